@@ -1,0 +1,48 @@
+# The commands people and CI use alike. Each installs what it needs into .venv,
+# and installs nothing again until pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK   := pyproject.toml constraints.txt
+
+.PHONY: demo test check format lock clean help
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(VENV)/.demo       ## the whole story on digits that need no download
+	$(BIN)/isthmus demo digits
+
+test: $(VENV)/.dev        ## the test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev       ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev      ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/.dev        ## write down the exact set installed now
+	$(BIN)/python -m pip freeze --exclude-editable --exclude isthmus | sed 's/+cpu//' > constraints.txt
+
+clean:           ## remove the environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "isthmus needs Python 3.11 or newer; set PYTHON=python3.11 (got $$($(PYTHON) --version))"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python $(LOCK)
+	@echo "installing isthmus and what it stands on into $(VENV) (a few minutes, once)"
+	$(PIP) -c constraints.txt -e '.[report]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python $(LOCK)
+	@echo "installing isthmus with the test tools into $(VENV) (a few minutes, once)"
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo

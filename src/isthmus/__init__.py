@@ -1,0 +1,56 @@
+"""Learn a code from unlabelled data, freeze it, and decide from a handful of labels."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from isthmus._version import __version__
+
+if TYPE_CHECKING:
+    from isthmus.autoencoder import Autoencoder as Autoencoder
+    from isthmus.bundle import Bundle as Bundle
+    from isthmus.bundle import load_bundle as load_bundle
+    from isthmus.bundle import save_bundle as save_bundle
+    from isthmus.data import Dataset as Dataset
+    from isthmus.data import load as load
+    from isthmus.errors import IsthmusError as IsthmusError
+    from isthmus.evaluation import evaluate as evaluate
+    from isthmus.heads import CodeClassifier as CodeClassifier
+
+# Where each public name lives. It is imported at first use, so that `import isthmus`
+# and `isthmus --help` stay quick and load no torch.
+_HOMES = {
+    "Autoencoder": "isthmus.autoencoder",
+    "Bundle": "isthmus.bundle",
+    "CodeClassifier": "isthmus.heads",
+    "Dataset": "isthmus.data",
+    "IsthmusError": "isthmus.errors",
+    "evaluate": "isthmus.evaluation",
+    "load": "isthmus.data",
+    "load_bundle": "isthmus.bundle",
+    "save_bundle": "isthmus.bundle",
+}
+
+__all__ = [
+    "Autoencoder",
+    "Bundle",
+    "CodeClassifier",
+    "Dataset",
+    "IsthmusError",
+    "__version__",
+    "evaluate",
+    "load",
+    "load_bundle",
+    "save_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'isthmus' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,34 @@
+"""Optional dependencies: import one, or say which extra brings it."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from isthmus.errors import MissingExtraError
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import `module`, or raise an error that names the extra which installs it.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name, such as ``"matplotlib.pyplot"``.
+    extra : str
+        Name of the extra in ``pip install 'isthmus[extra]'``.
+    purpose : str
+        What needs it, as the subject of a sentence ("drawing pictures").
+
+    Raises
+    ------
+    MissingExtraError
+        When the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{purpose} needs {module.split('.')[0]}, which is not installed; "
+            f"get it with: pip install 'isthmus[{extra}]'"
+        ) from error

@@ -1,0 +1,528 @@
+"""The autoencoder as a scikit-learn transformer: instances in, codes out, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from isthmus.data.fingerprint import fingerprint
+from isthmus.data.preprocessing import Preprocessor
+from isthmus.data.schema import Schema
+from isthmus.errors import TrainingError
+from isthmus.manifest import new_bundle, write_manifest
+from isthmus.networks import Networks, build, count_parameters, digest, summarise
+from isthmus.objectives import Loss, Reconstruction, errors_per_instance
+from isthmus.recipes import Choices, settle
+from isthmus.training import (
+    Checkpoints,
+    Listener,
+    ProgressBar,
+    Rows,
+    Settings,
+    TensorBoard,
+    choose_device,
+    choose_precision,
+    draw_seed,
+    own_randomness,
+    to_tensor,
+    train,
+)
+from isthmus.weights import read_weights, write_weights
+
+
+class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Learn a code from unlabelled instances, and reconstruct instances from it.
+
+    An encoder turns an instance of m values into a code of n < m; a mirrored decoder,
+    trained with it, gives the instance back. Images keep their shape: pass
+    `(n, h, w)` or `(n, h, w, c)`, uint8 or floats in [0, 1]. Tables are `(n, m)` arrays
+    or DataFrames.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Width of the code. `"auto"` takes `4 √m` rounded up to a power of two, at most
+        m/2 and 512: 128 for 28 x 28 images.
+    architecture : {"auto", "dense", "conv", "reference"} or (encoder, decoder)
+        `"auto"` is `"conv"` for images and `"dense"` for tables. `"reference"` is the
+        4,969-parameter network of the Keras tutorials. A pair of `torch.nn.Module` is
+        used as it is (a copy, its weights the starting point): `(batch, c, h, w)` or
+        `(batch, m)` to `(batch, n_components)` and back, the decoder giving logits for
+        images and standardised values for tables.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Hidden widths (dense) or channels of the stages (conv) of the encoder; the decoder
+        mirrors them. `()` with `"dense"` is a linear autoencoder.
+    loss : {"auto", "bce", "mse"}, default="auto"
+        Binary cross-entropy (images) or squared error (tables, after standardising).
+    recipe : {"default", "reference"}, default="default"
+        Named set of the choices below; what is given explicitly wins.
+    optimizer : {"auto", "adamw", "adadelta"}, default="auto"
+    lr : float or "auto", default="auto"
+        Highest learning rate.
+    max_epochs, batch_size : int or "auto", default="auto"
+        See `isthmus.recipes.settle` for the rules.
+    validation_fraction : float in [0, 0.9] or "auto", default="auto"
+        Share of the instances held out to choose the best epoch; 0 takes the last epoch.
+    patience : int, None or "auto", default="auto"
+        Epochs without improvement after which training stops.
+    device : str, default="auto"
+        `"auto"` is cuda, else mps, else cpu.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        `"auto"` uses bfloat16 where the hardware has it.
+    random_state : int, RandomState instance or None, default=None
+        The same integer gives the same weights on the same machine. Global generators
+        are left as they were found.
+    verbose : bool, default=False
+        Show a progress bar on standard error.
+    log_dir : path, optional
+        Write curves and reconstructions for TensorBoard there.
+    checkpoint_dir : path, optional
+        Write a checkpoint there after every epoch, and keep the best.
+    resume : bool, default=False
+        Go on from the last checkpoint in `checkpoint_dir`, to the same weights as an
+        uninterrupted run.
+
+    Attributes
+    ----------
+    encoder_, decoder_ : torch.nn.Module
+        Trained, in evaluation mode, without gradients.
+    n_components_ : int
+    schema_ : Schema
+        What the training instances look like; later ones are checked against it.
+    history_ : list of dict
+        One record an epoch: losses, learning rate, seconds, instances per second.
+    best_epoch_ : int
+        The epoch whose weights are kept.
+    loss_ : {"bce", "mse"}
+    digest_ : str
+        SHA-256 of the encoder's parameters and buffers.
+    data_fingerprint_ : str
+        SHA-256 of the training instances.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Only after fitting on a DataFrame with string column names.
+
+    Notes
+    -----
+    The score follows scikit-learn: `score_samples(X) = -reconstruction_error(X)`, higher
+    is more normal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 8))
+    >>> encoder = Autoencoder(n_components=3, max_epochs=5, random_state=0).fit(X)
+    >>> encoder.transform(X).shape, encoder.inverse_transform(encoder.transform(X)).shape
+    ((200, 3), (200, 8))
+    """
+
+    def __init__(
+        self,
+        n_components: int | Literal["auto"] = "auto",
+        *,
+        architecture: str | tuple[nn.Module, nn.Module] = "auto",
+        hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto",
+        loss: Literal["auto", "bce", "mse"] = "auto",
+        recipe: str = "default",
+        optimizer: str = "auto",
+        lr: float | Literal["auto"] = "auto",
+        max_epochs: int | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        validation_fraction: float | Literal["auto"] = "auto",
+        patience: int | Literal["auto"] | None = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        log_dir: str | Path | None = None,
+        checkpoint_dir: str | Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.n_components = n_components
+        self.architecture = architecture
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.loss = loss
+        self.recipe = recipe
+        self.optimizer = optimizer
+        self.lr = lr
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+        self.log_dir = log_dir
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn encoder and decoder from instances without labels.
+
+        Parameters
+        ----------
+        X : array of shape (n, h, w), (n, h, w, c) or (n, m), or DataFrame of (n, m)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ValueError
+            When the instances cannot be used (missing, infinite or out of range values,
+            fewer than two instances, a single column).
+        ArchitectureError
+            When architecture, code width and data do not fit together.
+        TrainingError
+            When a parameter is out of range or the loss stops being finite.
+        """
+        X = self._learn_schema(X)
+        choices = settle(self.recipe, self._given_choices(), len(X), self.schema_.n_features)
+        seed = draw_seed(self.random_state)
+        device = choose_device(self.device)
+        with own_randomness(seed, device):
+            networks = build(
+                choices.architecture,
+                self.preprocessor_.network_shape,
+                self.n_components,
+                self.hidden_layer_sizes,
+            )
+        self.loss_ = self._choose_loss()
+        settings = Settings(
+            max_epochs=choices.max_epochs,
+            batch_size=choices.batch_size,
+            lr=choices.lr,
+            seed=seed,
+            device=device,
+            precision=choose_precision(self.precision, device),
+            optimizer=choices.optimizer,
+            weight_decay=choices.weight_decay,
+            schedule=choices.schedule,
+            patience=choices.patience,
+        )
+        self._train(X, networks, settings, choices)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Turn instances into codes.
+
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`
+
+        Returns
+        -------
+        array of shape (n, n_components_), float32
+        """
+        X = self._check(X)
+        codes = np.empty((len(X), self.n_components_), dtype=np.float32)
+        for part, x in self._batches(X):
+            codes[part] = self.encoder_(x).float().cpu().numpy()
+        return codes
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Turn codes back into instances, in the units of the training data.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_components_)
+            Codes.
+
+        Returns
+        -------
+        array of shape (n, *schema_.shape), float32
+            Images in 0..255 when they were uint8 at `fit`, else in [0, 1].
+        """
+        check_is_fitted(self)
+        codes = np.asarray(X, dtype=np.float32)
+        if codes.ndim != 2 or codes.shape[1] != self.n_components_:
+            raise ValueError(
+                f"got codes of shape {codes.shape}, expected (n, {self.n_components_}) as "
+                "transform gives"
+            )
+        back = np.empty((len(codes), *self.preprocessor_.network_shape), dtype=np.float32)
+        step = self._inference_batch()
+        with torch.inference_mode():
+            for first in range(0, len(codes), step):
+                z = torch.from_numpy(codes[first : first + step]).to(self._device())
+                output = self.decoder_(z).float()
+                if self.loss_ == "bce":
+                    output = output.sigmoid()
+                back[first : first + step] = output.cpu().numpy()
+        return self.preprocessor_.from_network(back)
+
+    def reconstruction_error(self, X: Any) -> np.ndarray:
+        """Return how far each instance is from its reconstruction.
+
+        The mean over an instance's values of the loss trained on: binary cross-entropy
+        per pixel, natural logarithm (images), or squared error of standardised columns
+        (tables).
+
+        Returns
+        -------
+        array of shape (n,), float64
+        """
+        X = self._check(X)
+        errors = np.empty(len(X))
+        for part, x in self._batches(X):
+            output = self.decoder_(self.encoder_(x)).float()
+            errors[part] = errors_per_instance(output, x, self.loss_).double().cpu().numpy()
+        return errors
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the negated reconstruction error: higher is more normal.
+
+        Returns
+        -------
+        array of shape (n,), float64
+        """
+        return -self.reconstruction_error(X)
+
+    def summary(self) -> str:
+        """Return the layers as a table: name, output shape, parameters."""
+        check_is_fitted(self)
+        shape = self.preprocessor_.network_shape
+        lines = [f"{'layer':<22}{'output shape':<20}{'parameters':>12}"]
+        for title, network, inputs in (
+            ("encoder", self.encoder_, shape),
+            ("decoder", self.decoder_, (self.n_components_,)),
+        ):
+            lines.append(f"{title}, input {inputs}")
+            lines += [
+                f"  {layer.name:<20}{layer.output_shape!s:<20}{layer.parameters:>12,}"
+                for layer in summarise(network, inputs)
+            ]
+        lines.append(f"{'all':<42}{self.n_parameters_:>12,}")
+        return "\n".join(lines)
+
+    def save(self, path: str | Path) -> None:
+        """Write a bundle: a folder with manifest, weights and history, no pickle.
+
+        Parameters
+        ----------
+        path : path
+            An earlier bundle there is replaced, whole, at the very end.
+
+        Raises
+        ------
+        BundleError
+            When `path` holds something that is not a bundle.
+        """
+        check_is_fitted(self)
+        with new_bundle(path) as folder:
+            write_manifest(folder, {"encoder": self.write_parts(folder), "heads": {}})
+
+    def write_parts(self, folder: Path) -> dict[str, Any]:
+        """Write weights and history into a bundle's folder; return the manifest's entry."""
+        write_weights(folder / "encoder.safetensors", self.encoder_)
+        write_weights(folder / "decoder.safetensors", self.decoder_)
+        lines = "".join(json.dumps(record) + "\n" for record in self.history_)
+        (folder / "history.jsonl").write_text(lines, encoding="utf-8")
+        return {
+            "digest": self.digest_,
+            "architecture": self.spec_,
+            "schema": self.schema_.to_dict(),
+            "preprocessing": self.preprocessor_.to_dict(),
+            "loss": self.loss_,
+            "best_epoch": self.best_epoch_,
+            "seed": self.seed_,
+            "data_fingerprint": self.data_fingerprint_,
+            "parameters": {name: _plain(value) for name, value in self.get_params().items()},
+        }
+
+    @classmethod
+    def read_parts(
+        cls,
+        folder: Path,
+        facts: dict[str, Any],
+        architecture: tuple[nn.Module, nn.Module] | None = None,
+    ) -> Autoencoder:
+        """Rebuild a fitted autoencoder from what `write_parts` wrote.
+
+        Parameters
+        ----------
+        folder : path
+        facts : dict
+            The manifest's entry.
+        architecture : (encoder, decoder), optional
+            The person's own modules, when it was fitted with such.
+        """
+        parameters = dict(facts["parameters"])
+        if architecture is not None:
+            parameters["architecture"] = architecture
+        self = cls(**parameters)
+        self.schema_ = Schema.from_dict(facts["schema"])
+        self.preprocessor_ = Preprocessor.from_dict(facts["preprocessing"], self.schema_)
+        spec = dict(facts["architecture"])
+        spec["input_shape"] = tuple(spec["input_shape"])
+        networks = build(architecture, spec["input_shape"]) if architecture else build(**spec)
+        read_weights(folder / "encoder.safetensors", networks.encoder)
+        read_weights(folder / "decoder.safetensors", networks.decoder)
+        self.loss_ = facts["loss"]
+        text = (folder / "history.jsonl").read_text(encoding="utf-8")
+        self.history_ = [json.loads(line) for line in text.splitlines()]
+        self.best_epoch_, self.seed_ = facts["best_epoch"], facts["seed"]
+        self.data_fingerprint_ = facts["data_fingerprint"]
+        self.n_features_in_ = self.schema_.n_features
+        if self.schema_.columns is not None:
+            self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
+        self._keep(networks, choose_device(self.device))
+        return self
+
+    @property
+    def n_parameters_(self) -> int:
+        """Parameters of encoder and decoder together."""
+        return count_parameters(self.encoder_) + count_parameters(self.decoder_)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _learn_schema(self, X: Any) -> np.ndarray:
+        """Check training data, learn schema and preprocessing, return it as an array."""
+        if isinstance(X, pd.DataFrame) or np.ndim(X) not in (3, 4):
+            schema = Schema.learn(X) if isinstance(X, pd.DataFrame) else None
+            X = validate_data(self, X, ensure_min_samples=2)
+            self.schema_ = schema or Schema.learn(X)
+        else:
+            X = np.asarray(X)
+            self.schema_ = Schema.learn(X)
+            if len(X) < 2:
+                raise TrainingError(f"got {len(X)} image, expected at least two to learn from")
+            self.n_features_in_ = self.schema_.n_features
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        self.preprocessor_ = Preprocessor.learn(X, self.schema_)
+        return X
+
+    def _check(self, X: Any) -> np.ndarray:
+        """Check instances to predict on and return them as an array."""
+        check_is_fitted(self)
+        if self.schema_.kind == "table":
+            if isinstance(X, pd.DataFrame):
+                return self.schema_.check(X)
+            X = validate_data(self, X, reset=False)
+        return self.schema_.check(X)
+
+    def _given_choices(self) -> dict[str, Any]:
+        names = (
+            "architecture",
+            "optimizer",
+            "lr",
+            "max_epochs",
+            "batch_size",
+            "validation_fraction",
+            "patience",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def _choose_loss(self) -> Loss:
+        if self.loss == "auto":
+            return "bce" if self.schema_.kind == "images" else "mse"
+        if self.loss not in ("bce", "mse"):
+            raise TrainingError(f"got loss={self.loss!r}, expected 'auto', 'bce' or 'mse'")
+        if self.loss == "bce" and self.schema_.kind != "images":
+            raise TrainingError(
+                "got loss='bce' for a table, expected 'mse': its columns are standardised, and "
+                "cross-entropy needs values in [0, 1]; reshape pixels to (n, h, w) instead"
+            )
+        return self.loss
+
+    def _train(
+        self, X: np.ndarray, networks: Networks, settings: Settings, choices: Choices
+    ) -> None:
+        network = nn.Sequential()
+        network.add_module("encoder", networks.encoder)
+        network.add_module("decoder", networks.decoder)
+        n_validation = math.floor(len(X) * choices.validation_fraction)
+        order = np.random.default_rng([settings.seed, 0]).permutation(len(X))
+        prepare = self.preprocessor_.to_network
+        held_out, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+        self.data_fingerprint_ = fingerprint(X)
+        self.seed_, self.spec_ = settings.seed, networks.spec
+        checkpoints = None
+        if self.checkpoint_dir is not None:
+            run = settings.plain() | {"architecture": networks.spec, "loss": self.loss_}
+            run |= {"n_validation": n_validation, "data": self.data_fingerprint_}
+            checkpoints = Checkpoints(self.checkpoint_dir, run, resume=self.resume)
+        elif self.resume:
+            raise TrainingError(
+                "got resume=True without a checkpoint_dir; pass the one to go on from"
+            )
+        listeners: list[Listener] = []
+        if self.verbose:
+            done = checkpoints.epochs_done() if checkpoints else 0
+            listeners.append(ProgressBar("training", len(rest), settings.max_epochs, done))
+        if self.log_dir is not None:
+            images = self.schema_.kind == "images"
+            examples = prepare(X[held_out[:10] if n_validation else rest[:10]]) if images else None
+            to_picture = torch.sigmoid if self.loss_ == "bce" else torch.clone
+            listeners.append(TensorBoard(self.log_dir, examples, to_picture))
+        progress = train(
+            network,
+            Reconstruction(self.loss_),
+            Rows(X, rest, prepare),
+            Rows(X, held_out, prepare) if n_validation else None,
+            settings,
+            listeners,
+            checkpoints,
+        )
+        self.history_ = progress.history
+        self.best_epoch_ = progress.best_epoch or progress.epoch
+        self._keep(networks, settings.device)
+
+    def _keep(self, networks: Networks, device: torch.device) -> None:
+        """Hold the networks as they will stay: on their device, frozen, with their digest."""
+        self.encoder_ = networks.encoder.to(device).eval().requires_grad_(False)
+        self.decoder_ = networks.decoder.to(device).eval().requires_grad_(False)
+        self.n_components_, self.spec_ = networks.n_components, networks.spec
+        self.digest_ = digest(self.encoder_)
+
+    def _batches(self, X: np.ndarray) -> Any:
+        step = self._inference_batch()
+        with torch.inference_mode():
+            for first in range(0, len(X), step):
+                part = slice(first, first + step)
+                yield part, to_tensor(self.preprocessor_.to_network(X[part]), self._device())
+
+    def _inference_batch(self) -> int:
+        return max(1, min(1024, 2**22 // self.schema_.n_features))
+
+    def _device(self) -> torch.device:
+        parameter = next(self.encoder_.parameters(), None)
+        return parameter.device if parameter is not None else torch.device("cpu")
+
+
+def _plain(value: Any) -> Any:
+    """Return a constructor parameter as JSON can hold it; what it cannot becomes None."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value] if not _has_modules(value) else "auto"
+    return value if isinstance(value, str | int | float | bool | None) else None
+
+
+def _has_modules(value: Sequence[Any]) -> bool:
+    return any(isinstance(part, nn.Module) for part in value)

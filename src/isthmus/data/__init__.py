@@ -1,0 +1,8 @@
+"""A name, a path or an array in; a data set with a schema out."""
+
+from isthmus.data.dataset import Dataset, Splits
+from isthmus.data.fingerprint import fingerprint
+from isthmus.data.load import load
+from isthmus.data.schema import Schema
+
+__all__ = ["Dataset", "Schema", "Splits", "fingerprint", "load"]

@@ -1,0 +1,192 @@
+"""A data set in memory: instances, perhaps labels, and what they look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.labels import as_labels, distinct_names
+from isthmus.data.schema import Kind, Schema
+from isthmus.errors import DataError
+
+
+# Compared by identity: arrays have no single answer to ==.
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Instances `X`, perhaps labels `y`, and their schema.
+
+    Attributes
+    ----------
+    X : array of shape (n, h, w), (n, h, w, c) or (n, m), or DataFrame of (n, m)
+    y : array of shape (n,) or None
+        Labels as they came: integers, strings or floats; NaN or None where one is missing.
+    schema : Schema
+        Learned from `X` when not given.
+    class_names : tuple of str or None
+        Names for the sorted distinct labels, for people to read.
+    name : str
+        Where it came from.
+
+    Raises
+    ------
+    DataError
+        When `X` is not usable (see `Schema.learn`), or labels and instances do not match.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = Dataset(np.random.default_rng(0).normal(size=(20, 3)), y=np.arange(20) % 2)
+    >>> data.kind, len(data), data.split(0.25, random_state=0).test.X.shape
+    ('table', 20, (5, 3))
+    >>> data
+    Dataset('data', 20 rows of 3 columns, 2 classes)
+    """
+
+    X: Any
+    y: np.ndarray | None = None
+    schema: Schema = None  # type: ignore[assignment]  # learned below, never None after
+    class_names: tuple[str, ...] | None = None
+    name: str = "data"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.X, pd.DataFrame):
+            object.__setattr__(self, "X", np.asarray(self.X))
+        if vars(self)["schema"] is None:
+            object.__setattr__(self, "schema", Schema.learn(self.X))
+        if self.y is None:
+            return
+        object.__setattr__(self, "y", as_labels(self.y))
+        if len(self.y) != len(self.X):
+            raise DataError(
+                f"got {len(self.X)} instances and {len(self.y)} labels; "
+                "expected one label for each instance"
+            )
+        if self.class_names is None:
+            object.__setattr__(self, "class_names", distinct_names(self.y))
+
+    def __repr__(self) -> str:
+        if self.kind == "images":
+            sides = "x".join(str(side) for side in self.schema.shape)
+            what = f"{len(self)} images of {sides} {self.schema.dtype}"
+        else:
+            what = f"{len(self)} rows of {self.schema.n_features} columns"
+        labels = "no labels" if self.class_names is None else f"{len(self.class_names)} classes"
+        return f"Dataset({self.name!r}, {what}, {labels})"
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def kind(self) -> Kind:
+        """`"images"` or `"table"`."""
+        return self.schema.kind
+
+    @property
+    def train(self) -> Dataset:
+        """The data set itself, so that all that `load` returns has a `train`."""
+        return self
+
+    @property
+    def test(self) -> None:
+        """None: nothing was set aside. `split` does that."""
+        return None
+
+    def take(self, rows: np.ndarray) -> Dataset:
+        """Return the instances at these row numbers, with the schema kept.
+
+        Parameters
+        ----------
+        rows : integer array of shape (k,), or boolean array of shape (n,)
+        """
+        rows = np.asarray(rows)
+        X = self.X.iloc[rows] if isinstance(self.X, pd.DataFrame) else self.X[rows]
+        y = None if self.y is None else self.y[rows]
+        return Dataset(X, y, self.schema, self.class_names, self.name)
+
+    def split(self, test_fraction: float = 0.2, random_state: int | None = None) -> Splits:
+        """Set a random part aside for testing.
+
+        Each class keeps its proportion when every one has at least two instances and each
+        part has room for all classes; otherwise the parts are plain random ones. The
+        order of the instances stays as it was.
+
+        Parameters
+        ----------
+        test_fraction : float in (0, 1)
+        random_state : int or None
+
+        Raises
+        ------
+        DataError
+            When there are too few instances for both parts.
+        """
+        from sklearn.model_selection import train_test_split
+
+        stratify = None
+        if self.y is not None:
+            counts = pd.Series(self.y).value_counts(dropna=False)
+            n_test = round(len(self) * test_fraction)
+            if counts.min() >= 2 and len(counts) <= min(n_test, len(self) - n_test):
+                stratify = pd.factorize(self.y, use_na_sentinel=False)[0]
+        try:
+            train, test = train_test_split(
+                np.arange(len(self)),
+                test_size=test_fraction,
+                random_state=random_state,
+                stratify=stratify,
+            )
+        except ValueError as error:
+            raise DataError(
+                f"cannot set {test_fraction:.0%} of {len(self)} instances aside; "
+                "expected a fraction between 0 and 1 that leaves instances in both parts"
+            ) from error
+        return Splits(self.take(np.sort(train)), self.take(np.sort(test)))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A training and a test set that belong together.
+
+    Attributes
+    ----------
+    train, test : Dataset
+        Instances of one and the same shape.
+
+    Raises
+    ------
+    DataError
+        When the instances of the two differ in kind or shape.
+    """
+
+    train: Dataset
+    test: Dataset
+
+    def __post_init__(self) -> None:
+        if self.train.schema.shape != self.test.schema.shape:
+            raise DataError(
+                f"training instances have shape {self.train.schema.shape}, "
+                f"test instances {self.test.schema.shape}; expected the same in both"
+            )
+
+    @property
+    def name(self) -> str:
+        """Where the data came from."""
+        return self.train.name
+
+    @property
+    def kind(self) -> Kind:
+        """`"images"` or `"table"`."""
+        return self.train.kind
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the training data."""
+        return self.train.schema
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, from the training labels."""
+        return self.train.class_names

@@ -1,0 +1,136 @@
+"""The IDX format of MNIST and its relatives: a small header, then big-endian numbers."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from isthmus.data._bytes import gunzip, read_bytes
+from isthmus.errors import DataError
+
+# The third byte of the file names the type of every value in it.
+_TYPES: dict[int, np.dtype] = {
+    0x08: np.dtype(">u1"),
+    0x09: np.dtype(">i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+# NumPy holds no more; a larger count means that the file is something else.
+_MAX_DIMENSIONS = 64
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Read an IDX file, gzipped or not, into an array.
+
+    Gzip is recognised by content, so the name need not end in `.gz`.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    array
+        Of the shape that the header states, in the machine's own byte order: uint8,
+        int8, int16, int32, float32 or float64.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be read, is not IDX, is damaged, cut short or too long.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "labels-idx1-ubyte"
+    ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 4]))
+    ...     read_idx(path)
+    array([5, 0, 4], dtype=uint8)
+    """
+    path = Path(path)
+    return parse_idx(read_bytes(path), path)
+
+
+def parse_idx(content: bytes, name: str | Path = "the content") -> np.ndarray:
+    """Turn the bytes of an IDX file, gzipped or not, into an array.
+
+    Parameters
+    ----------
+    content : bytes
+    name : str or Path
+        What to call the content in an error.
+
+    Returns
+    -------
+    array
+        See `read_idx`. It owns its memory and can be written to.
+
+    Raises
+    ------
+    DataError
+        When the content is not IDX, is damaged, cut short or too long.
+
+    Examples
+    --------
+    >>> parse_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 2, 7, 9]))
+    array([[7, 9]], dtype=uint8)
+    """
+    content = gunzip(content, name)
+    if not is_idx(content):
+        raise DataError(
+            f"{name} is not an IDX file: it begins with {_first_bytes(content)}, expected "
+            f"00 00, a type code (08, 09, 0b, 0c, 0d or 0e) and the number of dimensions"
+            f"{_guess(content)}"
+        )
+    dtype, n_dimensions = _TYPES[content[2]], content[3]
+    start = 4 + 4 * n_dimensions
+    if len(content) < start:
+        raise DataError(
+            f"{name} ends inside its header: it has {len(content)} bytes, "
+            f"expected at least {start}; fetch or copy it again"
+        )
+    shape = struct.unpack(f">{n_dimensions}I", content[4:start])
+    expected = math.prod(shape) * dtype.itemsize
+    got = len(content) - start
+    if got != expected:
+        trouble = "is cut short" if got < expected else "goes on after its data"
+        raise DataError(
+            f"{name} {trouble}: its header states shape {shape} of {dtype.newbyteorder('=')}, "
+            f"which is {expected} bytes, and {got} follow; fetch or copy it again"
+        )
+    values = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    # A copy, because a view of immutable bytes is an array that nobody can write to.
+    return values.astype(dtype.newbyteorder("="), copy=True)
+
+
+def is_idx(head: bytes) -> bool:
+    r"""Tell from its first four bytes (not gzipped) whether a file is IDX.
+
+    Examples
+    --------
+    >>> is_idx(bytes([0, 0, 8, 3])), is_idx(b"a,b\n")
+    (True, False)
+    """
+    return (
+        len(head) >= 4
+        and head[:2] == b"\0\0"
+        and head[2] in _TYPES
+        and 1 <= head[3] <= _MAX_DIMENSIONS
+    )
+
+
+def _first_bytes(content: bytes) -> str:
+    return content[:4].hex(" ") if content else "nothing (it is empty)"
+
+
+def _guess(content: bytes) -> str:
+    if content[:64].lstrip().startswith(b"<"):
+        return "; it looks like a web page saved under that name"
+    return ""

@@ -1,0 +1,60 @@
+"""Every error isthmus raises on purpose.
+
+::
+
+    IsthmusError
+    ├── DataError           (ValueError)    the data cannot be used as it is
+    │   └── SchemaError     (ValueError)    it is not like the data the model was fitted on
+    ├── DownloadError       (OSError)       a named data set could not be found or fetched
+    ├── MissingExtraError   (ImportError)   an optional dependency is not installed
+    ├── ArchitectureError   (ValueError)    the network does not fit the data or the code width
+    ├── TrainingError       (RuntimeError)  training could not go on
+    │   └── CheckpointError (ValueError)    a checkpoint belongs to another run, or is damaged
+    ├── FrozenError         (RuntimeError)  the encoder changed while it was frozen
+    └── BundleError         (ValueError)    a saved bundle is missing, damaged or too new
+
+Each also inherits the built-in error that people already catch. A message says what
+was got, what was expected, and how to mend it.
+"""
+
+from __future__ import annotations
+
+
+class IsthmusError(Exception):
+    """Base class of every error isthmus raises on purpose."""
+
+
+class DataError(IsthmusError, ValueError):
+    """The data cannot be used as it is."""
+
+
+class SchemaError(DataError):
+    """The data is not like the data that the model was fitted on."""
+
+
+class DownloadError(IsthmusError, OSError):
+    """A named data set is not on this machine and could not be fetched."""
+
+
+class MissingExtraError(IsthmusError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class ArchitectureError(IsthmusError, ValueError):
+    """The network does not fit the data or the code width."""
+
+
+class TrainingError(IsthmusError, RuntimeError):
+    """Training could not go on."""
+
+
+class CheckpointError(TrainingError, ValueError):
+    """A checkpoint belongs to another run, or is damaged."""
+
+
+class FrozenError(IsthmusError, RuntimeError):
+    """The encoder changed although it was frozen."""
+
+
+class BundleError(IsthmusError, ValueError):
+    """A saved bundle is missing, damaged or from a newer format."""

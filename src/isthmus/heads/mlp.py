@@ -1,0 +1,192 @@
+"""A small neural network as a head: dropout, early stopping, best epoch kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from isthmus.training import (
+    BestWeights,
+    Listener,
+    ProgressBar,
+    Rows,
+    Settings,
+    choose_device,
+    choose_precision,
+    draw_seed,
+    own_randomness,
+    train,
+)
+from isthmus.training.classification import cross_entropy, hold_out
+
+INFERENCE_ROWS = 4096
+
+
+class MLPHead(ClassifierMixin, BaseEstimator):
+    """Classify codes with a multilayer perceptron.
+
+    Part of the *training* labels is held out to choose the best epoch, whose weights are
+    kept; with fewer than 50 labels all are trained on and the last epoch is kept.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, default=(512, 256)
+    dropout : float in [0, 1), default=0.3
+        After each hidden layer.
+    lr : float, default=0.002
+        Highest learning rate of the cosine schedule, AdamW.
+    weight_decay : float, default=0.01
+    max_epochs : int or "auto", default="auto"
+        `"auto"` makes about 2,500 steps, 12 to 200 epochs.
+    batch_size : int, default=256
+    validation_fraction : float in [0, 1), default=0.1
+    patience : int, default=10
+        Epochs without better validation accuracy after which training stops.
+    device : str, default="auto"
+    random_state : int, RandomState instance or None, default=None
+    verbose : bool, default=False
+    checkpoint_dir : path, optional
+        `architecture.json`, and `weights-EPOCH-ACCURACY.safetensors` for each epoch that
+        was the best so far.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+    network_ : torch.nn.Module
+    history_ : list of dict
+    best_epoch_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> codes = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+    >>> head = MLPHead(max_epochs=5, random_state=0).fit(codes, codes[:, 0] > 0)
+    >>> head.predict_proba(codes).shape
+    (100, 2)
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = (512, 256),
+        *,
+        dropout: float = 0.3,
+        lr: float = 2e-3,
+        weight_decay: float = 0.01,
+        max_epochs: int | str = "auto",
+        batch_size: int = 256,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        checkpoint_dir: str | Path | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.dropout = dropout
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.checkpoint_dir = checkpoint_dir
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from codes of shape (n, n_components) and their labels."""
+        X, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, coded = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"got labels of one class ({self.classes_[0]!r}), expected at least two classes"
+            )
+        seed, device = draw_seed(self.random_state), choose_device(self.device)
+        fit_rows, stop_rows = hold_out(coded, self.validation_fraction, seed)
+        with own_randomness(seed, device):
+            self.network_ = mlp(X.shape[1], self._sizes(), len(self.classes_), self.dropout)
+        steps = math.ceil(len(fit_rows) / self.batch_size)
+        max_epochs = self.max_epochs
+        if max_epochs == "auto":
+            max_epochs = min(200, max(12, math.ceil(2500 / steps)))
+        settings = Settings(
+            max_epochs=int(max_epochs),
+            batch_size=self.batch_size,
+            lr=self.lr,
+            seed=seed,
+            device=device,
+            precision=choose_precision("float32", device),
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            best_by="validation_accuracy",
+        )
+        listeners: list[Listener] = []
+        if self.verbose:
+            listeners.append(ProgressBar("mlp head", len(fit_rows), settings.max_epochs))
+        if self.checkpoint_dir is not None:
+            listeners.append(BestWeights(self.checkpoint_dir, self.architecture()))
+        progress = train(
+            self.network_,
+            cross_entropy,
+            Rows(X, fit_rows, _as_is, coded),
+            None if stop_rows is None else Rows(X, stop_rows, _as_is, coded),
+            settings,
+            listeners,
+        )
+        self.history_ = progress.history
+        self.best_epoch_ = progress.best_epoch or progress.epoch
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return class probabilities, shape (n, n_classes), for codes (n, n_components)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        device = next(self.network_.parameters()).device
+        probabilities = np.empty((len(X), len(self.classes_)))
+        with torch.inference_mode():
+            for first in range(0, len(X), INFERENCE_ROWS):
+                x = torch.from_numpy(X[first : first + INFERENCE_ROWS]).to(device)
+                output = self.network_(x).double().softmax(dim=1)
+                probabilities[first : first + INFERENCE_ROWS] = output.cpu().numpy()
+        return probabilities
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class of each code, shape (n,)."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what rebuilds the network, as plain JSON values."""
+        return {
+            "n_features": int(self.n_features_in_),
+            "hidden_layer_sizes": list(self._sizes()),
+            "n_classes": len(self.classes_),
+            "dropout": self.dropout,
+        }
+
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple(int(size) for size in self.hidden_layer_sizes)
+
+
+def mlp(n_features: int, hidden: Sequence[int], n_classes: int, dropout: float) -> nn.Sequential:
+    """Build `(batch, n_features) -> (batch, n_classes)` logits."""
+    layers: list[nn.Module] = []
+    before = n_features
+    for size in hidden:
+        layers += [nn.Linear(before, size), nn.ReLU(), nn.Dropout(dropout)]
+        before = size
+    return nn.Sequential(*layers, nn.Linear(before, n_classes))
+
+
+def _as_is(values: np.ndarray) -> np.ndarray:
+    return values

@@ -1,0 +1,114 @@
+"""The outer form of a bundle: a folder whose `manifest.json` lists and vouches for the rest.
+
+Nothing here needs torch, so a bundle can be looked into cheaply.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from isthmus._version import __version__
+from isthmus.errors import BundleError
+from isthmus.storage import file_digest, replaced_folder, write_json
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+_LIBRARIES = ("torch", "numpy", "scikit-learn", "safetensors", "skops")
+
+
+@contextmanager
+def new_bundle(path: str | Path) -> Iterator[Path]:
+    """Give a folder to fill with a bundle; it replaces `path` only when complete.
+
+    Raises
+    ------
+    BundleError
+        When `path` holds something that is not a bundle: that is never overwritten.
+    """
+    target = Path(path)
+    if target.exists() and not _may_replace(target):
+        raise BundleError(
+            f"{target} exists and is not a bundle, so it is left alone; choose another path"
+        )
+    with replaced_folder(target) as folder:
+        yield folder
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
+    """Write `manifest.json`: the facts, the versions, and the digest of every other file."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    head = {
+        "format_version": FORMAT_VERSION,
+        "isthmus_version": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+    }
+    digests = {p.relative_to(folder).as_posix(): file_digest(p) for p in files}
+    write_json(folder / MANIFEST, head | facts | {"files": digests})
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Read a bundle's manifest.
+
+    Raises
+    ------
+    BundleError
+        When there is none, it is damaged, or its format is newer than this version knows.
+    """
+    file = Path(path) / MANIFEST
+    if not file.is_file():
+        raise BundleError(
+            f"{path} is not a bundle: it has no {MANIFEST}; "
+            "a bundle is the folder that `isthmus fit ... -o FOLDER` writes"
+        )
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        found = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{file} is damaged ({error}); save the bundle again") from error
+    if not isinstance(found, int) or found > FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has bundle format {found}, this isthmus {__version__} reads up to "
+            f"{FORMAT_VERSION}; update with: pip install --upgrade isthmus"
+        )
+    return dict(manifest)
+
+
+def verify_files(path: str | Path, manifest: dict[str, Any]) -> None:
+    """Check every file of a bundle against the manifest.
+
+    Raises
+    ------
+    BundleError
+        Naming the first file that is missing or not as it was written.
+    """
+    for name, expected in manifest["files"].items():
+        file = Path(path) / name
+        if not file.is_file():
+            raise BundleError(f"{file} is missing from the bundle; copy the bundle again, whole")
+        if file_digest(file) != expected:
+            raise BundleError(
+                f"{file} is damaged or was changed: its SHA-256 is not the one in {MANIFEST}; "
+                "copy or save the bundle again"
+            )
+
+
+def _may_replace(target: Path) -> bool:
+    if not target.is_dir():
+        return False
+    return (target / MANIFEST).is_file() or not any(target.iterdir())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,233 @@
+"""From an architecture's name and the data's shape to an encoder and a decoder."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from isthmus.errors import ArchitectureError
+from isthmus.networks.conv import conv_channels, conv_decoder, conv_encoder
+from isthmus.networks.dense import dense_decoder, dense_encoder, hidden_sizes
+from isthmus.networks.reference import code_shape, reference_decoder, reference_encoder
+
+Own = tuple[nn.Module, nn.Module]
+ARCHITECTURES = ("auto", "dense", "conv", "reference")
+
+
+@dataclass
+class Networks:
+    """An encoder and a decoder that fit together, and what rebuilds them.
+
+    Attributes
+    ----------
+    encoder : torch.nn.Module
+        `(batch, *input_shape) -> (batch, n_components)`.
+    decoder : torch.nn.Module
+        `(batch, n_components) -> (batch, *input_shape)`.
+    n_components : int
+    spec : dict
+        Plain JSON values; `build(**spec)` gives the same architecture again.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    n_components: int
+    spec: dict[str, Any]
+
+
+def build(
+    architecture: str | Own,
+    input_shape: tuple[int, ...],
+    n_components: int | Literal["auto"] = "auto",
+    hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto",
+) -> Networks:
+    """Build an untrained autoencoder.
+
+    Parameters
+    ----------
+    architecture : {"auto", "dense", "conv", "reference"} or (encoder, decoder)
+        `"auto"` takes `"conv"` for images and `"dense"` for tables. A pair of modules is
+        copied, weights included, and tried on two instances of zeros.
+    input_shape : tuple of int
+        Of one instance: `(c, h, w)` or `(m,)`.
+    n_components : int or "auto"
+        Width of the code, see `choose_n_components`.
+    hidden_layer_sizes : sequence of int or "auto"
+        Dense: widths of the hidden layers, `()` for a linear network. Conv: channels of
+        the stages. The decoder has the same in reverse.
+
+    Raises
+    ------
+    ArchitectureError
+        When the architecture does not fit the shape or the code width.
+
+    Examples
+    --------
+    >>> networks = build("reference", (1, 28, 28))
+    >>> networks.n_components, sum(p.numel() for p in networks.encoder.parameters())
+    (128, 1904)
+    """
+    if isinstance(architecture, tuple | list):
+        return _own(tuple(architecture), input_shape, n_components)
+    if architecture not in ARCHITECTURES:
+        raise ArchitectureError(
+            f"got architecture={architecture!r}, expected one of {', '.join(ARCHITECTURES)}, "
+            "or a pair of torch modules (encoder, decoder)"
+        )
+    if architecture == "auto":
+        architecture = "conv" if len(input_shape) == 3 else "dense"
+    if architecture != "dense" and len(input_shape) != 3:
+        raise ArchitectureError(
+            f"architecture={architecture!r} needs images, got instances of shape {input_shape}; "
+            "use architecture='dense' or reshape the data to (n, h, w)"
+        )
+    if architecture == "reference":
+        return _reference(input_shape, n_components, hidden_layer_sizes)
+    width = _checked_width(n_components, input_shape)
+    if hidden_layer_sizes == "auto":
+        conv = architecture == "conv"
+        sizes = conv_channels(input_shape) if conv else hidden_sizes(math.prod(input_shape))  # type: ignore[arg-type]
+    else:
+        sizes = _checked_sizes(hidden_layer_sizes, architecture)
+    make_encoder, make_decoder = (
+        (conv_encoder, conv_decoder) if architecture == "conv" else (dense_encoder, dense_decoder)
+    )
+    return Networks(
+        make_encoder(input_shape, width, sizes),  # type: ignore[arg-type]
+        make_decoder(input_shape, width, sizes),  # type: ignore[arg-type]
+        width,
+        {
+            "architecture": architecture,
+            "input_shape": list(input_shape),
+            "n_components": width,
+            "hidden_layer_sizes": list(sizes),
+        },
+    )
+
+
+def choose_n_components(n_features: int) -> int:
+    """Choose the code's width for `n_features` values: `4 √m`, a power of two, at most m/2 and 512.
+
+    The power of two is the next above. 784 pixels give 128, 64 pixels 32, 20 columns 10,
+    3 columns 1. The square root follows how slowly the number of directions that carry
+    most of the variance grows with resolution; that it serves was checked on validation
+    data, not derived.
+    """
+    power = 2 ** math.ceil(math.log2(4 * math.sqrt(n_features)))
+    return max(1, min(power, n_features // 2, 512))
+
+
+def _reference(
+    input_shape: tuple[int, ...],
+    n_components: int | Literal["auto"],
+    hidden_layer_sizes: Sequence[int] | Literal["auto"],
+) -> Networks:
+    shape: tuple[int, int, int] = input_shape  # type: ignore[assignment]
+    width = math.prod(code_shape(shape))
+    if n_components not in ("auto", width):
+        raise ArchitectureError(
+            f"architecture='reference' gives a code of {width} numbers for images of shape "
+            f"{input_shape}, got n_components={n_components!r}; pass {width} or 'auto'"
+        )
+    if hidden_layer_sizes != "auto":
+        raise ArchitectureError(
+            f"architecture='reference' has fixed layers, got hidden_layer_sizes="
+            f"{hidden_layer_sizes!r}; pass 'auto', or architecture='conv'"
+        )
+    _checked_width(width, input_shape)
+    spec = {"architecture": "reference", "input_shape": list(input_shape), "n_components": width}
+    return Networks(reference_encoder(shape), reference_decoder(shape), width, spec)
+
+
+def _own(
+    pair: tuple[Any, ...], input_shape: tuple[int, ...], n_components: int | Literal["auto"]
+) -> Networks:
+    if len(pair) != 2 or not all(isinstance(part, nn.Module) for part in pair):
+        raise ArchitectureError(
+            f"got architecture={pair!r}, expected two torch modules: (encoder, decoder)"
+        )
+    encoder, decoder = copy.deepcopy(pair)
+    if isinstance(list(decoder.modules())[-1], nn.Sigmoid):
+        raise ArchitectureError(
+            "the decoder ends in a Sigmoid; leave it off: for images the decoder gives logits "
+            "and isthmus applies the sigmoid"
+        )
+    encoder.eval(), decoder.eval()
+    with torch.no_grad():
+        try:
+            code = encoder(torch.zeros(2, *input_shape))
+            back = decoder(code)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ArchitectureError(
+                f"the modules cannot take instances of shape {input_shape}: {error}"
+            ) from error
+    if code.ndim != 2 or len(code) != 2:
+        raise ArchitectureError(
+            f"the encoder turned (2, {_inner(input_shape)}) into {tuple(code.shape)}, expected "
+            "(2, n_components); end it with nn.Flatten()"
+        )
+    if tuple(back.shape[1:]) != tuple(input_shape):
+        raise ArchitectureError(
+            f"the decoder turned the code into shape {tuple(back.shape[1:])}, expected "
+            f"{tuple(input_shape)}"
+        )
+    width = int(code.shape[1])
+    if n_components not in ("auto", width):
+        raise ArchitectureError(
+            f"the encoder gives codes of width {width}, got n_components={n_components!r}; "
+            f"pass n_components={width} or 'auto'"
+        )
+    _checked_width(width, input_shape)
+    names = [f"{type(part).__module__}.{type(part).__qualname__}" for part in pair]
+    spec = {
+        "architecture": "own",
+        "input_shape": list(input_shape),
+        "n_components": width,
+        "modules": names,
+    }
+    return Networks(encoder, decoder, width, spec)
+
+
+def _checked_width(n_components: Any, input_shape: tuple[int, ...]) -> int:
+    n_features = math.prod(input_shape)
+    if n_features < 2:
+        raise ArchitectureError(
+            f"got instances of one value (n_features={n_features}); "
+            "a code must be narrower than the instance, pass at least two columns"
+        )
+    if n_components == "auto":
+        return choose_n_components(n_features)
+    if isinstance(n_components, bool) or not hasattr(n_components, "__index__"):
+        raise ArchitectureError(
+            f"got n_components={n_components!r}, expected a whole number or 'auto'"
+        )
+    if not 1 <= n_components < n_features:
+        raise ArchitectureError(
+            f"got n_components={n_components}, but an instance has {n_features} values and a "
+            f"code must be narrower; pass 1 to {n_features - 1}, or 'auto' "
+            f"({choose_n_components(n_features)})"
+        )
+    return int(n_components)
+
+
+def _checked_sizes(sizes: Any, architecture: str) -> tuple[int, ...]:
+    try:
+        checked = tuple(int(size) for size in sizes)
+    except (TypeError, ValueError):
+        checked = (0,)
+    if any(size < 1 for size in checked) or (architecture == "conv" and not checked):
+        raise ArchitectureError(
+            f"got hidden_layer_sizes={sizes!r}, expected whole numbers of 1 or more such as "
+            "(256, 64), or 'auto'"
+        )
+    return checked
+
+
+def _inner(shape: tuple[int, ...]) -> str:
+    return ", ".join(str(side) for side in shape)

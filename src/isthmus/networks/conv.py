@@ -1,0 +1,128 @@
+"""Convolutional encoder and mirrored decoder for images of any size and channel count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Shape = tuple[int, int, int]  # (channels, height, width)
+Size = tuple[int, int]  # (height, width)
+
+SMALLEST_SIDE = 8  # halving stops here: the linear layer sees the whole of it
+
+
+class SpaceToDepth(nn.Module):
+    """Fold blocks of pixels into channels: (b, c, h, w) -> (b, c k², ⌈h/k⌉, ⌈w/k⌉).
+
+    Sides that `k` does not divide are padded with zeros. A convolution then works on
+    k² times fewer positions with k² times more channels, which for images of few
+    channels is several times faster and loses nothing.
+    """
+
+    def __init__(self, block: int) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pad, then fold."""
+        missing = [-side % self.block for side in x.shape[-2:]]
+        if any(missing):
+            x = functional.pad(x, (0, missing[1], 0, missing[0]))
+        return functional.pixel_unshuffle(x, self.block)
+
+
+class DepthToSpace(nn.Module):
+    """Undo `SpaceToDepth`: (b, c k², ⌈h/k⌉, ⌈w/k⌉) -> (b, c, h, w)."""
+
+    def __init__(self, block: int, size: Size) -> None:
+        super().__init__()
+        self.block, self.size = block, size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Unfold, then cut the padding off."""
+        return functional.pixel_shuffle(x, self.block)[..., : self.size[0], : self.size[1]]
+
+
+def conv_encoder(input_shape: Shape, n_components: int, channels: Sequence[int]) -> nn.Sequential:
+    """Build `(batch, c, h, w) -> (batch, n_components)`.
+
+    Pixels are folded into channels, then comes a 3x3 convolution for each entry of
+    `channels` (from the second on with stride 2 along sides longer than eight), then
+    one linear layer to the code, which has no activation.
+    """
+    block, sizes = _sizes(input_shape, len(channels))
+    layers: list[nn.Module] = [SpaceToDepth(block)]
+    widths = (input_shape[0] * block**2, *channels)
+    for (before, after), (large, small) in zip(pairwise(widths), pairwise(sizes), strict=True):
+        stride = _stride(large, small)
+        layers += [nn.Conv2d(before, after, 3, stride=stride, padding=1), nn.ReLU()]
+    flat = channels[-1] * math.prod(sizes[-1])
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, n_components))
+
+
+def conv_decoder(input_shape: Shape, n_components: int, channels: Sequence[int]) -> nn.Sequential:
+    """Build the mirror image: `(batch, n_components) -> (batch, c, h, w)`, the exact size."""
+    block, sizes = _sizes(input_shape, len(channels))
+    shape = (channels[-1], *sizes[-1])
+    layers: list[nn.Module] = [nn.Linear(n_components, math.prod(shape)), nn.Unflatten(1, shape)]
+    widths = (*reversed(channels), input_shape[0] * block**2)
+    for (before, after), (small, large) in zip(
+        pairwise(widths), pairwise(reversed(sizes)), strict=True
+    ):
+        layers += [nn.ReLU(), _convolution_back(before, after, small, large)]
+    return nn.Sequential(*layers, DepthToSpace(block, input_shape[1:]))
+
+
+def conv_channels(input_shape: Shape) -> tuple[int, ...]:
+    """Choose the stages: one, and one more for each halving down to eight.
+
+    The last stage has 64 channels, each before it half as many, 16 at least: `(64,)`
+    for 28x28, `(16, 32, 64)` for 128x128.
+    """
+    longest = -(-max(input_shape[1:]) // _block(input_shape))
+    stages = 1
+    while longest > SMALLEST_SIDE:
+        longest = _halve(longest)
+        stages += 1
+    return tuple(max(16, 64 >> i) for i in reversed(range(stages)))
+
+
+def _convolution_back(before: int, after: int, small: Size, large: Size) -> nn.Module:
+    stride = _stride(large, small)
+    if stride == (1, 1):
+        return nn.Conv2d(before, after, 3, padding=1)
+    # What the strided convolution rounded away has to be said again on the way back.
+    extra = tuple(
+        big - (1 + (little - 1) * step)
+        for big, little, step in zip(large, small, stride, strict=True)
+    )
+    return nn.ConvTranspose2d(before, after, 3, stride=stride, padding=1, output_padding=extra)
+
+
+def _block(input_shape: Shape) -> int:
+    """Side of the blocks that are folded: 4 from 16 pixels on, 2 from 4 on, else 1."""
+    shortest = min(input_shape[1:])
+    return 4 if shortest >= 16 else 2 if shortest >= 4 else 1
+
+
+def _sizes(input_shape: Shape, stages: int) -> tuple[int, list[Size]]:
+    """Block size, and height and width after the fold and after each stage."""
+    block = _block(input_shape)
+    folded = (-(-input_shape[1] // block), -(-input_shape[2] // block))
+    sizes = [folded, folded]
+    for _ in range(stages - 1):
+        sizes.append((_halve(sizes[-1][0]), _halve(sizes[-1][1])))
+    return block, sizes
+
+
+def _halve(side: int) -> int:
+    return -(-side // 2) if side > SMALLEST_SIDE else side
+
+
+def _stride(large: Size, small: Size) -> Size:
+    return (1 if large[0] == small[0] else 2, 1 if large[1] == small[1] else 2)

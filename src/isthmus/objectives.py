@@ -1,0 +1,66 @@
+"""What "tried to reconstruct" means: the loss that training minimises.
+
+The same formula gives an instance's reconstruction error and, negated, its score.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Loss = Literal["bce", "mse"]
+
+
+def errors_per_instance(output: torch.Tensor, target: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Return the reconstruction error of each instance: the mean over its values.
+
+    Parameters
+    ----------
+    output : tensor of shape (batch, *input_shape)
+        What the decoder gave: logits for `"bce"`, values for `"mse"`.
+    target : tensor of the same shape
+        The instances; in [0, 1] for `"bce"`.
+    loss : {"bce", "mse"}
+        `"bce"` is binary cross-entropy per value, natural logarithm:
+        -x log p - (1 - x) log(1 - p) with p = sigmoid(output). `"mse"` is (x - output)².
+
+    Returns
+    -------
+    tensor of shape (batch,)
+
+    Examples
+    --------
+    >>> errors_per_instance(torch.zeros(1, 4), torch.ones(1, 4), "bce").item()  # log 2
+    0.6931471824645996
+    """
+    if loss == "bce":
+        values = functional.binary_cross_entropy_with_logits(output, target, reduction="none")
+    else:
+        values = functional.mse_loss(output, target, reduction="none")
+    return values.flatten(1).mean(dim=1)
+
+
+class Reconstruction:
+    """The plain objective: the output should equal the input.
+
+    Parameters
+    ----------
+    loss : {"bce", "mse"}
+        See `errors_per_instance`; its mean over the batch is minimised.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss: Loss = loss
+
+    def __call__(
+        self, network: nn.Module, batch: tuple[torch.Tensor, ...]
+    ) -> dict[str, torch.Tensor]:
+        """Return `{"loss": mean error}` for a batch `(x,)`."""
+        (x,) = batch
+        output = network(x).float()
+        if self.loss == "bce":
+            return {"loss": functional.binary_cross_entropy_with_logits(output, x)}
+        return {"loss": functional.mse_loss(output, x)}

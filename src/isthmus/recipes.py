@@ -1,0 +1,137 @@
+"""Recipes: named sets of training choices. A parameter given explicitly wins over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Every training choice, settled."""
+
+    architecture: Any
+    optimizer: str
+    schedule: str
+    lr: float
+    weight_decay: float
+    max_epochs: int
+    batch_size: int
+    validation_fraction: float
+    patience: int | None
+
+
+#: What a recipe says outright; what it leaves out follows the rules in `settle`.
+RECIPES: dict[str, dict[str, Any]] = {
+    # AdamW along one cosine, chosen on the validation parts of MNIST and digits.
+    "default": {
+        "architecture": "auto",
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "weight_decay": 1e-4,
+        "validation_fraction": 0.1,
+    },
+    # The Keras tutorial: all training images, a fixed number of epochs, no selection.
+    "reference": {
+        "architecture": "reference",
+        "optimizer": "adadelta",
+        "schedule": "constant",
+        "lr": 1.0,
+        "weight_decay": 0.0,
+        "max_epochs": 50,
+        "batch_size": 128,
+        "validation_fraction": 0.0,
+        "patience": None,
+    },
+}
+
+
+def settle(recipe: str, given: Mapping[str, Any], n_rows: int, n_features: int) -> Choices:
+    """Settle every choice: given explicitly, else by the recipe, else by rule.
+
+    Parameters
+    ----------
+    recipe : {"default", "reference"}
+    given : mapping
+        The parameters of `Choices`; `"auto"` leaves one to recipe and rule.
+    n_rows, n_features : int
+        Training instances, and values in one instance.
+
+    Returns
+    -------
+    Choices
+        By rule: `batch_size` is a power of two near a fiftieth of the rows, 32 to 256,
+        smaller when instances are very large. `max_epochs` makes about 2,000 steps, 10 to
+        200 epochs. `lr` is 0.003 √(batch_size/256), the square-root scaling that fits
+        Adam's normalised steps (Malladi et al., 2022). `patience` is a quarter of the
+        epochs, 10 at least.
+
+    Raises
+    ------
+    TrainingError
+        When a name or a number is out of range.
+    """
+    if recipe not in RECIPES:
+        raise TrainingError(f"got recipe={recipe!r}, expected one of {', '.join(RECIPES)}")
+    chosen = {"lr": "auto", "max_epochs": "auto", "batch_size": "auto", "patience": "auto"}
+    chosen |= RECIPES[recipe]
+    chosen |= {
+        name: value
+        for name, value in given.items()
+        if not (isinstance(value, str) and value == "auto")
+    }
+    fraction = _number("validation_fraction", chosen["validation_fraction"], 0, 0.9)
+    if chosen["batch_size"] == "auto":
+        power = 2 ** round(math.log2(max(1, n_rows / 50)))
+        chosen["batch_size"] = max(8, min(max(32, power), 256, 2**22 // n_features))
+    batch_size = _whole("batch_size", chosen["batch_size"])
+    if chosen["max_epochs"] == "auto":
+        steps = math.ceil(n_rows * (1 - fraction) / batch_size)
+        chosen["max_epochs"] = min(200, max(10, math.ceil(2000 / steps)))
+    max_epochs = _whole("max_epochs", chosen["max_epochs"])
+    if chosen["lr"] == "auto":
+        chosen["lr"] = 3e-3 * math.sqrt(batch_size / 256)
+    if chosen["patience"] == "auto":
+        chosen["patience"] = max(10, max_epochs // 4)
+    patience = chosen["patience"]
+    return Choices(
+        architecture=chosen["architecture"],
+        optimizer=_one_of("optimizer", chosen["optimizer"], "adamw", "adadelta"),
+        schedule=_one_of("schedule", chosen["schedule"], "cosine", "constant"),
+        lr=_number("lr", chosen["lr"], 0, math.inf, above=True),
+        weight_decay=_number("weight_decay", chosen["weight_decay"], 0, math.inf),
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        validation_fraction=fraction,
+        patience=None if patience is None else _whole("patience", patience),
+    )
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise TrainingError(
+            f"got {name}={value!r}, expected a whole number of 1 or more, or 'auto'"
+        )
+    return int(value)
+
+
+def _number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (low <= number <= high) or math.isinf(number) or (above and number == low):
+        bounds = f"above {low}" if above else f"of {low} or more"
+        most = "" if math.isinf(high) else f", {high} at most"
+        raise TrainingError(f"got {name}={value!r}, expected a number {bounds}{most}, or 'auto'")
+    return number
+
+
+def _one_of(name: str, value: Any, *allowed: str) -> str:
+    if value not in allowed:
+        raise TrainingError(f"got {name}={value!r}, expected {' or '.join(map(repr, allowed))}")
+    return str(value)

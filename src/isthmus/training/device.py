@@ -1,0 +1,88 @@
+"""Where to compute and in what precision, and randomness that leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from isthmus.errors import TrainingError
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """Return the device asked for; `"auto"` takes cuda, else mps, else cpu.
+
+    Raises
+    ------
+    TrainingError
+        When the device is not known or not on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"got device={device!r}, which cannot be used here ({reason}); use 'auto' or 'cpu'"
+        ) from error
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of the forward pass.
+
+    `"auto"` takes bfloat16 where the hardware multiplies it (recent CUDA devices, CPUs
+    with AMX or AVX512-BF16), else float32: elsewhere bfloat16 is emulated and slower.
+    """
+    if precision == "float32":
+        return torch.float32
+    if precision == "bfloat16":
+        return torch.bfloat16
+    if precision != "auto":
+        raise TrainingError(
+            f"got precision={precision!r}, expected 'auto', 'float32' or 'bfloat16'"
+        )
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device)[0] >= 8
+    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        able = torch.cpu.get_capabilities()
+        native = bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    else:
+        native = False
+    return torch.bfloat16 if native else torch.float32
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Turn scikit-learn's `random_state` into one integer seed below 2³¹.
+
+    None draws from the operating system, not from NumPy's global generator, which
+    stays as it was.
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def derived_seed(seed: int, *path: int) -> int:
+    """Give each epoch, or other place, a seed of its own.
+
+    Every epoch starts from a seed that depends on its number alone, so that a resumed
+    run draws what an uninterrupted one would have drawn.
+    """
+    return int(np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch within the block and leave its global generators as they were found."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,299 @@
+"""The one training loop: autoencoders, heads and the supervised control all run it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from isthmus.errors import TrainingError
+from isthmus.training.checkpoint import Checkpoints
+from isthmus.training.device import derived_seed, own_randomness
+from isthmus.training.listeners import Listener
+from isthmus.training.rows import Batch, Rows
+
+Objective = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
+State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes
+    ----------
+    max_epochs, batch_size : int
+    optimizer : {"adamw", "adadelta"}
+    lr : float
+        The highest learning rate of the run.
+    weight_decay : float
+    schedule : {"cosine", "constant"}
+        See `learning_rate_factor`.
+    patience : int or None
+        Stop after so many epochs without a better validation value.
+    seed : int
+    device : torch.device
+    precision : torch.dtype
+        Of the forward pass; weights stay float32.
+    best_by : str
+        The entry of the epoch's record that decides which epoch was best: the lowest
+        wins, or the highest when its name ends in "accuracy".
+    """
+
+    max_epochs: int
+    batch_size: int
+    lr: float
+    seed: int
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    optimizer: str = "adamw"
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    patience: int | None = None
+    best_by: str = "validation_loss"
+
+    def plain(self) -> dict[str, Any]:
+        """Return what decides the weights, as plain JSON values."""
+        device = self.device.type
+        return self.__dict__ | {"device": device, "precision": str(self.precision)}
+
+
+@dataclass
+class Progress:
+    """How far a run has come: what a checkpoint has to hold beside the weights."""
+
+    epoch: int = 0
+    finished: bool = False
+    best_epoch: int | None = None
+    best_state: State | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    network: nn.Module,
+    objective: Objective,
+    rows: Rows,
+    validation: Rows | None,
+    settings: Settings,
+    listeners: Sequence[Listener] = (),
+    checkpoints: Checkpoints | None = None,
+) -> Progress:
+    """Train a network in place; afterwards it has the weights of its best epoch.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    objective : callable
+        From network and batch to mean values; the one named `"loss"` is minimised.
+    rows, validation : Rows
+        Without validation rows the last epoch counts as the best.
+    settings : Settings
+    listeners : sequence of Listener
+        Told of every step and epoch.
+    checkpoints : Checkpoints, optional
+        Written after every epoch; may hold an earlier run to continue.
+
+    Returns
+    -------
+    Progress
+        `history` has one record an epoch: `epoch`, `train_*`, `validation_*`, `lr`,
+        `seconds`, `instances_per_second`.
+
+    Raises
+    ------
+    TrainingError
+        When the loss becomes NaN or infinite.
+    """
+    network.to(settings.device, memory_format=torch.channels_last)
+    optimizer = make_optimizer(network, settings)
+    progress = Progress()
+    if checkpoints is not None:
+        progress = checkpoints.restore(network, optimizer, progress)
+
+    with own_randomness(settings.seed, settings.device), ExitStack() as watched:
+        for listener in listeners:
+            watched.enter_context(listener)
+        while not progress.finished and progress.epoch < settings.max_epochs:
+            progress.epoch += 1
+            torch.manual_seed(derived_seed(settings.seed, progress.epoch))
+            started = time.perf_counter()
+            trained = _train_epoch(
+                network, objective, rows, optimizer, settings, progress.epoch, listeners
+            )
+            seconds = time.perf_counter() - started
+            record: dict[str, Any] = {"epoch": progress.epoch}
+            record |= {f"train_{name}": value for name, value in trained.items()}
+            if validation is not None:
+                found = measure(network, objective, validation, settings)
+                record |= {f"validation_{name}": value for name, value in found.items()}
+            record |= {
+                "lr": optimizer.param_groups[0]["lr"],
+                "seconds": seconds,
+                "instances_per_second": len(rows) / seconds,
+            }
+            progress.history.append(record)
+            improved = validation is not None and _is_best(progress.history, settings.best_by)
+            if improved:
+                progress.best_epoch = progress.epoch
+                progress.best_state = copy_state(network)
+            progress.finished = _is_over(progress, settings)
+            if checkpoints is not None:
+                checkpoints.write(network, optimizer, progress, improved)
+            for listener in listeners:
+                listener.epoch_ended(record, network)
+
+    if progress.best_state is not None:
+        network.load_state_dict(progress.best_state)
+    network.eval()
+    return progress
+
+
+def measure(
+    network: nn.Module, objective: Objective, rows: Rows, settings: Settings
+) -> dict[str, float]:
+    """Return the objective's values over `rows`, in evaluation mode, without gradients."""
+    network.eval()
+    totals = _Means()
+    with torch.no_grad():
+        for first in range(0, len(rows), settings.batch_size):
+            positions = np.arange(first, min(first + settings.batch_size, len(rows)))
+            with _autocast(settings):
+                values = objective(network, rows.batch(positions, settings.device))
+            totals.add(values, len(positions))
+    return totals.result()
+
+
+def learning_rate_factor(step: int, total: int, schedule: str) -> float:
+    """Return the share of the highest learning rate to use at a step (0-based).
+
+    `"constant"` is 1. `"cosine"` rises linearly over the first tenth, then falls along
+    half a cosine to nearly zero at the last step.
+
+    Examples
+    --------
+    >>> [round(learning_rate_factor(step, 20, "cosine"), 2) for step in (0, 1, 10, 19)]
+    [0.5, 1.0, 0.54, 0.01]
+    """
+    if schedule == "constant":
+        return 1.0
+    rise = max(1, total // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1)))
+
+
+def make_optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Build the optimiser by name."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if settings.optimizer == "adamw":
+        fused = settings.device.type in ("cpu", "cuda")
+        return torch.optim.AdamW(
+            parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused
+        )
+    if settings.optimizer == "adadelta":
+        # Keras' original defaults; its epsilon is 1e-7, torch's 1e-6.
+        return torch.optim.Adadelta(parameters, lr=settings.lr, rho=0.95, eps=1e-7)
+    raise TrainingError(f"got optimizer={settings.optimizer!r}, expected 'adamw' or 'adadelta'")
+
+
+def copy_state(network: nn.Module) -> State:
+    """Copy a network's parameters and buffers to CPU memory."""
+    return {
+        name: value.detach().to("cpu", copy=True) for name, value in network.state_dict().items()
+    }
+
+
+def _train_epoch(
+    network: nn.Module,
+    objective: Objective,
+    rows: Rows,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    epoch: int,
+    listeners: Sequence[Listener],
+) -> dict[str, float]:
+    network.train()
+    order = torch.randperm(len(rows)).numpy()
+    starts = range(0, len(rows), settings.batch_size)
+    if len(rows) > settings.batch_size and len(rows) % settings.batch_size == 1:
+        starts = starts[:-1]  # batch normalisation cannot train on a single instance
+    total_steps = len(starts) * settings.max_epochs
+    # Reading a loss waits for the device; a GPU is asked only now and then.
+    look_every = 1 if settings.device.type == "cpu" else 100
+    totals = _Means()
+    for step, first in enumerate(starts):
+        factor = learning_rate_factor(
+            (epoch - 1) * len(starts) + step, total_steps, settings.schedule
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * factor
+        positions = order[first : first + settings.batch_size]
+        with _autocast(settings):
+            values = objective(network, rows.batch(positions, settings.device))
+        values["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        totals.add(values, len(positions))
+        if (step + 1) % look_every == 0 or step == len(starts) - 1:
+            totals.check_finite(epoch, optimizer.param_groups[0]["lr"])
+        for listener in listeners:
+            listener.step_ended(len(positions))
+    return totals.result()
+
+
+class _Means:
+    """Means over batches of unequal size, kept on the device until asked for."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[torch.Tensor]] = {}
+        self.weights: list[int] = []
+        self.checked = 0
+
+    def add(self, values: dict[str, torch.Tensor], weight: int) -> None:
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(value.detach())
+        self.weights.append(weight)
+
+    def check_finite(self, epoch: int, lr: float) -> None:
+        losses = torch.stack(self.values["loss"][self.checked :]).float().cpu().numpy()
+        if not np.isfinite(losses).all():
+            at = int(np.argmin(np.isfinite(losses)))
+            raise TrainingError(
+                f"the loss became {losses[at]} at step {self.checked + at + 1} of epoch {epoch}; "
+                f"try a smaller lr (it was {lr:.3g} there), and look for extreme values in the data"
+            )
+        self.checked += len(losses)
+
+    def result(self) -> dict[str, float]:
+        return {
+            name: float(np.average(torch.stack(values).double().cpu(), weights=self.weights))
+            for name, values in self.values.items()
+        }
+
+
+def _is_best(history: Sequence[dict[str, Any]], best_by: str) -> bool:
+    values = [record[best_by] for record in history]
+    if best_by.endswith("accuracy"):
+        values = [-value for value in values]
+    return values[-1] < min(values[:-1], default=math.inf)
+
+
+def _is_over(progress: Progress, settings: Settings) -> bool:
+    if progress.epoch >= settings.max_epochs:
+        return True
+    if settings.patience is None or progress.best_epoch is None:
+        return False
+    return progress.epoch - progress.best_epoch >= settings.patience
+
+
+def _autocast(settings: Settings) -> torch.autocast:
+    return torch.autocast(
+        settings.device.type, dtype=torch.bfloat16, enabled=settings.precision == torch.bfloat16
+    )

@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from isthmus.data.dataset import Dataset, Splits
+from isthmus.data.schema import Schema
+from isthmus.errors import DataError
+
+X = np.arange(40, dtype=np.float64).reshape(20, 2)
+IMAGES = np.arange(20 * 6, dtype=np.uint8).reshape(20, 2, 3)
+
+
+def test_attributes():
+    data = Dataset(IMAGES, np.arange(20) % 3, name="few")
+    assert (data.kind, len(data), data.name) == ("images", 20, "few")
+    assert data.schema == Schema.learn(IMAGES)
+    assert data.class_names == ("0", "1", "2")
+    assert data.train is data
+    assert data.test is None
+    assert repr(data) == "Dataset('few', 20 images of 2x3 uint8, 3 classes)"
+
+
+def test_without_labels():
+    data = Dataset(X)
+    assert data.y is None
+    assert data.class_names is None
+    assert repr(data) == "Dataset('data', 20 rows of 2 columns, no labels)"
+
+
+def test_lists_become_arrays():
+    data = Dataset([[1.0], [2.0]], ["a", None])
+    assert data.X.shape == (2, 1)
+    assert data.y.tolist() == ["a", None]
+    assert data.class_names == ("a",)
+    assert data.take([1]).y.tolist() == [None]
+
+
+def test_numbers_of_labels_and_instances_differ():
+    with pytest.raises(DataError, match="got 20 instances and 19 labels"):
+        Dataset(X, np.zeros(19))
+
+
+def test_bad_data():
+    with pytest.raises(DataError, match="dtype int64"):
+        Dataset(IMAGES.astype(np.int64))
+
+
+@pytest.mark.parametrize("rows", [[3, 1], np.array([3, 1]), np.arange(20) % 7 == 1])
+def test_take(rows):
+    y = np.array(list("abcdefghijklmnopqrst"))
+    frame = pd.DataFrame(X, columns=["u", "v"], index=np.arange(20)[::-1])
+    for source in (X, frame):
+        part = Dataset(source, y, name="letters").take(rows)
+        np.testing.assert_array_equal(np.asarray(part.X), X[rows])
+        np.testing.assert_array_equal(part.y, y[rows])
+        assert part.name == "letters"
+        assert part.class_names == tuple(y)
+        assert part.schema == Schema.learn(source)
+
+
+def test_split_keeps_every_instance_with_its_label_and_the_order():
+    data = Dataset(X, np.arange(20))
+    parts = data.split(0.25, random_state=3)
+    assert (len(parts.train), len(parts.test)) == (15, 5)
+    for part in (parts.train, parts.test):
+        np.testing.assert_array_equal(part.X, X[part.y])
+        assert (np.diff(part.y) > 0).all()
+    assert sorted([*parts.train.y, *parts.test.y]) == list(range(20))
+    np.testing.assert_array_equal(parts.test.y, data.split(0.25, random_state=3).test.y)
+
+
+def test_split_leaves_the_global_seed_alone():
+    np.random.seed(5)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    Dataset(X).split(random_state=0)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], [0.0, np.nan], ["a", None]])
+def test_split_keeps_classes_in_proportion(labels):
+    parts = Dataset(X, np.array(labels * 10, dtype=object)).split(0.4, random_state=0)
+    counts = pd.Series(parts.test.y).value_counts(dropna=False)
+    assert counts.tolist() == [4, 4]
+
+
+def test_split_with_a_class_of_one():
+    parts = Dataset(X, [0] * 19 + [1]).split(0.2, random_state=0)
+    assert len(parts.test) == 4
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5, -0.1])
+def test_split_by_an_impossible_fraction(fraction):
+    with pytest.raises(DataError, match="cannot set .* of 20 instances aside"):
+        Dataset(X).split(fraction)
+
+
+def test_split_of_one_instance():
+    with pytest.raises(DataError, match="cannot set 20% of 1 instances aside"):
+        Dataset(X[:1]).split()
+
+
+def test_splits_speak_for_their_training_set():
+    splits = Dataset(X, np.arange(20) % 2, name="half").split(random_state=0)
+    assert splits.name == "half"
+    assert splits.kind == "table"
+    assert splits.class_names == ("0", "1")
+    assert splits.schema == splits.train.schema
+
+
+def test_splits_of_different_shapes():
+    with pytest.raises(DataError, match=r"shape \(2,\), test instances \(2, 3\)"):
+        Splits(Dataset(X), Dataset(IMAGES))

@@ -1,0 +1,193 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import isthmus.data
+from isthmus.data import Dataset, Splits, load
+from isthmus.errors import DataError, DownloadError
+
+TABLE = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+
+
+def test_front_door():
+    assert isthmus.data.__all__ == sorted(isthmus.data.__all__)
+    assert all(hasattr(isthmus.data, name) for name in isthmus.data.__all__)
+
+
+def test_loads_no_torch_and_nothing_for_the_network():
+    code = (
+        "import sys, numpy, isthmus.data; isthmus.data.load('digits'); "
+        "isthmus.data.load(numpy.eye(3)); "
+        "print([m for m in ('torch', 'requests', 'pooch', 'PIL') if m in sys.modules])"
+    )
+    source = Path(isthmus.data.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(source), "PATH": ""},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+# names
+
+
+def test_name(make_entry, write_files, tmp_path, monkeypatch, arrays):
+    from isthmus.data.catalogue import CATALOGUE
+
+    monkeypatch.setitem(CATALOGUE, "mnist", make_entry())
+    write_files(tmp_path / "mnist")
+    for name in ("mnist", "MNIST"):
+        splits = load(name, data_dir=tmp_path)
+        np.testing.assert_array_equal(splits.train.X, arrays["train-images-idx3-ubyte"])
+    monkeypatch.setenv("ISTHMUS_DATA", str(tmp_path))
+    assert load("mnist", resize=(6, 4)).test.X.shape == (4, 6, 4)
+    # A folder of that name is meant when it is written as a path.
+    monkeypatch.chdir(tmp_path)
+    assert load("./mnist").name == "mnist"
+    assert load(Path("mnist")).class_names != ("no", "yes")
+
+
+def test_offline_name(make_entry, monkeypatch, cache):
+    from isthmus.data.catalogue import CATALOGUE
+
+    monkeypatch.setitem(CATALOGUE, "mnist", make_entry(mirrors=()))
+    with pytest.raises(DownloadError):
+        load("mnist")
+
+
+def test_digits():
+    digits = load("digits")
+    assert isinstance(digits, Splits)
+    assert (len(digits.train), len(digits.test)) == (1437, 360)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": "kind"}, "digits brings its own labels"),
+        ({"y": [1, 2]}, "brings labels of its own; leave y out"),
+        ({"resize": 3}, "got resize=3"),
+    ],
+)
+def test_words_that_do_not_go_with_a_name(options, message):
+    with pytest.raises(DataError, match=message):
+        load("digits", **options)
+
+
+def test_misspelt_name():
+    with pytest.raises(DataError, match=r"called 'mnits'; did you mean 'mnist'\?"):
+        load("mnits")
+
+
+# paths
+
+
+def test_path_as_text_or_path_and_home(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", TABLE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for source in (tmp_path / "x.npy", str(tmp_path / "x.npy"), "~/x.npy"):
+        np.testing.assert_array_equal(load(source).X, TABLE)
+
+
+def test_labels_beside_a_file_of_instances(tmp_path):
+    np.save(tmp_path / "x.npy", IMAGES)
+    data = load(tmp_path / "x.npy", [1, 2, 3], resize=(2, 2))
+    assert data.y.tolist() == [1, 2, 3]
+    assert data.X.shape == (3, 2, 2)
+    assert data.name == "x.npy"
+
+
+def test_label_column_of_a_file(tmp_path):
+    (tmp_path / "x.csv").write_text("a,kind\n1,u\n2,v\n")
+    assert load(tmp_path / "x.csv", label="kind").y.tolist() == ["u", "v"]
+    with pytest.raises(DataError, match="for a column pass label='kind'"):
+        load(tmp_path / "x.csv", "kind", label="kind")
+
+
+def test_data_dir_is_for_names(tmp_path):
+    np.save(tmp_path / "x.npy", TABLE)
+    with pytest.raises(DataError, match="data_dir=.* leave data_dir out"):
+        load(tmp_path / "x.npy", data_dir=tmp_path)
+
+
+def test_address():
+    with pytest.raises(DataError, match="https://example.org/x.csv is an address; download it"):
+        load("https://example.org/x.csv")
+
+
+# arrays and tables
+
+
+@pytest.mark.parametrize("source", [TABLE, TABLE.tolist(), tuple(map(tuple, TABLE)), TABLE.T.T])
+def test_arrays(source):
+    data = load(source, ["a", "b", "a"])
+    np.testing.assert_array_equal(data.X, TABLE)
+    assert data.y.tolist() == ["a", "b", "a"]
+    assert data.train is data
+    assert data.test is None
+
+
+@pytest.mark.parametrize("X", [IMAGES, np.stack([IMAGES] * 3, -1), IMAGES / 255.0])
+def test_images(X):
+    data = load(X, resize=(8, 8))
+    assert data.kind == "images"
+    assert data.X.shape == (3, 8, 8, *X.shape[3:])
+    assert data.X.dtype == X.dtype
+
+
+def test_frame():
+    frame = pd.DataFrame(TABLE, columns=["a", "b"])
+    assert load(frame, label="b").schema.columns == ("a",)
+    assert load(frame, frame["b"] > 3).y.tolist() == [False, True, True]
+    assert load(frame["a"]).schema.columns == ("a",)
+
+
+def test_loaded_data_is_handed_on():
+    data = Dataset(IMAGES)
+    assert load(data) is data
+    assert load(data, resize=(2, 2)).X.shape == (3, 2, 2)
+    assert load(data, [1, 2, 3]).y.tolist() == [1, 2, 3]
+    with pytest.raises(DataError, match="loaded already"):
+        load(data, label="kind")
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        (TABLE, {"y": [1, 2]}, "got 3 instances and 2 labels; expected one label for each"),
+        (IMAGES, {"y": [1, 2, 3, 4]}, "got 3 instances and 4 labels"),
+        (TABLE, {"y": np.eye(3)}, r"labels of shape \(3, 3\)"),
+        (TABLE, {"label": "a"}, "an array has no names; pass the labels as y"),
+        (TABLE, {"resize": (2, 2)}, "is for images, and data is a table"),
+        (TABLE, {"data_dir": "."}, "leave data_dir out"),
+        ([[1, 2], [3]], {}, "expected rows of numbers, all of the same length"),
+        (3, {}, "got 3, expected a name, a path, an array or a DataFrame"),
+        (None, {}, "got None, expected a name"),
+        (TABLE[:, 0], {}, r"shape \(3,\), expected \(n, m\)"),
+        (np.zeros((0, 4)), {}, "got no values"),
+        ([], {}, r"shape \(0,\)"),
+        (IMAGES.astype(np.int64), {}, "dtype int64, expected uint8"),
+        (IMAGES * 1.0, {}, "X / 255"),
+        (np.where(IMAGES == 7, np.nan, 0.0), {}, "NaN or infinite pixels, the first is image 0"),
+        (np.array([["a", "b"]]), {}, "expected real numbers"),
+    ],
+)
+def test_bad_arrays(source, options, message):
+    with pytest.raises(DataError, match=message):
+        load(source, **options)
+
+
+def test_sparse_matrix():
+    from scipy.sparse import csr_matrix
+
+    with pytest.raises(DataError, match=r"pass X\.toarray\(\)"):
+        load(csr_matrix(TABLE))

@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isthmus.data.schema import Schema, check_images, check_table
+from isthmus.errors import DataError, SchemaError
+
+TABLE = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})
+
+
+@pytest.mark.parametrize(
+    ("X", "expected"),
+    [
+        (np.full((2, 3, 4), 7, np.uint8), Schema("images", (3, 4), "uint8", 7, 7)),
+        (np.zeros((2, 3, 4, 3), np.float32), Schema("images", (3, 4, 3), "float32", 0, 0)),
+        (np.array([[1, 2]]), Schema("table", (2,), "int64", 1, 2)),
+        (TABLE, Schema("table", (2,), "float64", 1, 5, ("a", "b"))),
+        (TABLE.astype("Int64"), Schema("table", (2,), "float64", 1, 5, ("a", "b"))),
+        (TABLE > 2, Schema("table", (2,), "float64", 0, 1, ("a", "b"))),
+    ],
+    ids=lambda value: "" if isinstance(value, Schema) else str(value.shape),
+)
+def test_learn(X, expected):
+    schema = Schema.learn(X)
+    assert schema == expected
+    assert schema.n_features == X[:1].size if isinstance(X, np.ndarray) else 2
+
+
+def test_there_and_back_through_json():
+    for X in (TABLE, np.zeros((1, 2, 2, 3), np.uint8)):
+        schema = Schema.learn(X)
+        assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+
+
+# check
+
+
+def test_check_puts_columns_in_order_and_returns_an_array():
+    got = Schema.learn(TABLE).check(TABLE[["b", "a"]])
+    np.testing.assert_array_equal(got, TABLE.to_numpy())
+
+
+def test_check_of_a_frame_that_mixes_types():
+    mixed = TABLE.assign(b=pd.array([True, False], "boolean"))
+    np.testing.assert_array_equal(Schema.learn(TABLE).check(mixed), [[1, 1], [2, 0]])
+    with pytest.raises(DataError, match="column 'b' holds (str|object) values"):
+        Schema.learn(TABLE).check(TABLE.assign(b=["x", "y"]))
+
+
+def test_check_names_missing_and_unknown_columns():
+    with pytest.raises(SchemaError, match=r"missing \['b'\] and not known \['c'\]"):
+        Schema.learn(TABLE).check(TABLE.rename(columns={"b": "c"}))
+
+
+def test_check_takes_a_plain_array_for_a_table_with_names():
+    np.testing.assert_array_equal(Schema.learn(TABLE).check(np.array([[1, 2]])), [[1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("X", "fix"),
+    [
+        (np.zeros((8, 6)), r"X\[None\]"),
+        (np.zeros((5, 48)), r"X\.reshape\(\(-1, 8, 6\)\)"),
+        (np.zeros((5, 8, 6, 1)), r"X\.reshape\(\(-1, 8, 6\)\)"),
+        (np.zeros((5, 7, 6)), "resize"),
+        (pd.DataFrame(np.zeros((5, 4))), "resize"),
+    ],
+    ids=["one", "flat", "channel", "size", "frame"],
+)
+def test_check_of_another_shape_says_how_to_mend_it(X, fix):
+    with pytest.raises(SchemaError, match=rf"expected \(n, 8, 6\) as at fit; .*{fix}"):
+        Schema.learn(np.zeros((2, 8, 6))).check(X)
+
+
+def test_check_of_images_looks_at_the_values():
+    schema = Schema.learn(np.zeros((2, 8, 6)))
+    with pytest.raises(DataError, match="X / 255"):
+        schema.check(np.full((1, 8, 6), 200.0))
+
+
+# images
+
+
+def images(value, dtype=np.float64):
+    X = np.zeros((4, 5, 6), dtype)
+    X[2, 1, 1] = value
+    return X
+
+
+@pytest.mark.parametrize("X", [images(1.0), images(0.5, np.float16), images(255, np.uint8)])
+def test_good_images(X):
+    check_images(X)
+    check_images(np.repeat(X[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (images(np.nan), "1 of 4 images hold NaN or infinite pixels, the first is image 2"),
+        (images(np.inf), "1 of 4 images hold NaN or infinite pixels, the first is image 2"),
+        (images(-np.inf, np.float32), "the first is image 2"),
+        (images(255.0), r"values from 0 to 255, expected \[0, 1\]; scale them with X / 255"),
+        (images(1000.0), r"\(X - X\.min\(\)\)"),
+        (images(-1.0), r"\(X - X\.min\(\)\)"),
+        (images(200, np.int64), r"dtype int64, expected uint8 .*X\.astype\('uint8'\)"),
+        (images(4000, np.uint16), r"dtype uint16.*use X / 4000"),
+        (images(-5, np.int16), r"dtype int16.*use \(X - X\.min\(\)\)"),
+        (images(True, bool), r"dtype bool.*X\.astype\('uint8'\) \* 255"),
+        (images("a", object), "dtype object"),
+        (np.zeros((0, 5, 6)), "got no images"),
+        (np.zeros((4, 0, 6)), "got no images"),
+        (np.zeros((4, 3, 32, 32)), r"channels first.*X\.transpose\(0, 2, 3, 1\)"),
+        (np.zeros((4, 1, 8, 8)), "channels first"),
+    ],
+)
+def test_bad_images(X, message):
+    with pytest.raises(DataError, match=message):
+        check_images(X)
+
+
+# tables
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint64, np.float16, np.float32, np.float64, bool])
+def test_good_tables(dtype):
+    X = np.ones((3, 2), dtype)
+    assert check_table(X) is X
+
+
+def test_finite_values_whose_sum_is_not():
+    X = np.full((3, 2), 1.7e308)
+    assert check_table(X) is X
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (
+            np.array([[1, 2], [3, np.nan]]),
+            "infinite values in 1 of 4 cells, .*column 1, row 1, counting from 0",
+        ),
+        (
+            np.array([[np.inf, -np.inf]]),
+            "NaN or infinite values in 2 of 2 cells, the first in column 0",
+        ),
+        (TABLE.assign(b=[1.0, np.nan]), "the first in column 'b', row 1"),
+        (TABLE.assign(b=pd.array([1, None], "Int64")), "the first in column 'b', row 1"),
+        (
+            TABLE.assign(b=["x", "y"]),
+            r"column 'b' holds (str|object) values.*X\.drop\(columns='b'\)",
+        ),
+        (TABLE.assign(b=[1j, 2j]), "column 'b' holds complex128 values"),
+        (TABLE.assign(b=pd.to_datetime(["2020-01-01"] * 2)), "column 'b' holds datetime64"),
+        (TABLE.set_axis(["a", "a"], axis=1), "more than one column is called 'a'"),
+        (np.zeros((0, 3)), "got no values"),
+        (np.zeros((3, 0)), "got no values"),
+        (TABLE.iloc[:0], "got no values"),
+        (np.zeros(3), r"shape \(3,\), expected \(n, m\)"),
+        (np.zeros((2, 2, 2, 2, 2)), r"expected \(n, m\)"),
+        (np.array([["1", "2"]]), "dtype <U1, expected real numbers"),
+        (np.array([[1j]]), "dtype complex128"),
+        (np.array([[None]]), "dtype object"),
+    ],
+)
+def test_bad_tables(X, message):
+    with pytest.raises(DataError, match=message):
+        check_table(X)
