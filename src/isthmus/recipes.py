@@ -77,13 +77,9 @@ def settle(recipe: str, given: Mapping[str, Any], n_rows: int, n_features: int) 
     """
     if recipe not in RECIPES:
         raise TrainingError(f"got recipe={recipe!r}, expected one of {', '.join(RECIPES)}")
-    chosen = {"lr": "auto", "max_epochs": "auto", "batch_size": "auto", "patience": "auto"}
-    chosen |= RECIPES[recipe]
-    chosen |= {
-        name: value
-        for name, value in given.items()
-        if not (isinstance(value, str) and value == "auto")
-    }
+    names = ("lr", "max_epochs", "batch_size", "patience")
+    chosen: dict[str, Any] = dict.fromkeys(names, "auto") | RECIPES[recipe]
+    chosen |= {name: value for name, value in given.items() if not _is_auto(value)}
     fraction = _number("validation_fraction", chosen["validation_fraction"], 0, 0.9)
     if chosen["batch_size"] == "auto":
         power = 2 ** round(math.log2(max(1, n_rows / 50)))
@@ -109,6 +105,10 @@ def settle(recipe: str, given: Mapping[str, Any], n_rows: int, n_features: int) 
         validation_fraction=fraction,
         patience=None if patience is None else _whole("patience", patience),
     )
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
 
 
 def _whole(name: str, value: Any) -> int:

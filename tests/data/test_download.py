@@ -103,7 +103,7 @@ def test_disk_that_fills_up_is_not_a_mirror_that_failed(
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("isthmus.data.download.write_atomic", full)
+    monkeypatch.setattr("isthmus.data.download.write_bytes", full)
     entry = make_entry(mirrors=(serve(pages(archives)),))
     with pytest.raises(DownloadError, match="cannot write to .*No space left"):
         fetch(entry, entry.files, tmp_path)

@@ -167,7 +167,7 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
 
     @available_if(_head_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class, shape (n, n_classes), in the order of `classes_`."""
+        """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
         check_is_fitted(self, "standardised_head_")
         return self.standardised_head_.predict_proba(encode(self.encoder_, X, self.cache_dir))
 

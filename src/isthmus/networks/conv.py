@@ -97,9 +97,9 @@ def _convolution_back(before: int, after: int, small: Size, large: Size) -> nn.M
     if stride == (1, 1):
         return nn.Conv2d(before, after, 3, padding=1)
     # What the strided convolution rounded away has to be said again on the way back.
-    extra = tuple(
-        big - (1 + (little - 1) * step)
-        for big, little, step in zip(large, small, stride, strict=True)
+    extra = (
+        large[0] - 1 - (small[0] - 1) * stride[0],
+        large[1] - 1 - (small[1] - 1) * stride[1],
     )
     return nn.ConvTranspose2d(before, after, 3, stride=stride, padding=1, output_padding=extra)
 

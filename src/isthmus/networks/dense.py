@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -34,6 +35,6 @@ def hidden_sizes(n_features: int) -> tuple[int, ...]:
 
 def _layers(widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-2], widths[1:-1], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    return [*layers, nn.Linear(widths[-2], widths[-1])]
+    return layers[:-1]  # no activation after the last

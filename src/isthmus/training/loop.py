@@ -111,7 +111,7 @@ def train(
     TrainingError
         When the loss becomes NaN or infinite.
     """
-    network.to(settings.device, memory_format=torch.channels_last)
+    network.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(network, settings)
     progress = Progress()
     if checkpoints is not None:
