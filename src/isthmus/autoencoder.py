@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -292,6 +293,22 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         return -self.reconstruction_error(X)
 
+    def untrained(self, random_state: int | np.random.RandomState | None = None) -> Autoencoder:
+        """Return the same autoencoder with fresh random weights: the control for training.
+
+        Schema, preprocessing and architecture are shared; modules of the person's own are
+        as they were given.
+        """
+        check_is_fitted(self)
+        twin = copy.copy(self)
+        device = self._device()
+        with own_randomness(draw_seed(random_state), device):
+            given = isinstance(self.architecture, tuple | list)
+            own = {"architecture": self.architecture} if given else {}
+            networks = build(**(self.spec_ | own))
+        twin._keep(networks, device)
+        return twin
+
     def summary(self) -> str:
         """Return the layers as a table: name, output shape, parameters."""
         check_is_fitted(self)
@@ -361,15 +378,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         architecture : (encoder, decoder), optional
             The person's own modules, when it was fitted with such.
         """
-        parameters = dict(facts["parameters"])
-        if architecture is not None:
-            parameters["architecture"] = architecture
-        self = cls(**parameters)
+        own = {} if architecture is None else {"architecture": tuple(architecture)}
+        self = cls(**(facts["parameters"] | own))
         self.schema_ = Schema.from_dict(facts["schema"])
         self.preprocessor_ = Preprocessor.from_dict(facts["preprocessing"], self.schema_)
-        spec = dict(facts["architecture"])
-        spec["input_shape"] = tuple(spec["input_shape"])
-        networks = build(architecture, spec["input_shape"]) if architecture else build(**spec)
+        networks = build(**(facts["architecture"] | own))
         read_weights(folder / "encoder.safetensors", networks.encoder)
         read_weights(folder / "decoder.safetensors", networks.decoder)
         self.loss_ = facts["loss"]

@@ -43,7 +43,7 @@ class Networks:
 
 def build(
     architecture: str | Own,
-    input_shape: tuple[int, ...],
+    input_shape: Sequence[int],
     n_components: int | Literal["auto"] = "auto",
     hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto",
 ) -> Networks:
@@ -73,6 +73,7 @@ def build(
     >>> networks.n_components, sum(p.numel() for p in networks.encoder.parameters())
     (128, 1904)
     """
+    input_shape = tuple(input_shape)
     if isinstance(architecture, tuple | list):
         return _own(tuple(architecture), input_shape, n_components)
     if architecture not in ARCHITECTURES:
@@ -186,10 +187,9 @@ def _own(
     _checked_width(width, input_shape)
     names = [f"{type(part).__module__}.{type(part).__qualname__}" for part in pair]
     spec = {
-        "architecture": "own",
+        "architecture": f"own: {', '.join(names)}",
         "input_shape": list(input_shape),
         "n_components": width,
-        "modules": names,
     }
     return Networks(encoder, decoder, width, spec)
 

@@ -1,0 +1,129 @@
+"""The controls that every claim about a code stands beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.errors import IsthmusError
+from isthmus.evaluation.metrics import class_metrics
+from isthmus.evaluation.supervised import SupervisedNetwork
+from isthmus.heads import StandardisedHead, build_head
+from isthmus.training import draw_seed
+
+#: What each level of controls holds.
+CONTROLS: dict[str, tuple[str, ...]] = {
+    "fast": ("raw", "pca", "untrained"),
+    "all": ("raw", "pca", "untrained", "supervised"),
+}
+
+
+def control_names(controls: str | None) -> tuple[str, ...]:
+    """Return the names at a level: "fast", "all", or None for none."""
+    if controls is None:
+        return ()
+    if controls not in CONTROLS:
+        raise IsthmusError(f"got controls={controls!r}, expected 'fast', 'all' or None")
+    return CONTROLS[controls]
+
+
+class Controls:
+    """Test a head on what a person would use in place of the code.
+
+    The features of each control are computed once, however many heads are put on them.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    X_train, X_test : arrays or DataFrames
+        Like those the encoder was fitted on.
+    y_train, y_test : arrays of labels
+        The same labels that the head on the codes had.
+    random_state : int, RandomState instance or None
+    verbose : bool
+        Show progress while the supervised network trains.
+    """
+
+    def __init__(
+        self,
+        encoder: Autoencoder,
+        X_train: Any,
+        y_train: np.ndarray,
+        X_test: Any,
+        y_test: np.ndarray,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.encoder = encoder
+        self.X_train, self.X_test = encoder.schema_.check(X_train), encoder.schema_.check(X_test)
+        self.y_train, self.y_test = np.asarray(y_train), np.asarray(y_test)
+        self.seed = draw_seed(random_state)
+        self.verbose = verbose
+        self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def test(self, name: str, head: str | BaseEstimator) -> dict[str, Any]:
+        """Fit a head on a control's training features and test it.
+
+        Parameters
+        ----------
+        name : {"raw", "pca", "untrained"}
+        head : see `build_head`
+
+        Returns
+        -------
+        dict
+            See `class_metrics`.
+        """
+        train, test = self.features(name)
+        built = build_head(head, n_labels=len(train), random_state=self.seed)
+        return test_head(StandardisedHead(built).fit(train, self.y_train), test, self.y_test)
+
+    def test_supervised(self) -> dict[str, Any]:
+        """Train the supervised network on the instances themselves, and test it."""
+        network = SupervisedNetwork(
+            self.encoder.preprocessor_, random_state=self.seed, verbose=self.verbose
+        )
+        network.fit(self.X_train, self.y_train)
+        probabilities = network.predict_proba(self.X_test)
+        predicted = network.classes_[probabilities.argmax(axis=1)]
+        return class_metrics(self.y_test, predicted, probabilities, network.classes_)
+
+    def features(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return a control's training and test features, float32.
+
+        `"raw"` are the instances as the network would see them, flattened; `"pca"` their
+        principal components, as many as the code is wide; `"untrained"` the codes of the
+        same network with fresh random weights.
+        """
+        if name not in self._features:
+            self._features[name] = self._compute(name)
+        return self._features[name]
+
+    def _compute(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        if name == "untrained":
+            untrained = self.encoder.untrained(self.seed)
+            return untrained.transform(self.X_train), untrained.transform(self.X_test)
+        prepare = self.encoder.preprocessor_.to_network
+        train = prepare(self.X_train).reshape(len(self.X_train), -1)
+        test = prepare(self.X_test).reshape(len(self.X_test), -1)
+        if name == "raw":
+            return train, test
+        if name == "pca":
+            width = min(self.encoder.n_components_, *train.shape)
+            pca = PCA(width, random_state=self.seed).fit(train)
+            return pca.transform(train), pca.transform(test)
+        raise IsthmusError(f"got the control {name!r}, expected 'raw', 'pca' or 'untrained'")
+
+
+def test_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Compare a fitted head's predictions on features of shape (n, m) with labels (n,)."""
+    if not hasattr(head.head_, "predict_proba"):
+        return class_metrics(y, head.predict(features))
+    probabilities = head.predict_proba(features)
+    classes = head.head_.classes_
+    return class_metrics(y, classes[probabilities.argmax(axis=1)], probabilities, classes)

@@ -1,0 +1,55 @@
+"""Tiny data and fitted models that the tests share. Whatever ends in `_fit` is not to be refit."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_wine
+
+from isthmus import Autoencoder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """One thread each, so that suites side by side do not fight, and sums come out the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Images (1797, 8, 8) in uint8 of 0..255, and their labels."""
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    return images, bunch.target
+
+
+@pytest.fixture(scope="session")
+def images(digits):
+    """Three hundred of the digits."""
+    return digits[0][:300]
+
+
+@pytest.fixture(scope="session")
+def table():
+    """Measurements (178, 13) of wines, in units that differ by a factor of thousands."""
+    return load_wine().data
+
+
+@pytest.fixture(scope="session")
+def frame():
+    """The same as a DataFrame with the columns' names."""
+    return load_wine(as_frame=True).data
+
+
+@pytest.fixture(scope="session")
+def image_fit(digits):
+    """An encoder of the first 1,000 digits. Do not refit."""
+    return Autoencoder(n_components=32, max_epochs=20, random_state=0).fit(digits[0][:1000])
+
+
+@pytest.fixture(scope="session")
+def table_fit(table):
+    """An encoder of the wines. Do not refit."""
+    return Autoencoder(n_components=4, max_epochs=20, random_state=0).fit(table)
