@@ -6,17 +6,33 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from isthmus import Autoencoder, CodeClassifier
 from isthmus.heads import MLPHead
 
-def EXPECTED(e):
-    return {}
+# The networks compute in float32, whose matrix products round differently for batches of
+# different size; the check allows 1e-7. test_autoencoder.py holds it to 1e-5.
+FLOAT32 = {"check_methods_subset_invariance": "float32: equal to about 1e-6, not to 1e-7"}
 
+EXPECTED_FAILURES = {"Autoencoder": FLOAT32, "CodeClassifier": FLOAT32, "MLPHead": FLOAT32}
 
 ESTIMATORS = [
     Autoencoder(n_components=1, max_epochs=2, random_state=0),
-    CodeClassifier(Autoencoder(n_components=1, max_epochs=2, random_state=0)),
+    # Neighbours, because three blobs in a plane are not linearly separable along one axis.
+    CodeClassifier(Autoencoder(n_components=1, max_epochs=2, random_state=0), "neighbours"),
     MLPHead((16,), max_epochs=30, random_state=0),
 ]
 
 
-@parametrize_with_checks(ESTIMATORS, expected_failed_checks=EXPECTED)
-def test_sklearn_contract(estimator, check):
+@parametrize_with_checks(
+    ESTIMATORS,
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES[type(estimator).__name__],
+)
+def test_scikit_learns_contract(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+def test_the_constructor_only_stores(estimator):
+    # What `fit` checks, the constructor takes as it is; only so does `set_params` work.
+    odd = {name: object() for name in estimator.get_params(deep=False)}
+
+    made = type(estimator)(**odd)
+
+    assert vars(made) == odd

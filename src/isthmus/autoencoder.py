@@ -20,7 +20,7 @@ from torch import nn
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.data.schema import Schema
-from isthmus.errors import TrainingError
+from isthmus.errors import DataError, TrainingError
 from isthmus.manifest import new_bundle, write_manifest
 from isthmus.networks import Networks, build, count_parameters, digest, summarise
 from isthmus.objectives import Loss, Reconstruction, errors_per_instance
@@ -36,6 +36,7 @@ from isthmus.training import (
     choose_precision,
     draw_seed,
     own_randomness,
+    place,
     to_tensor,
     train,
 )
@@ -191,6 +192,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         TrainingError
             When a parameter is out of range or the loss stops being finite.
         """
+        vars(self).pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
         X = self._learn_schema(X)
         choices = settle(self.recipe, self._given_choices(), len(X), self.schema_.n_features)
         seed = draw_seed(self.random_state)
@@ -249,7 +251,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Images in 0..255 when they were uint8 at `fit`, else in [0, 1].
         """
         check_is_fitted(self)
-        codes = np.asarray(X, dtype=np.float32)
+        # torch wants memory that it may write to; a DataFrame's is read-only.
+        codes = np.require(np.asarray(X), np.float32, ["C", "W"])
         if codes.ndim != 2 or codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"got codes of shape {codes.shape}, expected (n, {self.n_components_}) as "
@@ -405,6 +408,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _n_features_out(self) -> int:
         return self.n_components_
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "digest_")
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
@@ -413,7 +419,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _learn_schema(self, X: Any) -> np.ndarray:
         """Check training data, learn schema and preprocessing, return it as an array."""
-        if isinstance(X, pd.DataFrame) or np.ndim(X) not in (3, 4):
+        n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+        if n_dimensions not in (3, 4):
             schema = Schema.learn(X) if isinstance(X, pd.DataFrame) else None
             X = validate_data(self, X, ensure_min_samples=2)
             self.schema_ = schema or Schema.learn(X)
@@ -421,7 +428,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             X = np.asarray(X)
             self.schema_ = Schema.learn(X)
             if len(X) < 2:
-                raise TrainingError(f"got {len(X)} image, expected at least two to learn from")
+                raise DataError(f"got {len(X)} image, expected at least two to learn from")
             self.n_features_in_ = self.schema_.n_features
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
@@ -506,8 +513,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _keep(self, networks: Networks, device: torch.device) -> None:
         """Hold the networks as they will stay: on their device, frozen, with their digest."""
-        self.encoder_ = networks.encoder.to(device).eval().requires_grad_(False)
-        self.decoder_ = networks.decoder.to(device).eval().requires_grad_(False)
+        for network in (networks.encoder, networks.decoder):
+            place(network, device).eval().requires_grad_(False)
+        self.encoder_, self.decoder_ = networks.encoder, networks.decoder
         self.n_components_, self.spec_ = networks.n_components, networks.spec
         self.digest_ = digest(self.encoder_)
 

@@ -49,10 +49,7 @@ class Bundle:
     heads: dict[str, CodeClassifier] = field(default_factory=dict)
 
     def head(self, name: str | None = None) -> CodeClassifier:
-        """Return a head by name; without one the only head, or the most accurate.
-
-        Accuracy is what was measured when the head was saved; heads without a figure
-        come last.
+        """Return a head by name; without one the head that was fitted last.
 
         Raises
         ------
@@ -60,7 +57,7 @@ class Bundle:
             When there is no such head.
         """
         if name is None and self.heads:
-            return self.heads[best_head(self.manifest)]
+            return self.heads[last_head(self.manifest)]
         if name not in self.heads:
             known = ", ".join(self.heads) or "none"
             raise BundleError(
@@ -127,7 +124,8 @@ def add_head(
         entry = _add(
             folder, name, classifier, manifest["encoder"]["digest"], {name: dict(metrics or {})}
         )
-        heads = manifest["heads"] | {name: entry}
+        others = {known: kept for known, kept in manifest["heads"].items() if known != name}
+        heads = others | {name: entry}
         facts = {"encoder": manifest["encoder"], "heads": heads}
         write_manifest(folder, facts | {"metrics": manifest.get("metrics", {})})
 
@@ -195,13 +193,9 @@ def load_bundle(
     return Bundle(folder, manifest, encoder, heads)
 
 
-def best_head(manifest: Mapping[str, Any]) -> str:
-    """Return the name of the head with the highest accuracy when it was saved."""
-
-    def accuracy(name: str) -> float:
-        return float(manifest["heads"][name].get("metrics", {}).get("accuracy") or 0.0)
-
-    return max(manifest["heads"], key=accuracy)
+def last_head(manifest: Mapping[str, Any]) -> str:
+    """Return the name of the head that was fitted last."""
+    return list(manifest["heads"])[-1]
 
 
 def _add(
@@ -213,7 +207,8 @@ def _add(
 ) -> dict[str, Any]:
     if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
         raise BundleError(
-            f"got the head's name {name!r}, expected letters, digits, '-' and '_': it names a folder"
+            f"got the head's name {name!r}, which names a folder; "
+            "expected letters, digits, '-' and '_'"
         )
     if classifier.digest_after_ != digest:
         raise BundleError(

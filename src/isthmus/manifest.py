@@ -79,6 +79,8 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
             f"{path} has bundle format {found}, this isthmus {__version__} reads up to "
             f"{FORMAT_VERSION}; update with: pip install --upgrade isthmus"
         )
+    if not isinstance(manifest.get("files"), dict):
+        raise BundleError(f"{file} is damaged (it lists no files); save the bundle again")
     return dict(manifest)
 
 
@@ -88,9 +90,14 @@ def verify_files(path: str | Path, manifest: dict[str, Any]) -> None:
     Raises
     ------
     BundleError
-        Naming the first file that is missing or not as it was written.
+        Naming the first file that is missing, not as it was written, or outside the bundle.
     """
     for name, expected in manifest["files"].items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(
+                f"{Path(path) / MANIFEST} names {name!r}, a file outside the bundle; "
+                "do not trust this bundle, get it again from where it was made"
+            )
         file = Path(path) / name
         if not file.is_file():
             raise BundleError(f"{file} is missing from the bundle; copy the bundle again, whole")

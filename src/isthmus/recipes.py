@@ -82,12 +82,12 @@ def settle(recipe: str, given: Mapping[str, Any], n_rows: int, n_features: int) 
     chosen |= {name: value for name, value in given.items() if not _is_auto(value)}
     fraction = _number("validation_fraction", chosen["validation_fraction"], 0, 0.9)
     if chosen["batch_size"] == "auto":
-        power = 2 ** round(math.log2(max(1, n_rows / 50)))
-        chosen["batch_size"] = max(8, min(max(32, power), 256, 2**22 // n_features))
+        usual = choose_batch_size(n_rows, most=256)
+        chosen["batch_size"] = max(8, min(usual, 2**22 // n_features))
     batch_size = _whole("batch_size", chosen["batch_size"])
     if chosen["max_epochs"] == "auto":
-        steps = math.ceil(n_rows * (1 - fraction) / batch_size)
-        chosen["max_epochs"] = min(200, max(10, math.ceil(2000 / steps)))
+        rows = math.ceil(n_rows * (1 - fraction))
+        chosen["max_epochs"] = choose_max_epochs(rows, batch_size, steps=2000)
     max_epochs = _whole("max_epochs", chosen["max_epochs"])
     if chosen["lr"] == "auto":
         chosen["lr"] = 3e-3 * math.sqrt(batch_size / 256)
@@ -105,6 +105,17 @@ def settle(recipe: str, given: Mapping[str, Any], n_rows: int, n_features: int) 
         validation_fraction=fraction,
         patience=None if patience is None else _whole("patience", patience),
     )
+
+
+def choose_batch_size(n_rows: int, most: int) -> int:
+    """Return a power of two near a fiftieth of the rows, from 32 to `most`."""
+    power = 2 ** round(math.log2(max(1, n_rows / 50)))
+    return min(max(32, power), most)
+
+
+def choose_max_epochs(n_rows: int, batch_size: int, steps: int) -> int:
+    """Return how many epochs make about so many steps, from 10 to 200."""
+    return min(200, max(10, math.ceil(steps / math.ceil(n_rows / batch_size))))
 
 
 def _is_auto(value: Any) -> bool:

@@ -21,6 +21,14 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "all": ("raw", "pca", "untrained", "supervised"),
 }
 
+#: What a control is called when a person reads it.
+IN_WORDS = {
+    "raw": "raw features",
+    "pca": "PCA, same width",
+    "untrained": "untrained encoder",
+    "supervised": "supervised network",
+}
+
 
 def control_names(controls: str | None) -> tuple[str, ...]:
     """Return the names at a level: "fast", "all", or None for none."""

@@ -118,7 +118,7 @@ class SupervisedNetwork:
 def _network(input_shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
     if len(input_shape) == 1 or min(input_shape[1:]) < SMALLEST_SIDE:
         n_features = int(np.prod(input_shape))
-        return nn.Sequential(nn.Flatten(), mlp(n_features, (512, 256), n_classes, dropout=0.3))
+        return nn.Sequential(nn.Flatten(), mlp(n_features, (512, 256), n_classes, dropout=0.4))
     channels, height, width = input_shape
     flat = 64 * ((height - 4) // 2) * ((width - 4) // 2)
     layers: list[Any] = [nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.fingerprint import fingerprint
+from isthmus.networks import digest
 from isthmus.storage import write_bytes
 
 
@@ -21,20 +24,30 @@ def encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None = None) ->
     encoder : fitted Autoencoder
     X : array or DataFrame
     cache_dir : path, optional
-        A file there is named after the encoder's digest and the data's fingerprint, so
-        that another encoder or other data can never meet it.
+        A file there is named after encoder and data: all that decides the codes, so that
+        another encoder or other data can never meet it.
 
     Returns
     -------
     array of shape (n, n_components), float32
     """
     if cache_dir is None:
-        return encoder.transform(X)
-    file = Path(cache_dir) / f"{encoder.digest_[:32]}-{fingerprint(X)[:32]}.npy"
+        return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
+    file = Path(cache_dir) / f"{_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
     if file.exists():
         return np.load(file, allow_pickle=False)
-    codes = encoder.transform(X)
+    codes = np.asarray(encoder.transform(X))
     buffer = io.BytesIO()
     np.save(buffer, codes, allow_pickle=False)
     write_bytes(file, buffer.getvalue())
     return codes
+
+
+def _identity(encoder: Autoencoder) -> str:
+    """Hash what decides the codes: weights as they are now, layers, and preprocessing.
+
+    Weights alone are not enough: the same table in other units gives the same weights.
+    """
+    rest = [encoder.spec_, encoder.schema_.to_dict(), encoder.preprocessor_.to_dict()]
+    known = digest(encoder.encoder_) + json.dumps(rest)
+    return hashlib.sha256(known.encode()).hexdigest()

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.errors import FrozenError
@@ -117,12 +117,13 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
             raise TypeError(
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
+        # Labels that cannot be used are found before an encoder is trained for hours.
+        y = check_labels(y, _num_samples(X))
         fitted = _is_fitted(self.encoder)
         self.encoder_ = self.encoder if fitted else clone(self.encoder).fit(X)
         self.encoder_.encoder_.eval().requires_grad_(False)
         self.digest_before_ = digest(self.encoder_.encoder_)
         codes = encode(self.encoder_, X, self.cache_dir)
-        y = check_labels(y, len(codes))
         head = build_head(
             self.head,
             n_labels=len(y),
@@ -130,7 +131,7 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
             verbose=self.verbose,
             checkpoint_dir=self.checkpoint_dir,
         )
-        self.standardised_head_ = StandardisedHead(head).fit(codes, y)
+        standardised_head = StandardisedHead(head).fit(codes, y)
         self.digest_after_ = digest(self.encoder_.encoder_)
         if self.digest_after_ != self.digest_before_:
             raise FrozenError(
@@ -138,6 +139,7 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
                 f"before, {self.digest_after_[:12]} after; the head must not train it, see that "
                 "a head of your own does not hold the encoder's modules"
             )
+        self.standardised_head_ = standardised_head
         return self
 
     @property

@@ -18,7 +18,7 @@ def check_labels(y: Any, n_instances: int) -> np.ndarray:
     Raises
     ------
     DataError
-        When labels are missing (None, NaN), marked unlabelled (-1 beside other classes
+        When labels are missing (None, NaN), infinite, marked unlabelled (-1 beside other classes
         than 1), too few or too many, or all of one class.
     """
     if y is None:
@@ -31,12 +31,19 @@ def check_labels(y: Any, n_instances: int) -> np.ndarray:
         raise DataError(
             f"got {n_instances} instances and {len(y)} labels; expected one label for each"
         )
+    if n_instances == 0:
+        raise DataError("got no labelled instances; expected at least two, of different classes")
     missing = pd.isna(y)
     if missing.any():
         raise DataError(
             f"{int(missing.sum())} of {len(y)} labels are missing (None or NaN), the first in row "
             f"{int(missing.argmax())}; fit on the labelled rows only: "
             "keep = ~pandas.isna(y); fit(X[keep], y[keep])"
+        )
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise DataError(
+            f"{int(np.isinf(y).sum())} of {len(y)} labels are infinite, the first in row "
+            f"{int(np.isinf(y).argmax())}; expected whole numbers or strings"
         )
     check_classification_targets(y)
     classes = np.unique(y)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from isthmus.recipes import choose_batch_size, choose_max_epochs
 from isthmus.training import (
     BestWeights,
     Listener,
@@ -40,14 +41,16 @@ class MLPHead(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int, default=(512, 256)
-    dropout : float in [0, 1), default=0.3
+    dropout : float in [0, 1), default=0.4
         After each hidden layer.
-    lr : float, default=0.002
-        Highest learning rate of the cosine schedule, AdamW.
+    lr : float or "auto", default="auto"
+        Highest learning rate of the cosine schedule, AdamW; `"auto"` is
+        0.005 √(batch_size/1024).
     weight_decay : float, default=0.01
     max_epochs : int or "auto", default="auto"
-        `"auto"` makes about 2,500 steps, 12 to 200 epochs.
-    batch_size : int, default=256
+        `"auto"` makes about 1,500 steps, 10 to 200 epochs.
+    batch_size : int or "auto", default="auto"
+        `"auto"` is a power of two near a fiftieth of the labels, 32 to 1,024.
     validation_fraction : float in [0, 1), default=0.1
     patience : int, default=10
         Epochs without better validation accuracy after which training stops.
@@ -78,11 +81,11 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self,
         hidden_layer_sizes: Sequence[int] = (512, 256),
         *,
-        dropout: float = 0.3,
-        lr: float = 2e-3,
+        dropout: float = 0.4,
+        lr: float | Literal["auto"] = "auto",
         weight_decay: float = 0.01,
-        max_epochs: int | str = "auto",
-        batch_size: int = 256,
+        max_epochs: int | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         validation_fraction: float = 0.1,
         patience: int = 10,
         device: str = "auto",
@@ -116,14 +119,15 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         fit_rows, stop_rows = hold_out(coded, self.validation_fraction, seed)
         with own_randomness(seed, device):
             self.network_ = mlp(X.shape[1], self._sizes(), len(self.classes_), self.dropout)
-        steps = math.ceil(len(fit_rows) / self.batch_size)
-        max_epochs = self.max_epochs
+        batch_size, max_epochs, lr = self.batch_size, self.max_epochs, self.lr
+        if batch_size == "auto":
+            batch_size = choose_batch_size(len(X), most=1024)
         if max_epochs == "auto":
-            max_epochs = min(200, max(12, math.ceil(2500 / steps)))
+            max_epochs = choose_max_epochs(len(fit_rows), batch_size, steps=1500)
         settings = Settings(
-            max_epochs=int(max_epochs),
-            batch_size=self.batch_size,
-            lr=self.lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            lr=5e-3 * math.sqrt(batch_size / 1024) if lr == "auto" else lr,
             seed=seed,
             device=device,
             precision=choose_precision("float32", device),
@@ -152,6 +156,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         """Return class probabilities, shape (n, n_classes), for codes (n, n_components)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = np.require(X, requirements=["C", "W"])  # what torch can take without a copy
         device = next(self.network_.parameters()).device
         probabilities = np.empty((len(X), len(self.classes_)))
         with torch.inference_mode():
@@ -163,6 +168,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each code, shape (n,)."""
+        check_is_fitted(self)
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def architecture(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,7 +92,7 @@ def build(
     if architecture == "reference":
         return _reference(input_shape, n_components, hidden_layer_sizes)
     width = _checked_width(n_components, input_shape)
-    if hidden_layer_sizes == "auto":
+    if isinstance(hidden_layer_sizes, str) and hidden_layer_sizes == "auto":
         conv = architecture == "conv"
         sizes = conv_channels(input_shape) if conv else hidden_sizes(math.prod(input_shape))  # type: ignore[arg-type]
     else:
@@ -136,12 +137,17 @@ def _reference(
             f"architecture='reference' gives a code of {width} numbers for images of shape "
             f"{input_shape}, got n_components={n_components!r}; pass {width} or 'auto'"
         )
-    if hidden_layer_sizes != "auto":
+    if not (isinstance(hidden_layer_sizes, str) and hidden_layer_sizes == "auto"):
         raise ArchitectureError(
             f"architecture='reference' has fixed layers, got hidden_layer_sizes="
             f"{hidden_layer_sizes!r}; pass 'auto', or architecture='conv'"
         )
-    _checked_width(width, input_shape)
+    if width >= math.prod(shape):
+        raise ArchitectureError(
+            f"architecture='reference' gives a code of {width} numbers for images of shape "
+            f"{input_shape}, which hold {math.prod(shape)}; a code must be narrower, "
+            "use architecture='conv'"
+        )
     spec = {"architecture": "reference", "input_shape": list(input_shape), "n_components": width}
     return Networks(reference_encoder(shape), reference_decoder(shape), width, spec)
 
@@ -184,7 +190,12 @@ def _own(
             f"the encoder gives codes of width {width}, got n_components={n_components!r}; "
             f"pass n_components={width} or 'auto'"
         )
-    _checked_width(width, input_shape)
+    if width >= math.prod(input_shape):
+        raise ArchitectureError(
+            f"the encoder gives codes of width {width}, but an instance has "
+            f"{math.prod(input_shape)} values and a code must be narrower; "
+            f"give the encoder {math.prod(input_shape) - 1} outputs at most"
+        )
     names = [f"{type(part).__module__}.{type(part).__qualname__}" for part in pair]
     spec = {
         "architecture": f"own: {', '.join(names)}",
@@ -218,8 +229,8 @@ def _checked_width(n_components: Any, input_shape: tuple[int, ...]) -> int:
 
 def _checked_sizes(sizes: Any, architecture: str) -> tuple[int, ...]:
     try:
-        checked = tuple(int(size) for size in sizes)
-    except (TypeError, ValueError):
+        checked = tuple(operator.index(size) for size in sizes)
+    except TypeError:
         checked = (0,)
     if any(size < 1 for size in checked) or (architecture == "conv" and not checked):
         raise ArchitectureError(

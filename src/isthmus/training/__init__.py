@@ -6,7 +6,7 @@ from isthmus.training.device import choose_device, choose_precision, draw_seed, 
 from isthmus.training.listeners import Listener
 from isthmus.training.loop import Progress, Settings, train
 from isthmus.training.progress import ProgressBar
-from isthmus.training.rows import Rows, to_tensor
+from isthmus.training.rows import Rows, place, to_tensor
 from isthmus.training.tensorboard import TensorBoard
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "choose_precision",
     "draw_seed",
     "own_randomness",
+    "place",
     "to_tensor",
     "train",
 ]

@@ -71,7 +71,14 @@ class Checkpoints:
         progress.history = header["history"]
         progress.best_epoch = header["best_epoch"]
         if progress.best_epoch is not None:
-            progress.best_state, _ = _read(self.folder / BEST)
+            progress.best_state, best = _read(self.folder / BEST)
+            # A run that died between the two files left the best of the epoch it would
+            # have recorded next; any other than these two is from another run.
+            if best["epoch"] not in (progress.best_epoch, progress.epoch + 1):
+                raise CheckpointError(
+                    f"{self.folder / BEST} holds epoch {best['epoch']}, but {LAST} beside it "
+                    f"names epoch {progress.best_epoch} as the best; delete both to start anew"
+                )
         return progress
 
     def write(
@@ -138,8 +145,14 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
     state: dict[int, dict[str, torch.Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for path, value in tensors.items():
         index, name = path.split(".", 1)
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            # A fused optimiser walks through memory, so what belongs to one weight must lie
+            # where that weight lies: convolutions have their channels last.
+            value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

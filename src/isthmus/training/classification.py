@@ -43,7 +43,8 @@ def hold_out(y: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.
     """
     rows, classes = np.arange(len(y)), np.bincount(y)
     n_held_out = math.ceil(len(y) * fraction)
-    if len(y) < FEWEST_TO_HOLD_OUT or n_held_out < len(classes) or classes[classes > 0].min() < 2:
+    smaller_part = min(n_held_out, len(y) - n_held_out)
+    if len(y) < FEWEST_TO_HOLD_OUT or smaller_part < len(classes) or classes[classes > 0].min() < 2:
         return rows, None
     train, held_out = train_test_split(rows, test_size=n_held_out, stratify=y, random_state=seed)
     return np.sort(train), np.sort(held_out)

@@ -17,7 +17,7 @@ from isthmus.errors import TrainingError
 from isthmus.training.checkpoint import Checkpoints
 from isthmus.training.device import derived_seed, own_randomness
 from isthmus.training.listeners import Listener
-from isthmus.training.rows import Batch, Rows
+from isthmus.training.rows import Batch, Rows, place
 
 Objective = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
 State = dict[str, torch.Tensor]
@@ -111,7 +111,7 @@ def train(
     TrainingError
         When the loss becomes NaN or infinite.
     """
-    network.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(network, settings.device)
     optimizer = make_optimizer(network, settings)
     progress = Progress()
     if checkpoints is not None:

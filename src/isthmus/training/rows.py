@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import nn
 
 Batch = tuple[torch.Tensor, ...]
 
@@ -54,3 +55,12 @@ def to_tensor(values: np.ndarray, device: torch.device) -> torch.Tensor:
     if x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     return x.to(device, non_blocking=True)
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device, its convolutions laid out like `to_tensor` lays images.
+
+    The layout decides in which order sums are made, so a network that is loaded must have
+    the one it had in training to give the same codes to the last bit.
+    """
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,5 @@
+"""The `isthmus` command."""
+
+from isthmus.cli.app import main
+
+__all__ = ["main"]

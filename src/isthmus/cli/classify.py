@@ -1,0 +1,113 @@
+"""`isthmus classify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.cli.common import (
+    BundlePath,
+    Data,
+    DataDir,
+    Json,
+    Label,
+    Resize,
+    Seed,
+    console_for,
+    read_data,
+    write_facts,
+)
+from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    from isthmus.data import Dataset, Splits
+
+
+def classify(
+    bundle: BundlePath,
+    data: Data,
+    label: Label = None,
+    head: Annotated[str, typer.Option(help="linear, mlp or neighbours.")] = "linear",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the head in the bundle; the head's own.")
+    ] = None,
+    test_fraction: Annotated[
+        float, typer.Option(help="Share of the labels held out to measure the head.")
+    ] = 0.2,
+    controls: Annotated[str, typer.Option(help="none, fast or all.")] = "fast",
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+    resize: Resize = None,
+    json: Json = None,
+) -> None:
+    """Fit a head on the codes of labelled instances, and add it to the bundle.
+
+    The head is measured first: fitted on one part of the labels and tested on the other
+    (the data's own test part where it has one, else --test-fraction held out), beside its
+    controls. Then, without a test part of its own, it is fitted on all labels and saved.
+    """
+    console = console_for(json)
+    loaded = read_data(data, data_dir=data_dir, label=label, resize=resize)
+    if loaded.train.y is None:
+        raise DataError(f"{data} has no labels; name the column with --label COLUMN")
+    from isthmus.bundle import add_head, load_bundle
+    from isthmus.cli.telling import print_evaluation
+    from isthmus.evaluation import evaluate
+    from isthmus.heads import CodeClassifier
+    from isthmus.heads.labels import check_labels
+
+    check_labels(loaded.train.y, len(loaded.train.X))
+    splits = _splits(loaded, test_fraction, seed)
+    encoder = load_bundle(bundle).encoder
+    classifier = CodeClassifier(encoder, head, random_state=seed)
+    classifier.fit(splits.train.X, splits.train.y)
+    found = evaluate(
+        classifier,
+        splits.test.X,
+        splits.test.y,
+        X_train=splits.train.X,
+        y_train=splits.train.y,
+        controls=None if controls == "none" else controls,
+        random_state=seed,
+        verbose=True,
+    )
+    if loaded.test is None:
+        classifier.fit(loaded.train.X, loaded.train.y)
+    stored = name or head
+    metrics: dict[str, Any] = {
+        "test_accuracy": found["code"]["accuracy"],
+        "interval": found["code"]["interval"],
+        "test_loss": found["code"]["log_loss"],
+        "n_test": found["code"]["n"],
+        "n_labels": len(loaded.train),
+    }
+    add_head(bundle, stored, classifier, metrics=metrics)
+    print_evaluation(console, found)
+    console.print(
+        f"head {stored!r}, fitted on {len(loaded.train):,} labels, is in {bundle}", soft_wrap=True
+    )
+    write_facts(
+        json,
+        found
+        | {
+            "name": stored,
+            "n_labels": len(loaded.train),
+            "bundle": str(bundle),
+            "frozen": {
+                "digest_before": classifier.digest_before_,
+                "digest_after": classifier.digest_after_,
+                "unchanged": classifier.digest_before_ == classifier.digest_after_,
+            },
+        },
+    )
+
+
+def _splits(loaded: Dataset | Splits, test_fraction: float, seed: int) -> Splits:
+    from isthmus.data import Dataset
+
+    if isinstance(loaded, Dataset):
+        return loaded.split(test_fraction, random_state=seed)
+    if loaded.test.y is None:
+        raise DataError("the test part has no labels; pass labelled data")
+    return loaded

@@ -1,0 +1,65 @@
+"""`isthmus demo`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli.common import (
+    DataDir,
+    Json,
+    Label,
+    Resize,
+    Seed,
+    console_for,
+    read_data,
+    resumable,
+    write_facts,
+)
+
+
+def demo(
+    source: Annotated[
+        str, typer.Argument(help="digits, mnist, fashion-mnist, kmnist, or the path of your data.")
+    ] = "digits",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to; runs/NAME.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="default or reference.")] = "default",
+    controls: Annotated[
+        str, typer.Option(help="fast, or all: the supervised network too.")
+    ] = "fast",
+    seed: Seed = 0,
+    label: Label = None,
+    data_dir: DataDir = None,
+    resize: Resize = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
+    ] = False,
+    json: Json = None,
+) -> None:
+    """Tell the whole story on one data set: code, frozen encoder, heads, controls.
+
+    On digits it needs no download and takes less than a minute.
+    """
+    started = time.perf_counter()
+    console = console_for(json)
+    data = read_data(source, data_dir=data_dir, label=label, resize=resize)
+    from isthmus.demo import run_demo
+
+    folder = output or Path("runs") / (Path(source).stem or "data")
+    with resumable(folder / "checkpoints"):
+        facts = run_demo(
+            data,
+            folder,
+            recipe=recipe,
+            controls=controls,
+            seed=seed,
+            resume=resume,
+            console=console,
+            seconds_to_load=time.perf_counter() - started,
+        )
+    write_facts(json, facts)

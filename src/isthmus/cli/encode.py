@@ -1,0 +1,55 @@
+"""`isthmus encode`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli.common import (
+    BundlePath,
+    Data,
+    DataDir,
+    Json,
+    Label,
+    Resize,
+    console_for,
+    read_data,
+    write_facts,
+)
+from isthmus.cli.parts import Part, part_of
+
+
+def encode(
+    bundle: BundlePath,
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File for the codes: .npy, .csv or .parquet.")
+    ],
+    part: Part = "all",
+    label: Label = None,
+    data_dir: DataDir = None,
+    resize: Resize = None,
+    json: Json = None,
+) -> None:
+    """Turn instances into codes with a bundle's encoder."""
+    from isthmus.cli.tables import check_suffix, write_array
+
+    check_suffix(output, ".npy", ".csv", ".parquet")
+    X = part_of(read_data(data, data_dir=data_dir, label=label, resize=resize), part).X
+    from isthmus.bundle import load_bundle
+
+    encoder = load_bundle(bundle).encoder
+    codes = encoder.transform(X)
+    write_array(output, codes, list(encoder.get_feature_names_out()))
+    facts = {
+        "n": len(codes),
+        "n_components": encoder.n_components_,
+        "digest": encoder.digest_,
+        "output": str(output),
+    }
+    console_for(json).print(
+        f"{len(codes):,} codes of {encoder.n_components_} numbers in {output}", soft_wrap=True
+    )
+    write_facts(json, facts)

@@ -1,0 +1,131 @@
+"""What the demo says to a person, from the same plain values that go into its JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from isthmus.evaluation.controls import IN_WORDS
+
+if TYPE_CHECKING:
+    from isthmus.autoencoder import Autoencoder
+
+METRICS = {
+    "bce": "binary cross-entropy per pixel",
+    "mse": "mean squared error of standardised columns",
+}
+
+
+def tell_data(console: Console, facts: dict[str, Any]) -> None:
+    """Shapes, label shares, first labels."""
+    shape = " x ".join(str(side) for side in facts["input_shape"])
+    _heading(console, f"1  The data: {facts['dataset']}")
+    console.print(f"training {facts['kind']:<8} {facts['n_train']:>7,} of {shape}")
+    console.print(f"test {facts['kind']:<12} {facts['n_test']:>7,} of {shape}")
+    shares = facts["label_share"]
+    if not shares["train"]:
+        console.print("no labels: a code can be learned, heads need some labels")
+        return
+    if len(shares["train"]) <= 20:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("label")
+        for label in shares["train"]:
+            table.add_column(label, justify="right")
+        for part in ("train", "test"):
+            cells = [f"{100 * shares[part].get(label, 0):.1f} %" for label in shares["train"]]
+            table.add_row(f"share in {part}", *cells)
+        console.print(table)
+    else:
+        console.print(f"{len(shares['train'])} classes")
+    for part in ("train", "test"):
+        labels = " ".join(str(label) for label in facts["first_labels"][part])
+        console.print(f"first {part} labels: {labels}")
+
+
+def tell_training(console: Console, encoder: Autoencoder, facts: dict[str, Any]) -> None:
+    """Print the layers, how training went, and the reconstruction error."""
+    n_values = encoder.schema_.n_features
+    width = encoder.n_components_
+    _heading(console, f"2  A code without labels: {n_values} values -> {width}")
+    console.print(encoder.summary())
+    last = encoder.history_[-1]
+    kept = encoder.history_[encoder.best_epoch_ - 1]
+    value = kept.get("validation_loss", kept["train_loss"])
+    part = "validation" if "validation_loss" in kept else "training"
+    console.print(
+        f"{last['epoch']} epochs, {sum(r['seconds'] for r in encoder.history_):.1f} s; kept epoch "
+        f"{encoder.best_epoch_} ({part} loss {value:.4f})"
+    )
+    found = facts["reconstruction"]
+    console.print(
+        f"reconstruction error, {METRICS[found['metric']]}: "
+        f"train {found['train']:.4f}, test {found['test']:.4f}"
+    )
+
+
+def tell_freeze(console: Console, facts: dict[str, Any]) -> None:
+    """Print both digests."""
+    _heading(console, "3  The encoder is frozen")
+    frozen = facts["frozen"]
+    console.print(f"SHA-256 before the heads  {frozen['digest_before']}")
+    console.print(f"SHA-256 after the heads   {frozen['digest_after']}")
+    console.print("unchanged" if frozen["unchanged"] else "CHANGED: do not trust what follows")
+
+
+def tell_heads(console: Console, facts: dict[str, Any]) -> None:
+    """Print heads beside controls in one table, and the first predictions."""
+    if not facts["heads"]:
+        return
+    _heading(console, f"4  Test accuracy of heads, on {facts['n_test']:,} test {facts['kind']}")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("features")
+    for head in facts["heads"]:
+        table.add_column(f"{head} head", justify="right")
+    table.add_row(
+        f"frozen code ({facts['n_components']})",
+        *(_accuracy(found) for found in facts["heads"].values()),
+        style="bold",
+    )
+    for name, found in facts["controls"].items():
+        by_head = found.get("heads", {})
+        cells = [_accuracy(by_head[head]) if head in by_head else "" for head in facts["heads"]]
+        if not by_head:
+            cells[-1] = _accuracy(found)
+        table.add_row(IN_WORDS[name], *cells)
+    console.print(table)
+    console.print("(in brackets: 95 % interval)")
+    first = " ".join(str(label) for label in facts["first_predictions"])
+    true = " ".join(str(label) for label in facts["first_labels"]["test"])
+    console.print(f"first predictions ({list(facts['heads'])[-1]} head): {first}")
+    console.print(f"their true labels:             {true}")
+
+
+def tell_end(console: Console, facts: dict[str, Any], output: Path) -> None:
+    """Where things are, how long it took, what to run next."""
+    _heading(console, "5  Where things are")
+    console.print(f"bundle    {facts['bundle']}", soft_wrap=True)
+    if facts["pictures"]:
+        console.print(f"pictures  {output / 'plots'} ({len(facts['pictures'])})", soft_wrap=True)
+    console.print(f"numbers   {output / 'demo.json'}", soft_wrap=True)
+    times = ", ".join(f"{name} {value:.1f}" for name, value in facts["seconds"].items())
+    console.print(f"seconds   {times}")
+    console.print("next")
+    for line in (
+        f"isthmus info {facts['bundle']}",
+        f"isthmus evaluate {facts['bundle']} {facts['dataset']}",
+        "isthmus fit YOUR_DATA -o YOUR_BUNDLE",
+    ):
+        console.print(f"  {line}", soft_wrap=True)
+
+
+def _accuracy(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{100 * found['test_accuracy']:.2f} % ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(f"[bold]{text}[/bold]")

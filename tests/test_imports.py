@@ -1,0 +1,101 @@
+"""Rooms import one way, the front door is what it says, and what need not load torch does not."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import isthmus
+
+SOURCE = Path(isthmus.__file__).parent
+
+# From left to right: a file imports only from its own room and from rooms before it.
+ROOMS = [
+    "_version",
+    "errors",
+    "_extras",
+    "storage",
+    "manifest",
+    "data",
+    "networks",
+    "objectives",
+    "weights",
+    "training",
+    "recipes",
+    "autoencoder",
+    "heads",
+    "evaluation",
+    "bundle",
+    "plots",
+    "demo",
+    "cli",
+    "__main__",
+]
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("isthmus"):
+            if node.module == "isthmus":
+                found |= {f"isthmus.{alias.name}" for alias in node.names}
+            else:
+                found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.startswith("isthmus.")}
+    return found
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_from_right_to_left_only(path):
+    own = path.relative_to(SOURCE).with_suffix("").parts[0]
+    for module in imports_of(path):
+        room = room_of(module)
+        assert room in ROOMS, f"{path} imports {module}, which is no room"
+        assert ROOMS.index(room) <= ROOMS.index(own), f"{own} must not import {module}"
+
+
+def test_every_room_is_listed():
+    rooms = {path.relative_to(SOURCE).with_suffix("").parts[0] for path in FILES}
+    assert rooms == set(ROOMS)
+
+
+def test_public_names_are_sorted_and_all_there():
+    assert isthmus.__all__ == sorted(isthmus.__all__)
+    for name in isthmus.__all__:
+        assert getattr(isthmus, name) is not None
+    assert set(dir(isthmus)) == set(isthmus.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Autoencode'"):
+        isthmus.Autoencode  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import isthmus", ["torch", "sklearn", "pandas", "numpy"]),
+        ("import isthmus.errors", ["torch", "sklearn", "pandas", "numpy"]),
+        ("import isthmus.cli.app", ["torch", "sklearn", "pandas", "numpy", "rich"]),
+        ("import isthmus.manifest", ["torch", "sklearn", "pandas", "numpy"]),
+        ("import isthmus.data", ["torch"]),
+        ("import isthmus.plots", ["torch", "matplotlib"]),
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(statement, heavy):
+    script = f"{statement}\nimport sys\nprint([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
