@@ -564,9 +564,7 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
     ],
     ids=str,
 )
-def test_parameters_out_of_range_are_refused_with_what_is_expected(
-    table, parameters, error, said
-):
+def test_parameters_out_of_range_are_refused_with_what_is_expected(table, parameters, error, said):
     with pytest.raises(error, match=said):
         quick(**parameters).fit(table)
 

@@ -88,7 +88,7 @@ class Recorder(Listener):
         assert self.open
         self.instances += n_instances
 
-    def epoch_ended(self, record, network):
+    def epoch_ended(self, record, network, improved):
         assert self.open
         self.digests.append(digest(network))
 

@@ -192,7 +192,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         TrainingError
             When a parameter is out of range or the loss stops being finite.
         """
-        vars(self).pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
+        self.__dict__.pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
         X = self._learn_schema(X)
         choices = settle(self.recipe, self._given_choices(), len(X), self.schema_.n_features)
         seed = draw_seed(self.random_state)

@@ -35,5 +35,5 @@ def part_of(data: Dataset | Splits, part: str) -> Dataset:
     else:
         X = np.concatenate([train.X, test.X])
     both = train.y is not None and test.y is not None
-    y = np.concatenate([train.y, test.y]) if both else None  # type: ignore[list-item]
+    y = np.concatenate([train.y, test.y]) if both else None
     return Dataset(X, y, train.schema, train.class_names, train.name)

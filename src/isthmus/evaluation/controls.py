@@ -68,7 +68,7 @@ class Controls:
         verbose: bool = False,
     ) -> None:
         self.encoder = encoder
-        self.X_train, self.X_test = encoder.schema_.check(X_train), encoder.schema_.check(X_test)
+        self.X_train, self.X_test = X_train, X_test
         self.y_train, self.y_test = np.asarray(y_train), np.asarray(y_test)
         self.seed = draw_seed(random_state)
         self.verbose = verbose
@@ -96,8 +96,9 @@ class Controls:
         network = SupervisedNetwork(
             self.encoder.preprocessor_, random_state=self.seed, verbose=self.verbose
         )
-        network.fit(self.X_train, self.y_train)
-        probabilities = network.predict_proba(self.X_test)
+        check = self.encoder.schema_.check
+        network.fit(check(self.X_train), self.y_train)
+        probabilities = network.predict_proba(check(self.X_test))
         predicted = network.classes_[probabilities.argmax(axis=1)]
         return class_metrics(self.y_test, predicted, probabilities, network.classes_)
 
@@ -116,9 +117,7 @@ class Controls:
         if name == "untrained":
             untrained = self.encoder.untrained(self.seed)
             return untrained.transform(self.X_train), untrained.transform(self.X_test)
-        prepare = self.encoder.preprocessor_.to_network
-        train = prepare(self.X_train).reshape(len(self.X_train), -1)
-        test = prepare(self.X_test).reshape(len(self.X_test), -1)
+        train, test = self._flat(self.X_train), self._flat(self.X_test)
         if name == "raw":
             return train, test
         if name == "pca":
@@ -126,6 +125,10 @@ class Controls:
             pca = PCA(width, random_state=self.seed).fit(train)
             return pca.transform(train), pca.transform(test)
         raise IsthmusError(f"got the control {name!r}, expected 'raw', 'pca' or 'untrained'")
+
+    def _flat(self, X: Any) -> np.ndarray:
+        checked = self.encoder.schema_.check(X)
+        return self.encoder.preprocessor_.to_network(checked).reshape(len(checked), -1)
 
 
 def test_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> dict[str, Any]:

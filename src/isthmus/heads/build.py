@@ -49,7 +49,7 @@ def build_head(
             return MLPHead(
                 random_state=random_state, verbose=verbose, checkpoint_dir=checkpoint_dir
             )
-    elif hasattr(head, "fit") and hasattr(head, "predict"):
+    elif hasattr(head, "fit") and hasattr(head, "predict") and not isinstance(head, type):
         own = clone(head)
         if "random_state" in own.get_params() and own.get_params()["random_state"] is None:
             own.set_params(random_state=random_state)

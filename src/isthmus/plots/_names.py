@@ -53,7 +53,7 @@ def readable(name: str, width: int) -> str:
     Examples
     --------
     >>> readable("a name\nof many words", 12), readable("US$", 12)
-    ('a name… words', 'US\\$')
+    ('a name…words', 'US\\$')
     """
     name = " ".join(str(name).split())
     if len(name) > width:

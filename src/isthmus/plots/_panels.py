@@ -247,7 +247,9 @@ def dress_profiles(figure: Figure, panels: np.ndarray, instances: Instances) -> 
             axes.set_xlim(-0.5, len(instances.columns) - 0.5)
             axes.locator_params(axis="x", nbins=3, integer=True)
     value = instances.unit
-    across, up = (value, "") if named else ("column, counted from 0", value)
+    across, up = (
+        (value, "") if named else ("column, counted from 0", value.replace(" from", "\nfrom"))
+    )
     figure.supxlabel(across, fontsize=SMALL_SIZE, color=INK)
     if up:
         figure.supylabel(up, fontsize=SMALL_SIZE, color=INK)

@@ -141,7 +141,9 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: floa
 
 
 def _short_percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.0095 or share == 0 else f"{100 * share:.1f} %"
+    # Not quite none and not quite all are told from none and all.
+    digits = 0 if 0.0095 <= share < 0.995 or share in (0, 1) else 1
+    return f"{100 * share:.{digits}f} %"
 
 
 def _name_ticks(axes: Axes, names: list[str], rows: list[str], upright: bool, cell: float) -> None:

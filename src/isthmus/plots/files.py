@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,10 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
 
 
 def _render(figure: Figure, ending: str, metadata: dict[str, Any]) -> bytes:
+    # Each drawing starts the layout from where the last one left it, so the second would
+    # differ by a hair from the first. A copy leaves the person's figure as it was.
+    figure = copy.deepcopy(figure)
     buffer = BytesIO()
-    figure.savefig(buffer, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
+    colour = figure.get_facecolor()
+    figure.savefig(buffer, format=ending, dpi=DOTS_PER_INCH, facecolor=colour, metadata=metadata)
     return buffer.getvalue()

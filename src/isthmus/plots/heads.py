@@ -59,7 +59,7 @@ def plot_heads(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
     figure = new_figure(WIDTH, 1.1 + 0.25 * len(lines))
     axes = figure.add_subplot()
-    dress(axes, title="Test accuracy by head and by what it is given",
+    dress(axes, title="Test accuracy of each head on each representation",
           x="test accuracy, with 95 % interval", grid="x")  # fmt: skip
     decimals = _decimals(rows)
     for at, line in enumerate(lines):

@@ -71,6 +71,8 @@ def plot_history(
     validation, lr = _column(history, "validation_loss", False), _column(history, "lr", False)
     losses = {"training": (train, BLUE), "validation": (validation, ORANGE)}
     losses = {name: curve for name, curve in losses.items() if np.isfinite(curve[0]).any()}
+    if not losses:
+        raise DataError("got a history in which no loss is finite, expected at least one to draw")
     best = _best_row(epochs, validation, best_epoch)
 
     has_lr = bool(np.isfinite(lr).any())
@@ -82,7 +84,7 @@ def plot_history(
     logarithmic = _scale(panels[0], np.concatenate([curve for curve, _ in losses.values()]))
     if best is not None:
         kept = validation if np.isfinite(validation[best]) else train
-        _mark_best(panels, int(epochs[best]), float(kept[best]), float(epochs.mean()))
+        _mark_best(panels, int(epochs[best]), float(kept[best]))
     many = f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch"
     dress(
         panels[0],
@@ -140,21 +142,12 @@ def _draw_losses(
                   label=name)  # fmt: skip
 
 
-def _mark_best(panels: Sequence[Axes], epoch: int, loss: float, middle: float) -> None:
+def _mark_best(panels: Sequence[Axes], epoch: int, loss: float) -> None:
     for axes in panels:
         axes.axvline(epoch, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    panels[0].plot([epoch], [loss], "o", ms=9, mfc="none", mec=INK, mew=1.5, label="best epoch")
-    left = epoch > middle
-    panels[0].annotate(
-        f"epoch {epoch}: {number(loss)}",
-        (epoch, loss),
-        (-9 if left else 9, 11),
-        textcoords="offset points",
-        ha="right" if left else "left",
-        fontsize=SMALL_SIZE,
-        color=INK,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-    )
+    # In the legend, for beside the point the words would lie over one curve or another.
+    label = f"best epoch: {epoch}, {number(loss)}"
+    panels[0].plot([epoch], [loss], "o", ms=9, mfc="none", mec=INK, mew=1.5, label=label)
 
 
 def _scale(axes: Axes, losses: np.ndarray) -> bool:
@@ -172,9 +165,12 @@ def _scale(axes: Axes, losses: np.ndarray) -> bool:
 
 
 def _whole_epochs(axes: Axes, epochs: np.ndarray) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    few = len(epochs) <= 12
+    axes.xaxis.set_major_locator(
+        FixedLocator(epochs.tolist()) if few else MaxNLocator(10, integer=True)
+    )
     margin = 0.5 if len(epochs) < 2 else 0.02 * float(np.ptp(epochs))
     axes.set_xlim(epochs.min() - margin, epochs.max() + margin)
 

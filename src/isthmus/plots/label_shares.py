@@ -62,8 +62,8 @@ def plot_label_shares(
     Examples
     --------
     >>> figure = plot_label_shares([0, 0, 1], [0, 1, 1], class_names=["cat", "dog"])
-    >>> [round(bar.get_width(), 2) for bar in figure.axes[0].patches]
-    [0.67, 0.33, 0.33, 0.67]
+    >>> [f"{bar.get_width():.2f}" for bar in figure.axes[0].patches]
+    ['0.67', '0.33', '0.33', '0.67']
     """
     parts = {"train": y_train} if y_test is None else {"train": y_train, "test": y_test}
     names, positions = name_classes(list(parts.values()), class_names)

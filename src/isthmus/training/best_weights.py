@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from isthmus.weights import write_weights
 
 
 class BestWeights(Listener):
-    """Write `weights-EPOCH-ACCURACY.safetensors` whenever validation accuracy improves.
+    """Write `weights-EPOCH-ACCURACY.safetensors` after each epoch that is the best so far.
 
     Parameters
     ----------
@@ -26,13 +25,12 @@ class BestWeights(Listener):
 
     def __init__(self, folder: str | Path, architecture: dict[str, Any]) -> None:
         self.folder = Path(folder)
-        self.best = -math.inf
         write_json(self.folder / "architecture.json", architecture)
 
-    def epoch_ended(self, record: dict[str, Any], network: nn.Module) -> None:
-        """Write the weights if this epoch is the best so far."""
-        accuracy = record.get("validation_accuracy", record["train_accuracy"])
-        if accuracy > self.best:
-            self.best = accuracy
+    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+        """Write the weights if this epoch is the best so far (each one when none is held out)."""
+        held_out = "validation_accuracy" in record
+        if improved or not held_out:
+            accuracy = record["validation_accuracy" if held_out else "train_accuracy"]
             name = f"weights-{record['epoch']:02d}-{accuracy:.4f}.safetensors"
             write_weights(self.folder / name, network)

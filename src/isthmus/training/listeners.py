@@ -15,8 +15,8 @@ class Listener(AbstractContextManager["Listener"]):
     def step_ended(self, n_instances: int) -> None:
         """Hear that a batch was trained on."""
 
-    def epoch_ended(self, record: dict[str, Any], network: nn.Module) -> None:
-        """Hear that an epoch is over, with its record in the history."""
+    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+        """Hear that an epoch is over: its record in the history, and whether it is the best."""
 
     def __exit__(
         self,

@@ -44,7 +44,8 @@ class Settings:
         Of the forward pass; weights stay float32.
     best_by : str
         The entry of the epoch's record that decides which epoch was best: the lowest
-        wins, or the highest when its name ends in "accuracy".
+        wins, or the highest when its name ends in "accuracy", and of equally accurate
+        epochs the one with the lowest validation loss.
     """
 
     max_epochs: int
@@ -147,7 +148,7 @@ def train(
             if checkpoints is not None:
                 checkpoints.write(network, optimizer, progress, improved)
             for listener in listeners:
-                listener.epoch_ended(record, network)
+                listener.epoch_ended(record, network, improved)
 
     if progress.best_state is not None:
         network.load_state_dict(progress.best_state)
@@ -279,10 +280,12 @@ class _Means:
 
 
 def _is_best(history: Sequence[dict[str, Any]], best_by: str) -> bool:
-    values = [record[best_by] for record in history]
     if best_by.endswith("accuracy"):
-        values = [-value for value in values]
-    return values[-1] < min(values[:-1], default=math.inf)
+        # Accuracy on a few held-out labels is coarse: among equals the lower loss wins.
+        values = [(-record[best_by], record["validation_loss"]) for record in history]
+    else:
+        values = [(record[best_by], 0.0) for record in history]
+    return all(values[-1] < earlier for earlier in values[:-1])
 
 
 def _is_over(progress: Progress, settings: Settings) -> bool:

@@ -66,7 +66,7 @@ class ProgressBar(Listener):
         """Move the bar on."""
         self.bar.advance(self.task, n_instances)
 
-    def epoch_ended(self, record: dict[str, Any], network: nn.Module) -> None:
+    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
         """Show the epoch's losses and speed."""
         facts = record_in_words(record)
         epoch = record["epoch"]

@@ -54,7 +54,7 @@ class TensorBoard(Listener):
         """Write out what is still buffered."""
         self.writer.close()
 
-    def epoch_ended(self, record: dict[str, Any], network: nn.Module) -> None:
+    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
         """Write the epoch's numbers, and the pictures if there are any."""
         epoch = record["epoch"]
         for name, value in record.items():

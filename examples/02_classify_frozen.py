@@ -1,0 +1,32 @@
+"""Learn from 1,437 unlabelled digits, then classify with 100 labels; the encoder stays frozen.
+
+Runs in about 20 seconds on two cores. Expect a little under 90 % from 100 labels with a linear
+head, on the code as on its controls: reconstruction alone does not make classes more linear.
+"""
+
+# %%
+import tempfile
+
+from isthmus import Autoencoder, CodeClassifier, evaluate, load, load_bundle, save_bundle
+
+digits = load("digits")
+encoder = Autoencoder(random_state=0).fit(digits.train.X)  # sees no label
+
+# %% A head on the codes of a hundred labelled digits
+X_few, y_few = digits.train.X[:100], digits.train.y[:100]
+classifier = CodeClassifier(encoder, head="linear", random_state=0).fit(X_few, y_few)
+assert classifier.digest_before_ == classifier.digest_after_  # frozen, provably
+
+# %% How good it is, beside its controls
+found = evaluate(
+    classifier, digits.test.X, digits.test.y, X_train=X_few, y_train=y_few, random_state=0
+)
+for name, result in {"code": found["code"], **found["controls"]}.items():
+    low, high = result["interval"]
+    print(f"{name:<10}{result['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f})")
+
+# %% Keep it, and use it elsewhere
+with tempfile.TemporaryDirectory() as folder:
+    save_bundle(f"{folder}/digits", encoder, {"linear": classifier})
+    same = load_bundle(f"{folder}/digits").head("linear")
+print("first predictions:", *same.predict(digits.test.X[:10]))

@@ -1,0 +1,110 @@
+"""The demo's facts: the keys that scripts rely on, and figures that a person is promised."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from isthmus import load, load_bundle
+from isthmus.demo import run_demo
+
+KEYS = {
+    *("dataset", "kind", "n_train", "n_test", "input_shape", "n_components", "label_share"),
+    *("first_labels", "parameters", "epochs", "reconstruction", "frozen", "heads", "controls"),
+    *("first_predictions", "seconds", "bundle"),
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """The demo on digits, once: its folder, its facts, and what it said."""
+    folder = tmp_path_factory.mktemp("demo") / "digits"
+    said = io.StringIO()
+    console = Console(file=said, width=120, highlight=False)
+    facts = run_demo(load("digits"), folder, controls="all", seed=0, console=console)
+    return folder, facts, said.getvalue()
+
+
+def test_facts_have_the_promised_keys(told):
+    _, facts, _ = told
+    assert set(facts) >= KEYS
+    assert set(facts["label_share"]) == set(facts["first_labels"]) == {"train", "test"}
+    assert set(facts["reconstruction"]) == {"metric", "train", "test"}
+    assert set(facts["frozen"]) == {"digest_before", "digest_after", "unchanged"}
+    assert set(facts["seconds"]) == {"load", "fit", "encode", "heads", "total"}
+    for found in (*facts["heads"].values(), *facts["controls"].values()):
+        assert {"test_accuracy", "test_loss"} <= set(found)
+    assert set(facts["controls"]) == {"raw", "pca", "untrained", "supervised"}
+
+
+def test_facts_are_those_of_the_data(told):
+    _, facts, _ = told
+    digits = load("digits")
+    assert facts["n_train"], facts["n_test"] == (1437, 360)
+    assert facts["input_shape"] == [8, 8]
+    assert facts["first_labels"]["test"] == digits.test.y[:10].tolist()
+    assert sum(facts["label_share"]["train"].values()) == pytest.approx(1)
+    assert facts["label_share"]["test"]["3"] == pytest.approx(np.mean(digits.test.y == 3))
+
+
+def test_the_code_is_as_good_as_promised(told):
+    _, facts, _ = told
+    assert facts["frozen"]["unchanged"] is True
+    assert facts["heads"]["linear"]["test_accuracy"] >= 0.94
+    assert (
+        facts["heads"]["linear"]["test_accuracy"]
+        > (facts["controls"]["untrained"]["test_accuracy"])
+    )
+    assert facts["controls"]["supervised"]["test_accuracy"] >= 0.95
+
+
+def test_the_story_holds_the_same_figures(told):
+    folder, facts, said = told
+    for name in ("digest_before", "digest_after"):
+        assert facts["frozen"][name] in said
+    assert f"{100 * facts['heads']['linear']['test_accuracy']:.2f} %" in said
+    assert f"{100 * facts['controls']['pca']['test_accuracy']:.2f} %" in said
+    assert f"test {facts['reconstruction']['test']:.4f}" in said
+    assert " ".join(str(label) for label in facts["first_predictions"]) in said
+    assert json.loads((folder / "demo.json").read_text()) == facts
+
+
+def test_the_bundle_decides_as_the_demo_did(told):
+    folder, facts, _ = told
+    bundle = load_bundle(folder / "bundle")
+    digits = load("digits")
+    assert bundle.head("mlp").predict(digits.test.X[:10]).tolist() == facts["first_predictions"]
+    accuracy = bundle.head("linear").score(digits.test.X, digits.test.y)
+    assert accuracy == facts["heads"]["linear"]["test_accuracy"]
+    assert not (folder / "checkpoints").exists()
+
+
+def test_pictures_are_there_as_png_and_svg(told):
+    folder, facts, _ = told
+    names = {path.stem.split("-", 1)[1] for path in (folder / "plots").iterdir()}
+    assert names >= {
+        *("label-shares", "samples", "reconstructions", "training", "confusion", "predictions"),
+    }
+    assert len(facts["pictures"]) == 2 * len(names)
+
+
+def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table):
+    said = io.StringIO()
+    facts = run_demo(load(table), tmp_path / "t", console=Console(file=said, width=120))
+    assert facts["kind"] == "table"
+    assert facts["heads"] == facts["controls"] == {}
+    assert facts["reconstruction"]["metric"] == "mse"
+    assert "no labels" in said.getvalue()
+
+
+def test_the_reference_recipe_is_the_reference_network(tmp_path, monkeypatch):
+    from isthmus import recipes
+
+    monkeypatch.setitem(recipes.RECIPES["reference"], "max_epochs", 1)
+    facts = run_demo(
+        load("digits"), tmp_path / "r", recipe="reference", console=Console(file=io.StringIO())
+    )
+    assert facts["parameters"] == 4969
+    assert facts["n_components"] == 8

@@ -1,0 +1,58 @@
+"""The numbered examples and the docstrings' examples run and say what they claim."""
+
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import isthmus
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SOURCE = Path(isthmus.__file__).parent
+MODULES = sorted(
+    ".".join(("isthmus", *path.relative_to(SOURCE).with_suffix("").parts))
+    for path in SOURCE.rglob("*.py")
+    if ">>>" in path.read_text(encoding="utf-8")
+)
+
+
+def run(path):
+    done = subprocess.run(
+        [sys.executable, path],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_has_a_test():
+    assert [path.name for path in EXAMPLES] == ["01_compress.py", "02_classify_frozen.py"]
+
+
+def test_compressing_beats_pca_of_the_same_width():
+    said = run(ROOT / "examples" / "01_compress.py")
+    code, pca = re.search(r"code ([\d.]+), PCA ([\d.]+)", said).groups()
+    assert float(code) < float(pca)
+
+
+def test_a_frozen_encoder_classifies_from_a_hundred_labels():
+    said = run(ROOT / "examples" / "02_classify_frozen.py")
+    assert float(re.search(r"code +([\d.]+)", said).group(1)) > 0.8
+    assert re.search(r"first predictions: 1 4 8", said)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_hold(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert tried > 0
+    assert failed == 0
