@@ -14,6 +14,7 @@ from isthmus.cli.evaluate import evaluate
 from isthmus.cli.fit import fit
 from isthmus.cli.info import info
 from isthmus.cli.predict import predict
+from isthmus.cli.process import tune_process
 from isthmus.errors import IsthmusError
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ def main() -> None:
         print(f"isthmus {__version__}")
         return
     debug = "--debug" in words
+    tune_process()
     try:
         app(args=[word for word in words if word != "--debug"], prog_name="isthmus")
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from torch import nn
 
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.heads.mlp import mlp
+from isthmus.networks import Dropout
 from isthmus.training import (
     ProgressBar,
     Rows,
@@ -122,6 +123,6 @@ def _network(input_shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
     channels, height, width = input_shape
     flat = 64 * ((height - 4) // 2) * ((width - 4) // 2)
     layers: list[Any] = [nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()]
-    layers += [nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten()]
-    layers += [nn.Linear(flat, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, n_classes)]
+    layers += [nn.MaxPool2d(2), Dropout(0.25), nn.Flatten()]
+    layers += [nn.Linear(flat, 128), nn.ReLU(), Dropout(0.5), nn.Linear(128, n_classes)]
     return nn.Sequential(*layers)

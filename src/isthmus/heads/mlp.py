@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from isthmus.networks import Dropout
 from isthmus.recipes import choose_batch_size, choose_max_epochs
 from isthmus.training import (
     BestWeights,
@@ -189,7 +190,7 @@ def mlp(n_features: int, hidden: Sequence[int], n_classes: int, dropout: float) 
     layers: list[nn.Module] = []
     before = n_features
     for size in hidden:
-        layers += [nn.Linear(before, size), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(before, size), nn.ReLU(), Dropout(dropout)]
         before = size
     return nn.Sequential(*layers, nn.Linear(before, n_classes))
 
