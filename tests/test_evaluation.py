@@ -59,9 +59,9 @@ def test_a_class_that_the_head_never_saw_counts_as_wrong(image_fit, split):
 
 def test_controls_are_what_their_names_say(classifier, split):
     X_train, y_train, X_test, y_test = split
-    found = evaluate(
-        classifier, X_test, y_test, X_train=X_train, y_train=y_train, random_state=0
-    )["controls"]
+    found = evaluate(classifier, X_test, y_test, X_train=X_train, y_train=y_train, random_state=0)[
+        "controls"
+    ]
     assert list(found) == ["raw", "pca", "untrained"]
     raw_train = X_train.reshape(len(X_train), -1).astype(np.float32) / 255
     raw_test = X_test.reshape(len(X_test), -1).astype(np.float32) / 255

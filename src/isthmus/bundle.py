@@ -22,6 +22,7 @@ from typing import Any
 from torch import nn
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder.parts import write_parts
 from isthmus.errors import BundleError
 from isthmus.heads import CodeClassifier
 from isthmus.heads.parts import read_head, write_head
@@ -93,7 +94,7 @@ def save_bundle(
     """
     metrics = dict(metrics or {})
     with new_bundle(path) as folder:
-        facts = {"encoder": encoder.write_parts(folder), "heads": {}, "metrics": metrics}
+        facts = {"encoder": write_parts(encoder, folder), "heads": {}, "metrics": metrics}
         for name, classifier in (heads or {}).items():
             facts["heads"][name] = _add(folder, name, classifier, encoder.digest_, metrics)
         write_manifest(folder, facts)
@@ -180,7 +181,7 @@ def load_bundle(
             f"({facts['architecture']['architecture'].removeprefix('own: ')}), which are code and "
             "not in the bundle; pass load_bundle(path, architecture=(encoder, decoder))"
         )
-    encoder = Autoencoder.read_parts(folder, facts, architecture if own else None)
+    encoder = Autoencoder.load_parts(folder, facts, architecture if own else None)
     if encoder.digest_ != facts["digest"]:
         raise BundleError(
             f"the encoder's digest is {encoder.digest_[:12]}, the manifest of {folder} says "

@@ -19,7 +19,7 @@ from isthmus.data import Dataset, Splits
 from isthmus.demo import telling
 from isthmus.demo.pictures import draw_pictures
 from isthmus.errors import DataError
-from isthmus.evaluation.controls import Controls, control_names, test_head
+from isthmus.evaluation.controls import Controls, control_names, score_head
 from isthmus.evaluation.metrics import plain_label
 from isthmus.heads import CodeClassifier
 from isthmus.heads.cache import encode
@@ -116,7 +116,7 @@ def run_demo(
                         classifier = CodeClassifier(
                             encoder, name, cache_dir=cache, random_state=seed
                         ).fit(train.X, train.y)
-                        found = test_head(classifier.standardised_head_, codes, test.y)
+                        found = score_head(classifier.standardised_head_, codes, test.y)
                     classifiers[name] = classifier
                     facts["heads"][name] = _plain(found)
                     if name == HEADS[-1]:

@@ -97,6 +97,7 @@ def tell_heads(console: Console, facts: dict[str, Any]) -> None:
         table.add_row(IN_WORDS[name], *cells)
     console.print(table)
     console.print("(in brackets: 95 % interval)")
+    console.print(_verdict(facts))
     first = " ".join(str(label) for label in facts["first_predictions"])
     true = " ".join(str(label) for label in facts["first_labels"]["test"])
     console.print(f"first predictions ({list(facts['heads'])[-1]} head): {first}")
@@ -119,6 +120,23 @@ def tell_end(console: Console, facts: dict[str, Any], output: Path) -> None:
         "isthmus fit YOUR_DATA -o YOUR_BUNDLE",
     ):
         console.print(f"  {line}", soft_wrap=True)
+
+
+def _verdict(facts: dict[str, Any]) -> str:
+    """Say whether the code earns its keep under a linear head, also when it does not."""
+    code = facts["heads"]["linear"]
+    unlabelled = {k: v for k, v in facts["controls"].items() if k != "supervised"}
+    rival = max(unlabelled, key=lambda name: unlabelled[name]["test_accuracy"])
+    ahead = 100 * (code["test_accuracy"] - unlabelled[rival]["test_accuracy"])
+    low, high = code["interval"]
+    other_low, other_high = unlabelled[rival]["interval"]
+    clear = low > other_high or high < other_low
+    place = "ahead of" if ahead > 0 else "behind" if ahead < 0 else "level with"
+    how = "and the intervals do not meet" if clear else "within the intervals"
+    return (
+        f"with a linear head the code is {abs(ahead):.2f} points {place} the best control "
+        f"({IN_WORDS[rival]}), {how}"
+    )
 
 
 def _accuracy(found: dict[str, Any]) -> str:

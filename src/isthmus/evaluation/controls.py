@@ -89,7 +89,7 @@ class Controls:
         """
         train, test = self.features(name)
         built = build_head(head, n_labels=len(train), random_state=self.seed)
-        return test_head(StandardisedHead(built).fit(train, self.y_train), test, self.y_test)
+        return score_head(StandardisedHead(built).fit(train, self.y_train), test, self.y_test)
 
     def test_supervised(self) -> dict[str, Any]:
         """Train the supervised network on the instances themselves, and test it."""
@@ -131,7 +131,7 @@ class Controls:
         return self.encoder.preprocessor_.to_network(checked).reshape(len(checked), -1)
 
 
-def test_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+def score_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Compare a fitted head's predictions on features of shape (n, m) with labels (n,)."""
     if not hasattr(head.head_, "predict_proba"):
         return class_metrics(y, head.predict(features))

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus.errors import DataError
-from isthmus.evaluation.controls import Controls, control_names, test_head
+from isthmus.evaluation.controls import Controls, control_names, score_head
 from isthmus.heads import CodeClassifier
 from isthmus.heads.cache import encode
 from isthmus.heads.labels import check_labels
@@ -68,7 +68,7 @@ def evaluate(
     y = _test_labels(y, len(codes), classifier.classes_)
     result: dict[str, Any] = {
         "head": classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
-        "code": test_head(classifier.standardised_head_, codes, y),
+        "code": score_head(classifier.standardised_head_, codes, y),
         "controls": {},
     }
     if not names:

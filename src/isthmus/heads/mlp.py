@@ -109,6 +109,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from codes of shape (n, n_components) and their labels."""
+        self._check_parameters()
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         self.classes_, coded = np.unique(y, return_inverse=True)
@@ -180,6 +181,16 @@ class MLPHead(ClassifierMixin, BaseEstimator):
             "n_classes": len(self.classes_),
             "dropout": self.dropout,
         }
+
+    def _check_parameters(self) -> None:
+        for name, low, high in (("dropout", 0, 1), ("validation_fraction", 0, 1)):
+            value = getattr(self, name)
+            if not low <= value < high:
+                raise ValueError(f"got {name}={value!r}, expected {low} or more and below {high}")
+        for name in ("batch_size", "max_epochs", "lr", "patience"):
+            value = getattr(self, name)
+            if value != "auto" and not value > 0:
+                raise ValueError(f"got {name}={value!r}, expected a number above 0, or 'auto'")
 
     def _sizes(self) -> tuple[int, ...]:
         return tuple(int(size) for size in self.hidden_layer_sizes)

@@ -140,6 +140,7 @@ def train(
                 "instances_per_second": len(rows) / seconds,
             }
             progress.history.append(record)
+            _check_finite_record(record, settings)
             improved = validation is not None and _is_best(progress.history, settings.best_by)
             if improved:
                 progress.best_epoch = progress.epoch
@@ -277,6 +278,15 @@ class _Means:
             name: float(np.average(torch.stack(values).double().cpu(), weights=self.weights))
             for name, values in self.values.items()
         }
+
+
+def _check_finite_record(record: dict[str, Any], settings: Settings) -> None:
+    value = record.get("validation_loss", 0.0)
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the validation loss became {value} in epoch {record['epoch']}; try a smaller lr "
+            f"(the highest was {settings.lr:.3g}), and look for extreme values in the data"
+        )
 
 
 def _is_best(history: Sequence[dict[str, Any]], best_by: str) -> bool:

@@ -59,7 +59,9 @@ class TensorBoard(Listener):
         epoch = record["epoch"]
         for name, value in record.items():
             if name != "epoch":
-                self.writer.add_scalar(name.replace("_", "/", 1), value, epoch)
+                part, _, what = name.partition("_")
+                split = part in ("train", "validation")
+                self.writer.add_scalar(f"{part}/{what}" if split else name, value, epoch)
         if self.examples is None:
             return
         x = torch.from_numpy(self.examples)

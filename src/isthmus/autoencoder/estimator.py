@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.data.schema import Schema
@@ -40,7 +40,6 @@ from isthmus.training import (
     to_tensor,
     train,
 )
-from isthmus.weights import read_weights, write_weights
 
 
 class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -111,6 +110,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         SHA-256 of the encoder's parameters and buffers.
     data_fingerprint_ : str
         SHA-256 of the training instances.
+    training_ : dict
+        Every training choice as it was settled, as plain values: seed, epochs, batch size,
+        learning rate, optimiser, device, precision.
     n_features_in_ : int
     feature_names_in_ : array of str
         Only after fitting on a DataFrame with string column names.
@@ -344,60 +346,24 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         check_is_fitted(self)
         with new_bundle(path) as folder:
-            write_manifest(folder, {"encoder": self.write_parts(folder), "heads": {}})
-
-    def write_parts(self, folder: Path) -> dict[str, Any]:
-        """Write weights and history into a bundle's folder; return the manifest's entry."""
-        write_weights(folder / "encoder.safetensors", self.encoder_)
-        write_weights(folder / "decoder.safetensors", self.decoder_)
-        lines = "".join(json.dumps(record) + "\n" for record in self.history_)
-        (folder / "history.jsonl").write_text(lines, encoding="utf-8")
-        return {
-            "digest": self.digest_,
-            "architecture": self.spec_,
-            "schema": self.schema_.to_dict(),
-            "preprocessing": self.preprocessor_.to_dict(),
-            "loss": self.loss_,
-            "best_epoch": self.best_epoch_,
-            "seed": self.seed_,
-            "data_fingerprint": self.data_fingerprint_,
-            "parameters": {name: _plain(value) for name, value in self.get_params().items()},
-        }
+            write_manifest(folder, {"encoder": write_parts(self, folder), "heads": {}})
 
     @classmethod
-    def read_parts(
+    def load_parts(
         cls,
         folder: Path,
         facts: dict[str, Any],
         architecture: tuple[nn.Module, nn.Module] | None = None,
     ) -> Autoencoder:
-        """Rebuild a fitted autoencoder from what `write_parts` wrote.
+        """Rebuild a fitted autoencoder from a bundle's folder and its manifest's entry.
 
-        Parameters
-        ----------
-        folder : path
-        facts : dict
-            The manifest's entry.
-        architecture : (encoder, decoder), optional
-            The person's own modules, when it was fitted with such.
+        `architecture` is needed when it was fitted with modules of the person's own.
+        `isthmus.load_bundle` checks all files first; prefer it.
         """
         own = {} if architecture is None else {"architecture": tuple(architecture)}
-        self = cls(**(facts["parameters"] | own))
-        self.schema_ = Schema.from_dict(facts["schema"])
-        self.preprocessor_ = Preprocessor.from_dict(facts["preprocessing"], self.schema_)
-        networks = build(**(facts["architecture"] | own))
-        read_weights(folder / "encoder.safetensors", networks.encoder)
-        read_weights(folder / "decoder.safetensors", networks.decoder)
-        self.loss_ = facts["loss"]
-        text = (folder / "history.jsonl").read_text(encoding="utf-8")
-        self.history_ = [json.loads(line) for line in text.splitlines()]
-        self.best_epoch_, self.seed_ = facts["best_epoch"], facts["seed"]
-        self.data_fingerprint_ = facts["data_fingerprint"]
-        self.n_features_in_ = self.schema_.n_features
-        if self.schema_.columns is not None:
-            self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
-        self._keep(networks, choose_device(self.device))
-        return self
+        encoder = cls(**(facts["parameters"] | own))
+        encoder._keep(read_parts(encoder, folder, facts), choose_device(encoder.device))
+        return encoder
 
     @property
     def n_parameters_(self) -> int:
@@ -479,7 +445,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         prepare = self.preprocessor_.to_network
         held_out, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
         self.data_fingerprint_ = fingerprint(X)
-        self.seed_, self.spec_ = settings.seed, networks.spec
+        self.training_ = settings.plain()
         checkpoints = None
         if self.checkpoint_dir is not None:
             run = settings.plain() | {"architecture": networks.spec, "loss": self.loss_}
@@ -532,18 +498,3 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _device(self) -> torch.device:
         parameter = next(self.encoder_.parameters(), None)
         return parameter.device if parameter is not None else torch.device("cpu")
-
-
-def _plain(value: Any) -> Any:
-    """Return a constructor parameter as JSON can hold it; what it cannot becomes None."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, tuple | list):
-        return [_plain(part) for part in value] if not _has_modules(value) else "auto"
-    return value if isinstance(value, str | int | float | bool | None) else None
-
-
-def _has_modules(value: Sequence[Any]) -> bool:
-    return any(isinstance(part, nn.Module) for part in value)

@@ -1,0 +1,89 @@
+"""A fitted autoencoder as files in a bundle: weights, history, and plain facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from isthmus.data.preprocessing import Preprocessor
+from isthmus.data.schema import Schema
+from isthmus.networks import Networks, build
+from isthmus.storage import write_bytes
+from isthmus.weights import read_weights, write_weights
+
+if TYPE_CHECKING:
+    from isthmus.autoencoder.estimator import Autoencoder
+
+ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
+
+# Where a run wrote and how it was watched is of that machine, and no part of the model.
+OF_THE_RUN = ("checkpoint_dir", "log_dir", "resume", "verbose")
+
+
+def write_parts(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
+    """Write weights and history into a bundle's folder; return the manifest's entry."""
+    write_weights(folder / ENCODER, encoder.encoder_)
+    write_weights(folder / DECODER, encoder.decoder_)
+    lines = "".join(json.dumps(record) + "\n" for record in encoder.history_)
+    write_bytes(folder / HISTORY, lines.encode())
+    parameters = encoder.get_params()
+    return {
+        "digest": encoder.digest_,
+        "architecture": encoder.spec_,
+        "n_parameters": encoder.n_parameters_,
+        "schema": encoder.schema_.to_dict(),
+        "preprocessing": encoder.preprocessor_.to_dict(),
+        "loss": encoder.loss_,
+        "best_epoch": encoder.best_epoch_,
+        "training": encoder.training_,
+        "data_fingerprint": encoder.data_fingerprint_,
+        "parameters": {k: _plain(v) for k, v in parameters.items() if k not in OF_THE_RUN},
+    }
+
+
+def read_parts(encoder: Autoencoder, folder: Path, facts: Mapping[str, Any]) -> Networks:
+    """Set what was learned on an unfitted autoencoder, and return its trained networks.
+
+    Parameters
+    ----------
+    encoder : Autoencoder
+        Made with the parameters in `facts`, or with modules of the person's own.
+    folder : path
+    facts : dict
+        The manifest's entry, as `write_parts` gave it.
+    """
+    encoder.schema_ = Schema.from_dict(facts["schema"])
+    encoder.preprocessor_ = Preprocessor.from_dict(facts["preprocessing"], encoder.schema_)
+    encoder.loss_, encoder.training_ = facts["loss"], facts["training"]
+    encoder.best_epoch_ = facts["best_epoch"]
+    encoder.data_fingerprint_ = facts["data_fingerprint"]
+    encoder.n_features_in_ = encoder.schema_.n_features
+    if encoder.schema_.columns is not None:
+        encoder.feature_names_in_ = np.asarray(encoder.schema_.columns, dtype=object)
+    text = (folder / HISTORY).read_text(encoding="utf-8")
+    encoder.history_ = [json.loads(line) for line in text.splitlines()]
+    given = isinstance(encoder.architecture, tuple | list)
+    own = {"architecture": encoder.architecture} if given else {}
+    networks = build(**(facts["architecture"] | own))
+    read_weights(folder / ENCODER, networks.encoder)
+    read_weights(folder / DECODER, networks.decoder)
+    return networks
+
+
+def _plain(value: Any) -> Any:
+    """Return a constructor parameter as JSON can hold it.
+
+    Modules of the person's own become "auto", and random generators None: neither can be
+    rebuilt from a file, and the weights are there anyway.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple | list):
+        own = any(isinstance(part, nn.Module) for part in value)
+        return "auto" if own else [_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | bool | None) else None
