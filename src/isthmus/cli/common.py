@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def resumable(checkpoints: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         if (checkpoints / "last.safetensors").exists():
             words = [word for word in sys.argv[1:] if word != "--resume"]
-            line = f"the last checkpoint stands; go on with: isthmus {' '.join(words)} --resume"
+            line = f"the last checkpoint stands; go on with: isthmus {shlex.join(words)} --resume"
         else:
             line = "no epoch was finished, so there is nothing to go on from"
         print(f"interrupted; {line}", file=sys.stderr)

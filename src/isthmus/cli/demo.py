@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,9 @@ def demo(
     data = read_data(source, data_dir=data_dir, label=label, resize=resize)
     from isthmus.demo import run_demo
 
+    words = [source]
+    for option, value in (("--data-dir", data_dir), ("--label", label), ("--resize", resize)):
+        words += [] if value is None else [option, str(value)]
     folder = output or Path("runs") / (Path(source).stem or "data")
     with resumable(folder / "checkpoints"):
         facts = run_demo(
@@ -61,5 +65,6 @@ def demo(
             resume=resume,
             console=console,
             seconds_to_load=time.perf_counter() - started,
+            words=shlex.join(words),
         )
     write_facts(json, facts)

@@ -38,6 +38,7 @@ def run_demo(
     resume: bool = False,
     console: Console | None = None,
     seconds_to_load: float = 0.0,
+    words: str | None = None,
 ) -> dict[str, Any]:
     """Learn a code without labels, freeze it, classify on it, and tell the story.
 
@@ -58,6 +59,8 @@ def run_demo(
         Where to tell it; standard output by default.
     seconds_to_load : float
         What loading took, for the table of times.
+    words : str, optional
+        How the data is named on the command line, for what to run next.
 
     Returns
     -------
@@ -147,7 +150,7 @@ def run_demo(
     )
     write_json(output / "demo.json", facts)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    telling.tell_end(console, facts, output)
+    telling.tell_end(console, facts, output, words or train.name)
     return facts
 
 

@@ -104,7 +104,7 @@ def tell_heads(console: Console, facts: dict[str, Any]) -> None:
     console.print(f"their true labels:             {true}")
 
 
-def tell_end(console: Console, facts: dict[str, Any], output: Path) -> None:
+def tell_end(console: Console, facts: dict[str, Any], output: Path, words: str) -> None:
     """Where things are, how long it took, what to run next."""
     _heading(console, "5  Where things are")
     console.print(f"bundle    {facts['bundle']}", soft_wrap=True)
@@ -116,7 +116,7 @@ def tell_end(console: Console, facts: dict[str, Any], output: Path) -> None:
     console.print("next")
     for line in (
         f"isthmus info {facts['bundle']}",
-        f"isthmus evaluate {facts['bundle']} {facts['dataset']}",
+        f"isthmus evaluate {facts['bundle']} {words}",
         "isthmus fit YOUR_DATA -o YOUR_BUNDLE",
     ):
         console.print(f"  {line}", soft_wrap=True)
