@@ -6,6 +6,7 @@ Nothing here needs torch, so a bundle can be looked into cheaply.
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,13 +33,28 @@ def new_bundle(path: str | Path) -> Iterator[Path]:
     BundleError
         When `path` holds something that is not a bundle: that is never overwritten.
     """
+    target = check_target(path)
+    with replaced_folder(target) as folder:
+        yield folder
+
+
+def check_target(path: str | Path) -> Path:
+    """Check that a bundle may be written to `path`: worth doing before hours of training.
+
+    Raises
+    ------
+    BundleError
+        When something is there that is not a bundle, or the folder cannot be written to.
+    """
     target = Path(path)
     if target.exists() and not _may_replace(target):
         raise BundleError(
             f"{target} exists and is not a bundle, so it is left alone; choose another path"
         )
-    with replaced_folder(target) as folder:
-        yield folder
+    parent = next(folder for folder in (target.absolute().parents) if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise BundleError(f"{target} cannot be written: {parent} is read-only; choose another path")
+    return target
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:

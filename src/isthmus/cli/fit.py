@@ -21,6 +21,7 @@ from isthmus.cli.common import (
     write_facts,
 )
 from isthmus.errors import DataError
+from isthmus.manifest import check_target
 
 
 def fit(
@@ -51,6 +52,7 @@ def fit(
     with a training and a test part the training part is learned from.
     """
     console = console_for(json)
+    check_target(output)
     train = read_data(data, data_dir=data_dir, label=label, resize=resize).train
     from isthmus.autoencoder import Autoencoder
 

@@ -23,6 +23,7 @@ from isthmus.evaluation.controls import Controls, control_names, score_head
 from isthmus.evaluation.metrics import plain_label
 from isthmus.heads import CodeClassifier
 from isthmus.heads.cache import encode
+from isthmus.manifest import check_target
 from isthmus.storage import write_json
 
 HEADS = ("linear", "neighbours", "mlp")
@@ -69,6 +70,7 @@ def run_demo(
     """
     console = console or Console()
     output = Path(output)
+    bundle = check_target(output / "bundle")
     started = time.perf_counter()
     seconds = {"load": seconds_to_load}
     names = control_names(controls)
@@ -135,7 +137,6 @@ def run_demo(
             facts["first_predictions"] = [plain_label(label) for label in decided]
     telling.tell_heads(console, facts)
 
-    bundle = output / "bundle"
     facts["bundle"] = str(bundle)
     facts["pictures"] = draw_pictures(
         console, output / "plots", encoder, train, test, facts, classifiers
