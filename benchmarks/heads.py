@@ -62,7 +62,7 @@ def table(runs: list[dict[str, Any]]) -> str:
     lines.append(row("frozen code", [lambda run, h=h: run["heads"][h] for h in heads], runs))
     for name, found in runs[0]["controls"].items():
         if "heads" in found:
-            pick = [lambda run, n=name, h=h: run["controls"][n]["heads"][h] for h in heads]
+            pick = [lambda run, n=name, h=h: run["controls"][n]["heads"].get(h) for h in heads]
         else:
             pick = [lambda run, n=name: run["controls"][n]]
         lines.append(row(IN_WORDS[name], pick, runs))
@@ -80,6 +80,9 @@ def row(
 ) -> str:
     cells = []
     for chosen in pick:
+        if chosen(runs[0]) is None:
+            cells.append("")
+            continue
         values = [100 * chosen(run)["test_accuracy"] for run in runs]
         spread = f" ({min(values):.1f} to {max(values):.1f})" if len(runs) > 1 else ""
         cells.append(f"{np.mean(values):.2f}{spread}")

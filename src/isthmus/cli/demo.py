@@ -31,7 +31,7 @@ def demo(
     ] = None,
     recipe: Annotated[str, typer.Option(help="default or reference.")] = "default",
     controls: Annotated[
-        str, typer.Option(help="fast, or all: the supervised network too.")
+        str, typer.Option(help="fast, or all: the neural head on each, and a supervised network.")
     ] = "fast",
     seed: Seed = 0,
     label: Label = None,

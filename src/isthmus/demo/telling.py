@@ -96,7 +96,7 @@ def tell_heads(console: Console, facts: dict[str, Any]) -> None:
             cells[-1] = _accuracy(found)
         table.add_row(IN_WORDS[name], *cells)
     console.print(table)
-    console.print("(in brackets: 95 % interval)")
+    console.print("(in brackets: 95 % interval; --controls all fills the table)")
     console.print(_verdict(facts))
     first = " ".join(str(label) for label in facts["first_predictions"])
     true = " ".join(str(label) for label in facts["first_labels"]["test"])
