@@ -1,7 +1,7 @@
 """Two settings of the command's own process that training is faster with.
 
 The library never does this to a program that imports it: these are process-wide, and not a
-library's to choose. `docs/architecture.md` has the figures.
+library's to choose. `benchmarks/training_step.py` prints what they are worth.
 """
 
 from __future__ import annotations
