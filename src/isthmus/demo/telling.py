@@ -131,7 +131,9 @@ def _verdict(facts: dict[str, Any]) -> str:
     low, high = code["interval"]
     other_low, other_high = unlabelled[rival]["interval"]
     clear = low > other_high or high < other_low
-    place = "ahead of" if ahead > 0 else "behind" if ahead < 0 else "level with"
+    if ahead == 0:
+        return f"with a linear head the code is level with the best control ({IN_WORDS[rival]})"
+    place = "ahead of" if ahead > 0 else "behind"
     how = "and the intervals do not meet" if clear else "within the intervals"
     return (
         f"with a linear head the code is {abs(ahead):.2f} points {place} the best control "

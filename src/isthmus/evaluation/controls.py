@@ -121,7 +121,9 @@ class Controls:
         if name == "raw":
             return train, test
         if name == "pca":
-            width = min(self.encoder.n_components_, *train.shape)
+            # Centred rows span one dimension fewer than there are rows: one more component
+            # would be rounding noise, which standardising blows up.
+            width = min(self.encoder.n_components_, train.shape[1], len(train) - 1)
             pca = PCA(width, random_state=self.seed).fit(train)
             return pca.transform(train), pca.transform(test)
         raise IsthmusError(f"got the control {name!r}, expected 'raw', 'pca' or 'untrained'")
