@@ -42,7 +42,7 @@ def test_facts_have_the_promised_keys(told):
 def test_facts_are_those_of_the_data(told):
     _, facts, _ = told
     digits = load("digits")
-    assert facts["n_train"], facts["n_test"] == (1437, 360)
+    assert (facts["n_train"], facts["n_test"]) == (1437, 360)
     assert facts["input_shape"] == [8, 8]
     assert facts["first_labels"]["test"] == digits.test.y[:10].tolist()
     assert sum(facts["label_share"]["train"].values()) == pytest.approx(1)

@@ -18,6 +18,7 @@ from isthmus.cli.common import (
     read_data,
     write_facts,
 )
+from isthmus.cli.parts import part_of
 from isthmus.errors import DataError
 
 
@@ -45,7 +46,7 @@ def evaluate(
     console = console_for(json)
     options = {"data_dir": data_dir, "label": label, "resize": resize}
     loaded = read_data(data, **options)  # type: ignore[arg-type]
-    test = loaded.train if loaded.test is None else loaded.test
+    test = part_of(loaded, "test")
     if test.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     fitted_on = None if loaded.test is None else loaded.train
