@@ -18,7 +18,7 @@ from torch import nn
 
 from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.data.fingerprint import fingerprint
-from isthmus.data.preprocessing import Preprocessor
+from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError, TrainingError
 from isthmus.manifest import new_bundle, write_manifest
@@ -47,20 +47,23 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     An encoder turns an instance of m values into a code of n < m; a mirrored decoder,
     trained with it, gives the instance back. Images keep their shape: pass
-    `(n, h, w)` or `(n, h, w, c)`, uint8 or floats in [0, 1]. Tables are `(n, m)` arrays
-    or DataFrames.
+    `(n, h, w)` or `(n, h, w, c)`, uint8 or floats in [0, 1]. Windows of time series are
+    `(n, t, c)` with `kind="series"`. Tables are `(n, m)` arrays or DataFrames.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
         Width of the code. `"auto"` takes `4 √m` rounded up to a power of two, at most
         m/2 and 512: 128 for 28 x 28 images.
-    architecture : {"auto", "dense", "conv", "reference"} or (encoder, decoder)
-        `"auto"` is `"conv"` for images and `"dense"` for tables. `"reference"` is the
-        4,969-parameter network of the Keras tutorials. A pair of `torch.nn.Module` is
-        used as it is (a copy, its weights the starting point): `(batch, c, h, w)` or
+    architecture : {"auto", "dense", "conv", "conv1d", "reference"} or (encoder, decoder)
+        `"auto"` is `"conv"` for images, `"conv1d"` for series and `"dense"` for tables.
+        `"reference"` is the 4,969-parameter network of the Keras tutorials. A pair of
+        `torch.nn.Module` is used as it is (a copy, its weights the starting point): `(batch, c, h, w)` or
         `(batch, m)` to `(batch, n_components)` and back, the decoder giving logits for
         images and standardised values for tables.
+    kind : {"auto", "images", "series", "table"}, default="auto"
+        What the instances are. `"auto"` takes arrays of three and four dimensions for
+        images; windows of series, `(n, t, c)`, are named here or by `architecture="conv1d"`.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Hidden widths (dense) or channels of the stages (conv) of the encoder; the decoder
         mirrors them. `()` with `"dense"` is a linear autoencoder.
@@ -136,6 +139,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n_components: int | Literal["auto"] = "auto",
         *,
         architecture: str | tuple[nn.Module, nn.Module] = "auto",
+        kind: Literal["auto", "images", "series", "table"] = "auto",
         hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto",
         loss: Literal["auto", "bce", "mse"] = "auto",
         recipe: str = "default",
@@ -155,6 +159,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     ) -> None:
         self.n_components = n_components
         self.architecture = architecture
+        self.kind = kind
         self.hidden_layer_sizes = hidden_layer_sizes
         self.loss = loss
         self.recipe = recipe
@@ -385,20 +390,21 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _learn_schema(self, X: Any) -> np.ndarray:
         """Check training data, learn schema and preprocessing, return it as an array."""
+        kind = "series" if self.kind == "auto" and self.architecture == "conv1d" else self.kind
         n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-        if n_dimensions not in (3, 4):
+        if kind in ("auto", "table") and n_dimensions not in (3, 4):
             schema = Schema.learn(X) if isinstance(X, pd.DataFrame) else None
             X = validate_data(self, X, ensure_min_samples=2)
             self.schema_ = schema or Schema.learn(X)
         else:
             X = np.asarray(X)
-            self.schema_ = Schema.learn(X)
+            self.schema_ = Schema.learn(X, kind)
             if len(X) < 2:
-                raise DataError(f"got {len(X)} image, expected at least two to learn from")
+                raise DataError(f"got {len(X)} instance, expected at least two to learn from")
             self.n_features_in_ = self.schema_.n_features
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
-        self.preprocessor_ = Preprocessor.learn(X, self.schema_)
+        self.preprocessor_ = learn_preprocessor(X, self.schema_)
         return X
 
     def _check(self, X: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from isthmus.data.preprocessing import Preprocessor
+from isthmus.data.preprocessing import read_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.networks import Networks, build
 from isthmus.storage import write_bytes
@@ -58,7 +58,7 @@ def read_parts(encoder: Autoencoder, folder: Path, facts: Mapping[str, Any]) -> 
         The manifest's entry, as `write_parts` gave it.
     """
     encoder.schema_ = Schema.from_dict(facts["schema"])
-    encoder.preprocessor_ = Preprocessor.from_dict(facts["preprocessing"], encoder.schema_)
+    encoder.preprocessor_ = read_preprocessor(facts["preprocessing"], encoder.schema_)
     encoder.loss_, encoder.training_ = facts["loss"], facts["training"]
     encoder.best_epoch_ = facts["best_epoch"]
     encoder.data_fingerprint_ = facts["data_fingerprint"]

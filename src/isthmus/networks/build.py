@@ -18,7 +18,7 @@ from isthmus.networks.dense import dense_decoder, dense_encoder, hidden_sizes
 from isthmus.networks.reference import code_shape, reference_decoder, reference_encoder
 
 Own = tuple[nn.Module, nn.Module]
-ARCHITECTURES = ("auto", "dense", "conv", "reference")
+ARCHITECTURES = ("auto", "dense", "conv", "conv1d", "reference")
 
 
 @dataclass

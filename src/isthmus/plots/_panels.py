@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.schema import check_table
+from isthmus.data.checks import check_table
 from isthmus.errors import DataError
 from isthmus.plots._names import readable
 from isthmus.plots._style import (
