@@ -541,7 +541,7 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
 @pytest.mark.parametrize(
     ("parameters", "error", "said"),
     [
-        ({"architecture": "transformer"}, ArchitectureError, "auto, dense, conv, conv1d, reference"),
+        ({"architecture": "transformer"}, ArchitectureError, "dense, conv, conv1d, reference"),
         ({"architecture": "conv"}, ArchitectureError, "architecture='dense'"),
         ({"hidden_layer_sizes": (0,)}, ArchitectureError, "hidden_layer_sizes"),
         ({"optimizer": "sgd"}, TrainingError, "expected 'adamw' or 'adadelta'"),

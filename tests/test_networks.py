@@ -245,7 +245,7 @@ def test_a_convolutional_network_needs_a_stage():
 
 @pytest.mark.parametrize("name", ["cnn", "Dense", None])
 def test_an_unknown_architecture_is_refused_with_those_there_are(name):
-    with pytest.raises(ArchitectureError, match=r"auto, dense, conv, reference"):
+    with pytest.raises(ArchitectureError, match=r"auto, dense, conv, conv1d, reference"):
         build(name, (1, 8, 8))
 
 

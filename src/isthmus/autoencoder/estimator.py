@@ -58,9 +58,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     architecture : {"auto", "dense", "conv", "conv1d", "reference"} or (encoder, decoder)
         `"auto"` is `"conv"` for images, `"conv1d"` for series and `"dense"` for tables.
         `"reference"` is the 4,969-parameter network of the Keras tutorials. A pair of
-        `torch.nn.Module` is used as it is (a copy, its weights the starting point): `(batch, c, h, w)` or
-        `(batch, m)` to `(batch, n_components)` and back, the decoder giving logits for
-        images and standardised values for tables.
+        `torch.nn.Module` is used as it is (a copy, its weights the starting point):
+        `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)` to `(batch, n_components)` and
+        back, the decoder giving logits for images and standardised values otherwise.
     kind : {"auto", "images", "series", "table"}, default="auto"
         What the instances are. `"auto"` takes arrays of three and four dimensions for
         images; windows of series, `(n, t, c)`, are named here or by `architecture="conv1d"`.
