@@ -188,7 +188,7 @@ def test_a_constant_column_is_drawn_at_zero():
         (np.zeros((5, 4, 4)), [1, 2], 10, "2 labels for 5 instances"),
         (np.zeros((5, 4, 4)), None, 0, "got n=0"),
         (np.array([["a"]]), None, 10, "dtype"),
-        (np.array([[1.0, np.nan]]), None, 10, "NaN"),
+        (np.array([[1.0, np.inf]]), None, 10, "infinite"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(X, y, n, message):
@@ -229,6 +229,22 @@ def test_named_columns_are_bars_and_their_reconstructions_dots():
     assert axes.lines[0].get_xdata().tolist() == [4, 5, 6]
     assert texts(figure.axes[0].get_yticklabels()) == ["a", "b", "c"]
     assert axes.get_title() == "error 0.500"
+
+
+def test_tables_of_every_type_are_drawn_with_their_reconstructions():
+    days = pd.to_datetime(["2024-05-17", "2024-05-18", None, "2024-05-20"])
+    X = pd.DataFrame({"kind": list("abba"), "day": days, "width": [1.0, None, 3.0, 4.0]})
+    back = X.assign(kind=list("abbb"), day=days.fillna(days[0]), width=2.0)
+    figure = plot_reconstructions(X, back)
+    first, second = figure.axes[0], figure.axes[1]
+    kind = np.array([0, 1, 1, 0])
+    assert first.patches[0].get_width() == pytest.approx((0 - kind.mean()) / kind.std())
+    assert np.isnan(second.patches[2].get_width())
+    assert figure.axes[3].lines[0].get_xdata()[0] == pytest.approx((1 - 0.5) / 0.5)
+    assert texts(first.get_yticklabels()) == ["kind", "day", "width"]
+    assert figure.get_supxlabel() == "standard deviations from mean"
+    with pytest.raises(DataError, match="pass the instances as the DataFrame"):
+        plot_reconstructions(np.zeros((4, 3)), back)
 
 
 def test_units_and_shapes_that_differ_are_said(images):

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from isthmus.data.checks import check_images, check_series, check_table
+from isthmus.data.checks import (
+    check_images,
+    check_names,
+    check_series,
+    check_table,
+    check_table_shape,
+)
+from isthmus.data.columns import Column, learn_columns, match_columns, read_array, read_frame
 from isthmus.errors import DataError, SchemaError
 
 Kind = Literal["images", "series", "table"]
@@ -18,7 +25,7 @@ KINDS = ("auto", "images", "series", "table")
 
 @dataclass(frozen=True)
 class Schema:
-    """Kind, shape, dtype, value range and column names of the instances.
+    """Kind, shape, dtype, value range and columns of the instances.
 
     Attributes
     ----------
@@ -28,11 +35,15 @@ class Schema:
     shape : tuple of int
         Shape of one instance: `(h, w)`, `(h, w, c)`, `(t, c)` or `(m,)`.
     dtype : str
-        `"uint8"` for images of 0..255, otherwise the floating or integer type seen.
+        `"uint8"` for images of 0..255, otherwise the floating or integer type seen;
+        `"float64"` for a DataFrame.
     minimum, maximum : float
-        Range of the values seen, in their own units.
+        Range of the values seen, in their own units; of a table with other columns beside
+        numbers, the range of the numbers (0 and 0 when there are none).
     columns : tuple of str or None
         Names of a table's columns or a series' channels, None when it came without names.
+    column_types : tuple of Column or None
+        What each column of a table holds; None when all are numbers.
 
     Examples
     --------
@@ -40,6 +51,11 @@ class Schema:
     >>> schema = Schema.learn(np.zeros((5, 8, 8), dtype=np.uint8))
     >>> schema.kind, schema.shape, schema.n_features
     ('images', (8, 8), 64)
+    >>> table = pd.DataFrame({"width": [1.5, None], "kind": ["nut", "bolt"]})
+    >>> schema = Schema.learn(table)
+    >>> schema.check(table[["kind", "width"]])
+    array([[1.5, 1. ],
+           [nan, 0. ]])
     """
 
     kind: Kind
@@ -48,6 +64,7 @@ class Schema:
     minimum: float
     maximum: float
     columns: tuple[str, ...] | None = None
+    column_types: tuple[Column, ...] | None = None
 
     @classmethod
     def learn(cls, X: np.ndarray | pd.DataFrame, kind: str = "auto") -> Schema:
@@ -64,16 +81,14 @@ class Schema:
         ------
         DataError
             When `X` is not one of these, is empty, or holds values that its kind does
-            not allow (see `check_images` and `check_table`).
+            not allow (see `check_images`, `check_series`, `check_table` and `recognise`).
         """
         if kind not in KINDS:
             raise DataError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
         if isinstance(X, pd.DataFrame):
             if kind not in ("auto", "table"):
                 raise DataError(f"got kind={kind!r} and a DataFrame, which is a table")
-            values = check_table(X)
-            columns = tuple(str(name) for name in X.columns)
-            return cls("table", values.shape[1:], str(values.dtype), *_range(values), columns)
+            return cls._of_frame(X)
         values = np.asarray(X)
         if kind == "series":
             check_series(values)
@@ -84,10 +99,33 @@ class Schema:
         values = check_table(values)
         return cls("table", values.shape[1:], str(values.dtype), *_range(values))
 
+    @classmethod
+    def _of_frame(cls, X: pd.DataFrame) -> Schema:
+        check_table_shape(X.shape)
+        names = check_names(X)
+        types = learn_columns(X, names)
+        numbers = [at for at, column in enumerate(types) if column.type == "number"]
+        values = read_frame(
+            X.iloc[:, numbers], [types[at] for at in numbers], [names[at] for at in numbers]
+        )
+        return cls(
+            "table",
+            (len(names),),
+            str(values.dtype),
+            *_range(values),
+            columns=tuple(names),
+            column_types=types if len(numbers) < len(names) else None,
+        )
+
     @property
     def n_features(self) -> int:
         """Number of values in one instance (pixels times channels, or columns)."""
         return int(np.prod(self.shape))
+
+    @property
+    def types(self) -> tuple[Column, ...]:
+        """What each column of a table holds."""
+        return self.column_types or (Column(),) * self.n_features
 
     def check(self, X: np.ndarray | pd.DataFrame) -> np.ndarray:
         """Check new data against this schema and return it as an array.
@@ -102,39 +140,48 @@ class Schema:
         Returns
         -------
         array of shape (n, *self.shape)
+            Of a DataFrame, float64. A table is numbers alone: true is 1 and false 0, a
+            category its position among the categories learned (their number for one never
+            seen), a date seconds since 1970 in UTC, and what is missing NaN. Such an array
+            passes the check itself.
 
         Raises
         ------
         SchemaError
-            When kind, shape or column names differ from what was learned.
+            When kind, shape, column names or types differ from what was learned.
         DataError
-            When values are missing, infinite or out of range.
+            When values are infinite or out of range, or missing where the kind does not
+            allow it.
         """
         if isinstance(X, pd.DataFrame) and self.kind == "table":
-            values = check_table(self._match_columns(X))
-        else:
-            values = np.asarray(X)
+            return self._check_frame(X)
+        values = np.asarray(X)
         if values.shape[1:] != self.shape or values.ndim != len(self.shape) + 1:
-            raise SchemaError(
-                f"got an array of shape {values.shape}, expected {self._shape_in_words()}; "
-                f"{self._shape_fix(values)}"
-            )
+            raise self._other_shape(values)
         if self.kind == "table":
+            if self.column_types is not None:
+                values = read_array(values, self.column_types, self.columns or ())
             return check_table(values)
         (check_images if self.kind == "images" else check_series)(values)
         return values
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values; `from_dict` is the way back."""
-        plain = asdict(self)
-        plain["shape"] = list(self.shape)
-        plain["columns"] = None if self.columns is None else list(self.columns)
-        return plain
+        types = self.column_types
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "columns": None if self.columns is None else list(self.columns),
+            "column_types": None if types is None else [column.to_dict() for column in types],
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Schema:
         """Rebuild a schema from what `to_dict` gave."""
-        columns = plain["columns"]
+        columns, types = plain["columns"], plain["column_types"]
         return cls(
             kind=plain["kind"],
             shape=tuple(plain["shape"]),
@@ -142,35 +189,43 @@ class Schema:
             minimum=plain["minimum"],
             maximum=plain["maximum"],
             columns=None if columns is None else tuple(columns),
+            column_types=None if types is None else tuple(map(Column.from_dict, types)),
         )
 
-    def _match_columns(self, X: pd.DataFrame) -> pd.DataFrame:
-        if self.columns is None:
-            return X
-        got = [str(name) for name in X.columns]
-        missing = [name for name in self.columns if name not in got]
-        extra = [name for name in got if name not in self.columns]
-        if missing or extra:
-            parts = [f"missing {missing}"] * bool(missing) + [f"not known {extra}"] * bool(extra)
-            raise SchemaError(
-                f"the columns are not those the model was fitted on: {' and '.join(parts)}; "
-                f"expected {list(self.columns)}"
-            )
-        return X.set_axis(got, axis=1)[list(self.columns)]
+    def _check_frame(self, X: pd.DataFrame) -> np.ndarray:
+        names = check_names(X)
+        if self.columns is not None:
+            X = match_columns(X, names, self.columns)
+            names = list(self.columns)
+        if X.shape[1:] != self.shape:
+            raise self._other_shape(X.to_numpy())
+        check_table_shape(X.shape)
+        return read_frame(X, self.types, names)
 
-    def _shape_in_words(self) -> str:
+    def _other_shape(self, values: np.ndarray) -> SchemaError:
         inner = ", ".join(str(side) for side in self.shape)
-        return f"(n, {inner}) as at fit"
+        return SchemaError(
+            f"got an array of shape {values.shape}, expected (n, {inner}) as at fit; "
+            f"{self._shape_fix(values)}"
+        )
 
     def _shape_fix(self, values: np.ndarray) -> str:
         if values.shape == self.shape:
             return "for one instance pass it as a batch of one, X[None]"
         if values.ndim > 1 and int(np.prod(values.shape[1:])) == self.n_features:
             return f"the number of values fits: X.reshape({(-1, *self.shape)})"
+        if self.kind == "series":
+            return "pass windows of as many time steps and channels"
         if self.kind == "images":
             return "resize the images to the fitted size (load(..., resize=(h, w)) does)"
         return "pass the same columns as at fit"
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
+    """Return the least and the greatest value, NaN left out; 0 and 0 when there is none."""
+    if values.size == 0:
+        return 0.0, 0.0
+    low, high = float(values.min()), float(values.max())
+    if np.isnan(low):  # only then, because it takes longer
+        low, high = (float(bound.reduce(values, axis=None)) for bound in (np.fmin, np.fmax))
+    return (0.0, 0.0) if np.isnan(low) else (low, high)

@@ -51,7 +51,7 @@ def _figures(
     if train.y is not None and test.y is not None:
         figures["label-shares"] = plots.plot_label_shares(train.y, test.y, class_names=names)
     figures["samples"] = plots.plot_samples(train.X, train.y, class_names=names)
-    some = encoder.schema_.check(test.X)[:10]
+    some = test.take(np.arange(min(10, len(test)))).X
     back = encoder.inverse_transform(encoder.transform(some))
     figures["reconstructions"] = plots.plot_reconstructions(
         some, back, errors=encoder.reconstruction_error(some)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.checks import check_table
+from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 from isthmus.plots._names import readable
 from isthmus.plots._style import (
@@ -50,6 +51,9 @@ class Instances:
         Subtracted from each row, which is then divided by it (tables).
     columns : list of str
         Names of the columns (tables).
+    schema : Schema or None
+        What a DataFrame's columns hold: its values are drawn as numbers, categories by
+        their position in alphabetical order.
     """
 
     values: np.ndarray
@@ -58,6 +62,7 @@ class Instances:
     shift: np.ndarray | float = 0.0
     scale: np.ndarray | float = 1.0
     columns: tuple[str, ...] = ()
+    schema: Schema | None = None
 
     @property
     def are_images(self) -> bool:
@@ -87,10 +92,11 @@ def first_instances(X: Any, n: int) -> Instances:
     if not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"got n={n!r}, expected how many instances to draw, at least 1")
     if isinstance(X, pd.DataFrame):
-        return _first_rows(check_table(X), tuple(str(name) for name in X.columns), n)
+        schema = Schema.learn(X)
+        return _first_rows(schema.check(X), tuple(str(name) for name in X.columns), n, schema)
     X = np.asarray(X)
     if X.ndim == 2:
-        return _first_rows(check_table(X), tuple(str(at) for at in range(X.shape[1])), n)
+        return _first_rows(check_table(X), tuple(str(at) for at in range(X.shape[1])), n, None)
     if X.ndim not in (3, 4) or 0 in X.shape or X.dtype.kind not in "buif":
         raise DataError(
             f"got an array of shape {X.shape} and dtype {X.dtype}, expected numbers of shape "
@@ -261,15 +267,28 @@ def _panel_width(instances: Instances) -> float:
     return WIDTH / PROFILES_IN_A_ROW
 
 
-def _first_rows(X: np.ndarray, columns: tuple[str, ...], n: int) -> Instances:
+def _first_rows(
+    X: np.ndarray, columns: tuple[str, ...], n: int, schema: Schema | None
+) -> Instances:
     X = X.astype(np.float64, copy=False)
-    mean, spread = X.mean(axis=0), X.std(axis=0)
-    spread[spread <= 1e-12 * np.abs(mean)] = 0.0
+    mean, spread = _mean_and_spread(X)
     moving = spread[spread > 0]
     alike = moving.size == 0 or (
         moving.max() <= WIDEST_TO_NARROWEST * moving.min()
         and np.ptp(mean) <= WIDEST_TO_NARROWEST * np.median(moving)
     )
-    if alike:
-        return Instances(X[:n], columns=columns)
-    return Instances(X[:n], shift=mean, scale=np.where(spread > 0, spread, 1.0), columns=columns)
+    mixed = schema is not None and schema.column_types is not None
+    if alike and not mixed:
+        return Instances(X[:n], columns=columns, schema=schema)
+    scale = np.where(spread > 0, spread, 1.0)
+    return Instances(X[:n], shift=mean, scale=scale, columns=columns, schema=schema)
+
+
+def _mean_and_spread(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each column over the values that are there."""
+    there = ~np.isnan(X)
+    count = np.maximum(there.sum(axis=0), 1)
+    mean = np.where(there, X, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(there, X - mean, 0.0) ** 2).sum(axis=0) / count)
+    spread[spread <= 1e-12 * np.abs(mean)] = 0.0
+    return mean, spread

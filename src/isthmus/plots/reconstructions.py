@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 from isthmus.plots._panels import (
     IMAGES_IN_A_ROW,
@@ -76,7 +77,15 @@ def plot_reconstructions(X: Any, reconstructions: Any, n: int = 10, errors: Any 
 
 def _first_back(X: Any, reconstructions: Any, instances: Instances) -> np.ndarray:
     if isinstance(reconstructions, pd.DataFrame):
-        reconstructions = reconstructions.to_numpy()
+        schema = instances.schema
+        if schema is None or schema.column_types is None:
+            schema = Schema.learn(reconstructions)
+            if schema.column_types is not None:
+                raise DataError(
+                    "got instances of numbers alone and reconstructions with other columns, "
+                    "expected the same; pass the instances as the DataFrame they were"
+                )
+        reconstructions = schema.check(reconstructions)
     reconstructions = np.asarray(reconstructions)
     check_as_many("reconstructions", len(reconstructions), X)
     back = reconstructions[: len(instances.values)]

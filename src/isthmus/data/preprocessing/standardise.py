@@ -10,6 +10,8 @@ def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = values.astype(np.float64, copy=False)
     mean = values.mean(axis=0)
     deviation = values.std(axis=0)
-    # A constant column's deviation is rounding noise of its mean, not information.
-    constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+    # A constant column's deviation is rounding noise of its mean, not information. That noise
+    # grows with the number of rows; that all values are one does not depend on it.
+    noise = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+    constant = noise | (values.max(axis=0) == values.min(axis=0))
     return mean, np.where(constant, 1.0, deviation)

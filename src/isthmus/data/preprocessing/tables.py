@@ -1,69 +1,232 @@
-"""Tables: columns standardised with the training rows."""
+"""Tables: every column standardised, heavy tails tamed, categories one-hot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import cached_property
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 
 from isthmus.data.preprocessing.base import Preprocessor
-from isthmus.data.preprocessing.standardise import mean_and_scale
+from isthmus.data.preprocessing.inputs import LARGEST, CategoryInputs, ValueInputs, learn_inputs
+from isthmus.data.preprocessing.taming import tame, untame
 from isthmus.data.schema import Schema
 
 
 @dataclass(frozen=True)
 class TablePreprocessor(Preprocessor):
-    """Columns are standardised with mean and deviation of the training rows.
+    """Each column of a table becomes one input of the network, or a few.
 
-    A constant column becomes zero.
+    Numbers, truth values and dates are filled with the median where they are missing and
+    standardised with mean and deviation of the training rows; if values were missing at
+    fit, a standardised 0 or 1 beside says where. Categories become one 0 or 1 for each
+    level, scaled so that the column has variance one in total (see `CategoryInputs`).
+    Every input is then tamed (see `tame`).
 
     Attributes
     ----------
     schema : Schema
-    mean, scale : array of shape (m,)
+    inputs : tuple of ValueInputs or CategoryInputs
+        One for each column.
 
     Examples
     --------
-    >>> import numpy as np
     >>> X = np.array([[0.0, 5.0], [2.0, 5.0]])
     >>> prepare = TablePreprocessor.learn(X, Schema.learn(X))
-    >>> prepare.to_network(X).tolist()
-    [[-1.0, 0.0], [1.0, 0.0]]
+    >>> prepare.to_network(X).round(2).tolist()
+    [[-0.9599999785423279, 0.0], [0.9599999785423279, 0.0]]
+    >>> frame = pd.DataFrame({"width": [1.0, None, 2.0], "kind": ["nut", "nut", "bolt"]})
+    >>> schema = Schema.learn(frame)
+    >>> prepare = TablePreprocessor.learn(schema.check(frame), schema)
+    >>> prepare.network_shape, prepare.feature_names
+    ((4,), ['width', 'kind'])
+    >>> prepare.from_network(prepare.to_network(schema.check(frame)))
+       width  kind
+    0    1.0   nut
+    1    1.5   nut
+    2    2.0  bolt
     """
 
     schema: Schema
-    mean: np.ndarray
-    scale: np.ndarray
+    inputs: tuple[ValueInputs | CategoryInputs, ...]
 
     @classmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
-        """Learn mean and deviation of each column."""
-        return cls(schema, *mean_and_scale(X))
+        """Learn the inputs of each column.
+
+        Parameters
+        ----------
+        X : array of shape (n, m)
+            Checked by the schema.
+        schema : Schema
+
+        Raises
+        ------
+        DataError
+            When a column has no value at all, or is text that hardly repeats.
+        """
+        names = [repr(name) for name in schema.columns or range(X.shape[1])]
+        learned = (
+            learn_inputs(X[:, at], column, f"column {names[at]}")
+            for at, column in enumerate(schema.types)
+        )
+        return cls(schema, tuple(learned))
 
     @property
     def network_shape(self) -> tuple[int, ...]:
-        """`(m,)`."""
-        return self.schema.shape
+        """`(width,)`: all columns' inputs, side by side."""
+        return (sum(inputs.width for inputs in self.inputs),)
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the m columns; "column 0" and so on when they came without."""
+        names = self.schema.columns
+        return [f"column {at}" for at in range(len(self.inputs))] if names is None else list(names)
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
-        """Standardise."""
-        return ((X - self.mean) / self.scale).astype(np.float32)
+        """Fill, standardise and tame: (n, m) as checked to (n, width) float32."""
+        part = self._parts
+        own = X if len(part.columns) == X.shape[1] else X[:, part.columns]
+        # One copy, and what follows in place: a whole table may be large.
+        values = own.astype(np.float64)
+        np.clip(values, -LARGEST, LARGEST, out=values)
+        if own.dtype.kind == "f" and (missing := np.isnan(values)).any():
+            np.copyto(values, part.fill, where=missing)
+        # Far beyond all training values the division may overflow; taming bounds that.
+        with np.errstate(over="ignore"):
+            values -= part.mean
+            values /= part.scale
+        tamed = tame(values)
+        if len(part.at) == self.network_shape[0]:
+            return tamed
+        out = np.empty((len(X), *self.network_shape), dtype=np.float32)
+        out[:, part.at] = tamed
+        if part.flagged.size:
+            flags = np.isnan(X[:, part.columns[part.flagged]])
+            out[:, part.at[part.flagged] + 1] = np.where(flags, part.flag[1], part.flag[0])
+        for column, first, rows in part.categories:
+            positions = X[:, column]
+            # A missing value has the last row, one never seen the row before.
+            taken = np.where(np.isnan(positions), len(rows) - 1, positions).astype(np.intp)
+            out[:, first : first + rows.shape[1]] = rows[taken]
+        return out
 
-    def from_network(self, values: np.ndarray) -> np.ndarray:
-        """Return rows in the units of the training data, float32."""
-        return (values * self.scale + self.mean).astype(np.float32)
+    def from_network(self, values: np.ndarray) -> Any:
+        """Bring reconstructions back to the person's own columns and units.
+
+        Parameters
+        ----------
+        values : array of shape (n, width)
+
+        Returns
+        -------
+        array of shape (n, m), float32, or DataFrame of shape (n, m)
+            A DataFrame when not all columns are numbers, with their names and order:
+            numbers in float32, booleans the nearer one, dates to the second in their own
+            dtype, categories the likeliest; several rare ones together are "other values".
+            Nothing is missing in it. Numbers beyond float32 become its largest.
+        """
+        part = self._parts
+        plain = untame(values)
+        inputs_of_values = plain if plain.shape[1] == len(part.at) else plain[:, part.at]
+        own = inputs_of_values * part.spread
+        own += part.mean
+        if self.schema.column_types is None:
+            return _as_float32(own)
+        place_of = {int(column): at for at, column in enumerate(part.columns)}
+        first = {column: at for column, at, _ in part.categories}
+        restored: dict[str, Any] = {}
+        for at, (name, column) in enumerate(
+            zip(self.feature_names, self.schema.types, strict=True)
+        ):
+            inputs = self.inputs[at]
+            if isinstance(inputs, CategoryInputs):
+                group = plain[:, first[at] : first[at] + inputs.width]
+                names = pd.Index(inputs.names(column))
+                codes = inputs.likeliest(group)
+                if column.dtype == "category":
+                    labels = names.unique()
+                    restored[name] = pd.Categorical(names.take(codes), categories=labels)
+                else:
+                    restored[name] = names.take(codes)
+            elif column.type == "date":
+                restored[name] = column.restore_dates(own[:, place_of[at]])
+            elif column.type == "boolean":
+                restored[name] = own[:, place_of[at]] >= 0.5
+            else:
+                restored[name] = _as_float32(own[:, place_of[at]])
+        return pd.DataFrame(restored)
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
-        """Return the values: one network input is one column."""
-        return values
+        """Add up the inputs of each column: (n, width) to (n, m)."""
+        if values.shape[1] == len(self.inputs):
+            return values
+        return np.add.reduceat(values, self._parts.first, axis=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return mean and scale as lists."""
-        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        """Return what was learned of each column, in order."""
+        return {"columns": [inputs.to_dict() for inputs in self.inputs]}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: Schema) -> Self:
         """Rebuild for the same schema."""
-        return cls(schema, np.asarray(plain["mean"]), np.asarray(plain["scale"]))
+        learned = zip(plain["columns"], schema.types, strict=True)
+        return cls(schema, tuple(_read(inputs, column.type) for inputs, column in learned))
+
+    @cached_property
+    def _parts(self) -> _Parts:
+        """All value columns in arrays, so that a batch takes a few steps however many there are."""
+        first = np.cumsum([0, *(inputs.width for inputs in self.inputs)])[:-1]
+        values = [
+            (at, inputs) for at, inputs in enumerate(self.inputs) if isinstance(inputs, ValueInputs)
+        ]
+        columns = np.array([at for at, _ in values], dtype=np.intp)
+        share = np.array([inputs.missing_share for _, inputs in values])
+        scale = np.array([inputs.scale for _, inputs in values])
+        flagged = np.flatnonzero(share)
+        p = share[flagged]
+        flag = tame((np.array([[0.0], [1.0]]) - p) / np.sqrt(p * (1 - p)))  # (2, n_flagged)
+        categories = tuple(
+            (at, int(first[at]), tame(inputs.rows))
+            for at, inputs in enumerate(self.inputs)
+            if isinstance(inputs, CategoryInputs)
+        )
+        return _Parts(
+            first=first,
+            columns=columns,
+            at=first[columns],
+            fill=np.array([inputs.fill for _, inputs in values]),
+            mean=np.array([inputs.mean for _, inputs in values]),
+            scale=scale,
+            spread=np.where([inputs.constant for _, inputs in values], 0.0, scale),
+            flagged=flagged,
+            flag=flag,
+            categories=categories,
+        )
+
+
+class _Parts(NamedTuple):
+    """What `to_network` needs of k value columns and of the category columns."""
+
+    first: np.ndarray  # (m,) first input of each column
+    columns: np.ndarray  # (k,) which columns hold values
+    at: np.ndarray  # (k,) their inputs
+    fill: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    spread: np.ndarray  # the scale, 0 where the column was constant: a network says nothing there
+    flagged: np.ndarray  # which of the k have an input for missing
+    flag: np.ndarray  # (2, n_flagged) that input where a value is there, and where not
+    categories: tuple[tuple[int, int, np.ndarray], ...]  # column, first input, rows
+
+
+def _read(plain: Mapping[str, Any], type_: str) -> ValueInputs | CategoryInputs:
+    return (CategoryInputs if type_ == "category" else ValueInputs).from_dict(plain)
+
+
+def _as_float32(values: np.ndarray) -> np.ndarray:
+    largest = np.finfo(np.float32).max
+    return np.clip(values, -largest, largest).astype(np.float32)
