@@ -58,10 +58,16 @@ def colour_images():
 # --- what it learns ----------------------------------------------------------------------
 
 
+def tamed(X):
+    """Standardised columns as the network sees them, heavy tails drawn in."""
+    return 2 * np.arcsinh(X / 2)
+
+
 def test_a_linear_autoencoder_reaches_the_error_of_pca(table):
     encoder = Autoencoder(
         4,
         hidden_layer_sizes=(),
+        noise=0,
         lr=0.02,
         batch_size=32,
         max_epochs=150,
@@ -70,7 +76,7 @@ def test_a_linear_autoencoder_reaches_the_error_of_pca(table):
         random_state=0,
     ).fit(table)
 
-    X = StandardScaler().fit_transform(table)
+    X = tamed(StandardScaler().fit_transform(table))
     pca = PCA(4).fit(X)
     best = np.mean((X - pca.inverse_transform(pca.transform(X))) ** 2)
     found = encoder.reconstruction_error(table).mean()
@@ -254,7 +260,9 @@ def test_the_error_of_images_is_the_cross_entropy_of_their_reconstruction(
 
 def test_the_error_of_a_table_is_the_squared_error_of_standardised_columns(table_fit, table):
     back = table_fit.inverse_transform(table_fit.transform(table))
-    expected = np.mean(((table - back) / table.std(axis=0)) ** 2, axis=1)
+    scaler = StandardScaler().fit(table)
+    apart = tamed(scaler.transform(table)) - tamed(scaler.transform(back))
+    expected = np.mean(apart**2, axis=1)
 
     np.testing.assert_allclose(table_fit.reconstruction_error(table), expected, rtol=1e-4)
 
@@ -440,27 +448,24 @@ def test_images_that_cannot_be_used_are_refused_with_the_fix(case, images, image
             image_fit.transform(spoil(images))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_tables_with_holes_are_refused(table, table_fit, value):
-    said = "NaN" if np.isnan(value) else "infinity"
-
+def test_tables_with_infinite_values_are_refused(table, table_fit):
     for method in (quick().fit, table_fit.transform, table_fit.score_samples):
-        with pytest.raises(ValueError, match=said):
-            method(spoiled(table, value, 30))
+        with pytest.raises(ValueError, match="infinity"):
+            method(spoiled(table, np.inf, 30))
 
 
-def test_a_hole_in_a_dataframe_is_named(frame, frame_fit):
-    holed = frame.copy()
-    holed.loc[5, "hue"] = np.nan
+def test_an_infinite_value_in_a_dataframe_is_named(frame, frame_fit):
+    spoiled = frame.copy()
+    spoiled.loc[5, "hue"] = np.inf
 
     for method in (quick().fit, frame_fit.transform):
         with pytest.raises(DataError, match="column 'hue', row 5"):
-            method(holed)
+            method(spoiled)
 
 
-def test_text_in_a_dataframe_is_named(frame):
-    with pytest.raises(DataError, match=r"column 'colour' .*drop it with"):
-        quick().fit(frame.assign(colour="red"))
+def test_text_where_a_number_was_is_named(frame, frame_fit):
+    with pytest.raises(SchemaError, match=r"column 'hue' .*'red' in row 0.*expected a number"):
+        frame_fit.transform(frame.assign(hue="red"))
 
 
 @pytest.mark.parametrize("kind", ["images", "table"])

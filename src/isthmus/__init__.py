@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from isthmus.data import load as load
     from isthmus.errors import IsthmusError as IsthmusError
     from isthmus.evaluation import evaluate as evaluate
+    from isthmus.heads import AnomalyDetector as AnomalyDetector
     from isthmus.heads import CodeClassifier as CodeClassifier
 
 # Where each public name lives. It is imported at first use, so that `import isthmus`
 # and `isthmus --help` stay quick and load no torch.
 _HOMES = {
+    "AnomalyDetector": "isthmus.heads",
     "Autoencoder": "isthmus.autoencoder",
     "Bundle": "isthmus.bundle",
     "CodeClassifier": "isthmus.heads",
@@ -33,6 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnomalyDetector",
     "Autoencoder",
     "Bundle",
     "CodeClassifier",

@@ -10,11 +10,13 @@
     ├── ArchitectureError   (ValueError)    the network does not fit the data or the code width
     ├── TrainingError       (RuntimeError)  training could not go on
     │   └── CheckpointError (ValueError)    a checkpoint belongs to another run, or is damaged
+    ├── CalibrationError    (ValueError)    a rate that the calibration rows cannot hold
     ├── FrozenError         (RuntimeError)  the encoder changed while it was frozen
     └── BundleError         (ValueError)    a saved bundle is missing, damaged or too new
 
 Each also inherits the built-in error that people already catch. A message says what
-was got, what was expected, and how to mend it.
+was got, what was expected, and how to mend it. `CalibrationWarning` (UserWarning) says that
+a detector holds less than it would with more rows.
 """
 
 from __future__ import annotations
@@ -50,6 +52,14 @@ class TrainingError(IsthmusError, RuntimeError):
 
 class CheckpointError(TrainingError, ValueError):
     """A checkpoint belongs to another run, or is damaged."""
+
+
+class CalibrationError(IsthmusError, ValueError):
+    """A false-alarm rate is out of range, or more than the calibration rows can hold."""
+
+
+class CalibrationWarning(UserWarning):
+    """A detector holds less than it would with more calibration rows."""
 
 
 class FrozenError(IsthmusError, RuntimeError):

@@ -44,23 +44,29 @@ def errors_per_instance(output: torch.Tensor, target: torch.Tensor, loss: Loss) 
 
 
 class Reconstruction:
-    """The plain objective: the output should equal the input.
+    """The output should equal the input, also when the network got it with noise.
 
     Parameters
     ----------
     loss : {"bce", "mse"}
         See `errors_per_instance`; its mean over the batch is minimised.
+    noise : float, default=0
+        Standard deviation of the Gaussian noise added to each input while training, in the
+        network's units: a denoising autoencoder, whose residual points towards where
+        instances are more frequent (Vincent et al., 2010; Alain and Bengio, 2014).
     """
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, noise: float = 0.0) -> None:
         self.loss: Loss = loss
+        self.noise = noise
 
     def __call__(
         self, network: nn.Module, batch: tuple[torch.Tensor, ...]
     ) -> dict[str, torch.Tensor]:
         """Return `{"loss": mean error}` for a batch `(x,)`."""
         (x,) = batch
-        output = network(x).float()
+        noisy = network.training and self.noise > 0
+        output = network(x + self.noise * torch.randn_like(x) if noisy else x).float()
         if self.loss == "bce":
             return {"loss": functional.binary_cross_entropy_with_logits(output, x)}
         return {"loss": functional.mse_loss(output, x)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from isthmus.autoencoder.parts import read_parts, write_parts
+from isthmus.autoencoder.reconstructed import Reconstructed
+from isthmus.autoencoder.seen import SeenRows, row_hashes
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.schema import Schema
@@ -69,6 +71,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         mirrors them. `()` with `"dense"` is a linear autoencoder.
     loss : {"auto", "bce", "mse"}, default="auto"
         Binary cross-entropy (images) or squared error (tables, after standardising).
+    noise : float of 0 or more, or "auto", default="auto"
+        Standard deviation of the Gaussian noise that instances get while training and that
+        the network learns to take off, in the network's units. `"auto"` is 0.6 for tables
+        and 0 for images and series.
     recipe : {"default", "reference"}, default="default"
         Named set of the choices below; what is given explicitly wins.
     optimizer : {"auto", "adamw", "adadelta"}, default="auto"
@@ -113,6 +119,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         SHA-256 of the encoder's parameters and buffers.
     data_fingerprint_ : str
         SHA-256 of the training instances.
+    seen_rows_ : SeenRows
+        Hashes of the training instances, by which calibration rows are told to be new.
     training_ : dict
         Every training choice as it was settled, as plain values: seed, epochs, batch size,
         learning rate, optimiser, device, precision.
@@ -142,6 +150,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         kind: Literal["auto", "images", "series", "table"] = "auto",
         hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto",
         loss: Literal["auto", "bce", "mse"] = "auto",
+        noise: float | Literal["auto"] = "auto",
         recipe: str = "default",
         optimizer: str = "auto",
         lr: float | Literal["auto"] = "auto",
@@ -162,6 +171,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.kind = kind
         self.hidden_layer_sizes = hidden_layer_sizes
         self.loss = loss
+        self.noise = noise
         self.recipe = recipe
         self.optimizer = optimizer
         self.lr = lr
@@ -201,7 +211,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         self.__dict__.pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
         X = self._learn_schema(X)
-        choices = settle(self.recipe, self._given_choices(), len(X), self.schema_.n_features)
+        width = math.prod(self.preprocessor_.network_shape)
+        choices = settle(self.recipe, self._given_choices(), len(X), width, self.schema_.kind)
         seed = draw_seed(self.random_state)
         device = choose_device(self.device)
         with own_randomness(seed, device):
@@ -254,8 +265,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        array of shape (n, *schema_.shape), float32
-            Images in 0..255 when they were uint8 at `fit`, else in [0, 1].
+        array of shape (n, *schema_.shape), float32, or DataFrame of shape (n, m)
+            Images in 0..255 when they were uint8 at `fit`, else in [0, 1]. A DataFrame for
+            tables that are not all numbers: names, order and types of the columns at `fit`,
+            with the likeliest category where there were categories. Nothing is missing in
+            it; where a value was missing it says what the code suggests.
         """
         check_is_fitted(self)
         # torch wants memory that it may write to; a DataFrame's is read-only.
@@ -287,12 +301,24 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         -------
         array of shape (n,), float64
         """
+        return np.concatenate([batch.errors.numpy() for batch in self.reconstruct(X)])
+
+    def reconstruct(self, X: Any) -> Iterator[Reconstructed]:
+        """Go through instances batch by batch, as the network sees and rebuilds them.
+
+        Yields
+        ------
+        Reconstructed
+            Inputs, codes, outputs and errors of one batch, as tensors on the CPU, in order.
+        """
         X = self._check(X)
-        errors = np.empty(len(X))
-        for part, x in self._batches(X):
-            output = self.decoder_(self.encoder_(x)).float()
-            errors[part] = errors_per_instance(output, x, self.loss_).double().cpu().numpy()
-        return errors
+        for _, x in self._batches(X):
+            code = self.encoder_(x)
+            output = self.decoder_(code).float()
+            errors = errors_per_instance(output, x, self.loss_).double()
+            if self.loss_ == "bce":
+                output = output.sigmoid()
+            yield Reconstructed(x.cpu(), code.float().cpu(), output.cpu(), errors.cpu())
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated reconstruction error: higher is more normal.
@@ -302,6 +328,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         array of shape (n,), float64
         """
         return -self.reconstruction_error(X)
+
+    def row_hashes(self, X: Any) -> np.ndarray:
+        """Return a hash of each instance as the network sees it: uint64 of shape (n,)."""
+        return self._row_hashes(self._check(X))
 
     def untrained(self, random_state: int | np.random.RandomState | None = None) -> Autoencoder:
         """Return the same autoencoder with fresh random weights: the control for training.
@@ -386,6 +416,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # in tables
         return tags
 
     def _learn_schema(self, X: Any) -> np.ndarray:
@@ -393,9 +424,15 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         kind = "series" if self.kind == "auto" and self.architecture == "conv1d" else self.kind
         n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
         if kind in ("auto", "table") and n_dimensions not in (3, 4):
-            schema = Schema.learn(X) if isinstance(X, pd.DataFrame) else None
-            X = validate_data(self, X, ensure_min_samples=2)
-            self.schema_ = schema or Schema.learn(X)
+            if isinstance(X, pd.DataFrame):
+                self.schema_ = Schema.learn(X)
+                validate_data(self, X, skip_check_array=True)  # keeps names and number of columns
+                X = self.schema_.check(X)
+            else:
+                X = validate_data(self, X, ensure_min_samples=2, ensure_all_finite="allow-nan")
+                self.schema_ = Schema.learn(X)
+            if len(X) < 2:
+                raise DataError(f"got {len(X)} row, expected at least two to learn from")
         else:
             X = np.asarray(X)
             self.schema_ = Schema.learn(X, kind)
@@ -411,9 +448,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Check instances to predict on and return them as an array."""
         check_is_fitted(self)
         if self.schema_.kind == "table":
-            if isinstance(X, pd.DataFrame):
+            if isinstance(X, pd.DataFrame) or self.schema_.column_types is not None:
                 return self.schema_.check(X)
-            X = validate_data(self, X, reset=False)
+            X = validate_data(self, X, reset=False, ensure_all_finite="allow-nan")
         return self.schema_.check(X)
 
     def _given_choices(self) -> dict[str, Any]:
@@ -425,6 +462,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             "batch_size",
             "validation_fraction",
             "patience",
+            "noise",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -451,10 +489,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         prepare = self.preprocessor_.to_network
         held_out, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
         self.data_fingerprint_ = fingerprint(X)
-        self.training_ = settings.plain()
+        self.seen_rows_ = SeenRows.of(self._row_hashes(X))
+        self.training_ = settings.plain() | {"noise": choices.noise}
         checkpoints = None
         if self.checkpoint_dir is not None:
-            run = settings.plain() | {"architecture": networks.spec, "loss": self.loss_}
+            run = self.training_ | {"architecture": networks.spec, "loss": self.loss_}
             run |= {"n_validation": n_validation, "data": self.data_fingerprint_}
             checkpoints = Checkpoints(self.checkpoint_dir, run, resume=self.resume)
         elif self.resume:
@@ -472,7 +511,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             listeners.append(TensorBoard(self.log_dir, examples, to_picture))
         progress = train(
             network,
-            Reconstruction(self.loss_),
+            Reconstruction(self.loss_, choices.noise),
             Rows(X, rest, prepare),
             Rows(X, held_out, prepare) if n_validation else None,
             settings,
@@ -491,6 +530,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.n_components_, self.spec_ = networks.n_components, networks.spec
         self.digest_ = digest(self.encoder_)
 
+    def _row_hashes(self, X: np.ndarray) -> np.ndarray:
+        step, prepare = self._inference_batch(), self.preprocessor_.to_network
+        parts = [row_hashes(prepare(X[first : first + step])) for first in range(0, len(X), step)]
+        return np.concatenate(parts)
+
     def _batches(self, X: np.ndarray) -> Any:
         step = self._inference_batch()
         with torch.inference_mode():
@@ -499,7 +543,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 yield part, to_tensor(self.preprocessor_.to_network(X[part]), self._device())
 
     def _inference_batch(self) -> int:
-        return max(1, min(1024, 2**22 // self.schema_.n_features))
+        return max(1, min(1024, 2**22 // math.prod(self.preprocessor_.network_shape)))
 
     def _device(self) -> torch.device:
         parameter = next(self.encoder_.parameters(), None)

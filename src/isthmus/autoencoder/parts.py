@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import safetensors.numpy
 from torch import nn
 
+from isthmus.autoencoder.seen import SeenRows
 from isthmus.data.preprocessing import read_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.networks import Networks, build
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from isthmus.autoencoder.estimator import Autoencoder
 
 ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
+SEEN = "seen.safetensors"
 
 # Where a run wrote and how it was watched is of that machine, and no part of the model.
 OF_THE_RUN = ("checkpoint_dir", "log_dir", "resume", "verbose")
@@ -31,6 +34,7 @@ def write_parts(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
     write_weights(folder / DECODER, encoder.decoder_)
     lines = "".join(json.dumps(record) + "\n" for record in encoder.history_)
     write_bytes(folder / HISTORY, lines.encode())
+    write_bytes(folder / SEEN, safetensors.numpy.save({"hashes": encoder.seen_rows_.hashes}))
     parameters = encoder.get_params()
     return {
         "digest": encoder.digest_,
@@ -42,6 +46,7 @@ def write_parts(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
         "best_epoch": encoder.best_epoch_,
         "training": encoder.training_,
         "data_fingerprint": encoder.data_fingerprint_,
+        "repeated_rows": encoder.seen_rows_.repeated,
         "parameters": {k: _plain(v) for k, v in parameters.items() if k not in OF_THE_RUN},
     }
 
@@ -62,8 +67,10 @@ def read_parts(encoder: Autoencoder, folder: Path, facts: Mapping[str, Any]) -> 
     encoder.loss_, encoder.training_ = facts["loss"], facts["training"]
     encoder.best_epoch_ = facts["best_epoch"]
     encoder.data_fingerprint_ = facts["data_fingerprint"]
+    hashes = safetensors.numpy.load_file(folder / SEEN)["hashes"]
+    encoder.seen_rows_ = SeenRows(hashes, facts["repeated_rows"])
     encoder.n_features_in_ = encoder.schema_.n_features
-    if encoder.schema_.columns is not None:
+    if encoder.schema_.kind == "table" and encoder.schema_.columns is not None:
         encoder.feature_names_in_ = np.asarray(encoder.schema_.columns, dtype=object)
     text = (folder / HISTORY).read_text(encoding="utf-8")
     encoder.history_ = [json.loads(line) for line in text.splitlines()]

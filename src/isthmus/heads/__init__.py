@@ -2,6 +2,14 @@
 
 from isthmus.heads.build import HEADS, StandardisedHead, build_head
 from isthmus.heads.classifier import CodeClassifier
+from isthmus.heads.detector import AnomalyDetector
 from isthmus.heads.mlp import MLPHead
 
-__all__ = ["HEADS", "CodeClassifier", "MLPHead", "StandardisedHead", "build_head"]
+__all__ = [
+    "HEADS",
+    "AnomalyDetector",
+    "CodeClassifier",
+    "MLPHead",
+    "StandardisedHead",
+    "build_head",
+]

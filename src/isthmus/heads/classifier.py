@@ -88,7 +88,7 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_clone__(self) -> CodeClassifier:
         """Clone the head, and the encoder too unless it is fitted: then it is shared, frozen."""
         parameters = self.get_params(deep=False)
-        fitted = _is_fitted(self.encoder)
+        fitted = is_fitted(self.encoder)
         parameters |= {"encoder": self.encoder if fitted else clone(self.encoder)}
         parameters |= {"head": clone(self.head, safe=False)}
         return type(self)(**parameters)
@@ -119,7 +119,7 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
             )
         # Labels that cannot be used are found before an encoder is trained for hours.
         y = check_labels(y, _num_samples(X))
-        fitted = _is_fitted(self.encoder)
+        fitted = is_fitted(self.encoder)
         self.encoder_ = self.encoder if fitted else clone(self.encoder).fit(X)
         self.encoder_.encoder_.eval().requires_grad_(False)
         self.digest_before_ = digest(self.encoder_.encoder_)
@@ -179,10 +179,12 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # in tables
         return tags
 
 
-def _is_fitted(encoder: Any) -> bool:
+def is_fitted(encoder: Any) -> bool:
+    """Return whether an estimator has been fitted."""
     try:
         check_is_fitted(encoder)
     except (NotFittedError, TypeError):

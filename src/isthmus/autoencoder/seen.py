@@ -1,0 +1,72 @@
+"""Which rows an encoder has seen: hashes, so that calibration rows can be told to be new."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class SeenRows:
+    """Hashes of the rows that an encoder was trained on.
+
+    Attributes
+    ----------
+    hashes : uint64 array of shape (n_distinct,)
+        Sorted, each once.
+    repeated : float in [0, 1]
+        Share of the training rows that have an equal among them. Instances of the same
+        source that are new meet an equal among the training rows about as often, which is
+        no overlap.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> seen = SeenRows.of(row_hashes(np.arange(6, dtype=np.float32).reshape(3, 2)))
+    >>> seen.overlap(row_hashes(np.float32([[0, 1], [7, 8]]))).tolist()
+    [True, False]
+    """
+
+    hashes: np.ndarray
+    repeated: float
+
+    @classmethod
+    def of(cls, hashes: np.ndarray) -> SeenRows:
+        """Keep the hashes of all training rows, shape (n,)."""
+        distinct, counts = np.unique(hashes, return_counts=True)
+        return cls(distinct, float(counts[counts > 1].sum() / max(1, len(hashes))))
+
+    def overlap(self, hashes: np.ndarray) -> np.ndarray:
+        """Return which rows equal one of the training rows, boolean of shape (n,)."""
+        return np.isin(hashes, self.hashes)
+
+    def tolerated(self, n_rows: int) -> int:
+        """Return how many of `n_rows` new rows may equal a training row by chance.
+
+        The share of repeats among the training rows, and three standard errors. None where
+        no training row has an equal.
+        """
+        share = self.repeated
+        spread = math.sqrt(share * (1 - share) / max(1, n_rows)) if share < 1 else 0.0
+        return math.floor(n_rows * min(1.0, share + 3 * spread))
+
+
+def row_hashes(values: np.ndarray) -> np.ndarray:
+    """Hash each instance.
+
+    Parameters
+    ----------
+    values : float32 array of shape (n, ...)
+        Network inputs, so that the same instance gives the same hash in whatever dtype or
+        column order it came.
+
+    Returns
+    -------
+    uint64 array of shape (n,)
+    """
+    rows = np.ascontiguousarray(values).reshape(len(values), -1) + np.float32(0)  # -0 is 0
+    digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    return np.frombuffer(digests, dtype=np.uint64)

@@ -1,0 +1,187 @@
+"""From anomaly scores of normal instances to p-values, thresholds and selections that hold.
+
+The p-value of a score is its conformal rank among the scores of `n` calibration rows, which
+are normal and which nothing was trained on::
+
+    p(s) = (1 + #{calibration scores >= s}) / (n + 1)
+
+When a new normal instance and the calibration rows are exchangeable, P(p <= a) <= a for every
+a and every n, whatever the score (Vovk, Gammerman and Shafer, 2005). With one calibration set
+for many instances these p-values are positively dependent (PRDS), so Benjamini and Hochberg's
+selection holds its false-discovery rate (Bates, Candès, Lei, Romano and Sesia, Annals of
+Statistics 51, 2023).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from scipy.special import gammaln
+
+from isthmus.errors import CalibrationError, CalibrationWarning
+
+
+class Calibration:
+    """The sorted anomaly scores of calibration rows, and what follows from them.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+        Anomaly scores (higher is more abnormal) of rows that are normal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> calibration = Calibration(np.arange(99.0))
+    >>> calibration.p_values(np.array([98.0, 200.0])).tolist()
+    [0.02, 0.01]
+    >>> calibration.threshold(0.01)
+    98.0
+    """
+
+    def __init__(self, scores: np.ndarray) -> None:
+        self.scores = np.sort(np.asarray(scores, dtype=np.float64))
+
+    @property
+    def n(self) -> int:
+        """Number of calibration rows."""
+        return len(self.scores)
+
+    @property
+    def smallest_rate(self) -> float:
+        """The smallest false-alarm rate that these rows can hold: 1 / (n + 1)."""
+        return 1 / (self.n + 1)
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Return the conformal p-value of each anomaly score, in [1 / (n + 1), 1]."""
+        at_least = self.n - np.searchsorted(self.scores, scores, side="left")
+        return (1 + at_least) / (self.n + 1)
+
+    def conditional_p_values(self, scores: np.ndarray, confidence: float = 0.9) -> np.ndarray:
+        """Return p-values that hold for this very calibration set, not on average over sets.
+
+        With probability `confidence` over the calibration rows, P(p <= a) <= a for all a at
+        once, given those rows. They are larger than the usual ones.
+
+        Parameters
+        ----------
+        scores : array of shape (k,)
+            Anomaly scores.
+        confidence : float in (0, 1)
+
+        Notes
+        -----
+        The usual p-value i / (n + 1) is replaced by b_i, where b_1 <= ... <= b_n bound all
+        order statistics of n uniform variables at once: Simes' adjustment with k = n / 2 of
+        Bates et al. (2023), `b_(n+1-i) = 1 - delta^(1/k) (i ... (i-k+1) / n ... (n-k+1))^(1/k)`.
+        """
+        if not 0 < confidence < 1:
+            raise CalibrationError(f"got confidence={confidence!r}, expected a number in (0, 1)")
+        at_least = self.n - np.searchsorted(self.scores, scores, side="left")
+        return _simes_bounds(self.n, 1 - confidence)[at_least]
+
+    def threshold(self, rate: float) -> float:
+        """Return the anomaly score above which an instance is abnormal.
+
+        It is the k-th largest calibration score, k = floor(rate (n + 1)): `score > threshold`
+        exactly when `p_value <= rate`.
+
+        Raises
+        ------
+        CalibrationError
+            When the rate is not in (0, 1), or fewer than `rows_needed(rate)` rows are there.
+        """
+        check_rate(rate)
+        k = _rank(rate, self.n)
+        if k < 1:
+            raise CalibrationError(
+                f"a false-alarm rate of {rate:g} needs {rows_needed(rate)} calibration rows, "
+                f"there are {self.n}; the smallest rate that they can hold is "
+                f"{self.smallest_rate:.3g}: ask for that or more, or bring more normal rows"
+            )
+        return float(self.scores[self.n - k])
+
+    def settle_rate(self, rate: float | str) -> float:
+        """Return the rate asked for, checked; for `"auto"` 0.01, or the smallest reachable.
+
+        Warns
+        -----
+        CalibrationWarning
+            When `"auto"` has to take more than 0.01.
+        """
+        if isinstance(rate, str) and rate == "auto":
+            if rows_needed(0.01) <= self.n:
+                return 0.01
+            warnings.warn(
+                f"false_alarm_rate is {self.smallest_rate:.3g}, the smallest that {self.n} "
+                f"calibration rows can hold; 0.01 needs {rows_needed(0.01)}",
+                CalibrationWarning,
+                stacklevel=3,
+            )
+            return self.smallest_rate
+        self.threshold(rate)  # type: ignore[arg-type]
+        return float(rate)
+
+
+def rows_needed(rate: float) -> int:
+    """Return how many calibration rows a rate needs: the least n with rate (n + 1) >= 1.
+
+    Examples
+    --------
+    >>> rows_needed(0.01), rows_needed(0.05)
+    (99, 19)
+    """
+    return max(0, math.ceil(1 / rate - 1 - 1e-9))
+
+
+def check_rate(rate: float, name: str = "false_alarm_rate") -> None:
+    """Check that a rate is a number strictly between 0 and 1."""
+    number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
+    if not number or not 0 < rate < 1:
+        raise CalibrationError(
+            f"got {name}={rate!r}, expected a number above 0 and below 1, such as 0.01"
+        )
+
+
+def benjamini_hochberg(p_values: np.ndarray, fdr: float) -> np.ndarray:
+    """Select with the false-discovery rate held at `fdr` (Benjamini and Hochberg, 1995).
+
+    Parameters
+    ----------
+    p_values : array of shape (k,)
+    fdr : float in (0, 1)
+        Largest expected share of normal instances among those selected.
+
+    Returns
+    -------
+    boolean array of shape (k,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> benjamini_hochberg(np.array([0.01, 0.6, 0.02, 0.9]), fdr=0.1).tolist()
+    [True, False, True, False]
+    """
+    check_rate(fdr, "fdr")
+    k = len(p_values)
+    ordered = np.sort(p_values)
+    passed = np.flatnonzero(ordered <= fdr * np.arange(1, k + 1) / k + 1e-12)
+    return p_values <= (ordered[passed[-1]] if len(passed) else -1.0)
+
+
+def _rank(rate: float, n: int) -> int:
+    return math.floor(rate * (n + 1) + 1e-9)
+
+
+def _simes_bounds(n: int, delta: float) -> np.ndarray:
+    """Return b_1, ..., b_n and 1: the conditional p-values of ranks 1 to n + 1."""
+    k = max(1, n // 2)
+    i = np.arange(n, 0, -1)  # of b_1, ..., b_n
+    enough = i >= k  # otherwise the product holds a zero, and the bound is 1
+    above = i[enough]
+    falling = gammaln(above + 1) - gammaln(above - k + 1) - gammaln(n + 1) + gammaln(n - k + 1)
+    bounds = np.ones(n + 1)
+    bounds[:n][enough] = 1 - np.exp((np.log(delta) + falling) / k)
+    return bounds

@@ -1,0 +1,369 @@
+"""Normal or not, at a false-alarm rate that the person states."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils import Tags, _safe_indexing
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.errors import CalibrationError, DataError, FrozenError
+from isthmus.heads.calibration import Calibration, benjamini_hochberg, check_rate
+from isthmus.heads.classifier import is_fitted
+from isthmus.heads.combined import LABEL_FREE
+from isthmus.heads.detector_labels import ABNORMAL, check_detector_labels
+from isthmus.heads.explain import Explanation, explain
+from isthmus.heads.folds import calibration_rows, choose_calibration
+from isthmus.heads.labelled import BlendedScore, HeadScore
+from isthmus.heads.memory import Fold, Memory
+from isthmus.heads.scores import Score
+from isthmus.heads.suggest import most_informative
+from isthmus.heads.views import Views, view
+from isthmus.networks import digest
+from isthmus.training import draw_seed
+
+SCORES = ("auto", "blend", "head", *LABEL_FREE)
+
+
+class AnomalyDetector(OutlierMixin, BaseEstimator):
+    """Decide whether instances are normal, with a threshold that holds a false-alarm rate.
+
+    Learns from instances that are mostly normal, and from labels where there are any. What
+    it sees of an instance is its code and its residual; the encoder is frozen, provably.
+    The threshold comes from calibration rows that neither encoder nor head was trained on.
+
+    Parameters
+    ----------
+    encoder : Autoencoder
+        Fitted: used as it is, and the rows given to `fit` must be new to it. Not fitted: a
+        clone learns from those rows of `fit` that do not calibrate.
+    score : str, default="auto"
+        Without labels one of `"combined"` (which `"auto"` takes), `"neighbours"`,
+        `"mahalanobis"`, `"reconstruction"`; formulas and sources stand with the classes in
+        `isthmus.heads.scores` and `isthmus.heads.combined`. `"head"` is a classifier on codes,
+        residuals and these scores, which needs labels; `"blend"`, which `"auto"` takes when
+        some instances are labelled abnormal, weighs it against `"combined"` by cross-validation.
+    false_alarm_rate : float in (0, 1) or "auto", default="auto"
+        Share of normal instances that may be called abnormal. `"auto"` is 0.01, or, with a
+        warning, the smallest that the calibration rows can hold.
+    calibration : {"auto", "split", "cross"}, default="auto"
+        `"split"` sets a fifth of the normal rows aside, 2,000 at most: the rate holds for any
+        data and score, in expectation over the rows (split conformal prediction).
+        `"cross"` lets every row both train and calibrate: five models, each without a fifth
+        of the rows, score the rows they did not see, and the model of all rows decides
+        (cross-conformal prediction, Vovk, 2015). Nothing is lost to calibration, but the
+        guarantee is weaker: it holds as far as leaving out a fifth of the rows does not
+        change the scores. Fewer rows make distances and errors larger, so the rate is held
+        or undershot in practice. `"auto"` takes `"split"` from 2,000 normal rows on.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    encoder_ : Autoencoder
+    score_ : str
+        The score that decides.
+    false_alarm_rate_ : float
+    offset_ : float
+        `decision_function = score_samples - offset_`; zero and above is normal.
+    calibration_ : {"split", "cross"}
+    n_calibration_ : int
+        Number of calibration rows.
+    label_curve_ : list of dict
+        With labels: mean AUROC on held-out rows of head and label-free score for growing
+        numbers of abnormal labels. See `isthmus.heads.labelled`.
+    wins_from_ : int or None
+        From how many abnormal labels on the head is better there; None when it never is.
+    head_weight_ : float in [0, 1]
+        What the head counts in a blend.
+    digest_before_, digest_after_ : str
+        Of the encoder, before and after the head was fitted; always equal.
+
+    Notes
+    -----
+    The sign is scikit-learn's: `score_samples` is higher for more normal instances, and the
+    anomaly score that people see is its negative. Rows labelled abnormal train the head, but
+    neither the encoder nor the label-free scores, and never calibrate. Rows that nobody looked
+    at count as normal: abnormal ones among them make the threshold stricter, not looser.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus import AnomalyDetector, Autoencoder
+    >>> normal = np.random.default_rng(0).normal(size=(300, 6))
+    >>> detector = AnomalyDetector(
+    ...     Autoencoder(max_epochs=5), false_alarm_rate=0.05, random_state=0
+    ... ).fit(normal)
+    >>> detector.predict(np.array([[0.0] * 6, [9.0] * 6])).tolist()
+    [1, -1]
+    """
+
+    def __init__(
+        self,
+        encoder: Autoencoder,
+        score: str = "auto",
+        false_alarm_rate: float | Literal["auto"] = "auto",
+        calibration: Literal["auto", "split", "cross"] = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.score = score
+        self.false_alarm_rate = false_alarm_rate
+        self.calibration = calibration
+        self.random_state = random_state
+
+    def __sklearn_clone__(self) -> AnomalyDetector:
+        # A fitted encoder is handed on as it is, like sklearn.frozen.FrozenEstimator.
+        parameters = self.get_params(deep=False)
+        if not is_fitted(self.encoder):
+            parameters["encoder"] = clone(self.encoder)
+        return type(self)(**parameters)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn what is normal, and where the threshold lies.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+            Mostly normal.
+        y : array of shape (n,), optional
+            1 normal, -1 abnormal, 0 or missing: nobody looked.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ValueError
+            When instances or labels cannot be used, or a fitted encoder has seen the rows.
+        CalibrationError
+            When the rate asked for needs more normal rows.
+        """
+        if not isinstance(self.encoder, Autoencoder):
+            raise TypeError(
+                f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
+            )
+        if self.score not in SCORES:
+            raise DataError(f"got score={self.score!r}, expected one of {', '.join(SCORES)}")
+        y = check_detector_labels(y, _num_samples(X))
+        self._check_labels_suffice(y)
+        self.__dict__.pop("offset_", None)  # a fit that fails leaves nothing that looks fitted
+        seed = draw_seed(self.random_state)
+        rng = np.random.default_rng([seed, 1])
+        normal = np.flatnonzero(y != ABNORMAL)
+        if is_fitted(self.encoder):
+            self._check_new(X)
+        self.calibration_ = choose_calibration(self.calibration, len(normal))
+        parts = calibration_rows(self.calibration_, len(normal), self.false_alarm_rate, rng)
+        held_out = [normal[part] for part in parts]
+        if is_fitted(self.encoder):
+            self.encoder_ = self.encoder
+            views = view(self.encoder_, X)
+            folds = [Fold(rows) for rows in held_out]
+        elif self.calibration_ == "split":
+            self.encoder_ = self._train(X, np.setdiff1d(normal, held_out[0]), seed)
+            views = view(self.encoder_, X)
+            folds = [Fold(held_out[0])]
+        else:
+            self.encoder_ = self._train(X, normal, seed)
+            views = view(self.encoder_, X)
+            folds = []
+            for rows in held_out:
+                encoder = self._train(X, np.setdiff1d(normal, rows), seed)
+                folds.append(Fold(rows, encoder, view(encoder, X)))
+        hashes = self.encoder_.row_hashes(X)
+        self.memory_ = Memory(views, y, hashes, folds, seed)
+        self._decide()
+        return self
+
+    def add_labels(self, X: Any, y: Any) -> Self:
+        """Take in labels and decide anew; no encoder is trained.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+            Rows that the detector has (their labels change) or new ones.
+        y : array of shape (n,)
+            1 normal, -1 abnormal, 0 to forget a label.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        y = check_detector_labels(y, _num_samples(X))
+        self.memory_ = self.memory_.with_labels(self.encoder_, X, y)
+        self._check_labels_suffice(self.memory_.y)
+        self._decide()
+        return self
+
+    def set_false_alarm_rate(self, rate: float | Literal["auto"]) -> Self:
+        """Move the threshold to another rate; nothing is trained.
+
+        Raises
+        ------
+        CalibrationError
+            When the calibration rows cannot hold it.
+        """
+        check_is_fitted(self)
+        rate = self.calibrated_.settle_rate(rate)
+        self.false_alarm_rate = rate
+        self._set_threshold(rate)
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
+        check_is_fitted(self)
+        return -self.fitted_score_.score(view(self.encoder_, X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return `score_samples(X) - offset_`: zero and above is normal, shape (n,)."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return 1 for normal and -1 for abnormal instances, shape (n,)."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def p_values(self, X: Any, *, confidence: float | None = None) -> np.ndarray:
+        """Return how often a normal instance would look at least as abnormal.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+        confidence : float in (0, 1), optional
+            Give p-values that hold given these very calibration rows, with this probability
+            over the rows, and not only on average over them (Bates et al., 2023).
+
+        Returns
+        -------
+        array of shape (n,), in [1 / (n_calibration_ + 1), 1]
+        """
+        scores = -self.score_samples(X)
+        if confidence is None:
+            return self.calibrated_.p_values(scores)
+        return self.calibrated_.conditional_p_values(scores, confidence)
+
+    def select(self, X: Any, fdr: float = 0.1) -> np.ndarray:
+        """Select instances of a batch, of which at most a share `fdr` is normal on average.
+
+        Benjamini and Hochberg's procedure on the conformal p-values. A batch of k needs about
+        k / (fdr * found) calibration rows to find anything.
+
+        Returns
+        -------
+        boolean array of shape (n,)
+            True for those selected as abnormal.
+        """
+        check_rate(fdr, "fdr")
+        return benjamini_hochberg(self.p_values(X), fdr)
+
+    def explain(self, X: Any, n_neighbours: int = 5) -> Explanation:
+        """Say why: the residual of each feature, and the nearest training normals by code.
+
+        See `isthmus.heads.explain.Explanation`.
+        """
+        check_is_fitted(self)
+        return explain(self.encoder_, self.memory_, self.fitted_score_, X, n_neighbours)
+
+    def suggest(self, X: Any, n: int = 20) -> np.ndarray:
+        """Return which instances to look at next: near the threshold or beyond, and diverse.
+
+        Returns
+        -------
+        integer array of shape (min(n, len(X)),)
+            Row numbers of X, the most informative first.
+        """
+        check_is_fitted(self)
+        views = view(self.encoder_, X)
+        p_values = self.calibrated_.p_values(self.fitted_score_.score(views))
+        # A p-value at the rate could go either way; far above it the answer is known.
+        doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
+        return most_informative(doubt, views.codes, n)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Values in one instance."""
+        return self.encoder_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Column names, when the encoder was fitted on a DataFrame."""
+        return self.encoder_.feature_names_in_
+
+    def _decide(self) -> None:
+        """Fit the score on what is remembered, calibrate it, set the threshold."""
+        memory = self.memory_
+        self.encoder_.encoder_.eval().requires_grad_(False)
+        self.digest_before_ = digest(self.encoder_.encoder_)
+        labelled = bool((memory.y == ABNORMAL).any())
+        self.score_ = self.score
+        if self.score == "auto":
+            self.score_ = "blend" if labelled else "combined"
+        calibration_scores = []
+        for fold in memory.folds:
+            views = memory.views_of(fold)
+            fitted = self._fit_score(views, memory.y, memory.training_rows(fold))
+            calibration_scores.append(fitted.score(views.take(memory.calibration_rows(fold))))
+        if self.calibration_ == "cross":
+            fitted = self._fit_score(memory.views, memory.y, np.arange(len(memory.y)))
+        self.fitted_score_ = fitted
+        self.digest_after_ = digest(self.encoder_.encoder_)
+        if self.digest_after_ != self.digest_before_:
+            raise FrozenError("the encoder changed while the detector's head was fitted")
+        self.calibrated_ = Calibration(np.concatenate(calibration_scores))
+        self.n_calibration_ = self.calibrated_.n
+        blend = fitted if isinstance(fitted, BlendedScore) else None
+        self.label_curve_ = blend.curve_ if blend else []
+        self.wins_from_ = blend.wins_from_ if blend else None
+        self.head_weight_ = blend.weight_ if blend else float(self.score_ == "head")
+        self._set_threshold(self.calibrated_.settle_rate(self.false_alarm_rate))
+
+    def _fit_score(self, views: Views, y: np.ndarray, rows: np.ndarray) -> Score:
+        rng = np.random.default_rng([self.memory_.seed, 2])
+        normal = rows[y[rows] != ABNORMAL]
+        if self.score_ in LABEL_FREE:
+            return LABEL_FREE[self.score_]().fit(views.take(normal), rng)
+        kind = HeadScore if self.score_ == "head" else BlendedScore
+        return kind().fit_labelled(views.take(rows), y[rows] == ABNORMAL, rng)
+
+    def _set_threshold(self, rate: float) -> None:
+        self.false_alarm_rate_ = rate
+        self.offset_ = -self.calibrated_.threshold(rate)
+
+    def _train(self, X: Any, rows: np.ndarray, seed: int) -> Autoencoder:
+        encoder = clone(self.encoder)
+        if encoder.random_state is None:
+            encoder.set_params(random_state=seed)
+        return encoder.fit(_safe_indexing(X, rows))
+
+    def _check_new(self, X: Any) -> None:
+        """Refuse rows that the fitted encoder was trained on."""
+        seen = self.encoder.seen_rows_
+        overlap = seen.overlap(self.encoder.row_hashes(X))
+        if int(overlap.sum()) > seen.tolerated(len(overlap)):
+            raise CalibrationError(
+                f"{int(overlap.sum())} of {len(overlap)} rows were among those the encoder was "
+                f"trained on, the first is row {int(overlap.argmax())}, counting from 0; a "
+                "threshold set on them would be too tight: pass rows that are new to it, or an "
+                "encoder that is not fitted, AnomalyDetector(Autoencoder()).fit(X), which sets "
+                "rows aside by itself"
+            )
+
+    def _check_labels_suffice(self, y: np.ndarray) -> None:
+        if self.score in ("head", "blend") and not (y == ABNORMAL).any():
+            raise DataError(
+                f"got score={self.score!r} and no instance labelled -1 (abnormal); pass y with "
+                "some, or score='combined', which needs no labels"
+            )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "offset_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags

@@ -1,0 +1,109 @@
+"""Why an instance looks abnormal: where the reconstruction fails, and what it is nearest to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.neighbors import NearestNeighbors
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.heads.detector_labels import ABNORMAL
+from isthmus.heads.labelled import LabelledScore
+from isthmus.heads.memory import Memory
+from isthmus.heads.scores import Score
+from isthmus.heads.views import view
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Reasons for n instances.
+
+    Attributes
+    ----------
+    anomaly_scores : array of shape (n,)
+        Higher is more abnormal.
+    residuals : array of shape (n, *shape of one instance)
+        Squared residual of each column, pixel and channel, or time step and channel, in the
+        network's units (standardised; [0, 1] for images). Their mean is the squared
+        reconstruction error.
+    feature_names : tuple of str or None
+        Of a table's columns or a series' channels.
+    neighbours : integer array of shape (n, k)
+        Row numbers, in the X given to `fit`, of the nearest training normals by code.
+    distances : array of shape (n, k)
+        Distances between the codes.
+    head : array of shape (n,) or None
+        What the head adds to the anomaly score, where labels trained one: positive makes an
+        instance look more abnormal.
+    """
+
+    anomaly_scores: np.ndarray
+    residuals: np.ndarray
+    feature_names: tuple[str, ...] | None
+    neighbours: np.ndarray
+    distances: np.ndarray
+    head: np.ndarray | None = None
+
+    def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
+        """Return the k features with the largest residual of each instance, and their share.
+
+        Returns
+        -------
+        list of n lists of (name, share)
+            A pixel or time step is named by its place, such as `"3, 7"`; the shares of all
+            features add up to 1.
+        """
+        flat = self.residuals.reshape(len(self.residuals), -1)
+        shares = flat / np.maximum(flat.sum(axis=1, keepdims=True), 1e-30)
+        places = np.argsort(-shares, axis=1, kind="stable")[:, :k]
+        return [
+            [(self._name(int(place)), float(share[place])) for place in row]
+            for row, share in zip(places, shares, strict=True)
+        ]
+
+    def frame(self, k: int = 3) -> pd.DataFrame:
+        """Return one row an instance: score, the k features that stand out, nearest normals."""
+        columns: dict[str, Any] = {"anomaly_score": self.anomaly_scores}
+        for rank, reasons in enumerate(zip(*self.top(k), strict=True), start=1):
+            columns[f"reason_{rank}"] = [name for name, _ in reasons]
+            columns[f"share_{rank}"] = [share for _, share in reasons]
+        if self.head is not None:
+            columns["head"] = self.head
+        columns["nearest_normal"] = self.neighbours[:, 0]
+        return pd.DataFrame(columns)
+
+    def _name(self, place: int) -> str:
+        index = np.unravel_index(place, self.residuals.shape[1:])
+        names = self.feature_names
+        if names is not None and len(index) <= 2:  # the last axis: columns, or channels
+            name = names[int(index[-1])]
+            return name if len(index) == 1 else f"{name} at step {int(index[0])}"
+        if len(index) == 1:
+            return f"column {int(index[0])}"
+        return ", ".join(str(int(i)) for i in index)
+
+
+def explain(
+    encoder: Autoencoder, memory: Memory, score: Score, X: Any, n_neighbours: int
+) -> Explanation:
+    """Explain a detector's scores; see `Explanation`."""
+    parts = [
+        encoder.preprocessor_.per_feature(((batch.inputs - batch.outputs) ** 2).numpy())
+        for batch in encoder.reconstruct(X)
+    ]
+    views = view(encoder, X)
+    normal = np.flatnonzero(memory.y != ABNORMAL)
+    k = min(n_neighbours, len(normal))
+    index = NearestNeighbors(n_neighbors=k).fit(memory.views.codes[normal])
+    distances, rows = index.kneighbors(views.codes)
+    return Explanation(
+        anomaly_scores=score.score(views),
+        residuals=np.concatenate(parts),
+        feature_names=encoder.schema_.columns,
+        neighbours=normal[rows],
+        distances=distances,
+        head=score.contribution(views) if isinstance(score, LabelledScore) else None,
+    )

@@ -1,0 +1,50 @@
+"""Which instances to look at next."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: So many times more instances than asked for are considered, the most doubtful first.
+CANDIDATES = 10
+
+
+def most_informative(doubt: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray:
+    """Choose instances that are in doubt and unlike each other.
+
+    Of the `10 n` instances in most doubt, the most doubtful comes first, and then always the
+    one whose distance to the nearest chosen code, times its share of doubt, is largest: the
+    farthest-first traversal of core sets (Sener and Savarese, ICLR 2018), weighted.
+
+    Parameters
+    ----------
+    doubt : array of shape (k,)
+        Higher is less certain.
+    codes : array of shape (k, n_components)
+    n : int
+
+    Returns
+    -------
+    integer array of shape (min(n, k),)
+        Row numbers, in the order chosen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> codes = np.array([[0.0], [0.1], [5.0], [9.0]])
+    >>> most_informative(np.array([3.0, 2.9, 2.0, 1.0]), codes, 2).tolist()
+    [0, 3]
+    """
+    if n < 1:
+        raise ValueError(f"got n={n!r}, expected 1 or more")
+    rows = np.argsort(-doubt, kind="stable")[: CANDIDATES * n]
+    # Ranks, because doubt has no unit: from 1 for the first down to one half for the last.
+    share = np.linspace(1, 0.5, len(rows))
+    points = codes[rows].astype(np.float64)
+    chosen = [0]
+    distance = np.linalg.norm(points - points[0], axis=1)
+    while len(chosen) < min(n, len(rows)):
+        gain = distance * share
+        gain[chosen] = -1
+        chosen.append(int(gain.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return rows[chosen]

@@ -1,0 +1,93 @@
+"""What a detector sees of an instance: its code, its residual, its reconstruction error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from isthmus.autoencoder import Autoencoder
+
+#: Residuals of images and series are pooled to at most so many places a side or in time.
+POOLED_SIDE, POOLED_STEPS = 8, 32
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Codes and residuals of n instances.
+
+    Attributes
+    ----------
+    codes : float32 array of shape (n, n_components)
+    residuals : float32 array of shape (n, k)
+        Of a table, input minus reconstruction, one for each network input. Of images and
+        series the root of the summed squares in each cell of a coarse grid, because a
+        single pixel's residual says little. Either way the squares add up to the squared
+        residual of the instance.
+    errors : float64 array of shape (n,)
+        Reconstruction errors.
+    explained : float
+        Total variance of the reconstructions of the instances looked at, in the same units
+        as squared residuals.
+    """
+
+    codes: np.ndarray
+    residuals: np.ndarray
+    errors: np.ndarray
+    explained: float
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: np.ndarray) -> Views:
+        """Return the instances at these row numbers."""
+        return Views(self.codes[rows], self.residuals[rows], self.errors[rows], self.explained)
+
+    def followed_by(self, other: Views) -> Views:
+        """Return these instances and then those of `other`, seen through the same encoder."""
+        return Views(
+            np.concatenate([self.codes, other.codes]),
+            np.concatenate([self.residuals, other.residuals]),
+            np.concatenate([self.errors, other.errors]),
+            self.explained,
+        )
+
+
+def view(encoder: Autoencoder, X: Any) -> Views:
+    """Look at instances through a fitted autoencoder, in one pass.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    X : array or DataFrame like the one it was fitted on
+    """
+    codes, residuals, errors = [], [], []
+    total = squares = torch.zeros(())
+    for batch in encoder.reconstruct(X):
+        codes.append(batch.codes.numpy())
+        residuals.append(_summary(batch.inputs - batch.outputs).numpy())
+        errors.append(batch.errors.numpy())
+        outputs = batch.outputs.flatten(1).double()
+        total, squares = total + outputs.sum(0), squares + (outputs**2).sum(0)
+    errors_ = np.concatenate(errors)
+    variance = squares / len(errors_) - (total / len(errors_)) ** 2
+    explained = float(variance.clamp(min=0).sum())
+    return Views(np.concatenate(codes), np.concatenate(residuals), errors_, explained)
+
+
+def _summary(residual: torch.Tensor) -> torch.Tensor:
+    """Return residuals (batch, m), (batch, c, t) or (batch, c, h, w) as (batch, k)."""
+    if residual.ndim == 2:
+        return residual
+    if residual.ndim == 3:
+        steps = min(POOLED_STEPS, residual.shape[2])
+        pooled = functional.adaptive_avg_pool1d(residual**2, steps)
+    else:
+        sides = [min(POOLED_SIDE, side) for side in residual.shape[2:]]
+        pooled = functional.adaptive_avg_pool2d(residual**2, (sides[0], sides[1]))
+    cells = math.prod(residual.shape[1:]) / math.prod(pooled.shape[1:])  # places in one cell
+    return (pooled * cells).sqrt().flatten(1)
