@@ -17,7 +17,8 @@ from isthmus.heads.combined import LABEL_FREE
 from isthmus.heads.detector_labels import ABNORMAL, check_detector_labels
 from isthmus.heads.explain import Explanation, explain
 from isthmus.heads.folds import calibration_rows, choose_calibration
-from isthmus.heads.labelled import BlendedScore, HeadScore
+from isthmus.heads.label_curve import measure_curve
+from isthmus.heads.labelled import BlendedScore, HeadScore, held_out_scores
 from isthmus.heads.memory import Fold, Memory
 from isthmus.heads.scores import Score
 from isthmus.heads.suggest import most_informative
@@ -73,11 +74,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Number of calibration rows.
     label_curve_ : list of dict
         With labels: mean AUROC on held-out rows of head and label-free score for growing
-        numbers of abnormal labels. See `isthmus.heads.labelled`.
+        numbers of abnormal labels. See `isthmus.heads.label_curve`.
     wins_from_ : int or None
         From how many abnormal labels on the head is better there; None when it never is.
-    head_weight_ : float in [0, 1]
-        What the head counts in a blend.
+    head_weight_ : float in [0, 1] or None
+        What the head counts in a blend; None when the score is no blend.
     digest_before_, digest_after_ : str
         Of the encoder, before and after the head was fitted; always equal.
 
@@ -315,10 +316,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             raise FrozenError("the encoder changed while the detector's head was fitted")
         self.calibrated_ = Calibration(np.concatenate(calibration_scores))
         self.n_calibration_ = self.calibrated_.n
-        blend = fitted if isinstance(fitted, BlendedScore) else None
-        self.label_curve_ = blend.curve_ if blend else []
-        self.wins_from_ = blend.wins_from_ if blend else None
-        self.head_weight_ = blend.weight_ if blend else float(self.score_ == "head")
+        self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
+        self.label_curve_, self.wins_from_ = [], None
+        if labelled:
+            rng = np.random.default_rng([memory.seed, 3])
+            curve = measure_curve(held_out_scores, memory.views, memory.y == ABNORMAL, rng)
+            self.label_curve_, self.wins_from_ = curve.points, curve.wins_from
         self._set_threshold(self.calibrated_.settle_rate(self.false_alarm_rate))
 
     def _fit_score(self, views: Views, y: np.ndarray, rows: np.ndarray) -> Score:
@@ -353,6 +356,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             )
 
     def _check_labels_suffice(self, y: np.ndarray) -> None:
+        if len(y) and (y == ABNORMAL).all():
+            raise DataError(
+                f"all {len(y)} labels are -1 (abnormal); a detector learns what is normal: "
+                "add normal instances (1), or such that nobody has looked at (0)"
+            )
         if self.score in ("head", "blend") and not (y == ABNORMAL).any():
             raise DataError(
                 f"got score={self.score!r} and no instance labelled -1 (abnormal); pass y with "

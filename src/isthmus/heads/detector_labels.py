@@ -21,7 +21,7 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
     Raises
     ------
     DataError
-        When a label is none of 1, -1 and 0, there are too few or too many, or all are -1.
+        When a label is none of 1, -1 and 0, or there are too few or too many.
     """
     if y is None:
         return np.zeros(n_instances, dtype=np.int8)
@@ -40,10 +40,4 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
             "(normal), -1 (abnormal) or 0 (nobody looked); translate the values "
             f"{', '.join(others)} first, as in numpy.where(y == 'broken', -1, 1)"
         )
-    checked = labels.to_numpy().astype(np.int8)
-    if n_instances and (checked == ABNORMAL).all():
-        raise DataError(
-            f"all {n_instances} labels are -1 (abnormal); a detector learns what is normal: "
-            "add normal instances (1), or such that nobody has looked at (0)"
-        )
-    return checked
+    return labels.to_numpy().astype(np.int8)

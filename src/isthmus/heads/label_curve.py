@@ -19,7 +19,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FIRST_WEIGHT = 0.5
 COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
 #: Normal rows used here, at most: enough to rank against, few enough to do it in a blink.
-MOST_NORMAL = 1000
+MOST_NORMAL = 600
 FOLDS, REPEATS = 5, 3
 
 

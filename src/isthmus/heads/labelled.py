@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from isthmus.heads.combined import CombinedScore
-from isthmus.heads.label_curve import LabelCurve, choose_weight, measure_curve
+from isthmus.heads.label_curve import choose_weight
 from isthmus.heads.scores import NeighbourScore, Score, State
 from isthmus.heads.views import Views
 
@@ -142,18 +142,13 @@ class BlendedScore(LabelledScore):
     Attributes
     ----------
     weight_ : float in [0, 1]
-    curve_ : list of dict
-        `labels`, `label_free`, `head`: mean AUROC on held-out rows.
-    wins_from_ : int or None
     """
 
     def fit_labelled(self, views: Views, abnormal: np.ndarray, rng: np.random.Generator) -> Self:
         """Learn head and label-free score, and how to weigh them."""
         self.head_ = HeadScore().fit_labelled(views, abnormal, rng)
         self._standardise()
-        self.weight_ = choose_weight(_held_out_scores, views, abnormal, rng)
-        curve: LabelCurve = measure_curve(_held_out_scores, views, abnormal, rng)
-        self.curve_, self.wins_from_ = curve.points, curve.wins_from
+        self.weight_ = choose_weight(held_out_scores, views, abnormal, rng)
         return self
 
     @property
@@ -170,21 +165,15 @@ class BlendedScore(LabelledScore):
         return self.weight_ * self.head_.score(views)
 
     def state(self) -> State:
-        """Return the parts' states and what was measured."""
-        return {
-            "head": self.head_.state(),
-            "weight": self.weight_,
-            "curve": self.curve_,
-            "wins_from": self.wins_from_,
-        }
+        """Return the head's state and the weight."""
+        return {"head": self.head_.state(), "weight": self.weight_}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild from the parts' states."""
         score = cls()
         score.head_ = HeadScore.from_state(state["head"])
-        score.weight_, score.curve_ = state["weight"], state["curve"]
-        score.wins_from_ = state["wins_from"]
+        score.weight_ = state["weight"]
         score._standardise()
         return score
 
@@ -196,7 +185,7 @@ class BlendedScore(LabelledScore):
         return (np.log(self.free_.score(views) + 1e-3) - self._middle) / self._spread
 
 
-def _held_out_scores(
+def held_out_scores(
     train: Views, abnormal: np.ndarray, test: Views, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return label-free scores and head scores, in standard deviations, of held-out rows."""
