@@ -118,7 +118,7 @@ def test_info_loads_no_torch(folder):
     ("words", "said"),
     [
         (["fit", "nowhere.csv", "-o", "x"], "nowhere.csv"),
-        (["fit", "labelled.csv", "-o", "x"], "--label kind"),
+        (["fit", "labelled.csv", "-o", "x", "--label", "knid"], "did you mean 'kind'"),
         (["fit", "plain.parquet", "-o", "x", "--n-components", "13"], "narrower"),
         (["fit", "plain.parquet", "-o", "x", "--lr", "fast"], "expected a number or auto"),
         (["fit", "plain.parquet", "-o", "labelled.csv"], "left alone"),
@@ -180,3 +180,139 @@ def test_ctrl_c_leaves_a_checkpoint_that_resume_takes_up(folder):
     isthmus(*words[:3], "whole", *words[4:], cwd=folder)
     resumed, whole = load_bundle(folder / "stopped"), load_bundle(folder / "whole")
     assert resumed.encoder.digest_ == whole.encoder.digest_
+
+
+# --- series: one long table in, one row a window out --------------------------------------
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    """A working folder with readings of six machines, slow ones and fast ones. Written once."""
+    where = tmp_path_factory.mktemp("machines")
+    rng = np.random.default_rng(0)
+    tables = []
+    for number, name in enumerate("abcdef"):
+        angle = np.arange(150) / (3 if number % 2 else 5) + number
+        readings = np.stack([number % 2 + np.sin(angle), 40 + 3 * np.cos(angle)], axis=1)
+        table = pd.DataFrame(readings + rng.normal(0, 0.05, (150, 2)), columns=["load", "heat"])
+        table.insert(0, "machine", name)
+        table.insert(0, "t", pd.date_range("2024-05-01", periods=150, freq="min"))
+        tables.append(table.assign(state="fast" if number % 2 else "slow"))
+    whole = pd.concat(tables, ignore_index=True)
+    whole.drop(columns="state").to_parquet(where / "readings.parquet")
+    whole[["heat", "state", "t", "load", "machine"]].to_csv(where / "labelled.csv", index=False)
+    words = ("--kind", "series", "--time", "t", "--group", "machine", "--window", "24")
+    isthmus(
+        *("fit", "readings.parquet", *words, "--stride", "6", "-o", "press", "--max-epochs", "15"),
+        *("--n-components", "6"),
+        cwd=where,
+    )
+    where_and_when = ("--time", "t", "--group", "machine", "--stride", "6")
+    isthmus("classify", "press", "labelled.csv", "--label", "state", *where_and_when, cwd=where)
+    return where
+
+
+def test_a_bundle_of_series_knows_window_and_channels(machines):
+    done = isthmus("info", "press", "--json", "-", cwd=machines)
+    schema = json.loads(done.stdout)["encoder"]["schema"]
+    assert (schema["kind"], schema["shape"]) == ("series", [24, 2])
+    assert schema["columns"] == ["load", "heat"]
+    assert load_bundle(machines / "press").encoder.schema_.columns == ("load", "heat")
+
+
+def test_predictions_come_one_a_window_with_group_and_times(machines):
+    words = ("predict", "press", "labelled.csv", "--time", "t", "--group", "machine")
+    isthmus(*words, "--label", "state", "-o", "out.csv", cwd=machines)
+    out = pd.read_csv(machines / "out.csv", parse_dates=["first_time", "last_time"])
+    assert list(out.columns[:5]) == [
+        *("group", "first_time", "last_time", "prediction", "probability"),
+    ]
+    assert len(out) == 6 * (150 // 24)  # by default no two windows share a row
+    assert (out["last_time"] - out["first_time"] == pd.Timedelta(minutes=23)).all()
+    right = out["prediction"].eq(np.where(out["group"].isin([*"bdf"]), "fast", "slow"))
+    assert right.mean() > 0.9
+
+
+def test_columns_in_another_order_give_the_same_predictions(machines):
+    words = ("--time", "t", "--group", "machine", "--stride", "6")
+    for source, output in (("readings.parquet", "a.csv"), ("labelled.csv", "b.csv")):
+        isthmus("predict", "press", source, *words, "-o", output, cwd=machines)
+    first, second = (pd.read_csv(machines / name) for name in ("a.csv", "b.csv"))
+    assert first["prediction"].equals(second["prediction"])
+    np.testing.assert_allclose(first.iloc[:, 4:], second.iloc[:, 4:], rtol=1e-3)
+
+
+def test_codes_and_evaluations_of_windows(machines):
+    words = ("--time", "t", "--group", "machine")
+    isthmus("encode", "press", "readings.parquet", *words, "-o", "codes.csv", cwd=machines)
+    codes = pd.read_csv(machines / "codes.csv")
+    assert list(codes.columns[:4]) == ["group", "first_time", "last_time", "autoencoder0"]
+    assert codes.shape == (36, 3 + 6)
+    isthmus("encode", "press", "readings.parquet", *words, "-o", "codes.npy", cwd=machines)
+    np.testing.assert_allclose(np.load(machines / "codes.npy"), codes.iloc[:, 3:], rtol=1e-4)
+    done = isthmus(
+        *("evaluate", "press", "labelled.csv", "--label", "state", *words, "--json", "-"),
+        cwd=machines,
+    )
+    assert json.loads(done.stdout)["code"]["n"] == 36
+
+
+def test_windows_held_out_by_classify_are_of_other_machines(machines):
+    words = ("--time", "t", "--group", "machine", "--stride", "6", "--label", "state")
+    done = isthmus(
+        *("classify", "press", "labelled.csv", *words, "--test-fraction", "0.4"),
+        *("--name", "again", "--json", "-"),
+        cwd=machines,
+    )
+    facts = json.loads(done.stdout)
+    assert facts["code"]["n"] == 2 * 22  # two machines, one of each state, whole
+    assert facts["n_labels"] == 6 * 22
+
+
+def test_warnings_are_lines_of_their_own(machines):
+    table = pd.read_csv(machines / "labelled.csv")
+    table.loc[3, "heat"] = np.nan
+    table.drop(index=range(40, 50)).to_csv(machines / "holes.csv", index=False)
+    words = ("encode", "press", "holes.csv", "--time", "t", "--group", "machine", "-o", "h.npy")
+    said = isthmus(*words, cwd=machines).stderr.splitlines()
+    assert [line.split(" ")[:3] for line in said] == [
+        ["warning:", "holes.csv:", "1"],
+        ["warning:", "holes.csv:", "1"],
+    ]
+    assert "gap in time" in said[0]
+    assert "is missing" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fit", "readings.parquet", "-o", "x", "--window", "24"], "--kind series"),
+        (["fit", "readings.parquet", "-o", "x", "--kind", "series"], "--window 64"),
+        (
+            ["fit", "readings.parquet", "-o", "x", "--kind", "series", "--window", "24"],
+            "columns 't', 'machine' of readings.parquet cannot be channels",
+        ),
+        (["fit", "readings.parquet", "-o", "x", "--kind", "windows"], "auto, images, series"),
+        (["predict", "press", "labelled.csv", "--window", "30"], "leave --window out"),
+        (["predict", "press", "labelled.csv", "--time", "T"], "no column 'T'"),
+        (["predict", "press", "heat.csv", "--time", "t"], "no column 'load'"),
+    ],
+)
+def test_an_error_about_series_is_one_plain_sentence(machines, words, said):
+    table = pd.read_csv(machines / "labelled.csv")
+    table[["t", "heat"]].to_csv(machines / "heat.csv", index=False)
+    done = isthmus(*words, cwd=machines, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said in last
+
+
+def test_windows_as_arrays_need_no_option_after_fit(machines):
+    X = np.random.default_rng(0).normal(size=(40, 10, 1)).cumsum(axis=1)
+    np.save(machines / "X.npy", X)
+    words = ("--kind", "series", "--max-epochs", "2", "-o", "arrays")
+    isthmus("fit", "X.npy", *words, cwd=machines)
+    isthmus("encode", "arrays", "X.npy", "-o", "c.npy", cwd=machines)
+    encoder = load_bundle(machines / "arrays").encoder
+    np.testing.assert_allclose(np.load(machines / "c.npy"), encoder.transform(X))

@@ -63,6 +63,66 @@ def test_conv_stages_can_be_chosen(shape, channels):
     assert networks.decoder(networks.encoder(torch.rand(2, *shape))).shape == (2, *shape)
 
 
+SERIES_SHAPES = [
+    *((1, 2), (3, 2), (1, 3), (2, 5), (1, 7), (1, 24), (4, 31), (1, 33), (1, 150)),
+    *((2, 257), (12, 640), (1, 999), (8, 2000)),
+]
+
+
+@pytest.mark.parametrize("architecture", ["conv1d", "dense"])
+@pytest.mark.parametrize("shape", SERIES_SHAPES, ids=str)
+def test_series_of_any_length_come_back_at_exactly_their_length(architecture, shape):
+    networks = build(architecture, shape)
+
+    code = networks.encoder(torch.rand(2, *shape))
+
+    assert code.shape == (2, networks.n_components)
+    assert networks.n_components < math.prod(shape)
+    assert networks.decoder(code).shape == (2, *shape)
+
+
+def test_a_long_series_of_many_channels_needs_no_huge_network():
+    networks = build("auto", (8, 2000))
+
+    assert networks.spec["architecture"] == "conv1d"
+    assert count_parameters(networks.encoder) < 3_000_000
+
+
+@pytest.mark.parametrize("channels", [(4,), (4, 6), (4, 6, 8, 10)])
+@pytest.mark.parametrize("shape", [(1, 33), (3, 1000), (2, 7)], ids=str)
+def test_conv1d_stages_can_be_chosen(shape, channels):
+    networks = build("conv1d", shape, 5, channels)
+    outputs = [m.out_channels for m in networks.encoder if isinstance(m, nn.Conv1d)]
+
+    assert tuple(outputs) == channels
+    assert networks.decoder(networks.encoder(torch.rand(2, *shape))).shape == (2, *shape)
+
+
+def test_folding_time_into_channels_loses_nothing():
+    from isthmus.networks.conv1d import FoldTime, UnfoldTime
+
+    x = torch.arange(2 * 3 * 10.0).reshape(2, 3, 10)
+
+    folded = FoldTime(4)(x)
+
+    assert folded.shape == (2, 3 * 4, 3)
+    assert folded[1, :4, 1].tolist() == x[1, 0, 4:8].tolist()
+    assert torch.equal(UnfoldTime(4, 10)(folded), x)
+
+
+def test_a_shape_that_moves_in_time_moves_through_the_convolution():
+    torch.manual_seed(0)
+    networks = build("conv1d", (1, 256))
+    fold, convolution = networks.encoder[:2]
+    x = torch.zeros(1, 1, 256)
+    x[..., 64:80] = torch.rand(16)
+
+    with torch.no_grad():
+        here, later = (convolution(fold(v)) for v in (x, x.roll(64, dims=-1)))
+
+    torch.testing.assert_close(here.roll(64 // fold.steps, dims=-1), later)
+
+
 def test_folding_pixels_into_channels_loses_nothing():
     from isthmus.networks.conv import DepthToSpace, SpaceToDepth
 
@@ -191,6 +251,7 @@ def test_the_reference_starts_as_keras_does(reference):
         ((1, 28, 28), {"hidden_layer_sizes": (8,)}, "architecture='conv'"),
         ((1, 1, 9), {}, "architecture='conv'"),
         ((64,), {}, "architecture='dense'"),
+        ((1, 64), {}, "architecture='dense'"),
     ],
 )
 def test_what_the_reference_cannot_do_is_said(shape, options, said):
@@ -238,9 +299,10 @@ def test_hidden_layers_may_come_as_an_array():
     assert build("dense", (8,), 2, np.array([6, 4])).spec["hidden_layer_sizes"] == [6, 4]
 
 
-def test_a_convolutional_network_needs_a_stage():
+@pytest.mark.parametrize(("architecture", "shape"), [("conv", (1, 8, 8)), ("conv1d", (1, 8))])
+def test_a_convolutional_network_needs_a_stage(architecture, shape):
     with pytest.raises(ArchitectureError, match="hidden_layer_sizes"):
-        build("conv", (1, 8, 8), 2, ())
+        build(architecture, shape, 2, ())
 
 
 @pytest.mark.parametrize("name", ["cnn", "Dense", None])
@@ -252,11 +314,17 @@ def test_an_unknown_architecture_is_refused_with_those_there_are(name):
 def test_a_table_has_no_convolutions():
     with pytest.raises(ArchitectureError, match="architecture='dense'"):
         build("conv", (8,))
+    for shape in ((8,), (1, 8, 8)):
+        with pytest.raises(ArchitectureError, match=r"needs windows of series.*kind='series'"):
+            build("conv1d", shape)
 
 
 @pytest.mark.parametrize(
     ("architecture", "shape"),
-    [("dense", (9,)), ("conv", (3, 20, 31)), ("reference", (1, 28, 28)), ("auto", (1, 5, 5))],
+    [
+        *(("dense", (9,)), ("conv", (3, 20, 31)), ("reference", (1, 28, 28)), ("auto", (1, 5, 5))),
+        *(("conv1d", (3, 31)), ("auto", (1, 50)), ("dense", (2, 9))),
+    ],
 )
 def test_the_spec_builds_the_same_network_again(architecture, shape):
     first = build(architecture, shape)

@@ -186,6 +186,44 @@ def test_bad_arrays(source, options, message):
         load(source, **options)
 
 
+# series
+
+
+@pytest.mark.parametrize("values", [TABLE.reshape(3, 2, 1), IMAGES.astype(float) - 7])
+def test_windows_of_series_are_named_so(values, tmp_path):
+    np.save(tmp_path / "x.npy", values)
+    np.savez(tmp_path / "x.npz", X=values, y=[1, 2, 1])
+    for source in (values, tmp_path / "x.npy", tmp_path / "x.npz"):
+        data = load(source, kind="series")
+        assert data.kind == "series"
+        np.testing.assert_array_equal(data.X, values)
+    assert data.take(np.array([2, 0])).kind == data.split(0.4, random_state=0).test.kind == "series"
+    np.savez(tmp_path / "two.npz", x_train=values, x_test=values[:1])
+    assert load(tmp_path / "two.npz", kind="series").test.kind == "series"
+
+
+def test_without_that_they_are_images():
+    with pytest.raises(DataError, match="say kind='series'"):
+        load(TABLE.reshape(3, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        (TABLE, {"kind": "pictures"}, "got kind='pictures', expected one of auto, images"),
+        (TABLE, {"kind": "series"}, r"for one channel pass X\[\.\.\., None\]"),
+        (TABLE, {"kind": "series", "window": 2}, r"window= is for a long table .*pd\.DataFrame\("),
+        (pd.DataFrame(TABLE), {"window": 2}, "window= is for a long table of series; pass kind="),
+        (pd.DataFrame(TABLE), {"kind": "series"}, "got no window; say how many rows"),
+        (Dataset(TABLE), {"kind": "images"}, "got kind='images', and data holds a table"),
+        ("digits", {"kind": "series"}, "got kind='series', and digits holds images"),
+    ],
+)
+def test_kinds_that_do_not_fit(source, options, message):
+    with pytest.raises(DataError, match=message):
+        load(source, **options)
+
+
 def test_sparse_matrix():
     from scipy.sparse import csr_matrix
 

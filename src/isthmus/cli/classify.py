@@ -10,10 +10,15 @@ from isthmus.cli.common import (
     BundlePath,
     Data,
     DataDir,
+    Group,
     Json,
+    Kind,
     Label,
     Resize,
     Seed,
+    Stride,
+    Time,
+    Window,
     console_for,
     read_data,
     write_facts,
@@ -39,6 +44,11 @@ def classify(
     seed: Seed = 0,
     data_dir: DataDir = None,
     resize: Resize = None,
+    kind: Kind = "auto",
+    time: Time = None,
+    group: Group = None,
+    window: Window = None,
+    stride: Stride = None,
     json: Json = None,
 ) -> None:
     """Fit a head on the codes of labelled instances, and add it to the bundle.
@@ -46,9 +56,22 @@ def classify(
     The head is measured first: fitted on one part of the labels and tested on the other
     (the data's own test part where it has one, else --test-fraction held out), beside its
     controls. Then, without a test part of its own, it is fitted on all labels and saved.
+    Windows of a long table are held out by group or by time, none sharing a row with another
+    part.
     """
     console = console_for(json)
-    loaded = read_data(data, data_dir=data_dir, label=label, resize=resize)
+    loaded = read_data(
+        data,
+        data_dir=data_dir,
+        label=label,
+        resize=resize,
+        kind=kind,
+        time=time,
+        group=group,
+        window=window,
+        stride=stride,
+        bundle=bundle,
+    )
     if loaded.train.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import add_head, load_bundle

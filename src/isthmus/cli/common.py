@@ -1,4 +1,4 @@
-"""What the commands share: options, reading data, JSON output, resuming after Ctrl-C."""
+"""What the commands share: options, JSON output, resuming after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from isthmus.cli.reading import read_data as read_data
+from isthmus.cli.reading import warnings_as_lines as warnings_as_lines
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from isthmus.data import Dataset, Splits
-
 Data = Annotated[
     str,
     typer.Argument(
-        help="digits, mnist, fashion-mnist, kmnist, or a path: .npy .npz .csv .parquet, IDX, "
+        help="digits, mnist, fashion-mnist, kmnist, or a path: .npy .npz .csv .parquet .ts, IDX, "
         "a folder of images (sub-folders are classes)."
     ),
 ]
@@ -35,20 +35,28 @@ DataDir = Annotated[
 Resize = Annotated[
     str | None, typer.Option("--resize", help="Bring all images to this size, such as 28x28.")
 ]
+Kind = Annotated[
+    str,
+    typer.Option(
+        "--kind",
+        help="auto, images, series or table: series for arrays of windows, and for a long table "
+        "that is to be cut into windows.",
+    ),
+]
+Time = Annotated[str | None, typer.Option("--time", help="Column of a long table that says when.")]
+Group = Annotated[
+    str | None, typer.Option("--group", help="Column of a long table that says of which series.")
+]
+Window = Annotated[int | None, typer.Option("--window", help="Rows of a long table in one window.")]
+Stride = Annotated[
+    int | None,
+    typer.Option("--stride", help="Rows from one window to the next; as many as in a window."),
+]
 Json = Annotated[
     str | None,
     typer.Option("--json", help="Write the facts as JSON to this path; - is standard output."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of all randomness.")]
-
-
-def read_data(
-    source: str, *, data_dir: Path | None, label: str | None, resize: str | None
-) -> Dataset | Splits:
-    """Load data as the options say."""
-    from isthmus.data import load
-
-    return load(source, data_dir=data_dir, label=label, resize=_size(resize))
 
 
 def console_for(json: str | None) -> Console:
@@ -87,10 +95,18 @@ def resumable(checkpoints: Path) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise DataError(f"got --resize {text}, expected height x width such as 28x28")
-    return int(parts[0]), int(parts[1])
+def whole_or_auto(option: str, text: str) -> int | Literal["auto"]:
+    """Return what an option says: a whole number, or `"auto"`."""
+    if text == "auto":
+        return "auto"
+    if not text.isdigit():
+        raise DataError(f"got {option} {text}, expected a whole number or auto")
+    return int(text)
+
+
+def number_or_auto(option: str, text: str) -> float | Literal["auto"]:
+    """Return what an option says: a number, or `"auto"`."""
+    try:
+        return "auto" if text == "auto" else float(text)
+    except ValueError as error:
+        raise DataError(f"got {option} {text}, expected a number or auto") from error

@@ -11,9 +11,14 @@ from isthmus.cli.common import (
     BundlePath,
     Data,
     DataDir,
+    Group,
     Json,
+    Kind,
     Label,
     Resize,
+    Stride,
+    Time,
+    Window,
     console_for,
     read_data,
     write_facts,
@@ -31,18 +36,38 @@ def encode(
     label: Label = None,
     data_dir: DataDir = None,
     resize: Resize = None,
+    kind: Kind = "auto",
+    time: Time = None,
+    group: Group = None,
+    window: Window = None,
+    stride: Stride = None,
     json: Json = None,
 ) -> None:
-    """Turn instances into codes with a bundle's encoder."""
+    """Turn instances into codes with a bundle's encoder.
+
+    Of a long table, .csv and .parquet say which window each code is of.
+    """
     from isthmus.cli.tables import check_suffix, write_array
 
     check_suffix(output, ".npy", ".csv", ".parquet")
-    X = part_of(read_data(data, data_dir=data_dir, label=label, resize=resize), part).X
+    loaded = read_data(
+        data,
+        data_dir=data_dir,
+        label=label,
+        resize=resize,
+        kind=kind,
+        time=time,
+        group=group,
+        window=window,
+        stride=stride,
+        bundle=bundle,
+    )
+    instances = part_of(loaded, part)
     from isthmus.bundle import load_bundle
 
     encoder = load_bundle(bundle).encoder
-    codes = encoder.transform(X)
-    write_array(output, codes, list(encoder.get_feature_names_out()))
+    codes = encoder.transform(instances.X)
+    write_array(output, codes, list(encoder.get_feature_names_out()), instances.windows)
     facts = {
         "n": len(codes),
         "n_components": encoder.n_components_,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,16 +10,27 @@ from isthmus.cli.common import (
     BundlePath,
     Data,
     DataDir,
+    Group,
     Json,
+    Kind,
     Label,
     Resize,
     Seed,
+    Stride,
+    Time,
+    Window,
     console_for,
     read_data,
     write_facts,
 )
+from isthmus.cli.detectors import Normal, detector_labels
 from isthmus.cli.parts import part_of
 from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from isthmus.data import Dataset
 
 
 def evaluate(
@@ -27,6 +38,7 @@ def evaluate(
     data: Data,
     head: Annotated[str | None, typer.Option(help="Name of the head; the one fitted last.")] = None,
     label: Label = None,
+    normal: Normal = None,
     train: Annotated[
         str | None,
         typer.Option(help="What the head was fitted on, for the controls; path or name."),
@@ -37,40 +49,86 @@ def evaluate(
     seed: Seed = 0,
     data_dir: DataDir = None,
     resize: Resize = None,
+    kind: Kind = "auto",
+    time: Time = None,
+    group: Group = None,
+    window: Window = None,
+    stride: Stride = None,
     json: Json = None,
 ) -> None:
     """Test a bundle's head on labelled instances.
 
-    Of data with two parts the test part is used, and the training part for the controls.
+    Of data with two parts the test part is used, and the training part for the controls. For
+    a detector labels are 1 normal, -1 abnormal, 0 or empty where nobody looked (left out), or
+    what --normal says; its control is the distance between raw rows.
     """
     console = console_for(json)
-    options = {"data_dir": data_dir, "label": label, "resize": resize}
-    loaded = read_data(data, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "data_dir": data_dir,
+        "label": label,
+        "resize": resize,
+        "kind": kind,
+        "time": time,
+        "group": group,
+        "window": window,
+        "stride": stride,
+        "bundle": bundle,
+    }
+    loaded = read_data(data, **options)
     test = part_of(loaded, "test")
     if test.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
-    fitted_on = None if loaded.test is None else loaded.train
-    if train is not None:
-        fitted_on = read_data(train, **options).train  # type: ignore[arg-type]
-    if controls != "none" and fitted_on is None:
+    if controls != "none" and train is None and loaded.test is None:
         raise DataError(
             "controls are fitted on the training instances; name them with --train, or leave "
             "--controls out"
         )
-    from isthmus import evaluation
     from isthmus.bundle import load_bundle
-    from isthmus.cli.telling import print_evaluation
+    from isthmus.cli.telling import print_detection, print_evaluation
+    from isthmus.evaluation import evaluate as test_classifier
+    from isthmus.evaluation.detection import evaluate_detector
+    from isthmus.heads import AnomalyDetector
 
-    loaded_bundle = load_bundle(bundle)
-    found = evaluation.evaluate(
-        loaded_bundle.head(head),
-        test.X,
-        test.y,
-        X_train=None if fitted_on is None else fitted_on.X,
-        y_train=None if fitted_on is None else fitted_on.y,
-        controls=None if controls == "none" else controls,
-        random_state=seed,
-        verbose=True,
-    )
-    print_evaluation(console, found)
-    write_facts(json, found | {"digest": loaded_bundle.encoder.digest_})
+    opened = load_bundle(bundle)
+    decider = opened.head(head)
+    fitted_on = None if loaded.test is None else loaded.train
+    if isinstance(decider, AnomalyDetector):
+        if train is not None:
+            fitted_on = _perhaps_labelled(train, options)
+        reference = None if controls == "none" else fitted_on
+        found = evaluate_detector(
+            decider,
+            test.X,
+            detector_labels(test, data, normal),
+            X_train=None if reference is None else reference.X,
+            y_train=_labels_of(reference, train or data, normal),
+        )
+        print_detection(console, found)
+    elif normal is not None:
+        raise DataError("the head is a classifier, and --normal is for detectors; leave it out")
+    else:
+        if train is not None:
+            fitted_on = read_data(train, **options).train
+        found = test_classifier(
+            decider,
+            test.X,
+            test.y,
+            X_train=None if fitted_on is None else fitted_on.X,
+            y_train=None if fitted_on is None else fitted_on.y,
+            controls=None if controls == "none" else controls,
+            random_state=seed,
+            verbose=True,
+        )
+        print_evaluation(console, found)
+    write_facts(json, found | {"digest": opened.encoder.digest_})
+
+
+def _perhaps_labelled(source: str, options: dict[str, Any]) -> Dataset:
+    """Read the rows that a detector was fitted on, which need no label column."""
+    unlabelled = read_data(source, **(options | {"label": None})).train
+    columns = getattr(unlabelled.X, "columns", ())
+    return read_data(source, **options).train if options["label"] in columns else unlabelled
+
+
+def _labels_of(data: Dataset | None, source: str, normal: str | None) -> np.ndarray | None:
+    return None if data is None or data.y is None else detector_labels(data, source, normal)

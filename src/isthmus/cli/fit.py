@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
 from isthmus.cli.common import (
     Data,
     DataDir,
+    Group,
     Json,
+    Kind,
     Label,
     Resize,
     Seed,
+    Stride,
+    Time,
+    Window,
     console_for,
+    number_or_auto,
     read_data,
     resumable,
+    warnings_as_lines,
+    whole_or_auto,
     write_facts,
+)
+from isthmus.cli.detectors import (
+    FalseAlarmRate,
+    Normal,
+    detector_facts,
+    detector_labels,
+    tell_detector,
 )
 from isthmus.errors import DataError
 from isthmus.manifest import check_target
@@ -28,7 +45,9 @@ def fit(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the bundle.")],
     n_components: Annotated[str, typer.Option(help="Width of the code.")] = "auto",
-    architecture: Annotated[str, typer.Option(help="auto, dense, conv or reference.")] = "auto",
+    architecture: Annotated[
+        str, typer.Option(help="auto, dense, conv, conv1d or reference.")
+    ] = "auto",
     recipe: Annotated[str, typer.Option(help="default or reference.")] = "default",
     max_epochs: Annotated[str, typer.Option(help="Most passes over the data.")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Instances in a step.")] = "auto",
@@ -38,45 +57,96 @@ def fit(
     label: Label = None,
     data_dir: DataDir = None,
     resize: Resize = None,
+    kind: Kind = "auto",
+    time: Time = None,
+    group: Group = None,
+    window: Window = None,
+    stride: Stride = None,
     log_dir: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard's curves and pictures.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
     ] = False,
+    detector: Annotated[
+        bool,
+        typer.Option("--detector", help="Fit a detector too, on rows set aside from the data."),
+    ] = False,
+    false_alarm_rate: FalseAlarmRate = None,
+    normal: Normal = None,
     json: Json = None,
 ) -> None:
     """Learn a code from instances without labels, and write a bundle.
 
     Labels that the data brings are not looked at; --label leaves that column out. Of data
-    with a training and a test part the training part is learned from.
+    with a training and a test part the training part is learned from. With --kind series a
+    table is a long one, a row for each moment, and is cut into windows.
+
+    With --detector the data is mostly normal, and the bundle gets a head "normal" that tells
+    normal from abnormal at --false-alarm-rate; its threshold is set on rows that neither
+    encoder nor head learned from. Labels are then looked at: 1 normal, -1 abnormal, 0 or
+    empty where nobody looked, or what --normal says.
     """
     console = console_for(json)
     check_target(output)
-    train = read_data(data, data_dir=data_dir, label=label, resize=resize).train
+    if not detector and (false_alarm_rate is not None or normal is not None):
+        option = "--normal" if false_alarm_rate is None else "--false-alarm-rate"
+        raise DataError(f"got {option}, which is for a detector; add --detector")
+    train = read_data(
+        data,
+        data_dir=data_dir,
+        label=label,
+        resize=resize,
+        kind=kind,
+        time=time,
+        group=group,
+        window=window,
+        stride=stride,
+    ).train
+    y = detector_labels(train, data, normal) if detector else None
     from isthmus.autoencoder import Autoencoder
 
     checkpoints = output.with_name(f"{output.name}-checkpoints")
+    # Six encoders in a row have no common checkpoint; they are small and soon trained.
+    one = not detector or _trains_one(len(train), y)
+    if resume and not one:
+        raise DataError(
+            "got --resume, and a detector of fewer than 2,000 normal rows trains six encoders "
+            "one after the other, which keep no checkpoint; leave --resume out"
+        )
     encoder = Autoencoder(
-        n_components=_whole("--n-components", n_components),
+        n_components=whole_or_auto("--n-components", n_components),
         architecture=architecture,
+        kind=train.kind,
         recipe=recipe,
-        max_epochs=_whole("--max-epochs", max_epochs),
-        batch_size=_whole("--batch-size", batch_size),
-        lr=_number("--lr", lr),
+        max_epochs=whole_or_auto("--max-epochs", max_epochs),
+        batch_size=whole_or_auto("--batch-size", batch_size),
+        lr=number_or_auto("--lr", lr),
         device=device,
         random_state=seed,
         verbose=True,
         log_dir=log_dir,
-        checkpoint_dir=checkpoints,
+        checkpoint_dir=checkpoints if one else None,
         resume=resume,
     )
-    with resumable(checkpoints):
-        encoder.fit(train.X)
-    encoder.save(output)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    heads: dict[str, Any] = {}
+    with resumable(checkpoints) if one else nullcontext():
+        if detector:
+            rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
+            heads["normal"] = _fit_detector(encoder, train.X, y, rate, seed)
+            encoder = heads["normal"].encoder_
+        else:
+            encoder.fit(train.X)
+    if train.kind == "series":
+        # An array of windows has no names; with them a later table is matched by channel.
+        encoder.schema_ = replace(encoder.schema_, columns=train.schema.columns)
+    from isthmus.bundle import save_bundle
+
+    save_bundle(output, encoder, heads)
+    if one:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     kept = encoder.history_[encoder.best_epoch_ - 1]
-    facts = {
+    facts: dict[str, Any] = {
         "dataset": train.name,
         "kind": train.kind,
         "n_train": len(train),
@@ -103,20 +173,26 @@ def fit(
     )
     console.print(f"digest {encoder.digest_}")
     console.print(f"bundle {output}", soft_wrap=True)
-    console.print(f"next   isthmus classify {output} LABELLED --label COLUMN", soft_wrap=True)
+    if detector:
+        facts["detector"] = detector_facts(heads["normal"])
+        tell_detector(console, facts["detector"])
+        console.print(f"next   isthmus predict {output} NEW --explain", soft_wrap=True)
+    else:
+        console.print(f"next   isthmus classify {output} LABELLED --label COLUMN", soft_wrap=True)
     write_facts(json, facts)
 
 
-def _whole(option: str, text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    if not text.isdigit():
-        raise DataError(f"got {option} {text}, expected a whole number or auto")
-    return int(text)
+def _trains_one(n_rows: int, y: Any) -> bool:
+    """Return whether a detector of these rows trains a single encoder."""
+    from isthmus.heads.detector_labels import ABNORMAL
+    from isthmus.heads.folds import choose_calibration
+
+    n_abnormal = 0 if y is None else int((y == ABNORMAL).sum())
+    return choose_calibration("auto", n_rows - n_abnormal) == "split"
 
 
-def _number(option: str, text: str) -> float | Literal["auto"]:
-    try:
-        return "auto" if text == "auto" else float(text)
-    except ValueError as error:
-        raise DataError(f"got {option} {text}, expected a number or auto") from error
+def _fit_detector(encoder: Any, X: Any, y: Any, rate: Any, seed: int) -> Any:
+    from isthmus.heads import AnomalyDetector
+
+    with warnings_as_lines():
+        return AnomalyDetector(encoder, false_alarm_rate=rate, random_state=seed).fit(X, y)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,14 +11,28 @@ from isthmus.cli.common import (
     BundlePath,
     Data,
     DataDir,
+    Group,
     Json,
+    Kind,
     Label,
     Resize,
+    Stride,
+    Time,
+    Window,
     console_for,
     read_data,
     write_facts,
 )
 from isthmus.cli.parts import Part, part_of
+from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from isthmus.heads import AnomalyDetector, CodeClassifier
+
+#: So many rows are explained on the screen.
+SHOWN = 5
 
 
 def predict(
@@ -33,24 +47,94 @@ def predict(
     label: Label = None,
     data_dir: DataDir = None,
     resize: Resize = None,
+    kind: Kind = "auto",
+    time: Time = None,
+    group: Group = None,
+    window: Window = None,
+    stride: Stride = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why, when the head is a detector.")
+    ] = False,
     json: Json = None,
 ) -> None:
-    """Predict the class of each instance, with its probability.
+    """Predict what each instance is: its class, or normal or not.
 
-    --label leaves that column out. Of data with two parts the test part is predicted.
+    A classifier gives prediction, probability, and the probability of each class. A detector
+    gives prediction (1 normal, -1 abnormal), anomaly_score (higher is more abnormal) and
+    p_value (how often a normal instance would look at least as abnormal). With --explain it
+    adds reason_1, share_1 to reason_3, share_3: what the network rebuilds worst and its share
+    of the squared residual; head: what labels add to the score, if there were any;
+    nearest_normal: the nearest training normal by code, as a row number counting from 0.
+    Each row has its reconstruction_error.
+
+    --label leaves that column out. Of data with two parts the test part is predicted. Of a
+    long table each window is, and comes with its group, its first and its last time.
     """
     from isthmus.cli.tables import check_suffix, write_table
 
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
-    X = part_of(read_data(data, data_dir=data_dir, label=label, resize=resize), part).X
-    import numpy as np
+    loaded = read_data(
+        data,
+        data_dir=data_dir,
+        label=label,
+        resize=resize,
+        kind=kind,
+        time=time,
+        group=group,
+        window=window,
+        stride=stride,
+        bundle=bundle,
+    )
+    instances = part_of(loaded, part)
+    X = instances.X
     import pandas as pd
 
     from isthmus.bundle import load_bundle
+    from isthmus.heads import AnomalyDetector
 
-    loaded = load_bundle(bundle)
-    classifier = loaded.head(head)
+    opened = load_bundle(bundle)
+    decider = opened.head(head)
+    if isinstance(decider, AnomalyDetector):
+        table, counts = _of_detector(decider, X, explain)
+    elif explain:
+        raise DataError("the head is a classifier, and --explain is for detectors; leave it out")
+    else:
+        table, counts = _of_classifier(decider, X)
+    table["reconstruction_error"] = opened.encoder.reconstruction_error(X)
+    predicted = table["prediction"].to_numpy()
+    if instances.windows is not None:
+        table = pd.concat([instances.windows.to_frame(), table], axis=1)
+    console = console_for(json)
+    console.print(
+        f"{len(predicted):,} instances: " + ", ".join(f"{k}: {v}" for k, v in counts.items())
+    )
+    console.print("first: " + " ".join(str(value) for value in predicted[:10]))
+    if explain:
+        for line in _most_abnormal(table):
+            console.print(line, soft_wrap=True, markup=False)
+    facts = {
+        "n": len(predicted),
+        "counts": counts,
+        "first_predictions": predicted[:10].tolist(),
+        "digest": opened.encoder.digest_,
+        "output": None if output is None else str(output),
+    }
+    if isinstance(decider, AnomalyDetector):
+        facts |= {
+            "false_alarm_rate": decider.false_alarm_rate_,
+            "threshold": -decider.offset_,
+        }
+    if output is not None:
+        write_table(output, table)
+        console.print(f"predictions in {output}", soft_wrap=True)
+    write_facts(json, facts)
+
+
+def _of_classifier(classifier: CodeClassifier, X: Any) -> tuple[pd.DataFrame, dict[str, int]]:
+    import numpy as np
+    import pandas as pd
+
     predicted = classifier.predict(X)
     table = pd.DataFrame({"prediction": predicted})
     if hasattr(classifier, "predict_proba"):
@@ -58,22 +142,38 @@ def predict(
         table["probability"] = probabilities.max(axis=1)
         for column, name in enumerate(classifier.classes_):
             table[f"probability_{name}"] = probabilities[:, column]
-    table["reconstruction_error"] = loaded.encoder.reconstruction_error(X)
-    console = console_for(json)
     labels, counts = np.unique(predicted, return_counts=True)
-    share = {str(name): int(count) for name, count in zip(labels, counts, strict=True)}
-    console.print(
-        f"{len(predicted):,} instances: " + ", ".join(f"{k}: {v}" for k, v in share.items())
-    )
-    console.print("first: " + " ".join(str(value) for value in predicted[:10]))
-    facts = {
-        "n": len(predicted),
-        "counts": share,
-        "first_predictions": predicted[:10].tolist(),
-        "digest": loaded.encoder.digest_,
-        "output": None if output is None else str(output),
-    }
-    if output is not None:
-        write_table(output, table)
-        console.print(f"predictions in {output}", soft_wrap=True)
-    write_facts(json, facts)
+    return table, {str(name): int(count) for name, count in zip(labels, counts, strict=True)}
+
+
+def _of_detector(
+    detector: AnomalyDetector, X: Any, explain: bool
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    import numpy as np
+    import pandas as pd
+
+    # Scored once, because a pass through the network is what costs.
+    scores = detector.score_samples(X)
+    predicted = np.where(scores - detector.offset_ >= 0, 1, -1)
+    p_values = detector.calibrated_.p_values(-scores)
+    table = pd.DataFrame({"prediction": predicted, "anomaly_score": -scores, "p_value": p_values})
+    if explain:
+        reasons = detector.explain(X).frame().drop(columns="anomaly_score")
+        table = pd.concat([table, reasons], axis=1)
+    n_abnormal = int((predicted == -1).sum())
+    return table, {"normal": len(predicted) - n_abnormal, "abnormal": n_abnormal}
+
+
+def _most_abnormal(table: pd.DataFrame) -> list[str]:
+    """Return a line for each of the most abnormal rows, and why."""
+    lines = []
+    for row, found in table.nlargest(SHOWN, "anomaly_score").iterrows():
+        ranks = [rank for rank in (1, 2, 3) if f"reason_{rank}" in table]
+        reasons = [f"{found[f'reason_{rank}']} ({found[f'share_{rank}']:.0%})" for rank in ranks]
+        word = "abnormal" if found["prediction"] == -1 else "normal"
+        lines.append(
+            f"row {row}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
+            f"{found['p_value']:.3g}; {', '.join(reasons)}; nearest normal row "
+            f"{found['nearest_normal']}"
+        )
+    return lines

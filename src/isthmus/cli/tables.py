@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from isthmus.data.windows import Windows
 from isthmus.errors import DataError
 from isthmus.storage import write_bytes
 
@@ -24,14 +25,22 @@ def check_suffix(path: Path, *allowed: str) -> None:
         raise DataError(f"got the output {path}, expected a name that ends in {', '.join(allowed)}")
 
 
-def write_array(path: Path, values: np.ndarray, columns: list[str]) -> None:
-    """Write an array of shape (n, len(columns)), with the names where the format has any."""
+def write_array(
+    path: Path, values: np.ndarray, columns: list[str], windows: Windows | None = None
+) -> None:
+    """Write an array of shape (n, len(columns)), with the names where the format has any.
+
+    Where it has names, columns that say where each window lies come first.
+    """
     if path.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         write_bytes(path, buffer.getvalue())
     else:
-        write_table(path, pd.DataFrame(values, columns=columns))
+        table = pd.DataFrame(values, columns=columns)
+        if windows is not None:
+            table = pd.concat([windows.to_frame(), table], axis=1)
+        write_table(path, table)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

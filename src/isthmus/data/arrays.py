@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from isthmus.data.dataset import Dataset, Splits
+from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 
 _DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError)
 
 
-def load_npy(path: Path) -> Dataset:
-    """Load the array of a `.npy` file as X, without labels.
+def load_npy(path: Path, kind: str = "auto") -> Dataset:
+    """Load the array of a `.npy` file as X, without labels; `kind` as in `Schema.learn`.
 
     Raises
     ------
@@ -31,14 +32,14 @@ def load_npy(path: Path) -> Dataset:
         raise _unreadable(path, error) from error
     if not isinstance(X, np.ndarray):
         raise DataError(f"{path} is an archive of arrays; rename it to end in .npz")
-    return Dataset(X, name=path.name)
+    return Dataset(X, schema=Schema.learn(X, kind), name=path.name)
 
 
-def load_npz(path: Path) -> Dataset | Splits:
+def load_npz(path: Path, kind: str = "auto") -> Dataset | Splits:
     """Load a `.npz` file of `X` and perhaps `y`, or of `x_train`, `y_train`, `x_test`, `y_test`.
 
     The second is how Keras stores its data sets; its labels may be missing as well. Capitals
-    do not matter and other arrays in the file are passed over.
+    do not matter and other arrays in the file are passed over. `kind` as in `Schema.learn`.
 
     Raises
     ------
@@ -58,17 +59,18 @@ def load_npz(path: Path) -> Dataset | Splits:
     except (ValueError, *_DAMAGED) as error:
         raise _unreadable(path, error) from error
     if "x_train" in arrays and "x_test" in arrays:
-        return Splits(_part(arrays, path, "_train"), _part(arrays, path, "_test"))
+        return Splits(_part(arrays, path, "_train", kind), _part(arrays, path, "_test", kind))
     if "x" in arrays:
-        return _part(arrays, path, "")
+        return _part(arrays, path, "", kind)
     raise DataError(
         f"{path} holds {', '.join(names) or 'nothing'}; expected X and perhaps y, "
         "or x_train, y_train, x_test and y_test: save it with np.savez(path, X=X, y=y)"
     )
 
 
-def _part(arrays: Mapping[str, np.ndarray], path: Path, ending: str) -> Dataset:
-    return Dataset(arrays[f"x{ending}"], arrays.get(f"y{ending}"), name=path.name)
+def _part(arrays: Mapping[str, np.ndarray], path: Path, ending: str, kind: str) -> Dataset:
+    X = arrays[f"x{ending}"]
+    return Dataset(X, arrays.get(f"y{ending}"), Schema.learn(X, kind), name=path.name)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -10,6 +10,8 @@ import pandas as pd
 
 from isthmus.data.labels import as_labels, distinct_names
 from isthmus.data.schema import Kind, Schema
+from isthmus.data.window_split import split_windows
+from isthmus.data.windows import Windows
 from isthmus.errors import DataError
 
 
@@ -20,15 +22,18 @@ class Dataset:
 
     Attributes
     ----------
-    X : array of shape (n, h, w), (n, h, w, c) or (n, m), or DataFrame of (n, m)
+    X : array of shape (n, h, w), (n, h, w, c), (n, t, c) or (n, m), or DataFrame of (n, m)
     y : array of shape (n,) or None
         Labels as they came: integers, strings or floats; NaN or None where one is missing.
     schema : Schema
-        Learned from `X` when not given.
+        Learned from `X` when not given, which takes `(n, a, b)` for images: of windows of
+        series pass `Schema.learn(X, "series")`.
     class_names : tuple of str or None
         Names for the sorted distinct labels, for people to read.
     name : str
         Where it came from.
+    windows : Windows or None
+        Where each instance lies in the long table it was cut from; `split` needs it.
 
     Raises
     ------
@@ -50,6 +55,7 @@ class Dataset:
     schema: Schema = None  # type: ignore[assignment]  # learned below, never None after
     class_names: tuple[str, ...] | None = None
     name: str = "data"
+    windows: Windows | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.X, pd.DataFrame):
@@ -71,6 +77,10 @@ class Dataset:
         if self.kind == "images":
             sides = "x".join(str(side) for side in self.schema.shape)
             what = f"{len(self)} images of {sides} {self.schema.dtype}"
+        elif self.kind == "series":
+            steps, channels = self.schema.shape
+            what = f"{len(self)} series of {steps} time steps"
+            what += f" and {channels} channels" if channels > 1 else ""
         else:
             what = f"{len(self)} rows of {self.schema.n_features} columns"
         labels = "no labels" if self.class_names is None else f"{len(self.class_names)} classes"
@@ -81,7 +91,7 @@ class Dataset:
 
     @property
     def kind(self) -> Kind:
-        """`"images"` or `"table"`."""
+        """`"images"`, `"series"` or `"table"`."""
         return self.schema.kind
 
     @property
@@ -104,14 +114,18 @@ class Dataset:
         rows = np.asarray(rows)
         X = self.X.iloc[rows] if isinstance(self.X, pd.DataFrame) else self.X[rows]
         y = None if self.y is None else self.y[rows]
-        return Dataset(X, y, self.schema, self.class_names, self.name)
+        windows = None if self.windows is None else self.windows.take(rows)
+        return Dataset(X, y, self.schema, self.class_names, self.name, windows)
 
     def split(self, test_fraction: float = 0.2, random_state: int | None = None) -> Splits:
-        """Set a random part aside for testing.
+        """Set a part aside for testing.
 
-        Each class keeps its proportion when every one has at least two instances and each
-        part has room for all classes; otherwise the parts are plain random ones. The
-        order of the instances stays as it was.
+        Windows of a long table are set aside by groups, or by time within each group, and
+        training windows that share a row with a test window are dropped: see
+        `isthmus.data.window_split.split_windows`. Otherwise the part is random: each class
+        keeps its proportion when every one has at least two instances and each part has
+        room for all classes, and otherwise it is drawn from all alike. The order of the
+        instances stays as it was.
 
         Parameters
         ----------
@@ -123,6 +137,9 @@ class Dataset:
         DataError
             When there are too few instances for both parts.
         """
+        if self.windows is not None:
+            kept, tested = split_windows(self.windows, test_fraction, random_state, self.y)
+            return Splits(self.take(kept), self.take(tested))
         from sklearn.model_selection import train_test_split
 
         stratify = None
@@ -178,7 +195,7 @@ class Splits:
 
     @property
     def kind(self) -> Kind:
-        """`"images"` or `"table"`."""
+        """`"images"`, `"series"` or `"table"`."""
         return self.train.kind
 
     @property

@@ -11,21 +11,26 @@ from isthmus.data.catalogue import CATALOGUE, near_miss
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.idx import is_idx
 from isthmus.data.idx_files import load_idx_file, load_idx_folder
+from isthmus.data.long_table import Cutting
 from isthmus.errors import DataError
 
 _KINDS = (
-    ".npy, .npz, .csv, .tsv and .parquet files, IDX files, images, and folders of images "
+    ".npy, .npz, .csv, .tsv, .parquet and .ts files, IDX files, images, and folders of images "
     "or of the four IDX files"
 )
 
 
 def load_path(
-    path: Path, label: str | None = None, resize: tuple[int, int] | None = None
+    path: Path,
+    label: str | None = None,
+    resize: tuple[int, int] | None = None,
+    kind: str = "auto",
+    cutting: Cutting | None = None,
 ) -> Dataset | Splits:
     """Load a file or folder.
 
-    By its name: `.npy`, `.npz`, `.csv` and `.tsv` (also gzipped), `.parquet`, an image. By
-    its content: IDX. A folder holds the four IDX files or images (see `load_image_folder`).
+    By its name: `.npy`, `.npz`, `.csv` and `.tsv` (also gzipped), `.parquet`, `.ts`, an image.
+    By its content: IDX. A folder holds the four IDX files or images (see `load_image_folder`).
 
     Parameters
     ----------
@@ -34,6 +39,10 @@ def load_path(
         Column of the labels, for tables only.
     resize : (height, width) or None
         Applied here to image files alone, which cannot be stacked otherwise.
+    kind : {"auto", "images", "series", "table"}
+        What arrays, which do not say it, are taken for, and whether tables are long ones.
+    cutting : Cutting or None
+        How a long table is cut into windows.
 
     Raises
     ------
@@ -44,6 +53,10 @@ def load_path(
         raise DataError(_missing(path))
     # The loaders are imported when used: Arrow and Pillow take a while.
     suffix = path.with_name(path.name.removesuffix(".gz")).suffix.lower()
+    if kind == "series" and is_table_file(path) and path.is_file():
+        from isthmus.data.window_table import load_long_table
+
+        return load_long_table(path, cutting or Cutting(), label)
     if suffix in (".csv", ".tsv") and path.is_file():
         from isthmus.data.tables import load_csv
 
@@ -59,7 +72,13 @@ def load_path(
         )
     if path.is_dir():
         return _load_folder(path, resize)
-    return _load_file(path, resize)
+    return _load_file(path, resize, kind)
+
+
+def is_table_file(path: Path) -> bool:
+    """Tell a file of a table by its name: .csv and .tsv, also gzipped, .parquet and .pq."""
+    name = path.name.lower()
+    return name.removesuffix(".gz").endswith((".csv", ".tsv")) or name.endswith((".parquet", ".pq"))
 
 
 def _load_folder(folder: Path, resize: tuple[int, int] | None) -> Dataset | Splits:
@@ -72,16 +91,20 @@ def _load_folder(folder: Path, resize: tuple[int, int] | None) -> Dataset | Spli
         raise DataError(f"cannot read {folder}: {error.strerror}") from error
 
 
-def _load_file(path: Path, resize: tuple[int, int] | None) -> Dataset | Splits:
+def _load_file(path: Path, resize: tuple[int, int] | None, kind: str) -> Dataset | Splits:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         from isthmus.data.arrays import load_npy
 
-        return load_npy(path)
+        return load_npy(path, kind)
     if suffix == ".npz":
         from isthmus.data.arrays import load_npz
 
-        return load_npz(path)
+        return load_npz(path, kind)
+    if path.name.lower().removesuffix(".gz").endswith(".ts"):
+        from isthmus.data.ts import load_ts
+
+        return load_ts(path)
     if _is_idx_file(path):
         return load_idx_file(path)
     from isthmus.data.images import is_image

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from isthmus.data._csv import CsvFile
 from isthmus.data.columns.place import Where
-from isthmus.data.tables import _to_frame, _without_nameless
 from isthmus.errors import DataError
 
 
-def read_table_file(path: Path) -> tuple[pd.DataFrame, Where]:
-    """Read a CSV or Parquet file.
+def read_csv_file(path: Path) -> tuple[pd.DataFrame, Where]:
+    """Read a CSV file with a header line, gzipped or not.
 
     Returns
     -------
     frame : DataFrame
-        Columns with the types the file has, or that its text looks like.
+        Columns of the types that their text looks like.
     where : callable
-        Puts a row number (from 0) into words, for errors.
+        Puts a row number (from 0) into words, with the line of the file.
 
     Raises
     ------
     DataError
-        When the file is empty, damaged, or not what its name says.
+        When the file is empty, ragged or not UTF-8, or a column has no name.
     """
-    if path.name.lower().endswith((".parquet", ".pq")):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.ParquetFile(path).read()
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"cannot read {path} as Parquet: {reason}; write it again") from error
-        return _to_frame(table), row_in_words
     file = CsvFile(path)
 
     def where(row: int) -> str:
@@ -46,6 +36,46 @@ def read_table_file(path: Path) -> tuple[pd.DataFrame, Where]:
     return _to_frame(_without_nameless(file.table(), path)), where
 
 
-def row_in_words(row: int) -> str:
-    """Return a row number, from 0, as people count."""
-    return f"row {row + 1}"
+def read_parquet_file(path: Path) -> pd.DataFrame:
+    """Read a Parquet file.
+
+    Raises
+    ------
+    DataError
+        When the file is damaged or not Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"cannot read {path} as Parquet: {reason}; write it again") from error
+    return _to_frame(table)
+
+
+def _to_frame(table: Any) -> pd.DataFrame:
+    """Turn an Arrow table into a DataFrame that keeps types where values are missing."""
+    import pyarrow as pa
+
+    for position, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            column = table.column(position).cast(pa.float64())
+            table = table.set_column(position, field.name, column)
+    return table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
+
+
+def _without_nameless(table: Any, path: Path) -> Any:
+    keep = []
+    for position, name in enumerate(table.column_names):
+        if name:
+            keep.append(position)
+            continue
+        column = table.column(position)
+        if column.null_count == table.num_rows:
+            continue
+        if position == 0 and column.to_pylist() == list(range(table.num_rows)):
+            continue
+        raise DataError(f"column {position + 1} of {path} has no name; give it one in the header")
+    return table.select(keep)

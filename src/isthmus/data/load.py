@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import pandas as pd
 
 from isthmus.data.catalogue import find_entry
 from isthmus.data.dataset import Dataset, Splits
-from isthmus.data.files import load_path
+from isthmus.data.files import is_table_file, load_path
+from isthmus.data.long_table import Cutting
 from isthmus.data.named import load_named
 from isthmus.data.resize import check_size, resize_images
+from isthmus.data.schema import KINDS, Schema
 from isthmus.errors import DataError
+
+_IN_WORDS = {"images": "images", "series": "series", "table": "a table"}
 
 
 def load(
@@ -24,6 +29,12 @@ def load(
     data_dir: str | Path | None = None,
     label: str | None = None,
     resize: tuple[int, int] | None = None,
+    kind: str = "auto",
+    time: str | None = None,
+    group: str | None = None,
+    window: int | None = None,
+    stride: int | None = None,
+    channels: Sequence[str] | None = None,
 ) -> Dataset | Splits:
     """Load data from a name, a path, an array or a table.
 
@@ -35,9 +46,10 @@ def load(
     source : str, Path, array, DataFrame, list of lists, Dataset or Splits
         A string that is the name of a data set ("digits", "mnist", "fashion-mnist",
         "kmnist") means that; write "./mnist" for a folder called so. Other strings are
-        paths: `.npy`, `.npz`, `.csv`, `.tsv`, `.parquet`, IDX, an image, or a folder of
-        images or of the four IDX files. Arrays are images of shape (n, h, w) or
-        (n, h, w, c), uint8 or float in [0, 1], or a table of shape (n, m).
+        paths: `.npy`, `.npz`, `.csv`, `.tsv`, `.parquet`, `.ts`, IDX, an image, or a folder
+        of images or of the four IDX files. Arrays are images of shape (n, h, w) or
+        (n, h, w, c), uint8 or float in [0, 1], or a table of shape (n, m), or with
+        `kind="series"` windows of series of shape (n, t, c).
     y : array-like of shape (n,) or None
         Labels for a source that brings none.
     data_dir : str, Path or None
@@ -47,11 +59,25 @@ def load(
         Column of a table that holds the labels.
     resize : (height, width) or None
         Size to bring all images to.
+    kind : {"auto", "images", "series", "table"}
+        What an array of three dimensions holds: images, unless this says "series". A table
+        with `kind="series"` is a long one, a row for each moment, and cut into windows.
+    time, group : str or None
+        Columns of a long table: when a row was taken (numbers, or dates), in increasing
+        order, and of which machine or person it is. Without `time` the order of the rows
+        counts; without `group` all rows are one series.
+    window, stride : int or None
+        Rows in a window, and from the beginning of one to the next; without a stride the
+        windows share no row. No window is of two groups or crosses a gap in time.
+    channels : sequence of str or None
+        Columns of a long table that are the channels; all others, when not given.
 
     Returns
     -------
     Dataset or Splits
-        `Splits` when the source says which part is for testing.
+        `Splits` when the source says which part is for testing. Of a long table, `windows`
+        says where each instance lies in it, and `y` is one label a window (see
+        `isthmus.data.window_labels.deciding_rows` for windows of several labels).
 
     Raises
     ------
@@ -68,16 +94,55 @@ def load(
     >>> digits = load("digits")
     >>> digits.train.X.shape, digits.test.X.shape
     ((1437, 8, 8), (360, 8, 8))
+    >>> readings = pd.DataFrame({"hour": range(48), "load": np.sin(np.arange(48.0))})
+    >>> load(readings, kind="series", time="hour", window=24)
+    Dataset('data', 2 series of 24 time steps, no labels)
     """
+    if kind not in KINDS:
+        raise DataError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
+    if isinstance(channels, str):
+        raise DataError(f"got channels={channels!r}, expected a list: [{channels!r}]")
+    cutting = Cutting(window, stride, time, group, None if channels is None else tuple(channels))
+    _check_cutting(source, kind, cutting)
     size = None if resize is None else check_size(resize)
-    data = _load(source, data_dir, label, size)
+    data = _load(source, data_dir, label, size, kind, cutting)
+    if kind not in ("auto", data.kind):
+        raise DataError(
+            f"got kind={kind!r}, and {data.name} holds {_IN_WORDS[data.kind]}; leave kind out"
+        )
     if y is not None:
         data = _with_labels(data, y)
     return data if size is None else resize_images(data, size)
 
 
+def _check_cutting(source: Any, kind: str, cutting: Cutting) -> None:
+    """Check that what says how to cut a long table stands beside one."""
+    if not cutting.given:
+        return
+    said = ", ".join(f"{name}=" for name in cutting.given)
+    if kind != "series":
+        raise DataError(
+            f"{said} is for a long table of series; pass kind='series' as well (on the command "
+            "line --kind series)"
+        )
+    if isinstance(source, pd.DataFrame | pd.Series):
+        return
+    if isinstance(source, str | os.PathLike) and is_table_file(Path(source)):
+        return
+    raise DataError(
+        f"{said} is for a long table (a DataFrame, .csv, .tsv or .parquet), and the source is "
+        "none; leave it out for windows of shape (n, t, c), and pass one long array as "
+        "pd.DataFrame(values)"
+    )
+
+
 def _load(
-    source: Any, data_dir: str | Path | None, label: str | None, size: tuple[int, int] | None
+    source: Any,
+    data_dir: str | Path | None,
+    label: str | None,
+    size: tuple[int, int] | None,
+    kind: str,
+    cutting: Cutting,
 ) -> Dataset | Splits:
     entry = find_entry(source) if isinstance(source, str) else None
     if entry is not None:
@@ -92,13 +157,17 @@ def _load(
     if isinstance(source, str) and "://" in source:
         raise DataError(f"{source} is an address; download it and pass the path of the file")
     if isinstance(source, str | os.PathLike):
-        return load_path(Path(source).expanduser(), label, size)
+        return load_path(Path(source).expanduser(), label, size, kind, cutting)
     if isinstance(source, Dataset | Splits):
         if label is not None:
             raise DataError(f"the data set is loaded already; leave label={label!r} out")
         return source
     if isinstance(source, pd.Series):
         source = source.to_frame()
+    if isinstance(source, pd.DataFrame) and kind == "series":
+        from isthmus.data.window_table import series_from_frame
+
+        return series_from_frame(source, cutting, label)
     if isinstance(source, pd.DataFrame):
         from isthmus.data.tables import dataset_from_frame
 
@@ -107,7 +176,8 @@ def _load(
         raise DataError(
             f"label={label!r} names a column, and an array has no names; pass the labels as y"
         )
-    return Dataset(_as_array(source))
+    values = _as_array(source)
+    return Dataset(values, schema=Schema.learn(values, kind))
 
 
 def _as_array(source: Any) -> np.ndarray:
@@ -134,4 +204,4 @@ def _with_labels(data: Dataset | Splits, y: Any) -> Dataset:
         )
     if isinstance(data, Splits) or data.y is not None:
         raise DataError("got y, and the source brings labels of its own; leave y out")
-    return Dataset(data.X, y, data.schema, name=data.name)
+    return Dataset(data.X, y, data.schema, name=data.name, windows=data.windows)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isthmus.data._csv import CsvFile
 from isthmus.data.checks import check_names
 from isthmus.data.columns import Place, Where, check_no_infinity, recognise
 from isthmus.data.dataset import Dataset
+from isthmus.data.frames import read_csv_file, read_parquet_file
 from isthmus.data.labels import as_labels
 from isthmus.errors import DataError
 
@@ -35,14 +34,8 @@ def load_csv(path: Path, label: str | None = None) -> Dataset:
     DataError
         See `dataset_from_frame`; also when the file is empty, ragged or not UTF-8.
     """
-    file = CsvFile(path)
-    table = _without_nameless(file.table(), path)
-
-    def where(row: int) -> str:
-        line = file.line(row)
-        return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
-
-    return dataset_from_frame(_to_frame(table), label, path.name, source=path, where=where)
+    frame, where = read_csv_file(path)
+    return dataset_from_frame(frame, label, path.name, source=path, where=where)
 
 
 def load_parquet(path: Path, label: str | None = None) -> Dataset:
@@ -59,15 +52,7 @@ def load_parquet(path: Path, label: str | None = None) -> Dataset:
     DataError
         See `dataset_from_frame`; also when the file is damaged or not Parquet.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"cannot read {path} as Parquet: {reason}; write it again") from error
-    return dataset_from_frame(_to_frame(table), label, path.name, source=path)
+    return dataset_from_frame(read_parquet_file(path), label, path.name, source=path)
 
 
 def dataset_from_frame(
@@ -147,29 +132,3 @@ def _typed(frame: pd.DataFrame, names: list[str], source: str | Path, where: Whe
             check_no_infinity(values.to_numpy(dtype=np.float64, na_value=np.nan), place)
         typed[frame.columns[at]] = column if type_ == "category" else values
     return pd.DataFrame(typed, index=frame.index)
-
-
-def _to_frame(table: Any) -> pd.DataFrame:
-    """Turn an Arrow table into a DataFrame that keeps types where values are missing."""
-    import pyarrow as pa
-
-    for position, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type):
-            column = table.column(position).cast(pa.float64())
-            table = table.set_column(position, field.name, column)
-    return table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
-
-
-def _without_nameless(table: Any, path: Path) -> Any:
-    keep = []
-    for position, name in enumerate(table.column_names):
-        if name:
-            keep.append(position)
-            continue
-        column = table.column(position)
-        if column.null_count == table.num_rows:
-            continue
-        if position == 0 and column.to_pylist() == list(range(table.num_rows)):
-            continue
-        raise DataError(f"column {position + 1} of {path} has no name; give it one in the header")
-    return table.select(keep)

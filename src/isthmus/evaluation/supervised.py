@@ -33,7 +33,7 @@ class SupervisedNetwork:
 
     Convolutions of 32 and 64 channels (3x3, no padding), max-pooling, dropout 0.25,
     128 hidden units, dropout 0.5, softmax; Adadelta, batches of 128. A tenth of the
-    training labels decides the best epoch. Tables, and images too small for it, get a
+    training labels decides the best epoch. Tables, series, and images too small for it, get a
     multilayer perceptron of 512 and 256 units.
 
     Parameters
@@ -117,7 +117,7 @@ class SupervisedNetwork:
 
 
 def _network(input_shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
-    if len(input_shape) == 1 or min(input_shape[1:]) < SMALLEST_SIDE:
+    if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST_SIDE:
         n_features = int(np.prod(input_shape))
         return nn.Sequential(nn.Flatten(), mlp(n_features, (512, 256), n_classes, dropout=0.4))
     channels, height, width = input_shape

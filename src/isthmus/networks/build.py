@@ -14,11 +14,18 @@ from torch import nn
 
 from isthmus.errors import ArchitectureError
 from isthmus.networks.conv import conv_channels, conv_decoder, conv_encoder
+from isthmus.networks.conv1d import conv1d_channels, conv1d_decoder, conv1d_encoder
 from isthmus.networks.dense import dense_decoder, dense_encoder, hidden_sizes
 from isthmus.networks.reference import code_shape, reference_decoder, reference_encoder
 
 Own = tuple[nn.Module, nn.Module]
 ARCHITECTURES = ("auto", "dense", "conv", "conv1d", "reference")
+# What chooses the hidden layers of an architecture, and what makes its two halves.
+_MAKERS: dict[str, tuple[Any, Any, Any]] = {
+    "dense": (lambda shape: hidden_sizes(math.prod(shape)), dense_encoder, dense_decoder),
+    "conv": (conv_channels, conv_encoder, conv_decoder),
+    "conv1d": (conv1d_channels, conv1d_encoder, conv1d_decoder),
+}
 
 
 @dataclass
@@ -52,16 +59,17 @@ def build(
 
     Parameters
     ----------
-    architecture : {"auto", "dense", "conv", "reference"} or (encoder, decoder)
-        `"auto"` takes `"conv"` for images and `"dense"` for tables. A pair of modules is
-        copied, weights included, and tried on two instances of zeros.
+    architecture : {"auto", "dense", "conv", "conv1d", "reference"} or (encoder, decoder)
+        `"auto"` takes `"conv"` for images, `"conv1d"` for windows of series and `"dense"`
+        for tables. A pair of modules is copied, weights included, and tried on two
+        instances of zeros.
     input_shape : tuple of int
-        Of one instance: `(c, h, w)` or `(m,)`.
+        Of one instance: `(c, h, w)`, `(c, t)` or `(m,)`.
     n_components : int or "auto"
         Width of the code, see `choose_n_components`.
     hidden_layer_sizes : sequence of int or "auto"
-        Dense: widths of the hidden layers, `()` for a linear network. Conv: channels of
-        the stages. The decoder has the same in reverse.
+        Dense: widths of the hidden layers, `()` for a linear network. Conv and conv1d:
+        channels of the stages. The decoder has the same in reverse.
 
     Raises
     ------
@@ -83,26 +91,19 @@ def build(
             "or a pair of torch modules (encoder, decoder)"
         )
     if architecture == "auto":
-        architecture = "conv" if len(input_shape) == 3 else "dense"
-    if architecture != "dense" and len(input_shape) != 3:
-        raise ArchitectureError(
-            f"architecture={architecture!r} needs images, got instances of shape {input_shape}; "
-            "use architecture='dense' or reshape the data to (n, h, w)"
-        )
+        architecture = {3: "conv", 2: "conv1d"}.get(len(input_shape), "dense")
+    _check_shape(architecture, input_shape)
     if architecture == "reference":
         return _reference(input_shape, n_components, hidden_layer_sizes)
     width = _checked_width(n_components, input_shape)
+    choose_sizes, make_encoder, make_decoder = _MAKERS[architecture]
     if isinstance(hidden_layer_sizes, str) and hidden_layer_sizes == "auto":
-        conv = architecture == "conv"
-        sizes = conv_channels(input_shape) if conv else hidden_sizes(math.prod(input_shape))  # type: ignore[arg-type]
+        sizes = choose_sizes(input_shape)
     else:
         sizes = _checked_sizes(hidden_layer_sizes, architecture)
-    make_encoder, make_decoder = (
-        (conv_encoder, conv_decoder) if architecture == "conv" else (dense_encoder, dense_decoder)
-    )
     return Networks(
-        make_encoder(input_shape, width, sizes),  # type: ignore[arg-type]
-        make_decoder(input_shape, width, sizes),  # type: ignore[arg-type]
+        make_encoder(input_shape, width, sizes),
+        make_decoder(input_shape, width, sizes),
         width,
         {
             "architecture": architecture,
@@ -205,6 +206,18 @@ def _own(
     return Networks(encoder, decoder, width, spec)
 
 
+def _check_shape(architecture: str, input_shape: tuple[int, ...]) -> None:
+    if architecture == "dense" or len(input_shape) == (2 if architecture == "conv1d" else 3):
+        return
+    what, fix = "images", "reshape the data to (n, h, w)"
+    if architecture == "conv1d":
+        what, fix = "windows of series", "pass windows (n, t, c) and kind='series'"
+    raise ArchitectureError(
+        f"architecture={architecture!r} needs {what}, got instances of shape {input_shape}; "
+        f"use architecture='dense' or {fix}"
+    )
+
+
 def _checked_width(n_components: Any, input_shape: tuple[int, ...]) -> int:
     n_features = math.prod(input_shape)
     if n_features < 2:
@@ -232,7 +245,7 @@ def _checked_sizes(sizes: Any, architecture: str) -> tuple[int, ...]:
         checked = tuple(operator.index(size) for size in sizes)
     except TypeError:
         checked = (0,)
-    if any(size < 1 for size in checked) or (architecture == "conv" and not checked):
+    if any(size < 1 for size in checked) or (architecture != "dense" and not checked):
         raise ArchitectureError(
             f"got hidden_layer_sizes={sizes!r}, expected whole numbers of 1 or more such as "
             "(256, 64), or 'auto'"

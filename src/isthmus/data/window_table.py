@@ -1,0 +1,191 @@
+"""A long table into windows, each with its label and its place in the table."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.columns.place import Where
+from isthmus.data.dataset import Dataset
+from isthmus.data.frames import read_csv_file, read_parquet_file
+from isthmus.data.labels import as_labels
+from isthmus.data.long_table import Cutting, LongTable
+from isthmus.data.missing import filled_in_words, interpolate
+from isthmus.data.schema import Schema
+from isthmus.data.time_order import LONGEST_STEP
+from isthmus.data.window_labels import deciding_rows
+from isthmus.data.windows import Windows, check_window, cut
+from isthmus.errors import DataError
+
+
+def load_long_table(path: Path, cutting: Cutting, label: str | None = None) -> Dataset:
+    """Cut a CSV or Parquet file into windows, see `series_from_frame`."""
+    where: Where = row_in_words
+    if path.name.lower().endswith((".parquet", ".pq")):
+        frame = read_parquet_file(path)
+    else:
+        frame, where = read_csv_file(path)
+    return series_from_frame(frame, cutting, label, path.name, source=path, where=where)
+
+
+def row_in_words(row: int) -> str:
+    """Return a row number, from 0, as people count."""
+    return f"row {row + 1}"
+
+
+def series_from_frame(
+    frame: pd.DataFrame,
+    cutting: Cutting,
+    label: str | None = None,
+    name: str = "data",
+    *,
+    source: str | Path = "the table",
+    where: Where = row_in_words,
+) -> Dataset:
+    """Cut a long table into windows.
+
+    The rows of a group are one series, in the order of the table. A window is of one
+    group, and crosses no gap in time: a step of more than one and a half times the
+    group's median step. Missing values are filled on a straight line between those before
+    and after them, at the ends of a stretch without gaps with the nearest one.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (m, k)
+    cutting : Cutting
+    label : str or None
+        Column of labels. Where the rows of a window differ, see `deciding_rows`.
+    name : str
+        Name of the data set.
+    source : str or Path
+        What to call the table in an error.
+    where : callable
+        Puts a row number (from 0) into words.
+
+    Returns
+    -------
+    Dataset
+        Of kind "series": `X` is (n, window, c), float64, group after group; the schema's
+        `columns` are the channels; `windows` says where each window lies.
+
+    Raises
+    ------
+    DataError
+        When a column is missing or holds no numbers, times do not increase, a channel has
+        no value at all, or no window fits; the message names column, group and row.
+
+    Warns
+    -----
+    UserWarning
+        When values were filled, the recording has gaps, or a group is left out.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"t": [1, 2, 3, 4, 5, 6], "load": [0.0, 1, 2, 3, 4, 5]})
+    >>> data = series_from_frame(frame, Cutting(window=3, time="t"))
+    >>> data.X.shape, data.windows.first_time.tolist()
+    ((2, 3, 1), [1, 4])
+    """
+    window, stride = check_window(cutting.window, cutting.stride)
+    table = LongTable(frame, cutting, label, source, where)
+    first, end = table.segments()
+    values = table.numbers()
+    long_enough = end - first >= window
+    if not long_enough.any():
+        raise DataError(_too_short(table, first, end, window))
+    _warn_of_what_is_lost(table, first, end, window, stride)
+    first, end = first[long_enough], end[long_enough]
+    _fill(values, table, first, end)
+    segments = list(zip(first.tolist(), end.tolist(), strict=True))
+    X = cut(values, segments, window, stride)
+    begin = np.concatenate([np.arange(a, b - window + 1, stride) for a, b in segments])
+    schema = replace(Schema.learn(X, "series"), columns=tuple(table.channels))
+    y = None
+    if label is not None:
+        labels = as_labels(table.frame[label])[table.rows]
+        y = labels[deciding_rows(labels, begin, window)]
+    return Dataset(X, y, schema, name=name, windows=_places(table, begin, begin + window - 1))
+
+
+def _places(table: LongTable, first: np.ndarray, last: np.ndarray) -> Windows:
+    first, last = table.rows[first], table.rows[last]
+    group = None if table.group is None else table.frame[table.group].iloc[first].to_numpy()
+    if table.time is None:
+        return Windows(first, last, group)
+    time = table.frame[table.time]
+    return Windows(first, last, group, time.iloc[first].to_numpy(), time.iloc[last].to_numpy())
+
+
+def _fill(values: np.ndarray, table: LongTable, first: np.ndarray, end: np.ndarray) -> None:
+    """Fill what is missing in these segments of `values`, (m, c), in place."""
+    missing = np.isnan(values)
+    n_missing = 0
+    for a, b in zip(first, end, strict=True) if missing.any() else ():
+        here = missing[a:b]
+        if not here.any():
+            continue
+        empty = here.all(axis=0)
+        if empty.any():
+            raise DataError(
+                f"{table.of_group(table.codes[a])}column "
+                f"{table.channels[int(empty.argmax())]!r} of {table.source} is empty from "
+                f"{table.where(int(table.rows[a]))} to {table.where(int(table.rows[b - 1]))}; "
+                "leave these rows out, or drop the column"
+            )
+        n_missing += int(here.sum())
+        values[a:b] = interpolate(values[a:b])
+    if n_missing:
+        _warn(table, filled_in_words(n_missing, int((end - first).sum()) * values.shape[1]))
+
+
+def _too_short(table: LongTable, first: np.ndarray, end: np.ndarray, window: int) -> str:
+    longest = int((end - first).argmax())
+    rows = int(end[longest] - first[longest])
+    n_gaps = len(first) - len(np.unique(table.codes))
+    where = table.group_name(table.codes[first[longest]])
+    message = (
+        f"got window={window}, and the longest series"
+        + (" without a gap in time" if n_gaps else "")
+        + f" of {table.source} has {rows} rows"
+        + (f" ({where})" if where else "")
+        + (f"; pass a window of {rows} at most" if rows > 1 else "; pass a longer table")
+    )
+    return message + (", or leave time out to take rows as they come, over gaps" if n_gaps else "")
+
+
+def _warn_of_what_is_lost(
+    table: LongTable, first: np.ndarray, end: np.ndarray, window: int, stride: int
+) -> None:
+    """Say which groups no window is of, and what gaps in time cost."""
+    lengths = end - first
+    groups, n_segments = np.unique(table.codes[first], return_counts=True)
+    without = np.setdiff1d(groups, table.codes[first[lengths >= window]])
+    if len(without):
+        names = ", ".join(table.group_name(code).removeprefix("group ") for code in without[:5])
+        names += f" and {len(without) - 5} more" if len(without) > 5 else ""
+        verb = "is" if len(without) == 1 else "are"
+        _warn(
+            table,
+            f"{len(without):,} of {len(groups):,} groups {verb} left out, with fewer than "
+            f"{window} rows without a gap: {names}",
+        )
+    n_gaps = len(first) - len(groups)
+    if not n_gaps:
+        return
+    split = np.isin(table.codes[first], groups[n_segments > 1])
+    # What a segment has over: all of it when it is too short, otherwise less than a stride.
+    over = np.where(lengths < window, lengths, (lengths - window) % stride)
+    _warn(
+        table,
+        f"{n_gaps:,} gap{'s' if n_gaps > 1 else ''} in time (steps of more than {LONGEST_STEP} "
+        f"times the usual one); no window crosses one, which leaves "
+        f"{int(over[split].sum()):,} rows out",
+    )
+
+
+def _warn(table: LongTable, what: str) -> None:
+    warnings.warn(f"{table.source}: {what}", stacklevel=4)
