@@ -1,0 +1,88 @@
+"""The detector under test: fitted once, and what else its one fit has to give."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from isthmus import AnomalyDetector, Autoencoder
+from isthmus.errors import CalibrationWarning
+from isthmus.heads.combined import LABEL_FREE
+from isthmus.heads.scores import NeighbourScore, Score
+from isthmus.heads.views import Views, view
+
+#: What a part may count beside the distance to neighbours, in the comparison of sums.
+WEIGHTS = (0.1, 0.25, 0.5, 1.0)
+
+
+def fit_detector(
+    X: np.ndarray, y: np.ndarray | None = None, *, score: str = "combined", seed: int
+) -> AnomalyDetector:
+    """Fit with every other parameter at its default: the encoder too, and the calibration."""
+    detector = AnomalyDetector(Autoencoder(random_state=seed), score=score, random_state=seed)
+    with warnings.catch_warnings():
+        # Small tables cannot hold a rate of 0.01; scores are ranked here, no rate is used.
+        warnings.simplefilter("ignore", CalibrationWarning)
+        return detector.fit(X, y)
+
+
+def training_views(detector: AnomalyDetector) -> Views:
+    """Return the views that the detector's own score was fitted on."""
+    memory = detector.memory_
+    if detector.calibration_ == "cross":
+        return memory.views
+    return memory.views.take(memory.training_rows(memory.folds[0]))
+
+
+def score_parts(detector: AnomalyDetector, X: np.ndarray) -> dict[str, np.ndarray]:
+    """Score instances by each label-free score, fitted on what the detector has seen.
+
+    No encoder is trained: the scores share the detector's.
+
+    Returns
+    -------
+    dict
+        From the name of a score to anomaly scores of shape (n,). Under the name of the
+        detector's own score are the detector's own.
+    """
+    return _score_each({name: kind() for name, kind in LABEL_FREE.items()}, detector, X)
+
+
+def score_candidates(detector: AnomalyDetector, X: np.ndarray) -> dict[str, np.ndarray]:
+    """Score instances by every score among which the default was chosen.
+
+    The label-free scores; the distance to one, five and ten neighbours in code and residual
+    together; that to five as it is, and over the whole of how far rows lie apart there, not the
+    root of it; and its sums with each of the other two scores, in several weights. The scores
+    are 1 on average over the training rows, so that sums need no scale.
+    """
+    scores: dict[str, Any] = {name: kind() for name, kind in LABEL_FREE.items()}
+    for k in (1, 5, 10):
+        scores[_near(k)] = NeighbourScore(residuals=True, n_neighbours=k)
+    found = _score_each(scores, detector, X)
+    near = scores[_near(5)]
+    distances, rows = near.nearest(view(detector.encoder_, X))
+    found[f"{_near(5)}, plain"] = distances.mean(axis=1)
+    apart = near.apart_[rows].mean(axis=1)
+    found[f"{_near(5)}, relative"] = distances.mean(axis=1) / (apart + 1e-12)
+    for weight in WEIGHTS:
+        for other in ("reconstruction", "mahalanobis"):
+            found[f"{_near(5)} + {weight:g} {other}"] = found[_near(5)] + weight * found[other]
+    return found
+
+
+def _near(k: int) -> str:
+    return f"near, k={k}"
+
+
+def _score_each(
+    scores: dict[str, Score], detector: AnomalyDetector, X: np.ndarray
+) -> dict[str, np.ndarray]:
+    train, views = training_views(detector), view(detector.encoder_, X)
+    found = {}
+    for name, score in scores.items():
+        rng = np.random.default_rng([detector.memory_.seed, 2])  # the detector's own
+        found[name] = score.fit(train, rng).score(views)
+    return found

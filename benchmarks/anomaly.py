@@ -1,0 +1,229 @@
+"""Detect abnormal rows in public tables, beside peers in the same run.
+
+    python benchmarks/anomaly.py FOLDER                  without labels
+    python benchmarks/anomaly.py FOLDER --labels         with a few labelled abnormal rows
+    python benchmarks/anomaly.py FOLDER --validate       how the default score was chosen
+
+FOLDER holds `.npz` tables of X (n, m) and y (1 abnormal, 0 normal), such as those of ADBench
+(Han et al., NeurIPS 2022); $ISTHMUS_DATA/adbench when not given.
+
+Without labels: half of the normal rows train, the other half and all abnormal rows test, both
+drawn anew with each of the seeds 0 to 4. Nothing is resampled, and of tables with more than
+20,000 rows that many are drawn first. Columns are standardised by the training rows. isthmus
+gets the same rows and takes its calibration rows out of them. Figures are means over tables of
+means over seeds; ± is the standard deviation over seeds of the mean over tables; the interval
+of a difference is the 95 % percentile bootstrap over tables. Parts are the detector's other
+scores on the same encoder. A fixed half of each table is what --validate tests on; "other half"
+figures are taken on the rest.
+
+The peers, with scikit-learn's defaults otherwise: mean distance to the five nearest training
+rows (kNN), isolation forest, local outlier factor with 20 neighbours, one-class SVM (on 10,000
+training rows at most, for time), and the residual of the principal components that hold 90 % of
+the variance. `pip install pyod` adds PyOD's AutoEncoder with its defaults.
+
+With --labels: 70 % of the rows train, stratified; of the abnormal ones among them 1, 5 and 10 %
+(one at least) are labelled, and all others stay in, unlabelled. The label-free score and the
+head are parts of the blended detector: its encoder saw the unlabelled rows only. For the
+classifiers beside it, on standardised columns, unlabelled rows count as normal.
+
+With --validate: as without labels, with seeds from 1000 on, tested on the fixed half alone, and
+kNN the only peer. The scores are those of the detector and the sums that its default is one of.
+
+A run is one table with one seed. It costs seconds to a minute on one core, most of it the
+encoders: one, or six on tables of fewer than 2,000 training rows, and thrice that with --labels.
+--out keeps every run, and a call with the same --out goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+from _folder import data_folder
+from _isthmus import fit_detector, score_candidates, score_parts
+from _peers import CLASSIFIERS, PEERS, PYOD, detectors
+from _records import Journal, put_json, run, say, tables_console, versions
+from _show import show_per_table, show_summary
+from _summary import METRICS, PART, ranking, summarise
+from _tables import (
+    MOST_ROWS,
+    AnomalyTable,
+    Split,
+    find_tables,
+    labelled_rows,
+    labelled_split,
+    one_class_split,
+    read_table,
+    validation_half,
+)
+from _timed import try_out
+from rich.console import Console
+from sklearn.preprocessing import StandardScaler
+
+from isthmus import __version__
+from isthmus.heads.views import view
+
+FRACTIONS = (0.01, 0.05, 0.1)
+REFERENCE = {"no labels": "kNN", "validate": "kNN", "labels": "isthmus label-free (part)"}
+
+
+def main() -> None:
+    options = arguments()
+    mode = "labels" if options.labels else "validate" if options.validate else "no labels"
+    paths = find_tables(data_folder(options.folder, "adbench"), options.tables)
+    first = options.first_seed
+    if first is None:
+        first = 1000 if mode == "validate" else 0
+    if mode == "no labels" and PYOD not in detectors():
+        say(f"pyod is not installed: the column {PYOD} is left out")
+    protocol = {"benchmark": "anomaly", "mode": mode, "isthmus": __version__}
+    journal = Journal(options.out, protocol | {"most_rows": MOST_ROWS})
+    seeds = range(first, first + options.seeds)
+    for i, path in enumerate(paths, start=1):
+        table = read_table(path)
+        started = time.perf_counter()
+        for seed in seeds:
+            for fraction in FRACTIONS if mode == "labels" else (None,):
+                key = {"table": table.name, "seed": seed, "fraction": fraction}
+                if not journal.has(**key):
+                    journal.add(measure(table, seed, mode, fraction, journal) | key)
+        say(f"{i}/{len(paths)} {table.name}: {time.perf_counter() - started:.0f} s")
+    names = {path.stem for path in paths}
+    records = [r for r in journal.records if r["table"] in names and r["seed"] in seeds]
+    found = report(records, mode)
+    put_json(options.json, found)
+    show(tables_console(options.json), found)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", help="where the .npz tables lie")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--labels", action="store_true", help="few abnormal rows are labelled")
+    modes.add_argument("--validate", action="store_true", help="compare scores on other splits")
+    parser.add_argument("--tables", metavar="NAME,NAME", help="only these, without .npz")
+    parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
+    parser.add_argument("--first-seed", type=int, help="default 0, with --validate 1000")
+    parser.add_argument("--out", metavar="PATH", help="keep runs as JSON lines, and go on from it")
+    parser.add_argument("--json", metavar="PATH", help="all facts as JSON; - is standard output")
+    options = parser.parse_args()
+    if options.seeds < 1:
+        parser.error(f"got --seeds {options.seeds}, expected 1 or more")
+    return options
+
+
+def measure(
+    table: AnomalyTable, seed: int, mode: str, fraction: float | None, journal: Journal
+) -> dict[str, Any]:
+    """Return the figures of every method on one table with one seed, under `methods`."""
+    if mode == "no labels":
+        return {"methods": measure_without_labels(table, seed)}
+    if mode == "validate":
+        return {"methods": measure_candidates(table, seed)}
+    split = labelled_split(table.abnormal, seed)
+    known = labelled_rows(table.abnormal, split.train, fraction, seed)
+    # Of few abnormal rows several fractions are the same labels, and so the same run.
+    same = journal.find(table=table.name, seed=seed, labels=len(known))
+    methods = same["methods"] if same else measure_labels(table, seed, split, known)
+    return {"labels": len(known), "methods": methods}
+
+
+def measure_without_labels(table: AnomalyTable, seed: int) -> dict[str, dict[str, Any]]:
+    """Compare the detector and its parts with the peers, without labels."""
+    split = one_class_split(table.abnormal, seed)
+    train, test = table.X[split.train], table.X[split.test]
+    truth, other = table.abnormal[split.test], ~validation_half(table.abnormal)[split.test]
+
+    def figures(scores: np.ndarray) -> dict[str, Any]:
+        on_other = ranking(truth[other], scores[other])
+        return ranking(truth, scores) | {f"{k}_other_half": v for k, v in on_other.items()}
+
+    detector, scores, seconds = try_out(
+        lambda: fit_detector(train, seed=seed), lambda detector: -detector.score_samples(test)
+    )
+    found = {"isthmus": figures(scores) | seconds}
+    for name, scores in score_parts(detector, test).items():
+        if name != detector.score_:
+            found[f"isthmus {name}{PART}"] = figures(scores)
+    scaler = StandardScaler().fit(train)
+    train, test = scaler.transform(train), scaler.transform(test)
+    for name, fit in detectors().items():
+        _, scores, seconds = try_out(lambda fit=fit: fit(train, seed), lambda scorer: scorer(test))
+        found[name] = figures(scores) | seconds
+    return found
+
+
+def measure_candidates(table: AnomalyTable, seed: int) -> dict[str, dict[str, Any]]:
+    """Compare the scores that the default was chosen among, on the validation half."""
+    split = one_class_split(table.abnormal, seed)
+    tested = split.test[validation_half(table.abnormal)[split.test]]
+    train, test, truth = table.X[split.train], table.X[tested], table.abnormal[tested]
+    scaler = StandardScaler().fit(train)
+    knn = PEERS["kNN"](scaler.transform(train), seed)
+    found = {"kNN": ranking(truth, knn(scaler.transform(test)))}
+    for name, scores in score_candidates(fit_detector(train, seed=seed), test).items():
+        found[name] = ranking(truth, scores)
+    return found
+
+
+def measure_labels(
+    table: AnomalyTable, seed: int, split: Split, known_rows: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Compare detector and classifiers where some abnormal training rows are labelled."""
+    known = np.isin(split.train, known_rows)
+    train, test, truth = table.X[split.train], table.X[split.test], table.abnormal[split.test]
+    y = np.where(known, -1, 0)  # nobody looked at the others
+    detector, scores, seconds = try_out(
+        lambda: fit_detector(train, y, score="blend", seed=seed),
+        lambda detector: -detector.score_samples(test),
+    )
+    views, blend = view(detector.encoder_, test), detector.fitted_score_
+    found = {
+        "isthmus": ranking(truth, scores) | seconds,
+        f"isthmus label-free{PART}": ranking(truth, blend.free_.score(views)),
+        f"isthmus head{PART}": ranking(truth, blend.head_.score(views)),
+    }
+    scaler = StandardScaler().fit(train)
+    train, test = scaler.transform(train), scaler.transform(test)
+    for name, fit in CLASSIFIERS.items():
+        _, scores, seconds = try_out(
+            lambda fit=fit: fit(train, known, seed), lambda scorer: scorer(test)
+        )
+        found[name] = ranking(truth, scores) | seconds
+    return found
+
+
+def report(records: list[dict[str, Any]], mode: str) -> dict[str, Any]:
+    """Return all facts of a call as plain values: summaries, and the runs behind them."""
+    metrics = (*METRICS, *(f"{m}_other_half" for m in METRICS)) if mode == "no labels" else METRICS
+    groups = dict.fromkeys(record["fraction"] for record in records)
+    summaries = []
+    for fraction in groups:
+        group = [record for record in records if record["fraction"] == fraction]
+        summary = summarise(group, REFERENCE[mode], metrics)
+        summaries.append({"fraction": fraction, "summary": summary})
+    found = {"benchmark": "anomaly", "mode": mode, "versions": versions()}
+    return found | {"summaries": summaries, "runs": records}
+
+
+def show(console: Console, found: dict[str, Any]) -> None:
+    for part in found["summaries"]:
+        summary, fraction = part["summary"], part["fraction"]
+        seeds = ", ".join(map(str, summary["seeds"]))
+        title = f"tables: {len(summary['tables'])}, seeds: {seeds}"
+        if fraction is not None:
+            title += f", {fraction:.0%} of the abnormal training rows labelled"
+        console.print(f"\n{title}", highlight=False)
+        show_summary(console, summary)
+        if found["mode"] == "no labels":
+            console.print("isthmus decides by its combined score; parts share its encoder.")
+        for metric in METRICS if found["mode"] != "validate" else ():  # too many columns
+            show_per_table(console, summary, metric)
+
+
+if __name__ == "__main__":
+    run(main)
