@@ -71,7 +71,7 @@ def settle(
     Choices
         By rule: `batch_size` is a power of two near a fiftieth of the rows, 32 to 256,
         smaller when instances are very large. `max_epochs` makes about 2,000 steps, 10 to
-        200 epochs. `lr` is 0.003 √(batch_size/256), the square-root scaling that fits
+        1,000 epochs. `lr` is 0.003 √(batch_size/256), the square-root scaling that fits
         Adam's normalised steps (Malladi et al., 2022). `patience` is a quarter of the
         epochs, 10 at least. `noise` is 0.6 for tables, in standard deviations of a column,
         and 0 otherwise: with it residuals tell more of what is abnormal
@@ -94,7 +94,7 @@ def settle(
     batch_size = _whole("batch_size", chosen["batch_size"])
     if chosen["max_epochs"] == "auto":
         rows = math.ceil(n_rows * (1 - fraction))
-        chosen["max_epochs"] = choose_max_epochs(rows, batch_size, steps=2000)
+        chosen["max_epochs"] = choose_max_epochs(rows, batch_size, steps=2000, most=1000)
     max_epochs = _whole("max_epochs", chosen["max_epochs"])
     if chosen["lr"] == "auto":
         chosen["lr"] = 3e-3 * math.sqrt(batch_size / 256)
@@ -123,9 +123,9 @@ def choose_batch_size(n_rows: int, most: int) -> int:
     return min(max(32, power), most)
 
 
-def choose_max_epochs(n_rows: int, batch_size: int, steps: int) -> int:
-    """Return how many epochs make about so many steps, from 10 to 200."""
-    return min(200, max(10, math.ceil(steps / math.ceil(n_rows / batch_size))))
+def choose_max_epochs(n_rows: int, batch_size: int, steps: int, most: int = 200) -> int:
+    """Return how many epochs make about so many steps, from 10 to `most`."""
+    return min(most, max(10, math.ceil(steps / math.ceil(n_rows / batch_size))))
 
 
 def _is_auto(value: Any) -> bool:

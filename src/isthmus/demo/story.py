@@ -17,11 +17,12 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import save_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.demo import telling
+from isthmus.demo.normal_or_not import decide_normal
 from isthmus.demo.pictures import draw_pictures
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import Controls, control_names, score_head
 from isthmus.evaluation.metrics import plain_label
-from isthmus.heads import CodeClassifier
+from isthmus.heads import AnomalyDetector, CodeClassifier
 from isthmus.heads.cache import encode
 from isthmus.manifest import check_target
 from isthmus.storage import write_json
@@ -35,6 +36,7 @@ def run_demo(
     *,
     recipe: str = "default",
     controls: str = "fast",
+    normal_class: str | None = None,
     seed: int = 0,
     resume: bool = False,
     console: Console | None = None,
@@ -52,6 +54,8 @@ def run_demo(
     recipe : {"default", "reference"}
     controls : {"fast", "all"}
         `"all"` trains the supervised network too.
+    normal_class : str, optional
+        The class that is normal in the chapter "normal or not"; the first by default.
     seed : int
         Of all randomness.
     resume : bool
@@ -81,6 +85,7 @@ def run_demo(
 
     checkpoints = output / "checkpoints"
     encoder = Autoencoder(
+        kind=train.kind,
         recipe=recipe,
         random_state=seed,
         verbose=True,
@@ -137,6 +142,15 @@ def run_demo(
             facts["first_predictions"] = [plain_label(label) for label in decided]
     telling.tell_heads(console, facts)
 
+    heads: dict[str, CodeClassifier | AnomalyDetector] = dict(classifiers)
+    if train.y is not None and test.y is not None:
+        with _timed(seconds, "detector"):
+            decided_normal = decide_normal(encoder, train, test, normal_class, seed)
+        if decided_normal is not None:
+            facts["detector"], detector = decided_normal
+            heads = {"normal": detector, **heads}  # the last stays the one that predicts
+            telling.tell_detector(console, facts)
+
     facts["bundle"] = str(bundle)
     facts["pictures"] = draw_pictures(
         console, output / "plots", encoder, train, test, facts, classifiers
@@ -146,8 +160,12 @@ def run_demo(
     save_bundle(
         bundle,
         encoder,
-        classifiers,
-        metrics={"reconstruction": facts["reconstruction"], **facts["heads"]},
+        heads,
+        metrics={
+            "reconstruction": facts["reconstruction"],
+            **facts["heads"],
+            "normal": facts.get("detector", {}),
+        },
     )
     write_json(output / "demo.json", facts)
     shutil.rmtree(checkpoints, ignore_errors=True)

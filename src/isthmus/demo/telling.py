@@ -104,9 +104,37 @@ def tell_heads(console: Console, facts: dict[str, Any]) -> None:
     console.print(f"their true labels:             {true}")
 
 
+def tell_detector(console: Console, facts: dict[str, Any]) -> None:
+    """Print how well one class is told from all others, and the false-alarm rate."""
+    found = facts["detector"]
+    _heading(
+        console, f"5  Normal or not, on the same frozen code: {found['normal_class']} is normal"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("score")
+    table.add_column("AUROC", justify="right")
+    for name, value in found["scores"].items():
+        decides = name == found["score"]
+        words = f"{name} (decides)" if decides else name
+        table.add_row(words, f"{100 * value:.2f} %", style="bold" if decides else None)
+    raw = found["controls"]["raw"]
+    table.add_row("control: 5 nearest neighbours on raw values", f"{100 * raw:.2f} %")
+    console.print(table)
+    rate = found["false_alarm_rate"]
+    console.print(
+        f"learned from {found['n_train']:,} normal {facts['kind']}, calibrated on "
+        f"{found['n_calibration']:,} that nothing had seen"
+    )
+    console.print(
+        f"false-alarm rate asked {rate['asked']:.3g}, realised {rate['realised']:.3g} on "
+        f"{rate['n']:,} other normal ones; {100 * found['found']:.1f} % of "
+        f"{found['n_abnormal']:,} abnormal ones found"
+    )
+
+
 def tell_end(console: Console, facts: dict[str, Any], output: Path, words: str) -> None:
     """Where things are, how long it took, what to run next."""
-    _heading(console, "5  Where things are")
+    _heading(console, f"{6 if 'detector' in facts else 5}  Where things are")
     console.print(f"bundle    {facts['bundle']}", soft_wrap=True)
     if facts["pictures"]:
         console.print(f"pictures  {output / 'plots'} ({len(facts['pictures'])})", soft_wrap=True)

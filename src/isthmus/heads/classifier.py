@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
@@ -16,6 +15,10 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.errors import FrozenError
 from isthmus.heads.build import StandardisedHead, build_head
 from isthmus.heads.cache import encode
+from isthmus.heads.calibration import check_rate
+from isthmus.heads.detector import AnomalyDetector
+from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
+from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.labels import check_labels
 from isthmus.networks import digest
 
@@ -26,7 +29,7 @@ def _head_has_probabilities(classifier: CodeClassifier) -> bool:
     return isinstance(classifier.head, str) or hasattr(classifier.head, "predict_proba")
 
 
-class CodeClassifier(ClassifierMixin, BaseEstimator):
+class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
     """Classify instances by their codes; the encoder is frozen, provably.
 
     The instances are encoded once, the codes standardised, and the head is fitted on
@@ -47,6 +50,11 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
         Where `head="mlp"` writes the weights of its best epochs.
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
+    unknown_rate : float in (0, 1), optional
+        Reject instances that look like no class: `predict` gives `unknown_label_` for those
+        that an `AnomalyDetector`, fitted on the labelled instances, calls abnormal. At most
+        this share of instances of the known classes is rejected, calibrated as there, so a
+        fitted encoder must not have seen the labelled instances.
 
     Attributes
     ----------
@@ -57,6 +65,14 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
     digest_before_, digest_after_ : str
         Of the encoder, before and after the head was fitted. Always equal: otherwise
         `fit` raises.
+    novelty_ : AnomalyDetector or None
+        What rejects, with `p_values` and `explain`.
+    unknown_label_ : str or int
+        `"unknown"` among names, -1 among numbers.
+    n_labels_ : int
+        Number of instances given to `fit`.
+    data_fingerprint_ : str
+        SHA-256 of these instances, as the network sees them, and of their labels.
 
     Examples
     --------
@@ -77,6 +93,7 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
         checkpoint_dir: str | Path | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
+        unknown_rate: float | None = None,
     ) -> None:
         self.encoder = encoder
         self.head = head
@@ -84,14 +101,7 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
         self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
-
-    def __sklearn_clone__(self) -> CodeClassifier:
-        """Clone the head, and the encoder too unless it is fitted: then it is shared, frozen."""
-        parameters = self.get_params(deep=False)
-        fitted = is_fitted(self.encoder)
-        parameters |= {"encoder": self.encoder if fitted else clone(self.encoder)}
-        parameters |= {"head": clone(self.head, safe=False)}
-        return type(self)(**parameters)
+        self.unknown_rate = unknown_rate
 
     def fit(self, X: Any, y: Any) -> Self:
         """Fit the head on the codes of labelled instances.
@@ -119,8 +129,14 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
             )
         # Labels that cannot be used are found before an encoder is trained for hours.
         y = check_labels(y, _num_samples(X))
-        fitted = is_fitted(self.encoder)
-        self.encoder_ = self.encoder if fitted else clone(self.encoder).fit(X)
+        self.novelty_ = None
+        if self.unknown_rate is not None:
+            self.novelty_ = self._fit_novelty(X)
+            self.encoder_ = self.novelty_.encoder_
+        elif is_fitted(self.encoder):
+            self.encoder_ = self.encoder
+        else:
+            self.encoder_ = clone(self.encoder).fit(X)
         self.encoder_.encoder_.eval().requires_grad_(False)
         self.digest_before_ = digest(self.encoder_.encoder_)
         codes = encode(self.encoder_, X, self.cache_dir)
@@ -139,6 +155,8 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
                 f"before, {self.digest_after_[:12]} after; the head must not train it, see that "
                 "a head of your own does not hold the encoder's modules"
             )
+        self.n_labels_ = len(y)
+        self.data_fingerprint_ = data_fingerprint(self.encoder_.row_hashes(X), y)
         self.standardised_head_ = standardised_head
         return self
 
@@ -153,6 +171,11 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
         return self.head_.classes_
 
     @property
+    def unknown_label_(self) -> str | int:
+        """What `predict` gives where no class fits."""
+        return -1 if self.classes_.dtype.kind in "iuf" else "unknown"
+
+    @property
     def n_features_in_(self) -> int:
         """Values in one instance."""
         return self.encoder_.n_features_in_
@@ -163,15 +186,29 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
         return self.encoder_.feature_names_in_
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the class of each instance, shape (n,)."""
+        """Return the class of each instance, or `unknown_label_` where it is rejected: (n,)."""
         check_is_fitted(self, "standardised_head_")
-        return self.standardised_head_.predict(encode(self.encoder_, X, self.cache_dir))
+        classes = self.standardised_head_.predict(encode(self.encoder_, X, self.cache_dir))
+        if self.novelty_ is None:
+            return classes
+        rejected = self.novelty_.predict(X) == -1
+        known = classes.astype(object) if classes.dtype.kind in "US" else classes
+        return np.where(rejected, self.unknown_label_, known)
 
     @available_if(_head_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
         check_is_fitted(self, "standardised_head_")
         return self.standardised_head_.predict_proba(encode(self.encoder_, X, self.cache_dir))
+
+    def _fit_novelty(self, X: Any) -> AnomalyDetector:
+        check_rate(self.unknown_rate, "unknown_rate")  # type: ignore[arg-type]
+        detector = AnomalyDetector(
+            self.encoder,
+            false_alarm_rate=self.unknown_rate,  # type: ignore[arg-type]
+            random_state=self.random_state,
+        )
+        return detector.fit(X)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "standardised_head_")
@@ -181,12 +218,3 @@ class CodeClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = True  # in tables
         return tags
-
-
-def is_fitted(encoder: Any) -> bool:
-    """Return whether an estimator has been fitted."""
-    try:
-        check_is_fitted(encoder)
-    except (NotFittedError, TypeError):
-        return False
-    return True

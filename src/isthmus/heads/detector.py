@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import OutlierMixin, clone
 from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder.seen import SeenRows
 from isthmus.errors import CalibrationError, DataError, FrozenError
 from isthmus.heads.calibration import Calibration, benjamini_hochberg, check_rate
-from isthmus.heads.classifier import is_fitted
 from isthmus.heads.combined import LABEL_FREE
 from isthmus.heads.detector_labels import ABNORMAL, check_detector_labels
 from isthmus.heads.explain import Explanation, explain
 from isthmus.heads.folds import calibration_rows, choose_calibration
+from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
+from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.label_curve import measure_curve
 from isthmus.heads.labelled import BlendedScore, HeadScore, held_out_scores
 from isthmus.heads.memory import Fold, Memory
@@ -29,7 +31,7 @@ from isthmus.training import draw_seed
 SCORES = ("auto", "blend", "head", *LABEL_FREE)
 
 
-class AnomalyDetector(OutlierMixin, BaseEstimator):
+class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     """Decide whether instances are normal, with a threshold that holds a false-alarm rate.
 
     Learns from instances that are mostly normal, and from labels where there are any. What
@@ -81,6 +83,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         What the head counts in a blend; None when the score is no blend.
     digest_before_, digest_after_ : str
         Of the encoder, before and after the head was fitted; always equal.
+    data_fingerprint_ : str
+        SHA-256 of all rows, as the network sees them, and of their labels.
 
     Notes
     -----
@@ -115,14 +119,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.calibration = calibration
         self.random_state = random_state
 
-    def __sklearn_clone__(self) -> AnomalyDetector:
-        # A fitted encoder is handed on as it is, like sklearn.frozen.FrozenEstimator.
-        parameters = self.get_params(deep=False)
-        if not is_fitted(self.encoder):
-            parameters["encoder"] = clone(self.encoder)
-        return type(self)(**parameters)
-
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, X_calibration: Any = None) -> Self:
         """Learn what is normal, and where the threshold lies.
 
         Parameters
@@ -131,6 +128,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             Mostly normal.
         y : array of shape (n,), optional
             1 normal, -1 abnormal, 0 or missing: nobody looked.
+        X_calibration : array or DataFrame, optional
+            Normal instances to calibrate on, instead of setting rows of X aside. A fitted
+            encoder may then have seen X, but not these.
 
         Returns
         -------
@@ -154,27 +154,26 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.__dict__.pop("offset_", None)  # a fit that fails leaves nothing that looks fitted
         seed = draw_seed(self.random_state)
         rng = np.random.default_rng([seed, 1])
+        if X_calibration is not None:
+            return self._fit_with_calibration(X, y, X_calibration, seed)
         normal = np.flatnonzero(y != ABNORMAL)
         if is_fitted(self.encoder):
             self._check_new(X)
         self.calibration_ = choose_calibration(self.calibration, len(normal))
         parts = calibration_rows(self.calibration_, len(normal), self.false_alarm_rate, rng)
         held_out = [normal[part] for part in parts]
-        if is_fitted(self.encoder):
-            self.encoder_ = self.encoder
-            views = view(self.encoder_, X)
-            folds = [Fold(rows) for rows in held_out]
-        elif self.calibration_ == "split":
-            self.encoder_ = self._train(X, np.setdiff1d(normal, held_out[0]), seed)
-            views = view(self.encoder_, X)
-            folds = [Fold(held_out[0])]
-        else:
-            self.encoder_ = self._train(X, normal, seed)
-            views = view(self.encoder_, X)
-            folds = []
-            for rows in held_out:
-                encoder = self._train(X, np.setdiff1d(normal, rows), seed)
-                folds.append(Fold(rows, encoder, view(encoder, X)))
+        split, given = self.calibration_ == "split", is_fitted(self.encoder)
+        learning = np.setdiff1d(normal, held_out[0]) if split else normal
+        self.encoder_ = self.encoder if given else self._train(X, learning, seed)
+        views = view(self.encoder_, X, learning)
+        folds = []
+        for rows in held_out:
+            if split or given:
+                folds.append(Fold(rows))
+                continue
+            others = np.setdiff1d(normal, rows)
+            encoder = self._train(X, others, seed)
+            folds.append(Fold(rows, encoder, view(encoder, X, others)))
         hashes = self.encoder_.row_hashes(X)
         self.memory_ = Memory(views, y, hashes, folds, seed)
         self._decide()
@@ -193,12 +192,23 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        DataError, CalibrationError
+            When labels cannot be used, or too few normal rows are left to learn from or to
+            hold the rate. The detector then stays as it was.
         """
         check_is_fitted(self)
         y = check_detector_labels(y, _num_samples(X))
-        self.memory_ = self.memory_.with_labels(self.encoder_, X, y)
-        self._check_labels_suffice(self.memory_.y)
-        self._decide()
+        before = dict(vars(self))
+        try:
+            self.memory_ = self.memory_.with_labels(self.encoder_, X, y)
+            self._check_labels_suffice(self.memory_.y)
+            self._decide()
+        except Exception:
+            vars(self).update(before)  # labels that cannot be taken in change nothing
+            raise
         return self
 
     def set_false_alarm_rate(self, rate: float | Literal["auto"]) -> Self:
@@ -297,6 +307,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def _decide(self) -> None:
         """Fit the score on what is remembered, calibrate it, set the threshold."""
         memory = self.memory_
+        memory.check_suffices()
+        self.data_fingerprint_ = data_fingerprint(memory.hashes, memory.y)
         self.encoder_.encoder_.eval().requires_grad_(False)
         self.digest_before_ = digest(self.encoder_.encoder_)
         labelled = bool((memory.y == ABNORMAL).any())
@@ -305,9 +317,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             self.score_ = "blend" if labelled else "combined"
         calibration_scores = []
         for fold in memory.folds:
-            views = memory.views_of(fold)
-            fitted = self._fit_score(views, memory.y, memory.training_rows(fold))
-            calibration_scores.append(fitted.score(views.take(memory.calibration_rows(fold))))
+            views, rows = memory.views_of(fold), memory.calibration_rows(fold)
+            if len(rows):  # not all found abnormal since
+                fitted = self._fit_score(views, memory.y, memory.training_rows(fold))
+                calibration_scores.append(fitted.score(views.take(rows)))
         if self.calibration_ == "cross":
             fitted = self._fit_score(memory.views, memory.y, np.arange(len(memory.y)))
         self.fitted_score_ = fitted
@@ -335,6 +348,31 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def _set_threshold(self, rate: float) -> None:
         self.false_alarm_rate_ = rate
         self.offset_ = -self.calibrated_.threshold(rate)
+
+    def _fit_with_calibration(self, X: Any, y: np.ndarray, X_calibration: Any, seed: int) -> Self:
+        self.calibration_ = "split"
+        if is_fitted(self.encoder):
+            self._check_new(X_calibration)
+            self.encoder_ = self.encoder
+        else:
+            self.encoder_ = self._train(X, np.flatnonzero(y != ABNORMAL), seed)
+        calibrating = view(self.encoder_, X_calibration)
+        views = view(self.encoder_, X, np.flatnonzero(y != ABNORMAL)).followed_by(calibrating)
+        hashes = [self.encoder_.row_hashes(part) for part in (X, X_calibration)]
+        learned = SeenRows.of(hashes[0])
+        overlap = learned.overlap(hashes[1])
+        if int(overlap.sum()) > learned.tolerated(len(overlap)):
+            raise CalibrationError(
+                f"{int(overlap.sum())} of {len(overlap)} rows of X_calibration are in X as well, "
+                f"the first is row {int(overlap.argmax())}, counting from 0; a threshold set on "
+                "rows that were learned from would be too tight: pass rows that are not in X, or "
+                "leave X_calibration out, and rows are set aside"
+            )
+        labels = np.concatenate([y, np.zeros(len(calibrating), dtype=np.int8)])
+        fold = Fold(np.arange(len(y), len(labels)))
+        self.memory_ = Memory(views, labels, np.concatenate(hashes), [fold], seed)
+        self._decide()
+        return self
 
     def _train(self, X: Any, rows: np.ndarray, seed: int) -> Autoencoder:
         encoder = clone(self.encoder)

@@ -21,6 +21,8 @@ COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
 #: Normal rows used here, at most: enough to rank against, few enough to do it in a blink.
 MOST_NORMAL = 600
 FOLDS, REPEATS = 5, 3
+#: With fewer abnormal rows, or fewer normal ones, there is nothing to hold out.
+FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,14 @@ def choose_weight(
     normal rows that score lower. One half stays unless another weight's share is larger by
     more than one standard error of the paired differences (the one-standard-error rule,
     Breiman et al., 1984): with a handful of labels the figures are mostly noise. With fewer
-    than three abnormal rows nothing is measured.
+    than three abnormal or three normal rows nothing is measured: a single abnormal row
+    counts one third, two count one half.
     """
     found, normal = _rows(abnormal, rng)
-    if len(found) < 3:
-        return FIRST_WEIGHT
+    if min(len(found), len(normal)) < FEWEST:
+        return min(FIRST_WEIGHT, len(found) / (len(found) + 2))
     shares = []
-    k = min(FOLDS, len(found))
+    k = min(FOLDS, len(found), len(normal))
     for hidden, apart in zip(
         np.array_split(rng.permutation(found), k), np.array_split(normal, k), strict=True
     ):
@@ -73,10 +76,13 @@ def measure_curve(
     """Measure head and label-free score with growing numbers of abnormal labels.
 
     Three times for each number, with labels drawn anew: half of the normal rows, and all
-    abnormal ones that were not drawn, are held out and ranked.
+    abnormal ones that were not drawn, are held out and ranked. With fewer than three normal
+    rows there are no points.
     """
     found, normal = _rows(abnormal, rng)
     points: list[dict[str, Any]] = []
+    if len(normal) < FEWEST:
+        return LabelCurve(points, None)
     for count in [count for count in COUNTS if count < len(found)]:
         measured = []
         for _ in range(REPEATS):

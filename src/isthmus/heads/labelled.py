@@ -47,9 +47,11 @@ class HeadScore(LabelledScore):
       tenth of how far normal rows lie apart, keeps copies of a row finite. It needs no
       training and works from the first label on: the log-ratio of two nearest-neighbour
       density estimates (Loftsgaarden and Quesenberry, 1965);
-    - half the log-odds of a logistic regression on standardised codes, residuals and the
-      logarithm of the label-free score, classes weighted equally, C = 0.1, because labels are
-      few.
+    - half the log-odds of a logistic regression on standardised codes and, of tables,
+      residuals and the logarithm of their neighbour score, each row against the others; classes
+      weighted equally, C = 0.1, because labels are few. How large the residuals of images and
+      series are stays out of it: the encoder was trained on the normal rows and not on the
+      abnormal, so a head would learn to tell rows that were seen from rows that were not.
     """
 
     def fit_labelled(self, views: Views, abnormal: np.ndarray, rng: np.random.Generator) -> Self:
@@ -97,26 +99,31 @@ class HeadScore(LabelledScore):
         return self.free_.near_
 
     def _fit_parts(self, views: Views, abnormal: np.ndarray) -> Self:
-        self.abnormal_ = self._near.space(views.take(np.flatnonzero(abnormal)))
-        features = self._features(views)
+        found = views.take(np.flatnonzero(abnormal))
+        # The reference rows, each against the others: its own copy would be at distance zero.
+        normal = views.take(np.flatnonzero(~abnormal)[self._near.rows_])
+        self.abnormal_ = self._near.space(found)
+        normal_features = self._features(normal, self._near.own_scores())
+        features = np.concatenate([normal_features, self._features(found)])
+        abnormal = np.arange(len(features)) >= len(normal)
         scaler = StandardScaler().fit(features)
         head = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500)
         head.fit(scaler.transform(features), abnormal)
         self.scaler_mean_, self.scaler_scale_ = scaler.mean_, scaler.scale_
         self.coef_, self.intercept_ = head.coef_[0], float(head.intercept_[0])
         self.middle_, self.spread_ = np.zeros(2), np.ones(2)
-        normal = views.take(np.flatnonzero(~abnormal))
-        # Among themselves: a reference row's distance to its own copy would be zero.
-        references = self._near.rows_
-        contrast = self._contrast(self._near.apart_, normal.take(references))
-        log_odds = self._log_odds(features[~abnormal])
+        contrast = self._contrast(self._near.apart_, normal)
+        log_odds = self._log_odds(normal_features)
         self.middle_ = np.array([contrast.mean(), log_odds.mean()])
         self.spread_ = np.array([contrast.std(), log_odds.std()]) + 1e-9
         return self
 
-    def _features(self, views: Views) -> np.ndarray:
-        free = np.log(self.free_.score(views) + 1e-3)
-        return np.hstack([views.codes, views.residuals, free[:, None]]).astype(np.float64)
+    def _features(self, views: Views, near: np.ndarray | None = None) -> np.ndarray:
+        if not views.signed:
+            return views.codes.astype(np.float64)
+        near = self._near.score(views) if near is None else near
+        logs = np.log(near + 1e-3)[:, None]
+        return np.hstack([views.codes, views.residuals, logs]).astype(np.float64)
 
     def _contrast(self, to_normal: np.ndarray, views: Views) -> np.ndarray:
         to_abnormal = _mean_nearest(self._near.space(views), self.abnormal_)
@@ -135,9 +142,9 @@ class HeadScore(LabelledScore):
 class BlendedScore(LabelledScore):
     """`(1 - w) f + w h`: the label-free score f and the head h, both in standard deviations.
 
-    f is the logarithm of `CombinedScore`, standardised over the normal training rows, each
-    scored against the others. The weight w is one half unless cross-validation shows another
-    to be better; see `isthmus.heads.label_curve`.
+    f is the logarithm of `CombinedScore`, in standard deviations of its distance to neighbours
+    over the normal training rows, each against the others. The weight w is one half unless
+    cross-validation shows another to be better; see `isthmus.heads.label_curve`.
 
     Attributes
     ----------

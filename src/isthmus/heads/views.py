@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,53 +30,70 @@ class Views:
         residual of the instance.
     errors : float64 array of shape (n,)
         Reconstruction errors.
+    signed : bool
+        Whether residuals are differences (of a table), not roots of squares.
     explained : float
-        Total variance of the reconstructions of the instances looked at, in the same units
-        as squared residuals.
+        Total variance of the reconstructions of the rows that are learned from, in the same
+        units as squared residuals.
     """
 
     codes: np.ndarray
     residuals: np.ndarray
     errors: np.ndarray
     explained: float
+    signed: bool = True
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def take(self, rows: np.ndarray) -> Views:
         """Return the instances at these row numbers."""
-        return Views(self.codes[rows], self.residuals[rows], self.errors[rows], self.explained)
+        return replace(
+            self,
+            codes=self.codes[rows],
+            residuals=self.residuals[rows],
+            errors=self.errors[rows],
+        )
 
     def followed_by(self, other: Views) -> Views:
         """Return these instances and then those of `other`, seen through the same encoder."""
-        return Views(
-            np.concatenate([self.codes, other.codes]),
-            np.concatenate([self.residuals, other.residuals]),
-            np.concatenate([self.errors, other.errors]),
-            self.explained,
+        return replace(
+            self,
+            codes=np.concatenate([self.codes, other.codes]),
+            residuals=np.concatenate([self.residuals, other.residuals]),
+            errors=np.concatenate([self.errors, other.errors]),
         )
 
 
-def view(encoder: Autoencoder, X: Any) -> Views:
+def view(encoder: Autoencoder, X: Any, learning: np.ndarray | None = None) -> Views:
     """Look at instances through a fitted autoencoder, in one pass.
 
     Parameters
     ----------
     encoder : fitted Autoencoder
     X : array or DataFrame like the one it was fitted on
+    learning : integer array, optional
+        Row numbers from which `explained` is learned, all when left out. Calibration rows
+        must have no part in it, or they are not like rows to come; nor abnormal ones.
     """
     codes, residuals, errors = [], [], []
     total = squares = torch.zeros(())
+    first = counted = 0
     for batch in encoder.reconstruct(X):
         codes.append(batch.codes.numpy())
         residuals.append(_summary(batch.inputs - batch.outputs).numpy())
         errors.append(batch.errors.numpy())
         outputs = batch.outputs.flatten(1).double()
+        if learning is not None:
+            rows = np.arange(first, first + len(outputs))
+            outputs = outputs[torch.from_numpy(np.isin(rows, learning))]
+        first, counted = first + len(batch.outputs), counted + len(outputs)
         total, squares = total + outputs.sum(0), squares + (outputs**2).sum(0)
     errors_ = np.concatenate(errors)
-    variance = squares / len(errors_) - (total / len(errors_)) ** 2
+    variance = squares / max(1, counted) - (total / max(1, counted)) ** 2
     explained = float(variance.clamp(min=0).sum())
-    return Views(np.concatenate(codes), np.concatenate(residuals), errors_, explained)
+    signed = encoder.schema_.kind == "table"
+    return Views(np.concatenate(codes), np.concatenate(residuals), errors_, explained, signed)
 
 
 def _summary(residual: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,43 @@
+"""Learn what a benign tumour's measurements look like, and flag what is not, at a stated rate.
+
+Runs in about 15 seconds on two cores. The detector sees half of the benign rows and no label
+at all; expect an AUROC of about 0.95 on the rest, and about one false alarm in twenty.
+"""
+
+# %%
+import numpy as np
+import pandas as pd
+from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import roc_auc_score
+
+from isthmus import AnomalyDetector, Autoencoder
+
+table, benign = load_breast_cancer(as_frame=True, return_X_y=True)
+normal = table[benign == 1].sample(frac=1, random_state=0)
+learn, new_normal = normal[:180], normal[180:]
+abnormal = table[benign == 0]
+
+# %% One call: trains the encoder, calibrates on rows it did not see, sets the threshold
+detector = AnomalyDetector(
+    Autoencoder(max_epochs=60, random_state=0), false_alarm_rate=0.05, random_state=0
+).fit(learn)
+print(f"{detector.calibration_} calibration on {detector.n_calibration_} rows")
+
+# %% What the rate comes to on rows that nothing has seen
+false_alarms = (detector.predict(new_normal) == -1).mean()
+found = (detector.predict(abnormal) == -1).mean()
+scores = -np.concatenate([detector.score_samples(new_normal), detector.score_samples(abnormal)])
+auroc = roc_auc_score(np.arange(len(scores)) >= len(new_normal), scores)
+print(f"asked 0.05, false alarms {false_alarms:.3f}, found {found:.3f}, AUROC {auroc:.3f}")
+
+# %% Another rate, without training anything
+detector.set_false_alarm_rate(0.01)
+print(f"at 0.01: found {(detector.predict(abnormal) == -1).mean():.3f}")
+
+# %% A batch of both: of what is selected, at most a tenth is normal on average
+mixed = pd.concat([new_normal[:100], abnormal[:50]])
+chosen = detector.select(mixed, fdr=0.1)
+print(f"selected {chosen.sum()} of 50 abnormal among 150, {chosen[:100].sum()} of them normal")
+
+# %% Why
+print(detector.explain(abnormal[:3]).frame().round(2).to_string())
