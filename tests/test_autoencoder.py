@@ -552,7 +552,11 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
         ({"optimizer": "sgd"}, TrainingError, "expected 'adamw' or 'adadelta'"),
         ({"loss": "mae"}, TrainingError, "expected 'auto', 'bce' or 'mse'"),
         ({"loss": "bce"}, TrainingError, "for a table, expected 'mse'"),
-        ({"recipe": "grandmother's"}, TrainingError, "expected one of default, reference"),
+        (
+            {"recipe": "grandmother's"},
+            TrainingError,
+            "expected one of default, detection, reference",
+        ),
         ({"lr": 0}, TrainingError, "got lr=0, expected a number above 0"),
         ({"lr": -1.0}, TrainingError, "got lr=-1.0"),
         ({"lr": float("nan")}, TrainingError, "got lr=nan"),

@@ -99,7 +99,8 @@ def test_manifest_says_what_is_inside_and_needs_no_torch(bundle, image_fit):
 
 
 @pytest.mark.parametrize(
-    "name", ["encoder.safetensors", "decoder.safetensors", "history.jsonl", "heads/mlp/head.skops"]
+    "name",
+    ["encoder.safetensors", "decoder.safetensors", "history.jsonl", "heads/mlp/1/head.skops"],
 )
 def test_a_damaged_file_is_named(bundle, name):
     content = bytearray((bundle / name).read_bytes())

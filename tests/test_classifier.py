@@ -19,8 +19,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from isthmus import Autoencoder, CodeClassifier
-from isthmus.errors import DataError, FrozenError
+from isthmus import Autoencoder, CodeClassifier, load
+from isthmus.errors import CalibrationError, DataError, FrozenError
 from isthmus.heads import MLPHead, build_head
 from isthmus.heads.mlp import mlp
 from isthmus.networks import digest
@@ -536,3 +536,59 @@ def test_verbose_shows_the_heads_progress(image_fit, labelled, capsys):
 def test_nothing_is_decided_before_fit(method, image_fit, labelled):
     with pytest.raises(NotFittedError, match="CodeClassifier"):
         getattr(CodeClassifier(image_fit), method)(labelled[0])
+
+
+@pytest.fixture(scope="module")
+def rejecting():
+    """Knows the digits 0 to 7 and may reject a twentieth of them; don't refit this."""
+    digits = load("digits").train
+    known = digits.y < 8
+    encoder = Autoencoder(max_epochs=20, random_state=0)
+    return CodeClassifier(encoder, unknown_rate=0.05, random_state=0).fit(
+        digits.X[known], digits.y[known]
+    )
+
+
+def test_classes_never_seen_are_rejected_and_known_ones_are_not(rejecting):
+    test = load("digits").test
+    known = test.y < 8
+    predicted = rejecting.predict(test.X)
+    n = known.sum()
+    assert np.mean(predicted[known] == -1) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / n)
+    assert np.mean(predicted[~known] == -1) > 0.8
+    assert np.array_equal(predicted == -1, rejecting.novelty_.p_values(test.X) <= 0.05)
+
+
+def test_rejection_leaves_classes_and_probabilities_alone(rejecting):
+    test = load("digits").test
+    assert rejecting.classes_.tolist() == list(range(8))
+    best = rejecting.classes_[rejecting.predict_proba(test.X).argmax(axis=1)]
+    predicted = rejecting.predict(test.X)
+    kept = predicted != -1
+    assert np.array_equal(predicted[kept], best[kept])
+
+
+def test_among_names_the_rejected_are_called_unknown():
+    digits = load("digits").train.take(np.arange(120))
+    names = np.array(["even", "odd"])[digits.y % 2]
+    encoder = Autoencoder(max_epochs=2, random_state=0)
+    classifier = CodeClassifier(encoder, unknown_rate=0.2, random_state=0).fit(digits.X, names)
+    noise = np.random.default_rng(0).integers(0, 255, (5, 8, 8)).astype(np.uint8)
+    assert set(classifier.predict(noise)) == {"unknown"}
+
+
+def test_rejection_needs_rows_that_the_encoder_has_not_seen(image_fit, labelled):
+    with pytest.raises(CalibrationError, match="encoder that is not fitted"):
+        CodeClassifier(image_fit, unknown_rate=0.5).fit(*labelled)
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, "few", True])
+def test_an_unknown_rate_out_of_range_is_refused(rate, labelled):
+    with pytest.raises(CalibrationError, match="unknown_rate"):
+        CodeClassifier(Autoencoder(), unknown_rate=rate).fit(*labelled)
+
+
+def test_a_search_over_a_fitted_encoders_parameters_is_refused(image_fit, labelled):
+    search = GridSearchCV(CodeClassifier(image_fit), {"encoder__n_components": [2, 3]}, cv=2)
+    with pytest.raises(FrozenError, match="encoder is fitted"):
+        search.fit(*labelled)

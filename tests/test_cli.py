@@ -128,7 +128,7 @@ def test_info_loads_no_torch(folder):
         (["predict", "press", "plain.parquet", "--head", "nope"], "heads: linear"),
         (["classify", "press", "plain.parquet"], "--label COLUMN"),
         (["evaluate", "press", "labelled.csv", "--label", "knid"], "kind"),
-        (["demo", "digits", "--recipe", "quick", "-o", "x"], "default, reference"),
+        (["demo", "digits", "--recipe", "quick", "-o", "x"], "default, detection"),
         (["encode", "press", "plain.parquet", "-o", "/proc/codes.npy"], "/proc"),
     ],
 )
@@ -153,7 +153,8 @@ def test_wrong_words_are_status_2(folder, words):
 
 def test_help_and_version(folder):
     said = isthmus("--help", cwd=folder).stdout
-    for command in ("demo", "fit", "encode", "classify", "predict", "evaluate", "info"):
+    commands = ("demo", "fit", "encode", "classify", "detect", "predict", "suggest", "label")
+    for command in (*commands, "evaluate", "info", "history"):
         assert re.search(rf"^\s+{command}\s", said, re.MULTILINE)
     assert re.fullmatch(r"isthmus \d+\.\d+\.\d+\n", isthmus("--version", cwd=folder).stdout)
 

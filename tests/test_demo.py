@@ -9,6 +9,8 @@ from rich.console import Console
 
 from isthmus import load, load_bundle
 from isthmus.demo import run_demo
+from isthmus.demo.normal_or_not import decide_normal
+from isthmus.errors import DataError
 
 KEYS = {
     *("dataset", "kind", "n_train", "n_test", "input_shape", "n_components", "label_share"),
@@ -33,7 +35,7 @@ def test_facts_have_the_promised_keys(told):
     assert set(facts["label_share"]) == set(facts["first_labels"]) == {"train", "test"}
     assert set(facts["reconstruction"]) == {"metric", "train", "test"}
     assert set(facts["frozen"]) == {"digest_before", "digest_after", "unchanged"}
-    assert set(facts["seconds"]) == {"load", "fit", "encode", "heads", "total"}
+    assert set(facts["seconds"]) == {"load", "fit", "encode", "heads", "detector", "total"}
     for found in (*facts["heads"].values(), *facts["controls"].values()):
         assert {"test_accuracy", "test_loss"} <= set(found)
     assert set(facts["controls"]) == {"raw", "pca", "untrained", "supervised"}
@@ -47,6 +49,36 @@ def test_facts_are_those_of_the_data(told):
     assert facts["first_labels"]["test"] == digits.test.y[:10].tolist()
     assert sum(facts["label_share"]["train"].values()) == pytest.approx(1)
     assert facts["label_share"]["test"]["3"] == pytest.approx(np.mean(digits.test.y == 3))
+
+
+def test_one_class_is_told_from_the_nine_others(told):
+    folder, facts, said = told
+    found = facts["detector"]
+    assert set(found) >= {"normal_class", "auroc", "auprc", "false_alarm_rate", "scores"}
+    assert found["normal_class"] == 0
+    assert set(found["scores"]) == {"combined", "mahalanobis", "neighbours", "reconstruction"}
+    assert found["scores"][found["score"]] == pytest.approx(found["auroc"])
+    assert found["auroc"] > 0.98
+    rate = found["false_alarm_rate"]
+    assert rate["asked"] == pytest.approx(1 / (found["n_calibration"] + 1))  # too few for 0.01
+    assert rate["n"] + found["n_calibration"] == (load("digits").test.y == 0).sum()
+    assert "Normal or not" in said
+    detector = load_bundle(folder / "bundle").heads["normal"]
+    assert detector.false_alarm_rate_ == rate["asked"]
+
+
+@pytest.mark.parametrize(("normal", "said"), [("ten", "expected one of 0, 1, 2"), ("", "''")])
+def test_a_normal_class_that_is_none_is_refused_with_those_there_are(normal, said, image_fit):
+    digits = load("digits")
+    with pytest.raises(DataError, match=said):
+        decide_normal(image_fit, digits.train, digits.test, normal, 0)
+
+
+def test_any_class_may_be_the_normal_one(image_fit):
+    digits = load("digits")
+    facts, _ = decide_normal(image_fit, digits.train, digits.test, "7", 0)
+    assert facts["normal_class"] == 7
+    assert facts["n_train"] == (digits.train.y == 7).sum()
 
 
 def test_the_code_is_as_good_as_promised(told):

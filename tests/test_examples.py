@@ -35,7 +35,13 @@ def run(path):
 
 
 def test_every_example_has_a_test():
-    assert [path.name for path in EXAMPLES] == ["01_compress.py", "02_classify_frozen.py"]
+    assert [path.name for path in EXAMPLES] == [
+        "01_compress.py",
+        "02_classify_frozen.py",
+        "03_normal_or_not.py",
+        "04_few_labels.py",
+        "05_sensor_windows.py",
+    ]
 
 
 def test_compressing_beats_pca_of_the_same_width():
@@ -48,6 +54,30 @@ def test_a_frozen_encoder_classifies_from_a_hundred_labels():
     said = run(ROOT / "examples" / "02_classify_frozen.py")
     assert float(re.search(r"code +([\d.]+)", said).group(1)) > 0.8
     assert re.search(r"first predictions: 1 4 8", said)
+
+
+def test_malignant_rows_are_told_from_benign_ones_at_the_rate_asked():
+    said = run(ROOT / "examples" / "03_normal_or_not.py")
+    rate, found, auroc = re.search(
+        r"false alarms ([\d.]+), found ([\d.]+), AUROC ([\d.]+)", said
+    ).groups()
+    # Of 177 rows: 0.05 and three standard errors.
+    assert float(rate) <= 0.05 + 3 * (0.05 * 0.95 / 177) ** 0.5
+    assert float(found) > 0.6
+    assert float(auroc) > 0.9
+
+
+def test_a_few_labels_raise_the_auroc_over_none():
+    said = run(ROOT / "examples" / "04_few_labels.py")
+    without, five, more = (float(value) for value in re.findall(r"AUROC ([\d.]+)", said))
+    assert without < five
+    assert without < more
+
+
+def test_knocking_windows_are_found_and_others_left_alone():
+    said = run(ROOT / "examples" / "05_sensor_windows.py")
+    assert float(re.search(r"knocking windows found: ([\d.]+)", said).group(1)) > 0.9
+    assert float(re.search(r"other windows flagged: +([\d.]+)", said).group(1)) < 0.1
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -7,7 +7,10 @@
                             digests, library versions; readable without torch
       encoder.safetensors   decoder.safetensors
       history.jsonl         one line an epoch
-      heads/linear/         head.skops (and head.safetensors for a neural head)
+      seen.safetensors      hashes of the training rows
+      heads/linear/1/       head.skops (and head.safetensors for a neural head)
+      heads/normal/1/       detector.safetensors, and the encoders of its folds, if any
+      heads/normal/2/       the version after it; every version is kept
 """
 
 from __future__ import annotations
@@ -24,9 +27,13 @@ from torch import nn
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder.parts import write_parts
 from isthmus.errors import BundleError
-from isthmus.heads import CodeClassifier
+from isthmus.heads import AnomalyDetector
+from isthmus.heads.binding import Head, check_bound
+from isthmus.heads.identity import encoder_identity, identity_in_manifest
 from isthmus.heads.parts import read_head, write_head
 from isthmus.manifest import new_bundle, read_manifest, verify_files, write_manifest
+from isthmus.versions import history, next_version, version_folder, with_version
+from isthmus.versions import roll_back as roll_back
 
 
 @dataclass
@@ -40,16 +47,33 @@ class Bundle:
         Plain values, as in `manifest.json`.
     encoder : Autoencoder
         Fitted.
-    heads : dict of str to CodeClassifier
-        Fitted, bound to the encoder.
+    heads : dict of str to CodeClassifier or AnomalyDetector
+        Fitted, bound to the encoder: the current version of each.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> normal = np.random.default_rng(0).normal(size=(200, 6))
+    >>> detector = AnomalyDetector(
+    ...     Autoencoder(max_epochs=2), "neighbours", 0.05, "split", random_state=0
+    ... ).fit(normal)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
+    ...     version = add_head(f"{folder}/press", "normal", detector.set_false_alarm_rate(0.1))
+    ...     bundle = load_bundle(f"{folder}/press")
+    >>> bundle.heads["normal"].false_alarm_rate_
+    0.1
+    >>> [(head["version"], head["false_alarm_rate"]) for head in bundle.history("normal")]
+    [(1, 0.05), (2, 0.1)]
     """
 
     path: Path
     manifest: dict[str, Any]
     encoder: Autoencoder
-    heads: dict[str, CodeClassifier] = field(default_factory=dict)
+    heads: dict[str, Head] = field(default_factory=dict)
 
-    def head(self, name: str | None = None) -> CodeClassifier:
+    def head(self, name: str | None = None) -> Head:
         """Return a head by name; without one the head that was fitted last.
 
         Raises
@@ -63,15 +87,40 @@ class Bundle:
             known = ", ".join(self.heads) or "none"
             raise BundleError(
                 f"{self.path} has no head {name or ''!r} (heads: {known}); "
-                "fit one with: isthmus classify BUNDLE LABELLED --label COLUMN"
+                "fit one with: isthmus classify BUNDLE LABELLED --label COLUMN, "
+                "or: isthmus detect BUNDLE NORMAL"
             )
         return self.heads[name]
+
+    def detector(self, name: str | None = None) -> AnomalyDetector:
+        """Return a detector by name; without one the detector that was fitted last.
+
+        Raises
+        ------
+        BundleError
+            When there is none, or the head of that name is no detector.
+        """
+        detectors = [known for known, h in self.heads.items() if isinstance(h, AnomalyDetector)]
+        if name is None and detectors:
+            name = detectors[-1]
+        head = self.heads.get(name or "")
+        if not isinstance(head, AnomalyDetector):
+            what = f"no detector {name!r}" if name else "no detector"
+            raise BundleError(
+                f"{self.path} has {what} (detectors: {', '.join(detectors) or 'none'}); "
+                "fit one with: isthmus detect BUNDLE NORMAL"
+            )
+        return head
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Return all versions of a head, oldest first; see `isthmus.versions.history`."""
+        return history(self.manifest, name)
 
 
 def save_bundle(
     path: str | Path,
     encoder: Autoencoder,
-    heads: Mapping[str, CodeClassifier] | None = None,
+    heads: Mapping[str, Head] | None = None,
     *,
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
@@ -81,7 +130,8 @@ def save_bundle(
     ----------
     path : path
     encoder : fitted Autoencoder
-    heads : mapping of name to fitted CodeClassifier, optional
+        Of a detector that trained its own: `detector.encoder_`.
+    heads : mapping of name to fitted CodeClassifier or AnomalyDetector, optional
         Fitted on this very encoder.
     metrics : mapping, optional
         Plain values to keep beside them; what stands under a head's name goes with it.
@@ -91,44 +141,74 @@ def save_bundle(
     BundleError
         When a head belongs to another encoder, or `path` holds something that is not a
         bundle.
+
+    Notes
+    -----
+    What was at `path` goes with its history. To keep that, add a head with `add_head`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isthmus import CodeClassifier
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+    >>> sign = CodeClassifier(encoder).fit(X[:50], X[:50, 0] > 0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", encoder, {"sign": sign})
+    ...     same = load_bundle(f"{folder}/press").heads["sign"]
+    >>> bool((same.predict(X) == sign.predict(X)).all())
+    True
     """
     metrics = dict(metrics or {})
+    identity = encoder_identity(encoder)
     with new_bundle(path) as folder:
         facts = {"encoder": write_parts(encoder, folder), "heads": {}, "metrics": metrics}
-        for name, classifier in (heads or {}).items():
-            facts["heads"][name] = _add(folder, name, classifier, encoder.digest_, metrics)
+        for name, head in (heads or {}).items():
+            check_bound(name, head, encoder.digest_, identity)
+            facts |= _add(folder, facts, name, head, metrics.get(name, {}))
         write_manifest(folder, facts)
 
 
 def add_head(
     path: str | Path,
     name: str,
-    classifier: CodeClassifier,
+    head: Head,
     *,
     metrics: Mapping[str, Any] | None = None,
-) -> None:
-    """Add a head to a saved bundle, or replace the one of that name; the rest stays.
+) -> int:
+    """Add a head to a saved bundle; one of that name becomes an earlier version of it.
 
     Parameters
     ----------
     path : path
-        Of a bundle with the classifier's encoder.
+        Of a bundle with the head's encoder.
     name : str
-    classifier : fitted CodeClassifier
+    head : fitted CodeClassifier or AnomalyDetector
     metrics : mapping, optional
         Plain values measured for this head.
+
+    Returns
+    -------
+    int
+        Its version: 1 for the first head of that name.
+
+    Raises
+    ------
+    BundleError
+        When the head belongs to another encoder, or a file of the bundle is damaged.
     """
     manifest = read_manifest(path)
+    verify_files(path, manifest)
+    encoder = manifest["encoder"]
+    check_bound(name, head, encoder["digest"], identity_in_manifest(encoder))
+    kept = ("encoder", "heads", "history", "metrics")
+    facts: dict[str, Any] = {key: manifest[key] for key in kept if key in manifest}
     with new_bundle(path) as folder:
         shutil.copytree(path, folder, dirs_exist_ok=True)
-        shutil.rmtree(folder / "heads" / name, ignore_errors=True)
-        entry = _add(
-            folder, name, classifier, manifest["encoder"]["digest"], {name: dict(metrics or {})}
-        )
-        others = {known: kept for known, kept in manifest["heads"].items() if known != name}
-        heads = others | {name: entry}
-        facts = {"encoder": manifest["encoder"], "heads": heads}
-        write_manifest(folder, facts | {"metrics": manifest.get("metrics", {})})
+        added = _add(folder, facts, name, head, metrics or {})
+        write_manifest(folder, facts | added)
+    return int(added["heads"][name]["version"])
 
 
 def load_bundle(
@@ -188,7 +268,7 @@ def load_bundle(
             f"{facts['digest'][:12]}; save the bundle again"
         )
     heads = {
-        name: read_head(folder / "heads" / name, entry, encoder, trusted)
+        name: read_head(folder / version_folder(name, entry["version"]), entry, encoder, trusted)
         for name, entry in manifest["heads"].items()
     }
     return Bundle(folder, manifest, encoder, heads)
@@ -200,22 +280,10 @@ def last_head(manifest: Mapping[str, Any]) -> str:
 
 
 def _add(
-    folder: Path,
-    name: str,
-    classifier: CodeClassifier,
-    digest: str,
-    metrics: Mapping[str, Any],
+    folder: Path, known: Mapping[str, Any], name: str, head: Head, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
-    if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
-        raise BundleError(
-            f"got the head's name {name!r}, which names a folder; "
-            "expected letters, digits, '-' and '_'"
-        )
-    if classifier.digest_after_ != digest:
-        raise BundleError(
-            f"the head {name!r} was fitted on the codes of another encoder (digest "
-            f"{classifier.digest_after_[:12]}, here {digest[:12]}); fit it on this one"
-        )
-    facts = write_head(folder / "heads" / name, classifier)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return facts | {"created": created, "metrics": dict(metrics.get(name, {}))}
+    """Write a head as a new version; return heads and history with it."""
+    version = next_version(known, name)
+    entry = {"version": version, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    entry |= write_head(folder / version_folder(name, version), head)
+    return with_version(known, name, entry | {"metrics": dict(metrics)})

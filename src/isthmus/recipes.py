@@ -12,9 +12,10 @@ from isthmus.errors import TrainingError
 
 @dataclass(frozen=True)
 class Choices:
-    """Every training choice, settled."""
+    """Every training choice, settled; `n_components` may stay `"auto"`."""
 
     architecture: Any
+    n_components: Any
     optimizer: str
     schedule: str
     lr: float
@@ -26,16 +27,19 @@ class Choices:
     noise: float
 
 
+# AdamW along one cosine, chosen on the validation parts of MNIST and digits.
+_ADAMW = {
+    "architecture": "auto",
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "weight_decay": 1e-4,
+    "validation_fraction": 0.1,
+}
+
 #: What a recipe says outright; what it leaves out follows the rules in `settle`.
 RECIPES: dict[str, dict[str, Any]] = {
-    # AdamW along one cosine, chosen on the validation parts of MNIST and digits.
-    "default": {
-        "architecture": "auto",
-        "optimizer": "adamw",
-        "schedule": "cosine",
-        "weight_decay": 1e-4,
-        "validation_fraction": 0.1,
-    },
+    "default": _ADAMW,
+    "detection": _ADAMW,
     # The Keras tutorial: all training images, a fixed number of epochs, no selection.
     "reference": {
         "architecture": "reference",
@@ -59,7 +63,7 @@ def settle(
 
     Parameters
     ----------
-    recipe : {"default", "reference"}
+    recipe : {"default", "detection", "reference"}
     given : mapping
         The parameters of `Choices`; `"auto"` leaves one to recipe and rule.
     n_rows, n_features : int
@@ -71,11 +75,16 @@ def settle(
     Choices
         By rule: `batch_size` is a power of two near a fiftieth of the rows, 32 to 256,
         smaller when instances are very large. `max_epochs` makes about 2,000 steps, 10 to
-        1,000 epochs. `lr` is 0.003 √(batch_size/256), the square-root scaling that fits
+        200 epochs. `lr` is 0.003 √(batch_size/256), the square-root scaling that fits
         Adam's normalised steps (Malladi et al., 2022). `patience` is a quarter of the
-        epochs, 10 at least. `noise` is 0.6 for tables, in standard deviations of a column,
-        and 0 otherwise: with it residuals tell more of what is abnormal
-        (`python benchmarks/anomaly.py --validate` compares).
+        epochs, 10 at least. Of series there may be 1,000 epochs: their training sets are
+        small, and what a few epochs leave out is what tells classes apart. `noise` is 0.6 for
+        tables, in standard deviations of a column, and 0 otherwise: with it residuals tell
+        more of what is abnormal. The recipe `"detection"` differs
+        for images only: noise of 1, a dense network up to 64 x 64 pixels, and a code of the
+        largest power of two up to the root of the number of values. Convolutions rebuild
+        images of a kind that they have never seen; a narrow dense network that takes noise off
+        does not, so its residual tells more.
 
     Raises
     ------
@@ -84,7 +93,7 @@ def settle(
     """
     if recipe not in RECIPES:
         raise TrainingError(f"got recipe={recipe!r}, expected one of {', '.join(RECIPES)}")
-    names = ("lr", "max_epochs", "batch_size", "patience", "noise")
+    names = ("n_components", "lr", "max_epochs", "batch_size", "patience", "noise")
     chosen: dict[str, Any] = dict.fromkeys(names, "auto") | RECIPES[recipe]
     chosen |= {name: value for name, value in given.items() if not _is_auto(value)}
     fraction = _number("validation_fraction", chosen["validation_fraction"], 0, 0.9)
@@ -94,17 +103,22 @@ def settle(
     batch_size = _whole("batch_size", chosen["batch_size"])
     if chosen["max_epochs"] == "auto":
         rows = math.ceil(n_rows * (1 - fraction))
-        chosen["max_epochs"] = choose_max_epochs(rows, batch_size, steps=2000, most=1000)
+        chosen["max_epochs"] = choose_max_epochs(
+            rows, batch_size, steps=2000, most=1000 if kind == "series" else 200
+        )
     max_epochs = _whole("max_epochs", chosen["max_epochs"])
     if chosen["lr"] == "auto":
         chosen["lr"] = 3e-3 * math.sqrt(batch_size / 256)
     if chosen["patience"] == "auto":
         chosen["patience"] = max(10, max_epochs // 4)
+    if recipe == "detection" and kind == "images":
+        _detect_images(chosen, n_features)
     if chosen["noise"] == "auto":
         chosen["noise"] = 0.6 if kind == "table" else 0.0
     patience = chosen["patience"]
     return Choices(
         architecture=chosen["architecture"],
+        n_components=chosen["n_components"],
         optimizer=_one_of("optimizer", chosen["optimizer"], "adamw", "adadelta"),
         schedule=_one_of("schedule", chosen["schedule"], "cosine", "constant"),
         lr=_number("lr", chosen["lr"], 0, math.inf, above=True),
@@ -126,6 +140,16 @@ def choose_batch_size(n_rows: int, most: int) -> int:
 def choose_max_epochs(n_rows: int, batch_size: int, steps: int, most: int = 200) -> int:
     """Return how many epochs make about so many steps, from 10 to `most`."""
     return min(most, max(10, math.ceil(steps / math.ceil(n_rows / batch_size))))
+
+
+def _detect_images(chosen: dict[str, Any], n_features: int) -> None:
+    """Fill in what the recipe for detection says of images, where nothing was given."""
+    if chosen["noise"] == "auto":
+        chosen["noise"] = 1.0
+    if _is_auto(chosen["architecture"]) and n_features <= 64 * 64:
+        chosen["architecture"] = "dense"
+        if _is_auto(chosen["n_components"]):
+            chosen["n_components"] = 2 ** int(math.log2(n_features) / 2)
 
 
 def _is_auto(value: Any) -> bool:

@@ -75,7 +75,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Standard deviation of the Gaussian noise that instances get while training and that
         the network learns to take off, in the network's units. `"auto"` is 0.6 for tables
         and 0 for images and series.
-    recipe : {"default", "reference"}, default="default"
+    recipe : {"default", "detection", "reference"}, default="default"
         Named set of the choices below; what is given explicitly wins.
     optimizer : {"auto", "adamw", "adadelta"}, default="auto"
     lr : float or "auto", default="auto"
@@ -219,7 +219,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             networks = build(
                 choices.architecture,
                 self.preprocessor_.network_shape,
-                self.n_components,
+                choices.n_components,
                 self.hidden_layer_sizes,
             )
         self.loss_ = self._choose_loss()
@@ -456,6 +456,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _given_choices(self) -> dict[str, Any]:
         names = (
             "architecture",
+            "n_components",
             "optimizer",
             "lr",
             "max_epochs",

@@ -46,12 +46,16 @@ class SeenRows:
     def tolerated(self, n_rows: int) -> int:
         """Return how many of `n_rows` new rows may equal a training row by chance.
 
-        The share of repeats among the training rows, and three standard errors. None where
-        no training row has an equal.
+        The share of repeats among the n training rows estimates how often a new row meets an
+        equal (Good, Biometrika 40, 1953). Three standard errors are added, `2 share / n` being
+        the variance of the estimate at most (Esty, Annals of Statistics 11, 1983), and `6 / n`
+        for luck. Where no training row has an equal, no new row may have one.
         """
-        share = self.repeated
-        spread = math.sqrt(share * (1 - share) / max(1, n_rows)) if share < 1 else 0.0
-        return math.floor(n_rows * min(1.0, share + 3 * spread))
+        share, n = self.repeated, max(1, len(self.hashes))
+        if share == 0:
+            return 0
+        variance = share * (1 - share) / max(1, n_rows) + 2 * share / n
+        return math.floor(n_rows * min(1.0, share + 3 * math.sqrt(variance) + 6 / n))
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:
@@ -60,8 +64,8 @@ def row_hashes(values: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     values : float32 array of shape (n, ...)
-        Network inputs, so that the same instance gives the same hash in whatever dtype or
-        column order it came.
+        Network inputs, so that the same values give the same hash in whatever column order
+        and dtype they came. Values that another dtype rounded are others.
 
     Returns
     -------

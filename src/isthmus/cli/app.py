@@ -9,12 +9,16 @@ import typer
 from isthmus._version import __version__
 from isthmus.cli.classify import classify
 from isthmus.cli.demo import demo
+from isthmus.cli.detect import detect
 from isthmus.cli.encode import encode
 from isthmus.cli.evaluate import evaluate
 from isthmus.cli.fit import fit
+from isthmus.cli.history import history
 from isthmus.cli.info import info
+from isthmus.cli.label import label
 from isthmus.cli.predict import predict
 from isthmus.cli.process import tune_process
+from isthmus.cli.suggest import suggest
 from isthmus.errors import IsthmusError
 
 app = typer.Typer(
@@ -25,7 +29,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, fit, encode, classify, predict, evaluate, info):
+_COMMANDS = (
+    *(demo, fit, encode, classify, detect, predict, suggest, label, evaluate),
+    *(info, history),
+)
+for command in _COMMANDS:
     app.command()(command)
 
 

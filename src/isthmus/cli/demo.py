@@ -33,6 +33,10 @@ def demo(
     controls: Annotated[
         str, typer.Option(help="fast, or all: the neural head on each, and a supervised network.")
     ] = "fast",
+    normal_class: Annotated[
+        str | None,
+        typer.Option("--normal-class", help="Class that is normal in the chapter on detection."),
+    ] = None,
     seed: Seed = 0,
     label: Label = None,
     data_dir: DataDir = None,
@@ -61,6 +65,7 @@ def demo(
             folder,
             recipe=recipe,
             controls=controls,
+            normal_class=normal_class,
             seed=seed,
             resume=resume,
             console=console,

@@ -48,7 +48,7 @@ def fit(
     architecture: Annotated[
         str, typer.Option(help="auto, dense, conv, conv1d or reference.")
     ] = "auto",
-    recipe: Annotated[str, typer.Option(help="default or reference.")] = "default",
+    recipe: Annotated[str, typer.Option(help="default, detection or reference.")] = "default",
     max_epochs: Annotated[str, typer.Option(help="Most passes over the data.")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Instances in a step.")] = "auto",
     lr: Annotated[str, typer.Option(help="Highest learning rate.")] = "auto",
@@ -163,6 +163,10 @@ def fit(
         "digest": encoder.digest_,
         "bundle": str(output),
     }
+    if detector:
+        known = facts["detector"] = detector_facts(heads["normal"])
+        facts["n_train"] -= known["labels"]["abnormal"]
+        facts["n_train"] -= known["n_calibration"] if known["calibration"] == "split" else 0
     console.print(encoder.summary())
     held_out = kept.get("validation_loss")
     told = f"training loss {kept['train_loss']:.4f}"
@@ -174,7 +178,6 @@ def fit(
     console.print(f"digest {encoder.digest_}")
     console.print(f"bundle {output}", soft_wrap=True)
     if detector:
-        facts["detector"] = detector_facts(heads["normal"])
         tell_detector(console, facts["detector"])
         console.print(f"next   isthmus predict {output} NEW --explain", soft_wrap=True)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from isthmus.cli.common import BundlePath, Json, console_for, write_facts
+from isthmus.cli.history import describe
 
 
 def info(bundle: BundlePath, json: Json = None) -> None:
@@ -31,11 +32,8 @@ def info(bundle: BundlePath, json: Json = None) -> None:
         if value:
             console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
     for name, head in manifest["heads"].items():
-        accuracy = head["metrics"].get("test_accuracy")
-        told = "" if accuracy is None else f", test accuracy {100 * accuracy:.2f} %"
-        console.print(
-            f"head         {name}: {head['head']}, {len(head['classes'])} classes{told}",
-            soft_wrap=True,
-            markup=False,
-        )
+        told = f"head         {name}: {describe(head)}"
+        n_versions = len(manifest["history"][name])
+        told += f"; version {head['version']} of {n_versions}" if n_versions > 1 else ""
+        console.print(told, soft_wrap=True, markup=False)
     write_facts(json, manifest)

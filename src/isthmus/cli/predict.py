@@ -59,12 +59,17 @@ def predict(
 ) -> None:
     """Predict what each instance is: its class, or normal or not.
 
-    A classifier gives prediction, probability, and the probability of each class. A detector
-    gives prediction (1 normal, -1 abnormal), anomaly_score (higher is more abnormal) and
-    p_value (how often a normal instance would look at least as abnormal). With --explain it
-    adds reason_1, share_1 to reason_3, share_3: what the network rebuilds worst and its share
-    of the squared residual; head: what labels add to the score, if there were any;
-    nearest_normal: the nearest training normal by code, as a row number counting from 0.
+    A classifier gives prediction, probability, the probability of each class, and, if it rejects
+    what is of no class, p_value: how often an instance of a known class would look at least as
+    odd.
+
+    A detector gives prediction (1 normal, -1 abnormal), anomaly_score (higher is more abnormal)
+    and p_value: how often a normal instance would look at least as abnormal. With --explain it
+    adds reason_1, share_1 to reason_3, share_3, what the network rebuilds worst and its share of
+    the squared residual; head, what labels add to the score, if there were any; nearest_normal,
+    the nearest normal row by code, as its number in the data that the detector was fitted on,
+    counting from 0 (rows that isthmus label added come after these).
+
     Each row has its reconstruction_error.
 
     --label leaves that column out. Of data with two parts the test part is predicted. Of a
@@ -142,6 +147,8 @@ def _of_classifier(classifier: CodeClassifier, X: Any) -> tuple[pd.DataFrame, di
         table["probability"] = probabilities.max(axis=1)
         for column, name in enumerate(classifier.classes_):
             table[f"probability_{name}"] = probabilities[:, column]
+    if classifier.novelty_ is not None:
+        table["p_value"] = classifier.novelty_.p_values(X)
     labels, counts = np.unique(predicted, return_counts=True)
     return table, {str(name): int(count) for name, count in zip(labels, counts, strict=True)}
 

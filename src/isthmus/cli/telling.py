@@ -44,3 +44,35 @@ def print_evaluation(console: Console, found: dict[str, Any]) -> None:
     console.print(classes)
     if len(rows) > MOST_CLASSES_SHOWN:
         console.print(f"and {len(rows) - MOST_CLASSES_SHOWN} more classes, all of them in --json")
+
+
+def print_detection(console: Console, found: dict[str, Any]) -> None:
+    """Print how a detector ranks beside its control, and what its threshold does."""
+    code = found["code"]
+    console.print(
+        f"{code['n']:,} test instances: {code['n_normal']:,} normal, "
+        f"{code['n_abnormal']:,} abnormal"
+    )
+    if code["auroc"] is not None:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("features")
+        for title in ("AUROC", "AUPRC"):
+            table.add_column(title, justify="right")
+        for name, result in {f"frozen code ({found['head']})": code, **found["controls"]}.items():
+            words = "raw features (5 nearest neighbours)" if name == "raw" else name
+            figures = [f"{result[figure]:.4f}" for figure in ("auroc", "auprc")]
+            table.add_row(words, *figures, style="" if name == "raw" else "bold")
+        console.print(table)
+    asked = f"asked for {100 * found['asked']:.3g} %"
+    console.print(f"false alarms {_in_words(code['false_alarms'], 'normal')}, {asked}")
+    console.print(f"found        {_in_words(code['power'], 'abnormal')}")
+
+
+def _in_words(part: dict[str, Any], what: str) -> str:
+    if part["share"] is None:
+        return f"no {what} instances"
+    low, high = part["interval"]
+    return (
+        f"{part['count']:,} of {part['n']:,} {what}, {100 * part['share']:.2f} % "
+        f"(95 % interval {100 * low:.1f}-{100 * high:.1f} %)"
+    )

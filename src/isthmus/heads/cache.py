@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.fingerprint import fingerprint
-from isthmus.networks import digest
+from isthmus.heads.identity import encoder_identity
 from isthmus.storage import write_bytes
 
 
@@ -33,7 +31,7 @@ def encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None = None) ->
     """
     if cache_dir is None:
         return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
-    file = Path(cache_dir) / f"{_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
+    file = Path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
     if file.exists():
         return np.load(file, allow_pickle=False)
     codes = np.asarray(encoder.transform(X))
@@ -41,13 +39,3 @@ def encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None = None) ->
     np.save(buffer, codes, allow_pickle=False)
     write_bytes(file, buffer.getvalue())
     return codes
-
-
-def _identity(encoder: Autoencoder) -> str:
-    """Hash what decides the codes: weights as they are now, layers, and preprocessing.
-
-    Weights alone are not enough: the same table in other units gives the same weights.
-    """
-    rest = [encoder.spec_, encoder.schema_.to_dict(), encoder.preprocessor_.to_dict()]
-    known = digest(encoder.encoder_) + json.dumps(rest)
-    return hashlib.sha256(known.encode()).hexdigest()

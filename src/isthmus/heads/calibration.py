@@ -99,7 +99,8 @@ class Calibration:
             raise CalibrationError(
                 f"a false-alarm rate of {rate:g} needs {rows_needed(rate)} calibration rows, "
                 f"there are {self.n}; the smallest rate that they can hold is "
-                f"{self.smallest_rate:.3g}: ask for that or more, or bring more normal rows"
+                f"{round_up(self.smallest_rate):.3g}: ask for that or more, or bring more normal "
+                "rows"
             )
         return float(self.scores[self.n - k])
 
@@ -115,8 +116,8 @@ class Calibration:
             if rows_needed(0.01) <= self.n:
                 return 0.01
             warnings.warn(
-                f"false_alarm_rate is {self.smallest_rate:.3g}, the smallest that {self.n} "
-                f"calibration rows can hold; 0.01 needs {rows_needed(0.01)}",
+                f"false_alarm_rate is {round_up(self.smallest_rate):.3g}, the smallest that "
+                f"{self.n} calibration rows can hold; 0.01 needs {rows_needed(0.01)}",
                 CalibrationWarning,
                 stacklevel=3,
             )
@@ -134,6 +135,18 @@ def rows_needed(rate: float) -> int:
     (99, 19)
     """
     return max(0, math.ceil(1 / rate - 1 - 1e-9))
+
+
+def round_up(rate: float) -> float:
+    """Return a rate with three digits that is no smaller: whoever asks for it is not refused.
+
+    Examples
+    --------
+    >>> round_up(1 / 20), round(round_up(1 / 37), 6)
+    (0.05, 0.0271)
+    """
+    unit = 10.0 ** (math.floor(math.log10(rate)) - 2)
+    return math.ceil(rate / unit - 1e-9) * unit
 
 
 def check_rate(rate: float, name: str = "false_alarm_rate") -> None:
@@ -172,7 +185,7 @@ def benjamini_hochberg(p_values: np.ndarray, fdr: float) -> np.ndarray:
 
 
 def _rank(rate: float, n: int) -> int:
-    return math.floor(rate * (n + 1) + 1e-9)
+    return min(n, math.floor(rate * (n + 1) + 1e-9))  # a rate a hair below 1 is no n + 1
 
 
 def _simes_bounds(n: int, delta: float) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import OutlierMixin, clone
-from sklearn.utils import Tags, _safe_indexing
+from sklearn.utils import Tags, _safe_indexing, check_array
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
@@ -42,7 +42,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     ----------
     encoder : Autoencoder
         Fitted: used as it is, and the rows given to `fit` must be new to it. Not fitted: a
-        clone learns from those rows of `fit` that do not calibrate.
+        clone learns from those rows of `fit` that do not calibrate, by the recipe
+        `"detection"` in place of `"default"`; see `isthmus.recipes.settle`.
     score : str, default="auto"
         Without labels one of `"combined"` (which `"auto"` takes), `"neighbours"`,
         `"mahalanobis"`, `"reconstruction"`; formulas and sources stand with the classes in
@@ -376,8 +377,12 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
 
     def _train(self, X: Any, rows: np.ndarray, seed: int) -> Autoencoder:
         encoder = clone(self.encoder)
+        if encoder.recipe == "default":
+            encoder.set_params(recipe="detection")
         if encoder.random_state is None:
             encoder.set_params(random_state=seed)
+        if not hasattr(X, "iloc"):  # whatever gives an array; sparse ones are refused by name
+            X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
         return encoder.fit(_safe_indexing(X, rows))
 
     def _check_new(self, X: Any) -> None:
@@ -390,7 +395,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
                 f"trained on, the first is row {int(overlap.argmax())}, counting from 0; a "
                 "threshold set on them would be too tight: pass rows that are new to it, or an "
                 "encoder that is not fitted, AnomalyDetector(Autoencoder()).fit(X), which sets "
-                "rows aside by itself"
+                "rows aside by itself (on the command line: isthmus fit DATA -o BUNDLE --detector)"
             )
 
     def _check_labels_suffice(self, y: np.ndarray) -> None:

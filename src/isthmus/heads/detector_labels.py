@@ -32,12 +32,18 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
         )
     labels = labels.fillna(UNKNOWN) if labels.dtype.kind == "f" else labels.mask(labels.isna(), 0)
     wrong = ~labels.isin([NORMAL, ABNORMAL, UNKNOWN]).to_numpy()
-    if labels.dtype.kind == "b" or wrong.any():
+    if labels.dtype.kind in "bO":  # to Python True is 1, but it does not say which of the two
+        wrong |= labels.map(lambda label: isinstance(label, bool | np.bool_)).to_numpy(dtype=bool)
+    if wrong.any():
         row = int(wrong.argmax())
-        others = sorted({repr(label) for label in labels[wrong]})[:5] or ["True", "False"]
+        others = sorted({_shown(label) for label in labels[wrong]})[:5]
         raise DataError(
-            f"got the label {labels.iloc[row]!r} in row {row}, counting from 0, expected 1 "
+            f"got the label {_shown(labels.iloc[row])} in row {row}, counting from 0, expected 1 "
             "(normal), -1 (abnormal) or 0 (nobody looked); translate the values "
             f"{', '.join(others)} first, as in numpy.where(y == 'broken', -1, 1)"
         )
     return labels.to_numpy().astype(np.int8)
+
+
+def _shown(label: Any) -> str:
+    return repr(label.item() if isinstance(label, np.generic) else label)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from isthmus.errors import CalibrationError
-from isthmus.heads.calibration import check_rate, rows_needed
+from isthmus.heads.calibration import check_rate, round_up, rows_needed
 
 #: From so many normal rows on a fifth of them can be spared for calibration.
 SPLIT_FROM = 2000
@@ -74,7 +74,8 @@ def calibration_rows(
         raise CalibrationError(
             f"a false-alarm rate of {asked:g} needs {needed} calibration rows, and "
             f"calibration={calibration!r} finds at most {most} among {n_rows} normal rows; bring "
-            f"{total} normal rows or more, ask for a rate of {1 / (most + 1):.2g} or more{other}"
+            f"{total} normal rows or more, ask for a rate of {round_up(1 / (most + 1)):.3g} or "
+            f"more{other}"
         )
     if calibration == "cross":
         return [np.sort(part) for part in np.array_split(order, min(N_FOLDS, n_rows // 2))]

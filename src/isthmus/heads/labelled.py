@@ -47,11 +47,11 @@ class HeadScore(LabelledScore):
       tenth of how far normal rows lie apart, keeps copies of a row finite. It needs no
       training and works from the first label on: the log-ratio of two nearest-neighbour
       density estimates (Loftsgaarden and Quesenberry, 1965);
-    - half the log-odds of a logistic regression on standardised codes and, of tables,
-      residuals and the logarithm of their neighbour score, each row against the others; classes
-      weighted equally, C = 0.1, because labels are few. How large the residuals of images and
-      series are stays out of it: the encoder was trained on the normal rows and not on the
-      abnormal, so a head would learn to tell rows that were seen from rows that were not.
+    - half the log-odds of a logistic regression on standardised codes, signed residuals and the
+      logarithm of the neighbour score, each row against the others; classes weighted equally,
+      C = 0.1, because labels are few. How large a residual is stays out of it: the encoder was
+      trained on the normal rows and not on the abnormal, so a head would learn to tell rows that
+      were seen from rows that were not.
     """
 
     def fit_labelled(self, views: Views, abnormal: np.ndarray, rng: np.random.Generator) -> Self:

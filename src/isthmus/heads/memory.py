@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.errors import CalibrationError
 from isthmus.heads.detector_labels import ABNORMAL
 from isthmus.heads.views import Views, view
 
@@ -64,6 +65,18 @@ class Memory:
     def calibration_rows(self, fold: Fold) -> np.ndarray:
         """Return the fold's rows that have not been found abnormal since."""
         return fold.held_out[self.y[fold.held_out] != ABNORMAL]
+
+    def check_suffices(self) -> None:
+        """Check that rows are left to learn from and to calibrate on."""
+        calibrating = sum(len(self.calibration_rows(fold)) for fold in self.folds)
+        learning = min(
+            int((self.y[self.training_rows(fold)] != ABNORMAL).sum()) for fold in self.folds
+        )
+        if calibrating < 1 or learning < 2:
+            raise CalibrationError(
+                f"{learning} normal rows are left to learn from and {calibrating} to calibrate "
+                "on, expected at least 2 and 1; bring more normal rows, or fit anew"
+            )
 
     def with_labels(self, encoder: Autoencoder, X: Any, y: np.ndarray) -> Memory:
         """Return a memory with labels changed and new rows added.

@@ -40,21 +40,21 @@ class Score(ABC):
 
 
 class ReconstructionScore(Score):
-    """Root of the reconstruction error, over its mean on the training rows.
+    """Length of the residual, over its mean on the training rows.
 
-    `sqrt(e(x)) / mean sqrt(e)`, where e is the mean squared error of an instance's values (of
-    images, their mean cross-entropy): the classic autoencoder score (Hawkins et al., 2002).
-    The root makes it a distance, like the other two.
+    `|r(x)| / mean |r|`, the classic autoencoder score (Hawkins et al., 2002), as a distance like
+    the other two. It is squared error for images too: cross-entropy, which they are trained on,
+    weighs how grey an image is, and tells less of what is abnormal.
     """
 
     def fit(self, views: Views, rng: np.random.Generator) -> Self:
-        """Learn the mean error."""
-        self.mean_ = float(np.sqrt(views.errors).mean())
+        """Learn the mean length."""
+        self.mean_ = float(views.residual_lengths().mean())
         return self
 
     def score(self, views: Views) -> np.ndarray:
-        """Return the relative root error."""
-        return np.sqrt(views.errors) / (self.mean_ + _TINY)
+        """Return the relative length."""
+        return views.residual_lengths() / (self.mean_ + _TINY)
 
     def state(self) -> State:
         """Return the mean."""
@@ -114,13 +114,14 @@ class NeighbourScore(Score):
     explains, and, with `residuals`, residuals beside them. For a row x with neighbours
     x_1, ..., x_k the score is ::
 
-        d(x) / sqrt(mean_i (l(x_i) + l)),    l(x_i) = d(x_i) among the other rows
+        d(x) / sqrt(mean_i l(x_i) + (0.3 + 500 / n) l),    l(x_i) = d(x_i) among the others
 
     with d the mean distance to the k nearest and l the mean of all l(x_i), all over the mean
     score of the training rows, each against the others. Half of the way from the plain k
     nearest neighbours (Ramaswamy et al., SIGMOD 2000) to the local outlier factor (Breunig et
-    al., SIGMOD 2000): where rows lie densely a smaller distance counts. The l in the root keeps
-    clusters of equal rows from making everything near them infinitely far.
+    al., SIGMOD 2000): where rows lie densely a smaller distance counts. The term in l keeps
+    clusters of equal rows from making everything near them infinitely far, and counts for more
+    the fewer the n rows are from which local density is estimated.
 
     Parameters
     ----------
@@ -198,4 +199,5 @@ class NeighbourScore(Score):
 
     def _around(self, rows: np.ndarray) -> np.ndarray:
         """Return the root of how far the reference rows at (n, k) lie apart, shape (n,)."""
-        return np.sqrt(self.apart_[rows].mean(axis=1) + self.apart_.mean() + _TINY)
+        overall = (0.3 + 500 / len(self.apart_)) * self.apart_.mean()
+        return np.sqrt(self.apart_[rows].mean(axis=1) + overall + _TINY)

@@ -48,3 +48,26 @@ def most_informative(doubt: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray
         chosen.append(int(gain.argmax()))
         distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
     return rows[chosen]
+
+
+def class_doubt(probabilities: np.ndarray) -> np.ndarray:
+    """Return how close the two likeliest classes are: 1 less the gap between them.
+
+    Margin sampling (Scheffer, Decomain and Wrobel, 2001).
+
+    Parameters
+    ----------
+    probabilities : array of shape (n, n_classes)
+
+    Returns
+    -------
+    array of shape (n,), in [0, 1]
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class_doubt(np.array([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])).tolist()
+    [1.0, 0.0]
+    """
+    ordered = np.sort(probabilities, axis=1)
+    return 1 - (ordered[:, -1] - ordered[:, -2])

@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from isthmus.autoencoder import Autoencoder
 
-#: Residuals of images and series are pooled to at most so many places a side or in time.
+#: Residuals of tables, and of images and series of at most so many values, are kept whole.
+MOST_WHOLE = 1024
+#: Those of larger ones are pooled to at most so many places a side or in time.
 POOLED_SIDE, POOLED_STEPS = 8, 32
 
 
@@ -24,14 +26,11 @@ class Views:
     ----------
     codes : float32 array of shape (n, n_components)
     residuals : float32 array of shape (n, k)
-        Of a table, input minus reconstruction, one for each network input. Of images and
-        series the root of the summed squares in each cell of a coarse grid, because a
-        single pixel's residual says little. Either way the squares add up to the squared
-        residual of the instance.
-    errors : float64 array of shape (n,)
-        Reconstruction errors.
+        Input minus reconstruction, one for each network input. Of images and series of more
+        than 1,024 values the root of the summed squares in each cell of a coarse grid. Either
+        way the squares add up to the squared residual of the instance.
     signed : bool
-        Whether residuals are differences (of a table), not roots of squares.
+        Whether residuals are differences, not roots of squares.
     explained : float
         Total variance of the reconstructions of the rows that are learned from, in the same
         units as squared residuals.
@@ -39,12 +38,15 @@ class Views:
 
     codes: np.ndarray
     residuals: np.ndarray
-    errors: np.ndarray
     explained: float
     signed: bool = True
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def residual_lengths(self) -> np.ndarray:
+        """Return the length of each instance's residual, float64 of shape (n,)."""
+        return np.linalg.norm(self.residuals.astype(np.float64), axis=1)
 
     def take(self, rows: np.ndarray) -> Views:
         """Return the instances at these row numbers."""
@@ -52,7 +54,6 @@ class Views:
             self,
             codes=self.codes[rows],
             residuals=self.residuals[rows],
-            errors=self.errors[rows],
         )
 
     def followed_by(self, other: Views) -> Views:
@@ -61,7 +62,6 @@ class Views:
             self,
             codes=np.concatenate([self.codes, other.codes]),
             residuals=np.concatenate([self.residuals, other.residuals]),
-            errors=np.concatenate([self.errors, other.errors]),
         )
 
 
@@ -76,30 +76,28 @@ def view(encoder: Autoencoder, X: Any, learning: np.ndarray | None = None) -> Vi
         Row numbers from which `explained` is learned, all when left out. Calibration rows
         must have no part in it, or they are not like rows to come; nor abnormal ones.
     """
-    codes, residuals, errors = [], [], []
+    codes, residuals = [], []
     total = squares = torch.zeros(())
     first = counted = 0
     for batch in encoder.reconstruct(X):
         codes.append(batch.codes.numpy())
         residuals.append(_summary(batch.inputs - batch.outputs).numpy())
-        errors.append(batch.errors.numpy())
         outputs = batch.outputs.flatten(1).double()
         if learning is not None:
             rows = np.arange(first, first + len(outputs))
             outputs = outputs[torch.from_numpy(np.isin(rows, learning))]
         first, counted = first + len(batch.outputs), counted + len(outputs)
         total, squares = total + outputs.sum(0), squares + (outputs**2).sum(0)
-    errors_ = np.concatenate(errors)
     variance = squares / max(1, counted) - (total / max(1, counted)) ** 2
     explained = float(variance.clamp(min=0).sum())
-    signed = encoder.schema_.kind == "table"
-    return Views(np.concatenate(codes), np.concatenate(residuals), errors_, explained, signed)
+    signed = residuals[0].shape[1] == math.prod(encoder.preprocessor_.network_shape)
+    return Views(np.concatenate(codes), np.concatenate(residuals), explained, signed)
 
 
 def _summary(residual: torch.Tensor) -> torch.Tensor:
     """Return residuals (batch, m), (batch, c, t) or (batch, c, h, w) as (batch, k)."""
-    if residual.ndim == 2:
-        return residual
+    if residual.ndim == 2 or math.prod(residual.shape[1:]) <= MOST_WHOLE:
+        return residual.flatten(1)
     if residual.ndim == 3:
         steps = min(POOLED_STEPS, residual.shape[2])
         pooled = functional.adaptive_avg_pool1d(residual**2, steps)

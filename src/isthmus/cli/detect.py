@@ -1,0 +1,133 @@
+"""`isthmus detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isthmus.cli.common import (
+    BundlePath,
+    DataDir,
+    Group,
+    Json,
+    Kind,
+    Label,
+    Resize,
+    Seed,
+    Stride,
+    Time,
+    Window,
+    console_for,
+    number_or_auto,
+    read_data,
+    warnings_as_lines,
+    write_facts,
+)
+from isthmus.cli.detectors import (
+    FalseAlarmRate,
+    Normal,
+    detector_facts,
+    detector_labels,
+    tell_detector,
+)
+from isthmus.errors import DataError
+
+
+def detect(
+    bundle: BundlePath,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="Rows that are mostly normal and new to the encoder: a name or path, as for "
+            "isthmus fit. Without it only the false-alarm rate of a detector is changed."
+        ),
+    ] = None,
+    label: Label = None,
+    normal: Normal = None,
+    false_alarm_rate: FalseAlarmRate = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, combined, neighbours, mahalanobis, reconstruction; with labels also head "
+            "or blend."
+        ),
+    ] = None,
+    calibration: Annotated[str | None, typer.Option(help="auto, split or cross.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the head in the bundle.")] = "normal",
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+    resize: Resize = None,
+    kind: Kind = "auto",
+    time: Time = None,
+    group: Group = None,
+    window: Window = None,
+    stride: Stride = None,
+    json: Json = None,
+) -> None:
+    """Fit a detector, normal or not, on the frozen encoder, and add it to the bundle.
+
+    DATA is mostly normal, and none of its rows was among those that the encoder was trained
+    on: with one file of normal rows use isthmus fit DATA -o BUNDLE --detector. Labels are
+    optional: 1 normal, -1 abnormal, 0 or empty where nobody looked, or what --normal says.
+    Without DATA, --false-alarm-rate moves the threshold of a detector that is there. A
+    detector of the same name is kept as an earlier version: isthmus history BUNDLE.
+    """
+    console = console_for(json)
+    if data is None:
+        given = {"--label": label, "--normal": normal, "--score": score}
+        given |= {"--calibration": calibration}
+        detector = _moved(bundle, name, false_alarm_rate, given)
+    else:
+        loaded = read_data(
+            data,
+            data_dir=data_dir,
+            label=label,
+            resize=resize,
+            kind=kind,
+            time=time,
+            group=group,
+            window=window,
+            stride=stride,
+            bundle=bundle,
+        ).train
+        y = detector_labels(loaded, data, normal)
+        rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
+        from isthmus.bundle import load_bundle
+        from isthmus.heads import AnomalyDetector
+
+        detector = AnomalyDetector(
+            load_bundle(bundle).encoder,
+            score=score or "auto",
+            false_alarm_rate=rate,
+            calibration=calibration or "auto",  # type: ignore[arg-type]
+            random_state=seed,
+        )
+        with warnings_as_lines():
+            detector.fit(loaded.X, y)
+    from isthmus.bundle import add_head
+
+    version = add_head(bundle, name, detector)
+    facts = detector_facts(detector)
+    tell_detector(console, facts)
+    console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
+    console.print(f"next   isthmus predict {bundle} NEW --head {name} --explain", soft_wrap=True)
+    write_facts(json, facts | {"name": name, "version": version, "bundle": str(bundle)})
+
+
+def _moved(bundle: Path, name: str, rate: str | None, given: dict[str, Any]) -> Any:
+    """Return the detector that is there, with its threshold at another rate."""
+    surplus = [option for option, value in given.items() if value is not None]
+    if surplus:
+        raise DataError(f"got {surplus[0]} and no DATA to fit a detector on; pass the normal rows")
+    if rate is None:
+        raise DataError(
+            "got neither DATA to fit a detector on nor a --false-alarm-rate to move one to; pass "
+            "the normal rows, or --false-alarm-rate"
+        )
+    from isthmus.bundle import load_bundle
+
+    with warnings_as_lines():
+        detector = load_bundle(bundle).detector(name)
+        return detector.set_false_alarm_rate(number_or_auto("--false-alarm-rate", rate))

@@ -1,0 +1,72 @@
+"""What ties a saved head to its encoder and to the data that it was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.errors import BundleError
+from isthmus.heads.classifier import CodeClassifier
+from isthmus.heads.detector import AnomalyDetector
+from isthmus.heads.identity import encoder_identity
+
+Head = CodeClassifier | AnomalyDetector
+
+
+def binding(head: Head) -> dict[str, str]:
+    """Return what the manifest says about the encoder and the data of a fitted head."""
+    return {
+        "data_fingerprint": head.data_fingerprint_,
+        "encoder_identity": encoder_identity(head.encoder_),
+        "encoder_digest": head.digest_after_,
+        "digest_before": head.digest_before_,
+        "digest_after": head.digest_after_,
+    }
+
+
+def restore_binding(head: Head, facts: Mapping[str, Any]) -> None:
+    """Set on a head what `binding` gave."""
+    head.digest_before_, head.digest_after_ = facts["digest_before"], facts["digest_after"]
+    head.data_fingerprint_ = facts["data_fingerprint"]
+
+
+def check_bound(name: str, head: Head, digest: str, identity: str) -> None:
+    """Check that a head was fitted on the encoder with this digest and identity.
+
+    Raises
+    ------
+    BundleError
+        When its encoder has other weights or other preprocessing.
+    """
+    if head.digest_after_ != digest:
+        raise BundleError(
+            f"the head {name!r} was fitted on the codes of another encoder (digest "
+            f"{head.digest_after_[:12]}, here {digest[:12]}); fit it on this one"
+        )
+    if encoder_identity(head.encoder_) != identity:
+        raise BundleError(
+            f"the head {name!r} was fitted on another encoder: the weights are the same, the "
+            "preprocessing is not; fit it on this one"
+        )
+
+
+def check_bound_in_bundle(folder: Path, facts: Mapping[str, Any], encoder: Autoencoder) -> None:
+    """Check that a saved head belongs to the encoder that was saved with it.
+
+    Raises
+    ------
+    BundleError
+        When it was fitted on other weights or with other preprocessing.
+    """
+    if facts["encoder_digest"] != encoder.digest_:
+        raise BundleError(
+            f"the head in {folder} was fitted on the codes of another encoder (digest "
+            f"{facts['encoder_digest'][:12]}, here {encoder.digest_[:12]}); fit it again"
+        )
+    if facts["encoder_identity"] != encoder_identity(encoder):
+        raise BundleError(
+            f"the head in {folder} was fitted with other preprocessing than the encoder here "
+            "has, although the weights are the same; fit it again"
+        )

@@ -1,0 +1,201 @@
+"""Conformal p-values, thresholds and selections against counting, formulas and simulation."""
+
+import math
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy.stats import false_discovery_control
+
+from isthmus.errors import CalibrationError, CalibrationWarning
+from isthmus.heads.calibration import (
+    Calibration,
+    benjamini_hochberg,
+    check_rate,
+    round_up,
+    rows_needed,
+)
+
+RATES = ["0.5", "0.3", "0.25", "0.2", "0.15", "0.1", "0.07", "0.05", "0.03", "0.01", "0.001"]
+
+
+def with_ties(n, seed):
+    """Scores of which many are equal."""
+    return np.random.default_rng(seed).integers(0, max(2, n // 3), n) / 7
+
+
+# --- p-values ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 50, 99])
+def test_a_p_value_counts_calibration_scores_at_least_as_large(n):
+    calibrating, scores = with_ties(n, 0), np.append(with_ties(40, 1), [-1, 1e9])
+
+    p_values = Calibration(calibrating).p_values(scores)
+
+    counted = [(1 + sum(c >= s for c in calibrating)) / (n + 1) for s in scores]
+    assert p_values.tolist() == counted
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 19, 50, 99, 400])
+def test_beyond_the_threshold_is_exactly_a_p_value_at_the_rate_or_below(n):
+    calibration = Calibration(with_ties(n, 2))
+    scores = np.concatenate([calibration.scores, calibration.scores + 1e-9, with_ties(60, 3)])
+    drawn = np.random.default_rng(4).uniform(1 / (n + 1), 1, 60)
+    every = np.arange(1, n + 1) / (n + 1)
+    for rate in [*every, *drawn, *(float(r) for r in RATES), 1 - 1e-12]:
+        if rate < 1 / (n + 1):
+            continue
+        beyond = scores > calibration.threshold(rate)
+        np.testing.assert_array_equal(beyond, calibration.p_values(scores) <= rate)
+
+
+def test_the_threshold_is_the_kth_largest_calibration_score():
+    scores = np.random.default_rng(0).normal(size=99)
+    largest = sorted(scores, reverse=True)
+    for rate, k in ((0.01, 1), (0.019, 1), (0.02, 2), (0.05, 5), (0.07, 7), (0.5, 50)):
+        assert Calibration(scores).threshold(rate) == largest[k - 1]
+
+
+@pytest.mark.parametrize("n", [4, 19, 60])
+def test_a_normal_instance_has_a_small_p_value_as_rarely_as_it_says(n):
+    draws = np.random.default_rng(n).uniform(size=(20_000, n + 1))
+    p_values = (1 + (draws[:, 1:] >= draws[:, :1]).sum(axis=1)) / (n + 1)
+    some = [Calibration(row[1:]).p_values(row[:1])[0] for row in draws[:200]]
+    np.testing.assert_array_equal(some, p_values[:200])
+
+    for rate in (0.02, 0.05, 0.1, 0.3, 0.8):
+        exactly = math.floor(rate * (n + 1)) / (n + 1)  # the scores have no ties
+        error = math.sqrt(exactly * (1 - exactly) / len(draws))
+        assert exactly <= rate
+        assert abs((p_values <= rate).mean() - exactly) <= 4 * error
+
+
+# --- p-values that hold given the calibration rows -----------------------------------------
+
+
+def test_conditional_p_values_follow_the_published_formula():
+    n, delta = 11, 0.2
+    k = n // 2
+    bounds = [1.0] * (n + 1)  # b_1 .. b_n, and 1 beyond
+    for i in range(k, n + 1):
+        above = math.prod(range(i - k + 1, i + 1)) / math.prod(range(n - k + 1, n + 1))
+        bounds[n - i] = 1 - delta ** (1 / k) * above ** (1 / k)
+    scores = 10.5 - np.arange(n + 1)  # no calibration score above the first, one above the next
+
+    got = Calibration(np.arange(float(n))).conditional_p_values(scores, 1 - delta)
+
+    np.testing.assert_allclose(got, bounds, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "confidence"), [(99, 0.9), (30, 0.5)])
+def test_conditional_p_values_hold_for_all_rates_at_once_as_often_as_asked(n, confidence):
+    # Given calibration scores, p <= b_j where fewer than j of them are at least as large: for
+    # uniform scores with the probability of the j-th order statistic of 1 - score.
+    scores = n - 0.5 - np.arange(n)
+    bounds = Calibration(np.arange(float(n))).conditional_p_values(scores, confidence)
+    ordered = np.sort(np.random.default_rng(0).uniform(size=(20_000, n)), axis=1)
+
+    holds = (ordered <= bounds).all(axis=1).mean()
+
+    error = math.sqrt(confidence * (1 - confidence) / len(ordered))
+    # Simes' bounds are exact for independent scores: neither too rarely nor needlessly often.
+    assert abs(holds - confidence) <= 4 * error
+
+
+def test_conditional_p_values_are_larger_and_in_the_same_order():
+    calibration = Calibration(np.random.default_rng(0).normal(size=99))
+    scores = np.sort(np.random.default_rng(1).normal(size=200))
+
+    usual = calibration.p_values(scores)
+    conditional = calibration.conditional_p_values(scores, 0.9)
+
+    assert (conditional >= usual).all()
+    assert conditional.max() <= 1
+    assert (np.diff(conditional) <= 0).all()
+    assert (calibration.conditional_p_values(scores, 0.99) >= conditional).all()
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_confidence_out_of_range_is_refused(confidence):
+    with pytest.raises(CalibrationError, match="expected a number in"):
+        Calibration(np.arange(9.0)).conditional_p_values(np.zeros(1), confidence)
+
+
+# --- rates -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_rows_needed_is_the_least_number_that_holds_the_rate(rate):
+    least = next(n for n in range(1, 2000) if Fraction(rate) * (n + 1) >= 1)
+
+    assert rows_needed(float(rate)) == least
+    Calibration(np.arange(least)).threshold(float(rate))
+    if least > 1:
+        with pytest.raises(CalibrationError, match=f"needs {least} calibration rows"):
+            Calibration(np.arange(least - 1)).threshold(float(rate))
+
+
+@pytest.mark.parametrize("n", [*range(1, 60), 99, 1234])
+def test_the_rate_that_a_refusal_names_can_be_had(n):
+    with pytest.raises(CalibrationError, match=f"there are {n}; the smallest rate") as refusal:
+        Calibration(np.arange(n)).threshold(1e-5)
+
+    named = re.search(r"can hold is ([\d.e-]+):", str(refusal.value))[1]
+    Calibration(np.arange(n)).threshold(float(named))
+    assert float(named) == pytest.approx(1 / (n + 1), rel=0.01)
+
+
+def test_rounding_up_is_never_below():
+    for n in range(1, 3000):
+        assert 1 / n <= float(f"{round_up(1 / n):.3g}") + 1e-12 < 1.01 / n + 1e-12
+
+
+@pytest.mark.parametrize(
+    "rate", [0, 1, -0.1, 1.5, 5, True, "0.05", None, [0.1], float("nan"), float("inf")]
+)
+def test_a_rate_out_of_range_is_refused(rate):
+    with pytest.raises(CalibrationError, match="expected a number above 0 and below 1"):
+        check_rate(rate)
+    with pytest.raises(CalibrationError, match="got false_alarm_rate="):
+        Calibration(np.arange(99.0)).threshold(rate)
+
+
+def test_auto_is_one_in_a_hundred_where_the_rows_hold_it():
+    assert Calibration(np.arange(99.0)).settle_rate("auto") == 0.01
+    assert Calibration(np.arange(98.0)).settle_rate(0.25) == 0.25
+
+
+def test_auto_warns_and_takes_the_smallest_rate_otherwise():
+    calibration = Calibration(np.arange(36.0))
+    with pytest.warns(CalibrationWarning, match="0.0271, the smallest that 36 .* 0.01 needs 99"):
+        rate = calibration.settle_rate("auto")
+    assert rate == calibration.smallest_rate == 1 / 37
+    assert calibration.threshold(rate) == 35
+
+
+# --- selections --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fdr", [0.05, 0.1, 0.3])
+def test_selections_are_scipys(fdr):
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 10, 200):
+        for share in (0.0, 0.3, 1.0):
+            p_values = rng.uniform(size=n) ** np.where(rng.uniform(size=n) < share, 4, 1)
+            conformal = np.ceil(p_values * 100) / 101 + 1 / 101  # ties, as from calibration rows
+            for p in (p_values, conformal):
+                selected = benjamini_hochberg(p, fdr)
+                np.testing.assert_array_equal(selected, false_discovery_control(p) <= fdr)
+
+
+def test_nothing_is_selected_from_nothing_or_from_large_p_values():
+    assert benjamini_hochberg(np.array([]), 0.1).tolist() == []
+    assert not benjamini_hochberg(np.full(20, 0.2), 0.1).any()
+    assert benjamini_hochberg(np.full(20, 0.1), 0.1).all()
+
+
+def test_a_share_of_false_discoveries_out_of_range_is_refused():
+    with pytest.raises(CalibrationError, match="got fdr=0"):
+        benjamini_hochberg(np.array([0.5]), 0)
