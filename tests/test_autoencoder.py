@@ -555,7 +555,7 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
         (
             {"recipe": "grandmother's"},
             TrainingError,
-            "expected one of default, detection, reference",
+            "default, detection, reference",
         ),
         ({"lr": 0}, TrainingError, "got lr=0, expected a number above 0"),
         ({"lr": -1.0}, TrainingError, "got lr=-1.0"),

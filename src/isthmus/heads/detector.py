@@ -202,13 +202,13 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         """
         check_is_fitted(self)
         y = check_detector_labels(y, _num_samples(X))
-        before = dict(vars(self))
+        before = dict(self.__dict__)
         try:
             self.memory_ = self.memory_.with_labels(self.encoder_, X, y)
             self._check_labels_suffice(self.memory_.y)
             self._decide()
         except Exception:
-            vars(self).update(before)  # labels that cannot be taken in change nothing
+            self.__dict__.update(before)  # labels that cannot be taken in change nothing
             raise
         return self
 
