@@ -202,7 +202,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Raises
         ------
         DataError, ValueError
-            When the instances cannot be used (missing, infinite or out of range values,
+            When the instances cannot be used (infinite or out of range values, missing ones in images and series,
             fewer than two instances, a single column).
         ArchitectureError
             When architecture, code width and data do not fit together.
@@ -294,8 +294,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Return how far each instance is from its reconstruction.
 
         The mean over an instance's values of the loss trained on: binary cross-entropy
-        per pixel, natural logarithm (images), or squared error of standardised columns
-        (tables).
+        per pixel, natural logarithm (images), or squared error of standardised values
+        (series, and tables after taming heavy tails).
 
         Returns
         -------
