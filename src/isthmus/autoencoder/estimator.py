@@ -202,8 +202,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Raises
         ------
         DataError, ValueError
-            When the instances cannot be used (infinite or out of range values, missing ones in images and series,
-            fewer than two instances, a single column).
+            When the instances cannot be used (infinite or out of range values, missing ones
+            in images and series, fewer than two instances, a single column).
         ArchitectureError
             When architecture, code width and data do not fit together.
         TrainingError
