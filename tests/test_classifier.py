@@ -19,7 +19,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from isthmus import Autoencoder, CodeClassifier, load
+from isthmus import Autoencoder, CodeClassifier, load, load_bundle, save_bundle
 from isthmus.errors import CalibrationError, DataError, FrozenError
 from isthmus.heads import MLPHead, build_head
 from isthmus.heads.mlp import mlp
@@ -592,3 +592,50 @@ def test_a_search_over_a_fitted_encoders_parameters_is_refused(image_fit, labell
     search = GridSearchCV(CodeClassifier(image_fit), {"encoder__n_components": [2, 3]}, cv=2)
     with pytest.raises(FrozenError, match="encoder is fitted"):
         search.fit(*labelled)
+
+
+def test_labels_and_a_class_can_be_added_without_encoding_or_training_again(image_fit, labelled):
+    X, y = labelled
+    old = y < 8
+    grown = CodeClassifier(image_fit, random_state=0).fit(X[old], y[old])
+    digest_ = grown.digest_after_
+    grown.add_labels(X[~old], y[~old])
+    order = np.concatenate([np.flatnonzero(old), np.flatnonzero(~old)])
+    anew = CodeClassifier(image_fit, random_state=0).fit(X[order], y[order])
+    assert grown.classes_.tolist() == list(range(10))
+    assert np.array_equal(grown.predict_proba(X), anew.predict_proba(X))
+    assert grown.digest_after_ == digest_
+    assert grown.n_labels_ == len(y)
+
+
+def test_another_label_for_the_same_instance_replaces_the_first(image_fit, labelled):
+    X, y = labelled
+    classifier = CodeClassifier(image_fit, "neighbours").fit(X, y)
+    classifier.add_labels(X[:1], [(y[0] + 1) % 10])
+    assert classifier.n_labels_ == len(y)
+    assert classifier.predict(X[:1]) == [(y[0] + 1) % 10]
+
+
+def test_labels_of_another_sort_cannot_be_added(image_fit, labelled):
+    classifier = CodeClassifier(image_fit).fit(*labelled)
+    with pytest.raises(DataError, match="numbers with numbers"):
+        classifier.add_labels(labelled[0][:2], ["a", "b"])
+    with pytest.raises(DataError, match="2 instances and 1 labels"):
+        classifier.add_labels(labelled[0][:2], [1])
+
+
+def test_a_loaded_head_takes_labels_like_the_one_that_was_saved(image_fit, labelled, tmp_path):
+    X, y = labelled
+    classifier = CodeClassifier(image_fit, random_state=0).fit(X[:60], y[:60])
+    save_bundle(tmp_path / "b", image_fit, {"linear": classifier})
+    loaded = load_bundle(tmp_path / "b").head("linear")
+    for each in (classifier, loaded):
+        each.add_labels(X[60:90], y[60:90])
+    assert np.array_equal(loaded.predict_proba(X), classifier.predict_proba(X))
+
+
+def test_more_labels_than_are_kept_cannot_be_added_to(image_fit, labelled, monkeypatch):
+    monkeypatch.setattr("isthmus.heads.classifier.MOST_KEPT", 50)
+    classifier = CodeClassifier(image_fit).fit(*labelled)
+    with pytest.raises(DataError, match="fit it again"):
+        classifier.add_labels(*labelled)

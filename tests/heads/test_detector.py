@@ -18,8 +18,8 @@ from isthmus.heads.combined import LABEL_FREE
 from isthmus.networks import digest
 
 
-def unfitted(**options):
-    return Autoencoder(n_components=2, random_state=0, **{"max_epochs": 1} | options)
+def unfitted():
+    return Autoencoder(n_components=2, max_epochs=1, random_state=0)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,21 @@ def test_the_decision_is_the_score_less_the_offset(detector_fit, new):
     assert scores.dtype == np.float64
 
 
+def test_a_row_alone_has_its_score_among_others(detector_fit, new):
+    # Matrix products in float32 are rounded differently in batches of another size.
+    alone = np.concatenate([detector_fit.score_samples(row[None]) for row in new])
+    np.testing.assert_allclose(alone, detector_fit.score_samples(new), rtol=1e-4)
+
+
 @pytest.mark.parametrize("rate", [1 / 61, 0.02, 0.03, 2 / 61, 0.05, 0.1, 0.25, 0.5, 0.9])
-def test_an_alarm_is_a_p_value_at_the_rate_or_below(detector_fit, rate, new):
+def test_an_alarm_is_a_p_value_at_the_rate_or_below(detector_fit, rate, new, gaussians):
     detector = copy_of(detector_fit).set_false_alarm_rate(rate)
     np.testing.assert_array_equal(detector.predict(new) == -1, detector.p_values(new) <= rate)
+
+    fitted_on = gaussians(300, 1)  # the calibration row on the threshold among them
+    assert (detector.decision_function(fitted_on) == 0).any()
+    alarms = detector.predict(fitted_on) == -1
+    np.testing.assert_array_equal(alarms, detector.p_values(fitted_on) <= rate)
 
 
 def copy_of(detector):
@@ -156,126 +167,6 @@ def test_auto_warns_where_one_in_a_hundred_cannot_be_held(encoder, gaussians):
     assert detector.false_alarm_rate_ == 1 / 51
 
     assert detector.fit(gaussians(99, 1)).false_alarm_rate_ == 0.01  # and no warning
-
-
-# --- which rows calibrate ----------------------------------------------------------------
-
-
-def test_split_calibrates_on_rows_that_trained_nothing(gaussians):
-    X, y = gaussians(60, 1), np.zeros(60)
-    y[5:10] = -1
-    detector = AnomalyDetector(unfitted(), "combined", 0.1, "split", random_state=0).fit(X, y)
-
-    (fold,) = detector.memory_.folds
-    seen = detector.encoder_.seen_rows_.overlap(detector.encoder_.row_hashes(X))
-    rest = np.setdiff1d(np.arange(60), [*fold.held_out, *range(5, 10)])
-    assert len(fold.held_out) == 11 == detector.n_calibration_
-    np.testing.assert_array_equal(np.flatnonzero(seen), rest)
-    assert len(detector.fitted_score_.near_.references_) == len(rest)
-
-
-def test_cross_calibrates_each_row_on_a_model_that_has_not_seen_it(gaussians):
-    X, y = gaussians(40, 1), np.zeros(40)
-    y[5:10] = -1
-    detector = AnomalyDetector(unfitted(), "combined", 0.1, "cross", random_state=0).fit(X, y)
-
-    normal = np.delete(np.arange(40), range(5, 10))
-    for fold in detector.memory_.folds:
-        seen = fold.encoder.seen_rows_.overlap(fold.encoder.row_hashes(X))
-        np.testing.assert_array_equal(np.flatnonzero(seen), np.setdiff1d(normal, fold.held_out))
-    held_out = np.concatenate([fold.held_out for fold in detector.memory_.folds])
-    np.testing.assert_array_equal(np.sort(held_out), normal)
-    assert detector.n_calibration_ == 35
-    seen = detector.encoder_.seen_rows_.overlap(detector.encoder_.row_hashes(X))
-    np.testing.assert_array_equal(np.flatnonzero(seen), normal)
-
-
-def test_auto_splits_when_rows_are_many(encoder, gaussians):
-    detector = AnomalyDetector(encoder, "reconstruction", random_state=0)
-    assert detector.fit(gaussians(2000, 1)).calibration_ == "split"
-    assert detector.fit(gaussians(1999, 1)).calibration_ == "cross"
-
-
-@pytest.mark.parametrize("score", LABEL_FREE)
-def test_calibration_rows_have_no_part_in_the_score(score, encoder, gaussians, new):
-    # Otherwise they would not be like rows to come, for which the rate is to hold.
-    detector = AnomalyDetector(encoder, score, 0.1, "split", random_state=0)
-    X = gaussians(100, 1)
-    before = detector.fit(X).score_samples(new)
-    X[detector.memory_.folds[0].held_out] *= 7
-
-    after = detector.fit(X)
-
-    np.testing.assert_array_equal(after.score_samples(new), before)
-    assert after.offset_ < before.mean()
-
-
-@pytest.mark.parametrize("score", LABEL_FREE)
-def test_rows_labelled_abnormal_have_no_part_in_label_free_scores(score, encoder, gaussians, new):
-    X, abnormal = gaussians(100, 1), 100 + gaussians(5, 2)
-    alone = AnomalyDetector(encoder, score, 0.1, "split", random_state=0).fit(X)
-
-    beside = clone(alone).fit(np.vstack([X, abnormal]), [0] * 100 + [-1] * 5)
-
-    np.testing.assert_array_equal(beside.score_samples(new), alone.score_samples(new))
-    assert beside.offset_ == alone.offset_
-
-
-def test_rows_to_calibrate_on_can_be_given(encoder, gaussians, new):
-    calibrating = gaussians(99, 5)
-    detector = AnomalyDetector(encoder, random_state=0)
-
-    detector.fit(gaussians(600, 0), X_calibration=calibrating)  # the encoder has seen the first
-
-    assert detector.n_calibration_ == 99
-    assert detector.offset_ == detector.score_samples(calibrating).min()
-    with pytest.raises(CalibrationError, match="600 of 600 rows were among those the encoder"):
-        detector.fit(gaussians(600, 1), X_calibration=gaussians(600, 0))
-
-
-@pytest.mark.parametrize("given", ["fitted", "unfitted"])
-def test_rows_to_calibrate_on_must_not_be_learned_from(given, encoder, gaussians):
-    X = gaussians(60, 1)
-    detector = AnomalyDetector(encoder if given == "fitted" else unfitted(), "auto", 0.1)
-    with pytest.raises(CalibrationError, match="40 of 40 rows of X_calibration are in X as well"):
-        detector.fit(X, X_calibration=X[20:])
-
-
-# --- rows that the encoder has seen ------------------------------------------------------------
-
-
-def test_rows_that_the_encoder_was_trained_on_are_refused_with_the_way_out(encoder, gaussians):
-    seen = np.vstack([gaussians(5, 1), gaussians(600, 0)[:50]])
-    with pytest.raises(CalibrationError) as refusal:
-        AnomalyDetector(encoder, false_alarm_rate=0.1).fit(seen)
-
-    message = str(refusal.value)
-    assert message.startswith("50 of 55 rows were among those the encoder was trained on")
-    assert "the first is row 5, counting from 0" in message
-    # The way out that it names.
-    assert "AnomalyDetector(Autoencoder()).fit(X)" in message
-    AnomalyDetector(clone(encoder).set_params(max_epochs=1), "auto", 0.1, "split").fit(seen)
-
-
-def test_reordered_columns_are_the_same_rows(frame):
-    encoder = unfitted().fit(frame)
-    turned = frame[frame.columns[::-1]]
-    with pytest.raises(CalibrationError, match="178 of 178 rows were among those"):
-        AnomalyDetector(encoder, false_alarm_rate=0.1).fit(turned)
-
-
-def test_equals_by_chance_are_not_refused():
-    # Three columns of ten values: new rows often equal some training row.
-    def dice(n, seed):
-        return np.random.default_rng(seed).integers(0, 10, size=(n, 3)).astype(float)
-
-    encoder = unfitted().fit(dice(500, 0))
-    X = dice(400, 1)
-    assert encoder.seen_rows_.overlap(encoder.row_hashes(X)).mean() > 0.25
-
-    detector = AnomalyDetector(encoder, "auto", 0.1, "split", random_state=0).fit(X)
-
-    assert (detector.predict(dice(1000, 2)) == -1).mean() < 0.2
 
 
 # --- labels ------------------------------------------------------------------------------

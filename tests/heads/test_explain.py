@@ -102,7 +102,7 @@ def test_steps_and_channels_of_a_series_are_named():
     explanation = detector.explain(odd)
 
     assert explanation.residuals.shape == (1, 16, 2)
-    assert explanation.top(1)[0][0][0] == "11, 1"
+    assert explanation.top(1)[0][0][0] == "channel 1 at step 11"
 
 
 @pytest.mark.parametrize("k", [1, 5, 12])

@@ -58,7 +58,7 @@ def test_a_head_that_cannot_be_tried_counts_a_half_at_most(n_normal, n_abnormal,
     assert choose_weight(refuse, views, abnormal, generator()) == pytest.approx(weight)
 
 
-@pytest.mark.parametrize(("n_normal", "n_abnormal"), [(3, 3), (3, 9), (4, 4), (50, 3), (700, 23)])
+@pytest.mark.parametrize(("n_normal", "n_abnormal"), [(3, 5), (3, 9), (5, 5), (50, 5), (700, 23)])
 @pytest.mark.parametrize("measure", [choose_weight, measure_curve])
 def test_rows_that_are_scored_were_not_learned_from(measure, n_normal, n_abnormal):
     truth = np.arange(n_normal + n_abnormal) >= n_normal

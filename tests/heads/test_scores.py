@@ -159,6 +159,7 @@ def test_of_very_many_rows_some_are_kept(monkeypatch):
     score = NeighbourScore(residuals=True).fit(train, np.random.default_rng(0))
 
     assert len(set(score.rows_)) == 50 == len(score.references_)
+    assert score.rows_.min() < 50 < 150 < score.rows_.max()  # from all over
     expected, _ = neighbours_by_brute_force(train.take(score.rows_), new, residuals=True)
     np.testing.assert_allclose(score.score(new), expected, rtol=1e-4)
     assert score.own_scores().shape == (50,)

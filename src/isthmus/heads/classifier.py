@@ -9,16 +9,17 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.errors import FrozenError
+from isthmus.errors import DataError, FrozenError
 from isthmus.heads.build import StandardisedHead, build_head
 from isthmus.heads.cache import encode
 from isthmus.heads.calibration import check_rate
 from isthmus.heads.detector import AnomalyDetector
 from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
 from isthmus.heads.identity import data_fingerprint
+from isthmus.heads.labelled_codes import MOST_KEPT, LabelledCodes
 from isthmus.heads.labels import check_labels
 from isthmus.networks import digest
 
@@ -70,7 +71,9 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
     unknown_label_ : str or int
         `"unknown"` among names, -1 among numbers.
     n_labels_ : int
-        Number of instances given to `fit`.
+        Number of labelled instances.
+    labelled_ : LabelledCodes or None
+        Their codes and labels, to which `add_labels` adds; None when there are over 20,000.
     data_fingerprint_ : str
         SHA-256 of these instances, as the network sees them, and of their labels.
 
@@ -137,27 +140,46 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
             self.encoder_ = self.encoder
         else:
             self.encoder_ = clone(self.encoder).fit(X)
-        self.encoder_.encoder_.eval().requires_grad_(False)
-        self.digest_before_ = digest(self.encoder_.encoder_)
-        codes = encode(self.encoder_, X, self.cache_dir)
-        head = build_head(
-            self.head,
-            n_labels=len(y),
-            random_state=self.random_state,
-            verbose=self.verbose,
-            checkpoint_dir=self.checkpoint_dir,
-        )
-        standardised_head = StandardisedHead(head).fit(codes, y)
-        self.digest_after_ = digest(self.encoder_.encoder_)
-        if self.digest_after_ != self.digest_before_:
-            raise FrozenError(
-                f"the encoder changed while the head was fitted: digest {self.digest_before_[:12]} "
-                f"before, {self.digest_after_[:12]} after; the head must not train it, see that "
-                "a head of your own does not hold the encoder's modules"
+        self._freeze()
+        self._decide(self._labelled(X, y))
+        return self
+
+    def add_labels(self, X: Any, y: Any) -> Self:
+        """Take in more labels, new classes too, and fit the head anew; no encoder is trained.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+            New ones, or such as the head was fitted on: their labels change.
+        y : array of shape (n,)
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError
+            When labels cannot be used, or the head was fitted on more than 20,000, which it
+            does not keep.
+        """
+        check_is_fitted(self, "standardised_head_")
+        if self.labelled_ is None:
+            raise DataError(
+                f"the head was fitted on {self.n_labels_} labels, and it keeps no more than "
+                f"{MOST_KEPT:,}; fit it again with all of them"
             )
-        self.n_labels_ = len(y)
-        self.data_fingerprint_ = data_fingerprint(self.encoder_.row_hashes(X), y)
-        self.standardised_head_ = standardised_head
+        labels = column_or_1d(y, warn=True)
+        if len(labels) != _num_samples(X):
+            raise DataError(
+                f"got {_num_samples(X)} instances and {len(labels)} labels; expected one for each"
+            )
+        self._freeze()
+        labelled = self.labelled_.followed_by(self._labelled(X, labels))
+        check_labels(labelled.y, len(labelled.y))
+        if self.novelty_ is not None:
+            self.novelty_.add_labels(X, np.ones(len(labels)))
+        self._decide(labelled)
         return self
 
     @property
@@ -200,6 +222,36 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
         check_is_fitted(self, "standardised_head_")
         return self.standardised_head_.predict_proba(encode(self.encoder_, X, self.cache_dir))
+
+    def _labelled(self, X: Any, y: np.ndarray) -> LabelledCodes:
+        codes = encode(self.encoder_, X, self.cache_dir)
+        return LabelledCodes(codes, y, self.encoder_.row_hashes(X))
+
+    def _freeze(self) -> None:
+        self.encoder_.encoder_.eval().requires_grad_(False)
+        self.digest_before_ = digest(self.encoder_.encoder_)
+
+    def _decide(self, labelled: LabelledCodes) -> None:
+        """Fit the head on labelled codes, and see that the encoder is as `_freeze` found it."""
+        head = build_head(
+            self.head,
+            n_labels=len(labelled.y),
+            random_state=self.random_state,
+            verbose=self.verbose,
+            checkpoint_dir=self.checkpoint_dir,
+        )
+        standardised_head = StandardisedHead(head).fit(labelled.codes, labelled.y)
+        self.digest_after_ = digest(self.encoder_.encoder_)
+        if self.digest_after_ != self.digest_before_:
+            raise FrozenError(
+                f"the encoder changed while the head was fitted: digest {self.digest_before_[:12]} "
+                f"before, {self.digest_after_[:12]} after; the head must not train it, see that "
+                "a head of your own does not hold the encoder's modules"
+            )
+        self.n_labels_ = len(labelled.y)
+        self.labelled_ = labelled if self.n_labels_ <= MOST_KEPT else None
+        self.data_fingerprint_ = data_fingerprint(labelled.hashes, labelled.y)
+        self.standardised_head_ = standardised_head
 
     def _fit_novelty(self, X: Any) -> AnomalyDetector:
         check_rate(self.unknown_rate, "unknown_rate")  # type: ignore[arg-type]

@@ -16,11 +16,14 @@ from isthmus.heads.binding import binding, restore_binding
 from isthmus.heads.build import StandardisedHead
 from isthmus.heads.classifier import CodeClassifier
 from isthmus.heads.detector_parts import read_detector, write_detector
+from isthmus.heads.labelled_codes import LabelledCodes
 from isthmus.heads.mlp import MLPHead, mlp
+from isthmus.heads.state_file import read_state, write_state
 from isthmus.storage import write_bytes
 from isthmus.weights import read_weights, write_weights
 
 SKOPS, WEIGHTS, NOVELTY = "head.skops", "head.safetensors", "novelty"
+LABELLED = "labelled.safetensors"
 
 
 def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]:
@@ -37,6 +40,12 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
     novelty = classifier.novelty_
     if novelty is not None:
         facts["novelty"] = write_detector(folder / NOVELTY, novelty) | binding(novelty)
+    if classifier.labelled_ is not None:
+        kept = classifier.labelled_
+        places = np.searchsorted(classifier.classes_, kept.y)
+        write_state(
+            folder / LABELLED, {"codes": kept.codes, "places": places, "hashes": kept.hashes}
+        )
     content = {"scaler": standardised.scaler_, "classes": np.asarray(classifier.classes_)}
     if isinstance(head, MLPHead):
         facts |= {"architecture": head.architecture(), "best_epoch": head.best_epoch_}
@@ -86,6 +95,11 @@ def read_classifier(
     classifier = CodeClassifier(encoder, named, unknown_rate=facts["unknown_rate"])
     classifier.encoder_, classifier.standardised_head_ = encoder, standardised
     classifier.n_labels_, classifier.novelty_ = facts["n_rows"], None
+    classifier.labelled_ = None
+    if (folder / LABELLED).exists():
+        kept = read_state(folder / LABELLED, {})
+        labels = np.asarray(content["classes"])[kept["places"]]
+        classifier.labelled_ = LabelledCodes(kept["codes"], labels, kept["hashes"])
     if facts["novelty"] is not None:
         classifier.novelty_ = read_detector(folder / NOVELTY, facts["novelty"], encoder)
         restore_binding(classifier.novelty_, facts["novelty"])

@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.schema import Kind
 from isthmus.heads.detector_labels import ABNORMAL
 from isthmus.heads.labelled import LabelledScore
 from isthmus.heads.memory import Memory
@@ -38,6 +39,7 @@ class Explanation:
     head : array of shape (n,) or None
         What the head adds to the anomaly score, where labels trained one: positive makes an
         instance look more abnormal.
+    kind : {"images", "series", "table"}
     """
 
     anomaly_scores: np.ndarray
@@ -46,6 +48,7 @@ class Explanation:
     neighbours: np.ndarray
     distances: np.ndarray
     head: np.ndarray | None = None
+    kind: Kind = "table"
 
     def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
         """Return the k features with the largest residual of each instance, and their share.
@@ -53,8 +56,8 @@ class Explanation:
         Returns
         -------
         list of n lists of (name, share)
-            A pixel or time step is named by its place, such as `"3, 7"`; the shares of all
-            features add up to 1.
+            A pixel is named by row and column, such as `"3, 7"`; the shares of all features
+            add up to 1.
         """
         flat = self.residuals.reshape(len(self.residuals), -1)
         shares = flat / np.maximum(flat.sum(axis=1, keepdims=True), 1e-30)
@@ -77,13 +80,12 @@ class Explanation:
 
     def _name(self, place: int) -> str:
         index = np.unravel_index(place, self.residuals.shape[1:])
-        names = self.feature_names
-        if names is not None and len(index) <= 2:  # the last axis: columns, or channels
-            name = names[int(index[-1])]
-            return name if len(index) == 1 else f"{name} at step {int(index[0])}"
-        if len(index) == 1:
-            return f"column {int(index[0])}"
-        return ", ".join(str(int(i)) for i in index)
+        if self.kind == "images":
+            return ", ".join(str(int(i)) for i in index)
+        number = int(index[-1])  # of a table's columns, or of a series' channels
+        word = "column" if self.kind == "table" else "channel"
+        name = f"{word} {number}" if self.feature_names is None else self.feature_names[number]
+        return name if self.kind == "table" else f"{name} at step {int(index[0])}"
 
 
 def explain(
@@ -106,4 +108,5 @@ def explain(
         neighbours=normal[rows],
         distances=distances,
         head=score.contribution(views) if isinstance(score, LabelledScore) else None,
+        kind=encoder.schema_.kind,
     )

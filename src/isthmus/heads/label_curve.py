@@ -21,8 +21,9 @@ COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
 #: Normal rows used here, at most: enough to rank against, few enough to do it in a blink.
 MOST_NORMAL = 600
 FOLDS, REPEATS = 5, 3
-#: With fewer abnormal rows, or fewer normal ones, there is nothing to hold out.
-FEWEST = 3
+#: With fewer normal rows there is nothing to hold out, and with fewer abnormal ones whatever is
+#: measured is luck.
+FEWEST, FEWEST_FOUND = 3, 5
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ def choose_weight(
     normal rows that score lower. One half stays unless another weight's share is larger by
     more than one standard error of the paired differences (the one-standard-error rule,
     Breiman et al., 1984): with a handful of labels the figures are mostly noise. With fewer
-    than three abnormal or three normal rows nothing is measured: a single abnormal row
-    counts one third, two count one half.
+    than five abnormal or three normal rows nothing is measured: a single abnormal row counts
+    one third, two to four count one half.
     """
     found, normal = _rows(abnormal, rng)
-    if min(len(found), len(normal)) < FEWEST:
+    if len(found) < FEWEST_FOUND or len(normal) < FEWEST:
         return min(FIRST_WEIGHT, len(found) / (len(found) + 2))
     shares = []
     k = min(FOLDS, len(found), len(normal))
