@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.base import OutlierMixin, clone
-from sklearn.utils import Tags, _safe_indexing, check_array
+from sklearn.base import OutlierMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.autoencoder.seen import SeenRows
-from isthmus.errors import CalibrationError, DataError, FrozenError
+from isthmus.errors import DataError, FrozenError
 from isthmus.heads.calibration import Calibration, benjamini_hochberg, check_rate
 from isthmus.heads.combined import LABEL_FREE
 from isthmus.heads.detector_labels import ABNORMAL, check_detector_labels
 from isthmus.heads.explain import Explanation, explain
-from isthmus.heads.folds import calibration_rows, choose_calibration
 from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
 from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.label_curve import measure_curve
 from isthmus.heads.labelled import BlendedScore, HeadScore, held_out_scores
-from isthmus.heads.memory import Fold, Memory
+from isthmus.heads.learning import learn, learn_calibrated
 from isthmus.heads.scores import Score
 from isthmus.heads.suggest import most_informative
 from isthmus.heads.views import Views, view
@@ -154,29 +152,13 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         self._check_labels_suffice(y)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves nothing that looks fitted
         seed = draw_seed(self.random_state)
-        rng = np.random.default_rng([seed, 1])
-        if X_calibration is not None:
-            return self._fit_with_calibration(X, y, X_calibration, seed)
-        normal = np.flatnonzero(y != ABNORMAL)
-        if is_fitted(self.encoder):
-            self._check_new(X)
-        self.calibration_ = choose_calibration(self.calibration, len(normal))
-        parts = calibration_rows(self.calibration_, len(normal), self.false_alarm_rate, rng)
-        held_out = [normal[part] for part in parts]
-        split, given = self.calibration_ == "split", is_fitted(self.encoder)
-        learning = np.setdiff1d(normal, held_out[0]) if split else normal
-        self.encoder_ = self.encoder if given else self._train(X, learning, seed)
-        views = view(self.encoder_, X, learning)
-        folds = []
-        for rows in held_out:
-            if split or given:
-                folds.append(Fold(rows))
-                continue
-            others = np.setdiff1d(normal, rows)
-            encoder = self._train(X, others, seed)
-            folds.append(Fold(rows, encoder, view(encoder, X, others)))
-        hashes = self.encoder_.row_hashes(X)
-        self.memory_ = Memory(views, y, hashes, folds, seed)
+        if is_fitted(self.encoder):  # an own encoder may come in training mode
+            self.encoder.encoder_.eval().requires_grad_(False)
+        if X_calibration is None:
+            learned = learn(self.encoder, X, y, self.calibration, self.false_alarm_rate, seed)
+        else:
+            learned = learn_calibrated(self.encoder, X, y, X_calibration, seed)
+        self.encoder_, self.calibration_, self.memory_ = learned
         self._decide()
         return self
 
@@ -310,7 +292,6 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         memory = self.memory_
         memory.check_suffices()
         self.data_fingerprint_ = data_fingerprint(memory.hashes, memory.y)
-        self.encoder_.encoder_.eval().requires_grad_(False)
         self.digest_before_ = digest(self.encoder_.encoder_)
         labelled = bool((memory.y == ABNORMAL).any())
         self.score_ = self.score
@@ -349,54 +330,6 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     def _set_threshold(self, rate: float) -> None:
         self.false_alarm_rate_ = rate
         self.offset_ = -self.calibrated_.threshold(rate)
-
-    def _fit_with_calibration(self, X: Any, y: np.ndarray, X_calibration: Any, seed: int) -> Self:
-        self.calibration_ = "split"
-        if is_fitted(self.encoder):
-            self._check_new(X_calibration)
-            self.encoder_ = self.encoder
-        else:
-            self.encoder_ = self._train(X, np.flatnonzero(y != ABNORMAL), seed)
-        calibrating = view(self.encoder_, X_calibration)
-        views = view(self.encoder_, X, np.flatnonzero(y != ABNORMAL)).followed_by(calibrating)
-        hashes = [self.encoder_.row_hashes(part) for part in (X, X_calibration)]
-        learned = SeenRows.of(hashes[0])
-        overlap = learned.overlap(hashes[1])
-        if int(overlap.sum()) > learned.tolerated(len(overlap)):
-            raise CalibrationError(
-                f"{int(overlap.sum())} of {len(overlap)} rows of X_calibration are in X as well, "
-                f"the first is row {int(overlap.argmax())}, counting from 0; a threshold set on "
-                "rows that were learned from would be too tight: pass rows that are not in X, or "
-                "leave X_calibration out, and rows are set aside"
-            )
-        labels = np.concatenate([y, np.zeros(len(calibrating), dtype=np.int8)])
-        fold = Fold(np.arange(len(y), len(labels)))
-        self.memory_ = Memory(views, labels, np.concatenate(hashes), [fold], seed)
-        self._decide()
-        return self
-
-    def _train(self, X: Any, rows: np.ndarray, seed: int) -> Autoencoder:
-        encoder = clone(self.encoder)
-        if encoder.recipe == "default":
-            encoder.set_params(recipe="detection")
-        if encoder.random_state is None:
-            encoder.set_params(random_state=seed)
-        if not hasattr(X, "iloc"):  # whatever gives an array; sparse ones are refused by name
-            X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
-        return encoder.fit(_safe_indexing(X, rows))
-
-    def _check_new(self, X: Any) -> None:
-        """Refuse rows that the fitted encoder was trained on."""
-        seen = self.encoder.seen_rows_
-        overlap = seen.overlap(self.encoder.row_hashes(X))
-        if int(overlap.sum()) > seen.tolerated(len(overlap)):
-            raise CalibrationError(
-                f"{int(overlap.sum())} of {len(overlap)} rows were among those the encoder was "
-                f"trained on, the first is row {int(overlap.argmax())}, counting from 0; a "
-                "threshold set on them would be too tight: pass rows that are new to it, or an "
-                "encoder that is not fitted, AnomalyDetector(Autoencoder()).fit(X), which sets "
-                "rows aside by itself (on the command line: isthmus fit DATA -o BUNDLE --detector)"
-            )
 
     def _check_labels_suffice(self, y: np.ndarray) -> None:
         if len(y) and (y == ABNORMAL).all():

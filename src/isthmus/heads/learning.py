@@ -1,0 +1,124 @@
+"""From instances to what a detector remembers: who calibrates, and what encoders are trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_array
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder.seen import SeenRows
+from isthmus.errors import CalibrationError
+from isthmus.heads.detector_labels import ABNORMAL
+from isthmus.heads.folds import calibration_rows, choose_calibration
+from isthmus.heads.frozen import is_fitted
+from isthmus.heads.memory import Fold, Memory
+from isthmus.heads.views import view
+
+Learned = tuple[Autoencoder, str, Memory]
+
+
+def learn(
+    given: Autoencoder, X: Any, y: np.ndarray, calibration: str, rate: float | str, seed: int
+) -> Learned:
+    """Set calibration rows aside, train what is not trained yet, and look at all rows.
+
+    Parameters
+    ----------
+    given : Autoencoder
+        Fitted, and used as it is, or not.
+    X, y : instances, and int8 array of shape (n,)
+    calibration : {"auto", "split", "cross"}
+    rate : float or "auto"
+        The false-alarm rate that the calibration rows must be able to hold.
+    seed : int
+
+    Returns
+    -------
+    encoder, calibration, memory
+        With the calibration settled to `"split"` or `"cross"`.
+
+    Raises
+    ------
+    CalibrationError
+        When a fitted encoder has seen rows of X, or the rate needs more rows.
+    """
+    fitted = is_fitted(given)
+    if fitted:
+        _check_new(given, X)
+    normal = np.flatnonzero(y != ABNORMAL)
+    calibration = choose_calibration(calibration, len(normal))
+    parts = calibration_rows(calibration, len(normal), rate, np.random.default_rng([seed, 1]))
+    held_out = [normal[part] for part in parts]
+    split = calibration == "split"
+    learning = np.setdiff1d(normal, held_out[0]) if split else normal
+    encoder = given if fitted else _train(given, X, learning, seed)
+    views = view(encoder, X, learning)
+    folds = []
+    for rows in held_out:
+        if split or fitted:
+            folds.append(Fold(rows))
+            continue
+        others = np.setdiff1d(normal, rows)
+        trained = _train(given, X, others, seed)
+        folds.append(Fold(rows, trained, view(trained, X, others)))
+    return encoder, calibration, Memory(views, y, encoder.row_hashes(X), folds, seed)
+
+
+def learn_calibrated(
+    given: Autoencoder, X: Any, y: np.ndarray, X_calibration: Any, seed: int
+) -> Learned:
+    """Look at rows to learn from and, beside them, rows that calibrate.
+
+    Raises
+    ------
+    CalibrationError
+        When encoder or score would have seen rows of `X_calibration`.
+    """
+    normal = np.flatnonzero(y != ABNORMAL)
+    if is_fitted(given):
+        _check_new(given, X_calibration)
+        encoder = given
+    else:
+        encoder = _train(given, X, normal, seed)
+    hashes = [encoder.row_hashes(part) for part in (X, X_calibration)]
+    learned = SeenRows.of(hashes[0])
+    overlap = learned.overlap(hashes[1])
+    if int(overlap.sum()) > learned.tolerated(len(overlap)):
+        raise CalibrationError(
+            f"{int(overlap.sum())} of {len(overlap)} rows of X_calibration are in X as well, "
+            f"the first is row {int(overlap.argmax())}, counting from 0; a threshold set on "
+            "rows that were learned from would be too tight: pass rows that are not in X, or "
+            "leave X_calibration out, and rows are set aside"
+        )
+    views = view(encoder, X, normal).followed_by(view(encoder, X_calibration))
+    labels = np.concatenate([y, np.zeros(len(overlap), dtype=np.int8)])
+    fold = Fold(np.arange(len(y), len(labels)))
+    return encoder, "split", Memory(views, labels, np.concatenate(hashes), [fold], seed)
+
+
+def _train(given: Autoencoder, X: Any, rows: np.ndarray, seed: int) -> Autoencoder:
+    encoder = clone(given)
+    if encoder.recipe == "default":
+        encoder.set_params(recipe="detection")
+    if encoder.random_state is None:
+        encoder.set_params(random_state=seed)
+    if not hasattr(X, "iloc"):  # whatever gives an array; sparse ones are refused by name
+        X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
+    return encoder.fit(_safe_indexing(X, rows))
+
+
+def _check_new(encoder: Autoencoder, X: Any) -> None:
+    """Refuse rows that a fitted encoder was trained on."""
+    overlap = encoder.seen_rows_.overlap(encoder.row_hashes(X))
+    if int(overlap.sum()) > encoder.seen_rows_.tolerated(len(overlap)):
+        raise CalibrationError(
+            f"{int(overlap.sum())} of {len(overlap)} rows were among those the encoder was "
+            f"trained on, the first is row {int(overlap.argmax())}, counting from 0; a "
+            "threshold set on them would be too tight: pass rows that are new to it, or an "
+            "encoder that is not fitted, AnomalyDetector(Autoencoder()).fit(X), which sets "
+            "rows aside by itself (on the command line: isthmus fit DATA -o BUNDLE --detector)"
+        )
