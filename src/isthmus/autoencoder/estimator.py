@@ -18,6 +18,7 @@ from torch import nn
 
 from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.autoencoder.reconstructed import Reconstructed
+from isthmus.autoencoder.run import run_training
 from isthmus.autoencoder.seen import SeenRows, row_hashes
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.preprocessing import learn_preprocessor
@@ -25,22 +26,16 @@ from isthmus.data.schema import Schema
 from isthmus.errors import DataError, TrainingError
 from isthmus.manifest import new_bundle, write_manifest
 from isthmus.networks import Networks, build, count_parameters, digest, summarise
-from isthmus.objectives import Loss, Reconstruction, errors_per_instance
-from isthmus.recipes import Choices, settle
+from isthmus.objectives import Loss, errors_per_instance
+from isthmus.recipes import settle
 from isthmus.training import (
-    Checkpoints,
-    Listener,
-    ProgressBar,
-    Rows,
     Settings,
-    TensorBoard,
     choose_device,
     choose_precision,
     draw_seed,
     own_randomness,
     place,
     to_tensor,
-    train,
 )
 
 
@@ -235,7 +230,13 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             schedule=choices.schedule,
             patience=choices.patience,
         )
-        self._train(X, networks, settings, choices)
+        self.data_fingerprint_ = fingerprint(X)
+        self.seen_rows_ = SeenRows.of(self._row_hashes(X))
+        self.training_ = settings.plain() | {"noise": choices.noise}
+        progress = run_training(self, X, networks, settings, choices)
+        self.history_ = progress.history
+        self.best_epoch_ = progress.best_epoch or progress.epoch
+        self._keep(networks, settings.device)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -478,50 +479,6 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 "cross-entropy needs values in [0, 1]; reshape pixels to (n, h, w) instead"
             )
         return self.loss
-
-    def _train(
-        self, X: np.ndarray, networks: Networks, settings: Settings, choices: Choices
-    ) -> None:
-        network = nn.Sequential()
-        network.add_module("encoder", networks.encoder)
-        network.add_module("decoder", networks.decoder)
-        n_validation = math.floor(len(X) * choices.validation_fraction)
-        order = np.random.default_rng([settings.seed, 0]).permutation(len(X))
-        prepare = self.preprocessor_.to_network
-        held_out, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
-        self.data_fingerprint_ = fingerprint(X)
-        self.seen_rows_ = SeenRows.of(self._row_hashes(X))
-        self.training_ = settings.plain() | {"noise": choices.noise}
-        checkpoints = None
-        if self.checkpoint_dir is not None:
-            run = self.training_ | {"architecture": networks.spec, "loss": self.loss_}
-            run |= {"n_validation": n_validation, "data": self.data_fingerprint_}
-            checkpoints = Checkpoints(self.checkpoint_dir, run, resume=self.resume)
-        elif self.resume:
-            raise TrainingError(
-                "got resume=True without a checkpoint_dir; pass the one to go on from"
-            )
-        listeners: list[Listener] = []
-        if self.verbose:
-            done = checkpoints.epochs_done() if checkpoints else 0
-            listeners.append(ProgressBar("training", len(rest), settings.max_epochs, done))
-        if self.log_dir is not None:
-            images = self.schema_.kind == "images"
-            examples = prepare(X[held_out[:10] if n_validation else rest[:10]]) if images else None
-            to_picture = torch.sigmoid if self.loss_ == "bce" else torch.clone
-            listeners.append(TensorBoard(self.log_dir, examples, to_picture))
-        progress = train(
-            network,
-            Reconstruction(self.loss_, choices.noise),
-            Rows(X, rest, prepare),
-            Rows(X, held_out, prepare) if n_validation else None,
-            settings,
-            listeners,
-            checkpoints,
-        )
-        self.history_ = progress.history
-        self.best_epoch_ = progress.best_epoch or progress.epoch
-        self._keep(networks, settings.device)
 
     def _keep(self, networks: Networks, device: torch.device) -> None:
         """Hold the networks as they will stay: on their device, frozen, with their digest."""

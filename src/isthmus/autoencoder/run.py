@@ -1,0 +1,77 @@
+"""One training run of an autoencoder: who trains, who validates, who watches, what is written."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from isthmus.errors import TrainingError
+from isthmus.networks import Networks
+from isthmus.objectives import Reconstruction
+from isthmus.recipes import Choices
+from isthmus.training import (
+    Checkpoints,
+    Listener,
+    Progress,
+    ProgressBar,
+    Rows,
+    Settings,
+    TensorBoard,
+    train,
+)
+
+if TYPE_CHECKING:
+    from isthmus.autoencoder.estimator import Autoencoder
+
+
+def run_training(
+    encoder: Autoencoder, X: np.ndarray, networks: Networks, settings: Settings, choices: Choices
+) -> Progress:
+    """Train networks in place, as the parameters of an autoencoder say.
+
+    Parameters
+    ----------
+    encoder : Autoencoder
+        With schema, preprocessing and settled choices, its networks yet to come.
+    X : array of shape (n, *schema.shape)
+        Checked instances; some of them, drawn at random, choose the best epoch.
+    networks : Networks
+    settings : Settings
+    choices : Choices
+    """
+    network = nn.Sequential()
+    network.add_module("encoder", networks.encoder)
+    network.add_module("decoder", networks.decoder)
+    n_validation = math.floor(len(X) * choices.validation_fraction)
+    order = np.random.default_rng([settings.seed, 0]).permutation(len(X))
+    held_out, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+    prepare, loss = encoder.preprocessor_.to_network, encoder.loss_
+    checkpoints = None
+    if encoder.checkpoint_dir is not None:
+        run = encoder.training_ | {"architecture": networks.spec, "loss": loss}
+        run |= {"n_validation": n_validation, "data": encoder.data_fingerprint_}
+        checkpoints = Checkpoints(encoder.checkpoint_dir, run, resume=encoder.resume)
+    elif encoder.resume:
+        raise TrainingError("got resume=True without a checkpoint_dir; pass the one to go on from")
+    listeners: list[Listener] = []
+    if encoder.verbose:
+        done = checkpoints.epochs_done() if checkpoints else 0
+        listeners.append(ProgressBar("training", len(rest), settings.max_epochs, done))
+    if encoder.log_dir is not None:
+        images = encoder.schema_.kind == "images"
+        examples = prepare(X[held_out[:10] if n_validation else rest[:10]]) if images else None
+        to_picture = torch.sigmoid if loss == "bce" else torch.clone
+        listeners.append(TensorBoard(encoder.log_dir, examples, to_picture))
+    return train(
+        network,
+        Reconstruction(loss, choices.noise),
+        Rows(X, rest, prepare),
+        Rows(X, held_out, prepare) if n_validation else None,
+        settings,
+        listeners,
+        checkpoints,
+    )
