@@ -85,7 +85,12 @@ def pyod_autoencoder(train: np.ndarray, seed: int) -> Scorer:
         # The rows are standardised, and its own way divides by zero on a constant column. The
         # contamination moves its threshold, which is not looked at, and not its scores.
         network = AutoEncoder(
-            contamination=0.01, preprocessing=False, random_state=seed, verbose=0, device="cpu"
+            contamination=0.01,
+            preprocessing=False,
+            batch_size=min(32, len(train)),  # its default, and a batch it does not fill is lost
+            random_state=seed,
+            verbose=0,
+            device="cpu",
         )
         network.fit(train)
     return network.decision_function

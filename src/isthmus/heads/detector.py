@@ -20,7 +20,7 @@ from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.label_curve import measure_curve
 from isthmus.heads.labelled import BlendedScore, HeadScore, held_out_scores
 from isthmus.heads.learning import learn, learn_calibrated
-from isthmus.heads.scores import Score
+from isthmus.heads.scores import Score, anomaly_scores
 from isthmus.heads.suggest import most_informative
 from isthmus.heads.views import Views, view
 from isthmus.networks import digest
@@ -211,7 +211,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
         check_is_fitted(self)
-        return -self.fitted_score_.score(view(self.encoder_, X))
+        return -anomaly_scores(self.fitted_score_, view(self.encoder_, X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return `score_samples(X) - offset_`: zero and above is normal, shape (n,)."""
@@ -272,7 +272,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         """
         check_is_fitted(self)
         views = view(self.encoder_, X)
-        p_values = self.calibrated_.p_values(self.fitted_score_.score(views))
+        p_values = self.calibrated_.p_values(anomaly_scores(self.fitted_score_, views))
         # A p-value at the rate could go either way; far above it the answer is known.
         doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
         return most_informative(doubt, views.codes, n)
@@ -302,7 +302,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
             views, rows = memory.views_of(fold), memory.calibration_rows(fold)
             if len(rows):  # not all found abnormal since
                 fitted = self._fit_score(views, memory.y, memory.training_rows(fold))
-                calibration_scores.append(fitted.score(views.take(rows)))
+                calibration_scores.append(anomaly_scores(fitted, views.take(rows)))
         if self.calibration_ == "cross":
             fitted = self._fit_score(memory.views, memory.y, np.arange(len(memory.y)))
         self.fitted_score_ = fitted

@@ -14,7 +14,7 @@ from isthmus.data.schema import Kind
 from isthmus.heads.detector_labels import ABNORMAL
 from isthmus.heads.labelled import LabelledScore
 from isthmus.heads.memory import Memory
-from isthmus.heads.scores import Score
+from isthmus.heads.scores import Score, anomaly_scores
 from isthmus.heads.views import view
 
 
@@ -102,7 +102,7 @@ def explain(
     index = NearestNeighbors(n_neighbors=k).fit(memory.views.codes[normal])
     distances, rows = index.kneighbors(views.codes)
     return Explanation(
-        anomaly_scores=score.score(views),
+        anomaly_scores=anomaly_scores(score, views),
         residuals=np.concatenate(parts),
         feature_names=encoder.schema_.columns,
         neighbours=normal[rows],

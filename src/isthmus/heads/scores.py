@@ -14,6 +14,7 @@ from isthmus.heads.views import Views
 
 #: More reference rows than this cost time and memory, and change a distance little.
 MOST_REFERENCES = 20_000
+_EQUAL = 1e-5  # in standard deviations of a column, or of a pixel's whole range
 _TINY = 1e-12  # keeps a ratio finite where all rows are equal
 State = dict[str, Any]
 
@@ -37,6 +38,15 @@ class Score(ABC):
     @abstractmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild from what `state` gave."""
+
+
+def anomaly_scores(score: Score, views: Views) -> np.ndarray:
+    """Return the anomaly scores that are calibrated and compared, to six decimals.
+
+    The same row may get another last bit in a batch of another size. Where rows are equal that
+    bit would decide, so it is rounded away; scores are 1 for an ordinary row.
+    """
+    return np.round(score.score(views), 6)
 
 
 class ReconstructionScore(Score):
@@ -145,7 +155,7 @@ class NeighbourScore(Score):
         self._keep(self.space(views))
         k = min(self.n_neighbours, len(self.references_) - 1)
         own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
-        self.apart_ = own.mean(axis=1)
+        self.apart_ = _no_rounding(own).mean(axis=1)
         self.around_ = self._around(rows)
         self.mean_ = 1.0
         self.mean_ = float(self.own_scores().mean()) + _TINY
@@ -163,7 +173,8 @@ class NeighbourScore(Score):
     def nearest(self, views: Views) -> tuple[np.ndarray, np.ndarray]:
         """Return distances to, and numbers of, the nearest reference rows: (n, k) each."""
         k = min(self.n_neighbours, len(self.references_))
-        return self._index.kneighbors(self.space(views), n_neighbors=k)
+        distances, rows = self._index.kneighbors(self.space(views), n_neighbors=k)
+        return _no_rounding(distances), rows
 
     def state(self) -> State:
         """Return the reference rows and their distances."""
@@ -201,3 +212,8 @@ class NeighbourScore(Score):
         """Return the root of how far the reference rows at (n, k) lie apart, shape (n,)."""
         overall = (0.3 + 500 / len(self.apart_)) * self.apart_.mean()
         return np.sqrt(self.apart_[rows].mean(axis=1) + overall + _TINY)
+
+
+def _no_rounding(distances: np.ndarray) -> np.ndarray:
+    """Return distances with those set to zero that are rounding errors between equal rows."""
+    return np.where(distances < _EQUAL, 0.0, distances)
