@@ -30,7 +30,14 @@ def test_for_detection_images_get_a_narrow_dense_network_and_noise():
     assert (choices.architecture, choices.n_components, choices.noise) == ("dense", 16, 1.0)
     large = chosen("detection", n_features=256 * 256)
     assert (large.architecture, large.n_components) == ("auto", "auto")
-    assert chosen("detection", kind="table") == chosen(kind="table")
+
+
+def test_for_detection_tables_learn_from_every_row_and_from_more_noise():
+    choices = chosen("detection", n_rows=50, n_features=9, kind="table")
+    assert (choices.validation_fraction, choices.batch_size) == (0, 50)
+    assert choices.noise > chosen(kind="table").noise
+    held_out = chosen("detection", kind="table", validation_fraction=0.2)
+    assert held_out.validation_fraction == 0.2
 
 
 def test_what_is_given_wins_over_the_recipe():

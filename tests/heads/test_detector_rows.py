@@ -32,7 +32,7 @@ def test_split_calibrates_on_rows_that_trained_nothing(gaussians):
     rest = np.setdiff1d(np.arange(60), [*fold.held_out, *range(5, 10)])
     assert len(fold.held_out) == 11 == detector.n_calibration_
     np.testing.assert_array_equal(np.flatnonzero(seen), rest)
-    assert len(detector.fitted_score_.near_.references_) == len(rest)
+    assert len(detector.fitted_score_.references_) == len(rest)
 
 
 def test_cross_calibrates_each_row_on_a_model_that_has_not_seen_it(gaussians):

@@ -88,7 +88,7 @@ def test_a_training_row_found_abnormal_leaves_the_calibration_rows(detector, gau
     detector.add_labels(gaussians(80, 1)[[row]], [-1])
 
     assert detector.n_calibration_ == 16
-    assert len(detector.fitted_score_.free_.near_.references_) == 63
+    assert len(detector.fitted_score_.free_.references_) == 63
 
 
 @pytest.mark.parametrize("label", [1, 0, -1])
@@ -101,7 +101,7 @@ def test_new_rows_train_and_never_calibrate(label, detector, abnormal):
     assert detector.n_calibration_ == 16
     np.testing.assert_array_equal(detector.memory_.folds[0].held_out, held_out)
     score = detector.fitted_score_ if label >= 0 else detector.fitted_score_.free_
-    assert len(score.near_.references_) == (66 if label >= 0 else 64)
+    assert len(score.references_) == (66 if label >= 0 else 64)
 
 
 def test_rows_labelled_normal_look_normal_from_then_on(detector, abnormal):

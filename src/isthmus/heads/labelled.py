@@ -96,7 +96,7 @@ class HeadScore(LabelledScore):
 
     @property
     def _near(self) -> NeighbourScore:
-        return self.free_.near_
+        return self.free_
 
     def _fit_parts(self, views: Views, abnormal: np.ndarray) -> Self:
         found = views.take(np.flatnonzero(abnormal))
@@ -185,7 +185,7 @@ class BlendedScore(LabelledScore):
         return score
 
     def _standardise(self) -> None:
-        logs = np.log(self.free_.near_.own_scores() + 1e-3)
+        logs = np.log(self.free_.own_scores() + 1e-3)
         self._middle, self._spread = float(logs.mean()), float(logs.std()) + 1e-9
 
     def _free(self, views: Views) -> np.ndarray:

@@ -191,7 +191,8 @@ class NeighbourScore(Score):
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild from reference rows and their distances."""
-        score = cls(state["residuals"], state["n_neighbours"])
+        score = cls(n_neighbours=state["n_neighbours"])
+        score.residuals = state["residuals"]
         score.scale_, score.mean_ = state["scale"], state["mean"]
         score.apart_, score.around_ = state["apart"], state["around"]
         score._keep(state["references"])

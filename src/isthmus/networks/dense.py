@@ -29,8 +29,8 @@ def dense_decoder(
 
 
 def hidden_sizes(n_features: int) -> tuple[int, ...]:
-    """Choose hidden layers: one, as wide as the input rounded to a power of two, 64 to 512."""
-    return (min(512, max(64, 2 ** round(math.log2(n_features)))),)
+    """Choose hidden layers: one, as wide as the input rounded to a power of two, 128 to 512."""
+    return (min(512, max(128, 2 ** round(math.log2(n_features)))),)
 
 
 def _layers(widths: Sequence[int]) -> list[nn.Module]:
