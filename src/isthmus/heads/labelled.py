@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from isthmus.heads.combined import CombinedScore
 from isthmus.heads.label_curve import choose_weight
-from isthmus.heads.scores import NeighbourScore, Score, State
+from isthmus.heads.scores import Score, State
 from isthmus.heads.views import Views
 
 #: What the linear part counts beside the contrast, both in standard deviations.
@@ -58,13 +58,33 @@ class HeadScore(LabelledScore):
         """Learn both parts; rows that are not marked count as normal."""
         normal = views.take(np.flatnonzero(~abnormal))
         self.free_ = CombinedScore().fit(normal, rng)
-        return self._fit_parts(views, abnormal)
+        found = views.take(np.flatnonzero(abnormal))
+        self.abnormal_ = self.free_.space(found)
+        # The reference rows, each against the others: its own copy would be at distance zero.
+        normal = normal.take(self.free_.rows_)
+        normal_features = _features(normal, self.free_.own_scores())
+        features = np.concatenate([normal_features, _features(found, self.free_.score(found))])
+        truth = np.arange(len(features)) >= len(normal)
+        scaler = StandardScaler().fit(features)
+        head = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500)
+        head.fit(scaler.transform(features), truth)
+        self.scaler_mean_, self.scaler_scale_ = scaler.mean_, scaler.scale_
+        self.coef_, self.intercept_ = head.coef_[0], float(head.intercept_[0])
+        parts = self._parts(normal, self.free_.apart_, self.free_.own_scores())
+        self.middle_, self.spread_ = parts.mean(axis=1), parts.std(axis=1) + 1e-9
+        return self
 
     def score(self, views: Views) -> np.ndarray:
         """Return the sum of both parts."""
-        distances, _ = self._near.nearest(views)
-        contrast = self._contrast(distances.mean(axis=1), views)
-        return self._together(contrast, self._log_odds(self._features(views)))
+        return self.with_free(views)[1]
+
+    def with_free(self, views: Views) -> tuple[np.ndarray, np.ndarray]:
+        """Return the label-free score and the head's, from one search for neighbours."""
+        distances, rows = self.free_.nearest(views)
+        free = self.free_.relative(distances, rows)
+        parts = self._parts(views, distances.mean(axis=1), free)
+        standardised = (parts - self.middle_[:, None]) / self.spread_[:, None]
+        return free, standardised[0] + LINEAR_WEIGHT * standardised[1]
 
     def contribution(self, views: Views) -> np.ndarray:
         """Return the score: it is the head's alone."""
@@ -94,49 +114,13 @@ class HeadScore(LabelledScore):
         score.coef_, score.intercept_ = state["coef"], state["intercept"]
         return score
 
-    @property
-    def _near(self) -> NeighbourScore:
-        return self.free_
-
-    def _fit_parts(self, views: Views, abnormal: np.ndarray) -> Self:
-        found = views.take(np.flatnonzero(abnormal))
-        # The reference rows, each against the others: its own copy would be at distance zero.
-        normal = views.take(np.flatnonzero(~abnormal)[self._near.rows_])
-        self.abnormal_ = self._near.space(found)
-        normal_features = self._features(normal, self._near.own_scores())
-        features = np.concatenate([normal_features, self._features(found)])
-        abnormal = np.arange(len(features)) >= len(normal)
-        scaler = StandardScaler().fit(features)
-        head = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500)
-        head.fit(scaler.transform(features), abnormal)
-        self.scaler_mean_, self.scaler_scale_ = scaler.mean_, scaler.scale_
-        self.coef_, self.intercept_ = head.coef_[0], float(head.intercept_[0])
-        self.middle_, self.spread_ = np.zeros(2), np.ones(2)
-        contrast = self._contrast(self._near.apart_, normal)
-        log_odds = self._log_odds(normal_features)
-        self.middle_ = np.array([contrast.mean(), log_odds.mean()])
-        self.spread_ = np.array([contrast.std(), log_odds.std()]) + 1e-9
-        return self
-
-    def _features(self, views: Views, near: np.ndarray | None = None) -> np.ndarray:
-        if not views.signed:
-            return views.codes.astype(np.float64)
-        near = self._near.score(views) if near is None else near
-        logs = np.log(near + 1e-3)[:, None]
-        return np.hstack([views.codes, views.residuals, logs]).astype(np.float64)
-
-    def _contrast(self, to_normal: np.ndarray, views: Views) -> np.ndarray:
-        to_abnormal = _mean_nearest(self._near.space(views), self.abnormal_)
-        little = 0.1 * self._near.apart_.mean() + 1e-12
-        return np.log(to_normal + little) - np.log(to_abnormal + little)
-
-    def _log_odds(self, features: np.ndarray) -> np.ndarray:
-        standardised = (features - self.scaler_mean_) / self.scaler_scale_
-        return standardised @ self.coef_ + self.intercept_
-
-    def _together(self, contrast: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
-        parts = (np.stack([contrast, log_odds]) - self.middle_[:, None]) / self.spread_[:, None]
-        return parts[0] + LINEAR_WEIGHT * parts[1]
+    def _parts(self, views: Views, to_normal: np.ndarray, free: np.ndarray) -> np.ndarray:
+        """Return contrast and log-odds of n instances, (2, n)."""
+        to_abnormal = _mean_nearest(self.free_.space(views), self.abnormal_)
+        little = 0.1 * self.free_.apart_.mean() + 1e-12
+        contrast = np.log(to_normal + little) - np.log(to_abnormal + little)
+        standardised = (_features(views, free) - self.scaler_mean_) / self.scaler_scale_
+        return np.stack([contrast, standardised @ self.coef_ + self.intercept_])
 
 
 class BlendedScore(LabelledScore):
@@ -165,7 +149,13 @@ class BlendedScore(LabelledScore):
 
     def score(self, views: Views) -> np.ndarray:
         """Return the weighted mean."""
-        return (1 - self.weight_) * self._free(views) + self.contribution(views)
+        free, head = self.standardised(views)
+        return (1 - self.weight_) * free + self.weight_ * head
+
+    def standardised(self, views: Views) -> tuple[np.ndarray, np.ndarray]:
+        """Return f and h."""
+        free, head = self.head_.with_free(views)
+        return (np.log(free + 1e-3) - self._middle) / self._spread, head
 
     def contribution(self, views: Views) -> np.ndarray:
         """Return the weighted head."""
@@ -188,9 +178,6 @@ class BlendedScore(LabelledScore):
         logs = np.log(self.free_.own_scores() + 1e-3)
         self._middle, self._spread = float(logs.mean()), float(logs.std()) + 1e-9
 
-    def _free(self, views: Views) -> np.ndarray:
-        return (np.log(self.free_.score(views) + 1e-3) - self._middle) / self._spread
-
 
 def held_out_scores(
     train: Views, abnormal: np.ndarray, test: Views, rng: np.random.Generator
@@ -199,7 +186,15 @@ def held_out_scores(
     blend = BlendedScore()
     blend.head_ = HeadScore().fit_labelled(train, abnormal, rng)
     blend._standardise()
-    return blend._free(test), blend.head_.score(test)
+    return blend.standardised(test)
+
+
+def _features(views: Views, near: np.ndarray) -> np.ndarray:
+    """Return what the plane is fitted on, of rows with these neighbour scores."""
+    if not views.signed:
+        return views.codes.astype(np.float64)
+    logs = np.log(near + 1e-3)[:, None]
+    return np.hstack([views.codes, views.residuals, logs]).astype(np.float64)
 
 
 def _mean_nearest(points: np.ndarray, references: np.ndarray) -> np.ndarray:

@@ -163,7 +163,10 @@ class NeighbourScore(Score):
 
     def score(self, views: Views) -> np.ndarray:
         """Return the relative distance."""
-        distances, rows = self.nearest(views)
+        return self.relative(*self.nearest(views))
+
+    def relative(self, distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the scores of rows with these nearest references, (n, k) each, as (n,)."""
         return distances.mean(axis=1) / self._around(rows) / self.mean_
 
     def own_scores(self) -> np.ndarray:
