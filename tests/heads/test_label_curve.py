@@ -45,17 +45,14 @@ def test_half_stays_where_both_are_as_good(abnormal, noise):
         assert choose_weight(read, known(score, score), abnormal, generator()) == 0.5
 
 
-@pytest.mark.parametrize(
-    ("n_normal", "n_abnormal", "weight"),
-    [(100, 1, 1 / 3), (100, 2, 1 / 2), (2, 10, 1 / 2), (1, 1, 1 / 3)],
-)
-def test_a_head_that_cannot_be_tried_counts_a_half_at_most(n_normal, n_abnormal, weight):
+@pytest.mark.parametrize(("n_normal", "n_abnormal"), [(100, 1), (100, 4), (2, 10), (1, 1)])
+def test_a_head_that_cannot_be_tried_counts_one_half(n_normal, n_abnormal):
     def refuse(*args):
         raise AssertionError("nothing is to be measured")
 
     abnormal = np.arange(n_normal + n_abnormal) >= n_normal
     views = known(*np.zeros((2, len(abnormal))))
-    assert choose_weight(refuse, views, abnormal, generator()) == pytest.approx(weight)
+    assert choose_weight(refuse, views, abnormal, generator()) == 0.5
 
 
 @pytest.mark.parametrize(("n_normal", "n_abnormal"), [(3, 5), (3, 9), (5, 5), (50, 5), (700, 23)])

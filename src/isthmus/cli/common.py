@@ -27,7 +27,7 @@ Data = Annotated[
 ]
 BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle that `isthmus fit` wrote.")]
 Label = Annotated[
-    str | None, typer.Option("--label", help="Column of a table that holds the labels.")
+    str | None, typer.Option("--label", "--labels", help="Column of a table that holds the labels.")
 ]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder with the files of a named data set.")

@@ -51,12 +51,11 @@ def choose_weight(
     normal rows that score lower. One half stays unless another weight's share is larger by
     more than one standard error of the paired differences (the one-standard-error rule,
     Breiman et al., 1984): with a handful of labels the figures are mostly noise. With fewer
-    than five abnormal or three normal rows nothing is measured: a single abnormal row counts
-    one third, two to four count one half.
+    than five abnormal or three normal rows nothing is measured.
     """
     found, normal = _rows(abnormal, rng)
     if len(found) < FEWEST_FOUND or len(normal) < FEWEST:
-        return min(FIRST_WEIGHT, len(found) / (len(found) + 2))
+        return FIRST_WEIGHT
     shares = []
     k = min(FOLDS, len(found), len(normal))
     for hidden, apart in zip(
