@@ -53,7 +53,7 @@ def evaluate_detector(
     >>> rng = np.random.default_rng(0)
     >>> normal, odd = rng.normal(size=(300, 6)), rng.normal(size=(20, 6)) + 8
     >>> detector = AnomalyDetector(
-    ...     Autoencoder(max_epochs=2), "neighbours", 0.05, random_state=0
+    ...     Autoencoder(max_epochs=5), false_alarm_rate=0.05, random_state=0
     ... ).fit(normal)
     >>> X, y = np.vstack([rng.normal(size=(100, 6)), odd]), np.repeat([1, -1], [100, 20])
     >>> found = evaluate_detector(detector, X, y)
