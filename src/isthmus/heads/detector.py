@@ -17,7 +17,7 @@ from isthmus.heads.detector_labels import ABNORMAL, check_detector_labels
 from isthmus.heads.explain import Explanation, explain
 from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
 from isthmus.heads.identity import data_fingerprint
-from isthmus.heads.label_curve import measure_curve
+from isthmus.heads.label_curve import LabelCurve, measure_curve
 from isthmus.heads.labelled import BlendedScore, HeadScore, held_out_scores
 from isthmus.heads.learning import learn, learn_calibrated
 from isthmus.heads.scores import Score, anomaly_scores
@@ -278,6 +278,16 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         return most_informative(doubt, views.codes, n)
 
     @property
+    def label_curve_(self) -> list[dict[str, Any]]:
+        """Mean AUROC on held-out rows by number of abnormal labels."""
+        return self._measured_curve().points
+
+    @property
+    def wins_from_(self) -> int | None:
+        """From how many abnormal labels on the head is better there."""
+        return self._measured_curve().wins_from
+
+    @property
     def n_features_in_(self) -> int:
         """Values in one instance."""
         return self.encoder_.n_features_in_
@@ -312,12 +322,19 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         self.calibrated_ = Calibration(np.concatenate(calibration_scores))
         self.n_calibration_ = self.calibrated_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
-        self.label_curve_, self.wins_from_ = [], None
-        if labelled:
-            rng = np.random.default_rng([memory.seed, 3])
-            curve = measure_curve(held_out_scores, memory.views, memory.y == ABNORMAL, rng)
-            self.label_curve_, self.wins_from_ = curve.points, curve.wins_from
+        self.curve_: LabelCurve | None = None
         self._set_threshold(self.calibrated_.settle_rate(self.false_alarm_rate))
+
+    def _measured_curve(self) -> LabelCurve:
+        """Measure when first asked: it costs more than all else that a new label changes."""
+        check_is_fitted(self)
+        if self.curve_ is None:
+            abnormal = self.memory_.y == ABNORMAL
+            rng = np.random.default_rng([self.memory_.seed, 3])
+            self.curve_ = LabelCurve([], None)
+            if abnormal.any():
+                self.curve_ = measure_curve(held_out_scores, self.memory_.views, abnormal, rng)
+        return self.curve_
 
     def _fit_score(self, views: Views, y: np.ndarray, rows: np.ndarray) -> Score:
         rng = np.random.default_rng([self.memory_.seed, 2])

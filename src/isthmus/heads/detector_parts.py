@@ -25,6 +25,7 @@ from isthmus.heads.calibration import Calibration
 from isthmus.heads.combined import LABEL_FREE
 from isthmus.heads.detector import AnomalyDetector
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN
+from isthmus.heads.label_curve import LabelCurve
 from isthmus.heads.labelled import BlendedScore, HeadScore
 from isthmus.heads.memory import Fold, Memory
 from isthmus.heads.scores import Score
@@ -94,7 +95,7 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.calibrated_ = Calibration(state["calibration"])
         detector.n_calibration_ = detector.calibrated_.n
         detector.memory_ = _memory(folder, state, encoder)
-        detector.label_curve_, detector.wins_from_ = facts["label_curve"], facts["wins_from"]
+        detector.curve_ = LabelCurve(facts["label_curve"], facts["wins_from"])
         detector.head_weight_ = facts["head_weight"]
         detector.false_alarm_rate_, detector.offset_ = facts["false_alarm_rate"], facts["offset"]
     except (KeyError, TypeError) as error:
