@@ -9,8 +9,8 @@ class CombinedScore(NeighbourScore):
     """`NeighbourScore` of code and residual together.
 
     It finds what lies where no training row lies, and what the network cannot rebuild as it
-    rebuilds those nearby. Chosen among the scores here and their sums on validation splits of
-    public tables (`python benchmarks/anomaly.py FOLDER --validate` prints the comparison).
+    rebuilds those nearby. Chosen among the scores here and their sums on twenty public tables
+    (`python benchmarks/anomaly.py FOLDER --validate` prints the comparison).
     """
 
     def __init__(self, n_neighbours: int = 5) -> None:
