@@ -103,7 +103,9 @@ def test_training_gets_better_and_is_recorded(image_fit):
 
 def test_the_kept_weights_are_those_of_the_best_epoch(float_images):
     # Half of the rows are held out; which, only the fingerprint of their loss tells.
-    encoder = quick(8, validation_fraction=0.5, max_epochs=6, lr=0.05).fit(float_images)
+    encoder = quick(
+        8, objective="reconstruction", validation_fraction=0.5, max_epochs=6, lr=0.05
+    ).fit(float_images)
     order = np.random.default_rng([encoder.training_["seed"], 0]).permutation(len(float_images))
 
     held_out = float_images[order[:150]]

@@ -21,6 +21,7 @@ ROOMS = [
     "versions",
     "data",
     "networks",
+    "augment",
     "objectives",
     "weights",
     "training",

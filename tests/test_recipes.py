@@ -3,6 +3,7 @@
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder
+from isthmus.errors import TrainingError
 from isthmus.recipes import settle
 
 
@@ -19,15 +20,47 @@ def test_training_is_sensible_on_few_rows_and_on_many(n_rows, kind):
     assert choices.batch_size < n_rows
 
 
+def noise_of(choices):
+    """Return the standard deviation of the noise that an encoder learns to take off."""
+    if choices.objective != "denoising":
+        return 0
+    assert choices.objective_options["corruptions"] == ("gaussian",)
+    low, high = choices.objective_options["level"]
+    assert low == high
+    return low
+
+
 def test_tables_learn_to_take_noise_off_and_images_do_not():
-    assert chosen(kind="table").noise > 0
-    assert chosen(kind="images").noise == chosen(kind="series").noise == 0
-    assert chosen("reference", kind="images").noise == 0
+    assert noise_of(chosen(kind="table")) > 0
+    assert noise_of(chosen(kind="images")) == noise_of(chosen(kind="series")) == 0
+    assert chosen("reference", kind="images").objective == "reconstruction"
+
+
+@pytest.mark.parametrize("recipe", ["default", "detection", "reference"])
+@pytest.mark.parametrize("kind", ["images", "table"])
+def test_noise_is_short_for_denoising_in_every_recipe(recipe, kind):
+    assert noise_of(chosen(recipe, kind=kind, noise=0.25)) == 0.25
+    assert chosen(recipe, kind=kind, noise=0).objective == "reconstruction"
+
+
+@pytest.mark.parametrize("recipe", ["default", "detection", "reference"])
+@pytest.mark.parametrize("kind", ["images", "table"])
+def test_an_objective_that_is_given_keeps_its_own_options(recipe, kind):
+    choices = chosen(recipe, kind=kind, objective="denoising")
+    assert (choices.objective, choices.objective_options) == ("denoising", {})
+    choices = chosen(recipe, kind=kind, objective="invariant", augmentations=None)
+    assert choices.objective_options == {"augmentations": None}
+
+
+@pytest.mark.parametrize("noise", [-0.1, float("inf"), "loud", None])
+def test_noise_that_is_no_number_is_refused(noise):
+    with pytest.raises(TrainingError, match="got noise="):
+        chosen(noise=noise)
 
 
 def test_for_detection_images_get_a_narrow_dense_network_and_noise():
     choices = chosen("detection")
-    assert (choices.architecture, choices.n_components, choices.noise) == ("dense", 16, 1.0)
+    assert (choices.architecture, choices.n_components, noise_of(choices)) == ("dense", 16, 1.0)
     large = chosen("detection", n_features=256 * 256)
     assert (large.architecture, large.n_components) == ("auto", "auto")
 
@@ -35,14 +68,14 @@ def test_for_detection_images_get_a_narrow_dense_network_and_noise():
 def test_for_detection_tables_learn_from_every_row_and_from_more_noise():
     choices = chosen("detection", n_rows=50, n_features=9, kind="table")
     assert (choices.validation_fraction, choices.batch_size) == (0, 50)
-    assert choices.noise > chosen(kind="table").noise
+    assert noise_of(choices) > noise_of(chosen(kind="table"))
     held_out = chosen("detection", kind="table", validation_fraction=0.2)
     assert held_out.validation_fraction == 0.2
 
 
 def test_what_is_given_wins_over_the_recipe():
     choices = chosen("detection", architecture="conv", n_components=5, noise=0.2)
-    assert (choices.architecture, choices.n_components, choices.noise) == ("conv", 5, 0.2)
+    assert (choices.architecture, choices.n_components, noise_of(choices)) == ("conv", 5, 0.2)
 
 
 def test_a_detector_trains_its_own_encoder_for_detection(images):

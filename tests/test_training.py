@@ -13,7 +13,7 @@ from isthmus import Autoencoder
 from isthmus.errors import CheckpointError, TrainingError
 from isthmus.heads import MLPHead
 from isthmus.networks import digest
-from isthmus.objectives import Reconstruction
+from isthmus.objectives import Reconstruction, Task
 from isthmus.training import Checkpoints, Listener, Rows, Settings, draw_seed, train
 from isthmus.training import checkpoint as checkpoint_module
 from isthmus.training.classification import cross_entropy, hold_out
@@ -48,7 +48,7 @@ def run(values, network=None, validation=None, listeners=(), checkpoints=None, *
     network = network or small_network()
     progress = train(
         network,
-        Reconstruction("mse"),
+        Reconstruction().prepare(Task("table", (5,), 3, "mse")),
         Rows(values, np.arange(len(values)), as_is),
         validation,
         settings(**changes),

@@ -9,6 +9,8 @@ from typing import Any
 
 from isthmus.errors import TrainingError
 
+SMALL_IMAGE = 64 * 64  # values up to which a network may have dense layers for pixels
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -24,7 +26,8 @@ class Choices:
     batch_size: int
     validation_fraction: float
     patience: int | None
-    noise: float
+    objective: Any
+    objective_options: dict[str, Any]
 
 
 # AdamW along one cosine, chosen on the validation parts of MNIST and digits.
@@ -39,6 +42,8 @@ _ADAMW = {
 #: What a recipe says outright; what it leaves out follows the rules in `settle`.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": _ADAMW,
+    "fast": _ADAMW,
+    "thorough": _ADAMW,
     "detection": _ADAMW,
     # The Keras tutorial: all training images, a fixed number of epochs, no selection.
     "reference": {
@@ -51,8 +56,26 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "validation_fraction": 0.0,
         "patience": None,
+        "objective": "reconstruction",
         "noise": 0.0,
     },
+}
+
+#: About how many steps a recipe makes, and the fewest and most epochs; series have more.
+_LENGTH = {"fast": (1000, 5, 100), "default": (2000, 10, 200), "thorough": (6000, 10, 600)}
+
+# What images are learned with: codes that views agree on tell classes apart far better than codes
+# that only reconstruct. Chosen on validation parts of MNIST, checked on digits.
+_IMAGES: dict[str, dict[str, Any]] = {
+    "fast": {"noise": 0.0},
+    "default": {"objective": "invariant", "objective_options": {"reconstruction": 3.0}},
+    "thorough": {"objective": "invariant", "objective_options": {"reconstruction": 1.0}},
+}
+# Batch normalisation bears, and needs, larger steps.
+_SMALL_IMAGES: dict[str, dict[str, Any]] = {
+    "fast": {"architecture": "dense"},
+    "default": {"architecture": "strided", "lr_at_256": 1e-2},
+    "thorough": {"architecture": "residual", "lr_at_256": 1e-2},
 }
 
 
@@ -63,9 +86,10 @@ def settle(
 
     Parameters
     ----------
-    recipe : {"default", "detection", "reference"}
+    recipe : {"default", "fast", "thorough", "detection", "reference"}
     given : mapping
-        The parameters of `Choices`; `"auto"` leaves one to recipe and rule.
+        The parameters of `Choices`, `noise` and `augmentations`; `"auto"` leaves one to recipe
+        and rule.
     n_rows, n_features : int
         Training instances, and values in one instance.
     kind : {"images", "series", "table"}
@@ -73,20 +97,32 @@ def settle(
     Returns
     -------
     Choices
-        By rule: `batch_size` is a power of two near a fiftieth of the rows, 32 to 256,
-        smaller when instances are very large. `max_epochs` makes about 2,000 steps, 10 to
-        200 epochs. `lr` is 0.003 √(batch_size/256), the square-root scaling that fits
-        Adam's normalised steps (Malladi et al., 2022). `patience` is a quarter of the
-        epochs, 10 at least. Of series there may be 1,000 epochs: their training sets are
-        small, and what a few epochs leave out is what tells classes apart. `noise` is 0.6 for
-        tables, in standard deviations of a column, and 0 otherwise: with it residuals tell
-        more of what is abnormal. The recipe `"detection"` takes
-        noise of 1 for tables and images. For tables it makes about 1,000 steps with batches
-        of 128, `lr` 0.003, and no row held out: all are needed to know what is normal. For
-        images up to 64 x 64 it takes a dense network and a code of the largest power of two up
-        to the root of the number of values: convolutions rebuild images of a kind that they
-        have never seen; a narrow dense network that takes noise off does not, so its residual
-        tells more.
+
+    Notes
+    -----
+    `default` is the best all-round, `fast` takes seconds, `thorough` makes three times as many
+    steps as `default`. What they share, by rule:
+
+    - `batch_size` is a power of two near a fiftieth of the rows, 32 (128 for the objective
+      `"invariant"`) to 256, smaller when instances are very large.
+    - `max_epochs` makes about 1,000 (fast), 2,000 (default) or 6,000 steps (thorough), 10 epochs
+      at least (fast: 5), and 100, 200 or 600 at most. Of series there may be five times as many: their
+      training sets are small, and what a few epochs leave out is what tells classes apart.
+    - `lr` is 0.003 √(batch_size/256): the square-root scaling that fits Adam's normalised steps
+      (Malladi et al., 2022). With the batch normalisation of the two architectures below it is
+      0.01 in place of 0.003.
+    - `patience` is a quarter of the epochs, 10 at least.
+
+    Images are learned with the objective `"invariant"`, and up to 64 x 64 with the architecture
+    `"strided"` (default) or `"residual"` (thorough); `thorough` weighs reconstruction less. `fast`
+    only reconstructs, with a dense network. Series are reconstructed. Tables are reconstructed
+    from rows with noise of 0.6 standard deviations: residuals then tell more of what is abnormal.
+
+    `detection` is what a detector trains for itself: noise of 1 for tables and images. For tables
+    it makes about 1,000 steps with batches of 128, `lr` 0.003, and no row held out: all are needed
+    to know what is normal. For images up to 64 x 64 it takes a dense network and a code of the
+    largest power of two up to the root of the number of values: convolutions rebuild images of a
+    kind that they have never seen; a narrow dense network that takes noise off does not.
 
     Raises
     ------
@@ -95,65 +131,94 @@ def settle(
     """
     if recipe not in RECIPES:
         raise TrainingError(f"got recipe={recipe!r}, expected one of {', '.join(RECIPES)}")
-    names = ("n_components", "lr", "max_epochs", "batch_size", "patience", "noise")
-    chosen: dict[str, Any] = dict.fromkeys(names, "auto") | RECIPES[recipe]
-    chosen |= {name: value for name, value in given.items() if not _is_auto(value)}
-    steps, most = 2000, 1000 if kind == "series" else 200
-    if recipe == "detection" and kind == "table":
-        steps, most = 1000, 1000
-        _fill(chosen, batch_size=min(128, n_rows), lr=3e-3, noise=1.0)
-        if _is_auto(given.get("validation_fraction", "auto")):
-            chosen["validation_fraction"] = 0.0
-    if recipe == "detection" and kind == "images":
-        _fill(chosen, noise=1.0)
-        if _is_auto(chosen["architecture"]) and n_features <= 64 * 64:
-            chosen["architecture"] = "dense"
-            _fill(chosen, n_components=2 ** int(math.log2(n_features) / 2))
+    said = {name: value for name, value in given.items() if not _is_auto(value)}
+    chosen = RECIPES[recipe] | _of_kind(recipe, n_rows, n_features, kind, said) | said
+    objective, options = _objective(chosen, said)
     fraction = _number("validation_fraction", chosen["validation_fraction"], 0, 0.9)
-    if chosen["batch_size"] == "auto":
-        usual = choose_batch_size(n_rows, most=256)
+    if "batch_size" not in chosen:
+        # Variances and covariances of a few instances say nothing.
+        usual = choose_batch_size(n_rows, least=128 if objective == "invariant" else 32, most=256)
         chosen["batch_size"] = max(8, min(usual, 2**22 // n_features))
     batch_size = _whole("batch_size", chosen["batch_size"])
-    if chosen["max_epochs"] == "auto":
+    if "max_epochs" not in chosen:
         rows = math.ceil(n_rows * (1 - fraction))
-        chosen["max_epochs"] = choose_max_epochs(rows, batch_size, steps, most)
+        chosen["max_epochs"] = choose_max_epochs(rows, batch_size, *_length(recipe, kind))
     max_epochs = _whole("max_epochs", chosen["max_epochs"])
-    if chosen["lr"] == "auto":
-        chosen["lr"] = 3e-3 * math.sqrt(batch_size / 256)
-    if chosen["patience"] == "auto":
-        chosen["patience"] = max(10, max_epochs // 4)
-    if chosen["noise"] == "auto":
-        chosen["noise"] = 0.6 if kind == "table" else 0.0
-    patience = chosen["patience"]
+    lr = chosen.get("lr", chosen.get("lr_at_256", 3e-3) * math.sqrt(batch_size / 256))
+    patience = chosen.get("patience", max(10, max_epochs // 4))
     return Choices(
         architecture=chosen["architecture"],
-        n_components=chosen["n_components"],
+        n_components=chosen.get("n_components", "auto"),
         optimizer=_one_of("optimizer", chosen["optimizer"], "adamw", "adadelta"),
         schedule=_one_of("schedule", chosen["schedule"], "cosine", "constant"),
-        lr=_number("lr", chosen["lr"], 0, math.inf, above=True),
+        lr=_number("lr", lr, 0, math.inf, above=True),
         weight_decay=_number("weight_decay", chosen["weight_decay"], 0, math.inf),
         max_epochs=max_epochs,
         batch_size=batch_size,
         validation_fraction=fraction,
         patience=None if patience is None else _whole("patience", patience),
-        noise=_number("noise", chosen["noise"], 0, math.inf),
+        objective=objective,
+        objective_options=options,
     )
 
 
-def choose_batch_size(n_rows: int, most: int) -> int:
-    """Return a power of two near a fiftieth of the rows, from 32 to `most`."""
+def _of_kind(
+    recipe: str, n_rows: int, n_features: int, kind: str, said: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a recipe takes for a kind of instance beside what it says outright."""
+    small_images = kind == "images" and n_features <= SMALL_IMAGE
+    if recipe == "reference":
+        return {}
+    if recipe != "detection" and kind == "images":
+        # A learning rate belongs to its architecture.
+        usual = small_images and "architecture" not in said
+        return _IMAGES[recipe] | (_SMALL_IMAGES[recipe] if usual else {})
+    if recipe != "detection":
+        return {"noise": 0.6 if kind == "table" else 0.0}
+    if kind == "table":
+        batch_size = min(128, n_rows)
+        return {"batch_size": batch_size, "lr": 3e-3, "noise": 1.0, "validation_fraction": 0.0}
+    if small_images:
+        width = 2 ** int(math.log2(n_features) / 2)
+        return {"architecture": "dense", "n_components": width, "noise": 1.0}
+    return {"noise": 1.0 if kind == "images" else 0.0}
+
+
+def _objective(chosen: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the objective and its options: the one said, what noise says, or the recipe's."""
+    options = {"augmentations": said["augmentations"]} if "augmentations" in said else {}
+    noise = _number("noise", chosen.get("noise", 0.0), 0, math.inf)
+    if "objective" in said or ("objective" in chosen and "noise" not in said):
+        objective = chosen["objective"]
+        if "objective" not in said:
+            options = chosen.get("objective_options", {}) | options
+    else:
+        objective = "denoising" if noise > 0 else "reconstruction"
+    if "noise" in said or "objective" not in said:
+        options |= {"corruptions": ("gaussian",), "level": (noise, noise)}
+    return objective, options
+
+
+def _length(recipe: str, kind: str) -> tuple[int, int, int]:
+    """Return about how many steps a recipe makes, and the fewest and most epochs."""
+    if recipe == "detection" and kind == "table":
+        return 1000, 10, 1000
+    steps, least, most = _LENGTH.get(recipe, _LENGTH["default"])
+    # Training sets of series are small, and what a few epochs leave out tells classes apart.
+    return steps, least, 5 * most if kind == "series" else most
+
+
+def choose_batch_size(n_rows: int, most: int, least: int = 32) -> int:
+    """Return a power of two near a fiftieth of the rows, from `least` to `most`."""
     power = 2 ** round(math.log2(max(1, n_rows / 50)))
-    return min(max(32, power), most)
+    return min(max(least, power), most)
 
 
-def choose_max_epochs(n_rows: int, batch_size: int, steps: int, most: int = 200) -> int:
-    """Return how many epochs make about so many steps, from 10 to `most`."""
-    return min(most, max(10, math.ceil(steps / math.ceil(n_rows / batch_size))))
-
-
-def _fill(chosen: dict[str, Any], **rules: Any) -> None:
-    """Put what a rule says where nothing else was said."""
-    chosen |= {name: value for name, value in rules.items() if _is_auto(chosen[name])}
+def choose_max_epochs(
+    n_rows: int, batch_size: int, steps: int, least: int = 10, most: int = 200
+) -> int:
+    """Return how many epochs make about so many steps, from `least` to `most`."""
+    return min(most, max(least, math.ceil(steps / math.ceil(n_rows / batch_size))))
 
 
 def _is_auto(value: Any) -> bool:

@@ -16,6 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from isthmus.augment import Augmentations
 from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.autoencoder.reconstructed import Reconstructed
 from isthmus.autoencoder.run import run_training
@@ -26,8 +27,8 @@ from isthmus.data.schema import Schema
 from isthmus.errors import DataError, TrainingError
 from isthmus.manifest import new_bundle, write_manifest
 from isthmus.networks import Networks, build, count_parameters, digest, summarise
-from isthmus.objectives import Loss, errors_per_instance
-from isthmus.recipes import settle
+from isthmus.objectives import Loss, Objective, Task, build_objective, errors_per_instance
+from isthmus.recipes import Choices, settle
 from isthmus.training import (
     Settings,
     choose_device,
@@ -66,12 +67,22 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         mirrors them. `()` with `"dense"` is a linear autoencoder.
     loss : {"auto", "bce", "mse"}, default="auto"
         Binary cross-entropy (images) or squared error (tables, after standardising).
+    recipe : {"default", "fast", "thorough", "detection", "reference"}, default="default"
+        Named set of choices, see `isthmus.recipes`; what is given explicitly wins.
+    objective : str, Objective, mapping, callable or "auto", default="auto"
+        What is minimised: `"reconstruction"`, `"denoising"`, `"masked"`, `"variational"`,
+        `"invariant"`, one of `isthmus.objectives` with options of your own, a mapping of
+        these to weights, or any `(network, batch) -> loss`, see `isthmus.objectives.Own`.
+        `"auto"` is the recipe's, with what `noise` says.
     noise : float of 0 or more, or "auto", default="auto"
         Standard deviation of the Gaussian noise that instances get while training and that
-        the network learns to take off, in the network's units. `"auto"` is 0.6 for tables
-        and 0 for images and series.
-    recipe : {"default", "detection", "reference"}, default="default"
-        Named set of the choices below; what is given explicitly wins.
+        the network learns to take off, in the network's units: short for the objective
+        `Denoising(["gaussian"], (noise, noise))`, and unused with another objective. `"auto"` is
+        0.6 for tables and 0 for images and series.
+    augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
+        How the objective `"invariant"` makes views, see
+        `isthmus.augment.build_augmentation`: name those that leave the meaning of your data as
+        it is. `transform` never applies any.
     optimizer : {"auto", "adamw", "adadelta"}, default="auto"
     lr : float or "auto", default="auto"
         Highest learning rate.
@@ -145,8 +156,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         kind: Literal["auto", "images", "series", "table"] = "auto",
         hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto",
         loss: Literal["auto", "bce", "mse"] = "auto",
-        noise: float | Literal["auto"] = "auto",
         recipe: str = "default",
+        objective: Any = "auto",
+        noise: float | Literal["auto"] = "auto",
+        augmentations: Augmentations = "auto",
         optimizer: str = "auto",
         lr: float | Literal["auto"] = "auto",
         max_epochs: int | Literal["auto"] = "auto",
@@ -166,8 +179,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.kind = kind
         self.hidden_layer_sizes = hidden_layer_sizes
         self.loss = loss
-        self.noise = noise
         self.recipe = recipe
+        self.objective = objective
+        self.noise = noise
+        self.augmentations = augmentations
         self.optimizer = optimizer
         self.lr = lr
         self.max_epochs = max_epochs
@@ -217,7 +232,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 choices.n_components,
                 self.hidden_layer_sizes,
             )
-        self.loss_ = self._choose_loss()
+            self.loss_ = self._choose_loss()
+            objective = self._build_objective(choices, networks)
         settings = Settings(
             max_epochs=choices.max_epochs,
             batch_size=choices.batch_size,
@@ -232,8 +248,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         )
         self.data_fingerprint_ = fingerprint(X)
         self.seen_rows_ = SeenRows.of(self._row_hashes(X))
-        self.training_ = settings.plain() | {"noise": choices.noise}
-        progress = run_training(self, X, networks, settings, choices)
+        self.training_ = settings.plain() | objective.describe()
+        progress = run_training(self, X, networks, objective, settings, choices.validation_fraction)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
         self._keep(networks, settings.device)
@@ -464,9 +480,18 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             "batch_size",
             "validation_fraction",
             "patience",
+            "objective",
             "noise",
+            "augmentations",
         )
         return {name: getattr(self, name) for name in names}
+
+    def _build_objective(self, choices: Choices, networks: Networks) -> Objective:
+        chosen = build_objective(choices.objective, **choices.objective_options)
+        task = Task(
+            self.schema_.kind, self.preprocessor_.network_shape, networks.n_components, self.loss_
+        )
+        return chosen.prepare(task)
 
     def _choose_loss(self) -> Loss:
         if self.loss == "auto":

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
-from torch import nn
 
 from isthmus.autoencoder.seen import SeenRows
 from isthmus.data.preprocessing import read_preprocessor
@@ -47,7 +46,7 @@ def write_parts(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
         "training": encoder.training_,
         "data_fingerprint": encoder.data_fingerprint_,
         "repeated_rows": encoder.seen_rows_.repeated,
-        "parameters": {k: _plain(v) for k, v in parameters.items() if k not in OF_THE_RUN},
+        "parameters": {k: _plain(k, v) for k, v in parameters.items() if k not in OF_THE_RUN},
     }
 
 
@@ -82,15 +81,19 @@ def read_parts(encoder: Autoencoder, folder: Path, facts: Mapping[str, Any]) -> 
     return networks
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
     """Return a constructor parameter as JSON can hold it.
 
-    Modules of the person's own become "auto", and random generators None: neither can be
-    rebuilt from a file, and the weights are there anyway.
+    Modules, objectives and augmentations of the person's own become "auto", and random
+    generators None: they cannot be rebuilt from a file, and the weights are there anyway.
     """
+    try:
+        return json.loads(json.dumps(value, default=_number))
+    except TypeError:
+        return "auto" if name in ("architecture", "objective", "augmentations") else None
+
+
+def _number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, tuple | list):
-        own = any(isinstance(part, nn.Module) for part in value)
-        return "auto" if own else [_plain(part) for part in value]
-    return value if isinstance(value, str | int | float | bool | None) else None
+    raise TypeError

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
+from isthmus.autoencoder.model import Model
 from isthmus.errors import TrainingError
 from isthmus.networks import Networks
-from isthmus.objectives import Reconstruction
-from isthmus.recipes import Choices
+from isthmus.objectives import Objective
 from isthmus.training import (
     Checkpoints,
     Listener,
@@ -29,7 +28,12 @@ if TYPE_CHECKING:
 
 
 def run_training(
-    encoder: Autoencoder, X: np.ndarray, networks: Networks, settings: Settings, choices: Choices
+    encoder: Autoencoder,
+    X: np.ndarray,
+    networks: Networks,
+    objective: Objective,
+    settings: Settings,
+    validation_fraction: float,
 ) -> Progress:
     """Train networks in place, as the parameters of an autoencoder say.
 
@@ -40,13 +44,13 @@ def run_training(
     X : array of shape (n, *schema.shape)
         Checked instances; some of them, drawn at random, choose the best epoch.
     networks : Networks
+    objective : Objective
+        Ready for network and data.
     settings : Settings
-    choices : Choices
+    validation_fraction : float
     """
-    network = nn.Sequential()
-    network.add_module("encoder", networks.encoder)
-    network.add_module("decoder", networks.decoder)
-    n_validation = math.floor(len(X) * choices.validation_fraction)
+    network = Model(networks, objective)
+    n_validation = math.floor(len(X) * validation_fraction)
     order = np.random.default_rng([settings.seed, 0]).permutation(len(X))
     held_out, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
     prepare, loss = encoder.preprocessor_.to_network, encoder.loss_
@@ -68,7 +72,7 @@ def run_training(
         listeners.append(TensorBoard(encoder.log_dir, examples, to_picture))
     return train(
         network,
-        Reconstruction(loss, choices.noise),
+        objective,
         Rows(X, rest, prepare),
         Rows(X, held_out, prepare) if n_validation else None,
         settings,

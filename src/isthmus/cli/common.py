@@ -56,6 +56,14 @@ Json = Annotated[
     str | None,
     typer.Option("--json", help="Write the facts as JSON to this path; - is standard output."),
 ]
+Recipe = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        help="default; fast (seconds), thorough (several times as long), detection (for normal or "
+        "not), reference (the Keras tutorial's network).",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Of all randomness.")]
 
 
@@ -110,3 +118,26 @@ def number_or_auto(option: str, text: str) -> float | Literal["auto"]:
         return "auto" if text == "auto" else float(text)
     except ValueError as error:
         raise DataError(f"got {option} {text}, expected a number or auto") from error
+
+
+def weights_by_name(option: str, text: str) -> str | dict[str, float]:
+    """Return what an option says: one name, or names with weights (`a=1,b=0.5`)."""
+    if "=" not in text:
+        return text
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.partition("=")
+        try:
+            weights[name.strip()] = float(weight)
+        except ValueError as error:
+            raise DataError(
+                f"got {option} {text}, expected one name, or names with weights: a=1,b=0.5"
+            ) from error
+    return weights
+
+
+def names_or_none(text: str) -> Literal["auto"] | tuple[str, ...] | None:
+    """Return what an option says: `"auto"`, None for none, or names split at commas."""
+    if text in ("auto", "none"):
+        return "auto" if text == "auto" else None
+    return tuple(name.strip() for name in text.split(","))

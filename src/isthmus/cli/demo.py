@@ -13,6 +13,7 @@ from isthmus.cli.common import (
     DataDir,
     Json,
     Label,
+    Recipe,
     Resize,
     Seed,
     console_for,
@@ -29,7 +30,7 @@ def demo(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write to; runs/NAME.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="default or reference.")] = "default",
+    recipe: Recipe = "default",
     controls: Annotated[
         str, typer.Option(help="fast, or all: the neural head on each, and a supervised network.")
     ] = "fast",

@@ -17,16 +17,19 @@ from isthmus.cli.common import (
     Json,
     Kind,
     Label,
+    Recipe,
     Resize,
     Seed,
     Stride,
     Time,
     Window,
     console_for,
+    names_or_none,
     number_or_auto,
     read_data,
     resumable,
     warnings_as_lines,
+    weights_by_name,
     whole_or_auto,
     write_facts,
 )
@@ -46,9 +49,24 @@ def fit(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the bundle.")],
     n_components: Annotated[str, typer.Option(help="Width of the code.")] = "auto",
     architecture: Annotated[
-        str, typer.Option(help="auto, dense, conv, conv1d or reference.")
+        str,
+        typer.Option(help="auto, dense, conv, strided, residual, conv1d or reference."),
     ] = "auto",
-    recipe: Annotated[str, typer.Option(help="default, detection or reference.")] = "default",
+    recipe: Recipe = "default",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="auto (the recipe's), reconstruction, denoising, masked, variational, invariant; "
+            "or several with weights: denoising=1,invariant=0.5."
+        ),
+    ] = "auto",
+    augmentations: Annotated[
+        str,
+        typer.Option(
+            help="Views for the objective invariant: auto, none, or some of affine,elastic "
+            "(images), jitter,scaling,crop (series), corruption (tables)."
+        ),
+    ] = "auto",
     max_epochs: Annotated[str, typer.Option(help="Most passes over the data.")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Instances in a step.")] = "auto",
     lr: Annotated[str, typer.Option(help="Highest learning rate.")] = "auto",
@@ -119,6 +137,8 @@ def fit(
         architecture=architecture,
         kind=train.kind,
         recipe=recipe,
+        objective=weights_by_name("--objective", objective),
+        augmentations=names_or_none(augmentations),
         max_epochs=whole_or_auto("--max-epochs", max_epochs),
         batch_size=whole_or_auto("--batch-size", batch_size),
         lr=number_or_auto("--lr", lr),

@@ -51,7 +51,7 @@ def run_demo(
         Of a Dataset a fifth is set aside for testing first.
     output : path
         Folder for the bundle, the pictures and `demo.json`.
-    recipe : {"default", "reference"}
+    recipe : {"default", "fast", "thorough", "reference"}
     controls : {"fast", "all"}
         `"all"` trains the supervised network too.
     normal_class : str, optional

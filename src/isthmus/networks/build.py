@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,13 +18,16 @@ from isthmus.networks.conv import conv_channels, conv_decoder, conv_encoder
 from isthmus.networks.conv1d import conv1d_channels, conv1d_decoder, conv1d_encoder
 from isthmus.networks.dense import dense_decoder, dense_encoder, hidden_sizes
 from isthmus.networks.reference import code_shape, reference_decoder, reference_encoder
+from isthmus.networks.strided import strided_channels, strided_decoder, strided_encoder
 
 Own = tuple[nn.Module, nn.Module]
-ARCHITECTURES = ("auto", "dense", "conv", "conv1d", "reference")
+ARCHITECTURES = ("auto", "dense", "conv", "strided", "residual", "conv1d", "reference")
 # What chooses the hidden layers of an architecture, and what makes its two halves.
 _MAKERS: dict[str, tuple[Any, Any, Any]] = {
     "dense": (lambda shape: hidden_sizes(math.prod(shape)), dense_encoder, dense_decoder),
     "conv": (conv_channels, conv_encoder, conv_decoder),
+    "strided": (strided_channels, strided_encoder, strided_decoder),
+    "residual": (strided_channels, partial(strided_encoder, residual=True), strided_decoder),
     "conv1d": (conv1d_channels, conv1d_encoder, conv1d_decoder),
 }
 
@@ -59,8 +63,8 @@ def build(
 
     Parameters
     ----------
-    architecture : {"auto", "dense", "conv", "conv1d", "reference"} or (encoder, decoder)
-        `"auto"` takes `"conv"` for images, `"conv1d"` for windows of series and `"dense"`
+    architecture : str or (encoder, decoder)
+        One of `ARCHITECTURES`. `"auto"` takes `"conv"` for images, `"conv1d"` for windows of series and `"dense"`
         for tables. A pair of modules is copied, weights included, and tried on two
         instances of zeros.
     input_shape : tuple of int

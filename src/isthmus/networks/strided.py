@@ -1,0 +1,85 @@
+"""Strided convolutional encoders with a dense decoder, for images of up to 64 x 64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from isthmus.networks.dense import dense_decoder
+
+Shape = tuple[int, int, int]  # (channels, height, width)
+
+SMALLEST_SIDE = 4  # strides stop here: the linear layer sees the whole of it
+LARGEST_IMAGE = 64 * 64  # values, from which on a dense decoder is too large
+HIDDEN = 1024  # of the decoder
+
+
+class Residual(nn.Module):
+    """Add two normalised 3x3 convolutions to their input (He et al., 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_convolution(channels, channels, 3, 1), *_convolution(channels, channels, 3, 1)[:2]
+        )
+        self.activation = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of the same shape."""
+        return self.activation(x + self.body(x))
+
+
+def strided_encoder(
+    input_shape: Shape, n_components: int, channels: Sequence[int], *, residual: bool = False
+) -> nn.Sequential:
+    """Build `(batch, c, h, w) -> (batch, n_components)`.
+
+    A 5x5 convolution, then a 3x3 one for each further entry of `channels`, each followed by
+    batch normalisation (Ioffe and Szegedy, 2015), with stride 2 along sides longer than
+    four; then one linear layer to the code, which has no activation. With
+    `residual` a `Residual` block follows each convolution.
+    """
+    layers: list[nn.Module] = []
+    before, size = input_shape[0], input_shape[1:]
+    for index, after in enumerate(channels):
+        stride = (_stride(size[0]), _stride(size[1]))
+        layers += _convolution(before, after, 3 if index else 5, stride)
+        if residual:
+            layers.append(Residual(after))
+        before, size = after, (-(-size[0] // stride[0]), -(-size[1] // stride[1]))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * math.prod(size), n_components))
+
+
+def strided_decoder(input_shape: Shape, n_components: int, channels: Sequence[int]) -> nn.Module:
+    """Build `(batch, n_components) -> (batch, c, h, w)`: one hidden layer of 1,024.
+
+    Dense layers make far better use of a CPU than transposed convolutions, and what a decoder
+    cannot do, the code need not hold: it is dropped after training.
+    """
+    del channels  # the other half's
+    return dense_decoder(input_shape, n_components, (HIDDEN,))
+
+
+def strided_channels(input_shape: Shape) -> tuple[int, ...]:
+    """Choose a stage for each halving of the longer side down to four, two at least.
+
+    Of 32, 64, then 128 channels.
+    """
+    longest, stages = max(input_shape[1:]), 0
+    while longest > SMALLEST_SIDE:
+        longest, stages = -(-longest // 2), stages + 1
+    return (32, 64, *(128,) * (stages - 2))
+
+
+def _stride(side: int) -> int:
+    return 2 if side > SMALLEST_SIDE else 1
+
+
+def _convolution(
+    before: int, after: int, kernel: int, stride: int | tuple[int, int]
+) -> list[nn.Module]:
+    convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(after), nn.ReLU()]

@@ -1,0 +1,142 @@
+"""Two views of one instance should have nearly the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from isthmus.augment import Augmentations, build_augmentation
+from isthmus.errors import TrainingError
+from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight, is_count
+from isthmus.objectives.errors import mean_error
+
+EPSILON = 1e-4  # keeps the gradient of a standard deviation finite where it is zero
+
+
+class Invariant(Objective):
+    """Pull the codes of two views together, hold variance and covariance, and reconstruct.
+
+    Two augmented views x', x'' of each instance are encoded and their codes expanded to p', p''
+    by a small network that is dropped afterwards. Minimised is, with the terms of VICReg
+    (Bardes et al., 2022, equations 1 to 6),
+
+        r · ½ [error(x') + error(x'')]
+        + λ s(p', p'') + μ [v(p') + v(p'')] + ν [c(p') + c(p'')]
+
+    s is the mean squared distance over values, v the mean over columns of max(0, 1 - standard
+    deviation), c the sum of squared covariances between different columns, divided by their
+    number. Each view is reconstructed as it is, so that the code still says where and how
+    an instance lies, and residuals mean what they mean elsewhere. In evaluation mode views are
+    drawn too.
+
+    Parameters
+    ----------
+    reconstruction : float, default=3.0
+        The weight r: with more of it codes tell more of how an instance lies, with less more
+        of what it is.
+    invariance, variance, covariance : float, default=1.0, 0.5 and 0.04
+        λ, μ and ν; the paper has 25, 25 and 1.
+    expander : sequence of int, default=(512, 512)
+        Widths of the network that codes are expanded with; `()` compares the codes themselves.
+    augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
+        How views are made, see `isthmus.augment.build_augmentation`.
+
+    Raises
+    ------
+    TrainingError
+        When a weight or a width is out of range, an augmentation unknown, or its views of
+        another shape than the batch.
+    """
+
+    options = (
+        "reconstruction",
+        "invariance",
+        "variance",
+        "covariance",
+        "expander",
+        "augmentations",
+    )
+
+    def __init__(
+        self,
+        reconstruction: float = 3.0,
+        invariance: float = 1.0,
+        variance: float = 0.5,
+        covariance: float = 0.04,
+        expander: Sequence[int] = (512, 512),
+        augmentations: Augmentations = "auto",
+    ) -> None:
+        super().__init__()
+        self.reconstruction, self.invariance = reconstruction, invariance
+        self.variance, self.covariance = variance, covariance
+        self.expander, self.augmentations = expander, augmentations
+
+    def _prepare(self, task: Task) -> None:
+        for name in ("reconstruction", "invariance", "variance", "covariance"):
+            check_weight(name, getattr(self, name))
+        widths = list(self.expander) if isinstance(self.expander, Iterable) else [None]
+        if not all(is_count(width) for width in widths):
+            raise TrainingError(f"got expander={self.expander!r}, expected whole numbers above 0")
+        self.augment = build_augmentation(self.augmentations, task.kind)
+        self.expand = _expander([task.n_components, *(int(width) for width in widths)])
+
+    def forward(self, network: Network, batch: Batch) -> Values:
+        """Return `loss` and its terms for a batch `(x,)`."""
+        (x,) = batch
+        twice = torch.cat([x, x])
+        # Where a pixel comes from needs more digits than bfloat16 has.
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            views = self.augment(twice)
+        if views.shape != twice.shape:
+            raise TrainingError(
+                f"augmentations returned shape {tuple(views.shape)} for a batch of shape "
+                f"{tuple(twice.shape)}, expected the same shape"
+            )
+        codes = network.encoder(views)
+        error = mean_error(network.decoder(codes), views, self.task.loss)
+        first, second = self.expand(codes).float().chunk(2)
+        terms = {
+            "invariance": functional.mse_loss(first, second),
+            "variance": variance_term(first) + variance_term(second),
+            "covariance": covariance_term(first) + covariance_term(second),
+        }
+        loss = self.reconstruction * error
+        for name, term in terms.items():
+            loss = loss + getattr(self, name) * term
+        return {"loss": loss, "reconstruction": error} | terms
+
+
+def variance_term(p: torch.Tensor) -> torch.Tensor:
+    """Return the mean over columns of max(0, 1 - standard deviation), p of shape (n, d).
+
+    Examples
+    --------
+    >>> round(variance_term(torch.tensor([[0.0, 9.0], [0.0, -9.0]])).item(), 3)
+    0.495
+    """
+    if len(p) < 2:  # the last batch may be one instance
+        return p.sum() * 0
+    return functional.relu(1 - torch.sqrt(p.var(dim=0) + EPSILON)).mean()
+
+
+def covariance_term(p: torch.Tensor) -> torch.Tensor:
+    """Return the sum of squared covariances of different columns over d, p of shape (n, d)."""
+    if len(p) < 2:
+        return p.sum() * 0
+    centred = p - p.mean(dim=0)
+    covariances = centred.T @ centred / (len(p) - 1)
+    off_diagonal = covariances.square().sum() - covariances.diagonal().square().sum()
+    return off_diagonal / p.shape[1]
+
+
+def _expander(widths: Sequence[int]) -> nn.Module:
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths[:-1]):
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+    if len(widths) > 1:
+        layers.append(nn.Linear(widths[-2], widths[-1]))
+    return nn.Sequential(*layers)

@@ -1,0 +1,170 @@
+"""The terms of VICReg against NumPy, and what training with them does to codes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from isthmus import Autoencoder
+from isthmus.errors import TrainingError
+from isthmus.objectives import Invariant, Task, errors_per_instance
+
+WEIGHTS = {"reconstruction": 0.7, "invariance": 2.0, "variance": 3.0, "covariance": 5.0}
+
+
+def moved(x):
+    """Views that differ: the second half of the batch is stretched."""
+    first, second = x.chunk(2)
+    return torch.cat([first + 0.1, second * 1.3])
+
+
+def vicreg(first, second):
+    """Equations 1 to 5 of Bardes et al. (2022), s as a mean over columns too."""
+
+    def v(p):
+        return np.maximum(0, 1 - np.sqrt(p.var(axis=0, ddof=1) + 1e-4)).mean()
+
+    def c(p):
+        covariances = np.cov(p, rowvar=False)
+        return (covariances**2)[~np.eye(p.shape[1], dtype=bool)].sum() / p.shape[1]
+
+    return {
+        "invariance": ((first - second) ** 2).mean(),
+        "variance": v(first) + v(second),
+        "covariance": c(first) + c(second),
+    }
+
+
+@pytest.mark.parametrize("expander", [(), (7,), (8, 5)])
+def test_the_terms_are_those_of_the_paper(expander, network, task, rows):
+    objective = Invariant(**WEIGHTS, expander=expander, augmentations=moved).prepare(task).eval()
+
+    values = {name: v.item() for name, v in objective(network, (rows,)).items()}
+
+    views = moved(torch.cat([rows, rows]))
+    expanded = objective.expand(network.encoder(views)).detach().double().numpy()
+    expected = vicreg(*np.split(expanded, 2))
+    expected["reconstruction"] = errors_per_instance(network(views), views, "mse").mean().item()
+    assert {name: values[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    total = sum(WEIGHTS[name] * value for name, value in expected.items())
+    assert values["loss"] == pytest.approx(total, rel=1e-4)
+
+
+def test_without_augmentations_two_views_are_the_same(network, task, rows):
+    objective = Invariant(augmentations=None).prepare(task)
+
+    for mode in (True, False):
+        assert objective.train(mode)(network, (rows,))["invariance"].item() == 0
+
+
+def test_every_view_is_drawn_on_its_own(network, task, rows):
+    seen = []
+    network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+    Invariant().prepare(task)(network, (rows,))
+
+    first, second = seen[0].chunk(2)
+    assert not torch.equal(first, second)
+    assert (first != rows).any()
+    assert (second != rows).any()
+
+
+def test_a_last_batch_of_one_instance_has_finite_values(network, task, rows):
+    objective = Invariant().prepare(task).eval()
+
+    values = objective(network, (rows[:1],))
+
+    assert values["variance"] == values["covariance"] == 0
+    assert values["loss"].isfinite()
+
+
+def test_the_expander_learns(network, task, rows):
+    objective = Invariant().prepare(task)
+
+    objective(network, (rows,))["loss"].backward()
+
+    assert [tuple(p.shape) for p in objective.parameters() if p.ndim == 2] == [(512, 3), (512, 512)]
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+    assert objective.expand[0].weight.grad.any()
+
+
+def test_views_do_not_depend_on_the_precision_of_the_network(pair):
+    x = torch.rand(2, 1, 40, 40)
+    network = pair(
+        nn.Sequential(nn.Flatten(), nn.Linear(1600, 3)),
+        nn.Sequential(nn.Linear(3, 1600), nn.Unflatten(1, (1, 40, 40))),
+    )
+    objective = (
+        Invariant(augmentations=("affine",)).prepare(Task("images", (1, 40, 40), 3, "mse")).eval()
+    )
+    views = []
+    network.encoder.register_forward_pre_hook(lambda _, inputs: views.append(inputs[0]))
+
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            objective(network, (x,))
+
+    assert torch.equal(*views)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"invariance": -1}, "got invariance=-1, expected a number of 0 or more"),
+        ({"reconstruction": None}, "got reconstruction=None"),
+        ({"expander": (8, 0)}, r"got expander=\(8, 0\), expected whole numbers above 0"),
+        ({"expander": 64}, "got expander=64, expected whole numbers above 0"),
+        ({"augmentations": ("affine",)}, "expected some of corruption for table"),
+    ],
+)
+def test_what_it_cannot_use_is_refused(options, said, task):
+    with pytest.raises(TrainingError, match=said):
+        Invariant(**options).prepare(task)
+
+
+def test_views_of_another_shape_are_refused(network, task, rows):
+    objective = Invariant(augmentations=lambda x: x[:, :3]).prepare(task)
+
+    with pytest.raises(TrainingError, match=r"shape \(80, 3\) for a batch of shape \(80, 6\)"):
+        objective(network, (rows,))
+
+
+def blobs(n, seed):
+    """Images (n, 16, 16) of four blobs each, and the same ones a pixel or two away."""
+    rng = np.random.default_rng(seed)
+    places, sizes = rng.uniform(4, 12, (n, 4, 2)), rng.uniform(1, 2, (n, 4))
+    away = rng.choice([-2, -1, 1, 2], (n, 1, 2))
+    grid = np.stack(np.meshgrid(np.arange(16), np.arange(16), indexing="ij"), axis=-1)
+
+    def paint(at):
+        distance = ((grid - at[:, :, None, None]) ** 2).sum(axis=-1) / sizes[:, :, None, None] ** 2
+        return np.exp(-distance / 2).max(axis=1).astype(np.float32)
+
+    return paint(places), paint(places + away)
+
+
+def test_codes_of_shifted_instances_lie_nearer_together_than_with_reconstruction():
+    train, _ = blobs(400, 0)
+    still, shifted = blobs(100, 1)
+
+    def apart(objective):
+        encoder = Autoencoder(
+            8,
+            architecture="dense",
+            hidden_layer_sizes=(128,),
+            objective=objective,
+            max_epochs=25,
+            batch_size=64,
+            random_state=0,
+        ).fit(train)
+        a, b = encoder.transform(still), encoder.transform(shifted)
+        between = np.linalg.norm(a[:, None] - a[None], axis=2)[~np.eye(100, dtype=bool)].mean()
+        return np.linalg.norm(a - b, axis=1).mean() / between
+
+    plain = apart("reconstruction")
+    invariant = apart(
+        Invariant(1.0, 0.25, 0.25, 0.01, expander=(64, 64), augmentations={"affine": 1.5})
+    )
+
+    assert invariant < 0.85 * plain
