@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from isthmus.cli.common import (
     read_data,
     write_facts,
 )
+from isthmus.cli.parts import labelled_part
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def classify(
     bundle: BundlePath,
     data: Data,
     label: Label = None,
-    head: Annotated[str, typer.Option(help="linear, mlp or neighbours.")] = "linear",
+    head: Annotated[str, typer.Option(help="linear, mlp, neighbours or spreading.")] = "linear",
     name: Annotated[
         str | None, typer.Option(help="Name of the head in the bundle; the head's own.")
     ] = None,
@@ -58,6 +60,9 @@ def classify(
     controls. Then, without a test part of its own, it is fitted on all labels and saved.
     Windows of a long table are held out by group or by time, none sharing a row with another
     part.
+
+    With --head spreading rows with an empty label cell (or -1) are learned from too; the head is
+    measured on labelled rows alone.
     """
     console = console_for(json)
     loaded = read_data(
@@ -78,10 +83,16 @@ def classify(
     from isthmus.cli.telling import print_evaluation
     from isthmus.evaluation import evaluate
     from isthmus.heads import CodeClassifier
+    from isthmus.heads.build import uses_unlabelled
     from isthmus.heads.labels import check_labels
 
-    check_labels(loaded.train.y, len(loaded.train.X))
+    partial = uses_unlabelled(head)
+    y = check_labels(loaded.train.y, len(loaded.train.X), unlabelled=partial)
+    if partial and loaded.test is None:
+        loaded = replace(loaded.train, y=y)
     splits = _splits(loaded, test_fraction, seed)
+    if partial:
+        splits = replace(splits, test=labelled_part(splits.test))
     encoder = load_bundle(bundle).encoder
     classifier = CodeClassifier(encoder, head, random_state=seed)
     classifier.fit(splits.train.X, splits.train.y)
@@ -103,19 +114,22 @@ def classify(
         "interval": found["code"]["interval"],
         "test_loss": found["code"]["log_loss"],
         "n_test": found["code"]["n"],
-        "n_labels": len(loaded.train),
+        "n_labels": classifier.n_labels_,
     }
     add_head(bundle, stored, classifier, metrics=metrics)
     print_evaluation(console, found)
+    beside = f" and {classifier.n_unlabelled_:,} unlabelled rows" if partial else ""
     console.print(
-        f"head {stored!r}, fitted on {len(loaded.train):,} labels, is in {bundle}", soft_wrap=True
+        f"head {stored!r}, fitted on {classifier.n_labels_:,} labels{beside}, is in {bundle}",
+        soft_wrap=True,
     )
     write_facts(
         json,
         found
         | {
             "name": stored,
-            "n_labels": len(loaded.train),
+            "n_labels": classifier.n_labels_,
+            "n_unlabelled": classifier.n_unlabelled_,
             "bundle": str(bundle),
             "frozen": {
                 "digest_before": classifier.digest_before_,

@@ -24,7 +24,7 @@ from isthmus.cli.common import (
     write_facts,
 )
 from isthmus.cli.detectors import Normal, detector_labels
-from isthmus.cli.parts import part_of
+from isthmus.cli.parts import labelled_part, part_of
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -58,9 +58,10 @@ def evaluate(
 ) -> None:
     """Test a bundle's head on labelled instances.
 
-    Of data with two parts the test part is used, and the training part for the controls. For
-    a detector labels are 1 normal, -1 abnormal, 0 or empty where nobody looked (left out), or
-    what --normal says; its control is the distance between raw rows.
+    Of data with two parts the test part is used, and the training part for the controls. A head
+    that uses unlabelled rows (spreading) is tested on the labelled ones. For a detector labels are
+    1 normal, -1 abnormal, 0 or empty where nobody looked (left out), or what --normal says; its
+    control is the distance between raw rows.
     """
     console = console_for(json)
     options: dict[str, Any] = {
@@ -88,6 +89,7 @@ def evaluate(
     from isthmus.evaluation import evaluate as test_classifier
     from isthmus.evaluation.detection import evaluate_detector
     from isthmus.heads import AnomalyDetector
+    from isthmus.heads.build import uses_unlabelled
 
     opened = load_bundle(bundle)
     decider = opened.head(head)
@@ -109,6 +111,8 @@ def evaluate(
     else:
         if train is not None:
             fitted_on = read_data(train, **options).train
+        if uses_unlabelled(decider.head):
+            test = labelled_part(test)
         found = test_classifier(
             decider,
             test.X,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,3 +38,16 @@ def part_of(data: Dataset | Splits, part: str) -> Dataset:
     both = train.y is not None and test.y is not None
     y = np.concatenate([train.y, test.y]) if both else None
     return Dataset(X, y, train.schema, train.class_names, train.name)
+
+
+def labelled_part(data: Dataset) -> Dataset:
+    """Return the instances that have a label, their labels as numbers or text."""
+    import numpy as np
+
+    from isthmus.heads.labels import known_labels, labelled_rows, partial_labels
+
+    y = partial_labels(np.asarray(data.y))
+    rows = labelled_rows(y)
+    if not len(rows):
+        raise DataError(f"none of {len(data):,} rows to test on has a label; label some of them")
+    return replace(data.take(rows), y=known_labels(y))

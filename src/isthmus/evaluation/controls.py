@@ -13,6 +13,7 @@ from isthmus.errors import IsthmusError
 from isthmus.evaluation.metrics import class_metrics
 from isthmus.evaluation.supervised import SupervisedNetwork
 from isthmus.heads import StandardisedHead, build_head
+from isthmus.heads.labels import known_labels, labelled_rows
 from isthmus.training import draw_seed
 
 #: What each level of controls holds.
@@ -50,7 +51,8 @@ class Controls:
     X_train, X_test : arrays or DataFrames
         Like those the encoder was fitted on.
     y_train, y_test : arrays of labels
-        The same labels that the head on the codes had.
+        The same labels that the head on the codes had; None in `y_train` where an instance is
+        unlabelled, for a head that uses those.
     random_state : int, RandomState instance or None
     verbose : bool
         Show progress while the supervised network trains.
@@ -88,16 +90,18 @@ class Controls:
             See `class_metrics`.
         """
         train, test = self.features(name)
-        built = build_head(head, n_labels=len(train), random_state=self.seed)
+        n_labels = len(labelled_rows(self.y_train))
+        built = build_head(head, n_labels=n_labels, random_state=self.seed)
         return score_head(StandardisedHead(built).fit(train, self.y_train), test, self.y_test)
 
     def test_supervised(self) -> dict[str, Any]:
-        """Train the supervised network on the instances themselves, and test it."""
+        """Train the supervised network on the labelled instances themselves, and test it."""
         network = SupervisedNetwork(
             self.encoder.preprocessor_, random_state=self.seed, verbose=self.verbose
         )
         check = self.encoder.schema_.check
-        network.fit(check(self.X_train), self.y_train)
+        rows = labelled_rows(self.y_train)
+        network.fit(check(self.X_train)[rows], known_labels(self.y_train))
         probabilities = network.predict_proba(check(self.X_test))
         predicted = network.classes_[probabilities.argmax(axis=1)]
         return class_metrics(self.y_test, predicted, probabilities, network.classes_)
@@ -138,5 +142,5 @@ def score_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> d
     if not hasattr(head.head_, "predict_proba"):
         return class_metrics(y, head.predict(features))
     probabilities = head.predict_proba(features)
-    classes = head.head_.classes_
+    classes = head.classes_
     return class_metrics(y, classes[probabilities.argmax(axis=1)], probabilities, classes)

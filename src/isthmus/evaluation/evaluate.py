@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import Controls, control_names, score_head
 from isthmus.heads import CodeClassifier
+from isthmus.heads.build import uses_unlabelled
 from isthmus.heads.cache import encode
 from isthmus.heads.labels import check_labels
 
@@ -34,7 +35,8 @@ def evaluate(
     y : array of shape (n,)
         Their labels.
     X_train, y_train : like X and y
-        What the classifier was fitted on; the controls are fitted on it too.
+        What the classifier was fitted on, unlabelled instances among them where its head uses
+        those; the controls are fitted on it too.
     controls : {"fast", "all"} or None, default="fast"
         `"fast"`: raw features, PCA of the same width, the untrained encoder. `"all"`: and
         a network supervised from end to end. None: no controls.
@@ -78,7 +80,7 @@ def evaluate(
             "controls are fitted on the labelled training instances; pass X_train= and y_train=, "
             "or controls=None"
         )
-    y_train = check_labels(y_train, len(X_train))
+    y_train = check_labels(y_train, len(X_train), unlabelled=uses_unlabelled(classifier.head))
     tests = Controls(encoder, X_train, y_train, X, y, random_state=random_state, verbose=verbose)
     for name in names:
         result["controls"][name] = (

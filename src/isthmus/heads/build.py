@@ -10,10 +10,13 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
 
+from isthmus.heads.labels import known_labels, labelled_rows, partial_labels
 from isthmus.heads.mlp import MLPHead
+from isthmus.heads.spreading import SpreadingHead
 
-HEADS = ("linear", "mlp", "neighbours")
+HEADS = ("linear", "mlp", "neighbours", "spreading")
 
 
 def build_head(
@@ -28,10 +31,11 @@ def build_head(
 
     Parameters
     ----------
-    head : {"linear", "mlp", "neighbours"} or scikit-learn classifier
+    head : {"linear", "mlp", "neighbours", "spreading"} or scikit-learn classifier
         `"linear"` is multinomial logistic regression, `"neighbours"` the five nearest
-        labelled codes weighted by closeness, `"mlp"` see `MLPHead`. A classifier is
-        cloned, and takes `random_state` when it has one that is None.
+        labelled codes weighted by closeness, `"mlp"` see `MLPHead`, `"spreading"` see
+        `SpreadingHead`. A classifier is cloned, and takes `random_state` when it has one that is
+        None.
     n_labels : int
         Labels at hand; there are never more neighbours than that.
 
@@ -49,6 +53,8 @@ def build_head(
             return MLPHead(
                 random_state=random_state, verbose=verbose, checkpoint_dir=checkpoint_dir
             )
+        if head == "spreading":
+            return SpreadingHead()
     elif hasattr(head, "fit") and hasattr(head, "predict") and not isinstance(head, type):
         own = clone(head)
         if "random_state" in own.get_params() and own.get_params()["random_state"] is None:
@@ -59,15 +65,32 @@ def build_head(
     )
 
 
+def uses_unlabelled(head: str | BaseEstimator) -> bool:
+    """Return whether a head learns from unlabelled rows too.
+
+    `"spreading"`, and scikit-learn's `SelfTrainingClassifier`, `LabelSpreading` and
+    `LabelPropagation`.
+    """
+    if isinstance(head, str):
+        return head == "spreading"
+    return isinstance(
+        head, SpreadingHead | SelfTrainingClassifier | LabelSpreading | LabelPropagation
+    )
+
+
 class StandardisedHead:
     """A head with the standardisation of its training features in front.
 
-    The same object decides on codes and on every control's features.
+    The same object decides on codes and on every control's features. A head that uses unlabelled
+    rows gets the positions of the labels in `classes_`, and -1 for unlabelled rows, so that labels
+    may be text there too; the standardisation is over all rows.
 
     Attributes
     ----------
     scaler_ : StandardScaler
     head_ : fitted classifier
+    numbered_ : array of shape (n_classes,) or None
+        The classes when the head knows them by their positions only.
     """
 
     def __init__(self, head: BaseEstimator) -> None:
@@ -76,12 +99,27 @@ class StandardisedHead:
     def fit(self, features: np.ndarray, y: np.ndarray) -> Self:
         """Learn from features of shape (n, m) and labels of shape (n,)."""
         self.scaler_ = StandardScaler().fit(features)
-        self.head_: Any = self.head.fit(self.scaler_.transform(features), y)
+        standardised = self.scaler_.transform(features)
+        self.numbered_: np.ndarray | None = None
+        if uses_unlabelled(self.head):
+            y = partial_labels(np.asarray(y))
+            self.numbered_, places = np.unique(known_labels(y), return_inverse=True)
+            given = np.full(len(y), -1)
+            given[labelled_rows(y)] = places
+            self.head_: Any = self.head.fit(standardised, given)
+        else:
+            self.head_ = self.head.fit(standardised, y)
         return self
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes, sorted, as they came in `y`."""
+        return self.head_.classes_ if self.numbered_ is None else self.numbered_
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Return the class of each row."""
-        return self.head_.predict(self.scaler_.transform(features))
+        predicted = self.head_.predict(self.scaler_.transform(features))
+        return predicted if self.numbered_ is None else self.numbered_[predicted]
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         """Return class probabilities, one row each, where the head has them."""

@@ -13,14 +13,14 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.errors import DataError, FrozenError
-from isthmus.heads.build import StandardisedHead, build_head
+from isthmus.heads.build import StandardisedHead, build_head, uses_unlabelled
 from isthmus.heads.cache import encode
 from isthmus.heads.calibration import check_rate
 from isthmus.heads.detector import AnomalyDetector
 from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
 from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.labelled_codes import MOST_KEPT, LabelledCodes
-from isthmus.heads.labels import check_labels
+from isthmus.heads.labels import check_labels, labelled_rows, partial_labels
 from isthmus.networks import digest
 
 
@@ -42,9 +42,11 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
     encoder : Autoencoder
         Fitted: used as it is. Not fitted: a clone of it learns from the `X` given to
         `fit` first.
-    head : {"linear", "mlp", "neighbours"} or scikit-learn classifier, default="linear"
-        Logistic regression, a small neural network, five nearest neighbours, or a clone
-        of the classifier given.
+    head : {"linear", "mlp", "neighbours", "spreading"} or scikit-learn classifier, \
+            default="linear"
+        Logistic regression, a small neural network, five nearest neighbours, labels spread over
+        unlabelled instances, or a clone of the classifier given. `"spreading"` and scikit-learn's
+        semi-supervised classifiers take unlabelled instances, see `fit`.
     cache_dir : path, optional
         Keep codes there, named after encoder and data.
     checkpoint_dir : path, optional
@@ -55,7 +57,8 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         Reject instances that look like no class: `predict` gives `unknown_label_` for those
         that an `AnomalyDetector`, fitted on the labelled instances, calls abnormal. At most
         this share of instances of the known classes is rejected, calibrated as there, so a
-        fitted encoder must not have seen the labelled instances.
+        fitted encoder must not have seen the labelled instances. Unlabelled instances given to
+        `fit` count as instances of the known classes.
 
     Attributes
     ----------
@@ -70,10 +73,10 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         What rejects, with `p_values` and `explain`.
     unknown_label_ : str or int
         `"unknown"` among names, -1 among numbers.
-    n_labels_ : int
-        Number of labelled instances.
+    n_labels_, n_unlabelled_ : int
+        Number of labelled instances, and of others that the head was fitted on.
     labelled_ : LabelledCodes or None
-        Their codes and labels, to which `add_labels` adds; None when there are over 20,000.
+        Codes and labels of both, to which `add_labels` adds; None when there are over 20,000.
     data_fingerprint_ : str
         SHA-256 of these instances, as the network sees them, and of their labels.
 
@@ -85,6 +88,14 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
     >>> few = CodeClassifier(encoder).fit(digits.train.X[:200], digits.train.y[:200])
     >>> few.predict(digits.test.X).shape
     (360,)
+
+    With labels for a few and all the other instances beside them:
+
+    >>> y = np.full(len(digits.train.X), -1)
+    >>> y[:50] = digits.train.y[:50]
+    >>> spread = CodeClassifier(encoder, "spreading", random_state=0).fit(digits.train.X, y)
+    >>> spread.n_labels_, spread.n_unlabelled_
+    (50, 1387)
     """
 
     def __init__(
@@ -113,7 +124,8 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         ----------
         X : array or DataFrame of n instances, like those the encoder was fitted on
         y : array of shape (n,)
-            Integer or string labels, none missing.
+            Integer or string labels, none missing. With a head that uses unlabelled instances
+            -1, None and NaN mark one, -1 even where the only other label is 1.
 
         Returns
         -------
@@ -131,7 +143,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
         # Labels that cannot be used are found before an encoder is trained for hours.
-        y = check_labels(y, _num_samples(X))
+        y = check_labels(y, _num_samples(X), unlabelled=uses_unlabelled(self.head))
         self.novelty_ = None
         if self.unknown_rate is not None:
             self.novelty_ = self._fit_novelty(X)
@@ -152,6 +164,8 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         X : array or DataFrame of n instances
             New ones, or such as the head was fitted on: their labels change.
         y : array of shape (n,)
+            With a head that uses unlabelled instances -1, None or NaN takes a label back, or adds
+            an unlabelled instance.
 
         Returns
         -------
@@ -160,23 +174,26 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         Raises
         ------
         DataError
-            When labels cannot be used, or the head was fitted on more than 20,000, which it
-            does not keep.
+            When labels cannot be used, or the head was fitted on more than 20,000 instances,
+            which it does not keep.
         """
         check_is_fitted(self, "standardised_head_")
         if self.labelled_ is None:
             raise DataError(
-                f"the head was fitted on {self.n_labels_} labels, and it keeps no more than "
-                f"{MOST_KEPT:,}; fit it again with all of them"
+                f"the head was fitted on {self.n_labels_ + self.n_unlabelled_:,} instances, and "
+                f"it keeps no more than {MOST_KEPT:,}; fit it again with all of them"
             )
         labels = column_or_1d(y, warn=True)
         if len(labels) != _num_samples(X):
             raise DataError(
                 f"got {_num_samples(X)} instances and {len(labels)} labels; expected one for each"
             )
+        partial = uses_unlabelled(self.head)
+        if partial:
+            labels = partial_labels(labels)
         self._freeze()
         labelled = self.labelled_.followed_by(self._labelled(X, labels))
-        check_labels(labelled.y, len(labelled.y))
+        check_labels(labelled.y, len(labelled.y), unlabelled=partial)
         if self.novelty_ is not None:
             self.novelty_.add_labels(X, np.ones(len(labels)))
         self._decide(labelled)
@@ -190,7 +207,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
     @property
     def classes_(self) -> np.ndarray:
         """The classes, sorted, as they came in `y`."""
-        return self.head_.classes_
+        return self.standardised_head_.classes_
 
     @property
     def unknown_label_(self) -> str | int:
@@ -235,7 +252,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         """Fit the head on labelled codes, and see that the encoder is as `_freeze` found it."""
         head = build_head(
             self.head,
-            n_labels=len(labelled.y),
+            n_labels=len(labelled_rows(labelled.y)),
             random_state=self.random_state,
             verbose=self.verbose,
             checkpoint_dir=self.checkpoint_dir,
@@ -248,8 +265,9 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
                 f"before, {self.digest_after_[:12]} after; the head must not train it, see that "
                 "a head of your own does not hold the encoder's modules"
             )
-        self.n_labels_ = len(labelled.y)
-        self.labelled_ = labelled if self.n_labels_ <= MOST_KEPT else None
+        self.n_labels_ = len(labelled_rows(labelled.y))
+        self.n_unlabelled_ = len(labelled.y) - self.n_labels_
+        self.labelled_ = labelled if len(labelled.y) <= MOST_KEPT else None
         self.data_fingerprint_ = data_fingerprint(labelled.hashes, labelled.y)
         self.standardised_head_ = standardised_head
 

@@ -13,27 +13,30 @@ from skops.io.exceptions import UntrustedTypesFoundException
 from isthmus.autoencoder import Autoencoder
 from isthmus.errors import BundleError
 from isthmus.heads.binding import binding, restore_binding
-from isthmus.heads.build import StandardisedHead
+from isthmus.heads.build import HEADS, StandardisedHead, uses_unlabelled
 from isthmus.heads.classifier import CodeClassifier
 from isthmus.heads.detector_parts import read_detector, write_detector
 from isthmus.heads.labelled_codes import LabelledCodes
+from isthmus.heads.labels import known_labels, labelled_rows
 from isthmus.heads.mlp import MLPHead, mlp
+from isthmus.heads.spreading import SpreadingHead
 from isthmus.heads.state_file import read_state, write_state
 from isthmus.storage import write_bytes
 from isthmus.weights import read_weights, write_weights
 
 SKOPS, WEIGHTS, NOVELTY = "head.skops", "head.safetensors", "novelty"
-LABELLED = "labelled.safetensors"
+LABELLED, SPREADING = "labelled.safetensors", "spreading.safetensors"
 
 
 def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]:
     """Write a fitted classifier's head into a folder; return what the manifest says of it."""
     standardised, head = classifier.standardised_head_, classifier.head_
     facts: dict[str, Any] = {
-        "kind": "mlp" if isinstance(head, MLPHead) else "scikit-learn",
+        "kind": _kind(head),
         "head": classifier.head if isinstance(classifier.head, str) else type(head).__name__,
         "classes": np.asarray(classifier.classes_).tolist(),
         "n_rows": classifier.n_labels_,
+        "n_unlabelled": classifier.n_unlabelled_,
         "unknown_rate": None if classifier.unknown_rate is None else float(classifier.unknown_rate),
         "novelty": None,
     }
@@ -42,7 +45,8 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
         facts["novelty"] = write_detector(folder / NOVELTY, novelty) | binding(novelty)
     if classifier.labelled_ is not None:
         kept = classifier.labelled_
-        places = np.searchsorted(classifier.classes_, kept.y)
+        places = np.full(len(kept.y), -1)
+        places[labelled_rows(kept.y)] = np.searchsorted(classifier.classes_, known_labels(kept.y))
         write_state(
             folder / LABELLED, {"codes": kept.codes, "places": places, "hashes": kept.hashes}
         )
@@ -50,6 +54,8 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
     if isinstance(head, MLPHead):
         facts |= {"architecture": head.architecture(), "best_epoch": head.best_epoch_}
         write_weights(folder / WEIGHTS, head.network_)
+    elif isinstance(head, SpreadingHead):
+        facts["state"] = write_state(folder / SPREADING, head.state())
     else:
         content["head"] = head
     packed = skops.io.dumps(content)
@@ -79,7 +85,7 @@ def read_classifier(
         ) from error
     if facts["kind"] == "mlp":
         shape = facts["architecture"]
-        head = MLPHead(shape["hidden_layer_sizes"], dropout=shape["dropout"])
+        head: Any = MLPHead(shape["hidden_layer_sizes"], dropout=shape["dropout"])
         head.network_ = mlp(
             shape["n_features"], shape["hidden_layer_sizes"], shape["n_classes"], shape["dropout"]
         )
@@ -87,20 +93,40 @@ def read_classifier(
         head.network_.eval().requires_grad_(False)
         head.classes_, head.n_features_in_ = content["classes"], shape["n_features"]
         head.best_epoch_ = facts["best_epoch"]
+    elif facts["kind"] == "spreading":
+        head = SpreadingHead.from_state(read_state(folder / SPREADING, facts["state"]))
     else:
         head = content["head"]
     standardised = StandardisedHead(head)
     standardised.scaler_, standardised.head_ = content["scaler"], head
-    named = facts["head"] if facts["head"] in ("linear", "mlp", "neighbours") else head
+    standardised.numbered_ = content["classes"] if uses_unlabelled(head) else None
+    named = facts["head"] if facts["head"] in HEADS else head
     classifier = CodeClassifier(encoder, named, unknown_rate=facts["unknown_rate"])
     classifier.encoder_, classifier.standardised_head_ = encoder, standardised
     classifier.n_labels_, classifier.novelty_ = facts["n_rows"], None
+    classifier.n_unlabelled_ = facts.get("n_unlabelled", 0)
     classifier.labelled_ = None
     if (folder / LABELLED).exists():
         kept = read_state(folder / LABELLED, {})
-        labels = np.asarray(content["classes"])[kept["places"]]
+        labels = _labels(np.asarray(content["classes"]), kept["places"])
         classifier.labelled_ = LabelledCodes(kept["codes"], labels, kept["hashes"])
     if facts["novelty"] is not None:
         classifier.novelty_ = read_detector(folder / NOVELTY, facts["novelty"], encoder)
         restore_binding(classifier.novelty_, facts["novelty"])
     return classifier
+
+
+def _kind(head: Any) -> str:
+    if isinstance(head, MLPHead):
+        return "mlp"
+    return "spreading" if isinstance(head, SpreadingHead) else "scikit-learn"
+
+
+def _labels(classes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the labels at these places of the classes, None at -1."""
+    labels = classes[places]
+    if (places >= 0).all():
+        return labels
+    partial = np.full(len(places), None, dtype=object)
+    partial[places >= 0] = labels[places >= 0].tolist()
+    return partial

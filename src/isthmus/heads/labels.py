@@ -12,8 +12,16 @@ from sklearn.utils.validation import column_or_1d
 from isthmus.errors import DataError
 
 
-def check_labels(y: Any, n_instances: int) -> np.ndarray:
+def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.ndarray:
     """Check class labels and return them as an array of shape (n,).
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+    n_instances : int
+    unlabelled : bool, default=False
+        Whether instances may be unlabelled, for a head that uses them: -1, None or NaN, and what
+        is returned then has None there, see `partial_labels`.
 
     Raises
     ------
@@ -33,12 +41,22 @@ def check_labels(y: Any, n_instances: int) -> np.ndarray:
         )
     if n_instances == 0:
         raise DataError("got no labelled instances; expected at least two, of different classes")
+    if unlabelled:
+        y = partial_labels(y)
+        known = labelled_rows(y)
+        if len(known) < 2:
+            raise DataError(
+                f"got {len(known)} labelled among {len(y)} instances (-1, None and NaN mark one as "
+                "unlabelled); expected at least two, of different classes"
+            )
+        check_labels(known_labels(y), len(known))
+        return y
     missing = pd.isna(y)
     if missing.any():
         raise DataError(
             f"{int(missing.sum())} of {len(y)} labels are missing (None or NaN), the first in row "
             f"{int(missing.argmax())}; fit on the labelled rows only: "
-            "keep = ~pandas.isna(y); fit(X[keep], y[keep])"
+            'keep = ~pandas.isna(y); fit(X[keep], y[keep]), or use them with head="spreading"'
         )
     if y.dtype.kind == "f" and np.isinf(y).any():
         raise DataError(
@@ -51,7 +69,7 @@ def check_labels(y: Any, n_instances: int) -> np.ndarray:
         raise DataError(
             f"{int((y == -1).sum())} of {len(y)} labels are -1, which marks an instance as "
             "unlabelled; fit on the labelled rows only: fit(X[y != -1], y[y != -1]), "
-            "or give the class another number"
+            'use them with head="spreading", or give the class another number'
         )
     if len(classes) < 2:
         raise DataError(
@@ -59,3 +77,60 @@ def check_labels(y: Any, n_instances: int) -> np.ndarray:
             "to tell normal from abnormal, a detector is the right head"
         )
     return y
+
+
+def partial_labels(y: np.ndarray) -> np.ndarray:
+    """Return labels with None where an instance is unlabelled: where -1, None or NaN stood.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+
+    Returns
+    -------
+    array of shape (n,)
+        `y` itself when all are labelled; otherwise of objects. Numbers that are floats only
+        because NaN stands among them are whole ones again.
+
+    Raises
+    ------
+    DataError
+        When the mark has become text, as in `numpy.array(["cat", -1])`.
+
+    Examples
+    --------
+    >>> partial_labels(np.array([3, -1, 5])).tolist()
+    [3, None, 5]
+    >>> partial_labels(np.array([3.0, np.nan, 5.0])).tolist()
+    [3, None, 5]
+    """
+    missing = np.asarray(pd.isna(y))
+    unknown = missing.copy()
+    unknown[~missing] = [label == -1 for label in y[~missing]]
+    as_text = [label for label in y[~unknown] if isinstance(label, str) and label in ("-1", "nan")]
+    if as_text:
+        raise DataError(
+            f"got the label {str(as_text[0])!r}, which is text; where nobody looked pass None in "
+            "an array of objects: y = numpy.full(n, None, dtype=object); y[few] = labels"
+        )
+    if not unknown.any():
+        return y
+    known = y[~unknown]
+    if known.dtype.kind == "f" and (known == np.rint(known)).all() and np.isfinite(known).all():
+        known = known.astype(np.int64)
+    labels = np.full(len(y), None, dtype=object)
+    labels[~unknown] = known.tolist()
+    return labels
+
+
+def labelled_rows(y: np.ndarray) -> np.ndarray:
+    """Return the positions of the labels in what `partial_labels` returned."""
+    return np.flatnonzero(~np.asarray(pd.isna(y)))
+
+
+def known_labels(y: np.ndarray) -> np.ndarray:
+    """Return the labels alone, as numbers or text: an array of shape (n_labelled,)."""
+    known = y[labelled_rows(y)]
+    if known.dtype != object or len({isinstance(label, str) for label in known}) > 1:
+        return known  # numbers among text stay apart from it, and are refused
+    return np.asarray(known.tolist())
