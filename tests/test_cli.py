@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from isthmus import load_bundle
 from isthmus.cli import main
+from isthmus.cli.app import COMMANDS
 from isthmus.errors import BundleError
 
 
@@ -89,6 +91,31 @@ def test_encode_writes_the_encoders_codes(folder, frame):
     assert list(table.columns) == [f"autoencoder{i}" for i in range(6)]
 
 
+def test_empty_label_cells_are_unlabelled_rows_for_spreading(folder):
+    table = pd.read_csv(folder / "labelled.csv")
+    table.loc[table.index % 4 > 0, "kind"] = None
+    table.to_csv(folder / "partly.csv", index=False)
+    shutil.copytree(folder / "press", folder / "partly")
+    words = ("classify", "partly", "partly.csv", "--label", "kind")
+
+    done = isthmus(*words, "--head", "spreading", "--json", "partly.json", cwd=folder)
+
+    facts = json.loads((folder / "partly.json").read_text())
+    assert (facts["n_labels"], facts["n_unlabelled"]) == (45, 133)
+    assert facts["code"]["n"] < 20  # labelled rows only are measured on
+    assert facts["code"]["classes"] == ["pink", "red", "white"]
+    assert set(facts["controls"]) == {"raw", "pca", "untrained"}
+    assert "45 labels and 133 unlabelled rows" in done.stdout
+    isthmus("predict", "partly", "plain.parquet", "-o", "s.csv", cwd=folder)
+    truth = pd.read_csv(folder / "labelled.csv")["kind"]
+    assert (pd.read_csv(folder / "s.csv")["prediction"] == truth).mean() > 0.8
+    told = isthmus("evaluate", "partly", "partly.csv", "--label", "kind", cwd=folder).stdout
+    assert "45 test instances" in told
+    refused = isthmus(*words, cwd=folder, check=False)
+    assert refused.returncode == 1
+    assert 'head="spreading"' in refused.stderr
+
+
 def test_evaluate_and_info_give_their_facts_as_json(folder):
     done = isthmus(
         *("evaluate", "press", "labelled.csv", "--label", "kind", "--json", "facts.json"),
@@ -153,10 +180,27 @@ def test_wrong_words_are_status_2(folder, words):
 
 def test_help_and_version(folder):
     said = isthmus("--help", cwd=folder).stdout
-    commands = ("demo", "fit", "encode", "classify", "detect", "predict", "suggest", "label")
-    for command in (*commands, "evaluate", "info", "history"):
-        assert re.search(rf"^\s+{command}\s", said, re.MULTILINE)
+    for command, line in COMMANDS.items():
+        assert re.search(rf"^  {command} +{re.escape(line)}$", said, re.MULTILINE)
     assert re.fullmatch(r"isthmus \d+\.\d+\.\d+\n", isthmus("--version", cwd=folder).stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_how_it_is_used(folder, command):
+    said = isthmus(command, "--help", cwd=folder).stdout
+    assert said.startswith(f"Usage: isthmus {command} [OPTIONS]")
+
+
+def test_help_reads_no_command(folder):
+    script = (
+        "import sys; sys.argv = ['isthmus', '--help']; from isthmus.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in sys.modules if m.startswith('isthmus.cli.')], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "['isthmus.cli.app']"
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resume_takes_up(folder):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from isthmus.data import Dataset as Dataset
     from isthmus.data import load as load
     from isthmus.errors import IsthmusError as IsthmusError
+    from isthmus.evaluation import advise as advise
     from isthmus.evaluation import evaluate as evaluate
     from isthmus.heads import AnomalyDetector as AnomalyDetector
     from isthmus.heads import CodeClassifier as CodeClassifier
@@ -28,6 +29,7 @@ _HOMES = {
     "CodeClassifier": "isthmus.heads",
     "Dataset": "isthmus.data",
     "IsthmusError": "isthmus.errors",
+    "advise": "isthmus.evaluation",
     "evaluate": "isthmus.evaluation",
     "load": "isthmus.data",
     "load_bundle": "isthmus.bundle",
@@ -42,6 +44,7 @@ __all__ = [
     "Dataset",
     "IsthmusError",
     "__version__",
+    "advise",
     "evaluate",
     "load",
     "load_bundle",

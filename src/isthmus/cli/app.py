@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from isthmus._version import __version__
-from isthmus.cli.classify import classify
-from isthmus.cli.demo import demo
-from isthmus.cli.detect import detect
-from isthmus.cli.encode import encode
-from isthmus.cli.evaluate import evaluate
-from isthmus.cli.fit import fit
-from isthmus.cli.history import history
-from isthmus.cli.info import info
-from isthmus.cli.label import label
-from isthmus.cli.predict import predict
-from isthmus.cli.process import tune_process
-from isthmus.cli.suggest import suggest
 from isthmus.errors import IsthmusError
 
-app = typer.Typer(
+#: Each command and the line about it in `isthmus --help`. It is the function of its name in the
+#: module of its name beside this one, which is imported when the command is called for: reading
+#: every command's options would take as long as all the rest of `isthmus --help`.
+COMMANDS = {
+    "demo": "Tell the whole story on one data set.",
+    "advise": "Advise on the width of the code: try several, and PCA beside them.",
+    "fit": "Learn a code from instances without labels, and write a bundle.",
+    "encode": "Turn instances into codes with a bundle's encoder.",
+    "classify": "Fit a head on the codes of labelled instances.",
+    "detect": "Fit a detector, normal or not, on the frozen encoder.",
+    "predict": "Predict what each instance is: its class, or normal or not.",
+    "suggest": "Say which rows to look at next.",
+    "label": "Give a detector labels that people have found.",
+    "evaluate": "Test a bundle's head on labelled instances.",
+    "info": "Say what is in a bundle, without loading it.",
+    "history": "Say which versions of its heads a bundle holds.",
+}
+
+
+class _Later(TyperCommand):
+    """A command known by its name and one line; the real one takes over when it is called."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the words as the real command does."""
+        from isthmus.cli.process import tune_process
+
+        tune_process()
+        function = getattr(importlib.import_module(f"isthmus.cli.{self.name}"), str(self.name))
+        alone = _new_app()
+        alone.command()(function)
+        return typer.main.get_command(alone).make_context(*args, **kwargs)
+
+
+def _new_app(**settings: Any) -> typer.Typer:
+    return typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **settings
+    )
+
+
+app = _new_app(
     name="isthmus",
     help="Learn a code from unlabelled data, freeze it, and decide from a handful of labels.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
-_COMMANDS = (
-    *(demo, fit, encode, classify, detect, predict, suggest, label, evaluate),
-    *(info, history),
-)
-for command in _COMMANDS:
-    app.command()(command)
+for name, line in COMMANDS.items():
+    app.command(name, cls=_Later, short_help=line)(lambda: None)
 
 
 @app.callback()
@@ -53,7 +76,6 @@ def main() -> None:
         print(f"isthmus {__version__}")
         return
     debug = "--debug" in words
-    tune_process()
     try:
         app(args=[word for word in words if word != "--debug"], prog_name="isthmus")
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from isthmus.plots.label_shares import plot_label_shares
 from isthmus.plots.predictions import plot_predictions
 from isthmus.plots.reconstructions import plot_reconstructions
 from isthmus.plots.samples import plot_samples
+from isthmus.plots.widths import plot_widths
 
 __all__ = [
     "plot_confusion",
@@ -21,5 +22,6 @@ __all__ = [
     "plot_predictions",
     "plot_reconstructions",
     "plot_samples",
+    "plot_widths",
     "save_figure",
 ]

@@ -1,0 +1,143 @@
+"""What the width advisor found: figures for each width, and the width it recommends."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What the squared error is measured in.
+UNITS = {
+    "images": "squared error of a pixel in [0, 1]",
+    "series": "squared error of a standardised value",
+    "table": "squared error of a standardised value",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Advice:
+    """Codes of several widths beside PCA, and the width recommended.
+
+    Attributes
+    ----------
+    n_components : int
+        The width recommended.
+    why : str
+        The rule that it was chosen by, in a sentence.
+    knee, knee_pca : int or None
+        Width at the knee of the reconstruction error of the code, and of PCA; None where the
+        curve has none (see `isthmus.evaluation.knee.find_knee`).
+    enough_for_labels : int or None
+        The narrowest width whose few-label accuracy is within one standard error of the
+        best; None without labels.
+    table : list of dict
+        One for each width, in increasing order:
+
+        - `width`;
+        - `error`, `pca_error`: mean squared error of a value of the held-out instances, in the
+          network's units, the same formula for both;
+        - `kept`, `pca_kept`: 1 - error / `mean_error`, the share of the variance that is kept;
+        - `loss`: of the held-out instances, by the formula that was trained on;
+        - `accuracy`, `accuracy_std`, `pca_accuracy`, `pca_accuracy_std`: of held-out labelled
+          instances, mean and standard deviation over the draws of labels; None without
+          labels, and the deviation of a single draw;
+        - `seconds` and `epochs` that training took.
+    mean_error : float
+        Squared error when every instance is rebuilt as the mean of the training instances.
+    raw_accuracy, raw_accuracy_std : float or None
+        Few-label accuracy on the raw features, with no code at all.
+    kind : {"images", "series", "table"}
+    n_features : int
+        Values of an instance as the network sees it; a code is narrower.
+    n_rows, n_train, n_held_out : int
+        Instances given, learned from, and measured on.
+    n_labels, n_draws, n_labelled_held_out : int or None
+        Labels in a draw, draws, and the labelled among the held-out instances.
+    head : str or None
+    recipe : str
+    """
+
+    n_components: int
+    why: str
+    knee: int | None
+    knee_pca: int | None
+    enough_for_labels: int | None
+    table: list[dict[str, Any]]
+    mean_error: float
+    raw_accuracy: float | None
+    raw_accuracy_std: float | None
+    kind: str
+    n_features: int
+    n_rows: int
+    n_train: int
+    n_held_out: int
+    n_labels: int | None
+    n_draws: int | None
+    n_labelled_held_out: int | None
+    head: str | None
+    recipe: str
+
+    def __repr__(self) -> str:
+        widths = ", ".join(str(row["width"]) for row in self.table)
+        return f"Advice(n_components={self.n_components}, of widths {widths})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table as a DataFrame, a row for each width."""
+        import pandas as pd
+
+        return pd.DataFrame(self.table).set_index("width")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, as JSON can hold it."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """Return the table as text, and below it what follows from it."""
+        labels = self.n_labels is not None
+        head = f"{'width':>7}  {'error':>8}  {'PCA':>8}  {'kept %':>6}  {'PCA':>6}"
+        head += f"  {'accuracy %':>11}  {'PCA':>11}" if labels else ""
+        lines = [*self._preamble(), f"{head}  {'seconds':>7}"]
+        for row in self.table:
+            mark = "*" if row["width"] == self.n_components else " "
+            line = f"{mark} {row['width']:>5}  {row['error']:>8.4g}  {row['pca_error']:>8.4g}"
+            line += f"  {_percent(row['kept']):>6}  {_percent(row['pca_kept']):>6}"
+            if labels:
+                for name in ("accuracy", "pca_accuracy"):
+                    line += f"  {_spread(row[name], row[f'{name}_std']):>11}"
+            lines.append(f"{line}  {row['seconds']:>7.1f}")
+        return "\n".join([*lines, *self._conclusions()])
+
+    def _preamble(self) -> list[str]:
+        used = self.n_train + self.n_held_out
+        drawn = f", drawn from {self.n_rows:,}" if used < self.n_rows else ""
+        lines = [
+            f"{self.n_train:,} instances to learn from, {self.n_held_out:,} held out{drawn}",
+            f"error     {UNITS[self.kind]}; kept: share of the variance",
+        ]
+        if self.n_labels is not None:
+            lines.append(
+                f"accuracy  of a {self.head} head after {self.n_labels:,} labels, on "
+                f"{self.n_labelled_held_out:,} labelled held-out instances"
+            )
+            spread = "mean ± standard deviation of {} draws" if self.n_draws != 1 else "of one draw"
+            lines.append(f"          {spread.format(self.n_draws)}")
+        return lines
+
+    def _conclusions(self) -> list[str]:
+        lines = []
+        if self.raw_accuracy is not None:
+            raw = _spread(self.raw_accuracy, self.raw_accuracy_std)
+            lines.append(f"accuracy on raw features, without a code: {raw} %")
+        knees = [str(knee) if knee else "none" for knee in (self.knee, self.knee_pca)]
+        lines.append(f"knee of the error: {knees[0]} (PCA: {knees[1]})")
+        return [*lines, f"* recommended: n_components={self.n_components}, {self.why}"]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _spread(mean: float, deviation: float | None) -> str:
+    return f"{100 * mean:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")

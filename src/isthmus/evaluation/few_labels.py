@@ -1,0 +1,144 @@
+"""How far a few labels go: the same draws of labels for whatever features they are tried on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+
+from isthmus.errors import DataError
+from isthmus.heads import StandardisedHead, build_head
+from isthmus.heads.build import uses_unlabelled
+from isthmus.heads.labels import check_labels
+
+#: Labels of each class, unless a number is given.
+A_CLASS = 10
+
+
+def has_label(y: np.ndarray) -> np.ndarray:
+    """Return which instances are labelled, boolean of shape (n,).
+
+    None, NaN and empty text are no label, and neither is -1, scikit-learn's mark for
+    unlabelled, unless the only other label is 1.
+
+    Examples
+    --------
+    >>> has_label(np.array([0, 2, -1])).tolist(), has_label(np.array([1, 1, -1])).tolist()
+    ([True, True, False], [True, True, True])
+    """
+    there = ~pd.isna(y)
+    if y.dtype.kind in "if":
+        found = set(np.unique(y[there]).tolist())
+        return there if found <= {-1, 1} else there & (y != -1)
+    return there & np.array([not (isinstance(label, str) and not label.strip()) for label in y])
+
+
+class FewLabels:
+    """Draws of a few labels, on which any features of the instances can be tried.
+
+    Parameters
+    ----------
+    y_train, y_held_out : arrays of shape (n,) and (k,)
+        Labels of all instances, those without one included (see `has_label`).
+    n_labels : int or "auto"
+        Labels in a draw, as near to equally many of each class as there are. `"auto"` is ten
+        a class, and at most half of the labels, so that draws differ.
+    n_draws : int
+    head : see `isthmus.heads.build_head`
+    seed : int
+
+    Attributes
+    ----------
+    rows : int array
+        The training instances whose features are needed: those in some draw, or all of them
+        for a head that uses unlabelled instances too, which all others then are.
+    held_out : int array
+        The labelled among the held-out instances.
+    n_labels : int
+    classes : array
+        Of the labelled training instances, sorted.
+
+    Raises
+    ------
+    DataError
+        When there are too few labels.
+    """
+
+    def __init__(
+        self,
+        y_train: np.ndarray,
+        y_held_out: np.ndarray,
+        n_labels: int | Literal["auto"],
+        n_draws: int,
+        head: str | BaseEstimator,
+        seed: int,
+    ) -> None:
+        labelled = np.flatnonzero(has_label(y_train))
+        self.held_out = np.flatnonzero(has_label(y_held_out))
+        if not len(labelled) or not len(self.held_out):
+            raise DataError(
+                f"got {len(labelled)} labelled instances to learn from and {len(self.held_out)} "
+                "held out, expected some of both; label more, or leave y out"
+            )
+        # As lists, so that labels kept as objects because some were missing get their type.
+        y = check_labels(np.array(y_train[labelled].tolist()), len(labelled))
+        self._y_held_out = np.array(y_held_out[self.held_out].tolist())
+        self.classes = np.unique(y)
+        self.n_labels = _checked_number(n_labels, len(y), len(self.classes))
+        rng = np.random.default_rng([seed, 1])
+        draws = [_draw(y, self.n_labels, rng) for _ in range(n_draws)]
+        self._head, self._seed = head, seed
+        self._semi_supervised = uses_unlabelled(self._built())
+        drawn = np.unique(labelled[np.concatenate(draws)])
+        self.rows = np.arange(len(y_train)) if self._semi_supervised else drawn
+        # Of each draw, the positions among `rows`, and the labels.
+        self._draws = [(np.searchsorted(self.rows, labelled[draw]), y[draw]) for draw in draws]
+
+    def try_on(self, train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """Fit the head on each draw, and see which held-out instances it gets right.
+
+        Parameters
+        ----------
+        train : array of shape (len(rows), m)
+            Features of the instances `rows`.
+        held_out : array of shape (len(held_out), m)
+            Features of the instances `held_out`.
+
+        Returns
+        -------
+        boolean array of shape (n_draws, len(held_out))
+        """
+        right = []
+        for rows, labels in self._draws:
+            features = train[rows]
+            if self._semi_supervised:
+                y = np.full(len(train), None, dtype=object)
+                y[rows] = labels.tolist()
+                features, labels = train, y
+            fitted = StandardisedHead(self._built()).fit(features, labels)
+            right.append(fitted.predict(held_out) == self._y_held_out)
+        return np.array(right)
+
+    def _built(self) -> Any:
+        return build_head(self._head, n_labels=self.n_labels, random_state=self._seed)
+
+
+def _draw(y: np.ndarray, n_labels: int, rng: np.random.Generator) -> np.ndarray:
+    """Return positions of `n_labels` labels: the first of each class, then the second, ..."""
+    order = rng.permutation(len(y))
+    turn = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
+    return order[np.argsort(turn, kind="stable")[:n_labels]]
+
+
+def _checked_number(n_labels: Any, n_there: int, n_classes: int) -> int:
+    if isinstance(n_labels, str) and n_labels == "auto":
+        return max(n_classes, min(A_CLASS * n_classes, n_there // 2))
+    whole = hasattr(n_labels, "__index__") and not isinstance(n_labels, bool)
+    if not whole or not n_classes <= n_labels <= n_there:
+        raise DataError(
+            f"got n_labels={n_labels!r}, expected 'auto' or a whole number from {n_classes:,} (one "
+            f"a class) to {n_there:,} (the labelled instances that are not held out)"
+        )
+    return int(n_labels)
