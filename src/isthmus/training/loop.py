@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -264,9 +264,10 @@ class _Means:
         self.weights.append(weight)
 
     def check_finite(self, epoch: int, lr: float) -> None:
-        losses = torch.stack(self.values["loss"][self.checked :]).float().cpu().numpy()
-        if not np.isfinite(losses).all():
-            at = int(np.argmin(np.isfinite(losses)))
+        new = self.values["loss"][self.checked :]
+        losses = [new[0].item()] if len(new) == 1 else torch.stack(new).tolist()
+        if not all(map(math.isfinite, losses)):
+            at = [math.isfinite(loss) for loss in losses].index(False)
             raise TrainingError(
                 f"the loss became {losses[at]} at step {self.checked + at + 1} of epoch {epoch}; "
                 f"try a smaller lr (it was {lr:.3g} there), and look for extreme values in the data"
@@ -306,7 +307,8 @@ def _is_over(progress: Progress, settings: Settings) -> bool:
     return progress.epoch - progress.best_epoch >= settings.patience
 
 
-def _autocast(settings: Settings) -> torch.autocast:
-    return torch.autocast(
-        settings.device.type, dtype=torch.bfloat16, enabled=settings.precision == torch.bfloat16
-    )
+def _autocast(settings: Settings) -> AbstractContextManager[Any]:
+    device, enabled = settings.device.type, settings.precision == torch.bfloat16
+    if not enabled and not torch.is_autocast_enabled(device):
+        return nullcontext()  # entering the other takes as long as a small layer
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)

@@ -10,6 +10,12 @@ from torch import nn
 
 Batch = tuple[torch.Tensor, ...]
 
+#: So many bytes of prepared rows are kept: with small networks preparing them batch by batch
+#: takes as long as training on them.
+KEPT_BYTES = 2**25
+#: Rows that are prepared at a time to be kept, because preparing takes memory of its own.
+_PART = 8192
+
 
 class Rows:
     """Some rows of `X`, and of `y` when there is one.
@@ -17,11 +23,12 @@ class Rows:
     Parameters
     ----------
     X : array of shape (n, ...)
-        Kept as it is, uint8 images too: only a batch is ever turned into floats.
+        Kept as it is, uint8 images too: of those only a batch is ever turned into floats.
+        Other rows are prepared once when they take at most `KEPT_BYTES` in all.
     rows : integer array
         Which rows of `X` belong.
     prepare : callable
-        From `X[some rows]` to a float32 array for the network.
+        From `X[some rows]` to a float32 array for the network, each row by itself.
     y : integer array of shape (n,), optional
     """
 
@@ -33,17 +40,41 @@ class Rows:
         y: np.ndarray | None = None,
     ) -> None:
         self.X, self.rows, self.prepare, self.y = X, rows, prepare, y
+        self._kept: tuple[torch.device, torch.Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batch(self, positions: np.ndarray, device: torch.device) -> Batch:
         """Return the rows at these positions, as tensors on the device."""
+        kept = self._all(device)
         rows = self.rows[positions]
-        x = to_tensor(self.prepare(self.X[rows]), device)
+        if kept is None:
+            x = to_tensor(self.prepare(self.X[rows]), device)
+        else:
+            at = torch.from_numpy(positions).to(device)
+            x = _laid_out(kept.index_select(0, at))
         if self.y is None:
             return (x,)
         return (x, torch.from_numpy(self.y[rows]).to(device))
+
+    def _all(self, device: torch.device) -> torch.Tensor | None:
+        """Return all rows, prepared at the first call, or None when they are not to be kept."""
+        if self._kept is None or self._kept[0] != device:
+            self._kept = (device, self._prepare_all(device))
+        return self._kept[1]
+
+    def _prepare_all(self, device: torch.device) -> torch.Tensor | None:
+        if self.X.dtype == np.uint8:
+            return None
+        first = self.prepare(self.X[self.rows[:1]])
+        if first.nbytes * len(self) > KEPT_BYTES:
+            return None
+        prepared = np.empty((len(self), *first.shape[1:]), dtype=np.float32)
+        for start in range(0, len(self), _PART):
+            part = slice(start, start + _PART)
+            prepared[part] = self.prepare(self.X[self.rows[part]])
+        return torch.from_numpy(prepared).to(device)
 
 
 def to_tensor(values: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -51,10 +82,11 @@ def to_tensor(values: np.ndarray, device: torch.device) -> torch.Tensor:
 
     That layout spares convolutions on CPUs a conversion at every layer.
     """
-    x = torch.from_numpy(values)
-    if x.ndim == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
-    return x.to(device, non_blocking=True)
+    return _laid_out(torch.from_numpy(values)).to(device, non_blocking=True)
+
+
+def _laid_out(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
