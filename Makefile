@@ -5,8 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK   := pyproject.toml constraints.txt
+PEERS  := .venv-bench
 
-.PHONY: demo test check format lock clean help
+.PHONY: demo test check bench format lock clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -22,6 +23,9 @@ check: $(VENV)/.dev       ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/.demo $(PEERS)/.done    ## speed beside the peers, about twenty minutes; BENCH='--only small'
+	$(BIN)/python benchmarks/speed.py --short --peers-python $(PEERS)/bin/python $(BENCH)
+
 format: $(VENV)/.dev      ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -29,8 +33,8 @@ format: $(VENV)/.dev      ## let ruff rewrite what it can
 lock: $(VENV)/.dev        ## write down the exact set installed now
 	$(BIN)/python -m pip freeze --exclude-editable --exclude isthmus | sed 's/+cpu//' > constraints.txt
 
-clean:           ## remove the environment and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+clean:           ## remove the environments and every cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -46,3 +50,9 @@ $(VENV)/.dev: $(BIN)/python $(LOCK)
 	@echo "installing isthmus with the test tools into $(VENV) (a few minutes, once)"
 	$(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(PEERS)/.done: $(BIN)/python benchmarks/peers.txt
+	@echo "installing what isthmus is measured against into $(PEERS) (a few minutes, 3 GB, once)"
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	@touch $@

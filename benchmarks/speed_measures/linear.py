@@ -1,0 +1,85 @@
+"""Seconds of the linear head on codes of the training images, and its log-loss."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from speed_measures.base import OURS, Facts, Measure, Row, Side, at_most, paired, values
+from speed_measures.images import read_codes
+
+#: scikit-learn's solvers for many classes, and how many passes each is given: the stochastic
+#: ones would not be done in minutes.
+SOLVERS = {"lbfgs": 2000, "newton-cholesky": 100, "newton-cg": 100, "sag": 50, "saga": 50}
+SAME = 1.001  # log-losses that differ by less are the same
+
+
+def ours(options: dict[str, Any]) -> Facts:
+    from isthmus.heads.build import StandardisedHead, build_head
+
+    X, y, X_test, y_test = read_codes(options)
+    started = time.perf_counter()
+    head = StandardisedHead(build_head("linear", n_labels=len(y), random_state=0)).fit(X, y)
+    seconds = time.perf_counter() - started
+    return {"value": seconds, "log_loss": log_loss(head.predict_proba(X_test), y_test)}
+
+
+def theirs(solver: str, options: dict[str, Any]) -> Facts:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X, y, X_test, y_test = read_codes(options)
+    regression = LogisticRegression(C=1.0, solver=solver, max_iter=SOLVERS[solver], random_state=0)
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that passes were too few shows in the log-loss
+        head = make_pipeline(StandardScaler(), regression).fit(X, y)
+    seconds = time.perf_counter() - started
+    return {"value": seconds, "log_loss": log_loss(head.predict_proba(X_test), y_test)}
+
+
+def log_loss(probabilities: np.ndarray, y: np.ndarray) -> float:
+    """Return the mean of minus the logarithm of the true class's probability.
+
+    The classes are 0, 1, ... in the order of the columns.
+    """
+    return float(-np.log(probabilities[np.arange(len(y)), y]).mean())
+
+
+def rows(found: dict[str, list[Facts]]) -> list[Row]:
+    ours = values(found, OURS)
+    own = statistics.median(values(found, OURS, "log_loss"))
+    notes = [f"test log-loss: isthmus {own:.5f}"]
+    peers = {}
+    for name in SOLVERS:
+        if values(found, name):
+            reached = statistics.median(values(found, name, "log_loss"))
+            peers[name] = reached
+            notes.append(f"{name} {reached:.5f} in {statistics.median(values(found, name)):.2f} s")
+    title, must = "linear head on codes, s", "≤ 1.5 × the faster, log-loss no higher"
+    if not peers:
+        return [Row(title, ours, must, notes=notes)]
+    # Not one that was quicker only because it stopped farther off.
+    good = [name for name in peers if peers[name] <= SAME * min(own, *peers.values())]
+    fastest = min(good, key=lambda name: statistics.median(values(found, name)))
+    theirs, ratio = values(found, fastest), paired(ours, values(found, fastest))
+    met = at_most(ratio, 1.5) and own <= SAME * peers[fastest]
+    peer = f"scikit-learn {fastest}"
+    return [Row(title, ours, must, peer, theirs, ratio, met, notes)]
+
+
+MEASURE = Measure(
+    "linear",
+    {
+        OURS: Side(ours, peer=False),
+        **{name: Side(partial(theirs, name)) for name in SOLVERS},
+    },
+    rows,
+    codes=True,
+)
