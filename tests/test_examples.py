@@ -41,6 +41,7 @@ def test_every_example_has_a_test():
         "03_normal_or_not.py",
         "04_few_labels.py",
         "05_sensor_windows.py",
+        "06_objectives.py",
     ]
 
 
@@ -78,6 +79,20 @@ def test_knocking_windows_are_found_and_others_left_alone():
     said = run(ROOT / "examples" / "05_sensor_windows.py")
     assert float(re.search(r"knocking windows found: ([\d.]+)", said).group(1)) > 0.9
     assert float(re.search(r"other windows flagged: +([\d.]+)", said).group(1)) < 0.1
+
+
+def test_objectives_decide_what_a_code_is_good_for():
+    said = run(ROOT / "examples" / "06_objectives.py")
+    found = re.findall(
+        r"^(\w+) +error ([\d.]+), accuracy ([\d.]+), mean \|code\| ([\d.]+)", said, re.M
+    )
+    error, accuracy, activity = (
+        {name: float(values[at]) for name, *values in found} for at in range(3)
+    )
+    assert list(error) == ["reconstruction", "invariant", "sparse"]
+    assert accuracy["invariant"] > accuracy["reconstruction"]
+    assert error["invariant"] > error["reconstruction"]
+    assert activity["sparse"] < 0.5 * activity["reconstruction"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -106,8 +106,8 @@ def settle(
     - `batch_size` is a power of two near a fiftieth of the rows, 32 (128 for the objective
       `"invariant"`) to 256, smaller when instances are very large.
     - `max_epochs` makes about 1,000 (fast), 2,000 (default) or 6,000 steps (thorough), 10 epochs
-      at least (fast: 5), and 100, 200 or 600 at most. Of series there may be five times as many: their
-      training sets are small, and what a few epochs leave out is what tells classes apart.
+      at least (fast: 5), and 100, 200 or 600 at most. Of series there may be five times as many:
+      their training sets are small, and what a few epochs leave out is what tells classes apart.
     - `lr` is 0.003 √(batch_size/256): the square-root scaling that fits Adam's normalised steps
       (Malladi et al., 2022). With the batch normalisation of the two architectures below it is
       0.01 in place of 0.003.
@@ -137,7 +137,8 @@ def settle(
     fraction = _number("validation_fraction", chosen["validation_fraction"], 0, 0.9)
     if "batch_size" not in chosen:
         # Variances and covariances of a few instances say nothing.
-        usual = choose_batch_size(n_rows, least=128 if objective == "invariant" else 32, most=256)
+        least = 128 if _compares_instances(objective) else 32
+        usual = choose_batch_size(n_rows, least=least, most=256)
         chosen["batch_size"] = max(8, min(usual, 2**22 // n_features))
     batch_size = _whole("batch_size", chosen["batch_size"])
     if "max_epochs" not in chosen:
@@ -197,6 +198,12 @@ def _objective(chosen: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[Any,
     if "noise" in said or "objective" not in said:
         options |= {"corruptions": ("gaussian",), "level": (noise, noise)}
     return objective, options
+
+
+def _compares_instances(objective: Any) -> bool:
+    if isinstance(objective, Mapping):
+        return any(_compares_instances(part) for part in objective)
+    return objective == "invariant" or getattr(objective, "compares_instances", False)
 
 
 def _length(recipe: str, kind: str) -> tuple[int, int, int]:

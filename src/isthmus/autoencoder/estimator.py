@@ -129,7 +129,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Hashes of the training instances, by which calibration rows are told to be new.
     training_ : dict
         Every training choice as it was settled, as plain values: seed, epochs, batch size,
-        learning rate, optimiser, device, precision.
+        learning rate, optimiser, device, precision, objective.
     n_features_in_ : int
     feature_names_in_ : array of str
         Only after fitting on a DataFrame with string column names.
@@ -248,7 +248,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         )
         self.data_fingerprint_ = fingerprint(X)
         self.seen_rows_ = SeenRows.of(self._row_hashes(X))
-        self.training_ = settings.plain() | objective.describe()
+        self.training_ = settings.plain() | {"objective": objective.describe()}
         progress = run_training(self, X, networks, objective, settings, choices.validation_fraction)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch

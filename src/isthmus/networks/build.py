@@ -64,9 +64,9 @@ def build(
     Parameters
     ----------
     architecture : str or (encoder, decoder)
-        One of `ARCHITECTURES`. `"auto"` takes `"conv"` for images, `"conv1d"` for windows of series and `"dense"`
-        for tables. A pair of modules is copied, weights included, and tried on two
-        instances of zeros.
+        One of `ARCHITECTURES`. `"auto"` takes `"conv"` for images, `"conv1d"` for windows of
+        series and `"dense"` for tables. A pair of modules is copied, weights included, and
+        tried on two instances of zeros.
     input_shape : tuple of int
         Of one instance: `(c, h, w)`, `(c, t)` or `(m,)`.
     n_components : int or "auto"

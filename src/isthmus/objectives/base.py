@@ -66,6 +66,8 @@ class Objective(nn.Module):
     """
 
     options: tuple[str, ...] = ()
+    #: Whether the loss is about a batch as a whole, so that batches should not be small.
+    compares_instances = False
     task: Task
 
     def prepare(self, task: Task) -> Self:

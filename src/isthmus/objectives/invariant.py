@@ -60,6 +60,7 @@ class Invariant(Objective):
         "expander",
         "augmentations",
     )
+    compares_instances = True
 
     def __init__(
         self,

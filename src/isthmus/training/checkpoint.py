@@ -18,6 +18,7 @@ from torch import nn
 
 from isthmus.errors import CheckpointError
 from isthmus.storage import write_bytes
+from isthmus.training.optimizer import Optimizer, State
 
 if TYPE_CHECKING:
     from isthmus.training.loop import Progress
@@ -50,9 +51,7 @@ class Checkpoints:
         _, header = _read(self.folder / LAST)
         return int(header["epoch"])
 
-    def restore(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-    ) -> Progress:
+    def restore(self, network: nn.Module, optimizer: Optimizer, progress: Progress) -> Progress:
         """Put the last checkpoint into network and optimiser, and return how far it came.
 
         Raises
@@ -65,7 +64,7 @@ class Checkpoints:
         tensors, header = _read(self.folder / LAST)
         self._refuse_other_run(header["run"])
         network.load_state_dict(_under("network", tensors))
-        _load_optimizer(optimizer, _under("optimizer", tensors))
+        optimizer.load(_by_parameter(_under("optimizer", tensors)))
         progress.epoch = header["epoch"]
         progress.finished = header["finished"]
         progress.history = header["history"]
@@ -84,7 +83,7 @@ class Checkpoints:
     def write(
         self,
         network: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         progress: Progress,
         improved: bool,
     ) -> None:
@@ -95,7 +94,7 @@ class Checkpoints:
             header = {"epoch": progress.best_epoch, "run": self.run}
             write_bytes(self.folder / BEST, _pack(progress.best_state, header))
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-        for index, state in optimizer.state_dict()["state"].items():
+        for index, state in optimizer.state.items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         header = {
             "epoch": progress.epoch,
@@ -143,16 +142,9 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     }
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+def _by_parameter(tensors: dict[str, torch.Tensor]) -> State:
+    state: State = {}
     for path, value in tensors.items():
         index, name = path.split(".", 1)
-        parameter = parameters[int(index)]
-        if value.shape == parameter.shape:
-            # A fused optimiser walks through memory, so what belongs to one weight must lie
-            # where that weight lies: convolutions have their channels last.
-            value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(index), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return state

@@ -17,6 +17,7 @@ from isthmus.errors import TrainingError
 from isthmus.training.checkpoint import Checkpoints
 from isthmus.training.device import derived_seed, own_randomness
 from isthmus.training.listeners import Listener
+from isthmus.training.optimizer import Optimizer
 from isthmus.training.rows import Batch, Rows, place
 
 Objective = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
@@ -113,7 +114,9 @@ def train(
         When the loss becomes NaN or infinite.
     """
     place(network, settings.device)
-    optimizer = make_optimizer(network, settings)
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    decay = settings.weight_decay if settings.optimizer == "adamw" else 0.0
+    optimizer = Optimizer(trainable, settings.optimizer, decay)
     progress = Progress()
     if checkpoints is not None:
         progress = checkpoints.restore(network, optimizer, progress)
@@ -135,7 +138,7 @@ def train(
                 found = measure(network, objective, validation, settings)
                 record |= {f"validation_{name}": value for name, value in found.items()}
             record |= {
-                "lr": optimizer.param_groups[0]["lr"],
+                "lr": optimizer.lr,
                 "seconds": seconds,
                 "instances_per_second": len(rows) / seconds,
             }
@@ -191,20 +194,6 @@ def learning_rate_factor(step: int, total: int, schedule: str) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1)))
 
 
-def make_optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Build the optimiser by name."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    if settings.optimizer == "adamw":
-        fused = settings.device.type in ("cpu", "cuda")
-        return torch.optim.AdamW(
-            parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused
-        )
-    if settings.optimizer == "adadelta":
-        # Keras' original defaults; its epsilon is 1e-7, torch's 1e-6.
-        return torch.optim.Adadelta(parameters, lr=settings.lr, rho=0.95, eps=1e-7)
-    raise TrainingError(f"got optimizer={settings.optimizer!r}, expected 'adamw' or 'adadelta'")
-
-
 def copy_state(network: nn.Module) -> State:
     """Copy a network's parameters and buffers to CPU memory."""
     return {
@@ -216,7 +205,7 @@ def _train_epoch(
     network: nn.Module,
     objective: Objective,
     rows: Rows,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     settings: Settings,
     epoch: int,
     listeners: Sequence[Listener],
@@ -234,17 +223,15 @@ def _train_epoch(
         factor = learning_rate_factor(
             (epoch - 1) * len(starts) + step, total_steps, settings.schedule
         )
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * factor
         positions = order[first : first + settings.batch_size]
         with _autocast(settings):
             values = objective(network, rows.batch(positions, settings.device))
         values["loss"].backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step(settings.lr * factor)
+        optimizer.zero_grad()
         totals.add(values, len(positions))
         if (step + 1) % look_every == 0 or step == len(starts) - 1:
-            totals.check_finite(epoch, optimizer.param_groups[0]["lr"])
+            totals.check_finite(epoch, optimizer.lr)
         for listener in listeners:
             listener.step_ended(len(positions))
     return totals.result()
