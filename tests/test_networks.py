@@ -29,7 +29,7 @@ IMAGE_SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("architecture", ["conv", "dense", "strided", "residual"])
+@pytest.mark.parametrize("architecture", ["conv", "dense", "strided"])
 @pytest.mark.parametrize("shape", IMAGE_SHAPES, ids=str)
 def test_images_of_any_size_come_back_at_exactly_their_size(architecture, shape):
     networks = build(architecture, shape)
@@ -301,7 +301,7 @@ def test_hidden_layers_may_come_as_an_array():
 
 @pytest.mark.parametrize(
     ("architecture", "shape"),
-    [("conv", (1, 8, 8)), ("strided", (1, 8, 8)), ("residual", (1, 8, 8)), ("conv1d", (1, 8))],
+    [("conv", (1, 8, 8)), ("strided", (1, 8, 8)), ("conv1d", (1, 8))],
 )
 def test_a_convolutional_network_needs_a_stage(architecture, shape):
     with pytest.raises(ArchitectureError, match="hidden_layer_sizes"):
@@ -310,9 +310,7 @@ def test_a_convolutional_network_needs_a_stage(architecture, shape):
 
 @pytest.mark.parametrize("name", ["cnn", "Dense", None])
 def test_an_unknown_architecture_is_refused_with_those_there_are(name):
-    with pytest.raises(
-        ArchitectureError, match=r"auto, dense, conv, strided, residual, conv1d, reference"
-    ):
+    with pytest.raises(ArchitectureError, match=r"auto, dense, conv, strided, conv1d, reference"):
         build(name, (1, 8, 8))
 
 
@@ -327,7 +325,7 @@ def test_a_table_has_no_convolutions():
 @pytest.mark.parametrize(
     ("architecture", "shape"),
     [
-        *(("dense", (9,)), ("conv", (3, 20, 31)), ("strided", (1, 9, 9)), ("residual", (3, 12, 8))),
+        *(("dense", (9,)), ("conv", (3, 20, 31)), ("strided", (1, 9, 9))),
         *(("reference", (1, 28, 28)), ("auto", (1, 5, 5))),
         *(("conv1d", (3, 31)), ("auto", (1, 50)), ("dense", (2, 9))),
     ],

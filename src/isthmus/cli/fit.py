@@ -50,7 +50,7 @@ def fit(
     n_components: Annotated[str, typer.Option(help="Width of the code.")] = "auto",
     architecture: Annotated[
         str,
-        typer.Option(help="auto, dense, conv, strided, residual, conv1d or reference."),
+        typer.Option(help="auto, dense, conv, strided, conv1d or reference."),
     ] = "auto",
     recipe: Recipe = "default",
     objective: Annotated[

@@ -7,7 +7,6 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -21,13 +20,12 @@ from isthmus.networks.reference import code_shape, reference_decoder, reference_
 from isthmus.networks.strided import strided_channels, strided_decoder, strided_encoder
 
 Own = tuple[nn.Module, nn.Module]
-ARCHITECTURES = ("auto", "dense", "conv", "strided", "residual", "conv1d", "reference")
+ARCHITECTURES = ("auto", "dense", "conv", "strided", "conv1d", "reference")
 # What chooses the hidden layers of an architecture, and what makes its two halves.
 _MAKERS: dict[str, tuple[Any, Any, Any]] = {
     "dense": (lambda shape: hidden_sizes(math.prod(shape)), dense_encoder, dense_decoder),
     "conv": (conv_channels, conv_encoder, conv_decoder),
     "strided": (strided_channels, strided_encoder, strided_decoder),
-    "residual": (strided_channels, partial(strided_encoder, residual=True), strided_decoder),
     "conv1d": (conv1d_channels, conv1d_encoder, conv1d_decoder),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from isthmus.networks.dense import dense_decoder
@@ -13,42 +12,23 @@ from isthmus.networks.dense import dense_decoder
 Shape = tuple[int, int, int]  # (channels, height, width)
 
 SMALLEST_SIDE = 4  # strides stop here: the linear layer sees the whole of it
-LARGEST_IMAGE = 64 * 64  # values, from which on a dense decoder is too large
 HIDDEN = 1024  # of the decoder
 
 
-class Residual(nn.Module):
-    """Add two normalised 3x3 convolutions to their input (He et al., 2016)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            *_convolution(channels, channels, 3, 1), *_convolution(channels, channels, 3, 1)[:2]
-        )
-        self.activation = nn.ReLU()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of the same shape."""
-        return self.activation(x + self.body(x))
-
-
 def strided_encoder(
-    input_shape: Shape, n_components: int, channels: Sequence[int], *, residual: bool = False
+    input_shape: Shape, n_components: int, channels: Sequence[int]
 ) -> nn.Sequential:
     """Build `(batch, c, h, w) -> (batch, n_components)`.
 
     A 5x5 convolution, then a 3x3 one for each further entry of `channels`, each followed by
     batch normalisation (Ioffe and Szegedy, 2015), with stride 2 along sides longer than
-    four; then one linear layer to the code, which has no activation. With
-    `residual` a `Residual` block follows each convolution.
+    four; then one linear layer to the code, which has no activation.
     """
     layers: list[nn.Module] = []
     before, size = input_shape[0], input_shape[1:]
     for index, after in enumerate(channels):
         stride = (_stride(size[0]), _stride(size[1]))
         layers += _convolution(before, after, 3 if index else 5, stride)
-        if residual:
-            layers.append(Residual(after))
         before, size = after, (-(-size[0] // stride[0]), -(-size[1] // stride[1]))
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * math.prod(size), n_components))
 
