@@ -2,6 +2,9 @@
 
 Source: the conv example of "Building Autoencoders in Keras" (F. Chollet, 2016), with a
 code of 4 x 4 x 8 = 128 numbers for a 28 x 28 image and 4,969 parameters in all.
+
+Layers and weights are the listing's. How they are computed is not: see `Encoder` and `Decoder`,
+and "The reference network on a CPU" in docs/performance.md for what was tried.
 """
 
 from __future__ import annotations
@@ -11,7 +14,12 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from isthmus.networks.folded import double_convolve
+
 Shape = tuple[int, int, int]  # (channels, height, width)
+
+#: Images that an encoder takes at once: what its layers pass on is then still near the core.
+CHUNK = 256
 
 
 class Crop(nn.Module):
@@ -24,6 +32,52 @@ class Crop(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Keep the top left corner."""
         return x[..., : self.height, : self.width]
+
+
+class Encoder(nn.Sequential):
+    """The listed layers; on a CPU between them in the layout that oneDNN works in.
+
+    Left to itself each layer turns its input into that layout and its output back, which
+    takes longer than the arithmetic.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the layers: (batch, c, h, w) -> (batch, n_components)."""
+        if not _takes_onednn(x) or _watched(self):
+            return super().forward(x)
+        return torch.cat([self._encode(part) for part in x.split(CHUNK)])
+
+    def _encode(self, x: torch.Tensor) -> torch.Tensor:
+        z = x.contiguous().to_mkldnn()
+        for layer in self:
+            if isinstance(layer, nn.Conv2d):
+                # The backward pass of this layout wants every setting spelt out.
+                z = torch.conv2d(z, layer.weight, layer.bias, (1, 1), (1, 1), (1, 1))
+                z = torch.max_pool2d(z, (2, 2), (2, 2), (0, 0), (1, 1), ceil_mode=True).relu()
+        return z.to_dense().flatten(1)
+
+
+class Decoder(nn.Sequential):
+    """The listed layers; upsampling and the convolution after it in one step."""
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        """Run the layers: (batch, n_components) -> (batch, c, h, w)."""
+        if _watched(self):
+            return super().forward(code)
+        z, layers = code, list(self)
+        while layers:
+            layer = layers.pop(0)
+            if isinstance(layer, nn.Upsample):
+                convolution = layers.pop(0)
+                assert isinstance(convolution, nn.Conv2d)
+                assert convolution.bias is not None
+                relu = bool(layers) and isinstance(layers[0], nn.ReLU)
+                padding = int(convolution.padding[0])
+                z = double_convolve(z, convolution.weight, convolution.bias, padding, relu=relu)
+                layers = layers[relu:]
+            else:
+                z = layer(z)
+        return z
 
 
 def reference_encoder(input_shape: Shape) -> nn.Sequential:
@@ -39,7 +93,7 @@ def reference_encoder(input_shape: Shape) -> nn.Sequential:
             nn.MaxPool2d(2, ceil_mode=True),
             nn.ReLU(),
         ]
-    return _initialised(nn.Sequential(*layers, nn.Flatten()))
+    return _initialised(Encoder(*layers, nn.Flatten()))
 
 
 def reference_decoder(input_shape: Shape) -> nn.Sequential:
@@ -62,12 +116,30 @@ def reference_decoder(input_shape: Shape) -> nn.Sequential:
         *(nn.Upsample(scale_factor=2), nn.Conv2d(16, channels, 3, padding=1)),
     ]
     exact = (2 * half[0], 2 * half[1]) == (height, width)
-    return _initialised(nn.Sequential(*layers, *([] if exact else [Crop(height, width)])))
+    return _initialised(Decoder(*layers, *([] if exact else [Crop(height, width)])))
 
 
 def code_shape(input_shape: Shape) -> Shape:
     """Shape of the code before it is flattened: `(8, ⌈h/8⌉, ⌈w/8⌉)`."""
     return (8, -(-input_shape[1] // 8), -(-input_shape[2] // 8))
+
+
+def _watched(network: nn.Sequential) -> bool:
+    """Whether someone looks at single layers, as `summarise` does: then they run one by one."""
+    return any(layer._forward_hooks or layer._forward_pre_hooks for layer in network)
+
+
+def _takes_onednn(x: torch.Tensor) -> bool:
+    """Whether an encoder's input can be in oneDNN's layout: float32 on a CPU, run eagerly."""
+    return bool(
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.jit.is_tracing()
+        and not torch.compiler.is_compiling()
+    )
 
 
 def _initialised(network: nn.Sequential) -> nn.Sequential:
