@@ -155,7 +155,7 @@ def test_info_loads_no_torch(folder):
         (["predict", "press", "plain.parquet", "--head", "nope"], "heads: linear"),
         (["classify", "press", "plain.parquet"], "--label COLUMN"),
         (["evaluate", "press", "labelled.csv", "--label", "knid"], "kind"),
-        (["demo", "digits", "--recipe", "quick", "-o", "x"], "default, detection"),
+        (["demo", "digits", "--recipe", "quick", "-o", "x"], "default, fast, thorough"),
         (["encode", "press", "plain.parquet", "-o", "/proc/codes.npy"], "/proc"),
     ],
 )

@@ -12,7 +12,6 @@ from isthmus.networks.dense import dense_decoder
 Shape = tuple[int, int, int]  # (channels, height, width)
 
 SMALLEST_SIDE = 4  # strides stop here: the linear layer sees the whole of it
-HIDDEN = 1024  # of the decoder
 
 
 def strided_encoder(
@@ -40,13 +39,16 @@ def strided_encoder(
 
 
 def strided_decoder(input_shape: Shape, n_components: int, channels: Sequence[int]) -> nn.Module:
-    """Build `(batch, n_components) -> (batch, c, h, w)`: one hidden layer of 1,024.
+    """Build `(batch, n_components) -> (batch, c, h, w)`, dense, with one hidden layer.
+
+    That is as wide as the image has values, rounded to a power of two, 128 to 1,024.
 
     Dense layers make far better use of a CPU than transposed convolutions, and what a decoder
     cannot do, the code need not hold: it is dropped after training.
     """
     del channels  # the other half's
-    return dense_decoder(input_shape, n_components, (HIDDEN,))
+    width = 2 ** round(math.log2(math.prod(input_shape)))
+    return dense_decoder(input_shape, n_components, (min(1024, max(128, width)),))
 
 
 def strided_channels(input_shape: Shape) -> tuple[int, ...]:

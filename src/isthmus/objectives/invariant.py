@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import nn
@@ -40,8 +41,9 @@ class Invariant(Objective):
         of what it is.
     invariance, variance, covariance : float, default=1.0, 0.5 and 0.04
         λ, μ and ν; the paper has 25, 25 and 1.
-    expander : sequence of int, default=(512, 512)
-        Widths of the network that codes are expanded with; `()` compares the codes themselves.
+    expander : sequence of int or "auto", default="auto"
+        Widths of the network that codes are expanded with: `"auto"` is two layers, four times as
+        wide as the code, `()` compares the codes themselves.
     augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
         How views are made, see `isthmus.augment.build_augmentation`.
 
@@ -68,7 +70,7 @@ class Invariant(Objective):
         invariance: float = 1.0,
         variance: float = 0.5,
         covariance: float = 0.04,
-        expander: Sequence[int] = (512, 512),
+        expander: Sequence[int] | Literal["auto"] = "auto",
         augmentations: Augmentations = "auto",
     ) -> None:
         super().__init__()
@@ -79,7 +81,8 @@ class Invariant(Objective):
     def _prepare(self, task: Task) -> None:
         for name in ("reconstruction", "invariance", "variance", "covariance"):
             check_weight(name, getattr(self, name))
-        widths = list(self.expander) if isinstance(self.expander, Iterable) else [None]
+        expander = (4 * task.n_components,) * 2 if self.expander == "auto" else self.expander
+        widths = list(expander) if isinstance(expander, Iterable) else [None]
         if not all(is_count(width) for width in widths):
             raise TrainingError(f"got expander={self.expander!r}, expected whole numbers above 0")
         self.augment = build_augmentation(self.augmentations, task.kind)
