@@ -46,7 +46,8 @@ def frame():
 @pytest.fixture(scope="session")
 def image_fit(digits):
     """An encoder of the first 1,000 digits. Do not refit."""
-    return Autoencoder(n_components=32, max_epochs=20, random_state=0).fit(digits[0][:1000])
+    choices = {"architecture": "conv", "objective": "reconstruction", "max_epochs": 20}
+    return Autoencoder(n_components=32, random_state=0, **choices).fit(digits[0][:1000])
 
 
 @pytest.fixture(scope="session")

@@ -548,7 +548,11 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
 @pytest.mark.parametrize(
     ("parameters", "error", "said"),
     [
-        ({"architecture": "transformer"}, ArchitectureError, "dense, conv, conv1d, reference"),
+        (
+            {"architecture": "transformer"},
+            ArchitectureError,
+            "dense, conv, strided, conv1d, reference",
+        ),
         ({"architecture": "conv"}, ArchitectureError, "architecture='dense'"),
         ({"hidden_layer_sizes": (0,)}, ArchitectureError, "hidden_layer_sizes"),
         ({"optimizer": "sgd"}, TrainingError, "expected 'adamw' or 'adadelta'"),
@@ -557,7 +561,7 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
         (
             {"recipe": "grandmother's"},
             TrainingError,
-            "default, detection, reference",
+            "default, fast, thorough, detection, reference",
         ),
         ({"lr": 0}, TrainingError, "got lr=0, expected a number above 0"),
         ({"lr": -1.0}, TrainingError, "got lr=-1.0"),

@@ -62,7 +62,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 #: About how many steps a recipe makes, and the fewest and most epochs; series have more.
-_LENGTH = {"fast": (1000, 5, 100), "default": (2000, 10, 200), "thorough": (6000, 10, 600)}
+_LENGTH = {"fast": (1000, 5, 100), "default": (2000, 10, 200), "thorough": (6000, 30, 600)}
+#: The same for images that are compared with their views, two passes a step.
+_LENGTH_OF_VIEWS = {"default": (1000, 8, 200), "thorough": (3000, 28, 600)}
 
 # What images are learned with: codes that views agree on tell classes apart far better than codes
 # that only reconstruct. Chosen on validation parts of MNIST, checked on digits.
@@ -108,9 +110,11 @@ def settle(
 
     - `batch_size` is a power of two near a fiftieth of the rows, 32 (128 for the objective
       `"invariant"`) to 256, smaller when instances are very large.
-    - `max_epochs` makes about 1,000 (fast), 2,000 (default) or 6,000 steps (thorough), 10 epochs
-      at least (fast: 5), and 100, 200 or 600 at most. Of series there may be five times as many:
-      their training sets are small, and what a few epochs leave out is what tells classes apart.
+    - `max_epochs` makes about 1,000 (fast), 2,000 (default) or 6,000 steps (thorough), 5, 10 or 30
+      epochs at least, and 100, 200 or 600 at most. Steps with views cost twice as much: of images
+      it is 1,000 and 3,000, and 8 and 28 epochs at least. Of series there may be five times as
+      many: their training sets are small, and what a few epochs leave out is what tells classes
+      apart.
     - `lr` is 0.003 √(batch_size/256): the square-root scaling that fits Adam's normalised steps
       (Malladi et al., 2022). With the batch normalisation of the architecture `"strided"` it is
       0.01 in place of 0.003.
@@ -213,6 +217,8 @@ def _length(recipe: str, kind: str) -> tuple[int, int, int]:
     """Return about how many steps a recipe makes, and the fewest and most epochs."""
     if recipe == "detection" and kind == "table":
         return 1000, 10, 1000
+    if kind == "images" and recipe in _LENGTH_OF_VIEWS:
+        return _LENGTH_OF_VIEWS[recipe]
     steps, least, most = _LENGTH.get(recipe, _LENGTH["default"])
     # Training sets of series are small, and what a few epochs leave out tells classes apart.
     return steps, least, 5 * most if kind == "series" else most
