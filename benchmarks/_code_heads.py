@@ -94,6 +94,7 @@ class Graph:
         given[rows, places] = 1
         found = np.maximum(spread(self.weights, given, self.head.alpha), 0)
         found /= np.maximum(found.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        found[rows] = given[rows]
         return classes[np.einsum("nk,nkc->nc", self.votes, found[self.rows]).argmax(axis=1)]
 
 
