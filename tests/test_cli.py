@@ -204,7 +204,7 @@ def test_help_reads_no_command(folder):
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_resume_takes_up(folder):
-    words = ("fit", "plain.parquet", "-o", "stopped", "--max-epochs", "200", "--seed", "3")
+    words = ("fit", "plain.parquet", "-o", "stopped", "--max-epochs", "600", "--seed", "3")
     with subprocess.Popen(
         [sys.executable, "-m", "isthmus", *words],
         cwd=folder,
