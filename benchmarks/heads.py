@@ -1,4 +1,4 @@
-"""Print the README's table: the demo over several seeds, mean and spread.
+"""Print the demo's table over several seeds, mean and spread.
 
     python benchmarks/heads.py digits --seeds 3
     python benchmarks/heads.py mnist --seeds 1 --data-dir FOLDER
