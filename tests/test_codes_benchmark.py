@@ -1,7 +1,6 @@
 """What the codes benchmark rests on, and that it runs."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,8 +14,10 @@ if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are not here", allow_module_level=True)
 sys.path.append(str(BENCHMARKS))  # scripts find the modules beside them in this way
 
+import codes  # noqa: E402
 from _code_heads import Graph, draws, one_class  # noqa: E402
 
+from isthmus.errors import DataError  # noqa: E402
 from isthmus.heads.spreading import SpreadingHead  # noqa: E402
 
 
@@ -58,17 +59,19 @@ def test_one_class_is_ranked_by_the_mean_distance_to_five_neighbours(halves):
     assert len(found) == 10
 
 
-def test_a_run_says_it_all_and_is_not_run_again(tmp_path):
-    words = [sys.executable, str(BENCHMARKS / "codes.py"), "digits", "--only", "fast"]
-    words += ["--max-epochs", "1", "--draws", "1", "--out", str(tmp_path / "runs.jsonl")]
+def test_a_run_says_it_all_and_is_not_run_again(tmp_path, monkeypatch, capsys):
+    words = [str(BENCHMARKS / "codes.py"), "digits", "--only", "fast", "--max-epochs", "1"]
+    words += ["--draws", "1", "--out", str(tmp_path / "runs.jsonl")]
     words += ["--json", str(tmp_path / "all.json"), "--picture", str(tmp_path / "picture.png")]
-    first = subprocess.run(words, capture_output=True, text=True, check=True)
-    again = subprocess.run(words, capture_output=True, text=True, check=True)
+    monkeypatch.setattr(sys, "argv", words)
 
-    assert "fast, seed 0" in first.stderr
-    assert "fast, seed 0" not in again.stderr
-    assert again.stdout == first.stdout
-    assert "best" in first.stdout
+    codes.main()
+    first = capsys.readouterr().out
+    monkeypatch.setattr(codes, "in_a_process", lambda *_: pytest.fail("it was run again"))
+    codes.main()
+
+    assert "best" in first
+    assert capsys.readouterr().out == first
     (run,) = json.loads((tmp_path / "all.json").read_text())["runs"]
     assert set(run["heads"]) == {"linear", "neighbours", "mlp", "best"}
     assert run["heads"]["best"]["test"] == run["heads"][run["heads"]["best"]["head"]]["test"]
@@ -76,7 +79,5 @@ def test_a_run_says_it_all_and_is_not_run_again(tmp_path):
 
 
 def test_an_unknown_source_is_refused_with_those_there_are():
-    words = [sys.executable, str(BENCHMARKS / "codes.py"), "digits", "--only", "best"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "got the source 'best', expected some of fast, default" in done.stderr
+    with pytest.raises(DataError, match=r"got the source 'best', expected some of fast, default"):
+        codes.choose_sources("best")

@@ -71,10 +71,7 @@ _LENGTH_OF_VIEWS = {"default": (1000, 8, 200), "thorough": (3000, 28, 600)}
 _IMAGES: dict[str, dict[str, Any]] = {
     "fast": {"noise": 0.0},
     "default": {"objective": "invariant", "objective_options": {"reconstruction": 3.0}},
-    "thorough": {
-        "objective": "invariant",
-        "objective_options": {"reconstruction": 0.5, "covariance": 0.2},
-    },
+    "thorough": {"objective": "invariant", "objective_options": {"reconstruction": 0.5}},
 }
 # Batch normalisation bears, and needs, larger steps.
 _SMALL_IMAGES: dict[str, dict[str, Any]] = {
