@@ -53,8 +53,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     n_components : int or "auto", default="auto"
         Width of the code. `"auto"` takes `4 √m` rounded up to a power of two, at most
         m/2 and 512: 128 for 28 x 28 images.
-    architecture : {"auto", "dense", "conv", "conv1d", "reference"} or (encoder, decoder)
-        `"auto"` is `"conv"` for images, `"conv1d"` for series and `"dense"` for tables.
+    architecture : {"auto", "dense", "conv", "strided", "conv1d", "reference"} or \
+            (encoder, decoder), default="auto"
+        `"auto"` is the recipe's: for images of up to 64 x 64 values `"strided"` (`"dense"` with
+        the recipe `"fast"`), for larger ones `"conv"`, `"conv1d"` for series and `"dense"` for
+        tables.
         `"reference"` is the 4,969-parameter network of the Keras tutorials. A pair of
         `torch.nn.Module` is used as it is (a copy, its weights the starting point):
         `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)` to `(batch, n_components)` and

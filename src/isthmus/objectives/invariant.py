@@ -52,6 +52,11 @@ class Invariant(Objective):
     TrainingError
         When a weight or a width is out of range, an augmentation unknown, or its views of
         another shape than the batch.
+
+    Examples
+    --------
+    >>> Invariant(reconstruction=1.0, augmentations=("affine",)).describe()["augmentations"]
+    ['affine']
     """
 
     options = (

@@ -38,6 +38,11 @@ class Masked(Objective):
     ------
     TrainingError
         When a number is out of range.
+
+    Examples
+    --------
+    >>> Masked(share=0.3)
+    Masked(share=0.3, size='auto', visible=0.2)
     """
 
     options = ("share", "size", "visible")

@@ -29,6 +29,11 @@ class Variational(Objective):
     ------
     TrainingError
         When `beta` is out of range.
+
+    Examples
+    --------
+    >>> Variational(beta=0.5)
+    Variational(beta=0.5)
     """
 
     options = ("beta",)
