@@ -10,11 +10,13 @@ from torch.nn import functional
 Loss = Literal["bce", "mse"]
 
 
-def errors_per_value(output: torch.Tensor, target: torch.Tensor, loss: Loss) -> torch.Tensor:
+def errors_per_value(
+    output: torch.Tensor, target: torch.Tensor, loss: Loss, reduction: str = "none"
+) -> torch.Tensor:
     """Return the error of each value, in the shape of `output`; see `errors_per_instance`."""
     if loss == "bce":
-        return functional.binary_cross_entropy_with_logits(output, target, reduction="none")
-    return functional.mse_loss(output, target, reduction="none")
+        return functional.binary_cross_entropy_with_logits(output, target, reduction=reduction)
+    return functional.mse_loss(output, target, reduction=reduction)
 
 
 def errors_per_instance(output: torch.Tensor, target: torch.Tensor, loss: Loss) -> torch.Tensor:
@@ -44,6 +46,4 @@ def errors_per_instance(output: torch.Tensor, target: torch.Tensor, loss: Loss) 
 
 def mean_error(output: torch.Tensor, target: torch.Tensor, loss: Loss) -> torch.Tensor:
     """Return the mean over all values of a batch, in one fused operation."""
-    if loss == "bce":
-        return functional.binary_cross_entropy_with_logits(output.float(), target)
-    return functional.mse_loss(output.float(), target)
+    return errors_per_value(output.float(), target, loss, reduction="mean")
