@@ -50,7 +50,7 @@ HERE = Path(__file__).parent
 COLUMNS = ("measure", "isthmus", "peer", "takes or does", "ratio", "must show", "met")
 #: What the `isthmus` command sets for itself (`isthmus.cli.process`), as an environment.
 TUNED = {
-    "GOMP_SPINCOUNT": "2000",
+    "GOMP_SPINCOUNT": "30000",
     "MALLOC_MMAP_THRESHOLD_": str(2**31 - 1),
     "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
 }

@@ -20,9 +20,9 @@ ROUNDS = 3
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**31 - 1), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 CASES = {
     "folded, as `Autoencoder`": ("folded", {}),
-    "folded, brief spinning": ("folded", {"GOMP_SPINCOUNT": "2000"}),
+    "folded, brief spinning": ("folded", {"GOMP_SPINCOUNT": "30000"}),
     "folded, memory kept": ("folded", KEEP),
-    "folded, both (the `isthmus` command)": ("folded", KEEP | {"GOMP_SPINCOUNT": "2000"}),
+    "folded, both (the `isthmus` command)": ("folded", KEEP | {"GOMP_SPINCOUNT": "30000"}),
     "strided 5x5-32, 3x3-64, 3x3-128, mirrored": ("strided", {}),
 }
 

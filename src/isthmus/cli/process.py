@@ -19,9 +19,10 @@ def tune_process() -> None:
     Must run before torch is loaded, which reads the first when it starts.
     """
     # A thread that spins at every barrier keeps a core from whoever else needs it; when
-    # another process is busy, each barrier then lasts a whole time slice.
+    # another process is busy, each barrier then lasts a whole time slice. One that sleeps too
+    # soon has to be woken hundreds of times a step, which takes longer than the work.
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     # glibc gives large blocks back to the system after every step and takes them again,
     # which costs a page fault for every 4 KiB.
     try:
