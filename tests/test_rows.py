@@ -89,3 +89,21 @@ def test_a_changed_batch_leaves_the_kept_rows_alone(counted):
     before = first.clone()
     first.zero_()
     assert torch.equal(rows.batch(np.arange(10), CPU)[0], before)
+
+
+def test_images_kept_on_a_gpu_are_those_prepared_in_batches(monkeypatch):
+    monkeypatch.setattr(rows_module, "_PART", 7)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 6, 6), dtype=np.uint8)
+    batchwise, kept = (
+        Rows(images, np.arange(5, 35), lambda some: np.float32(some)[:, None] / 255)
+        for _ in range(2)
+    )
+    positions = rng.permutation(30)[:8]
+    (expected,) = batchwise.batch(positions, CPU)
+
+    monkeypatch.setattr(rows_module, "_most_kept", lambda *_: 10**6)  # what a GPU has room for
+    (x,) = kept.batch(positions, CPU)
+
+    assert torch.equal(x, expected)
+    assert x.is_contiguous(memory_format=torch.channels_last)

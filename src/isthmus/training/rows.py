@@ -24,7 +24,8 @@ class Rows:
     ----------
     X : array of shape (n, ...)
         Kept as it is, uint8 images too: of those only a batch is ever turned into floats.
-        Other rows are prepared once when they take at most `KEPT_BYTES` in all.
+        Other rows are prepared once when they take at most `KEPT_BYTES` in all. On a GPU all
+        rows are, and stay there, when they take at most a quarter of its free memory.
     rows : integer array
         Which rows of `X` belong.
     prepare : callable
@@ -65,16 +66,24 @@ class Rows:
         return self._kept[1]
 
     def _prepare_all(self, device: torch.device) -> torch.Tensor | None:
-        if self.X.dtype == np.uint8:
+        most = _most_kept(device, self.X.dtype)
+        if not most:
             return None
         first = self.prepare(self.X[self.rows[:1]])
-        if first.nbytes * len(self) > KEPT_BYTES:
+        if first.nbytes * len(self) > most:
             return None
-        prepared = np.empty((len(self), *first.shape[1:]), dtype=np.float32)
+        prepared = torch.empty((len(self), *first.shape[1:]), device=device)
         for start in range(0, len(self), _PART):
             part = slice(start, start + _PART)
-            prepared[part] = self.prepare(self.X[self.rows[part]])
-        return torch.from_numpy(prepared).to(device)
+            prepared[part] = torch.from_numpy(self.prepare(self.X[self.rows[part]])).to(device)
+        return prepared
+
+
+def _most_kept(device: torch.device, dtype: np.dtype) -> int:
+    """Return how many bytes of prepared rows are kept on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 4
+    return 0 if dtype == np.uint8 else KEPT_BYTES
 
 
 def to_tensor(values: np.ndarray, device: torch.device) -> torch.Tensor:
