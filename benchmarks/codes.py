@@ -7,7 +7,8 @@
 No encoder sees a label, and no test image is looked at before the figures. Each run has a process
 of its own, tuned as the `isthmus` command tunes its own; its peak memory is that of the whole
 process, data and heads included. Heads get standardised features. `best` is the head, of linear,
-neighbours and mlp, that was best on a tenth of the training labels held out, fitted again on all.
+neighbours, mlp and svm, that was best on a tenth of the training labels held out, fitted again
+on all.
 With few labels (as many of each class, ten draws) `spreading` also gets the unlabelled training
 features. One class normal: the mean distance to the five nearest training features of one class,
 AUROC against all other classes, mean over classes; `detector` is the detector's own score, on code

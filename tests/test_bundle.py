@@ -26,7 +26,7 @@ def labelled(digits):
 @pytest.fixture(scope="module")
 def heads(image_fit, labelled):
     """One head of each name. Do not refit."""
-    names = ("linear", "neighbours", "mlp")
+    names = ("linear", "neighbours", "mlp", "svm")
     return {n: CodeClassifier(image_fit, n, random_state=0).fit(*labelled) for n in names}
 
 
@@ -168,12 +168,12 @@ def test_a_head_can_be_added_and_replaced(bundle, image_fit, labelled):
     head = CodeClassifier(image_fit, LinearSVC(), random_state=0).fit(*labelled)
     add_head(bundle, "svc", head, metrics={"test_accuracy": 0.9})
     loaded = load_bundle(bundle)
-    assert list(loaded.heads) == ["linear", "neighbours", "mlp", "svc"]
+    assert list(loaded.heads) == ["linear", "neighbours", "mlp", "svm", "svc"]
     assert loaded.head() is loaded.heads["svc"]
     assert not hasattr(loaded.head(), "predict_proba")
     replaced = CodeClassifier(image_fit, "linear").fit(labelled[0][:200], labelled[1][:200])
     add_head(bundle, "linear", replaced)
-    assert list(load_bundle(bundle).heads) == ["neighbours", "mlp", "svc", "linear"]
+    assert list(load_bundle(bundle).heads) == ["neighbours", "mlp", "svm", "svc", "linear"]
     add_head(bundle, "forest", CodeClassifier(image_fit, forest, random_state=0).fit(*labelled))
     with pytest.raises(BundleError, match=r"trusted=\['sklearn\.tree\._tree\.Tree'\]"):
         load_bundle(bundle)

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 from torch import nn
 
 from isthmus import Autoencoder, CodeClassifier, load, load_bundle, save_bundle
@@ -55,7 +55,7 @@ def codes(image_fit, labelled):
 # --- accuracy ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp", "neighbours"])
+@pytest.mark.parametrize("head", ["linear", "mlp", "neighbours", "svm"])
 def test_every_head_does_about_as_well_as_on_as_many_principal_components(
     head, image_fit, labelled, unseen
 ):
@@ -99,6 +99,20 @@ def test_the_seed_decides_the_head(head, image_fit, labelled):
     )
 
     np.testing.assert_array_equal(first, again)
+
+
+def test_the_support_vector_machine_decides_as_one_without_probabilities(image_fit, labelled):
+    codes = StandardScaler().fit_transform(image_fit.transform(labelled[0]))
+    oracle = SVC(C=5, gamma=1 / codes.shape[1]).fit(codes, labelled[1])
+
+    classifier = CodeClassifier(image_fit, "svm").fit(*labelled)
+
+    np.testing.assert_array_equal(classifier.predict(labelled[0]), oracle.predict(codes))
+
+
+def test_a_support_vector_machine_needs_three_labels_of_each_class(image_fit, labelled):
+    with pytest.raises(ValueError, match="less than 3 examples for at least one class"):
+        CodeClassifier(image_fit, "svm").fit(labelled[0][:20], labelled[1][:20])
 
 
 # --- labels ------------------------------------------------------------------------------
@@ -289,7 +303,7 @@ def test_a_head_without_a_seed_gets_the_classifiers(image_fit, labelled):
 
 @pytest.mark.parametrize("head", ["forest", None, RandomForestClassifier, PCA(2)])
 def test_what_is_no_head_is_refused_with_those_there_are(head, image_fit, labelled):
-    with pytest.raises(ValueError, match="expected one of linear, mlp, neighbours, spreading, or"):
+    with pytest.raises(ValueError, match="expected one of linear, mlp, neighbours, svm, spr"):
         CodeClassifier(image_fit, head).fit(*labelled)
 
 

@@ -73,7 +73,7 @@ def test_a_run_says_it_all_and_is_not_run_again(tmp_path, monkeypatch, capsys):
     assert "best" in first
     assert capsys.readouterr().out == first
     (run,) = json.loads((tmp_path / "all.json").read_text())["runs"]
-    assert set(run["heads"]) == {"linear", "neighbours", "mlp", "best"}
+    assert set(run["heads"]) == {"linear", "neighbours", "mlp", "svm", "best"}
     assert run["heads"]["best"]["test"] == run["heads"][run["heads"]["best"]["head"]]["test"]
     assert (tmp_path / "picture.png").stat().st_size > 0
 

@@ -45,7 +45,9 @@ def advise(
         str, typer.Option(help="Labels that the head gets; auto is ten a class.")
     ] = "auto",
     n_draws: Annotated[int, typer.Option(help="How often these labels are drawn anew.")] = 5,
-    head: Annotated[str, typer.Option(help="linear, mlp, neighbours or spreading.")] = "linear",
+    head: Annotated[
+        str, typer.Option(help="linear, mlp, neighbours, svm or spreading.")
+    ] = "linear",
     max_rows: Annotated[
         str, typer.Option(help="Instances used at most, drawn at random; auto is 10000.")
     ] = "auto",

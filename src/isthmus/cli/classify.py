@@ -35,7 +35,9 @@ def classify(
     bundle: BundlePath,
     data: Data,
     label: Label = None,
-    head: Annotated[str, typer.Option(help="linear, mlp, neighbours or spreading.")] = "linear",
+    head: Annotated[
+        str, typer.Option(help="linear, mlp, neighbours, svm or spreading.")
+    ] = "linear",
     name: Annotated[
         str | None, typer.Option(help="Name of the head in the bundle; the head's own.")
     ] = None,

@@ -78,7 +78,7 @@ def advise(
         a class, at most half of the labels.
     n_draws : int, default=5
         Draws of labels, the same ones for every width, for PCA and for the raw features.
-    head : {"linear", "mlp", "neighbours", "spreading"} or scikit-learn classifier, \
+    head : {"linear", "mlp", "neighbours", "svm", "spreading"} or scikit-learn classifier, \
 default="linear"
         One that uses unlabelled instances gets all training instances that were not drawn.
     validation_fraction : float in (0, 1), default=0.2

@@ -15,8 +15,9 @@ from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTraini
 from isthmus.heads.labels import known_labels, labelled_rows, partial_labels
 from isthmus.heads.mlp import MLPHead
 from isthmus.heads.spreading import SpreadingHead
+from isthmus.heads.svm import support_vector_machine
 
-HEADS = ("linear", "mlp", "neighbours", "spreading")
+HEADS = ("linear", "mlp", "neighbours", "svm", "spreading")
 
 
 def build_head(
@@ -31,11 +32,11 @@ def build_head(
 
     Parameters
     ----------
-    head : {"linear", "mlp", "neighbours", "spreading"} or scikit-learn classifier
+    head : {"linear", "mlp", "neighbours", "svm", "spreading"} or scikit-learn classifier
         `"linear"` is multinomial logistic regression, `"neighbours"` the five nearest
-        labelled codes weighted by closeness, `"mlp"` see `MLPHead`, `"spreading"` see
-        `SpreadingHead`. A classifier is cloned, and takes `random_state` when it has one that is
-        None.
+        labelled codes weighted by closeness, `"mlp"` see `MLPHead`, `"svm"` see
+        `support_vector_machine`, `"spreading"` see `SpreadingHead`. A classifier is cloned,
+        and takes `random_state` when it has one that is None.
     n_labels : int
         Labels at hand; there are never more neighbours than that.
 
@@ -53,6 +54,8 @@ def build_head(
             return MLPHead(
                 random_state=random_state, verbose=verbose, checkpoint_dir=checkpoint_dir
             )
+        if head == "svm":
+            return support_vector_machine()
         if head == "spreading":
             return SpreadingHead()
     elif hasattr(head, "fit") and hasattr(head, "predict") and not isinstance(head, type):

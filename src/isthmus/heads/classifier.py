@@ -42,11 +42,12 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
     encoder : Autoencoder
         Fitted: used as it is. Not fitted: a clone of it learns from the `X` given to
         `fit` first.
-    head : {"linear", "mlp", "neighbours", "spreading"} or scikit-learn classifier, \
+    head : {"linear", "mlp", "neighbours", "svm", "spreading"} or scikit-learn classifier, \
             default="linear"
-        Logistic regression, a small neural network, five nearest neighbours, labels spread over
-        unlabelled instances, or a clone of the classifier given. `"spreading"` and scikit-learn's
-        semi-supervised classifiers take unlabelled instances, see `fit`.
+        Logistic regression, a small neural network, five nearest neighbours, a support vector
+        machine, labels spread over unlabelled instances, or a clone of the classifier given.
+        `"spreading"` and scikit-learn's semi-supervised classifiers take unlabelled instances,
+        see `fit`.
     cache_dir : path, optional
         Keep codes there, named after encoder and data.
     checkpoint_dir : path, optional

@@ -21,6 +21,7 @@ from isthmus.heads.labels import known_labels, labelled_rows
 from isthmus.heads.mlp import MLPHead, mlp
 from isthmus.heads.spreading import SpreadingHead
 from isthmus.heads.state_file import read_state, write_state
+from isthmus.heads.svm import TYPES
 from isthmus.storage import write_bytes
 from isthmus.weights import read_weights, write_weights
 
@@ -60,7 +61,9 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
         content["head"] = head
     packed = skops.io.dumps(content)
     # Named here so that who loads it knows beforehand what to look at and trust.
-    facts["types_to_trust"] = sorted(skops.io.get_untrusted_types(data=packed))
+    facts["types_to_trust"] = sorted(
+        set(skops.io.get_untrusted_types(data=packed)).difference(TYPES)
+    )
     write_bytes(folder / SKOPS, packed)
     return facts
 
@@ -76,7 +79,7 @@ def read_classifier(
         When it holds types that skops does not vouch for and that are not in `trusted`.
     """
     try:
-        content = skops.io.load(folder / SKOPS, trusted=list(trusted))
+        content = skops.io.load(folder / SKOPS, trusted=[*TYPES, *trusted])
     except UntrustedTypesFoundException as error:
         raise BundleError(
             f"the head in {folder} holds types that could run code when loaded: "
