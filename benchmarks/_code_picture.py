@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-RECIPES = ("fast", "default", "thorough", "reconstruction")
+RECIPES = ("fast", "default", "thorough", "reconstruction", "reference")
 
 
 def draw(records: list[dict[str, Any]], data: str, path: Path) -> None:

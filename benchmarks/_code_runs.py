@@ -28,6 +28,7 @@ SOURCES: dict[str, dict[str, Any] | None] = {
     "default": {"recipe": "default"},
     "thorough": {"recipe": "thorough"},
     "reconstruction": {"recipe": "thorough", "objective": "reconstruction"},
+    "reference": {"recipe": "reference"},
     "raw": None,
     "pca": None,
     "untrained": None,

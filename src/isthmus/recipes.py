@@ -64,14 +64,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 #: About how many steps a recipe makes, and the fewest and most epochs; series have more.
 _LENGTH = {"fast": (1000, 5, 100), "default": (2000, 10, 200), "thorough": (6000, 30, 600)}
 #: The same for images that are compared with their views, two passes a step.
-_LENGTH_OF_VIEWS = {"default": (1000, 8, 200), "thorough": (3000, 28, 600)}
+_LENGTH_OF_VIEWS = {"default": (1000, 8, 200), "thorough": (4000, 40, 600)}
 
 # What images are learned with: codes that views agree on tell classes apart far better than codes
 # that only reconstruct. Chosen on validation parts of MNIST, checked on digits.
 _IMAGES: dict[str, dict[str, Any]] = {
     "fast": {"noise": 0.0},
     "default": {"objective": "invariant", "objective_options": {"reconstruction": 3.0}},
-    "thorough": {"objective": "invariant", "objective_options": {"reconstruction": 0.5}},
+    "thorough": {
+        "objective": "invariant",
+        "objective_options": {"reconstruction": 0.5, "neighbour": 2.0},
+    },
 }
 # Batch normalisation bears, and needs, larger steps.
 _SMALL_IMAGES: dict[str, dict[str, Any]] = {
@@ -102,14 +105,14 @@ def settle(
 
     Notes
     -----
-    `default` is the best all-round, `fast` takes seconds, `thorough` makes three times as many
-    steps as `default`. What they share, by rule:
+    `default` is the best all-round, `fast` takes seconds, `thorough` makes three
+    or more times as many steps as `default`. What they share, by rule:
 
     - `batch_size` is a power of two near a fiftieth of the rows, 32 (128 for the objective
       `"invariant"`) to 256, smaller when instances are very large.
     - `max_epochs` makes about 1,000 (fast), 2,000 (default) or 6,000 steps (thorough), 5, 10 or 30
       epochs at least, and 100, 200 or 600 at most. Steps with views cost twice as much: of images
-      it is 1,000 and 3,000, and 8 and 28 epochs at least. Of series there may be five times as
+      it is 1,000 and 4,000, and 8 and 40 epochs at least. Of series there may be five times as
       many: their training sets are small, and what a few epochs leave out is what tells classes
       apart.
     - `lr` is 0.003 √(batch_size/256): the square-root scaling that fits Adam's normalised steps
@@ -118,9 +121,9 @@ def settle(
     - `patience` is a quarter of the epochs, 10 at least.
 
     Images are learned with the objective `"invariant"`, and up to 64 x 64 with the architecture
-    `"strided"`; `thorough` weighs reconstruction less. `fast` only reconstructs, with a dense
-    network. Series are reconstructed. Tables are reconstructed
-    from rows with noise of 0.6 standard deviations: residuals then tell more of what is abnormal.
+    `"strided"`; `thorough` weighs reconstruction less and pulls neighbours together. `fast` only
+    reconstructs, with a dense network. Series are reconstructed. Tables are reconstructed from rows
+    with noise of 0.6 standard deviations: residuals then tell more of what is abnormal.
 
     `detection` is what a detector trains for itself: noise of 1 for tables and images. For tables
     it makes about 1,000 steps with batches of 128, `lr` 0.003, and no row held out: all are needed

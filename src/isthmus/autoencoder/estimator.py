@@ -236,7 +236,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 self.hidden_layer_sizes,
             )
             self.loss_ = self._choose_loss()
-            objective = self._build_objective(choices, networks)
+            objective = self._build_objective(choices, networks, len(X))
         settings = Settings(
             max_epochs=choices.max_epochs,
             batch_size=choices.batch_size,
@@ -489,10 +489,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         )
         return {name: getattr(self, name) for name in names}
 
-    def _build_objective(self, choices: Choices, networks: Networks) -> Objective:
+    def _build_objective(self, choices: Choices, networks: Networks, n_rows: int) -> Objective:
         chosen = build_objective(choices.objective, **choices.objective_options)
         task = Task(
-            self.schema_.kind, self.preprocessor_.network_shape, networks.n_components, self.loss_
+            self.schema_.kind,
+            self.preprocessor_.network_shape,
+            networks.n_components,
+            self.loss_,
+            math.ceil(n_rows * (1 - choices.validation_fraction)),
         )
         return chosen.prepare(task)
 

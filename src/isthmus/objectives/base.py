@@ -48,12 +48,15 @@ class Task:
     n_components : int
     loss : {"bce", "mse"}
         What `reconstruction` means, see `errors_per_instance`.
+    n_rows : int
+        Training instances.
     """
 
     kind: str
     input_shape: tuple[int, ...]
     n_components: int
     loss: Loss
+    n_rows: int = 1
 
 
 class Objective(nn.Module):
