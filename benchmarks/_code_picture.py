@@ -31,11 +31,18 @@ def draw(records: list[dict[str, Any]], data: str, path: Path) -> None:
             axes.annotate(
                 source, (seconds, accuracy), xytext=(7, 4), textcoords="offset points", fontsize=9
             )
-        axes.set(xscale="log", xlabel="seconds to learn, two cores", ylabel="test accuracy, %")
+        axes.set(
+            xscale="log", xlabel=f"seconds to learn, {_threads(records)}", ylabel="test accuracy, %"
+        )
         axes.set_title(f"{data}: {title}")
         axes.margins(x=0.25, y=0.12)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
+
+
+def _threads(records: list[dict[str, Any]]) -> str:
+    threads = sorted({record["threads"] for record in records})
+    return f"{' or '.join(map(str, threads))} thread{'s' if threads != [1] else ''}"
 
 
 def _linear(record: dict[str, Any]) -> float | None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from _code_heads import all_labels, draws, few_labels, one_class
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import BernoulliRBM
 
 from isthmus import Autoencoder, Dataset, load
-from isthmus.cli.process import tune_process
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.errors import DataError
 from isthmus.evaluation.supervised import SupervisedNetwork
@@ -49,7 +49,6 @@ class Parts:
 
 def measure(name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     """Return every figure of one source with one seed, as plain values."""
-    tune_process()
     data = load(options["data"], data_dir=options["data_dir"])
     if data.test is None or data.train.y is None or data.train.kind != "images":
         raise DataError(f"{options['data']} is not images with classes and a test part")
@@ -63,7 +62,7 @@ def measure(name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
         found = _recipe(parts, choices)
     else:
         found = _control(parts, name)
-    return found | {"peak_bytes": _peak_bytes()}
+    return found | {"peak_bytes": _peak_bytes(), "threads": torch.get_num_threads()}
 
 
 def _recipe(parts: Parts, choices: dict[str, Any]) -> dict[str, Any]:

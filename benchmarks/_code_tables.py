@@ -98,6 +98,7 @@ COLUMNS: dict[str, tuple[Pick, int]] = {
     "linear": (_head("linear"), 2),
     "neighbours": (_head("neighbours"), 2),
     "mlp": (_head("mlp"), 2),
+    "svm": (_head("svm"), 2),
     "best": (lambda record: _head("best")(record) or _head("supervised")(record), 2),
     "100, linear": (_few(100, "linear"), 2),
     "100 labels": (_few(100, "spreading", "supervised"), 2),

@@ -8,7 +8,7 @@ No encoder sees a label, and no test image is looked at before the figures. Each
 of its own, tuned as the `isthmus` command tunes its own; its peak memory is that of the whole
 process, data and heads included. Heads get standardised features. `best` is the head, of linear,
 neighbours, mlp and svm, that was best on a tenth of the training labels held out, fitted again
-on all.
+on all; more than 256 numbers of 60,000 images are too many for svm.
 With few labels (as many of each class, ten draws) `spreading` also gets the unlabelled training
 features. One class normal: the mean distance to the five nearest training features of one class,
 AUROC against all other classes, mean over classes; `detector` is the detector's own score, on code
@@ -32,12 +32,14 @@ from _code_tables import show
 from _records import Journal, put_json, run, say, tables_console
 
 from isthmus import __version__
+from isthmus.cli.process import tune_process
 from isthmus.errors import DataError
 
 
 def main() -> None:
     options = arguments()
     names = choose_sources(options.only)
+    tune_process()  # torch reads some of it as it starts: what is set here reaches the children
     if options.child:
         print(json.dumps(measure(names[0], options.first_seed, vars(options))))
         return
