@@ -31,6 +31,7 @@ ROOMS = [
     "evaluation",
     "bundle",
     "plots",
+    "report",
     "demo",
     "cli",
     "__main__",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from isthmus.evaluation import evaluate as evaluate
     from isthmus.heads import AnomalyDetector as AnomalyDetector
     from isthmus.heads import CodeClassifier as CodeClassifier
+    from isthmus.report import write_report as write_report
 
 # Where each public name lives. It is imported at first use, so that `import isthmus`
 # and `isthmus --help` stay quick and load no torch.
@@ -34,6 +35,7 @@ _HOMES = {
     "load": "isthmus.data",
     "load_bundle": "isthmus.bundle",
     "save_bundle": "isthmus.bundle",
+    "write_report": "isthmus.report",
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "load",
     "load_bundle",
     "save_bundle",
+    "write_report",
 ]
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "suggest": "Say which rows to look at next.",
     "label": "Give a detector labels that people have found.",
     "evaluate": "Test a bundle's head on labelled instances.",
+    "report": "Write one page on a bundle, to be opened in a browser.",
     "info": "Say what is in a bundle, without loading it.",
     "history": "Say which versions of its heads a bundle holds.",
 }

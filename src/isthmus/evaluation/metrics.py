@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 
 def class_metrics(
@@ -44,6 +44,9 @@ def class_metrics(
     precision, recall, f1, support = precision_recall_fscore_support(
         y, predicted, labels=labels, zero_division=0.0
     )
+    # scikit-learn's function warns where there is one class only, which is no fault here.
+    confusion = np.zeros((len(labels), len(labels)), dtype=int)
+    np.add.at(confusion, (np.searchsorted(labels, y), np.searchsorted(labels, predicted)), 1)
     return {
         "n": len(y),
         "accuracy": right / len(y),
@@ -60,7 +63,7 @@ def class_metrics(
             }
             for i, label in enumerate(labels)
         ],
-        "confusion": confusion_matrix(y, predicted, labels=labels).tolist(),
+        "confusion": confusion.tolist(),
     }
 
 

@@ -1,0 +1,109 @@
+"""`isthmus report`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli.common import (
+    BundlePath,
+    DataDir,
+    Group,
+    Json,
+    Kind,
+    Label,
+    Resize,
+    Seed,
+    Stride,
+    Time,
+    Window,
+    console_for,
+    read_data,
+    write_facts,
+)
+from isthmus.errors import DataError
+
+
+def report(
+    bundle: BundlePath,
+    data: Annotated[
+        str | None,
+        typer.Argument(help="What to look at: a name or path, as for `isthmus evaluate`."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The page; .json and .md go beside it.")
+    ] = Path("report.html"),
+    label: Label = None,
+    normal: Annotated[
+        str | None,
+        typer.Option("--normal", help="Label that means normal, for detectors: others are not."),
+    ] = None,
+    head: Annotated[
+        str, typer.Option(help="Of the chapter that compares code and controls.")
+    ] = "linear",
+    controls: Annotated[
+        str, typer.Option(help="none, fast or all; they need data with a training part.")
+    ] = "fast",
+    split: Annotated[
+        float | None,
+        typer.Option(help="Share of data with one part that is set aside for testing."),
+    ] = None,
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Write each picture as PNG and SVG too.")
+    ] = False,
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+    resize: Resize = None,
+    kind: Kind = "auto",
+    time: Time = None,
+    group: Group = None,
+    window: Window = None,
+    stride: Stride = None,
+    json: Json = None,
+) -> None:
+    """Write one page on a bundle: the data, the code, what it is worth, every head.
+
+    The page needs no network and nothing beside it. Without data it tells of the encoder alone.
+    Heads decide on the test part of data that has two, else on all of it.
+    """
+    console = console_for(json)
+    loaded = None
+    if data is not None:
+        loaded = read_data(
+            data,
+            data_dir=data_dir,
+            label=label,
+            resize=resize,
+            kind=kind,
+            time=time,
+            group=group,
+            window=window,
+            stride=stride,
+            bundle=bundle,
+        )
+        if split is not None:
+            if loaded.test is not None:
+                raise DataError(f"{data} has a test part already; leave --split out")
+            loaded = loaded.train.split(split, random_state=seed)
+    from isthmus.report import write_report
+
+    with console.status("reading the bundle") as status:
+        facts = write_report(
+            bundle,
+            output,
+            loaded,
+            normal=normal,
+            head=head,
+            controls=None if controls == "none" else controls,
+            seed=seed,
+            command=f"isthmus {shlex.join(sys.argv[1:])}",
+            plots=plots,
+            tell=status.update,
+        )
+    console.print(facts["summary"], markup=False)
+    console.print(f"report       {output}", markup=False)
+    write_facts(json, facts)

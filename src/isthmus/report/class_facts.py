@@ -1,0 +1,112 @@
+"""Chapter "which class": accuracy, confusions, calibration, the worst mistakes, label errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isthmus.data import Dataset
+from isthmus.evaluation.controls import score_head
+from isthmus.evaluation.few_labels import has_label
+from isthmus.heads import CodeClassifier
+from isthmus.report.rows import label_of
+
+N_BINS = 10
+N_WORST = 12
+#: Instances that are shown for a cell of the confusion matrix, and cells that show any.
+N_IN_CELL, MOST_CELLS = 6, 60
+
+
+def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[str, Any] | None:
+    """Test a classifier on the labelled instances of a part.
+
+    Returns
+    -------
+    dict or None
+        What `isthmus.evaluation.metrics.class_metrics` gives, with `head`; `reliability`, see
+        `reliability`; `worst`, the mistakes made with most confidence; `cells`, confusions with
+        rows, the most frequent first. None without labels.
+    """
+    if test.y is None:
+        return None
+    rows = np.flatnonzero(has_label(test.y))
+    if not len(rows):
+        return None
+    y = np.array(test.y[rows].tolist())
+    codes = classifier.encoder_.transform(test.take(rows).X)
+    head = classifier.standardised_head_
+    facts = {"name": name, **score_head(head, codes, y)}
+    predicted = head.predict(codes)
+    facts["cells"] = _cells(rows, y, predicted)
+    facts["reliability"], facts["worst"] = None, []
+    if not hasattr(head.head_, "predict_proba"):
+        return facts
+    probabilities = head.predict_proba(codes)
+    confidence = probabilities.max(axis=1)
+    facts["reliability"] = reliability(confidence, predicted == y)
+    wrong = np.flatnonzero(predicted != y)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_WORST]
+    facts["worst"] = [
+        {
+            "row": int(rows[at]),
+            "label": label_of(y[at]),
+            "predicted": label_of(predicted[at]),
+            "confidence": float(confidence[at]),
+        }
+        for at in wrong
+    ]
+    return facts
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Compare how sure a head was with how often it was right.
+
+    Parameters
+    ----------
+    confidence : array of shape (n,)
+        The highest probability of each instance.
+    right : boolean array of shape (n,)
+
+    Returns
+    -------
+    dict
+        `bins`, ten of equal width from 0 to 1, those with an instance: `n`, mean `confidence`,
+        `accuracy`; `error`, the mean difference of the two weighted by n (expected calibration
+        error, Naeini et al., 2015).
+
+    Examples
+    --------
+    >>> found = reliability(np.array([0.95, 0.95, 0.55, 0.55]), np.array([True, True, True, False]))
+    >>> [(one["n"], one["accuracy"]) for one in found["bins"]], round(found["error"], 3)
+    ([(2, 0.5), (2, 1.0)], 0.05)
+    """
+    places = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    bins = [
+        {
+            "n": int((places == at).sum()),
+            "confidence": float(confidence[places == at].mean()),
+            "accuracy": float(right[places == at].mean()),
+        }
+        for at in np.unique(places)
+    ]
+    off = [one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
+    return {"bins": bins, "error": float(sum(off) / len(right))}
+
+
+def _cells(rows: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> list[dict[str, Any]]:
+    """Return the confusions that occur, the most frequent first, with some of their rows."""
+    wrong = predicted != y
+    pairs: dict[tuple[Any, Any], list[int]] = {}
+    for row, label, found in zip(rows[wrong], y[wrong], predicted[wrong], strict=True):
+        pairs.setdefault((label, found), []).append(int(row))
+    ordered = sorted(pairs.items(), key=lambda item: -len(item[1]))[:MOST_CELLS]
+    return [
+        {
+            "label": label_of(label),
+            "predicted": label_of(found),
+            "count": len(some),
+            "rows": some[:N_IN_CELL],
+        }
+        for (label, found), some in ordered
+    ]

@@ -1,0 +1,149 @@
+"""Every number of a report, as plain values: what the page shows, and what is tested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from isthmus.bundle import Bundle
+from isthmus.data import Dataset, Splits
+from isthmus.errors import DataError
+from isthmus.heads import AnomalyDetector
+from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
+from isthmus.report.about import about_facts, in_words
+from isthmus.report.class_facts import class_facts
+from isthmus.report.code_facts import code_facts
+from isthmus.report.data_facts import data_facts
+from isthmus.report.rows import label_of
+from isthmus.report.verdict_facts import verdict_facts
+from isthmus.report.worth import worth_facts
+
+
+def report_facts(
+    bundle: Bundle,
+    data: Dataset | Splits | None = None,
+    *,
+    normal: str | None = None,
+    head: str = "linear",
+    controls: str | None = "fast",
+    seed: int = 0,
+    command: str | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> dict[str, Any]:
+    """Measure all that a report says.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        As `load_bundle` gives it.
+    data : Dataset or Splits, optional
+        What to look at. Heads decide on the test part; without one, on all of it. Without data
+        the report tells of the encoder alone.
+    normal : str, optional
+        Label that means normal, for detectors; without it labels have to be 1, -1 and 0.
+    head : see `isthmus.heads.build_head`
+        Of the chapter that compares the code with its controls.
+    controls : {"fast", "all"} or None, default="fast"
+        None leaves that chapter out.
+    seed : int
+        Of what is drawn at random.
+    command : str, optional
+        The command line that writes this report, to be shown in it.
+    tell : callable, optional
+        Called with a few words before what may take long.
+
+    Returns
+    -------
+    dict
+        Chapters by name: `about`, `data`, `code`, `worth`, `classes` and `verdicts` (one entry a
+        head), and `summary`, a paragraph. What there is nothing to say about is None or empty.
+        Everything in it is a plain value that JSON can hold.
+
+    Raises
+    ------
+    DataError, SchemaError
+        When the data does not fit the encoder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from isthmus import Autoencoder, load, load_bundle
+    >>> digits = load("digits")
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(digits.train.X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     encoder.save(f"{folder}/press")
+    ...     facts = report_facts(load_bundle(f"{folder}/press"))
+    >>> facts["code"]["n_values"], facts["code"]["n_components"], facts["worth"]
+    (64, 32, None)
+    """
+    encoder = bundle.encoder
+    train, looked_at = (None, None) if data is None else _parts(data)
+    # What is wrong with them is said before minutes of work.
+    labels = None if looked_at is None else _detector_labels(looked_at, normal)
+    facts: dict[str, Any] = {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "about": about_facts(bundle.manifest),
+        "data": None,
+        "worth": None,
+        "classes": [],
+        "verdicts": [],
+    }
+    tell("reconstructions and the map of codes")
+    facts["code"] = code_facts(encoder, looked_at, seed)
+    if looked_at is not None:
+        tell("the data")
+        facts["data"] = data_facts(encoder, train, looked_at)
+        facts["data"]["warnings"] += _seen(bundle, looked_at)
+        facts["data"]["class_names"] = [label_of(name) for name in looked_at.class_names or ()]
+        for name, decider in bundle.heads.items():
+            tell(f"head {name}")
+            if isinstance(decider, AnomalyDetector):
+                facts["verdicts"].append(verdict_facts(name, decider, looked_at, labels))
+                continue
+            found = class_facts(name, decider, looked_at)
+            facts["classes"] += [] if found is None else [found]
+    if train is not None and looked_at is not None and controls is not None:
+        facts["worth"] = worth_facts(
+            encoder, train, looked_at, head=head, controls=controls, seed=seed, tell=tell
+        )
+    return {"summary": in_words(facts)} | facts
+
+
+def _parts(data: Dataset | Splits) -> tuple[Dataset | None, Dataset | None]:
+    return (data.train, data.test) if isinstance(data, Splits) else (None, data)
+
+
+def _seen(bundle: Bundle, part: Dataset) -> list[str]:
+    encoder = bundle.encoder
+    seen = encoder.seen_rows_.overlap(encoder.row_hashes(part.X))
+    if not seen.any():
+        return []
+    return [
+        f"{int(seen.sum()):,} of {len(part):,} instances that heads are tested on were among those "
+        "the encoder was trained on: it rebuilds them better than new ones"
+    ]
+
+
+def _detector_labels(part: Dataset, normal: str | None) -> np.ndarray | None:
+    """Return labels as a detector has them, None where they mean something else."""
+    if part.y is None:
+        return None
+    if normal is None:
+        try:
+            return check_detector_labels(part.y, len(part))
+        except DataError:
+            return None
+    texts = [label_of(label) for label in part.y]
+    if normal not in texts:
+        raise DataError(
+            f"got normal={normal!r}, which is no label of {part.name}; expected one of "
+            f"{', '.join(sorted(set(filter(None, texts))))[:200]}"
+        )
+    return np.array(
+        [UNKNOWN if text is None else NORMAL if text == normal else ABNORMAL for text in texts],
+        dtype=np.int8,
+    )

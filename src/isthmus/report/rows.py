@@ -1,0 +1,32 @@
+"""Which instances are shown, and what a label is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def a_share(n: int, most: int, seed: int) -> np.ndarray:
+    """Return all row numbers, or `most` of them drawn at random, sorted.
+
+    Examples
+    --------
+    >>> a_share(3, 5, 0).tolist(), len(a_share(100, 5, 0))
+    ([0, 1, 2], 5)
+    """
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng([seed, 5]).choice(n, most, replace=False))
+
+
+def label_of(label: Any) -> str | None:
+    """Return a label as text, None where there is none.
+
+    Examples
+    --------
+    >>> label_of(np.int64(3)), label_of(None), label_of(float("nan"))
+    ('3', None, None)
+    """
+    return None if pd.isna(label) or label == "" else str(label)

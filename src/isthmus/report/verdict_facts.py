@@ -1,0 +1,129 @@
+"""Chapter "normal or not": scores, thresholds, what calibration promises, findings with reasons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from isthmus.data import Dataset
+from isthmus.evaluation.detection import detection_metrics
+from isthmus.heads import AnomalyDetector
+from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
+
+N_BINS = 40
+#: Places of the slider, and points of a curve.
+N_STEPS = 200
+N_FINDINGS, N_REASONS, N_NEIGHBOURS = 8, 5, 3
+
+
+def verdict_facts(
+    name: str, detector: AnomalyDetector, test: Dataset, y: np.ndarray | None
+) -> dict[str, Any]:
+    """Let a detector decide on a part of the data.
+
+    Parameters
+    ----------
+    name : str
+    detector : fitted AnomalyDetector
+    test : Dataset
+    y : array of shape (n,), optional
+        1 normal, -1 abnormal, 0 nobody looked.
+
+    Returns
+    -------
+    dict
+        `asked`, `threshold` (of the anomaly score), `calibration` and its `n_calibration` and
+        `smallest_rate`; `flagged`, of `n`; `histogram` with `edges` and counts by label;
+        `steps`, thresholds with the share of normal and abnormal instances above them; `found`,
+        see `detection_metrics`, with `roc` and `precision_recall`, where there are labels;
+        `label_curve`; `findings`, the highest scores with reasons.
+    """
+    scores = -detector.score_samples(test.X)
+    y = np.zeros(len(scores), dtype=np.int8) if y is None else check_detector_labels(y, len(scores))
+    flagged = scores > -detector.offset_
+    facts: dict[str, Any] = {
+        "name": name,
+        "score": detector.score_,
+        "asked": detector.false_alarm_rate_,
+        "threshold": float(-detector.offset_),
+        "calibration": detector.calibration_,
+        "n_calibration": detector.n_calibration_,
+        "smallest_rate": detector.calibrated_.smallest_rate,
+        "n": len(scores),
+        "flagged": int(flagged.sum()),
+        "histogram": _histogram(scores, y),
+        "steps": _steps(scores, y, float(-detector.offset_)),
+        "label_curve": detector.label_curve_,
+        "found": None,
+        "findings": _findings(detector, test, scores, y),
+    }
+    known = y != UNKNOWN
+    if known.any():
+        predicted = np.where(flagged, ABNORMAL, NORMAL)
+        found = detection_metrics(y[known], scores[known], predicted[known])
+        if found["auroc"] is not None:
+            found["roc"] = _thinned(*roc_curve(y[known] == ABNORMAL, scores[known])[:2])
+            precision, recall, _ = precision_recall_curve(y[known] == ABNORMAL, scores[known])
+            found["precision_recall"] = _thinned(recall[::-1], precision[::-1])
+        facts["found"] = found
+    return facts
+
+
+def _histogram(scores: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    # The few highest scores would leave one bar for all the others.
+    low, high = float(scores.min()), float(np.quantile(scores, 0.995))
+    high = high if high > low else low + 1.0
+    edges = np.linspace(low, high, N_BINS + 1)
+    return {
+        "edges": edges.tolist(),
+        "beyond": int((scores > high).sum()),
+        "counts": {
+            name: np.histogram(np.minimum(scores[y == label], high), edges)[0].tolist()
+            for name, label in (("normal", NORMAL), ("abnormal", ABNORMAL), ("unknown", UNKNOWN))
+            if (y == label).any()
+        },
+    }
+
+
+def _steps(scores: np.ndarray, y: np.ndarray, threshold: float) -> list[dict[str, Any]]:
+    """Return thresholds in rising order, the detector's own among them, and what is above."""
+    places = np.quantile(scores, np.linspace(0, 1, N_STEPS))
+    places = np.unique(np.concatenate([places, [threshold]]))
+    parts = {"normal": scores[y == NORMAL], "abnormal": scores[y == ABNORMAL], "all": scores}
+    return [
+        {"threshold": float(place)}
+        | {name: int((part > place).sum()) for name, part in parts.items() if len(part)}
+        for place in places
+    ]
+
+
+def _findings(
+    detector: AnomalyDetector, test: Dataset, scores: np.ndarray, y: np.ndarray
+) -> list[dict[str, Any]]:
+    rows = np.argsort(-scores, kind="stable")[:N_FINDINGS]
+    some = test.take(rows).X
+    told = detector.explain(some, n_neighbours=N_NEIGHBOURS)
+    reasons, p_values = told.top(N_REASONS), detector.p_values(some)
+    return [
+        {
+            "row": int(row),
+            "score": float(scores[row]),
+            "p_value": float(p_values[at]),
+            "label": int(y[row]),
+            "reasons": [[name, float(share)] for name, share in reasons[at]],
+            "neighbours": told.neighbours[at].tolist(),
+        }
+        for at, row in enumerate(rows)
+    ]
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
+    """Return points of a curve, 200 about equally far apart along it at most."""
+    if len(x) > N_STEPS:
+        along = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+        keep = np.searchsorted(along, np.linspace(0, along[-1], N_STEPS))
+        keep = np.unique(np.concatenate([[0], keep, [len(x) - 1]]))
+        x, y = x[keep], y[keep]
+    return [[float(a), float(b)] for a, b in zip(x, y, strict=True)]

@@ -1,0 +1,152 @@
+"""Chapter "does the code earn its keep?": one head, few labels to all, on code and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.data import Dataset
+from isthmus.evaluation.controls import IN_WORDS, Controls, control_names
+from isthmus.evaluation.few_labels import FewLabels, has_label
+from isthmus.heads import StandardisedHead, build_head
+
+SIZES = (10, 30, 100, 300, 1000)
+N_DRAWS = 5
+CODE = "frozen code"
+#: Accuracies nearer to each other than this are called level: a half of a percentage point.
+LEVEL = 0.005
+
+
+def worth_facts(
+    encoder: Autoencoder,
+    train: Dataset,
+    test: Dataset,
+    *,
+    head: str = "linear",
+    controls: str = "fast",
+    seed: int = 0,
+    tell: Callable[[str], object] = lambda _: None,
+) -> dict[str, Any] | None:
+    """Measure a head on the code and on every control, with more and more labels.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    train, test : Dataset
+        With labels, and of more than one class, else None is returned.
+    head : see `build_head`
+    controls : {"fast", "all"}
+        `"all"` trains the supervised network with all labels too.
+    seed : int
+    tell : callable, optional
+        Called with a few words before what may take long.
+
+    Returns
+    -------
+    dict or None
+        `head`; `n_draws`; `curves`, from the name of the features to points with `n_labels`,
+        `accuracy` (mean over draws), `low` and `high` (lowest and highest draw; with all labels
+        the 95 % Wilson score interval); `verdict`, one sentence.
+    """
+    if train.y is None or test.y is None:
+        return None
+    fitted, tested = np.flatnonzero(has_label(train.y)), np.flatnonzero(has_label(test.y))
+    y, truth = _typed(train.y[fitted]), _typed(test.y[tested])
+    if len(np.unique(y)) < 2 or not len(truth):
+        return None
+    train, test = train.take(fitted), test.take(tested)
+    tests = Controls(encoder, train.X, y, test.X, truth, random_state=seed)
+    features: dict[str, tuple[np.ndarray, np.ndarray]] = {
+        CODE: (encoder.transform(train.X), encoder.transform(test.X))
+    }
+    for name in control_names(controls):
+        if name != "supervised":
+            features[IN_WORDS[name]] = tests.features(name)
+    sizes = [n for n in SIZES if len(np.unique(y)) <= n <= len(y) // 2]
+    draws = {n: FewLabels(y, truth, n, N_DRAWS, head, seed) for n in sizes}
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for name, (fitted_on, tested_on) in features.items():
+        tell(f"{head} head on {name}")
+        points = []
+        for n, drawn in draws.items():
+            found = drawn.try_on(fitted_on[drawn.rows], tested_on[drawn.held_out]).mean(axis=1)
+            points.append(_point(n, found.mean(), found.min(), found.max()))
+        built = build_head(head, n_labels=len(y), random_state=seed)
+        right = StandardisedHead(built).fit(fitted_on, y).predict(tested_on) == truth
+        curves[name] = [*points, _whole(len(y), right)]
+    if "supervised" in control_names(controls):
+        tell("supervised network")
+        found = tests.test_supervised()
+        low, high = found["interval"]
+        curves[IN_WORDS["supervised"]] = [_point(len(y), found["accuracy"], low, high)]
+    return {
+        "head": head,
+        "n_draws": N_DRAWS,
+        "n_test": len(truth),
+        "curves": curves,
+        "verdict": verdict(curves),
+    }
+
+
+def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
+    """Say in a sentence whether the code is worth more than the best control of the same labels.
+
+    Examples
+    --------
+    >>> few = {"n_labels": 100, "accuracy": 0.9}
+    >>> verdict({"frozen code": [few], "raw features": [few | {"accuracy": 0.8}]})
+    'With 100 labels the frozen code is 10.0 percentage points better than the best control \
+(90.0 % against 80.0 % for raw features): it earns its keep.'
+    """
+    code = {point["n_labels"]: point["accuracy"] for point in curves[CODE]}
+    said: list[str] = []
+    gains: list[float] = []
+    for n in dict.fromkeys((min(code, key=lambda n: abs(np.log(n / 100))), max(code))):
+        others = {
+            name: point["accuracy"]
+            for name, points in curves.items()
+            if name not in (CODE, IN_WORDS["supervised"])
+            for point in points
+            if point["n_labels"] == n
+        }
+        best = max(others, key=others.__getitem__)
+        gain = code[n] - others[best]
+        gains.append(gain)
+        if abs(gain) < LEVEL:
+            how = "level with the best control"
+        else:
+            better = "better" if gain > 0 else "worse"
+            how = f"{100 * abs(gain):.1f} percentage points {better} than the best control"
+        said.append(
+            f"{'with' if said else 'With'} {n:,} labels {'it' if said else 'the frozen code'} is "
+            f"{how} ({100 * code[n]:.1f} % against {100 * others[best]:.1f} % for {best})"
+        )
+    return "; ".join(said) + f": {_keep(gains)}."
+
+
+def _keep(gains: list[float]) -> str:
+    if max(gains) < LEVEL:
+        return "it does not earn its keep here"
+    if min(gains) > -LEVEL:
+        return "it earns its keep"
+    if gains[0] >= LEVEL:
+        return "it earns its keep while labels are few"
+    return "it earns its keep only once labels are many"
+
+
+def _point(n: int, mean: float, low: float, high: float) -> dict[str, Any]:
+    return {"n_labels": n, "accuracy": float(mean), "low": float(low), "high": float(high)}
+
+
+def _whole(n: int, right: np.ndarray) -> dict[str, Any]:
+    interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
+    return _point(n, right.mean(), interval.low, interval.high)
+
+
+def _typed(y: np.ndarray) -> np.ndarray:
+    """Return labels with their own type, where they were objects because some were missing."""
+    return np.array(y.tolist())

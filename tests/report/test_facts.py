@@ -1,0 +1,256 @@
+"""The numbers of a report, against what the library says when asked directly."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.manifold import trustworthiness
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from isthmus import Autoencoder, Dataset, evaluate, load_bundle
+from isthmus.errors import DataError
+from isthmus.evaluation.detection import evaluate_detector
+from isthmus.report import report_facts
+from isthmus.report.data_facts import column_facts, data_facts
+from isthmus.report.worth import verdict
+
+
+def test_facts_are_what_json_can_hold(facts):
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+
+
+def test_the_classifier_is_tested_as_evaluate_tests_it(facts, press, splits):
+    (found,) = facts["classes"]
+    direct = evaluate(press.heads["kind"], splits.test.X, splits.test.y, controls=None)["code"]
+
+    assert {name: found[name] for name in direct} == direct
+
+
+def test_mistakes_are_the_confusions_by_row_and_the_surest_come_first(facts, press, splits):
+    (found,) = facts["classes"]
+    predicted = press.heads["kind"].predict(splits.test.X)
+    wrong = np.flatnonzero(predicted != splits.test.y)
+
+    assert sum(cell["count"] for cell in found["cells"]) == len(wrong)
+    for cell in found["cells"]:
+        for row in cell["rows"]:
+            assert str(splits.test.y[row]) == cell["label"]
+            assert str(predicted[row]) == cell["predicted"]
+    sure = press.heads["kind"].predict_proba(splits.test.X).max(axis=1)
+    assert found["worst"][0]["row"] == wrong[np.argmax(sure[wrong])]
+    assert np.all(np.diff([one["confidence"] for one in found["worst"]]) <= 0)
+
+
+def test_the_detector_is_tested_as_evaluate_tests_it(facts, press, splits):
+    (found,) = facts["verdicts"]
+    y = np.where(splits.test.y == 0, 1, -1)
+    direct = evaluate_detector(press.heads["normal"], splits.test.X, y)["code"]
+
+    assert {name: found["found"][name] for name in direct} == direct
+    assert found["asked"] == 0.1
+
+
+def test_each_place_of_the_slider_counts_what_lies_above(facts, press, splits):
+    (found,) = facts["verdicts"]
+    scores = -press.heads["normal"].score_samples(splits.test.X)
+    normal = splits.test.y == 0
+
+    for step in found["steps"]:
+        assert step["all"] == (scores > step["threshold"]).sum()
+        assert step["normal"] == (scores[normal] > step["threshold"]).sum()
+        assert step["abnormal"] == (scores[~normal] > step["threshold"]).sum()
+    own = [step for step in found["steps"] if step["threshold"] == found["threshold"]]
+    assert [step["all"] for step in own] == [found["flagged"]]
+    assert found["flagged"] == (press.heads["normal"].predict(splits.test.X) == -1).sum()
+
+
+def test_the_curves_have_the_area_that_is_stated(facts):
+    (found,) = facts["verdicts"]
+    x, y = np.transpose(found["found"]["roc"])
+
+    assert np.trapezoid(y, x) == pytest.approx(found["found"]["auroc"], abs=0.005)
+
+
+def test_all_instances_are_in_the_histogram(facts, splits):
+    (found,) = facts["verdicts"]
+    counts = found["histogram"]["counts"]
+
+    assert sum(counts["normal"]) == (splits.test.y == 0).sum()
+    assert sum(counts["abnormal"]) == (splits.test.y != 0).sum()
+
+
+def test_findings_are_the_highest_scores(facts, press, splits):
+    (found,) = facts["verdicts"]
+    scores = -press.heads["normal"].score_samples(splits.test.X)
+
+    listed = [one["score"] for one in found["findings"]]
+    assert listed == pytest.approx(np.sort(scores)[::-1][: len(listed)])
+
+
+def test_labels_that_mean_classes_are_no_labels_of_a_detector(press, splits):
+    (found,) = report_facts(press, splits.test.take(np.arange(20)))["verdicts"]
+
+    assert found["found"] is None
+    assert list(found["histogram"]["counts"]) == ["unknown"]
+
+
+def test_a_normal_class_that_is_none_is_refused(press, splits):
+    with pytest.raises(DataError, match="got normal='x', which is no label of digits"):
+        report_facts(press, splits.test, normal="x")
+
+
+# --- the code and its worth --------------------------------------------------------------
+
+
+def test_errors_are_the_encoders(facts, press, splits):
+    errors = press.encoder.reconstruction_error(splits.test.X)
+
+    assert facts["code"]["error"]["mean"] == pytest.approx(errors.mean())
+    assert facts["code"]["shown"]["worst"][0]["row"] == errors.argmax()
+    assert facts["code"]["shown"]["best"][0]["row"] == errors.argmin()
+
+
+def test_layers_add_up_to_all_parameters(facts, press):
+    assert sum(layer["parameters"] for layer in facts["code"]["layers"]) == (
+        press.encoder.n_parameters_
+    )
+
+
+def test_who_is_near_on_the_map_is_near_as_a_code(facts, press, splits):
+    found = facts["code"]["map"]
+    codes = StandardScaler().fit_transform(press.encoder.transform(splits.test.X[found["rows"]]))
+    places = np.array(found["places"])
+
+    assert found["labels"] == [str(splits.test.y[row]) for row in found["rows"]]
+    assert trustworthiness(codes, places, n_neighbors=10) > 0.95
+    assert places.min() == 0
+    assert places.max() == 1
+
+
+def test_with_all_labels_the_curve_ends_where_evaluate_does(facts, press, splits):
+    curves = facts["worth"]["curves"]
+    assert list(curves) == ["frozen code", "raw features", "PCA, same width", "untrained encoder"]
+    assert {len(points) for points in curves.values()} == {5}  # 10, 30, 100, 300 and all
+
+    from isthmus import CodeClassifier
+
+    head = CodeClassifier(press.encoder).fit(splits.train.X, splits.train.y)
+    assert curves["frozen code"][-1]["accuracy"] == head.score(splits.test.X, splits.test.y)
+    assert curves["frozen code"][0]["accuracy"] < curves["frozen code"][-1]["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "said"),
+    [
+        (0.9, 0.97, "it earns its keep."),
+        (0.9, 0.94, "it earns its keep while labels are few."),
+        (0.7, 0.97, "it earns its keep only once labels are many."),
+        (0.801, 0.949, "it does not earn its keep here."),
+        (0.7, 0.9, "it does not earn its keep here."),
+    ],
+)
+def test_the_verdict_follows_the_figures(few, many, said):
+    def points(first, last):
+        return [{"n_labels": 100, "accuracy": first}, {"n_labels": 9000, "accuracy": last}]
+
+    curves = {"frozen code": points(few, many), "raw features": points(0.8, 0.95)}
+
+    assert verdict(curves | {"supervised network": points(1, 1)[1:]}).endswith(said)
+
+
+# --- the data ----------------------------------------------------------------------------
+
+
+def test_columns_are_described_as_pandas_describes_them():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "width": np.where(rng.random(200) < 0.1, np.nan, rng.normal(size=200)),
+            "kind": rng.choice(["nut", "bolt", "pin"], 200),
+            "always": 1.0,
+            "never": np.nan,
+        }
+    )
+    width, kind, always, never = column_facts(frame)
+
+    assert width["missing"] == frame["width"].isna().mean()
+    assert (width["minimum"], width["median"], width["maximum"]) == (
+        *(frame["width"].min(), frame["width"].median(), frame["width"].max()),
+    )
+    assert sum(width["counts"]) == frame["width"].notna().sum()
+    assert kind["categories"] == [[k, n] for k, n in frame["kind"].value_counts().items()]
+    assert sum(always["counts"]) == 200
+    assert (never["minimum"], never["counts"]) == (None, [])
+
+
+def test_what_to_be_wary_of_is_said(table):
+    X = np.column_stack([table[:100], np.full(100, 7.0)])
+    encoder = Autoencoder(3, max_epochs=1, random_state=0).fit(X)
+    y = np.array(["usual"] * 150 + ["odd"])
+    train = Dataset(np.vstack([X, X[:51]]), y)
+
+    found = data_facts(encoder, train, Dataset(X[:30]))["warnings"]
+
+    assert found[0].startswith("30 of 30 test instances equal a training instance")
+    assert found[1] == f"one column has always the same value: {X.shape[1] - 1}"
+    assert found[2].startswith("rare in the train part, below 1% of its labels: odd (1)")
+
+
+def test_instances_that_the_encoder_learned_from_are_counted(press, splits):
+    some = splits.train.take(np.arange(10))  # every other one was learned from
+
+    assert any(
+        warning.startswith("5 of 10 instances that heads are tested on were among those")
+        for warning in report_facts(press, some)["data"]["warnings"]
+    )
+
+
+# --- odd data ----------------------------------------------------------------------------
+
+
+def test_without_data_the_report_is_of_the_encoder_alone(press):
+    found = report_facts(press)
+
+    assert found["data"] is None
+    assert (found["worth"], found["classes"], found["verdicts"]) == (None, [], [])
+    assert "map" not in found["code"]
+    assert "This report looks at" not in found["summary"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 29])
+def test_few_instances_are_enough(press, splits, n):
+    found = report_facts(press, splits.test.take(np.arange(n)), normal=str(splits.test.y[0]))
+
+    assert found["code"]["map"]["n"] == n
+    assert found["classes"][0]["n"] == n
+
+
+def test_one_class_has_no_curve_of_worth(press, splits):
+    alike = splits.train.take(np.flatnonzero(splits.train.y == 3))
+
+    assert report_facts(press, alike.split(0.1, random_state=0))["worth"] is None
+
+
+def test_labels_that_are_missing_are_left_out(press, splits):
+    y = splits.test.y[:29].astype(object)
+    y[::3] = None
+    found = report_facts(press, Dataset(splits.test.X[:29], y))
+
+    assert found["classes"][0]["n"] == sum(label is not None for label in y)
+    assert found["data"]["parts"]["test"]["n_labelled"] == found["classes"][0]["n"]
+
+
+def test_abnormal_scores_rank_as_scikit_learn_ranks_them(facts, press, splits):
+    scores = -press.heads["normal"].score_samples(splits.test.X)
+
+    assert facts["verdicts"][0]["found"]["auroc"] == roc_auc_score(splits.test.y != 0, scores)
+
+
+def test_a_table_without_labels(tmp_path, frame):
+    Autoencoder(3, max_epochs=2, random_state=0).fit(frame).save(tmp_path / "wine")
+    found = report_facts(load_bundle(tmp_path / "wine"), Dataset(frame[:25]))
+
+    assert [column["name"] for column in found["data"]["columns"]] == list(frame.columns)
+    assert found["data"]["parts"]["test"]["labels"] == []

@@ -1,0 +1,212 @@
+"""The page: whole by itself, escaped, its numbers those of the JSON; opened where Chromium is."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, Dataset, load_bundle, save_bundle
+from isthmus.report import write_report
+
+EVIL = "<script>alert('x')</script>"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, what it would run, and what a person reads."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.scripts, self.ids, self.text = [], 0, [], []
+        self._silent = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.links += [given[name] for name in ("src", "href", "xlink:href") if name in given]
+        self.ids += [given["id"]] if "id" in given else []
+        self.scripts += tag == "script"
+        self._silent += tag in ("script", "style")
+
+    def handle_endtag(self, tag):
+        self._silent -= tag in ("script", "style")
+
+    def handle_data(self, text):
+        if not self._silent:
+            self.text.append(text)
+
+
+@pytest.fixture(scope="session")
+def written(press, splits, tmp_path_factory):
+    """The folder of a report on digits, with pictures."""
+    folder = tmp_path_factory.mktemp("written")
+    write_report(press, folder / "report.html", splits, normal="0", plots=True)
+    return folder
+
+
+def test_the_page_needs_nothing_beside_it(written):
+    page = Page((written / "report.html").read_text("utf-8"))
+
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert page.scripts == 2
+    text = (written / "report.html").read_text("utf-8")
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_no_identifier_is_there_twice(written):
+    ids = Page((written / "report.html").read_text("utf-8")).ids
+
+    assert len(ids) == len(set(ids))
+
+
+def test_every_link_within_the_page_leads_somewhere(written):
+    page = Page((written / "report.html").read_text("utf-8"))
+
+    assert {link[1:] for link in page.links if link.startswith("#") and len(link) > 1} <= set(
+        page.ids
+    )
+
+
+def test_numbers_on_the_page_are_those_of_the_json(written):
+    facts = json.loads((written / "report.json").read_text("utf-8"))
+    read = " ".join(" ".join(Page((written / "report.html").read_text("utf-8")).text).split())
+
+    assert facts["summary"] in read
+    for found in facts["classes"]:
+        assert f"{100 * found['accuracy']:.2f} %" in read
+        for one in found["per_class"]:
+            row = [f"{100 * one[name]:.1f} %" for name in ("precision", "recall", "f1")]
+            assert " ".join([str(one["label"]), *row, str(one["support"])]) in read
+    for found in facts["verdicts"]:
+        assert f"calls {found['flagged']} of {found['n']} so" in read
+        assert f"AUROC {found['found']['auroc']:.4g}" in read
+        for one in found["findings"]:
+            assert f"row {one['row']}, score {one['score']:.4g}" in read
+    for points in facts["worth"]["curves"].values():
+        for point in points:
+            low, high = (f"{100 * point[name]:.1f} %" for name in ("low", "high"))
+            assert f"{100 * point['accuracy']:.1f} % ({low} to {high})" in read
+
+
+def test_markdown_says_the_same(written):
+    facts = json.loads((written / "report.json").read_text("utf-8"))
+    text = (written / "report.md").read_text("utf-8")
+
+    assert f"{facts['classes'][0]['accuracy']:.2%} of {facts['classes'][0]['n']:,}" in text
+    assert facts["about"]["digest"] in text
+
+
+def test_pictures_are_files_too(written):
+    names = {path.name for path in (written / "plots").iterdir()}
+
+    assert {"history.png", "history.svg", "worth.png", "confusion-kind.svg"} <= names
+    assert {"scores-normal.png", "ranking-normal.svg", "reliability-kind.png"} <= names
+
+
+def test_text_from_the_data_is_never_markup(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            EVIL: rng.normal(size=120),
+            "category": rng.choice([f"{EVIL} a", "b"], 120),
+            "other": rng.normal(size=120),
+        }
+    )
+    y = np.where(frame[EVIL] > 0, f"{EVIL} up", "down")
+    encoder = Autoencoder(2, max_epochs=2, random_state=0).fit(frame[:40])
+    heads = {
+        "updown": CodeClassifier(encoder).fit(frame[40:80], y[40:80]),
+        "normal": AnomalyDetector(encoder, false_alarm_rate=0.2, random_state=0).fit(frame[40:80]),
+    }
+    save_bundle(tmp_path / "b", encoder, heads)
+    data = Dataset(frame, y, name=EVIL).split(0.3, random_state=0)
+
+    write_report(tmp_path / "b", tmp_path / "r.html", data, normal="down", command=EVIL, plots=True)
+
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert Page(text).scripts == 2
+    assert "<script>alert" not in text
+    assert "<script" not in re.sub("`[^`]*`", "", (tmp_path / "r.md").read_text("utf-8"))
+    assert EVIL in " ".join(Page(text).text)
+
+
+@pytest.mark.parametrize("kind", ["wide", "classes"])
+def test_much_of_everything_stays_readable_and_small(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    n, m, classes = (300, 600, 3) if kind == "wide" else (800, 8, 200)
+    y = rng.permutation(np.arange(n) % classes)
+    X = rng.normal(size=(n, m)) + y[:, None]
+    encoder = Autoencoder(4, max_epochs=1, random_state=0).fit(X)
+    save_bundle(tmp_path / "b", encoder, {"linear": CodeClassifier(encoder).fit(X, y)})
+
+    write_report(tmp_path / "b", tmp_path / "r.html", Dataset(X, y), controls=None)
+
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert len(text) < 3e6
+    if kind == "wide":
+        assert "The first 500 of 600" in text
+    else:
+        assert "and 170 rarer labels" in text
+
+
+def test_a_series_is_drawn_as_curves(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 100, 2)).cumsum(axis=1)
+    encoder = Autoencoder(4, kind="series", max_epochs=1, random_state=0).fit(X)
+    encoder.save(tmp_path / "b")
+    data = Dataset(X, schema=encoder.schema_)
+
+    write_report(load_bundle(tmp_path / "b"), tmp_path / "r.html", data)
+
+    assert (tmp_path / "r.html").read_text("utf-8").count("<polyline") == 2 * 3 * 12
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page with")
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_a_browser_opens_it_without_a_complaint(written, width, tmp_path):
+    probe = """<script>
+    const said = [];
+    addEventListener("error", (event) => said.push(event.message));
+    addEventListener("load", () => setTimeout(() => {
+      const slider = document.querySelector(".slider input");
+      const before = document.querySelector(".slider output").textContent;
+      slider.value = 0;
+      slider.dispatchEvent(new Event("input"));
+      const map = document.getElementById("map");
+      map.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+      document.body.dataset.found = JSON.stringify({
+        said, before, after: document.querySelector(".slider output").textContent,
+        shown: document.getElementById("map-shown").textContent,
+        wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        fetched: performance.getEntriesByType("resource").map((e) => e.name)
+          .filter((name) => !name.startsWith("data:")),
+      });
+    }, 100));
+    </script>"""
+    text = (written / "report.html").read_text("utf-8")
+    (tmp_path / "probed.html").write_text(text.replace("<head>", "<head>" + probe, 1), "utf-8")
+    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},1200"]
+    words += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom"]
+    done = subprocess.run(
+        [CHROMIUM, *words, (tmp_path / "probed.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    packed = re.search(r'data-found="([^"]*)"', done.stdout)[1].replace("&quot;", '"')
+    found = json.loads(packed.replace("&amp;", "&"))
+    facts = json.loads((written / "report.json").read_text("utf-8"))
+    (verdict,) = facts["verdicts"]
+
+    assert found["said"] == []
+    assert found["fetched"] == []
+    assert found["wide"] == 0
+    assert f"{verdict['flagged']} of {verdict['n']} called abnormal" in found["before"]
+    assert "the detector's own" in found["before"]
+    assert f"{verdict['steps'][0]['all']} of {verdict['n']} called abnormal" in found["after"]
+    assert found["shown"].startswith(f"row {facts['code']['map']['rows'][0]}: ")
