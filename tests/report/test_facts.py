@@ -43,6 +43,16 @@ def test_mistakes_are_the_confusions_by_row_and_the_surest_come_first(facts, pre
     assert np.all(np.diff([one["confidence"] for one in found["worst"]]) <= 0)
 
 
+def test_labels_that_were_changed_are_doubted(press, splits):
+    y = splits.test.y.copy()
+    changed = np.flatnonzero(press.heads["kind"].predict(splits.test.X) == y)[[5, 50, 100]]
+    y[changed] = (y[changed] + 1) % 10
+    (found,) = report_facts(press, Dataset(splits.test.X, y), controls=None)["classes"]
+
+    assert set(changed) <= {one["row"] for one in found["doubtful"]}
+    assert all(one["label"] != one["likelier"] for one in found["doubtful"])
+
+
 def test_the_detector_is_tested_as_evaluate_tests_it(facts, press, splits):
     (found,) = facts["verdicts"]
     y = np.where(splits.test.y == 0, 1, -1)

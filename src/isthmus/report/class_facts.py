@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,10 @@ def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[st
     Returns
     -------
     dict or None
-        What `isthmus.evaluation.metrics.class_metrics` gives, with `head`; `reliability`, see
-        `reliability`; `worst`, the mistakes made with most confidence; `cells`, confusions with
-        rows, the most frequent first. None without labels.
+        What `isthmus.evaluation.metrics.class_metrics` gives, with `name`; `reliability`, see
+        `reliability`; `worst`, the mistakes made with most confidence; `doubtful`, labels that
+        are likely wrong; `cells`, confusions with rows, the most frequent first. None without
+        labels.
     """
     if test.y is None:
         return None
@@ -39,12 +41,13 @@ def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[st
     facts = {"name": name, **score_head(head, codes, y)}
     predicted = head.predict(codes)
     facts["cells"] = _cells(rows, y, predicted)
-    facts["reliability"], facts["worst"] = None, []
+    facts["reliability"], facts["worst"], facts["doubtful"] = None, [], []
     if not hasattr(head.head_, "predict_proba"):
         return facts
     probabilities = head.predict_proba(codes)
     confidence = probabilities.max(axis=1)
     facts["reliability"] = reliability(confidence, predicted == y)
+    facts["doubtful"] = _doubtful(rows, y, probabilities, head.classes_)
     wrong = np.flatnonzero(predicted != y)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_WORST]
     facts["worst"] = [
@@ -57,6 +60,37 @@ def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[st
         for at in wrong
     ]
     return facts
+
+
+def _doubtful(
+    rows: np.ndarray, y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return labels that are likely wrong, the likeliest first (Northcutt et al., 2021).
+
+    The head has not learned from these instances, which is what confident learning asks for.
+    """
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError:  # the extra was left out: the chapter does without
+        return []
+    known = np.flatnonzero(np.isin(y, classes))
+    places = np.searchsorted(classes, y[known])
+    if len(np.unique(places)) < len(classes):  # it needs some of each class
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of rare classes, which the page does itself
+        found = find_label_issues(
+            places, probabilities[known], return_indices_ranked_by="self_confidence", n_jobs=1
+        )
+    return [
+        {
+            "row": int(rows[known[at]]),
+            "label": label_of(y[known[at]]),
+            "likelier": label_of(classes[probabilities[known[at]].argmax()]),
+            "confidence": float(probabilities[known[at], places[at]]),
+        }
+        for at in found[:N_WORST]
+    ]
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
