@@ -35,7 +35,9 @@ def test_facts_have_the_promised_keys(told):
     assert set(facts["label_share"]) == set(facts["first_labels"]) == {"train", "test"}
     assert set(facts["reconstruction"]) == {"metric", "train", "test"}
     assert set(facts["frozen"]) == {"digest_before", "digest_after", "unchanged"}
-    assert set(facts["seconds"]) == {"load", "fit", "encode", "heads", "detector", "total"}
+    assert set(facts["seconds"]) == {
+        *("load", "fit", "encode", "heads", "detector", "report", "total")
+    }
     for found in (*facts["heads"].values(), *facts["controls"].values()):
         assert {"test_accuracy", "test_loss"} <= set(found)
     assert set(facts["controls"]) == {"raw", "pca", "untrained", "supervised"}
@@ -49,6 +51,21 @@ def test_facts_are_those_of_the_data(told):
     assert facts["first_labels"]["test"] == digits.test.y[:10].tolist()
     assert sum(facts["label_share"]["train"].values()) == pytest.approx(1)
     assert facts["label_share"]["test"]["3"] == pytest.approx(np.mean(digits.test.y == 3))
+
+
+def test_the_report_says_what_the_demo_says(told):
+    folder, facts, said = told
+    found = json.loads((folder / "report.json").read_text("utf-8"))
+
+    assert f"report    {folder / 'report.html'}" in said
+    assert facts["report"] == str(folder / "report.html")
+    accuracies = {head["name"]: head["accuracy"] for head in found["classes"]}
+    assert accuracies == {name: head["test_accuracy"] for name, head in facts["heads"].items()}
+    (verdict,) = found["verdicts"]
+    realised = facts["detector"]["false_alarm_rate"]
+    assert verdict["found"]["n_normal"] == realised["n"]  # those that did not calibrate
+    assert verdict["found"]["false_alarms"]["share"] == pytest.approx(realised["realised"])
+    assert verdict["found"]["auroc"] == pytest.approx(facts["detector"]["auroc"])
 
 
 def test_one_class_is_told_from_the_nine_others(told):

@@ -111,6 +111,22 @@ def test_a_normal_class_that_is_none_is_refused(press, splits):
         report_facts(press, splits.test, normal="x")
 
 
+def test_what_a_head_knows_does_not_test_it(press, splits):
+    known = splits.train.take(np.arange(1, 60, 2))  # the classifier was fitted on these
+    both = Dataset(
+        np.concatenate([known.X, splits.test.X]), np.concatenate([known.y, splits.test.y])
+    )
+    found, alone = (report_facts(press, part, normal="0") for part in (both, splits.test))
+
+    assert found["classes"][0]["n_known"] == 30
+    assert found["classes"][0]["accuracy"] == alone["classes"][0]["accuracy"]
+    assert found["verdicts"][0]["n_known"] == (known.y == 0).sum() > 0
+    assert found["verdicts"][0]["found"]["n_normal"] == (splits.test.y == 0).sum()
+    assert found["classes"][0]["worst"][0]["row"] == alone["classes"][0]["worst"][0]["row"] + 30
+    assert "30 of 390 instances are known to the head 'kind'" in str(found["data"]["warnings"])
+    assert report_facts(press, known, normal="0")["classes"] == []
+
+
 # --- the code and its worth --------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from isthmus.bundle import save_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.demo import telling
 from isthmus.demo.normal_or_not import decide_normal
+from isthmus.demo.page import write_page
 from isthmus.demo.pictures import draw_pictures
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import Controls, control_names, score_head
@@ -155,8 +156,6 @@ def run_demo(
     facts["pictures"] = draw_pictures(
         console, output / "plots", encoder, train, test, facts, classifiers
     )
-    seconds["total"] = time.perf_counter() - started + seconds_to_load
-    facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     save_bundle(
         bundle,
         encoder,
@@ -167,6 +166,10 @@ def run_demo(
             "normal": facts.get("detector", {}),
         },
     )
+    with _timed(seconds, "report"):
+        facts["report"] = write_page(console, output, Splits(train, test), facts, seed)
+    seconds["total"] = time.perf_counter() - started + seconds_to_load
+    facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     write_json(output / "demo.json", facts)
     shutil.rmtree(checkpoints, ignore_errors=True)
     telling.tell_end(console, facts, output, words or train.name)

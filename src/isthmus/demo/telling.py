@@ -138,6 +138,8 @@ def tell_end(console: Console, facts: dict[str, Any], output: Path, words: str) 
     console.print(f"bundle    {facts['bundle']}", soft_wrap=True)
     if facts["pictures"]:
         console.print(f"pictures  {output / 'plots'} ({len(facts['pictures'])})", soft_wrap=True)
+    if facts["report"]:
+        console.print(f"report    {facts['report']}", soft_wrap=True)
     console.print(f"numbers   {output / 'demo.json'}", soft_wrap=True)
     times = ", ".join(f"{name} {value:.1f}" for name, value in facts["seconds"].items())
     console.print(f"seconds   {times}")

@@ -20,25 +20,28 @@ N_IN_CELL, MOST_CELLS = 6, 60
 
 
 def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[str, Any] | None:
-    """Test a classifier on the labelled instances of a part.
+    """Test a classifier on the labelled instances of a part that it has not learned from.
 
     Returns
     -------
     dict or None
-        What `isthmus.evaluation.metrics.class_metrics` gives, with `name`; `reliability`, see
-        `reliability`; `worst`, the mistakes made with most confidence; `doubtful`, labels that
-        are likely wrong; `cells`, confusions with rows, the most frequent first. None without
-        labels.
+        What `isthmus.evaluation.metrics.class_metrics` gives, with `name`; `n_known`,
+        instances that it learned from, which are left out; `reliability`, see `reliability`;
+        `worst`, the mistakes made with most confidence; `doubtful`, labels that are likely wrong;
+        `cells`, confusions with rows, the most frequent first. None where no labelled instance is
+        left.
     """
     if test.y is None:
         return None
-    rows = np.flatnonzero(has_label(test.y))
+    labelled = has_label(test.y)
+    known = _known(classifier, test) & labelled
+    rows = np.flatnonzero(labelled & ~known)
     if not len(rows):
         return None
     y = np.array(test.y[rows].tolist())
     codes = classifier.encoder_.transform(test.take(rows).X)
     head = classifier.standardised_head_
-    facts = {"name": name, **score_head(head, codes, y)}
+    facts = {"name": name, "n_known": int(known.sum()), **score_head(head, codes, y)}
     predicted = head.predict(codes)
     facts["cells"] = _cells(rows, y, predicted)
     facts["reliability"], facts["worst"], facts["doubtful"] = None, [], []
@@ -60,6 +63,13 @@ def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[st
         for at in wrong
     ]
     return facts
+
+
+def _known(classifier: CodeClassifier, test: Dataset) -> np.ndarray:
+    """Return which instances the head was fitted on, as far as it remembers them."""
+    if classifier.labelled_ is None:
+        return np.zeros(len(test), dtype=bool)
+    return np.isin(classifier.encoder_.row_hashes(test.X), classifier.labelled_.hashes)
 
 
 def _doubtful(

@@ -102,10 +102,16 @@ def report_facts(
         for name, decider in bundle.heads.items():
             tell(f"head {name}")
             if isinstance(decider, AnomalyDetector):
-                facts["verdicts"].append(verdict_facts(name, decider, looked_at, labels))
-                continue
-            found = class_facts(name, decider, looked_at)
-            facts["classes"] += [] if found is None else [found]
+                found = verdict_facts(name, decider, looked_at, labels)
+                facts["verdicts"] += [] if found is None else [found]
+            else:
+                found = class_facts(name, decider, looked_at)
+                facts["classes"] += [] if found is None else [found]
+            if found is not None and found["n_known"]:
+                facts["data"]["warnings"].append(
+                    f"{found['n_known']:,} of {len(looked_at):,} instances are known to the head "
+                    f"{name!r}, and left out of its figures"
+                )
     if train is not None and looked_at is not None and controls is not None:
         facts["worth"] = worth_facts(
             encoder, train, looked_at, head=head, controls=controls, seed=seed, tell=tell

@@ -20,8 +20,8 @@ N_FINDINGS, N_REASONS, N_NEIGHBOURS = 8, 5, 3
 
 def verdict_facts(
     name: str, detector: AnomalyDetector, test: Dataset, y: np.ndarray | None
-) -> dict[str, Any]:
-    """Let a detector decide on a part of the data.
+) -> dict[str, Any] | None:
+    """Let a detector decide on those of a part of the data that it does not know.
 
     Parameters
     ----------
@@ -33,16 +33,19 @@ def verdict_facts(
 
     Returns
     -------
-    dict
-        `asked`, `threshold` (of the anomaly score), `calibration` and its `n_calibration` and
-        `smallest_rate`; `flagged`, of `n`; `histogram` with `edges` and counts by label;
-        `steps`, thresholds with the share of normal and abnormal instances above them; `found`,
-        see `detection_metrics`, with `roc` and `precision_recall`, where there are labels;
+    dict or None
+        None when it knows them all. `n_known`, instances that it learned from or was calibrated
+        on, which are left out; `asked`, `threshold` (of the anomaly score), `calibration` and its
+        `n_calibration` and `smallest_rate`; `flagged`, of `n`; `histogram` with `edges` and
+        counts by label; `steps`, thresholds with the number of instances above them; `found`, see
+        `detection_metrics`, with `roc` and `precision_recall`, where there are labels;
         `label_curve`; `findings`, the highest scores with reasons.
     """
-    scores = -detector.score_samples(test.X)
-    y = np.zeros(len(scores), dtype=np.int8) if y is None else check_detector_labels(y, len(scores))
-    flagged = scores > -detector.offset_
+    y = np.zeros(len(test), dtype=np.int8) if y is None else check_detector_labels(y, len(test))
+    hashes = detector.encoder_.row_hashes(test.X)
+    rows = np.flatnonzero(~np.isin(hashes, detector.memory_.hashes))
+    if not len(rows):
+        return None
     facts: dict[str, Any] = {
         "name": name,
         "score": detector.score_,
@@ -51,13 +54,25 @@ def verdict_facts(
         "calibration": detector.calibration_,
         "n_calibration": detector.n_calibration_,
         "smallest_rate": detector.calibrated_.smallest_rate,
-        "n": len(scores),
+        "n": len(rows),
+        "n_known": len(test) - len(rows),
+        "label_curve": detector.label_curve_,
+        "found": None,
+    }
+    return facts | _decided(detector, test, rows, y[rows])
+
+
+def _decided(
+    detector: AnomalyDetector, test: Dataset, rows: np.ndarray, y: np.ndarray
+) -> dict[str, Any]:
+    """Return what there is to say about instances that the detector does not know."""
+    scores = -detector.score_samples(test.take(rows).X)
+    flagged = scores > -detector.offset_
+    facts: dict[str, Any] = {
         "flagged": int(flagged.sum()),
         "histogram": _histogram(scores, y),
         "steps": _steps(scores, y, float(-detector.offset_)),
-        "label_curve": detector.label_curve_,
-        "found": None,
-        "findings": _findings(detector, test, scores, y),
+        "findings": _findings(detector, test, rows, scores, y),
     }
     known = y != UNKNOWN
     if known.any():
@@ -100,22 +115,26 @@ def _steps(scores: np.ndarray, y: np.ndarray, threshold: float) -> list[dict[str
 
 
 def _findings(
-    detector: AnomalyDetector, test: Dataset, scores: np.ndarray, y: np.ndarray
+    detector: AnomalyDetector,
+    test: Dataset,
+    rows: np.ndarray,
+    scores: np.ndarray,
+    y: np.ndarray,
 ) -> list[dict[str, Any]]:
-    rows = np.argsort(-scores, kind="stable")[:N_FINDINGS]
-    some = test.take(rows).X
+    highest = np.argsort(-scores, kind="stable")[:N_FINDINGS]
+    some = test.take(rows[highest]).X
     told = detector.explain(some, n_neighbours=N_NEIGHBOURS)
     reasons, p_values = told.top(N_REASONS), detector.p_values(some)
     return [
         {
-            "row": int(row),
+            "row": int(rows[row]),
             "score": float(scores[row]),
             "p_value": float(p_values[at]),
             "label": int(y[row]),
             "reasons": [[name, float(share)] for name, share in reasons[at]],
             "neighbours": told.neighbours[at].tolist(),
         }
-        for at, row in enumerate(rows)
+        for at, row in enumerate(highest)
     ]
 
 
