@@ -124,7 +124,9 @@ def test_what_a_head_knows_does_not_test_it(press, splits):
     assert found["verdicts"][0]["found"]["n_normal"] == (splits.test.y == 0).sum()
     assert found["classes"][0]["worst"][0]["row"] == alone["classes"][0]["worst"][0]["row"] + 30
     assert "30 of 390 instances are known to the head 'kind'" in str(found["data"]["warnings"])
-    assert report_facts(press, known, normal="0")["classes"] == []
+    alone = report_facts(press, known, normal="0")
+    assert alone["classes"] == []
+    assert "nothing here tests the head 'kind'" in str(alone["data"]["warnings"])
 
 
 # --- the code and its worth --------------------------------------------------------------

@@ -107,7 +107,11 @@ def report_facts(
             else:
                 found = class_facts(name, decider, looked_at)
                 facts["classes"] += [] if found is None else [found]
-            if found is not None and found["n_known"]:
+            if found is None:
+                facts["data"]["warnings"].append(
+                    f"nothing here tests the head {name!r}: it knows all that are labelled"
+                )
+            elif found["n_known"]:
                 facts["data"]["warnings"].append(
                     f"{found['n_known']:,} of {len(looked_at):,} instances are known to the head "
                     f"{name!r}, and left out of its figures"

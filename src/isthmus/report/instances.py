@@ -57,9 +57,17 @@ class Gallery:
                     )
                 )
             else:
-                shown = (before, after.reshape(before.shape), difference)
-                names = (f"instance {row}", "rebuilt", "difference")
-                found.append(tuple(_curves(v, n) for v, n in zip(shown, names, strict=True)))
+                after = after.reshape(before.shape)
+                both = np.concatenate([before, after])
+                low, high = float(np.nanmin(both)), float(np.nanmax(both))
+                # One scale for all three, or small differences would look like large ones.
+                found.append(
+                    (
+                        _curves(before, f"instance {row}", (low, high)),
+                        _curves(after, "rebuilt", (low, high)),
+                        _curves(difference, "difference", (0.0, high - low)),
+                    )
+                )
         return found
 
     def on_map(self, rows: list[int]) -> dict[str, Any]:
@@ -151,9 +159,11 @@ def _thin(window: np.ndarray) -> np.ndarray:
     return window[np.linspace(0, len(window) - 1, MOST_STEPS).round().astype(int)]
 
 
-def _curves(window: np.ndarray, alt: str) -> Markup:
+def _curves(window: np.ndarray, alt: str, span: tuple[float, float] | None = None) -> Markup:
+    """Draw channels between the lowest and highest value, or those given."""
     curve = np.nan_to_num(_thin(np.asarray(window, dtype=float)))
-    low, high = curve.min(), curve.max()
+    low, high = (curve.min(), curve.max()) if span is None else span
+    curve = np.clip(curve, low, high)
     scaled = 38 - 36 * (curve - low) / max(high - low, 1e-12)
     x = np.linspace(1, 95, len(curve))
     lines = Markup("").join(
