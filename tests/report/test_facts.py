@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from isthmus import Autoencoder, Dataset, evaluate, load_bundle
-from isthmus.errors import DataError
+from isthmus.errors import DataError, IsthmusError
 from isthmus.evaluation.detection import evaluate_detector
 from isthmus.report import report_facts
 from isthmus.report.data_facts import column_facts, data_facts
@@ -127,6 +127,15 @@ def test_what_a_head_knows_does_not_test_it(press, splits):
     alone = report_facts(press, known, normal="0")
     assert alone["classes"] == []
     assert "nothing here tests the head 'kind'" in str(alone["data"]["warnings"])
+
+
+@pytest.mark.parametrize("given", [{"controls": "some"}, {"head": "forest"}])
+def test_words_that_are_none_are_refused_before_anything_is_measured(press, splits, given):
+    told = []
+
+    with pytest.raises((ValueError, IsthmusError), match=f"got .*{next(iter(given.values()))}"):
+        report_facts(press, splits, tell=told.append, **given)
+    assert told == []
 
 
 # --- the code and its worth --------------------------------------------------------------

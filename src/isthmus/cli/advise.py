@@ -12,6 +12,7 @@ from isthmus.cli.common import (
     Data,
     DataDir,
     Group,
+    Head,
     Json,
     Kind,
     Label,
@@ -45,9 +46,7 @@ def advise(
         str, typer.Option(help="Labels that the head gets; auto is ten a class.")
     ] = "auto",
     n_draws: Annotated[int, typer.Option(help="How often these labels are drawn anew.")] = 5,
-    head: Annotated[
-        str, typer.Option(help="linear, mlp, neighbours, svm or spreading.")
-    ] = "linear",
+    head: Head = "linear",
     max_rows: Annotated[
         str, typer.Option(help="Instances used at most, drawn at random; auto is 10000.")
     ] = "auto",

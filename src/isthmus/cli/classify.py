@@ -12,6 +12,7 @@ from isthmus.cli.common import (
     Data,
     DataDir,
     Group,
+    Head,
     Json,
     Kind,
     Label,
@@ -35,9 +36,7 @@ def classify(
     bundle: BundlePath,
     data: Data,
     label: Label = None,
-    head: Annotated[
-        str, typer.Option(help="linear, mlp, neighbours, svm or spreading.")
-    ] = "linear",
+    head: Head = "linear",
     name: Annotated[
         str | None, typer.Option(help="Name of the head in the bundle; the head's own.")
     ] = None,

@@ -56,6 +56,7 @@ Json = Annotated[
     str | None,
     typer.Option("--json", help="Write the facts as JSON to this path; - is standard output."),
 ]
+Head = Annotated[str, typer.Option("--head", help="linear, mlp, neighbours, svm or spreading.")]
 Recipe = Annotated[
     str,
     typer.Option(

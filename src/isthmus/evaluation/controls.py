@@ -139,8 +139,12 @@ class Controls:
 
 def score_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Compare a fitted head's predictions on features of shape (n, m) with labels (n,)."""
+    return class_metrics(y, *decide(head, features), head.classes_)
+
+
+def decide(head: StandardisedHead, features: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return a fitted head's classes (n,), and probabilities (n, n_classes) where it has them."""
     if not hasattr(head.head_, "predict_proba"):
-        return class_metrics(y, head.predict(features))
+        return head.predict(features), None
     probabilities = head.predict_proba(features)
-    classes = head.classes_
-    return class_metrics(y, classes[probabilities.argmax(axis=1)], probabilities, classes)
+    return head.classes_[probabilities.argmax(axis=1)], probabilities

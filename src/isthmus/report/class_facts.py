@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.data import Dataset
-from isthmus.evaluation.controls import score_head
+from isthmus.evaluation.controls import decide
 from isthmus.evaluation.few_labels import has_label
+from isthmus.evaluation.metrics import class_metrics
 from isthmus.heads import CodeClassifier
 from isthmus.report.rows import label_of
 
@@ -19,8 +20,18 @@ N_WORST = 12
 N_IN_CELL, MOST_CELLS = 6, 60
 
 
-def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[str, Any] | None:
+def class_facts(
+    name: str, classifier: CodeClassifier, test: Dataset, codes: np.ndarray, hashes: np.ndarray
+) -> dict[str, Any] | None:
     """Test a classifier on the labelled instances of a part that it has not learned from.
+
+    Parameters
+    ----------
+    name : str
+    classifier : fitted CodeClassifier
+    test : Dataset of n instances
+    codes : array of shape (n, n_components)
+    hashes : uint64 array of shape (n,)
 
     Returns
     -------
@@ -34,20 +45,19 @@ def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[st
     if test.y is None:
         return None
     labelled = has_label(test.y)
-    known = _known(classifier, test) & labelled
+    known = labelled & _known(classifier, hashes)
     rows = np.flatnonzero(labelled & ~known)
     if not len(rows):
         return None
     y = np.array(test.y[rows].tolist())
-    codes = classifier.encoder_.transform(test.take(rows).X)
     head = classifier.standardised_head_
-    facts = {"name": name, "n_known": int(known.sum()), **score_head(head, codes, y)}
-    predicted = head.predict(codes)
+    predicted, probabilities = decide(head, codes[rows])
+    facts: dict[str, Any] = {"name": name, "n_known": int(known.sum())}
+    facts |= class_metrics(y, predicted, probabilities, head.classes_)
     facts["cells"] = _cells(rows, y, predicted)
     facts["reliability"], facts["worst"], facts["doubtful"] = None, [], []
-    if not hasattr(head.head_, "predict_proba"):
+    if probabilities is None:
         return facts
-    probabilities = head.predict_proba(codes)
     confidence = probabilities.max(axis=1)
     facts["reliability"] = reliability(confidence, predicted == y)
     facts["doubtful"] = _doubtful(rows, y, probabilities, head.classes_)
@@ -65,11 +75,11 @@ def class_facts(name: str, classifier: CodeClassifier, test: Dataset) -> dict[st
     return facts
 
 
-def _known(classifier: CodeClassifier, test: Dataset) -> np.ndarray:
+def _known(classifier: CodeClassifier, hashes: np.ndarray) -> np.ndarray:
     """Return which instances the head was fitted on, as far as it remembers them."""
     if classifier.labelled_ is None:
-        return np.zeros(len(test), dtype=bool)
-    return np.isin(classifier.encoder_.row_hashes(test.X), classifier.labelled_.hashes)
+        return np.zeros(len(hashes), dtype=bool)
+    return np.isin(hashes, classifier.labelled_.hashes)
 
 
 def _doubtful(

@@ -20,8 +20,8 @@ MOST_CATEGORIES = 20
 MOST_COLUMNS = 500
 
 
-def data_facts(encoder: Autoencoder, train: Dataset | None, test: Dataset | None) -> dict[str, Any]:
-    """Describe the two parts of a data set, either of which may be absent.
+def data_facts(encoder: Autoencoder, train: Dataset | None, test: Dataset) -> dict[str, Any]:
+    """Describe the two parts of a data set, the training part of which may be absent.
 
     Returns
     -------
@@ -114,8 +114,8 @@ def _labels(part: Dataset) -> dict[str, Any]:
     }
 
 
-def _duplicates(encoder: Autoencoder, train: Dataset | None, test: Dataset | None) -> list[str]:
-    if train is None or test is None:
+def _duplicates(encoder: Autoencoder, train: Dataset | None, test: Dataset) -> list[str]:
+    if train is None:
         return []
     known, new = encoder.row_hashes(train.X), encoder.row_hashes(test.X)
     n = int(np.isin(new, known).sum())

@@ -11,7 +11,8 @@ import numpy as np
 from isthmus.bundle import Bundle
 from isthmus.data import Dataset, Splits
 from isthmus.errors import DataError
-from isthmus.heads import AnomalyDetector
+from isthmus.evaluation.controls import control_names
+from isthmus.heads import AnomalyDetector, build_head
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
 from isthmus.report.about import about_facts, in_words
 from isthmus.report.class_facts import class_facts
@@ -81,7 +82,9 @@ def report_facts(
     """
     encoder = bundle.encoder
     train, looked_at = (None, None) if data is None else _parts(data)
-    # What is wrong with them is said before minutes of work.
+    # What is wrong is said before minutes of work.
+    control_names(controls)
+    build_head(head, n_labels=2)
     labels = None if looked_at is None else _detector_labels(looked_at, normal)
     facts: dict[str, Any] = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -97,15 +100,16 @@ def report_facts(
     if looked_at is not None:
         tell("the data")
         facts["data"] = data_facts(encoder, train, looked_at)
-        facts["data"]["warnings"] += _seen(bundle, looked_at)
+        codes, hashes = encoder.transform(looked_at.X), encoder.row_hashes(looked_at.X)
+        facts["data"]["warnings"] += _seen(bundle, hashes)
         facts["data"]["class_names"] = [label_of(name) for name in looked_at.class_names or ()]
         for name, decider in bundle.heads.items():
             tell(f"head {name}")
             if isinstance(decider, AnomalyDetector):
-                found = verdict_facts(name, decider, looked_at, labels)
+                found = verdict_facts(name, decider, looked_at, labels, hashes)
                 facts["verdicts"] += [] if found is None else [found]
             else:
-                found = class_facts(name, decider, looked_at)
+                found = class_facts(name, decider, looked_at, codes, hashes)
                 facts["classes"] += [] if found is None else [found]
             if found is None:
                 facts["data"]["warnings"].append(
@@ -127,14 +131,13 @@ def _parts(data: Dataset | Splits) -> tuple[Dataset | None, Dataset | None]:
     return (data.train, data.test) if isinstance(data, Splits) else (None, data)
 
 
-def _seen(bundle: Bundle, part: Dataset) -> list[str]:
-    encoder = bundle.encoder
-    seen = encoder.seen_rows_.overlap(encoder.row_hashes(part.X))
+def _seen(bundle: Bundle, hashes: np.ndarray) -> list[str]:
+    seen = bundle.encoder.seen_rows_.overlap(hashes)
     if not seen.any():
         return []
     return [
-        f"{int(seen.sum()):,} of {len(part):,} instances that heads are tested on were among those "
-        "the encoder was trained on: it rebuilds them better than new ones"
+        f"{int(seen.sum()):,} of {len(hashes):,} instances that heads are tested on were among "
+        "those the encoder was trained on: it rebuilds them better than new ones"
     ]
 
 

@@ -19,7 +19,11 @@ N_FINDINGS, N_REASONS, N_NEIGHBOURS = 8, 5, 3
 
 
 def verdict_facts(
-    name: str, detector: AnomalyDetector, test: Dataset, y: np.ndarray | None
+    name: str,
+    detector: AnomalyDetector,
+    test: Dataset,
+    y: np.ndarray | None,
+    hashes: np.ndarray,
 ) -> dict[str, Any] | None:
     """Let a detector decide on those of a part of the data that it does not know.
 
@@ -30,6 +34,7 @@ def verdict_facts(
     test : Dataset
     y : array of shape (n,), optional
         1 normal, -1 abnormal, 0 nobody looked.
+    hashes : uint64 array of shape (n,)
 
     Returns
     -------
@@ -42,7 +47,6 @@ def verdict_facts(
         `label_curve`; `findings`, the highest scores with reasons.
     """
     y = np.zeros(len(test), dtype=np.int8) if y is None else check_detector_labels(y, len(test))
-    hashes = detector.encoder_.row_hashes(test.X)
     rows = np.flatnonzero(~np.isin(hashes, detector.memory_.hashes))
     if not len(rows):
         return None
