@@ -303,7 +303,8 @@ def test_a_head_without_a_seed_gets_the_classifiers(image_fit, labelled):
 
 @pytest.mark.parametrize("head", ["forest", None, RandomForestClassifier, PCA(2)])
 def test_what_is_no_head_is_refused_with_those_there_are(head, image_fit, labelled):
-    with pytest.raises(ValueError, match="expected one of linear, mlp, neighbours, svm, spr"):
+    heads = "linear, mlp, neighbours, svm, spreading"
+    with pytest.raises(ValueError, match=f"expected one of {heads}, or"):
         CodeClassifier(image_fit, head).fit(*labelled)
 
 
