@@ -3,7 +3,7 @@
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load, load_bundle, save_bundle
-from isthmus.report import report_facts
+from isthmus.report import report_facts, write_report
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +32,11 @@ def press(tmp_path_factory, splits):
 def facts(press, splits):
     """All that a report on digits says. Do not change."""
     return report_facts(press, splits, normal="0", command="isthmus report press digits")
+
+
+@pytest.fixture(scope="session")
+def written(press, splits, tmp_path_factory):
+    """The folder of a report on digits, with pictures."""
+    folder = tmp_path_factory.mktemp("written")
+    write_report(press, folder / "report.html", splits, normal="0", plots=True)
+    return folder

@@ -9,7 +9,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from isthmus import Autoencoder, Dataset, evaluate, load_bundle
+from isthmus import Autoencoder, Dataset, advise, evaluate, load_bundle
 from isthmus.errors import DataError, IsthmusError
 from isthmus.evaluation.detection import evaluate_detector
 from isthmus.report import report_facts
@@ -41,6 +41,47 @@ def test_mistakes_are_the_confusions_by_row_and_the_surest_come_first(facts, pre
     sure = press.heads["kind"].predict_proba(splits.test.X).max(axis=1)
     assert found["worst"][0]["row"] == wrong[np.argmax(sure[wrong])]
     assert np.all(np.diff([one["confidence"] for one in found["worst"]]) <= 0)
+
+
+def test_a_confusion_lies_in_its_cell_of_the_matrix(facts):
+    (found,) = facts["classes"]
+
+    for cell in found["cells"]:
+        row, column = cell["place"]
+        assert found["confusion"][row][column] == cell["count"]
+
+
+def test_samples_are_of_the_label_that_they_stand_under(facts, splits):
+    samples = facts["data"]["samples"]
+
+    assert [some["label"] for some in samples] == [str(digit) for digit in range(10)]
+    for some in samples:
+        assert len(set(some["rows"])) == 8
+        assert {str(label) for label in splits.test.y[some["rows"]]} == {some["label"]}
+
+
+def test_the_nearest_normals_of_a_finding_are_found_in_the_training_part(facts, press, splits):
+    (found,) = facts["verdicts"]
+    detector = press.heads["normal"]
+    known = splits.train.X[
+        np.isin(press.encoder.row_hashes(splits.train.X), detector.memory_.hashes)
+    ]
+    normals = press.encoder.transform(known)
+
+    for one in found["findings"]:
+        code = press.encoder.transform(splits.test.X[[one["row"]]])
+        nearest = press.encoder.transform(splits.train.X[one["nearest"]])
+        distances = np.sort(np.linalg.norm(normals - code, axis=1))
+        assert np.linalg.norm(nearest - code, axis=1) == pytest.approx(distances[:3], rel=1e-4)
+
+
+def test_advice_on_the_width_is_told_as_it_was_given(press, splits):
+    advice = advise(splits.train.X[:300], widths=[4, 16], max_epochs=1, random_state=0)
+
+    assert report_facts(press, advice=advice)["code"]["widths"] == advice.to_dict()
+    assert report_facts(press, advice=advice.to_dict())["code"]["widths"] == advice.to_dict()
+    with pytest.raises(DataError, match="isthmus advise --json"):
+        report_facts(press, advice={"widths": [4, 16]})
 
 
 def test_labels_that_were_changed_are_doubted(press, splits):
@@ -228,7 +269,10 @@ def test_what_to_be_wary_of_is_said(table):
     y = np.array(["usual"] * 150 + ["odd"])
     train = Dataset(np.vstack([X, X[:51]]), y)
 
-    found = data_facts(encoder, train, Dataset(X[:30]))["warnings"]
+    test = Dataset(X[:30])
+    hashes = {"train": encoder.row_hashes(train.X), "test": encoder.row_hashes(test.X)}
+
+    found = data_facts(train, test, hashes)["warnings"]
 
     assert found[0].startswith("30 of 30 test instances equal a training instance")
     assert found[1] == f"one column has always the same value: {X.shape[1] - 1}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json as json_files
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,6 +52,9 @@ def report(
     split: Annotated[
         float | None,
         typer.Option(help="Share of data with one part that is set aside for testing."),
+    ] = None,
+    advice: Annotated[
+        Path | None, typer.Option(help="What `isthmus advise --json` wrote, on the width.")
     ] = None,
     plots: Annotated[
         bool, typer.Option("--plots", help="Write each picture as PNG and SVG too.")
@@ -100,6 +104,7 @@ def report(
             head=head,
             controls=None if controls == "none" else controls,
             seed=seed,
+            advice=None if advice is None else _read_advice(advice),
             command=f"isthmus {shlex.join(sys.argv[1:])}",
             plots=plots,
             tell=status.update,
@@ -107,3 +112,12 @@ def report(
     console.print(facts["summary"], markup=False)
     console.print(f"report       {output}", markup=False)
     write_facts(json, facts)
+
+
+def _read_advice(path: Path) -> Any:
+    try:
+        return json_files.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot read {path} ({error}); write it with: isthmus advise DATA --json {path}"
+        ) from error

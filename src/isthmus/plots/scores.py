@@ -63,7 +63,7 @@ def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
         axes.stairs(counts, edges, fill=True, color=_COLOURS[name], alpha=0.45, label=name)
         axes.stairs(counts, edges, color=_COLOURS[name], linewidth=1.2)
     axes.set_yscale("symlog")
-    axes.axvline(threshold, color=INK, linewidth=1.4)
+    axes.axvline(threshold, color=INK, linewidth=1.4, gid="threshold")
     axes.annotate(
         " threshold",
         (threshold, 1),
@@ -71,6 +71,7 @@ def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
         va="top",
         fontsize=SMALL_SIZE,
         color=INK,
+        gid="threshold-label",
     )
     dress(axes, x="anomaly score", y="instances", grid="y")
     axes.legend(frameon=False, fontsize=SMALL_SIZE)

@@ -54,7 +54,7 @@ def class_facts(
     predicted, probabilities = decide(head, codes[rows])
     facts: dict[str, Any] = {"name": name, "n_known": int(known.sum())}
     facts |= class_metrics(y, predicted, probabilities, head.classes_)
-    facts["cells"] = _cells(rows, y, predicted)
+    facts["cells"] = _cells(rows, y, predicted, facts["classes"])
     facts["reliability"], facts["worst"], facts["doubtful"] = None, [], []
     if probabilities is None:
         return facts
@@ -148,8 +148,13 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     return {"bins": bins, "error": float(sum(off) / len(right))}
 
 
-def _cells(rows: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> list[dict[str, Any]]:
-    """Return the confusions that occur, the most frequent first, with some of their rows."""
+def _cells(
+    rows: np.ndarray, y: np.ndarray, predicted: np.ndarray, classes: list[Any]
+) -> list[dict[str, Any]]:
+    """Return the confusions that occur, the most frequent first, with some of their rows.
+
+    `place` is the row and column of the cell in the confusion matrix.
+    """
     wrong = predicted != y
     pairs: dict[tuple[Any, Any], list[int]] = {}
     for row, label, found in zip(rows[wrong], y[wrong], predicted[wrong], strict=True):
@@ -159,6 +164,7 @@ def _cells(rows: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> list[dict[
         {
             "label": label_of(label),
             "predicted": label_of(found),
+            "place": [classes.index(label), classes.index(found)],
             "count": len(some),
             "rows": some[:N_IN_CELL],
         }

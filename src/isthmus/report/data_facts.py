@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
 from isthmus.evaluation.few_labels import has_label
+from isthmus.report.rows import label_of
 
 BINS = 20
 #: A class with a smaller share than this is rare.
@@ -18,17 +18,31 @@ RARE = 0.01
 MOST_CATEGORIES = 20
 #: Columns of which a histogram is taken; what is left out is said.
 MOST_COLUMNS = 500
+#: Instances that are shown of a label, and labels of which any are; without labels twice as many.
+N_SAMPLES, MOST_SAMPLED = 8, 12
 
 
-def data_facts(encoder: Autoencoder, train: Dataset | None, test: Dataset) -> dict[str, Any]:
+def data_facts(
+    train: Dataset | None, test: Dataset, hashes: dict[str, np.ndarray], seed: int = 0
+) -> dict[str, Any]:
     """Describe the two parts of a data set, the training part of which may be absent.
+
+    Parameters
+    ----------
+    train : Dataset or None
+    test : Dataset
+    hashes : dict of str to uint64 array
+        Of the instances of `"train"`, where there are any, and `"test"`.
+    seed : int
+        Of the samples.
 
     Returns
     -------
     dict
         `parts`, from `"train"` and `"test"` to `n`, `n_labelled` and `labels` (label and
-        count, the commonest first); `columns` of a table, see `column_facts`; `warnings`, whole
-        sentences.
+        count, the commonest first); `columns` of a table, see `column_facts`; `samples` of images
+        and series: some rows of the test part for each of the commonest labels, or None for data
+        without labels, of `n_sampled_labels`; `warnings`, whole sentences.
     """
     given = {"train": train, "test": test}
     parts = {name: part for name, part in given.items() if part is not None}
@@ -45,8 +59,11 @@ def data_facts(encoder: Autoencoder, train: Dataset | None, test: Dataset) -> di
     if first.kind == "table":
         facts["n_columns"] = first.schema.n_features
         facts["columns"] = column_facts(first.X)
+    facts |= {"samples": [], "n_sampled_labels": 0}
+    if first.kind != "table":
+        facts |= _samples(test, seed)
     facts["warnings"] = [
-        *_duplicates(encoder, train, test),
+        *_duplicates(hashes),
         *_constant(facts["columns"]),
         *_rare(facts["parts"]),
     ]
@@ -114,11 +131,32 @@ def _labels(part: Dataset) -> dict[str, Any]:
     }
 
 
-def _duplicates(encoder: Autoencoder, train: Dataset | None, test: Dataset) -> list[str]:
-    if train is None:
+def _samples(part: Dataset, seed: int) -> dict[str, Any]:
+    """Draw some rows of each of the commonest labels, or of all rows where there are none."""
+    rng = np.random.default_rng([seed, 3])
+    rows: dict[str | None, np.ndarray] = {}
+    if part.y is not None and has_label(part.y).any():
+        texts = pd.Series([label_of(label) for label in part.y])
+        labels = texts.value_counts().index.tolist()
+        shown = sorted(labels[:MOST_SAMPLED])
+        rows = {label: np.flatnonzero(texts == label) for label in shown}
+    else:
+        labels, rows = [], {None: np.arange(len(part))}
+    return {
+        "n_sampled_labels": len(labels),
+        "samples": [
+            {"label": label, "rows": np.sort(rng.permutation(some)[:most]).tolist()}
+            for label, some in rows.items()
+            for most in [N_SAMPLES if label is not None else 2 * N_SAMPLES]
+        ],
+    }
+
+
+def _duplicates(hashes: dict[str, np.ndarray]) -> list[str]:
+    if "train" not in hashes:
         return []
-    known, new = encoder.row_hashes(train.X), encoder.row_hashes(test.X)
-    n = int(np.isin(new, known).sum())
+    new = hashes["test"]
+    n = int(np.isin(new, hashes["train"]).sum())
     if not n:
         return []
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from isthmus.bundle import Bundle
 from isthmus.data import Dataset, Splits
 from isthmus.errors import DataError
+from isthmus.evaluation.advice import Advice
 from isthmus.evaluation.controls import control_names
 from isthmus.heads import AnomalyDetector, build_head
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
@@ -31,6 +32,7 @@ def report_facts(
     head: str = "linear",
     controls: str | None = "fast",
     seed: int = 0,
+    advice: Advice | Mapping[str, Any] | None = None,
     command: str | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
@@ -51,6 +53,9 @@ def report_facts(
         None leaves that chapter out.
     seed : int
         Of what is drawn at random.
+    advice : Advice or mapping, optional
+        What `isthmus.advise` returned on the width of the code, or what `isthmus advise --json`
+        wrote.
     command : str, optional
         The command line that writes this report, to be shown in it.
     tell : callable, optional
@@ -86,6 +91,7 @@ def report_facts(
     control_names(controls)
     build_head(head, n_labels=2)
     labels = None if looked_at is None else _detector_labels(looked_at, normal)
+    widths = None if advice is None else _widths(advice)
     facts: dict[str, Any] = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -94,14 +100,17 @@ def report_facts(
         "worth": None,
         "classes": [],
         "verdicts": [],
+        "changes": None,
     }
     tell("reconstructions and the map of codes")
-    facts["code"] = code_facts(encoder, looked_at, seed)
+    facts["code"] = code_facts(encoder, looked_at, seed) | {"widths": widths}
     if looked_at is not None:
         tell("the data")
-        facts["data"] = data_facts(encoder, train, looked_at)
-        codes, hashes = encoder.transform(looked_at.X), encoder.row_hashes(looked_at.X)
-        facts["data"]["warnings"] += _seen(bundle, hashes)
+        given = {"train": train, "test": looked_at}
+        hashes = {name: encoder.row_hashes(part.X) for name, part in given.items() if part}
+        facts["data"] = data_facts(train, looked_at, hashes, seed)
+        codes = encoder.transform(looked_at.X)
+        facts["data"]["warnings"] += _seen(bundle, hashes["test"])
         facts["data"]["class_names"] = [label_of(name) for name in looked_at.class_names or ()]
         for name, decider in bundle.heads.items():
             tell(f"head {name}")
@@ -109,7 +118,7 @@ def report_facts(
                 found = verdict_facts(name, decider, looked_at, labels, hashes)
                 facts["verdicts"] += [] if found is None else [found]
             else:
-                found = class_facts(name, decider, looked_at, codes, hashes)
+                found = class_facts(name, decider, looked_at, codes, hashes["test"])
                 facts["classes"] += [] if found is None else [found]
             if found is None:
                 facts["data"]["warnings"].append(
@@ -129,6 +138,16 @@ def report_facts(
 
 def _parts(data: Dataset | Splits) -> tuple[Dataset | None, Dataset | None]:
     return (data.train, data.test) if isinstance(data, Splits) else (None, data)
+
+
+def _widths(advice: Advice | Mapping[str, Any]) -> dict[str, Any]:
+    found = advice.to_dict() if isinstance(advice, Advice) else dict(advice)
+    if not isinstance(found.get("table"), list) or "n_components" not in found:
+        raise DataError(
+            "got advice without a table of widths, expected what isthmus.advise(X) returns, or the "
+            "JSON that `isthmus advise --json PATH` writes"
+        )
+    return found
 
 
 def _seen(bundle: Bundle, hashes: np.ndarray) -> list[str]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
+from isthmus.report.rows import in_short
 
 #: Pixels of an image's longer side on the page, and steps of a series' curve.
 MOST_PIXELS, MOST_STEPS, MOST_CHANNELS, MOST_COLUMNS = 96, 64, 3, 5
@@ -37,7 +38,7 @@ class Gallery:
             return _curves(values[0], f"instance {row}")
         frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
         shown = [(str(name), frame.iloc[0][name]) for name in frame.columns[:MOST_COLUMNS]]
-        return _rows([(name, _number(value)) for name, value in shown], frame.shape[1])
+        return _rows([(name, in_short(value)) for name, value in shown], frame.shape[1])
 
     def rebuilt(self, rows: list[int]) -> list[tuple[Markup, ...]]:
         """Return original, what the decoder makes of its code, and where they differ."""
@@ -87,7 +88,7 @@ class Gallery:
         frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
         frame = frame.iloc[:, :MOST_COLUMNS]
         texts = [
-            [f"{name}: {_number(value)}" for name, value in zip(frame.columns, row, strict=True)]
+            [f"{name}: {in_short(value)}" for name, value in zip(frame.columns, row, strict=True)]
             for row in frame.itertuples(index=False)
         ]
         return {"texts": texts}
@@ -103,7 +104,7 @@ class Gallery:
         far = self._residual(values, at)
         worst = np.argsort(-far, kind="stable")[:MOST_COLUMNS]
         lines = [
-            (str(before.index[c]), f"{_number(before.iloc[c])} → {_number(after.iloc[c])}")
+            (str(before.index[c]), f"{in_short(before.iloc[c])} → {in_short(after.iloc[c])}")
             for c in worst
         ]
         return (_rows(lines, len(before)),)
@@ -184,9 +185,3 @@ def _rows(lines: list[tuple[str, str]], n_columns: int) -> Markup:
     more = n_columns - len(lines)
     rest = Markup("<p>and {} more columns</p>").format(more) if more > 0 else Markup("")
     return Markup('<div class="instance row"><dl>{}</dl>{}</div>').format(items, rest)
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, float | np.floating):
-        return "missing" if np.isnan(value) else f"{value:.4g}"
-    return "missing" if value is None or value is pd.NaT else str(value)

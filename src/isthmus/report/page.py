@@ -17,6 +17,7 @@ from isthmus.plots import (
     plot_ranking,
     plot_reliability,
     plot_scores,
+    plot_widths,
     plot_worth,
 )
 from isthmus.report.about import LOSSES, UNITS
@@ -39,6 +40,8 @@ def figures(facts: dict[str, Any]) -> Figures:
         drawn["history"] = plot_history(
             facts["code"]["history"], facts["code"]["best_epoch"], loss_name="loss"
         )
+    if facts["code"]["widths"]:
+        drawn["widths"] = plot_widths(facts["code"]["widths"])
     if facts["worth"]:
         drawn["worth"] = plot_worth(facts["worth"]["curves"], facts["worth"]["head"])
     for found in facts["classes"]:
@@ -57,8 +60,13 @@ def figures(facts: dict[str, Any]) -> Figures:
     return drawn
 
 
-def render(facts: dict[str, Any], drawn: Figures, gallery: Gallery | None) -> str:
-    """Return the page."""
+def render(
+    facts: dict[str, Any],
+    drawn: Figures,
+    gallery: Gallery | None = None,
+    trained_on: Gallery | None = None,
+) -> str:
+    """Return the page, with instances from the galleries of the test and of the training part."""
     environment = Environment(
         loader=FileSystemLoader(ASSETS),
         autoescape=True,
@@ -67,9 +75,14 @@ def render(facts: dict[str, Any], drawn: Figures, gallery: Gallery | None) -> st
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "short": _short, "whole": _whole, "items_of": dict}
+    # Drawn first: only then are axes where they will be.
+    pictures = {name: Markup(_svg(figure, name)) for name, figure in drawn.items()}
     live = {
         "map": _map(facts, gallery),
-        "steps": {found["name"]: _slider(found) for found in facts["verdicts"]},
+        "steps": {
+            found["name"]: _slider(found, drawn[f"scores-{found['name']}"])
+            for found in facts["verdicts"]
+        },
     }
     # `<` and its like would end the script element early.
     packed = json.dumps(live, separators=(",", ":"), allow_nan=False)
@@ -77,8 +90,10 @@ def render(facts: dict[str, Any], drawn: Figures, gallery: Gallery | None) -> st
         packed = packed.replace(sign, escaped)
     return environment.get_template("page.html.j2").render(
         facts=facts,
-        pictures={name: Markup(_svg(figure, name)) for name, figure in drawn.items()},
+        pictures=pictures,
         gallery=gallery,
+        trained_on=trained_on,
+        most_drawn=MOST_DRAWN,
         live=Markup(packed),
         style=Markup((ASSETS / "page.css").read_text("utf-8")),
         script=Markup((ASSETS / "page.js").read_text("utf-8")),
@@ -94,7 +109,11 @@ def _map(facts: dict[str, Any], gallery: Gallery | None) -> dict[str, Any] | Non
     return found | gallery.on_map(found["rows"])
 
 
-def _slider(found: dict[str, Any]) -> dict[str, Any]:
+def _slider(found: dict[str, Any], figure: Figure) -> dict[str, Any]:
+    """Return what the slider needs: what is above each step, and where that is in the picture."""
+    # Units of the SVG are points, of which an inch has 72.
+    to_points = 72 / figure.dpi
+    to_pixels = figure.axes[0].transData.transform
     known = found["found"] or {}
     return {
         "steps": found["steps"],
@@ -102,6 +121,7 @@ def _slider(found: dict[str, Any]) -> dict[str, Any]:
         "n_normal": known.get("n_normal", 0),
         "n_abnormal": known.get("n_abnormal", 0),
         "threshold": found["threshold"],
+        "points_per_score": float((to_pixels((1, 0)) - to_pixels((0, 0)))[0] * to_points),
     }
 
 

@@ -21,6 +21,19 @@ def a_share(n: int, most: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng([seed, 5]).choice(n, most, replace=False))
 
 
+def in_short(value: Any) -> str:
+    """Return a value of a table as text.
+
+    Examples
+    --------
+    >>> in_short(1234.5678), in_short(float("nan")), in_short("copper")
+    ('1235', 'missing', 'copper')
+    """
+    if isinstance(value, float | np.floating):
+        return "missing" if np.isnan(value) else f"{value:.4g}"
+    return "missing" if value is None or value is pd.NaT else str(value)
+
+
 def label_of(label: Any) -> str | None:
     """Return a label as text, None where there is none.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from isthmus.data import Dataset
 from isthmus.evaluation.detection import detection_metrics
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
+from isthmus.report.rows import in_short
 
 N_BINS = 40
 #: Places of the slider, and points of a curve.
@@ -23,7 +25,7 @@ def verdict_facts(
     detector: AnomalyDetector,
     test: Dataset,
     y: np.ndarray | None,
-    hashes: np.ndarray,
+    hashes: dict[str, np.ndarray],
 ) -> dict[str, Any] | None:
     """Let a detector decide on those of a part of the data that it does not know.
 
@@ -34,7 +36,8 @@ def verdict_facts(
     test : Dataset
     y : array of shape (n,), optional
         1 normal, -1 abnormal, 0 nobody looked.
-    hashes : uint64 array of shape (n,)
+    hashes : dict of str to uint64 array
+        Of the instances of `"test"` and, where there are any, `"train"`.
 
     Returns
     -------
@@ -44,10 +47,12 @@ def verdict_facts(
         `n_calibration` and `smallest_rate`; `flagged`, of `n`; `histogram` with `edges` and
         counts by label; `steps`, thresholds with the number of instances above them; `found`, see
         `detection_metrics`, with `roc` and `precision_recall`, where there are labels;
-        `label_curve`; `findings`, the highest scores with reasons.
+        `label_curve`; `findings`, the highest scores with `reasons` (a feature's name, its share
+        of the squared residual and, in a table, its value) and `nearest`, the rows of the training
+        part that are their nearest normals, as far as these are in it.
     """
     y = np.zeros(len(test), dtype=np.int8) if y is None else check_detector_labels(y, len(test))
-    rows = np.flatnonzero(~np.isin(hashes, detector.memory_.hashes))
+    rows = np.flatnonzero(~np.isin(hashes["test"], detector.memory_.hashes))
     if not len(rows):
         return None
     facts: dict[str, Any] = {
@@ -63,7 +68,9 @@ def verdict_facts(
         "label_curve": detector.label_curve_,
         "found": None,
     }
-    return facts | _decided(detector, test, rows, y[rows])
+    findings = _decided(detector, test, rows, y[rows])
+    _find_nearest(findings["findings"], detector, hashes.get("train"))
+    return facts | findings
 
 
 def _decided(
@@ -135,11 +142,29 @@ def _findings(
             "score": float(scores[row]),
             "p_value": float(p_values[at]),
             "label": int(y[row]),
-            "reasons": [[name, float(share)] for name, share in reasons[at]],
+            "reasons": [
+                {"name": name, "share": float(share), "value": _value(some, at, name)}
+                for name, share in reasons[at]
+            ],
             "neighbours": told.neighbours[at].tolist(),
         }
         for at, row in enumerate(highest)
     ]
+
+
+def _value(X: Any, at: int, name: str) -> str | None:
+    """Return a column's value as text, None where there are no columns."""
+    return in_short(X[name].iloc[at]) if isinstance(X, pd.DataFrame) and name in X else None
+
+
+def _find_nearest(
+    findings: list[dict[str, Any]], detector: AnomalyDetector, hashes: np.ndarray | None
+) -> None:
+    """Say which of the training instances at hand are a finding's nearest normals."""
+    rows = {} if hashes is None else {int(one): row for row, one in enumerate(hashes)}
+    for one in findings:
+        known = detector.memory_.hashes[one["neighbours"]].tolist()
+        one["nearest"] = [rows[seen] for seen in known if seen in rows]
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:

@@ -73,9 +73,12 @@ def write_report(
     facts = report_facts(opened, data, tell=tell, **options)
     drawn = figures(facts)
     looked_at = data.test if isinstance(data, Splits) else data
-    gallery = None if looked_at is None else Gallery(opened.encoder, looked_at)
+    trained_on = data.train if isinstance(data, Splits) else None
+    galleries = [
+        None if part is None else Gallery(opened.encoder, part) for part in (looked_at, trained_on)
+    ]
     tell("the page")
-    page, target = render(facts, drawn, gallery), Path(path)
+    page, target = render(facts, drawn, *galleries), Path(path)
     write_bytes(target, page.encode("utf-8"))
     write_json(target.with_suffix(".json"), facts)
     write_bytes(target.with_suffix(".md"), to_markdown(facts).encode("utf-8"))

@@ -3,18 +3,31 @@ const live = JSON.parse(document.getElementById("live").textContent);
 const percent = (part, whole) => `${(100 * part / whole).toFixed(2)} %`;
 
 for (const box of document.querySelectorAll(".slider")) {
-  const { steps, n, n_normal, n_abnormal, threshold } = live.steps[box.dataset.name];
+  const { steps, n, n_normal, n_abnormal, threshold, points_per_score } = live.steps[box.dataset.name];
+  const line = ["threshold", "threshold-label"].map((part) => document.getElementById(`scores-${box.dataset.name}-${part}`));
   const input = box.querySelector("input"), output = box.querySelector("output");
   const say = () => {
     const at = steps[Number(input.value)];
     const parts = [`threshold ${at.threshold.toPrecision(4)}: ${at.all} of ${n} called abnormal (${percent(at.all, n)})`];
     if (n_normal) parts.push(`false alarms ${at.normal} of ${n_normal} normal (${percent(at.normal, n_normal)})`);
     if (n_abnormal) parts.push(`caught ${at.abnormal} of ${n_abnormal} abnormal (${percent(at.abnormal, n_abnormal)})`);
+    const far = (at.threshold - threshold) * points_per_score;
+    for (const part of line) part?.setAttribute("transform", `translate(${far} 0)`);
     output.textContent = parts.join(" · ") + (at.threshold === threshold ? " · the detector's own" : "");
   };
   input.value = steps.findIndex((step) => step.threshold === threshold);
   input.addEventListener("input", say);
   say();
+}
+
+for (const button of document.querySelectorAll("button[data-opens]")) {
+  button.addEventListener("click", () => {
+    const cell = document.getElementById(button.dataset.opens);
+    for (const other of cell.parentElement.querySelectorAll(".cell[open]")) other.open = other === cell;
+    cell.open = true;
+    cell.scrollIntoView({ block: "nearest" });
+    cell.querySelector("summary").focus({ preventScroll: true });
+  });
 }
 
 if (live.map) drawMap(live.map);

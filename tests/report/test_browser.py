@@ -1,0 +1,117 @@
+"""The page in a browser, as a person has it: pointing, pressing, sliding, printing."""
+
+import json
+import shutil
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page with")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def opened(browser, written, request):
+    """The page, in a window of the width given, with what it complained of and asked for."""
+    width, scheme = getattr(request, "param", (1440, "light"))
+    page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+    page.complaints, page.asked_for = [], []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.asked_for.append(request.url))
+    page.goto((written / "report.html").as_uri())
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def told(written):
+    return json.loads((written / "report.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("opened", [(390, "light"), (768, "dark"), (1440, "light")], indirect=True)
+def test_it_opens_without_a_complaint_and_bars_nobody(opened, written):
+    from axe_playwright_python.sync_playwright import Axe
+
+    too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    violations = Axe().run(opened).response["violations"]
+
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations] == []
+    assert opened.evaluate(too_wide) == 0
+    assert opened.complaints == []
+    others = [url for url in opened.asked_for if not url.startswith("data:")]
+    assert others == [(written / "report.html").as_uri()]
+
+
+def test_the_slider_tells_what_a_threshold_does_and_moves_its_line(opened, told):
+    (verdict,) = told["verdicts"]
+    output, slider = opened.locator(".slider output"), opened.locator(".slider input")
+    line = opened.locator(f"#scores-{verdict['name']}-threshold")
+    asked = f"{verdict['flagged']} of {verdict['n']} called abnormal"
+    assert asked in output.inner_text()
+    assert "the detector's own" in output.inner_text()
+    before = line.bounding_box()["x"]
+
+    slider.press("Home")
+
+    step = verdict["steps"][0]
+    assert f"{step['all']} of {verdict['n']} called abnormal" in output.inner_text()
+    assert f"false alarms {step['normal']} of {verdict['found']['n_normal']}" in output.inner_text()
+    # The axis says how many pixels a score of one is.
+    ticks = opened.locator(f"#scores-{verdict['name']}-matplotlib\\.axis_1 text").all()
+    (low, left), (high, right) = [
+        (float(tick.text_content()), tick.bounding_box()["x"] + tick.bounding_box()["width"] / 2)
+        for tick in (ticks[0], ticks[-2])
+    ]
+    moved = (step["threshold"] - verdict["threshold"]) * (right - left) / (high - low)
+    assert line.bounding_box()["x"] - before == pytest.approx(moved, abs=2)
+
+
+def test_pointing_at_the_map_shows_an_instance(opened, told):
+    map_ = told["code"]["map"]
+    canvas = opened.locator("#map > canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = map_["places"][7]
+
+    opened.mouse.move(
+        box["x"] + 8 + x * (box["width"] - 16), box["y"] + 8 + (1 - y) * (box["height"] - 16)
+    )
+
+    shown = opened.locator("#map-shown")
+    assert shown.is_visible()
+    assert f"row {map_['rows'][7]}: {map_['labels'][7]}" in shown.inner_text()
+    opened.locator("#map").press("Escape")
+    assert not shown.is_visible()
+    opened.locator("#map").press("ArrowRight")
+    assert f"row {map_['rows'][0]}: {map_['labels'][0]}" in shown.inner_text()
+
+
+def test_pressing_a_confusion_shows_its_instances(opened, told):
+    (found,) = told["classes"]
+    cell = found["cells"][0]
+    button = opened.get_by_role(
+        "button", name=f"{cell['label']} called {cell['predicted']}: {cell['count']}", exact=True
+    )
+
+    button.press("Enter")
+
+    shown = opened.locator(".cell[open]")
+    assert shown.count() == 1
+    assert shown.locator("img").count() == len(cell["rows"])
+    assert f"row {cell['rows'][0]}" in shown.inner_text()
+
+
+def test_print_shows_what_is_folded_and_leaves_out_what_needs_a_pointer(opened):
+    opened.emulate_media(media="print")
+
+    assert not opened.locator(".slider").is_visible()
+    assert opened.get_by_role("cell", name="encoder").first.is_visible()
