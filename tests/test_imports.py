@@ -16,6 +16,7 @@ ROOMS = [
     "_version",
     "errors",
     "_extras",
+    "_notebook",
     "storage",
     "manifest",
     "versions",

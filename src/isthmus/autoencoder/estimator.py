@@ -16,6 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from isthmus._notebook import LearnedTable
 from isthmus.augment import Augmentations
 from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.autoencoder.reconstructed import Reconstructed
@@ -40,7 +41,7 @@ from isthmus.training import (
 )
 
 
-class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Learn a code from unlabelled instances, and reconstruct instances from it.
 
     An encoder turns an instance of m values into a code of n < m; a mirrored decoder,
@@ -431,6 +432,22 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "digest_")
+
+    def _learned(self) -> dict[str, Any]:
+        best = self.history_[self.best_epoch_ - 1]
+        loss = {
+            part: best[f"{name}_loss"]
+            for name, part in (("train", "training"), ("validation", "validation"))
+            if best.get(f"{name}_loss") is not None
+        }
+        return {
+            "code": f"{self.n_components_:,} numbers of {self.schema_.n_features:,}",
+            "instances": f"{self.schema_.kind}, {' x '.join(map(str, self.schema_.shape))}",
+            "network": f"{self.spec_['architecture']}, {self.n_parameters_:,} parameters",
+            "epoch kept": f"{self.best_epoch_} of {len(self.history_)}",
+            "loss": ", ".join(f"{part} {value:.4g}" for part, value in loss.items()),
+            "digest": self.digest_[:12],
+        }
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

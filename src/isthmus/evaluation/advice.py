@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from isthmus._notebook import table
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -92,6 +94,25 @@ class Advice:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, as JSON can hold it."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                f"{row['width']}{' (recommended)' if row['width'] == self.n_components else ''}",
+                *(f"{row[name]:.4g}" for name in ("error", "pca_error")),
+                *(
+                    [
+                        _spread(row[name], row[f"{name}_std"])
+                        for name in ("accuracy", "pca_accuracy")
+                    ]
+                    if self.n_labels is not None
+                    else []
+                ),
+            ]
+            for row in self.table
+        ]
+        head = ["width", "error", "of PCA", "accuracy %", "of PCA"]
+        return table(rows, head[: len(rows[0])], f"{self.n_components} recommended, {self.why}")
 
     def summary(self) -> str:
         """Return the table as text, and below it what follows from it."""

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
 
+from isthmus._notebook import Evaluation
 from isthmus.autoencoder import Autoencoder
 from isthmus.errors import DataError
 from isthmus.heads import AnomalyDetector
@@ -21,7 +22,7 @@ N_NEIGHBOURS = 5
 
 def evaluate_detector(
     detector: AnomalyDetector, X: Any, y: Any, *, X_train: Any = None, y_train: Any = None
-) -> dict[str, Any]:
+) -> Evaluation:
     """Test a detector on labelled instances that it has not seen.
 
     Parameters
@@ -37,10 +38,10 @@ def evaluate_detector(
 
     Returns
     -------
-    dict
-        Plain values: `head`, the score; `asked`, the false-alarm rate that the threshold was
-        set for; `code` as `detection_metrics` gives it; `controls`, with `auroc` and `auprc`
-        of `raw`, when there are training rows.
+    Evaluation
+        A dict of plain values, a table in a notebook: `head`, the score; `asked`, the
+        false-alarm rate that the threshold was set for; `code` as `detection_metrics` gives it;
+        `controls`, with `auroc` and `auprc` of `raw`, when there are training rows.
 
     Raises
     ------
@@ -67,12 +68,12 @@ def evaluate_detector(
     if not known.any():
         raise DataError("no test instance is labelled 1 (normal) or -1 (abnormal); label some")
     predicted = np.where(-anomaly_scores - detector.offset_ >= 0, NORMAL, ABNORMAL)
-    found: dict[str, Any] = {
-        "head": detector.score_,
-        "asked": detector.false_alarm_rate_,
-        "code": detection_metrics(y[known], anomaly_scores[known], predicted[known]),
-        "controls": {},
-    }
+    found = Evaluation(
+        head=detector.score_,
+        asked=detector.false_alarm_rate_,
+        code=detection_metrics(y[known], anomaly_scores[known], predicted[known]),
+        controls={},
+    )
     if X_train is not None:
         encoder = detector.encoder_
         rows = _raw(encoder, X_train)

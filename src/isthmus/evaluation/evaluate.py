@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from isthmus._notebook import Evaluation
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import Controls, control_names, score_head
 from isthmus.heads import CodeClassifier
@@ -25,7 +26,7 @@ def evaluate(
     controls: str | None = "fast",
     random_state: int | np.random.RandomState | None = None,
     verbose: bool = False,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Test a classifier, and its controls with the same head and the same labels.
 
     Parameters
@@ -45,8 +46,9 @@ def evaluate(
 
     Returns
     -------
-    dict
-        Plain values: `head`, `code` and `controls`, each as `class_metrics` gives them.
+    Evaluation
+        A dict of plain values, a table in a notebook: `head`, `code` and `controls`, each as
+        `class_metrics` gives them.
 
     Raises
     ------
@@ -68,11 +70,11 @@ def evaluate(
     encoder = classifier.encoder_
     codes = encode(encoder, X, classifier.cache_dir)
     y = _test_labels(y, len(codes), classifier.classes_)
-    result: dict[str, Any] = {
-        "head": classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
-        "code": score_head(classifier.standardised_head_, codes, y),
-        "controls": {},
-    }
+    result = Evaluation(
+        head=classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
+        code=score_head(classifier.standardised_head_, codes, y),
+        controls={},
+    )
     if not names:
         return result
     if X_train is None or y_train is None:

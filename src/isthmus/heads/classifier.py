@@ -284,6 +284,15 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "standardised_head_")
 
+    def _learned(self) -> dict[str, Any]:
+        classes = ", ".join(map(str, self.classes_[:10]))
+        more = f" and {len(self.classes_) - 10} more" if len(self.classes_) > 10 else ""
+        return {
+            "classes": f"{len(self.classes_)}: {classes}{more}",
+            "labels": f"{self.n_labels_:,}, beside {self.n_unlabelled_:,} unlabelled",
+            "frozen encoder": self.digest_after_[:12],
+        }
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True

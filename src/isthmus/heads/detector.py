@@ -363,6 +363,15 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
 
+    def _learned(self) -> dict[str, Any]:
+        return {
+            "score": self.score_,
+            "abnormal above": f"anomaly score {-self.offset_:.4g}",
+            "false alarms asked for": f"{100 * self.false_alarm_rate_:g} % of normal instances",
+            "calibration": f"{self.calibration_}, {self.n_calibration_:,} rows",
+            "frozen encoder": self.digest_after_[:12],
+        }
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True

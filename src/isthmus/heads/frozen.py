@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from isthmus._notebook import LearnedTable
 from isthmus.errors import FrozenError
 
 
@@ -20,7 +21,7 @@ def is_fitted(estimator: Any) -> bool:
     return True
 
 
-class OnFrozenEncoder(BaseEstimator):
+class OnFrozenEncoder(LearnedTable, BaseEstimator):
     """What heads have in common: an `encoder` that is cloned only while it is not fitted."""
 
     encoder: Any
