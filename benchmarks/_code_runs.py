@@ -45,6 +45,7 @@ class Parts:
     test: Dataset
     seed: int
     draws: int
+    without: str | None
 
 
 def measure(name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def measure(name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     data = load(options["data"], data_dir=options["data_dir"])
     if data.test is None or data.train.y is None or data.train.kind != "images":
         raise DataError(f"{options['data']} is not images with classes and a test part")
-    parts = Parts(data.train, data.test, seed, options["draws"])
+    parts = Parts(data.train, data.test, seed, options["draws"], options["without"])
     if name == "supervised":
         found = _supervised(parts)
     elif SOURCES[name] is not None:
@@ -108,7 +109,7 @@ def _on_features(parts: Parts, train: np.ndarray, test: np.ndarray) -> dict[str,
     train = ((train - mean) / spread).astype(np.float32)
     test = ((test - mean) / spread).astype(np.float32)
     y, truth = parts.train.y, parts.test.y
-    found = {"heads": all_labels(train, y, test, truth, parts.seed)}
+    found = {"heads": all_labels(train, y, test, truth, parts.seed, parts.without)}
     found["few"] = few_labels(train, y, test, truth, parts.draws)
     found["one_class"] = one_class(train, y, test, truth)
     return found

@@ -8,7 +8,8 @@ No encoder sees a label, and no test image is looked at before the figures. Each
 of its own, tuned as the `isthmus` command tunes its own; its peak memory is that of the whole
 process, data and heads included. Heads get standardised features. `best` is the head, of linear,
 neighbours, mlp and svm, that was best on a tenth of the training labels held out, fitted again
-on all; more than 256 numbers of 60,000 images are too many for svm.
+on all; more than 256 numbers of 60,000 images are too many for svm, and where codes tell little
+apart it takes half an hour.
 With few labels (as many of each class, ten draws) `spreading` also gets the unlabelled training
 features. One class normal: the mean distance to the five nearest training features of one class,
 AUROC against all other classes, mean over classes; `detector` is the detector's own score, on code
@@ -95,6 +96,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=10, help="of few labels (default 10)")
+    parser.add_argument("--without", metavar="HEAD", help="one that takes too long, such as svm")
     parser.add_argument("--max-epochs", type=int, help="in place of the recipe's, to try it out")
     parser.add_argument("--out", metavar="PATH", help="keep runs as JSON lines, and go on from it")
     parser.add_argument("--json", metavar="PATH", help="all facts as JSON; - is standard output")
