@@ -8,6 +8,7 @@
       encoder.safetensors   decoder.safetensors
       history.jsonl         one line an epoch
       seen.safetensors      hashes of the training rows
+      held_out.safetensors  codes and errors of instances that it was not trained on
       heads/linear/1/       head.skops (and head.safetensors for a neural head)
       heads/normal/1/       detector.safetensors, and the encoders of its folds, if any
       heads/normal/2/       the version after it; every version is kept

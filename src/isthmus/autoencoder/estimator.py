@@ -18,6 +18,7 @@ from torch import nn
 
 from isthmus._notebook import LearnedTable
 from isthmus.augment import Augmentations
+from isthmus.autoencoder.held_out import HeldOut, hold_out
 from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.autoencoder.reconstructed import Reconstructed
 from isthmus.autoencoder.run import run_training
@@ -131,6 +132,9 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         SHA-256 of the training instances.
     seen_rows_ : SeenRows
         Hashes of the training instances, by which calibration rows are told to be new.
+    held_out_ : HeldOut
+        Codes and errors of up to 1,000 instances of the validation part, with which new data
+        is compared; empty without one.
     training_ : dict
         Every training choice as it was settled, as plain values: seed, epochs, batch size,
         learning rate, optimiser, device, precision, objective.
@@ -251,12 +255,14 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             patience=choices.patience,
         )
         self.data_fingerprint_ = fingerprint(X)
-        self.seen_rows_ = SeenRows.of(self._row_hashes(X))
+        hashes = self._row_hashes(X)
+        self.seen_rows_ = SeenRows.of(hashes)
         self.training_ = settings.plain() | {"objective": objective.describe()}
         progress = run_training(self, X, networks, objective, settings, choices.validation_fraction)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
         self._keep(networks, settings.device)
+        self.held_out_ = hold_out(self, X, hashes, choices.validation_fraction, seed)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -332,7 +338,9 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         Reconstructed
             Inputs, codes, outputs and errors of one batch, as tensors on the CPU, in order.
         """
-        X = self._check(X)
+        return self._rebuild(self._check(X))
+
+    def _rebuild(self, X: np.ndarray) -> Iterator[Reconstructed]:
         for _, x in self._batches(X):
             code = self.encoder_(x)
             output = self.decoder_(code).float()
@@ -368,6 +376,7 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             own = {"architecture": self.architecture} if given else {}
             networks = build(**(self.spec_ | own))
         twin._keep(networks, device)
+        twin.held_out_ = HeldOut.none(twin.n_components_)  # the codes kept are not its own
         return twin
 
     def summary(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
+from isthmus.autoencoder.held_out import HeldOut
 from isthmus.autoencoder.seen import SeenRows
 from isthmus.data.preprocessing import read_preprocessor
 from isthmus.data.schema import Schema
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from isthmus.autoencoder.estimator import Autoencoder
 
 ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
-SEEN = "seen.safetensors"
+SEEN, HELD_OUT = "seen.safetensors", "held_out.safetensors"
 
 # Where a run wrote and how it was watched is of that machine, and no part of the model.
 OF_THE_RUN = ("checkpoint_dir", "log_dir", "resume", "verbose")
@@ -34,6 +35,7 @@ def write_parts(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
     lines = "".join(json.dumps(record) + "\n" for record in encoder.history_)
     write_bytes(folder / HISTORY, lines.encode())
     write_bytes(folder / SEEN, safetensors.numpy.save({"hashes": encoder.seen_rows_.hashes}))
+    write_bytes(folder / HELD_OUT, safetensors.numpy.save(dict(vars(encoder.held_out_))))
     parameters = encoder.get_params()
     return {
         "digest": encoder.digest_,
@@ -78,7 +80,15 @@ def read_parts(encoder: Autoencoder, folder: Path, facts: Mapping[str, Any]) -> 
     networks = build(**(facts["architecture"] | own))
     read_weights(folder / ENCODER, networks.encoder)
     read_weights(folder / DECODER, networks.decoder)
+    encoder.held_out_ = _read_held_out(folder / HELD_OUT, networks.n_components)
     return networks
+
+
+def _read_held_out(file: Path, n_components: int) -> HeldOut:
+    """Read what was kept of the validation part; the first bundles have no such file."""
+    if not file.is_file():
+        return HeldOut.none(n_components)
+    return HeldOut(**safetensors.numpy.load_file(file))
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from isthmus.autoencoder.held_out import split_rows
 from isthmus.autoencoder.model import Model
 from isthmus.errors import TrainingError
 from isthmus.networks import Networks
@@ -50,9 +50,8 @@ def run_training(
     validation_fraction : float
     """
     network = Model(networks, objective)
-    n_validation = math.floor(len(X) * validation_fraction)
-    order = np.random.default_rng([settings.seed, 0]).permutation(len(X))
-    held_out, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+    held_out, rest = map(np.sort, split_rows(len(X), validation_fraction, settings.seed))
+    n_validation = len(held_out)
     prepare, loss = encoder.preprocessor_.to_network, encoder.loss_
     checkpoints = None
     if encoder.checkpoint_dir is not None:
