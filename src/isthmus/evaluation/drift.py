@@ -1,0 +1,224 @@
+"""Have the instances changed? New codes and errors against those that an encoder kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from isthmus.errors import DataError
+from isthmus.evaluation.two_sample import (
+    ROUNDING,
+    anderson_darling,
+    energy,
+    holm,
+    permutation_p_value,
+    shuffled,
+)
+
+#: Instances of each side that a test needs, and those it looks at.
+FEWEST, MOST = 20, 1000
+#: Samples drawn for an interval, and instances of a side that they are drawn from at most.
+N_BOOTSTRAP, MOST_REDRAWN = 999, 10_000
+#: Components of the code that are named.
+N_MOVED = 5
+#: The quantile of the reference's errors that few new ones should be above.
+HIGH = 0.95
+
+
+def drift(
+    reference_codes: np.ndarray,
+    reference_errors: np.ndarray,
+    codes: np.ndarray,
+    errors: np.ndarray,
+    *,
+    level: float = 0.05,
+    n_permutations: int = 999,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Test whether new instances come from the source of the reference.
+
+    Two permutation tests: of the energy distance between the codes (Székely and Rizzo, 2004,
+    2013), which sees any change of their distribution, dependence between components among them;
+    and of the Anderson–Darling distance between the reconstruction errors (Scholz and Stephens,
+    1987), which sees a shift and another spread alike, where a rank-sum test sees the shift alone.
+
+    Both are exact: when reference and new instances are independent draws from one source (more
+    generally, exchangeable), each p-value is at most p with a probability of at most p, for any
+    number of instances. Joined by Holm's procedure (1979), the chance that one or both raise a
+    false alarm is at most `level`. Nothing is promised for instances that depend on each other,
+    such as windows that overlap, or for a reference that the encoder was trained on.
+
+    Parameters
+    ----------
+    reference_codes : array of shape (n_reference, n_components)
+    reference_errors : array of shape (n_reference,)
+        0 or more. Both as `Autoencoder.held_out_` has them.
+    codes : array of shape (n, n_components)
+    errors : array of shape (n,)
+    level : float in (0, 1), default=0.05
+        The chance of a false alarm.
+    n_permutations : int, default=999
+    seed : int, default=0
+        Of the permutations, the bootstrap, and which 1,000 instances of each side are tested where
+        there are more.
+
+    Returns
+    -------
+    dict
+        Plain values. `level`; `n_reference` and `n`; `n_tested`, of the two. `drifted`, whether
+        either test found a change. `codes` and `errors`, the tests: `statistic`, `p_value`,
+        `adjusted` (Holm's p-value, to be compared with the level) and `changed`.
+        `median_error` of the reference (`then`) and of the new instances (`now`), their `ratio`
+        with its 95 % bootstrap `interval`, None where the reference's is 0; `mean_error`, the same
+        for the means. `high`: `count` and `share` of the `n` new errors above `threshold`, the
+        reference's 95th percentile, with the 95 % Wilson score `interval`, and the share
+        `expected` without drift. `moved`, the five components of the code whose mean changed most:
+        `component` (counted from 0) and `difference`, in standard deviations of the reference.
+
+    Raises
+    ------
+    DataError
+        When a side has fewer than 20 instances, shapes do not match, values are not finite, or
+        there are too few permutations for the level.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> codes, errors = rng.normal(size=(200, 4)), rng.gamma(5.0, size=200)
+    >>> same = drift(codes[:100], errors[:100], codes[100:], errors[100:])
+    >>> same["drifted"], same["codes"]["adjusted"] <= same["level"]
+    (False, False)
+    >>> other = drift(codes[:100], errors[:100], codes[100:] + [0, 0, 1, 0], 2 * errors[100:])
+    >>> other["drifted"], other["moved"][0]["component"], round(other["mean_error"]["ratio"])
+    (True, 2, 2)
+    """
+    reference_codes, reference_errors = _checked(reference_codes, reference_errors, "reference")
+    codes, errors = _checked(codes, errors, "new")
+    if codes.shape[1] != reference_codes.shape[1]:
+        raise DataError(
+            f"got codes of {codes.shape[1]} components and a reference of "
+            f"{reference_codes.shape[1]}; pass codes of the same encoder"
+        )
+    if not 0 < level < 1 or n_permutations + 1 < 2 / level:
+        raise DataError(
+            f"got level={level} and n_permutations={n_permutations}; expected a level in (0, 1) "
+            "and at least 2 / level - 1 permutations, or no test could ever find anything"
+        )
+    rng = np.random.default_rng([seed, 6])
+    tested = [_some(len(reference_errors), rng), _some(len(errors), rng)]
+    both_codes = np.vstack([reference_codes[tested[0]], codes[tested[1]]])
+    both_errors = np.concatenate([reference_errors[tested[0]], errors[tested[1]]])
+    dealt = shuffled(len(tested[0]), len(tested[1]), n_permutations, rng)
+    found = {"codes": energy(both_codes, dealt), "errors": anderson_darling(both_errors, dealt)}
+    p_values = [permutation_p_value(statistics) for statistics in found.values()]
+    tests = {
+        name: {
+            "statistic": float(found[name][0]),
+            "p_value": p_value,
+            "adjusted": adjusted,
+            "changed": adjusted <= level,
+        }
+        for name, p_value, adjusted in zip(found, p_values, holm(p_values), strict=True)
+    }
+    return {
+        "level": level,
+        "n_reference": len(reference_errors),
+        "n": len(errors),
+        "n_tested": [len(rows) for rows in tested],
+        "drifted": any(test["changed"] for test in tests.values()),
+        **tests,
+        "median_error": _larger(reference_errors, errors, np.median, rng),
+        "mean_error": _larger(reference_errors, errors, np.mean, rng),
+        "high": _high(reference_errors, errors),
+        "moved": _moved(reference_codes, codes),
+    }
+
+
+def _checked(codes: np.ndarray, errors: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:
+    codes, errors = np.asarray(codes), np.asarray(errors, dtype=np.float64)
+    if codes.ndim != 2 or errors.shape != (len(codes),):
+        raise DataError(
+            f"got {side} codes of shape {codes.shape} and errors of shape {errors.shape}; "
+            "expected (n, n_components) and (n,)"
+        )
+    if len(codes) < FEWEST:
+        raise DataError(
+            f"got {len(codes)} {side} instances, expected at least {FEWEST} to tell a change from "
+            "chance; pass more"
+        )
+    if not (np.isfinite(codes).all() and np.isfinite(errors).all()):
+        raise DataError(
+            f"{side} codes or errors are infinite or NaN; look for extreme values in the instances"
+        )
+    if errors.min() < 0:
+        raise DataError(
+            f"got a {side} error of {errors.min():.3g}, expected 0 or more, as "
+            "reconstruction_error gives; pass score_samples with the sign turned"
+        )
+    return codes, errors
+
+
+def _some(n: int, rng: np.random.Generator) -> np.ndarray:
+    return np.arange(n) if n <= MOST else np.sort(rng.choice(n, MOST, replace=False))
+
+
+def _larger(
+    then: np.ndarray, now: np.ndarray, middle: Callable[..., Any], rng: np.random.Generator
+) -> dict[str, Any]:
+    """Compare medians or means of errors; the interval is the percentile bootstrap's."""
+    before, after = float(middle(then)), float(middle(now))
+    found: dict[str, Any] = {"then": before, "now": after, "ratio": None, "interval": None}
+    if before == 0:
+        return found
+    found["ratio"] = after / before
+    drawn = [_redrawn(then, middle, rng), _redrawn(now, middle, rng)]
+    if drawn[0].min() > 0:
+        found["interval"] = np.quantile(drawn[1] / drawn[0], [0.025, 0.975]).tolist()
+    return found
+
+
+def _redrawn(
+    errors: np.ndarray, middle: Callable[..., Any], rng: np.random.Generator
+) -> np.ndarray:
+    some = errors if len(errors) <= MOST_REDRAWN else rng.choice(errors, MOST_REDRAWN)
+    step = max(1, 1_000_000 // len(some))  # samples at a time, to spare memory
+    sizes = [min(step, N_BOOTSTRAP - first) for first in range(0, N_BOOTSTRAP, step)]
+    return np.concatenate([middle(rng.choice(some, (k, len(some))), axis=1) for k in sizes])
+
+
+def _high(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
+    """Return how many new errors are above a high quantile of the reference.
+
+    The k-th of n ordered values, k = ceil(0.95 (n + 1)), is exceeded by a new one of the same
+    source with a probability of 1 - k / (n + 1) at most: the quantile of split conformal
+    prediction.
+    """
+    n = len(then)
+    k = min(n, math.ceil(HIGH * (n + 1)))
+    threshold = float(np.sort(then)[k - 1])
+    count = int((now > threshold).sum())
+    interval = binomtest(count, len(now)).proportion_ci(0.95, method="wilson")
+    return {
+        "threshold": threshold,
+        "count": count,
+        "n": len(now),
+        "share": count / len(now),
+        "interval": [float(interval.low), float(interval.high)],
+        "expected": 1 - k / (n + 1),
+    }
+
+
+def _moved(then: np.ndarray, now: np.ndarray) -> list[dict[str, Any]]:
+    """Return the components whose mean is farthest from the reference's, the farthest first."""
+    spread = then.std(axis=0, dtype=np.float64)
+    flat = spread <= ROUNDING * np.abs(then).max(axis=0)
+    if flat.any():  # where the reference does not vary, what varies is the new
+        spread[flat] = now[:, flat].std(axis=0, dtype=np.float64)
+    difference = now.mean(axis=0, dtype=np.float64) - then.mean(axis=0, dtype=np.float64)
+    difference /= np.where(spread > 0, spread, 1)
+    farthest = np.argsort(-np.abs(difference), kind="stable")[:N_MOVED]
+    return [{"component": int(at), "difference": float(difference[at])} for at in farthest]
