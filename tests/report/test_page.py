@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, Dataset, load_bundle, save_bundle
+from isthmus import (
+    AnomalyDetector,
+    Autoencoder,
+    CodeClassifier,
+    Dataset,
+    advise,
+    load_bundle,
+    save_bundle,
+)
 from isthmus.report import write_report
 
 EVIL = "<script>alert('x')</script>"
@@ -88,6 +96,35 @@ def test_markdown_says_the_same(written):
 
     assert f"{facts['classes'][0]['accuracy']:.2%} of {facts['classes'][0]['n']:,}" in text
     assert facts["about"]["digest"] in text
+
+
+def test_what_changed_is_on_the_page_as_in_the_json(written, press, splits, tmp_path):
+    told = json.loads((written / "report.json").read_text("utf-8"))["changes"]
+    read = " ".join(" ".join(Page((written / "report.html").read_text("utf-8")).text).split())
+    assert told["drift"]["verdict"] in read
+    for name in ("codes", "errors"):
+        test = told["drift"]["found"][name]
+        p_values = " ".join(f"{test[key]:.4g}" for key in ("statistic", "p_value", "adjusted"))
+        assert p_values in read
+
+    dark = Dataset(splits.test.X // 2, splits.test.y, name="dark")
+    found = write_report(press, tmp_path / "r.html", dark, normal="0", earlier=press.path)
+    read = " ".join(" ".join(Page((tmp_path / "r.html").read_text("utf-8")).text).split())
+    assert found["changes"]["drift"]["found"]["drifted"]
+    assert found["changes"]["earlier"]["verdict"] == "The encoder is the same."
+    for head in found["changes"]["earlier"]["heads"]:
+        assert head["verdict"] in read
+
+
+def test_advice_on_the_width_is_a_chapter_of_its_own(press, splits, tmp_path):
+    advice = advise(splits.train.X[:300], widths=[4, 16], max_epochs=1, random_state=0)
+    write_report(press, tmp_path / "r.html", advice=advice, plots=True)
+    read = " ".join(" ".join(Page((tmp_path / "r.html").read_text("utf-8")).text).split())
+
+    assert f"The advisor recommends {advice.n_components} numbers, {advice.why}" in read
+    for row in advice.table:
+        assert f"{row['width']} {row['error']:.4g} {row['pca_error']:.4g}" in read
+    assert (tmp_path / "plots" / "widths.png").exists()
 
 
 def test_pictures_are_files_too(written):

@@ -53,6 +53,9 @@ def report(
         float | None,
         typer.Option(help="Share of data with one part that is set aside for testing."),
     ] = None,
+    earlier: Annotated[
+        Path | None, typer.Option(help="An earlier bundle, to say what has changed since.")
+    ] = None,
     advice: Annotated[
         Path | None, typer.Option(help="What `isthmus advise --json` wrote, on the width.")
     ] = None,
@@ -69,7 +72,7 @@ def report(
     stride: Stride = None,
     json: Json = None,
 ) -> None:
-    """Write one page on a bundle: the data, the code, what it is worth, every head.
+    """Write one page on a bundle: the data, the code, what it is worth, heads, what changed.
 
     The page needs no network and nothing beside it. Without data it tells of the encoder alone.
     Heads decide on the test part of data that has two, else on all of it.
@@ -104,6 +107,7 @@ def report(
             head=head,
             controls=None if controls == "none" else controls,
             seed=seed,
+            earlier=earlier,
             advice=None if advice is None else _read_advice(advice),
             command=f"isthmus {shlex.join(sys.argv[1:])}",
             plots=plots,

@@ -109,7 +109,7 @@ def head_in_words(head: dict[str, Any], level: float) -> str:
 
 def _how_much(found: dict[str, Any]) -> str:
     error, high = found["median_error"], found["high"]
-    said = f"{high['share']:.1%} have an error as high as {high['expected']:.1%} were expected to"
+    said = f"{high['share']:.1%} have an error so high that {high['expected']:.1%} were expected to"
     if error["ratio"] is None:
         return f"{said}."
     between = ""

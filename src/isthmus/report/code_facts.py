@@ -19,8 +19,19 @@ MOST_ON_MAP = 1500
 N_SHOWN = 4
 
 
-def code_facts(encoder: Autoencoder, part: Dataset | None, seed: int) -> dict[str, Any]:
+def code_facts(
+    encoder: Autoencoder, part: Dataset | None, errors: np.ndarray | None, seed: int
+) -> dict[str, Any]:
     """Describe the network, its training, and its errors and codes on a part of the data.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    part : Dataset of n instances, or None
+    errors : array of shape (n,), or None without a part
+        Their reconstruction errors.
+    seed : int
+        Of the map.
 
     Returns
     -------
@@ -43,9 +54,8 @@ def code_facts(encoder: Autoencoder, part: Dataset | None, seed: int) -> dict[st
         "history": encoder.history_,
         "best_epoch": encoder.best_epoch_,
     }
-    if part is None:
+    if part is None or errors is None:
         return facts
-    errors = encoder.reconstruction_error(part.X)
     order = np.argsort(errors, kind="stable")
     middle = max(0, (len(order) - N_SHOWN) // 2)
     shown = {

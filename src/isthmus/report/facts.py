@@ -16,6 +16,7 @@ from isthmus.evaluation.controls import control_names
 from isthmus.heads import AnomalyDetector, build_head
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
 from isthmus.report.about import about_facts, in_words
+from isthmus.report.change_facts import change_facts
 from isthmus.report.class_facts import class_facts
 from isthmus.report.code_facts import code_facts
 from isthmus.report.data_facts import data_facts
@@ -33,6 +34,7 @@ def report_facts(
     controls: str | None = "fast",
     seed: int = 0,
     advice: Advice | Mapping[str, Any] | None = None,
+    earlier: Bundle | None = None,
     command: str | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
@@ -56,6 +58,8 @@ def report_facts(
     advice : Advice or mapping, optional
         What `isthmus.advise` returned on the width of the code, or what `isthmus advise --json`
         wrote.
+    earlier : Bundle, optional
+        To say what has changed since.
     command : str, optional
         The command line that writes this report, to be shown in it.
     tell : callable, optional
@@ -65,8 +69,8 @@ def report_facts(
     -------
     dict
         Chapters by name: `about`, `data`, `code`, `worth`, `classes` and `verdicts` (one entry a
-        head), and `summary`, a paragraph. What there is nothing to say about is None or empty.
-        Everything in it is a plain value that JSON can hold.
+        head), `changes`, and `summary`, a paragraph. What there is nothing to say about is None or
+        empty. Everything in it is a plain value that JSON can hold.
 
     Raises
     ------
@@ -103,8 +107,9 @@ def report_facts(
         "changes": None,
     }
     tell("reconstructions and the map of codes")
-    facts["code"] = code_facts(encoder, looked_at, seed) | {"widths": widths}
-    if looked_at is not None:
+    errors = None if looked_at is None else encoder.reconstruction_error(looked_at.X)
+    facts["code"] = code_facts(encoder, looked_at, errors, seed) | {"widths": widths}
+    if looked_at is not None and errors is not None:
         tell("the data")
         given = {"train": train, "test": looked_at}
         hashes = {name: encoder.row_hashes(part.X) for name, part in given.items() if part}
@@ -129,6 +134,17 @@ def report_facts(
                     f"{found['n_known']:,} of {len(looked_at):,} instances are known to the head "
                     f"{name!r}, and left out of its figures"
                 )
+        tell("what changed")
+        facts["changes"] = change_facts(
+            bundle,
+            codes,
+            errors,
+            looked_at,
+            hashes=hashes["test"],
+            labels=labels,
+            earlier=earlier,
+            seed=seed,
+        )
     if train is not None and looked_at is not None and controls is not None:
         facts["worth"] = worth_facts(
             encoder, train, looked_at, head=head, controls=controls, seed=seed, tell=tell

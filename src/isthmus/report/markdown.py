@@ -53,6 +53,12 @@ def to_markdown(facts: dict[str, Any]) -> str:
                 f"{known['power']['share']:.1%}, AUROC {known['auroc']:.4f}.",
                 "",
             ]
+    if facts["changes"]:
+        lines += ["## What changed", "", _text(facts["changes"]["drift"]["verdict"]), ""]
+        earlier = facts["changes"]["earlier"]
+        if earlier:
+            said = [earlier["verdict"], *(head["verdict"] for head in earlier["heads"])]
+            lines += [f"Since {_text(earlier['name'])}: {_text(' '.join(said))}", ""]
     return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ def write_report(
     path: str | Path,
     data: Dataset | Splits | None = None,
     *,
+    earlier: Bundle | str | Path | None = None,
     plots: bool = False,
     tell: Callable[[str], object] = lambda _: None,
     **options: Any,
@@ -33,6 +34,8 @@ def write_report(
         Of the page, such as `report.html`; facts go beside it, as `report.json` and `report.md`.
     data : Dataset or Splits, optional
         What to look at, see `report_facts`.
+    earlier : Bundle or path, optional
+        To say what has changed since.
     plots : bool, default=False
         Write every picture as PNG and SVG too, into `plots` beside the page.
     tell : callable, optional
@@ -70,7 +73,8 @@ def write_report(
     from isthmus.report.page import figures, render
 
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-    facts = report_facts(opened, data, tell=tell, **options)
+    before = earlier if earlier is None or isinstance(earlier, Bundle) else load_bundle(earlier)
+    facts = report_facts(opened, data, earlier=before, tell=tell, **options)
     drawn = figures(facts)
     looked_at = data.test if isinstance(data, Splits) else data
     trained_on = data.train if isinstance(data, Splits) else None
