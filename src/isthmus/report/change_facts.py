@@ -55,8 +55,9 @@ def change_facts(
         None when the encoder kept nothing of its data and there is no earlier bundle.
 
         `drift` : `found`, see `isthmus.evaluation.drift.drift`, None where there is too little to
-        test; `n_left_out`, instances that the encoder was trained on; `dependent`, whether they are
-        windows that overlap; `verdict`, a sentence.
+        test; `n_left_out`, instances that the encoder was trained on; `n_kept`, those of the
+        reference; `dependent`, whether the instances are windows that overlap; `verdict`, a
+        sentence.
 
         `earlier` : None without one, else its `name`; `created`, `digest` and `n_components`
         (`then`, `now`); `same_encoder`; `errors`, see `errors_against`, None for the same encoder
