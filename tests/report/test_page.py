@@ -107,7 +107,7 @@ def test_what_changed_is_on_the_page_as_in_the_json(written, press, splits, tmp_
         p_values = " ".join(f"{test[key]:.4g}" for key in ("statistic", "p_value", "adjusted"))
         assert p_values in read
 
-    dark = Dataset(splits.test.X // 2, splits.test.y, name="dark")
+    dark = Dataset(splits.test.X * 0.5, splits.test.y, name="dark")
     found = write_report(press, tmp_path / "r.html", dark, normal="0", earlier=press.path)
     read = " ".join(" ".join(Page((tmp_path / "r.html").read_text("utf-8")).text).split())
     assert found["changes"]["drift"]["found"]["drifted"]

@@ -91,8 +91,8 @@ def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
     some = part.take(rows)
     codes = encoder.transform(some.X).astype(np.float64)
     codes = (codes - codes.mean(axis=0)) / np.maximum(codes.std(axis=0), 1e-12)
-    if len(codes) < 30:
-        width = min(2, len(codes) - 1, codes.shape[1])
+    if len(codes) < 30 or not codes.any():
+        width = min(2, len(codes) - 1, codes.shape[1]) if codes.any() else 0
         places, method = np.zeros((len(codes), 2)), "principal components"
         if width:
             places[:, :width] = PCA(width, random_state=seed).fit_transform(codes)
