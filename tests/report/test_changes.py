@@ -89,7 +89,7 @@ def test_too_few_new_ones_are_no_test(now, parts):
     told = changes(now, parts[0])["drift"]
     assert told["found"] is None
     assert told["n_left_out"] == 800
-    assert told["verdict"].startswith("0 of these instances are new to the encoder")
+    assert told["verdict"].startswith("New to the encoder: 0 of these instances")
 
 
 def test_rows_that_are_equal_by_chance_are_no_drift(tmp_path):

@@ -60,6 +60,17 @@ def test_samples_are_of_the_label_that_they_stand_under(facts, splits):
         assert {str(label) for label in splits.test.y[some["rows"]]} == {some["label"]}
 
 
+def test_labels_that_stand_for_names_are_told_with_them(press, splits):
+    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    whole = Dataset(splits.test.X, splits.test.y, class_names=names)
+    part = Dataset(splits.test.X[:5], splits.test.y[:5], class_names=names)
+    hashes = {"test": np.zeros(0, np.uint64)}
+
+    assert data_facts(None, whole, hashes)["names"]["3"] == "three"
+    assert data_facts(None, part, hashes)["names"] == {}
+    assert data_facts(None, splits.test, hashes)["names"] == {}
+
+
 def test_the_nearest_normals_of_a_finding_are_found_in_the_training_part(facts, press, splits):
     (found,) = facts["verdicts"]
     detector = press.heads["normal"]

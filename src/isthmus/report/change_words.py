@@ -26,8 +26,8 @@ def drift_in_words(facts: dict[str, Any], n_new: int) -> str:
                 "validation_fraction."
             )
         return (
-            f"{n_new:,} of these instances are new to the encoder, and a test for drift needs "
-            f"{FEWEST}: look at others."
+            f"New to the encoder: {n_new:,} of these instances; a test for drift needs {FEWEST}: "
+            "look at more."
         )
     against = f"{found['n_reference']:,} that the encoder was not trained on"
     codes, errors = (_p(found[name]["adjusted"]) for name in ("codes", "errors"))

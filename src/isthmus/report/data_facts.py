@@ -40,7 +40,8 @@ def data_facts(
     -------
     dict
         `parts`, from `"train"` and `"test"` to `n`, `n_labelled` and `labels` (label and
-        count, the commonest first); `columns` of a table, see `column_facts`; `samples` of images
+        count, the commonest first); `names`, what labels are called where they are numbers that
+        stand for names; `columns` of a table, see `column_facts`; `samples` of images
         and series: some rows of the test part for each of the commonest labels, or None for data
         without labels, of `n_sampled_labels`; `warnings`, whole sentences.
     """
@@ -51,6 +52,7 @@ def data_facts(
             name: {"n": len(part), "name": part.name} | _labels(part)
             for name, part in parts.items()
         },
+        "names": _names(test),
         "columns": [],
         "n_columns": 0,
         "warnings": [],
@@ -129,6 +131,17 @@ def _labels(part: Dataset) -> dict[str, Any]:
         "n_labelled": len(known),
         "labels": [[str(label), int(count)] for label, count in counts.items()],
     }
+
+
+def _names(part: Dataset) -> dict[str, str]:
+    """Return the names of labels that say more than the labels do."""
+    if part.y is None or part.class_names is None:
+        return {}
+    labels = [str(label) for label in np.unique(part.y[has_label(part.y)])]
+    if len(labels) != len(part.class_names):  # some class is not here: which, nobody knows
+        return {}
+    pairs = zip(labels, map(str, part.class_names), strict=True)
+    return {label: name for label, name in pairs if label != name}
 
 
 def _samples(part: Dataset, seed: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from isthmus.data import Dataset, Splits
 from isthmus.errors import DataError
 from isthmus.evaluation.advice import Advice
 from isthmus.evaluation.controls import control_names
+from isthmus.evaluation.few_labels import has_label
 from isthmus.heads import AnomalyDetector, build_head
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
 from isthmus.report.about import about_facts, in_words
@@ -116,24 +117,9 @@ def report_facts(
         facts["data"] = data_facts(train, looked_at, hashes, seed)
         codes = encoder.transform(looked_at.X)
         facts["data"]["warnings"] += _seen(bundle, hashes["test"])
-        facts["data"]["class_names"] = [label_of(name) for name in looked_at.class_names or ()]
-        for name, decider in bundle.heads.items():
-            tell(f"head {name}")
-            if isinstance(decider, AnomalyDetector):
-                found = verdict_facts(name, decider, looked_at, labels, hashes)
-                facts["verdicts"] += [] if found is None else [found]
-            else:
-                found = class_facts(name, decider, looked_at, codes, hashes["test"])
-                facts["classes"] += [] if found is None else [found]
-            if found is None:
-                facts["data"]["warnings"].append(
-                    f"nothing here tests the head {name!r}: it knows all that are labelled"
-                )
-            elif found["n_known"]:
-                facts["data"]["warnings"].append(
-                    f"{found['n_known']:,} of {len(looked_at):,} instances are known to the head "
-                    f"{name!r}, and left out of its figures"
-                )
+        facts |= _by_heads(
+            bundle, looked_at, labels, codes, hashes, facts["data"]["warnings"], tell
+        )
         tell("what changed")
         facts["changes"] = change_facts(
             bundle,
@@ -150,6 +136,37 @@ def report_facts(
             encoder, train, looked_at, head=head, controls=controls, seed=seed, tell=tell
         )
     return {"summary": in_words(facts)} | facts
+
+
+def _by_heads(
+    bundle: Bundle,
+    part: Dataset,
+    labels: np.ndarray | None,
+    codes: np.ndarray,
+    hashes: dict[str, np.ndarray],
+    warnings: list[str],
+    tell: Callable[[str], object],
+) -> dict[str, list[dict[str, Any]]]:
+    """Let every head decide; add to the warnings what does not test it."""
+    facts: dict[str, list[dict[str, Any]]] = {"classes": [], "verdicts": []}
+    for name, decider in bundle.heads.items():
+        tell(f"head {name}")
+        if isinstance(decider, AnomalyDetector):
+            found = verdict_facts(name, decider, part, labels, hashes)
+            facts["verdicts"] += [] if found is None else [found]
+        else:
+            found = class_facts(name, decider, part, codes, hashes["test"])
+            facts["classes"] += [] if found is None else [found]
+        if found is None:
+            unlabelled = part.y is None or not has_label(part.y).any()
+            why = "nothing is labelled" if unlabelled else "it knows all that are labelled"
+            warnings.append(f"nothing here tests the head {name!r}: {why}")
+        elif found["n_known"]:
+            warnings.append(
+                f"{found['n_known']:,} of {len(part):,} instances are known to the head "
+                f"{name!r}, and left out of its figures"
+            )
+    return facts
 
 
 def _parts(data: Dataset | Splits) -> tuple[Dataset | None, Dataset | None]:

@@ -36,11 +36,21 @@ function drawMap({ places, labels, rows, sprite, side, across, curves, texts }) 
   const box = document.getElementById("map"), canvas = box.querySelector("canvas");
   const shown = document.getElementById("map-shown"), legend = document.getElementById("map-legend");
   const names = labels ? [...new Set(labels)].sort((a, b) => String(a).localeCompare(String(b), "en", { numeric: true })) : [];
-  const colour = (label) => {
-    if (label === undefined || label === null) return "#6b6b6b";
-    const at = names.indexOf(label);
-    const few = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#332288"];
-    return names.length <= few.length ? few[at] : `hsl(${360 * at / names.length} 70% ${at % 2 ? 35 : 52}%)`;
+  const place = new Map(names.map((name, i) => [name, i]));
+  // Eight colours that colour-blind readers tell apart; with more labels other shapes.
+  const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#332288"];
+  const shapes = [null, [[-1, -1], [1, -1], [1, 1], [-1, 1]], [[0, -1.2], [1.2, 1], [-1.2, 1]], [[0, -1.4], [1.4, 0], [0, 1.4], [-1.4, 0]]];
+  const mark = (label) => {
+    const i = place.get(label);
+    return i === undefined || label === null
+      ? { colour: "#6b6b6b", shape: null }
+      : { colour: colours[i % colours.length], shape: shapes[Math.floor(i / colours.length) % shapes.length] };
+  };
+  const outline = (pen, shape, x, y, size) => {
+    pen.beginPath();
+    if (shape) shape.forEach(([a, b]) => pen.lineTo(x + size * a, y + size * b));
+    else pen.arc(x, y, size, 0, 2 * Math.PI);
+    pen.closePath();
   };
   const sheet = sprite ? Object.assign(new Image(), { src: sprite }) : null;
   let current = -1;
@@ -53,18 +63,17 @@ function drawMap({ places, labels, rows, sprite, side, across, curves, texts }) 
     pen.scale(scale, scale);
     places.forEach((_, i) => {
       const [x, y] = at(i);
-      pen.fillStyle = colour(labels ? labels[i] : null);
+      const { colour, shape } = mark(labels ? labels[i] : null);
+      pen.fillStyle = colour;
       pen.globalAlpha = 0.75;
-      pen.beginPath();
-      pen.arc(x, y, 3, 0, 2 * Math.PI);
+      outline(pen, shape, x, y, 3);
       pen.fill();
     });
     if (current < 0) return;
     const [x, y] = at(current);
     pen.globalAlpha = 1;
     pen.lineWidth = 2;
-    pen.beginPath();
-    pen.arc(x, y, 7, 0, 2 * Math.PI);
+    outline(pen, null, x, y, 7);
     pen.stroke();
   }
 
@@ -114,8 +123,12 @@ function drawMap({ places, labels, rows, sprite, side, across, curves, texts }) 
     show((current + step + places.length) % places.length);
   });
   for (const name of names.slice(0, 30)) {
-    const item = document.createElement("span"), dot = document.createElement("i");
-    dot.style.background = colour(name);
+    const item = document.createElement("span"), dot = document.createElement("canvas");
+    const { colour, shape } = mark(name), pen = dot.getContext("2d");
+    dot.width = dot.height = 28;
+    pen.fillStyle = colour;
+    outline(pen, shape, 14, 14, 9);
+    pen.fill();
     item.append(dot, name === null ? "no label" : String(name));
     legend.append(item);
   }
