@@ -60,6 +60,24 @@ def test_samples_are_of_the_label_that_they_stand_under(facts, splits):
         assert {str(label) for label in splits.test.y[some["rows"]]} == {some["label"]}
 
 
+def test_a_detector_stands_beside_distances_without_a_code(facts, press, splits):
+    (found,) = facts["verdicts"]
+    y = {
+        name: np.where(part.y == 0, 1, -1)
+        for name, part in (("train", splits.train), ("test", splits.test))
+    }
+    direct = evaluate_detector(
+        press.heads["normal"],
+        splits.test.X,
+        y["test"],
+        X_train=splits.train.X,
+        y_train=y["train"],
+    )
+
+    assert found["n_known"] == 0
+    assert found["raw"] == direct["controls"]["raw"]
+
+
 def test_labels_that_stand_for_names_are_told_with_them(press, splits):
     names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     whole = Dataset(splits.test.X, splits.test.y, class_names=names)

@@ -75,13 +75,33 @@ def evaluate_detector(
         controls={},
     )
     if X_train is not None:
-        encoder = detector.encoder_
-        rows = _raw(encoder, X_train)
-        rows = rows[check_detector_labels(y_train, len(rows)) != ABNORMAL]
-        nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(rows))).fit(rows)
-        distances = nearest.kneighbors(_raw(encoder, X)[known])[0].mean(axis=1)
-        found["controls"]["raw"] = _ranking(y[known], distances)
+        distances = raw_distances(detector.encoder_, X_train, y_train, X)[known]
+        found["controls"]["raw"] = ranking(y[known], distances)
     return found
+
+
+def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> np.ndarray:
+    """Score instances without any code: the mean distance to the five nearest training rows.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+        Whose preprocessing is used.
+    X_train : array or DataFrame
+    y_train : array of shape (n_train,) or None
+        Rows labelled -1 are left out.
+    X : array or DataFrame of n instances
+
+    Returns
+    -------
+    array of shape (n,)
+        Higher is more abnormal.
+    """
+    rows = _raw(encoder, X_train)
+    rows = rows[check_detector_labels(y_train, len(rows)) != ABNORMAL]
+    nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(rows))).fit(rows)
+    distances: np.ndarray = nearest.kneighbors(_raw(encoder, X))[0].mean(axis=1)
+    return distances
 
 
 def detection_metrics(
@@ -121,7 +141,7 @@ def detection_metrics(
         "n": len(y),
         "n_normal": int(normal.sum()),
         "n_abnormal": int((~normal).sum()),
-        **_ranking(y, anomaly_scores),
+        **ranking(y, anomaly_scores),
         "false_alarms": _share(flagged[normal]),
         "power": _share(flagged[~normal]),
         "classes": [NORMAL, ABNORMAL],
@@ -129,7 +149,8 @@ def detection_metrics(
     }
 
 
-def _ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None]:
+def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None]:
+    """Return `auroc` and `auprc` of scores against labels 1 and -1, None where one is missing."""
     abnormal = y == ABNORMAL
     if abnormal.all() or not abnormal.any():
         return {"auroc": None, "auprc": None}

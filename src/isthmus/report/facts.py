@@ -95,7 +95,11 @@ def report_facts(
     # What is wrong is said before minutes of work.
     control_names(controls)
     build_head(head, n_labels=2)
-    labels = None if looked_at is None else _detector_labels(looked_at, normal)
+    _check_normal(normal, looked_at)
+    labels = {
+        name: _detector_labels(part, normal)
+        for name, part in (("train", train), ("test", looked_at))
+    }
     widths = None if advice is None else _widths(advice)
     facts: dict[str, Any] = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -118,7 +122,7 @@ def report_facts(
         codes = encoder.transform(looked_at.X)
         facts["data"]["warnings"] += _seen(bundle, hashes["test"])
         facts |= _by_heads(
-            bundle, looked_at, labels, codes, hashes, facts["data"]["warnings"], tell
+            bundle, looked_at, train, labels, codes, hashes, facts["data"]["warnings"], tell
         )
         tell("what changed")
         facts["changes"] = change_facts(
@@ -127,7 +131,7 @@ def report_facts(
             errors,
             looked_at,
             hashes=hashes["test"],
-            labels=labels,
+            labels=labels["test"],
             earlier=earlier,
             seed=seed,
         )
@@ -141,7 +145,8 @@ def report_facts(
 def _by_heads(
     bundle: Bundle,
     part: Dataset,
-    labels: np.ndarray | None,
+    train: Dataset | None,
+    labels: dict[str, np.ndarray | None],
     codes: np.ndarray,
     hashes: dict[str, np.ndarray],
     warnings: list[str],
@@ -152,7 +157,7 @@ def _by_heads(
     for name, decider in bundle.heads.items():
         tell(f"head {name}")
         if isinstance(decider, AnomalyDetector):
-            found = verdict_facts(name, decider, part, labels, hashes)
+            found = verdict_facts(name, decider, part, labels, hashes, train)
             facts["verdicts"] += [] if found is None else [found]
         else:
             found = class_facts(name, decider, part, codes, hashes["test"])
@@ -193,9 +198,21 @@ def _seen(bundle: Bundle, hashes: np.ndarray) -> list[str]:
     ]
 
 
-def _detector_labels(part: Dataset, normal: str | None) -> np.ndarray | None:
+def _check_normal(normal: str | None, part: Dataset | None) -> None:
+    """Check that the label that means normal is one."""
+    if normal is None or part is None or part.y is None:
+        return
+    texts = sorted(filter(None, {label_of(label) for label in part.y}))
+    if normal not in texts:
+        raise DataError(
+            f"got normal={normal!r}, which is no label of {part.name}; expected one of "
+            f"{', '.join(texts)[:200]}"
+        )
+
+
+def _detector_labels(part: Dataset | None, normal: str | None) -> np.ndarray | None:
     """Return labels as a detector has them, None where they mean something else."""
-    if part.y is None:
+    if part is None or part.y is None:
         return None
     if normal is None:
         try:
@@ -203,11 +220,6 @@ def _detector_labels(part: Dataset, normal: str | None) -> np.ndarray | None:
         except DataError:
             return None
     texts = [label_of(label) for label in part.y]
-    if normal not in texts:
-        raise DataError(
-            f"got normal={normal!r}, which is no label of {part.name}; expected one of "
-            f"{', '.join(sorted(set(filter(None, texts))))[:200]}"
-        )
     return np.array(
         [UNKNOWN if text is None else NORMAL if text == normal else ABNORMAL for text in texts],
         dtype=np.int8,

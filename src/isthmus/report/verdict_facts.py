@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from isthmus.data import Dataset
-from isthmus.evaluation.detection import detection_metrics
+from isthmus.evaluation.detection import detection_metrics, ranking, raw_distances
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
 from isthmus.report.rows import in_short
@@ -24,8 +24,9 @@ def verdict_facts(
     name: str,
     detector: AnomalyDetector,
     test: Dataset,
-    y: np.ndarray | None,
+    labels: dict[str, np.ndarray | None],
     hashes: dict[str, np.ndarray],
+    train: Dataset | None = None,
 ) -> dict[str, Any] | None:
     """Let a detector decide on those of a part of the data that it does not know.
 
@@ -34,10 +35,12 @@ def verdict_facts(
     name : str
     detector : fitted AnomalyDetector
     test : Dataset
-    y : array of shape (n,), optional
-        1 normal, -1 abnormal, 0 nobody looked.
+    labels : dict of str to array of shape (n,) or None
+        Of `"test"` and `"train"`: 1 normal, -1 abnormal, 0 nobody looked; None: of no use here.
     hashes : dict of str to uint64 array
         Of the instances of `"test"` and, where there are any, `"train"`.
+    train : Dataset, optional
+        For the control without a code.
 
     Returns
     -------
@@ -47,11 +50,12 @@ def verdict_facts(
         `n_calibration` and `smallest_rate`; `flagged`, of `n`; `histogram` with `edges` and
         counts by label; `steps`, thresholds with the number of instances above them; `found`, see
         `detection_metrics`, with `roc` and `precision_recall`, where there are labels;
-        `label_curve`; `findings`, the highest scores with `reasons` (a feature's name, its share
-        of the squared residual and, in a table, its value) and `nearest`, the rows of the training
-        part that are their nearest normals, as far as these are in it.
+        `label_curve`; `raw`, the same ranking by distances between the instances themselves, where
+        there are labels and a training part; `findings`, the highest scores with `reasons` (a
+        feature's name, its share of the squared residual and, in a table, its value) and `nearest`,
+        the rows of the training part that are their nearest normals, as far as these are in it.
     """
-    y = np.zeros(len(test), dtype=np.int8) if y is None else check_detector_labels(y, len(test))
+    y = check_detector_labels(labels["test"], len(test))
     rows = np.flatnonzero(~np.isin(hashes["test"], detector.memory_.hashes))
     if not len(rows):
         return None
@@ -67,9 +71,15 @@ def verdict_facts(
         "n_known": len(test) - len(rows),
         "label_curve": detector.label_curve_,
         "found": None,
+        "raw": None,
     }
     findings = _decided(detector, test, rows, y[rows])
     _find_nearest(findings["findings"], detector, hashes.get("train"))
+    known = y[rows] != UNKNOWN
+    if train is not None and labels["train"] is not None and known.any():
+        encoder, some = detector.encoder_, test.take(rows[known]).X
+        distances = raw_distances(encoder, train.X, labels["train"], some)
+        facts["raw"] = ranking(y[rows[known]], distances)
     return facts | findings
 
 
