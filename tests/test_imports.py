@@ -31,6 +31,7 @@ ROOMS = [
     "heads",
     "evaluation",
     "bundle",
+    "export",
     "plots",
     "report",
     "demo",

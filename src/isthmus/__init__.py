@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from isthmus.errors import IsthmusError as IsthmusError
     from isthmus.evaluation import advise as advise
     from isthmus.evaluation import evaluate as evaluate
+    from isthmus.export import export_bundle as export_bundle
     from isthmus.heads import AnomalyDetector as AnomalyDetector
     from isthmus.heads import CodeClassifier as CodeClassifier
     from isthmus.report import write_report as write_report
@@ -32,6 +33,7 @@ _HOMES = {
     "IsthmusError": "isthmus.errors",
     "advise": "isthmus.evaluation",
     "evaluate": "isthmus.evaluation",
+    "export_bundle": "isthmus.export",
     "load": "isthmus.data",
     "load_bundle": "isthmus.bundle",
     "save_bundle": "isthmus.bundle",
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "advise",
     "evaluate",
+    "export_bundle",
     "load",
     "load_bundle",
     "save_bundle",

@@ -12,7 +12,8 @@
     │   └── CheckpointError (ValueError)    a checkpoint belongs to another run, or is damaged
     ├── CalibrationError    (ValueError)    a rate that the calibration rows cannot hold
     ├── FrozenError         (RuntimeError)  the encoder changed while it was frozen
-    └── BundleError         (ValueError)    a saved bundle is missing, damaged or too new
+    ├── BundleError         (ValueError)    a saved bundle is missing, damaged or too new
+    └── ExportError         (ValueError)    what cannot be exported, or decides differently there
 
 Each also inherits the built-in error that people already catch. A message says what
 was got, what was expected, and how to mend it. `CalibrationWarning` (UserWarning) says that
@@ -68,3 +69,7 @@ class FrozenError(IsthmusError, RuntimeError):
 
 class BundleError(IsthmusError, ValueError):
     """A saved bundle is missing, damaged or from a newer format."""
+
+
+class ExportError(IsthmusError, ValueError):
+    """A part cannot be exported, or the exported graph does not do what the library does."""

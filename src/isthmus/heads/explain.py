@@ -92,10 +92,6 @@ def explain(
     encoder: Autoencoder, memory: Memory, score: Score, X: Any, n_neighbours: int
 ) -> Explanation:
     """Explain a detector's scores; see `Explanation`."""
-    parts = [
-        encoder.preprocessor_.per_feature(((batch.inputs - batch.outputs) ** 2).numpy())
-        for batch in encoder.reconstruct(X)
-    ]
     views = view(encoder, X)
     normal = np.flatnonzero(memory.y != ABNORMAL)
     k = min(n_neighbours, len(normal))
@@ -103,10 +99,19 @@ def explain(
     distances, rows = index.kneighbors(views.codes)
     return Explanation(
         anomaly_scores=anomaly_scores(score, views),
-        residuals=np.concatenate(parts),
+        residuals=squared_residuals(encoder, X),
         feature_names=encoder.schema_.columns,
         neighbours=normal[rows],
         distances=distances,
         head=score.contribution(views) if isinstance(score, LabelledScore) else None,
         kind=encoder.schema_.kind,
     )
+
+
+def squared_residuals(encoder: Autoencoder, X: Any) -> np.ndarray:
+    """Return the squared residual of each of an instance's own values: (n, *schema_.shape)."""
+    parts = [
+        encoder.preprocessor_.per_feature(((batch.inputs - batch.outputs) ** 2).numpy())
+        for batch in encoder.reconstruct(X)
+    ]
+    return np.concatenate(parts)

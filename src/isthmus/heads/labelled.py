@@ -114,11 +114,15 @@ class HeadScore(LabelledScore):
         score.coef_, score.intercept_ = state["coef"], state["intercept"]
         return score
 
+    @property
+    def little(self) -> float:
+        """What is added to distances, so that copies of a row are not infinitely near."""
+        return float(0.1 * self.free_.apart_.mean() + 1e-12)
+
     def _parts(self, views: Views, to_normal: np.ndarray, free: np.ndarray) -> np.ndarray:
         """Return contrast and log-odds of n instances, (2, n)."""
         to_abnormal = _mean_nearest(self.free_.space(views), self.abnormal_)
-        little = 0.1 * self.free_.apart_.mean() + 1e-12
-        contrast = np.log(to_normal + little) - np.log(to_abnormal + little)
+        contrast = np.log(to_normal + self.little) - np.log(to_abnormal + self.little)
         standardised = (_features(views, free) - self.scaler_mean_) / self.scaler_scale_
         return np.stack([contrast, standardised @ self.coef_ + self.intercept_])
 
@@ -133,6 +137,8 @@ class BlendedScore(LabelledScore):
     Attributes
     ----------
     weight_ : float in [0, 1]
+    middle_, spread_ : float
+        Of the logarithm of the label-free score over the normal training rows.
     """
 
     def fit_labelled(self, views: Views, abnormal: np.ndarray, rng: np.random.Generator) -> Self:
@@ -155,7 +161,7 @@ class BlendedScore(LabelledScore):
     def standardised(self, views: Views) -> tuple[np.ndarray, np.ndarray]:
         """Return f and h."""
         free, head = self.head_.with_free(views)
-        return (np.log(free + 1e-3) - self._middle) / self._spread, head
+        return (np.log(free + 1e-3) - self.middle_) / self.spread_, head
 
     def contribution(self, views: Views) -> np.ndarray:
         """Return the weighted head."""
@@ -176,7 +182,7 @@ class BlendedScore(LabelledScore):
 
     def _standardise(self) -> None:
         logs = np.log(self.free_.own_scores() + 1e-3)
-        self._middle, self._spread = float(logs.mean()), float(logs.std()) + 1e-9
+        self.middle_, self.spread_ = float(logs.mean()), float(logs.std()) + 1e-9
 
 
 def held_out_scores(

@@ -14,8 +14,10 @@ from isthmus.heads.views import Views
 
 #: More reference rows than this cost time and memory, and change a distance little.
 MOST_REFERENCES = 20_000
-_EQUAL = 1e-5  # in standard deviations of a column, or of a pixel's whole range
-_TINY = 1e-12  # keeps a ratio finite where all rows are equal
+#: Rows that are nearer are equal: in standard deviations of a column, or of a pixel's whole range.
+EQUAL = 1e-5
+#: Keeps a ratio finite where all rows are equal.
+TINY = 1e-12
 State = dict[str, Any]
 
 
@@ -64,7 +66,7 @@ class ReconstructionScore(Score):
 
     def score(self, views: Views) -> np.ndarray:
         """Return the relative length."""
-        return views.residual_lengths() / (self.mean_ + _TINY)
+        return views.residual_lengths() / (self.mean_ + TINY)
 
     def state(self) -> State:
         """Return the mean."""
@@ -91,11 +93,11 @@ class MahalanobisScore(Score):
         codes = views.codes.astype(np.float64)
         estimate = LedoitWolf().fit(codes)
         # Equal rows have no covariance to invert; the identity makes the distance Euclidean.
-        degenerate = np.trace(estimate.covariance_) < _TINY
+        degenerate = np.trace(estimate.covariance_) < TINY
         self.centre_ = estimate.location_
         self.precision_ = np.eye(codes.shape[1]) if degenerate else estimate.precision_
         self.mean_ = 1.0
-        self.mean_ = float(self.score(views).mean()) + _TINY
+        self.mean_ = float(self.score(views).mean()) + TINY
         return self
 
     def score(self, views: Views) -> np.ndarray:
@@ -150,15 +152,15 @@ class NeighbourScore(Score):
         views = views.take(self.rows_)
         spread = views.codes.std(axis=0, dtype=np.float64)
         total = float(np.sqrt((spread**2).sum()))
-        explained = max(views.explained, _TINY)
-        self.scale_ = np.sqrt(explained) / total if total > _TINY else 1.0
+        explained = max(views.explained, TINY)
+        self.scale_ = np.sqrt(explained) / total if total > TINY else 1.0
         self._keep(self.space(views))
         k = min(self.n_neighbours, len(self.references_) - 1)
         own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
         self.apart_ = _no_rounding(own).mean(axis=1)
         self.around_ = self._around(rows)
         self.mean_ = 1.0
-        self.mean_ = float(self.own_scores().mean()) + _TINY
+        self.mean_ = float(self.own_scores().mean()) + TINY
         return self
 
     def score(self, views: Views) -> np.ndarray:
@@ -172,6 +174,11 @@ class NeighbourScore(Score):
     def own_scores(self) -> np.ndarray:
         """Return the scores of the reference rows, each against the others."""
         return self.apart_ / self.around_ / self.mean_
+
+    @property
+    def overall(self) -> float:
+        """What all rows together add to how far neighbours lie apart: (0.3 + 500 / n) l."""
+        return float((0.3 + 500 / len(self.apart_)) * self.apart_.mean()) + TINY
 
     def nearest(self, views: Views) -> tuple[np.ndarray, np.ndarray]:
         """Return distances to, and numbers of, the nearest reference rows: (n, k) each."""
@@ -214,10 +221,9 @@ class NeighbourScore(Score):
 
     def _around(self, rows: np.ndarray) -> np.ndarray:
         """Return the root of how far the reference rows at (n, k) lie apart, shape (n,)."""
-        overall = (0.3 + 500 / len(self.apart_)) * self.apart_.mean()
-        return np.sqrt(self.apart_[rows].mean(axis=1) + overall + _TINY)
+        return np.sqrt(self.apart_[rows].mean(axis=1) + self.overall)
 
 
 def _no_rounding(distances: np.ndarray) -> np.ndarray:
     """Return distances with those set to zero that are rounding errors between equal rows."""
-    return np.where(distances < _EQUAL, 0.0, distances)
+    return np.where(distances < EQUAL, 0.0, distances)

@@ -158,6 +158,11 @@ class Column:
         """Rebuild a column from what `to_dict` gave."""
         return cls(plain["type"], tuple(plain.get("categories", ())), plain.get("dtype", ""))
 
+    @property
+    def texts(self) -> dict[str, int]:
+        """Position of each category by the texts that stand for it."""
+        return {text: position for text, position in self._known.items() if isinstance(text, str)}
+
     @cached_property
     def _known(self) -> dict[Any, int]:
         """Position of each category, under its own value and under what a file would say."""

@@ -6,7 +6,8 @@ import numpy as np
 
 #: Largest magnitude of a tamed value; it stands for 5e21 standard deviations and more.
 BOUND = 100.0
-_FARTHEST = 2 * np.sinh(BOUND / 2)
+#: What `BOUND` stands for, before taming.
+FARTHEST = 2 * np.sinh(BOUND / 2)
 
 
 def tame(u: np.ndarray) -> np.ndarray:
@@ -32,7 +33,7 @@ def tame(u: np.ndarray) -> np.ndarray:
     [0.49000000953674316, 1.7599999904632568, 13.819999694824219]
     """
     # The farthest value still fits float32, in which asinh takes a fifth of the time.
-    values = np.clip(u, -_FARTHEST, _FARTHEST).astype(np.float32, copy=False)
+    values = np.clip(u, -FARTHEST, FARTHEST).astype(np.float32, copy=False)
     values *= np.float32(0.5)
     np.arcsinh(values, out=values)
     values *= np.float32(2)

@@ -1,0 +1,116 @@
+"""`isthmus export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isthmus.cli.common import (
+    BundlePath,
+    DataDir,
+    Group,
+    Json,
+    Kind,
+    Label,
+    Resize,
+    Stride,
+    Time,
+    Window,
+    console_for,
+    read_data,
+    write_facts,
+)
+from isthmus.cli.parts import Part, part_of
+
+
+def export(
+    bundle: BundlePath,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="Rows to measure parity on: a name or path, as for `isthmus predict`. Without "
+            "any, rows rebuilt from codes that the heads keep."
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the graph and what is beside it.")
+    ] = Path("exported"),
+    head: Annotated[
+        list[str] | None, typer.Option("--head", help="Export this head alone; may be repeated.")
+    ] = None,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="Give the squared residual of each value too.")
+    ] = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Write a variant with networks in float16 too.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Write a variant with networks in eight bits too.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest deviation from the library, relative to the value.")
+    ] = 1e-4,
+    part: Part = "all",
+    label: Label = None,
+    data_dir: DataDir = None,
+    resize: Resize = None,
+    kind: Kind = "auto",
+    time: Time = None,
+    group: Group = None,
+    window: Window = None,
+    stride: Stride = None,
+    json: Json = None,
+) -> None:
+    """Write the whole decision, from raw instance to verdict, as one ONNX graph.
+
+    Beside model.onnx come predict.py, which needs numpy and onnxruntime and nothing else, and a
+    README.md.
+
+    Every output of the graph is compared with the library's on all rows of the data. The export
+    fails when one is off by more than --tolerance, or a decision differs for a row that is not
+    as near to its threshold; then nothing is written.
+    """
+    console = console_for(json)
+    rows: Any = None
+    if data is not None:
+        loaded = read_data(
+            data,
+            data_dir=data_dir,
+            label=label,
+            resize=resize,
+            kind=kind,
+            time=time,
+            group=group,
+            window=window,
+            stride=stride,
+            bundle=bundle,
+        )
+        rows = part_of(loaded, part)
+    from isthmus.export import export_bundle
+    from isthmus.export.readme import parity_lines
+
+    variants = [name for name, asked in (("fp16", fp16), ("int8", int8)) if asked]
+    with console.status("exporting"):
+        facts = export_bundle(
+            bundle,
+            output,
+            rows,
+            head,
+            residual=residual,
+            variants=variants,
+            tolerance=tolerance,
+        )
+    names = ", ".join(one["name"] for one in facts["outputs"])
+    console.print(f"outputs      {names}", markup=False)
+    for line in parity_lines(facts):
+        console.print(line, markup=False, soft_wrap=True)
+    for name, speed in facts["rows_per_second"].items():
+        size = facts["files"][name]
+        console.print(f"{name:<18}{size / 1e6:8.2f} MB{speed:12,.0f} rows/s", markup=False)
+        if name in facts["variants"]:
+            for line in parity_lines({"parity": facts["variants"][name]}):
+                console.print(f"  {line}", markup=False, soft_wrap=True)
+    console.print(f"exported     {output}", markup=False)
+    write_facts(json, facts)

@@ -1,0 +1,169 @@
+"""A piece of an ONNX graph, written step by step, and pieces joined to one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus._extras import require
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: What ONNX Runtime 1.20 and every later one can run.
+OPSETS = {"": 18, "ai.onnx.ml": 3}
+IR_VERSION = 10
+#: The dimension that any number of instances may have.
+BATCH = "n"
+
+Shape = Sequence[int | str]
+
+
+def onnx_module(name: str = "") -> Any:
+    """Import `onnx`, or a module of it, or say which extra brings it."""
+    return require(f"onnx.{name}" if name else "onnx", extra="onnx", purpose="exporting")
+
+
+class Part:
+    """A piece of a graph: what goes in, steps, what comes out.
+
+    A value is known by its name, which every method returns. Names of one part never meet those
+    of another.
+
+    Parameters
+    ----------
+    name : str
+        Of the part, unlike that of any other.
+
+    Examples
+    --------
+    >>> part = Part("double")
+    >>> x = part.input("x", np.float64, (BATCH, 3))
+    >>> part.output("y", part("Mul", x, part.constant(np.array(2.0))), np.float64, (BATCH, 3))
+    >>> [value.name for value in part.model().graph.output]
+    ['y']
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._count = 0
+
+    def __call__(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add an operation with one result."""
+        return self.several(op, 1, *inputs, domain=domain, **attributes)[0]
+
+    def several(
+        self, op: str, n_results: int, *inputs: str, domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """Add an operation with several results."""
+        results = [self._fresh() for _ in range(n_results)]
+        helper = onnx_module("helper")
+        node = helper.make_node(
+            op, list(inputs), results, name=results[0], domain=domain, **attributes
+        )
+        self._nodes.append(node)
+        return results
+
+    def constant(self, values: Any, dtype: Any = None) -> str:
+        """Add numbers, or text, that are part of the graph."""
+        array = np.asarray(values) if dtype is None else np.asarray(values, dtype=dtype)
+        name = self._fresh()
+        if array.dtype.kind in "USO":
+            text = [str(value).encode() for value in array.ravel()]
+            kind = onnx_module().TensorProto.STRING
+            tensor = onnx_module("helper").make_tensor(name, kind, array.shape, text)
+        else:
+            tensor = onnx_module("numpy_helper").from_array(np.ascontiguousarray(array), name)
+            tensor.dims[:] = array.shape
+        self._constants.append(tensor)
+        return name
+
+    def cast(self, value: str, dtype: Any) -> str:
+        """Add a change of type."""
+        return self("Cast", value, to=_onnx_type(dtype))
+
+    def double(self, value: str) -> str:
+        """Add a change to float64."""
+        return self.cast(value, np.float64)
+
+    def input(self, name: str, dtype: Any, shape: Shape) -> str:
+        """Say what goes in."""
+        self._inputs.append(_value(name, dtype, shape))
+        return name
+
+    def output(self, name: str, value: str, dtype: Any, shape: Shape) -> None:
+        """Say what comes out."""
+        self._nodes.append(onnx_module("helper").make_node("Identity", [value], [name], name=name))
+        self._outputs.append(_value(name, dtype, shape))
+
+    def model(self) -> ModelProto:
+        """Return the part as a model of its own."""
+        helper = onnx_module("helper")
+        graph = helper.make_graph(
+            self._nodes, self.name, self._inputs, self._outputs, self._constants
+        )
+        return as_ours(helper.make_model(graph))
+
+    def _fresh(self) -> str:
+        self._count += 1
+        return f"isthmus/{self.name}/{self._count}"
+
+
+def as_ours(model: ModelProto) -> ModelProto:
+    """Bring a model to our versions, and take out what tells of the machine it was made on."""
+    helper = onnx_module("helper")
+    others = {one.domain: one.version for one in model.opset_import if one.domain not in OPSETS}
+    del model.opset_import[:]
+    versions = (OPSETS | others).items()
+    model.opset_import.extend(helper.make_opsetid(name, at) for name, at in versions)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version, model.doc_string = "isthmus", "", ""
+    for node in model.graph.node:  # the exporter leaves paths and stack traces there
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
+    return model
+
+
+def join(first: ModelProto, second: ModelProto, meets: Mapping[str, str]) -> ModelProto:
+    """Join two models; what the first gives stays there to be used again.
+
+    Parameters
+    ----------
+    first, second : ModelProto
+    meets : mapping
+        From outputs of the first to the inputs of the second that take them.
+    """
+    outputs = [value.name for model in (first, second) for value in model.graph.output]
+    merged = onnx_module("compose").merge_models(
+        first, second, io_map=list(meets.items()), outputs=outputs
+    )
+    return as_ours(merged)
+
+
+def keep_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:
+    """Return a model that gives these outputs, in this order, and no others."""
+    by_name = {value.name: value for value in model.graph.output}
+    del model.graph.output[:]
+    model.graph.output.extend(by_name[name] for name in names)
+    return model
+
+
+def _value(name: str, dtype: Any, shape: Shape) -> Any:
+    helper = onnx_module("helper")
+    return helper.make_tensor_value_info(name, _onnx_type(dtype), list(shape))
+
+
+def _onnx_type(dtype: Any) -> int:
+    if dtype in (str, "str"):
+        return int(onnx_module().TensorProto.STRING)
+    return int(onnx_module("helper").np_dtype_to_tensor_dtype(np.dtype(dtype)))

@@ -1,0 +1,156 @@
+"""What goes into the graph: the schema's raw form, and a person's rows as ONNX Runtime takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.columns.column import as_plain, spelled
+from isthmus.data.schema import Schema
+from isthmus.errors import DataError
+
+#: The one input of images, series and tables without names.
+ALL = "X"
+#: What the graph gives; a column of such a name gets another.
+OUTPUTS = (
+    "code",
+    "class",
+    "probabilities",
+    "anomaly_score",
+    "p_value",
+    "verdict",
+    "reconstruction_error",
+    "residual",
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of the graph.
+
+    Attributes
+    ----------
+    name : str
+        `"X"`, or the column's name; `"column:NAME"` where an output is called so.
+    dtype : str
+        As NumPy calls it; `"str"` for text.
+    shape : tuple of int
+        Of one instance.
+    column : str or None
+        The column's name.
+    type : str
+        `"images"`, `"series"`, `"table"`, or what the column holds: `"number"`, `"boolean"` (1
+        and 0), `"date"` (seconds since 1970 in UTC) or `"category"`.
+    missing : str or None
+        The text that stands for a missing category; a missing number is NaN.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    column: str | None = None
+    type: str = "table"
+    missing: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"shape": list(self.shape)}
+
+
+def inputs_of(schema: Schema) -> list[Input]:
+    """Return the graph's inputs, in the order of the columns.
+
+    Images keep their dtype, uint8 or float32; all other numbers are float64.
+
+    Examples
+    --------
+    >>> schema = Schema.learn(pd.DataFrame({"width": [1.5, None], "class": ["nut", "bolt"]}))
+    >>> [(one.name, one.dtype, one.missing) for one in inputs_of(schema)]
+    [('width', 'float64', None), ('column:class', 'str', '')]
+    """
+    if schema.kind != "table" or schema.columns is None:
+        image = "uint8" if schema.dtype == "uint8" else "float32"
+        dtype = image if schema.kind == "images" else "float64"
+        return [Input(ALL, dtype, schema.shape, type=schema.kind)]
+    inputs: list[Input] = []
+    for name, column in zip(schema.columns, schema.types, strict=True):
+        free = name and name not in OUTPUTS and not name.startswith(("isthmus/", "column:"))
+        # Outputs of several heads have a dot in them.
+        free = free and name.rpartition(".")[2] not in OUTPUTS
+        called = name if free else f"column:{name}"
+        if column.type == "category":
+            missing = _unused([spelled(value) for value in column.categories])
+            inputs.append(Input(called, "str", (), name, column.type, missing))
+        else:
+            inputs.append(Input(called, "float64", (), name, column.type))
+    return inputs
+
+
+def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarray]:
+    """Return rows as ONNX Runtime takes them, after the checks that the library makes.
+
+    Parameters
+    ----------
+    schema : Schema
+    inputs : sequence of Input
+        As `inputs_of` gives them.
+    X : array or DataFrame of n instances
+
+    Returns
+    -------
+    dict of str to array of shape (n, ...)
+
+    Raises
+    ------
+    DataError
+        When the rows do not fit the schema; or images are floats and the graph takes uint8.
+    """
+    values = schema.check(X)
+    if inputs[0].column is None:
+        return {ALL: _as_input(values, inputs[0].dtype)}
+    raw = X if isinstance(X, pd.DataFrame) else None
+    if raw is None and np.asarray(X).dtype.kind not in "fiub":
+        raw = pd.DataFrame(np.asarray(X, dtype=object), columns=list(schema.columns or ()))
+    if raw is not None:
+        raw = raw.set_axis([str(name) for name in raw.columns], axis=1)
+    rows: dict[str, np.ndarray] = {}
+    for at, (one, column) in enumerate(zip(inputs, schema.types, strict=True)):
+        if one.missing is None:
+            rows[one.name] = values[:, at].astype(np.float64)
+        elif raw is None:
+            names = [*map(spelled, column.categories), _never_seen(column.categories), one.missing]
+            places = np.where(np.isnan(values[:, at]), len(names) - 1, values[:, at])
+            rows[one.name] = np.array(names, dtype=object)[places.astype(np.intp)]
+        else:
+            own = raw[one.column]
+            text = [one.missing if pd.isna(v) else spelled(as_plain(v)) for v in own]
+            rows[one.name] = np.array(text, dtype=object)
+    return rows
+
+
+def _as_input(values: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "uint8" and values.dtype != np.uint8:
+        raise DataError(
+            f"got images of dtype {values.dtype}, and the graph takes uint8 (0..255) as at fit; "
+            "pass the images as they were before scaling"
+        )
+    if dtype == "float32" and values.dtype == np.uint8:
+        return values.astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(values, dtype=dtype)
+
+
+def _unused(texts: Sequence[str]) -> str:
+    """Return a text that is none of these: the empty one when it can be."""
+    mark = ""
+    while mark in texts:
+        mark = f"<missing{mark}>"
+    return mark
+
+
+def _never_seen(categories: Sequence[Any]) -> str:
+    """Return a text that is no category."""
+    return "?" + "".join(spelled(value) for value in categories)

@@ -1,0 +1,202 @@
+"""Whether the graph does what the library does, measured on rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.errors import ExportError
+from isthmus.export.assemble import Output
+from isthmus.heads import AnomalyDetector
+from isthmus.heads.binding import Head
+from isthmus.heads.explain import squared_residuals
+
+#: Decisions, which are equal or not.
+DECISIONS = ("class", "verdict")
+
+
+@dataclass
+class Parity:
+    """How far the graph is from the library.
+
+    Attributes
+    ----------
+    n_rows : int
+    of : str
+        Which rows.
+    tolerance : float
+        Largest deviation that passes, relative to the larger of 1 and the library's value.
+        Decisions may differ only for rows that are as near to the threshold, or whose two most
+        probable classes are as near to each other: that is the band.
+    worst : dict of str to dict
+        By output: `deviation`, absolute, and `relative`, of the row where that is largest, with
+        the `row`'s number. Of p-values also how many are `wrong_for_score`: not what the library
+        gives for the graph's own score. Only that must be 0, because a score that is off by the
+        last digit may pass a calibration score.
+    decisions : dict of str to dict
+        By output: number of decisions that `differ`, of these the number `in_band`, number of all
+        rows `near` (in the band), and the first `rows` that differ.
+    """
+
+    n_rows: int
+    of: str
+    tolerance: float
+    worst: dict[str, dict[str, Any]] = field(default_factory=dict)
+    decisions: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "n_rows": self.n_rows,
+            "of": self.of,
+            "tolerance": self.tolerance,
+            "worst": self.worst,
+            "decisions": self.decisions,
+        }
+
+    def check(self) -> None:
+        """Check that every output is within the tolerance and no decision is another.
+
+        Raises
+        ------
+        ExportError
+            Naming the output and the row that are farthest off.
+        """
+        for name, worst in self.worst.items():
+            if worst.get("wrong_for_score"):
+                raise ExportError(
+                    f"{worst['wrong_for_score']} of {self.n_rows} values of the graph's {name} are "
+                    "not what the library gives for the same score, expected none; nothing was "
+                    "written; please report this, it is an error of isthmus"
+                )
+        compared = {name: w for name, w in self.worst.items() if "wrong_for_score" not in w}
+        name, worst = max(compared.items(), key=lambda pair: pair[1]["relative"])
+        if worst["relative"] > self.tolerance:
+            raise ExportError(
+                f"the graph's {name} is off by {worst['deviation']:.3g} in row {worst['row']}, "
+                f"counting from 0 ({worst['relative']:.3g} of the value, or of 1 where that is "
+                f"larger), expected at most {self.tolerance:g}; nothing was written; leave its "
+                "head out, fit another kind of head, or allow more with a larger tolerance"
+            )
+        for name, found in self.decisions.items():
+            outside = found["differ"] - found["in_band"]
+            if outside:
+                raise ExportError(
+                    f"{outside} of {self.n_rows} decisions of {name} differ from the library's, "
+                    f"the first in row {found['outside'][0]}, counting from 0, farther than "
+                    f"{self.tolerance:g} from where it could go either way; expected none; "
+                    "nothing was written; leave its head out, or fit another kind of head"
+                )
+
+
+def library_outputs(
+    encoder: Autoencoder, heads: Mapping[str, Head], outputs: Sequence[Output], X: Any
+) -> dict[str, np.ndarray]:
+    """Return what the library gives for each output: torch and scikit-learn are the oracle."""
+    found: dict[str, np.ndarray] = {}
+    for one in outputs:
+        head: Any = heads.get(one.head or "")
+        detector: Any = head if isinstance(head, AnomalyDetector) else getattr(head, "novelty_", 0)
+        if one.what == "code":
+            value = encoder.transform(X)
+        elif one.what == "reconstruction_error":
+            value = encoder.reconstruction_error(X)
+        elif one.what == "residual":
+            value = squared_residuals(encoder, X)
+        elif one.what == "class":
+            value = head.predict(X)
+        elif one.what == "probabilities":
+            value = head.predict_proba(X)
+        elif one.what == "anomaly_score":
+            value = -detector.score_samples(X)
+        elif one.what == "p_value":
+            value = detector.calibrated_.p_values(found[_beside(one, "anomaly_score", outputs)])
+        else:
+            score = found[_beside(one, "anomaly_score", outputs)]
+            value = np.where(-score - detector.offset_ >= 0, 1, -1)
+        found[one.name] = value
+    return found
+
+
+def measure(
+    heads: Mapping[str, Head],
+    outputs: Sequence[Output],
+    expected: Mapping[str, np.ndarray],
+    got: Mapping[str, np.ndarray],
+    tolerance: float,
+    of: str,
+) -> Parity:
+    """Compare what the graph gives with what the library gives."""
+    parity = Parity(len(expected["code"]), of, tolerance)
+    for one in outputs:
+        theirs, ours = expected[one.name], got[one.name]
+        if one.what in DECISIONS:
+            near = _near(heads, one, outputs, expected, tolerance)
+            differ = theirs.astype(object) != ours.astype(object)
+            parity.decisions[one.name] = {
+                "differ": int(differ.sum()),
+                "in_band": int((differ & near).sum()),
+                "near": int(near.sum()),
+                "rows": np.flatnonzero(differ)[:10].tolist(),
+                "outside": np.flatnonzero(differ & ~near)[:10].tolist(),
+            }
+            continue
+        parity.worst[one.name] = _worst(theirs, ours)
+        if one.what == "p_value":
+            # A score a hair away may pass calibration scores, each of which moves the p-value by
+            # 1 / (n + 1). For the graph's own score it has to be the library's.
+            own = got[_beside(one, "anomaly_score", outputs)]
+            wrong = _detector(heads, one).calibrated_.p_values(own) != ours
+            parity.worst[one.name]["wrong_for_score"] = int(wrong.sum())
+    return parity
+
+
+def _worst(expected: np.ndarray, got: np.ndarray) -> dict[str, Any]:
+    """Return the largest deviation; what is no number where it should be is infinitely far."""
+    theirs = expected.reshape(len(expected), -1).astype(np.float64)
+    ours = got.reshape(len(got), -1).astype(np.float64)
+    apart = np.abs(theirs - ours)
+    apart[np.isnan(apart)] = np.finfo(np.float64).max
+    relative = apart / np.maximum(1, np.abs(theirs))
+    row, column = np.unravel_index(int(relative.argmax()), relative.shape)
+    return {
+        "deviation": float(apart[row, column]),
+        "relative": float(relative[row, column]),
+        "row": int(row),
+    }
+
+
+def _near(
+    heads: Mapping[str, Head],
+    one: Output,
+    outputs: Sequence[Output],
+    expected: Mapping[str, np.ndarray],
+    tolerance: float,
+) -> np.ndarray:
+    """Return where a decision could go either way, boolean of shape (n,)."""
+    near = np.zeros(len(expected["code"]), dtype=bool)
+    detector = _detector(heads, one)
+    if detector is not None:
+        threshold = -detector.offset_
+        score = expected[_beside(one, "anomaly_score", outputs)]
+        near |= np.abs(score - threshold) <= tolerance * max(1, abs(threshold))
+    probabilities = _beside(one, "probabilities", outputs)
+    if one.what == "class" and probabilities in expected:
+        two = np.sort(expected[probabilities], axis=1)[:, -2:]
+        near |= two[:, 1] - two[:, 0] <= tolerance
+    return near
+
+
+def _detector(heads: Mapping[str, Head], one: Output) -> Any:
+    head = heads[one.head or ""]
+    return head if isinstance(head, AnomalyDetector) else head.novelty_
+
+
+def _beside(one: Output, what: str, outputs: Sequence[Output]) -> str:
+    """Return the name of another output of the same head, "" when there is none."""
+    names = [other.name for other in outputs if (other.what, other.head) == (what, one.head)]
+    return names[0] if names else ""

@@ -1,0 +1,134 @@
+"""The README beside an exported graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_MEANING = {
+    "code": "what the encoder makes of an instance",
+    "class": "the class",
+    "probabilities": "of each class, in the order of `classes`",
+    "anomaly_score": "higher is more abnormal",
+    "p_value": "how often a normal instance would look at least as abnormal",
+    "verdict": "1 normal, -1 abnormal",
+    "reconstruction_error": "how far the instance is from its reconstruction",
+    "residual": "squared residual of each value, in the network's units",
+}
+_NOVELTY = {
+    "anomaly_score": "higher is less like any class",
+    "p_value": "how often an instance of a known class would look at least as odd",
+    "verdict": "1 of a known class, -1 of none",
+}
+
+
+def readme(facts: Mapping[str, Any]) -> str:
+    """Return the README as Markdown.
+
+    Parameters
+    ----------
+    facts : mapping
+        The graph's metadata.
+    """
+    schema, inputs = facts["schema"], facts["inputs"]
+    lines = [
+        "# An exported decision",
+        "",
+        f"`model.onnx` takes raw instances ({schema['kind']}) and gives decisions: preprocessing, "
+        "encoder and heads are in the one graph. `predict.py` calls it, and needs numpy and "
+        "onnxruntime, nothing else:",
+        "",
+        "```",
+        "pip install numpy onnxruntime",
+        f"python predict.py {'rows.csv' if inputs[0]['column'] else 'rows.npy'} decisions.npz",
+        "```",
+        "",
+        "```python",
+        "from predict import predict",
+        "",
+        f"found = predict({_call(inputs)})",
+        *(f"found[{one['name']!r}]  # {_what(facts, one)}" for one in facts["outputs"]),
+        "```",
+        "",
+        "## What goes in",
+        "",
+        "| input | type | of one instance | |",
+        "| --- | --- | --- | --- |",
+        *(_input_line(one) for one in inputs),
+        "",
+        "## How it decides",
+        "",
+        *_head_lines(facts),
+        "## Parity",
+        "",
+        *parity_lines(facts),
+        "",
+        "All of this, with the schema, stands as JSON in the model's metadata under `isthmus`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def parity_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return what was measured, a line for each output."""
+    parity = facts["parity"]
+    lines = [
+        f"Measured on {parity['n_rows']:,} rows ({parity['of']}), graph against library:",
+        "",
+    ]
+    for name, worst in parity["worst"].items():
+        line = f"- {name}: off by {worst['deviation']:.2g} at most (row {worst['row']})"
+        if "wrong_for_score" in worst:
+            line += f", {worst['wrong_for_score']} other than the library's for the same score"
+        lines.append(line)
+    for name, found in parity["decisions"].items():
+        lines.append(
+            f"- {name}: {found['differ']} decisions differ, {found['in_band']} of them in the band "
+            f"({found['near']} rows lie within {parity['tolerance']:g} of where it could go "
+            "either way)"
+        )
+    return lines
+
+
+def _call(inputs: list[dict[str, Any]]) -> str:
+    if inputs[0]["column"] is None:
+        shape = ", ".join(str(side) for side in inputs[0]["shape"])
+        return f"X)  # {inputs[0]['dtype']}, shape (n, {shape}"
+    some = ", ".join(f"{one['column']!r}: [...]" for one in inputs[:2])
+    return f"{{{some}{', ...' if len(inputs) > 2 else ''}}}"
+
+
+def _what(facts: Mapping[str, Any], one: Mapping[str, Any]) -> str:
+    shape = ", ".join(["n", *(str(side) for side in one["shape"])])
+    of_classifier = one["head"] and facts["heads"][one["head"]]["kind"] == "classifier"
+    meaning = (_MEANING | _NOVELTY if of_classifier else _MEANING)[one["what"]]
+    return f"({shape}) {one['dtype']}: {meaning}"
+
+
+def _input_line(one: Mapping[str, Any]) -> str:
+    shape = " x ".join(str(side) for side in one["shape"]) or "one value"
+    note = {
+        "category": f"text; {one['missing']!r} is missing, any other text one never seen",
+        "boolean": "1, 0, NaN where missing",
+        "date": "seconds since 1970 in UTC, NaN where missing",
+        "number": "NaN where missing",
+        "table": "NaN where missing",
+    }.get(one["type"], "")
+    return f"| `{one['name']}` | {one['dtype']} | {shape} | {note} |"
+
+
+def _head_lines(facts: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, head in facts["heads"].items():
+        judge = head if head["kind"] == "detector" else head.get("novelty")
+        if head["kind"] == "classifier":
+            classes = ", ".join(str(value) for value in head["classes"])
+            lines.append(f"- `{name}`: a classifier ({head['head']}) of the classes {classes}.")
+        if judge:
+            what = "a detector" if head["kind"] == "detector" else "  What is of no class"
+            begins = f"- `{name}`: {what}" if head["kind"] == "detector" else what
+            lines.append(
+                f"{begins} ({judge['score']}): threshold {judge['threshold']:g}, "
+                f"{judge['threshold_set_by']}."
+            )
+    return [*lines, ""] if lines else ["It gives codes; no head was exported.", ""]

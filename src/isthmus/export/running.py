@@ -1,0 +1,39 @@
+"""A graph run by ONNX Runtime, a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus._extras import require
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: Rows that are run at once.
+ROWS = 512
+
+
+def open_session(model: ModelProto) -> Any:
+    """Return a session of ONNX Runtime on the CPU."""
+    runtime = require("onnxruntime", extra="onnx", purpose="running an exported graph")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    return runtime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def run(
+    session: Any, rows: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return outputs by name for rows as `isthmus.export.inputs.feed` gives them."""
+    n = len(next(iter(rows.values())))
+    parts = []
+    for first in range(0, n, ROWS):
+        some = {name: values[first : first + ROWS] for name, values in rows.items()}
+        parts.append(session.run(list(names), some))
+    columns = zip(*parts, strict=True)
+    return {name: np.concatenate(c) for name, c in zip(names, columns, strict=True)}

@@ -1,0 +1,174 @@
+"""A bundle's whole decision as a folder that needs ONNX Runtime and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isthmus.bundle import Bundle, load_bundle
+from isthmus.data.dataset import Dataset
+from isthmus.errors import ExportError
+from isthmus.export.assemble import assemble
+from isthmus.export.facts import facts_of, write_facts
+from isthmus.export.graph import onnx_module
+from isthmus.export.inputs import feed, inputs_of
+from isthmus.export.networks import export_networks
+from isthmus.export.parity import Parity, library_outputs, measure
+from isthmus.export.readme import readme
+from isthmus.export.rows import rebuilt_rows
+from isthmus.export.running import open_session, run
+from isthmus.export.variants import VARIANTS, rows_per_second, smaller
+from isthmus.heads.binding import Head
+from isthmus.storage import replaced_folder, write_bytes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+MODEL, PREDICT, README = "model.onnx", "predict.py", "README.md"
+#: Largest deviation that passes: see `isthmus.export.parity.Parity`.
+TOLERANCE = 1e-4
+
+
+def export_bundle(
+    bundle: Bundle | str | Path,
+    directory: str | Path,
+    rows: Any = None,
+    heads: Sequence[str] | None = None,
+    *,
+    residual: bool = False,
+    variants: Sequence[str] = (),
+    tolerance: float = TOLERANCE,
+) -> dict[str, Any]:
+    """Write a bundle's whole decision, from raw instance to verdict, as one ONNX graph.
+
+    `model.onnx` takes the schema's raw form and gives `code`, `reconstruction_error` and, of a
+    classifier, `class` and `probabilities`; of a detector, or a classifier that rejects what is
+    of no class, `anomaly_score`, `p_value` and `verdict` (1 normal, -1 abnormal). Where several
+    heads give such an output the head's name stands before each, as in `normal.p_value`. Beside it
+    are `predict.py`, which needs numpy and onnxruntime, and a `README.md`.
+
+    Parameters
+    ----------
+    bundle : Bundle or path
+    directory : path
+        An earlier export there is replaced, whole, at the very end.
+    rows : array, DataFrame or Dataset, optional
+        Instances to measure on whether the graph does what the library does; all are taken.
+        Without any, reconstructions of codes that the heads keep.
+    heads : sequence of str, optional
+        Which to export; all when left out.
+    residual : bool, default=False
+        Give the squared residual of each value too, `residual`.
+    variants : sequence of {"fp16", "int8"}, default=()
+        Write `model-fp16.onnx` and `model-int8.onnx` too, whose networks have smaller numbers.
+        How far they are from the library is measured and does not make the export fail.
+    tolerance : float above 0, default=0.0001
+        Largest deviation, relative to the larger of 1 and the value, and how near to its
+        threshold a decision may go the other way.
+
+    Returns
+    -------
+    dict
+        What is in the graph's metadata, plain JSON values: `schema`, `digest`, `inputs`,
+        `outputs`, `heads` with classes and thresholds, `parity`, `libraries`; and `directory`,
+        `files` with their sizes in bytes, `rows_per_second` by graph, `variants` with the parity
+        of each.
+
+    Raises
+    ------
+    ExportError
+        When a part cannot be exported, or the graph's outputs are off by more than `tolerance`:
+        output and row are named, and nothing is written.
+    MissingExtraError
+        When the extra `onnx` is not installed.
+    BundleError, DataError
+        When there is no such bundle or head, or the rows do not fit it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isthmus import AnomalyDetector, Autoencoder, save_bundle
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> detector = AnomalyDetector(Autoencoder(max_epochs=2), "neighbours", 0.05, "split").fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
+    ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X)
+    >>> [output["name"] for output in facts["outputs"]]
+    ['code', 'anomaly_score', 'p_value', 'verdict', 'reconstruction_error']
+    >>> facts["parity"]["decisions"]["verdict"]["differ"]
+    0
+    """
+    onnx_module()
+    unknown = [name for name in variants if name not in VARIANTS]
+    if unknown:
+        raise ExportError(f"got the variant {unknown[0]!r}, expected {' or '.join(VARIANTS)}")
+    if not tolerance > 0:
+        raise ExportError(f"got tolerance={tolerance!r}, expected a number above 0")
+    target = check_directory(directory)
+    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    encoder, chosen = opened.encoder, _chosen(opened, heads)
+    of = "rows given"
+    if rows is None:
+        rows, of = rebuilt_rows(encoder, chosen), "rebuilt from codes that the heads keep"
+    X = rows.X if isinstance(rows, Dataset) else rows
+    inputs = inputs_of(encoder.schema_)
+    fed = feed(encoder.schema_, inputs, X)
+    networks = export_networks(encoder)
+    models: dict[str, ModelProto] = {}
+    model, outputs = assemble(encoder, networks, chosen, inputs, with_residual=residual)
+    models[MODEL] = model
+    expected = library_outputs(encoder, chosen, outputs, X)
+    names = [one.name for one in outputs]
+    sessions: dict[str, Any] = {}
+    parities: dict[str, Parity] = {}
+    for variant in ("", *variants):
+        name = f"model-{variant}.onnx" if variant else MODEL
+        if variant:
+            small = smaller(export_networks(encoder), variant)
+            models[name], _ = assemble(encoder, small, chosen, inputs, with_residual=residual)
+        sessions[name] = open_session(models[name])
+        got = run(sessions[name], fed, names)
+        parities[name] = measure(chosen, outputs, expected, got, tolerance, of)
+        if not variant:
+            parities[name].check()
+    facts = {}
+    for name in models:
+        facts[name] = facts_of(encoder, chosen, inputs, outputs, parities[name])
+        write_facts(models[name], facts[name])
+    with replaced_folder(target) as folder:
+        for name in models:
+            write_bytes(folder / name, models[name].SerializeToString())
+        write_bytes(folder / PREDICT, Path(__file__).with_name("_predict.py").read_bytes())
+        write_bytes(folder / README, readme(facts[MODEL]).encode())
+    return facts[MODEL] | {
+        "directory": str(target),
+        "files": {path.name: path.stat().st_size for path in sorted(target.iterdir())},
+        "rows_per_second": rows_per_second(sessions, fed, names),
+        "variants": {name: parities[name].to_dict() for name in models if name != MODEL},
+    }
+
+
+def check_directory(directory: str | Path) -> Path:
+    """Check that an export may be written to a folder.
+
+    Raises
+    ------
+    ExportError
+        When something is there that is no export.
+    """
+    target = Path(directory)
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return target
+    ours = target.is_dir() and all((target / name).is_file() for name in (MODEL, PREDICT, README))
+    if not ours:
+        raise ExportError(
+            f"{target} exists and is no earlier export, so it is left alone; choose another folder"
+        )
+    return target
+
+
+def _chosen(bundle: Bundle, heads: Sequence[str] | None) -> dict[str, Head]:
+    names = list(bundle.heads) if heads is None else list(heads)
+    return {name: bundle.head(name) for name in names}
