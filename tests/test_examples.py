@@ -42,6 +42,7 @@ def test_every_example_has_a_test():
         "04_few_labels.py",
         "05_sensor_windows.py",
         "06_objectives.py",
+        "08_export.py",
     ]
 
 
@@ -95,8 +96,22 @@ def test_objectives_decide_what_a_code_is_good_for():
     assert activity["sparse"] < 0.5 * activity["reconstruction"]
 
 
+def test_a_decision_taken_elsewhere_is_the_same():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("skl2onnx")
+    said = run(ROOT / "examples" / "08_export.py")
+    assert (
+        re.findall(r"^        \d+ rows: off by \de-0[4-9] at most, (\d+) dec", said, re.M)
+        == ["0"] * 3
+    )
+    here, there = re.search(r"elsewhere: (.+) here: (.+)", said).groups()
+    assert here == there
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples_hold(name, tmp_path, monkeypatch):
+    if name.startswith("isthmus.export."):
+        pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried > 0

@@ -36,10 +36,9 @@ def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
         truth = {"true": 1, "false": 0} if one["type"] == "boolean" else {}
         return np.array([truth.get(str(v).lower(), v) for v in values], dtype=np.float64)
     array, dtype = np.asarray(rows), one["dtype"]
-    expected = f"{dtype} of shape (n, {', '.join(map(str, one['shape']))})"
     wrong = array.shape[1:] != tuple(one["shape"]) or (dtype == "uint8") != (array.dtype == "uint8")
     if wrong or np.isinf(array).any() or (one["type"] != "table" and np.isnan(array).any()):
-        raise ValueError(f"got {array.dtype} of shape {array.shape}, expected finite {expected}")
+        raise ValueError(f"got {array.dtype} {array.shape}, expected {dtype} (n, *{one['shape']})")
     return array.astype(dtype)
 
 

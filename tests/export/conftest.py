@@ -1,0 +1,66 @@
+"""Heads to export, of every kind. Whatever ends in `_fit` is not to be refit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, save_bundle
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("skl2onnx")
+
+
+@pytest.fixture(scope="session")
+def digit_encoder(digits):
+    """Of 500 digits: strided convolutions with batch normalisation, cross-entropy."""
+    return Autoencoder(16, max_epochs=2, random_state=0).fit(digits[0][:500])
+
+
+@pytest.fixture(scope="session")
+def mixed():
+    """A table (400, 7) of every type of column, with values missing, and one called "class"."""
+    rng = np.random.default_rng(0)
+    n = 400
+    days = pd.to_timedelta(rng.integers(0, 10**7, n), unit="s")
+    return pd.DataFrame(
+        {
+            "width": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
+            "class": rng.choice(np.array(["nut", "bolt", "rod", None], dtype=object), n),
+            "ok": rng.random(n) < 0.5,
+            "day": pd.Timestamp("2024-01-01") + days,
+            "size": pd.Categorical(rng.integers(0, 4, n)),
+            "heavy tail": rng.normal(size=n) ** 9 * 1e5,
+            "constant": 1.0,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def mixed_encoder(mixed):
+    """Of the table's first 200 rows."""
+    return Autoencoder(max_epochs=3, random_state=0).fit(mixed[:200])
+
+
+@pytest.fixture(scope="session")
+def strange(mixed):
+    """Rows of the table with what was never seen at fit."""
+    rows = mixed[200:].copy().reset_index(drop=True)
+    rows.loc[:9, "class"] = "cog"
+    rows.loc[10:19, ["width", "heavy tail"]] = [-1e30, 1e200]
+    rows.loc[20:29, "day"] = pd.NaT
+    rows.loc[30:39, "size"] = np.nan
+    rows["ok"] = rows["ok"].astype("boolean")
+    rows.loc[40:49, "ok"] = pd.NA
+    return rows
+
+
+@pytest.fixture(scope="session")
+def wine_bundle(tmp_path_factory, table):
+    """A bundle of an array table with a classifier and a detector. Written once."""
+    path = tmp_path_factory.mktemp("bundles") / "wine"
+    detector = AnomalyDetector(Autoencoder(4, max_epochs=2), "combined", 0.1, random_state=0)
+    detector.fit(table)
+    kinds = CodeClassifier(detector.encoder_).fit(table[::2], (table[::2, 0] > 13).astype(int))
+    save_bundle(path, detector.encoder_, {"kind": kinds, "normal": detector})
+    return path
