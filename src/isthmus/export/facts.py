@@ -14,6 +14,7 @@ import numpy as np
 from isthmus._version import __version__
 from isthmus.autoencoder import Autoencoder
 from isthmus.export.assemble import Output
+from isthmus.export.exported import FORMAT_VERSION, KEY
 from isthmus.export.graph import OPSETS
 from isthmus.export.inputs import Input
 from isthmus.export.parity import Parity
@@ -24,9 +25,6 @@ from isthmus.heads.identity import encoder_identity
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-#: The metadata's one entry, a JSON object.
-KEY = "isthmus"
-FORMAT_VERSION = 1
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 
 

@@ -151,10 +151,20 @@ def join(first: ModelProto, second: ModelProto, meets: Mapping[str, str]) -> Mod
 
 
 def keep_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:
-    """Return a model that gives these outputs, in this order, and no others."""
-    by_name = {value.name: value for value in model.graph.output}
-    del model.graph.output[:]
-    model.graph.output.extend(by_name[name] for name in names)
+    """Return a model that gives these outputs, in this order, and computes nothing else."""
+    graph = model.graph
+    by_name = {value.name: value for value in graph.output}
+    del graph.output[:]
+    graph.output.extend(by_name[name] for name in names)
+    needed, nodes = set(names), []
+    for node in reversed(graph.node):  # they stand in the order in which they are computed
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    constants = [one for one in graph.initializer if one.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(nodes))
+    graph.initializer.extend(constants)
     return model
 
 

@@ -125,9 +125,7 @@ def _tame(part: Part, u: str) -> str:
     far = part.constant(np.float64(FARTHEST))
     bounded = part.cast(part("Min", part("Max", u, part("Neg", far)), far), np.float32)
     half = part("Mul", bounded, part.constant(np.float32(0.5)))
-    # ONNX Runtime's Asinh loses all digits of numbers far below zero; the sign is put back after.
-    size = part("Asinh", part("Abs", half))
-    value = part("Mul", part("Mul", size, part("Sign", half)), part.constant(np.float32(2)))
+    value = part("Mul", part("Asinh", half), part.constant(np.float32(2)))
     bound = part.constant(np.float32(BOUND))
     return part("Min", part("Max", value, part("Neg", bound)), bound)
 

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 ROWS = 512
 
 
-def open_session(model: ModelProto) -> Any:
-    """Return a session of ONNX Runtime on the CPU."""
+def open_session(model: ModelProto, threads: int = 0) -> Any:
+    """Return a session of ONNX Runtime on the CPU, of so many threads; 0 is one a core."""
+    return new_session(model.SerializeToString(), threads)
+
+
+def new_session(content: bytes, threads: int = 0) -> Any:
+    """Return a session for a model's file content, as `open_session` does."""
     runtime = require("onnxruntime", extra="onnx", purpose="running an exported graph")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    return runtime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    options.intra_op_num_threads = threads
+    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def run(

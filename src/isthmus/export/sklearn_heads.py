@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,46 +40,21 @@ def convert(name: str, head: Any, width: int, takes: str, gives: str) -> ModelPr
     ExportError
         When skl2onnx cannot convert it, or ONNX Runtime cannot run what it made.
     """
-    found = reason = None
+    reasons: list[Exception] = []
     # In float64 where it can be: then only the last bit is another.
-    for dtype in (np.float64, np.float32):
-        for options in ({"zipmap": False}, None):
-            try:
-                found = _by_skl2onnx(head, width, dtype, options)
-                break
-            except Exception as error:  # of every kind, from two libraries
-                reason = reason or error
-        if found is not None:
-            break
-    else:
-        text = str(reason).strip().splitlines() or [type(reason).__name__]
-        raise ExportError(
-            f"the head {name!r} is a {type(head).__name__}, which skl2onnx cannot convert "
-            f"({text[0][:200]}); fit a head that can be exported, such as 'linear' or 'mlp', or "
-            "leave this one out by naming the others in heads"
-        )
-    around = Part(f"{name}/around")
-    around.input(takes, np.float64, (BATCH, width))
-    narrowed = around.cast(takes, dtype)
-    around.output(f"{gives}/in", narrowed, dtype, (BATCH, width))
-    prefix = f"isthmus/{name}/skl2onnx/"
-    compose = onnx_module("compose")
-    found = compose.add_prefix(found, prefix)
-    after = Part(f"{name}/after")
-    has_probabilities = hasattr(head, "predict_proba")
-    label, scores = (value.name for value in found.graph.output)
-    before = found.graph.input[0].name
-    if has_probabilities:
-        after.input(f"{gives}/out", dtype, (BATCH, len(head.classes_)))
-        after.output(gives, after.double(f"{gives}/out"), np.float64, (BATCH, len(head.classes_)))
-    else:
-        _positions(after, head.classes_, f"{gives}/out", gives)
-    out = scores if has_probabilities else label
-    merged = compose.merge_models(
-        around.model(), as_ours(found), io_map=[(f"{gives}/in", before)], outputs=[out]
-    )
-    merged = compose.merge_models(as_ours(merged), after.model(), io_map=[(out, f"{gives}/out")])
-    return as_ours(merged)
+    for dtype, options in product((np.float64, np.float32), ({"zipmap": False}, None)):
+        try:
+            found = _by_skl2onnx(head, width, dtype, options)
+        except Exception as error:  # of every kind, from two libraries
+            reasons.append(error)
+            continue
+        return _renamed(found, name, head, dtype, takes, gives)
+    reason = (str(reasons[0]).strip().splitlines() or [type(reasons[0]).__name__])[0]
+    raise ExportError(
+        f"the head {name!r} is a {type(head).__name__}, which skl2onnx cannot convert "
+        f"({reason[:200]}); fit a head that can be exported, such as 'linear' or 'mlp', or leave "
+        "this one out by naming the others in heads"
+    ) from reasons[0]
 
 
 def is_exact_neighbours(head: Any) -> bool:
@@ -201,6 +177,30 @@ def _by_skl2onnx(head: Any, width: int, dtype: Any, options: dict[str, Any] | No
         as_ours(model).SerializeToString(), quiet, providers=["CPUExecutionProvider"]
     )
     return model
+
+
+def _renamed(
+    found: ModelProto, name: str, head: Any, dtype: Any, takes: str, gives: str
+) -> ModelProto:
+    """Put the types and names that `convert` promises around what skl2onnx made."""
+    compose = onnx_module("compose")
+    found = compose.add_prefix(found, f"isthmus/{name}/skl2onnx/")
+    width = found.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    label, scores = (value.name for value in found.graph.output)
+    before, after = Part(f"{name}/before"), Part(f"{name}/after")
+    narrow, raw = f"{takes}/narrow", f"{gives}/raw"
+    value = before.cast(before.input(takes, np.float64, (BATCH, width)), dtype)
+    before.output(narrow, value, dtype, (BATCH, width))
+    if hasattr(head, "predict_proba"):
+        shape, out = (BATCH, len(head.classes_)), scores
+        after.output(gives, after.double(after.input(raw, dtype, shape)), np.float64, shape)
+    else:
+        out = label
+        _positions(after, head.classes_, raw, gives)
+    merged = compose.merge_models(
+        before.model(), found, io_map=[(narrow, found.graph.input[0].name)], outputs=[out]
+    )
+    return as_ours(compose.merge_models(as_ours(merged), after.model(), io_map=[(out, raw)]))
 
 
 def _positions(part: Part, classes: np.ndarray, label: str, gives: str) -> None:

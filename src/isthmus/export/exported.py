@@ -1,0 +1,105 @@
+"""An export opened again: it decides with ONNX Runtime, and no torch is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus._extras import require
+from isthmus.data.schema import Schema
+from isthmus.errors import ExportError
+from isthmus.export.inputs import Input, feed
+from isthmus.export.running import new_session, run
+
+#: The metadata's one entry, a JSON object.
+KEY = "isthmus"
+FORMAT_VERSION = 1
+
+
+class Exported:
+    """What `export_bundle` wrote, ready to decide; instances are checked as the library does.
+
+    Parameters
+    ----------
+    path : path
+        The folder, or one of the models in it.
+    threads : int, default=0
+        Of ONNX Runtime; 0 is one a core.
+
+    Attributes
+    ----------
+    facts : dict
+        The graph's metadata: see `isthmus.export.export_bundle`.
+    schema : Schema
+    names : list of str
+        Of the outputs.
+
+    Raises
+    ------
+    ExportError
+        When there is no such file, it is damaged, no export of isthmus, or of a newer format.
+    MissingExtraError
+        When onnxruntime is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from isthmus import Autoencoder, export_bundle, save_bundle
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     encoder.save(f"{folder}/press")
+    ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X)
+    ...     exported = Exported(f"{folder}/onnx")
+    >>> bool(np.allclose(exported.run(X)["code"], encoder.transform(X), atol=1e-5))
+    True
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        file = Path(path)
+        file = file / "model.onnx" if file.is_dir() else file
+        if not file.is_file():
+            raise ExportError(
+                f"{path} holds no exported graph; write one with: isthmus export BUNDLE -o {path}"
+            )
+        require("onnxruntime", extra="onnx", purpose="running an exported graph")
+        try:
+            self._session = new_session(file.read_bytes(), threads)
+            facts = json.loads(self._session.get_modelmeta().custom_metadata_map[KEY])
+            found = facts["format_version"]
+        except Exception as error:  # ONNX Runtime's own errors have no common base
+            raise ExportError(
+                f"{file} is damaged, or no export of isthmus "
+                f"({str(error).splitlines()[0][:200]}); export the bundle again"
+            ) from error
+        if found > FORMAT_VERSION:
+            raise ExportError(
+                f"{file} has export format {found}, this isthmus reads up to {FORMAT_VERSION}; "
+                "update with: pip install --upgrade isthmus"
+            )
+        self.facts: dict[str, Any] = facts
+        self.schema = Schema.from_dict(facts["schema"])
+        self.names: list[str] = [one["name"] for one in facts["outputs"]]
+        self._inputs = [Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]]
+
+    def run(self, X: Any) -> dict[str, np.ndarray]:
+        """Return every output by name.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances like those at fit
+            Images in the dtype at fit: uint8, or floats in [0, 1].
+
+        Returns
+        -------
+        dict of str to array of shape (n, ...)
+
+        Raises
+        ------
+        DataError
+            When the instances do not fit the schema.
+        """
+        return run(self._session, feed(self.schema, self._inputs, X), self.names)
