@@ -6,10 +6,6 @@ import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, save_bundle
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-pytest.importorskip("skl2onnx")
-
 
 @pytest.fixture(scope="session")
 def digit_encoder(digits):

@@ -17,6 +17,9 @@ from isthmus.heads import MLPHead
 
 SCORES = ("combined", "neighbours", "mahalanobis", "reconstruction", "head", "blend")
 
+pytest.importorskip("onnxruntime")
+pytest.importorskip("skl2onnx")
+
 
 def compare(encoder, heads, X, tolerance=1e-5):
     """Return outputs of the graph after comparing each with the library's."""

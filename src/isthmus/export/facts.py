@@ -85,9 +85,8 @@ def _of_detector(detector: AnomalyDetector) -> dict[str, Any]:
         "false_alarm_rate": float(rate),
         "calibration": detector.calibration_,
         "n_calibration": n,
-        "threshold_set_by": f"number {k} from the top of {n} calibration scores "
-        f"({detector.calibration_} calibration), for a false-alarm rate of {rate:g}; abnormal is "
-        "what lies above it",
+        "threshold_set_by": f"a false-alarm rate of {rate:g}: {k} of {n} calibration scores "
+        f"({detector.calibration_} calibration) are as high or higher; abnormal is what lies above",
     }
 
 

@@ -99,7 +99,7 @@ def _call(inputs: list[dict[str, Any]]) -> str:
 
 
 def _what(facts: Mapping[str, Any], one: Mapping[str, Any]) -> str:
-    shape = ", ".join(["n", *(str(side) for side in one["shape"])])
+    shape = ", ".join(["n", *(str(side) for side in one["shape"])]) if one["shape"] else "n,"
     of_classifier = one["head"] and facts["heads"][one["head"]]["kind"] == "classifier"
     meaning = (_MEANING | _NOVELTY if of_classifier else _MEANING)[one["what"]]
     return f"({shape}) {one['dtype']}: {meaning}"
@@ -125,10 +125,10 @@ def _head_lines(facts: Mapping[str, Any]) -> list[str]:
             classes = ", ".join(str(value) for value in head["classes"])
             lines.append(f"- `{name}`: a classifier ({head['head']}) of the classes {classes}.")
         if judge:
-            what = "a detector" if head["kind"] == "detector" else "  What is of no class"
-            begins = f"- `{name}`: {what}" if head["kind"] == "detector" else what
+            of_detector = head["kind"] == "detector"
+            begins = f"- `{name}`: a detector" if of_detector else "  What is of no class"
             lines.append(
-                f"{begins} ({judge['score']}): threshold {judge['threshold']:g}, "
+                f"{begins} ({judge['score']}): threshold {judge['threshold']:g}, for "
                 f"{judge['threshold_set_by']}."
             )
     return [*lines, ""] if lines else ["It gives codes; no head was exported.", ""]
