@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus import Autoencoder, CodeClassifier, load
+from isthmus import Autoencoder, CodeClassifier, export_bundle, load, save_bundle
 
 PLACES = [Path(__file__).parents[2] / "shared" / "mnist"]
 if os.environ.get("ISTHMUS_DATA"):
@@ -41,3 +41,13 @@ def test_a_few_epochs_on_a_twentieth_pass_fifty_epochs_of_the_reference_network(
 def test_a_linear_head_on_a_thousand_labels_beats_chance_by_far(encoder, mnist):
     classifier = CodeClassifier(encoder).fit(mnist.train.X[:1000], mnist.train.y[:1000])
     assert classifier.score(mnist.test.X[:2000], mnist.test.y[:2000]) > 0.8
+
+
+def test_its_export_decides_as_the_library(encoder, mnist, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("skl2onnx")
+    classifier = CodeClassifier(encoder).fit(mnist.train.X[:1000], mnist.train.y[:1000])
+    save_bundle(tmp_path / "mnist", encoder, {"digit": classifier})
+    facts = export_bundle(tmp_path / "mnist", tmp_path / "out", mnist.test.X[:2000])
+    assert facts["parity"]["worst"]["probabilities"]["deviation"] < 1e-5
+    assert facts["parity"]["decisions"]["class"]["differ"] == 0

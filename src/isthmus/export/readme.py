@@ -83,9 +83,9 @@ def parity_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(line)
     for name, found in parity["decisions"].items():
         lines.append(
-            f"- {name}: {found['differ']} decisions differ, {found['in_band']} of them in the band "
-            f"({found['near']} rows lie within {parity['tolerance']:g} of where it could go "
-            "either way)"
+            f"- {name}: {found['differ']} of {parity['n_rows']:,} decisions differ, "
+            f"{found['in_band']} of them in the band ({found['near']} rows lie within "
+            f"{parity['tolerance']:g} of where it could go either way)"
         )
     return lines
 
