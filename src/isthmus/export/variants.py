@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 import time
@@ -46,6 +47,7 @@ def smaller(networks: ModelProto, variant: str) -> ModelProto:
         models = require(
             "onnxruntime.transformers.onnx_model", extra="onnx", purpose="the variant fp16"
         )
+        networks = copy.deepcopy(networks)  # it is converted in place
         small = models.OnnxModel(convert.convert_float_to_float16(networks, keep_io_types=True))
         small.topological_sort()  # the casts stand last
         return as_ours(small.model)
