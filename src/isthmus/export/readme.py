@@ -84,8 +84,8 @@ def parity_lines(facts: Mapping[str, Any]) -> list[str]:
     for name, found in parity["decisions"].items():
         lines.append(
             f"- {name}: {found['differ']} of {parity['n_rows']:,} decisions differ, "
-            f"{found['in_band']} of them in the band ({found['near']} rows lie within "
-            f"{parity['tolerance']:g} of where it could go either way)"
+            f"{found['in_band']} of them in the band (rows within {parity['tolerance']:g} of where "
+            f"it could go either way: {found['near']:,})"
         )
     return lines
 
