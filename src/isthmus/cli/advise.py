@@ -10,27 +10,19 @@ import typer
 
 from isthmus.cli.common import (
     Data,
-    DataDir,
-    Group,
     Head,
     Json,
-    Kind,
-    Label,
     Recipe,
-    Resize,
     Seed,
-    Stride,
-    Time,
-    Window,
     console_for,
-    read_data,
-    warnings_as_lines,
     whole_or_auto,
     write_facts,
 )
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.errors import DataError
 
 
+@reads_data
 def advise(
     data: Data,
     widths: Annotated[
@@ -51,14 +43,7 @@ def advise(
         str, typer.Option(help="Instances used at most, drawn at random; auto is 10000.")
     ] = "auto",
     seed: Seed = 0,
-    label: Label = None,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Advise on the width of the code, --n-components: try several, and PCA beside them.
@@ -80,17 +65,7 @@ def advise(
         # Said now, and not after minutes of training.
         require("matplotlib", extra="report", purpose="drawing pictures")
     console = console_for(json)
-    train = read_data(
-        data,
-        data_dir=data_dir,
-        label=label,
-        resize=resize,
-        kind=kind,
-        time=time,
-        group=group,
-        window=window,
-        stride=stride,
-    ).train
+    train = reading.read(data).train
     from isthmus.evaluation import advise as advise_on
 
     with warnings_as_lines():

@@ -7,35 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    Data,
-    DataDir,
-    Group,
-    Head,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Seed,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    read_data,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Data, Head, Json, Seed, console_for, write_facts
 from isthmus.cli.parts import labelled_part
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
     from isthmus.data import Dataset, Splits
 
 
+@reads_data
 def classify(
     bundle: BundlePath,
     data: Data,
-    label: Label = None,
     head: Head = "linear",
     name: Annotated[
         str | None, typer.Option(help="Name of the head in the bundle; the head's own.")
@@ -45,13 +29,7 @@ def classify(
     ] = 0.2,
     controls: Annotated[str, typer.Option(help="none, fast or all.")] = "fast",
     seed: Seed = 0,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Fit a head on the codes of labelled instances, and add it to the bundle.
@@ -66,18 +44,7 @@ def classify(
     measured on labelled rows alone.
     """
     console = console_for(json)
-    loaded = read_data(
-        data,
-        data_dir=data_dir,
-        label=label,
-        resize=resize,
-        kind=kind,
-        time=time,
-        group=group,
-        window=window,
-        stride=stride,
-        bundle=bundle,
-    )
+    loaded = reading.read(data, bundle)
     if loaded.train.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import add_head, load_bundle

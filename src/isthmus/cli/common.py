@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from isthmus.cli.reading import read_data as read_data
-from isthmus.cli.reading import warnings_as_lines as warnings_as_lines
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,32 +24,6 @@ Data = Annotated[
     ),
 ]
 BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle that `isthmus fit` wrote.")]
-Label = Annotated[
-    str | None, typer.Option("--label", "--labels", help="Column of a table that holds the labels.")
-]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder with the files of a named data set.")
-]
-Resize = Annotated[
-    str | None, typer.Option("--resize", help="Bring all images to this size, such as 28x28.")
-]
-Kind = Annotated[
-    str,
-    typer.Option(
-        "--kind",
-        help="auto, images, series or table: series for arrays of windows, and for a long table "
-        "that is to be cut into windows.",
-    ),
-]
-Time = Annotated[str | None, typer.Option("--time", help="Column of a long table that says when.")]
-Group = Annotated[
-    str | None, typer.Option("--group", help="Column of a long table that says of which series.")
-]
-Window = Annotated[int | None, typer.Option("--window", help="Rows of a long table in one window.")]
-Stride = Annotated[
-    int | None,
-    typer.Option("--stride", help="Rows from one window to the next; as many as in a window."),
-]
 Json = Annotated[
     str | None,
     typer.Option("--json", help="Write the facts as JSON to this path; - is standard output."),

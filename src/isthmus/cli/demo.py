@@ -10,17 +10,14 @@ from typing import Annotated
 import typer
 
 from isthmus.cli.common import (
-    DataDir,
     Json,
-    Label,
     Recipe,
-    Resize,
     Seed,
     console_for,
-    read_data,
     resumable,
     write_facts,
 )
+from isthmus.cli.reading import DataDir, Label, Reading, Resize
 
 
 def demo(
@@ -53,7 +50,7 @@ def demo(
     """
     started = time.perf_counter()
     console = console_for(json)
-    data = read_data(source, data_dir=data_dir, label=label, resize=resize)
+    data = Reading(label=label, data_dir=data_dir, resize=resize).read(source)
     from isthmus.demo import run_demo
 
     words = [source]

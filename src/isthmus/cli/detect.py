@@ -7,24 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    DataDir,
-    Group,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Seed,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    number_or_auto,
-    read_data,
-    warnings_as_lines,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Json, Seed, console_for, number_or_auto, write_facts
 from isthmus.cli.detectors import (
     FalseAlarmRate,
     Normal,
@@ -32,9 +15,11 @@ from isthmus.cli.detectors import (
     detector_labels,
     tell_detector,
 )
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.errors import DataError
 
 
+@reads_data
 def detect(
     bundle: BundlePath,
     data: Annotated[
@@ -44,7 +29,6 @@ def detect(
             "isthmus fit. Without it only the false-alarm rate of a detector is changed."
         ),
     ] = None,
-    label: Label = None,
     normal: Normal = None,
     false_alarm_rate: FalseAlarmRate = None,
     score: Annotated[
@@ -57,13 +41,7 @@ def detect(
     calibration: Annotated[str | None, typer.Option(help="auto, split or cross.")] = None,
     name: Annotated[str, typer.Option(help="Name of the head in the bundle.")] = "normal",
     seed: Seed = 0,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Fit a detector, normal or not, on the frozen encoder, and add it to the bundle.
@@ -76,22 +54,11 @@ def detect(
     """
     console = console_for(json)
     if data is None:
-        given = {"--label": label, "--normal": normal, "--score": score}
+        given = {"--label": reading.label, "--normal": normal, "--score": score}
         given |= {"--calibration": calibration}
         detector = _moved(bundle, name, false_alarm_rate, given)
     else:
-        loaded = read_data(
-            data,
-            data_dir=data_dir,
-            label=label,
-            resize=resize,
-            kind=kind,
-            time=time,
-            group=group,
-            window=window,
-            stride=stride,
-            bundle=bundle,
-        ).train
+        loaded = reading.read(data, bundle).train
         y = detector_labels(loaded, data, normal)
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         from isthmus.bundle import load_bundle

@@ -7,25 +7,12 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    Data,
-    DataDir,
-    Group,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    read_data,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
 from isthmus.cli.parts import Part, part_of
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 
 
+@reads_data
 def encode(
     bundle: BundlePath,
     data: Data,
@@ -33,14 +20,7 @@ def encode(
         Path, typer.Option("--output", "-o", help="File for the codes: .npy, .csv or .parquet.")
     ],
     part: Part = "all",
-    label: Label = None,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Turn instances into codes with a bundle's encoder.
@@ -50,18 +30,7 @@ def encode(
     from isthmus.cli.tables import check_suffix, write_array
 
     check_suffix(output, ".npy", ".csv", ".parquet")
-    loaded = read_data(
-        data,
-        data_dir=data_dir,
-        label=label,
-        resize=resize,
-        kind=kind,
-        time=time,
-        group=group,
-        window=window,
-        stride=stride,
-        bundle=bundle,
-    )
+    loaded = reading.read(data, bundle)
     instances = part_of(loaded, part)
     from isthmus.bundle import load_bundle
 

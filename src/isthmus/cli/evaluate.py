@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    Data,
-    DataDir,
-    Group,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Seed,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    read_data,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Data, Json, Seed, console_for, write_facts
 from isthmus.cli.detectors import Normal, detector_labels
 from isthmus.cli.parts import labelled_part, part_of
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,11 +20,11 @@ if TYPE_CHECKING:
     from isthmus.data import Dataset
 
 
+@reads_data
 def evaluate(
     bundle: BundlePath,
     data: Data,
     head: Annotated[str | None, typer.Option(help="Name of the head; the one fitted last.")] = None,
-    label: Label = None,
     normal: Normal = None,
     train: Annotated[
         str | None,
@@ -47,13 +34,7 @@ def evaluate(
         str, typer.Option(help="none, fast or all; they need training data.")
     ] = "none",
     seed: Seed = 0,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Test a bundle's head on labelled instances.
@@ -64,18 +45,7 @@ def evaluate(
     control is the distance between raw rows.
     """
     console = console_for(json)
-    options: dict[str, Any] = {
-        "data_dir": data_dir,
-        "label": label,
-        "resize": resize,
-        "kind": kind,
-        "time": time,
-        "group": group,
-        "window": window,
-        "stride": stride,
-        "bundle": bundle,
-    }
-    loaded = read_data(data, **options)
+    loaded = reading.read(data, bundle)
     test = part_of(loaded, "test")
     if test.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
@@ -96,7 +66,7 @@ def evaluate(
     fitted_on = None if loaded.test is None else loaded.train
     if isinstance(decider, AnomalyDetector):
         if train is not None:
-            fitted_on = _perhaps_labelled(train, options)
+            fitted_on = _perhaps_labelled(train, reading, bundle)
         reference = None if controls == "none" else fitted_on
         found = evaluate_detector(
             decider,
@@ -110,7 +80,7 @@ def evaluate(
         raise DataError("the head is a classifier, and --normal is for detectors; leave it out")
     else:
         if train is not None:
-            fitted_on = read_data(train, **options).train
+            fitted_on = reading.read(train, bundle).train
         if uses_unlabelled(decider.head):
             test = labelled_part(test)
         found = test_classifier(
@@ -127,11 +97,11 @@ def evaluate(
     write_facts(json, found | {"digest": opened.encoder.digest_})
 
 
-def _perhaps_labelled(source: str, options: dict[str, Any]) -> Dataset:
+def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Dataset:
     """Read the rows that a detector was fitted on, which need no label column."""
-    unlabelled = read_data(source, **(options | {"label": None})).train
+    unlabelled = replace(reading, label=None).read(source, bundle).train
     columns = getattr(unlabelled.X, "columns", ())
-    return read_data(source, **options).train if options["label"] in columns else unlabelled
+    return reading.read(source, bundle).train if reading.label in columns else unlabelled
 
 
 def _labels_of(data: Dataset | None, source: str, normal: str | None) -> np.ndarray | None:

@@ -7,24 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    DataDir,
-    Group,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    read_data,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Json, console_for, write_facts
 from isthmus.cli.parts import Part, part_of
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 
 
+@reads_data
 def export(
     bundle: BundlePath,
     data: Annotated[
@@ -53,14 +41,7 @@ def export(
         float, typer.Option(help="Largest deviation from the library, relative to the value.")
     ] = 1e-4,
     part: Part = "all",
-    label: Label = None,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Write the whole decision, from raw instance to verdict, as one ONNX graph.
@@ -75,18 +56,7 @@ def export(
     console = console_for(json)
     rows: Any = None
     if data is not None:
-        loaded = read_data(
-            data,
-            data_dir=data_dir,
-            label=label,
-            resize=resize,
-            kind=kind,
-            time=time,
-            group=group,
-            window=window,
-            stride=stride,
-            bundle=bundle,
-        )
+        loaded = reading.read(data, bundle)
         rows = part_of(loaded, part)
     from isthmus.export import export_bundle
     from isthmus.export.readme import parity_lines

@@ -12,23 +12,13 @@ import typer
 
 from isthmus.cli.common import (
     Data,
-    DataDir,
-    Group,
     Json,
-    Kind,
-    Label,
     Recipe,
-    Resize,
     Seed,
-    Stride,
-    Time,
-    Window,
     console_for,
     names_or_none,
     number_or_auto,
-    read_data,
     resumable,
-    warnings_as_lines,
     weights_by_name,
     whole_or_auto,
     write_facts,
@@ -40,10 +30,12 @@ from isthmus.cli.detectors import (
     detector_labels,
     tell_detector,
 )
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.errors import DataError
 from isthmus.manifest import check_target
 
 
+@reads_data
 def fit(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the bundle.")],
@@ -72,14 +64,7 @@ def fit(
     lr: Annotated[str, typer.Option(help="Highest learning rate.")] = "auto",
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    label: Label = None,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     log_dir: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard's curves and pictures.")
     ] = None,
@@ -110,17 +95,7 @@ def fit(
     if not detector and (false_alarm_rate is not None or normal is not None):
         option = "--normal" if false_alarm_rate is None else "--false-alarm-rate"
         raise DataError(f"got {option}, which is for a detector; add --detector")
-    train = read_data(
-        data,
-        data_dir=data_dir,
-        label=label,
-        resize=resize,
-        kind=kind,
-        time=time,
-        group=group,
-        window=window,
-        stride=stride,
-    ).train
+    train = reading.read(data).train
     y = detector_labels(train, data, normal) if detector else None
     from isthmus.autoencoder import Autoencoder
 

@@ -6,42 +6,21 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    Data,
-    DataDir,
-    Group,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    read_data,
-    warnings_as_lines,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
 from isthmus.cli.detectors import Normal, detector_facts, detector_labels, tell_detector
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.errors import DataError
 
 
+@reads_data
 def label(
     bundle: BundlePath,
     data: Data,
-    label: Label = None,
     normal: Normal = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the detector; the one fitted last.")
     ] = None,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Give a detector labels that people have found, and save it as a new version.
@@ -51,18 +30,7 @@ def label(
     added. No encoder is trained.
     """
     console = console_for(json)
-    loaded = read_data(
-        data,
-        data_dir=data_dir,
-        label=label,
-        resize=resize,
-        kind=kind,
-        time=time,
-        group=group,
-        window=window,
-        stride=stride,
-        bundle=bundle,
-    ).train
+    loaded = reading.read(data, bundle).train
     if loaded.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     import numpy as np

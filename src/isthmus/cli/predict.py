@@ -7,23 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    Data,
-    DataDir,
-    Group,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    read_data,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
 from isthmus.cli.parts import Part, part_of
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,6 +21,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
+@reads_data
 def predict(
     bundle: BundlePath,
     data: Data,
@@ -44,14 +31,7 @@ def predict(
     ] = None,
     head: Annotated[str | None, typer.Option(help="Name of the head; the one fitted last.")] = None,
     part: Part = "test",
-    label: Label = None,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why, when the head is a detector.")
     ] = False,
@@ -79,18 +59,7 @@ def predict(
 
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
-    loaded = read_data(
-        data,
-        data_dir=data_dir,
-        label=label,
-        resize=resize,
-        kind=kind,
-        time=time,
-        group=group,
-        window=window,
-        stride=stride,
-        bundle=bundle,
-    )
+    loaded = reading.read(data, bundle)
     instances = part_of(loaded, part)
     X = instances.X
     import pandas as pd

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from isthmus.errors import DataError
 
@@ -15,39 +20,86 @@ if TYPE_CHECKING:
     from isthmus.data import Dataset, Splits
 
 
-def read_data(
-    source: str,
-    *,
-    data_dir: Path | None,
-    label: str | None,
-    resize: str | None,
-    kind: str = "auto",
-    time: str | None = None,
-    group: str | None = None,
-    window: int | None = None,
-    stride: int | None = None,
-    bundle: Path | None = None,
-) -> Dataset | Splits:
-    """Load data as the options say; warnings become lines on standard error.
-
-    With a bundle of series, a table is a long one, and is cut into windows as long as those
-    at fit, of the channels that had the same names.
-    """
-    from isthmus.data import load
-
-    cutting: dict[str, Any] = {"time": time, "group": group, "window": window, "stride": stride}
-    if bundle is not None:
-        kind, fitted = _as_at_fit(bundle, source, kind, window)
-        cutting |= fitted
-    with warnings_as_lines():
-        return load(
-            source, data_dir=data_dir, label=label, resize=_size(resize), kind=kind, **cutting
-        )
+Label = Annotated[
+    str | None, typer.Option("--label", "--labels", help="Column of a table that holds the labels.")
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder with the files of a named data set.")
+]
+Resize = Annotated[
+    str | None, typer.Option("--resize", help="Bring all images to this size, such as 28x28.")
+]
 
 
-def _as_at_fit(
-    bundle: Path, source: str, kind: str, window: int | None
-) -> tuple[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class Reading:
+    """How data is to be read; every field is an option, see `reads_data`."""
+
+    label: Label = None
+    data_dir: DataDir = None
+    resize: Resize = None
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help="auto, images, series or table: series for arrays of windows, and for a long "
+            "table that is to be cut into windows.",
+        ),
+    ] = "auto"
+    time: Annotated[
+        str | None, typer.Option("--time", help="Column of a long table that says when.")
+    ] = None
+    group: Annotated[
+        str | None,
+        typer.Option("--group", help="Column of a long table that says which series."),
+    ] = None
+    window: Annotated[
+        int | None, typer.Option("--window", help="Rows of a long table in one window.")
+    ] = None
+    stride: Annotated[
+        int | None,
+        typer.Option("--stride", help="Rows from one window to the next; as many as in a window."),
+    ] = None
+
+    def read(self, source: str, bundle: Path | None = None) -> Dataset | Splits:
+        """Load data as the options say; warnings become lines on standard error.
+
+        With a bundle of series, a table is a long one, and is cut into windows as long as those
+        at fit, of the channels that had the same names.
+        """
+        from isthmus.data import load
+
+        options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
+        if bundle is not None:
+            options |= _as_at_fit(bundle, source, self.kind, self.window)
+        with warnings_as_lines():
+            return load(source, **options)
+
+
+AS_IT_COMES = Reading()
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Reading`; it gets them together, as `reading`."""
+    signature = inspect.signature(command, eval_str=True)
+    options = inspect.signature(Reading, eval_str=True).parameters
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        parameters += list(options.values()) if name == "reading" else [parameter]
+
+    @functools.wraps(command)
+    def told(**words: Any) -> None:
+        reading = Reading(**{name: words.pop(name) for name in options})
+        command(**words, reading=reading)
+
+    # What typer makes its options of.
+    told.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return told
+
+
+def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:
+    """Return the options of `load` that the bundle's encoder asks for."""
     from isthmus.data.files import is_table_file
     from isthmus.manifest import read_manifest
 
@@ -55,18 +107,18 @@ def _as_at_fit(
     path = Path(source)
     # A .ts file says itself what it holds.
     if schema["kind"] != "series" or kind not in ("auto", "series"):
-        return kind, {}
+        return {}
     if path.suffix.lower() in (".npy", ".npz"):
-        return "series", {}
+        return {"kind": "series"}
     if not is_table_file(path):
-        return kind, {}
+        return {}
     steps = schema["shape"][0]
     if window not in (None, steps):
         raise DataError(
             f"got --window {window}, and the encoder in {bundle} was fitted on windows of {steps} "
             "rows; leave --window out"
         )
-    return "series", {"window": steps, "channels": schema["columns"]}
+    return {"kind": "series", "window": steps, "channels": schema["columns"]}
 
 
 @contextmanager

@@ -10,25 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    DataDir,
-    Group,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Seed,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    read_data,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Json, Seed, console_for, write_facts
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.errors import DataError
 
 
+@reads_data
 def report(
     bundle: BundlePath,
     data: Annotated[
@@ -38,7 +25,6 @@ def report(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The page; .json and .md go beside it.")
     ] = Path("report.html"),
-    label: Label = None,
     normal: Annotated[
         str | None,
         typer.Option("--normal", help="Label that means normal, for detectors: others are not."),
@@ -63,13 +49,7 @@ def report(
         bool, typer.Option("--plots", help="Write each picture as PNG and SVG too.")
     ] = False,
     seed: Seed = 0,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Write one page on a bundle: the data, the code, what it is worth, heads, what changed.
@@ -80,18 +60,7 @@ def report(
     console = console_for(json)
     loaded = None
     if data is not None:
-        loaded = read_data(
-            data,
-            data_dir=data_dir,
-            label=label,
-            resize=resize,
-            kind=kind,
-            time=time,
-            group=group,
-            window=window,
-            stride=stride,
-            bundle=bundle,
-        )
+        loaded = reading.read(data, bundle)
         if split is not None:
             if loaded.test is not None:
                 raise DataError(f"{data} has a test part already; leave --split out")

@@ -7,23 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.common import (
-    BundlePath,
-    Data,
-    DataDir,
-    Group,
-    Json,
-    Kind,
-    Label,
-    Resize,
-    Stride,
-    Time,
-    Window,
-    console_for,
-    read_data,
-    write_facts,
-)
+from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
 from isthmus.cli.parts import Part, part_of
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,6 +18,7 @@ if TYPE_CHECKING:
     from isthmus.heads import AnomalyDetector, CodeClassifier
 
 
+@reads_data
 def suggest(
     bundle: BundlePath,
     data: Data,
@@ -41,14 +28,7 @@ def suggest(
     ] = None,
     head: Annotated[str | None, typer.Option(help="Name of the head; the one fitted last.")] = None,
     part: Part = "train",
-    label: Label = None,
-    data_dir: DataDir = None,
-    resize: Resize = None,
-    kind: Kind = "auto",
-    time: Time = None,
-    group: Group = None,
-    window: Window = None,
-    stride: Stride = None,
+    reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Say which rows to look at next: those in doubt, and unlike each other.
@@ -63,18 +43,7 @@ def suggest(
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
     instances = part_of(
-        read_data(
-            data,
-            data_dir=data_dir,
-            label=label,
-            resize=resize,
-            kind=kind,
-            time=time,
-            group=group,
-            window=window,
-            stride=stride,
-            bundle=bundle,
-        ),
+        reading.read(data, bundle),
         part,
     )
     import pandas as pd
