@@ -212,6 +212,8 @@ def test_ctrl_c_leaves_a_checkpoint_that_resume_takes_up(folder):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        # Who runs the tests in the background has Ctrl-C ignored, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for line in process.stderr:
             if "epoch 3/" in line:
