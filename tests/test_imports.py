@@ -32,6 +32,7 @@ ROOMS = [
     "evaluation",
     "bundle",
     "export",
+    "serve",
     "plots",
     "report",
     "demo",
@@ -98,6 +99,8 @@ def test_an_unknown_name_is_an_attribute_error():
         ("import isthmus.data", ["torch"]),
         ("import isthmus.plots", ["torch", "matplotlib"]),
         ("from isthmus.export import Exported", ["torch", "onnx", "onnxruntime"]),
+        ("from isthmus.serve import Limits", ["torch", "fastapi", "uvicorn"]),
+        ("from isthmus.serve import build_app, serve", ["torch", "sklearn", "onnx"]),
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement, heavy):

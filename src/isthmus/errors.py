@@ -13,7 +13,8 @@
     ├── CalibrationError    (ValueError)    a rate that the calibration rows cannot hold
     ├── FrozenError         (RuntimeError)  the encoder changed while it was frozen
     ├── BundleError         (ValueError)    a saved bundle is missing, damaged or too new
-    └── ExportError         (ValueError)    what cannot be exported, or decides differently there
+    ├── ExportError         (ValueError)    what cannot be exported, or decides differently there
+    └── ServeError          (ValueError)    the service cannot start so, or refuses a request
 
 Each also inherits the built-in error that people already catch. A message says what
 was got, what was expected, and how to mend it. `CalibrationWarning` (UserWarning) says that
@@ -73,3 +74,7 @@ class BundleError(IsthmusError, ValueError):
 
 class ExportError(IsthmusError, ValueError):
     """A part cannot be exported, or the exported graph does not do what the library does."""
+
+
+class ServeError(IsthmusError, ValueError):
+    """The service cannot start as asked, or refuses a request."""

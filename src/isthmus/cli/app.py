@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "Test a bundle's head on labelled instances.",
     "report": "Write one page on a bundle, to be opened in a browser.",
     "export": "Write the whole decision as one ONNX graph, its parity measured.",
+    "serve": "Serve decisions over HTTP, without torch.",
     "info": "Say what is in a bundle, without loading it.",
     "history": "Say which versions of its heads a bundle holds.",
 }

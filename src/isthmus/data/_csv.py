@@ -22,15 +22,22 @@ class CsvFile:
     The separator is a comma; when the header has none, whichever of semicolon, tab and
     bar it has.
 
+    Parameters
+    ----------
+    path : Path or str
+        The file, or what to call the content in an error.
+    content : bytes, optional
+        Not gzipped; nothing is read from disk then.
+
     Raises
     ------
     DataError
         When the file is empty, not UTF-8, or its header is not one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str, content: bytes | None = None) -> None:
         self.path = path
-        self._content = gunzip(read_bytes(path), path)
+        self._content = gunzip(read_bytes(Path(path)), path) if content is None else content
         self._check_encoding()
         first_line = self._content.lstrip(b"\xef\xbb\xbf\r\n").split(b"\n", 1)[0]
         self.separator = _separator(first_line.decode("utf-8"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from isthmus.errors import DataError
 
@@ -92,6 +93,53 @@ def resize_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized.astype(pixels.dtype)
 
 
+def decode_image(content: bytes, name: str, largest: int) -> np.ndarray:
+    """Return the pixels of a PNG or JPEG that lies in memory.
+
+    Parameters
+    ----------
+    content : bytes
+    name : str
+        What to call it in an error.
+    largest : int
+        Pixels that it may have; more are refused before any is decoded.
+
+    Returns
+    -------
+    array of shape (h, w) or (h, w, 3)
+        uint8, or float32 of a 16-bit PNG.
+
+    Raises
+    ------
+    TooManyPixelsError
+        When there are more than `largest`.
+    DataError
+        When it is neither PNG nor JPEG, or damaged.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > largest:
+                raise TooManyPixelsError(f"{name} of {image.width} x {image.height} pixels")
+            return _to_pixels(ImageOps.exif_transpose(image), image.format, name)
+    except DataError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooManyPixelsError(f"{name} of far too many pixels") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{name} is no image, expected PNG or JPEG; send what the content type says"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"a damaged image ({reason}), expected a whole PNG or JPEG; send the file again"
+        ) from error
+
+
+class TooManyPixelsError(DataError):
+    """An image is larger than its reader allows."""
+
+
 def _read(path: Path) -> np.ndarray:
     """Return the pixels of one file: (h, w) or (h, w, 3), uint8 or float32."""
     try:
@@ -108,7 +156,7 @@ def _read(path: Path) -> np.ndarray:
         ) from error
 
 
-def _to_pixels(image: Image.Image, source_format: str | None, path: Path) -> np.ndarray:
+def _to_pixels(image: Image.Image, source_format: str | None, path: Path | str) -> np.ndarray:
     mode = image.mode
     # Older Pillow opens 16-bit PNG as 32-bit "I".
     if mode.startswith("I;16") or (mode == "I" and source_format == "PNG"):

@@ -12,8 +12,8 @@ from isthmus.data.columns.place import Where
 from isthmus.errors import DataError
 
 
-def read_csv_file(path: Path) -> tuple[pd.DataFrame, Where]:
-    """Read a CSV file with a header line, gzipped or not.
+def read_csv_file(path: Path | str, content: bytes | None = None) -> tuple[pd.DataFrame, Where]:
+    """Read a CSV file with a header line, gzipped or not; or content that lies in memory.
 
     Returns
     -------
@@ -27,13 +27,13 @@ def read_csv_file(path: Path) -> tuple[pd.DataFrame, Where]:
     DataError
         When the file is empty, ragged or not UTF-8, or a column has no name.
     """
-    file = CsvFile(path)
+    file = CsvFile(path, content)
 
     def where(row: int) -> str:
         line = file.line(row)
         return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
 
-    return _to_frame(_without_nameless(file.table(), path)), where
+    return arrow_to_frame(_without_nameless(file.table(), path)), where
 
 
 def read_parquet_file(path: Path) -> pd.DataFrame:
@@ -52,10 +52,10 @@ def read_parquet_file(path: Path) -> pd.DataFrame:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"cannot read {path} as Parquet: {reason}; write it again") from error
-    return _to_frame(table)
+    return arrow_to_frame(table)
 
 
-def _to_frame(table: Any) -> pd.DataFrame:
+def arrow_to_frame(table: Any) -> pd.DataFrame:
     """Turn an Arrow table into a DataFrame that keeps types where values are missing."""
     import pyarrow as pa
 
@@ -66,7 +66,7 @@ def _to_frame(table: Any) -> pd.DataFrame:
     return table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
 
 
-def _without_nameless(table: Any, path: Path) -> Any:
+def _without_nameless(table: Any, path: Path | str) -> Any:
     keep = []
     for position, name in enumerate(table.column_names):
         if name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class Exported:
 
     Attributes
     ----------
+    inputs : list of Input
+        Of the graph.
     facts : dict
         The graph's metadata: see `isthmus.export.export_bundle`.
     schema : Schema
@@ -83,7 +86,7 @@ class Exported:
         self.facts: dict[str, Any] = facts
         self.schema = Schema.from_dict(facts["schema"])
         self.names: list[str] = [one["name"] for one in facts["outputs"]]
-        self._inputs = [Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]]
+        self.inputs = [Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]]
 
     def run(self, X: Any) -> dict[str, np.ndarray]:
         """Return every output by name.
@@ -102,4 +105,14 @@ class Exported:
         DataError
             When the instances do not fit the schema.
         """
-        return run(self._session, feed(self.schema, self._inputs, X), self.names)
+        return self.run_fed(self.feed(X))
+
+    def feed(self, X: Any) -> dict[str, np.ndarray]:
+        """Return instances as the graph takes them, by input, after the checks of `run`."""
+        return feed(self.schema, self.inputs, X)
+
+    def run_fed(
+        self, rows: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return outputs, all or these, for what `feed` gave."""
+        return run(self._session, rows, self.names if names is None else names)

@@ -1,0 +1,83 @@
+"""`isthmus serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    bundles: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BUNDLE...",
+            help="Folders that `isthmus export` or `isthmus fit` wrote, or NAME=FOLDER. The "
+            "first is served at /predict, each at /bundles/NAME/predict.",
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but the loopback needs --token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ISTHMUS_TOKEN",
+            help="What every request must carry, as Authorization: Bearer TOKEN. Better in the "
+            "environment, where other users of the machine do not see it.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of JSON Lines that POST /labels appends to.")
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads that a decision takes; 0 is one a core.")
+    ] = 0,
+    body_mb: Annotated[int, typer.Option(min=1, help="Largest body, in MiB.")] = 16,
+    rows: Annotated[int, typer.Option(min=1, help="Most instances in one request.")] = 10_000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for an answer.")] = 30.0,
+    body_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Longest time for a body to arrive.")
+    ] = 10.0,
+    in_flight: Annotated[int, typer.Option(min=1, help="Most requests at one time.")] = 64,
+    connections: Annotated[
+        int, typer.Option(min=1, help="Most connections open at one time.")
+    ] = 1000,
+) -> None:
+    """Serve decisions over HTTP, without torch: /predict, /encode, /explain, /labels, /docs.
+
+    A new version of a bundle is taken up when it lies on disk, and no request is dropped. A bundle
+    that is no export is exported first, in a process of its own.
+
+    Ctrl-C or SIGTERM stops the service when what is in flight is answered.
+    """
+    from isthmus._extras import require
+
+    for module in ("fastapi", "uvicorn", "onnxruntime", "prometheus_client"):
+        require(module, extra="serve", purpose="serving over HTTP")
+    from isthmus.serve import Limits
+    from isthmus.serve import serve as run
+
+    limits = Limits(
+        body_bytes=body_mb * 2**20,
+        bodies_bytes=16 * body_mb * 2**20,
+        rows=rows,
+        seconds=seconds,
+        body_seconds=body_seconds,
+        in_flight=in_flight,
+        connections=connections,
+    )
+    run(
+        bundles,
+        host,
+        port,
+        token=token,
+        limits=limits,
+        labels=labels,
+        threads=threads,
+        ready=lambda address: print(f"serving at {address}, see {address}/docs", flush=True),
+    )

@@ -1,0 +1,94 @@
+"""Outputs of a graph as what a client gets: plain values, in the shape that the docs state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from isthmus.data.schema import Schema
+
+#: What `/predict` answers, of what the graph gives.
+DECISIONS = ("class", "probabilities", "anomaly_score", "p_value", "verdict")
+
+
+def decision_outputs(outputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return those of a graph's outputs that decide, as its metadata has them."""
+    return [one for one in outputs if one["what"] in DECISIONS]
+
+
+def predictions(
+    outputs: Sequence[Mapping[str, Any]],
+    heads: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, np.ndarray],
+) -> list[dict[str, Any]]:
+    """Return one object an instance.
+
+    Parameters
+    ----------
+    outputs : sequence of mapping
+        Those that decide, as the graph's metadata has them.
+    heads : mapping
+        By name, as the metadata has them.
+    values : mapping of str to array of shape (n, ...)
+
+    Returns
+    -------
+    list of dict
+        By name of the output; probabilities by class, the verdict in words.
+    """
+    columns = {}
+    for one in outputs:
+        name, column = one["name"], values[one["name"]].tolist()
+        if one["what"] == "probabilities":
+            classes = [str(label) for label in heads[one["head"]]["classes"]]
+            column = [dict(zip(classes, row, strict=True)) for row in column]
+        elif one["what"] == "verdict":
+            column = ["normal" if sign == 1 else "abnormal" for sign in column]
+        columns[name] = column
+    names = list(columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[str, Any]]:
+    """Return the values that were rebuilt worst, and their share of all that was lost.
+
+    Parameters
+    ----------
+    schema : Schema
+    residual : array of shape (n, *schema.shape)
+        Squared.
+    top : int
+        Values to name.
+
+    Returns
+    -------
+    list of dict
+        `top`: a list of `feature` (a column's name, or the place in the instance), `residual` and
+        `share`, the largest first; `rest`, the share of all others.
+    """
+    flat = residual.reshape(len(residual), -1).astype(np.float64)
+    top = min(top, flat.shape[1])
+    totals = flat.sum(axis=1, keepdims=True)
+    shares = np.divide(flat, totals, out=np.zeros_like(flat), where=totals > 0)
+    order = np.argsort(-flat, axis=1, kind="stable")[:, :top]
+    found = []
+    for row, places in enumerate(order):
+        named = [
+            {
+                "feature": _place(schema, int(at)),
+                "residual": float(flat[row, at]),
+                "share": float(shares[row, at]),
+            }
+            for at in places
+        ]
+        rest = max(0.0, float(shares[row].sum() - shares[row, places].sum()))
+        found.append({"top": named, "rest": rest})
+    return found
+
+
+def _place(schema: Schema, at: int) -> str | list[int]:
+    if schema.kind == "table" and schema.columns is not None:
+        return schema.columns[at]
+    return [int(i) for i in np.unravel_index(at, schema.shape)]
