@@ -131,7 +131,7 @@ def check_rows(n: int, limits: Limits) -> None:
     Refusal
         422 without any, 413 with too many.
     """
-    if n == 0:
+    if n < 1:
         raise Refusal(422, "no instances", "one or more", "send at least one instance")
     if n > limits.rows:
         raise Refusal(

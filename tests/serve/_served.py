@@ -1,0 +1,67 @@
+"""Services that run: in a thread for most tests, as a process for some."""
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import uvicorn
+
+from isthmus.serve import Limits, build_app
+from isthmus.serve.protocol import protocol_within
+
+DEADLINE = 30
+
+
+@contextlib.contextmanager
+def running(bundles, limits=None, **options):
+    """Give a client of a service that runs in a thread on a free port."""
+    limits = limits or Limits()
+    app = build_app([str(one) for one in bundles], limits=limits, threads=1, **options)
+    config = uvicorn.Config(
+        app, http=protocol_within(limits), ws="none", log_config=None, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        with httpx.Client(base_url=address, timeout=DEADLINE, trust_env=False) as client:
+            client.service = app.state.service
+            client.app = app
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def process(*words, **environment):
+    """Give `isthmus serve` as a process of its own, and its address."""
+    command = [sys.executable, "-m", "isthmus", "serve", *map(str, words), "--port", "0"]
+    served = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment
+    )
+    try:
+        assert select.select([served.stdout], [], [], DEADLINE)[0], "it did not start"
+        line = served.stdout.readline().decode()
+        if not line:
+            raise AssertionError(served.stderr.read().decode())
+        yield served, line.split()[2].rstrip(",")
+    finally:
+        served.kill()
+        served.communicate()
+
+
+def until(true):
+    """Ask again and again until it is true, or the deadline has passed."""
+    end = time.monotonic() + DEADLINE
+    while not true():
+        assert time.monotonic() < end, "it did not come true"

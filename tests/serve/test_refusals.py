@@ -1,0 +1,350 @@
+"""Bad input: the documented answer each time, in the same words, and the service still answers."""
+
+import io
+import json
+import pickle
+import socket
+import struct
+import threading
+import zlib
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from _served import DEADLINE, running, until
+from PIL import Image
+
+from isthmus import export_bundle, save_bundle
+from isthmus.errors import ServeError
+from isthmus.serve import Limits, build_app
+from isthmus.serve.server import check_host
+
+JSON, NPY, CSV, PNG = "application/json", "application/x-npy", "text/csv", "image/png"
+PARQUET = "application/vnd.apache.parquet"
+GOOD = {"instances": np.zeros((1, 8, 8), int).tolist()}
+
+
+def npy(X, **options):
+    file = io.BytesIO()
+    np.save(file, X, **options)
+    return file.getvalue()
+
+
+def png(width, height):
+    """A PNG that says how large it is, with hardly any data behind."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+def truncated_png():
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()[:70]
+
+
+def npy_header(text):
+    header = text.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
+def parquet(frame):
+    file = io.BytesIO()
+    frame.to_parquet(file)
+    return file.getvalue()
+
+
+def check(answer, status, said):
+    assert answer.status_code == status, answer.text
+    plain = answer.json()
+    assert plain.keys() - {"digest"} == {"got", "expected", "fix"}
+    assert all(plain.values())
+    assert said in " ".join(plain.values())
+    assert "/tmp" not in answer.text
+    assert "site-packages" not in answer.text
+
+
+class Bomb:
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+IMAGES = {
+    "no JSON": (JSON, b"{", 400, "not JSON"),
+    "no object": (JSON, b"[1]", 400, "list of instances"),
+    "NaN": (JSON, b'{"instances": [[NaN]]}', 400, "null, not NaN"),
+    "nested too deep": (JSON, b"[" * 100_000, 400, "not JSON"),
+    "not UTF-8": (JSON, b'{"instances": ["\xff"]}', 400, "not JSON"),
+    "no instances": (JSON, b'{"instances": []}', 422, "no instances"),
+    "ragged": (JSON, b'{"instances": [[[1], [1, 2]]]}', 422, "of one length"),
+    "text": (JSON, b'{"instances": [["a"]]}', 422, "lists of numbers"),
+    "a number for an instance": (JSON, b'{"instances": [1]}', 422, "(n, 8, 8)"),
+    "huge number": (JSON, b'{"instances": [[1' + b"0" * 400 + b"]]}", 422, "lists of numbers"),
+    "wrong shape": (JSON, json.dumps({"instances": [[[1] * 4] * 4]}).encode(), 422, "(n, 8, 8)"),
+    "beyond a byte": (JSON, json.dumps({"instances": [[[256] * 8] * 8]}).encode(), 422, "uint8"),
+    "NaN pixels": (NPY, npy(np.full((1, 8, 8), np.nan)), 422, "NaN"),
+    "pickle": (NPY, npy(np.array([Bomb()]), allow_pickle=True), 422, "never unpickled"),
+    "bare pickle": (NPY, pickle.dumps(Bomb()), 400, "numpy.save"),
+    "cut short": (NPY, npy(np.zeros((2, 8, 8), np.uint8))[:-1], 400, "the whole file"),
+    "10 TB declared": (
+        NPY,
+        npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (9999, 8, 8)}"),
+        400,
+        "the whole file",
+    ),
+    "shape below zero": (
+        NPY,
+        npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 8, 8)}"),
+        422,
+        "no instances",
+    ),
+    "code in a header": (NPY, npy_header("__import__('os').abort()"), 400, "numpy.save"),
+    "truncated PNG": (PNG, truncated_png(), 400, "damaged image"),
+    "no PNG": (PNG, b"GIF89a", 400, "no image"),
+    "decompression bomb": (PNG, png(60_000, 60_000), 413, "pixels"),
+    "more pixels than allowed": (PNG, png(5_000, 5_000), 413, "5000 x 5000 pixels"),
+    "another size": (PNG, png(10, 10), 422, "(n, 8, 8)"),
+    "empty": (JSON, b"", 400, "empty body"),
+    "a table": (CSV, b"a,b\n1,2\n", 415, "image/png"),
+    "no type": ("", b"{}", 415, "Content-Type"),
+    "unknown type": ("application/x-pickle", pickle.dumps(1), 415, "x-pickle"),
+    "compressed": (JSON, b"\x1f\x8b", 415, "Content-Encoding"),
+}
+
+
+@pytest.mark.parametrize(("kind", "content", "status", "said"), IMAGES.values(), ids=IMAGES.keys())
+def test_images_that_cannot_be_read(client, capfd, kind, content, status, said):
+    headers = {"Content-Type": kind} if kind else {}
+    if content == b"\x1f\x8b":
+        headers["Content-Encoding"] = "gzip"
+    check(client.post("/predict", content=content, headers=headers), status, said)
+    assert "unpickled" not in capfd.readouterr().out
+    assert client.post("/predict", json=GOOD).status_code == 200
+
+
+TABLES = {
+    "ragged": (CSV, b"width,hue,ok,day\n1,red\n", 400, "line 2"),
+    "not UTF-8": (CSV, b"width,hue\n\xff,red\n", 400, "UTF-8"),
+    "gzip": (CSV, b"\x1f\x8b\x08", 400, "UTF-8"),
+    "header alone": (CSV, b"width,hue,ok,day\n", 400, "no rows"),
+    "a column missing": (CSV, b"width,hue\n1,red\n", 422, "missing ['ok', 'day']"),
+    "no number": (CSV, b"width,hue,ok,day\nx,red,true,2024-01-01\n", 422, "'width'"),
+    "a million columns": (CSV, b"," * 1_000_000 + b"\n", 422, "far too many columns"),
+    "infinite": (
+        JSON,
+        b'{"instances": [{"width": 1e999, "hue": null, "ok": null, "day": null}]}',
+        422,
+        "finite",
+    ),
+    "a list in a cell": (
+        JSON,
+        b'{"instances": [{"width": [1], "hue": null, "ok": null, "day": null}]}',
+        422,
+        "no cell holds",
+    ),
+    "columns that differ": (
+        JSON,
+        b'{"instances": [{"width": 1, "hue": null, "ok": null, "day": null}, {"width": 1}]}',
+        422,
+        "instance 1",
+    ),
+    "no Parquet": (PARQUET, b"PAR1 and no more PAR1", 400, "damaged Parquet"),
+    "Parquet cut short": (PARQUET, parquet(pd.DataFrame({"a": [1]}))[:-9], 400, "damaged Parquet"),
+    "Parquet bomb": (
+        PARQUET,
+        parquet(pd.DataFrame({"hue": ["x" * 100_000_000], "width": [1.0]})),
+        413,
+        "decompressed",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "content", "status", "said"), TABLES.values(), ids=TABLES.keys())
+def test_tables_that_cannot_be_read(client, kind, content, status, said):
+    path = "/bundles/parts/predict"
+    check(client.post(path, content=content, headers={"Content-Type": kind}), status, said)
+    assert client.get("/ready").status_code == 200
+
+
+def test_paths_methods_and_what_the_bundle_lacks(client):
+    check(client.get("/../../etc/passwd"), 404, "not served")
+    check(client.post("/bundles/nuts/predict", json=GOOD), 404, "not served")
+    check(client.get("/predict"), 405, "POST")
+    check(client.post("/explain?top=0", json=GOOD), 422, "top")
+    check(client.post("/bundles/parts/explain", json={"instances": [1]}), 404, "--residual")
+
+
+def test_labels_need_a_queue_and_a_head(digits_folder, client):
+    body = GOOD | {"labels": [1]}
+    check(client.post("/labels", json=body), 422, "kind, normal")
+    check(client.post("/labels", json=body | {"head": "x"}), 422, "kind, normal")
+    check(client.post("/labels", json=GOOD | {"head": "normal"}), 422, "no list of labels")
+    with running([digits_folder / "digits"]) as without:
+        check(without.post("/labels", json=body), 404, "--labels")
+
+
+def test_a_full_queue(digits_folder, tmp_path):
+    limits = Limits(labels_bytes=400)
+    with running([digits_folder / "digits"], limits, labels=tmp_path / "queue") as client:
+        body = GOOD | {"labels": [1], "head": "normal"}
+        many = {"instances": GOOD["instances"] * 3, "labels": [1] * 3, "head": "normal"}
+        assert client.post("/labels", json=body).status_code == 202
+        before = (tmp_path / "queue").read_bytes()
+        check(client.post("/labels", json=many), 503, "no room")
+        assert (tmp_path / "queue").read_bytes() == before
+
+
+def test_a_bundle_without_heads_gives_codes(tmp_path, table, table_fit):
+    save_bundle(tmp_path / "bundle", table_fit)
+    export_bundle(tmp_path / "bundle", tmp_path / "wine", table)
+    with running([tmp_path / "wine"]) as client:
+        rows = table[:3].tolist()
+        check(client.post("/predict", json={"instances": rows}), 404, "isthmus detect")
+        rows[0][0] = None
+        answer = client.post("/encode", json={"instances": rows})
+        assert np.shape(answer.json()["codes"]) == (3, 4)
+
+
+def test_a_declared_length_is_refused_before_anything_is_sent(client):
+    head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10000000000\r\n\r\n"
+    check_raw(client, head, 413, "10000000000")
+
+
+def test_what_is_no_http(client):
+    check_raw(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "HTTP/1.1")
+
+
+def check_raw(client, sent, status, said):
+    with socket.create_connection(("127.0.0.1", client.base_url.port), DEADLINE) as raw:
+        raw.sendall(sent)
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] == str(status).encode()
+    plain = json.loads(body)
+    assert said in plain["got"] + plain["expected"]
+    assert plain["fix"]
+
+
+def test_limits_of_size_rows_and_slow_clients(digits_folder):
+    limits = Limits(body_bytes=2000, rows=3, body_seconds=0.5)
+    with running([digits_folder / "digits"], limits) as client:
+        check(client.post("/predict", content=b" " * 2001), 413, "2000")
+        parts = iter([b" " * 1000] * 3)
+        check(client.post("/predict", content=parts), 413, "or more")
+        check(client.post("/predict", json={"instances": [1] * 4}), 413, "at most 3")
+        rows = npy(np.zeros((4, 8, 8), np.uint8))
+        check(client.post("/predict", content=rows, headers={"Content-Type": NPY}), 413, "most 3")
+        # A header that does not end, a body that does not come, nothing at all.
+        check_raw(client, b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n", 408, "header")
+        head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\nabc"
+        check_raw(client, head, 408, "3 bytes of a body")
+        check_raw(client, b"", 408, "header")
+        assert client.post("/predict", json=GOOD).status_code == 200
+
+
+def test_requests_in_flight_and_time(digits_folder):
+    limits = Limits(in_flight=2, seconds=0.3, body_seconds=20)
+    with running([digits_folder / "digits"], limits) as client:
+        port = client.base_url.port
+        head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"
+        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+        for one in slow:
+            one.sendall(head)
+        metric = "isthmus_requests_in_flight"
+        registry = client.service.metrics.registry
+        until(lambda: registry.get_sample_value(metric) == 2)
+        refused = client.post("/predict", json=GOOD)
+        check(refused, 503, "at one time")
+        assert refused.headers["retry-after"] == "1"
+        assert client.get("/health").status_code == 200
+        for one in slow:
+            one.close()
+        until(lambda: client.post("/predict", json=GOOD).status_code == 200)
+        # The thread that runs graphs is held up by the test.
+        free = threading.Event()
+        held = client.service.models._thread.submit(free.wait, DEADLINE)
+        check(client.post("/predict", json=GOOD), 503, "longer than 0.3 s")
+        free.set()
+        held.result()
+        assert client.post("/predict", json=GOOD).status_code == 200
+
+
+def test_more_connections_than_allowed(digits_folder):
+    with running([digits_folder / "digits"], Limits(connections=50)) as client:
+        assert client.get("/health").status_code == 200
+        port = client.base_url.port
+        many = [socket.create_connection(("127.0.0.1", port), DEADLINE) for _ in range(60)]
+        # Those beyond are told so; the others, and who is connected already, are answered.
+        told = [one.recv(4096) for one in many[-5:]]
+        assert all(b" 503 " in answer and b"50 connections" in answer for answer in told)
+        assert client.post("/predict", json=GOOD).status_code == 200
+        for one in many:
+            one.close()
+        with httpx.Client(trust_env=False) as other:
+            until(lambda: other.get(f"{client.base_url}/health").status_code == 200)
+
+
+def test_a_token_is_needed_where_there_is_one(digits_folder):
+    token = "0123456789abcdef"
+    with running([digits_folder / "digits"], token=token) as client:
+        for headers in (
+            {},
+            {"Authorization": "Bearer 0123456789abcdeg"},
+            {"Authorization": "Bearer"},
+            {"Authorization": f"Basic {token}"},
+            {"Authorization": b"Bearer \xff"},
+        ):
+            for path in ("/predict", "/metrics", "/docs", "/openapi.json", "/nowhere"):
+                answer = client.post(path, json=GOOD, headers=headers)
+                check(answer, 401, "Authorization: Bearer")
+                assert answer.headers["www-authenticate"] == "Bearer"
+        assert client.get("/health").status_code == 200
+        headers = {"Authorization": f"Bearer {token}", "Host": "example.org"}
+        assert client.post("/predict", json=GOOD, headers=headers).status_code == 200
+
+
+def test_a_page_of_another_host_reaches_nothing(client):
+    # A name of its own that resolves to the loopback would make a page same-origin.
+    check(client.post("/predict", json=GOOD, headers={"Host": "example.org:8000"}), 403, "Host")
+    assert client.get("/schema", headers={"Host": "localhost:1"}).status_code == 200
+    assert client.get("/schema", headers={"Host": "[::1]:1"}).status_code == 200
+
+
+def test_errors_that_were_not_foreseen_say_nothing(digits_folder, monkeypatch):
+    with running([digits_folder / "digits"]) as client:
+
+        def broken(*_):
+            raise RuntimeError("/tmp/secret")
+
+        monkeypatch.setattr("isthmus.serve.app.predictions", broken)
+        check(client.post("/predict", json=GOOD), 500, "log")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
+def test_another_host_needs_a_token(host):
+    with pytest.raises(ServeError, match="--token"):
+        check_host(host, None)
+    check_host(host, "0123456789abcdef")
+    with pytest.raises(ServeError, match="at least 16"):
+        check_host(host, "short")
+    for own in ("127.0.0.1", "localhost", "::1"):
+        check_host(own, None)
+
+
+def test_what_cannot_be_served(digits_folder, tmp_path):
+    with pytest.raises(ServeError, match="neither a bundle nor an export"):
+        build_app([tmp_path])
+    with pytest.raises(ServeError, match="each name once"):
+        build_app([digits_folder / "digits", digits_folder / "digits"])
+    with pytest.raises(ServeError, match="give it one: NAME="):
+        build_app([f"a b={digits_folder / 'digits'}"])
