@@ -67,6 +67,8 @@ def test_every_answer_carries_the_digest_of_the_served_file(client, digits_folde
 def test_forms_of_the_same_images_give_the_same_answer(client, X):
     expected = client.post("/predict", json={"instances": X.tolist()}).json()
     assert post(client, "/predict", npy(X), "application/x-npy").json() == expected
+    floats = {"instances": X.astype(float).tolist()}
+    assert client.post("/predict", json=floats).json() == expected
     fortran = np.asfortranarray(X)
     assert post(client, "/predict", npy(fortran), "application/x-npy").json() == expected
     for image, one in zip(X, expected["predictions"], strict=True):
