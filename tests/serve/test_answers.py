@@ -126,6 +126,7 @@ def test_explanations_are_the_largest_residuals(client, digits_folder, X):
 def test_labels_wait_for_the_next_decision(client, digits_folder, X):
     detector = load_bundle(digits_folder / "bundle").head("normal")
     body = {"instances": X.tolist(), "labels": [1, 1, -1, 1, -1], "head": "normal"}
+    client.queue.write_text("")
     answer = client.post("/labels", json=body)
     assert answer.status_code == 202
     assert answer.json()["queued"] == 5

@@ -145,19 +145,25 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
         "required": ["instances"],
     }
     if labels:
-        label: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
-        if all(head["kind"] == "detector" for head in served.heads.values()):
-            label = {"type": "integer", "enum": [1, -1, 0]}
-        body["properties"] |= {
-            "labels": {
-                "type": "array", "items": label, "minItems": 1, "maxItems": limits.rows,
-                "description": "One an instance: a class; of a detector 1 normal, -1 abnormal, "
-                "0 to take a label back.",
-            },
-            "head": {"type": "string", "enum": list(served.heads)},
-        }  # fmt: skip
-        body["required"] += ["labels"] + ["head"] * (len(served.heads) > 1)
-        return {"required": True, "content": {JSON: {"schema": body}}}
+        of_heads = [_labelled(name, served, body, limits) for name in served.heads]
+        return {"required": True, "content": {JSON: {"schema": {"anyOf": of_heads or [body]}}}}
     binary = {"schema": {"type": "string", "format": "binary"}}
     content = dict.fromkeys(content_types(served.schema)[1:], binary)
     return {"required": True, "content": {JSON: {"schema": body}} | content}
+
+
+def _labelled(name: str, served: Served, body: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Return the body with labels beside the instances, for one head."""
+    label: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    if served.heads[name]["kind"] == "detector":
+        label = {
+            "type": "integer",
+            "enum": [1, -1, 0],
+            "description": "1 normal, -1 abnormal, 0 takes a label back",
+        }
+    labels = {"type": "array", "items": label, "minItems": 1, "maxItems": limits.rows}
+    labels["description"] = "One an instance."
+    return body | {
+        "properties": body["properties"] | {"labels": labels, "head": {"const": name}},
+        "required": ["instances", "labels"] + ["head"] * (len(served.heads) > 1),
+    }

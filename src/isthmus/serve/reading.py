@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from pydantic_core import from_json
 
-from isthmus.data._pixels import TooManyPixelsError, decode_image
 from isthmus.data.frames import arrow_to_frame, read_csv_file
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError
@@ -115,10 +114,12 @@ def from_lists(instances: list[Any], schema: Schema, limits: Limits) -> Any:
         raise _not_numbers(schema) from error
     if values.dtype.kind not in "fiu":
         raise _not_numbers(schema)
-    if schema.kind == "images" and values.dtype.kind in "iu":
+    if schema.kind == "images" and values.size:
         if schema.dtype != "uint8":
             return values.astype(np.float64)
-        if values.size and values.min() >= 0 and values.max() <= 255:
+        # 7.0 is a whole number in JSON; what lies in [0, 1] may be scaled pixels instead.
+        whole = values.dtype.kind in "iu" or (values.max() > 1 and not (values % 1).any())
+        if whole and values.min() >= 0 and values.max() <= 255:
             return values.astype(np.uint8)
     return values.astype(np.float64) if schema.kind == "series" else values
 
@@ -303,6 +304,8 @@ def _check_size(size: int, limits: Limits) -> None:
 
 
 def _image(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
+    from isthmus.data._pixels import TooManyPixelsError, decode_image
+
     try:
         pixels = decode_image(content, "an image", limits.pixels)
     except TooManyPixelsError as error:
