@@ -12,7 +12,7 @@ RECIPES = ("fast", "default", "thorough", "reconstruction", "reference")
 
 
 #: Where a name stands beside its mark, in points, so that near ones stay apart.
-BESIDE = {"supervised": (-8, -4, "right"), "thorough": (8, -10, "left"), "raw": (-8, -4, "right")}
+BESIDE = {"supervised": (-9, -4, "right"), "thorough": (0, -16, "center"), "raw": (-8, -4, "right")}
 TICKS = (40, 60, 80, 90, 95, 98, 99, 99.5)
 
 
