@@ -42,7 +42,8 @@ def test_every_example_has_a_test():
         "04_few_labels.py",
         "05_sensor_windows.py",
         "06_objectives.py",
-        "08_export.py",
+        "07_export.py",
+        "08_serve.py",
     ]
 
 
@@ -99,13 +100,22 @@ def test_objectives_decide_what_a_code_is_good_for():
 def test_a_decision_taken_elsewhere_is_the_same():
     pytest.importorskip("onnxruntime")
     pytest.importorskip("skl2onnx")
-    said = run(ROOT / "examples" / "08_export.py")
+    said = run(ROOT / "examples" / "07_export.py")
     assert (
         re.findall(r"^        \d+ rows: off by \de-0[4-9] at most, (\d+) dec", said, re.M)
         == ["0"] * 3
     )
     here, there = re.search(r"elsewhere: (.+) here: (.+)", said).groups()
     assert here == there
+
+
+def test_a_decision_asked_for_over_http_is_the_same():
+    pytest.importorskip("skl2onnx")
+    pytest.importorskip("uvicorn")
+    said = run(ROOT / "examples" / "08_serve.py")
+    over_http, here = (re.search(rf"{words}: (.+)", said)[1] for words in ("HTTP", "Python"))
+    assert over_http == here
+    assert "got an array of shape (1, 3) | expected (n, 8, 8) as at fit" in said
 
 
 @pytest.mark.parametrize("name", MODULES)

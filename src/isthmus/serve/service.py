@@ -1,0 +1,210 @@
+"""What the routes do: a request's instances in, an answer out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from pydantic_core import to_json
+
+from isthmus.errors import IsthmusError
+from isthmus.serve import describe
+from isthmus.serve.answers import explanations, predictions
+from isthmus.serve.errors import Refusal, refusal_of
+from isthmus.serve.labels import LabelQueue
+from isthmus.serve.limits import Limits
+from isthmus.serve.metrics import Metrics
+from isthmus.serve.models import Models, Served
+from isthmus.serve.reading import (
+    JSON,
+    content_types,
+    from_lists,
+    read_instances,
+    read_json,
+)
+
+#: A body of more bytes is read in a thread, so that others need not wait for it.
+SMALL = 64 * 1024
+#: Bodies that are read at one time.
+READERS = 2
+
+
+class Service:
+    """What the routes share."""
+
+    def __init__(
+        self, models: Models, limits: Limits, metrics: Metrics, queue: LabelQueue | None
+    ) -> None:
+        self.models, self.limits, self.metrics, self.queue = models, limits, metrics, queue
+        self._readers = asyncio.Semaphore(READERS)
+
+    async def read(self, request: Request, served: Served) -> dict[str, Any]:
+        """Return a body's instances as the graph takes them."""
+        content = await request.body()
+        kind = request.headers.get("content-type", "")
+        limits = self.limits
+
+        def rows() -> dict[str, Any]:
+            X = read_instances(content, kind, served.schema, limits)
+            return served.exported.feed(X)
+
+        return await self._in_words(rows, len(content))
+
+    async def _in_words(self, task: Callable[[], Any], size: int) -> Any:
+        try:
+            if size <= SMALL:
+                return task()
+            async with self._readers:
+                return await asyncio.to_thread(task)
+        except Refusal:
+            raise
+        except IsthmusError as error:
+            raise refusal_of(error) from error
+
+    async def predict(self, request: Request, served: Served) -> Response:
+        """Decide on every instance."""
+        if not served.decisions:
+            raise Refusal(
+                404,
+                "a bundle without heads",
+                "one with a classifier or a detector",
+                "use /encode, or fit one: isthmus classify, isthmus detect",
+            )
+        rows = await self.read(request, served)
+        values = await served.run(rows, [one["name"] for one in served.decisions])
+        found = predictions(served.decisions, served.heads, values)
+        self.metrics.instances.labels(served.name).inc(len(found))
+        for one in served.decisions:
+            if one["what"] == "verdict":
+                abnormal = int((values[one["name"]] != 1).sum())
+                for word, n in (("abnormal", abnormal), ("normal", len(found) - abnormal)):
+                    self.metrics.verdicts.labels(served.name, one["name"], word).inc(n)
+        return json_answer({"digest": served.digest, "predictions": found})
+
+    async def encode(self, request: Request, served: Served) -> Response:
+        """Give every instance's code."""
+        names = ["code", "reconstruction_error"]
+        values = await served.run(await self.read(request, served), names)
+        code, error = (values[name].tolist() for name in names)
+        return json_answer({"digest": served.digest, "codes": code, "reconstruction_error": error})
+
+    async def explain(self, request: Request, served: Served, top: int) -> Response:
+        """Say which values were rebuilt worst."""
+        if "residual" not in served.exported.names:
+            raise Refusal(
+                404,
+                "an export without residuals",
+                "one that has them",
+                "export the bundle again with: isthmus export BUNDLE --residual",
+            )
+        values = await served.run(await self.read(request, served), ["residual"])
+        found = explanations(served.schema, values["residual"], top)
+        return json_answer({"digest": served.digest, "explanations": found})
+
+    async def labels(self, request: Request, served: Served) -> Response:
+        """Queue labels for the next time that a head is decided anew."""
+        queue = self.queue
+        if queue is None:
+            raise Refusal(
+                404,
+                "a label, and nowhere to keep it",
+                "a service with a queue",
+                "start it with: isthmus serve BUNDLE --labels queue.jsonl",
+            )
+        if not served.heads:
+            raise Refusal(
+                404, "a bundle without heads", "one with a head", "fit one: isthmus detect"
+            )
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != JSON:
+            raise Refusal(
+                415, f"the content type {kind[:100]!r}", JSON, "send instances and labels as JSON"
+            )
+        content = await request.body()
+
+        def records() -> list[dict[str, Any]]:
+            plain = read_json(content)
+            instances = plain["instances"]
+            served.exported.feed(from_lists(instances, served.schema, self.limits))
+            head = _head(served, plain.get("head"))
+            given = _labels(served, head, plain.get("labels"), len(instances))
+            known = {"bundle": served.name, "digest": served.digest, "head": head}
+            return [
+                known | {"label": label, "instance": instance}
+                for label, instance in zip(given, instances, strict=True)
+            ]
+
+        found = await self._in_words(records, len(content))
+        await asyncio.to_thread(queue.add, found)
+        return json_answer({"digest": served.digest, "queued": len(found)}, 202)
+
+    def schema(self, served: Served) -> Response:
+        """Say what an instance is, and what is answered."""
+        facts = served.facts
+        return json_answer(
+            {
+                "digest": served.digest,
+                "encoder_digest": facts["digest"],
+                "name": served.name,
+                "kind": served.schema.kind,
+                "instance": describe.instance_schema(served.schema),
+                "content_types": content_types(served.schema),
+                "schema": facts["schema"],
+                "outputs": facts["outputs"],
+                "heads": facts["heads"],
+                "explains": "residual" in served.exported.names,
+                "takes_labels": self.queue is not None and bool(served.heads),
+                "limits": vars(self.limits),
+            }
+        )
+
+    def health(self) -> Response:
+        """Name what is served."""
+        models = self.models
+        bundles = {name: models.get(name).digest for name in models.names}
+        digest = models.get(models.names[0]).digest
+        return json_answer({"digest": digest, "bundles": bundles, "stale": sorted(models.stale)})
+
+
+def json_answer(plain: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return plain values as an answer; what is no number in JSON is null."""
+    content = to_json(plain, inf_nan_mode="null")
+    return Response(content, status, headers, media_type=JSON)
+
+
+def _head(served: Served, name: Any) -> str:
+    heads = list(served.heads)
+    if name is None and len(heads) == 1:
+        return heads[0]
+    if name not in heads:
+        raise Refusal(
+            422,
+            "no head" if name is None else "a head that the bundle does not have",
+            f"one of {', '.join(heads)}",
+            'say which head the labels are for: "head": NAME',
+        )
+    return str(name)
+
+
+def _labels(served: Served, head: str, given: Any, n: int) -> list[str | int]:
+    plain = isinstance(given, list) and all(
+        isinstance(label, str | int) and not isinstance(label, bool) for label in given
+    )
+    if not plain or len(given) != n:
+        raise Refusal(
+            422,
+            f"{len(given)} labels" if plain else "no list of labels",
+            f"{n}, one an instance: text or whole numbers",
+            '"labels": [...] beside "instances": [...]',
+        )
+    if served.heads[head]["kind"] == "detector" and not set(given) <= {1, -1, 0}:
+        raise Refusal(
+            422,
+            "another label of a detector",
+            "1 normal, -1 abnormal, or 0 to take a label back",
+            "send one of these for each instance",
+        )
+    return list(given)
