@@ -326,7 +326,7 @@ def test_errors_that_were_not_foreseen_say_nothing(digits_folder, monkeypatch):
         def broken(*_):
             raise RuntimeError("/tmp/secret")
 
-        monkeypatch.setattr("isthmus.serve.app.predictions", broken)
+        monkeypatch.setattr("isthmus.serve.service.predictions", broken)
         check(client.post("/predict", json=GOOD), 500, "log")
 
 
