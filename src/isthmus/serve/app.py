@@ -24,6 +24,7 @@ from isthmus.serve.labels import LabelQueue
 from isthmus.serve.limits import Limits
 from isthmus.serve.metrics import Metrics
 from isthmus.serve.models import Models, Served
+from isthmus.serve.page import add_page
 from isthmus.serve.service import Service, json_answer
 from isthmus.serve.sources import Source
 
@@ -89,6 +90,7 @@ def build_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
+    public = add_page(app)
     _add_common(app, service)
     for name in models.names:
         _add_bundle(app, service, name, f"/bundles/{name}")
@@ -100,6 +102,7 @@ def build_app(
         limits=limits,
         metrics=metrics,
         paths={route.path for route in app.routes if hasattr(route, "path")},
+        public=public,
         token=token,
         hosts=None if token is not None else hosts,
     )

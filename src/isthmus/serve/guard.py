@@ -29,6 +29,8 @@ class Guard:
     metrics : Metrics
     paths : collection of str
         That exist; others are counted as one.
+    public : collection of str
+        Of them, those that need no token.
     token : str or None
     hosts : collection of str or None
         Names that a request may call the server by, so that no web page reaches a service without
@@ -41,11 +43,12 @@ class Guard:
         limits: Limits,
         metrics: Metrics,
         paths: Collection[str],
+        public: Collection[str],
         token: str | None,
         hosts: Collection[str] | None,
     ) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
-        self._paths = frozenset(paths)
+        self._paths, self._public = frozenset(paths), frozenset(public)
         self._token = None if token is None else token.encode()
         self._hosts = None if hosts is None else frozenset(hosts)
         self._in_flight = self._held = 0
@@ -80,7 +83,8 @@ class Guard:
         headers = dict(scope["headers"])
         if scope["path"] not in OPEN:
             self._check_host(headers)
-            self._check_token(headers)
+            if scope["path"] not in self._public:
+                self._check_token(headers)
             if self._in_flight > self._limits.in_flight:
                 raise Refusal(
                     503,

@@ -1,0 +1,45 @@
+// Asks the service this page came from. Every error of the service has got, expected and fix.
+
+const TOKEN = 'isthmus-token';
+
+export class Problem extends Error {
+  constructor(status, plain) {
+    super(plain.got ? `Got ${plain.got}; expected ${plain.expected}. To mend it: ${plain.fix}.` : `The service answered with status ${status}.`);
+    this.status = status;
+  }
+}
+
+export function keepToken(token) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+export async function ask(path, { body, type = 'application/json', signal } = {}) {
+  const headers = {};
+  const token = sessionStorage.getItem(TOKEN);
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers['Content-Type'] = type;
+  let answer;
+  try {
+    answer = await fetch(path, { method: body === undefined ? 'GET' : 'POST', headers, body, signal });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new Problem(0, { got: 'no answer', expected: 'one from the service', fix: 'look whether it still runs' });
+  }
+  const plain = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Problem(answer.status, plain);
+  return plain;
+}
+
+export function bundleAt(name) {
+  const prefix = `/bundles/${name}`;
+  const send = (word, plain, signal) => ask(`${prefix}/${word}`, { body: JSON.stringify(plain), signal });
+  return {
+    schema: () => ask(`${prefix}/schema`),
+    known: (n) => ask(`${prefix}/known?n=${n}`),
+    predict: (instances, signal) => send('predict', { instances }, signal),
+    predictFile: (body, type) => ask(`${prefix}/predict`, { body, type }),
+    explain: (instances, signal) => send('explain?top=10&whole=true', { instances }, signal),
+    nearest: (instances, signal) => send('nearest?k=6', { instances }, signal),
+    label: (instance, head, label) => send('labels', { instances: [instance], labels: [label], head }),
+  };
+}

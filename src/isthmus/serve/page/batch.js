@@ -1,0 +1,129 @@
+// Many instances: a table that can be sorted, verdicts that follow the slider, a file to take away.
+import { $, make, number, percent } from './dom.js';
+import { slider } from './answer.js';
+import { headsOf, isNormal, valueOf } from './heads.js';
+import { picture } from './pictures.js';
+import { writeCsv } from './csv.js';
+
+const STEP = 100; // rows shown at first, and with each press more
+const OWN = 4; // of the file's own columns shown beside the decision
+const PART = 2000; // rows sent in one request
+
+export class Batch {
+  constructor(schema, bundle, opened) {
+    Object.assign(this, { schema, bundle, opened, heads: headsOf(schema) });
+    $('download').onclick = () => this.download();
+    $('more').onclick = () => { this.most += STEP; this.draw(); };
+  }
+
+  async decide(given) {
+    $('batch').hidden = false;
+    $('batch-said').textContent = 'Deciding…';
+    $('rows').replaceChildren();
+    this.given = given;
+    this.predictions = [];
+    const told = (n) => { $('batch-said').textContent = `Decided on ${this.predictions.length.toLocaleString('en')} of ${n.toLocaleString('en')}…`; };
+    const size = Math.min(PART, this.schema.limits.rows);
+    if (given.body) this.predictions = (await this.bundle.predictFile(given.body, given.type)).predictions;
+    else if (given.records) {
+      for (const { body, type } of given.parts(size)) {
+        this.predictions.push(...(await this.bundle.predictFile(body, type)).predictions);
+        told(given.records.length);
+      }
+    } else {
+      const few = Math.max(1, Math.min(size, Math.floor(this.schema.limits.body_bytes / (JSON.stringify(given.instances[0]).length + 64))));
+      for (let at = 0; at < given.instances.length; at += few) {
+        this.predictions.push(...(await this.bundle.predict(given.instances.slice(at, at + few))).predictions);
+        told(given.instances.length);
+      }
+    }
+    this.order = this.predictions.map((_, at) => at);
+    this.sorted = null;
+    this.most = STEP;
+    this.columns = this.columnsShown();
+    const judges = this.heads.filter((head) => head.judge);
+    $('batch-sliders').replaceChildren(...judges.map((head) => slider(head, () => this.draw())));
+    this.draw();
+    $('batch-title').scrollIntoView({ block: 'start' });
+  }
+
+  // Each: title, value of a row to sort and save by, and how it is shown.
+  columnsShown() {
+    const columns = [{ title: 'row', value: (at) => at + 1, shown: (at) => this.rowTitle(at) }];
+    const { header, records } = this.given;
+    (header ?? []).slice(0, OWN).forEach((title, place) => columns.push({ title, own: true, value: (at) => numeric(records[at][place]) }));
+    for (const head of this.heads) {
+      const name = (what) => (this.heads.length > 1 ? `${head.name}: ${what}` : what);
+      const of = (what) => (at) => valueOf(head, what, this.predictions[at]);
+      if (head.keys.class) columns.push({ title: name('class'), value: of('class') });
+      if (head.keys.probabilities) columns.push({ title: name('probability'), value: (at) => Math.max(...Object.values(of('probabilities')(at))), shown: (at) => percent(Math.max(...Object.values(of('probabilities')(at)))) });
+      if (head.keys.p_value) {
+        const normal = (at) => isNormal(of('p_value')(at), head.rate);
+        columns.push({ title: name('verdict'), value: (at) => (normal(at) ? 'normal' : 'abnormal'), shown: (at) => make('span', { className: normal(at) ? '' : 'abnormal' }, normal(at) ? 'normal' : 'not normal') });
+        columns.push({ title: name('p-value'), value: of('p_value') }, { title: name('score'), value: of('anomaly_score') });
+      }
+    }
+    return columns;
+  }
+
+  rowTitle(at) {
+    const { names, instances } = this.given;
+    const name = names?.[at] ?? String(at + 1);
+    if (!instances && !this.given.instanceOf) return name;
+    const look = make('button', { type: 'button', className: 'link', onclick: () => this.opened(instances ? instances[at] : this.given.instanceOf(at)) }, name);
+    look.setAttribute('aria-label', `Look at ${name}`);
+    if (instances && this.schema.kind === 'images') look.prepend(picture(instances[at], this.schema));
+    return look;
+  }
+
+  draw() {
+    const n = this.predictions.length;
+    const said = this.heads.filter((head) => head.judge).map((head) => {
+      const found = this.predictions.filter((one) => !isNormal(valueOf(head, 'p_value', one), head.rate)).length;
+      return `${found.toLocaleString('en')} not normal${this.heads.length > 1 ? ` for ${head.name}` : ''} at ${percent(head.rate)}`;
+    });
+    $('batch-said').textContent = [`${n.toLocaleString('en')} ${n === 1 ? 'row' : 'rows'}`, ...said].join(', ') + '.';
+    const head = make('tr', {}, ...this.columns.map((column) => {
+      const direction = this.sorted?.column === column ? this.sorted.direction : 'none';
+      const cell = make('th', { scope: 'col' }, make('button', { type: 'button', className: 'link', onclick: () => this.sort(column) }, column.title));
+      cell.setAttribute('aria-sort', direction);
+      return cell;
+    }));
+    const body = this.order.slice(0, this.most).map((at) => make('tr', {}, ...this.columns.map((column) => {
+      const value = column.shown?.(at) ?? column.value(at);
+      const plain = typeof value === 'number' ? number(value) : value ?? '';
+      return make('td', { className: typeof value === 'number' ? 'n' : '' }, plain);
+    })));
+    const focused = document.activeElement?.closest?.('#rows thead') ? document.activeElement.textContent : null;
+    $('rows').replaceChildren(make('thead', {}, head), make('tbody', {}, ...body));
+    if (focused !== null) [...$('rows').querySelectorAll('thead button')].find((one) => one.textContent === focused)?.focus();
+    $('more').hidden = this.most >= n;
+  }
+
+  sort(column) {
+    const up = this.sorted?.column === column && this.sorted.direction === 'ascending';
+    this.sorted = { column, direction: up ? 'descending' : 'ascending' };
+    const values = this.predictions.map((_, at) => column.value(at));
+    const compare = (a, b) => (typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b), 'en', { numeric: true }));
+    this.order = values.map((_, at) => at).sort((a, b) => (up ? -1 : 1) * compare(values[a], values[b]) || a - b);
+    this.draw();
+  }
+
+  // All of the file's own columns, then the decisions, in the order of the file.
+  download() {
+    const { header = [], records } = this.given;
+    const columns = this.columns.filter((column) => !column.own && column.title !== 'row');
+    const first = records ? header : ['row', ...(this.given.names ? ['name'] : [])];
+    const lines = this.predictions.map((_, at) => [
+      ...(records ? records[at] : [at + 1, ...(this.given.names ? [this.given.names[at]] : [])]),
+      ...columns.map((column) => column.value(at)),
+    ]);
+    const address = URL.createObjectURL(new Blob([writeCsv([[...first, ...columns.map(({ title }) => title)], ...lines])], { type: 'text/csv' }));
+    make('a', { href: address, download: 'decisions.csv' }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  }
+}
+
+function numeric(text) {
+  return text !== undefined && text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text ?? '';
+}

@@ -1,0 +1,35 @@
+// "This is wrong: it is …": a label for the queue of the service.
+import { $, make } from './dom.js';
+
+const DETECTED = [[1, 'normal'], [-1, 'not normal']];
+
+export function showCorrection(schema, bundle, instanceOf) {
+  const form = $('wrong');
+  form.hidden = !schema.takes_labels;
+  if (form.hidden) return;
+  const choices = [];
+  const select = make('select', { id: 'right' });
+  const heads = Object.entries(schema.heads);
+  for (const [head, facts] of heads) {
+    const labels = facts.kind === 'detector' ? DETECTED : facts.classes.map((label) => [label, String(label)]);
+    const options = labels.map(([label, words]) => make('option', { value: String(choices.push({ head, label, words }) - 1) }, words));
+    select.append(...(heads.length > 1 ? [make('optgroup', { label: head }, ...options)] : options));
+  }
+  const said = $('wrong-said');
+  $('wrong-fields').replaceChildren(make('label', { htmlFor: 'right' }, 'It is'), select, make('button', {}, 'Send'));
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const { head, label, words } = choices[Number(select.value)];
+    said.textContent = 'Sending…';
+    try {
+      await bundle.label(instanceOf(), head, label);
+      said.textContent = `Kept: it is ${words}. It counts from the next time that ${head} is decided anew.`;
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  };
+}
+
+export function forgetCorrection() {
+  $('wrong-said').textContent = '';
+}

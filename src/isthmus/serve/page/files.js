@@ -1,0 +1,82 @@
+// Files a person gives, as instances where the page can read them, else as they are for the service.
+import { columnsOf, rowOf, windowOf } from './form.js';
+import { parseCsv, writeCsv } from './csv.js';
+
+const TYPES = { npy: 'application/x-npy', parquet: 'application/vnd.apache.parquet', csv: 'text/csv' };
+
+export function accepted(schema) {
+  return { images: 'image/*,.npy', table: '.csv,.tsv,.txt,.parquet,.npy', series: '.csv,.txt,.tsv,.npy' }[schema.kind];
+}
+
+export function acceptedWords(schema) {
+  const [h, w] = schema.schema.shape;
+  return {
+    images: `One image, several, or a .npy file. Images of another size are brought to ${w} × ${h}.`,
+    table: 'CSV with a header line, Parquet or .npy. Or drop it on the page.',
+    series: `CSV with a window of ${h} steps a line, or .npy. Or drop it on the page.`,
+  }[schema.kind];
+}
+
+// { instances, names, header?, records? }, or { body, type } for what only the service reads.
+export async function readFiles(files, schema) {
+  const list = [...files];
+  if (schema.kind === 'images' && list.every((file) => file.type.startsWith('image/'))) {
+    const instances = [];
+    for (const file of list) instances.push(await readImage(file, schema));
+    return { instances, names: list.map((file) => file.name) };
+  }
+  if (list.length > 1) throw new Error(`Got ${list.length} files, expected one${schema.kind === 'images' ? ', or images alone' : ''}.`);
+  const [file] = list;
+  const end = file.name.toLowerCase().split('.').pop();
+  if (end === 'npy' || (end === 'parquet' && schema.kind === 'table')) return { body: file, type: TYPES[end] };
+  if (schema.kind === 'images') throw new Error(`Got ${file.name}, expected images or a .npy file.`);
+  const { separator, records } = parseCsv(await file.text());
+  if (!records.length) throw new Error(`Got ${file.name} without a line, expected CSV.`);
+  return schema.kind === 'series' ? readWindows(records, schema) : readRows(records, separator, schema);
+}
+
+async function readImage(file, schema) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    throw new Error(`Got ${file.name}, which is damaged or no image that a browser shows; expected PNG, JPEG or the like.`);
+  }
+  const [h, w, channels] = schema.schema.shape;
+  const canvas = new OffscreenCanvas(w, h);
+  const context = canvas.getContext('2d');
+  // What is transparent counts as black, as in the library.
+  context.fillRect(0, 0, w, h);
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(bitmap, 0, 0, w, h);
+  const { data } = context.getImageData(0, 0, w, h);
+  const whole = schema.schema.dtype === 'uint8';
+  const value = (one) => (whole ? Math.round(one) : one / 255);
+  return Array.from({ length: h }, (_, y) => Array.from({ length: w }, (__, x) => {
+    const [r, g, b, a] = data.slice(4 * (y * w + x), 4 * (y * w + x) + 4);
+    const grey = 0.299 * r + 0.587 * g + 0.114 * b; // ITU-R BT.601, as Pillow has it
+    if (channels === undefined) return value(grey);
+    return { 1: [grey], 3: [r, g, b], 4: [r, g, b, a] }[channels].map(value);
+  }));
+}
+
+function readRows(records, separator, schema) {
+  const columns = columnsOf(schema);
+  const [header, ...rows] = records;
+  if (!rows.length) throw new Error('Got a header line alone, expected rows below it.');
+  const places = schema.schema.columns ? columns.map(({ name }) => header.indexOf(name)) : columns.map((_, at) => at);
+  // Rows that the page cannot read are the service's to judge: it says what is wrong with them.
+  const instance = (row) => rowOf(places.map((place) => row[place] ?? ''), columns, schema);
+  const parts = (size) => Array.from({ length: Math.ceil(rows.length / size) }, (_, at) => ({
+    body: writeCsv([header, ...rows.slice(at * size, (at + 1) * size)], separator), type: TYPES.csv,
+  }));
+  return { header, records: rows, parts, instanceOf: (at) => instance(rows[at]) };
+}
+
+function readWindows(records, schema) {
+  const [steps, channels] = schema.schema.shape;
+  const numeric = (record) => record.every((cell) => cell.trim() !== '' && Number.isFinite(Number(cell)));
+  const rows = numeric(records[0]) ? records : records.slice(1);
+  if (rows.length === steps && rows[0].length === channels) return { instances: [windowOf(rows.flat().join(' '), steps, channels)], names: ['1'] };
+  return { instances: rows.map((row) => windowOf(row.join(' '), steps, channels)), names: rows.map((_, at) => String(at + 1)) };
+}

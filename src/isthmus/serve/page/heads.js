@@ -1,0 +1,44 @@
+// What a prediction says, head by head, and where a threshold stands.
+
+// One object a head: the names of its outputs by what they are, its facts, and its classes.
+export function headsOf(schema) {
+  const heads = new Map();
+  for (const { name, what, head } of schema.outputs) {
+    if (head === null) continue;
+    if (!heads.has(head)) {
+      const facts = schema.heads[head];
+      const judge = facts.kind === 'detector' ? facts : facts.novelty;
+      heads.set(head, { name: head, keys: {}, facts, judge, rate: judge?.false_alarm_rate });
+    }
+    heads.get(head).keys[what] = name;
+  }
+  return [...heads.values()];
+}
+
+export function valueOf(head, what, prediction) {
+  return prediction[head.keys[what]];
+}
+
+// As the detector decides: normal is whose p-value lies above the rate.
+export function isNormal(p, rate) {
+  return p > rate;
+}
+
+// A p-value in words: how many of the normal instances kept aside look as strange.
+export function inWords(p, n) {
+  const as = (1 / (n + 1)) * 1.0000001;
+  if (p <= as) return `None of the ${n.toLocaleString('en')} normal instances that were kept aside looks as unusual as this one.`;
+  const share = p >= 0.0995 ? [Math.round(100 * p), 100] : [Math.max(1, Math.round(1000 * p)), 1000];
+  if (share[0] >= share[1]) return 'Every normal instance looks as unusual as this one, or more so.';
+  return `About ${share[0]} of ${share[1].toLocaleString('en')} normal instances look as unusual as this one, or more so.`;
+}
+
+// Rates that a person can slide through, in steps a person would name, from the least that the
+// kept instances can tell to one half.
+export function ratesOf(head) {
+  const least = 1 / (head.judge.n_calibration + 1);
+  const rates = [];
+  for (const power of [1e-4, 1e-3, 1e-2, 1e-1]) for (const step of [1, 1.5, 2, 3, 4, 5, 7]) rates.push(Number((power * step).toPrecision(2)));
+  const within = rates.filter((rate) => rate >= least && rate <= 0.5);
+  return [...new Set([...within, head.judge.false_alarm_rate])].sort((a, b) => a - b);
+}

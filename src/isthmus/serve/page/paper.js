@@ -1,0 +1,111 @@
+// The drawing area: mouse, finger and keyboard make strokes of points in [0, 1].
+import { trace } from './strokes.js';
+
+const STEP = 1 / 56; // how far an arrow key moves the pen
+
+export class Paper {
+  constructor(canvas, h, w, changed) {
+    this.canvas = canvas;
+    this.changed = changed;
+    this.thickness = 0.08;
+    this.strokes = [];
+    this.pen = [0.5, 0.5];
+    this.down = false; // the keyboard's pen is on the paper
+    const long = Math.max(h, w);
+    this.shares = [w / long, h / long];
+    canvas.width = Math.round(560 * this.shares[0]);
+    canvas.height = Math.round(560 * this.shares[1]);
+    this.stop = new AbortController();
+    const { signal } = this.stop;
+    const on = (name, heard) => canvas.addEventListener(name, heard, { signal });
+    on('pointerdown', (event) => this.begin(event));
+    on('pointermove', (event) => this.follow(event));
+    for (const name of ['pointerup', 'pointercancel']) on(name, () => this.end());
+    on('keydown', (event) => this.press(event));
+    for (const name of ['focus', 'blur']) on(name, () => this.paint());
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.paint(), { signal });
+    this.paint();
+  }
+
+  close() { this.stop.abort(); }
+
+  clear() {
+    this.strokes = [];
+    this.down = false;
+    this.tell();
+  }
+
+  undo() {
+    this.strokes.pop();
+    this.down = false;
+    this.tell();
+  }
+
+  tell() {
+    this.paint();
+    this.changed(this.strokes);
+  }
+
+  begin(event) {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    this.canvas.focus({ preventScroll: true });
+    this.canvas.setPointerCapture(event.pointerId);
+    this.down = false;
+    this.drawing = true;
+    this.strokes.push([this.place(event)]);
+    this.tell();
+  }
+
+  follow(event) {
+    if (!this.drawing) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    for (const one of events.length ? events : [event]) this.strokes.at(-1).push(this.place(one));
+    this.tell();
+  }
+
+  end() { this.drawing = false; }
+
+  press(event) {
+    const step = STEP * (event.shiftKey ? 4 : 1);
+    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+    if (event.key in moves) {
+      this.pen = this.pen.map((at, i) => Math.min(1, Math.max(0, at + moves[event.key][i])));
+      if (this.down) this.strokes.at(-1).push(this.pen);
+      this.down ? this.tell() : this.paint();
+    } else if (event.key === ' ') {
+      this.down = !this.down;
+      if (this.down) this.strokes.push([this.pen]);
+      this.tell();
+    } else if (event.key === 'Delete') this.clear();
+    else if (event.key === 'Backspace') this.undo();
+    else return;
+    event.preventDefault();
+  }
+
+  place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  }
+
+  paint() {
+    const context = this.canvas.getContext('2d');
+    const { width, height } = this.canvas;
+    const long = Math.max(width, height);
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const style = getComputedStyle(this.canvas);
+    context.strokeStyle = style.color;
+    context.scale(long, long);
+    const own = ([x, y]) => [x * this.shares[0], y * this.shares[1]];
+    trace(context, this.strokes.map((stroke) => stroke.map(own)), this.thickness);
+    if (document.activeElement === this.canvas && this.canvas.matches(':focus-visible')) {
+      const [x, y] = own(this.pen);
+      context.strokeStyle = style.outlineColor;
+      context.lineWidth = this.down ? 0.02 : 0.008;
+      context.beginPath();
+      context.arc(x, y, 0.03, 0, 2 * Math.PI);
+      context.stroke();
+    }
+  }
+}

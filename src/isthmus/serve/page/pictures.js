@@ -1,0 +1,106 @@
+// Instances as pictures: images, curves of a series, and where a residual lies.
+import { make, number } from './dom.js';
+
+// From nothing to the most, also for who sees no red or green: pale, orange, dark violet.
+const HEAT = [[255, 252, 235], [254, 204, 120], [240, 120, 60], [150, 40, 90], [50, 10, 80]];
+const CURVES = ['#005a93', '#c05000', '#5b8a00', '#8a3fa0', '#00867d', '#a3344e'];
+
+function heatAt(share) {
+  const at = Math.min(Math.max(share, 0), 1) * (HEAT.length - 1);
+  const low = Math.min(Math.floor(at), HEAT.length - 2);
+  return HEAT[low].map((value, i) => Math.round(value + (at - low) * (HEAT[low + 1][i] - value)));
+}
+
+function canvasOf(rows, colour) {
+  const canvas = make('canvas', { className: 'pixels', width: rows[0].length, height: rows.length });
+  const context = canvas.getContext('2d');
+  const pixels = context.createImageData(canvas.width, canvas.height);
+  rows.flat().forEach((value, at) => pixels.data.set([...colour(value), 255], 4 * at));
+  context.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+// An image as the service takes it: values of 0 to most, grey or with channels last.
+export function imagePicture(image, schema) {
+  const most = schema.schema.dtype === 'uint8' ? 255 : 1;
+  const colours = schema.schema.shape.length === 3;
+  const rows = colours ? image.map((row) => row.map((pixel) => ({ pixel }))) : image;
+  return canvasOf(rows, (value) => {
+    const channels = colours ? value.pixel : [value];
+    const [r, g, b] = channels.length >= 3 ? channels : [channels[0], channels[0], channels[0]];
+    return [r, g, b].map((one) => Math.round((255 * one) / most));
+  });
+}
+
+export function heatPicture(residual) {
+  const rows = residual.map((row) => row.map((value) => (Array.isArray(value) ? sum(value) : value)));
+  const most = Math.max(...rows.flat(), 1e-12);
+  return canvasOf(rows, (value) => heatAt(value / most));
+}
+
+// A window of a series: one line a channel, and below it, where given, where the residual lies.
+export function curvePicture(window, { rebuilt = null, residual = null } = {}) {
+  const [width, height] = [320, 120];
+  const all = [...window.flat(), ...(rebuilt ?? []).flat()];
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const x = (at) => (window.length > 1 ? (at / (window.length - 1)) * (width - 8) + 4 : width / 2);
+  const y = (value) => height - 6 - ((value - low) / (high - low || 1)) * (height - 12);
+  const drawing = svg('svg', { viewBox: `0 0 ${width} ${height + (residual ? 12 : 0)}`, class: 'curve' });
+  const line = (steps, channel, dashed) => svg('polyline', {
+    points: steps.map((step, at) => `${x(at).toFixed(1)},${y(step[channel]).toFixed(1)}`).join(' '),
+    stroke: dashed ? '#1d2025' : CURVES[channel % CURVES.length],
+    ...(dashed ? { 'stroke-dasharray': '4 3' } : {}),
+  });
+  for (let channel = 0; channel < window[0].length; channel++) {
+    drawing.append(line(window, channel, false));
+    if (rebuilt) drawing.append(line(rebuilt, channel, true));
+  }
+  if (residual) {
+    const totals = residual.map(sum);
+    const most = Math.max(...totals, 1e-12);
+    const step = width / totals.length;
+    totals.forEach((total, at) => drawing.append(svg('rect', { x: at * step, y: height, width: step + 0.5, height: 12, fill: `rgb(${heatAt(total / most)})` })));
+  }
+  return drawing;
+}
+
+// A row of a table as a small list of names and values, the first few where there are many.
+export function rowPicture(row, most = 8) {
+  const entries = Object.entries(row);
+  const list = make('dl', { className: 'values' });
+  for (const [name, value] of entries.slice(0, most)) list.append(make('div', {}, make('dt', {}, name), make('dd', {}, shown(value))));
+  if (entries.length > most) list.append(make('div', {}, make('dt', {}, `and ${entries.length - most} more`), make('dd')));
+  return list;
+}
+
+export function shown(value) {
+  if (value === null) return 'missing';
+  if (value === true || value === false) return value ? 'yes' : 'no';
+  return typeof value === 'number' ? number(value) : String(value);
+}
+
+export function picture(instance, schema) {
+  if (schema.kind === 'images') return imagePicture(instance, schema);
+  if (schema.kind === 'series') return curvePicture(instance);
+  return rowPicture(named(instance, schema));
+}
+
+// A row by name also where the table came without names.
+export function named(instance, schema) {
+  if (!Array.isArray(instance)) return instance;
+  return Object.fromEntries(instance.map((value, at) => [`column ${at}`, value]));
+}
+
+export function framed(content, caption) {
+  return make('figure', {}, content, make('figcaption', {}, caption));
+}
+
+function sum(values) {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function svg(name, attributes) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}

@@ -1,0 +1,103 @@
+// Strokes as an image: lines of points in [0, 1] to h × w values in [0, 1], ink being 1.
+
+const FINE = 8; // cells a pixel's side is drawn in before it is averaged
+
+// What ink of the known images is like, so that a drawing can be made like it: where the ink lies,
+// how long its longer side is, how thick its lines are (all shares of the image's longer side),
+// and whether it is dark on a light ground. Lines are as thick as twice their area by their edge.
+export function inkOf(images) {
+  const borders = [];
+  for (const image of images) {
+    const [h, w] = [image.length, image[0].length];
+    for (let x = 0; x < w; x++) borders.push(image[0][x], image[h - 1][x]);
+    for (let y = 0; y < h; y++) borders.push(image[y][0], image[y][w - 1]);
+  }
+  const ground = borders.length ? median(borders) : 0;
+  const dark = ground > 0.5;
+  const sides = [], xs = [], ys = [], thick = [];
+  for (const image of images) {
+    const [h, w] = [image.length, image[0].length];
+    const long = Math.max(h, w);
+    const ink = (y, x) => (y < 0 || x < 0 || y >= h || x >= w ? 0 : Math.min(1, Math.abs(image[y][x] - ground) / Math.max(ground, 1 - ground)));
+    let top = h, bottom = -1, left = w, right = -1, mass = 0, sx = 0, sy = 0, edge = 0;
+    for (let y = -1; y < h; y++) {
+      for (let x = -1; x < w; x++) {
+        const value = ink(y, x);
+        edge += Math.abs(value - ink(y, x + 1)) + Math.abs(value - ink(y + 1, x));
+        if (y < 0 || x < 0) continue;
+        mass += value; sx += value * (x + 0.5); sy += value * (y + 0.5);
+        if (value > 0.3) { top = Math.min(top, y); bottom = Math.max(bottom, y); left = Math.min(left, x); right = Math.max(right, x); }
+      }
+    }
+    if (bottom < 0 || !edge) continue;
+    sides.push(Math.max(bottom - top + 1, right - left + 1) / long);
+    xs.push(sx / mass / w); ys.push(sy / mass / h);
+    // A line's edge, walked along the pixels, is 4 / pi times longer than it is on average.
+    thick.push((2 * mass) / (edge * Math.PI / 4) / long);
+  }
+  if (!sides.length) return { dark, side: 0.7, x: 0.5, y: 0.5, thickness: 0.09 };
+  return { dark, side: median(sides), x: median(xs), y: median(ys), thickness: Math.min(0.25, Math.max(0.04, median(thick))) };
+}
+
+// Draws strokes into h × w; with fit they are scaled and moved to be as the known ink is.
+export function imageOf(strokes, h, w, ink, fit) {
+  const long = Math.max(h, w);
+  const [width, height] = [w / long, h / long]; // of the paper, in units of its longer side
+  let placed = strokes.map((stroke) => stroke.map(([x, y]) => [x * width, y * height]));
+  if (fit) {
+    const points = placed.flat();
+    const [left, right] = ends(points.map(([x]) => x));
+    const [top, bottom] = ends(points.map(([, y]) => y));
+    const room = Math.max(1e-6, ink.side - ink.thickness);
+    const scale = Math.min(room / Math.max(right - left, bottom - top, 0.05), 20);
+    placed = placed.map((stroke) => stroke.map(([x, y]) => [(x - (left + right) / 2) * scale + width / 2, (y - (top + bottom) / 2) * scale + height / 2]));
+    const [x, y] = centre(raster(placed, h, w, ink.thickness));
+    const move = [ink.x * width - x, ink.y * height - y];
+    placed = placed.map((stroke) => stroke.map(([px, py]) => [px + move[0], py + move[1]]));
+  }
+  return raster(placed, h, w, ink.thickness);
+}
+
+function raster(strokes, h, w, thickness) {
+  const long = Math.max(h, w);
+  const canvas = document.createElement('canvas');
+  canvas.width = w * FINE;
+  canvas.height = h * FINE;
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  context.scale(long * FINE, long * FINE);
+  trace(context, strokes, thickness);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  const rows = Array.from({ length: h }, () => new Array(w).fill(0));
+  for (let y = 0; y < canvas.height; y++) {
+    for (let x = 0; x < canvas.width; x++) rows[Math.floor(y / FINE)][Math.floor(x / FINE)] += data[4 * (y * canvas.width + x) + 3];
+  }
+  return rows.map((row) => row.map((sum) => sum / (255 * FINE * FINE)));
+}
+
+export function trace(context, strokes, thickness) {
+  context.lineWidth = thickness;
+  context.lineCap = context.lineJoin = 'round';
+  for (const stroke of strokes) {
+    context.beginPath();
+    context.moveTo(...stroke[0]);
+    // A stroke of one point is a dot.
+    for (const point of stroke.length > 1 ? stroke.slice(1) : stroke) context.lineTo(...point);
+    context.stroke();
+  }
+}
+
+function centre(rows) {
+  const long = Math.max(rows.length, rows[0].length);
+  let mass = 0, sx = 0, sy = 0;
+  rows.forEach((row, y) => row.forEach((value, x) => { mass += value; sx += value * (x + 0.5); sy += value * (y + 0.5); }));
+  return mass ? [sx / mass / long, sy / mass / long] : [0.5, 0.5];
+}
+
+function ends(values) {
+  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+}
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)];
+}

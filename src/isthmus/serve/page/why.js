@@ -1,0 +1,48 @@
+// What the encoder saw of an instance, and the known instances nearest to it.
+import { make, number, percent } from './dom.js';
+import { curvePicture, framed, heatPicture, imagePicture, named, picture, shown } from './pictures.js';
+import { columnsOf } from './form.js';
+
+export function showWhy(place, how, schema, instance, explanation) {
+  const { reconstruction: rebuilt, residual } = explanation;
+  const panels = { images: ofImages, series: ofSeries, table: ofTable };
+  place.replaceChildren(...panels[schema.kind](schema, instance, rebuilt, residual));
+  how.textContent = {
+    images: 'The code keeps what normal instances have in common: what the decoder cannot give back is dark on the map.',
+    series: 'Dashed: what the decoder gives back from the code. The strip below is dark where it fails.',
+    table: 'What the decoder gives back from the code, and how much of the whole difference is each column’s.',
+  }[schema.kind];
+}
+
+function ofImages(schema, instance, rebuilt, residual) {
+  return [
+    framed(imagePicture(instance, schema), 'input'),
+    framed(imagePicture(rebuilt, schema), 'rebuilt from its code'),
+    framed(heatPicture(residual), `residual, ${number(Math.max(...residual.flat(2)))} at most`),
+  ];
+}
+
+function ofSeries(schema, instance, rebuilt, residual) {
+  return [framed(curvePicture(instance, { rebuilt, residual }), 'input, rebuilt and residual')];
+}
+
+function ofTable(schema, instance, rebuilt, residual) {
+  const total = residual.reduce((sum, one) => sum + one, 0) || 1;
+  const [given, back] = [named(instance, schema), named(rebuilt, schema)];
+  const rows = columnsOf(schema).map(({ name }, at) => ({ name, share: residual[at] / total })).sort((a, b) => b.share - a.share);
+  const body = make('tbody', {}, ...rows.slice(0, 30).map(({ name, share }) => {
+    const bar = make('span');
+    bar.style.inlineSize = `${100 * share}%`;
+    return make('tr', {}, make('th', { scope: 'row' }, name), make('td', { className: 'n' }, shown(given[name])), make('td', { className: 'n' }, shown(back[name])), make('td', { className: 'bar' }, bar), make('td', { className: 'n' }, percent(share)));
+  }));
+  const head = make('thead', {}, make('tr', {}, ...['column', 'given', 'rebuilt', 'share', ''].map((word, at) => (word ? make('th', { scope: 'col', className: at === 1 || at === 2 ? 'n' : '' }, word) : make('td')))));
+  const more = rows.length > 30 ? [make('p', { className: 'small' }, `${rows.length - 30} more columns have less.`)] : [];
+  return [make('div', { className: 'scroll wide', tabIndex: 0, role: 'region', ariaLabel: 'Columns' }, make('table', {}, head, body)), ...more];
+}
+
+export function showNearest(place, how, schema, neighbours, rebuilt) {
+  place.replaceChildren(...neighbours.map(({ instance, label, distance }) =>
+    framed(picture(instance, schema), `${label ?? 'no label'} · ${number(distance, 2)} away`)));
+  how.textContent = 'Distances are between codes, and do not compare with those of another bundle.'
+    + (rebuilt ? ' The known ones are rebuilt from codes: the service holds no instance itself.' : '');
+}
