@@ -1,5 +1,7 @@
 """Tiny data and fitted models that the tests share. Whatever ends in `_fit` is not to be refit."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -54,3 +56,17 @@ def image_fit(digits):
 def table_fit(table):
     """An encoder of the wines. Do not refit."""
     return Autoencoder(n_components=4, max_epochs=20, random_state=0).fit(table)
+
+
+# Of a module, because Playwright's loop would be in the way of tests that run one of their own.
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, without a window."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium to open the page with")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()

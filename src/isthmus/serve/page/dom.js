@@ -6,7 +6,7 @@ export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith('on')) element.addEventListener(key.slice(2), value);
-    else if (key in element && typeof value !== 'string') element[key] = value;
+    else if (key in element) element[key] = value;
     else element.setAttribute(key, value);
   }
   element.append(...children.filter((child) => child !== null));
@@ -24,5 +24,6 @@ export function number(value, digits = 3) {
 
 export function percent(share) {
   const value = 100 * share;
+  if (value > 0 && value < 0.01) return 'under 0.01 %';
   return `${value.toLocaleString('en', { maximumSignificantDigits: value >= 99 && value < 100 ? 4 : 2 })} %`;
 }

@@ -11,6 +11,7 @@ export class Paper {
     this.strokes = [];
     this.pen = [0.5, 0.5];
     this.down = false; // the keyboard's pen is on the paper
+    this.keys = false; // the keyboard was used last
     const long = Math.max(h, w);
     this.shares = [w / long, h / long];
     canvas.width = Math.round(560 * this.shares[0]);
@@ -51,7 +52,7 @@ export class Paper {
     event.preventDefault();
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
-    this.down = false;
+    this.down = this.keys = false;
     this.drawing = true;
     this.strokes.push([this.place(event)]);
     this.tell();
@@ -67,6 +68,7 @@ export class Paper {
   end() { this.drawing = false; }
 
   press(event) {
+    this.keys = true;
     const step = STEP * (event.shiftKey ? 4 : 1);
     const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     if (event.key in moves) {
@@ -99,7 +101,7 @@ export class Paper {
     context.scale(long, long);
     const own = ([x, y]) => [x * this.shares[0], y * this.shares[1]];
     trace(context, this.strokes.map((stroke) => stroke.map(own)), this.thickness);
-    if (document.activeElement === this.canvas && this.canvas.matches(':focus-visible')) {
+    if (this.keys && document.activeElement === this.canvas) {
       const [x, y] = own(this.pen);
       context.strokeStyle = style.outlineColor;
       context.lineWidth = this.down ? 0.02 : 0.008;
