@@ -1,5 +1,6 @@
 // Files a person gives, as instances where the page can read them, else as they are for the service.
 import { columnsOf, rowOf, windowOf } from './form.js';
+import { readImage } from './images.js';
 import { parseCsv, writeCsv } from './csv.js';
 
 const TYPES = { npy: 'application/x-npy', parquet: 'application/vnd.apache.parquet', csv: 'text/csv' };
@@ -33,31 +34,6 @@ export async function readFiles(files, schema) {
   const { separator, records } = parseCsv(await file.text());
   if (!records.length) throw new Error(`Got ${file.name} without a line, expected CSV.`);
   return schema.kind === 'series' ? readWindows(records, schema) : readRows(records, separator, schema);
-}
-
-async function readImage(file, schema) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file);
-  } catch {
-    throw new Error(`Got ${file.name}, which is damaged or no image that a browser shows; expected PNG, JPEG or the like.`);
-  }
-  const [h, w, channels] = schema.schema.shape;
-  const canvas = new OffscreenCanvas(w, h);
-  const context = canvas.getContext('2d');
-  // What is transparent counts as black, as in the library.
-  context.fillRect(0, 0, w, h);
-  context.imageSmoothingQuality = 'high';
-  context.drawImage(bitmap, 0, 0, w, h);
-  const { data } = context.getImageData(0, 0, w, h);
-  const whole = schema.schema.dtype === 'uint8';
-  const value = (one) => (whole ? Math.round(one) : one / 255);
-  return Array.from({ length: h }, (_, y) => Array.from({ length: w }, (__, x) => {
-    const [r, g, b, a] = data.slice(4 * (y * w + x), 4 * (y * w + x) + 4);
-    const grey = 0.299 * r + 0.587 * g + 0.114 * b; // ITU-R BT.601, as Pillow has it
-    if (channels === undefined) return value(grey);
-    return { 1: [grey], 3: [r, g, b], 4: [r, g, b, a] }[channels].map(value);
-  }));
 }
 
 function readRows(records, separator, schema) {

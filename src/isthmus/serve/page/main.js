@@ -17,6 +17,7 @@ const KNOWN = 24;
 const PAUSE = 120; // ms that a person rests before the service is asked
 
 const now = {}; // bundle, schema, heads, known, form, paper, batch, instance, asked
+let resting; // the timer of what is drawn or typed
 
 function complain(error) {
   if (error?.name === 'AbortError') return;
@@ -53,16 +54,18 @@ async function open(name) {
   now.paper?.close();
   now.asked?.abort();
   Object.assign(now, { bundle: bundleAt(name), paper: null, form: null, instance: null, known: [] });
-  const schema = await now.bundle.schema();
+  const { bundle } = now;
+  const schema = await bundle.schema();
+  const known = schema.known ? await bundle.known(KNOWN) : null;
+  if (bundle !== now.bundle) return; // another was chosen meanwhile
   now.schema = schema;
   now.heads = headsOf(schema);
   $('work').hidden = false;
   for (const id of ['answer', 'batch', 'draw', 'form', 'known']) $(id).hidden = true;
   introduce(schema);
-  if (schema.known) {
-    const { instances, labels } = await now.bundle.known(KNOWN);
-    now.known = instances;
-    showKnown(schema, instances, labels);
+  if (known) {
+    now.known = known.instances;
+    showKnown(schema, known.instances, known.labels);
   }
   if (schema.kind === 'images') offerDrawing(schema);
   else {
@@ -72,8 +75,8 @@ async function open(name) {
   }
   $('file').accept = accepted(schema);
   $('file-how').textContent = acceptedWords(schema);
-  now.batch = new Batch(schema, now.bundle, (instance) => guarded(() => take(instance)));
-  showCorrection(schema, now.bundle, () => now.instance);
+  now.batch = new Batch(schema, bundle, (instance) => guarded(() => take(instance)));
+  showCorrection(schema, bundle, () => now.instance);
   if (now.form && now.known.length) await decide(now.known[0]);
 }
 
@@ -125,7 +128,8 @@ function showKnown(schema, instances, labels) {
 
 // Shows an instance that was not drawn or typed, and decides on it.
 async function take(instance) {
-  now.paper?.clear();
+  clearTimeout(resting);
+  now.paper?.wipe();
   now.form?.set(instance);
   await decide(instance);
   if (matchMedia('(max-width: 55rem)').matches) $('answer').scrollIntoView({ block: 'start' });
@@ -162,10 +166,9 @@ async function giveFiles(files) {
 }
 
 function rested(task) {
-  let timer;
   return () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => guarded(task), PAUSE);
+    clearTimeout(resting);
+    resting = setTimeout(() => guarded(task), PAUSE);
   };
 }
 

@@ -30,10 +30,15 @@ export class Paper {
 
   close() { this.stop.abort(); }
 
-  clear() {
+  wipe() {
     this.strokes = [];
     this.down = false;
-    this.tell();
+    this.paint();
+  }
+
+  clear() {
+    this.wipe();
+    this.changed();
   }
 
   undo() {
@@ -44,7 +49,7 @@ export class Paper {
 
   tell() {
     this.paint();
-    this.changed(this.strokes);
+    this.changed();
   }
 
   begin(event) {
