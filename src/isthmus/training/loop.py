@@ -167,11 +167,10 @@ def measure(
     network.eval()
     totals = _Means()
     with torch.no_grad():
-        for first in range(0, len(rows), settings.batch_size):
-            positions = np.arange(first, min(first + settings.batch_size, len(rows)))
+        for batch in rows.in_order(settings.batch_size, settings.device):
             with _autocast(settings):
-                values = objective(network, rows.batch(positions, settings.device))
-            totals.add(values, len(positions))
+                values = objective(network, batch)
+            totals.add(values, len(batch[0]))
     return totals.result()
 
 
@@ -211,29 +210,24 @@ def _train_epoch(
     listeners: Sequence[Listener],
 ) -> dict[str, float]:
     network.train()
-    order = torch.randperm(len(rows)).numpy()
-    starts = range(0, len(rows), settings.batch_size)
-    if len(rows) > settings.batch_size and len(rows) % settings.batch_size == 1:
-        starts = starts[:-1]  # batch normalisation cannot train on a single instance
-    total_steps = len(starts) * settings.max_epochs
+    steps = rows.steps(settings.batch_size)
     # Reading a loss waits for the device; a GPU is asked only now and then.
     look_every = 1 if settings.device.type == "cpu" else 100
     totals = _Means()
-    for step, first in enumerate(starts):
+    for step, batch in enumerate(rows.shuffled(settings.batch_size, settings.device)):
         factor = learning_rate_factor(
-            (epoch - 1) * len(starts) + step, total_steps, settings.schedule
+            (epoch - 1) * steps + step, steps * settings.max_epochs, settings.schedule
         )
-        positions = order[first : first + settings.batch_size]
         with _autocast(settings):
-            values = objective(network, rows.batch(positions, settings.device))
+            values = objective(network, batch)
         values["loss"].backward()
         optimizer.step(settings.lr * factor)
         optimizer.zero_grad()
-        totals.add(values, len(positions))
-        if (step + 1) % look_every == 0 or step == len(starts) - 1:
+        totals.add(values, len(batch[0]))
+        if (step + 1) % look_every == 0 or step == steps - 1:
             totals.check_finite(epoch, optimizer.lr)
         for listener in listeners:
-            listener.step_ended(len(positions))
+            listener.step_ended(len(batch[0]))
     return totals.result()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -45,6 +45,23 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def steps(self, batch_size: int) -> int:
+        """Return how many batches of training an epoch has."""
+        whole, rest = divmod(len(self), batch_size)
+        # Batch normalisation cannot train on a single instance.
+        return whole + (rest > 1 or (rest == 1 and whole == 0))
+
+    def shuffled(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        """Give an epoch's batches, in an order drawn from torch's generator."""
+        order = torch.randperm(len(self)).numpy()
+        for step in range(self.steps(batch_size)):
+            yield self.batch(order[step * batch_size : (step + 1) * batch_size], device)
+
+    def in_order(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        """Give every row once, as they lie."""
+        for first in range(0, len(self), batch_size):
+            yield self.batch(np.arange(first, min(first + batch_size, len(self))), device)
 
     def batch(self, positions: np.ndarray, device: torch.device) -> Batch:
         """Return the rows at these positions, as tensors on the device."""
