@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from isthmus.data.columns import Column
+from isthmus.data.preprocessing.moments import Moments
 from isthmus.errors import DataError
 
 #: Most categories that have an input of their own; the others share one.
@@ -62,14 +63,19 @@ class ValueInputs:
         fill = float(np.median(values[~missing] if n_missing else values))
         if n_missing:
             values = np.where(missing, fill, values)
-        low, high = float(values.min()), float(values.max())
-        mean, deviation = float(values.mean()), float(values.std())
-        # Below this it is rounding noise of the mean, not information.
-        constant = low == high or deviation <= 10 * np.finfo(np.float64).eps * abs(mean)
+        moments = Moments()
+        moments.update(values)
+        return cls.of(moments, fill, n_missing, column)
+
+    @classmethod
+    def of(cls, moments: Moments, fill: float, n_missing: int, column: Column) -> Self:
+        """Take what is known of all values, the missing ones filled, none above `LARGEST`."""
+        mean, deviation = float(moments.mean), float(moments.deviation)
+        constant = bool(moments.constant)
         if constant:
             size = _DAY if column.type == "date" else abs(fill) or 1.0
             mean, deviation = fill, max(size / 1000, np.finfo(np.float64).tiny)
-        return cls(fill, mean, deviation, n_missing / len(values), bool(constant))
+        return cls(fill, mean, deviation, n_missing / moments.n, constant)
 
     @property
     def width(self) -> int:
@@ -118,15 +124,20 @@ class CategoryInputs:
     @classmethod
     def learn(cls, positions: np.ndarray, column: Column) -> Self:
         """Learn from positions of shape (n,), float64, NaN where missing; not all are."""
-        n_rows = len(positions)
         present = positions[~np.isnan(positions)].astype(np.intp)
         counts = np.bincount(present, minlength=len(column.categories))
+        return cls.of(counts, len(positions))
+
+    @classmethod
+    def of(cls, counts: np.ndarray, n_rows: int) -> Self:
+        """Take how many of `n_rows` rows hold each category; the others are missing."""
         levels = _levels(counts, max(2, int(np.ceil(LEAST_SHARE * n_rows))))
         sizes = np.bincount(levels, weights=counts)
         missing_level = int(sizes.argmax())
-        if len(present) < n_rows:
+        n_missing = n_rows - int(counts.sum())
+        if n_missing:
             missing_level = len(sizes)
-            sizes = np.append(sizes, n_rows - len(present))
+            sizes = np.append(sizes, n_missing)
         shares = sizes / n_rows
         total = float((shares * (1 - shares)).sum())
         # One level alone never varies: see the constant columns of `ValueInputs`.
@@ -208,14 +219,24 @@ def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs |
         When no row has a value, or a column of text names things instead of grouping them.
     """
     values = values.astype(np.float64, copy=False)
-    n_present = len(values) - int(np.isnan(values).sum())
+    check_repeats(len(values), len(values) - int(np.isnan(values).sum()), column, name)
+    if column.type == "category":
+        return CategoryInputs.learn(values, column)
+    return ValueInputs.learn(values, column)
+
+
+def check_repeats(n_rows: int, n_present: int, column: Column, name: str) -> None:
+    """Check that a column has values, and that those of a category repeat.
+
+    Raises
+    ------
+    DataError
+        As `learn_inputs` does.
+    """
     if n_present == 0:
         raise DataError(
-            f"{name} has no value in any of {len(values)} rows, expected at least one; "
-            "drop the column"
+            f"{name} has no value in any of {n_rows} rows, expected at least one; drop the column"
         )
-    if column.type != "category":
-        return ValueInputs.learn(values, column)
     n_distinct = len(column.categories)
     if n_distinct > MOST_CATEGORIES or (n_distinct > 10 and 2 * n_distinct > n_present):
         raise DataError(
@@ -223,7 +244,6 @@ def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs |
             "a name or free text, expected categories that repeat; drop the column, or put its "
             f"values into fewer groups (at most {MOST_CATEGORIES:,}, each of several rows)"
         )
-    return CategoryInputs.learn(values, column)
 
 
 def _levels(counts: np.ndarray, least: int) -> np.ndarray:
