@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from isthmus.bundle import load_bundle as load_bundle
     from isthmus.bundle import save_bundle as save_bundle
     from isthmus.data import Dataset as Dataset
+    from isthmus.data import Stream as Stream
     from isthmus.data import load as load
     from isthmus.errors import IsthmusError as IsthmusError
     from isthmus.evaluation import advise as advise
@@ -31,6 +32,7 @@ _HOMES = {
     "CodeClassifier": "isthmus.heads",
     "Dataset": "isthmus.data",
     "IsthmusError": "isthmus.errors",
+    "Stream": "isthmus.data",
     "advise": "isthmus.evaluation",
     "evaluate": "isthmus.evaluation",
     "export_bundle": "isthmus.export",
@@ -47,6 +49,7 @@ __all__ = [
     "CodeClassifier",
     "Dataset",
     "IsthmusError",
+    "Stream",
     "__version__",
     "advise",
     "evaluate",

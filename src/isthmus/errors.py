@@ -4,7 +4,8 @@
 
     IsthmusError
     ├── DataError           (ValueError)    the data cannot be used as it is
-    │   └── SchemaError     (ValueError)    it is not like the data the model was fitted on
+    │   ├── SchemaError     (ValueError)    it is not like the data the model was fitted on
+    │   └── ShardError      (ValueError)    one file of many is damaged or unlike the others
     ├── DownloadError       (OSError)       a named data set could not be found or fetched
     ├── MissingExtraError   (ImportError)   an optional dependency is not installed
     ├── ArchitectureError   (ValueError)    the network does not fit the data or the code width
@@ -34,6 +35,10 @@ class DataError(IsthmusError, ValueError):
 
 class SchemaError(DataError):
     """The data is not like the data that the model was fitted on."""
+
+
+class ShardError(DataError):
+    """One file of many is damaged, or holds something else than the others."""
 
 
 class DownloadError(IsthmusError, OSError):

@@ -4,5 +4,6 @@ from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.load import load
 from isthmus.data.schema import Schema
+from isthmus.data.stream import Stream
 
-__all__ = ["Dataset", "Schema", "Splits", "fingerprint", "load"]
+__all__ = ["Dataset", "Schema", "Splits", "Stream", "fingerprint", "load"]

@@ -40,11 +40,11 @@ def load_image_folder(folder: Path, resize: tuple[int, int] | None = None) -> Da
         When there are no images, they lie both in the folder and in sub-folders or a folder
         too deep, one cannot be read, or they differ in size and `resize` is not given.
     """
-    parts = _train_and_test(folder)
+    parts = train_and_test(folder)
     if parts is None:
-        paths, y = _list(folder)
+        paths, y = list_images(folder)
         return Dataset(read_images(paths, resize), y, name=folder.name)
-    (train_paths, train_y), (test_paths, test_y) = (_list(part) for part in parts)
+    (train_paths, train_y), (test_paths, test_y) = (list_images(part) for part in parts)
     # Read as one, so that grey and colour are settled for both alike.
     X = read_images(train_paths + test_paths, resize)
     n_train = len(train_paths)
@@ -59,7 +59,7 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _train_and_test(folder: Path) -> tuple[Path, Path] | None:
+def train_and_test(folder: Path) -> tuple[Path, Path] | None:
     named = {path.name.lower(): path for path in _folders(folder)}
     if "train" not in named or _images(folder):
         return None
@@ -69,7 +69,7 @@ def _train_and_test(folder: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _list(folder: Path) -> tuple[list[Path], np.ndarray | None]:
+def list_images(folder: Path) -> tuple[list[Path], np.ndarray | None]:
     """Return the image files of a folder in order, and their class names if they have any."""
     direct = _images(folder)
     classes = {path.name: _images(path) for path in _folders(folder)}

@@ -15,6 +15,7 @@ from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.files import is_table_file, load_path
 from isthmus.data.long_table import Cutting
 from isthmus.data.named import load_named
+from isthmus.data.pieces import open_pieces, read_in_pieces
 from isthmus.data.resize import check_size, resize_images
 from isthmus.data.schema import KINDS, Schema
 from isthmus.errors import DataError
@@ -35,7 +36,11 @@ def load(
     window: int | None = None,
     stride: int | None = None,
     channels: Sequence[str] | None = None,
-) -> Dataset | Splits:
+    lazy: bool = False,
+    columns: Sequence[str] | None = None,
+    keys: Sequence[str] = (),
+    on_bad_shard: str = "fail",
+) -> Any:
     """Load data from a name, a path, an array or a table.
 
     What comes back has `train` and `test` in every case: of a `Dataset`, `train` is the
@@ -71,10 +76,24 @@ def load(
         windows share no row. No window is of two groups or crosses a gap in time.
     channels : sequence of str or None
         Columns of a long table that are the channels; all others, when not given.
+    lazy : bool
+        Read one `.parquet` or `.npy` file, or a folder of images, piece by piece. Several files
+        (a folder of them, a pattern such as "events/*.parquet", an address such as
+        "s3://bucket/events") always are.
+    columns : sequence of str or None
+        Of data read piece by piece, the columns that are features; others are never read.
+    keys : sequence of str
+        Of data read piece by piece, columns that say which row is which: no features, but
+        carried along to what is written of each row.
+    on_bad_shard : {"fail", "skip"}
+        What becomes of a file among several that is damaged or unlike the others: an error, or
+        an entry in the stream's `skipped`.
 
     Returns
     -------
-    Dataset or Splits
+    Dataset, Splits or Stream
+        A `Stream` of what is read piece by piece, of which nothing but footers and headers has
+        been read yet.
         `Splits` when the source says which part is for testing. Of a long table, `windows`
         says where each instance lies in it, and `y` is one label a window (see
         `isthmus.data.window_labels.deciding_rows` for windows of several labels).
@@ -102,9 +121,35 @@ def load(
         raise DataError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
     if isinstance(channels, str):
         raise DataError(f"got channels={channels!r}, expected a list: [{channels!r}]")
+    for name, names in (("columns", columns), ("keys", keys)):
+        if isinstance(names, str):
+            raise DataError(f"got {name}={names!r}, expected a list: [{names!r}]")
     cutting = Cutting(window, stride, time, group, None if channels is None else tuple(channels))
     _check_cutting(source, kind, cutting)
     size = None if resize is None else check_size(resize)
+    opened = data_dir is None and read_in_pieces(source, lazy)
+    if opened:
+        if y is not None:
+            raise DataError("got y, and data read piece by piece has its labels in its files")
+        if cutting.given:
+            raise DataError(
+                "windows are cut of a table in memory, and this one is read piece by piece; load "
+                "one file, or save the windows as .npy"
+            )
+        return open_pieces(
+            source,
+            label=label,
+            columns=columns,
+            keys=keys,
+            kind=kind,
+            resize=size,
+            on_bad_shard=on_bad_shard,
+        )
+    if columns is not None or keys:
+        raise DataError(
+            f"got {'columns' if columns is not None else 'keys'}=, which is for data read piece by "
+            "piece; pass lazy=True for a Parquet file, or leave it out"
+        )
     data = _load(source, data_dir, label, size, kind, cutting)
     if kind not in ("auto", data.kind):
         raise DataError(

@@ -1,0 +1,129 @@
+"""Schema and preprocessing of a stream, learned in one pass with bounded memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.checks import check_images, check_series, check_table
+from isthmus.data.preprocessing import Preprocessor, learn_preprocessor
+from isthmus.data.preprocessing.moments import Moments
+from isthmus.data.preprocessing.series import SeriesPreprocessor
+from isthmus.data.preprocessing.standardise import scale_of
+from isthmus.data.preprocessing.tables import TablePreprocessor
+from isthmus.data.schema import Schema
+from isthmus.data.stream.column import ColumnFacts
+from isthmus.data.stream.part import Piece
+from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    from isthmus.data.stream.stream import Stream
+
+#: Rows whose values give the medians. Of a longer stream they are drawn at random: a median's
+#: rank is then within 0.7 % of the middle in 999 columns of 1,000, whatever the distribution.
+MEDIAN_ROWS = 65_536
+
+
+def learn(stream: Stream) -> tuple[Schema, Preprocessor]:
+    """Read all instances once.
+
+    Returns
+    -------
+    schema : Schema
+        The same as of all instances in memory.
+    preprocessor : Preprocessor
+        The same up to rounding, but for medians of more than `MEDIAN_ROWS` rows, which are
+        those of rows drawn at random, always the same.
+
+    Raises
+    ------
+    DataError
+        As `Schema.learn` and `learn_preprocessor` do; also when a column holds more different
+        texts than can be told apart in bounded memory.
+    """
+    chosen = stream.draw(MEDIAN_ROWS, 0)
+    facts: _Facts | None = None
+    for piece in stream.pieces():
+        if facts is None:
+            facts = _begin(stream, piece)
+        facts.update(piece, chosen)
+    if facts is None:
+        raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
+    return facts.result()
+
+
+class _Facts(Protocol):
+    def update(self, piece: Piece, chosen: np.ndarray) -> None: ...
+
+    def result(self) -> tuple[Schema, Preprocessor]: ...
+
+
+def _begin(stream: Stream, piece: Piece) -> _Facts:
+    if stream.kind == "table":
+        return _TableFacts(stream.name, piece.X)
+    return _ArrayFacts(stream.kind, piece.X)
+
+
+class _TableFacts:
+    """Facts on each column of a table."""
+
+    def __init__(self, name: str, X: Any) -> None:
+        self.names = [str(column) for column in X.columns] if _has_names(X) else None
+        self.dtype = "float64" if self.names else str(X.dtype)
+        self.columns = [
+            ColumnFacts(str(column), name) for column in self.names or range(X.shape[1])
+        ]
+
+    def update(self, piece: Piece, chosen: np.ndarray) -> None:
+        from isthmus.data.stream.stream import rows_of
+
+        X, rows = piece.X, rows_of(chosen, piece)
+        if not _has_names(X):
+            X = pd.DataFrame(check_table(X))
+        for at, facts in enumerate(self.columns):
+            facts.update(X.iloc[:, at], rows, piece.first_row)
+
+    def result(self) -> tuple[Schema, Preprocessor]:
+        learned = [facts.result() for facts in self.columns]
+        ranges = [bounds for _, _, bounds in learned if bounds is not None]
+        types = tuple(column for column, _, _ in learned)
+        plain = all(column.type == "number" for column in types)
+        schema = Schema(
+            "table",
+            (len(types),),
+            self.dtype,
+            min((low for low, _ in ranges), default=0.0),
+            max((high for _, high in ranges), default=0.0),
+            columns=None if self.names is None else tuple(self.names),
+            column_types=None if plain else types,
+        )
+        return schema, TablePreprocessor(schema, tuple(inputs for _, inputs, _ in learned))
+
+
+class _ArrayFacts:
+    """Range of images; range, mean and deviation of windows of series."""
+
+    def __init__(self, kind: str, X: np.ndarray) -> None:
+        self.kind, self.like = kind, X[:1]
+        self.low, self.high = np.inf, -np.inf
+        self.moments = Moments()
+
+    def update(self, piece: Piece, chosen: np.ndarray) -> None:
+        X = piece.X
+        (check_images if self.kind == "images" else check_series)(X)
+        self.low, self.high = min(self.low, float(X.min())), max(self.high, float(X.max()))
+        if self.kind == "series":
+            self.moments.update(X.reshape(-1, X.shape[2]).astype(np.float64, copy=False))
+
+    def result(self) -> tuple[Schema, Preprocessor]:
+        kind: Any = self.kind
+        schema = Schema(kind, self.like.shape[1:], str(self.like.dtype), self.low, self.high)
+        if kind == "series":
+            return schema, SeriesPreprocessor(schema, self.moments.mean, scale_of(self.moments))
+        return schema, learn_preprocessor(self.like, schema)
+
+
+def _has_names(X: Any) -> bool:
+    return isinstance(X, pd.DataFrame)

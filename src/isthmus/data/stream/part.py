@@ -1,0 +1,133 @@
+"""The pieces that a stream is read in, before and after reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+#: Rows in a part, and bytes of them, at most.
+MOST_ROWS = 131_072
+MOST_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class Part:
+    """A bounded piece of one file.
+
+    Attributes
+    ----------
+    index : int
+        Its number in the stream; it stays the same when a part before it is skipped.
+    source : str
+        The file, or of a folder of images the first of them.
+    first_row : int
+        Number of its first row in the stream.
+    n_rows : int
+    """
+
+    index: int
+    source: str
+    first_row: int
+    n_rows: int
+
+
+# Compared by identity: arrays have no single answer to ==.
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What was read of a part.
+
+    Attributes
+    ----------
+    first_row : int
+    X : DataFrame of shape (k, m), or array of shape (k, ...)
+    y : array of shape (k,) or None
+        Labels, when they were asked for and there are some.
+    keys : DataFrame of shape (k, n_keys) or None
+        Key columns, when they were asked for.
+    """
+
+    first_row: int
+    X: Any
+    y: np.ndarray | None = None
+    keys: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, rows: np.ndarray) -> Piece:
+        """Return some rows, by their positions in the piece; `first_row` stays."""
+
+        def of(values: Any) -> Any:
+            return values.iloc[rows] if isinstance(values, pd.DataFrame) else values[rows]
+
+        return Piece(
+            self.first_row,
+            of(self.X),
+            None if self.y is None else self.y[rows],
+            None if self.keys is None else of(self.keys),
+        )
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or part that could not be used and was left out.
+
+    Attributes
+    ----------
+    source : str
+    n_rows : int or None
+        Rows lost; None when the file does not say how many it had.
+    reason : str
+    """
+
+    source: str
+    n_rows: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Where a part lies.
+
+    Attributes
+    ----------
+    files : tuple of str
+        One, or of a folder of images as many as rows.
+    groups : tuple of int
+        Row groups of a Parquet file.
+    start, stop : int
+        Rows, counting from the first of the row groups, or of the file.
+    follows : bool
+        Whether it is quickest to read after the part before it: a row group that is too
+        large for one part can only be read from its beginning.
+    """
+
+    files: tuple[str, ...]
+    groups: tuple[int, ...]
+    start: int
+    stop: int
+    follows: bool = False
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.stop - self.start
+
+
+class Reader(Protocol):
+    """How one kind of file is laid out in parts and read."""
+
+    kind: str
+    has_labels: bool
+
+    def lay_out(self, source: str) -> list[Slice]:
+        """Return the parts of a file, by its footer or header; ShardError when it is bad."""
+
+    def read(self, part: Slice, label: bool, keys: bool) -> Piece:
+        """Read a part; its first row is not known here, and 0."""
+
+    def describe(self) -> str:
+        """Return what a row is, such as "rows of 30 columns"."""

@@ -1,0 +1,139 @@
+"""Where a stream's files lie: on this machine, or wherever fsspec reaches."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+from fsspec.core import url_to_fs
+
+from isthmus.errors import DataError, ShardError
+
+#: What files of a stream are called.
+PARQUET = (".parquet", ".pq")
+SHARDS = (*PARQUET, ".npy")
+
+
+class Store:
+    """A file system, and what its paths are called in errors.
+
+    Parameters
+    ----------
+    source : str
+        A path, an address such as s3://bucket/folder, or either with `*`, `?` or `[]`.
+
+    Raises
+    ------
+    DataError
+        When the address cannot be reached from here.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        address = source if "://" in source else os.fspath(Path(source).expanduser())
+        try:
+            self.fs, self.path = url_to_fs(address)
+        except ImportError as error:
+            raise DataError(
+                f"cannot reach {source} ({error}); install the package named there, or copy the "
+                "files to this machine"
+            ) from error
+        except (ValueError, OSError) as error:
+            raise DataError(
+                f"cannot reach {source} ({error}); see that the address is right"
+            ) from error
+
+    def shards(self) -> list[str]:
+        """Return the files that the source names, in the order of their names.
+
+        Raises
+        ------
+        DataError
+            When there are none, or they are not all of one kind.
+        """
+        try:
+            found = self._list()
+        except OSError as error:
+            raise _unreachable(self.source, error) from error
+        shards = [path for path in found if path.lower().endswith(SHARDS)]
+        if not shards:
+            raise DataError(
+                f"{self.source} names no files that can be read piece by piece; expected files "
+                f"that end in {', '.join(SHARDS)}"
+            )
+        if len({path.lower().endswith(PARQUET) for path in shards}) > 1:
+            raise DataError(
+                f"{self.source} holds .npy files beside .parquet files; name one kind, "
+                f"such as {self.source.rstrip('/')}/*.parquet"
+            )
+        return shards
+
+    def _list(self) -> list[str]:
+        if has_pattern(self.path) and not self.fs.exists(self.path):
+            found = self.fs.glob(self.path)
+        elif self.fs.isdir(self.path):
+            found = self.fs.ls(self.path, detail=False)
+        else:
+            found = [self.path] if self.fs.exists(self.path) else []
+        # What begins so is written by engines beside their data, or half written.
+        return sorted(str(path) for path in found if path.rsplit("/", 1)[-1][0] not in "._")
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[IO[bytes]]:
+        """Open a file; what goes wrong in it becomes an error that names it.
+
+        Raises
+        ------
+        ShardError
+            When the file is damaged.
+        DataError
+            When it, or the store, is gone.
+        """
+        with self.watch(path), self.fs.open(path, "rb") as file:
+            yield file
+
+    @contextlib.contextmanager
+    def watch(self, path: str) -> Iterator[None]:
+        """Turn what goes wrong while a file is read into an error that names it."""
+        try:
+            yield
+        except DataError:
+            raise
+        except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+            if isinstance(error, PermissionError | ConnectionError) or not self._has(path):
+                raise _unreachable(path, error) from error
+            raise ShardError(
+                f"cannot read {path}: {_reason(error)}; write the file again, or leave it out "
+                "with on_bad_shard='skip' (on the command line --on-bad-shard skip)"
+            ) from error
+
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has."""
+        with self.watch(path):
+            return int(self.fs.size(path))
+
+    def _has(self, path: str) -> bool:
+        try:
+            return bool(self.fs.exists(path))
+        except OSError:
+            return False
+
+
+def has_pattern(path: str) -> bool:
+    """Return whether a path stands for several: whether it has `*`, `?` or `[`."""
+    return any(mark in path for mark in "*?[")
+
+
+def _unreachable(path: str, error: Exception) -> DataError:
+    return DataError(
+        f"{path} cannot be reached ({_reason(error)}); see that the folder or store is still "
+        "there and may be read, and run again (a fit goes on from its checkpoint with resume)"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,281 @@
+"""Instances in files, read piece by piece: data that need not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.dataset import Dataset
+from isthmus.data.schema import Kind, Schema
+from isthmus.data.stream.ahead import ahead
+from isthmus.data.stream.part import Part, Piece, Reader, Skipped, Slice
+from isthmus.errors import DataError, ShardError
+
+if TYPE_CHECKING:
+    from isthmus.data.preprocessing import Preprocessor
+
+
+class Stream:
+    """Instances in files, of which a part at a time is in memory.
+
+    `isthmus.load` makes one of a folder of Parquet files. `Autoencoder.fit`, `transform` and
+    what else takes instances take a stream as well.
+
+    Attributes
+    ----------
+    name : str
+        What `load` was given.
+    kind : {"images", "series", "table"}
+    parts : tuple of Part
+        Bounded pieces of the files, in order: row groups of Parquet, at most 131,072 rows or
+        64 MB of them.
+    skipped : tuple of Skipped
+        Files and parts left out with `on_bad_shard="skip"`.
+    schema : Schema
+        Of all instances, learned at first use in one pass over the files.
+    preprocessor : Preprocessor
+        Learned in the same pass.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from isthmus import load
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> for at in range(3):
+    ...     table = pd.DataFrame({"a": np.arange(4.0) + at, "b": [0.0, 1.0, 0.0, 1.0]})
+    ...     table.to_parquet(f"{folder.name}/{at}.parquet")
+    >>> stream = load(f"{folder.name}/*.parquet", label="b")
+    >>> len(stream), [part.n_rows for part in stream.parts], stream.schema.maximum
+    (12, [4, 4, 4], 5.0)
+    >>> [piece.first_row for piece in stream.pieces()]
+    [0, 4, 8]
+    >>> sample = stream.sample(3, seed=0)
+    >>> sample.X.shape, sample.class_names
+    ((3, 1), ('0', '1'))
+    >>> folder.cleanup()
+    """
+
+    test: None = None
+    """None: nothing was set aside."""
+
+    def __init__(
+        self,
+        name: str,
+        reader: Reader,
+        slices: Sequence[Slice],
+        skipped: Sequence[Skipped] = (),
+        on_bad_shard: str = "fail",
+        left_out: np.ndarray | None = None,
+    ) -> None:
+        self.name, self.reader, self.on_bad_shard = name, reader, on_bad_shard
+        self._slices, self._skipped = tuple(slices), list(skipped)
+        self._left_out = np.empty(0, np.int64) if left_out is None else left_out
+        self._starts = np.cumsum([0, *(part.n_rows for part in slices)])
+        # Rows of each part that are left out lie between these positions.
+        self._gaps = np.searchsorted(self._left_out, self._starts)
+        self._bad: set[int] = set()
+        own = self._starts - self._gaps
+        self._all = tuple(
+            Part(at, part.files[0], int(own[at]), int(own[at + 1] - own[at]))
+            for at, part in enumerate(slices)
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Stream({self.name!r}, {len(self):,} {self.reader.describe()} in "
+            f"{len(self.parts)} {'part' if len(self.parts) == 1 else 'parts'}"
+            + (f", {len(self._skipped)} skipped)" if self._skipped else ")")
+        )
+
+    def __len__(self) -> int:
+        return sum(part.n_rows for part in self.parts)
+
+    @property
+    def kind(self) -> Kind:
+        """`"images"`, `"series"` or `"table"`."""
+        return self.reader.kind  # type: ignore[return-value]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The pieces that can be read, in order."""
+        if not self._bad:
+            return self._all
+        return tuple(part for part in self._all if part.index not in self._bad)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that were counted when the files were opened: those numbered, skipped ones too."""
+        return int(self._starts[-1] - len(self._left_out))
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was left out, with the reason."""
+        return tuple(self._skipped)
+
+    @property
+    def runs(self) -> list[list[Part]]:
+        """Parts that are quickest to read one after the other, such as those of one row group."""
+        runs: list[list[Part]] = []
+        for part in self.parts:
+            if runs and self._slices[part.index].follows:
+                runs[-1].append(part)
+            else:
+                runs.append([part])
+        return runs
+
+    @property
+    def train(self) -> Stream:
+        """The stream itself, so that all that `load` returns has a `train`."""
+        return self
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether labels can be read."""
+        return self.reader.has_labels
+
+    @property
+    def schema(self) -> Schema:
+        """What the instances look like."""
+        return self._learned[0]
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """How instances become what a network works on."""
+        return self._learned[1]
+
+    @cached_property
+    def _learned(self) -> tuple[Schema, Preprocessor]:
+        from isthmus.data.stream.learn import learn
+
+        return learn(self)
+
+    def read(self, part: Part, *, label: bool = False, keys: bool = False) -> Piece:
+        """Read one part.
+
+        Parameters
+        ----------
+        part : Part
+            One of `parts`.
+        label, keys : bool
+            Read the labels and the key columns as well; otherwise they are never looked at.
+
+        Returns
+        -------
+        Piece
+
+        Raises
+        ------
+        ShardError
+            When the file is damaged.
+        DataError
+            When it cannot be reached.
+        """
+        piece = self.reader.read(self._slices[part.index], label, keys)
+        begin, end = self._gaps[part.index], self._gaps[part.index + 1]
+        if end > begin:
+            gaps = self._left_out[begin:end] - self._starts[part.index]
+            piece = piece.take(np.delete(np.arange(len(piece)), gaps))
+        return Piece(part.first_row, piece.X, piece.y, piece.keys)
+
+    def pieces(self, *, label: bool = False, keys: bool = False) -> Iterator[Piece]:
+        """Read all parts in order, the next one while a piece is worked on.
+
+        With `on_bad_shard="skip"` parts that turn out to be damaged are passed over, and
+        `skipped` says so.
+
+        Yields
+        ------
+        Piece
+        """
+        yield from self._read_all(self.parts, label, keys)
+
+    def take(self, rows: np.ndarray, *, label: bool = True) -> Dataset:
+        """Return some rows as a data set in memory, in the order of their numbers.
+
+        Parameters
+        ----------
+        rows : integer array of shape (k,)
+            Sorted, each once, from 0 to `n_rows - 1`.
+        label : bool
+            Read their labels as well.
+        """
+        wanted = [
+            part
+            for part in self.parts
+            if np.searchsorted(rows, part.first_row)
+            < np.searchsorted(rows, part.first_row + part.n_rows)
+        ]
+        taken = [
+            piece.take(rows_of(rows, piece)) for piece in self._read_all(wanted, label, False)
+        ]
+        if not taken:
+            raise DataError(f"{self.name} has none of the {len(rows)} rows asked for")
+        if isinstance(taken[0].X, pd.DataFrame):
+            X: Any = pd.concat([piece.X for piece in taken], ignore_index=True)
+        else:
+            X = np.concatenate([piece.X for piece in taken])
+        y = None
+        if taken[0].y is not None:
+            y = np.concatenate([piece.y for piece in taken if piece.y is not None])
+        return Dataset(X, y, self.schema, name=self.name)
+
+    def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
+        """Draw row numbers uniformly: sorted, each once, `n` of them or all there are."""
+        rng = np.random.default_rng(seed)
+        return np.sort(rng.choice(self.n_rows, min(n, self.n_rows), replace=False, shuffle=False))
+
+    def sample(self, n: int, seed: int) -> Dataset:
+        """Return rows drawn uniformly, in memory, with their labels when there are some.
+
+        Parameters
+        ----------
+        n : int
+            All rows when there are no more; rows of parts that are skipped are missing.
+        seed : int
+        """
+        return self.take(self.draw(n, seed))
+
+    def without(self, rows: np.ndarray) -> Stream:
+        """Return the same stream without some rows; the others are numbered anew.
+
+        Parameters
+        ----------
+        rows : integer array
+            Sorted, each once.
+        """
+        # From numbers in this stream to numbers in the files.
+        before = self._left_out - np.arange(len(self._left_out))
+        in_files = rows + np.searchsorted(before, rows, side="right")
+        left_out = np.union1d(self._left_out, in_files)
+        rest = Stream(
+            self.name, self.reader, self._slices, self._skipped, self.on_bad_shard, left_out
+        )
+        rest._bad = set(self._bad)
+        return rest
+
+    def _read_all(self, parts: Sequence[Part], label: bool, keys: bool) -> Iterator[Piece]:
+        def read(part: Part) -> Piece | ShardError:
+            try:
+                return self.read(part, label=label, keys=keys)
+            except ShardError as error:
+                return error
+
+        for part, piece in zip(parts, ahead(read, parts), strict=True):
+            if isinstance(piece, Piece):
+                if len(piece):
+                    yield piece
+                continue
+            if self.on_bad_shard == "fail":
+                raise piece
+            self._bad.add(part.index)
+            self._skipped.append(Skipped(part.source, part.n_rows, str(piece)))
+
+
+def rows_of(rows: np.ndarray, piece: Piece) -> np.ndarray:
+    """Return which of some sorted row numbers lie in a piece, as positions in it."""
+    first, end = np.searchsorted(rows, [piece.first_row, piece.first_row + len(piece)])
+    return rows[first:end] - piece.first_row
