@@ -96,9 +96,9 @@ def test_it_bars_nobody_and_asks_nobody_else(opened, client, parts):
     assert violations(opened) == []
     assert too_wide(opened) == 0
     assert opened.complaints == []
-    assert {r.url.split("/")[2] for r in opened.asked if not r.url.startswith(("data:", "blob:"))} == {
-        str(client.base_url).split("/")[2]
-    }
+    assert {
+        r.url.split("/")[2] for r in opened.asked if not r.url.startswith(("data:", "blob:"))
+    } == {str(client.base_url).split("/")[2]}
 
 
 def test_a_digit_drawn_with_the_mouse_gets_its_class(opened, client):

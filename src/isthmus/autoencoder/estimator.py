@@ -18,14 +18,15 @@ from torch import nn
 
 from isthmus._notebook import LearnedTable
 from isthmus.augment import Augmentations
-from isthmus.autoencoder.held_out import HeldOut, hold_out
+from isthmus.autoencoder.held_out import HeldOut
 from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.autoencoder.reconstructed import Reconstructed
 from isthmus.autoencoder.run import run_training
-from isthmus.autoencoder.seen import SeenRows, row_hashes
-from isthmus.data.fingerprint import fingerprint
+from isthmus.autoencoder.seen import row_hashes
+from isthmus.autoencoder.sources import open_source
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.schema import Schema
+from isthmus.data.stream import Stream
 from isthmus.errors import DataError, TrainingError
 from isthmus.manifest import new_bundle, write_manifest
 from isthmus.networks import Networks, build, count_parameters, digest, summarise
@@ -254,15 +255,14 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             schedule=choices.schedule,
             patience=choices.patience,
         )
-        self.data_fingerprint_ = fingerprint(X)
-        hashes = self._row_hashes(X)
-        self.seen_rows_ = SeenRows.of(hashes)
+        source = open_source(self, X, choices.validation_fraction, seed)
+        self.data_fingerprint_, self.seen_rows_ = source.fingerprint, source.seen
         self.training_ = settings.plain() | {"objective": objective.describe()}
-        progress = run_training(self, X, networks, objective, settings, choices.validation_fraction)
+        progress = run_training(self, source, networks, objective, settings)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
         self._keep(networks, settings.device)
-        self.held_out_ = hold_out(self, X, hashes, choices.validation_fraction, seed)
+        self.held_out_ = source.held_out(self)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -465,8 +465,10 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         tags.input_tags.allow_nan = True  # in tables
         return tags
 
-    def _learn_schema(self, X: Any) -> np.ndarray:
-        """Check training data, learn schema and preprocessing, return it as an array."""
+    def _learn_schema(self, X: Any) -> np.ndarray | Stream:
+        """Check training data, learn schema and preprocessing, return it as an array or stream."""
+        if isinstance(X, Stream):
+            return self._learn_stream(X)
         kind = "series" if self.kind == "auto" and self.architecture == "conv1d" else self.kind
         n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
         if kind in ("auto", "table") and n_dimensions not in (3, 4):
@@ -489,6 +491,20 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
                 del self.feature_names_in_
         self.preprocessor_ = learn_preprocessor(X, self.schema_)
         return X
+
+    def _learn_stream(self, stream: Stream) -> Stream:
+        if self.kind not in ("auto", stream.kind):
+            raise DataError(
+                f"got kind={self.kind!r}, and {stream.name} holds {stream.kind}; leave kind out"
+            )
+        self.schema_, self.preprocessor_ = stream.schema, stream.preprocessor
+        if len(stream) < 2:
+            raise DataError(f"got {len(stream)} instance, expected at least two to learn from")
+        self.n_features_in_ = self.schema_.n_features
+        self.__dict__.pop("feature_names_in_", None)
+        if self.schema_.columns is not None:
+            self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
+        return stream
 
     def _check(self, X: Any) -> np.ndarray:
         """Check instances to predict on and return them as an array."""

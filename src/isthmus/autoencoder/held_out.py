@@ -69,34 +69,29 @@ def split_rows(n: int, validation_fraction: float, seed: int) -> tuple[np.ndarra
     return order[:n_validation], order[n_validation:]
 
 
-def hold_out(
-    encoder: Autoencoder,
-    X: np.ndarray,
-    hashes: np.ndarray,
-    validation_fraction: float,
-    seed: int,
-) -> HeldOut:
-    """Keep what a trained encoder makes of `MOST_KEPT` rows of its validation part at most.
+def hold_out(encoder: Autoencoder, X: np.ndarray, repeated: np.ndarray) -> HeldOut:
+    """Keep what a trained encoder makes of some rows of its validation part.
 
     Parameters
     ----------
     encoder : Autoencoder
         With its final weights.
-    X : array of shape (n, *schema.shape)
-        All instances at `fit`, checked.
-    hashes : uint64 array of shape (n,)
-        Theirs.
-    validation_fraction : float
-    seed : int
-        Of the run: the same rows come out after a resume.
+    X : array of shape (k, *schema.shape)
+        The rows, checked; `MOST_KEPT` at most.
+    repeated : boolean array of shape (k,)
+        Whether another instance at `fit` was equal.
     """
-    rows = np.sort(split_rows(len(X), validation_fraction, seed)[0][:MOST_KEPT])
-    if not len(rows):
+    if not len(X):
         return HeldOut.none(encoder.n_components_)
-    parts = list(encoder._rebuild(X[rows]))
-    distinct, counts = np.unique(hashes, return_counts=True)
+    parts = list(encoder._rebuild(X))
     return HeldOut(
         np.concatenate([part.codes.numpy() for part in parts]),
         np.concatenate([part.errors.numpy() for part in parts]),
-        counts[np.searchsorted(distinct, hashes[rows])] > 1,
+        repeated,
     )
+
+
+def is_repeated(hashes: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return which of the rows with hashes `own`, which are among `hashes`, are not alone."""
+    distinct, counts = np.unique(hashes, return_counts=True)
+    return counts[np.searchsorted(distinct, own)] > 1

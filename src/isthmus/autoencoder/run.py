@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from isthmus.autoencoder.held_out import split_rows
 from isthmus.autoencoder.model import Model
+from isthmus.autoencoder.sources import Source
 from isthmus.errors import TrainingError
 from isthmus.networks import Networks
 from isthmus.objectives import Objective
@@ -17,7 +16,6 @@ from isthmus.training import (
     Listener,
     Progress,
     ProgressBar,
-    Rows,
     Settings,
     TensorBoard,
     train,
@@ -29,11 +27,10 @@ if TYPE_CHECKING:
 
 def run_training(
     encoder: Autoencoder,
-    X: np.ndarray,
+    source: Source,
     networks: Networks,
     objective: Objective,
     settings: Settings,
-    validation_fraction: float,
 ) -> Progress:
     """Train networks in place, as the parameters of an autoencoder say.
 
@@ -41,17 +38,15 @@ def run_training(
     ----------
     encoder : Autoencoder
         With schema, preprocessing and settled choices, its networks yet to come.
-    X : array of shape (n, *schema.shape)
-        Checked instances; some of them, drawn at random, choose the best epoch.
+    source : Source
+        Instances; some of them, drawn at random, choose the best epoch.
     networks : Networks
     objective : Objective
         Ready for network and data.
     settings : Settings
-    validation_fraction : float
     """
     network = Model(networks, objective)
-    held_out, rest = map(np.sort, split_rows(len(X), validation_fraction, settings.seed))
-    n_validation = len(held_out)
+    n_validation = 0 if source.validation is None else len(source.validation)
     prepare, loss = encoder.preprocessor_.to_network, encoder.loss_
     checkpoints = None
     if encoder.checkpoint_dir is not None:
@@ -63,17 +58,17 @@ def run_training(
     listeners: list[Listener] = []
     if encoder.verbose:
         done = checkpoints.epochs_done() if checkpoints else 0
-        listeners.append(ProgressBar("training", len(rest), settings.max_epochs, done))
+        listeners.append(ProgressBar("training", len(source.training), settings.max_epochs, done))
     if encoder.log_dir is not None:
         images = encoder.schema_.kind == "images"
-        examples = prepare(X[held_out[:10] if n_validation else rest[:10]]) if images else None
+        examples = prepare(source.examples(10)) if images else None
         to_picture = torch.sigmoid if loss == "bce" else torch.clone
         listeners.append(TensorBoard(encoder.log_dir, examples, to_picture))
     return train(
         network,
         objective,
-        Rows(X, rest, prepare),
-        Rows(X, held_out, prepare) if n_validation else None,
+        source.training,
+        source.validation,
         settings,
         listeners,
         checkpoints,

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: Hashes that are kept of a stream: 16 MB of them.
+MOST_HASHES = 2_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class SeenRows:
@@ -21,6 +24,10 @@ class SeenRows:
         Share of the training rows that have an equal among them. Instances of the same
         source that are new meet an equal among the training rows about as often, which is
         no overlap.
+    kept : float in (0, 1]
+        Share of the training rows whose hashes are kept: 1 but for streams of more than
+        `MOST_HASHES` rows, of which so many are drawn. Among k rows that were trained on about
+        `kept * k` are then told to be.
 
     Examples
     --------
@@ -32,12 +39,22 @@ class SeenRows:
 
     hashes: np.ndarray
     repeated: float
+    kept: float = 1.0
 
     @classmethod
-    def of(cls, hashes: np.ndarray) -> SeenRows:
-        """Keep the hashes of all training rows, shape (n,)."""
+    def of(cls, hashes: np.ndarray, kept: float = 1.0) -> SeenRows:
+        """Keep the hashes of all training rows, or of a share `kept` of them: shape (n,)."""
         distinct, counts = np.unique(hashes, return_counts=True)
-        return cls(distinct, float(counts[counts > 1].sum() / max(1, len(hashes))))
+        return cls(distinct, float(counts[counts > 1].sum() / max(1, len(hashes))), kept)
+
+    def followed_by(self, later: SeenRows) -> SeenRows:
+        """Return what is seen with both: of n and m hashes, the rows that they stand for."""
+        hashes = np.union1d(self.hashes, later.hashes)
+        rows = [len(seen.hashes) / seen.kept for seen in (self, later)]
+        repeated = float(np.average([self.repeated, later.repeated], weights=np.add(rows, 1e-9)))
+        return SeenRows(
+            hashes, repeated, float(np.average([self.kept, later.kept], weights=np.add(rows, 1e-9)))
+        )
 
     def overlap(self, hashes: np.ndarray) -> np.ndarray:
         """Return which rows equal one of the training rows, boolean of shape (n,)."""
@@ -55,7 +72,7 @@ class SeenRows:
         if share == 0:
             return 0
         variance = share * (1 - share) / max(1, n_rows) + 2 * share / n
-        return math.floor(n_rows * min(1.0, share + 3 * math.sqrt(variance) + 6 / n))
+        return math.floor(n_rows * min(1.0, share + 3 * math.sqrt(variance) + 6 / n) * self.kept)
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:

@@ -54,6 +54,41 @@ def _add(digest: hashlib._Hash, values: np.ndarray) -> None:
             written = f"{type(value).__name__} {value!r}".encode()
             digest.update(f"{len(written)} ".encode() + written)
         return
-    values = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
-    digest.update(f"{values.dtype.str} {values.shape}\n".encode())
-    digest.update(values.reshape(-1).view(np.uint8).data)
+    parts = ArrayFingerprint(values.shape, values.dtype, digest)
+    parts.update(values)
+
+
+class ArrayFingerprint:
+    """The fingerprint of an array of numbers that comes in pieces, in order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the whole array.
+    dtype : dtype
+
+    Examples
+    --------
+    >>> X = np.arange(6.0).reshape(3, 2)
+    >>> pieces = ArrayFingerprint((3, 2), X.dtype)
+    >>> pieces.update(X[:1])
+    >>> pieces.update(X[1:])
+    >>> pieces.hexdigest() == fingerprint(X)
+    True
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype, digest: hashlib._Hash | None = None
+    ) -> None:
+        self.dtype = dtype.newbyteorder("<")
+        self._digest = hashlib.sha256() if digest is None else digest
+        self._digest.update(f"{self.dtype.str} {shape}\n".encode())
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in the next rows."""
+        values = np.ascontiguousarray(values.astype(self.dtype, copy=False))
+        self._digest.update(values.reshape(-1).view(np.uint8).data)
+
+    def hexdigest(self) -> str:
+        """Return the fingerprint."""
+        return self._digest.hexdigest()

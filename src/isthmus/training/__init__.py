@@ -7,6 +7,7 @@ from isthmus.training.listeners import Listener
 from isthmus.training.loop import Progress, Settings, train
 from isthmus.training.progress import ProgressBar
 from isthmus.training.rows import Rows, place, to_tensor
+from isthmus.training.stream_rows import StreamRows
 from isthmus.training.tensorboard import TensorBoard
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ProgressBar",
     "Rows",
     "Settings",
+    "StreamRows",
     "TensorBoard",
     "choose_device",
     "choose_precision",

@@ -19,6 +19,7 @@ from isthmus.training.device import derived_seed, own_randomness
 from isthmus.training.listeners import Listener
 from isthmus.training.optimizer import Optimizer
 from isthmus.training.rows import Batch, Rows, place
+from isthmus.training.stream_rows import StreamRows
 
 Objective = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
 State = dict[str, torch.Tensor]
@@ -81,7 +82,7 @@ class Progress:
 def train(
     network: nn.Module,
     objective: Objective,
-    rows: Rows,
+    rows: Rows | StreamRows,
     validation: Rows | None,
     settings: Settings,
     listeners: Sequence[Listener] = (),
@@ -94,7 +95,8 @@ def train(
     network : torch.nn.Module
     objective : callable
         From network and batch to mean values; the one named `"loss"` is minimised.
-    rows, validation : Rows
+    rows : Rows or StreamRows
+    validation : Rows or None
         Without validation rows the last epoch counts as the best.
     settings : Settings
     listeners : sequence of Listener
@@ -203,7 +205,7 @@ def copy_state(network: nn.Module) -> State:
 def _train_epoch(
     network: nn.Module,
     objective: Objective,
-    rows: Rows,
+    rows: Rows | StreamRows,
     optimizer: Optimizer,
     settings: Settings,
     epoch: int,

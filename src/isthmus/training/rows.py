@@ -48,9 +48,7 @@ class Rows:
 
     def steps(self, batch_size: int) -> int:
         """Return how many batches of training an epoch has."""
-        whole, rest = divmod(len(self), batch_size)
-        # Batch normalisation cannot train on a single instance.
-        return whole + (rest > 1 or (rest == 1 and whole == 0))
+        return n_steps(len(self), batch_size)
 
     def shuffled(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
         """Give an epoch's batches, in an order drawn from torch's generator."""
@@ -94,6 +92,13 @@ class Rows:
             part = slice(start, start + _PART)
             prepared[part] = torch.from_numpy(self.prepare(self.X[self.rows[part]])).to(device)
         return prepared
+
+
+def n_steps(n_rows: int, batch_size: int) -> int:
+    """Return how many batches of training so many rows make."""
+    whole, rest = divmod(n_rows, batch_size)
+    # Batch normalisation cannot train on a single instance.
+    return whole + (rest > 1 or (rest == 1 and whole == 0))
 
 
 def _most_kept(device: torch.device, dtype: np.dtype) -> int:

@@ -83,5 +83,7 @@ def _open(name: str, reader: Reader, files: Sequence[str], on_bad_shard: str) ->
             skipped.append(Skipped(file, None, str(error)))
     if not slices:
         reasons = f": {skipped[0].reason}" if skipped else ""
-        raise DataError(f"{name} holds no rows in {len(files)} files; expected at least one{reasons}")
+        raise DataError(
+            f"{name} holds no rows in {len(files)} files; expected at least one{reasons}"
+        )
     return Stream(name, reader, slices, skipped, on_bad_shard)

@@ -209,9 +209,7 @@ class Stream:
             if np.searchsorted(rows, part.first_row)
             < np.searchsorted(rows, part.first_row + part.n_rows)
         ]
-        taken = [
-            piece.take(rows_of(rows, piece)) for piece in self._read_all(wanted, label, False)
-        ]
+        taken = [piece.take(rows_of(rows, piece)) for piece in self._read_all(wanted, label, False)]
         if not taken:
             raise DataError(f"{self.name} has none of the {len(rows)} rows asked for")
         if isinstance(taken[0].X, pd.DataFrame):
