@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,21 +23,19 @@ from isthmus.augment import Augmentations
 from isthmus.autoencoder.held_out import HeldOut
 from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.autoencoder.reconstructed import Reconstructed
-from isthmus.autoencoder.run import run_training
-from isthmus.autoencoder.seen import row_hashes
+from isthmus.autoencoder.run import Run
+from isthmus.autoencoder.seen import SeenRows, row_hashes
 from isthmus.autoencoder.sources import open_source
-from isthmus.data.preprocessing import learn_preprocessor
+from isthmus.data.preprocessing import Preprocessor, learn_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream
-from isthmus.errors import DataError, TrainingError
+from isthmus.data.stream.over import over_pieces
+from isthmus.errors import DataError
 from isthmus.manifest import new_bundle, write_manifest
 from isthmus.networks import Networks, build, count_parameters, digest, summarise
-from isthmus.objectives import Loss, Objective, Task, build_objective, errors_per_instance
-from isthmus.recipes import Choices, settle
+from isthmus.objectives import errors_per_instance
 from isthmus.training import (
-    Settings,
     choose_device,
-    choose_precision,
     draw_seed,
     own_randomness,
     place,
@@ -114,6 +114,9 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     resume : bool, default=False
         Go on from the last checkpoint in `checkpoint_dir`, to the same weights as an
         uninterrupted run.
+    warm_start : bool, default=False
+        Let `fit` start from the weights that an earlier `fit` ended with. Schema and preprocessing
+        stay, because weights mean nothing with others; what is given must fit them.
 
     Attributes
     ----------
@@ -157,6 +160,11 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     ((200, 3), (200, 8))
     """
 
+    schema_: Schema
+    preprocessor_: Preprocessor
+    history_: list[dict[str, Any]]
+    feature_names_in_: np.ndarray
+
     def __init__(
         self,
         n_components: int | Literal["auto"] = "auto",
@@ -182,6 +190,7 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         log_dir: str | Path | None = None,
         checkpoint_dir: str | Path | None = None,
         resume: bool = False,
+        warm_start: bool = False,
     ) -> None:
         self.n_components = n_components
         self.architecture = architecture
@@ -205,13 +214,17 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         self.log_dir = log_dir
         self.checkpoint_dir = checkpoint_dir
         self.resume = resume
+        self.warm_start = warm_start
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn encoder and decoder from instances without labels.
 
         Parameters
         ----------
-        X : array of shape (n, h, w), (n, h, w, c) or (n, m), or DataFrame of (n, m)
+        X : array of shape (n, h, w), (n, h, w, c) or (n, m), DataFrame of (n, m), or Stream
+            Of a stream a few parts at a time are in memory: two passes learn schema,
+            preprocessing, hashes and the validation part (10,000 rows at most), then
+            each epoch reads all of it in an order of its own.
         y : ignored
 
         Returns
@@ -228,49 +241,55 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         TrainingError
             When a parameter is out of range or the loss stops being finite.
         """
-        self.__dict__.pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
-        X = self._learn_schema(X)
-        width = math.prod(self.preprocessor_.network_shape)
-        choices = settle(self.recipe, self._given_choices(), len(X), width, self.schema_.kind)
-        seed = draw_seed(self.random_state)
-        device = choose_device(self.device)
-        with own_randomness(seed, device):
-            networks = build(
-                choices.architecture,
-                self.preprocessor_.network_shape,
-                choices.n_components,
-                self.hidden_layer_sizes,
-            )
-            self.loss_ = self._choose_loss()
-            objective = self._build_objective(choices, networks, len(X))
-        settings = Settings(
-            max_epochs=choices.max_epochs,
-            batch_size=choices.batch_size,
-            lr=choices.lr,
-            seed=seed,
-            device=device,
-            precision=choose_precision(self.precision, device),
-            optimizer=choices.optimizer,
-            weight_decay=choices.weight_decay,
-            schedule=choices.schedule,
-            patience=choices.patience,
-        )
-        source = open_source(self, X, choices.validation_fraction, seed)
-        self.data_fingerprint_, self.seen_rows_ = source.fingerprint, source.seen
-        self.training_ = settings.plain() | {"objective": objective.describe()}
-        progress = run_training(self, source, networks, objective, settings)
-        self.history_ = progress.history
-        self.best_epoch_ = progress.best_epoch or progress.epoch
-        self._keep(networks, settings.device)
-        self.held_out_ = source.held_out(self)
-        return self
+        warm = self.warm_start and self.__sklearn_is_fitted__()
+        X = self._check_more(X) if warm else self._learn_schema(X)
+        return self._train(X, self._networks() if warm else None)
 
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Go on from the present weights with one pass over new instances.
+
+        The first call learns schema and preprocessing as well; later ones keep both. The
+        weights change, and with them codes, errors and `digest_`: fit heads and thresholds
+        again.
+
+        Parameters
+        ----------
+        X : array, DataFrame or Stream, like at `fit`
+            At least two instances. Some are held out like at `fit`, and replace `held_out_`.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ValueError
+            As `fit` and `transform` do.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).normal(size=(400, 8))
+        >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0).fit(X[:200])
+        >>> before = encoder.digest_
+        >>> encoder.partial_fit(X[200:]).digest_ == before, len(encoder.history_)
+        (False, 3)
+        """
+        if not self.__sklearn_is_fitted__():
+            return self._train(self._learn_schema(X), None, one_pass=True)
+        before = {
+            name: getattr(self, name) for name in ("history_", "seen_rows_", "data_fingerprint_")
+        }
+        self._train(self._check_more(X), self._networks(), one_pass=True)
+        return self._follow(**before)
+
+    @over_pieces
     def transform(self, X: Any) -> np.ndarray:
         """Turn instances into codes.
 
         Parameters
         ----------
-        X : array or DataFrame like the one at `fit`
+        X : array or DataFrame like the one at `fit`, or Stream
 
         Returns
         -------
@@ -338,6 +357,11 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         Reconstructed
             Inputs, codes, outputs and errors of one batch, as tensors on the CPU, in order.
         """
+        check_is_fitted(self)
+        if isinstance(X, Stream):
+            return itertools.chain.from_iterable(
+                self._rebuild(self._check(piece.X)) for piece in X.pieces()
+            )
         return self._rebuild(self._check(X))
 
     def _rebuild(self, X: np.ndarray) -> Iterator[Reconstructed]:
@@ -358,6 +382,7 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         """
         return -self.reconstruction_error(X)
 
+    @over_pieces
     def row_hashes(self, X: Any) -> np.ndarray:
         """Return a hash of each instance as the network sees it: uint64 of shape (n,)."""
         return self._row_hashes(self._check(X))
@@ -515,44 +540,56 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             X = validate_data(self, X, reset=False, ensure_all_finite="allow-nan")
         return self.schema_.check(X)
 
-    def _given_choices(self) -> dict[str, Any]:
-        names = (
-            "architecture",
-            "n_components",
-            "optimizer",
-            "lr",
-            "max_epochs",
-            "batch_size",
-            "validation_fraction",
-            "patience",
-            "objective",
-            "noise",
-            "augmentations",
-        )
-        return {name: getattr(self, name) for name in names}
+    def _check_more(self, X: Any) -> np.ndarray | Stream:
+        """Check instances to go on training with."""
+        if isinstance(X, Stream):
+            check_is_fitted(self)
+            n_rows = len(X)
+        else:
+            X = self._check(X)
+            n_rows = len(X)
+        if n_rows < 2:
+            raise DataError(f"got {n_rows} instance, expected at least two to learn from")
+        return X
 
-    def _build_objective(self, choices: Choices, networks: Networks, n_rows: int) -> Objective:
-        chosen = build_objective(choices.objective, **choices.objective_options)
-        task = Task(
-            self.schema_.kind,
-            self.preprocessor_.network_shape,
-            networks.n_components,
-            self.loss_,
-            math.ceil(n_rows * (1 - choices.validation_fraction)),
-        )
-        return chosen.prepare(task)
+    def _networks(self) -> Networks:
+        """Return copies of the networks, to be trained further."""
+        encoder, decoder = copy.deepcopy((self.encoder_, self.decoder_))
+        for network in (encoder, decoder):
+            network.requires_grad_(True)
+        return Networks(encoder, decoder, self.n_components_, self.spec_)
 
-    def _choose_loss(self) -> Loss:
-        if self.loss == "auto":
-            return "bce" if self.schema_.kind == "images" else "mse"
-        if self.loss not in ("bce", "mse"):
-            raise TrainingError(f"got loss={self.loss!r}, expected 'auto', 'bce' or 'mse'")
-        if self.loss == "bce" and self.schema_.kind != "images":
-            raise TrainingError(
-                "got loss='bce' for a table, expected 'mse': its columns are standardised, and "
-                "cross-entropy needs values in [0, 1]; reshape pixels to (n, h, w) instead"
-            )
-        return self.loss
+    def _train(
+        self, X: np.ndarray | Stream, networks: Networks | None, *, one_pass: bool = False
+    ) -> Self:
+        """Train new networks, or those given further, on checked instances."""
+        epochs = len(self.history_) if one_pass and networks is not None else 0
+        self.__dict__.pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
+        run = Run.plan(self, len(X), networks, one_pass=one_pass, epochs_before=epochs)
+        self.loss_ = run.loss
+        source = open_source(self, X, run.validation_fraction, run.settings.seed)
+        self.data_fingerprint_, self.seen_rows_ = source.fingerprint, source.seen
+        self.training_ = run.describe()
+        progress = run.train(self, source)
+        self.history_ = progress.history
+        self.best_epoch_ = progress.best_epoch or progress.epoch
+        self._keep(run.networks, run.settings.device)
+        self.held_out_ = source.held_out(self)
+        return self
+
+    def _follow(
+        self, history_: list[dict[str, Any]], seen_rows_: SeenRows, data_fingerprint_: str
+    ) -> Self:
+        """Put what was known before the last pass in front of what is known of it."""
+        done = len(history_)
+        self.history_ = history_ + [
+            record | {"epoch": record["epoch"] + done} for record in self.history_
+        ]
+        self.best_epoch_ += done
+        self.seen_rows_ = seen_rows_.followed_by(self.seen_rows_)
+        both = f"{data_fingerprint_} {self.data_fingerprint_}".encode()
+        self.data_fingerprint_ = hashlib.sha256(both).hexdigest()
+        return self
 
     def _keep(self, networks: Networks, device: torch.device) -> None:
         """Hold the networks as they will stay: on their device, frozen, with their digest."""

@@ -69,6 +69,11 @@ def split_rows(n: int, validation_fraction: float, seed: int) -> tuple[np.ndarra
     return order[:n_validation], order[n_validation:]
 
 
+def kept_of(drawn: np.ndarray) -> np.ndarray:
+    """Return which rows, given in random order, are kept: sorted."""
+    return np.sort(drawn[:MOST_KEPT])
+
+
 def hold_out(encoder: Autoencoder, X: np.ndarray, repeated: np.ndarray) -> HeldOut:
     """Keep what a trained encoder makes of some rows of its validation part.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from isthmus.autoencoder.model import Model
 from isthmus.autoencoder.sources import Source
 from isthmus.errors import TrainingError
-from isthmus.networks import Networks
-from isthmus.objectives import Objective
+from isthmus.networks import Networks, build, digest
+from isthmus.objectives import Loss, Objective, Task, build_objective
+from isthmus.recipes import Choices, settle
 from isthmus.training import (
     Checkpoints,
     Listener,
@@ -18,58 +21,185 @@ from isthmus.training import (
     ProgressBar,
     Settings,
     TensorBoard,
+    choose_device,
+    choose_precision,
+    derived_seed,
+    draw_seed,
+    own_randomness,
     train,
 )
 
 if TYPE_CHECKING:
     from isthmus.autoencoder.estimator import Autoencoder
 
+_GIVEN = (
+    "architecture",
+    "n_components",
+    "optimizer",
+    "lr",
+    "max_epochs",
+    "batch_size",
+    "validation_fraction",
+    "patience",
+    "objective",
+    "noise",
+    "augmentations",
+)
 
-def run_training(
-    encoder: Autoencoder,
-    source: Source,
-    networks: Networks,
-    objective: Objective,
-    settings: Settings,
-) -> Progress:
-    """Train networks in place, as the parameters of an autoencoder say.
 
-    Parameters
+@dataclass(frozen=True)
+class Run:
+    """A training run with every choice settled.
+
+    Attributes
     ----------
-    encoder : Autoencoder
-        With schema, preprocessing and settled choices, its networks yet to come.
-    source : Source
-        Instances; some of them, drawn at random, choose the best epoch.
     networks : Networks
+        New, or those to go on with; trained in place.
     objective : Objective
         Ready for network and data.
     settings : Settings
+    validation_fraction : float
+    loss : {"bce", "mse"}
+    started_from : str or None
+        Digest of the encoder to go on with.
+    one_pass : bool
+        Whether it is a single epoch, of which no checkpoint is kept.
     """
-    network = Model(networks, objective)
-    n_validation = 0 if source.validation is None else len(source.validation)
-    prepare, loss = encoder.preprocessor_.to_network, encoder.loss_
-    checkpoints = None
-    if encoder.checkpoint_dir is not None:
-        run = encoder.training_ | {"architecture": networks.spec, "loss": loss}
-        run |= {"n_validation": n_validation, "data": encoder.data_fingerprint_}
-        checkpoints = Checkpoints(encoder.checkpoint_dir, run, resume=encoder.resume)
-    elif encoder.resume:
-        raise TrainingError("got resume=True without a checkpoint_dir; pass the one to go on from")
-    listeners: list[Listener] = []
-    if encoder.verbose:
-        done = checkpoints.epochs_done() if checkpoints else 0
-        listeners.append(ProgressBar("training", len(source.training), settings.max_epochs, done))
-    if encoder.log_dir is not None:
-        images = encoder.schema_.kind == "images"
-        examples = prepare(source.examples(10)) if images else None
-        to_picture = torch.sigmoid if loss == "bce" else torch.clone
-        listeners.append(TensorBoard(encoder.log_dir, examples, to_picture))
-    return train(
-        network,
-        objective,
-        source.training,
-        source.validation,
-        settings,
-        listeners,
-        checkpoints,
+
+    networks: Networks
+    objective: Objective
+    settings: Settings
+    validation_fraction: float
+    loss: Loss
+    started_from: str | None
+    one_pass: bool
+
+    @classmethod
+    def plan(
+        cls,
+        encoder: Autoencoder,
+        n_rows: int,
+        networks: Networks | None,
+        *,
+        one_pass: bool = False,
+        epochs_before: int = 0,
+    ) -> Run:
+        """Settle what the parameters of an autoencoder, with schema and preprocessing, say.
+
+        Parameters
+        ----------
+        encoder : Autoencoder
+        n_rows : int
+        networks : Networks or None
+            Those to go on with; None makes new ones.
+        one_pass : bool
+        epochs_before : int
+            Epochs that the networks have been trained for, so that a later pass draws anew.
+        """
+        shape, kind = encoder.preprocessor_.network_shape, encoder.schema_.kind
+        given = {name: getattr(encoder, name) for name in _GIVEN}
+        choices = settle(encoder.recipe, given, n_rows, math.prod(shape), kind)
+        seed = draw_seed(encoder.random_state)
+        if epochs_before:
+            seed = derived_seed(seed, epochs_before)
+        device = choose_device(encoder.device)
+        started_from = None if networks is None else digest(networks.encoder)
+        with own_randomness(seed, device):
+            if networks is None:
+                networks = build(
+                    choices.architecture, shape, choices.n_components, encoder.hidden_layer_sizes
+                )
+            loss = _choose_loss(encoder.loss, kind)
+            n_training = math.ceil(n_rows * (1 - choices.validation_fraction))
+            task = Task(kind, shape, networks.n_components, loss, n_training)
+            chosen = build_objective(choices.objective, **choices.objective_options)
+            objective = chosen.prepare(task)
+        settings = _settings(choices, seed, device, encoder.precision)
+        if one_pass:
+            settings = replace(settings, max_epochs=1)
+        return cls(
+            networks,
+            objective,
+            settings,
+            choices.validation_fraction,
+            loss,
+            started_from,
+            one_pass,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return every choice as plain values."""
+        return self.settings.plain() | {"objective": self.objective.describe()}
+
+    def train(self, encoder: Autoencoder, source: Source) -> Progress:
+        """Train the networks in place, watched as the parameters of the autoencoder say.
+
+        Parameters
+        ----------
+        encoder : Autoencoder
+        source : Source
+            Instances; some of them, drawn at random, choose the best epoch.
+        """
+        checkpoints = None if self.one_pass else self._checkpoints(encoder, source)
+        listeners: list[Listener] = []
+        if encoder.verbose:
+            done = checkpoints.epochs_done() if checkpoints else 0
+            bar = ProgressBar("training", len(source.training), self.settings.max_epochs, done)
+            listeners.append(bar)
+        if encoder.log_dir is not None:
+            images = encoder.schema_.kind == "images"
+            prepare = encoder.preprocessor_.to_network
+            examples = prepare(source.examples(10)) if images else None
+            to_picture = torch.sigmoid if self.loss == "bce" else torch.clone
+            listeners.append(TensorBoard(encoder.log_dir, examples, to_picture))
+        return train(
+            Model(self.networks, self.objective),
+            self.objective,
+            source.training,
+            source.validation,
+            self.settings,
+            listeners,
+            checkpoints,
+        )
+
+    def _checkpoints(self, encoder: Autoencoder, source: Source) -> Checkpoints | None:
+        if encoder.checkpoint_dir is None:
+            if encoder.resume:
+                raise TrainingError(
+                    "got resume=True without a checkpoint_dir; pass the one to go on from"
+                )
+            return None
+        n_validation = 0 if source.validation is None else len(source.validation)
+        run = self.describe() | {"architecture": self.networks.spec, "loss": self.loss}
+        run |= {"n_validation": n_validation, "data": source.fingerprint}
+        if self.started_from is not None:
+            run["started_from"] = self.started_from
+        return Checkpoints(encoder.checkpoint_dir, run, resume=encoder.resume)
+
+
+def _settings(choices: Choices, seed: int, device: torch.device, precision: str) -> Settings:
+    return Settings(
+        max_epochs=choices.max_epochs,
+        batch_size=choices.batch_size,
+        lr=choices.lr,
+        seed=seed,
+        device=device,
+        precision=choose_precision(precision, device),
+        optimizer=choices.optimizer,
+        weight_decay=choices.weight_decay,
+        schedule=choices.schedule,
+        patience=choices.patience,
     )
+
+
+def _choose_loss(loss: str, kind: str) -> Loss:
+    if loss == "auto":
+        return "bce" if kind == "images" else "mse"
+    if loss not in ("bce", "mse"):
+        raise TrainingError(f"got loss={loss!r}, expected 'auto', 'bce' or 'mse'")
+    if loss == "bce" and kind != "images":
+        raise TrainingError(
+            "got loss='bce' for a table, expected 'mse': its columns are standardised, and "
+            "cross-entropy needs values in [0, 1]; reshape pixels to (n, h, w) instead"
+        )
+    return loss  # type: ignore[return-value]

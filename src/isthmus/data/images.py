@@ -60,6 +60,7 @@ def is_image(path: Path) -> bool:
 
 
 def train_and_test(folder: Path) -> tuple[Path, Path] | None:
+    """Return the sub-folders of a training and a test set, None when there are no such two."""
     named = {path.name.lower(): path for path in _folders(folder)}
     if "train" not in named or _images(folder):
         return None

@@ -32,7 +32,8 @@ def read_in_pieces(source: Any, lazy: bool) -> bool:
     if path is None:
         if lazy:
             raise DataError(
-                "got lazy=True, which is for files and folders, and the source is none; leave it out"
+                "got lazy=True, which is for files and folders, and the source is none; "
+                "leave it out"
             )
         return False
     if "://" in str(source):

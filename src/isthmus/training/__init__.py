@@ -2,7 +2,13 @@
 
 from isthmus.training.best_weights import BestWeights
 from isthmus.training.checkpoint import Checkpoints
-from isthmus.training.device import choose_device, choose_precision, draw_seed, own_randomness
+from isthmus.training.device import (
+    choose_device,
+    choose_precision,
+    derived_seed,
+    draw_seed,
+    own_randomness,
+)
 from isthmus.training.listeners import Listener
 from isthmus.training.loop import Progress, Settings, train
 from isthmus.training.progress import ProgressBar
@@ -22,6 +28,7 @@ __all__ = [
     "TensorBoard",
     "choose_device",
     "choose_precision",
+    "derived_seed",
     "draw_seed",
     "own_randomness",
     "place",

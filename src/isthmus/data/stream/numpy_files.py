@@ -24,12 +24,15 @@ class NumpyReader:
     kind : {"auto", "images", "series", "table"}
     """
 
-    has_labels = False
-
     def __init__(self, store: Store, kind: str) -> None:
         self.store, self.kind = store, kind
         self._first: tuple[str, tuple[int, ...], np.dtype] | None = None
         self._begins: dict[str, int] = {}
+
+    @property
+    def has_labels(self) -> bool:
+        """Arrays bring no labels."""
+        return False
 
     def lay_out(self, source: str) -> list[Slice]:
         """Cut a file into parts of bounded size."""

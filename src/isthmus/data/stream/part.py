@@ -121,7 +121,10 @@ class Reader(Protocol):
     """How one kind of file is laid out in parts and read."""
 
     kind: str
-    has_labels: bool
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are labels to read."""
 
     def lay_out(self, source: str) -> list[Slice]:
         """Return the parts of a file, by its footer or header; ShardError when it is bad."""

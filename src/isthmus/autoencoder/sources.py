@@ -1,0 +1,149 @@
+"""Where a fit takes its instances from: an array in memory, or a stream."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from isthmus.autoencoder.held_out import HeldOut, hold_out, is_repeated, kept_of, split_rows
+from isthmus.autoencoder.seen import MOST_HASHES, SeenRows
+from isthmus.data.fingerprint import ArrayFingerprint, fingerprint
+from isthmus.data.stream import Stream
+from isthmus.data.stream.stream import rows_of
+from isthmus.errors import DataError
+from isthmus.training import Rows, StreamRows
+
+if TYPE_CHECKING:
+    from isthmus.autoencoder.estimator import Autoencoder
+
+#: Rows of a stream that choose the best epoch, at most.
+MOST_VALIDATION = 10_000
+
+
+class Source(Protocol):
+    """Instances for one training run, split into a training and a validation part.
+
+    Attributes
+    ----------
+    fingerprint : str
+        SHA-256 of the instances.
+    seen : SeenRows
+    training : Rows or StreamRows
+    validation : Rows or None
+    """
+
+    fingerprint: str
+    seen: SeenRows
+    training: Rows | StreamRows
+    validation: Rows | None
+
+    def examples(self, n: int) -> np.ndarray:
+        """Return a few checked instances to look at, of the validation part if there is one."""
+
+    def held_out(self, encoder: Autoencoder) -> HeldOut:
+        """Return what the trained encoder makes of some of the validation part."""
+
+
+class ArraySource:
+    """Checked instances in memory.
+
+    Parameters
+    ----------
+    encoder : Autoencoder
+        With schema and preprocessing.
+    X : array of shape (n, *schema.shape)
+    validation_fraction : float
+    seed : int
+    """
+
+    def __init__(
+        self, encoder: Autoencoder, X: np.ndarray, validation_fraction: float, seed: int
+    ) -> None:
+        self.X, self.hashes = X, encoder._row_hashes(X)
+        self.fingerprint, self.seen = fingerprint(X), SeenRows.of(self.hashes)
+        drawn, rest = split_rows(len(X), validation_fraction, seed)
+        self.kept = kept_of(drawn)
+        prepare = encoder.preprocessor_.to_network
+        self.training: Rows | StreamRows = Rows(X, np.sort(rest), prepare)
+        self.validation = Rows(X, np.sort(drawn), prepare) if len(drawn) else None
+
+    def examples(self, n: int) -> np.ndarray:
+        """Return the first instances of the validation part, or else of the training part."""
+        rows = self.training if self.validation is None else self.validation
+        assert isinstance(rows, Rows)
+        return self.X[rows.rows[:n]]
+
+    def held_out(self, encoder: Autoencoder) -> HeldOut:
+        """Return what the trained encoder makes of a bounded number of rows."""
+        repeated = is_repeated(self.hashes, self.hashes[self.kept])
+        return hold_out(encoder, self.X[self.kept], repeated)
+
+
+class StreamSource:
+    """A stream; what is kept of it in memory is bounded.
+
+    One pass gives its fingerprint, the hashes of `MOST_HASHES` rows at most, and the validation
+    part, of `MOST_VALIDATION` rows at most.
+
+    Parameters
+    ----------
+    encoder : Autoencoder
+        With schema and preprocessing.
+    stream : Stream
+    validation_fraction : float
+    seed : int
+    """
+
+    def __init__(
+        self, encoder: Autoencoder, stream: Stream, validation_fraction: float, seed: int
+    ) -> None:
+        schema, prepare = encoder.schema_, encoder.preprocessor_.to_network
+        n_validation = min(MOST_VALIDATION, math.floor(len(stream) * validation_fraction))
+        drawn = stream.draw(n_validation, [seed, 0])
+        hashed = np.union1d(drawn, stream.draw(MOST_HASHES, [seed, 1]))
+        digest: ArrayFingerprint | None = None
+        held, hashes, own = [], [], []
+        for piece in stream.pieces():
+            values = schema.check(piece.X)
+            if digest is None:
+                digest = ArrayFingerprint((len(stream), *schema.shape), values.dtype)
+            digest.update(values)
+            held.append(values[rows_of(drawn, piece)])
+            rows = rows_of(hashed, piece)
+            hashes.append(encoder._row_hashes(values[rows]))
+            own.append(hashes[-1][np.isin(rows, rows_of(drawn, piece))])
+        if digest is None:
+            raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
+        self.fingerprint = digest.hexdigest()
+        self.hashes = np.concatenate(hashes)
+        self.seen = SeenRows.of(self.hashes, min(1.0, len(self.hashes) / len(stream)))
+        self.X = np.concatenate(held)
+        self.training: Rows | StreamRows = StreamRows(
+            stream, drawn, schema.check, prepare, values[:1]
+        )
+        everything = np.arange(len(self.X))
+        self.validation = Rows(self.X, everything, prepare) if len(self.X) else None
+        rng = np.random.default_rng([seed, 2])
+        self.kept = kept_of(rng.permutation(everything))
+        self.own = np.concatenate(own)[self.kept]
+        self.stream, self._check = stream, schema.check
+
+    def examples(self, n: int) -> np.ndarray:
+        """Return the first instances of the validation part, or else of the stream."""
+        if len(self.X):
+            return self.X[:n]
+        return self._check(self.stream.take(np.arange(n), label=False).X)
+
+    def held_out(self, encoder: Autoencoder) -> HeldOut:
+        """Return what the trained encoder makes of a bounded number of rows."""
+        return hold_out(encoder, self.X[self.kept], is_repeated(self.hashes, self.own))
+
+
+def open_source(
+    encoder: Autoencoder, X: np.ndarray | Stream, validation_fraction: float, seed: int
+) -> Source:
+    """Return the source that instances make: a checked array, or a stream."""
+    of = StreamSource if isinstance(X, Stream) else ArraySource
+    return of(encoder, X, validation_fraction, seed)  # type: ignore[arg-type]
