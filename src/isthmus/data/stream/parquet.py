@@ -63,7 +63,7 @@ class ParquetReader:
             if n > MOST_ROWS or (size > MOST_BYTES and n > 1):
                 step = max(1, min(MOST_ROWS, n * MOST_BYTES // max(1, size)))
                 slices += [
-                    Slice((source,), (at,), first, min(first + step, n), follows=first > 0)
+                    Slice((source,), (at,), first, min(first + step, n), cut_of=n)
                     for first in range(0, n, step)
                 ]
             elif n:
@@ -93,7 +93,7 @@ class ParquetReader:
 
     def _table(self, part: Slice, names: list[str]) -> pa.Table:
         source = part.files[0]
-        if len(part.groups) > 1:
+        if not part.cut_of:
             with self.store.open(source) as file:
                 groups = pq.ParquetFile(file).read_row_groups(list(part.groups), columns=names)
                 return groups.replace_schema_metadata(None)
@@ -103,7 +103,10 @@ class ParquetReader:
                 group = OpenGroup(self.store.fs.open(source, "rb"), part.groups[0], names)
                 group.skip(part.start)
             table = group.take(part.n_rows)
-        self._groups.keep(part, names, group)
+        if part.stop < part.cut_of:
+            self._groups.keep(part, names, group)
+        else:
+            group.close()
         return table.replace_schema_metadata(None)
 
     def _check(self, source: str, schema: pa.Schema) -> None:

@@ -100,21 +100,28 @@ class Slice:
         Row groups of a Parquet file.
     start, stop : int
         Rows, counting from the first of the row groups, or of the file.
-    follows : bool
-        Whether it is quickest to read after the part before it: a row group that is too
-        large for one part can only be read from its beginning.
+    cut_of : int
+        Rows in the row group that was too large for one part; 0 where none was cut.
     """
 
     files: tuple[str, ...]
     groups: tuple[int, ...]
     start: int
     stop: int
-    follows: bool = False
+    cut_of: int = 0
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return self.stop - self.start
+
+    @property
+    def follows(self) -> bool:
+        """Whether it is quickest to read after the part before it.
+
+        A row group can only be read from its beginning.
+        """
+        return self.cut_of > 0 and self.start > 0
 
 
 class Reader(Protocol):
