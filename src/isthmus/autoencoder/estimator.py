@@ -336,6 +336,7 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
                 back[first : first + step] = output.cpu().numpy()
         return self.preprocessor_.from_network(back)
 
+    @over_pieces
     def reconstruction_error(self, X: Any) -> np.ndarray:
         """Return how far each instance is from its reconstruction.
 

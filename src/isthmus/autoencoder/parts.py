@@ -48,7 +48,6 @@ def write_parts(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
         "training": encoder.training_,
         "data_fingerprint": encoder.data_fingerprint_,
         "repeated_rows": encoder.seen_rows_.repeated,
-        "share_of_rows_kept": encoder.seen_rows_.kept,
         "parameters": {k: _plain(k, v) for k, v in parameters.items() if k not in OF_THE_RUN},
     }
 
@@ -70,9 +69,7 @@ def read_parts(encoder: Autoencoder, folder: Path, facts: Mapping[str, Any]) -> 
     encoder.best_epoch_ = facts["best_epoch"]
     encoder.data_fingerprint_ = facts["data_fingerprint"]
     hashes = safetensors.numpy.load_file(folder / SEEN)["hashes"]
-    encoder.seen_rows_ = SeenRows(
-        hashes, facts["repeated_rows"], facts.get("share_of_rows_kept", 1.0)
-    )
+    encoder.seen_rows_ = SeenRows(hashes, facts["repeated_rows"])
     encoder.n_features_in_ = encoder.schema_.n_features
     if encoder.schema_.kind == "table" and encoder.schema_.columns is not None:
         encoder.feature_names_in_ = np.asarray(encoder.schema_.columns, dtype=object)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Hashes that are kept of a stream: 16 MB of them.
-MOST_HASHES = 2_000_000
+#: Hashes that are kept of a stream: 8 MB of them.
+MOST_HASHES = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,15 +19,12 @@ class SeenRows:
     Attributes
     ----------
     hashes : uint64 array of shape (n_distinct,)
-        Sorted, each once.
+        Sorted, each once. Of a stream of more than `MOST_HASHES` rows those of so many, drawn at
+        random: of rows that were trained on, that share is told to be.
     repeated : float in [0, 1]
         Share of the training rows that have an equal among them. Instances of the same
         source that are new meet an equal among the training rows about as often, which is
         no overlap.
-    kept : float in (0, 1]
-        Share of the training rows whose hashes are kept: 1 but for streams of more than
-        `MOST_HASHES` rows, of which so many are drawn. Among k rows that were trained on about
-        `kept * k` are then told to be.
 
     Examples
     --------
@@ -39,22 +36,18 @@ class SeenRows:
 
     hashes: np.ndarray
     repeated: float
-    kept: float = 1.0
 
     @classmethod
-    def of(cls, hashes: np.ndarray, kept: float = 1.0) -> SeenRows:
-        """Keep the hashes of all training rows, or of a share `kept` of them: shape (n,)."""
+    def of(cls, hashes: np.ndarray) -> SeenRows:
+        """Keep the hashes of all training rows, shape (n,)."""
         distinct, counts = np.unique(hashes, return_counts=True)
-        return cls(distinct, float(counts[counts > 1].sum() / max(1, len(hashes))), kept)
+        return cls(distinct, float(counts[counts > 1].sum() / max(1, len(hashes))))
 
     def followed_by(self, later: SeenRows) -> SeenRows:
-        """Return what is seen with both: of n and m hashes, the rows that they stand for."""
-        hashes = np.union1d(self.hashes, later.hashes)
-        rows = [len(seen.hashes) / seen.kept for seen in (self, later)]
-        repeated = float(np.average([self.repeated, later.repeated], weights=np.add(rows, 1e-9)))
-        return SeenRows(
-            hashes, repeated, float(np.average([self.kept, later.kept], weights=np.add(rows, 1e-9)))
-        )
+        """Return what was seen once more rows were trained on."""
+        rows = np.array([len(self.hashes), len(later.hashes)])
+        repeated = float(rows @ [self.repeated, later.repeated] / max(1, rows.sum()))
+        return SeenRows(np.union1d(self.hashes, later.hashes), repeated)
 
     def overlap(self, hashes: np.ndarray) -> np.ndarray:
         """Return which rows equal one of the training rows, boolean of shape (n,)."""
@@ -72,7 +65,7 @@ class SeenRows:
         if share == 0:
             return 0
         variance = share * (1 - share) / max(1, n_rows) + 2 * share / n
-        return math.floor(n_rows * min(1.0, share + 3 * math.sqrt(variance) + 6 / n) * self.kept)
+        return math.floor(n_rows * min(1.0, share + 3 * math.sqrt(variance) + 6 / n))
 
 
 def row_hashes(values: np.ndarray) -> np.ndarray:

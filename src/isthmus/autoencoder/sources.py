@@ -118,7 +118,7 @@ class StreamSource:
             raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
         self.fingerprint = digest.hexdigest()
         self.hashes = np.concatenate(hashes)
-        self.seen = SeenRows.of(self.hashes, min(1.0, len(self.hashes) / len(stream)))
+        self.seen = SeenRows.of(self.hashes)
         self.X = np.concatenate(held)
         self.training: Rows | StreamRows = StreamRows(
             stream, drawn, schema.check, prepare, values[:1]

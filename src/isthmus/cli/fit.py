@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +83,9 @@ def fit(
 
     Labels that the data brings are not looked at; --label leaves that column out. Of data
     with a training and a test part the training part is learned from. With --kind series a
-    table is a long one, a row for each moment, and is cut into windows.
+    table is a long one, a row for each moment, and is cut into windows. A folder of Parquet or
+    .npy files, or a pattern such as 'events/*.parquet', is read piece by piece and may be larger
+    than memory.
 
     With --detector the data is mostly normal, and the bundle gets a head "normal" that tells
     normal from abnormal at --false-alarm-rate; its threshold is set on rows that neither
@@ -96,7 +98,14 @@ def fit(
         option = "--normal" if false_alarm_rate is None else "--false-alarm-rate"
         raise DataError(f"got {option}, which is for a detector; add --detector")
     train = reading.read(data).train
-    y = detector_labels(train, data, normal) if detector else None
+    streamed = not hasattr(train, "X")
+    instances = train if streamed else train.X
+    if streamed and normal is not None:
+        raise DataError(
+            f"got --normal {normal}, and labels of data read piece by piece are not looked at; "
+            "leave it out"
+        )
+    y = detector_labels(train, data, normal) if detector and not streamed else None
     from isthmus.autoencoder import Autoencoder
 
     checkpoints = output.with_name(f"{output.name}-checkpoints")
@@ -128,10 +137,10 @@ def fit(
     with resumable(checkpoints) if one else nullcontext():
         if detector:
             rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
-            heads["normal"] = _fit_detector(encoder, train.X, y, rate, seed)
+            heads["normal"] = _fit_detector(encoder, instances, y, rate, seed)
             encoder = heads["normal"].encoder_
         else:
-            encoder.fit(train.X)
+            encoder.fit(instances)
     if train.kind == "series":
         # An array of windows has no names; with them a later table is matched by channel.
         encoder.schema_ = replace(encoder.schema_, columns=train.schema.columns)
@@ -150,6 +159,7 @@ def fit(
         "parameters": encoder.n_parameters_,
         "epochs": len(encoder.history_),
         "best_epoch": encoder.best_epoch_,
+        "skipped": [asdict(part) for part in train.skipped] if streamed else [],
         "loss": {
             "metric": encoder.loss_,
             "train": kept["train_loss"],
@@ -170,6 +180,9 @@ def fit(
         f"{facts['n_train']:,} instances, {train.schema.n_features} values -> "
         f"{facts['n_components']}; kept epoch {facts['best_epoch']} of {facts['epochs']}: {told}"
     )
+    for part in facts["skipped"]:
+        lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"
+        console.print(f"skipped {part['source']}{lost}: {part['reason']}", soft_wrap=True)
     console.print(f"digest {encoder.digest_}")
     console.print(f"bundle {output}", soft_wrap=True)
     if detector:

@@ -17,7 +17,7 @@ import typer
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
-    from isthmus.data import Dataset, Splits
+    pass
 
 
 Label = Annotated[
@@ -61,7 +61,24 @@ class Reading:
         typer.Option("--stride", help="Rows from one window to the next; as many as in a window."),
     ] = None
 
-    def read(self, source: str, bundle: Path | None = None) -> Dataset | Splits:
+    lazy: Annotated[
+        bool,
+        typer.Option(
+            "--lazy",
+            help="Read one .parquet or .npy file, or a folder of images, piece by piece, as "
+            "folders of such files always are.",
+        ),
+    ] = False
+    on_bad_shard: Annotated[
+        str,
+        typer.Option(
+            "--on-bad-shard",
+            help="What becomes of a file among several that is damaged or unlike the others: "
+            "fail or skip.",
+        ),
+    ] = "fail"
+
+    def read(self, source: str, bundle: Path | None = None) -> Any:
         """Load data as the options say; warnings become lines on standard error.
 
         With a bundle of series, a table is a long one, and is cut into windows as long as those

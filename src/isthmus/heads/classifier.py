@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.stream.over import over_pieces
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.build import StandardisedHead, build_head, uses_unlabelled
 from isthmus.heads.cache import encode
@@ -21,6 +22,7 @@ from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
 from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.labelled_codes import MOST_KEPT, LabelledCodes
 from isthmus.heads.labels import check_labels, labelled_rows, partial_labels
+from isthmus.heads.samples import labelled_sample
 from isthmus.networks import digest
 
 
@@ -118,13 +120,16 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         self.verbose = verbose
         self.unknown_rate = unknown_rate
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the head on the codes of labelled instances.
 
         Parameters
         ----------
-        X : array or DataFrame of n instances, like those the encoder was fitted on
-        y : array of shape (n,)
+        X : array or DataFrame of n instances, like those the encoder was fitted on, or Stream
+            An encoder that is not fitted is trained on all of a stream, the head on the codes
+            of 100,000 of its instances at most, drawn at random, whose labels are read with
+            them.
+        y : array of shape (n,); None with a stream
             Integer or string labels, none missing. With a head that uses unlabelled instances
             -1, None and NaN mark one, -1 even where the only other label is 1.
 
@@ -143,16 +148,17 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
             raise TypeError(
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
+        whole, (X, y) = X, labelled_sample(X, y, self.random_state)
         # Labels that cannot be used are found before an encoder is trained for hours.
         y = check_labels(y, _num_samples(X), unlabelled=uses_unlabelled(self.head))
         self.novelty_ = None
         if self.unknown_rate is not None:
-            self.novelty_ = self._fit_novelty(X)
+            self.novelty_ = self._fit_novelty(whole)
             self.encoder_ = self.novelty_.encoder_
         elif is_fitted(self.encoder):
             self.encoder_ = self.encoder
         else:
-            self.encoder_ = clone(self.encoder).fit(X)
+            self.encoder_ = clone(self.encoder).fit(whole)
         self._freeze()
         self._decide(self._labelled(X, y))
         return self
@@ -225,6 +231,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         """Column names, when the encoder was fitted on a DataFrame."""
         return self.encoder_.feature_names_in_
 
+    @over_pieces
     def predict(self, X: Any) -> np.ndarray:
         """Return the class of each instance, or `unknown_label_` where it is rejected: (n,)."""
         check_is_fitted(self, "standardised_head_")
@@ -236,6 +243,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         return np.where(rejected, self.unknown_label_, known)
 
     @available_if(_head_has_probabilities)
+    @over_pieces
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
         check_is_fitted(self, "standardised_head_")

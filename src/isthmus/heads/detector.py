@@ -10,6 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.stream.over import over_pieces
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.calibration import Calibration, benjamini_hochberg, check_rate
 from isthmus.heads.combined import LABEL_FREE
@@ -20,6 +21,7 @@ from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.label_curve import LabelCurve, measure_curve
 from isthmus.heads.labelled import BlendedScore, HeadScore, held_out_scores
 from isthmus.heads.learning import learn, learn_calibrated
+from isthmus.heads.samples import detector_sample
 from isthmus.heads.scores import Score, anomaly_scores
 from isthmus.heads.suggest import most_informative
 from isthmus.heads.views import Views, view
@@ -123,8 +125,10 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
 
         Parameters
         ----------
-        X : array or DataFrame of n instances
-            Mostly normal.
+        X : array or DataFrame of n instances, or Stream
+            Mostly normal. Of a stream of more than 100,000 instances so many are drawn at
+            random; an encoder that is not fitted is trained on the others, and scores are
+            fitted and calibrated on those drawn. Labels of a longer stream are not looked at.
         y : array of shape (n,), optional
             1 normal, -1 abnormal, 0 or missing: nobody looked.
         X_calibration : array or DataFrame, optional
@@ -148,16 +152,17 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
             )
         if self.score not in SCORES:
             raise DataError(f"got score={self.score!r}, expected one of {', '.join(SCORES)}")
+        seed = draw_seed(self.random_state)
+        encoder, X, y = detector_sample(self.encoder, X, y, seed)
         y = check_detector_labels(y, _num_samples(X))
         self._check_labels_suffice(y)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves nothing that looks fitted
-        seed = draw_seed(self.random_state)
         if is_fitted(self.encoder):  # an own encoder may come in training mode
             self.encoder.encoder_.eval().requires_grad_(False)
         if X_calibration is None:
-            learned = learn(self.encoder, X, y, self.calibration, self.false_alarm_rate, seed)
+            learned = learn(encoder, X, y, self.calibration, self.false_alarm_rate, seed)
         else:
-            learned = learn_calibrated(self.encoder, X, y, X_calibration, seed)
+            learned = learn_calibrated(encoder, X, y, X_calibration, seed)
         self.encoder_, self.calibration_, self.memory_ = learned
         self._decide()
         return self
@@ -208,6 +213,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         self._set_threshold(rate)
         return self
 
+    @over_pieces
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
         check_is_fitted(self)

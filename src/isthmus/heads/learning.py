@@ -100,12 +100,18 @@ def learn_calibrated(
     return encoder, "split", Memory(views, labels, np.concatenate(hashes), [fold], seed)
 
 
-def _train(given: Autoencoder, X: Any, rows: np.ndarray, seed: int) -> Autoencoder:
+def for_detection(given: Autoencoder, seed: int) -> Autoencoder:
+    """Return an encoder with the same parameters as one that is not fitted, to be trained."""
     encoder = clone(given)
     if encoder.recipe == "default":
         encoder.set_params(recipe="detection")
     if encoder.random_state is None:
         encoder.set_params(random_state=seed)
+    return encoder
+
+
+def _train(given: Autoencoder, X: Any, rows: np.ndarray, seed: int) -> Autoencoder:
+    encoder = for_detection(given, seed)
     if not hasattr(X, "iloc"):  # whatever gives an array; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
     return encoder.fit(_safe_indexing(X, rows))

@@ -234,34 +234,47 @@ def _train_epoch(
 
 
 class _Means:
-    """Means over batches of unequal size, kept on the device until asked for."""
+    """Means over batches of unequal size, left on the device until they are looked at.
+
+    Then they become plain numbers: a small tensor kept from every step would keep the memory
+    around it from being used again.
+    """
 
     def __init__(self) -> None:
-        self.values: dict[str, list[torch.Tensor]] = {}
+        self.values: dict[str, list[float]] = {}
+        self.new: list[dict[str, torch.Tensor]] = []
         self.weights: list[int] = []
-        self.checked = 0
 
     def add(self, values: dict[str, torch.Tensor], weight: int) -> None:
-        for name, value in values.items():
-            self.values.setdefault(name, []).append(value.detach())
+        self.new.append({name: value.detach() for name, value in values.items()})
         self.weights.append(weight)
 
     def check_finite(self, epoch: int, lr: float) -> None:
-        new = self.values["loss"][self.checked :]
-        losses = [new[0].item()] if len(new) == 1 else torch.stack(new).tolist()
+        checked = self._look()
+        losses = self.values["loss"][checked:]
         if not all(map(math.isfinite, losses)):
             at = [math.isfinite(loss) for loss in losses].index(False)
             raise TrainingError(
-                f"the loss became {losses[at]} at step {self.checked + at + 1} of epoch {epoch}; "
+                f"the loss became {losses[at]} at step {checked + at + 1} of epoch {epoch}; "
                 f"try a smaller lr (it was {lr:.3g} there), and look for extreme values in the data"
             )
-        self.checked += len(losses)
 
     def result(self) -> dict[str, float]:
+        self._look()
         return {
-            name: float(np.average(torch.stack(values).double().cpu(), weights=self.weights))
+            name: float(np.average(values, weights=self.weights))
             for name, values in self.values.items()
         }
+
+    def _look(self) -> int:
+        """Turn what is new into numbers; return how many steps were looked at before."""
+        looked = len(self.weights) - len(self.new)
+        for name in self.new[0] if self.new else ():
+            found = [values[name] for values in self.new]
+            numbers = [found[0].item()] if len(found) == 1 else torch.stack(found).tolist()
+            self.values.setdefault(name, []).extend(numbers)
+        self.new = []
+        return looked
 
 
 def _check_finite_record(record: dict[str, Any], settings: Settings) -> None:

@@ -224,7 +224,13 @@ class Stream:
     def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
         """Draw row numbers uniformly: sorted, each once, `n` of them or all there are."""
         rng = np.random.default_rng(seed)
-        return np.sort(rng.choice(self.n_rows, min(n, self.n_rows), replace=False, shuffle=False))
+        if 2 * n >= self.n_rows:
+            return np.sort(rng.permutation(self.n_rows)[:n])
+        # In memory for `n` rows, however many there are; whatever set comes out is as likely.
+        rows = np.empty(0, np.int64)
+        while len(rows) < n:
+            rows = np.union1d(rows, rng.integers(self.n_rows, size=2 * (n - len(rows)) + 100))
+        return np.sort(rng.choice(rows, n, replace=False))
 
     def sample(self, n: int, seed: int) -> Dataset:
         """Return rows drawn uniformly, in memory, with their labels when there are some.

@@ -1,0 +1,56 @@
+"""What a head is fitted on when the instances are a stream: some of them, in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.data.stream import Stream
+from isthmus.errors import DataError
+from isthmus.heads.frozen import is_fitted
+from isthmus.heads.learning import for_detection
+from isthmus.training import draw_seed
+
+#: Instances of a stream that a head is fitted on, at most.
+MOST_SAMPLED = 100_000
+
+
+def labelled_sample(X: Any, y: Any, random_state: int | np.random.RandomState | None) -> Any:
+    """Return instances and labels as they are, or of a stream some of both, drawn at random.
+
+    Raises
+    ------
+    DataError
+        When a stream has no labels, or labels are passed beside it.
+    """
+    if not isinstance(X, Stream):
+        return X, y
+    _refuse_labels(y)
+    if not X.has_labels:
+        raise DataError(f"{X.name} has no labels; name their column with load(..., label=COLUMN)")
+    drawn = X.sample(MOST_SAMPLED, draw_seed(random_state))
+    return drawn.X, drawn.y
+
+
+def detector_sample(
+    encoder: Autoencoder, X: Any, y: Any, seed: int
+) -> tuple[Autoencoder, Any, Any]:
+    """Return encoder, instances and labels as they are, or of a stream a sample.
+
+    Of a long stream an encoder that is not fitted is trained on the rows that are not drawn:
+    those drawn are then new to it, and some of them can calibrate.
+    """
+    if not isinstance(X, Stream):
+        return encoder, X, y
+    _refuse_labels(y)
+    rows = X.draw(MOST_SAMPLED, [seed, 3])
+    if len(rows) < X.n_rows and not is_fitted(encoder):
+        encoder = for_detection(encoder, seed).fit(X.without(rows))
+    return encoder, X.take(rows, label=False).X, None
+
+
+def _refuse_labels(y: Any) -> None:
+    if y is not None:
+        raise DataError("got y beside a stream, whose labels are in its files; leave y out")
