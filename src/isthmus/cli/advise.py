@@ -65,7 +65,7 @@ def advise(
         # Said now, and not after minutes of training.
         require("matplotlib", extra="report", purpose="drawing pictures")
     console = console_for(json)
-    train = reading.read(data).train
+    train = reading.read(data, sample=True).train
     from isthmus.evaluation import advise as advise_on
 
     with warnings_as_lines():

@@ -44,7 +44,7 @@ def classify(
     measured on labelled rows alone.
     """
     console = console_for(json)
-    loaded = reading.read(data, bundle)
+    loaded = reading.read(data, bundle, sample=True)
     if loaded.train.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import add_head, load_bundle

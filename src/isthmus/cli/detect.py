@@ -58,7 +58,7 @@ def detect(
         given |= {"--calibration": calibration}
         detector = _moved(bundle, name, false_alarm_rate, given)
     else:
-        loaded = reading.read(data, bundle).train
+        loaded = reading.read(data, bundle, sample=True).train
         y = detector_labels(loaded, data, normal)
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         from isthmus.bundle import load_bundle

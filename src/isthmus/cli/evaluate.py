@@ -45,7 +45,7 @@ def evaluate(
     control is the distance between raw rows.
     """
     console = console_for(json)
-    loaded = reading.read(data, bundle)
+    loaded = reading.read(data, bundle, sample=True)
     test = part_of(loaded, "test")
     if test.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
@@ -80,7 +80,7 @@ def evaluate(
         raise DataError("the head is a classifier, and --normal is for detectors; leave it out")
     else:
         if train is not None:
-            fitted_on = reading.read(train, bundle).train
+            fitted_on = reading.read(train, bundle, sample=True).train
         if uses_unlabelled(decider.head):
             test = labelled_part(test)
         found = test_classifier(
@@ -101,7 +101,9 @@ def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Dataset:
     """Read the rows that a detector was fitted on, which need no label column."""
     unlabelled = replace(reading, label=None).read(source, bundle).train
     columns = getattr(unlabelled.X, "columns", ())
-    return reading.read(source, bundle).train if reading.label in columns else unlabelled
+    return (
+        reading.read(source, bundle, sample=True).train if reading.label in columns else unlabelled
+    )
 
 
 def _labels_of(data: Dataset | None, source: str, normal: str | None) -> np.ndarray | None:

@@ -56,7 +56,7 @@ def export(
     console = console_for(json)
     rows: Any = None
     if data is not None:
-        loaded = reading.read(data, bundle)
+        loaded = reading.read(data, bundle, sample=True)
         rows = part_of(loaded, part)
     from isthmus.export import export_bundle
     from isthmus.export.readme import parity_lines

@@ -97,7 +97,7 @@ def fit(
     if not detector and (false_alarm_rate is not None or normal is not None):
         option = "--normal" if false_alarm_rate is None else "--false-alarm-rate"
         raise DataError(f"got {option}, which is for a detector; add --detector")
-    train = reading.read(data).train
+    train = reading.open(data).train
     streamed = not hasattr(train, "X")
     instances = train if streamed else train.X
     if streamed and normal is not None:

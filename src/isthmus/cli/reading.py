@@ -17,7 +17,10 @@ import typer
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
-    pass
+    from isthmus.data import Dataset, Stream
+
+#: Instances of a stream that commands which work in memory take.
+MOST_IN_MEMORY = 100_000
 
 
 Label = Annotated[
@@ -78,17 +81,30 @@ class Reading:
         ),
     ] = "fail"
 
-    def read(self, source: str, bundle: Path | None = None) -> Any:
+    def read(self, source: str, bundle: Path | None = None, *, sample: bool = False) -> Any:
         """Load data as the options say; warnings become lines on standard error.
+
+        Data that is read piece by piece comes as a whole when it is small, and is otherwise
+        refused, or with `sample` some of it is drawn at random, which is said.
 
         With a bundle of series, a table is a long one, and is cut into windows as long as those
         at fit, of the channels that had the same names.
         """
-        from isthmus.data import load
-
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
         if bundle is not None:
             options |= _as_at_fit(bundle, source, self.kind, self.window)
+        loaded = self.open(source, options)
+        return (
+            loaded
+            if hasattr(loaded, "X") or loaded.test is not None
+            else _in_memory(loaded, sample)
+        )
+
+    def open(self, source: str, options: dict[str, Any] | None = None) -> Any:
+        """Load data as the options say, a stream as it is."""
+        from isthmus.data import load
+
+        options = options or asdict(self) | {"resize": _size(self.resize)}
         with warnings_as_lines():
             return load(source, **options)
 
@@ -136,6 +152,21 @@ def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict
             "rows; leave --window out"
         )
     return {"kind": "series", "window": steps, "channels": schema["columns"]}
+
+
+def _in_memory(stream: Stream, sample: bool) -> Dataset:
+    """Return a stream's instances in memory: all, or as many as a command takes."""
+    if len(stream) > MOST_IN_MEMORY:
+        if not sample:
+            raise DataError(
+                f"{stream.name} holds {len(stream):,} instances, and this command takes at most "
+                f"{MOST_IN_MEMORY:,} of data that is read piece by piece; name fewer files"
+            )
+        print(
+            f"{MOST_IN_MEMORY:,} of {len(stream):,} instances, drawn at random, are looked at",
+            file=sys.stderr,
+        )
+    return stream.sample(MOST_IN_MEMORY, 0)
 
 
 @contextmanager

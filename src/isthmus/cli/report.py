@@ -60,7 +60,7 @@ def report(
     console = console_for(json)
     loaded = None
     if data is not None:
-        loaded = reading.read(data, bundle)
+        loaded = reading.read(data, bundle, sample=True)
         if split is not None:
             if loaded.test is not None:
                 raise DataError(f"{data} has a test part already; leave --split out")

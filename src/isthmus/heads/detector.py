@@ -126,9 +126,9 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         Parameters
         ----------
         X : array or DataFrame of n instances, or Stream
-            Mostly normal. Of a stream of more than 100,000 instances so many are drawn at
-            random; an encoder that is not fitted is trained on the others, and scores are
-            fitted and calibrated on those drawn. Labels of a longer stream are not looked at.
+            Mostly normal. Of a stream of more than 100,000 instances a fifth, 100,000 at most,
+            is drawn at random; an encoder that is not fitted is trained on the others, and scores
+            are fitted and calibrated on those drawn. Labels of a stream are not looked at.
         y : array of shape (n,), optional
             1 normal, -1 abnormal, 0 or missing: nobody looked.
         X_calibration : array or DataFrame, optional

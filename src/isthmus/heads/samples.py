@@ -37,15 +37,17 @@ def labelled_sample(X: Any, y: Any, random_state: int | np.random.RandomState | 
 def detector_sample(
     encoder: Autoencoder, X: Any, y: Any, seed: int
 ) -> tuple[Autoencoder, Any, Any]:
-    """Return encoder, instances and labels as they are, or of a stream a sample.
+    """Return encoder, instances and labels as they are, or of a stream a fifth at most.
 
-    Of a long stream an encoder that is not fitted is trained on the rows that are not drawn:
-    those drawn are then new to it, and some of them can calibrate.
+    A stream of up to `MOST_SAMPLED` instances is taken as a whole. Of a longer one an encoder
+    that is not fitted is trained on the rows that are not drawn: those drawn are then new to
+    it, and some of them can calibrate.
     """
     if not isinstance(X, Stream):
         return encoder, X, y
     _refuse_labels(y)
-    rows = X.draw(MOST_SAMPLED, [seed, 3])
+    n_rows = X.n_rows if X.n_rows <= MOST_SAMPLED else min(MOST_SAMPLED, X.n_rows // 5)
+    rows = X.draw(n_rows, [seed, 3])
     if len(rows) < X.n_rows and not is_fitted(encoder):
         encoder = for_detection(encoder, seed).fit(X.without(rows))
     return encoder, X.take(rows, label=False).X, None
