@@ -11,8 +11,9 @@ class Moments:
     """Number, mean, variance and range of values of shape (n,), or of the columns of (n, m).
 
     Pieces are put together by the formula of Chan, Golub and LeVeque (The American
-    Statistician 37, 1983), which loses no digits where the mean is large. Values that come in
-    one piece get what NumPy gives for them, to the last bit.
+    Statistician 37, 1983), with the rounding of each mean carried along, so that no digits are
+    lost where the mean is large. Values that come in one piece get what NumPy gives for them,
+    to the last bit.
 
     Attributes
     ----------
@@ -31,31 +32,32 @@ class Moments:
     def __init__(self) -> None:
         self.n = 0
         self.mean: Any = 0.0
+        self._rest: Any = 0.0  # what rounding took from the mean
         self.variance: Any = 0.0
         self.low: Any = np.inf
         self.high: Any = -np.inf
 
     def update(self, values: np.ndarray) -> None:
         """Take in values of shape (n,) or (n, m), float64, none missing."""
-        if len(values):
-            self.add(
-                len(values),
-                values.mean(axis=0),
-                values.var(axis=0),
-                values.min(axis=0),
-                values.max(axis=0),
-            )
+        if not len(values):
+            return
+        mean, variance = values.mean(axis=0), values.var(axis=0)
+        low, high = values.min(axis=0), values.max(axis=0)
+        self.add(len(values), mean, variance, low, high, (values - mean).mean(axis=0))
 
-    def add(self, n: int, mean: Any, variance: Any, low: Any, high: Any) -> None:
-        """Take in n values of which this is known."""
+    def add(self, n: int, mean: Any, variance: Any, low: Any, high: Any, rest: Any = 0.0) -> None:
+        """Take in n values of which this is known; `rest` is to be added to their mean."""
         if self.n == 0:
             self.n, self.mean, self.variance, self.low, self.high = n, mean, variance, low, high
+            self._rest = rest
             return
         total = self.n + n
         own, other = self.n / total, n / total
-        apart = mean - self.mean
+        apart = (mean - self.mean) + (rest - self._rest)
         self.variance = own * self.variance + other * variance + own * other * apart**2
-        self.mean = self.mean + other * apart
+        step = self._rest + other * apart
+        before, self.mean = self.mean, self.mean + step
+        self._rest = step - (self.mean - before)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.n = total
 
