@@ -31,7 +31,7 @@ class OpenGroup:
 
     def __init__(self, file: IO[bytes], group: int, columns: Sequence[str]) -> None:
         self.file = file
-        self.batches = pq.ParquetFile(file).iter_batches(
+        self.batches = pq.ParquetFile(file, buffer_size=2**18, pre_buffer=False).iter_batches(
             _BATCH, row_groups=[group], columns=list(columns), use_threads=False
         )
         self.left: list[pa.RecordBatch] = []

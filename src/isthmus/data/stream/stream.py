@@ -53,9 +53,9 @@ class Stream:
     (12, [4, 4, 4], 5.0)
     >>> [piece.first_row for piece in stream.pieces()]
     [0, 4, 8]
-    >>> sample = stream.sample(3, seed=0)
+    >>> sample = stream.sample(8, seed=0)
     >>> sample.X.shape, sample.class_names
-    ((3, 1), ('0', '1'))
+    ((8, 1), ('0', '1'))
     >>> folder.cleanup()
     """
 
