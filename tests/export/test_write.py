@@ -35,7 +35,7 @@ def bundle_of(encoder, heads, path):
 
 def test_an_export_is_a_checked_model_with_its_facts(wine_bundle, table, tmp_path):
     facts = export_bundle(wine_bundle, tmp_path / "out", table)
-    assert set(facts["files"]) == {"model.onnx", "predict.py", "README.md"}
+    assert set(facts["files"]) == {"model.onnx", "predict.py", "README.md", "known.npz"}
     model = onnx.load(tmp_path / "out" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     told = facts_in(tmp_path / "out")
@@ -84,7 +84,10 @@ def test_an_encoder_alone_needs_rows(table_fit, table, tmp_path):
     with pytest.raises(ExportError, match="parity is measured on rows; pass some"):
         export_bundle(path, tmp_path / "out")
     facts = export_bundle(path, tmp_path / "out", table, residual=True)
-    assert [one["name"] for one in facts["outputs"]] == ["code", "reconstruction_error", "residual"]
+    names = ["code", "reconstruction_error", "residual", "reconstruction"]
+    assert [one["name"] for one in facts["outputs"]] == names
+    assert facts["known"] is None
+    assert "known.npz" not in facts["files"]
 
 
 def test_a_graph_that_is_off_is_refused_with_output_and_row(

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from isthmus._version import __version__
 from isthmus.errors import ServeError
 from isthmus.manifest import MANIFEST, read_manifest
 from isthmus.storage import file_digest
 
+#: Counted up when an export of the same bundle has more in it than before.
+EXPORTS = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -75,7 +78,7 @@ class Source:
         for _ in range(3):
             read_manifest(self.path)
             version = file_digest(self._watched)
-            target = _cache() / version[:32]
+            target = _cache() / f"{__version__}-{EXPORTS}" / version[:32]
             if not (target / "model.onnx").is_file():
                 self._export(target)
             # The bundle may have been replaced while it was exported.
