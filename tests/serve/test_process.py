@@ -32,6 +32,9 @@ def test_a_process_serves_without_torch_and_finishes_what_is_in_flight(
             assert client.get("/ready").json()["bundles"].keys() == {"digits", "nuts"}
             assert client.post("/predict", json=GOOD, headers=headers).status_code == 200
             assert client.post("/predict", json=GOOD).status_code == 401
+            for path in ("/explain?whole=true", "/nearest"):
+                assert client.post(path, json=GOOD, headers=headers).status_code == 200
+            assert client.get("/bundles/nuts/known", headers=headers).status_code == 200
         if sys.platform == "linux":
             assert "libtorch" not in Path(f"/proc/{served.pid}/maps").read_text()
         # Half a request before the signal, the other half after it.

@@ -20,6 +20,7 @@ from isthmus._version import __version__
 from isthmus.serve import describe
 from isthmus.serve.errors import Refusal
 from isthmus.serve.guard import LOOPBACK, Guard
+from isthmus.serve.known import neighbours, some_known
 from isthmus.serve.labels import LabelQueue
 from isthmus.serve.limits import Limits
 from isthmus.serve.metrics import Metrics
@@ -139,7 +140,7 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
         }
         return app.api_route(
             f"{prefix}/{word}",
-            methods=["GET" if word == "schema" else "POST"],
+            methods=["GET" if word in ("schema", "known") else "POST"],
             response_model=model,
             responses=responses,
             status_code=status,
@@ -168,8 +169,18 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
         return await told(service.encode, request)
 
     @add("explain", describe.Explanations, reading, "Say which values were rebuilt worst")
-    async def explain(request: Request, top: Annotated[int, Query(ge=1, le=100)] = 5) -> Response:
-        return await told(partial(service.explain, top=top), request)
+    async def explain(
+        request: Request, top: Annotated[int, Query(ge=1, le=100)] = 5, whole: bool = False
+    ) -> Response:
+        return await told(partial(service.explain, top=top, whole=whole), request)
+
+    @add("nearest", describe.Neighbours, reading, "Name the known instances that are nearest")
+    async def nearest(request: Request, k: Annotated[int, Query(ge=1, le=50)] = 6) -> Response:
+        return await told(partial(neighbours, service, k=k), request)
+
+    @add("known", describe.KnownInstances, (404, 422, 503), "Give some known instances")
+    async def known(request: Request, n: Annotated[int, Query(ge=1, le=100)] = 24) -> Response:
+        return await told(partial(some_known, service, n=n), request)
 
     @add("labels", describe.Queued, reading, "Queue labels for the next decision", 202)
     async def labels(request: Request) -> Response:
@@ -226,7 +237,7 @@ def _openapi(app: FastAPI, service: Service, with_token: bool) -> dict[str, Any]
     for name in models.names:
         served = models.get(name)
         for prefix in [f"/bundles/{name}"] + [""] * (name == models.names[0]):
-            for word in ("predict", "encode", "explain", "labels"):
+            for word in ("predict", "encode", "explain", "nearest", "labels"):
                 plain["paths"][f"{prefix}/{word}"]["post"]["requestBody"] = describe.request_body(
                     served, service.limits, labels=word == "labels"
                 )

@@ -63,10 +63,16 @@ class Feature(BaseModel):
 
 
 class Explanation(BaseModel):
-    """The values that were rebuilt worst, and the share of all others."""
+    """The values that were rebuilt worst, and the share of all others.
+
+    With `whole=true` also what the instance was rebuilt to, in the form that `/predict` takes,
+    and the squared residual of every value, in the network's units.
+    """
 
     top: list[Feature]
     rest: float
+    reconstruction: Any = None
+    residual: list[Any] = Field(default_factory=list)
 
 
 class Explanations(BaseModel):
@@ -74,6 +80,31 @@ class Explanations(BaseModel):
 
     digest: str
     explanations: list[Explanation]
+
+
+class Neighbour(BaseModel):
+    """A known instance, in the form that `/predict` takes, and how far its code is."""
+
+    instance: Any
+    label: str | None
+    distance: float
+
+
+class Neighbours(BaseModel):
+    """Of every instance, in the order sent: the nearest known ones, the nearest first."""
+
+    digest: str
+    rebuilt: bool = Field(description="Whether they are reconstructions, and no rows.")
+    neighbours: list[list[Neighbour]]
+
+
+class KnownInstances(BaseModel):
+    """Some known instances, and their labels."""
+
+    digest: str
+    rebuilt: bool = Field(description="Whether they are reconstructions, and no rows.")
+    instances: list[Any]
+    labels: list[str | None]
 
 
 class Queued(BaseModel):
