@@ -306,6 +306,14 @@ def test_the_command_prints_parity_and_writes_facts(
     assert re.search(r"^- anomaly_score: off by [\de.-]+ at most \(row \d+\)$", said, re.M)
     assert re.search(r"^- verdict: 0 of 178 decisions differ, 0 of them in the band", said, re.M)
     assert re.search(r"^model-int8\.onnx .* rows/s$", said, re.M)
+    assert re.search(r"^known        178 rebuilt from codes that heads keep$", said, re.M)
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts["parity"]["n_rows"] == len(table)
     assert list(facts["heads"]) == ["normal"]
+    words = ["export", str(wine_bundle), "rows.npy", "-o", "out", "--known", "20"]
+    monkeypatch.setattr(sys, "argv", ["isthmus", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    said = capsys.readouterr().out
+    assert re.search(r"^known        20 of the rows given; they are in known\.npz$", said, re.M)

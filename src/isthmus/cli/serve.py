@@ -48,7 +48,7 @@ def serve(
         int, typer.Option(min=1, help="Most connections open at one time.")
     ] = 1000,
 ) -> None:
-    """Serve decisions over HTTP, without torch: /predict, /encode, /explain, /labels, /docs.
+    """Serve decisions over HTTP, without torch: /predict, /explain, /nearest, /labels, /docs.
 
     A new version of a bundle is taken up when it lies on disk, and no request is dropped. A bundle
     that is no export is exported first, in a process of its own.
