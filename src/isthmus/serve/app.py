@@ -18,7 +18,8 @@ from starlette.exceptions import HTTPException
 
 from isthmus._version import __version__
 from isthmus.serve import describe
-from isthmus.serve.errors import Refusal
+from isthmus.serve.docs_page import add_docs
+from isthmus.serve.errors import Refusal, add_meanings
 from isthmus.serve.guard import LOOPBACK, Guard
 from isthmus.serve.known import neighbours, some_known
 from isthmus.serve.labels import LabelQueue
@@ -87,8 +88,8 @@ def build_app(
         version=__version__,
         description="Decisions of a bundle: which class, or normal or not.",
         lifespan=watching,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
     public = add_page(app)
@@ -96,6 +97,7 @@ def build_app(
     for name in models.names:
         _add_bundle(app, service, name, f"/bundles/{name}")
     _add_bundle(app, service, models.names[0], "")
+    add_docs(app)
     _add_errors(app)
     app.openapi = partial(_openapi, app, service, token is not None)  # type: ignore[method-assign]
     app.add_middleware(
@@ -233,6 +235,7 @@ def _openapi(app: FastAPI, service: Service, with_token: bool) -> dict[str, Any]
     plain = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
+    add_meanings(plain)
     models = service.models
     for name in models.names:
         served = models.get(name)
