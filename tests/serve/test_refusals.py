@@ -196,7 +196,7 @@ def test_labels_need_a_queue_and_a_head(digits_folder, client):
 
 
 def test_a_full_queue(digits_folder, tmp_path):
-    limits = Limits(labels_bytes=400)
+    limits = Limits(labels_bytes=600)
     with running([digits_folder / "digits"], limits, labels=tmp_path / "queue") as client:
         body = GOOD | {"labels": [1], "head": "normal"}
         many = {"instances": GOOD["instances"] * 3, "labels": [1] * 3, "head": "normal"}

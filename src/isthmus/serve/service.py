@@ -150,6 +150,7 @@ class Service:
             head = _head(served, plain.get("head"))
             given = _labels(served, head, plain.get("labels"), len(instances))
             known = {"bundle": served.name, "digest": served.digest, "head": head}
+            known["encoder_digest"] = served.facts["digest"]
             return [
                 known | {"label": label, "instance": instance}
                 for label, instance in zip(given, instances, strict=True)
