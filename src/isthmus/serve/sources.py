@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,11 @@ from isthmus.storage import file_digest
 #: Counted up when an export of the same bundle has more in it than before.
 EXPORTS = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: Exports that the cache keeps: those used last.
+KEPT = 16
+#: What this process serves from the cache, by bundle; it deletes none of these.
+_served: dict[Path, Path] = {}
 
 
 class Source:
@@ -83,6 +91,8 @@ class Source:
                 self._export(target)
             # The bundle may have been replaced while it was exported.
             if self._watched.is_file() and file_digest(self._watched) == version:
+                _served[self.path.absolute()] = target
+                _tidy(target)
                 return target / "model.onnx"
         raise ServeError(f"{self.path} changes all the time; serve it when it stands still")
 
@@ -111,3 +121,22 @@ def _cache() -> Path:
     import pooch
 
     return Path(pooch.os_cache("isthmus")) / "exports"
+
+
+def _tidy(used: Path) -> None:
+    """Mark an export as used now, and delete those that were not used for longest."""
+    with contextlib.suppress(OSError):  # the cache may be another user's
+        os.utime(used)
+    folders = []
+    for folder in used.parent.iterdir():
+        with contextlib.suppress(OSError):  # another process may tidy up at the same time
+            folders.append((folder.stat().st_mtime_ns, folder))
+    folders.sort(reverse=True)
+    for _, folder in folders[KEPT:]:
+        if folder in _served.values():
+            continue
+        # Renamed first, so that nobody finds half of it; whoever serves it has read it whole.
+        gone = folder.with_name(f".{folder.name}.gone")
+        with contextlib.suppress(OSError):
+            folder.rename(gone)
+            shutil.rmtree(gone)
