@@ -137,9 +137,9 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
     models = service.models
 
     def add(word: str, model: Any, codes: Sequence[int], summary: str, status: int = 200) -> Any:
-        responses: dict[int | str, dict[str, Any]] = {
-            code: {"model": describe.Problem} for code in (401, 403, *codes)
-        }
+        responses: dict[int | str, dict[str, Any]] = dict.fromkeys(
+            (401, 403, *codes), describe.PROBLEM
+        )
         return app.api_route(
             f"{prefix}/{word}",
             methods=["GET" if word in ("schema", "known") else "POST"],

@@ -24,6 +24,11 @@ class Problem(BaseModel):
     fix: str
 
 
+#: The same as OpenAPI has it. Given the model, FastAPI builds it anew for each status of each
+#: route, which is half of what a bundle takes to be added.
+PROBLEM = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
 class Prediction(BaseModel):
     """Of one instance; a key is absent where the bundle has no such head.
 
