@@ -48,7 +48,9 @@ def serve(
         int, typer.Option(min=1, help="Most connections open at one time.")
     ] = 1000,
 ) -> None:
-    """Serve decisions over HTTP, without torch: /predict, /explain, /nearest, /labels, /docs.
+    """Serve decisions over HTTP, without torch, and a page at / to try them on.
+
+    /predict, /encode, /explain, /nearest and /labels are for programs; /docs describes them.
 
     A new version of a bundle is taken up when it lies on disk, and no request is dropped. A bundle
     that is no export is exported first, in a process of its own.
@@ -82,5 +84,8 @@ def serve(
             limits=limits,
             labels=labels,
             threads=threads,
-            ready=lambda address: print(f"serving at {address}, see {address}/docs", flush=True),
+            ready=lambda address: print(
+            f"serving at {address}, open it in a browser; for programs see {address}/docs",
+            flush=True,
+        ),
         )
