@@ -85,7 +85,7 @@ def serve(
             labels=labels,
             threads=threads,
             ready=lambda address: print(
-            f"serving at {address}, open it in a browser; for programs see {address}/docs",
-            flush=True,
-        ),
+                f"serving at {address}, open it in a browser; for programs see {address}/docs",
+                flush=True,
+            ),
         )
