@@ -21,6 +21,7 @@ ROOMS = [
     "manifest",
     "versions",
     "data",
+    "workers",
     "networks",
     "augment",
     "objectives",

@@ -40,6 +40,7 @@ from isthmus.training import (
     place,
     to_tensor,
 )
+from isthmus.workers import Workers
 
 
 class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -208,6 +209,9 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn encoder and decoder from instances without labels.
 
+        In processes that torchrun started, or that joined a process group of torch's, all train
+        together: each takes its part of every batch, and all end with the same encoder.
+
         Parameters
         ----------
         X : array of shape (n, h, w), (n, h, w, c) or (n, m), or DataFrame of (n, m)
@@ -225,14 +229,16 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         ArchitectureError
             When architecture, code width and data do not fit together.
         TrainingError
-            When a parameter is out of range or the loss stops being finite.
+            When a parameter is out of range, the loss stops being finite, or another worker is
+            gone.
         """
         self.__dict__.pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
         X = self._learn_schema(X)
         width = math.prod(self.preprocessor_.network_shape)
         choices = settle(self.recipe, self._given_choices(), len(X), width, self.schema_.kind)
-        seed = draw_seed(self.random_state)
-        device = choose_device(self.device)
+        workers = Workers.find()
+        seed = workers.from_first(draw_seed(self.random_state))
+        device = workers.device(choose_device(self.device))
         with own_randomness(seed, device):
             networks = build(
                 choices.architecture,
@@ -258,11 +264,12 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         hashes = self._row_hashes(X)
         self.seen_rows_ = SeenRows.of(hashes)
         self.training_ = settings.plain() | {"objective": objective.describe()}
-        progress = run_training(self, X, networks, objective, settings, choices.validation_fraction)
+        fraction = choices.validation_fraction
+        progress = run_training(self, X, networks, objective, settings, fraction, workers)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
         self._keep(networks, settings.device)
-        self.held_out_ = hold_out(self, X, hashes, choices.validation_fraction, seed)
+        self.held_out_ = hold_out(self, X, hashes, fraction, seed)
         return self
 
     def transform(self, X: Any) -> np.ndarray:

@@ -22,6 +22,7 @@ from isthmus.training import (
     TensorBoard,
     train,
 )
+from isthmus.workers import Workers
 
 if TYPE_CHECKING:
     from isthmus.autoencoder.estimator import Autoencoder
@@ -34,6 +35,7 @@ def run_training(
     objective: Objective,
     settings: Settings,
     validation_fraction: float,
+    workers: Workers,
 ) -> Progress:
     """Train networks in place, as the parameters of an autoencoder say.
 
@@ -48,7 +50,20 @@ def run_training(
         Ready for network and data.
     settings : Settings
     validation_fraction : float
+    workers : Workers
+        Those that train; the first alone shows and writes anything.
+
+    Raises
+    ------
+    DataError
+        When another worker has other data or parameters.
+    TrainingError
+        As `isthmus.training.train` does, and when there is no checkpoint to go on from.
     """
+    # The seed is the first worker's and the devices may differ; all else decides the weights.
+    own = {"device", "seed"}
+    said = {name: value for name, value in encoder.training_.items() if name not in own}
+    workers.check_same({"instances": len(X), "data": encoder.data_fingerprint_, "parameters": said})
     network = Model(networks, objective)
     held_out, rest = map(np.sort, split_rows(len(X), validation_fraction, settings.seed))
     n_validation = len(held_out)
@@ -61,10 +76,10 @@ def run_training(
     elif encoder.resume:
         raise TrainingError("got resume=True without a checkpoint_dir; pass the one to go on from")
     listeners: list[Listener] = []
-    if encoder.verbose:
+    if encoder.verbose and workers.is_first:
         done = checkpoints.epochs_done() if checkpoints else 0
         listeners.append(ProgressBar("training", len(rest), settings.max_epochs, done))
-    if encoder.log_dir is not None:
+    if encoder.log_dir is not None and workers.is_first:
         images = encoder.schema_.kind == "images"
         examples = prepare(X[held_out[:10] if n_validation else rest[:10]]) if images else None
         to_picture = torch.sigmoid if loss == "bce" else torch.clone
@@ -77,4 +92,5 @@ def run_training(
         settings,
         listeners,
         checkpoints,
+        workers,
     )

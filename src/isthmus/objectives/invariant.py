@@ -15,6 +15,7 @@ from isthmus.errors import TrainingError
 from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight, is_count
 from isthmus.objectives.errors import mean_error
 from isthmus.objectives.seen import SeenCodes
+from isthmus.workers import mine, whole
 
 EPSILON = 1e-4  # keeps the gradient of a standard deviation finite where it is zero
 
@@ -119,7 +120,8 @@ class Invariant(Objective):
             )
         codes = network.encoder(views)
         error = mean_error(network.decoder(codes), views, self.task.loss)
-        first, second = self.expand(codes).float().chunk(2)
+        # Variances and covariances are those of the whole batch, whoever has its rows.
+        first, second = whole(self.expand(codes).float()).chunk(2)
         terms = {
             "invariance": functional.mse_loss(first, second),
             "variance": variance_term(first) + variance_term(second),
@@ -162,8 +164,9 @@ def _neighbour_term(
     """Return how far second views are from the neighbours of the first ones, and keep these."""
     codes = codes.detach().float()
     ready = seen.ready()
-    term = functional.mse_loss(seen.nearest(codes), second) if ready else second.sum() * 0
-    seen.add(codes, first.detach())
+    own = mine(second)
+    term = functional.mse_loss(seen.nearest(codes), own) if ready else own.sum() * 0
+    seen.add(whole(codes), first.detach())
     return term
 
 
