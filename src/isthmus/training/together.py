@@ -37,5 +37,6 @@ def start_together(
     tensors += [value for state in optimizer.state.values() for value in state.values()]
     workers.copy_from_first(tensors, device)
     if best is not None:
-        workers.copy_from_first(best.values(), device)
+        # A state that was read from a file has another order.
+        workers.copy_from_first([best[name] for name in sorted(best)], device)
     return replace(progress, best_state=best, **told)
