@@ -75,4 +75,3 @@ def line_again(words: list[str]) -> str:
     """Return the line that starts the same command once more, as a person typed it."""
     start = "" if size() == 1 else "torchrun (its options as before) -m "
     return f"{start}isthmus {shlex.join(words)}"
-
