@@ -12,7 +12,6 @@ import torch
 from isthmus.augment import series, tables
 from isthmus.augment.images import ImageViews
 from isthmus.errors import TrainingError
-from isthmus.workers import mine, unshared, whole
 
 Augment = Callable[[torch.Tensor], torch.Tensor]
 Augmentations = Literal["auto"] | Sequence[str] | Mapping[str, float] | Augment | None
@@ -64,7 +63,7 @@ def build_augmentation(chosen: Augmentations, kind: str) -> Augment:
     if chosen is None:
         return _unchanged
     if callable(chosen):
-        return partial(_of_whole_batch, chosen)
+        return chosen
     names = AUGMENTATIONS[kind] if chosen == "auto" else chosen
     if isinstance(names, str):
         names = (names,)
@@ -86,14 +85,6 @@ def _is_strength(value: Any) -> bool:
 
 def _unchanged(x: torch.Tensor) -> torch.Tensor:
     return x
-
-
-def _of_whole_batch(augment: Augment, x: torch.Tensor) -> torch.Tensor:
-    """Call what a person gave with a whole batch: what it draws, and for what, is not known."""
-    everyone = whole(x)
-    with unshared():
-        views = augment(everyone)
-    return mine(views) if views.shape == everyone.shape else views
 
 
 def _in_turn(

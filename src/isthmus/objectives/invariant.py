@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn import functional
 
 from isthmus.augment import Augmentations, build_augmentation
+from isthmus.augment.build import Augment
 from isthmus.errors import TrainingError
 from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight, is_count
 from isthmus.objectives.errors import mean_error
 from isthmus.objectives.seen import SeenCodes
-from isthmus.workers import mine, whole
+from isthmus.workers import mine, unshared, whole
 
 EPSILON = 1e-4  # keeps the gradient of a standard deviation finite where it is zero
 
@@ -112,7 +113,9 @@ class Invariant(Objective):
         twice = torch.cat([x, x])
         # Where a pixel comes from needs more digits than bfloat16 has.
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            views = self.augment(twice)
+            # What one of a person's own draws, and for which rows, is not known.
+            own = callable(self.augmentations)
+            views = _views_of_whole_batch(self.augment, twice) if own else self.augment(twice)
         if views.shape != twice.shape:
             raise TrainingError(
                 f"augmentations returned shape {tuple(views.shape)} for a batch of shape "
@@ -156,6 +159,13 @@ def covariance_term(p: torch.Tensor) -> torch.Tensor:
     covariances = centred.T @ centred / (len(p) - 1)
     off_diagonal = covariances.square().sum() - covariances.diagonal().square().sum()
     return off_diagonal / p.shape[1]
+
+
+def _views_of_whole_batch(augment: Augment, x: torch.Tensor) -> torch.Tensor:
+    everyone = whole(x)
+    with unshared():
+        views = augment(everyone)
+    return mine(views) if views.shape == everyone.shape else views
 
 
 def _neighbour_term(

@@ -50,7 +50,7 @@ class Workers:
         That are those of torch's default process group, else those that torchrun started.
         """
         if not distributed.is_available():
-            return ALONE  # type: ignore[unreachable]  # torch can be built without
+            return ALONE  # torch can be built without
         if not distributed.is_initialized():
             if not all(name in os.environ for name in _SAID) or os.environ["WORLD_SIZE"] == "1":
                 return ALONE
@@ -77,7 +77,7 @@ class Workers:
         TrainingError
             When the machine has fewer GPUs than workers.
         """
-        if self.size == 1 or device.type != "cuda" or device.index is not None:
+        if self.size == 1 or str(device) != "cuda":
             return device
         number, n_devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if number >= n_devices:
