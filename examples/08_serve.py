@@ -31,7 +31,7 @@ service = subprocess.Popen(
     stdout=subprocess.PIPE,
     text=True,
 )
-address = service.stdout.readline().split()[2].rstrip(",")  # "serving at ADDRESS, see ..."
+address = service.stdout.readline().split()[2].rstrip(",")  # "serving at ADDRESS, ..."
 
 
 def ask(instances):

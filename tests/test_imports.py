@@ -21,6 +21,7 @@ ROOMS = [
     "manifest",
     "versions",
     "data",
+    "workers",
     "networks",
     "augment",
     "objectives",
@@ -100,6 +101,7 @@ def test_an_unknown_name_is_an_attribute_error():
         ("import isthmus.plots", ["torch", "matplotlib"]),
         ("from isthmus.export import Exported", ["torch", "onnx", "onnxruntime"]),
         ("from isthmus.serve import Limits", ["torch", "fastapi", "uvicorn"]),
+        ("from isthmus.serve.labels import read_labels", ["torch", "fastapi", "pydantic_core"]),
         ("from isthmus.serve import build_app, serve", ["torch", "sklearn", "onnx"]),
     ],
 )

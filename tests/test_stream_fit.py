@@ -122,6 +122,17 @@ def test_the_order_is_the_seeds(numbers, mixes):
     assert not torch.equal(before, after_one)
 
 
+def test_two_workers_share_the_batches_of_one(numbers, mixes):
+    rows, device = rows_of(numbers), torch.device("cpu")
+    for give in (rows.shuffled, rows.in_order):
+        batches = []
+        for rank, size in ((0, 1), (0, 2), (1, 2)):
+            torch.manual_seed(0)
+            batches.append([x for (x,) in give(70, device, rank, size)])
+        for whole, *parts in zip(*batches, strict=True):
+            assert torch.equal(torch.cat(parts), whole)
+
+
 def test_a_last_row_alone_is_no_batch(numbers):
     rows = rows_of(numbers, range(64 * 3 + 1, N))
     assert [len(batch) for batch in epoch(rows)] == [64, 64, 64]

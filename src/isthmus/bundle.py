@@ -199,17 +199,47 @@ def add_head(
     BundleError
         When the head belongs to another encoder, or a file of the bundle is damaged.
     """
+    return add_heads(path, {name: head}, metrics={name: metrics or {}})[name]
+
+
+def add_heads(
+    path: str | Path,
+    heads: Mapping[str, Head],
+    *,
+    metrics: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, int]:
+    """Add several heads to a saved bundle as `add_head` does, all of them or none.
+
+    Parameters
+    ----------
+    path : path
+        Of a bundle with the heads' encoder.
+    heads : mapping of name to fitted CodeClassifier or AnomalyDetector
+    metrics : mapping of name to mapping, optional
+
+    Returns
+    -------
+    dict of str to int
+        The version of each.
+
+    Raises
+    ------
+    BundleError
+        When a head belongs to another encoder, or a file of the bundle is damaged.
+    """
     manifest = read_manifest(path)
     verify_files(path, manifest)
     encoder = manifest["encoder"]
-    check_bound(name, head, encoder["digest"], identity_in_manifest(encoder))
+    for name, head in heads.items():
+        check_bound(name, head, encoder["digest"], identity_in_manifest(encoder))
     kept = ("encoder", "heads", "history", "metrics")
     facts: dict[str, Any] = {key: manifest[key] for key in kept if key in manifest}
     with new_bundle(path) as folder:
         shutil.copytree(path, folder, dirs_exist_ok=True)
-        added = _add(folder, facts, name, head, metrics or {})
-        write_manifest(folder, facts | added)
-    return int(added["heads"][name]["version"])
+        for name, head in heads.items():
+            facts |= _add(folder, facts, name, head, (metrics or {}).get(name, {}))
+        write_manifest(folder, facts)
+    return {name: int(facts["heads"][name]["version"]) for name in heads}
 
 
 def load_bundle(

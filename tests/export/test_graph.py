@@ -105,7 +105,7 @@ def test_an_output_that_several_heads_give_has_the_heads_name(digit_encoder, dig
     got = compare(digit_encoder, {"digit": head, "normal": detectors["combined"]}, digits[0][:5])
     assert list(got) == [
         "code", "class", "probabilities", "anomaly_score", "p_value", "verdict",
-        "reconstruction_error", "residual",
+        "reconstruction_error", "residual", "reconstruction",
     ]  # fmt: skip
     two = {"a": detectors["combined"], "b": detectors["head"]}
     got = compare(digit_encoder, two, digits[0][:5])

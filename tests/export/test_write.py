@@ -35,7 +35,7 @@ def bundle_of(encoder, heads, path):
 
 def test_an_export_is_a_checked_model_with_its_facts(wine_bundle, table, tmp_path):
     facts = export_bundle(wine_bundle, tmp_path / "out", table)
-    assert set(facts["files"]) == {"model.onnx", "predict.py", "README.md"}
+    assert set(facts["files"]) == {"model.onnx", "predict.py", "README.md", "known.npz"}
     model = onnx.load(tmp_path / "out" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     told = facts_in(tmp_path / "out")
@@ -84,7 +84,10 @@ def test_an_encoder_alone_needs_rows(table_fit, table, tmp_path):
     with pytest.raises(ExportError, match="parity is measured on rows; pass some"):
         export_bundle(path, tmp_path / "out")
     facts = export_bundle(path, tmp_path / "out", table, residual=True)
-    assert [one["name"] for one in facts["outputs"]] == ["code", "reconstruction_error", "residual"]
+    names = ["code", "reconstruction_error", "residual", "reconstruction"]
+    assert [one["name"] for one in facts["outputs"]] == names
+    assert facts["known"] is None
+    assert "known.npz" not in facts["files"]
 
 
 def test_a_graph_that_is_off_is_refused_with_output_and_row(
@@ -303,6 +306,14 @@ def test_the_command_prints_parity_and_writes_facts(
     assert re.search(r"^- anomaly_score: off by [\de.-]+ at most \(row \d+\)$", said, re.M)
     assert re.search(r"^- verdict: 0 of 178 decisions differ, 0 of them in the band", said, re.M)
     assert re.search(r"^model-int8\.onnx .* rows/s$", said, re.M)
+    assert re.search(r"^known        178 rebuilt from codes that heads keep$", said, re.M)
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts["parity"]["n_rows"] == len(table)
     assert list(facts["heads"]) == ["normal"]
+    words = ["export", str(wine_bundle), "rows.npy", "-o", "out", "--known", "20"]
+    monkeypatch.setattr(sys, "argv", ["isthmus", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    said = capsys.readouterr().out
+    assert re.search(r"^known        20 of the rows given; they are in known\.npz$", said, re.M)

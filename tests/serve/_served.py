@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -47,7 +48,12 @@ def process(*words, **environment):
     """Give `isthmus serve` as a process of its own, and its address."""
     command = [sys.executable, "-m", "isthmus", "serve", *map(str, words), "--port", "0"]
     served = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | environment,
+        # Tests that run in the background inherit that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert select.select([served.stdout], [], [], DEADLINE)[0], "it did not start"

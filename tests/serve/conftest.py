@@ -6,6 +6,7 @@ import pytest
 from _served import running
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, export_bundle, save_bundle
+from isthmus.data import Dataset
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +40,17 @@ def parts():
 
 @pytest.fixture(scope="session")
 def parts_folder(tmp_path_factory, parts):
-    """The export of a detector on that table, without residuals."""
+    """The export of a detector on that table, without residuals, with 50 of the rows kept.
+
+    Its bundle lies beside it.
+    """
     folder = tmp_path_factory.mktemp("served")
     detector = AnomalyDetector(
         Autoencoder(4, max_epochs=2, random_state=0), false_alarm_rate=0.1, random_state=0
     ).fit(parts)
     save_bundle(folder / "bundle", detector.encoder_, {"normal": detector})
-    export_bundle(folder / "bundle", folder / "parts", parts[:100])
+    good = np.where(parts["ok"][:100], "good", "bad")
+    export_bundle(folder / "bundle", folder / "parts", Dataset(parts[:100], good), known=50)
     return folder / "parts"
 
 

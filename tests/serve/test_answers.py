@@ -57,9 +57,9 @@ def test_predictions_are_the_librarys(client, digits_folder, X):
 def test_every_answer_carries_the_digest_of_the_served_file(client, digits_folder, X):
     digest = file_digest(digits_folder / "digits" / "model.onnx")
     body = {"instances": X.tolist()}
-    for path in ("/predict", "/encode", "/explain", "/bundles/digits/predict"):
+    for path in ("/predict", "/encode", "/explain", "/nearest", "/bundles/digits/predict"):
         assert client.post(path, json=body).json()["digest"] == digest
-    for path in ("/schema", "/health", "/ready", "/bundles/digits/schema"):
+    for path in ("/schema", "/known", "/health", "/ready", "/bundles/digits/schema"):
         assert client.get(path).json()["digest"] == digest
     assert client.post("/predict", json={"instances": []}).json()["digest"] == digest
 

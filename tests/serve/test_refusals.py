@@ -182,6 +182,8 @@ def test_paths_methods_and_what_the_bundle_lacks(client):
     check(client.get("/predict"), 405, "POST")
     check(client.post("/explain?top=0", json=GOOD), 422, "top")
     check(client.post("/bundles/parts/explain", json={"instances": [1]}), 404, "--residual")
+    check(client.post("/nearest?k=51", json=GOOD), 422, "k=51")
+    check(client.get("/known?n=0"), 422, "n=0")
 
 
 def test_labels_need_a_queue_and_a_head(digits_folder, client):
@@ -194,7 +196,7 @@ def test_labels_need_a_queue_and_a_head(digits_folder, client):
 
 
 def test_a_full_queue(digits_folder, tmp_path):
-    limits = Limits(labels_bytes=400)
+    limits = Limits(labels_bytes=600)
     with running([digits_folder / "digits"], limits, labels=tmp_path / "queue") as client:
         body = GOOD | {"labels": [1], "head": "normal"}
         many = {"instances": GOOD["instances"] * 3, "labels": [1] * 3, "head": "normal"}
@@ -210,6 +212,9 @@ def test_a_bundle_without_heads_gives_codes(tmp_path, table, table_fit):
     with running([tmp_path / "wine"]) as client:
         rows = table[:3].tolist()
         check(client.post("/predict", json={"instances": rows}), 404, "isthmus detect")
+        check(client.post("/nearest", json={"instances": rows}), 404, "--known")
+        check(client.get("/known"), 404, "--known")
+        assert client.get("/schema").json()["known"] is None
         rows[0][0] = None
         answer = client.post("/encode", json={"instances": rows})
         assert np.shape(answer.json()["codes"]) == (3, 4)

@@ -7,6 +7,8 @@ import math
 import torch
 from torch.nn import functional
 
+from isthmus.workers import drawn
+
 ROTATION = math.radians(15)
 STRETCH = 0.15  # natural logarithm of the factor, along each side
 SHEAR = 0.15
@@ -38,7 +40,8 @@ class ImageViews:
         theta = _affine(x, self.affine)
         grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
         if self.elastic:
-            points = torch.randn(len(x), 2, GRID * GRID, device=x.device, dtype=x.dtype)
+            shape = (2, GRID * GRID)
+            points = drawn(lambda n: torch.randn(n, *shape, device=x.device, dtype=x.dtype), len(x))
             points *= 2 * ELASTIC * self.elastic  # the grid runs from -1 to 1
             smooth = (points @ _between_points(x)).view(len(x), 2, *x.shape[2:])
             grid = grid + smooth.permute(0, 2, 3, 1)
@@ -59,7 +62,8 @@ def _between_points(x: torch.Tensor) -> torch.Tensor:
 def _affine(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Return (n, 2, 3) matrices from output to input coordinates, each from -1 to 1."""
     n, _, height, width = x.shape
-    draw = (torch.rand(6, n, device=x.device, dtype=x.dtype) * 2 - 1) * strength
+    draw = drawn(lambda n: torch.rand(6, n, device=x.device, dtype=x.dtype), n, dim=1)
+    draw = (draw * 2 - 1) * strength
     wide, high = torch.exp(STRETCH * draw[1]), torch.exp(STRETCH * draw[2])
     cos, sin = torch.cos(ROTATION * draw[0]), torch.sin(ROTATION * draw[0])
     # A coordinate counts half a side, whatever its pixels: what turns one side into the other

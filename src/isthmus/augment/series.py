@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
+
+from isthmus.workers import drawn, drawn_like
 
 JITTER = 0.1  # standard deviation, in those of the channel
 SCALING = 0.1  # standard deviation of a channel's factor around 1
@@ -11,7 +15,7 @@ CROP = 0.2  # most that is cut off, of the length
 
 def jitter(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Add normal noise, 0.1 standard deviations of a channel, to (batch, c, t)."""
-    return x + JITTER * strength * torch.randn_like(x)
+    return x + JITTER * strength * drawn_like(torch.randn_like, x)
 
 
 def scaling(x: torch.Tensor, strength: float) -> torch.Tensor:
@@ -19,15 +23,17 @@ def scaling(x: torch.Tensor, strength: float) -> torch.Tensor:
 
     With jitter the augmentations of Um et al. (2017) that suit sensors at large.
     """
-    factors = torch.randn(*x.shape[:2], 1, device=x.device)
+    channels = x.shape[1]
+    factors = drawn(lambda n: torch.randn(n, channels, 1, device=x.device), len(x))
     return x * (1 + SCALING * strength * factors)
 
 
 def crop(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Cut up to a fifth of the length off, and stretch the rest to the old length."""
     rows, length = len(x), x.shape[2]
-    kept = 1 - CROP * min(strength, 1 / CROP / 2) * torch.rand(rows, 1, device=x.device)
-    start = (1 - kept) * torch.rand(rows, 1, device=x.device)
+    draw = partial(drawn, lambda n: torch.rand(n, 1, device=x.device), rows)
+    kept = 1 - CROP * min(strength, 1 / CROP / 2) * draw()
+    start = (1 - kept) * draw()
     steps = torch.linspace(0, 1, length, device=x.device)
     at = (start + kept * steps) * (length - 1)
     left = at.floor().long().clamp(max=max(0, length - 2))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from isthmus.workers import drawn, drawn_like, whole
+
 SHARE = 0.3
 
 
@@ -12,5 +14,7 @@ def corruption(x: torch.Tensor, strength: float) -> torch.Tensor:
 
     The feature corruption of SCARF (Bahri et al., 2022), at half of its rate.
     """
-    other = x.gather(0, torch.randint(len(x), x.shape, device=x.device))
-    return torch.where(torch.rand_like(x) < SHARE * strength, other, x)
+    width = x.shape[1]
+    rows = drawn(lambda n: torch.randint(n, (n, width), device=x.device), len(x))
+    other = whole(x).gather(0, rows)
+    return torch.where(drawn_like(torch.rand_like, x) < SHARE * strength, other, x)

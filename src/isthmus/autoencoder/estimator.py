@@ -219,6 +219,9 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn encoder and decoder from instances without labels.
 
+        In processes that torchrun started, or that joined a process group of torch's, all train
+        together: each takes its part of every batch, and all end with the same encoder.
+
         Parameters
         ----------
         X : array of shape (n, h, w), (n, h, w, c) or (n, m), DataFrame of (n, m), or Stream
@@ -239,7 +242,8 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         ArchitectureError
             When architecture, code width and data do not fit together.
         TrainingError
-            When a parameter is out of range or the loss stops being finite.
+            When a parameter is out of range, the loss stops being finite, or another worker is
+            gone.
         """
         warm = self.warm_start and self.__sklearn_is_fitted__()
         X = self._check_more(X) if warm else self._learn_schema(X)

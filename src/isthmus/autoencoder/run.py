@@ -28,6 +28,7 @@ from isthmus.training import (
     own_randomness,
     train,
 )
+from isthmus.workers import Workers
 
 if TYPE_CHECKING:
     from isthmus.autoencoder.estimator import Autoencoder
@@ -64,6 +65,8 @@ class Run:
         Digest of the encoder to go on with.
     one_pass : bool
         Whether it is a single epoch, of which no checkpoint is kept.
+    workers : Workers
+        Those that train; the first alone shows and writes anything.
     """
 
     networks: Networks
@@ -73,6 +76,7 @@ class Run:
     loss: Loss
     started_from: str | None
     one_pass: bool
+    workers: Workers
 
     @classmethod
     def plan(
@@ -99,10 +103,11 @@ class Run:
         shape, kind = encoder.preprocessor_.network_shape, encoder.schema_.kind
         given = {name: getattr(encoder, name) for name in _GIVEN}
         choices = settle(encoder.recipe, given, n_rows, math.prod(shape), kind)
-        seed = draw_seed(encoder.random_state)
+        workers = Workers.find()
+        seed = workers.from_first(draw_seed(encoder.random_state))
         if epochs_before:
             seed = derived_seed(seed, epochs_before)
-        device = choose_device(encoder.device)
+        device = workers.device(choose_device(encoder.device))
         started_from = None if networks is None else digest(networks.encoder)
         with own_randomness(seed, device):
             if networks is None:
@@ -125,6 +130,7 @@ class Run:
             loss,
             started_from,
             one_pass,
+            workers,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -139,14 +145,28 @@ class Run:
         encoder : Autoencoder
         source : Source
             Instances; some of them, drawn at random, choose the best epoch.
+
+        Raises
+        ------
+        DataError
+            When another worker has other data or parameters.
+        TrainingError
+            As `isthmus.training.train` does, and when there is no checkpoint to go on from.
         """
+        # The seed is the first worker's and the devices may differ; all else decides the weights.
+        own = {"device", "seed"}
+        said = {name: value for name, value in self.describe().items() if name not in own}
+        n_rows = len(source.training) + (len(source.validation) if source.validation else 0)
+        self.workers.check_same(
+            {"instances": n_rows, "data": source.fingerprint, "parameters": said}
+        )
         checkpoints = None if self.one_pass else self._checkpoints(encoder, source)
         listeners: list[Listener] = []
-        if encoder.verbose:
+        if encoder.verbose and self.workers.is_first:
             done = checkpoints.epochs_done() if checkpoints else 0
             bar = ProgressBar("training", len(source.training), self.settings.max_epochs, done)
             listeners.append(bar)
-        if encoder.log_dir is not None:
+        if encoder.log_dir is not None and self.workers.is_first:
             images = encoder.schema_.kind == "images"
             prepare = encoder.preprocessor_.to_network
             examples = prepare(source.examples(10)) if images else None
@@ -160,6 +180,7 @@ class Run:
             self.settings,
             listeners,
             checkpoints,
+            self.workers,
         )
 
     def _checkpoints(self, encoder: Autoencoder, source: Source) -> Checkpoints | None:

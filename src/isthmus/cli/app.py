@@ -40,7 +40,9 @@ class _Later(TyperCommand):
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the words as the real command does."""
         from isthmus.cli.process import tune_process
+        from isthmus.cli.workers import refuse_workers
 
+        refuse_workers(str(self.name))
         tune_process()
         function = getattr(importlib.import_module(f"isthmus.cli.{self.name}"), str(self.name))
         alone = _new_app()
@@ -87,7 +89,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        print(f"error: {_in_words(error)}", file=sys.stderr)
+        from isthmus.cli.workers import name_of_worker
+
+        print(f"error{name_of_worker()}: {_in_words(error)}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from isthmus.cli import workers
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def console_for(json: str | None) -> Console:
 
     # Wide enough for a digest where the output is a file or a pipe.
     wide = None if sys.stdout.isatty() else 120
-    return Console(stderr=json == "-", width=wide, highlight=False)
+    return Console(stderr=json == "-", width=wide, highlight=False, quiet=workers.rank() > 0)
 
 
 def write_facts(json: str | None, facts: dict[str, Any]) -> None:
     """Write a command's facts as one JSON object, when asked for."""
-    if json is None:
+    if json is None or workers.rank() > 0:
         return
     from isthmus.storage import to_json, write_bytes
 
@@ -63,17 +63,25 @@ def write_facts(json: str | None, facts: dict[str, Any]) -> None:
 
 @contextmanager
 def resumable(checkpoints: Path) -> Iterator[None]:
-    """Turn Ctrl-C into exit status 130 and one line that says how to go on."""
+    """Turn Ctrl-C into exit status 130 and one line that says how to go on.
+
+    With several workers the loss of another one too, into exit status 143.
+    """
     try:
-        yield
-    except KeyboardInterrupt:
+        with workers.told_to_end():
+            yield
+    except KeyboardInterrupt as stop:
+        lost = isinstance(stop, workers.Ended)
+        what = "ended by torchrun, as when another worker is lost" if lost else "interrupted"
         if (checkpoints / "last.safetensors").exists():
             words = [word for word in sys.argv[1:] if word != "--resume"]
-            line = f"the last checkpoint stands; go on with: isthmus {shlex.join(words)} --resume"
+            again = workers.line_again([*words, "--resume"])
+            line = f"the last checkpoint stands; go on with: {again}"
         else:
             line = "no epoch was finished, so there is nothing to go on from"
-        print(f"interrupted; {line}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        if lost or workers.rank() == 0:
+            print(f"{what}{workers.name_of_worker()}; {line}", file=sys.stderr, flush=True)
+        raise typer.Exit(143 if lost else 130) from None
 
 
 def whole_or_auto(option: str, text: str) -> int | Literal["auto"]:

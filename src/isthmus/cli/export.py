@@ -29,7 +29,10 @@ def export(
         list[str] | None, typer.Option("--head", help="Export this head alone; may be repeated.")
     ] = None,
     residual: Annotated[
-        bool, typer.Option("--residual", help="Give the squared residual of each value too.")
+        bool,
+        typer.Option(
+            "--residual", help="Give the squared residual of each value and the reconstruction too."
+        ),
     ] = False,
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Write a variant with networks in float16 too.")
@@ -40,14 +43,22 @@ def export(
     tolerance: Annotated[
         float, typer.Option(help="Largest deviation from the library, relative to the value.")
     ] = 1e-4,
+    known: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Keep so many of the rows of the data, with their labels, in known.npz. Without, "
+            "known.npz holds none of them, but codes that the heads keep, rebuilt.",
+        ),
+    ] = 0,
     part: Part = "all",
     reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
     """Write the whole decision, from raw instance to verdict, as one ONNX graph.
 
-    Beside model.onnx come predict.py, which needs numpy and onnxruntime and nothing else, and a
-    README.md.
+    Beside model.onnx come predict.py, which needs numpy and onnxruntime and nothing else, a
+    README.md, and known.npz with instances that a new one may be compared with.
 
     Every output of the graph is compared with the library's on all rows of the data. The export
     fails when one is off by more than --tolerance, or a decision differs for a row that is not
@@ -71,6 +82,7 @@ def export(
             residual=residual,
             variants=variants,
             tolerance=tolerance,
+            known=known,
         )
     names = ", ".join(one["name"] for one in facts["outputs"])
     console.print(f"outputs      {names}", markup=False)
@@ -82,5 +94,14 @@ def export(
         if name in facts["variants"]:
             for line in parity_lines({"parity": facts["variants"][name]}):
                 console.print(f"  {line}", markup=False, soft_wrap=True)
+    console.print(f"known        {_known(facts['known'])}", markup=False)
     console.print(f"exported     {output}", markup=False)
     write_facts(json, facts)
+
+
+def _known(known: dict[str, Any] | None) -> str:
+    if known is None:
+        return "none: no head keeps codes, and no rows were to be kept (--known)"
+    if known["rebuilt"]:
+        return f"{known['n']:,} rebuilt from codes that heads keep"
+    return f"{known['n']:,} of the rows given; they are in known.npz"

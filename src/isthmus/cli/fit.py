@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli import workers
 from isthmus.cli.common import (
     Data,
     Json,
@@ -144,6 +145,8 @@ def fit(
     if train.kind == "series":
         # An array of windows has no names; with them a later table is matched by channel.
         encoder.schema_ = replace(encoder.schema_, columns=train.schema.columns)
+    if workers.rank() > 0:
+        return  # the first writes what all have
     from isthmus.bundle import save_bundle
 
     save_bundle(output, encoder, heads)

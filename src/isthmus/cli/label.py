@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
+from isthmus.cli.common import BundlePath, Json, console_for, write_facts
 from isthmus.cli.detectors import Normal, detector_facts, detector_labels, tell_detector
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.errors import DataError
@@ -15,10 +16,19 @@ from isthmus.errors import DataError
 @reads_data
 def label(
     bundle: BundlePath,
-    data: Data,
+    data: Annotated[
+        str | None, typer.Argument(help="Labelled instances: a path, as the other commands take.")
+    ] = None,
+    queue: Annotated[
+        Path | None,
+        typer.Option(help="Instead of DATA, what `isthmus serve --labels` wrote: for every head."),
+    ] = None,
     normal: Normal = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the detector; the one fitted last.")
+        str | None,
+        typer.Option(
+            help="Name of the detector; the one fitted last. Of a queue: this head alone."
+        ),
     ] = None,
     reading: Reading = AS_IT_COMES,
     json: Json = None,
@@ -28,7 +38,23 @@ def label(
     1 is normal, -1 abnormal, 0 takes a label back, or what --normal says; rows with an empty
     cell are left out. A row that the detector was fitted on gets the label, any other is
     added. No encoder is trained.
+
+    With --queue the labels are those that a service was given, for classifiers too. Of an
+    instance with several the last counts; labels that a head has already change nothing.
     """
+    if queue is not None:
+        if data is not None or normal is not None or reading != AS_IT_COMES:
+            raise DataError(
+                "got --queue and data or options to read it by, expected one of the two; a queue "
+                "says itself what its labels mean"
+            )
+        _take(bundle, queue, name, json)
+        return
+    if data is None:
+        raise DataError(
+            "got no labels; pass them: isthmus label BUNDLE DATA --label COLUMN, or those of a "
+            "service: isthmus label BUNDLE --queue queue.jsonl"
+        )
     console = console_for(json)
     loaded = reading.read(data, bundle).train
     if loaded.y is None:
@@ -56,3 +82,22 @@ def label(
     console.print(f"head {stored!r}, version {version}, is in {bundle}", soft_wrap=True)
     facts |= {"name": stored, "version": version, "bundle": str(bundle)}
     write_facts(json, facts | {"n_given": len(looked_at), "n_new": added})
+
+
+def _take(bundle: Path, queue: Path, name: str | None, json: str | None) -> None:
+    from isthmus.serve.taking import take_labels
+
+    with warnings_as_lines():
+        facts: dict[str, Any] = take_labels(bundle, queue, name)
+    console = console_for(json)
+    for head in facts["heads"]:
+        console.print(
+            f"head {head['name']!r}: {head['n_given']:,} labelled instances, {head['n_new']:,} of "
+            f"them new to it, {head['n_changed']:,} with another label",
+            soft_wrap=True,
+        )
+        done = "has them all already" if head["version"] is None else f"version {head['version']}"
+        console.print(f"head {head['name']!r}, {done}, is in {bundle}", soft_wrap=True)
+    for served, n in facts["left"].items():
+        console.print(f"left {n:,} labels of {served!r}, for another encoder", soft_wrap=True)
+    write_facts(json, facts | {"bundle": str(bundle)})

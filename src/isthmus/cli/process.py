@@ -1,13 +1,17 @@
-"""Two settings of the command's own process that training is faster with.
+"""What the command does to its own process: memory and threads, and how it ends.
 
 The library never does this to a program that imports it: these are process-wide, and not a
-library's to choose. `benchmarks/training_step.py` prints what they are worth.
+library's to choose. `benchmarks/training_step.py` prints what the first two are worth.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEEP_BYTES = 2**31 - 1
@@ -31,3 +35,17 @@ def tune_process() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
     mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
+
+
+@contextmanager
+def ending_well_on_sigterm() -> Iterator[None]:
+    """End with status 0 when SIGTERM comes, as a supervisor takes any other for a crash.
+
+    uvicorn stops gracefully by a handler of its own, and then raises the signal once more for
+    the one that was there before.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

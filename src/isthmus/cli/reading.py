@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli import workers
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ def warnings_as_lines() -> Iterator[None]:
     """Print what isthmus warns of as one plain line each."""
 
     def show(message: Warning | str, *_: Any) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        if workers.rank() == 0:
+            print(f"warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("always", category=UserWarning, module=r"isthmus\.")

@@ -48,14 +48,18 @@ def serve(
         int, typer.Option(min=1, help="Most connections open at one time.")
     ] = 1000,
 ) -> None:
-    """Serve decisions over HTTP, without torch: /predict, /encode, /explain, /labels, /docs.
+    """Serve decisions over HTTP, without torch, and a page at / to try them on.
+
+    /predict, /encode, /explain, /nearest and /labels are for programs; /docs describes them.
 
     A new version of a bundle is taken up when it lies on disk, and no request is dropped. A bundle
     that is no export is exported first, in a process of its own.
 
-    Ctrl-C or SIGTERM stops the service when what is in flight is answered.
+    Ctrl-C or SIGTERM stops the service when what is in flight is answered: exit status 0 after
+    SIGTERM, 130 after Ctrl-C.
     """
     from isthmus._extras import require
+    from isthmus.cli.process import ending_well_on_sigterm
 
     for module in ("fastapi", "uvicorn", "onnxruntime", "prometheus_client"):
         require(module, extra="serve", purpose="serving over HTTP")
@@ -71,13 +75,17 @@ def serve(
         in_flight=in_flight,
         connections=connections,
     )
-    run(
-        bundles,
-        host,
-        port,
-        token=token,
-        limits=limits,
-        labels=labels,
-        threads=threads,
-        ready=lambda address: print(f"serving at {address}, see {address}/docs", flush=True),
-    )
+    with ending_well_on_sigterm():
+        run(
+            bundles,
+            host,
+            port,
+            token=token,
+            limits=limits,
+            labels=labels,
+            threads=threads,
+            ready=lambda address: print(
+                f"serving at {address}, open it in a browser; for programs see {address}/docs",
+                flush=True,
+            ),
+        )

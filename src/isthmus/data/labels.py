@@ -63,10 +63,17 @@ def distinct_names(y: np.ndarray) -> tuple[str, ...]:
         distinct.sort()
     except TypeError:  # numbers and text together
         distinct.sort(key=str)
-    return tuple(_as_text(label) for label in distinct)
+    return tuple(label_text(label) for label in distinct)
 
 
-def _as_text(label: Any) -> str:
+def label_text(label: Any) -> str:
+    """Return a label as text.
+
+    Examples
+    --------
+    >>> label_text(2.0), label_text("nut")
+    ('2', 'nut')
+    """
     if isinstance(label, bytes):
         return label.decode("utf-8", "replace")
     # Whole numbers are floats only because some label of theirs is missing.

@@ -80,7 +80,7 @@ def assemble(
     inputs : sequence of Input
         Of the graph.
     with_residual : bool, default=False
-        Give the squared residual of each value too.
+        Give the squared residual of each value and the reconstruction too.
 
     Returns
     -------
@@ -151,6 +151,7 @@ def _decide(
     give("reconstruction_error", seen.error, np.float64)
     if with_residual:
         give("residual", residual(part, encoder, seen), np.float32, encoder.schema_.shape)
+        give("reconstruction", seen.output, np.float32, shape)
     counts = Counter(output.what for output, _, _ in given)
     outputs = []
     for output, value, dtype in given:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from isthmus._extras import require
+from isthmus.data.preprocessing import read_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.errors import ExportError
 from isthmus.export.inputs import Input, feed
@@ -86,6 +87,8 @@ class Exported:
         self.facts: dict[str, Any] = facts
         self.schema = Schema.from_dict(facts["schema"])
         self.names: list[str] = [one["name"] for one in facts["outputs"]]
+        plain = facts.get("preprocessing")  # exports of before have none
+        self._preprocessor = None if plain is None else read_preprocessor(plain, self.schema)
         self.inputs = [Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]]
 
     def run(self, X: Any) -> dict[str, np.ndarray]:
@@ -116,3 +119,47 @@ class Exported:
     ) -> dict[str, np.ndarray]:
         """Return outputs, all or these, for what `feed` gave."""
         return run(self._session, rows, self.names if names is None else names)
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether the graph gives reconstructions, and they can be brought back to own units."""
+        return "reconstruction" in self.names and self._preprocessor is not None
+
+    def rebuilt(self, values: np.ndarray) -> Any:
+        """Bring reconstructions back to the person's own units.
+
+        Parameters
+        ----------
+        values : array of shape (n, *network_shape)
+            The output `reconstruction`.
+
+        Returns
+        -------
+        array of shape (n, *schema.shape), float32, or DataFrame of shape (n, m)
+            As `Autoencoder.inverse_transform` gives it.
+
+        Raises
+        ------
+        ExportError
+            When the export was written without reconstructions.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from isthmus import Autoencoder, export_bundle, save_bundle
+        >>> X = np.random.default_rng(0).normal(size=(200, 6))
+        >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     encoder.save(f"{folder}/press")
+        ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X, residual=True)
+        ...     exported = Exported(f"{folder}/onnx")
+        >>> back = exported.rebuilt(exported.run(X)["reconstruction"])
+        >>> bool(np.allclose(back, encoder.inverse_transform(encoder.transform(X)), atol=1e-4))
+        True
+        """
+        if self._preprocessor is None or not self.rebuilds:
+            raise ExportError(
+                "the export gives no reconstructions, expected one that does; export the bundle "
+                "again with residual=True, or isthmus export BUNDLE --residual"
+            )
+        return self._preprocessor.from_network(values)

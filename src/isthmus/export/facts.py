@@ -17,6 +17,7 @@ from isthmus.export.assemble import Output
 from isthmus.export.exported import FORMAT_VERSION, KEY
 from isthmus.export.graph import OPSETS
 from isthmus.export.inputs import Input
+from isthmus.export.known import Known
 from isthmus.export.parity import Parity
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.binding import Head
@@ -34,6 +35,7 @@ def facts_of(
     inputs: Sequence[Input],
     outputs: Sequence[Output],
     parity: Parity,
+    known: Known | None,
 ) -> dict[str, Any]:
     """Return what goes into the metadata, as plain JSON values."""
     return {
@@ -44,12 +46,14 @@ def facts_of(
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "opset": OPSETS[""],
         "schema": encoder.schema_.to_dict(),
+        "preprocessing": encoder.preprocessor_.to_dict(),
         "loss": encoder.loss_,
         "digest": encoder.digest_,
         "encoder_identity": encoder_identity(encoder),
         "inputs": [one.to_dict() for one in inputs],
         "outputs": [one.to_dict() for one in outputs],
         "heads": {name: _of_head(head) for name, head in heads.items()},
+        "known": None if known is None else known.to_dict(),
         "parity": parity.to_dict(),
     }
 

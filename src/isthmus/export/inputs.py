@@ -25,6 +25,7 @@ OUTPUTS = (
     "verdict",
     "reconstruction_error",
     "residual",
+    "reconstruction",
 )
 
 
@@ -112,17 +113,13 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
     values = schema.check(X)
     if inputs[0].column is None:
         return {ALL: _as_input(values, inputs[0].dtype)}
-    raw = X if isinstance(X, pd.DataFrame) else None
-    if raw is None and np.asarray(X).dtype.kind not in "fiub":
-        raw = pd.DataFrame(np.asarray(X, dtype=object), columns=list(schema.columns or ()))
-    if raw is not None:
-        raw = raw.set_axis([str(name) for name in raw.columns], axis=1)
+    raw = own_columns(schema, X)
     rows: dict[str, np.ndarray] = {}
     for at, (one, column) in enumerate(zip(inputs, schema.types, strict=True)):
         if one.missing is None:
             rows[one.name] = values[:, at].astype(np.float64)
         elif raw is None:
-            names = [*map(spelled, column.categories), _never_seen(column.categories), one.missing]
+            names = [*map(spelled, column.categories), never_seen(column.categories), one.missing]
             places = np.where(np.isnan(values[:, at]), len(names) - 1, values[:, at])
             rows[one.name] = np.array(names, dtype=object)[places.astype(np.intp)]
         else:
@@ -130,6 +127,14 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
             text = [one.missing if pd.isna(v) else spelled(as_plain(v)) for v in own]
             rows[one.name] = np.array(text, dtype=object)
     return rows
+
+
+def own_columns(schema: Schema, X: Any) -> pd.DataFrame | None:
+    """Return a table's rows by the columns' names; None for numbers, as `Schema.check` gives."""
+    raw = X if isinstance(X, pd.DataFrame) else None
+    if raw is None and np.asarray(X).dtype.kind not in "fiub":
+        raw = pd.DataFrame(np.asarray(X, dtype=object), columns=list(schema.columns or ()))
+    return None if raw is None else raw.set_axis([str(name) for name in raw.columns], axis=1)
 
 
 def _as_input(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -151,6 +156,12 @@ def _unused(texts: Sequence[str]) -> str:
     return mark
 
 
-def _never_seen(categories: Sequence[Any]) -> str:
-    """Return a text that is no category."""
+def never_seen(categories: Sequence[Any]) -> str:
+    """Return a text that is no category.
+
+    Examples
+    --------
+    >>> never_seen(["bolt", "nut"])
+    '?boltnut'
+    """
     return "?" + "".join(spelled(value) for value in categories)

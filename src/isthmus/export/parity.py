@@ -107,6 +107,9 @@ def library_outputs(
             value = encoder.reconstruction_error(X)
         elif one.what == "residual":
             value = squared_residuals(encoder, X)
+        elif one.what == "reconstruction":
+            parts = [batch.outputs.numpy() for batch in encoder.reconstruct(X)]
+            value = np.concatenate(parts)
         elif one.what == "class":
             value = head.predict(X)
         elif one.what == "probabilities":

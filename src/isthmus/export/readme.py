@@ -14,6 +14,7 @@ _MEANING = {
     "verdict": "1 normal, -1 abnormal",
     "reconstruction_error": "how far the instance is from its reconstruction",
     "residual": "squared residual of each value, in the network's units",
+    "reconstruction": "what the code is decoded to, in the network's units",
 }
 _NOVELTY = {
     "anomaly_score": "higher is less like any class",
@@ -59,6 +60,7 @@ def readme(facts: Mapping[str, Any]) -> str:
         "## How it decides",
         "",
         *_head_lines(facts),
+        *_known_lines(facts["known"]),
         "## Parity",
         "",
         *parity_lines(facts),
@@ -88,6 +90,25 @@ def parity_lines(facts: Mapping[str, Any]) -> list[str]:
             f"it could go either way: {found['near']:,})"
         )
     return lines
+
+
+def _known_lines(known: Mapping[str, Any] | None) -> list[str]:
+    if known is None:
+        return []
+    whose = (
+        "reconstructions of codes that heads keep; it holds no row that anybody brought"
+        if known["rebuilt"]
+        else "rows that were given to be kept, as they were"
+    )
+    return [
+        "## Known instances",
+        "",
+        f"`known.npz` holds {known['n']:,} instances that a new one may be compared with: {whose}. "
+        "`codes`, (k, n_components); `labels`, empty where there is none; `instances`, of a table "
+        "with names one JSON object a row; `rebuilt`; and the `digest` of the encoder. The graph "
+        "does without it: delete it where nobody is to see it.",
+        "",
+    ]
 
 
 def _call(inputs: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.errors import ExportError
+from isthmus.export.instances import as_given
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.binding import Head
 
@@ -18,9 +19,6 @@ MOST_REBUILT = 512
 
 def rebuilt_rows(encoder: Autoencoder, heads: Mapping[str, Head]) -> Any:
     """Return the decoder's reconstructions of codes that the heads keep.
-
-    A bundle keeps codes and never the rows themselves. The reconstructions have the form of
-    the person's rows, and values like theirs.
 
     Raises
     ------
@@ -40,14 +38,13 @@ def rebuilt_rows(encoder: Autoencoder, heads: Mapping[str, Head]) -> Any:
         )
     codes = np.concatenate(kept)
     some = np.linspace(0, len(codes) - 1, min(MOST_REBUILT, len(codes))).astype(np.intp)
-    rows = encoder.inverse_transform(codes[some])
-    schema = encoder.schema_
-    if schema.kind == "images":
-        if schema.dtype == "uint8":
-            return np.rint(rows).astype(np.uint8)
-        return np.clip(rows, 0, 1)
-    if schema.columns is not None and isinstance(rows, np.ndarray) and schema.kind == "table":
-        import pandas as pd
+    return rebuilt(encoder, codes[some])
 
-        return pd.DataFrame(rows, columns=list(schema.columns))
-    return rows
+
+def rebuilt(encoder: Autoencoder, codes: np.ndarray) -> Any:
+    """Return the decoder's reconstructions of codes.
+
+    A bundle keeps codes and never the rows themselves. The reconstructions have the form of
+    the person's rows, and values like theirs.
+    """
+    return as_given(encoder.schema_, encoder.inverse_transform(codes))

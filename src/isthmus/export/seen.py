@@ -21,8 +21,10 @@ class Seen:
     ----------
     code : str
         (n, n_components), float32.
+    output : str
+        The reconstruction, (n, *network_shape), float32.
     difference : str
-        Input minus reconstruction, (n, *network_shape), float32.
+        Input minus reconstruction, of the same shape.
     summary : str
         The residuals of `isthmus.heads.views.Views`, (n, k), float32.
     error : str
@@ -32,6 +34,7 @@ class Seen:
     """
 
     code: str
+    output: str
     difference: str
     summary: str
     error: str
@@ -52,7 +55,7 @@ def see(part: Part, encoder: Autoencoder, value: str, code: str, decoded: str) -
     difference = part("Sub", value, output)
     mean = part("ReduceMean", part("Flatten", errors, axis=1), part.constant([1]), keepdims=0)
     summary, signed = _summary(part, difference, shape)
-    return Seen(code, difference, summary, part.double(mean), signed)
+    return Seen(code, output, difference, summary, part.double(mean), signed)
 
 
 def residual(part: Part, encoder: Autoencoder, seen: Seen) -> str:

@@ -15,6 +15,8 @@ from isthmus.export.assemble import assemble
 from isthmus.export.facts import facts_of, write_facts
 from isthmus.export.graph import onnx_module
 from isthmus.export.inputs import feed, inputs_of
+from isthmus.export.kept import check_known, known_of_heads, known_of_rows
+from isthmus.export.known import KNOWN, Known
 from isthmus.export.networks import export_networks
 from isthmus.export.parity import Parity, library_outputs, measure
 from isthmus.export.readme import readme
@@ -41,6 +43,7 @@ def export_bundle(
     residual: bool = False,
     variants: Sequence[str] = (),
     tolerance: float = TOLERANCE,
+    known: int = 0,
 ) -> dict[str, Any]:
     """Write a bundle's whole decision, from raw instance to verdict, as one ONNX graph.
 
@@ -48,7 +51,8 @@ def export_bundle(
     classifier, `class` and `probabilities`; of a detector, or a classifier that rejects what is
     of no class, `anomaly_score`, `p_value` and `verdict` (1 normal, -1 abnormal). Where several
     heads give such an output the head's name stands before each, as in `normal.p_value`. Beside it
-    are `predict.py`, which needs numpy and onnxruntime, and a `README.md`.
+    are `predict.py`, which needs numpy and onnxruntime, a `README.md`, and `known.npz` with codes,
+    labels and instances that a new one may be compared with.
 
     Parameters
     ----------
@@ -61,19 +65,25 @@ def export_bundle(
     heads : sequence of str, optional
         Which to export; all when left out.
     residual : bool, default=False
-        Give the squared residual of each value too, `residual`.
+        Give the squared residual of each value too, `residual`, and the `reconstruction` as the
+        network gives it; `isthmus.export.Exported.rebuilt` brings it back to own units.
     variants : sequence of {"fp16", "int8"}, default=()
         Write `model-fp16.onnx` and `model-int8.onnx` too, whose networks have smaller numbers.
         How far they are from the library is measured and does not make the export fail.
     tolerance : float above 0, default=0.0001
         Largest deviation, relative to the larger of 1 and the value, and how near to its
         threshold a decision may go the other way.
+    known : int of 0 or more, default=0
+        Keep so many of the rows in `known.npz`, spread over the labels of a Dataset. With 0 the
+        export holds no row of yours: the known instances are reconstructions of at most 512 codes
+        that the heads keep, and there are none where no head keeps any.
 
     Returns
     -------
     dict
         What is in the graph's metadata, plain JSON values: `schema`, `digest`, `inputs`,
-        `outputs`, `heads` with classes and thresholds, `parity`, `libraries`; and `directory`,
+        `outputs`, `heads` with classes and thresholds, `known` (`n` and whether `rebuilt`, or
+        None), `parity`, `libraries`; and `directory`,
         `files` with their sizes in bytes, `rows_per_second` by graph, `variants` with the parity
         of each.
 
@@ -108,13 +118,14 @@ def export_bundle(
         raise ExportError(f"got the variant {unknown[0]!r}, expected {' or '.join(VARIANTS)}")
     if not tolerance > 0:
         raise ExportError(f"got tolerance={tolerance!r}, expected a number above 0")
+    check_known(known, rows)
     target = check_directory(directory)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     encoder, chosen = opened.encoder, _chosen(opened, heads)
     of = "rows given"
     if rows is None:
         rows, of = rebuilt_rows(encoder, chosen), "rebuilt from codes that the heads keep"
-    X = rows.X if isinstance(rows, Dataset) else rows
+    X, y = (rows.X, rows.y) if isinstance(rows, Dataset) else (rows, None)
     inputs = inputs_of(encoder.schema_)
     fed = feed(encoder.schema_, inputs, X)
     networks = {MODEL: export_networks(encoder)}
@@ -132,14 +143,20 @@ def export_bundle(
         parities[name] = measure(chosen, outputs, expected, got, tolerance, of)
         if name == MODEL:
             parities[name].check()
+    if known:
+        beside: Known | None = known_of_rows(encoder.schema_, X, y, expected["code"], known)
+    else:
+        beside = known_of_heads(encoder, chosen)
     facts = {}
     for name in models:
-        facts[name] = facts_of(encoder, chosen, inputs, outputs, parities[name])
+        facts[name] = facts_of(encoder, chosen, inputs, outputs, parities[name], beside)
         write_facts(models[name], facts[name])
     with replaced_folder(target) as folder:
         for name in models:
             write_bytes(folder / name, models[name].SerializeToString())
         write_bytes(folder / PREDICT, Path(__file__).with_name("_predict.py").read_bytes())
+        if beside is not None:
+            write_bytes(folder / KNOWN, beside.to_bytes(encoder.digest_))
         write_bytes(folder / README, readme(facts[MODEL]).encode())
     return facts[MODEL] | {
         "directory": str(target),

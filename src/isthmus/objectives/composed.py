@@ -10,6 +10,7 @@ from torch import nn
 
 from isthmus.errors import TrainingError
 from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight
+from isthmus.workers import Part, current, mine, sharing, unshared, whole
 
 
 class Own(Objective):
@@ -40,7 +41,7 @@ class Own(Objective):
         """
         if isinstance(self.function, nn.Module):
             self.function.train(network.training)
-        found = self.function(network, batch)
+        found = _of_whole_batch(self.function, network, batch)
         values = found if isinstance(found, Mapping) else {"loss": found}
         scalars = all(isinstance(v, torch.Tensor) and v.ndim == 0 for v in values.values())
         if "loss" not in values or not scalars:
@@ -97,6 +98,45 @@ class Composed(Objective):
     def _named(self) -> list[tuple[str, Objective]]:
         pairs = zip(self.weights, self.parts, strict=True)
         return [(name, part) for name, part in pairs if isinstance(part, Objective)]
+
+
+def _of_whole_batch(
+    function: Callable[[Network, Batch], Any], network: Network, batch: Batch
+) -> Any:
+    """Call what a person gave with a whole batch: what it draws and compares is not known."""
+    part = current()
+    if part is None:
+        return function(network, batch)
+    everyone = tuple(whole(values) for values in batch)
+    with unshared():
+        return function(_Divided(network, part), everyone)
+
+
+class _Divided:
+    """A network that runs on whole batches, each worker doing its part."""
+
+    def __init__(self, network: Network, part: Part) -> None:
+        self._network, self._part = network, part
+
+    def encoder(self, x: torch.Tensor) -> torch.Tensor:
+        return self._divided(self._network.encoder, x)
+
+    def decoder(self, code: torch.Tensor) -> torch.Tensor:
+        return self._divided(self._network.decoder, code)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self._divided(self._network, x)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def _divided(
+        self, run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+    ) -> torch.Tensor:
+        if len(x) % self._part.n:  # rows that are not those of the batch: each worker takes all
+            return run(x)
+        with sharing(self._part):
+            return whole(run(mine(x)))
 
 
 def _shape_of(found: Any) -> str:

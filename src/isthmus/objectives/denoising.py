@@ -10,6 +10,7 @@ from isthmus.errors import TrainingError
 from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight
 from isthmus.objectives.corruptions import CORRUPTIONS, OF_KIND
 from isthmus.objectives.errors import mean_error
+from isthmus.workers import drawn
 
 
 class Denoising(Objective):
@@ -74,13 +75,17 @@ class Denoising(Objective):
 
     def corrupt(self, x: torch.Tensor) -> torch.Tensor:
         """Spoil each instance of a batch in its own way."""
-        each = (len(x), *(1,) * (x.ndim - 1))
+        ones = (1,) * (x.ndim - 1)
         level = torch.full((), self.low, device=x.device)
         if self.low < self.high:
-            level = torch.empty(each, device=x.device).uniform_(self.low, self.high)
+            level = drawn(
+                lambda n: torch.empty(n, *ones, device=x.device).uniform_(self.low, self.high),
+                len(x),
+            )
         if len(self.chosen) == 1:
             return CORRUPTIONS[self.chosen[0]](x, level)
-        which = torch.randint(len(self.chosen), each, device=x.device)
+        n_chosen = len(self.chosen)
+        which = drawn(lambda n: torch.randint(n_chosen, (n, *ones), device=x.device), len(x))
         spoilt = x
         for index, name in enumerate(self.chosen):
             spoilt = torch.where(which == index, CORRUPTIONS[name](x, level), spoilt)

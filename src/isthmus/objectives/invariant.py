@@ -11,10 +11,12 @@ from torch import nn
 from torch.nn import functional
 
 from isthmus.augment import Augmentations, build_augmentation
+from isthmus.augment.build import Augment
 from isthmus.errors import TrainingError
 from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight, is_count
 from isthmus.objectives.errors import mean_error
 from isthmus.objectives.seen import SeenCodes
+from isthmus.workers import mine, unshared, whole
 
 EPSILON = 1e-4  # keeps the gradient of a standard deviation finite where it is zero
 
@@ -111,7 +113,9 @@ class Invariant(Objective):
         twice = torch.cat([x, x])
         # Where a pixel comes from needs more digits than bfloat16 has.
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            views = self.augment(twice)
+            # What one of a person's own draws, and for which rows, is not known.
+            own = callable(self.augmentations)
+            views = _views_of_whole_batch(self.augment, twice) if own else self.augment(twice)
         if views.shape != twice.shape:
             raise TrainingError(
                 f"augmentations returned shape {tuple(views.shape)} for a batch of shape "
@@ -119,7 +123,8 @@ class Invariant(Objective):
             )
         codes = network.encoder(views)
         error = mean_error(network.decoder(codes), views, self.task.loss)
-        first, second = self.expand(codes).float().chunk(2)
+        # Variances and covariances are those of the whole batch, whoever has its rows.
+        first, second = whole(self.expand(codes).float()).chunk(2)
         terms = {
             "invariance": functional.mse_loss(first, second),
             "variance": variance_term(first) + variance_term(second),
@@ -156,14 +161,22 @@ def covariance_term(p: torch.Tensor) -> torch.Tensor:
     return off_diagonal / p.shape[1]
 
 
+def _views_of_whole_batch(augment: Augment, x: torch.Tensor) -> torch.Tensor:
+    everyone = whole(x)
+    with unshared():
+        views = augment(everyone)
+    return mine(views) if views.shape == everyone.shape else views
+
+
 def _neighbour_term(
     seen: SeenCodes, codes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
 ) -> torch.Tensor:
     """Return how far second views are from the neighbours of the first ones, and keep these."""
     codes = codes.detach().float()
     ready = seen.ready()
-    term = functional.mse_loss(seen.nearest(codes), second) if ready else second.sum() * 0
-    seen.add(codes, first.detach())
+    own = mine(second)
+    term = functional.mse_loss(seen.nearest(codes), own) if ready else own.sum() * 0
+    seen.add(whole(codes), first.detach())
     return term
 
 

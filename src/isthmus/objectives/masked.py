@@ -11,6 +11,7 @@ from torch.nn import functional
 from isthmus.errors import TrainingError
 from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_share, is_count
 from isthmus.objectives.errors import errors_per_value, mean_error
+from isthmus.workers import drawn, drawn_like, evened
 
 
 class Masked(Objective):
@@ -76,15 +77,16 @@ class Masked(Objective):
         seen = self.draw(x)
         errors = errors_per_value(network(x * seen).float(), x, self.task.loss)
         weights = (1 - seen + self.visible * seen).expand_as(errors)
-        return {"loss": (errors * weights).sum() / weights.sum().clamp(min=1e-12)}
+        return {"loss": (errors * weights).sum() / evened(weights.sum()).clamp(min=1e-12)}
 
     def draw(self, x: torch.Tensor) -> torch.Tensor:
         """Return 1 where a value is seen and 0 where it is hidden, to be multiplied with x."""
         extent = x.shape[2:]
         if not extent:
-            return (torch.rand_like(x) >= self.share).to(x.dtype)
+            return (drawn_like(torch.rand_like, x) >= self.share).to(x.dtype)
         coarse = [math.ceil(side / self.side) for side in extent]
-        cells = (torch.rand(len(x), 1, *coarse, device=x.device) >= self.share).to(x.dtype)
+        draw = drawn(lambda n: torch.rand(n, 1, *coarse, device=x.device), len(x))
+        cells = (draw >= self.share).to(x.dtype)
         blocks = functional.interpolate(cells, scale_factor=float(self.side), mode="nearest")
         for axis, side in enumerate(extent, start=2):
             blocks = blocks.narrow(axis, 0, side)

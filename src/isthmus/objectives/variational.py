@@ -9,6 +9,7 @@ from torch import nn
 
 from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight
 from isthmus.objectives.errors import mean_error
+from isthmus.workers import drawn_like
 
 
 class Variational(Objective):
@@ -56,7 +57,8 @@ class Variational(Objective):
         log_variance = self.log_variance(mean).clamp(-20, 20)
         code = mean
         if self.training:
-            code = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+            noise = drawn_like(torch.randn_like, mean)
+            code = mean + torch.exp(0.5 * log_variance) * noise
         error = mean_error(network.decoder(code), x, self.task.loss)
         kl = kl_from_standard_normal(mean, log_variance).mean()
         loss = error + self.beta / math.prod(self.task.input_shape) * kl

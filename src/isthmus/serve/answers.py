@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.schema import Schema
+from isthmus.export.instances import as_given, plain_instances
 
 #: What `/predict` answers, of what the graph gives.
 DECISIONS = ("class", "probabilities", "anomaly_score", "p_value", "verdict")
@@ -86,6 +87,27 @@ def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[st
         rest = max(0.0, float(shares[row].sum() - shares[row, places].sum()))
         found.append({"top": named, "rest": rest})
     return found
+
+
+def with_whole(
+    found: list[dict[str, Any]], schema: Schema, residual: np.ndarray, rebuilt: Any
+) -> list[dict[str, Any]]:
+    """Return explanations with the residual of every value and the reconstruction beside.
+
+    Parameters
+    ----------
+    found : list of n dict
+        As `explanations` gives them.
+    schema : Schema
+    residual : array of shape (n, *schema.shape)
+    rebuilt : array or DataFrame of n instances
+        In own units, as `Exported.rebuilt` gives them.
+    """
+    instances = plain_instances(schema, as_given(schema, rebuilt))
+    return [
+        one | {"reconstruction": instance, "residual": own}
+        for one, instance, own in zip(found, instances, residual.tolist(), strict=True)
+    ]
 
 
 def _place(schema: Schema, at: int) -> str | list[int]:

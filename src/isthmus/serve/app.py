@@ -18,8 +18,10 @@ from starlette.exceptions import HTTPException
 
 from isthmus._version import __version__
 from isthmus.serve import describe
-from isthmus.serve.errors import Refusal
+from isthmus.serve.docs_page import add_docs
+from isthmus.serve.errors import Refusal, add_meanings
 from isthmus.serve.guard import LOOPBACK, Guard
+from isthmus.serve.known import neighbours, some_known
 from isthmus.serve.labels import LabelQueue
 from isthmus.serve.limits import Limits
 from isthmus.serve.metrics import Metrics
@@ -86,8 +88,8 @@ def build_app(
         version=__version__,
         description="Decisions of a bundle: which class, or normal or not.",
         lifespan=watching,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
     public = add_page(app)
@@ -95,6 +97,7 @@ def build_app(
     for name in models.names:
         _add_bundle(app, service, name, f"/bundles/{name}")
     _add_bundle(app, service, models.names[0], "")
+    add_docs(app)
     _add_errors(app)
     app.openapi = partial(_openapi, app, service, token is not None)  # type: ignore[method-assign]
     app.add_middleware(
@@ -134,12 +137,12 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
     models = service.models
 
     def add(word: str, model: Any, codes: Sequence[int], summary: str, status: int = 200) -> Any:
-        responses: dict[int | str, dict[str, Any]] = {
-            code: {"model": describe.Problem} for code in (401, 403, *codes)
-        }
+        responses: dict[int | str, dict[str, Any]] = dict.fromkeys(
+            (401, 403, *codes), describe.PROBLEM
+        )
         return app.api_route(
             f"{prefix}/{word}",
-            methods=["GET" if word == "schema" else "POST"],
+            methods=["GET" if word in ("schema", "known") else "POST"],
             response_model=model,
             responses=responses,
             status_code=status,
@@ -168,8 +171,18 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
         return await told(service.encode, request)
 
     @add("explain", describe.Explanations, reading, "Say which values were rebuilt worst")
-    async def explain(request: Request, top: Annotated[int, Query(ge=1, le=100)] = 5) -> Response:
-        return await told(partial(service.explain, top=top), request)
+    async def explain(
+        request: Request, top: Annotated[int, Query(ge=1, le=100)] = 5, whole: bool = False
+    ) -> Response:
+        return await told(partial(service.explain, top=top, whole=whole), request)
+
+    @add("nearest", describe.Neighbours, reading, "Name the known instances that are nearest")
+    async def nearest(request: Request, k: Annotated[int, Query(ge=1, le=50)] = 6) -> Response:
+        return await told(partial(neighbours, service, k=k), request)
+
+    @add("known", describe.KnownInstances, (404, 422, 503), "Give some known instances")
+    async def known(request: Request, n: Annotated[int, Query(ge=1, le=100)] = 24) -> Response:
+        return await told(partial(some_known, service, n=n), request)
 
     @add("labels", describe.Queued, reading, "Queue labels for the next decision", 202)
     async def labels(request: Request) -> Response:
@@ -222,11 +235,12 @@ def _openapi(app: FastAPI, service: Service, with_token: bool) -> dict[str, Any]
     plain = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
+    add_meanings(plain)
     models = service.models
     for name in models.names:
         served = models.get(name)
         for prefix in [f"/bundles/{name}"] + [""] * (name == models.names[0]):
-            for word in ("predict", "encode", "explain", "labels"):
+            for word in ("predict", "encode", "explain", "nearest", "labels"):
                 plain["paths"][f"{prefix}/{word}"]["post"]["requestBody"] = describe.request_body(
                     served, service.limits, labels=word == "labels"
                 )

@@ -24,6 +24,11 @@ class Problem(BaseModel):
     fix: str
 
 
+#: The same as OpenAPI has it. Given the model, FastAPI builds it anew for each status of each
+#: route, which is half of what a bundle takes to be added.
+PROBLEM = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
 class Prediction(BaseModel):
     """Of one instance; a key is absent where the bundle has no such head.
 
@@ -63,10 +68,16 @@ class Feature(BaseModel):
 
 
 class Explanation(BaseModel):
-    """The values that were rebuilt worst, and the share of all others."""
+    """The values that were rebuilt worst, and the share of all others.
+
+    With `whole=true` also what the instance was rebuilt to, in the form that `/predict` takes,
+    and the squared residual of every value, in the network's units.
+    """
 
     top: list[Feature]
     rest: float
+    reconstruction: Any = None
+    residual: list[Any] = Field(default_factory=list)
 
 
 class Explanations(BaseModel):
@@ -74,6 +85,31 @@ class Explanations(BaseModel):
 
     digest: str
     explanations: list[Explanation]
+
+
+class Neighbour(BaseModel):
+    """A known instance, in the form that `/predict` takes, and how far its code is."""
+
+    instance: Any
+    label: str | None
+    distance: float
+
+
+class Neighbours(BaseModel):
+    """Of every instance, in the order sent: the nearest known ones, the nearest first."""
+
+    digest: str
+    rebuilt: bool = Field(description="Whether they are reconstructions, and no rows.")
+    neighbours: list[list[Neighbour]]
+
+
+class KnownInstances(BaseModel):
+    """Some known instances, and their labels."""
+
+    digest: str
+    rebuilt: bool = Field(description="Whether they are reconstructions, and no rows.")
+    instances: list[Any]
+    labels: list[str | None]
 
 
 class Queued(BaseModel):

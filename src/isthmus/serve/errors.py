@@ -7,6 +7,21 @@ from typing import Any
 
 from isthmus.errors import ServeError
 
+#: What a status means, for the description.
+MEANINGS = {
+    200: "the answer",
+    202: "taken, and on disk",
+    400: "the body is not what its content type says",
+    401: "no token, or a wrong one",
+    403: "another host is asked for",
+    404: "the bundle, or the service, does not have what is asked for",
+    408: "headers or body took too long",
+    413: "the body is too large, or holds too many instances",
+    415: "the content type does not go with the instances",
+    422: "the instances do not fit the bundle",
+    503: "too much is asked at one time; Retry-After says when to try again",
+}
+
 
 class Refusal(ServeError):
     """A request that is not answered as asked.
@@ -62,3 +77,11 @@ def refusal_of(error: Exception, status: int = 422) -> Refusal:
         expected[:2000],
         fix[:2000] or "GET /schema says what an instance is",
     )
+
+
+def add_meanings(description: dict[str, Any]) -> None:
+    """Say in a description of OpenAPI what each status means."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                answer["description"] = MEANINGS.get(int(status), answer["description"])

@@ -18,6 +18,9 @@ from isthmus.serve.errors import Refusal
 from isthmus.serve.limits import Limits
 from isthmus.serve.reading import from_lists
 
+#: What each line holds, beside the time.
+KEYS = ("bundle", "digest", "encoder_digest", "head", "label", "instance")
+
 
 class LabelQueue:
     """A file that labels are appended to, all of one request or none.
@@ -70,7 +73,7 @@ class LabelQueue:
             503,
             f"a queue of {size} bytes that has no room",
             f"room for the labels, within {self._most} bytes",
-            "take the queue up into the bundle, then empty it",
+            "take it in with: isthmus label BUNDLE --queue FILE, then move it aside",
         )
 
 
@@ -99,14 +102,58 @@ def read_labels(
     Raises
     ------
     DataError
-        When there are none.
+        When there are none, or a line is damaged.
     """
-    with Path(path).open(encoding="utf-8") as file:
-        found = [json.loads(line) for line in file]
     chosen = [
-        one for one in found if one["bundle"] == bundle and head in (None, one["head"])
-    ]  # fmt: skip
+        one
+        for _, one in read_queue(path)
+        if one["bundle"] == bundle and head in (None, one["head"])
+    ]
     if not chosen:
         raise DataError(f"{path} holds no labels for {bundle!r}; its name is the one served under")
-    X = from_lists([one["instance"] for one in chosen], schema, Limits(rows=len(chosen)))
-    return X, np.array([one["label"] for one in chosen])
+    return instances_of(chosen, schema), np.array([one["label"] for one in chosen])
+
+
+def read_queue(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return the lines of a queue by number, from 1, as plain values.
+
+    Raises
+    ------
+    DataError
+        When a line is damaged; its number is named.
+    """
+    found = []
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                one = json.loads(line)
+            except ValueError as error:
+                raise _damaged(path, number, f"is not JSON ({error})") from error
+            missing = [key for key in KEYS if not isinstance(one, dict) or key not in one]
+            if missing:
+                raise _damaged(path, number, f"has no {', '.join(missing)}")
+            if isinstance(one["label"], bool) or not isinstance(one["label"], str | int):
+                raise _damaged(path, number, f"has the label {one['label']!r}")
+            found.append((number, one))
+    return found
+
+
+def instances_of(records: Sequence[dict[str, Any]], schema: Schema) -> Any:
+    """Return the instances of lines of a queue: an array or DataFrame of n."""
+    rows = [one["instance"] for one in records]
+    if schema.kind == "table" and schema.columns is not None:
+        # Each request had one form, its rows objects or lists; the queue may have both.
+        columns = schema.columns
+        whole = [isinstance(row, list) and len(row) == len(columns) for row in rows]
+        rows = [
+            dict(zip(columns, row, strict=True)) if listed else row
+            for row, listed in zip(rows, whole, strict=True)
+        ]
+    return from_lists(rows, schema, Limits(rows=len(rows)))
+
+
+def _damaged(path: str | Path, number: int, what: str) -> DataError:
+    return DataError(
+        f"line {number} of {path} {what}, expected a JSON object with {', '.join(KEYS)}, the label "
+        "text or a whole number; mend the line, or delete it"
+    )

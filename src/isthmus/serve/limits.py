@@ -19,6 +19,8 @@ class Limits:
         Of a Parquet body, taken apart: 413.
     rows : int
         Instances in one request: 413.
+    values : int
+        Numbers and cells in the instances of one answer: 413.
     pixels : int
         Of one image, before it is decoded: 413.
     body_seconds : float
@@ -37,6 +39,7 @@ class Limits:
     bodies_bytes: int = 256 * 2**20
     decompressed_bytes: int = 64 * 2**20
     rows: int = 10_000
+    values: int = 4_000_000
     pixels: int = 16_000_000
     body_seconds: float = 10.0
     seconds: float = 30.0

@@ -13,6 +13,7 @@ import numpy as np
 from isthmus.data.schema import Schema
 from isthmus.errors import IsthmusError, ServeError
 from isthmus.export import Exported
+from isthmus.export.known import Known, known_beside
 from isthmus.serve.answers import decision_outputs
 from isthmus.serve.batching import Batcher
 from isthmus.serve.metrics import Metrics
@@ -37,10 +38,19 @@ class Served:
         Of the graph, as its metadata has them.
     decisions : list of dict
         Those of them that decide.
+    known : Known or None
+        Instances that lie beside the graph.
     """
 
-    def __init__(self, name: str, exported: Exported, digest: str, batcher: Batcher) -> None:
-        self.name, self.exported, self.digest = name, exported, digest
+    def __init__(
+        self,
+        name: str,
+        exported: Exported,
+        digest: str,
+        batcher: Batcher,
+        known: Known | None = None,
+    ) -> None:
+        self.name, self.exported, self.digest, self.known = name, exported, digest, known
         self._batcher = batcher
         self.schema: Schema = exported.schema
         self.facts: dict[str, Any] = exported.facts
@@ -142,11 +152,12 @@ class Models:
         # Hashed before and after, so that the digest is of what was read.
         digest = file_digest(file)
         exported = Exported(file, self._threads)
+        known = known_beside(file, exported.facts, exported.schema)
         if file_digest(file) != digest:
             raise ServeError(f"{source.path} changed while it was read; write it whole elsewhere "
                              "and rename it")  # fmt: skip
         batcher = Batcher(exported.run_fed, self._thread, seen=self._metrics.batch_rows.observe)
-        served = Served(source.name, exported, digest, batcher)
+        served = Served(source.name, exported, digest, batcher, known)
         # The first run takes longer, and shows that the graph runs.
         exported.run_fed(_blank(exported))
         self._metrics.serving.labels(source.name, digest).set(1)

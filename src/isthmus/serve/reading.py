@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic_core import from_json
 
 from isthmus.data.frames import arrow_to_frame, read_csv_file
 from isthmus.data.schema import Schema
@@ -83,6 +82,9 @@ def read_json(content: bytes) -> dict[str, Any]:
     Refusal
         400 when it is not JSON, NaN and infinity included, or no object with `instances`.
     """
+    # Of the extra, which a queue of labels is read without.
+    from pydantic_core import from_json
+
     try:
         plain = from_json(content, allow_inf_nan=False)
     except ValueError as error:

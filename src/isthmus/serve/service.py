@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from isthmus.errors import IsthmusError
 from isthmus.serve import describe
-from isthmus.serve.answers import explanations, predictions
+from isthmus.serve.answers import explanations, predictions, with_whole
 from isthmus.serve.errors import Refusal, refusal_of
 from isthmus.serve.labels import LabelQueue
 from isthmus.serve.limits import Limits
@@ -51,9 +51,10 @@ class Service:
             X = read_instances(content, kind, served.schema, limits)
             return served.exported.feed(X)
 
-        return await self._in_words(rows, len(content))
+        return await self.aside(rows, len(content))
 
-    async def _in_words(self, task: Callable[[], Any], size: int) -> Any:
+    async def aside(self, task: Callable[[], Any], size: int) -> Any:
+        """Do what takes so many bytes, in a thread when many; the library's errors are refusals."""
         try:
             if size <= SMALL:
                 return task()
@@ -91,18 +92,35 @@ class Service:
         code, error = (values[name].tolist() for name in names)
         return json_answer({"digest": served.digest, "codes": code, "reconstruction_error": error})
 
-    async def explain(self, request: Request, served: Served, top: int) -> Response:
-        """Say which values were rebuilt worst."""
-        if "residual" not in served.exported.names:
+    async def explain(
+        self, request: Request, served: Served, top: int, whole: bool = False
+    ) -> Response:
+        """Say which values were rebuilt worst; and, on request, what all were rebuilt to."""
+        exported, schema = served.exported, served.schema
+        if "residual" not in exported.names or (whole and not exported.rebuilds):
             raise Refusal(
                 404,
-                "an export without residuals",
+                "an export without residuals"
+                if "residual" not in exported.names
+                else "an export without reconstructions",
                 "one that has them",
                 "export the bundle again with: isthmus export BUNDLE --residual",
             )
-        values = await served.run(await self.read(request, served), ["residual"])
-        found = explanations(served.schema, values["residual"], top)
-        return json_answer({"digest": served.digest, "explanations": found})
+        rows = await self.read(request, served)
+        n_values = 2 * len(next(iter(rows.values()))) * schema.n_features
+        if whole:
+            check_values(n_values, self.limits, "send fewer instances at once, or whole=false")
+        values = await served.run(rows, ["residual", "reconstruction"][: 1 + whole])
+
+        def answer() -> Response:
+            found = explanations(schema, values["residual"], top)
+            if whole:
+                rebuilt = exported.rebuilt(values["reconstruction"])
+                found = with_whole(found, schema, values["residual"], rebuilt)
+            return json_answer({"digest": served.digest, "explanations": found})
+
+        response: Response = await self.aside(answer, 8 * n_values)
+        return response
 
     async def labels(self, request: Request, served: Served) -> Response:
         """Queue labels for the next time that a head is decided anew."""
@@ -132,12 +150,13 @@ class Service:
             head = _head(served, plain.get("head"))
             given = _labels(served, head, plain.get("labels"), len(instances))
             known = {"bundle": served.name, "digest": served.digest, "head": head}
+            known["encoder_digest"] = served.facts["digest"]
             return [
                 known | {"label": label, "instance": instance}
                 for label, instance in zip(given, instances, strict=True)
             ]
 
-        found = await self._in_words(records, len(content))
+        found = await self.aside(records, len(content))
         await asyncio.to_thread(queue.add, found)
         return json_answer({"digest": served.digest, "queued": len(found)}, 202)
 
@@ -156,6 +175,7 @@ class Service:
                 "outputs": facts["outputs"],
                 "heads": facts["heads"],
                 "explains": "residual" in served.exported.names,
+                "known": None if served.known is None else served.known.to_dict(),
                 "takes_labels": self.queue is not None and bool(served.heads),
                 "limits": vars(self.limits),
             }
@@ -173,6 +193,20 @@ def json_answer(plain: Any, status: int = 200, headers: dict[str, str] | None = 
     """Return plain values as an answer; what is no number in JSON is null."""
     content = to_json(plain, inf_nan_mode="null")
     return Response(content, status, headers, media_type=JSON)
+
+
+def check_values(n: int, limits: Limits, fix: str) -> None:
+    """Check that an answer's instances hold no more numbers and cells than allowed.
+
+    Raises
+    ------
+    Refusal
+        413 when they hold more.
+    """
+    if n > limits.values:
+        raise Refusal(
+            413, f"an answer of {n} values", f"one of at most {limits.values} values", fix
+        )
 
 
 def _head(served: Served, name: Any) -> str:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from isthmus._version import __version__
 from isthmus.errors import ServeError
 from isthmus.manifest import MANIFEST, read_manifest
 from isthmus.storage import file_digest
 
+#: Counted up when an export of the same bundle has more in it than before.
+EXPORTS = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: Exports that the cache keeps: those used last.
+KEPT = 16
+#: What this process serves from the cache, by bundle; it deletes none of these.
+_served: dict[Path, Path] = {}
 
 
 class Source:
@@ -75,11 +86,13 @@ class Source:
         for _ in range(3):
             read_manifest(self.path)
             version = file_digest(self._watched)
-            target = _cache() / version[:32]
+            target = _cache() / f"{__version__}-{EXPORTS}" / version[:32]
             if not (target / "model.onnx").is_file():
                 self._export(target)
             # The bundle may have been replaced while it was exported.
             if self._watched.is_file() and file_digest(self._watched) == version:
+                _served[self.path.absolute()] = target
+                _tidy(target)
                 return target / "model.onnx"
         raise ServeError(f"{self.path} changes all the time; serve it when it stands still")
 
@@ -108,3 +121,22 @@ def _cache() -> Path:
     import pooch
 
     return Path(pooch.os_cache("isthmus")) / "exports"
+
+
+def _tidy(used: Path) -> None:
+    """Mark an export as used now, and delete those that were not used for longest."""
+    with contextlib.suppress(OSError):  # the cache may be another user's
+        os.utime(used)
+    folders = []
+    for folder in used.parent.iterdir():
+        with contextlib.suppress(OSError):  # another process may tidy up at the same time
+            folders.append((folder.stat().st_mtime_ns, folder))
+    folders.sort(reverse=True)
+    for _, folder in folders[KEPT:]:
+        if folder in _served.values():
+            continue
+        # Renamed first, so that nobody finds half of it; whoever serves it has read it whole.
+        gone = folder.with_name(f".{folder.name}.gone")
+        with contextlib.suppress(OSError):
+            folder.rename(gone)
+            shutil.rmtree(gone)

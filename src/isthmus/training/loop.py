@@ -20,6 +20,8 @@ from isthmus.training.listeners import Listener
 from isthmus.training.optimizer import Optimizer
 from isthmus.training.rows import Batch, Rows, place
 from isthmus.training.stream_rows import StreamRows
+from isthmus.training.together import start_together
+from isthmus.workers import ALONE, Workers, shared_batch_norm, sharing
 
 Objective = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
 State = dict[str, torch.Tensor]
@@ -87,6 +89,7 @@ def train(
     settings: Settings,
     listeners: Sequence[Listener] = (),
     checkpoints: Checkpoints | None = None,
+    workers: Workers = ALONE,
 ) -> Progress:
     """Train a network in place; afterwards it has the weights of its best epoch.
 
@@ -103,6 +106,9 @@ def train(
         Told of every step and epoch.
     checkpoints : Checkpoints, optional
         Written after every epoch; may hold an earlier run to continue.
+    workers : Workers
+        Of each batch every worker takes its part. All end with the same weights and history;
+        the first alone tells listeners, and reads and writes checkpoints.
 
     Returns
     -------
@@ -113,31 +119,43 @@ def train(
     Raises
     ------
     TrainingError
-        When the loss becomes NaN or infinite.
+        When the loss becomes NaN or infinite, a batch has fewer instances than there are
+        workers, or another worker is gone.
     """
+    if settings.batch_size < workers.size:
+        raise TrainingError(
+            f"got batch_size={settings.batch_size} and {workers.size} workers, expected an "
+            "instance of each batch for every worker; pass a larger batch_size, or start fewer"
+        )
     place(network, settings.device)
     trainable = [p for p in network.parameters() if p.requires_grad]
     decay = settings.weight_decay if settings.optimizer == "adamw" else 0.0
     optimizer = Optimizer(trainable, settings.optimizer, decay)
     progress = Progress()
-    if checkpoints is not None:
-        progress = checkpoints.restore(network, optimizer, progress)
+    if not workers.is_first:
+        listeners = ()
 
-    with own_randomness(settings.seed, settings.device), ExitStack() as watched:
+    with own_randomness(settings.seed, settings.device), ExitStack() as entered:
+        entered.enter_context(workers.watched(_how_to_go_on(checkpoints)))
+        if checkpoints is not None and workers.is_first:
+            progress = checkpoints.restore(network, optimizer, progress)
+        if workers.size > 1:
+            progress = start_together(network, optimizer, progress, settings.device, workers)
+            entered.enter_context(shared_batch_norm(network))
         for listener in listeners:
-            watched.enter_context(listener)
+            entered.enter_context(listener)
         while not progress.finished and progress.epoch < settings.max_epochs:
             progress.epoch += 1
             torch.manual_seed(derived_seed(settings.seed, progress.epoch))
             started = time.perf_counter()
             trained = _train_epoch(
-                network, objective, rows, optimizer, settings, progress.epoch, listeners
+                network, objective, rows, optimizer, settings, progress.epoch, listeners, workers
             )
             seconds = time.perf_counter() - started
             record: dict[str, Any] = {"epoch": progress.epoch}
             record |= {f"train_{name}": value for name, value in trained.items()}
             if validation is not None:
-                found = measure(network, objective, validation, settings)
+                found = measure(network, objective, validation, settings, workers)
                 record |= {f"validation_{name}": value for name, value in found.items()}
             record |= {
                 "lr": optimizer.lr,
@@ -151,7 +169,7 @@ def train(
                 progress.best_epoch = progress.epoch
                 progress.best_state = copy_state(network)
             progress.finished = _is_over(progress, settings)
-            if checkpoints is not None:
+            if checkpoints is not None and workers.is_first:
                 checkpoints.write(network, optimizer, progress, improved)
             for listener in listeners:
                 listener.epoch_ended(record, network, improved)
@@ -163,17 +181,25 @@ def train(
 
 
 def measure(
-    network: nn.Module, objective: Objective, rows: Rows, settings: Settings
+    network: nn.Module,
+    objective: Objective,
+    rows: Rows,
+    settings: Settings,
+    workers: Workers = ALONE,
 ) -> dict[str, float]:
     """Return the objective's values over `rows`, in evaluation mode, without gradients."""
     network.eval()
     totals = _Means()
+    size = settings.batch_size
+    batches = rows.in_order(size, settings.device, workers.rank, workers.size)
     with torch.no_grad():
-        for batch in rows.in_order(settings.batch_size, settings.device):
-            with _autocast(settings):
+        for step, batch in enumerate(batches):
+            n = min(size, len(rows) - step * size)
+            part = workers.part(n)
+            with sharing(part), _autocast(settings):
                 values = objective(network, batch)
-            totals.add(values, len(batch[0]))
-    return totals.result()
+            totals.add(workers.weighted(values, part), n)
+    return workers.averaged(totals.result(), settings.device)
 
 
 def learning_rate_factor(step: int, total: int, schedule: str) -> float:
@@ -210,26 +236,33 @@ def _train_epoch(
     settings: Settings,
     epoch: int,
     listeners: Sequence[Listener],
+    workers: Workers,
 ) -> dict[str, float]:
     network.train()
     steps = rows.steps(settings.batch_size)
     # Reading a loss waits for the device; a GPU is asked only now and then.
     look_every = 1 if settings.device.type == "cpu" else 100
     totals = _Means()
-    for step, batch in enumerate(rows.shuffled(settings.batch_size, settings.device)):
+    size = settings.batch_size
+    batches = rows.shuffled(size, settings.device, workers.rank, workers.size)
+    for step, batch in enumerate(batches):
+        n = min(size, len(rows) - step * size)
+        part = workers.part(n)
         factor = learning_rate_factor(
             (epoch - 1) * steps + step, steps * settings.max_epochs, settings.schedule
         )
-        with _autocast(settings):
+        with sharing(part), _autocast(settings):
             values = objective(network, batch)
+        values = workers.weighted(values, part)
         values["loss"].backward()
+        values = workers.reduce(optimizer.parameters, values)
         optimizer.step(settings.lr * factor)
         optimizer.zero_grad()
-        totals.add(values, len(batch[0]))
+        totals.add(values, n)
         if (step + 1) % look_every == 0 or step == steps - 1:
             totals.check_finite(epoch, optimizer.lr)
         for listener in listeners:
-            listener.step_ended(len(batch[0]))
+            listener.step_ended(n)
     return totals.result()
 
 
@@ -275,6 +308,12 @@ class _Means:
             self.values.setdefault(name, []).extend(numbers)
         self.new = []
         return looked
+
+
+def _how_to_go_on(checkpoints: Checkpoints | None) -> str:
+    if checkpoints is None:
+        return "start all again; with a checkpoint_dir they could go on from the last epoch"
+    return "start all again with --resume (resume=True) to go on from the last checkpoint"
 
 
 def _check_finite_record(record: dict[str, Any], settings: Settings) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from isthmus.workers import bounds
+
 Batch = tuple[torch.Tensor, ...]
 
 #: So many bytes of prepared rows are kept: with small networks preparing them batch by batch
@@ -50,16 +52,25 @@ class Rows:
         """Return how many batches of training an epoch has."""
         return n_steps(len(self), batch_size)
 
-    def shuffled(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """Give an epoch's batches, in an order drawn from torch's generator."""
+    def shuffled(
+        self, batch_size: int, device: torch.device, rank: int = 0, size: int = 1
+    ) -> Iterator[Batch]:
+        """Give an epoch's batches, in an order drawn from torch's generator.
+
+        With several workers, the part of each batch that falls to the one of this rank.
+        """
         order = torch.randperm(len(self)).numpy()
         for step in range(self.steps(batch_size)):
-            yield self.batch(order[step * batch_size : (step + 1) * batch_size], device)
+            positions = order[step * batch_size : (step + 1) * batch_size]
+            yield self.batch(positions[slice(*bounds(len(positions), rank, size))], device)
 
-    def in_order(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """Give every row once, as they lie."""
+    def in_order(
+        self, batch_size: int, device: torch.device, rank: int = 0, size: int = 1
+    ) -> Iterator[Batch]:
+        """Give every row once, as they lie; with several workers, this one's parts."""
         for first in range(0, len(self), batch_size):
-            yield self.batch(np.arange(first, min(first + batch_size, len(self))), device)
+            positions = np.arange(first, min(first + batch_size, len(self)))
+            yield self.batch(positions[slice(*bounds(len(positions), rank, size))], device)
 
     def batch(self, positions: np.ndarray, device: torch.device) -> Batch:
         """Return the rows at these positions, as tensors on the device."""

@@ -13,6 +13,7 @@ import torch
 from isthmus.data.stream import Part, Stream
 from isthmus.data.stream.ahead import ahead
 from isthmus.training.rows import Batch, n_steps, to_tensor
+from isthmus.workers import bounds
 
 #: Bytes of rows that are mixed at a time; twice that lies in memory, with what comes next.
 MIXED_BYTES = 2**26
@@ -69,8 +70,33 @@ class StreamRows:
         """Return how many batches of training an epoch has."""
         return n_steps(len(self), batch_size)
 
-    def shuffled(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """Give an epoch's batches, in an order drawn from torch's generator."""
+    def shuffled(
+        self, batch_size: int, device: torch.device, rank: int = 0, size: int = 1
+    ) -> Iterator[Batch]:
+        """Give an epoch's batches, in an order drawn from torch's generator.
+
+        With several workers, the part of each batch that falls to the one of this rank: every
+        worker reads all files, so that the batches are those of one worker alone.
+        """
+        for values in self._shuffled(batch_size):
+            yield self._batch(values[slice(*bounds(len(values), rank, size))], device)
+
+    def in_order(
+        self, batch_size: int, device: torch.device, rank: int = 0, size: int = 1
+    ) -> Iterator[Batch]:
+        """Give every row once, as they lie; with several workers, this one's parts."""
+        held = np.empty((0, *self._row_shape), self._dtype)
+        for part in ahead(self._read, self.stream.parts):
+            values = np.concatenate([held, part])
+            end = len(values) - len(values) % batch_size
+            for first in range(0, end, batch_size):
+                batch = values[first : first + batch_size]
+                yield self._batch(batch[slice(*bounds(len(batch), rank, size))], device)
+            held = values[end:]
+        if len(held):
+            yield self._batch(held[slice(*bounds(len(held), rank, size))], device)
+
+    def _shuffled(self, batch_size: int) -> Iterator[np.ndarray]:
         seed = int(torch.randint(2**62, ()).item())
         runs = self.stream.runs
         order = np.random.default_rng(seed).permutation(len(runs))
@@ -84,22 +110,16 @@ class StreamRows:
                 held = np.concatenate([held, mix[:first]])
                 if len(held) < batch_size:
                     continue
-                yield self._batch(held, device)
+                yield held
                 steps -= 1
             n_whole = (len(mix) - first) // batch_size
             end = first + n_whole * batch_size
             for at in range(first, end, batch_size):
-                yield self._batch(mix[at : at + batch_size], device)
+                yield mix[at : at + batch_size]
             steps -= n_whole
             held = mix[end:].copy()
         if steps and held is not None:
-            yield self._batch(held, device)
-
-    def in_order(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """Give every row once, as they lie."""
-        for values in ahead(self._read, self.stream.parts):
-            for first in range(0, len(values), batch_size):
-                yield self._batch(values[first : first + batch_size], device)
+            yield held
 
     def _mixes(self, runs: list[list[Part]]) -> Iterator[list[Part]]:
         """Put parts together, of a few runs in turn so that none is mixed with itself alone."""

@@ -5,6 +5,7 @@ import { inWords, isNormal, ratesOf, valueOf } from './heads.js';
 const MOST_CLASSES = 10;
 
 export function showDecisions(place, heads, prediction) {
+  const first = heads.find((head) => head.keys.probabilities);
   place.replaceChildren(...heads.map((head) => {
     const block = make('div', { className: 'decision' });
     if (heads.length > 1) block.append(make('h3', {}, head.name));
@@ -15,7 +16,10 @@ export function showDecisions(place, heads, prediction) {
       say();
       block.append(word);
     }
-    if (head.keys.probabilities) block.append(bars(valueOf(head, 'probabilities', prediction)));
+    if (head.keys.probabilities) {
+      const table = bars(valueOf(head, 'probabilities', prediction));
+      block.append(head === first ? table : make('details', {}, make('summary', {}, 'Probabilities'), table));
+    }
     if (p !== undefined) block.append(judged(head, p, valueOf(head, 'anomaly_score', prediction), say));
     return block;
   }));
@@ -26,7 +30,7 @@ function classOf(head, p, prediction) {
   const found = valueOf(head, 'class', prediction);
   const probabilities = valueOf(head, 'probabilities', prediction);
   if (p === undefined || !probabilities) return String(found);
-  if (!isNormal(p, head.rate)) return String(head.facts.unknown);
+  if (!isNormal(head, p)) return String(head.facts.unknown);
   return Object.entries(probabilities).reduce((best, one) => (one[1] > best[1] ? one : best))[0];
 }
 
@@ -48,7 +52,7 @@ function judged(head, p, score, moved) {
   const verdict = make('p', { className: 'big verdict', role: 'status' });
   const rule = make('p', { className: 'small' });
   const show = () => {
-    const normal = isNormal(p, head.rate);
+    const normal = isNormal(head, p);
     verdict.textContent = normal ? 'Normal' : 'Not normal';
     verdict.classList.toggle('abnormal', !normal);
     rule.textContent = `p = ${number(p)}, which is ${normal ? 'above' : 'not above'} ${number(head.rate)}; anomaly score ${number(score)}. `

@@ -58,7 +58,7 @@ export class Batch {
       if (head.keys.class) columns.push({ title: name('class'), value: of('class') });
       if (head.keys.probabilities) columns.push({ title: name('probability'), value: (at) => Math.max(...Object.values(of('probabilities')(at))), shown: (at) => percent(Math.max(...Object.values(of('probabilities')(at)))) });
       if (head.keys.p_value) {
-        const normal = (at) => isNormal(of('p_value')(at), head.rate);
+        const normal = (at) => isNormal(head, of('p_value')(at));
         columns.push({ title: name('verdict'), value: (at) => (normal(at) ? 'normal' : 'abnormal'), shown: (at) => make('span', { className: normal(at) ? '' : 'abnormal' }, normal(at) ? 'normal' : 'not normal') });
         columns.push({ title: name('p-value'), value: of('p_value') }, { title: name('score'), value: of('anomaly_score') });
       }
@@ -79,13 +79,13 @@ export class Batch {
   draw() {
     const n = this.predictions.length;
     const said = this.heads.filter((head) => head.judge).map((head) => {
-      const found = this.predictions.filter((one) => !isNormal(valueOf(head, 'p_value', one), head.rate)).length;
+      const found = this.predictions.filter((one) => !isNormal(head, valueOf(head, 'p_value', one))).length;
       return `${found.toLocaleString('en')} not normal${this.heads.length > 1 ? ` for ${head.name}` : ''} at ${percent(head.rate)}`;
     });
     $('batch-said').textContent = [`${n.toLocaleString('en')} ${n === 1 ? 'row' : 'rows'}`, ...said].join(', ') + '.';
     const head = make('tr', {}, ...this.columns.map((column) => {
       const direction = this.sorted?.column === column ? this.sorted.direction : 'none';
-      const cell = make('th', { scope: 'col' }, make('button', { type: 'button', className: 'link', onclick: () => this.sort(column) }, column.title));
+      const cell = make('th', { scope: 'col', className: !column.shown && typeof column.value(0) === 'number' ? 'n' : '' }, make('button', { type: 'button', className: 'link', onclick: () => this.sort(column) }, column.title));
       cell.setAttribute('aria-sort', direction);
       return cell;
     }));

@@ -25,5 +25,6 @@ export function number(value, digits = 3) {
 export function percent(share) {
   const value = 100 * share;
   if (value > 0 && value < 0.01) return 'under 0.01 %';
+  if (value > 99.99 && value < 100) return 'over 99.99 %';
   return `${value.toLocaleString('en', { maximumSignificantDigits: value >= 99 && value < 100 ? 4 : 2 })} %`;
 }

@@ -71,7 +71,7 @@ function rowForm(form, columns, schema, changed) {
     set(instance) {
       const values = Array.isArray(instance) ? instance : columns.map(({ name }) => instance[name]);
       values.forEach((value, at) => {
-        const text = value === null || value === undefined ? '' : String(value);
+        const text = textOf(value);
         const field = fields[at];
         // A category that was never seen can be asked about as well.
         if (field.localName === 'select' && ![...field.options].some((option) => option.value === text)) field.append(make('option', { value: text }, text));
@@ -79,6 +79,12 @@ function rowForm(form, columns, schema, changed) {
       });
     },
   };
+}
+
+// What comes from a decoder has the seven digits of a float32, and no more are shown.
+function textOf(value) {
+  if (value === null || value === undefined) return '';
+  return String(typeof value === 'number' && Math.fround(value) === value ? Number(value.toPrecision(7)) : value);
 }
 
 // One line a step of a window, its channels side by side; of a wide table one line in all.
@@ -102,8 +108,8 @@ function numbersForm(form, columns, schema, changed) {
     set(instance) {
       const plain = Array.isArray(instance) ? instance : Object.values(instance);
       area.value = schema.kind === 'series'
-        ? plain.map((step) => step.join(' ')).join(width > 1 ? '\n' : ' ')
-        : plain.map((value) => value ?? '').join(',');
+        ? plain.map((step) => step.map(textOf).join(' ')).join(width > 1 ? '\n' : ' ')
+        : plain.map(textOf).join(',');
     },
   };
 }

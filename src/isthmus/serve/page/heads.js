@@ -19,15 +19,15 @@ export function valueOf(head, what, prediction) {
   return prediction[head.keys[what]];
 }
 
-// As the detector decides: normal is whose p-value lies above the rate.
-export function isNormal(p, rate) {
-  return p > rate;
+// As the detector decides: p-values are steps of 1 / (n + 1), and so is what a rate allows.
+export function isNormal(head, p) {
+  const n = head.judge.n_calibration;
+  return Math.round(p * (n + 1)) > Math.min(n, Math.floor(head.rate * (n + 1) + 1e-9));
 }
 
 // A p-value in words: how many of the normal instances kept aside look as strange.
 export function inWords(p, n) {
-  const as = (1 / (n + 1)) * 1.0000001;
-  if (p <= as) return `None of the ${n.toLocaleString('en')} normal instances that were kept aside looks as unusual as this one.`;
+  if (Math.round(p * (n + 1)) <= 1) return `None of the ${n.toLocaleString('en')} normal instances that were kept aside looks as unusual as this one.`;
   const share = p >= 0.0995 ? [Math.round(100 * p), 100] : [Math.max(1, Math.round(1000 * p)), 1000];
   if (share[0] >= share[1]) return 'Every normal instance looks as unusual as this one, or more so.';
   return `About ${share[0]} of ${share[1].toLocaleString('en')} normal instances look as unusual as this one, or more so.`;

@@ -20,7 +20,6 @@ const now = {}; // bundle, schema, heads, known, form, paper, batch, instance, a
 let resting; // the timer of what is drawn or typed
 
 function complain(error) {
-  if (error?.name === 'AbortError') return;
   if (error instanceof Problem && error.status === 401) {
     $('token-form').hidden = false;
     $('token').focus();
@@ -32,10 +31,12 @@ function complain(error) {
 async function guarded(task) {
   try {
     complain(null);
-    return await task();
+    await task();
   } catch (error) {
-    return complain(error);
+    if (error.name === 'AbortError') return; // what came instead goes on
+    complain(error);
   }
+  busy(false);
 }
 
 async function begin() {
@@ -90,7 +91,7 @@ function introduce(schema) {
   });
   $('title').textContent = schema.name;
   document.title = `${schema.name} · isthmus`;
-  $('about').textContent = decided.length ? `${what} goes in; out comes ${decided.join('; ')}.` : `${what} goes in. This bundle has no heads yet, so there is nothing to decide.`;
+  $('about').textContent = decided.length ? `${what} goes in; out comes ${[...new Set(decided)].join('; ')}.` : `${what} goes in. This bundle has no heads yet, so there is nothing to decide.`;
   $('digest').textContent = `Decided by ${schema.digest.slice(0, 12)}`;
 }
 
@@ -101,12 +102,12 @@ function offerDrawing(schema) {
   const ink = inkOf(now.known.map((image) => image.map((row) => row.map((value) => (whole ? value / 255 : value)))));
   $('draw').hidden = false;
   $('fit').closest('label').hidden = !now.known.length;
-  const drawn = rested(() => {
+  const drawn = rested(async () => {
     const { strokes } = now.paper;
-    if (!strokes.length) { $('answer').hidden = true; return null; }
+    if (!strokes.length) { $('answer').hidden = true; return; }
     const value = (share) => (ink.dark ? 1 - share : share);
     const rows = imageOf(strokes, h, w, ink, $('fit').checked && now.known.length > 0);
-    return decide(rows.map((row) => row.map((share) => (whole ? Math.round(255 * value(share)) : value(share)))));
+    await decide(rows.map((row) => row.map((share) => (whole ? Math.round(255 * value(share)) : value(share)))));
   });
   now.paper = new Paper($('paper'), h, w, drawn);
   now.paper.thickness = ink.thickness;
@@ -140,6 +141,7 @@ async function decide(instance) {
   now.asked = new AbortController();
   const { signal } = now.asked;
   const { schema, bundle } = now;
+  busy(true);
   now.instance = instance;
   const one = [instance];
   const decides = Object.keys(schema.heads).length > 0;
@@ -148,7 +150,7 @@ async function decide(instance) {
     schema.explains ? bundle.explain(one, signal) : null,
     schema.known ? bundle.nearest(one, signal) : null,
   ]);
-  if (signal.aborted) return;
+  signal.throwIfAborted();
   forgetCorrection();
   $('answer').hidden = false;
   if (predicted) showDecisions($('decisions'), now.heads, predicted.predictions[0]);
@@ -168,8 +170,14 @@ async function giveFiles(files) {
 function rested(task) {
   return () => {
     clearTimeout(resting);
+    busy(true);
     resting = setTimeout(() => guarded(task), PAUSE);
   };
+}
+
+// While it is, what stands in the answer is of an instance before, and is not read aloud.
+function busy(is) {
+  $('answer').setAttribute('aria-busy', String(is));
 }
 
 function listen() {

@@ -1,10 +1,12 @@
 // Strokes as an image: lines of points in [0, 1] to h × w values in [0, 1], ink being 1.
 
 const FINE = 8; // cells a pixel's side is drawn in before it is averaged
+const LARGEST_GROWTH = 8;
 
-// What ink of the known images is like, so that a drawing can be made like it: where the ink lies,
-// how long its longer side is, how thick its lines are (all shares of the image's longer side),
-// and whether it is dark on a light ground. Lines are as thick as twice their area by their edge.
+// What ink of the known images is like, so that a drawing can be made like it: where its centre of
+// mass lies (shares of the image's sides), how wide and tall it is where it is large, how thick its
+// lines are (shares of the image's longer side), and whether it is dark on a light ground. Lines
+// are as thick as twice their area by their edge.
 export function inkOf(images) {
   const borders = [];
   for (const image of images) {
@@ -14,7 +16,7 @@ export function inkOf(images) {
   }
   const ground = borders.length ? median(borders) : 0;
   const dark = ground > 0.5;
-  const sides = [], xs = [], ys = [], thick = [];
+  const widths = [], heights = [], xs = [], ys = [], thick = [];
   for (const image of images) {
     const [h, w] = [image.length, image[0].length];
     const long = Math.max(h, w);
@@ -30,13 +32,17 @@ export function inkOf(images) {
       }
     }
     if (bottom < 0 || !edge) continue;
-    sides.push(Math.max(bottom - top + 1, right - left + 1) / long);
+    widths.push((right - left + 1) / long);
+    heights.push((bottom - top + 1) / long);
     xs.push(sx / mass / w); ys.push(sy / mass / h);
     // A line's edge, walked along the pixels, is 4 / pi times longer than it is on average.
     thick.push((2 * mass) / (edge * Math.PI / 4) / long);
   }
-  if (!sides.length) return { dark, side: 0.7, x: 0.5, y: 0.5, thickness: 0.09 };
-  return { dark, side: median(sides), x: median(xs), y: median(ys), thickness: Math.min(0.25, Math.max(0.04, median(thick))) };
+  if (!widths.length) return { dark, width: 0.7, height: 0.7, x: 0.5, y: 0.5, thickness: 0.09 };
+  return {
+    dark, width: quantile(widths, 0.9), height: quantile(heights, 0.9), x: median(xs), y: median(ys),
+    thickness: Math.min(0.25, Math.max(0.04, median(thick))),
+  };
 }
 
 // Draws strokes into h × w; with fit they are scaled and moved to be as the known ink is.
@@ -48,8 +54,9 @@ export function imageOf(strokes, h, w, ink, fit) {
     const points = placed.flat();
     const [left, right] = ends(points.map(([x]) => x));
     const [top, bottom] = ends(points.map(([, y]) => y));
-    const room = Math.max(1e-6, ink.side - ink.thickness);
-    const scale = Math.min(room / Math.max(right - left, bottom - top, 0.05), 20);
+    // A dot or an upright line is no reason to grow for ever.
+    const growth = (side, drawn) => Math.max(side - ink.thickness, side / 3) / Math.max(drawn, 1e-9);
+    const scale = Math.min(growth(ink.width, right - left), growth(ink.height, bottom - top), LARGEST_GROWTH);
     placed = placed.map((stroke) => stroke.map(([x, y]) => [(x - (left + right) / 2) * scale + width / 2, (y - (top + bottom) / 2) * scale + height / 2]));
     const [x, y] = centre(raster(placed, h, w, ink.thickness));
     const move = [ink.x * width - x, ink.y * height - y];
@@ -97,7 +104,11 @@ function ends(values) {
   return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }
 
-function median(values) {
+function quantile(values, share) {
   const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)];
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+function median(values) {
+  return quantile(values, 0.5);
 }

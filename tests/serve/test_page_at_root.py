@@ -1,4 +1,4 @@
-"""The page at `/` in a browser, as a person has it: drawing, dropping, typing, sliding, correcting."""
+"""The page at `/` in a browser: drawing, dropping, typing, sliding, correcting."""
 
 import csv
 import io
@@ -9,17 +9,31 @@ import pytest
 from _served import running
 from PIL import Image
 
+from isthmus import Dataset, export_bundle
 from isthmus.data._pixels import resize_pixels
 from isthmus.serve.labels import read_labels
 
-WIDTHS = [(390, "dark"), (768, "light"), (1440, "dark")]
+WIDTHS = [(390, "dark"), (1440, "light")]
 #: Gives the page a file as the person drops it.
 DROP = """([name, type, text]) => {
     const data = new DataTransfer();
     data.items.add(new File([text], name, {type}));
-    for (const kind of ['dragover', 'drop'])
-        document.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}));
+    const options = {dataTransfer: data, bubbles: true, cancelable: true};
+    for (const kind of ['dragover', 'drop']) document.dispatchEvent(new DragEvent(kind, options));
 }"""
+
+
+@pytest.fixture(scope="module")
+def client(digits_folder, digits, parts_folder, tmp_path_factory):
+    """Of a service whose digits come with known instances, with a queue of labels."""
+    folder = tmp_path_factory.mktemp("page")
+    X, y = digits
+    rows = Dataset(X[1000:1300], y[1000:1300])
+    export_bundle(digits_folder / "bundle", folder / "digits", rows, residual=True, known=100)
+    queue = folder / "labels.jsonl"
+    with running([folder / "digits", f"parts={parts_folder}"], labels=queue) as client:
+        client.queue = queue
+        yield client
 
 
 @pytest.fixture
@@ -65,8 +79,7 @@ def sent(page, word="predict"):
 
 
 def decided(page):
-    page.locator("#answer").wait_for()
-    page.wait_for_load_state("networkidle")
+    page.locator("#answer[aria-busy=false]").wait_for()
     return page.locator(".decision .big").all_inner_texts()
 
 
@@ -85,7 +98,6 @@ def too_wide(page):
 
 @pytest.mark.parametrize("opened", WIDTHS, indirect=True)
 def test_it_bars_nobody_and_asks_nobody_else(opened, client, parts):
-    assert violations(opened) == []
     draw(opened, *circle())
     decided(opened)
     assert violations(opened) == []
@@ -126,7 +138,6 @@ def test_a_drawing_is_made_as_large_and_placed_as_the_known_ones(opened, digits)
     assert image.sum(axis=1) @ np.arange(8) / image.sum() == pytest.approx(np.median(rows), abs=0.5)
     assert (image.max(axis=1) > 128).sum() >= 6
     opened.locator("#fit").uncheck()
-    opened.wait_for_function("() => true")
     with opened.expect_response("**/predict"):
         opened.locator("#clear").click()
         draw(opened, (0.1, 0.1), (0.1, 0.3))
@@ -230,7 +241,6 @@ def test_a_row_is_typed_into_a_form(opened, client):
     opened.get_by_label("width").fill("1.5")
     opened.get_by_label("ok", exact=True).select_option("true")
     opened.get_by_label("day").fill("2024-05-17")
-    opened.wait_for_load_state("networkidle")
 
     decided(opened)
     assert sent(opened) == [{"width": 1.5, "hue": "blue", "ok": True, "day": "2024-05-17"}]
@@ -244,15 +254,14 @@ def test_a_file_that_does_not_fit_is_refused_in_the_services_words(opened):
     opened.locator("#problem", has_text="missing ['ok', 'day']").wait_for()
 
 
-def test_a_correction_reaches_the_queue(opened, client, digits):
-    before = client.queue.read_text("utf-8").count("\n") if client.queue.exists() else 0
+def test_a_correction_reaches_the_queue(opened, client):
     opened.locator(".known").first.click()
     decided(opened)
     opened.locator("#right").select_option(label="7")
     opened.locator("#wrong button").click()
     opened.locator("#wrong-said", has_text="Kept: it is 7").wait_for()
 
-    line = json.loads(client.queue.read_text("utf-8").splitlines()[before])
+    line = json.loads(client.queue.read_text("utf-8"))
     assert (line["head"], line["label"], line["instance"]) == ("kind", 7, sent(opened)[0])
     schema = client.service.models.get("digits").schema
     X, y = read_labels(client.queue, schema, bundle="digits", head="kind")

@@ -1,0 +1,66 @@
+"""Verdicts follow from p-values alone, so that whoever has these may move the threshold."""
+
+import math
+
+import numpy as np
+import pytest
+
+from isthmus import AnomalyDetector, CodeClassifier, export_bundle
+from isthmus.bundle import Bundle
+from isthmus.export import Exported
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("skl2onnx")
+
+
+def abnormal(p_values, rate, n):
+    """Return what docs/serve.md says of p-values, rate and number of calibration rows."""
+    most = math.floor(rate * (n + 1) + 1e-9)
+    return np.array([round(p * (n + 1)) <= most for p in p_values])
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory, digit_encoder, digits):
+    """By how it is calibrated: facts as exported, the detector, its graph's outputs on 600 rows."""
+    X, y = digits[0][500:900], digits[1][500:900]
+    heads = {
+        name: AnomalyDetector(digit_encoder, "neighbours", 0.07, name, random_state=0).fit(X)
+        for name in ("split", "cross")
+    }
+    heads["classes"] = CodeClassifier(digit_encoder, unknown_rate=0.1, random_state=0).fit(X, y)
+    folder, rows = tmp_path_factory.mktemp("verdict"), digits[0][400:1000]
+    facts = export_bundle(Bundle(folder, {"heads": {}}, digit_encoder, heads), folder / "out", rows)
+    got = Exported(folder / "out", 1).run(rows)
+    found = {}
+    for name, head in heads.items():
+        told = facts["heads"][name]
+        own = {what: got[f"{name}.{what}"] for what in ("anomaly_score", "p_value", "verdict")}
+        found[name] = told.get("novelty", told), getattr(head, "novelty_", head), own
+    return found
+
+
+@pytest.mark.parametrize("name", ["split", "cross", "classes"])
+def test_the_verdict_follows_from_p_value_and_rate(judged, name):
+    facts, _, got = judged[name]
+    n, rate = facts["n_calibration"], facts["false_alarm_rate"]
+    verdict = got["verdict"] == -1
+    assert 0 < verdict.sum() < len(verdict)
+    np.testing.assert_array_equal(verdict, abnormal(got["p_value"], rate, n))
+    np.testing.assert_array_equal(verdict, got["p_value"] <= rate)
+    np.testing.assert_array_equal(verdict, got["anomaly_score"] > facts["threshold"])
+
+
+@pytest.mark.parametrize("name", ["split", "cross", "classes"])
+def test_another_rate_gives_the_verdicts_that_the_library_would(judged, name):
+    facts, detector, got = judged[name]
+    n = facts["n_calibration"]
+    steps = [k / (n + 1) for k in (1, 2, 3, n // 3, n // 2, n)]
+    hairs = [np.nextafter(step, 0) for step in steps] + [np.nextafter(step, 1) for step in steps]
+    for rate in [0.05, 0.1, 1 - 0.9, 0.1 + 0.2, 0.999999, *steps, *hairs]:
+        threshold = detector.calibrated_.threshold(rate)
+        expected = got["anomaly_score"] > threshold
+        np.testing.assert_array_equal(abnormal(got["p_value"], rate, n), expected)
+    # On these steps, which a slider may take, the two may be compared as they are.
+    for rate in steps:
+        expected = got["anomaly_score"] > detector.calibrated_.threshold(rate)
+        np.testing.assert_array_equal(got["p_value"] <= rate, expected)

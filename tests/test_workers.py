@@ -1,0 +1,257 @@
+"""Several workers train what one process trains, and a lost one can be made good."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from isthmus import Autoencoder, load_bundle
+from isthmus.augment import build_augmentation
+from isthmus.cli import main
+from isthmus.errors import IsthmusError
+from isthmus.objectives import Denoising, Masked, Task
+from isthmus.training import Rows
+from isthmus.workers import Part, Workers, bounds, drawn_like, mine, sharing, whole
+
+EPOCHS = 6
+LINE = ["--max-epochs", str(EPOCHS), "--batch-size", "32", "--seed", "3", "--resume"]
+
+
+def own(network, batch):
+    """An objective that draws, compares instances and punishes a weight."""
+    (x,) = batch
+    code = network.encoder(x + 0.1 * torch.randn_like(x))
+    apart = torch.pdist(code.float()).mean()
+    size = sum(p.square().sum() for p in network.parameters())
+    return (network.decoder(code) - x).square().mean() + (1 - apart).square() + 1e-4 * size
+
+
+def shifted(x):
+    """A view that takes from other rows."""
+    return x + 0.1 * x.roll(1, dims=0) * torch.rand(len(x), 1)
+
+
+def normalised(m):
+    """Modules of a person's own, with batch normalisation over columns."""
+    torch.manual_seed(7)
+    layers = [
+        torch.nn.Linear(m, 16, bias=False),
+        torch.nn.BatchNorm1d(16, momentum=None),
+        torch.nn.ReLU(),
+    ]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(16, 3)), torch.nn.Linear(3, m)
+
+
+# Of every case: the data, and what is not as usual. Batches do not divide evenly between two.
+CASES = {
+    "table": ("table", {}),
+    "images": ("images", {"lr": 2e-3}),
+    "neighbours": ("images", {"recipe": "thorough", "batch_size": 65, "lr": 1e-3}),
+    "masked": ("images", {"objective": "masked", "architecture": "dense", "batch_size": 33}),
+    "denoising": ("table", {"objective": Denoising(), "batch_size": 31}),
+    "composed": ("table", {"objective": {"variational": 1.0, "invariant": 0.5}}),
+    "series": ("series", {"objective": "invariant", "kind": "series", "batch_size": 45}),
+    "own objective": ("table", {"objective": own, "batch_size": 31}),
+    "own views": ("table", {"objective": "invariant", "augmentations": shifted}),
+    "own modules": ("table", {"architecture": normalised, "batch_size": 31}),
+}
+
+
+def fit(name, data):
+    of, given = CASES[name]
+    given = dict(given)
+    if name == "own modules":
+        given["architecture"] = given["architecture"](data[of].shape[1])
+    settings = {"max_epochs": 3, "random_state": 3, "device": "cpu", "precision": "float32"}
+    return Autoencoder(**settings | given).fit(data[of])
+
+
+def losses(encoder):
+    return [(r["train_loss"], r["validation_loss"]) for r in encoder.history_]
+
+
+def refused(words):
+    """Return what is said against `words`, which is called on every worker."""
+    try:
+        words()
+    except IsthmusError as error:
+        return str(error)
+    return None
+
+
+def child(folder):
+    """What each worker does; the second is killed in the middle, and both are started again."""
+    torch.set_num_threads(1)
+    sys.argv = ["isthmus", "fit", f"{folder}/table.npy", "-o", f"{folder}/press", *LINE]
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        write_what_is_trained(folder)
+        if os.environ["RANK"] == "1":
+            die_in_the_fourth_epoch()
+    main()
+
+
+def write_what_is_trained(folder):
+    data, rank = dict(np.load(folder / "data.npz")), os.environ["RANK"]
+    table = data["table"]
+    told = {"losses": {}, "digests": {}}
+    for name in CASES:
+        encoder = fit(name, data)
+        told["losses"][name], told["digests"][name] = losses(encoder), encoder.digest_
+        if rank == "0":
+            state = {k: v.numpy() for k, v in encoder.encoder_.state_dict().items()}
+            np.savez(folder / f"{name}.npz", **state)
+    assert Workers.find() == Workers(int(rank), 2)
+    told["digests"]["unseeded"] = Autoencoder(3, max_epochs=1).fit(table).digest_
+    as_commanded = Autoencoder(max_epochs=EPOCHS, batch_size=32, random_state=3)
+    told["digests"]["uninterrupted"] = as_commanded.fit(table).digest_
+    told["batch too small"] = refused(lambda: Autoencoder(batch_size=1, max_epochs=1).fit(table))
+    fewer = table[: 170 + int(rank)]
+    told["other data"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(fewer))
+    other = Autoencoder(max_epochs=1 + int(rank), random_state=0)
+    told["other parameters"] = refused(lambda: other.fit(table))
+    (folder / f"{rank}.json").write_text(json.dumps(told))
+
+
+def die_in_the_fourth_epoch():
+    batch, seen = Rows.batch, []
+
+    def watched(rows, positions, device):
+        if not np.array_equal(positions, np.sort(positions)):  # validation takes them in order
+            seen.append(len(positions))
+            if sum(seen) > 3.5 * len(rows) / 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return batch(rows, positions, device)
+
+    Rows.batch = watched
+
+
+@pytest.fixture(scope="module")
+def data(images, table):
+    series = np.random.default_rng(0).normal(size=(100, 24, 3)).cumsum(axis=1)
+    return {"images": images, "table": table, "series": series}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, data):
+    """What two workers made of it all: a folder, what each of them says, and what they print."""
+    folder = tmp_path_factory.mktemp("two")
+    np.savez(folder / "data.npz", **data)
+    np.save(folder / "table.npy", data["table"])
+    words = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1", __file__, str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+    return SimpleNamespace(folder=folder, told=told, stdout=done.stdout, stderr=done.stderr)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_workers_train_what_one_process_trains(two, data, name):
+    one = fit(name, data)
+    np.testing.assert_allclose(two.told[0]["losses"][name], losses(one), rtol=1e-4)
+    state, largest = np.load(two.folder / f"{name}.npz"), 0.0
+    for key, value in one.encoder_.state_dict().items():
+        scale = max(1.0, float(value.abs().max()))
+        np.testing.assert_allclose(state[key], value, atol=1e-3 * scale, err_msg=key)
+        largest = max(largest, float(value.abs().max()))
+    assert largest > 0.01
+
+
+def test_all_workers_end_with_the_same_weights_and_history(two):
+    first, second = two.told
+    assert first["digests"] == second["digests"]
+    assert first["losses"] == second["losses"]
+
+
+def test_what_workers_cannot_do_is_refused_by_all(two):
+    for worker in two.told:
+        assert "got batch_size=1 and 2 workers" in worker["batch too small"]
+        assert "got instances 170 on worker 0 and 171 on worker 1" in worker["other data"]
+        assert "got parameters" in worker["other parameters"]
+
+
+def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):
+    lost, resumed = two.stderr.split("--resume", 1)
+    assert "epoch 3/6" in lost
+    assert "epoch 4/6" not in lost
+    assert "epoch 3/6" not in resumed  # what was done is not done again
+    assert resumed.count("epoch 4/6") == 1  # one of them talks
+    assert two.stdout.count("digest") == 1
+    digest = load_bundle(two.folder / "press").encoder.digest_
+    assert digest == two.told[0]["digests"]["uninterrupted"]
+    assert digest in two.stdout
+    assert not (two.folder / "press-checkpoints").exists()
+
+
+def test_only_fit_runs_on_several_workers(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["isthmus", "info", "press"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in (("0", "error: got isthmus info on 2 workers"), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 1
+        assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 256])
+def test_parts_are_a_batch_without_overlap_or_loss(n):
+    parts = [range(*bounds(n, rank, 3)) for rank in range(3)]
+    if n < 3:  # too few to divide: each worker takes all
+        assert parts == [range(n)] * 3
+    else:
+        assert [row for part in parts for row in part] == list(range(n))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+DRAWS = {
+    "noise": ((5,), Denoising(["gaussian"]).prepare(Task("table", (5,), 2, "mse")).corrupt),
+    "spoilt": ((3, 6, 6), Denoising().prepare(Task("images", (3, 6, 6), 2, "mse")).corrupt),
+    "masks": ((5,), Masked().prepare(Task("table", (5,), 2, "mse")).draw),
+    "patches": ((1, 8, 8), Masked().prepare(Task("images", (1, 8, 8), 2, "bce")).draw),
+    "image views": ((3, 6, 6), build_augmentation("auto", "images")),
+    "series views": ((2, 20), build_augmentation("auto", "series")),
+    "codes": ((4,), lambda x: drawn_like(torch.randn_like, x)),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("copies", [1, 2])
+def test_workers_draw_together_what_one_process_draws(name, copies):
+    shape, draw = DRAWS[name]
+    x = torch.rand(7, *shape)
+    if len(shape) == 3:
+        x = x.contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    at_once = draw(torch.cat([x] * copies))
+    parts = []
+    for rank in range(3):
+        first, stop = bounds(7, rank, 3)
+        torch.manual_seed(0)
+        with sharing(Part(first, stop, 7)):
+            parts.append(draw(torch.cat([x[first:stop]] * copies)).unflatten(0, (copies, -1)))
+    torch.testing.assert_close(torch.cat(parts, dim=1).flatten(0, 1), at_once)
+
+
+def test_alone_nothing_is_shared():
+    x = torch.rand(4, 2)
+    assert whole(x) is x
+    assert mine(x) is x
+    assert Workers.find() == Workers(0, 1)
+    assert Workers().part(4) is None
+
+
+if __name__ == "__main__":
+    child(Path(sys.argv[1]))
