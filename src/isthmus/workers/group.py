@@ -54,7 +54,7 @@ class Workers:
         if not distributed.is_initialized():
             if not all(name in os.environ for name in _SAID) or os.environ["WORLD_SIZE"] == "1":
                 return ALONE
-            distributed.init_process_group(timeout=TIMEOUT)
+            _join()
             atexit.register(_leave)
         return cls(distributed.get_rank(), distributed.get_world_size())
 
@@ -191,6 +191,16 @@ ALONE = Workers()
 def _is_loss(error: RuntimeError) -> bool:
     # gloo raises a plain RuntimeError that names its own source file.
     return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
+
+
+def _join() -> None:
+    # torchrun keeps its store when it starts workers again, and with it the addresses at which
+    # those before them could be reached; under a prefix of their own nobody reads these.
+    store, rank, size = next(distributed.rendezvous("env://", timeout=TIMEOUT))
+    start = f"isthmus-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    distributed.init_process_group(
+        store=distributed.PrefixStore(start, store), rank=rank, world_size=size, timeout=TIMEOUT
+    )
 
 
 def _leave() -> None:
