@@ -15,6 +15,7 @@
     ├── FrozenError         (RuntimeError)  the encoder changed while it was frozen
     ├── BundleError         (ValueError)    a saved bundle is missing, damaged or too new
     ├── ExportError         (ValueError)    what cannot be exported, or decides differently there
+    ├── ScoringError        (ValueError)    an output is another run's, in use, or out of space
     └── ServeError          (ValueError)    the service cannot start so, or refuses a request
 
 Each also inherits the built-in error that people already catch. A message says what
@@ -79,6 +80,10 @@ class BundleError(IsthmusError, ValueError):
 
 class ExportError(IsthmusError, ValueError):
     """A part cannot be exported, or the exported graph does not do what the library does."""
+
+
+class ScoringError(IsthmusError, ValueError):
+    """An output belongs to another run or is being written, or it cannot be written further."""
 
 
 class ServeError(IsthmusError, ValueError):

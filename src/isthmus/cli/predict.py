@@ -10,6 +10,15 @@ import typer
 from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
 from isthmus.cli.parts import Part, part_of
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.scoring import (
+    Address,
+    Engine,
+    Resume,
+    Workers,
+    in_pieces,
+    refuse_ray,
+    score_stream,
+)
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +36,11 @@ def predict(
     data: Data,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File for the predictions: .csv or .parquet."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for the predictions: .csv or .parquet; a folder .parquet for several files.",
+        ),
     ] = None,
     head: Annotated[str | None, typer.Option(help="Name of the head; the one fitted last.")] = None,
     part: Part = "test",
@@ -35,6 +48,10 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why, when the head is a detector.")
     ] = False,
+    engine: Engine = "local",
+    workers: Workers = None,
+    address: Address = None,
+    resume: Resume = False,
     json: Json = None,
 ) -> None:
     """Predict what each instance is: its class, or normal or not.
@@ -54,12 +71,37 @@ def predict(
 
     --label leaves that column out. Of data with two parts the test part is predicted. Of a
     long table each window is, and comes with its group, its first and its last time.
+
+    Several files (a folder, "events/*.parquet") are read piece by piece, and so is one with
+    --lazy, --key, --resume or --engine ray. They need not fit into memory. The output is then a
+    folder with a Parquet file for each piece; --resume goes on with it after a crash.
     """
     from isthmus.cli.tables import check_suffix, write_table
 
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
-    loaded = reading.read(data, bundle)
+    loaded = reading.open(data, bundle, lazy=in_pieces(engine, resume))
+    from isthmus.data import Stream
+
+    if isinstance(loaded, Stream):
+        if explain:
+            raise DataError(
+                "got --explain, which is for data in memory; explain one file, or leave it out"
+            )
+        score_stream(
+            "predict",
+            bundle,
+            loaded,
+            output,
+            head=head,
+            engine=engine,
+            resume=resume,
+            workers=workers,
+            address=address,
+            json=json,
+        )
+        return
+    refuse_ray(workers, address)
     instances = part_of(loaded, part)
     X = instances.X
     import pandas as pd

@@ -73,6 +73,14 @@ class Reading:
             "folders of such files always are.",
         ),
     ] = False
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key",
+            help="Column of data read piece by piece that says which row is which, and is no "
+            "feature; may be repeated.",
+        ),
+    ] = None
     on_bad_shard: Annotated[
         str,
         typer.Option(
@@ -91,21 +99,35 @@ class Reading:
         With a bundle of series, a table is a long one, and is cut into windows as long as those
         at fit, of the channels that had the same names.
         """
-        options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
-        if bundle is not None:
-            options |= _as_at_fit(bundle, source, self.kind, self.window)
-        loaded = self.open(source, options)
+        loaded = self.open(source, bundle)
         return (
             loaded
             if hasattr(loaded, "X") or loaded.test is not None
             else _in_memory(loaded, sample)
         )
 
-    def open(self, source: str, options: dict[str, Any] | None = None) -> Any:
-        """Load data as the options say, a stream as it is."""
-        from isthmus.data import load
+    def open(self, source: str, bundle: Path | None = None, *, lazy: bool = False) -> Any:
+        """Load data as the options say, a stream as it is.
 
-        options = options or asdict(self) | {"resize": _size(self.resize)}
+        Parameters
+        ----------
+        source : str
+        bundle : Path, optional
+            That the data is for.
+        lazy : bool
+            Read a single file piece by piece, too; so is one with keys.
+        """
+        from isthmus.data import load
+        from isthmus.data.pieces import read_in_pieces
+
+        options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
+        lazy = lazy or self.lazy or bool(self.keys)
+        options |= {"lazy": lazy, "keys": self.keys or ()}
+        if self.data_dir is None and read_in_pieces(source, lazy):
+            if bundle is not None:
+                options |= _pieces_as_at_fit(bundle, self.kind)
+        elif bundle is not None:
+            options |= _as_at_fit(bundle, source, self.kind, self.window)
         with warnings_as_lines():
             return load(source, **options)
 
@@ -153,6 +175,17 @@ def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict
             "rows; leave --window out"
         )
     return {"kind": "series", "window": steps, "channels": schema["columns"]}
+
+
+def _pieces_as_at_fit(bundle: Path, kind: str) -> dict[str, Any]:
+    """Return the options of `load` for files in the form that the bundle's encoder asks for."""
+    from isthmus.manifest import read_manifest
+
+    schema = read_manifest(bundle)["encoder"]["schema"]
+    if schema["kind"] == "series":
+        return {"kind": "series"} if kind == "auto" else {}
+    # Other columns of the files are never read.
+    return {"columns": schema["columns"]} if schema.get("columns") else {}
 
 
 def _in_memory(stream: Stream, sample: bool) -> Dataset:

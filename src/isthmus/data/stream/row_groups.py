@@ -67,6 +67,10 @@ class OpenGroups:
         self._groups: OrderedDict[Any, OpenGroup] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is open here cannot be sent to another process, which opens its own.
+        return OpenGroups, ()
+
     def pop(self, part: Slice, columns: Sequence[str]) -> OpenGroup | None:
         """Return the row group that stands where a part begins, if it is open."""
         with self._lock:

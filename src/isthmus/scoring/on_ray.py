@@ -1,0 +1,142 @@
+"""Scoring by the workers of a Ray cluster, each with a session of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from isthmus._extras import require
+from isthmus.data.stream import Part, Skipped
+from isthmus.errors import IsthmusError, ScoringError, ShardError
+from isthmus.scoring.output import Written
+from isthmus.scoring.work import Done, Work, Worker
+
+
+def check_ray() -> None:
+    """Check that Ray is installed.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is not.
+    """
+    require("ray", extra="scale", purpose="the engine ray")
+
+
+def score_on_ray(
+    work: Work, parts: Sequence[Part], workers: int | None, address: str | None
+) -> Iterator[Done]:
+    """Score parts on a cluster.
+
+    Parts that are quickest to read one after the other, those of one large row group, go to one
+    worker. A part is written by the worker that scored it, whole or not at all, so that what is
+    lost with a node is scored again by another, and nothing twice.
+
+    Yields
+    ------
+    Done
+        For each part, in the order in which they are finished.
+
+    Raises
+    ------
+    ShardError, ScoringError
+        As `Worker.run` does, and when the cluster cannot be reached or gives up.
+    """
+    if not parts:
+        return
+    ray = require("ray", extra="scale", purpose="the engine ray")
+    with _started(ray, address):
+        import ray.data as ray_data
+
+        ray_data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        runs = _runs(work, parts)
+        n_workers = min(len(runs), workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
+        indices = ray_data.from_items(
+            [{"run": at} for at in range(len(runs))], override_num_blocks=len(runs)
+        )
+        # Tasks, not actors: those of a node that is lost go to any other, also when all are busy.
+        done = indices.map_batches(
+            _score_runs,
+            fn_kwargs={"work": work, "runs": runs},
+            batch_size=1,
+            num_cpus=1,
+            compute=ray_data.TaskPoolStrategy(size=n_workers),
+        )
+        try:
+            for row in done.iter_rows():
+                yield _done(row)
+        except ray.exceptions.RayError as error:
+            raise ScoringError(
+                f"Ray gave up: {str(error).strip().splitlines()[-1][:300]}; what is written stays: "
+                "see that workers have memory and reach data and output, and go on with resume"
+            ) from error
+
+
+#: The worker of this process, by the run it is for: Ray calls one process again and again.
+_workers: dict[tuple[str, str], Worker] = {}
+
+
+def _score_runs(
+    batch: dict[str, np.ndarray], work: Work, runs: Sequence[Sequence[Part]]
+) -> dict[str, np.ndarray]:
+    """Score some runs of parts; this is what Ray calls on a node."""
+    rows: list[dict[str, Any]] = []
+    try:
+        key = str(work.files.folder), work.files.run
+        if key not in _workers:
+            _workers.clear()
+            _workers[key] = Worker(work, threads=1)
+        for run in batch["run"]:
+            rows += [asdict(done) for done in _workers[key].run(runs[int(run)])]
+    except IsthmusError as error:
+        # Told, not raised: Ray would bury it in its own words, or try again.
+        rows.append({"error": str(error), "bad_shard": isinstance(error, ShardError)})
+    return {"done": np.array([json.dumps(row) for row in rows], dtype=object)}
+
+
+def _done(row: dict[str, Any]) -> Done:
+    plain = json.loads(row["done"])
+    if "error" in plain:
+        raise (ShardError if plain["bad_shard"] else ScoringError)(plain["error"])
+    written, skipped = plain["written"], plain["skipped"]
+    return Done(
+        Part(**plain["part"]),
+        None if written is None else Written(**written),
+        None if skipped is None else Skipped(**skipped),
+    )
+
+
+def _runs(work: Work, parts: Sequence[Part]) -> list[list[Part]]:
+    wanted = {part.index for part in parts}
+    runs = [[part for part in run if part.index in wanted] for run in work.stream.runs]
+    return [run for run in runs if run]
+
+
+@contextlib.contextmanager
+def _started(ray: Any, address: str | None) -> Iterator[None]:
+    """Use the cluster that this process is connected to, or connect or start one."""
+    if ray.is_initialized():
+        yield
+        return
+    # Not asked for: what Ray tells its makers, and all the person at the terminal.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    try:
+        ray.init(address=address, include_dashboard=False, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ScoringError(
+            f"cannot reach a Ray cluster at {address} ({str(error).splitlines()[0]}); start one "
+            "with: ray start --head, or leave the address out for one on this machine alone"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,135 @@
+"""Parts of a stream scored one after the other: what a worker does, wherever it runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from isthmus.data.stream import Part, Skipped, Stream
+from isthmus.data.stream.ahead import ahead
+from isthmus.errors import DataError, ShardError
+from isthmus.export import Exported
+from isthmus.scoring.columns import Columns
+from isthmus.scoring.keys import key_arrays
+from isthmus.scoring.output import PartFiles, Written
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a worker needs to know; it can be sent to another machine.
+
+    Attributes
+    ----------
+    stream : Stream
+    graph : bytes
+        `model.onnx`.
+    keys : pyarrow.Schema
+    columns : Columns
+    files : PartFiles
+    """
+
+    stream: Stream
+    graph: bytes
+    keys: pa.Schema
+    columns: Columns
+    files: PartFiles
+
+
+@dataclass(frozen=True)
+class Done:
+    """A part that was written, or passed over.
+
+    Attributes
+    ----------
+    part : Part
+    written : Written or None
+    skipped : Skipped or None
+    """
+
+    part: Part
+    written: Written | None
+    skipped: Skipped | None = None
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A part as the graph takes it."""
+
+    part: Part
+    keys: list[pa.Array]
+    rows: dict[str, np.ndarray]
+
+
+class Worker:
+    """One session of the graph, and the parts that go through it.
+
+    Parameters
+    ----------
+    work : Work
+    threads : int, default=0
+        Of ONNX Runtime; 0 is one a core.
+    """
+
+    def __init__(self, work: Work, threads: int = 0) -> None:
+        self.work = work
+        with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
+            (Path(folder) / "model.onnx").write_bytes(work.graph)
+            self.exported = Exported(folder, threads)
+
+    def run(self, parts: Sequence[Part]) -> Iterator[Done]:
+        """Score parts in order: while one is in the graph the next is read and the last written.
+
+        Yields
+        ------
+        Done
+            For each part, once its file is there.
+
+        Raises
+        ------
+        ShardError
+            When a part cannot be used, unless bad ones are to be skipped.
+        ScoringError
+            When a part cannot be written.
+        """
+        ready = ahead(self._read, parts)
+        yield from ahead(self._write, (self._decide(one) for one in ready))
+
+    def _read(self, part: Part) -> _Ready | Done:
+        stream = self.work.stream
+        found = self.work.files.find(part)
+        if found is not None:
+            return Done(part, found)
+        try:
+            piece = stream.read(part, keys=True)
+            try:
+                rows = self.exported.feed(piece.X)
+            except DataError as error:
+                last = part.first_row + part.n_rows - 1
+                raise ShardError(
+                    f"rows {part.first_row:,} to {last:,}, of {part.source}, cannot be decided "
+                    f"on: {error}"
+                ) from error
+            return _Ready(part, key_arrays(self.work.keys, piece, part.source), rows)
+        except ShardError as error:
+            if stream.on_bad_shard == "fail":
+                raise
+            return Done(part, None, Skipped(part.source, part.n_rows, str(error)))
+
+    def _decide(self, ready: _Ready | Done) -> tuple[_Ready, dict[str, Any]] | Done:
+        if isinstance(ready, Done):
+            return ready
+        return ready, self.exported.run_fed(ready.rows, self.work.columns.outputs)
+
+    def _write(self, decided: tuple[_Ready, dict[str, Any]] | Done) -> Done:
+        if isinstance(decided, Done):
+            return decided
+        ready, found = decided
+        columns = self.work.columns
+        arrays = [*ready.keys, *columns.of(found)]
+        return Done(ready.part, self.work.files.write(ready.part, arrays, columns.counts(found)))

@@ -1,0 +1,104 @@
+"""Scoring on a cluster of two nodes, both on this machine, one of which is lost."""
+
+import os
+import sys
+import threading
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from isthmus import load
+from isthmus.errors import ShardError
+from isthmus.scoring import on_ray, score
+from isthmus.scoring.output import PartFiles
+
+pytest.importorskip("onnxruntime")
+ray = pytest.importorskip("ray")
+
+# Ray's own, such as of sockets that it leaves to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+KEYS = ["id", "site"]
+#: Little memory, so that a small machine can hold two nodes.
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster with a head, which finds isthmus where this process does."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        running = Cluster(initialize_head=True, head_node_args=NODE)
+        yield running
+        running.shutdown()
+
+
+@dataclass(frozen=True)
+class Doomed(PartFiles):
+    """Part files that a node gets to, and never writes."""
+
+    node: str = ""
+    reached: str = ""
+    gate: str = ""
+
+    def write(self, part, arrays, counts):
+        if ray.get_runtime_context().get_node_id() == self.node:
+            with open(self.reached, "w") as pipe:  # noqa: PTH123
+                pipe.write("here")
+            FileLock(self.gate).acquire()  # the test has it
+        return super().write(part, arrays, counts)
+
+
+def test_a_node_killed_in_the_middle_loses_nothing(
+    bundle, shards, local, cluster, tmp_path, monkeypatch
+):
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    lost = cluster.add_node(**NODE)
+    reached, out = tmp_path / "reached", tmp_path / "out.parquet"
+    os.mkfifo(reached)
+    there = []
+
+    def kill():
+        reached.read_text()  # waits until the node is about to write
+        there.extend(out.glob("part-*"))
+        cluster.remove_node(lost, allow_graceful=False)
+
+    def doomed(work, parts, workers, address):
+        files = Doomed(
+            **vars(work.files), node=lost.node_id, reached=str(reached), gate=f"{reached}.lock"
+        )
+        yield from score_on_ray(replace(work, files=files), parts, workers, address)
+
+    score_on_ray = on_ray.score_on_ray
+    monkeypatch.setattr(on_ray, "score_on_ray", doomed)
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with FileLock(f"{reached}.lock"):
+        stream = load(shards, keys=KEYS)
+        facts = score(bundle, stream, out, engine="ray", address=cluster.address)
+    killer.join()
+    assert len(there) < 5
+    assert facts["n"] == 1000
+    assert len(list(out.glob("part-*"))) == 5
+    table = pd.read_parquet(out)
+    pd.testing.assert_series_equal(table["prediction"], local["prediction"])
+    pd.testing.assert_frame_equal(table, local, rtol=1e-6)
+
+
+def test_what_is_wrong_on_a_node_is_said_as_it_is_here(bundle, shards, cluster, tmp_path):
+    rows = pd.read_parquet(shards / "0.parquet")
+    (tmp_path / "data").mkdir()
+    for at in range(2):
+        rows.to_parquet(tmp_path / "data" / f"{at}.parquet")
+        rows.loc[3, "width"] = float("inf")
+    words = {"engine": "ray", "address": cluster.address}
+    with pytest.raises(ShardError, match=r"rows 200 to 399, of .*1.parquet.*'width'"):
+        score(bundle, load(tmp_path / "data", keys=KEYS), tmp_path / "out", **words)
+    skipping = load(tmp_path / "data", keys=KEYS, on_bad_shard="skip")
+    facts = score(bundle, skipping, tmp_path / "out", resume=True, **words)
+    assert facts["n"] == 200
+    assert [one["n_rows"] for one in facts["skipped"]] == [200]
