@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm, rankdata, sem
 from sklearn.decomposition import PCA
@@ -26,6 +27,7 @@ import _tables  # noqa: E402
 import anomaly  # noqa: E402
 import guarantees  # noqa: E402
 import one_class  # noqa: E402
+import scale  # noqa: E402
 import series  # noqa: E402
 from _records import Journal, run  # noqa: E402
 
@@ -376,3 +378,21 @@ def test_bad_input_is_one_sentence_and_status_1(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x.py", str(tmp_path)])
     with pytest.raises(SystemExit, match="^error: .* holds no .npz file"):
         run(anomaly.main)
+
+
+def test_scale_writes_its_rows_once_and_says_what_did_not_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "FILE_ROWS", 100)
+    small, large = scale.data(tmp_path, 150), scale.data(tmp_path, 300)
+    frame = pd.read_parquet(large)
+    assert frame["id"].tolist() == list(range(300))
+    pd.testing.assert_frame_equal(pd.read_parquet(small)[:100], frame[:100])
+    assert len(list((tmp_path / "files").iterdir())) == 4  # three whole ones, and half of one
+
+    journal = Journal(None, {"kills": 20})
+    for rows, peak in ((100, 900.0), (200, 1000.0)):
+        seconds = {"seconds": rows / 10, "rows_per_second": 10.0, "peak_mb": peak}
+        journal.add({"name": "memory", "rows": rows, "fit": seconds, "score": seconds})
+    journal.add({"name": "array", "rows": 100, "rows_per_second": 12.0})
+    journal.add({"name": "kill_fit", "same": 19, "killed": 20, "wrong": None})
+    held = [row[-1] for row in scale.table(journal, [100, 200])]
+    assert held == ["NO", "yes", "yes", "NO"]

@@ -1,0 +1,298 @@
+"""Data larger than memory: memory, speed, what is left after kill -9, and Ray, as one table.
+
+python benchmarks/scale.py [--rows 1,4,16] [--only memory,array] [--out runs.jsonl] [--folder DIR]
+
+Rows are in millions, of 30 columns, and are written first (180 MB a million). Each fit and each
+scoring is a process of its own, on two cores at most. With --out a run goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+from _records import Journal, put_json, run, say, tables_console
+from _scale_child import COLUMNS, EPOCHS, FILE_ROWS, write_file
+from _show import markdown
+
+CHILD = Path(__file__).with_name("_scale_child.py")
+CORES = sorted(os.sched_getaffinity(0))[:2]
+NAMES = ("memory", "array", "speed", "kill_fit", "kill_predict", "workers", "ray")
+#: Rows of the data that is killed.
+KILL_ROWS = 500_000
+
+
+def data(folder, n_rows):
+    """Return a folder of Parquet files with so many rows; files are written once, and linked."""
+    target = folder / f"rows-{n_rows}"
+    if not target.exists():
+        (folder / "files").mkdir(parents=True, exist_ok=True)
+        fresh = folder / f".rows-{n_rows}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        for at, first in enumerate(range(0, n_rows, FILE_ROWS)):
+            size = min(FILE_ROWS, n_rows - first)
+            file = folder / "files" / f"{at:05d}-{size}.parquet"
+            if not file.exists():
+                write_file(file, at, first, size)
+            os.link(file, fresh / f"{at:05d}.parquet")
+        fresh.rename(target)
+    return target
+
+
+def start(words):
+    env = os.environ | {"OMP_NUM_THREADS": str(len(CORES)), "RAY_DEDUP_LOGS": "0"}
+    return subprocess.Popen(
+        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finished(words):
+    """Run to the end; return what was printed last, or the last line of what went wrong."""
+    process = start(words)
+    out, err = process.communicate()
+    if process.returncode:
+        lines = err.strip().splitlines()
+        return None, lines[-1] if lines else f"exit status {process.returncode}"
+    return out.strip().splitlines()[-1] if out.strip() else "", None
+
+
+def child(name, *words):
+    """Run one task of `_scale_child.py` in a process of its own; return its facts."""
+    said, wrong = finished([sys.executable, str(CHILD), name, *map(str, words)])
+    if wrong is not None:
+        sys.exit(f"error: {name} failed: {wrong}")
+    return json.loads(said)
+
+
+def isthmus(*words):
+    return [sys.executable, "-m", "isthmus", *map(str, words)]
+
+
+def memory(folder, rows, journal, options):
+    for n in rows:
+        if journal.has(name="memory", rows=n):
+            continue
+        bundle, out = folder / f"bundle-{n}", folder / f"out-{n}.parquet"
+        fit = child("fit", data(folder, n), bundle)
+        shutil.rmtree(out, ignore_errors=True)
+        score = child("score", bundle, data(folder, n), out, "local")
+        journal.add({"name": "memory", "rows": n, "fit": fit, "score": score})
+
+
+def array(folder, rows, journal, options):
+    bundle = fitted(folder, rows[0])
+    found = child("array", bundle, data(folder, rows[0]))
+    journal.add({"name": "array", "rows": rows[0]} | found)
+
+
+def speed(folder, rows, journal, options):
+    there = data(folder, rows[0])
+    found = {kind: child("encoder", there, kind) for kind in ("stream", "memory")}
+    journal.add({"name": "speed", "rows": rows[0]} | found)
+
+
+def fitted(folder, n):
+    """Return a bundle fitted on so many rows."""
+    bundle = folder / f"bundle-{n}"
+    if not (bundle / "manifest.json").exists():
+        child("fit", data(folder, n), bundle)
+    return bundle
+
+
+def killed(words, seconds):
+    """Start, kill after so many seconds, and return whether it was still running."""
+    process = start(words)
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return True
+    return False
+
+
+def kill_fit(folder, rows, journal, options):
+    there = data(folder, KILL_ROWS)
+
+    def words(name, *more):
+        target = folder / name
+        choices = ("--key", "id", "--max-epochs", EPOCHS + 1, "--seed", 0, "-o", target)
+        return isthmus("fit", there, *choices, *more)
+
+    def digest(name):
+        manifest = json.loads((folder / name / "manifest.json").read_text())
+        return manifest["encoder"]["digest"]
+
+    def clear(name):
+        for made in (folder / name, folder / f"{name}-checkpoints"):
+            shutil.rmtree(made, ignore_errors=True)
+
+    clear("whole")
+    began = time.perf_counter()
+    _, wrong = finished(words("whole"))
+    whole = time.perf_counter() - began
+    same = stopped = 0
+    for at in range(options.kills):
+        clear("killed")
+        stopped += killed(words("killed"), random.Random(at).uniform(0, whole))
+        _, failed = finished(words("killed", "--resume"))
+        wrong = wrong or failed
+        same += failed is None and digest("killed") == digest("whole")
+        say(f"fit killed {at + 1} of {options.kills}: {same} came out the same")
+    journal.add({"name": "kill_fit", "same": same, "killed": stopped, "wrong": wrong})
+
+
+def kill_predict(folder, rows, journal, options):
+    there, bundle = data(folder, KILL_ROWS), fitted(folder, rows[0])
+
+    def words(name, *more):
+        return isthmus("predict", bundle, there, "--key", "id", "-o", folder / name, *more)
+
+    def clear(name):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+    clear("whole.parquet")
+    began = time.perf_counter()
+    _, wrong = finished(words("whole.parquet"))
+    whole = time.perf_counter() - began
+    expected = pd.read_parquet(folder / "whole.parquet")
+    same = stopped = 0
+    for at in range(options.kills):
+        clear("killed.parquet")
+        stopped += killed(words("killed.parquet"), random.Random(at).uniform(0, whole))
+        _, failed = finished(words("killed.parquet", "--resume"))
+        wrong = wrong or failed
+        same += failed is None and pd.read_parquet(folder / "killed.parquet").equals(expected)
+        say(f"predict killed {at + 1} of {options.kills}: {same} came out the same")
+    journal.add({"name": "kill_predict", "same": same, "killed": stopped, "wrong": wrong})
+
+
+def workers(folder, rows, journal, options):
+    there = data(folder, rows[0])
+    found = {}
+    for n in (1, 2):
+        target = folder / f"workers-{n}"
+        shutil.rmtree(target, ignore_errors=True)
+        fit = ("fit", there, "--key", "id", "--max-epochs", EPOCHS, "--seed", 0, "-o", target)
+        torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", n, "-m", "isthmus"]
+        _, wrong = finished([sys.executable, *map(str, torchrun if n > 1 else ["-m", "isthmus"]),
+                             *map(str, fit)])  # fmt: skip
+        if wrong is not None:
+            journal.add({"name": "workers", "wrong": wrong})
+            return
+        history = (target / "history.jsonl").read_text().splitlines()
+        found[str(n)] = json.loads(history[-1])
+    journal.add({"name": "workers", "rows": rows[0], "epochs": found})
+
+
+def ray(folder, rows, journal, options):
+    there, bundle = data(folder, rows[0]), fitted(folder, rows[0])
+    found, tables = {}, {}
+    for engine in ("local", "ray"):
+        out = folder / f"by-{engine}.parquet"
+        shutil.rmtree(out, ignore_errors=True)
+        words = [sys.executable, CHILD, "score", bundle, there, out, engine]
+        said, wrong = finished([str(word) for word in words])
+        if wrong is not None:
+            journal.add({"name": "ray", "wrong": wrong})
+            return
+        found[engine], tables[engine] = json.loads(said), pd.read_parquet(out)
+    local, other = tables["local"], tables["ray"]
+    numbers = list(local.columns[2:])
+    apart = (other[numbers] - local[numbers]).abs() / local[numbers].abs().clip(lower=1e-12)
+    found["same_rows"] = bool(local["id"].equals(other["id"]))
+    found["differ"] = int((local["prediction"] != other["prediction"]).sum())
+    found["apart"] = float(apart.to_numpy().max())
+    journal.add({"name": "ray", "rows": rows[0]} | found)
+
+
+def table(journal, rows):
+    """Return the rows of the table: measure, what it must show, what was found, held or not."""
+    shown = []
+
+    def row(measure, must, found, held):
+        shown.append([measure, must, found, "" if held is None else "yes" if held else "NO"])
+
+    runs = [one for n in rows if (one := journal.find(name="memory", rows=n))]
+    if runs:
+        peaks = [max(one["fit"]["peak_mb"], one["score"]["peak_mb"]) for one in runs]
+        said = ", ".join(f"{peak:,.0f}" for peak in peaks)
+        held = max(peaks) < 1500 and max(peaks) <= 1.1 * min(peaks)
+        row(f"peak MB, fit + score, {millions(runs)} rows", "within 10 %, < 1,500", said, held)
+        each = [(one["fit"]["seconds"] + one["score"]["seconds"]) / one["rows"] for one in runs]
+        said = ", ".join(f"{1e6 * seconds:.1f}" for seconds in each)
+        held = max(each) <= 1.1 * min(each)
+        row("seconds a million rows, fit + score", "within 10 %", said, held)
+    if one := journal.find(name="speed"):
+        found = one["stream"]["rows_per_second"] / one["memory"]["rows_per_second"]
+        said = f"{found:.2f} x ({one['stream']['rows_per_second']:,.0f} rows/s)"
+        row("fit of a stream against memory", ">= 0.8 x", said, found >= 0.8)
+    if (one := journal.find(name="array")) and runs:
+        found = runs[-1]["score"]["rows_per_second"] / one["rows_per_second"]
+        said = f"{found:.2f} x ({runs[-1]['score']['rows_per_second']:,.0f} rows/s)"
+        row(f"scoring {millions(runs[-1:])} rows against ONNX Runtime on an array", ">= 0.7 x",
+            said, found >= 0.7)  # fmt: skip
+    for name, what in (("kill_fit", "same weights"), ("kill_predict", "every row once")):
+        if one := journal.find(name=name):
+            n = journal.protocol["kills"]
+            said = f"{one['same']} of {n} ({one['killed']} died) {one['wrong'] or ''}"
+            row(f"kill -9 in {name[5:]}, then resume", what, said, one["same"] == n)
+    if one := journal.find(name="workers"):
+        row("two gloo workers against one", "reported", in_words(one), None)
+    if one := journal.find(name="ray"):
+        said = one.get("wrong")
+        if said is None:
+            overhead = one["ray"]["seconds"] - one["local"]["seconds"]
+            said = f"{one['differ']} decisions differ, {one['apart']:.1e}; {overhead:+.0f} s"
+        held = "wrong" not in one and one["same_rows"] and not one["differ"]
+        row("Ray against local scoring", "same, <= 1e-6", said, held and one["apart"] <= 1e-6)
+    return shown
+
+
+def in_words(one):
+    if "wrong" in one:
+        return one["wrong"]
+    first, second = one["epochs"]["1"], one["epochs"]["2"]
+    gain = second["instances_per_second"] / first["instances_per_second"]
+    apart = abs(second["train_loss"] / first["train_loss"] - 1)
+    return f"{gain:.2f} x, efficiency {gain / 2:.0%}; loss differs by {apart:.1e}"
+
+
+def millions(runs):
+    return ", ".join(f"{one['rows'] / 1e6:g}" for one in runs) + " million"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", default="1,4,16", help="in millions")
+    parser.add_argument("--only", default=",".join(NAMES), help="some of " + ", ".join(NAMES))
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--folder", type=Path, help="for data; kept")
+    parser.add_argument("--out", help="JSON lines to go on with")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, CORES)
+    rows = sorted(round(float(one) * 1e6) for one in options.rows.split(","))
+    protocol = {"columns": COLUMNS, "epochs": EPOCHS, "cores": len(CORES), "kills": options.kills}
+    journal = Journal(options.out, protocol)
+    with tempfile.TemporaryDirectory(prefix="isthmus-scale-") as made:
+        for name in options.only.split(","):
+            if name == "memory" or not journal.has(name=name):
+                say(f"{name}")
+                globals()[name](options.folder or Path(made), rows, journal, options)
+    console = tables_console(options.json)
+    markdown(console, ["measure", "must show", "found", "held"], table(journal, rows))
+    put_json(options.json, {"protocol": protocol, "records": journal.records})
+
+
+if __name__ == "__main__":
+    run(main)
