@@ -26,8 +26,8 @@ from _show import markdown
 CHILD = Path(__file__).with_name("_scale_child.py")
 CORES = sorted(os.sched_getaffinity(0))[:2]
 NAMES = ("memory", "array", "speed", "kill_fit", "kill_predict", "workers", "ray")
-#: Rows of the data that is killed.
-KILL_ROWS = 500_000
+#: Rows that are fitted, and rows that are predicted, when the process is killed.
+KILL_FIT_ROWS, KILL_PREDICT_ROWS = 250_000, 500_000
 
 
 def data(folder, n_rows):
@@ -121,7 +121,7 @@ def killed(words, seconds):
 
 
 def kill_fit(folder, rows, journal, options):
-    there = data(folder, KILL_ROWS)
+    there = data(folder, KILL_FIT_ROWS)
 
     def words(name, *more):
         target = folder / name
@@ -152,7 +152,7 @@ def kill_fit(folder, rows, journal, options):
 
 
 def kill_predict(folder, rows, journal, options):
-    there, bundle = data(folder, KILL_ROWS), fitted(folder, rows[0])
+    there, bundle = data(folder, KILL_PREDICT_ROWS), fitted(folder, rows[0])
 
     def words(name, *more):
         return isthmus("predict", bundle, there, "--key", "id", "-o", folder / name, *more)
