@@ -4,6 +4,7 @@ python benchmarks/scale.py [--rows 1,4,16] [--only memory,array] [--out runs.jso
 
 Rows are in millions, of 30 columns, and are written first (180 MB a million). Each fit and each
 scoring is a process of its own, on two cores at most. With --out a run goes on where it stopped.
+On a machine with other work OMP_NUM_THREADS=1 keeps threads from waiting for each other.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def data(folder, n_rows):
 
 
 def start(words):
-    env = os.environ | {"OMP_NUM_THREADS": str(len(CORES)), "RAY_DEDUP_LOGS": "0"}
+    env = {"OMP_NUM_THREADS": str(len(CORES))} | os.environ
     return subprocess.Popen(
         words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
