@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli import workers
 from isthmus.cli.common import (
     Data,
     Json,
@@ -32,6 +31,8 @@ from isthmus.cli.detectors import (
     tell_detector,
 )
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
+from isthmus.cli.scoring import Address, Engine, Workers, in_pieces, refuse_ray
+from isthmus.cli.workers import rank, refuse_workers
 from isthmus.errors import DataError
 from isthmus.manifest import check_target
 
@@ -78,6 +79,9 @@ def fit(
     ] = False,
     false_alarm_rate: FalseAlarmRate = None,
     normal: Normal = None,
+    engine: Engine = "local",
+    workers: Workers = None,
+    address: Address = None,
     json: Json = None,
 ) -> None:
     """Learn a code from instances without labels, and write a bundle.
@@ -92,9 +96,22 @@ def fit(
     normal from abnormal at --false-alarm-rate; its threshold is set on rows that neither
     encoder nor head learned from. Labels are then looked at: 1 normal, -1 abnormal, 0 or
     empty where nobody looked, or what --normal says.
+
+    With --engine ray the workers of a Ray cluster train together, as those of torchrun do.
     """
-    console = console_for(json)
+    options = dict(locals())
     check_target(output)
+    checkpoints = output.with_name(f"{output.name}-checkpoints")
+    if in_pieces(engine, resume=False):
+        from isthmus.cli.ray_fit import fit_on_ray
+
+        refuse_workers("fit --engine ray")
+        reading = options.pop("reading")
+        options |= {"engine": "local", "workers": None, "address": None}
+        fit_on_ray(fit, options | vars(reading), checkpoints, workers, address)
+        return
+    refuse_ray(workers, address)
+    console = console_for(json)
     if not detector and (false_alarm_rate is not None or normal is not None):
         option = "--normal" if false_alarm_rate is None else "--false-alarm-rate"
         raise DataError(f"got {option}, which is for a detector; add --detector")
@@ -109,7 +126,6 @@ def fit(
     y = detector_labels(train, data, normal) if detector and not streamed else None
     from isthmus.autoencoder import Autoencoder
 
-    checkpoints = output.with_name(f"{output.name}-checkpoints")
     # Six encoders in a row have no common checkpoint; they are small and soon trained.
     one = not detector or _trains_one(len(train), y)
     if resume and not one:
@@ -145,7 +161,7 @@ def fit(
     if train.kind == "series":
         # An array of windows has no names; with them a later table is matched by channel.
         encoder.schema_ = replace(encoder.schema_, columns=train.schema.columns)
-    if workers.rank() > 0:
+    if rank() > 0:
         return  # the first writes what all have
     from isthmus.bundle import save_bundle
 

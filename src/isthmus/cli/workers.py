@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,7 +58,8 @@ class Ended(KeyboardInterrupt):
 @contextmanager
 def told_to_end() -> Iterator[None]:
     """Raise `Ended` within the block when torchrun says so, where there are several workers."""
-    if size() == 1:
+    # Ray Train works in another thread, and ends the process itself.
+    if size() == 1 or threading.current_thread() is not threading.main_thread():
         yield
         return
 

@@ -52,7 +52,7 @@ def score_on_ray(
     if not parts:
         return
     ray = require("ray", extra="scale", purpose="the engine ray")
-    with _started(ray, address):
+    with started(ray, address):
         import ray.data as ray_data
 
         ray_data.DataContext.get_current().enable_progress_bars = False
@@ -121,8 +121,16 @@ def _runs(work: Work, parts: Sequence[Part]) -> list[list[Part]]:
 
 
 @contextlib.contextmanager
-def _started(ray: Any, address: str | None) -> Iterator[None]:
-    """Use the cluster that this process is connected to, or connect or start one."""
+def started(
+    ray: Any, address: str | None, wrong: type[IsthmusError] = ScoringError
+) -> Iterator[None]:
+    """Use the cluster that this process is connected to, or connect or start one.
+
+    Raises
+    ------
+    IsthmusError
+        A `wrong`, when there is none at the address.
+    """
     if ray.is_initialized():
         yield
         return
@@ -132,7 +140,7 @@ def _started(ray: Any, address: str | None) -> Iterator[None]:
     try:
         ray.init(address=address, include_dashboard=False, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ScoringError(
+        raise wrong(
             f"cannot reach a Ray cluster at {address} ({str(error).splitlines()[0]}); start one "
             "with: ray start --head, or leave the address out for one on this machine alone"
         ) from error

@@ -178,7 +178,7 @@ class Workers:
         try:
             yield
         except RuntimeError as error:
-            if self.size == 1 or isinstance(error, TrainingError) or not _is_loss(error):
+            if self.size == 1 or isinstance(error, TrainingError) or not is_loss(error):
                 raise
             raise TrainingError(
                 f"another of the {self.size} workers ended or no longer answers; {fix}"
@@ -188,9 +188,12 @@ class Workers:
 ALONE = Workers()
 
 
-def _is_loss(error: RuntimeError) -> bool:
+def is_loss(error: BaseException | None) -> bool:
+    """Return whether torch says by an error that another worker is gone."""
     # gloo raises a plain RuntimeError that names its own source file.
-    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error).lower()
+    )
 
 
 def _join() -> None:
