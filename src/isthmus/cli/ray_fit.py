@@ -146,6 +146,7 @@ def _size(ray: Any, workers: int | None, address: str | None, device: str) -> tu
 
 def _train(task: _Task, size: int, gpus: bool) -> str | None:
     """Train once; return None when that went well, and else how a worker was lost."""
+    from ray.exceptions import RayError
     from ray.train import ControllerError, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.queue import Queue
@@ -173,26 +174,40 @@ def _train(task: _Task, size: int, gpus: bool) -> str | None:
                 trainer.fit()
             except Exception as error:
                 failed.append(error)
-            finally:
+            with contextlib.suppress(Exception):  # after Ctrl-C nobody listens any more
                 told.put(("end", ""))
 
         # In the main thread Ray would take Ctrl-C for itself.
         threading.Thread(target=run, daemon=True).start()
-        wrong = None
-        while (said := told.get())[0] != "end":
-            if said[0] == "error":
-                wrong = wrong or said[1]
-            else:
-                print(said[1], end="", file=getattr(sys, said[0]), flush=True)
+        try:
+            wrong = _print_until_end(told)
+        except RayError as error:
+            raise TrainingError(_gave_up(error)) from error
     told.shutdown()
     if wrong is not None:
         raise wrong
-    if not failed:
-        return None
-    last = str(failed[0]).strip().splitlines()[-1][:300]
-    if isinstance(failed[0], ControllerError):  # no worker's doing
-        raise TrainingError(
-            f"Ray gave up: {last}; see that the cluster is well, and go on from the last "
-            "checkpoint with the same line and --resume"
-        ) from failed[0]
-    return last
+    if failed and isinstance(failed[0], ControllerError):  # no worker's doing
+        raise TrainingError(_gave_up(failed[0])) from failed[0]
+    return _last_line(failed[0]) if failed else None
+
+
+def _print_until_end(told: Any) -> Exception | None:
+    """Print what the first worker prints until the end; return what went wrong first, if any."""
+    wrong = None
+    while (said := told.get())[0] != "end":
+        if said[0] == "error":
+            wrong = wrong or said[1]
+        else:
+            print(said[1], end="", file=getattr(sys, said[0]), flush=True)
+    return wrong
+
+
+def _gave_up(error: Exception) -> str:
+    return (
+        f"Ray gave up: {_last_line(error)}; see that the cluster is well, and go on from the last "
+        "checkpoint with the same line and --resume"
+    )
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1][:300]
