@@ -102,7 +102,7 @@ def test_two_workers_train_what_one_process_trains_though_one_is_lost(
 def test_what_goes_wrong_on_workers_is_said_here_and_not_tried_again(
     ray, folder, monkeypatch, capfd
 ):
-    assert isthmus(monkeypatch, *LINE, "--n-components", "130") == 1
+    assert isthmus(monkeypatch, *LINE, "--workers", "1", "--n-components", "130") == 1
     said = capfd.readouterr().err
     assert "narrower" in said
     assert "lost" not in said
