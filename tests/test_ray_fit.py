@@ -72,6 +72,15 @@ class Doomed:
         self.fit(**options)
 
 
+def test_what_goes_wrong_on_workers_is_said_here_and_not_tried_again(
+    ray, folder, monkeypatch, capfd
+):
+    assert isthmus(monkeypatch, *LINE, "--workers", "1", "--n-components", "130") == 1
+    said = capfd.readouterr().err
+    assert "narrower" in said
+    assert "lost" not in said
+
+
 def test_two_workers_train_what_one_process_trains_though_one_is_lost(
     ray, folder, table, monkeypatch, capfd
 ):
@@ -97,15 +106,6 @@ def test_two_workers_train_what_one_process_trains_though_one_is_lost(
             [epoch[loss] for epoch in one.history_],
             rtol=1e-4,
         )
-
-
-def test_what_goes_wrong_on_workers_is_said_here_and_not_tried_again(
-    ray, folder, monkeypatch, capfd
-):
-    assert isthmus(monkeypatch, *LINE, "--workers", "1", "--n-components", "130") == 1
-    said = capfd.readouterr().err
-    assert "narrower" in said
-    assert "lost" not in said
 
 
 def test_more_workers_than_cpus_are_refused(ray, folder, monkeypatch, capsys):
