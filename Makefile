@@ -16,7 +16,7 @@ demo: $(VENV)/.demo       ## the whole story on digits that need no download
 	$(BIN)/isthmus demo digits
 
 test: $(VENV)/.dev        ## the test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev       ## lint, format, types
 	$(BIN)/ruff check .
