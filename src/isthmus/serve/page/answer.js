@@ -1,6 +1,6 @@
 // The decision about one instance, in words and bars, with a threshold to slide.
 import { make, number, percent } from './dom.js';
-import { inWords, isNormal, ratesOf, valueOf } from './heads.js';
+import { classOf, inWords, isNormal, ratesOf, valueOf } from './heads.js';
 
 const MOST_CLASSES = 10;
 
@@ -11,7 +11,7 @@ export function showDecisions(place, heads, prediction) {
     if (heads.length > 1) block.append(make('h3', {}, head.name));
     const p = valueOf(head, 'p_value', prediction);
     const word = make('p', { className: 'big', role: 'status' });
-    const say = () => { word.textContent = classOf(head, p, prediction); };
+    const say = () => { word.textContent = classOf(head, prediction); };
     if (head.keys.class) {
       say();
       block.append(word);
@@ -23,15 +23,6 @@ export function showDecisions(place, heads, prediction) {
     if (p !== undefined) block.append(judged(head, p, valueOf(head, 'anomaly_score', prediction), say));
     return block;
   }));
-}
-
-// A classifier that rejects says so where the slider stands, not only where it was set.
-function classOf(head, p, prediction) {
-  const found = valueOf(head, 'class', prediction);
-  const probabilities = valueOf(head, 'probabilities', prediction);
-  if (p === undefined || !probabilities) return String(found);
-  if (!isNormal(head, p)) return String(head.facts.unknown);
-  return Object.entries(probabilities).reduce((best, one) => (one[1] > best[1] ? one : best))[0];
 }
 
 function bars(probabilities) {

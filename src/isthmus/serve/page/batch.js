@@ -1,7 +1,7 @@
 // Many instances: a table that can be sorted, verdicts that follow the slider, a file to take away.
 import { $, make, number, percent } from './dom.js';
 import { slider } from './answer.js';
-import { headsOf, isNormal, valueOf } from './heads.js';
+import { classOf, headsOf, isNormal, valueOf } from './heads.js';
 import { picture } from './pictures.js';
 import { writeCsv } from './csv.js';
 
@@ -55,7 +55,7 @@ export class Batch {
     for (const head of this.heads) {
       const name = (what) => (this.heads.length > 1 ? `${head.name}: ${what}` : what);
       const of = (what) => (at) => valueOf(head, what, this.predictions[at]);
-      if (head.keys.class) columns.push({ title: name('class'), value: of('class') });
+      if (head.keys.class) columns.push({ title: name('class'), value: (at) => classOf(head, this.predictions[at]) });
       if (head.keys.probabilities) columns.push({ title: name('probability'), value: (at) => Math.max(...Object.values(of('probabilities')(at))), shown: (at) => percent(Math.max(...Object.values(of('probabilities')(at)))) });
       if (head.keys.p_value) {
         const normal = (at) => isNormal(head, of('p_value')(at));

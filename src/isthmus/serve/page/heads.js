@@ -25,6 +25,16 @@ export function isNormal(head, p) {
   return Math.round(p * (n + 1)) > Math.min(n, Math.floor(head.rate * (n + 1) + 1e-9));
 }
 
+// A classifier that rejects says so where the slider stands, not only where it was set.
+export function classOf(head, prediction) {
+  const p = valueOf(head, 'p_value', prediction);
+  const found = valueOf(head, 'class', prediction);
+  const probabilities = valueOf(head, 'probabilities', prediction);
+  if (p === undefined || !probabilities) return String(found);
+  if (!isNormal(head, p)) return String(head.facts.unknown);
+  return Object.entries(probabilities).reduce((best, one) => (one[1] > best[1] ? one : best))[0];
+}
+
 // A p-value in words: how many of the normal instances kept aside look as strange.
 export function inWords(p, n) {
   if (Math.round(p * (n + 1)) <= 1) return `None of the ${n.toLocaleString('en')} normal instances that were kept aside looks as unusual as this one.`;
