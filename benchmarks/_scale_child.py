@@ -91,6 +91,35 @@ def encoder(data: str, kind: str) -> dict[str, Any]:
     }
 
 
+def reading(data: str) -> dict[str, Any]:
+    """Take the parts of a fit on a stream one by one: what each costs, in seconds."""
+    import torch
+
+    from isthmus import Autoencoder, load
+    from isthmus.training import StreamRows
+
+    stream = load(data, keys=["id"])
+    began = time.perf_counter()
+    schema, prepare = stream.schema, stream.preprocessor.to_network
+    learned = time.perf_counter()
+    for piece in stream.pieces():
+        some = schema.check(piece.X[:1])
+    read = time.perf_counter()
+    rows = StreamRows(stream, np.arange(0), schema.check, prepare, some)
+    for _ in rows.shuffled(1024, torch.device("cpu")):
+        pass
+    batched = time.perf_counter()
+    fitted = Autoencoder(max_epochs=1, random_state=0).fit(stream)
+    return {
+        "bytes": sum(file.stat().st_size for file in Path(data).iterdir()),
+        "learn": learned - began,
+        "read": read - learned,
+        "batches": batched - read,
+        "train": len(stream) / fitted.history_[0]["instances_per_second"],
+        "parameters": fitted.n_parameters_,
+    }
+
+
 def peak_mb() -> float:
     """Return the most memory that this process held; getrusage would count its parent's too."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -103,6 +132,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "score": score,
     "array": array,
     "encoder": encoder,
+    "reading": reading,
 }
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ from _show import markdown
 
 CHILD = Path(__file__).with_name("_scale_child.py")
 CORES = sorted(os.sched_getaffinity(0))[:2]
-NAMES = ("memory", "array", "speed", "kill_fit", "kill_predict", "workers", "ray")
+NAMES = ("memory", "array", "speed", "reading", "kill_fit", "kill_predict", "workers", "ray")
+#: Of a fit on a stream: the first pass, reading alone, an epoch of batches, one with training.
+PARTS = ("learn", "read", "batches", "train")
 #: Rows that are fitted, and rows that are predicted, when the process is killed.
 KILL_FIT_ROWS, KILL_PREDICT_ROWS = 250_000, 500_000
 
@@ -99,6 +101,11 @@ def speed(folder, rows, journal, options):
     there = data(folder, rows[0])
     found = {kind: child("encoder", there, kind) for kind in ("stream", "memory")}
     journal.add({"name": "speed", "rows": rows[0]} | found)
+
+
+def reading(folder, rows, journal, options):
+    found = child("reading", data(folder, rows[0]))
+    journal.add({"name": "reading", "rows": rows[0]} | found)
 
 
 def fitted(folder, n):
@@ -242,6 +249,11 @@ def table(journal, rows):
         said = f"{found:.2f} x ({runs[-1]['score']['rows_per_second']:,.0f} rows/s)"
         row(f"scoring {millions(runs[-1:])} rows against ONNX Runtime on an array", ">= 0.7 x",
             said, found >= 0.7)  # fmt: skip
+    if one := journal.find(name="reading"):
+        each = {part: 1e6 * one[part] / one["rows"] for part in PARTS}
+        said = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in each.items())
+        said += f"; {one['bytes'] / one['rows']:.0f} bytes a row, {one['parameters']:,} parameters"
+        row("a million rows of a stream, part by part", "reported", said, None)
     for name, what in (("kill_fit", "same weights"), ("kill_predict", "every row once")):
         if one := journal.find(name=name):
             n = journal.protocol["kills"]
