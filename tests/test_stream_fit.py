@@ -99,8 +99,6 @@ def test_an_epoch_has_every_row_once_but_those_left_out(numbers, mixes):
     assert len(batches) == rows.steps(64)
     assert {len(batch) for batch in batches[:-1]} == {64}
     assert sorted(flat(batches)) == [row for row in range(N) if row % 10]
-    in_order = [x[:, 0].int().tolist() for (x,) in rows.in_order(64, torch.device("cpu"))]
-    assert flat(in_order) == sorted(flat(batches))
 
 
 def test_a_batch_mixes_rows_of_several_files(numbers, mixes):
@@ -120,17 +118,6 @@ def test_the_order_is_the_seeds(numbers, mixes):
     # One number is drawn at the beginning: the loop's own draws are not disturbed later.
     assert torch.equal(after_one, torch.get_rng_state())
     assert not torch.equal(before, after_one)
-
-
-def test_two_workers_share_the_batches_of_one(numbers, mixes):
-    rows, device = rows_of(numbers), torch.device("cpu")
-    for give in (rows.shuffled, rows.in_order):
-        batches = []
-        for rank, size in ((0, 1), (0, 2), (1, 2)):
-            torch.manual_seed(0)
-            batches.append([x for (x,) in give(70, device, rank, size)])
-        for whole, *parts in zip(*batches, strict=True):
-            assert torch.equal(torch.cat(parts), whole)
 
 
 def test_a_last_row_alone_is_no_batch(numbers):
@@ -166,16 +153,16 @@ def test_parts_decide_the_order_and_nothing_else(stream, stream_fit):
 def test_a_broken_run_resumes_to_the_same_weights(stream, tmp_path, monkeypatch, mixes):
     options = {"checkpoint_dir": tmp_path, "max_epochs": 4}
     whole = make(max_epochs=4).fit(stream)
-    batch, seen_batches = StreamRows._batch, []
+    read, parts_read = StreamRows._read, []
 
-    def dies(rows, values, device):
-        seen_batches.append(len(values))
-        if sum(seen_batches) > 2.5 * len(rows):
+    def dies(rows, part):
+        parts_read.append(part.n_rows)
+        if sum(parts_read) > 2.5 * len(rows):
             raise OSError("the machine went away")
-        return batch(rows, values, device)
+        return read(rows, part)
 
     with monkeypatch.context() as broken:
-        broken.setattr(StreamRows, "_batch", dies)
+        broken.setattr(StreamRows, "_read", dies)
         with pytest.raises(OSError, match="went away"):
             make(**options).fit(stream)
     resumed = make(**options, resume=True).fit(stream)

@@ -5,16 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from isthmus import Autoencoder, load_bundle
+from isthmus import Autoencoder, load, load_bundle
 from isthmus.augment import build_augmentation
 from isthmus.cli import main
+from isthmus.data.stream import Stream
 from isthmus.errors import IsthmusError
 from isthmus.objectives import Denoising, Masked, Task
 from isthmus.training import Rows
@@ -61,7 +64,11 @@ CASES = {
     "own objective": ("table", {"objective": own, "batch_size": 31}),
     "own views": ("table", {"objective": "invariant", "augmentations": shifted}),
     "own modules": ("table", {"architecture": normalised, "batch_size": 31}),
+    "stream": ("files", {"batch_size": 45}),
+    "stream of images": ("image files", {"batch_size": 33, "lr": 1e-3}),
 }
+#: Rows of the files of a stream; two batches of 45 are less than one file.
+FILES = (130, 90, 1, 70, 110)
 
 
 def fit(name, data):
@@ -70,7 +77,12 @@ def fit(name, data):
     if name == "own modules":
         given["architecture"] = given["architecture"](data[of].shape[1])
     settings = {"max_epochs": 3, "random_state": 3, "device": "cpu", "precision": "float32"}
-    return Autoencoder(**settings | given).fit(data[of])
+    X = load(str(data[of]), **data_options(of)) if of.endswith("files") else data[of]
+    return Autoencoder(**settings | given).fit(X)
+
+
+def data_options(of):
+    return {"keys": ["id"]} if of == "files" else {}
 
 
 def losses(encoder):
@@ -100,9 +112,10 @@ def child(folder):
 def write_what_is_trained(folder):
     data, rank = dict(np.load(folder / "data.npz")), os.environ["RANK"]
     table = data["table"]
-    told = {"losses": {}, "digests": {}}
+    told = {"losses": {}, "digests": {}, "read": {}}
     for name in CASES:
-        encoder = fit(name, data)
+        with watched_reading() as told["read"][name]:
+            encoder = fit(name, data)
         told["losses"][name], told["digests"][name] = losses(encoder), encoder.digest_
         if rank == "0":
             state = {k: v.numpy() for k, v in encoder.encoder_.state_dict().items()}
@@ -116,7 +129,25 @@ def write_what_is_trained(folder):
     told["other data"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(fewer))
     other = Autoencoder(max_epochs=1 + int(rank), random_state=0)
     told["other parameters"] = refused(lambda: other.fit(table))
+    some = load(f"{data['files']}/[0-{1 + int(rank)}].parquet", keys=["id"])
+    told["other files"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(some))
+    infinite = load(str(data["infinite"]), lazy=True)
+    told["infinite"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(infinite))
     (folder / f"{rank}.json").write_text(json.dumps(told))
+
+
+@contextmanager
+def watched_reading():
+    """Give the list of the parts of streams that are read within the block."""
+    read, parts = Stream.read, []
+
+    def watched(stream, part, **options):
+        parts.append(part.index)
+        return read(stream, part, **options)
+
+    Stream.read = watched
+    yield parts
+    Stream.read = read
 
 
 def die_in_the_fourth_epoch():
@@ -133,9 +164,30 @@ def die_in_the_fourth_epoch():
 
 
 @pytest.fixture(scope="module")
-def data(images, table):
+def data(images, table, tmp_path_factory):
     series = np.random.default_rng(0).normal(size=(100, 24, 3)).cumsum(axis=1)
-    return {"images": images, "table": table, "series": series}
+    folder = tmp_path_factory.mktemp("files")
+    return {"images": images, "table": table, "series": series} | write_files(folder, images)
+
+
+def write_files(folder, images):
+    """Write a table and images in files of unequal length, and return where."""
+    rng, first = np.random.default_rng(1), 0
+    for name in ("table", "images"):
+        (folder / name).mkdir()
+    for at, n_rows in enumerate(FILES):
+        rows = slice(first, first + n_rows)
+        frame = pd.DataFrame(rng.normal(size=(n_rows, 2)) @ rng.normal(size=(2, 6)))
+        frame = frame.rename(columns="x{}".format).assign(id=np.arange(first, first + n_rows))
+        frame.to_parquet(folder / "table" / f"{at}.parquet")
+        np.save(folder / "images" / f"{at}.npy", images[rows])
+        first += n_rows
+    pd.DataFrame({"a": [1.0, np.inf], "b": [1.0, 2.0]}).to_parquet(folder / "infinite.parquet")
+    return {
+        "files": str(folder / "table"),
+        "image files": str(folder / "images"),
+        "infinite": str(folder / "infinite.parquet"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -175,11 +227,25 @@ def test_all_workers_end_with_the_same_weights_and_history(two):
     assert first["losses"] == second["losses"]
 
 
+@pytest.mark.parametrize("name", ["stream", "stream of images"])
+def test_workers_read_some_of_the_files_each(two, data, name):
+    with watched_reading() as alone:
+        fit(name, data)
+    first, second = (worker["read"][name] for worker in two.told)
+    # Two passes learn what the instances look like: the first worker makes them for both.
+    passes = 2 * len(FILES)
+    assert first[:passes] == alone[:passes]
+    assert sorted(first[passes:] + second) == sorted(alone[passes:])
+    assert len(second) >= 3
+
+
 def test_what_workers_cannot_do_is_refused_by_all(two):
     for worker in two.told:
         assert "got batch_size=1 and 2 workers" in worker["batch too small"]
         assert "got instances 170 on worker 0 and 171 on worker 1" in worker["other data"]
         assert "got parameters" in worker["other parameters"]
+        assert "got instances 220 on worker 0 and 221 on worker 1" in worker["other files"]
+        assert "infinite" in worker["infinite"]  # which the second has not read
 
 
 def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):

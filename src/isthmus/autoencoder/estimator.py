@@ -25,7 +25,7 @@ from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.autoencoder.reconstructed import Reconstructed
 from isthmus.autoencoder.run import Run
 from isthmus.autoencoder.seen import SeenRows, row_hashes
-from isthmus.autoencoder.sources import open_source
+from isthmus.autoencoder.sources import open_source, read_by_first
 from isthmus.data.preprocessing import Preprocessor, learn_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream
@@ -527,7 +527,9 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             raise DataError(
                 f"got kind={self.kind!r}, and {stream.name} holds {stream.kind}; leave kind out"
             )
-        self.schema_, self.preprocessor_ = stream.schema, stream.preprocessor
+        self.schema_, self.preprocessor_ = read_by_first(
+            stream, lambda: (stream.schema, stream.preprocessor)
+        )
         if len(stream) < 2:
             raise DataError(f"got {len(stream)} instance, expected at least two to learn from")
         self.n_features_in_ = self.schema_.n_features

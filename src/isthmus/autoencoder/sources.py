@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,12 +17,15 @@ from isthmus.data.stream import Stream
 from isthmus.data.stream.stream import rows_of
 from isthmus.errors import DataError
 from isthmus.training import Rows, StreamRows
+from isthmus.workers import Workers, made_by_first
 
 if TYPE_CHECKING:
     from isthmus.autoencoder.estimator import Autoencoder
 
 #: Rows of a stream that choose the best epoch, at most.
 MOST_VALIDATION = 10_000
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -85,7 +91,7 @@ class StreamSource:
     """A stream; what is kept of it in memory is bounded.
 
     One pass gives its fingerprint, the hashes of `MOST_HASHES` rows at most, and the validation
-    part, of `MOST_VALIDATION` rows at most.
+    part, of `MOST_VALIDATION` rows at most. Of several workers the first alone makes it.
 
     Parameters
     ----------
@@ -103,31 +109,16 @@ class StreamSource:
         n_validation = min(MOST_VALIDATION, math.floor(len(stream) * validation_fraction))
         drawn = stream.draw(n_validation, [seed, 0])
         hashed = np.union1d(drawn, stream.draw(MOST_HASHES, [seed, 1]))
-        digest: ArrayFingerprint | None = None
-        held, hashes, own = [], [], []
-        for piece in stream.pieces():
-            values = schema.check(piece.X)
-            if digest is None:
-                digest = ArrayFingerprint((len(stream), *schema.shape), values.dtype)
-            digest.update(values)
-            held.append(values[rows_of(drawn, piece)])
-            rows = rows_of(hashed, piece)
-            hashes.append(encoder._row_hashes(values[rows]))
-            own.append(hashes[-1][np.isin(rows, rows_of(drawn, piece))])
-        if digest is None:
-            raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
-        self.fingerprint = digest.hexdigest()
-        self.hashes = np.concatenate(hashes)
-        self.seen = SeenRows.of(self.hashes)
-        self.X = np.concatenate(held)
-        self.training: Rows | StreamRows = StreamRows(
-            stream, drawn, schema.check, prepare, values[:1]
+        self.fingerprint, self.hashes, own, self.X, like = read_by_first(
+            stream, lambda: _looked_through(encoder, stream, drawn, hashed)
         )
+        self.seen = SeenRows.of(self.hashes)
+        self.training: Rows | StreamRows = StreamRows(stream, drawn, schema.check, prepare, like)
         everything = np.arange(len(self.X))
         self.validation = Rows(self.X, everything, prepare) if len(self.X) else None
         rng = np.random.default_rng([seed, 2])
         self.kept = kept_of(rng.permutation(everything))
-        self.own = np.concatenate(own)[self.kept]
+        self.own = own[self.kept]
         self.stream, self._check = stream, schema.check
 
     def examples(self, n: int) -> np.ndarray:
@@ -139,6 +130,49 @@ class StreamSource:
     def held_out(self, encoder: Autoencoder) -> HeldOut:
         """Return what the trained encoder makes of a bounded number of rows."""
         return hold_out(encoder, self.X[self.kept], is_repeated(self.hashes, self.own))
+
+
+def read_by_first(stream: Stream, read: Callable[[], T]) -> T:
+    """Return what `read` makes of a stream for the first worker; the others leave its files alone.
+
+    Raises
+    ------
+    DataError
+        As `read` does; also when another worker has other files.
+    """
+    workers = Workers.find()
+    files = [(part.source, part.n_rows) for part in stream.parts]
+    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    workers.check_same({"instances": len(stream), "files with digest": digest})
+    found, stream.known = made_by_first(workers, lambda: (read(), stream.known))
+    return found
+
+
+def _looked_through(
+    encoder: Autoencoder, stream: Stream, drawn: np.ndarray, hashed: np.ndarray
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return fingerprint, hashes, hashes of what is drawn, what is drawn, and an instance."""
+    digest: ArrayFingerprint | None = None
+    schema = encoder.schema_
+    held, hashes, own = [], [], []
+    for piece in stream.pieces():
+        values = schema.check(piece.X)
+        if digest is None:
+            digest = ArrayFingerprint((len(stream), *schema.shape), values.dtype)
+        digest.update(values)
+        held.append(values[rows_of(drawn, piece)])
+        rows = rows_of(hashed, piece)
+        hashes.append(encoder._row_hashes(values[rows]))
+        own.append(hashes[-1][np.isin(rows, rows_of(drawn, piece))])
+    if digest is None:
+        raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
+    return (
+        digest.hexdigest(),
+        np.concatenate(hashes),
+        np.concatenate(own),
+        np.concatenate(held),
+        values[:1],
+    )
 
 
 def open_source(

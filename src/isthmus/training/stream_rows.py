@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from itertools import accumulate, islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 
 from isthmus.data.stream import Part, Stream
 from isthmus.data.stream.ahead import ahead
+from isthmus.errors import DataError
+from isthmus.training.dealt import Dealer, Dealt
 from isthmus.training.rows import Batch, n_steps, to_tensor
-from isthmus.workers import bounds
+from isthmus.workers import exchange, side_group
 
 #: Bytes of rows that are mixed at a time; twice that lies in memory, with what comes next.
 MIXED_BYTES = 2**26
@@ -26,8 +29,11 @@ class StreamRows:
 
     Each epoch goes through the files in an order drawn anew. Rows of several parts are put
     together until they take `MIXED_BYTES`, are shuffled, and go out in batches, while the next
-    such mix is read and prepared in another thread. Two mixes and one part are in memory, whose
+    such mix is read and prepared in other threads. Two mixes and two parts are in memory, whose
     rows are read again in every epoch.
+
+    Several workers read some of the parts each, and send rows to one another: of a mix each has
+    the rows that it trains on, and the batches are those of one worker alone.
 
     Parameters
     ----------
@@ -75,51 +81,52 @@ class StreamRows:
     ) -> Iterator[Batch]:
         """Give an epoch's batches, in an order drawn from torch's generator.
 
-        With several workers, the part of each batch that falls to the one of this rank: every
-        worker reads all files, so that the batches are those of one worker alone.
+        With several workers, the part of each batch that falls to the one of this rank.
         """
-        for values in self._shuffled(batch_size):
-            yield self._batch(values[slice(*bounds(len(values), rank, size))], device)
-
-    def in_order(
-        self, batch_size: int, device: torch.device, rank: int = 0, size: int = 1
-    ) -> Iterator[Batch]:
-        """Give every row once, as they lie; with several workers, this one's parts."""
-        held = np.empty((0, *self._row_shape), self._dtype)
-        for part in ahead(self._read, self.stream.parts):
-            values = np.concatenate([held, part])
-            end = len(values) - len(values) % batch_size
-            for first in range(0, end, batch_size):
-                batch = values[first : first + batch_size]
-                yield self._batch(batch[slice(*bounds(len(batch), rank, size))], device)
-            held = values[end:]
-        if len(held):
-            yield self._batch(held[slice(*bounds(len(held), rank, size))], device)
-
-    def _shuffled(self, batch_size: int) -> Iterator[np.ndarray]:
+        if size > 1:
+            side_group()  # made by all at this point, and not whenever a thread comes to it
         seed = int(torch.randint(2**62, ()).item())
         runs = self.stream.runs
         order = np.random.default_rng(seed).permutation(len(runs))
-        mixes = enumerate(self._mixes([runs[at] for at in order]))
-        steps = self.steps(batch_size)
-        held: np.ndarray | None = None
-        for mix in ahead(lambda mix: self._read_mix(mix[1], [seed, mix[0]]), mixes):
+        chosen = [runs[at] for at in order]
+        readers = {part.index: at % size for at, run in enumerate(chosen) for part in run}
+        dealer = Dealer(len(self), batch_size, rank, size)
+        for values in self._in_mixes(list(self._mixes(chosen)), readers, dealer, seed):
+            yield (to_tensor(self.prepare(values) if self._is_bytes else values, device),)
+
+    def _in_mixes(
+        self, mixes: list[list[Part]], readers: dict[int, int], dealer: Dealer, seed: int
+    ) -> Iterator[np.ndarray]:
+        """Give this worker's rows of each batch, read ahead by mixes."""
+        own = (part for mix in mixes for part in mix if readers[part.index] == dealer.rank)
+        firsts = accumulate((sum(map(self._n_rows, mix)) for mix in mixes), initial=0)
+
+        def deal(numbered: tuple[int, tuple[list[Part], int]]) -> np.ndarray:
+            number, (mix, first) = numbered
+            lengths = [self._n_rows(part) for part in mix]
+            places = first + np.random.default_rng([seed, number]).permutation(sum(lengths))
+            read_by = np.repeat([readers[part.index] for part in mix], lengths)
+            return self._mixed(Dealt(dealer, places, read_by), reading)
+
+        lengths = islice(dealer.lengths(), self.steps(dealer.batch_size))
+        with (
+            closing(ahead(self._read, own)) as reading,
+            closing(ahead(deal, enumerate(zip(mixes, firsts, strict=False)))) as mixed,
+        ):
+            yield from _cut(mixed, lengths)
+
+    def _mixed(self, dealt: Dealt, reading: Iterator[np.ndarray]) -> np.ndarray:
+        """Return this worker's rows of a mix, batch after batch."""
+        mix = np.empty((len(dealt.slots), *self._row_shape), self._dtype)
+        if len(dealt.parcels) == 1:
             first = 0
-            if held is not None and len(held):
-                first = min(batch_size - len(held), len(mix))
-                held = np.concatenate([held, mix[:first]])
-                if len(held) < batch_size:
-                    continue
-                yield held
-                steps -= 1
-            n_whole = (len(mix) - first) // batch_size
-            end = first + n_whole * batch_size
-            for at in range(first, end, batch_size):
-                yield mix[at : at + batch_size]
-            steps -= n_whole
-            held = mix[end:].copy()
-        if steps and held is not None:
-            yield held
+            for values in _next_rows(reading, len(mix)):
+                mix[dealt.slots[first : first + len(values)]] = values
+                first += len(values)
+            return mix
+        own = np.concatenate([mix[:0], *_next_rows(reading, dealt.n_read)])
+        mix[dealt.slots] = exchange([own[rows] for rows in dealt.parcels], dealt.counts.tolist())
+        return mix
 
     def _mixes(self, runs: list[list[Part]]) -> Iterator[list[Part]]:
         """Put parts together, of a few runs in turn so that none is mixed with itself alone."""
@@ -127,6 +134,8 @@ class StreamRows:
         mix: list[Part] = []
         n_bytes = 0
         for part in _in_turn(runs):
+            if not self._n_rows(part):
+                continue
             added = self._n_rows(part) * row_bytes
             if mix and (n_bytes + added > MIXED_BYTES or len(mix) == MOST_PARTS):
                 yield mix
@@ -136,34 +145,46 @@ class StreamRows:
         if mix:
             yield mix
 
-    def _read_mix(self, parts: list[Part], seed: list[int]) -> np.ndarray:
-        """Read parts, each row to the place that it has in the mix."""
-        n_rows = sum(self._n_rows(part) for part in parts)
-        places = np.random.default_rng(seed).permutation(n_rows)
-        mix = np.empty((n_rows, *self._row_shape), self._dtype)
-        first = 0
-        for part in parts:
-            values = self._read(part)
-            mix[places[first : first + len(values)]] = values
-            first += len(values)
-        return mix
-
     def _read(self, part: Part) -> np.ndarray:
         """Return a part's rows, prepared; images of bytes are prepared batch by batch."""
         piece = self.stream.read(part)
+        if len(piece) != part.n_rows:
+            raise DataError(
+                f"got {len(piece):,} rows of {part.source}, expected the {part.n_rows:,} that it "
+                "had before; leave files as they are while they are read, and start again"
+            )
         gaps = self._left_out_of[part.index]
         if len(gaps):
             piece = piece.take(np.delete(np.arange(len(piece)), gaps))
-        if not len(piece):
-            return np.empty((0, *self._row_shape), self._dtype)
         values = self.check(piece.X)
         return values if self._is_bytes else self.prepare(values)
 
     def _n_rows(self, part: Part) -> int:
         return part.n_rows - len(self._left_out_of[part.index])
 
-    def _batch(self, values: np.ndarray, device: torch.device) -> Batch:
-        return (to_tensor(self.prepare(values) if self._is_bytes else values, device),)
+
+def _next_rows(reading: Iterator[np.ndarray], n: int) -> Iterator[np.ndarray]:
+    """Give what is read next, until it is n rows."""
+    while n > 0:
+        values = next(reading)
+        n -= len(values)
+        yield values
+
+
+def _cut(mixes: Iterable[np.ndarray], lengths: Iterator[int]) -> Iterator[np.ndarray]:
+    """Cut mixes one after the other into batches of these lengths."""
+    held: list[np.ndarray] = []
+    missing = next(lengths, 0)
+    for mix in mixes:
+        first = 0
+        while 0 < missing <= len(mix) - first:
+            held.append(mix[first : first + missing])
+            first += missing
+            yield held[0] if len(held) == 1 else np.concatenate(held)
+            held, missing = [], next(lengths, 0)
+        if first < len(mix):
+            held.append(mix[first:].copy())  # a view would keep all of the mix in memory
+            missing -= len(held[-1])
 
 
 def _in_turn(runs: list[list[Part]], n_open: int = 4) -> Iterator[Part]:

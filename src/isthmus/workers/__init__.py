@@ -1,6 +1,8 @@
 """Training by several workers, each a process with a part of every batch."""
 
 from isthmus.workers.batch_norm import shared_batch_norm
+from isthmus.workers.exchange import exchange
+from isthmus.workers.first import made_by_first
 from isthmus.workers.group import ALONE, Workers
 from isthmus.workers.part import (
     Part,
@@ -14,6 +16,7 @@ from isthmus.workers.part import (
     unshared,
     whole,
 )
+from isthmus.workers.side import side_group
 
 __all__ = [
     "ALONE",
@@ -24,9 +27,12 @@ __all__ = [
     "drawn",
     "drawn_like",
     "evened",
+    "exchange",
+    "made_by_first",
     "mine",
     "shared_batch_norm",
     "sharing",
+    "side_group",
     "unshared",
     "whole",
 ]

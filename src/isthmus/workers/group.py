@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -15,10 +14,8 @@ from torch import distributed
 
 from isthmus.errors import DataError, TrainingError
 from isthmus.workers.part import Part, bounds
+from isthmus.workers.side import TIMEOUT
 
-#: How long a worker waits for the others before it gives up. The longest waits are for the
-#: slowest to read its data, and for the first to write a checkpoint.
-TIMEOUT = timedelta(minutes=10)
 #: What torchrun, and whoever else starts processes of one run, says in the environment.
 _SAID = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def ahead(make: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+def ahead(make: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, None]:
     """Yield `make(item)` of each item in order, the next one being made in another thread.
 
     At most two results are there at any time: the one given out and the next.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from isthmus.data.preprocessing import Preprocessor
+    from isthmus.data.schema import Schema
 
 #: Rows in a part, and bytes of them, at most.
 MOST_ROWS = 131_072
@@ -86,6 +90,21 @@ class Skipped:
     source: str
     n_rows: int | None
     reason: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What reading a stream has shown; another process that is told need not read for it.
+
+    Attributes
+    ----------
+    bad_parts : dict
+        Parts that turned out to be damaged and are skipped, by index.
+    learned : tuple of Schema and Preprocessor, optional
+    """
+
+    bad_parts: dict[int, Skipped] = field(default_factory=dict)
+    learned: tuple[Schema, Preprocessor] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from isthmus.data.dataset import Dataset
 from isthmus.data.schema import Kind, Schema
 from isthmus.data.stream.ahead import ahead
-from isthmus.data.stream.part import Part, Piece, Reader, Skipped, Slice
+from isthmus.data.stream.part import Known, Part, Piece, Reader, Skipped, Slice
 from isthmus.errors import DataError, ShardError
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class Stream:
 
     test: None = None
     """None: nothing was set aside."""
+    known: Known
+    """What reading has shown so far."""
 
     def __init__(
         self,
@@ -72,12 +74,12 @@ class Stream:
         left_out: np.ndarray | None = None,
     ) -> None:
         self.name, self.reader, self.on_bad_shard = name, reader, on_bad_shard
-        self._slices, self._skipped = tuple(slices), list(skipped)
+        self._slices, self._unopened = tuple(slices), tuple(skipped)
         self._left_out = np.empty(0, np.int64) if left_out is None else left_out
         self._starts = np.cumsum([0, *(part.n_rows for part in slices)])
         # Rows of each part that are left out lie between these positions.
         self._gaps = np.searchsorted(self._left_out, self._starts)
-        self._bad: set[int] = set()
+        self.known = Known()
         own = self._starts - self._gaps
         self._all = tuple(
             Part(at, part.files[0], int(own[at]), int(own[at + 1] - own[at]))
@@ -88,7 +90,7 @@ class Stream:
         return (
             f"Stream({self.name!r}, {len(self):,} {self.reader.describe()} in "
             f"{len(self.parts)} {'part' if len(self.parts) == 1 else 'parts'}"
-            + (f", {len(self._skipped)} skipped)" if self._skipped else ")")
+            + (f", {len(self.skipped)} skipped)" if self.skipped else ")")
         )
 
     def __len__(self) -> int:
@@ -102,9 +104,9 @@ class Stream:
     @property
     def parts(self) -> tuple[Part, ...]:
         """The pieces that can be read, in order."""
-        if not self._bad:
+        if not self.known.bad_parts:
             return self._all
-        return tuple(part for part in self._all if part.index not in self._bad)
+        return tuple(part for part in self._all if part.index not in self.known.bad_parts)
 
     @property
     def n_rows(self) -> int:
@@ -114,7 +116,7 @@ class Stream:
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """What was left out, with the reason."""
-        return tuple(self._skipped)
+        return (*self._unopened, *self.known.bad_parts.values())
 
     @property
     def runs(self) -> list[list[Part]]:
@@ -147,11 +149,14 @@ class Stream:
         """How instances become what a network works on."""
         return self._learned[1]
 
-    @cached_property
+    @property
     def _learned(self) -> tuple[Schema, Preprocessor]:
         from isthmus.data.stream.learn import learn
 
-        return learn(self)
+        if self.known.learned is None:
+            self.known = replace(self.known, learned=learn(self))
+        assert self.known.learned is not None
+        return self.known.learned
 
     def read(self, part: Part, *, label: bool = False, keys: bool = False) -> Piece:
         """Read one part.
@@ -256,9 +261,9 @@ class Stream:
         in_files = rows + np.searchsorted(before, rows, side="right")
         left_out = np.union1d(self._left_out, in_files)
         rest = Stream(
-            self.name, self.reader, self._slices, self._skipped, self.on_bad_shard, left_out
+            self.name, self.reader, self._slices, self._unopened, self.on_bad_shard, left_out
         )
-        rest._bad = set(self._bad)
+        rest.known = Known(dict(self.known.bad_parts))
         return rest
 
     def _read_all(self, parts: Sequence[Part], label: bool, keys: bool) -> Iterator[Piece]:
@@ -275,8 +280,7 @@ class Stream:
                 continue
             if self.on_bad_shard == "fail":
                 raise piece
-            self._bad.add(part.index)
-            self._skipped.append(Skipped(part.source, part.n_rows, str(piece)))
+            self.known.bad_parts[part.index] = Skipped(part.source, part.n_rows, str(piece))
 
 
 def rows_of(rows: np.ndarray, piece: Piece) -> np.ndarray:
