@@ -12,10 +12,13 @@ from isthmus.workers import bounds
     mixes=st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=5), min_size=1, max_size=4),
     batch_size=st.integers(7, 50),
     size=st.integers(1, 7),
+    first_step=st.integers(0, 3),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=200, deadline=None)
-def test_every_worker_gets_its_rows_of_each_batch_in_order(mixes, batch_size, size, seed):
+def test_every_worker_gets_its_rows_of_each_batch_in_order(
+    mixes, batch_size, size, first_step, seed
+):
     rng = np.random.default_rng(seed)
     n_rows = sum(map(sum, mixes))
     order = np.empty(n_rows, np.int64)  # the epoch as one worker alone has it
@@ -26,9 +29,8 @@ def test_every_worker_gets_its_rows_of_each_batch_in_order(mixes, batch_size, si
         places = n_read + rng.permutation(len(values))
         order[places] = values
         readers = np.repeat(rng.integers(size, size=len(parts)), parts)
-        dealt = [
-            Dealt(Dealer(n_rows, batch_size, rank, size), places, readers) for rank in range(size)
-        ]
+        dealers = [Dealer(n_rows, batch_size, rank, size, first_step) for rank in range(size)]
+        dealt = [Dealt(dealer, places, readers) for dealer in dealers]
         parcels = [
             [values[readers == rank][rows] for rows in one.parcels]
             for rank, one in enumerate(dealt)
@@ -42,10 +44,9 @@ def test_every_worker_gets_its_rows_of_each_batch_in_order(mixes, batch_size, si
             got[rank] = np.concatenate([got[rank], rows])
         n_read += len(values)
     for rank in range(size):
-        expected, lengths = [], []
-        for first in range(0, n_rows, batch_size):
+        expected = [got[rank][:0]]
+        for first in range(first_step * batch_size, n_rows, batch_size):
             batch = order[first : first + batch_size]
             expected.append(batch[slice(*bounds(len(batch), rank, size))])
-            lengths.append(len(expected[-1]))
         assert np.array_equal(got[rank], np.concatenate(expected))
-        assert list(Dealer(n_rows, batch_size, rank, size).lengths()) == lengths
+        assert list(dealers[rank].lengths()) == [len(batch) for batch in expected[1:]]

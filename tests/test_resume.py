@@ -8,10 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from isthmus import Autoencoder
 from isthmus.networks import digest
-from isthmus.training import Rows
+from isthmus.training import Rows, checkpoint
 
 EPOCHS = 8
 STEP_TO_DIE_IN = 3  # of epoch 5
@@ -48,8 +49,10 @@ def child(mode, data, folder):
 
     torch.set_num_threads(1)
     X = np.load(data)
-    if mode == "die":
+    if mode.startswith("die"):
         _stand_still_in_epoch_five()
+    if mode == "die within":
+        checkpoint.EVERY = 0.0  # after every step
     found = facts(make(X, folder, resume=mode == "resume", verbose=True))
     print(json.dumps(found))
 
@@ -81,13 +84,15 @@ def start(mode, data, folder):
     )
 
 
-@pytest.mark.parametrize("kind", ["images", "table"])
-def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(kind, images, table, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("images", "die"), ("images", "die within"), ("table", "die within")]
+)
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(kind, mode, images, table, tmp_path):
     X = images if kind == "images" else table
     data, folder = tmp_path / "data.npy", tmp_path / "checkpoints"
     np.save(data, X)
 
-    with start("die", data, folder) as dying:
+    with start(mode, data, folder) as dying:
         said = dying.stdout.readline()
         dying.kill()
         progress = dying.stderr.read()
@@ -95,6 +100,10 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(kind, images, tabl
     assert dying.returncode == -signal.SIGKILL
     assert "epoch 4/8" in progress
     assert "epoch 5/8" not in progress
+
+    with safe_open(folder / checkpoint.LAST, framework="pt") as file:
+        middle = json.loads(file.metadata()["state"])["middle"]
+    assert (middle or {}).get("step") == (STEP_TO_DIE_IN - 1 if mode == "die within" else None)
 
     with start("resume", data, folder) as resuming:
         out, progress = resuming.communicate()

@@ -13,7 +13,7 @@ from isthmus.cli import main
 from isthmus.data.stream import parquet
 from isthmus.errors import CalibrationError, DataError, SchemaError, TrainingError
 from isthmus.heads import samples
-from isthmus.training import StreamRows, stream_rows
+from isthmus.training import StreamRows, checkpoint, stream_rows
 
 N, M = 2400, 8
 
@@ -120,6 +120,16 @@ def test_the_order_is_the_seeds(numbers, mixes):
     assert not torch.equal(before, after_one)
 
 
+@pytest.mark.parametrize("left_out", [range(0), range(64 * 9 + 1, N)])
+def test_an_epoch_goes_on_from_any_step(numbers, mixes, left_out):
+    rows = rows_of(numbers, left_out)
+    whole = epoch(rows)
+    for first in (1, len(whole) // 2, len(whole) - 1):
+        torch.manual_seed(0)
+        batches = rows.shuffled(64, torch.device("cpu"), first_step=first)
+        assert [x[:, 0].int().tolist() for (x,) in batches] == whole[first:]
+
+
 def test_a_last_row_alone_is_no_batch(numbers):
     rows = rows_of(numbers, range(64 * 3 + 1, N))
     assert [len(batch) for batch in epoch(rows)] == [64, 64, 64]
@@ -150,7 +160,9 @@ def test_parts_decide_the_order_and_nothing_else(stream, stream_fit):
     assert cut.preprocessor_.network_shape == stream_fit.preprocessor_.network_shape
 
 
-def test_a_broken_run_resumes_to_the_same_weights(stream, tmp_path, monkeypatch, mixes):
+@pytest.mark.parametrize("every", [0.0, 600.0])
+def test_a_broken_run_resumes_to_the_same_weights(stream, tmp_path, monkeypatch, mixes, every):
+    monkeypatch.setattr(checkpoint, "EVERY", every)
     options = {"checkpoint_dir": tmp_path, "max_epochs": 4}
     whole = make(max_epochs=4).fit(stream)
     read, parts_read = StreamRows._read, []
@@ -161,12 +173,21 @@ def test_a_broken_run_resumes_to_the_same_weights(stream, tmp_path, monkeypatch,
             raise OSError("the machine went away")
         return read(rows, part)
 
+    def dies_not(rows, part):
+        parts_read.append(part.n_rows)
+        return read(rows, part)
+
     with monkeypatch.context() as broken:
         broken.setattr(StreamRows, "_read", dies)
         with pytest.raises(OSError, match="went away"):
             make(**options).fit(stream)
-    resumed = make(**options, resume=True).fit(stream)
+    with monkeypatch.context() as watched:
+        parts_read.clear()
+        watched.setattr(StreamRows, "_read", dies_not)
+        resumed = make(**options, resume=True).fit(stream)
 
+    # Of the third epoch only what had not been trained on is read again.
+    assert (sum(parts_read) < 2 * N) == (every == 0)
     assert resumed.digest_ == whole.digest_
     losses = [[record["train_loss"] for record in fit.history_] for fit in (resumed, whole)]
     assert losses[0] == losses[1]

@@ -20,7 +20,7 @@ from isthmus.cli import main
 from isthmus.data.stream import Stream
 from isthmus.errors import IsthmusError
 from isthmus.objectives import Denoising, Masked, Task
-from isthmus.training import Rows
+from isthmus.training import Rows, checkpoint
 from isthmus.workers import Part, Workers, bounds, drawn_like, mine, sharing, whole
 
 EPOCHS = 6
@@ -104,6 +104,7 @@ def child(folder):
     sys.argv = ["isthmus", "fit", f"{folder}/table.npy", "-o", f"{folder}/press", *LINE]
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         write_what_is_trained(folder)
+        checkpoint.EVERY = 0.0  # one after every step
         if os.environ["RANK"] == "1":
             die_in_the_fourth_epoch()
     main()

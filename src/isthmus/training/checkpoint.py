@@ -1,15 +1,17 @@
-"""Checkpoints: after every epoch all that is needed to go on as if nothing had happened.
+"""Checkpoints: from time to time all that is needed to go on as if nothing had happened.
 
 A folder with `last.safetensors` (weights, optimiser state, and in its header the epoch,
 the history and which run this is) and `best.safetensors` (weights of the best epoch).
-Random generators need not be kept: each epoch starts from a seed of its own.
+Each epoch starts from a seed of its own; within one, the state of the generators is kept too.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,11 +21,11 @@ from torch import nn
 from isthmus.errors import CheckpointError
 from isthmus.storage import write_bytes
 from isthmus.training.optimizer import Optimizer, State
-
-if TYPE_CHECKING:
-    from isthmus.training.loop import Progress
+from isthmus.training.state import Middle, Progress
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+#: Seconds of an epoch after which it is worth a checkpoint before it ends.
+EVERY = 600.0
 
 
 class Checkpoints:
@@ -43,6 +45,7 @@ class Checkpoints:
         self.folder = Path(folder)
         self.run = json.loads(json.dumps(run))
         self.resume = resume
+        self._written = time.monotonic()
 
     def epochs_done(self) -> int:
         """Return how many epochs a resumed run need not do again."""
@@ -50,6 +53,10 @@ class Checkpoints:
             return 0
         _, header = _read(self.folder / LAST)
         return int(header["epoch"])
+
+    def is_due(self) -> bool:
+        """Return whether so much time has passed that a checkpoint is due within the epoch."""
+        return time.monotonic() - self._written >= EVERY
 
     def restore(self, network: nn.Module, optimizer: Optimizer, progress: Progress) -> Progress:
         """Put the last checkpoint into network and optimiser, and return how far it came.
@@ -69,6 +76,11 @@ class Checkpoints:
         progress.finished = header["finished"]
         progress.history = header["history"]
         progress.best_epoch = header["best_epoch"]
+        if header.get("middle") is not None:
+            states = _under("randomness", tensors)
+            progress.middle = Middle(
+                **header["middle"], randomness=[states[name] for name in sorted(states)]
+            )
         if progress.best_epoch is not None:
             progress.best_state, best = _read(self.folder / BEST)
             # A run that died between the two files left the best of the epoch it would
@@ -87,7 +99,7 @@ class Checkpoints:
         progress: Progress,
         improved: bool,
     ) -> None:
-        """Write the last checkpoint, and the best one when this epoch is it."""
+        """Write the last checkpoint, and the best one when the epoch that ended is it."""
         if improved and progress.best_state is not None:
             # The best goes first: dying between the two leaves a `last` that will
             # compute this same best again.
@@ -96,14 +108,21 @@ class Checkpoints:
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
         for index, state in optimizer.state.items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        middle = None
+        if progress.middle is not None:
+            middle = asdict(progress.middle)
+            states = enumerate(middle.pop("randomness"))
+            tensors |= {f"randomness.{at}": state for at, state in states}
         header = {
             "epoch": progress.epoch,
+            "middle": middle,
             "finished": progress.finished,
             "best_epoch": progress.best_epoch,
             "history": progress.history,
             "run": self.run,
         }
         write_bytes(self.folder / LAST, _pack(tensors, header))
+        self._written = time.monotonic()
 
     def _refuse_other_run(self, other: dict[str, Any]) -> None:
         names = sorted(set(self.run) | set(other))

@@ -9,6 +9,9 @@ import numpy as np
 
 from isthmus.workers import bounds
 
+#: In place of a rank.
+ALL, NOBODY = -1, -2
+
 
 @dataclass(frozen=True)
 class Dealer:
@@ -20,27 +23,36 @@ class Dealer:
         Of the epoch.
     rank, size : int
         This worker, and how many there are.
+    first_step : int
+        Batches at the beginning that nobody trains on, because that was done before.
     """
 
     n_rows: int
     batch_size: int
     rank: int = 0
     size: int = 1
+    first_step: int = 0
+
+    @property
+    def first_place(self) -> int:
+        """The place of the first row that is trained on."""
+        return self.first_step * self.batch_size
 
     def lengths(self) -> Iterator[int]:
-        """Give how many rows this worker has of each batch."""
-        for first in range(0, self.n_rows, self.batch_size):
+        """Give how many rows this worker has of each batch, from the first that is trained on."""
+        for first in range(self.first_place, self.n_rows, self.batch_size):
             n = min(self.batch_size, self.n_rows - first)
             start, stop = bounds(n, self.rank, self.size)
             yield stop - start
 
     def trainers(self, places: np.ndarray) -> np.ndarray:
-        """Return the rank of who trains on the row at each place; -1 where all do."""
+        """Return the rank of who trains on the row at each place, `ALL` or `NOBODY`."""
         of = _ranks(self.batch_size, self.size)[places % self.batch_size]
         n_last = self.n_rows % self.batch_size
         last = places >= self.n_rows - n_last
         if last.any():
             of[last] = _ranks(n_last, self.size)[places[last] % self.batch_size]
+        of[places < self.first_place] = NOBODY
         return of
 
 
@@ -86,8 +98,10 @@ class Dealt:
         trainers = dealer.trainers(places)
         read = trainers[readers == dealer.rank]
         self.n_read = len(read)
-        self.parcels = [np.flatnonzero((read == rank) | (read < 0)) for rank in range(dealer.size)]
-        coming = np.flatnonzero((trainers == dealer.rank) | (trainers < 0))
+        self.parcels = [
+            np.flatnonzero((read == rank) | (read == ALL)) for rank in range(dealer.size)
+        ]
+        coming = np.flatnonzero((trainers == dealer.rank) | (trainers == ALL))
         self.counts = np.bincount(readers[coming], minlength=dealer.size)
         coming = coming[np.argsort(readers[coming], kind="stable")]
         at = places[coming] - places.min()
@@ -97,8 +111,8 @@ class Dealt:
 
 
 def _ranks(n: int, size: int) -> np.ndarray:
-    """Return which worker trains on each of the n rows of a batch; -1 where all do."""
-    ranks = np.full(n, -1)
+    """Return which worker trains on each of the n rows of a batch; `ALL` where all do."""
+    ranks = np.full(n, ALL)
     if n >= size:
         for rank in range(size):
             ranks[slice(*bounds(n, rank, size))] = rank

@@ -6,10 +6,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -17,14 +16,21 @@ from isthmus.errors import TrainingError
 from isthmus.training.checkpoint import Checkpoints
 from isthmus.training.device import derived_seed, own_randomness
 from isthmus.training.listeners import Listener
+from isthmus.training.means import Means
 from isthmus.training.optimizer import Optimizer
 from isthmus.training.rows import Batch, Rows, place
+from isthmus.training.state import (
+    Middle,
+    Progress,
+    copy_state,
+    randomness,
+    restore_randomness,
+)
 from isthmus.training.stream_rows import StreamRows
 from isthmus.training.together import start_together
 from isthmus.workers import ALONE, Workers, shared_batch_norm, sharing
 
 Objective = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
-State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,17 +76,6 @@ class Settings:
         return self.__dict__ | {"device": device, "precision": str(self.precision)}
 
 
-@dataclass
-class Progress:
-    """How far a run has come: what a checkpoint has to hold beside the weights."""
-
-    epoch: int = 0
-    finished: bool = False
-    best_epoch: int | None = None
-    best_state: State | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
 def train(
     network: nn.Module,
     objective: Objective,
@@ -105,7 +100,7 @@ def train(
     listeners : sequence of Listener
         Told of every step and epoch.
     checkpoints : Checkpoints, optional
-        Written after every epoch; may hold an earlier run to continue.
+        Written after every epoch, and within long ones; may hold an earlier run to continue.
     workers : Workers
         Of each batch every worker takes its part. All end with the same weights and history;
         the first alone tells listeners, and reads and writes checkpoints.
@@ -145,13 +140,11 @@ def train(
         for listener in listeners:
             entered.enter_context(listener)
         while not progress.finished and progress.epoch < settings.max_epochs:
-            progress.epoch += 1
-            torch.manual_seed(derived_seed(settings.seed, progress.epoch))
-            started = time.perf_counter()
-            trained = _train_epoch(
-                network, objective, rows, optimizer, settings, progress.epoch, listeners, workers
-            )
-            seconds = time.perf_counter() - started
+            trained, seconds = _train_epoch(
+                network, objective, rows, optimizer, settings, progress, listeners, checkpoints,
+                workers,
+            )  # fmt: skip
+            progress.epoch, progress.middle = progress.epoch + 1, None
             record: dict[str, Any] = {"epoch": progress.epoch}
             record |= {f"train_{name}": value for name, value in trained.items()}
             if validation is not None:
@@ -189,7 +182,7 @@ def measure(
 ) -> dict[str, float]:
     """Return the objective's values over `rows`, in evaluation mode, without gradients."""
     network.eval()
-    totals = _Means()
+    totals = Means()
     size = settings.batch_size
     batches = rows.in_order(size, settings.device, workers.rank, workers.size)
     with torch.no_grad():
@@ -221,31 +214,32 @@ def learning_rate_factor(step: int, total: int, schedule: str) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1)))
 
 
-def copy_state(network: nn.Module) -> State:
-    """Copy a network's parameters and buffers to CPU memory."""
-    return {
-        name: value.detach().to("cpu", copy=True) for name, value in network.state_dict().items()
-    }
-
-
 def _train_epoch(
     network: nn.Module,
     objective: Objective,
     rows: Rows | StreamRows,
     optimizer: Optimizer,
     settings: Settings,
-    epoch: int,
+    progress: Progress,
     listeners: Sequence[Listener],
+    checkpoints: Checkpoints | None,
     workers: Workers,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], float]:
+    """Train for the next epoch, or what is left of it; return mean losses and seconds."""
     network.train()
+    epoch, middle = progress.epoch + 1, progress.middle or Middle()
+    torch.manual_seed(derived_seed(settings.seed, epoch))
     steps = rows.steps(settings.batch_size)
     # Reading a loss waits for the device; a GPU is asked only now and then.
     look_every = 1 if settings.device.type == "cpu" else 100
-    totals = _Means()
+    totals = Means(middle.values, middle.weights)
     size = settings.batch_size
-    batches = rows.shuffled(size, settings.device, workers.rank, workers.size)
-    for step, batch in enumerate(batches):
+    started = time.perf_counter() - middle.seconds
+    batches = rows.shuffled(size, settings.device, workers.rank, workers.size, middle.step)
+    for step, batch in enumerate(batches, middle.step):
+        if step == middle.step and middle.randomness:
+            # Only now, as the order of the instances is drawn with the first batch.
+            restore_randomness(middle.randomness, settings.device)
         n = min(size, len(rows) - step * size)
         part = workers.part(n)
         factor = learning_rate_factor(
@@ -263,51 +257,12 @@ def _train_epoch(
             totals.check_finite(epoch, optimizer.lr)
         for listener in listeners:
             listener.step_ended(n)
-    return totals.result()
-
-
-class _Means:
-    """Means over batches of unequal size, left on the device until they are looked at.
-
-    Then they become plain numbers: a small tensor kept from every step would keep the memory
-    around it from being used again.
-    """
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[float]] = {}
-        self.new: list[dict[str, torch.Tensor]] = []
-        self.weights: list[int] = []
-
-    def add(self, values: dict[str, torch.Tensor], weight: int) -> None:
-        self.new.append({name: value.detach() for name, value in values.items()})
-        self.weights.append(weight)
-
-    def check_finite(self, epoch: int, lr: float) -> None:
-        checked = self._look()
-        losses = self.values["loss"][checked:]
-        if not all(map(math.isfinite, losses)):
-            at = [math.isfinite(loss) for loss in losses].index(False)
-            raise TrainingError(
-                f"the loss became {losses[at]} at step {checked + at + 1} of epoch {epoch}; "
-                f"try a smaller lr (it was {lr:.3g} there), and look for extreme values in the data"
-            )
-
-    def result(self) -> dict[str, float]:
-        self._look()
-        return {
-            name: float(np.average(values, weights=self.weights))
-            for name, values in self.values.items()
-        }
-
-    def _look(self) -> int:
-        """Turn what is new into numbers; return how many steps were looked at before."""
-        looked = len(self.weights) - len(self.new)
-        for name in self.new[0] if self.new else ():
-            found = [values[name] for values in self.new]
-            numbers = [found[0].item()] if len(found) == 1 else torch.stack(found).tolist()
-            self.values.setdefault(name, []).extend(numbers)
-        self.new = []
-        return looked
+        if checkpoints is not None and workers.is_first and checkpoints.is_due():
+            totals.check_finite(epoch, optimizer.lr)
+            seconds, drawn = time.perf_counter() - started, randomness(settings.device)
+            here = Middle(step + 1, totals.values, totals.weights, seconds, drawn)
+            checkpoints.write(network, optimizer, replace(progress, middle=here), improved=False)
+    return totals.result(), time.perf_counter() - started
 
 
 def _how_to_go_on(checkpoints: Checkpoints | None) -> str:

@@ -53,14 +53,20 @@ class Rows:
         return n_steps(len(self), batch_size)
 
     def shuffled(
-        self, batch_size: int, device: torch.device, rank: int = 0, size: int = 1
+        self,
+        batch_size: int,
+        device: torch.device,
+        rank: int = 0,
+        size: int = 1,
+        first_step: int = 0,
     ) -> Iterator[Batch]:
         """Give an epoch's batches, in an order drawn from torch's generator.
 
-        With several workers, the part of each batch that falls to the one of this rank.
+        With several workers, the part of each batch that falls to the one of this rank; from a
+        later step, counted from 0, as the epoch would have gone on.
         """
         order = torch.randperm(len(self)).numpy()
-        for step in range(self.steps(batch_size)):
+        for step in range(first_step, self.steps(batch_size)):
             positions = order[step * batch_size : (step + 1) * batch_size]
             yield self.batch(positions[slice(*bounds(len(positions), rank, size))], device)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from itertools import accumulate, islice, zip_longest
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,17 @@ class StreamRows:
         return n_steps(len(self), batch_size)
 
     def shuffled(
-        self, batch_size: int, device: torch.device, rank: int = 0, size: int = 1
+        self,
+        batch_size: int,
+        device: torch.device,
+        rank: int = 0,
+        size: int = 1,
+        first_step: int = 0,
     ) -> Iterator[Batch]:
         """Give an epoch's batches, in an order drawn from torch's generator.
 
-        With several workers, the part of each batch that falls to the one of this rank.
+        With several workers, the part of each batch that falls to the one of this rank; from a
+        later step, counted from 0, as the epoch would have gone on.
         """
         if size > 1:
             side_group()  # made by all at this point, and not whenever a thread comes to it
@@ -90,59 +97,56 @@ class StreamRows:
         order = np.random.default_rng(seed).permutation(len(runs))
         chosen = [runs[at] for at in order]
         readers = {part.index: at % size for at, run in enumerate(chosen) for part in run}
-        dealer = Dealer(len(self), batch_size, rank, size)
-        for values in self._in_mixes(list(self._mixes(chosen)), readers, dealer, seed):
+        dealer = Dealer(len(self), batch_size, rank, size, first_step)
+        mixes = [mix for mix in self._mixes(chosen) if mix.stop > dealer.first_place]
+        for values in self._in_mixes(mixes, readers, dealer, seed):
             yield (to_tensor(self.prepare(values) if self._is_bytes else values, device),)
 
     def _in_mixes(
-        self, mixes: list[list[Part]], readers: dict[int, int], dealer: Dealer, seed: int
+        self, mixes: list[_Mix], readers: dict[int, int], dealer: Dealer, seed: int
     ) -> Iterator[np.ndarray]:
         """Give this worker's rows of each batch, read ahead by mixes."""
-        own = (part for mix in mixes for part in mix if readers[part.index] == dealer.rank)
-        firsts = accumulate((sum(map(self._n_rows, mix)) for mix in mixes), initial=0)
+        own = (part for mix in mixes for part in mix.parts if readers[part.index] == dealer.rank)
 
-        def deal(numbered: tuple[int, tuple[list[Part], int]]) -> np.ndarray:
-            number, (mix, first) = numbered
-            lengths = [self._n_rows(part) for part in mix]
-            places = first + np.random.default_rng([seed, number]).permutation(sum(lengths))
-            read_by = np.repeat([readers[part.index] for part in mix], lengths)
+        def deal(mix: _Mix) -> np.ndarray:
+            rng = np.random.default_rng([seed, mix.number])
+            places = mix.first + rng.permutation(mix.n_rows)
+            read_by = np.repeat([readers[part.index] for part in mix.parts], mix.lengths)
             return self._mixed(Dealt(dealer, places, read_by), reading)
 
-        lengths = islice(dealer.lengths(), self.steps(dealer.batch_size))
-        with (
-            closing(ahead(self._read, own)) as reading,
-            closing(ahead(deal, enumerate(zip(mixes, firsts, strict=False)))) as mixed,
-        ):
-            yield from _cut(mixed, lengths)
+        with closing(ahead(self._read, own)) as reading, closing(ahead(deal, mixes)) as mixed:
+            n_steps_left = self.steps(dealer.batch_size) - dealer.first_step
+            yield from _cut(mixed, islice(dealer.lengths(), n_steps_left))
 
     def _mixed(self, dealt: Dealt, reading: Iterator[np.ndarray]) -> np.ndarray:
         """Return this worker's rows of a mix, batch after batch."""
         mix = np.empty((len(dealt.slots), *self._row_shape), self._dtype)
-        if len(dealt.parcels) == 1:
+        alone = len(dealt.parcels) == 1
+        if alone and len(mix) == dealt.n_read:  # to its place at once, which spares memory
             first = 0
             for values in _next_rows(reading, len(mix)):
                 mix[dealt.slots[first : first + len(values)]] = values
                 first += len(values)
             return mix
-        own = np.concatenate([mix[:0], *_next_rows(reading, dealt.n_read)])
-        mix[dealt.slots] = exchange([own[rows] for rows in dealt.parcels], dealt.counts.tolist())
+        read = np.concatenate([mix[:0], *_next_rows(reading, dealt.n_read)])
+        parcels = [read[rows] for rows in dealt.parcels]
+        mix[dealt.slots] = parcels[0] if alone else exchange(parcels, dealt.counts.tolist())
         return mix
 
-    def _mixes(self, runs: list[list[Part]]) -> Iterator[list[Part]]:
+    def _mixes(self, runs: list[list[Part]]) -> Iterator[_Mix]:
         """Put parts together, of a few runs in turn so that none is mixed with itself alone."""
         row_bytes = math.prod(self._row_shape) * self._dtype.itemsize
-        mix: list[Part] = []
-        n_bytes = 0
+        mix = _Mix(0, 0)
         for part in _in_turn(runs):
-            if not self._n_rows(part):
-                continue
-            added = self._n_rows(part) * row_bytes
-            if mix and (n_bytes + added > MIXED_BYTES or len(mix) == MOST_PARTS):
+            n_rows = self._n_rows(part)
+            is_full = (mix.n_rows + n_rows) * row_bytes > MIXED_BYTES
+            if mix.parts and (is_full or len(mix.parts) == MOST_PARTS):
                 yield mix
-                mix, n_bytes = [], 0
-            mix.append(part)
-            n_bytes += added
-        if mix:
+                mix = _Mix(mix.number + 1, mix.stop)
+            if n_rows:
+                mix.parts.append(part)
+                mix.lengths.append(n_rows)
+        if mix.parts:
             yield mix
 
     def _read(self, part: Part) -> np.ndarray:
@@ -161,6 +165,24 @@ class StreamRows:
 
     def _n_rows(self, part: Part) -> int:
         return part.n_rows - len(self._left_out_of[part.index])
+
+
+@dataclass(frozen=True)
+class _Mix:
+    """Parts whose rows are mixed: number of the mix, its first row, the rows of each part."""
+
+    number: int
+    first: int
+    parts: list[Part] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+
+    @property
+    def n_rows(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def stop(self) -> int:
+        return self.first + self.n_rows
 
 
 def _next_rows(reading: Iterator[np.ndarray], n: int) -> Iterator[np.ndarray]:

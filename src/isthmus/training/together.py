@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from isthmus.training.optimizer import Optimizer
+from isthmus.training.state import Progress
 from isthmus.workers import Workers
-
-if TYPE_CHECKING:
-    from isthmus.training.loop import Progress
 
 
 def start_together(
@@ -27,7 +24,7 @@ def start_together(
     Modules of a person's own may start from other weights in every process, and only the first
     worker's machine need have the checkpoint.
     """
-    names = ("epoch", "finished", "best_epoch", "history")
+    names = ("epoch", "finished", "best_epoch", "history", "middle")
     told = workers.from_first({name: getattr(progress, name) for name in names})
     best = progress.best_state
     if best is None and told["best_epoch"] is not None:
