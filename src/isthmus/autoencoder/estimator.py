@@ -110,7 +110,8 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     log_dir : path, optional
         Write curves and reconstructions for TensorBoard there.
     checkpoint_dir : path, optional
-        Write a checkpoint there after every epoch, and keep the best.
+        Write a checkpoint there after every epoch, and every ten minutes within one; keep the
+        best.
     resume : bool, default=False
         Go on from the last checkpoint in `checkpoint_dir`, to the same weights as an
         uninterrupted run.
