@@ -110,12 +110,15 @@ def reading(data: str) -> dict[str, Any]:
         pass
     batched = time.perf_counter()
     fitted = Autoencoder(max_epochs=1, random_state=0).fit(stream)
+    ended = time.perf_counter()
+    train = len(stream) / fitted.history_[0]["instances_per_second"]
     return {
         "bytes": sum(file.stat().st_size for file in Path(data).iterdir()),
         "learn": learned - began,
         "read": read - learned,
         "batches": batched - read,
-        "train": len(stream) / fitted.history_[0]["instances_per_second"],
+        "hash": ended - batched - train,
+        "train": train,
         "parameters": fitted.n_parameters_,
     }
 

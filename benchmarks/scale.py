@@ -27,10 +27,16 @@ from _show import markdown
 CHILD = Path(__file__).with_name("_scale_child.py")
 CORES = sorted(os.sched_getaffinity(0))[:2]
 NAMES = ("memory", "array", "speed", "reading", "kill_fit", "kill_predict", "workers", "ray")
-#: Of a fit on a stream: the first pass, reading alone, an epoch of batches, one with training.
-PARTS = ("learn", "read", "batches", "train")
+#: Of a fit on a stream: the first pass, reading alone, the second pass (and what comes after
+#: training), an epoch of batches, one with training.
+PARTS = ("learn", "read", "hash", "batches", "train")
 #: Rows that are fitted, and rows that are predicted, when the process is killed.
 KILL_FIT_ROWS, KILL_PREDICT_ROWS = 250_000, 500_000
+#: The command with a checkpoint every half second, so that most runs are killed within an epoch.
+OFTEN = (
+    "import isthmus.training.checkpoint as kept; kept.EVERY = 0.5; "
+    "from isthmus.cli import main; main()"
+)
 
 
 def data(folder, n_rows):
@@ -116,6 +122,57 @@ def fitted(folder, n):
     return bundle
 
 
+def kill_fit(folder, rows, journal, options):
+    there = data(folder, KILL_FIT_ROWS)
+
+    def words(target, *more):
+        choices = ("--key", "id", "--max-epochs", EPOCHS + 1, "--seed", 0, "-o", target)
+        return [sys.executable, "-c", OFTEN, *map(str, ("fit", there, *choices, *more))]
+
+    def digest(target):
+        return json.loads((target / "manifest.json").read_text())["encoder"]["digest"]
+
+    found = survived(words, folder / "killed", digest, options.kills)
+    journal.add({"name": "kill_fit"} | found)
+
+
+def kill_predict(folder, rows, journal, options):
+    there, bundle = data(folder, KILL_PREDICT_ROWS), fitted(folder, rows[0])
+
+    def words(target, *more):
+        return isthmus("predict", bundle, there, "--key", "id", "-o", target, *more)
+
+    found = survived(words, folder / "killed.parquet", pd.read_parquet, options.kills)
+    journal.add({"name": "kill_predict"} | found)
+
+
+def survived(words, target, result, kills):
+    """Kill runs at random moments, go on with each, and compare with what one left alone gives."""
+
+    def clear():
+        for made in (target, target.with_name(f"{target.name}-checkpoints")):
+            shutil.rmtree(made, ignore_errors=True)
+
+    clear()
+    began = time.perf_counter()
+    _, wrong = finished(words(target))
+    seconds = time.perf_counter() - began
+    expected = None if wrong else result(target)
+    same = stopped = 0
+    for at in range(kills):
+        clear()
+        stopped += killed(words(target), random.Random(at).uniform(0, seconds))
+        _, failed = finished(words(target, "--resume"))
+        wrong = wrong or failed
+        same += wrong is None and is_same(result(target), expected)
+        say(f"{target.name}: {at + 1} of {kills} killed, {same} came out the same")
+    return {"same": same, "killed": stopped, "seconds": seconds, "wrong": wrong}
+
+
+def is_same(found, expected):
+    return found.equals(expected) if isinstance(found, pd.DataFrame) else found == expected
+
+
 def killed(words, seconds):
     """Start, kill after so many seconds, and return whether it was still running."""
     process = start(words)
@@ -126,62 +183,6 @@ def killed(words, seconds):
         process.communicate()
         return True
     return False
-
-
-def kill_fit(folder, rows, journal, options):
-    there = data(folder, KILL_FIT_ROWS)
-
-    def words(name, *more):
-        target = folder / name
-        choices = ("--key", "id", "--max-epochs", EPOCHS + 1, "--seed", 0, "-o", target)
-        return isthmus("fit", there, *choices, *more)
-
-    def digest(name):
-        manifest = json.loads((folder / name / "manifest.json").read_text())
-        return manifest["encoder"]["digest"]
-
-    def clear(name):
-        for made in (folder / name, folder / f"{name}-checkpoints"):
-            shutil.rmtree(made, ignore_errors=True)
-
-    clear("whole")
-    began = time.perf_counter()
-    _, wrong = finished(words("whole"))
-    whole = time.perf_counter() - began
-    same = stopped = 0
-    for at in range(options.kills):
-        clear("killed")
-        stopped += killed(words("killed"), random.Random(at).uniform(0, whole))
-        _, failed = finished(words("killed", "--resume"))
-        wrong = wrong or failed
-        same += failed is None and digest("killed") == digest("whole")
-        say(f"fit killed {at + 1} of {options.kills}: {same} came out the same")
-    journal.add({"name": "kill_fit", "same": same, "killed": stopped, "wrong": wrong})
-
-
-def kill_predict(folder, rows, journal, options):
-    there, bundle = data(folder, KILL_PREDICT_ROWS), fitted(folder, rows[0])
-
-    def words(name, *more):
-        return isthmus("predict", bundle, there, "--key", "id", "-o", folder / name, *more)
-
-    def clear(name):
-        shutil.rmtree(folder / name, ignore_errors=True)
-
-    clear("whole.parquet")
-    began = time.perf_counter()
-    _, wrong = finished(words("whole.parquet"))
-    whole = time.perf_counter() - began
-    expected = pd.read_parquet(folder / "whole.parquet")
-    same = stopped = 0
-    for at in range(options.kills):
-        clear("killed.parquet")
-        stopped += killed(words("killed.parquet"), random.Random(at).uniform(0, whole))
-        _, failed = finished(words("killed.parquet", "--resume"))
-        wrong = wrong or failed
-        same += failed is None and pd.read_parquet(folder / "killed.parquet").equals(expected)
-        say(f"predict killed {at + 1} of {options.kills}: {same} came out the same")
-    journal.add({"name": "kill_predict", "same": same, "killed": stopped, "wrong": wrong})
 
 
 def workers(folder, rows, journal, options):
