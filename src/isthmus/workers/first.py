@@ -22,6 +22,11 @@ T = TypeVar("T")
 def made_by_first(workers: Workers, make: Callable[[], T]) -> T:
     """Return what `make` gives the first worker, which alone calls it; an error is raised by all.
 
+    Raises
+    ------
+    TrainingError
+        When another worker is gone.
+
     Examples
     --------
     >>> made_by_first(Workers.find(), lambda: 1)
@@ -29,6 +34,11 @@ def made_by_first(workers: Workers, make: Callable[[], T]) -> T:
     """
     if workers.size == 1:
         return make()
+    with workers.watched("start all again"):
+        return _made(workers, make)
+
+
+def _made(workers: Workers, make: Callable[[], T]) -> T:
     side_group()
     made: list[Any] = [None, None]
     if workers.is_first:
