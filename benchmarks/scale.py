@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from _records import Journal, put_json, run, say, tables_console
 from _scale_child import COLUMNS, EPOCHS, FILE_ROWS, write_file
@@ -237,10 +238,7 @@ def table(journal, rows):
         said = ", ".join(f"{peak:,.0f}" for peak in peaks)
         held = max(peaks) < 1500 and max(peaks) <= 1.1 * min(peaks)
         row(f"peak MB, fit + score, {millions(runs)} rows", "within 10 %, < 1,500", said, held)
-        each = [(one["fit"]["seconds"] + one["score"]["seconds"]) / one["rows"] for one in runs]
-        said = ", ".join(f"{1e6 * seconds:.1f}" for seconds in each)
-        held = max(each) <= 1.1 * min(each)
-        row("seconds a million rows, fit + score", "within 10 %", said, held)
+        row("seconds, fit + score, by further million rows", "within 10 %", *in_line(runs))
     if one := journal.find(name="speed"):
         found = one["stream"]["rows_per_second"] / one["memory"]["rows_per_second"]
         said = f"{found:.2f} x ({one['stream']['rows_per_second']:,.0f} rows/s)"
@@ -270,6 +268,18 @@ def table(journal, rows):
         held = "wrong" not in one and one["same_rows"] and not one["differ"]
         row("Ray against local scoring", "same, <= 1e-6", said, held and one["apart"] <= 1e-6)
     return shown
+
+
+def in_line(runs):
+    """Return in words, and whether it holds, that time is a line over the number of rows."""
+    seconds = [one["fit"]["seconds"] + one["score"]["seconds"] for one in runs]
+    rows = [one["rows"] / 1e6 for one in runs]
+    each = np.diff(seconds) / np.diff(rows)
+    said = ", ".join(f"{second:.0f}" for second in seconds) + " s"
+    if len(each) < 2:
+        return said, None
+    further = ", ".join(f"{one:.1f}" for one in each)
+    return f"{further} s (whole: {said})", bool(each.max() <= 1.1 * each.min())
 
 
 def in_words(one):
