@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from isthmus.bundle import load_bundle as load_bundle
     from isthmus.bundle import save_bundle as save_bundle
     from isthmus.data import Dataset as Dataset
+    from isthmus.data import StoredCodes as StoredCodes
     from isthmus.data import Stream as Stream
     from isthmus.data import load as load
+    from isthmus.data import load_codes as load_codes
     from isthmus.errors import IsthmusError as IsthmusError
     from isthmus.evaluation import advise as advise
     from isthmus.evaluation import evaluate as evaluate
@@ -32,12 +34,14 @@ _HOMES = {
     "CodeClassifier": "isthmus.heads",
     "Dataset": "isthmus.data",
     "IsthmusError": "isthmus.errors",
+    "StoredCodes": "isthmus.data",
     "Stream": "isthmus.data",
     "advise": "isthmus.evaluation",
     "evaluate": "isthmus.evaluation",
     "export_bundle": "isthmus.export",
     "load": "isthmus.data",
     "load_bundle": "isthmus.bundle",
+    "load_codes": "isthmus.data",
     "save_bundle": "isthmus.bundle",
     "write_report": "isthmus.report",
 }
@@ -49,6 +53,7 @@ __all__ = [
     "CodeClassifier",
     "Dataset",
     "IsthmusError",
+    "StoredCodes",
     "Stream",
     "__version__",
     "advise",
@@ -56,6 +61,7 @@ __all__ = [
     "export_bundle",
     "load",
     "load_bundle",
+    "load_codes",
     "save_bundle",
     "write_report",
 ]

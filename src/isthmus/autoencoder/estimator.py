@@ -323,23 +323,40 @@ class Autoencoder(LearnedTable, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             it; where a value was missing it says what the code suggests.
         """
         check_is_fitted(self)
-        # torch wants memory that it may write to; a DataFrame's is read-only.
-        codes = np.require(np.asarray(X), np.float32, ["C", "W"])
+        codes = np.asarray(X, dtype=np.float32)
         if codes.ndim != 2 or codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"got codes of shape {codes.shape}, expected (n, {self.n_components_}) as "
                 "transform gives"
             )
         back = np.empty((len(codes), *self.preprocessor_.network_shape), dtype=np.float32)
+        first = 0
+        for outputs in self.decode(codes):
+            back[first : first + len(outputs)] = outputs.numpy()
+            first += len(outputs)
+        return self.preprocessor_.from_network(back)
+
+    def decode(self, codes: np.ndarray) -> Iterator[torch.Tensor]:
+        """Rebuild instances from codes batch by batch, as the network gives them.
+
+        Parameters
+        ----------
+        codes : float32 array of shape (n, n_components_)
+
+        Yields
+        ------
+        tensor of shape (batch, *network_shape)
+            On the CPU; what `reconstruct` gives as outputs.
+        """
+        check_is_fitted(self)
+        # torch wants memory that it may write to; a DataFrame's is read-only.
+        codes = np.require(codes, np.float32, ["C", "W"])
         step = self._inference_batch()
         with torch.inference_mode():
             for first in range(0, len(codes), step):
                 z = torch.from_numpy(codes[first : first + step]).to(self._device())
                 output = self.decoder_(z).float()
-                if self.loss_ == "bce":
-                    output = output.sigmoid()
-                back[first : first + step] = output.cpu().numpy()
-        return self.preprocessor_.from_network(back)
+                yield (output.sigmoid() if self.loss_ == "bce" else output).cpu()
 
     @over_pieces
     def reconstruction_error(self, X: Any) -> np.ndarray:

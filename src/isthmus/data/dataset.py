@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus.data.codes import StoredCodes
 from isthmus.data.labels import as_labels, distinct_names
 from isthmus.data.schema import Kind, Schema
 from isthmus.data.window_split import split_windows
@@ -23,6 +24,7 @@ class Dataset:
     Attributes
     ----------
     X : array of shape (n, h, w), (n, h, w, c), (n, t, c) or (n, m), or DataFrame of (n, m)
+        Or `StoredCodes` of n instances, whose schema is that of the codes.
     y : array of shape (n,) or None
         Labels as they came: integers, strings or floats; NaN or None where one is missing.
     schema : Schema
@@ -58,10 +60,11 @@ class Dataset:
     windows: Windows | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.X, pd.DataFrame):
+        if not isinstance(self.X, pd.DataFrame | StoredCodes):
             object.__setattr__(self, "X", np.asarray(self.X))
         if vars(self)["schema"] is None:
-            object.__setattr__(self, "schema", Schema.learn(self.X))
+            values = self.X.codes if isinstance(self.X, StoredCodes) else self.X
+            object.__setattr__(self, "schema", Schema.learn(values))
         if self.y is None:
             return
         object.__setattr__(self, "y", as_labels(self.y))

@@ -55,6 +55,13 @@ def load_parquet(path: Path, label: str | None = None) -> Dataset:
     return dataset_from_frame(read_parquet_file(path), label, path.name, source=path)
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a `.csv`, `.tsv` or `.parquet` file as it is."""
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return read_parquet_file(path)
+    return read_csv_file(path)[0]
+
+
 def dataset_from_frame(
     frame: pd.DataFrame,
     label: str | None = None,

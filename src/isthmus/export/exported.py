@@ -114,6 +114,20 @@ class Exported:
         """Return instances as the graph takes them, by input, after the checks of `run`."""
         return feed(self.schema, self.inputs, X)
 
+    def prepared(self, X: Any) -> np.ndarray:
+        """Return instances as the network sees them: (n, *network_shape), float32.
+
+        Raises
+        ------
+        DataError
+            When the instances do not fit the schema.
+        ExportError
+            When an earlier isthmus wrote the export.
+        """
+        if self._preprocessor is None:
+            raise ExportError("the export holds no preprocessing; export the bundle again")
+        return self._preprocessor.to_network(self.schema.check(X))
+
     def run_fed(
         self, rows: Mapping[str, np.ndarray], names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:

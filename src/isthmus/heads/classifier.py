@@ -12,6 +12,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder.seen import row_hashes as hashes_of
+from isthmus.data.codes import StoredCodes
 from isthmus.data.stream.over import over_pieces
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.build import StandardisedHead, build_head, uses_unlabelled
@@ -23,6 +25,7 @@ from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.labelled_codes import MOST_KEPT, LabelledCodes
 from isthmus.heads.labels import check_labels, labelled_rows, partial_labels
 from isthmus.heads.samples import labelled_sample
+from isthmus.heads.stored import row_hashes
 from isthmus.networks import digest
 
 
@@ -30,6 +33,11 @@ def _head_has_probabilities(classifier: CodeClassifier) -> bool:
     if hasattr(classifier, "standardised_head_"):
         return hasattr(classifier.head_, "predict_proba")
     return isinstance(classifier.head, str) or hasattr(classifier.head, "predict_proba")
+
+
+def _nameless(X: Any) -> bool:
+    """Return whether instances could not be known again when another label for one comes."""
+    return isinstance(X, StoredCodes) and X.hashes is None
 
 
 class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
@@ -125,11 +133,13 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
 
         Parameters
         ----------
-        X : array or DataFrame of n instances, like those the encoder was fitted on, or Stream
+        X : array or DataFrame of n instances like those the encoder was fitted on, Stream or \
+                StoredCodes
             An encoder that is not fitted is trained on all of a stream, the head on the codes
             of 100,000 of its instances at most, drawn at random, whose labels are read with
-            them.
-        y : array of shape (n,); None with a stream
+            them. Codes that `isthmus.load_codes` read are taken as they are; the encoder is not
+            run.
+        y : array of shape (n,); None with a stream or codes that have labels
             Integer or string labels, none missing. With a head that uses unlabelled instances
             -1, None and NaN mark one, -1 even where the only other label is 1.
 
@@ -140,7 +150,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         Raises
         ------
         DataError, ValueError
-            When instances or labels cannot be used.
+            When instances or labels cannot be used, or stored codes are of another encoder.
         FrozenError
             When the encoder changed while the head was fitted.
         """
@@ -148,7 +158,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
             raise TypeError(
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
-        whole, (X, y) = X, labelled_sample(X, y, self.random_state)
+        whole, (X, y) = X, labelled_sample(self.encoder, X, y, self.random_state)
         # Labels that cannot be used are found before an encoder is trained for hours.
         y = check_labels(y, _num_samples(X), unlabelled=uses_unlabelled(self.head))
         self.novelty_ = None
@@ -160,7 +170,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         else:
             self.encoder_ = clone(self.encoder).fit(whole)
         self._freeze()
-        self._decide(self._labelled(X, y))
+        self._decide(self._labelled(X, y), keep=not _nameless(X))
         return self
 
     def add_labels(self, X: Any, y: Any) -> Self:
@@ -168,7 +178,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
 
         Parameters
         ----------
-        X : array or DataFrame of n instances
+        X : array or DataFrame of n instances, or StoredCodes
             New ones, or such as the head was fitted on: their labels change.
         y : array of shape (n,)
             With a head that uses unlabelled instances -1, None or NaN takes a label back, or adds
@@ -182,13 +192,14 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         ------
         DataError
             When labels cannot be used, or the head was fitted on more than 20,000 instances,
-            which it does not keep.
+            or on stored codes without row hashes, which it does not keep.
         """
         check_is_fitted(self, "standardised_head_")
         if self.labelled_ is None:
             raise DataError(
                 f"the head was fitted on {self.n_labels_ + self.n_unlabelled_:,} instances, and "
-                f"it keeps no more than {MOST_KEPT:,}; fit it again with all of them"
+                f"it keeps no more than {MOST_KEPT:,}, and no stored codes without row hashes; fit "
+                "it again with all of them"
             )
         labels = column_or_1d(y, warn=True)
         if len(labels) != _num_samples(X):
@@ -199,6 +210,8 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         if partial:
             labels = partial_labels(labels)
         self._freeze()
+        if isinstance(X, StoredCodes):
+            row_hashes(self.encoder_, X)  # refuses those that could not be known again
         labelled = self.labelled_.followed_by(self._labelled(X, labels))
         check_labels(labelled.y, len(labelled.y), unlabelled=partial)
         if self.novelty_ is not None:
@@ -251,13 +264,14 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
 
     def _labelled(self, X: Any, y: np.ndarray) -> LabelledCodes:
         codes = encode(self.encoder_, X, self.cache_dir)
-        return LabelledCodes(codes, y, self.encoder_.row_hashes(X))
+        hashes = hashes_of(codes) if _nameless(X) else row_hashes(self.encoder_, X)
+        return LabelledCodes(codes, y, hashes)
 
     def _freeze(self) -> None:
         self.encoder_.encoder_.eval().requires_grad_(False)
         self.digest_before_ = digest(self.encoder_.encoder_)
 
-    def _decide(self, labelled: LabelledCodes) -> None:
+    def _decide(self, labelled: LabelledCodes, *, keep: bool = True) -> None:
         """Fit the head on labelled codes, and see that the encoder is as `_freeze` found it."""
         head = build_head(
             self.head,
@@ -276,7 +290,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
             )
         self.n_labels_ = len(labelled_rows(labelled.y))
         self.n_unlabelled_ = len(labelled.y) - self.n_labels_
-        self.labelled_ = labelled if len(labelled.y) <= MOST_KEPT else None
+        self.labelled_ = labelled if keep and len(labelled.y) <= MOST_KEPT else None
         self.data_fingerprint_ = data_fingerprint(labelled.hashes, labelled.y)
         self.standardised_head_ = standardised_head
 

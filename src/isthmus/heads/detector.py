@@ -125,13 +125,14 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
 
         Parameters
         ----------
-        X : array or DataFrame of n instances, or Stream
+        X : array or DataFrame of n instances, Stream or StoredCodes
             Mostly normal. Of a stream of more than 100,000 instances a fifth, 100,000 at most,
             is drawn at random; an encoder that is not fitted is trained on the others, and scores
-            are fitted and calibrated on those drawn. Labels of a stream are not looked at.
+            are fitted and calibrated on those drawn. Codes that `isthmus.load_codes` read are
+            taken as they are; the encoder is not run. Labels of either are not looked at.
         y : array of shape (n,), optional
             1 normal, -1 abnormal, 0 or missing: nobody looked.
-        X_calibration : array or DataFrame, optional
+        X_calibration : array, DataFrame or StoredCodes, optional
             Normal instances to calibrate on, instead of setting rows of X aside. A fitted
             encoder may then have seen X, but not these.
 
@@ -142,7 +143,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         Raises
         ------
         DataError, ValueError
-            When instances or labels cannot be used, or a fitted encoder has seen the rows.
+            When instances or labels cannot be used, a fitted encoder has seen the rows, or
+            stored codes are of another encoder or were not written for heads.
         CalibrationError
             When the rate asked for needs more normal rows.
         """

@@ -16,6 +16,7 @@ from isthmus.heads.detector_labels import ABNORMAL
 from isthmus.heads.folds import calibration_rows, choose_calibration
 from isthmus.heads.frozen import is_fitted
 from isthmus.heads.memory import Fold, Memory
+from isthmus.heads.stored import row_hashes
 from isthmus.heads.views import view
 
 Learned = tuple[Autoencoder, str, Memory]
@@ -65,7 +66,7 @@ def learn(
         others = np.setdiff1d(normal, rows)
         trained = _train(given, X, others, seed)
         folds.append(Fold(rows, trained, view(trained, X, others)))
-    return encoder, calibration, Memory(views, y, encoder.row_hashes(X), folds, seed)
+    return encoder, calibration, Memory(views, y, row_hashes(encoder, X), folds, seed)
 
 
 def learn_calibrated(
@@ -84,7 +85,7 @@ def learn_calibrated(
         encoder = given
     else:
         encoder = _train(given, X, normal, seed)
-    hashes = [encoder.row_hashes(part) for part in (X, X_calibration)]
+    hashes = [row_hashes(encoder, part) for part in (X, X_calibration)]
     learned = SeenRows.of(hashes[0])
     overlap = learned.overlap(hashes[1])
     if int(overlap.sum()) > learned.tolerated(len(overlap)):
@@ -119,7 +120,7 @@ def _train(given: Autoencoder, X: Any, rows: np.ndarray, seed: int) -> Autoencod
 
 def _check_new(encoder: Autoencoder, X: Any) -> None:
     """Refuse rows that a fitted encoder was trained on."""
-    overlap = encoder.seen_rows_.overlap(encoder.row_hashes(X))
+    overlap = encoder.seen_rows_.overlap(row_hashes(encoder, X))
     if int(overlap.sum()) > encoder.seen_rows_.tolerated(len(overlap)):
         raise CalibrationError(
             f"{int(overlap.sum())} of {len(overlap)} rows were among those the encoder was "

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.errors import CalibrationError
+from isthmus.data.codes import StoredCodes
+from isthmus.errors import CalibrationError, DataError
 from isthmus.heads.detector_labels import ABNORMAL
+from isthmus.heads.stored import row_hashes
 from isthmus.heads.views import Views, view
 
 
@@ -85,13 +87,19 @@ class Memory:
         more. New rows train and never calibrate: they were picked to be looked at, which
         rows that calibrate must not be.
         """
-        hashes = encoder.row_hashes(X)
+        hashes = row_hashes(encoder, X)
         labels = self.y.copy()
         for digest, label in zip(hashes, y, strict=True):
             labels[self.hashes == digest] = label
         new = np.flatnonzero(~np.isin(hashes, self.hashes))
         if not len(new):
             return replace(self, y=labels)
+        if isinstance(X, StoredCodes) and any(fold.encoder is not None for fold in self.folds):
+            raise DataError(
+                f"{X.name} holds codes of one encoder, and the detector was calibrated with "
+                "several (calibration='cross'), which have to see rows that are new to it; pass "
+                "the instances themselves"
+            )
         views = view(encoder, X).take(new)
         folds = [
             fold

@@ -7,24 +7,39 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.codes import StoredCodes
 from isthmus.data.stream import Stream
 from isthmus.errors import DataError
 from isthmus.heads.frozen import is_fitted
 from isthmus.heads.learning import for_detection
+from isthmus.heads.stored import check_encoder
 from isthmus.training import draw_seed
 
 #: Instances of a stream that a head is fitted on, at most.
 MOST_SAMPLED = 100_000
 
 
-def labelled_sample(X: Any, y: Any, random_state: int | np.random.RandomState | None) -> Any:
+def labelled_sample(
+    encoder: Autoencoder, X: Any, y: Any, random_state: int | np.random.RandomState | None
+) -> Any:
     """Return instances and labels as they are, or of a stream some of both, drawn at random.
+
+    Stored codes are as many as were drawn already, and bring their own labels.
 
     Raises
     ------
     DataError
-        When a stream has no labels, or labels are passed beside it.
+        When a stream or stored codes have no labels, labels are passed beside a stream, or codes
+        are of another encoder.
     """
+    if isinstance(X, StoredCodes):
+        check_encoder(encoder, X)
+        if y is None and X.y is None:
+            raise DataError(
+                f"{X.name} holds codes without labels; name their column with load_codes(..., "
+                "label=COLUMN), or pass y"
+            )
+        return X, X.y if y is None else y
     if not isinstance(X, Stream):
         return X, y
     _refuse_labels(y)
@@ -43,6 +58,7 @@ def detector_sample(
     that is not fitted is trained on the rows that are not drawn: those drawn are then new to
     it, and some of them can calibrate.
     """
+    check_encoder(encoder, X)
     if not isinstance(X, Stream):
         return encoder, X, y
     _refuse_labels(y)

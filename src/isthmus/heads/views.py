@@ -11,6 +11,8 @@ import torch
 from torch.nn import functional
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.codes import StoredCodes
+from isthmus.heads.stored import check_encoder, residuals_of
 
 #: Residuals of tables, and of images and series of at most so many values, are kept whole.
 MOST_WHOLE = 1024
@@ -71,30 +73,56 @@ def view(encoder: Autoencoder, X: Any, learning: np.ndarray | None = None) -> Vi
     Parameters
     ----------
     encoder : fitted Autoencoder
-    X : array or DataFrame like the one it was fitted on
+    X : array or DataFrame like the one it was fitted on, or StoredCodes
+        Of codes only the decoder is run, for `explained`.
     learning : integer array, optional
         Row numbers from which `explained` is learned, all when left out. Calibration rows
         must have no part in it, or they are not like rows to come; nor abnormal ones.
     """
-    codes, residuals = [], []
-    total = squares = torch.zeros(())
-    first = counted = 0
-    for batch in encoder.reconstruct(X):
-        codes.append(batch.codes.numpy())
-        residuals.append(_summary(batch.inputs - batch.outputs).numpy())
-        outputs = batch.outputs.flatten(1).double()
-        if learning is not None:
-            rows = np.arange(first, first + len(outputs))
-            outputs = outputs[torch.from_numpy(np.isin(rows, learning))]
-        first, counted = first + len(batch.outputs), counted + len(outputs)
-        total, squares = total + outputs.sum(0), squares + (outputs**2).sum(0)
-    variance = squares / max(1, counted) - (total / max(1, counted)) ** 2
-    explained = float(variance.clamp(min=0).sum())
-    signed = residuals[0].shape[1] == math.prod(encoder.preprocessor_.network_shape)
-    return Views(np.concatenate(codes), np.concatenate(residuals), explained, signed)
+    variance = _Variance(learning)
+    if isinstance(X, StoredCodes):
+        check_encoder(encoder, X)
+        all_codes, all_residuals = X.codes, residuals_of(X)
+        for rebuilt in encoder.decode(all_codes):
+            variance.update(rebuilt)
+    else:
+        codes, residuals = [], []
+        for batch in encoder.reconstruct(X):
+            codes.append(batch.codes.numpy())
+            residuals.append(summary(batch.inputs - batch.outputs).numpy())
+            variance.update(batch.outputs)
+        all_codes, all_residuals = np.concatenate(codes), np.concatenate(residuals)
+    signed = all_residuals.shape[1] == math.prod(encoder.preprocessor_.network_shape)
+    return Views(all_codes, all_residuals, variance.total(), signed)
 
 
-def _summary(residual: torch.Tensor) -> torch.Tensor:
+class _Variance:
+    """Total variance of the rows at these numbers, or of all, that come batch by batch."""
+
+    def __init__(self, rows: np.ndarray | None) -> None:
+        self.rows = rows
+        self.sum = self.squares = torch.zeros(())
+        self.seen = self.counted = 0
+
+    def update(self, batch: torch.Tensor) -> None:
+        values = batch.flatten(1).double()
+        numbers = np.arange(self.seen, self.seen + len(batch))
+        if self.rows is not None:
+            values = values[torch.from_numpy(np.isin(numbers, self.rows))]
+        self.seen, self.counted = self.seen + len(batch), self.counted + len(values)
+        self.sum, self.squares = self.sum + values.sum(0), self.squares + (values**2).sum(0)
+
+    def total(self) -> float:
+        n = max(1, self.counted)
+        return float((self.squares / n - (self.sum / n) ** 2).clamp(min=0).sum())
+
+
+def n_residuals(network_shape: tuple[int, ...]) -> int:
+    """Return the length of the residual that `summary` gives of an instance."""
+    return summary(torch.zeros((1, *network_shape))).shape[1]
+
+
+def summary(residual: torch.Tensor) -> torch.Tensor:
     """Return residuals (batch, m), (batch, c, t) or (batch, c, h, w) as (batch, k)."""
     if residual.ndim == 2 or math.prod(residual.shape[1:]) <= MOST_WHOLE:
         return residual.flatten(1)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from isthmus.data.codes import RESIDUAL, ROW_HASH, rows_to_arrow
+
 _ARROW = {"str": pa.string(), "bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64()}
 
 
@@ -29,14 +31,20 @@ class Columns:
 
     def of(self, found: Mapping[str, np.ndarray]) -> list[pa.Array]:
         """Return the columns for what the graph gave, in the order of the schema."""
-        if self.outputs == ("code",):
+        if "code" in self.outputs:
             values: list[np.ndarray] = list(found["code"].T)
+            values += [found[name] for name in (ROW_HASH, RESIDUAL) if name in found]
         else:
             values = _decided(found)
         return [
-            pa.array(column, type=field.type)
+            rows_to_arrow(column) if column.ndim == 2 else pa.array(column, type=field.type)
             for column, field in zip(values, self.schema, strict=True)
         ]
+
+    @property
+    def for_heads(self) -> bool:
+        """Whether row hashes and residuals stand beside the codes."""
+        return RESIDUAL in self.schema.names
 
     def counts(self, found: Mapping[str, np.ndarray]) -> dict[str, int]:
         """Return how many rows have each decision; of codes there are none."""
@@ -49,9 +57,20 @@ class Columns:
         return {}
 
 
-def code_columns(names: Sequence[str]) -> Columns:
-    """Return the columns of `isthmus encode`: the code's numbers by name."""
-    return Columns(("code",), pa.schema([(name, pa.float32()) for name in names]))
+def code_columns(names: Sequence[str], n_residuals: int = 0) -> Columns:
+    """Return the columns of `isthmus encode`: the code's numbers by name, and more for heads.
+
+    Parameters
+    ----------
+    names : sequence of str
+    n_residuals : int, default=0
+        Length of an instance's residual; 0 for codes alone.
+    """
+    fields: list[tuple[str, pa.DataType]] = [(name, pa.float32()) for name in names]
+    if not n_residuals:
+        return Columns(("code",), pa.schema(fields))
+    fields += [(ROW_HASH, pa.uint64()), (RESIDUAL, pa.list_(pa.float32(), n_residuals))]
+    return Columns(("code", "reconstruction"), pa.schema(fields))
 
 
 def decision_columns(facts: Mapping[str, Any], head: str) -> Columns:

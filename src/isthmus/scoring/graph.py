@@ -18,8 +18,10 @@ from isthmus.export import export_bundle
 ROWS = 512
 
 
-def graph_for(bundle: Bundle, head: str | None, stream: Stream) -> tuple[bytes, dict[str, Any]]:
-    """Export encoder and head.
+def graph_for(
+    bundle: Bundle, head: str | None, stream: Stream, *, rebuilds: bool = False
+) -> tuple[bytes, dict[str, Any]]:
+    """Export encoder and head, and with `rebuilds` what gives reconstructions.
 
     Returns
     -------
@@ -38,7 +40,9 @@ def graph_for(bundle: Bundle, head: str | None, stream: Stream) -> tuple[bytes, 
     rows = _some_rows(bundle, stream)
     with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
         target = Path(folder) / "exported"
-        facts = export_bundle(bundle, target, rows, [] if head is None else [head])
+        facts = export_bundle(
+            bundle, target, rows, [] if head is None else [head], residual=rebuilds
+        )
         return (target / "model.onnx").read_bytes(), facts
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from isthmus.data.codes import codes_facts
 from isthmus.data.stream import Stream
 from isthmus.versions import version_folder
 
@@ -34,8 +35,7 @@ def describe_run(
         Of what is written.
     """
     described: Plain = {"what": what, "encoder": bundle.encoder.digest_, "head": head}
-    if head is not None:
-        described |= _of_head(bundle, head)
+    described |= _of_codes(bundle) if head is None else _of_head(bundle, head)
     described["columns"] = [{"name": field.name, "type": str(field.type)} for field in schema]
     parts = [part for part in stream.parts if part.n_rows]
     sources = dict.fromkeys(part.source for part in parts)
@@ -56,7 +56,7 @@ def differences(before: Plain, now: Plain) -> list[str]:
     """Say in what two runs differ, a few words each."""
     found = [
         f"{name} (there {_short(before.get(name))}, now {_short(now.get(name))})"
-        for name in ("what", "encoder", "head", "head_version", "head_files", "columns")
+        for name in ("what", "encoder", "identity", "head", "head_version", "head_files", "columns")
         if before.get(name) != now.get(name)
     ]
     old, new = before.get("sources", {}), now["sources"]
@@ -71,6 +71,14 @@ def differences(before: Plain, now: Plain) -> list[str]:
             f"now {len(now['parts'])})"
         )
     return found
+
+
+def _of_codes(bundle: Bundle) -> Plain:
+    from isthmus.heads.identity import encoder_identity  # needs torch, which a worker does not
+
+    encoder = bundle.encoder
+    names = list(encoder.get_feature_names_out())
+    return codes_facts(encoder.digest_, encoder_identity(encoder), names)
 
 
 def _of_head(bundle: Bundle, head: str) -> Plain:

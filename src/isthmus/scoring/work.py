@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from isthmus.data.codes import RESIDUAL, ROW_HASH
 from isthmus.data.stream import Part, Skipped, Stream
 from isthmus.data.stream.ahead import ahead
 from isthmus.errors import DataError, ShardError
@@ -64,6 +65,7 @@ class _Ready:
     part: Part
     keys: list[pa.Array]
     rows: dict[str, np.ndarray]
+    inputs: np.ndarray | None  # as the network sees them, for what heads need beside codes
 
 
 class Worker:
@@ -109,13 +111,15 @@ class Worker:
             piece = stream.read(part, keys=True)
             try:
                 rows = self.exported.feed(piece.X)
+                heads = self.work.columns.for_heads
+                inputs = self.exported.prepared(piece.X) if heads else None
             except DataError as error:
                 last = part.first_row + part.n_rows - 1
                 raise ShardError(
                     f"rows {part.first_row:,} to {last:,}, of {part.source}, cannot be decided "
                     f"on: {error}"
                 ) from error
-            return _Ready(part, key_arrays(self.work.keys, piece, part.source), rows)
+            return _Ready(part, key_arrays(self.work.keys, piece, part.source), rows, inputs)
         except ShardError as error:
             if stream.on_bad_shard == "fail":
                 raise
@@ -124,7 +128,10 @@ class Worker:
     def _decide(self, ready: _Ready | Done) -> tuple[_Ready, dict[str, Any]] | Done:
         if isinstance(ready, Done):
             return ready
-        return ready, self.exported.run_fed(ready.rows, self.work.columns.outputs)
+        found = self.exported.run_fed(ready.rows, self.work.columns.outputs)
+        if ready.inputs is not None:
+            found |= _beside(ready.inputs, found.pop("reconstruction"))
+        return ready, found
 
     def _write(self, decided: tuple[_Ready, dict[str, Any]] | Done) -> Done:
         if isinstance(decided, Done):
@@ -133,3 +140,14 @@ class Worker:
         columns = self.work.columns
         arrays = [*ready.keys, *columns.of(found)]
         return Done(ready.part, self.work.files.write(ready.part, arrays, columns.counts(found)))
+
+
+def _beside(inputs: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the hash and the residual of each row, as a detector takes them."""
+    import torch  # only for this: decisions and codes need none
+
+    from isthmus.autoencoder.seen import row_hashes
+    from isthmus.heads.views import summary
+
+    residuals = summary(torch.from_numpy(inputs - outputs))
+    return {ROW_HASH: row_hashes(inputs), RESIDUAL: residuals.numpy()}

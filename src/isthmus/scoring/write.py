@@ -12,6 +12,7 @@ import pyarrow as pa
 from isthmus.bundle import Bundle, last_head, load_bundle
 from isthmus.data.stream import Part, Stream
 from isthmus.errors import DataError
+from isthmus.heads.views import n_residuals
 from isthmus.scoring.columns import code_columns, decision_columns
 from isthmus.scoring.graph import graph_for
 from isthmus.scoring.keys import key_schema
@@ -31,6 +32,7 @@ def score(
     *,
     what: Literal["predict", "encode"] = "predict",
     head: str | None = None,
+    for_heads: bool = False,
     engine: Literal["local", "ray"] = "local",
     resume: bool = False,
     workers: int | None = None,
@@ -54,6 +56,9 @@ def score(
     what : {"predict", "encode"}, default="predict"
     head : str, optional
         Which decides; the one fitted last.
+    for_heads : bool, default=False
+        Of `"encode"`: write each row's hash and residual beside its code, which detectors need to
+        be fitted on `isthmus.load_codes`.
     engine : {"local", "ray"}, default="local"
         In this process, or by the workers of a Ray cluster. The rows are the same.
     resume : bool, default=False
@@ -108,14 +113,17 @@ def score(
     (200, True)
     """
     _check(stream, what, head, engine, workers, address)
+    if for_heads and what != "encode":
+        raise DataError("got for_heads=True, which is for what='encode'; leave it out")
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     if what == "predict":
         opened.head(head)  # says which there are
         head = head or last_head(opened.manifest)
     start = _engine(engine, workers, address)
-    graph, exported = graph_for(opened, head, stream)
+    graph, exported = graph_for(opened, head, stream, rebuilds=for_heads)
     if head is None:
-        columns = code_columns(list(opened.encoder.get_feature_names_out()))
+        width = n_residuals(opened.encoder.preprocessor_.network_shape) if for_heads else 0
+        columns = code_columns(list(opened.encoder.get_feature_names_out()), width)
     else:
         columns = decision_columns(exported, head)
     keys = key_schema(stream, columns.schema)

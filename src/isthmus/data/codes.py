@@ -1,0 +1,113 @@
+"""Codes beside what says of which encoder they are: heads are fitted on them as on instances."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from isthmus.errors import DataError
+
+#: Columns beside the codes, written for detectors.
+ROW_HASH, RESIDUAL = "row_hash", "residual"
+#: In a Parquet file's metadata, a JSON object.
+ENTRY = b"isthmus"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StoredCodes:
+    """Codes of n instances, and which encoder made them; heads take it in place of instances.
+
+    Attributes
+    ----------
+    codes : float32 array of shape (n, n_components)
+    digest, identity : str
+        Of the encoder, see `isthmus.heads.identity.encoder_identity`. A head on any other refuses
+        the codes.
+    hashes : uint64 array of shape (n,) or None
+        Of the instances, by which one is known again.
+    residuals : float32 array of shape (n, k) or None
+        As in `isthmus.heads.views.Views`.
+    y : array of shape (n,) or None
+        Labels as they came.
+    name : str
+        Where they came from.
+    """
+
+    codes: np.ndarray
+    digest: str
+    identity: str
+    hashes: np.ndarray | None = None
+    residuals: np.ndarray | None = None
+    y: np.ndarray | None = None
+    name: str = "codes"
+
+    def __repr__(self) -> str:
+        n, width = self.codes.shape
+        beside = {"row hashes": self.hashes, "residuals": self.residuals, "labels": self.y}
+        held = [what for what, values in beside.items() if values is not None]
+        more = f", with {', '.join(held)}" if held else ""
+        return f"StoredCodes({self.name!r}, {n:,} of {width} numbers{more})"
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: Any) -> StoredCodes:
+        """Return the instances at these row numbers, an array or a slice."""
+        return replace(
+            self,
+            codes=self.codes[rows],
+            hashes=None if self.hashes is None else self.hashes[rows],
+            residuals=None if self.residuals is None else self.residuals[rows],
+            y=None if self.y is None else self.y[rows],
+        )
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise DataError(
+            f"{self.name} holds codes, and this needs the instances themselves; pass those (the "
+            "codes as an array are the attribute codes)"
+        )
+
+    def to_arrow(self, names: Sequence[str], beside: pd.DataFrame | None = None) -> pa.Table:
+        """Return a table whose metadata says of which encoder the codes are.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the code's numbers.
+        beside : DataFrame of n rows, optional
+            Columns to put in front, such as labels.
+        """
+        columns: dict[str, Any] = {}
+        if beside is not None:
+            front = pa.Table.from_pandas(beside, preserve_index=False)
+            columns |= dict(zip(front.column_names, front.columns, strict=True))
+        taken = [name for name in (*names, ROW_HASH, RESIDUAL) if name in columns]
+        if taken:
+            raise DataError(
+                f"the column {taken[0]!r} is called like one of the codes' own; give it another "
+                "name in the data"
+            )
+        columns |= dict(zip(names, self.codes.T, strict=True))
+        if self.hashes is not None:
+            columns[ROW_HASH] = self.hashes
+        if self.residuals is not None:
+            columns[RESIDUAL] = rows_to_arrow(self.residuals)
+        said = codes_facts(self.digest, self.identity, names)
+        return pa.table(columns, metadata={ENTRY: json.dumps(said).encode()})
+
+
+def codes_facts(digest: str, identity: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return what a file or manifest says of the codes in it."""
+    return {"what": "encode", "encoder": digest, "identity": identity, "codes": list(names)}
+
+
+def rows_to_arrow(values: np.ndarray) -> pa.Array:
+    """Return an array of shape (n, k) as a column of n lists."""
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
