@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.codes import LabelsFrom, holds_codes, read_instances_or_codes
 from isthmus.cli.common import BundlePath, Data, Head, Json, Seed, console_for, write_facts
 from isthmus.cli.parts import labelled_part
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
@@ -28,6 +29,7 @@ def classify(
         float, typer.Option(help="Share of the labels held out to measure the head.")
     ] = 0.2,
     controls: Annotated[str, typer.Option(help="none, fast or all.")] = "fast",
+    labels_from: LabelsFrom = None,
     seed: Seed = 0,
     reading: Reading = AS_IT_COMES,
     json: Json = None,
@@ -40,11 +42,14 @@ def classify(
     Windows of a long table are held out by group or by time, none sharing a row with another
     part.
 
+    DATA may be codes that isthmus encode wrote as .parquet: the encoder is not run, and there are
+    no controls, which need the instances.
+
     With --head spreading rows with an empty label cell (or -1) are learned from too; the head is
     measured on labelled rows alone.
     """
     console = console_for(json)
-    loaded = reading.read(data, bundle, sample=True)
+    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console)
     if loaded.train.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import add_head, load_bundle
@@ -59,6 +64,7 @@ def classify(
     if partial and loaded.test is None:
         loaded = replace(loaded.train, y=y)
     splits = _splits(loaded, test_fraction, seed)
+    controls = "none" if holds_codes(splits) else controls
     if partial:
         splits = replace(splits, test=labelled_part(splits.test))
     encoder = load_bundle(bundle).encoder

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli.codes import read_instances_or_codes
 from isthmus.cli.common import BundlePath, Json, Seed, console_for, number_or_auto, write_facts
 from isthmus.cli.detectors import (
     FalseAlarmRate,
@@ -49,6 +50,7 @@ def detect(
     DATA is mostly normal, and none of its rows was among those that the encoder was trained
     on: with one file of normal rows use isthmus fit DATA -o BUNDLE --detector. Labels are
     optional: 1 normal, -1 abnormal, 0 or empty where nobody looked, or what --normal says.
+    DATA may be codes that isthmus encode --for-heads wrote: the encoder is not run.
     Without DATA, --false-alarm-rate moves the threshold of a detector that is there. A
     detector of the same name is kept as an earlier version: isthmus history BUNDLE.
     """
@@ -58,7 +60,7 @@ def detect(
         given |= {"--calibration": calibration}
         detector = _moved(bundle, name, false_alarm_rate, given)
     else:
-        loaded = reading.read(data, bundle, sample=True).train
+        loaded = read_instances_or_codes(reading, data, bundle, None, console).train
         y = detector_labels(loaded, data, normal)
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         from isthmus.bundle import load_bundle

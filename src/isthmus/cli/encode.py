@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,10 @@ from isthmus.cli.scoring import (
     score_stream,
 )
 
+if TYPE_CHECKING:
+    from isthmus.autoencoder import Autoencoder
+    from isthmus.data import StoredCodes
+
 
 @reads_data
 def encode(
@@ -34,6 +39,14 @@ def encode(
         ),
     ],
     part: Part = "all",
+    for_heads: Annotated[
+        bool,
+        typer.Option(
+            "--for-heads",
+            help="Write each row's hash and residual too: detectors can then be fitted on the "
+            "codes alone.",
+        ),
+    ] = False,
     reading: Reading = AS_IT_COMES,
     engine: Engine = "local",
     workers: Workers = None,
@@ -44,20 +57,30 @@ def encode(
     """Turn instances into codes with a bundle's encoder.
 
     Of a long table, .csv and .parquet say which window each code is of. Several files are read
-    and written piece by piece, as `isthmus predict` does it.
+    and written piece by piece, as `isthmus predict` does it. A column of --label goes along.
+
+    `isthmus classify` and, with --for-heads, `isthmus detect` take a .parquet output in place of
+    instances, and do not run the encoder again.
     """
-    from isthmus.cli.tables import check_suffix, write_array
+    from isthmus.cli.tables import check_suffix, write_codes
 
     check_suffix(output, ".npy", ".csv", ".parquet")
-    loaded = reading.open(data, bundle, lazy=in_pieces(engine, resume))
+    if for_heads:
+        check_suffix(output, ".parquet")
+    lazy = in_pieces(engine, resume)
+    loaded = reading.open(data, bundle, lazy=lazy)
     from isthmus.data import Stream
 
     if isinstance(loaded, Stream):
+        if reading.label is not None:  # stands beside each code, like a key
+            carried = replace(reading, label=None, keys=[*(reading.keys or ()), reading.label])
+            loaded = carried.open(data, bundle, lazy=lazy)
         score_stream(
             "encode",
             bundle,
             loaded,
             output,
+            for_heads=for_heads,
             engine=engine,
             resume=resume,
             workers=workers,
@@ -70,8 +93,9 @@ def encode(
     from isthmus.bundle import load_bundle
 
     encoder = load_bundle(bundle).encoder
-    codes = encoder.transform(instances.X)
-    write_array(output, codes, list(encoder.get_feature_names_out()), instances.windows)
+    codes = _codes(encoder, instances.X, for_heads)
+    beside = {} if reading.label is None else {reading.label: instances.y}
+    write_codes(output, codes, list(encoder.get_feature_names_out()), instances.windows, beside)
     facts = {
         "n": len(codes),
         "n_components": encoder.n_components_,
@@ -82,3 +106,15 @@ def encode(
         f"{len(codes):,} codes of {encoder.n_components_} numbers in {output}", soft_wrap=True
     )
     write_facts(json, facts)
+
+
+def _codes(encoder: Autoencoder, X: Any, for_heads: bool) -> StoredCodes:
+    from isthmus.data import StoredCodes
+    from isthmus.heads.identity import encoder_identity
+    from isthmus.heads.views import view
+
+    made_by = encoder.digest_, encoder_identity(encoder)
+    if not for_heads:
+        return StoredCodes(encoder.transform(X), *made_by)
+    seen = view(encoder, X)
+    return StoredCodes(seen.codes, *made_by, encoder.row_hashes(X), seen.residuals)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isthmus.cli.codes import LabelsFrom, read_instances_or_codes
 from isthmus.cli.common import BundlePath, Data, Json, Seed, console_for, write_facts
 from isthmus.cli.detectors import Normal, detector_labels
 from isthmus.cli.parts import labelled_part, part_of
@@ -33,6 +34,7 @@ def evaluate(
     controls: Annotated[
         str, typer.Option(help="none, fast or all; they need training data.")
     ] = "none",
+    labels_from: LabelsFrom = None,
     seed: Seed = 0,
     reading: Reading = AS_IT_COMES,
     json: Json = None,
@@ -42,10 +44,10 @@ def evaluate(
     Of data with two parts the test part is used, and the training part for the controls. A head
     that uses unlabelled rows (spreading) is tested on the labelled ones. For a detector labels are
     1 normal, -1 abnormal, 0 or empty where nobody looked (left out), or what --normal says; its
-    control is the distance between raw rows.
+    control is the distance between raw rows. DATA may be codes that isthmus encode wrote.
     """
     console = console_for(json)
-    loaded = reading.read(data, bundle, sample=True)
+    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console)
     test = part_of(loaded, "test")
     if test.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")

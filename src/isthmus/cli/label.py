@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli.codes import LabelsFrom, read_instances_or_codes
 from isthmus.cli.common import BundlePath, Json, console_for, write_facts
 from isthmus.cli.detectors import Normal, detector_facts, detector_labels, tell_detector
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
@@ -30,6 +31,7 @@ def label(
             help="Name of the detector; the one fitted last. Of a queue: this head alone."
         ),
     ] = None,
+    labels_from: LabelsFrom = None,
     reading: Reading = AS_IT_COMES,
     json: Json = None,
 ) -> None:
@@ -37,7 +39,7 @@ def label(
 
     1 is normal, -1 abnormal, 0 takes a label back, or what --normal says; rows with an empty
     cell are left out. A row that the detector was fitted on gets the label, any other is
-    added. No encoder is trained.
+    added. No encoder is trained. DATA may be codes that isthmus encode --for-heads wrote.
 
     With --queue the labels are those that a service was given, for classifiers too. Of an
     instance with several the last counts; labels that a head has already change nothing.
@@ -56,7 +58,7 @@ def label(
             "service: isthmus label BUNDLE --queue queue.jsonl"
         )
     console = console_for(json)
-    loaded = reading.read(data, bundle).train
+    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console).train
     if loaded.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     import numpy as np

@@ -118,8 +118,14 @@ class Reading:
             Read a single file piece by piece, too; so is one with keys.
         """
         from isthmus.data import load
+        from isthmus.data.code_files import is_stored_codes
         from isthmus.data.pieces import read_in_pieces
 
+        if is_stored_codes(source):
+            raise DataError(
+                f"{source} holds codes that isthmus encode wrote, and this needs the instances "
+                "themselves; pass those (classify, detect, label and evaluate take codes)"
+            )
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
         lazy = lazy or self.lazy or bool(self.keys)
         options |= {"lazy": lazy, "keys": self.keys or ()}

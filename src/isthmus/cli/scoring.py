@@ -50,6 +50,7 @@ def score_stream(
     output: Path | None,
     *,
     head: str | None = None,
+    for_heads: bool = False,
     engine: str,
     resume: bool,
     workers: int | None,
@@ -72,6 +73,7 @@ def score_stream(
             output,
             what=what,
             head=head,
+            for_heads=for_heads,
             engine=engine,  # type: ignore[arg-type]
             resume=resume,
             workers=workers,
