@@ -1,6 +1,7 @@
 """`isthmus predict` and `isthmus encode` on folders of files, as a person types them."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from isthmus import AnomalyDetector, load_bundle
 from isthmus.cli import main
 
 pytest.importorskip("onnx")
@@ -108,3 +110,87 @@ def test_bad_shards_are_skipped_when_asked(isthmus, bundle, shards, tmp_path):
     assert status == 0
     assert "200 instances" in out
     assert "skipped" in out
+
+
+@pytest.fixture
+def labelled(shards, tmp_path):
+    """The rows in one file with their classes, and classes of 200 of them that came later."""
+    rows = pd.read_parquet(shards).drop(columns="site")
+    rows["state"] = np.array(["low", "middle", "high"])[np.digitize(rows["width"], [-0.5, 0.5])]
+    rows.to_parquet(tmp_path / "rows.parquet")
+    rows[["id", "state"]].sample(200, random_state=0).to_csv(tmp_path / "later.csv", index=False)
+    return rows
+
+
+def test_heads_are_fitted_on_stored_codes(isthmus, bundle, shards, labelled):
+    shutil.copytree(bundle, "press")
+    words = ("encode", "press", shards, "-o", "codes.parquet", "--key", "id", "--for-heads")
+    assert isthmus(*words)[0] == 0
+    later = ("codes.parquet", "--label", "state", "--labels-from", "later.csv")
+    status, out, _ = isthmus("classify", "press", *later, "--name", "state", "--json", "facts.json")
+    assert status == 0
+    assert "holds stored codes: 200 of them are taken, the encoder is not run" in out
+    facts = json.loads(Path("facts.json").read_text())
+    assert (facts["n_labels"], facts["controls"]) == (200, {})
+    status, out, _ = isthmus("evaluate", "press", *later, "--head", "state")
+    assert status == 0
+    assert "200" in out
+    status, out, _ = isthmus("detect", "press", "codes.parquet", "--name", "new")
+    assert status == 0
+    assert "1,000: 0 labelled normal, 0 abnormal" in out
+    status, out, _ = isthmus("label", "press", *later, "--normal", "low", "--name", "new")
+    assert status == 0
+    assert "200 labels, 0 of them of rows that are new to it" in out
+    heads = load_bundle("press").heads
+    X = labelled.drop(columns=["id", "state"])
+    looked_at = labelled["id"].isin(pd.read_csv("later.csv")["id"])
+    signs = np.where(labelled["state"] == "low", 1, -1)[looked_at]
+    own = AnomalyDetector(heads["new"].encoder_, random_state=0).fit(X)
+    own.add_labels(X[looked_at], signs)
+    assert heads["new"].offset_ == pytest.approx(own.offset_, rel=1e-3)
+
+
+def test_one_file_carries_labels_and_says_of_which_encoder(isthmus, bundle, labelled):
+    shutil.copytree(bundle, "press")
+    labelled.drop(columns="id").to_parquet("rows.parquet")
+    words = ("encode", "press", "rows.parquet", "--label", "state", "-o", "codes.parquet")
+    assert isthmus(*words, "--for-heads")[0] == 0
+    table = pd.read_parquet("codes.parquet")
+    assert list(table.columns[:2]) == ["state", "autoencoder0"]
+    for data in ("codes.parquet", "rows.parquet"):
+        words = ("classify", "press", data, "--label", "state", "--name", data[0])
+        assert isthmus(*words, "--controls", "none")[0] == 0
+    heads = load_bundle("press").heads
+    X = labelled.drop(columns=["id", "state"])
+    np.testing.assert_array_equal(heads["c"].predict_proba(X), heads["r"].predict_proba(X))
+    assert heads["c"].data_fingerprint_ == heads["r"].data_fingerprint_
+    words = ("encode", "press", "rows.parquet", "--label", "state", "-o", "more.parquet")
+    assert isthmus(*words, "--lazy")[0] == 0
+    assert list(pd.read_parquet("more.parquet").columns[:1]) == ["state"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("report", "press", "codes.parquet"), "this needs the instances themselves"),
+        (("fit", "codes.parquet", "-o", "other"), "this needs the instances themselves"),
+        (("detect", "press", "codes.parquet"), "again with --for-heads"),
+        (("classify", "press", "codes.parquet"), "has no labels; name the column"),
+        (("classify", "press", "codes.parquet", "--label", "state"), "has no column 'state'"),
+        (
+            ("label", "press", "rows.parquet", "--label", "state", "--labels-from", "later.csv"),
+            "which is for codes that isthmus encode wrote",
+        ),
+        (("encode", "press", "rows.parquet", "-o", "o.csv", "--for-heads"), "ends in .parquet"),
+    ],
+)
+def test_codes_where_they_are_no_use_are_refused_in_one_line(
+    isthmus, bundle, labelled, words, said
+):
+    shutil.copytree(bundle, "press")
+    codes = ("encode", "press", "rows.parquet", "--key", "id", "-o", "codes.parquet")
+    assert isthmus(*codes)[0] == 0
+    status, _, err = isthmus(*words)
+    assert status == 1
+    assert said in err
+    assert err.count("\n") == 1

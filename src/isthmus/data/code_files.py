@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,15 +101,13 @@ def load_codes(
     """
     path = Path(source).expanduser()
     facts, files = _opened(path)
-    with pq.ParquetFile(files[0]) as first:
-        there = first.schema_arrow.names
+    there, n_rows = _there(files)
     if labels is None:
         if label is not None and label not in there:
             raise DataError(
                 f"{path} has no column {label!r}; it has {_told(there)}: encode with --label "
                 f"{label}, or pass labels of your own with the key columns beside them"
             )
-        n_rows = sum(pq.read_metadata(file).num_rows for file in files)
         rows, y = draw(n_rows, MOST_READ, random_state), None
     else:
         rows, y = _labelled(path, files, there, label, labels, random_state)
@@ -159,6 +158,16 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[Path]]:
     if not files:
         raise DataError(f"{path} holds no parts; encode again")
     return facts, files
+
+
+def _there(files: Sequence[Path]) -> tuple[list[str], int]:
+    """Return the columns of the first file, and the rows of all."""
+    n_rows = 0
+    for path in files:
+        with _open(path) as file:
+            n_rows += file.metadata.num_rows
+    with _open(files[0]) as first:
+        return list(first.schema_arrow.names), n_rows
 
 
 def _labelled(
@@ -224,13 +233,19 @@ def _take(files: Sequence[Path], names: Sequence[str], rows: np.ndarray) -> pa.T
 
 def _batches(files: Sequence[Path], names: Sequence[str]) -> Iterator[pa.Table]:
     for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(BATCH, columns=list(names)):
-                    yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"cannot read {path}: {reason}; encode again") from error
+        with _open(path) as file:
+            for batch in file.iter_batches(BATCH, columns=list(names)):
+                yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"cannot read {path}: {reason}; encode again") from error
 
 
 def _lists(column: pa.ChunkedArray) -> np.ndarray:

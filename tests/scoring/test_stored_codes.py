@@ -1,0 +1,260 @@
+"""Heads fitted on what `isthmus encode` stored: as if they were fitted on the instances."""
+
+import copy
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from isthmus import (
+    AnomalyDetector,
+    Autoencoder,
+    CodeClassifier,
+    StoredCodes,
+    load,
+    load_bundle,
+    load_codes,
+)
+from isthmus.data import code_files
+from isthmus.errors import DataError
+from isthmus.heads.identity import encoder_identity
+from isthmus.heads.views import view
+from isthmus.scoring import score
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+FEATURES = ["width", "height", "weight", "colour"]
+
+
+def kinds_of(rows):
+    return np.array(["low", "middle", "high"])[np.digitize(rows["width"], [-0.5, 0.5])]
+
+
+@pytest.fixture(scope="module")
+def rows(shards):
+    """The rows of the shards, and their classes."""
+    table = pd.read_parquet(shards)
+    return table.assign(state=kinds_of(table))
+
+
+@pytest.fixture(scope="module")
+def stored(bundle, rows, tmp_path_factory):
+    """Codes for heads in a folder of three parts, with labels of which a fifth is missing."""
+    where = tmp_path_factory.mktemp("stored")
+    some = rows.assign(state=rows["state"].where(rows["id"] % 5 > 0))
+    for at, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
+        some.iloc[part].to_parquet(where / f"{at}.parquet", index=False)
+    stream = load(f"{where}/*.parquet", columns=FEATURES, keys=["id", "state"])
+    score(bundle, stream, where / "codes", what="encode", for_heads=True)
+    return where / "codes"
+
+
+@pytest.fixture(scope="module")
+def encoder(bundle):
+    return load_bundle(bundle).encoder
+
+
+@pytest.fixture(scope="module")
+def exact(encoder, rows):
+    """What the library itself sees of the rows, without a graph and its rounding."""
+    X = rows[FEATURES]
+    seen = view(encoder, X)
+    made_by = encoder.digest_, encoder_identity(encoder)
+    hashes = encoder.row_hashes(X)
+    return StoredCodes(seen.codes, *made_by, hashes, seen.residuals, rows["state"].to_numpy())
+
+
+def test_what_is_stored_is_what_heads_see(stored, encoder, rows):
+    codes, seen = load_codes(stored), view(encoder, rows[FEATURES])
+    np.testing.assert_array_equal(codes.hashes, encoder.row_hashes(rows[FEATURES]))
+    np.testing.assert_allclose(codes.codes, seen.codes, atol=1e-5)
+    np.testing.assert_allclose(codes.residuals, seen.residuals, atol=1e-5)
+    assert view(encoder, codes).explained == pytest.approx(seen.explained, rel=1e-5)
+    assert repr(codes).endswith("1,000 of 2 numbers, with row hashes, residuals)")
+
+
+@pytest.mark.parametrize("calibration", ["split", "cross"])
+def test_a_detector_of_codes_is_that_of_the_rows(exact, stored, encoder, rows, calibration):
+    y = np.where(np.arange(len(rows)) % 50 == 3, -1, 0)
+    new = rows[FEATURES].iloc[::-1] + {"width": 3.0, "height": 0.0, "weight": 0.5, "colour": ""}
+    fresh = AnomalyDetector(encoder, "auto", 0.05, calibration, random_state=0)
+    own = fresh.fit(rows[FEATURES], y)
+    same = AnomalyDetector(encoder, "auto", 0.05, calibration, random_state=0).fit(exact, y)
+    assert same.offset_ == own.offset_
+    assert same.data_fingerprint_ == own.data_fingerprint_
+    np.testing.assert_array_equal(same.p_values(new), own.p_values(new))
+    near = AnomalyDetector(encoder, "auto", 0.05, calibration, random_state=0)
+    near.fit(load_codes(stored), y)
+    assert near.offset_ == pytest.approx(own.offset_, rel=1e-4)
+    assert near.data_fingerprint_ == own.data_fingerprint_
+    np.testing.assert_allclose(near.p_values(new), own.p_values(new), atol=2 / own.n_calibration_)
+
+
+def test_a_classifier_of_codes_is_that_of_the_rows_and_takes_labels(exact, encoder, rows):
+    X, y = rows[FEATURES], rows["state"].to_numpy()
+    own = CodeClassifier(encoder, random_state=0).fit(X[:600], y[:600])
+    same = CodeClassifier(encoder, random_state=0).fit(exact[:600])
+    np.testing.assert_array_equal(same.predict_proba(X), own.predict_proba(X))
+    np.testing.assert_array_equal(same.predict(exact), own.predict(X))
+    assert same.data_fingerprint_ == own.data_fingerprint_
+    # The first 100 are known again, raw or stored.
+    own.add_labels(X[500:], y[500:])
+    same.add_labels(exact[500:], y[500:])
+    assert same.n_labels_ == own.n_labels_ == len(rows)
+    np.testing.assert_array_equal(same.predict_proba(X), own.predict_proba(X))
+
+
+def test_rejecting_the_unknown_works_on_codes_too(exact, encoder, rows):
+    X, y = rows[FEATURES], rows["state"].to_numpy()
+    own = CodeClassifier(encoder, unknown_rate=0.2, random_state=0).fit(X, y)
+    same = CodeClassifier(encoder, unknown_rate=0.2, random_state=0).fit(exact)
+    np.testing.assert_array_equal(same.predict(X), own.predict(X))
+
+
+def test_codes_calibrate_and_bring_labels(exact, encoder, rows):
+    X = rows[FEATURES]
+    detectors = [
+        AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0).fit(
+            X[:500], X_calibration=calibrating
+        )
+        for calibrating in (X[500:], exact[500:])
+    ]
+    assert detectors[0].offset_ == detectors[1].offset_
+    found = np.full(20, -1)
+    detectors[0].add_labels(X[:20], found)
+    detectors[1].add_labels(exact[:20], found)
+    assert len(detectors[1].memory_.y) == len(rows)
+    assert detectors[0].offset_ == detectors[1].offset_
+
+
+def test_images_with_pooled_residuals(image_fit, digits, monkeypatch, tmp_path):
+    monkeypatch.setattr("isthmus.heads.views.MOST_WHOLE", 10)
+    monkeypatch.setattr("isthmus.heads.views.POOLED_SIDE", 4)
+    images = digits[0][1000:1300]
+    np.save(tmp_path / "new.npy", images)
+    image_fit.save(tmp_path / "press")
+    stream = load(tmp_path / "new.npy", lazy=True)
+    score(tmp_path / "press", stream, tmp_path / "o", what="encode", for_heads=True)
+    codes, seen = load_codes(tmp_path / "o"), view(image_fit, images)
+    assert codes.residuals.shape == (300, 16)
+    np.testing.assert_allclose(codes.residuals, seen.residuals, atol=1e-5)
+    again = view(image_fit, codes)
+    assert again.signed is seen.signed is False
+    assert again.explained == pytest.approx(seen.explained, rel=1e-5)
+    np.testing.assert_array_equal(codes.hashes, image_fit.row_hashes(images))
+
+
+def test_labels_in_a_column_and_labels_that_come_later(stored, rows):
+    carried = load_codes(stored, label="state")
+    assert pd.isna(carried.y).sum() == 200
+    known = ~pd.isna(carried.y)
+    np.testing.assert_array_equal(carried.y[known], rows["state"][known])
+    later = rows[["id", "state"]].sample(90, random_state=0)
+    later.loc[len(rows)] = [-1, "low"]
+    with pytest.warns(UserWarning, match="1 of 91 labels are of rows that are not in"):
+        codes = load_codes(stored, label="state", labels=later)
+    at = np.sort(later.index[:90])
+    np.testing.assert_array_equal(codes.y, rows["state"].iloc[at])
+    np.testing.assert_array_equal(codes.hashes, carried.hashes[at])
+
+
+def test_of_many_rows_some_are_drawn(stored, monkeypatch, rows):
+    monkeypatch.setattr(code_files, "MOST_READ", 300)
+    monkeypatch.setattr(code_files, "BATCH", 64)
+    codes, whole = load_codes(stored, label="state", labels=rows[["id", "state"]]), rows["state"]
+    assert len(codes) == 300
+    assert len(np.unique(codes.hashes)) == 300
+    drawn = load_codes(stored, random_state=1)
+    assert len(drawn) == 300
+    assert set(drawn.hashes) != set(codes.hashes)
+    assert set(codes.y) == set(whole)
+
+
+def test_codes_of_another_encoder_are_refused(exact, encoder, rows):
+    X = rows[FEATURES]
+    other = Autoencoder(2, max_epochs=1, random_state=1).fit(X)
+    said = f"digest {encoder.digest_[:12]}, expected {other.digest_[:12]}.*encode the instances"
+    for fit in (CodeClassifier(other).fit, AnomalyDetector(other).fit):
+        with pytest.raises(DataError, match=said):
+            fit(exact)
+    with pytest.raises(DataError, match=said):
+        CodeClassifier(other).fit(X, exact.y).predict(exact)
+    with pytest.raises(DataError, match="encoder that is not fitted learns from instances"):
+        AnomalyDetector(Autoencoder()).fit(exact)
+
+
+def test_rows_that_the_encoder_saw_are_refused_as_codes_too(encoder, exact):
+    seen = copy.copy(encoder)
+    seen.seen_rows_ = type(encoder.seen_rows_).of(exact.hashes)
+    with pytest.raises(ValueError, match="were among those the encoder was trained on"):
+        AnomalyDetector(seen).fit(exact)
+
+
+def test_codes_alone_serve_classifiers_only(bundle, shards, encoder, rows, tmp_path):
+    score(bundle, load(shards, keys=["id", "site"]), tmp_path / "o", what="encode")
+    codes = load_codes(tmp_path / "o", label="site")
+    with pytest.raises(DataError, match="codes without row hashes.*again with --for-heads"):
+        AnomalyDetector(encoder).fit(codes)
+    classifier = CodeClassifier(encoder).fit(codes, rows["state"].to_numpy())
+    own = CodeClassifier(encoder).fit(rows[FEATURES], rows["state"].to_numpy())
+    agreed = classifier.predict(rows[FEATURES]) == own.predict(rows[FEATURES])
+    assert agreed.mean() > 0.99
+    with pytest.raises(DataError, match="no stored codes without row hashes"):
+        classifier.add_labels(rows[FEATURES][:2], ["low", "high"])
+    with pytest.raises(DataError, match="holds codes without row hashes"):
+        own.add_labels(codes[:2], ["low", "high"])
+    with pytest.raises(DataError, match="codes without labels; name their column"):
+        CodeClassifier(encoder).fit(load_codes(tmp_path / "o"))
+
+
+def test_what_needs_instances_refuses_codes(exact, encoder, rows):
+    detector = AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0).fit(exact)
+    for call in (detector.explain, encoder.transform, Autoencoder(2, max_epochs=1).fit):
+        with pytest.raises(DataError, match="needs the instances themselves"):
+            call(exact)
+
+
+def test_codes_that_cannot_be_read_say_why(stored, tmp_path, rows):
+    def refused(match, source=stored, **words):
+        with pytest.raises(DataError, match=match):
+            load_codes(source, **words)
+
+    refused("does not exist", tmp_path / "nowhere.parquet")
+    rows.to_parquet(tmp_path / "rows.parquet")
+    refused("does not say of which encoder", tmp_path / "rows.parquet")
+    refused("has no column 'kind'; it has id, state, autoencoder0.*--label kind", label="kind")
+    later = rows[["id", "state"]]
+    refused("expected the name of one of them", labels=later, label="kind")
+    refused("no key column", labels=later[["state"]], label="state")
+    refused("2 rows whose id stood", labels=pd.concat([later, later[:2]]), label="state")
+    refused("none of 1,000 labels", labels=later.assign(id=-later["id"] - 1), label="state")
+
+    half = tmp_path / "half"
+    half.mkdir()
+    told = json.loads((stored / "_manifest.json").read_text()) | {"finished": False}
+    (half / "_manifest.json").write_text(json.dumps(told))
+    refused("not finished; run isthmus encode again with --resume", half)
+    (half / "_manifest.json").write_text(json.dumps(told | {"finished": True}))
+    refused("holds no parts", half)
+    (half / "part-00000.parquet").write_bytes(b"PAR1 and then nothing")
+    refused("cannot read .*part-00000.parquet", half)
+
+
+def test_a_table_of_codes_keeps_what_stands_beside_it(exact, tmp_path):
+    names = ["autoencoder0", "autoencoder1"]
+    front = pd.DataFrame({"state": exact.y, "at": range(len(exact))})
+    pq.write_table(exact.to_arrow(names, front), tmp_path / "codes.parquet")
+    again = load_codes(tmp_path / "codes.parquet", label="state")
+    for part in ("codes", "hashes", "residuals", "y"):
+        np.testing.assert_array_equal(getattr(again, part), getattr(exact, part))
+    assert (again.digest, again.identity) == (exact.digest, exact.identity)
+    assert list(pd.read_parquet(tmp_path / "codes.parquet")) == [
+        *("state", "at"),
+        *names,
+        *("row_hash", "residual"),
+    ]
+    with pytest.raises(DataError, match="the column 'residual' is called like one of"):
+        exact.to_arrow(names, front.rename(columns={"at": "residual"}))
