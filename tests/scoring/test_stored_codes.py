@@ -186,6 +186,30 @@ def test_codes_of_another_encoder_are_refused(exact, encoder, rows):
         AnomalyDetector(Autoencoder()).fit(exact)
 
 
+def test_the_same_weights_after_other_preprocessing_are_another_encoder(exact, encoder, rows):
+    twin = copy.copy(encoder)
+    wider = rows[FEATURES].assign(width=1000 * rows["width"])
+    twin.preprocessor_ = Autoencoder(2, max_epochs=1).fit(wider).preprocessor_
+    assert twin.digest_ == encoder.digest_
+    with pytest.raises(DataError, match="the weights are the same, the preprocessing is not"):
+        CodeClassifier(twin).fit(exact)
+
+
+def test_a_detector_that_trained_several_encoders_takes_no_new_rows_as_codes(rows):
+    X = rows[FEATURES]
+    detector = AnomalyDetector(
+        Autoencoder(2, max_epochs=1), "neighbours", 0.1, "cross", random_state=0
+    ).fit(X[:60])
+    encoder = detector.encoder_
+    seen, hashes = view(encoder, X), encoder.row_hashes(X)
+    identity = encoder_identity(encoder)
+    codes = StoredCodes(seen.codes, encoder.digest_, identity, hashes, seen.residuals)
+    with pytest.raises(DataError, match="calibrated with several.*pass the instances"):
+        detector.add_labels(codes[58:62], [-1] * 4)
+    detector.add_labels(codes[58:60], [-1] * 2)
+    assert (detector.memory_.y == -1).sum() == 2
+
+
 def test_rows_that_the_encoder_saw_are_refused_as_codes_too(encoder, exact):
     seen = copy.copy(encoder)
     seen.seen_rows_ = type(encoder.seen_rows_).of(exact.hashes)

@@ -33,7 +33,7 @@ def is_stored_codes(source: Any) -> bool:
         return False
     try:
         return _facts(Path(source).expanduser()).get("what") == "encode"
-    except (OSError, ValueError, AttributeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return False
 
 
