@@ -24,9 +24,15 @@ LabelsFrom = Annotated[
 
 
 def read_instances_or_codes(
-    reading: Reading, data: str, bundle: Path, labels_from: Path | None, console: Console
+    reading: Reading,
+    data: str,
+    bundle: Path,
+    labels_from: Path | None,
+    console: Console,
+    *,
+    sample: bool = True,
 ) -> Any:
-    """Load data as `Reading.read` does with `sample`; stored codes as a data set of them."""
+    """Load data as `Reading.read` does; stored codes as a data set of them."""
     from isthmus.data.code_files import is_stored_codes
 
     if not is_stored_codes(data):
@@ -35,7 +41,7 @@ def read_instances_or_codes(
                 f"got --labels-from {labels_from}, which is for codes that isthmus encode wrote, "
                 f"and {data} holds none; leave it out"
             )
-        return reading.read(data, bundle, sample=True)
+        return reading.read(data, bundle, sample=sample)
     from isthmus.data import Dataset, load_codes
     from isthmus.data.tables import read_table
 

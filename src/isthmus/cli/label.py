@@ -58,7 +58,9 @@ def label(
             "service: isthmus label BUNDLE --queue queue.jsonl"
         )
     console = console_for(json)
-    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console).train
+    loaded = read_instances_or_codes(
+        reading, data, bundle, labels_from, console, sample=False
+    ).train
     if loaded.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     import numpy as np
