@@ -2,9 +2,11 @@
 
 import shutil
 
+import fsspec
 import numpy as np
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 from sklearn.datasets import load_digits, load_wine
 
 from isthmus import Autoencoder
@@ -56,6 +58,50 @@ def image_fit(digits):
 def table_fit(table):
     """An encoder of the wines. Do not refit."""
     return Autoencoder(n_components=4, max_epochs=20, random_state=0).fit(table)
+
+
+class FarStore(MemoryFileSystem):
+    """Files at far://..., which answers as often as it is told to."""
+
+    protocol, cachable = "far", False
+    store, pseudo_dirs = {}, [""]
+    opened, answers, error = 0, None, None
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return "/" + str(path).removeprefix("far://").strip("/")
+
+    def _open(self, path, mode="rb", **options):
+        FarStore.opened += mode == "rb"
+        if FarStore.answers is not None and FarStore.opened > FarStore.answers:
+            raise FarStore.error
+        return super()._open(path, mode, **options)
+
+    def exists(self, path, **_):
+        return super().exists(path) if FarStore.error is None else self.is_there
+
+    is_there = True
+
+    @classmethod
+    def lose(cls, error, answers=0):
+        """Raise an error from so many opened files on."""
+        cls.opened, cls.answers, cls.error = 0, answers, error
+
+    @classmethod
+    def mend(cls):
+        """Answer again."""
+        cls.opened, cls.answers, cls.error = 0, None, None
+
+
+@pytest.fixture
+def far_store():
+    """A store that can be lost, empty."""
+    fsspec.register_implementation("far", FarStore, clobber=True)
+    FarStore.mend()
+    yield FarStore
+    FarStore.mend()
+    FarStore.store.clear()
+    FarStore.pseudo_dirs[:] = [""]
 
 
 # Of a module, because Playwright's loop would be in the way of tests that run one of their own.

@@ -123,7 +123,7 @@ class Worker:
         except ShardError as error:
             if stream.on_bad_shard == "fail":
                 raise
-            return Done(part, None, Skipped(part.source, part.n_rows, str(error)))
+            return Done(part, None, Skipped.because(part.source, part.n_rows, error))
 
     def _decide(self, ready: _Ready | Done) -> tuple[_Ready, dict[str, Any]] | Done:
         if isinstance(ready, Done):

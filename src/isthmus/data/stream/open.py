@@ -80,7 +80,7 @@ def _open(name: str, reader: Reader, files: Sequence[str], on_bad_shard: str) ->
         except ShardError as error:
             if on_bad_shard == "fail":
                 raise
-            skipped.append(Skipped(file, None, str(error)))
+            skipped.append(Skipped.because(file, None, error))
     if not slices:
         reasons = f": {skipped[0].reason}" if skipped else ""
         raise DataError(

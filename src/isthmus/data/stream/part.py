@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
+from isthmus.errors import ShardError
+
 if TYPE_CHECKING:
     from isthmus.data.preprocessing import Preprocessor
     from isthmus.data.schema import Schema
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 #: Rows in a part, and bytes of them, at most.
 MOST_ROWS = 131_072
 MOST_BYTES = 2**26
+#: What the error of a damaged file ends with, and a list of what was left out need not.
+HOW_TO_SKIP = ", or leave it out with on_bad_shard='skip' (on the command line --on-bad-shard skip)"
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class Skipped:
     source: str
     n_rows: int | None
     reason: str
+
+    @classmethod
+    def because(cls, source: str, n_rows: int | None, error: ShardError) -> Skipped:
+        """Return what was left out because of an error."""
+        return cls(source, n_rows, str(error).removesuffix(HOW_TO_SKIP))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import IO
 
 import pyarrow as pa
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
+from isthmus.data.stream.part import HOW_TO_SKIP
 from isthmus.errors import DataError, ShardError
 
 #: What files of a stream are called.
@@ -55,10 +58,8 @@ class Store:
         DataError
             When there are none, or they are not all of one kind.
         """
-        try:
+        with self._reaching(self.source):
             found = self._list()
-        except OSError as error:
-            raise _unreachable(self.source, error) from error
         shards = [path for path in found if path.lower().endswith(SHARDS)]
         if not shards:
             raise DataError(
@@ -100,16 +101,27 @@ class Store:
     def watch(self, path: str) -> Iterator[None]:
         """Turn what goes wrong while a file is read into an error that names it."""
         try:
-            yield
-        except DataError:
-            raise
-        except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-            if isinstance(error, PermissionError | ConnectionError) or not self._has(path):
+            with self._reaching(path):
+                yield
+        except _DAMAGE as error:
+            if isinstance(error, DataError | MemoryError):
+                raise
+            if not self._has(path):
                 raise _unreachable(path, error) from error
             raise ShardError(
-                f"cannot read {path}: {_reason(error)}; write the file again, or leave it out "
-                "with on_bad_shard='skip' (on the command line --on-bad-shard skip)"
+                f"cannot read {path}: {_reason(error)}; write the file again{HOW_TO_SKIP}"
             ) from error
+
+    @contextlib.contextmanager
+    def _reaching(self, path: str) -> Iterator[None]:
+        """Tell what bars the way to a file, which may be well, from damage in it."""
+        try:
+            yield
+        except Exception as error:
+            far = not isinstance(self.fs, LocalFileSystem)
+            if isinstance(error, _NO_WAY) or _too_many_files(error) or (far and _of_client(error)):
+                raise _unreachable(path, error) from error
+            raise
 
     def size(self, path: str) -> int:
         """Return how many bytes a file has."""
@@ -118,9 +130,15 @@ class Store:
 
     def _has(self, path: str) -> bool:
         try:
+            self.fs.invalidate_cache()  # or a list made before would answer
             return bool(self.fs.exists(path))
-        except OSError:
+        except Exception:
             return False
+
+
+#: What reading a file raises when something is wrong in it.
+_DAMAGE = (pa.ArrowException, OSError, EOFError, ValueError)
+_NO_WAY = (FileNotFoundError, PermissionError, ConnectionError, TimeoutError)
 
 
 def has_pattern(path: str) -> bool:
@@ -130,9 +148,22 @@ def has_pattern(path: str) -> bool:
 
 def _unreachable(path: str, error: Exception) -> DataError:
     return DataError(
-        f"{path} cannot be reached ({_reason(error)}); see that the folder or store is still "
-        "there and may be read, and run again (a fit goes on from its checkpoint with resume)"
+        f"{path} cannot be reached ({_reason(error)}); see that the folder or store is there and "
+        "may be read, and run again, with resume (on the command line --resume) when something "
+        "was written"
     )
+
+
+def _too_many_files(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def _of_client(error: Exception) -> bool:
+    """Return whether a store's client raised an error: one of its own, or the system's."""
+    own = error.__class__.__module__ != "builtins"
+    if isinstance(error, OSError):
+        return own or error.errno is not None
+    return own and not isinstance(error, _DAMAGE)
 
 
 def _reason(error: Exception) -> str:

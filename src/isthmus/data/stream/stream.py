@@ -273,7 +273,8 @@ class Stream:
                 continue
             if self.on_bad_shard == "fail":
                 raise piece
-            self.known.bad_parts[part.index] = Skipped(part.source, part.n_rows, str(piece))
+            skipped = Skipped.because(part.source, part.n_rows, piece)
+            self.known.bad_parts[part.index] = skipped
 
 
 def rows_of(rows: np.ndarray, piece: Piece) -> np.ndarray:
