@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.storage import file_digest, replaced_folder, to_json, write_bytes, write_json
+from isthmus.errors import DataError
+from isthmus.storage import (
+    file_digest,
+    no_space,
+    refuse_address,
+    replaced_folder,
+    to_json,
+    write_bytes,
+    write_json,
+)
 
 
 def names(folder):
@@ -52,9 +61,12 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, broken_disk)
     file = tmp_path / "weights"
     file.write_bytes(b"old")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as raised:
         write_bytes(file, b"the new content")
 
+    # The file that a person asked for, not the passing one beside it.
+    assert raised.value.filename == str(file)
+    assert no_space(raised.value)
     assert file.read_bytes() == b"old"
     assert names(tmp_path) == ["weights"]
 
@@ -186,3 +198,26 @@ def test_the_digest_of_a_file_is_its_sha256(tmp_path):
     (tmp_path / "file").write_bytes(content)
 
     assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_an_error_within_a_folder_names_the_folder_and_others_their_own_file(tmp_path):
+    target = tmp_path / "press"
+    with pytest.raises(OSError, match="full") as raised, replaced_folder(target) as folder:
+        raise OSError(errno.ENOSPC, "full", str(folder / "weights"))
+    assert raised.value.filename == str(target)
+    with pytest.raises(OSError, match="gone") as raised, replaced_folder(target):
+        raise OSError(errno.ENOENT, "gone", str(tmp_path / "data.csv"))
+    assert raised.value.filename == str(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize(
+    "path", ["s3://bucket/out", Path("s3://bucket/out"), "gs://b", "file:///x"]
+)
+def test_addresses_are_refused(path):
+    with pytest.raises(DataError, match="expected a path of this machine"):
+        refuse_address(path)
+
+
+@pytest.mark.parametrize("path", ["out", "/tmp/out", "C:/out", "C:\\out", "a/s3:/b", "12:30/out"])
+def test_paths_are_no_addresses(path):
+    refuse_address(path)

@@ -195,6 +195,29 @@ def test_a_broken_run_resumes_to_the_same_weights(stream, tmp_path, monkeypatch,
         make(**options, resume=True).fit(stream.without(np.array([0])))
 
 
+def test_a_store_lost_while_training_costs_nothing_that_was_learned(
+    folder, tmp_path, far_store, mixes
+):
+    source = far_store.fill(folder)
+
+    def fit(**options):
+        stream = load(source, label="class", keys=["id"], on_bad_shard="skip")
+        return make(max_epochs=4, **options).fit(stream)
+
+    whole = fit()
+    kept = {"checkpoint_dir": tmp_path}
+    # Of footers, two first passes and four epochs: in the middle of an epoch that is not the first.
+    far_store.lose(TimeoutError("no answer in 60 s"), answers=far_store.opened - 12)
+    with pytest.raises(DataError, match=r"cannot be reached \(no answer in 60 s\).*--resume"):
+        fit(**kept)
+    assert (tmp_path / "last.safetensors").exists()
+    far_store.mend()
+    resumed = fit(**kept, resume=True)
+
+    assert resumed.digest_ == whole.digest_
+    assert len(resumed.history_) == 4
+
+
 def test_images_of_bytes_stay_bytes(images, tmp_path):
     for at in range(3):
         np.save(tmp_path / f"{at}.npy", images[at * 100 : (at + 1) * 100])

@@ -17,7 +17,7 @@ from typing import Any
 
 from isthmus._version import __version__
 from isthmus.errors import BundleError
-from isthmus.storage import file_digest, replaced_folder, write_json
+from isthmus.storage import file_digest, refuse_address, replaced_folder, write_json
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -45,7 +45,10 @@ def check_target(path: str | Path) -> Path:
     ------
     BundleError
         When something is there that is not a bundle, or the folder cannot be written to.
+    DataError
+        When it is an address, such as s3://bucket/press.
     """
+    refuse_address(path)
     target = Path(path)
     if target.exists() and not _may_replace(target):
         raise BundleError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +14,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from isthmus.errors import DataError
+
+
+def refuse_address(path: str | Path) -> None:
+    """Refuse to write to an address such as s3://bucket/out.
+
+    Raises
+    ------
+    DataError
+        When it is one, also as a path, which has lost a slash.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise DataError(
+            f"got the output {path}, expected a path of this machine or of a folder that it "
+            "shares, as files are renamed into place, which stores cannot do; write there, and "
+            "copy it to the store"
+        )
+
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that a reader sees the old content or the new, never a part."""
+    refuse_address(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _named(path, path.parent):
+        _write(path, content)
+
+
+def no_space(error: OSError) -> bool:
+    """Return whether a disk is full, or what a person may write to it used up."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -45,10 +76,12 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
     When the block raises, or the process dies in it, `path` stays as it was.
     """
+    refuse_address(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new-"))
     try:
-        yield fresh
+        with _named(path, fresh):
+            yield fresh
         fresh.chmod(0o777 & ~_umask())
         # A folder cannot be renamed over one that is not empty, so the old one steps
         # aside first; if the second rename fails, it steps back.
@@ -64,6 +97,17 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _named(path: Path, within: Path) -> Iterator[None]:
+    """Let an error that names no file, or a passing one in a folder, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(str(error.filename)).is_relative_to(within):
+            error.filename, error.filename2 = str(path), None
         raise
 
 

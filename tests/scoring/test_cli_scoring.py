@@ -194,3 +194,31 @@ def test_codes_where_they_are_no_use_are_refused_in_one_line(
     assert status == 1
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_store_lost_in_the_middle_loses_nothing(isthmus, bundle, shards, far_store):
+    source = far_store.fill(shards)
+    for command in ("predict", "encode"):
+        words = (command, bundle, source, "-o", f"{command}.parquet", "--key", "id")
+        far_store.lose(ConnectionResetError("reset by peer"), answers=9)
+        status, _, err = isthmus(*words, "--on-bad-shard", "skip")
+        assert status == 1
+        assert "parquet cannot be reached (reset by peer)" in err
+        assert "--resume" in err.splitlines()[-1]
+        far_store.mend()
+        there = len(list(Path(f"{command}.parquet").glob("part-*")))
+        assert 0 < there < 5
+        status, out, err = isthmus(*words, "--resume")
+        assert status == 0, err
+        assert f"5 parts in {command}.parquet, {there} of them there before" in out
+        rows = pd.read_parquet(f"{command}.parquet")
+        np.testing.assert_array_equal(rows["id"], np.arange(1000) * 7)
+
+
+@pytest.mark.parametrize("command", ["predict", "encode"])
+def test_what_would_be_written_to_a_store_is_refused(isthmus, bundle, shards, command):
+    status, _, err = isthmus(command, bundle, shards, "-o", "s3://bucket/out.parquet")
+    assert status == 1
+    assert "got the output s3:/bucket/out.parquet, expected a path of this machine" in err
+    assert "copy it to the store" in err
+    assert not Path("s3:").exists()

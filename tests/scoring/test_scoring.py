@@ -278,6 +278,8 @@ def test_what_is_no_stream_or_does_not_fit_is_refused(bundle, shards, tmp_path):
         score(bundle, load(features(shards)), tmp_path / "out")
     with pytest.raises(SchemaError):
         score(bundle, load(shards, columns=["width", "height"]), tmp_path / "out")
+    with pytest.raises(DataError, match=r"output s3://bucket/out, .*copy it to the store"):
+        score(bundle, opened(shards), "s3://bucket/out")
     assert not (tmp_path / "out").exists()
 
 

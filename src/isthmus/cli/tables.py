@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from isthmus.data.codes import StoredCodes
 from isthmus.data.windows import Windows
 from isthmus.errors import DataError
-from isthmus.storage import write_bytes
+from isthmus.storage import refuse_address, write_bytes
 
 
 def check_suffix(path: Path, *allowed: str) -> None:
@@ -23,8 +23,9 @@ def check_suffix(path: Path, *allowed: str) -> None:
     Raises
     ------
     DataError
-        When the path ends in none of `allowed`.
+        When the path ends in none of `allowed`, or is an address.
     """
+    refuse_address(path)
     if path.suffix not in allowed:
         raise DataError(f"got the output {path}, expected a name that ends in {', '.join(allowed)}")
 

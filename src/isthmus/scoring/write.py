@@ -20,6 +20,7 @@ from isthmus.scoring.output import finish, open_output
 from isthmus.scoring.progress import shown
 from isthmus.scoring.run import describe_run
 from isthmus.scoring.work import Done, Work, Worker
+from isthmus.storage import refuse_address
 
 ENGINES = ("local", "ray")
 Engine = Callable[[Work, Sequence[Part]], Iterable[Done]]
@@ -84,7 +85,7 @@ def score(
         When the output is another run's, is being written by another process, is there already
         and `resume` was not asked for, or there is no space left.
     DataError
-        When the rows do not fit the bundle.
+        When the rows do not fit the bundle, files or store are gone, or `output` is an address.
     ShardError
         When a file is damaged, unless the stream skips bad ones.
     ExportError
@@ -115,6 +116,7 @@ def score(
     _check(stream, what, head, engine, workers, address)
     if for_heads and what != "encode":
         raise DataError("got for_heads=True, which is for what='encode'; leave it out")
+    refuse_address(output)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     if what == "predict":
         opened.head(head)  # says which there are
