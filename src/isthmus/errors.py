@@ -30,6 +30,18 @@ class IsthmusError(Exception):
     """Base class of every error isthmus raises on purpose."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether Python, torch or ONNX Runtime says that there is no memory left."""
+    if isinstance(error, MemoryError):
+        return True
+    # torch and ONNX Runtime have no class for it.
+    said = str(error).lower()
+    return any(words in said for words in _NO_MEMORY)
+
+
+_NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")
+
+
 class DataError(IsthmusError, ValueError):
     """The data cannot be used as it is."""
 

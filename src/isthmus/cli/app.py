@@ -10,7 +10,11 @@ import typer
 from typer.core import TyperCommand
 
 from isthmus._version import __version__
-from isthmus.errors import IsthmusError
+from isthmus.errors import IsthmusError, is_out_of_memory
+from isthmus.storage import no_space
+
+#: How to mend what stopped a command in the middle.
+AGAIN = "and run again, with --resume to go on from what a fit, predict or encode has written"
 
 #: Each command and the line about it in `isthmus --help`. It is the function of its name in the
 #: module of its name beside this one, which is imported when the command is called for: reading
@@ -99,10 +103,15 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, IsthmusError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
+        if no_space(error):
+            return f"no space left for {error.filename or 'temporary files'}; make room, {AGAIN}"
         where = f" {error.filename}" if error.filename else ""
         return f"{error.strerror}:{where}" if where else error.strerror
-    if isinstance(error, MemoryError):
-        return "out of memory; pass fewer instances, or a smaller batch_size"
+    if is_out_of_memory(error):
+        return (
+            "out of memory; pass fewer instances, several files, which are read piece by piece, or "
+            f"a smaller --batch-size, {AGAIN}"
+        )
     if isinstance(error, ValueError):
         return str(error)
     return f"{type(error).__name__}: {error} (unexpected; add --debug for the traceback)"

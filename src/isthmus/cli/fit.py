@@ -33,7 +33,7 @@ from isthmus.cli.detectors import (
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.cli.scoring import Address, Engine, Workers, in_pieces, refuse_ray
 from isthmus.cli.workers import rank, refuse_workers
-from isthmus.errors import DataError
+from isthmus.errors import DataError, TrainingError
 from isthmus.manifest import check_target
 
 
@@ -165,7 +165,15 @@ def fit(
         return  # the first writes what all have
     from isthmus.bundle import save_bundle
 
-    save_bundle(output, encoder, heads)
+    try:
+        save_bundle(output, encoder, heads)
+    except OSError as error:
+        if not one:
+            raise
+        raise TrainingError(
+            f"cannot write {output} ({error.strerror or error}); training is done and its last "
+            "checkpoint stands: see to it, and run the same line with --resume"
+        ) from error
     if one:
         shutil.rmtree(checkpoints, ignore_errors=True)
     kept = encoder.history_[encoder.best_epoch_ - 1]

@@ -13,7 +13,6 @@ A part is finished when its file is there; its footer says of which run it is.
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -34,7 +33,7 @@ from isthmus._version import __version__
 from isthmus.data.stream import Part, Skipped
 from isthmus.errors import ScoringError
 from isthmus.scoring.run import Plain, differences, digest
-from isthmus.storage import write_bytes, write_json
+from isthmus.storage import no_space, write_bytes, write_json
 
 MANIFEST, LOCK = "_manifest.json", ".lock"
 FORMAT_VERSION = 1
@@ -248,7 +247,7 @@ def _who(folder: Path) -> str:
 
 
 def _cannot_write(folder: Path, error: OSError) -> ScoringError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if no_space(error):
         return ScoringError(
             f"no space left for {folder}; the parts that are there stay: make room, and go on "
             "with resume (on the command line --resume)"

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from isthmus.errors import CheckpointError
-from isthmus.storage import write_bytes
+from isthmus.errors import CheckpointError, TrainingError
+from isthmus.storage import no_space, write_bytes
 from isthmus.training.optimizer import Optimizer, State
 from isthmus.training.state import Middle, Progress
 
@@ -99,7 +99,27 @@ class Checkpoints:
         progress: Progress,
         improved: bool,
     ) -> None:
-        """Write the last checkpoint, and the best one when the epoch that ended is it."""
+        """Write the last checkpoint, and the best one when the epoch that ended is it.
+
+        Raises
+        ------
+        TrainingError
+            When it cannot be written, for want of space or otherwise.
+        """
+        try:
+            self._write(network, optimizer, progress, improved)
+        except OSError as error:
+            what = "no space left for" if no_space(error) else "cannot write"
+            why = "make room" if no_space(error) else f"see to it ({error.strerror or error})"
+            raise TrainingError(
+                f"{what} a checkpoint in {self.folder}; the one "
+                f"before stands, if there was one: {why}, and go on with resume (on the command "
+                "line --resume)"
+            ) from error
+
+    def _write(
+        self, network: nn.Module, optimizer: Optimizer, progress: Progress, improved: bool
+    ) -> None:
         if improved and progress.best_state is not None:
             # The best goes first: dying between the two leaves a `last` that will
             # compute this same best again.

@@ -1,0 +1,136 @@
+"""A disk or a memory that is full: what a person is told, and what stands."""
+
+import errno
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from isthmus import load_bundle
+from isthmus.cli import main
+from isthmus.errors import is_out_of_memory
+
+FIT = ("fit", "table.npy", "-o", "press", "--max-epochs", "5", "--seed", "1", "--device", "cpu")
+
+
+@pytest.fixture
+def isthmus(monkeypatch, capsys, tmp_path, table):
+    """Run the command in a fresh folder; return exit status and errors."""
+    monkeypatch.chdir(tmp_path)
+    np.save("table.npy", table)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
+        status = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            status = leaving.code
+        return status, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def room_for(monkeypatch):
+    """Let so many files be written, and then none."""
+    fsync = os.fsync
+
+    def full(n):
+        left = iter(range(n))
+
+        def write(handle):
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", write)
+
+    return full
+
+
+def digest():
+    return load_bundle("press").encoder.digest_
+
+
+def test_no_space_for_a_checkpoint_keeps_the_one_before(isthmus, room_for):
+    assert isthmus(*FIT)[0] == 0
+    whole = digest()
+    shutil.rmtree("press")
+    room_for(4)  # two epochs, each the best so far
+    status, err = isthmus(*FIT)
+    assert status == 1
+    assert "no space left for the checkpoint of epoch 3 in press-checkpoints" in err
+    assert "make room, and go on with resume (on the command line --resume)" in err
+    room_for(1000)
+    status, err = isthmus(*FIT, "--resume")
+    assert status == 0
+    assert "epoch 2/5" not in err
+    assert digest() == whole
+
+
+def test_no_space_for_the_bundle_keeps_what_was_trained(isthmus, room_for):
+    assert isthmus(*FIT)[0] == 0
+    whole = digest()
+    shutil.rmtree("press")
+    room_for(10)
+    status, err = isthmus(*FIT)
+    assert status == 1
+    assert "cannot write press (No space left on device); training is done" in err
+    assert "with --resume" in err
+    assert not list(Path().glob(".press*"))
+    room_for(1000)
+    status, err = isthmus(*FIT, "--resume")
+    assert status == 0
+    assert "epoch" not in err
+    assert digest() == whole
+
+
+def test_no_space_for_a_table_names_it(isthmus, table_fit, room_for):
+    table_fit.save("press")
+    room_for(0)
+    status, err = isthmus("encode", "press", "table.npy", "-o", "codes.csv")
+    assert status == 1
+    assert err.startswith("error: no space left for codes.csv; make room, and run again")
+    assert not Path("codes.csv").exists()
+
+
+def test_a_bundle_is_not_written_to_a_store(isthmus):
+    status, err = isthmus("fit", "table.npy", "-o", "s3://bucket/press")
+    assert status == 1
+    assert "got the output s3:/bucket/press, expected a path of this machine" in err
+    assert not Path("s3:").exists()
+
+
+def too_much_for_torch():
+    torch.empty(2**50)
+
+
+def too_much_for_numpy():
+    np.empty(2**58)
+
+
+def too_much_for_a_gpu():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("ask", [too_much_for_torch, too_much_for_numpy, too_much_for_a_gpu])
+def test_too_little_memory_is_said_in_one_line(isthmus, monkeypatch, ask):
+    monkeypatch.setattr("isthmus.autoencoder.Autoencoder.fit", lambda *_: ask())
+    status, err = isthmus(*FIT)
+    assert status == 1
+    assert err.startswith("error: out of memory; pass fewer instances")
+    assert "--batch-size" in err
+    assert "--resume" in err
+    assert err.count("\n") == 1
+
+
+def test_the_graphs_want_of_memory_is_known_and_other_errors_are_not_it():
+    # ONNX Runtime's words, which come in a class of their own for all that fails as it runs.
+    said = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested"
+    assert is_out_of_memory(Exception(said))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
