@@ -8,6 +8,7 @@ import pytest
 from isthmus import load
 from isthmus.errors import MissingExtraError, ScoringError
 from isthmus.scoring import score
+from isthmus.scoring.on_ray import gave_up
 
 pytest.importorskip("onnxruntime")
 
@@ -36,3 +37,13 @@ def test_without_ray_the_extra_is_named(bundle, shards, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"isthmus\[scale\]"):
         score(bundle, load(shards), tmp_path / "o", engine="ray")
+
+
+def test_a_worker_that_ray_ends_for_its_memory_is_said_in_plain_words(ray):
+    error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed\nSee https://... for more")
+    said = gave_up(ray, error)
+    assert said.startswith("a worker of Ray ran out of memory; the parts that are there stay")
+    assert "--workers" in said
+    assert said.endswith("--resume)")
+    other = gave_up(ray, ray.exceptions.RaySystemError("the raylet left"))
+    assert other.startswith("Ray gave up: System error: the raylet left")

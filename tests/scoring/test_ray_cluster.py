@@ -1,16 +1,19 @@
 """Scoring on a cluster of two nodes, both on this machine, one of which is lost."""
 
 import os
+import shutil
+import signal
 import sys
 import threading
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
 
 from isthmus import load
-from isthmus.errors import ShardError
+from isthmus.errors import DataError, ScoringError, ShardError
 from isthmus.scoring import on_ray, score
 from isthmus.scoring.output import PartFiles
 
@@ -87,6 +90,76 @@ def test_a_node_killed_in_the_middle_loses_nothing(
     table = pd.read_parquet(out)
     pd.testing.assert_series_equal(table["prediction"], local["prediction"])
     pd.testing.assert_frame_equal(table, local, rtol=1e-6)
+
+
+@dataclass(frozen=True)
+class Deadly(PartFiles):
+    """Part files, one of which a worker dies of."""
+
+    last: str = "kill"
+
+    def write(self, part, arrays, counts):
+        if part.index == 3:
+            if self.last == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            np.empty(2**58)
+        return super().write(part, arrays, counts)
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("kill", r"^a worker of Ray died of the same rows 1 times, .*want of memory; the parts"),
+        ("ask", r"^a worker of Ray ran out of memory; the parts that are there stay: take fewer"),
+    ],
+    ids=["killed", "refused"],
+)
+def test_rows_that_workers_die_of_end_the_run_and_the_rest_stays(
+    bundle, shards, local, cluster, tmp_path, monkeypatch, last, said
+):
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    out, words = tmp_path / "out.parquet", {"engine": "ray", "address": cluster.address}
+
+    def deadly(work, parts, workers, address):
+        files = Deadly(**vars(work.files), last=last)
+        yield from score_on_ray(replace(work, files=files), parts, workers, address)
+
+    score_on_ray = on_ray.score_on_ray
+    with monkeypatch.context() as patched:
+        patched.setattr(on_ray, "score_on_ray", deadly)
+        patched.setattr(on_ray, "MOST_RETRIES", 0)
+        with pytest.raises(ScoringError, match=said) as raised:
+            score(bundle, load(shards, keys=KEYS), out, **words)
+    assert "--workers" in str(raised.value)
+    assert "--resume" in str(raised.value)
+    facts = score(bundle, load(shards, keys=KEYS), out, resume=True)
+    assert facts["n"] == 1000
+    assert facts["n_resumed"] < 5
+    pd.testing.assert_frame_equal(pd.read_parquet(out), local, rtol=1e-6)
+
+
+def test_a_file_that_is_gone_is_said_and_resumed(
+    bundle, shards, local, cluster, tmp_path, monkeypatch
+):
+    data, out = tmp_path / "data", tmp_path / "out.parquet"
+    shutil.copytree(shards, data)
+    words = {"engine": "ray", "address": cluster.address}
+    stream = load(data, keys=KEYS, on_bad_shard="skip")
+
+    def gone(*given):
+        (data / "4.parquet").rename(tmp_path / "aside")
+        yield from score_on_ray(*given)
+
+    score_on_ray = on_ray.score_on_ray
+    with monkeypatch.context() as patched:
+        patched.setattr(on_ray, "score_on_ray", gone)
+        with pytest.raises(DataError, match=r"4.parquet cannot be reached .*--resume") as raised:
+            score(bundle, stream, out, **words)
+    assert not isinstance(raised.value, ShardError)
+    (tmp_path / "aside").rename(data / "4.parquet")
+    facts = score(bundle, load(data, keys=KEYS), out, resume=True, **words)
+    assert (facts["n"], facts["skipped"]) == (1000, [])
+    pd.testing.assert_frame_equal(pd.read_parquet(out), local, rtol=1e-6)
 
 
 def test_what_is_wrong_on_a_node_is_said_as_it_is_here(bundle, shards, cluster, tmp_path):

@@ -14,9 +14,12 @@ import numpy as np
 
 from isthmus._extras import require
 from isthmus.data.stream import Part, Skipped
-from isthmus.errors import IsthmusError, ScoringError, ShardError
+from isthmus.errors import DataError, IsthmusError, ScoringError, ShardError, is_out_of_memory
 from isthmus.scoring.output import Written
 from isthmus.scoring.work import Done, Work, Worker
+
+#: How often rows are given to another worker when one died of them.
+MOST_RETRIES = 3
 
 
 def check_ray() -> None:
@@ -46,7 +49,7 @@ def score_on_ray(
 
     Raises
     ------
-    ShardError, ScoringError
+    DataError, ScoringError
         As `Worker.run` does, and when the cluster cannot be reached or gives up.
     """
     if not parts:
@@ -63,21 +66,46 @@ def score_on_ray(
             [{"run": at} for at in range(len(runs))], override_num_blocks=len(runs)
         )
         # Tasks, not actors: those of a node that is lost go to any other, also when all are busy.
+        # Ray would start one for ever that a worker dies of, as for want of memory.
         done = indices.map_batches(
             _score_runs,
             fn_kwargs={"work": work, "runs": runs},
             batch_size=1,
             num_cpus=1,
             compute=ray_data.TaskPoolStrategy(size=n_workers),
+            max_retries=MOST_RETRIES,
         )
         try:
             for row in done.iter_rows():
                 yield _done(row)
         except ray.exceptions.RayError as error:
-            raise ScoringError(
-                f"Ray gave up: {str(error).strip().splitlines()[-1][:300]}; what is written stays: "
-                "see that workers have memory and reach data and output, and go on with resume"
-            ) from error
+            raise ScoringError(gave_up(ray, error)) from error
+
+
+def gave_up(ray: Any, error: Exception) -> str:
+    """Say why Ray gave up scoring, and what to do."""
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return _no_memory()
+    if isinstance(error, ray.exceptions.WorkerCrashedError):
+        return _no_memory(
+            f"a worker of Ray died of the same rows {MOST_RETRIES + 1} times, as it does when the "
+            "system ends it for want of memory"
+        )
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f"Ray gave up: {said[-1][:300]}; the parts that are there stay: see that workers have "
+        f"memory and reach data and output, {_GO_ON}"
+    )
+
+
+def _no_memory(what: str = "a worker of Ray ran out of memory") -> str:
+    return (
+        f"{what}; the parts that are there stay: take fewer workers (workers=, on the command "
+        f"line --workers), smaller files or machines with more memory, {_GO_ON}"
+    )
+
+
+_GO_ON = "and go on with resume (on the command line --resume)"
 
 
 #: The worker of this process, by the run it is for: Ray calls one process again and again.
@@ -96,16 +124,24 @@ def _score_runs(
             _workers[key] = Worker(work, threads=1)
         for run in batch["run"]:
             rows += [asdict(done) for done in _workers[key].run(runs[int(run)])]
-    except IsthmusError as error:
+    except Exception as error:
+        if not isinstance(error, IsthmusError) and not is_out_of_memory(error):
+            raise
         # Told, not raised: Ray would bury it in its own words, or try again.
-        rows.append({"error": str(error), "bad_shard": isinstance(error, ShardError)})
+        said = str(error) if isinstance(error, IsthmusError) else _no_memory()
+        kind = next((at for at, known in enumerate(_TOLD) if isinstance(error, known)), -1)
+        rows.append({"error": said, "kind": kind})
     return {"done": np.array([json.dumps(row) for row in rows], dtype=object)}
+
+
+#: What a worker tells of, the closest first and whatever else it may be last.
+_TOLD: tuple[type[IsthmusError], ...] = (ShardError, DataError, ScoringError)
 
 
 def _done(row: dict[str, Any]) -> Done:
     plain = json.loads(row["done"])
     if "error" in plain:
-        raise (ShardError if plain["bad_shard"] else ScoringError)(plain["error"])
+        raise _TOLD[plain["kind"]](plain["error"])
     written, skipped = plain["written"], plain["skipped"]
     return Done(
         Part(**plain["part"]),
@@ -136,6 +172,8 @@ def started(
         return
     # Not asked for: what Ray tells its makers, and all the person at the terminal.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Nor without end: rows that Ray ends a worker for, as its machine runs out of memory.
+    os.environ.setdefault("RAY_task_oom_retries", str(MOST_RETRIES))
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     try:
         ray.init(address=address, include_dashboard=False, **quiet)
