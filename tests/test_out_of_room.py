@@ -1,4 +1,4 @@
-"""A disk or a memory that is full: what a person is told, and what stands."""
+"""A full disk or memory, a folder that another run writes: what is said, and what stands."""
 
 import errno
 import os
@@ -13,6 +13,7 @@ import torch
 from isthmus import load_bundle
 from isthmus.cli import main
 from isthmus.errors import is_out_of_memory
+from isthmus.training.checkpoint import held
 
 FIT = ("fit", "table.npy", "-o", "press", "--max-epochs", "5", "--seed", "1", "--device", "cpu")
 
@@ -64,7 +65,7 @@ def test_no_space_for_a_checkpoint_keeps_the_one_before(isthmus, room_for):
     room_for(4)  # two epochs, each the best so far
     status, err = isthmus(*FIT)
     assert status == 1
-    assert "no space left for the checkpoint of epoch 3 in press-checkpoints" in err
+    assert "no space left for a checkpoint in press-checkpoints" in err
     assert "make room, and go on with resume (on the command line --resume)" in err
     room_for(1000)
     status, err = isthmus(*FIT, "--resume")
@@ -104,6 +105,16 @@ def test_a_bundle_is_not_written_to_a_store(isthmus):
     assert status == 1
     assert "got the output s3:/bucket/press, expected a path of this machine" in err
     assert not Path("s3:").exists()
+
+
+def test_two_runs_do_not_write_one_folder(isthmus):
+    with held("press-checkpoints"):
+        status, err = isthmus(*FIT)
+        assert status == 1
+        assert "press-checkpoints is being written by another run; wait for it" in err
+        assert "another --output" in err
+        assert isthmus(*FIT, "-o", "other")[0] == 0
+    assert isthmus(*FIT)[0] == 0
 
 
 def too_much_for_torch():

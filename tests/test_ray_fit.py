@@ -13,6 +13,7 @@ import pytest
 from isthmus import Autoencoder, load_bundle
 from isthmus.cli import main, ray_fit
 from isthmus.training import Rows
+from isthmus.training.checkpoint import held
 
 # Ray's own, such as of sockets that it leaves to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -106,6 +107,24 @@ def test_two_workers_train_what_one_process_trains_though_one_is_lost(
             [epoch[loss] for epoch in one.history_],
             rtol=1e-4,
         )
+
+
+def test_workers_lost_again_and_again_end_the_run(ray, folder, monkeypatch, capsys):
+    monkeypatch.setattr(ray_fit, "_train", lambda *_: "the worker died")
+    assert isthmus(monkeypatch, *LINE) == 1
+    said = capsys.readouterr().err
+    assert said.count("a worker was lost; starting 2 again") == 3
+    assert "lost 4 times (the worker died), as they are for want of memory" in said
+    assert "smaller --batch-size" in said
+    assert "--resume" in said.splitlines()[-1]
+
+
+def test_another_runs_checkpoints_are_left_alone(ray, folder, monkeypatch, capsys):
+    with held("press-checkpoints"):
+        (folder / "press-checkpoints" / "last.safetensors").write_bytes(b"its own")
+        assert isthmus(monkeypatch, *LINE) == 1
+        assert (folder / "press-checkpoints" / "last.safetensors").read_bytes() == b"its own"
+    assert "press-checkpoints is being written by another run" in capsys.readouterr().err
 
 
 def test_more_workers_than_cpus_are_refused(ray, folder, monkeypatch, capsys):

@@ -68,7 +68,10 @@ def fit_on_ray(
         if not options["detector"]:
             # So that whoever starts workers again, Ray too, goes on from where the last ones were.
             if not options["resume"]:
-                shutil.rmtree(checkpoints, ignore_errors=True)
+                from isthmus.training.checkpoint import held
+
+                with held(checkpoints):
+                    shutil.rmtree(checkpoints, ignore_errors=True)
             options["resume"] = True
         for restarts in range(MOST_RESTARTS + 1):
             size, gpus = _size(ray, workers, address, options["device"])
@@ -79,8 +82,9 @@ def fit_on_ray(
                 print(f"a worker was lost; starting {size} again", file=sys.stderr, flush=True)
         else:
             raise TrainingError(
-                f"workers were lost {MOST_RESTARTS + 1} times ({loss}); see that they have memory, "
-                "and go on from the last checkpoint with the same line and --resume"
+                f"workers were lost {MOST_RESTARTS + 1} times ({loss}), as they are for want of "
+                "memory; take fewer --workers or a smaller --batch-size, or machines with more "
+                "memory, and go on from the last checkpoint with the same line and --resume"
             )
     if not options["output"].exists():
         raise TrainingError(

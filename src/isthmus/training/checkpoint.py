@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -26,6 +29,33 @@ from isthmus.training.state import Middle, Progress
 LAST, BEST = "last.safetensors", "best.safetensors"
 #: Seconds of an epoch after which it is worth a checkpoint before it ends.
 EVERY = 600.0
+
+
+@contextmanager
+def held(folder: str | Path) -> Iterator[None]:
+    """Hold a folder as the only run that writes checkpoints there.
+
+    Raises
+    ------
+    CheckpointError
+        When another run holds it.
+    """
+    lock = FileLock(Path(folder) / ".lock", timeout=0)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        # Held by the operating system: a process that was killed holds nothing.
+        lock.acquire()
+    except Timeout as error:
+        raise CheckpointError(
+            f"{folder} is being written by another run; wait for it, or choose another folder "
+            "(checkpoint_dir, on the command line another --output)"
+        ) from error
+    except (OSError, NotImplementedError):
+        pass  # no locks here; that nothing can be written is said when it is
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Checkpoints:

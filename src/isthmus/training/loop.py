@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from isthmus.errors import TrainingError
-from isthmus.training.checkpoint import Checkpoints
+from isthmus.training.checkpoint import Checkpoints, held
 from isthmus.training.device import derived_seed, own_randomness
 from isthmus.training.listeners import Listener
 from isthmus.training.means import Means
@@ -115,7 +115,9 @@ def train(
     ------
     TrainingError
         When the loss becomes NaN or infinite, a batch has fewer instances than there are
-        workers, or another worker is gone.
+        workers, another worker is gone, or a checkpoint cannot be written.
+    CheckpointError
+        When the checkpoints are another run's, damaged, or being written by one.
     """
     if settings.batch_size < workers.size:
         raise TrainingError(
@@ -133,6 +135,7 @@ def train(
     with own_randomness(settings.seed, settings.device), ExitStack() as entered:
         entered.enter_context(workers.watched(_how_to_go_on(checkpoints)))
         if checkpoints is not None and workers.is_first:
+            entered.enter_context(held(checkpoints.folder))
             progress = checkpoints.restore(network, optimizer, progress)
         if workers.size > 1:
             progress = start_together(network, optimizer, progress, settings.device, workers)
