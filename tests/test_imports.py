@@ -17,6 +17,7 @@ ROOMS = [
     "errors",
     "_extras",
     "_notebook",
+    "_templates",
     "storage",
     "manifest",
     "versions",

@@ -8,9 +8,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from isthmus._templates import templates_in
 from isthmus.plots import (
     plot_confusion,
     plot_history,
@@ -67,14 +67,8 @@ def render(
     trained_on: Gallery | None = None,
 ) -> str:
     """Return the page, with instances from the galleries of the test and of the training part."""
-    environment = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "short": _short, "whole": _whole, "items_of": dict}
+    templates = templates_in(ASSETS)
+    templates.filters |= {"percent": _percent, "short": _short, "whole": _whole, "items_of": dict}
     # Drawn first: only then are axes where they will be.
     pictures = {name: Markup(_svg(figure, name)) for name, figure in drawn.items()}
     live = {
@@ -88,7 +82,7 @@ def render(
     packed = json.dumps(live, separators=(",", ":"), allow_nan=False)
     for sign, escaped in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         packed = packed.replace(sign, escaped)
-    return environment.get_template("page.html.j2").render(
+    return templates.get_template("page.html.j2").render(
         facts=facts,
         pictures=pictures,
         gallery=gallery,

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
+from isthmus._templates import templates_in
+
 ASSETS = Path(__file__).parent / "assets"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 #: What an example sends, the easiest to have at hand first.
@@ -46,18 +48,10 @@ def docs_page(description: dict[str, Any], address: str) -> str:
     str
         HTML.
     """
-    # Loaded when a person looks, as the service starts without it.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("docs.html.j2").render(
-        info=description["info"], groups=_groups(description, address.rstrip("/"))
+    return (
+        templates_in(ASSETS)
+        .get_template("docs.html.j2")
+        .render(info=description["info"], groups=_groups(description, address.rstrip("/")))
     )
 
 
