@@ -39,7 +39,7 @@ def describe_run(
     described["columns"] = [{"name": field.name, "type": str(field.type)} for field in schema]
     parts = [part for part in stream.parts if part.n_rows]
     sources = dict.fromkeys(part.source for part in parts)
-    described["sources"] = {source: _stamp(stream, source) for source in sources}
+    described["sources"] = {source: stream.reader.stamp(source) for source in sources}
     described["parts"] = [
         {"index": part.index, "source": part.source, "row": part.first_row, "n_rows": part.n_rows}
         for part in parts
@@ -86,23 +86,6 @@ def _of_head(bundle: Bundle, head: str) -> Plain:
     begins = f"{Path(version_folder(head, version)).as_posix()}/"
     files = {name: sha for name, sha in bundle.manifest["files"].items() if name.startswith(begins)}
     return {"head_version": version, "head_files": digest(files)}
-
-
-def _stamp(stream: Stream, source: str) -> Plain:
-    """Return what shows that a file was written anew."""
-    store = getattr(stream.reader, "store", None)
-    if store is None:  # images, which lie on this machine
-        found = Path(source).stat()
-        return {"size": found.st_size, "modified": found.st_mtime}
-    with store.watch(source):
-        facts = store.fs.info(source)
-    modified = next((facts[name] for name in _MODIFIED if facts.get(name) is not None), None)
-    plain = modified if isinstance(modified, int | float | None) else str(modified)
-    return {"size": facts.get("size"), "modified": plain}
-
-
-#: What file systems call it: this machine's, S3's, and those of Google and others.
-_MODIFIED = ("mtime", "ETag", "etag", "LastModified", "updated", "last_modified")
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -66,6 +66,10 @@ class NumpyReader:
         if len(content) < part.n_rows * row_bytes:
             raise ShardError(f"{source} has become shorter than its header says; write it again")
         return Piece(0, np.frombuffer(content, dtype).reshape(part.n_rows, *shape))
+
+    def stamp(self, source: str) -> dict[str, Any]:
+        """Return size and time of a file."""
+        return self.store.stamp(source)
 
     def describe(self) -> str:
         """Return what an instance looks like."""

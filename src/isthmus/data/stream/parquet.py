@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -86,6 +87,10 @@ class ParquetReader:
         y = as_labels(arrow_to_frame(table.select(labels))[labels[0]]) if labels else None
         carried = arrow_to_frame(table.select(self.keys)) if keys and self.keys else None
         return Piece(0, arrow_to_frame(table.select(self.columns)), y, carried)
+
+    def stamp(self, source: str) -> dict[str, Any]:
+        """Return size and time of a file."""
+        return self.store.stamp(source)
 
     def describe(self) -> str:
         """Return how many columns a row has."""

@@ -167,5 +167,8 @@ class Reader(Protocol):
     def read(self, part: Slice, label: bool, keys: bool) -> Piece:
         """Read a part; its first row is not known here, and 0."""
 
+    def stamp(self, source: str) -> dict[str, Any]:
+        """Return plain values that differ once a file was written anew."""
+
     def describe(self) -> str:
         """Return what a row is, such as "rows of 30 columns"."""

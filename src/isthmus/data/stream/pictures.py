@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -80,6 +81,11 @@ class ImageReader:
             X = np.repeat(X[..., None], 3, axis=-1)
         y = np.array([self.y[file] for file in part.files]) if label and self.y else None
         return Piece(0, X, y)
+
+    def stamp(self, source: str) -> dict[str, Any]:
+        """Return size and time of the first file of a part."""
+        found = Path(source).stat()
+        return {"size": found.st_size, "modified": found.st_mtime}
 
     def describe(self) -> str:
         """Return what an image looks like."""

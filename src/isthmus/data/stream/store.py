@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 from fsspec.core import url_to_fs
@@ -19,6 +19,8 @@ from isthmus.errors import DataError, ShardError
 #: What files of a stream are called.
 PARQUET = (".parquet", ".pq")
 SHARDS = (*PARQUET, ".npy")
+#: What file systems call the time of a file: this machine's, S3's, and those of Google and others.
+_MODIFIED = ("mtime", "ETag", "etag", "LastModified", "updated", "last_modified")
 
 
 class Store:
@@ -127,6 +129,14 @@ class Store:
         """Return how many bytes a file has."""
         with self.watch(path):
             return int(self.fs.size(path))
+
+    def stamp(self, path: str) -> dict[str, Any]:
+        """Return what shows that a file was written anew: its size, and its time or tag."""
+        with self.watch(path):
+            facts = self.fs.info(path)
+        modified = next((facts[name] for name in _MODIFIED if facts.get(name) is not None), None)
+        plain = modified if isinstance(modified, int | float | None) else str(modified)
+        return {"size": facts.get("size"), "modified": plain}
 
     def _has(self, path: str) -> bool:
         try:
