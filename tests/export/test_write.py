@@ -151,6 +151,10 @@ def test_a_p_value_that_is_not_of_its_score_is_refused(wine_bundle, table, tmp_p
 def test_an_export_opened_again_decides_as_the_library(wine_bundle, table, tmp_path):
     export_bundle(wine_bundle, tmp_path / "out", table)
     exported, bundle = Exported(tmp_path / "out"), load_bundle(wine_bundle)
+    content = (tmp_path / "out" / "model.onnx").read_bytes()
+    assert Exported(content).facts == exported.facts
+    with pytest.raises(ExportError, match="the graph is damaged, or no export"):
+        Exported(content[:100])
     found = exported.run(table)
     assert list(found) == exported.names
     np.testing.assert_array_equal(found["verdict"], bundle.heads["normal"].predict(table))

@@ -26,8 +26,8 @@ class Exported:
 
     Parameters
     ----------
-    path : path
-        The folder, or one of the models in it.
+    path : path or bytes
+        The folder, one of the models in it, or such a file's content.
     threads : int, default=0
         Of ONNX Runtime; 0 is one a core.
 
@@ -62,16 +62,11 @@ class Exported:
     True
     """
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
-        file = Path(path)
-        file = file / "model.onnx" if file.is_dir() else file
-        if not file.is_file():
-            raise ExportError(
-                f"{path} holds no exported graph; write one with: isthmus export BUNDLE -o {path}"
-            )
+    def __init__(self, path: str | Path | bytes, threads: int = 0) -> None:
+        file, content = ("the graph", path) if isinstance(path, bytes) else _read(Path(path))
         require("onnxruntime", extra="onnx", purpose="running an exported graph")
         try:
-            self._session = new_session(file.read_bytes(), threads)
+            self._session = new_session(content, threads)
             facts = json.loads(self._session.get_modelmeta().custom_metadata_map[KEY])
             found = facts["format_version"]
         except Exception as error:  # ONNX Runtime's own errors have no common base
@@ -177,3 +172,12 @@ class Exported:
                 "again with residual=True, or isthmus export BUNDLE --residual"
             )
         return self._preprocessor.from_network(values)
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    file = path / "model.onnx" if path.is_dir() else path
+    if not file.is_file():
+        raise ExportError(
+            f"{path} holds no exported graph; write one with: isthmus export BUNDLE -o {path}"
+        )
+    return str(file), file.read_bytes()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,9 +78,7 @@ class Worker:
 
     def __init__(self, work: Work, threads: int = 0) -> None:
         self.work = work
-        with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
-            (Path(folder) / "model.onnx").write_bytes(work.graph)
-            self.exported = Exported(folder, threads)
+        self.exported = Exported(work.graph, threads)
 
     def run(self, parts: Sequence[Part]) -> Iterator[Done]:
         """Score parts in order: while one is in the graph the next is read and the last written.
