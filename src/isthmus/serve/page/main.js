@@ -42,21 +42,21 @@ async function guarded(task) {
 async function begin() {
   const { bundles } = await ask('/health');
   const names = Object.keys(bundles);
-  const { name: first } = await ask('/schema');
+  const first = await ask('/schema'); // of the bundle that is asked when none is named
   const select = $('bundle');
   select.replaceChildren(...names.map((name) => make('option', { value: name }, name)));
-  select.value = first;
+  select.value = first.name;
   select.onchange = () => guarded(() => open(select.value));
   $('choose-bundle').hidden = names.length < 2;
-  await open(first);
+  await open(first.name, first);
 }
 
-async function open(name) {
+async function open(name, told) {
   now.paper?.close();
   now.asked?.abort();
   Object.assign(now, { bundle: bundleAt(name), paper: null, form: null, instance: null, known: [] });
   const { bundle } = now;
-  const schema = await bundle.schema();
+  const schema = told ?? (await bundle.schema());
   const known = schema.known ? await bundle.known(KNOWN) : null;
   if (bundle !== now.bundle) return; // another was chosen meanwhile
   now.schema = schema;
