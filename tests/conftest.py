@@ -123,3 +123,22 @@ def browser():
         launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def window(browser):
+    """Open a page in a window of some width; it keeps what it complained of and asked for."""
+    pages = []
+
+    def opened(width, scheme):
+        page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+        page.complaints, page.asked = [], []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda request: page.asked.append(request))
+        pages.append(page)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()

@@ -6,17 +6,11 @@ import pytest
 
 
 @pytest.fixture
-def opened(browser, written, request):
-    """The page, in a window of the width given, with what it complained of and asked for."""
-    width, scheme = getattr(request, "param", (1440, "light"))
-    page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=scheme)
-    page.complaints, page.asked_for = [], []
-    page.on("console", lambda message: page.complaints.append(message.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("request", lambda request: page.asked_for.append(request.url))
+def opened(window, written, request):
+    """The page, in a window of the width given."""
+    page = window(*getattr(request, "param", (1440, "light")))
     page.goto((written / "report.html").as_uri())
-    yield page
-    page.close()
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +28,7 @@ def test_it_opens_without_a_complaint_and_bars_nobody(opened, written):
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations] == []
     assert opened.evaluate(too_wide) == 0
     assert opened.complaints == []
-    others = [url for url in opened.asked_for if not url.startswith("data:")]
+    others = [one.url for one in opened.asked if not one.url.startswith("data:")]
     assert others == [(written / "report.html").as_uri()]
 
 
