@@ -37,18 +37,12 @@ def client(digits_folder, digits, parts_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, client, request):
-    """The page, in a window of the width given, with what it complained of, sent and got."""
-    width, scheme = getattr(request, "param", (1440, "light"))
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.complaints, page.asked = [], []
-    page.on("console", lambda message: page.complaints.append(message.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request))
+def opened(window, client, request):
+    """The page, in a window of the width given."""
+    page = window(*getattr(request, "param", (1440, "light")))
     page.goto(f"{client.base_url}/")
     page.locator("#work").wait_for()
-    yield page
-    page.close()
+    return page
 
 
 def choose(page, name):
@@ -266,6 +260,25 @@ def test_a_correction_reaches_the_queue(opened, client):
     schema = client.service.models.get("digits").schema
     X, y = read_labels(client.queue, schema, bundle="digits", head="kind")
     assert (X[-1].tolist(), y[-1]) == (line["instance"], 7)
+
+
+def test_a_head_that_takes_no_labels_is_not_offered_for_correction(window, client, monkeypatch):
+    heads = client.service.models.get("digits").heads
+    monkeypatch.setitem(heads["kind"], "takes_labels", False)
+    page = window(1440, "light")
+    page.goto(f"{client.base_url}/")
+    page.locator("#work").wait_for()
+    assert page.locator("#right option").all_text_contents() == ["normal", "not normal"]
+    monkeypatch.setitem(heads["normal"], "takes_labels", False)
+    page.reload()
+    page.locator("#work").wait_for()
+    assert page.locator("#wrong").is_hidden()
+
+
+def test_nothing_is_asked_for_twice_at_the_start(opened):
+    asked = [one.url for one in opened.asked]
+    assert len([url for url in asked if url.endswith("/schema")]) == 1
+    assert len(set(asked)) == len(asked)
 
 
 def test_a_token_is_asked_for_once(browser, digits_folder):

@@ -353,3 +353,12 @@ def test_what_cannot_be_served(digits_folder, tmp_path):
         build_app([digits_folder / "digits", digits_folder / "digits"])
     with pytest.raises(ServeError, match="give it one: NAME="):
         build_app([f"a b={digits_folder / 'digits'}"])
+
+
+def test_a_head_that_keeps_no_codes_takes_no_labels(client, monkeypatch):
+    kind = client.service.models.get("digits").heads["kind"]
+    assert kind["takes_labels"] is True
+    monkeypatch.setitem(kind, "takes_labels", False)
+    body = GOOD | {"labels": [1] * len(GOOD["instances"]), "head": "kind"}
+    check(client.post("/labels", json=body), 422, "keeps no codes")
+    assert client.get("/schema").json()["takes_labels"] is True  # the detector does

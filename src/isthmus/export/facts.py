@@ -74,6 +74,8 @@ def _of_head(head: Head) -> dict[str, Any]:
         "head": head.head if isinstance(head.head, str) else type(head.head_).__name__,
         "classes": np.asarray(head.classes_).tolist(),
         "n_labels": head.n_labels_,
+        # One of very many labels keeps no codes, and is fitted again to learn from more.
+        "takes_labels": head.labelled_ is not None,
     }
     if head.novelty_ is not None:
         facts |= {"unknown": head.unknown_label_, "novelty": _of_detector(head.novelty_)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import Request
@@ -148,6 +148,13 @@ class Service:
             instances = plain["instances"]
             served.exported.feed(from_lists(instances, served.schema, self.limits))
             head = _head(served, plain.get("head"))
+            if not _takes_labels(served.heads[head]):
+                raise Refusal(
+                    422,
+                    f"a label for the head {head!r}, which keeps no codes to learn it beside",
+                    "a head of few enough labels",
+                    "fit it again with the new labels among the others: isthmus classify",
+                )
             given = _labels(served, head, plain.get("labels"), len(instances))
             known = {"bundle": served.name, "digest": served.digest, "head": head}
             known["encoder_digest"] = served.facts["digest"]
@@ -176,7 +183,8 @@ class Service:
                 "heads": facts["heads"],
                 "explains": "residual" in served.exported.names,
                 "known": None if served.known is None else served.known.to_dict(),
-                "takes_labels": self.queue is not None and bool(served.heads),
+                "takes_labels": self.queue is not None
+                and any(map(_takes_labels, served.heads.values())),
                 "limits": vars(self.limits),
             }
         )
@@ -187,6 +195,10 @@ class Service:
         bundles = {name: models.get(name).digest for name in models.names}
         digest = models.get(models.names[0]).digest
         return json_answer({"digest": digest, "bundles": bundles, "stale": sorted(models.stale)})
+
+
+def _takes_labels(head: Mapping[str, Any]) -> bool:
+    return bool(head.get("takes_labels", True))  # exports of before do not say
 
 
 def json_answer(plain: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -9,7 +9,7 @@ export function showCorrection(schema, bundle, instanceOf) {
   if (form.hidden) return;
   const choices = [];
   const select = make('select', { id: 'right' });
-  const heads = Object.entries(schema.heads);
+  const heads = Object.entries(schema.heads).filter(([, facts]) => facts.takes_labels !== false);
   for (const [head, facts] of heads) {
     const labels = facts.kind === 'detector' ? DETECTED : facts.classes.map((label) => [label, String(label)]);
     const options = labels.map(([label, words]) => make('option', { value: String(choices.push({ head, label, words }) - 1) }, words));
