@@ -11,15 +11,7 @@ import typer
 from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
 from isthmus.cli.parts import Part, part_of
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
-from isthmus.cli.scoring import (
-    Address,
-    Engine,
-    Resume,
-    Workers,
-    in_pieces,
-    refuse_ray,
-    score_stream,
-)
+from isthmus.cli.scoring import HERE, Scoring, refuse_ray, score_stream
 
 if TYPE_CHECKING:
     from isthmus.autoencoder import Autoencoder
@@ -48,10 +40,7 @@ def encode(
         ),
     ] = False,
     reading: Reading = AS_IT_COMES,
-    engine: Engine = "local",
-    workers: Workers = None,
-    address: Address = None,
-    resume: Resume = False,
+    scoring: Scoring = HERE,
     json: Json = None,
 ) -> None:
     """Turn instances into codes with a bundle's encoder.
@@ -67,28 +56,18 @@ def encode(
     check_suffix(output, ".npy", ".csv", ".parquet")
     if for_heads:
         check_suffix(output, ".parquet")
-    lazy = in_pieces(engine, resume)
-    loaded = reading.open(data, bundle, lazy=lazy)
+    loaded = reading.open(data, bundle, lazy=scoring.lazy)
     from isthmus.data import Stream
 
     if isinstance(loaded, Stream):
         if reading.label is not None:  # stands beside each code, like a key
             carried = replace(reading, label=None, keys=[*(reading.keys or ()), reading.label])
-            loaded = carried.open(data, bundle, lazy=lazy)
+            loaded = carried.open(data, bundle, lazy=scoring.lazy)
         score_stream(
-            "encode",
-            bundle,
-            loaded,
-            output,
-            for_heads=for_heads,
-            engine=engine,
-            resume=resume,
-            workers=workers,
-            address=address,
-            json=json,
+            "encode", bundle, loaded, output, for_heads=for_heads, scoring=scoring, json=json
         )
         return
-    refuse_ray(workers, address)
+    refuse_ray(scoring.workers, scoring.address)
     instances = part_of(loaded, part)
     from isthmus.bundle import load_bundle
 

@@ -10,15 +10,7 @@ import typer
 from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
 from isthmus.cli.parts import Part, part_of
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
-from isthmus.cli.scoring import (
-    Address,
-    Engine,
-    Resume,
-    Workers,
-    in_pieces,
-    refuse_ray,
-    score_stream,
-)
+from isthmus.cli.scoring import HERE, Scoring, refuse_ray, score_stream
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,10 +40,7 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why, when the head is a detector.")
     ] = False,
-    engine: Engine = "local",
-    workers: Workers = None,
-    address: Address = None,
-    resume: Resume = False,
+    scoring: Scoring = HERE,
     json: Json = None,
 ) -> None:
     """Predict what each instance is: its class, or normal or not.
@@ -80,7 +69,7 @@ def predict(
 
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
-    loaded = reading.open(data, bundle, lazy=in_pieces(engine, resume))
+    loaded = reading.open(data, bundle, lazy=scoring.lazy)
     from isthmus.data import Stream
 
     if isinstance(loaded, Stream):
@@ -88,20 +77,9 @@ def predict(
             raise DataError(
                 "got --explain, which is for data in memory; explain one file, or leave it out"
             )
-        score_stream(
-            "predict",
-            bundle,
-            loaded,
-            output,
-            head=head,
-            engine=engine,
-            resume=resume,
-            workers=workers,
-            address=address,
-            json=json,
-        )
+        score_stream("predict", bundle, loaded, output, head=head, scoring=scoring, json=json)
         return
-    refuse_ray(workers, address)
+    refuse_ray(scoring.workers, scoring.address)
     instances = part_of(loaded, part)
     X = instances.X
     import pandas as pd

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,22 +142,33 @@ AS_IT_COMES = Reading()
 
 
 def reads_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Reading`; it gets them together, as `reading`."""
+    """Give a command the options of `Reading` and such; it gets those of each together."""
     signature = inspect.signature(command, eval_str=True)
-    options = inspect.signature(Reading, eval_str=True).parameters
+    groups: dict[str, Callable[..., Any]] = {}
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
-        parameters += list(options.values()) if name == "reading" else [parameter]
+        group = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[name] = group
+            parameters += _options(group)
+        else:
+            parameters.append(parameter)
 
     @functools.wraps(command)
     def told(**words: Any) -> None:
-        reading = Reading(**{name: words.pop(name) for name in options})
-        command(**words, reading=reading)
+        for name, group in groups.items():
+            options = {option.name: words.pop(option.name) for option in _options(group)}
+            words[name] = group(**options)
+        command(**words)
 
     # What typer makes its options of.
     told.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return told
+
+
+def _options(group: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(group, eval_str=True).parameters.values())
 
 
 def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,6 +30,24 @@ Resume = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """Where and how what is read piece by piece is scored; every field is an option."""
+
+    engine: Engine = "local"
+    workers: Workers = None
+    address: Address = None
+    resume: Resume = False
+
+    @property
+    def lazy(self) -> bool:
+        """Whether a single file is read piece by piece, too."""
+        return in_pieces(self.engine, self.resume)
+
+
+HERE = Scoring()
+
+
 def in_pieces(engine: str, resume: bool) -> bool:
     """Return whether a single file is read piece by piece, too, for what was asked."""
     if engine not in ("local", "ray"):
@@ -51,10 +70,7 @@ def score_stream(
     *,
     head: str | None = None,
     for_heads: bool = False,
-    engine: str,
-    resume: bool,
-    workers: int | None,
-    address: str | None,
+    scoring: Scoring,
     json: str | None,
 ) -> None:
     """Write the rows of a stream to a folder, and say what came of it."""
@@ -74,11 +90,8 @@ def score_stream(
             what=what,
             head=head,
             for_heads=for_heads,
-            engine=engine,  # type: ignore[arg-type]
-            resume=resume,
-            workers=workers,
-            address=address,
             verbose=True,
+            **vars(scoring),
         )
     except KeyboardInterrupt:
         words = [word for word in sys.argv[1:] if word != "--resume"]
