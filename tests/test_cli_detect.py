@@ -225,7 +225,7 @@ def test_evaluate_counts_false_alarms_and_what_was_found_beside_raw_features(sou
     # AUROC is the share of pairs in which the abnormal row scores higher.
     assert code["auroc"] == pytest.approx((scores[:8, None] > scores[None, 8:]).mean())
     assert code["false_alarms"]["n"] == 22
-    assert set(facts["controls"]["raw"]) == {"auroc", "auprc"}
+    assert set(facts["controls"]["raw"]) == {"auroc", "auprc", "n", "n_train"}
     false_alarms = code["false_alarms"]["count"]
     assert done.stdout.splitlines()[0] == "30 test instances: 22 normal, 8 abnormal"
     assert f"false alarms {false_alarms} of 22 normal, " in done.stdout

@@ -31,8 +31,9 @@ def read_instances_or_codes(
     console: Console,
     *,
     sample: bool = True,
+    stream: bool = False,
 ) -> Any:
-    """Load data as `Reading.read` does; stored codes as a data set of them."""
+    """Load data as `Reading.read` does, or leave a stream as it is; stored codes as a data set."""
     from isthmus.data.code_files import is_stored_codes
 
     if not is_stored_codes(data):
@@ -41,7 +42,7 @@ def read_instances_or_codes(
                 f"got --labels-from {labels_from}, which is for codes that isthmus encode wrote, "
                 f"and {data} holds none; leave it out"
             )
-        return reading.read(data, bundle, sample=sample)
+        return reading.open(data, bundle) if stream else reading.read(data, bundle, sample=sample)
     from isthmus.data import Dataset, load_codes
     from isthmus.data.tables import read_table
 

@@ -125,26 +125,20 @@ def _tell_labels(console: Console, facts: dict[str, Any]) -> None:
     console.print(f"labels       {told}, measured on held-out rows")
 
 
-def _translated(data: Dataset, source: str, normal: str) -> np.ndarray:
-    import numpy as np
-    import pandas as pd
-
-    from isthmus.data.labels import distinct_names
-    from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN
-
+def refuse_windows(data: Dataset, source: str, normal: str) -> None:
+    """Refuse to translate labels of windows, each of which is taken from several rows."""
     if data.windows is not None:
         raise DataError(
             f"got --normal {normal} for the long table {source}, where the label of a window is "
             "taken from its rows: write 1 (normal), -1 (abnormal) or 0 (nobody looked) into the "
             "column, so that one abnormal row makes its window abnormal"
         )
-    codes, values = pd.factorize(pd.Series(data.y))  # a missing label is -1
-    names = [distinct_names(np.array([value], dtype=object))[0] for value in values]
-    if normal not in names:
-        shown = ", ".join(repr(name) for name in names[:10])
-        raise DataError(
-            f"got --normal {normal}, and no label in {source} is that: they are {shown}; "
-            "name one of them"
-        )
-    translated = np.array([NORMAL if name == normal else ABNORMAL for name in names] + [UNKNOWN])
-    return translated[codes].astype(np.int8)
+
+
+def _translated(data: Dataset, source: str, normal: str) -> np.ndarray:
+    from isthmus.heads.detector_labels import check_normal, translate_labels
+
+    refuse_windows(data, source, normal)
+    labels, names = translate_labels(data.y, normal)
+    check_normal(normal, names, source)
+    return labels

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from isthmus.cli.codes import LabelsFrom, read_instances_or_codes
 from isthmus.cli.common import BundlePath, Data, Json, Seed, console_for, write_facts
-from isthmus.cli.detectors import Normal, detector_labels
-from isthmus.cli.parts import labelled_part, part_of
+from isthmus.cli.detectors import Normal, refuse_windows
+from isthmus.cli.parts import part_of
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from isthmus.data import Dataset
 
 
 @reads_data
@@ -41,15 +36,16 @@ def evaluate(
 ) -> None:
     """Test a bundle's head on labelled instances.
 
-    Of data with two parts the test part is used, and the training part for the controls. A head
-    that uses unlabelled rows (spreading) is tested on the labelled ones. For a detector labels are
-    1 normal, -1 abnormal, 0 or empty where nobody looked (left out), or what --normal says; its
-    control is the distance between raw rows. DATA may be codes that isthmus encode wrote.
+    Of data with two parts the test part is used, and the training part for the controls. Of data
+    read piece by piece every labelled row is tested on; controls are fitted on 100,000 rows at
+    most. Rows without a label are left out. For a detector labels are 1 normal, -1 abnormal, 0 or
+    empty where nobody looked, or what --normal says; its control is the distance between raw rows.
+    DATA may be codes that isthmus encode wrote.
     """
     console = console_for(json)
-    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console)
-    test = part_of(loaded, "test")
-    if test.y is None:
+    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console, stream=True)
+    test: Any = part_of(loaded, "test")
+    if not (test.has_labels if _is_stream(test) else test.y is not None):
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     if controls != "none" and train is None and loaded.test is None:
         raise DataError(
@@ -57,11 +53,8 @@ def evaluate(
             "--controls out"
         )
     from isthmus.bundle import load_bundle
-    from isthmus.cli.telling import print_detection, print_evaluation
-    from isthmus.evaluation import evaluate as test_classifier
-    from isthmus.evaluation.detection import evaluate_detector
+    from isthmus.cli.telling import print_detection, print_evaluation, print_left_out
     from isthmus.heads import AnomalyDetector
-    from isthmus.heads.build import uses_unlabelled
 
     opened = load_bundle(bundle)
     decider = opened.head(head)
@@ -70,43 +63,80 @@ def evaluate(
         if train is not None:
             fitted_on = _perhaps_labelled(train, reading, bundle)
         reference = None if controls == "none" else fitted_on
-        found = evaluate_detector(
-            decider,
-            test.X,
-            detector_labels(test, data, normal),
-            X_train=None if reference is None else reference.X,
-            y_train=_labels_of(reference, train or data, normal),
-        )
+        found = _test_detector(decider, test, data, reference, train or data, normal, seed)
         print_detection(console, found)
     elif normal is not None:
         raise DataError("the head is a classifier, and --normal is for detectors; leave it out")
     else:
         if train is not None:
-            fitted_on = reading.read(train, bundle, sample=True).train
-        if uses_unlabelled(decider.head):
-            test = labelled_part(test)
-        found = test_classifier(
-            decider,
-            test.X,
-            test.y,
-            X_train=None if fitted_on is None else fitted_on.X,
-            y_train=None if fitted_on is None else fitted_on.y,
-            controls=None if controls == "none" else controls,
-            random_state=seed,
-            verbose=True,
-        )
+            fitted_on = reading.open(train, bundle).train
+        level = None if controls == "none" else controls
+        found = _test_classifier(decider, test, fitted_on, level, seed)
         print_evaluation(console, found)
+    print_left_out(console, found, None if controls == "none" else fitted_on)
     write_facts(json, found | {"digest": opened.encoder.digest_})
 
 
-def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Dataset:
-    """Read the rows that a detector was fitted on, which need no label column."""
-    unlabelled = replace(reading, label=None).read(source, bundle).train
-    columns = getattr(unlabelled.X, "columns", ())
-    return (
-        reading.read(source, bundle, sample=True).train if reading.label in columns else unlabelled
+def _test_classifier(
+    classifier: Any, test: Any, fitted_on: Any, controls: str | None, seed: int
+) -> dict[str, Any]:
+    from isthmus.evaluation import evaluate as test_classifier
+
+    X, y = _rows_of(test)
+    X_train, y_train = _rows_of(fitted_on)
+    return test_classifier(
+        classifier,
+        X,
+        y,
+        X_train=X_train,
+        y_train=y_train,
+        controls=controls,
+        random_state=seed,
+        verbose=True,
     )
 
 
-def _labels_of(data: Dataset | None, source: str, normal: str | None) -> np.ndarray | None:
-    return None if data is None or data.y is None else detector_labels(data, source, normal)
+def _test_detector(
+    detector: Any,
+    test: Any,
+    data: str,
+    fitted_on: Any,
+    train: str,
+    normal: str | None,
+    seed: int,
+) -> dict[str, Any]:
+    from isthmus.evaluation.detection import evaluate_detector
+
+    X, y = _rows_of(test)
+    X_train, y_train = _rows_of(fitted_on)
+    for part, source in ((test, data), (fitted_on, train)):
+        if normal is not None and part is not None and not _is_stream(part):
+            refuse_windows(part, source, normal)
+    return evaluate_detector(
+        detector, X, y, normal=normal, X_train=X_train, y_train=y_train, random_state=seed
+    )
+
+
+def _is_stream(data: Any) -> bool:
+    return not hasattr(data, "X")
+
+
+def _rows_of(data: Any) -> tuple[Any, Any]:
+    """Return instances and labels as an evaluation takes them: those of a stream stay in it."""
+    if data is None:
+        return None, None
+    return (data, None) if _is_stream(data) else (data.X, data.y)
+
+
+def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Any:
+    """Open the rows that a detector was fitted on, which need no label column."""
+    unlabelled = replace(reading, label=None).open(source, bundle).train
+    if reading.label is None:
+        return unlabelled
+    if _is_stream(unlabelled):
+        try:
+            return reading.open(source, bundle)
+        except DataError:  # none of the files' columns has that name
+            return unlabelled
+    columns = getattr(unlabelled.X, "columns", ())
+    return reading.open(source, bundle).train if reading.label in columns else unlabelled

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from isthmus.evaluation.controls import IN_WORDS
+from isthmus.heads.samples import MOST_SAMPLED
 
 MOST_CLASSES_SHOWN = 30
 
@@ -44,6 +45,24 @@ def print_evaluation(console: Console, found: dict[str, Any]) -> None:
     console.print(classes)
     if len(rows) > MOST_CLASSES_SHOWN:
         console.print(f"and {len(rows) - MOST_CLASSES_SHOWN} more classes, all of them in --json")
+
+
+def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> None:
+    """Print what an evaluation could not use, and what it drew of a longer stream."""
+    if found["n_unlabelled"]:
+        console.print(f"{found['n_unlabelled']:,} instances without a label are left out")
+    for name, control in found["controls"].items():
+        if control["n"] < found["code"]["n"]:
+            words = IN_WORDS.get(name, name)
+            console.print(f"{words}: tested on {control['n']:,} instances, drawn at random")
+    of = getattr(fitted_on, "n_rows", 0)
+    if of > MOST_SAMPLED:
+        console.print(f"controls are fitted on {MOST_SAMPLED:,} of {of:,} rows, drawn at random")
+    for part in found.get("skipped", [])[:10]:
+        lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"
+        console.print(f"skipped {part['source']}{lost}: {part['reason']}", soft_wrap=True)
+    if len(found.get("skipped", [])) > 10:
+        console.print(f"and {len(found['skipped']) - 10} more, all of them in --json")
 
 
 def print_detection(console: Console, found: dict[str, Any]) -> None:

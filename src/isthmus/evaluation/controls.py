@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from isthmus.evaluation.supervised import SupervisedNetwork
 from isthmus.heads import StandardisedHead, build_head
 from isthmus.heads.labels import known_labels, labelled_rows
 from isthmus.training import draw_seed
+
+#: From instances to features, and to classes with probabilities, if any, and their columns.
+Mapping = Callable[[Any], np.ndarray]
+Decider = Callable[[Any], tuple[np.ndarray, np.ndarray | None, np.ndarray]]
 
 #: What each level of controls holds.
 CONTROLS: dict[str, tuple[str, ...]] = {
@@ -49,7 +54,7 @@ class Controls:
     ----------
     encoder : fitted Autoencoder
     X_train, X_test : arrays or DataFrames
-        Like those the encoder was fitted on.
+        Like those the encoder was fitted on. `decider` needs no `X_test` and `y_test`.
     y_train, y_test : arrays of labels
         The same labels that the head on the codes had; None in `y_train` where an instance is
         unlabelled, for a head that uses those.
@@ -63,17 +68,19 @@ class Controls:
         encoder: Autoencoder,
         X_train: Any,
         y_train: np.ndarray,
-        X_test: Any,
-        y_test: np.ndarray,
+        X_test: Any = None,
+        y_test: np.ndarray | None = None,
         *,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
         self.encoder = encoder
-        self.X_train, self.X_test = X_train, X_test
-        self.y_train, self.y_test = np.asarray(y_train), np.asarray(y_test)
+        self.X_train, self.y_train = X_train, np.asarray(y_train)
+        self.X_test: Any = X_test
+        self.y_test: Any = None if y_test is None else np.asarray(y_test)
         self.seed = draw_seed(random_state)
         self.verbose = verbose
+        self._mappings: dict[str, tuple[Mapping, np.ndarray]] = {}
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def test(self, name: str, head: str | BaseEstimator) -> dict[str, Any]:
@@ -89,22 +96,32 @@ class Controls:
         dict
             See `class_metrics`.
         """
-        train, test = self.features(name)
-        n_labels = len(labelled_rows(self.y_train))
-        built = build_head(head, n_labels=n_labels, random_state=self.seed)
-        return score_head(StandardisedHead(built).fit(train, self.y_train), test, self.y_test)
+        fitted, (_, test) = self._fit_head(name, head), self.features(name)
+        return score_head(fitted, test, self.y_test)
 
     def test_supervised(self) -> dict[str, Any]:
         """Train the supervised network on the labelled instances themselves, and test it."""
-        network = SupervisedNetwork(
-            self.encoder.preprocessor_, random_state=self.seed, verbose=self.verbose
-        )
-        check = self.encoder.schema_.check
-        rows = labelled_rows(self.y_train)
-        network.fit(check(self.X_train)[rows], known_labels(self.y_train))
-        probabilities = network.predict_proba(check(self.X_test))
-        predicted = network.classes_[probabilities.argmax(axis=1)]
-        return class_metrics(self.y_test, predicted, probabilities, network.classes_)
+        return class_metrics(self.y_test, *self._supervised()(self.X_test))
+
+    def decider(self, name: str, head: str | BaseEstimator) -> Decider:
+        """Fit a control, to be tested on instances piece by piece.
+
+        Parameters
+        ----------
+        name : {"raw", "pca", "untrained", "supervised"}
+        head : see `build_head`
+            The supervised network has its own.
+
+        Returns
+        -------
+        callable
+            From instances to their classes (n,), their probabilities (n, n_classes) or None,
+            and what the columns of these stand for.
+        """
+        if name == "supervised":
+            return self._supervised()
+        fitted, (mapping, _) = self._fit_head(name, head), self._mapping(name)
+        return lambda X: (*decide(fitted, mapping(X)), fitted.classes_)
 
     def features(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a control's training and test features, float32.
@@ -114,23 +131,49 @@ class Controls:
         same network with fresh random weights.
         """
         if name not in self._features:
-            self._features[name] = self._compute(name)
+            mapping, train = self._mapping(name)
+            self._features[name] = train, mapping(self.X_test)
         return self._features[name]
 
-    def _compute(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+    def _mapping(self, name: str) -> tuple[Mapping, np.ndarray]:
+        """Return what makes a control's features of instances, and those of the training part."""
+        if name not in self._mappings:
+            self._mappings[name] = self._compute(name)
+        return self._mappings[name]
+
+    def _compute(self, name: str) -> tuple[Mapping, np.ndarray]:
         if name == "untrained":
-            untrained = self.encoder.untrained(self.seed)
-            return untrained.transform(self.X_train), untrained.transform(self.X_test)
-        train, test = self._flat(self.X_train), self._flat(self.X_test)
+            transform = self.encoder.untrained(self.seed).transform
+            return transform, transform(self.X_train)
+        train = self._flat(self.X_train)
         if name == "raw":
-            return train, test
+            return self._flat, train
         if name == "pca":
             # Centred rows span one dimension fewer than there are rows: one more component
             # would be rounding noise, which standardising blows up.
             width = min(self.encoder.n_components_, train.shape[1], len(train) - 1)
             pca = PCA(width, random_state=self.seed).fit(train)
-            return pca.transform(train), pca.transform(test)
+            return lambda X: pca.transform(self._flat(X)), pca.transform(train)
         raise IsthmusError(f"got the control {name!r}, expected 'raw', 'pca' or 'untrained'")
+
+    def _fit_head(self, name: str, head: str | BaseEstimator) -> StandardisedHead:
+        n_labels = len(labelled_rows(self.y_train))
+        built = build_head(head, n_labels=n_labels, random_state=self.seed)
+        return StandardisedHead(built).fit(self._mapping(name)[1], self.y_train)
+
+    def _supervised(self) -> Decider:
+        network = SupervisedNetwork(
+            self.encoder.preprocessor_, random_state=self.seed, verbose=self.verbose
+        )
+        check = self.encoder.schema_.check
+        rows = labelled_rows(self.y_train)
+        network.fit(check(self.X_train)[rows], known_labels(self.y_train))
+
+        def decide_on(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            probabilities = network.predict_proba(check(X))
+            return network.classes_[probabilities.argmax(axis=1)], probabilities, network.classes_
+
+        return decide_on
 
     def _flat(self, X: Any) -> np.ndarray:
         checked = self.encoder.schema_.check(X)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -12,41 +14,71 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._notebook import Evaluation
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.stream import Piece, Stream
+from isthmus.data.stream.stream import rows_of
 from isthmus.errors import DataError
+from isthmus.evaluation.rows_to_test import left_out, pieces_to_test, some_of
 from isthmus.heads import AnomalyDetector
-from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
+from isthmus.heads.detector_labels import (
+    ABNORMAL,
+    NORMAL,
+    UNKNOWN,
+    check_detector_labels,
+    check_normal,
+    translate_labels,
+)
+from isthmus.heads.samples import MOST_SAMPLED
+from isthmus.training import draw_seed
 
 #: Neighbours of the control on raw features.
 N_NEIGHBOURS = 5
+#: Instances of a stream that this control is tested on: each is compared with all training rows.
+MOST_RANKED = 20_000
 
 
 def evaluate_detector(
-    detector: AnomalyDetector, X: Any, y: Any, *, X_train: Any = None, y_train: Any = None
+    detector: AnomalyDetector,
+    X: Any,
+    y: Any = None,
+    *,
+    normal: str | None = None,
+    X_train: Any = None,
+    y_train: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Evaluation:
     """Test a detector on labelled instances that it has not seen.
 
     Parameters
     ----------
     detector : fitted AnomalyDetector
-    X : array or DataFrame of n test instances
-    y : array of shape (n,)
-        1 normal, -1 abnormal; instances labelled 0 are left out.
+    X : array or DataFrame of n test instances, or Stream
+        Of a stream every labelled instance is tested on, a piece at a time. Nine bytes are kept
+        of each, its score and its label; AUROC sorts them, which takes 85 more for a while.
+    y : array of shape (n,); None with a stream
+        1 normal, -1 abnormal; instances labelled 0, or not at all, are left out.
+    normal : str, optional
+        The label that means normal, as text, where labels are others: any other is abnormal.
     X_train, y_train : like X and y, optional
         What the detector was fitted on, for the control: the mean distance to the five nearest
         rows not labelled abnormal, between the instances as the network sees them. Without
-        `y_train` all rows count as normal.
+        labels all rows count as normal. Of a stream 100,000 at most are drawn at random; and of
+        a longer stream to test on, 20,000 instances are, which this control is tested on.
+    random_state : int, RandomState instance or None, default=None
+        Of what is drawn.
 
     Returns
     -------
     Evaluation
         A dict of plain values, a table in a notebook: `head`, the score; `asked`, the
         false-alarm rate that the threshold was set for; `code` as `detection_metrics` gives it;
-        `controls`, with `auroc` and `auprc` of `raw`, when there are training rows.
+        `controls`, with `auroc` and `auprc` of `raw`, `n` and `n_train`, the instances that it was
+        tested on and fitted on, when there are training rows; `n_unlabelled`, how many were left
+        out; of a stream `skipped`, files and parts that could not be read.
 
     Raises
     ------
     DataError
-        When labels are none of 1, -1, 0, or no instance is labelled.
+        When labels are none of 1, -1, 0, or none is `normal`, or no instance is labelled.
 
     Examples
     --------
@@ -62,22 +94,51 @@ def evaluate_detector(
     (1.0, 1.0, 0.05)
     """
     check_is_fitted(detector)
-    anomaly_scores = -detector.score_samples(X)
-    y = check_detector_labels(y, len(anomaly_scores))
-    known = y != UNKNOWN
-    if not known.any():
+    pieces = pieces_to_test(X, y)
+    source = X.name if isinstance(X, Stream) else "y"
+    seed = draw_seed(random_state)
+    first = list(islice(pieces, 1))
+    for piece in first:  # labels of another kind are found before a control is fitted
+        _labels(piece, normal, source)
+    control: tuple[Callable[[Any], np.ndarray], int] | None = None
+    if X_train is not None:
+        control = _control(detector.encoder_, X_train, y_train, normal, seed)
+    # Of a stream; in memory the control is tested on all.
+    drawn = X.draw(MOST_RANKED, [seed, 6]) if control and isinstance(X, Stream) else None
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    ranked: list[tuple[np.ndarray, np.ndarray]] = []
+    names: set[str] = set()
+    n_unlabelled = 0
+    for piece in chain(first, pieces):
+        labels, found = _labels(piece, normal, source)
+        names |= found
+        rows = np.flatnonzero(labels != UNKNOWN)
+        n_unlabelled += len(piece) - len(rows)
+        if not len(rows):
+            continue
+        kept.append((labels[rows], -detector.score_samples(some_of(piece.X, rows))))
+        if control is not None:
+            some = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, piece))
+            if len(some):
+                ranked.append((labels[some], control[0](some_of(piece.X, some))))
+    if normal is not None:
+        check_normal(normal, names, source)
+    if not kept:
         raise DataError("no test instance is labelled 1 (normal) or -1 (abnormal); label some")
-    predicted = np.where(-anomaly_scores - detector.offset_ >= 0, NORMAL, ABNORMAL)
-    found = Evaluation(
+    truth, scores = _joined(kept)
+    del kept
+    predicted = np.where(-scores - detector.offset_ >= 0, NORMAL, ABNORMAL).astype(np.int8)
+    controls: dict[str, Any] = {}
+    if control is not None and ranked:
+        true, distances = _joined(ranked)
+        controls["raw"] = ranking(true, distances) | {"n": len(true), "n_train": control[1]}
+    return Evaluation(
         head=detector.score_,
         asked=detector.false_alarm_rate_,
-        code=detection_metrics(y[known], anomaly_scores[known], predicted[known]),
-        controls={},
+        code=detection_metrics(truth, scores, predicted),
+        controls=controls,
+        **left_out(X, n_unlabelled),
     )
-    if X_train is not None:
-        distances = raw_distances(detector.encoder_, X_train, y_train, X)[known]
-        found["controls"]["raw"] = ranking(y[known], distances)
-    return found
 
 
 def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> np.ndarray:
@@ -97,10 +158,20 @@ def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> n
     array of shape (n,)
         Higher is more abnormal.
     """
-    rows = _raw(encoder, X_train)
-    rows = rows[check_detector_labels(y_train, len(rows)) != ABNORMAL]
+    return raw_distance(encoder, X_train, check_detector_labels(y_train, len(X_train)))(X)
+
+
+def raw_distance(
+    encoder: Autoencoder, X_train: Any, y_train: np.ndarray
+) -> Callable[[Any], np.ndarray]:
+    """Return what `raw_distances` does for any instances, without looking at training rows anew."""
+    rows = _raw(encoder, X_train)[y_train != ABNORMAL]
     nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(rows))).fit(rows)
-    distances: np.ndarray = nearest.kneighbors(_raw(encoder, X))[0].mean(axis=1)
+
+    def distances(X: Any) -> np.ndarray:
+        found: np.ndarray = nearest.kneighbors(_raw(encoder, X))[0].mean(axis=1)
+        return found
+
     return distances
 
 
@@ -158,6 +229,41 @@ def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None
         "auroc": float(roc_auc_score(abnormal, anomaly_scores)),
         "auprc": float(average_precision_score(abnormal, anomaly_scores)),
     }
+
+
+def _control(
+    encoder: Autoencoder, X_train: Any, y_train: Any, normal: str | None, seed: int
+) -> tuple[Callable[[Any], np.ndarray], int]:
+    """Return the control, and how many instances it was fitted on."""
+    source = "y_train"
+    if isinstance(X_train, Stream):
+        source = X_train.name
+        drawn = X_train.sample(MOST_SAMPLED, seed, encoder.schema_)
+        X_train, y_train = drawn.X, drawn.y
+    n = X_train.shape[0] if hasattr(X_train, "shape") else len(X_train)
+    labels = np.zeros(n, dtype=np.int8)
+    if y_train is not None:
+        labels, _ = _labels(Piece(0, X_train, y_train), normal, source)
+    return raw_distance(encoder, X_train, labels), int((labels != ABNORMAL).sum())
+
+
+def _labels(piece: Piece, normal: str | None, source: str) -> tuple[np.ndarray, set[str]]:
+    """Return a piece's labels, 1, -1 or 0, and what they were called where one means normal."""
+    if normal is not None:
+        return translate_labels(piece.y, normal)
+    try:
+        return check_detector_labels(piece.y, len(piece)), set()
+    except DataError as error:
+        where = f", rows {piece.first_row:,} and on" if piece.first_row else ""
+        raise DataError(
+            f"{source}{where}: {error}; or say which label means normal with normal= (on the "
+            "command line --normal VALUE)"
+        ) from error
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    labels, scores = zip(*parts, strict=True)
+    return np.concatenate(labels), np.concatenate(scores)
 
 
 def _share(flagged: np.ndarray) -> dict[str, Any]:

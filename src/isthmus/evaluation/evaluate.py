@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._notebook import Evaluation
+from isthmus.data.stream import Stream
 from isthmus.errors import DataError
-from isthmus.evaluation.controls import Controls, control_names, score_head
+from isthmus.evaluation.controls import Controls, Decider, control_names, decide
+from isthmus.evaluation.metrics import ClassTally
+from isthmus.evaluation.rows_to_test import labelled, left_out, pieces_to_test, some_of
 from isthmus.heads import CodeClassifier
 from isthmus.heads.build import uses_unlabelled
 from isthmus.heads.cache import encode
 from isthmus.heads.labels import check_labels
+from isthmus.heads.samples import labelled_sample
 
 
 def evaluate(
     classifier: CodeClassifier,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     X_train: Any = None,
     y_train: Any = None,
@@ -32,12 +37,16 @@ def evaluate(
     Parameters
     ----------
     classifier : fitted CodeClassifier
-    X : array or DataFrame of n test instances
-    y : array of shape (n,)
-        Their labels.
+    X : array or DataFrame of n test instances, or Stream
+        Of a stream every labelled instance is tested on, a piece at a time. Nothing is kept of
+        an instance but one more in the count of its pair of true and predicted class.
+    y : array of shape (n,); None with a stream
+        Their labels. Instances without one (None, NaN, empty text, and -1 unless that is a class
+        of the head) are left out. A class that the head never saw counts as wrong.
     X_train, y_train : like X and y
         What the classifier was fitted on, unlabelled instances among them where its head uses
-        those; the controls are fitted on it too.
+        those; the controls are fitted on it too: of a stream on 100,000 instances at most, drawn
+        at random. They are tested on the same instances as the head.
     controls : {"fast", "all"} or None, default="fast"
         `"fast"`: raw features, PCA of the same width, the untrained encoder. `"all"`: and
         a network supervised from end to end. None: no controls.
@@ -48,12 +57,15 @@ def evaluate(
     -------
     Evaluation
         A dict of plain values, a table in a notebook: `head`, `code` and `controls`, each as
-        `class_metrics` gives them.
+        `class_metrics` gives them, controls with `n_train`, the instances that they were fitted
+        on; `n_unlabelled`, how many instances were left out; of a stream `skipped`, files and
+        parts that could not be read (with `on_bad_shard="skip"`).
 
     Raises
     ------
     DataError
-        When labels are missing, or controls are asked for without training instances.
+        When no instance is labelled, labels are numbers where the classes are text or the other
+        way round, or controls are asked for without training instances.
 
     Examples
     --------
@@ -67,40 +79,39 @@ def evaluate(
     """
     check_is_fitted(classifier)
     names = control_names(controls)
-    encoder = classifier.encoder_
-    codes = encode(encoder, X, classifier.cache_dir)
-    y = _test_labels(y, len(codes), classifier.classes_)
-    result = Evaluation(
+    encoder, head = classifier.encoder_, classifier.standardised_head_
+    pieces = pieces_to_test(X, y)
+    first = list(islice(pieces, 1))
+    for piece in first:  # labels of another kind are found before controls are fitted
+        labelled(piece.y, classifier.classes_)
+    deciders: dict[str, Decider] = {}
+    n_train = 0
+    if names:
+        if X_train is None or (y_train is None and not isinstance(X_train, Stream)):
+            raise DataError(
+                "controls are fitted on the labelled training instances; pass X_train= and "
+                "y_train=, or controls=None"
+            )
+        X_train, y_train = labelled_sample(encoder, X_train, y_train, random_state)
+        n_train = len(X_train)
+        y_train = check_labels(y_train, n_train, unlabelled=uses_unlabelled(classifier.head))
+        fitted = Controls(encoder, X_train, y_train, random_state=random_state, verbose=verbose)
+        deciders = {name: fitted.decider(name, classifier.head) for name in names}
+
+    code, tallies = ClassTally(), {name: ClassTally() for name in names}
+    n_unlabelled = 0
+    for piece in chain(first, pieces):
+        codes = encode(encoder, piece.X, classifier.cache_dir)
+        rows, labels = labelled(piece.y, classifier.classes_)
+        n_unlabelled += len(piece) - len(rows)
+        if not len(rows):
+            continue
+        code.update(labels, *decide(head, codes[rows]), head.classes_)
+        for name, decider in deciders.items():
+            tallies[name].update(labels, *decider(some_of(piece.X, rows)))
+    return Evaluation(
         head=classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
-        code=score_head(classifier.standardised_head_, codes, y),
-        controls={},
+        code=code.result(),
+        controls={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
+        **left_out(X, n_unlabelled),
     )
-    if not names:
-        return result
-    if X_train is None or y_train is None:
-        raise DataError(
-            "controls are fitted on the labelled training instances; pass X_train= and y_train=, "
-            "or controls=None"
-        )
-    y_train = check_labels(y_train, len(X_train), unlabelled=uses_unlabelled(classifier.head))
-    tests = Controls(encoder, X_train, y_train, X, y, random_state=random_state, verbose=verbose)
-    for name in names:
-        result["controls"][name] = (
-            tests.test_supervised() if name == "supervised" else tests.test(name, classifier.head)
-        )
-    return result
-
-
-def _test_labels(y: Any, n_instances: int, classes: np.ndarray) -> np.ndarray:
-    y = np.asarray(y)
-    if y.shape != (n_instances,):
-        raise DataError(
-            f"got {n_instances} instances and labels of shape {y.shape}; "
-            "expected one label for each instance"
-        )
-    if y.dtype.kind in "if" and classes.dtype.kind not in "ifb":
-        raise DataError(
-            f"got {y.dtype} labels, but the classifier was fitted on labels such as "
-            f"{classes[0]!r}; pass labels of the same kind"
-        )
-    return y

@@ -8,6 +8,89 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
+from isthmus.errors import DataError
+
+
+class ClassTally:
+    """What `class_metrics` needs of decisions, however many: a count for each pair of classes.
+
+    Examples
+    --------
+    >>> tally = ClassTally()
+    >>> tally.update(np.array([0, 0, 1]), np.array([0, 0, 1]))
+    >>> tally.update(np.array([1, 2]), np.array([0, 0]))
+    >>> found = tally.result()
+    >>> found["n"], found["accuracy"], found["classes"], found["confusion"]
+    (5, 0.6, [0, 1, 2], [[2, 0, 0], [1, 1, 0], [1, 0, 0]])
+    """
+
+    def __init__(self) -> None:
+        self._labels: np.ndarray | None = None
+        self._confusion = np.zeros((0, 0), dtype=np.int64)
+        self._loss: float | None = 0.0
+
+    def update(
+        self,
+        y: np.ndarray,
+        predicted: np.ndarray,
+        probabilities: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+    ) -> None:
+        """Take in decisions; parameters as for `class_metrics`."""
+        y, predicted = np.asarray(y), np.asarray(predicted)
+        known = [] if self._labels is None else [self._labels]
+        labels = np.unique(np.concatenate([*known, np.unique(y), np.unique(predicted)]))
+        confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
+        if self._labels is not None:
+            at = np.searchsorted(labels, self._labels)
+            confusion[np.ix_(at, at)] = self._confusion
+        np.add.at(confusion, (np.searchsorted(labels, y), np.searchsorted(labels, predicted)), 1)
+        self._labels, self._confusion = labels, confusion
+        if probabilities is None:
+            self._loss = None
+        elif self._loss is not None:
+            self._loss += float(surprisal(y, probabilities, classes).sum())
+
+    def result(self) -> dict[str, Any]:
+        """Return what `class_metrics` does.
+
+        Raises
+        ------
+        DataError
+            When there were no decisions.
+        """
+        labels, confusion = self._labels, self._confusion
+        if labels is None:
+            raise DataError("got no labelled instances to test on; label some of them")
+        n, right = int(confusion.sum()), int(np.trace(confusion))
+        interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+        true, predicted = np.nonzero(confusion)
+        precision, recall, f1, support = precision_recall_fscore_support(
+            labels[true],
+            labels[predicted],
+            labels=labels,
+            sample_weight=confusion[true, predicted],
+            zero_division=0.0,
+        )
+        return {
+            "n": n,
+            "accuracy": right / n,
+            "interval": [float(interval.low), float(interval.high)],
+            "log_loss": None if self._loss is None else self._loss / n,
+            "classes": [plain_label(label) for label in labels],
+            "per_class": [
+                {
+                    "label": plain_label(label),
+                    "precision": float(precision[i]),
+                    "recall": float(recall[i]),
+                    "f1": float(f1[i]),
+                    "support": int(support[i]),
+                }
+                for i, label in enumerate(labels)
+            ],
+            "confusion": confusion.tolist(),
+        }
+
 
 def class_metrics(
     y: np.ndarray,
@@ -38,40 +121,16 @@ def class_metrics(
     >>> found["accuracy"], found["confusion"], [round(x, 2) for x in found["interval"]]
     (0.75, [[2, 0], [1, 1]], [0.3, 0.95])
     """
-    labels = np.unique(np.concatenate([np.asarray(y), np.asarray(predicted)]))
-    right = int((np.asarray(y) == np.asarray(predicted)).sum())
-    interval = binomtest(right, len(y)).proportion_ci(0.95, method="wilson")
-    precision, recall, f1, support = precision_recall_fscore_support(
-        y, predicted, labels=labels, zero_division=0.0
-    )
-    # scikit-learn's function warns where there is one class only, which is no fault here.
-    confusion = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(confusion, (np.searchsorted(labels, y), np.searchsorted(labels, predicted)), 1)
-    return {
-        "n": len(y),
-        "accuracy": right / len(y),
-        "interval": [float(interval.low), float(interval.high)],
-        "log_loss": None if probabilities is None else log_loss(y, probabilities, classes),
-        "classes": [plain_label(label) for label in labels],
-        "per_class": [
-            {
-                "label": plain_label(label),
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "support": int(support[i]),
-            }
-            for i, label in enumerate(labels)
-        ],
-        "confusion": confusion.tolist(),
-    }
+    tally = ClassTally()
+    tally.update(y, predicted, probabilities, classes)
+    return tally.result()
 
 
-def log_loss(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray | None) -> float:
-    """Return the mean of -ln(probability of the true class).
+def surprisal(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
+    """Return -ln(probability of the true class) of each decision, shape (n,).
 
     Probabilities are kept above the machine epsilon, and a class that the head never saw
-    counts as that, where scikit-learn's function refuses.
+    counts as that, where scikit-learn's log-loss refuses.
     """
     if classes is None:
         raise ValueError("got probabilities without classes; pass what their columns stand for")
@@ -79,7 +138,8 @@ def log_loss(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray | Non
     known = np.isin(y, classes)
     true = np.zeros(len(y))
     true[known] = probabilities[np.flatnonzero(known), columns[known]]
-    return float(-np.log(np.maximum(true, np.finfo(np.float64).eps)).mean())
+    surprisals: np.ndarray = -np.log(np.maximum(true, np.finfo(np.float64).eps))
+    return surprisals
 
 
 def plain_label(label: Any) -> Any:

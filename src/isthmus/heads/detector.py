@@ -21,7 +21,7 @@ from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.label_curve import LabelCurve, measure_curve
 from isthmus.heads.labelled import BlendedScore, HeadScore, held_out_scores
 from isthmus.heads.learning import learn, learn_calibrated
-from isthmus.heads.samples import detector_sample
+from isthmus.heads.samples import calibration_sample, detector_sample
 from isthmus.heads.scores import Score, anomaly_scores
 from isthmus.heads.suggest import most_informative
 from isthmus.heads.views import Views, view
@@ -132,9 +132,10 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
             taken as they are; the encoder is not run. Labels of either are not looked at.
         y : array of shape (n,), optional
             1 normal, -1 abnormal, 0 or missing: nobody looked.
-        X_calibration : array, DataFrame or StoredCodes, optional
+        X_calibration : array, DataFrame, StoredCodes or Stream, optional
             Normal instances to calibrate on, instead of setting rows of X aside. A fitted
-            encoder may then have seen X, but not these.
+            encoder may then have seen X, but not these. Of a stream 100,000 at most are drawn
+            at random; its labels are not looked at.
 
         Returns
         -------
@@ -164,6 +165,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         if X_calibration is None:
             learned = learn(encoder, X, y, self.calibration, self.false_alarm_rate, seed)
         else:
+            X_calibration = calibration_sample(encoder, X_calibration, seed)
             learned = learn_calibrated(encoder, X, y, X_calibration, seed)
         self.encoder_, self.calibration_, self.memory_ = learned
         self._decide()

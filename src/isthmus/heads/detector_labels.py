@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.labels import as_labels
+from isthmus.data.labels import as_labels, label_text
 from isthmus.errors import DataError
 
 NORMAL, ABNORMAL, UNKNOWN = 1, -1, 0
@@ -43,6 +43,51 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
             f"{', '.join(others)} first, as in numpy.where(y == 'broken', -1, 1)"
         )
     return labels.to_numpy().astype(np.int8)
+
+
+def translate_labels(y: Any, normal: str) -> tuple[np.ndarray, set[str]]:
+    """Translate labels of any kind to those of a detector.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+        Missing ones (None, NaN) and empty text are unknown.
+    normal : str
+        The label that means normal, as text; any other is abnormal.
+
+    Returns
+    -------
+    labels : int8 array of shape (n,)
+    names : set of str
+        All labels that occur, as text.
+
+    Examples
+    --------
+    >>> labels, names = translate_labels(np.array(["ok", "worn", None], dtype=object), "ok")
+    >>> labels.tolist(), sorted(names)
+    ([1, -1, 0], ['ok', 'worn'])
+    """
+    codes, values = pd.factorize(pd.Series(as_labels(y)))  # a missing label is -1
+    names = [label_text(value) for value in values]
+    known = {normal: NORMAL, "": UNKNOWN}
+    translated = np.array([known.get(name, ABNORMAL) for name in names] + [UNKNOWN], dtype=np.int8)
+    return translated[codes], set(names) - {""}
+
+
+def check_normal(normal: str, names: set[str], source: str) -> None:
+    """Check that the label that means normal is one of those that occur in the source.
+
+    Raises
+    ------
+    DataError
+        When it is not; the message names those that do.
+    """
+    if normal not in names:
+        shown = ", ".join(repr(name) for name in sorted(names)[:10])
+        raise DataError(
+            f"got normal={normal!r} (on the command line --normal {normal}), and no label in "
+            f"{source} is that: they are {shown or 'all missing'}; name one of them"
+        )
 
 
 def _shown(label: Any) -> str:

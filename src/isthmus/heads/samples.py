@@ -8,6 +8,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.codes import StoredCodes
+from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream
 from isthmus.errors import DataError
 from isthmus.heads.frozen import is_fitted
@@ -45,7 +46,7 @@ def labelled_sample(
     _refuse_labels(y)
     if not X.has_labels:
         raise DataError(f"{X.name} has no labels; name their column with load(..., label=COLUMN)")
-    drawn = X.sample(MOST_SAMPLED, draw_seed(random_state))
+    drawn = X.sample(MOST_SAMPLED, draw_seed(random_state), _schema_of(encoder))
     return drawn.X, drawn.y
 
 
@@ -66,7 +67,20 @@ def detector_sample(
     rows = X.draw(n_rows, [seed, 3])
     if len(rows) < X.n_rows and not is_fitted(encoder):
         encoder = for_detection(encoder, seed).fit(X.without(rows))
-    return encoder, X.take(rows, label=False).X, None
+    return encoder, X.take(rows, label=False, schema=_schema_of(encoder)).X, None
+
+
+def calibration_sample(encoder: Autoencoder, X: Any, seed: int) -> Any:
+    """Return instances as they are, or of a stream `MOST_SAMPLED` at most, drawn at random."""
+    if not isinstance(X, Stream):
+        return X
+    rows = X.draw(MOST_SAMPLED, [seed, 4])
+    return X.take(rows, label=False, schema=_schema_of(encoder)).X
+
+
+def _schema_of(encoder: Autoencoder) -> Schema | None:
+    """Return the schema of a fitted encoder: with it a stream need not be read for its own."""
+    return encoder.schema_ if is_fitted(encoder) else None
 
 
 def _refuse_labels(y: Any) -> None:

@@ -198,7 +198,9 @@ class Stream:
         """
         yield from self._read_all(self.parts, label, keys)
 
-    def take(self, rows: np.ndarray, *, label: bool = True) -> Dataset:
+    def take(
+        self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None
+    ) -> Dataset:
         """Return some rows as a data set in memory, in the order of their numbers.
 
         Parameters
@@ -207,6 +209,9 @@ class Stream:
             Sorted, each once, from 0 to `n_rows - 1`.
         label : bool
             Read their labels as well.
+        schema : Schema, optional
+            Of the data set, such as that of an encoder which it is for. Without one it is the
+            stream's own, for which all files are read once.
         """
         wanted = [
             part
@@ -224,13 +229,13 @@ class Stream:
         y = None
         if taken[0].y is not None:
             y = np.concatenate([piece.y for piece in taken if piece.y is not None])
-        return Dataset(X, y, self.schema, name=self.name)
+        return Dataset(X, y, self.schema if schema is None else schema, name=self.name)
 
     def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
         """Draw row numbers uniformly: sorted, each once, `n` of them or all there are."""
         return draw(self.n_rows, n, seed)
 
-    def sample(self, n: int, seed: int) -> Dataset:
+    def sample(self, n: int, seed: int, schema: Schema | None = None) -> Dataset:
         """Return rows drawn uniformly, in memory, with their labels when there are some.
 
         Parameters
@@ -238,8 +243,10 @@ class Stream:
         n : int
             All rows when there are no more; rows of parts that are skipped are missing.
         seed : int
+        schema : Schema, optional
+            As for `take`.
         """
-        return self.take(self.draw(n, seed))
+        return self.take(self.draw(n, seed), schema=schema)
 
     def without(self, rows: np.ndarray) -> Stream:
         """Return the same stream without some rows; the others are numbered anew.
