@@ -101,9 +101,7 @@ class Reading:
         """
         loaded = self.open(source, bundle)
         return (
-            loaded
-            if hasattr(loaded, "X") or loaded.test is not None
-            else _in_memory(loaded, sample)
+            loaded if hasattr(loaded, "X") or loaded.test is not None else in_memory(loaded, sample)
         )
 
     def open(self, source: str, bundle: Path | None = None, *, lazy: bool = False) -> Any:
@@ -205,7 +203,7 @@ def _pieces_as_at_fit(bundle: Path, kind: str) -> dict[str, Any]:
     return {"columns": schema["columns"]} if schema.get("columns") else {}
 
 
-def _in_memory(stream: Stream, sample: bool) -> Dataset:
+def in_memory(stream: Stream, sample: bool) -> Dataset:
     """Return a stream's instances in memory: all, or as many as a command takes."""
     if len(stream) > MOST_IN_MEMORY:
         if not sample:

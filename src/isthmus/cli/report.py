@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.common import BundlePath, Json, Seed, console_for, write_facts
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.reading import AS_IT_COMES, Reading, in_memory, reads_data
 from isthmus.errors import DataError
 
 
@@ -55,13 +55,18 @@ def report(
     """Write one page on a bundle: the data, the code, what it is worth, heads, what changed.
 
     The page needs no network and nothing beside it. Without data it tells of the encoder alone.
-    Heads decide on the test part of data that has two, else on all of it.
+    Heads decide on the test part of data that has two, else on all of it. Of data read piece by
+    piece it shows and describes 20,000 rows drawn at random, and says so; heads decide on all.
     """
     console = console_for(json)
-    loaded = None
+    loaded, drawn_from = None, None
     if data is not None:
-        loaded = reading.read(data, bundle, sample=True)
+        loaded = reading.open(data, bundle)
         if split is not None:
+            if loaded.test is None and not hasattr(loaded, "X"):
+                # What is set aside of a stream, and what is not, has to be in memory.
+                whole, loaded = loaded, in_memory(loaded, sample=True)
+                drawn_from = len(whole) if len(loaded) < len(whole) else None
             if loaded.test is not None:
                 raise DataError(f"{data} has a test part already; leave --split out")
             loaded = loaded.train.split(split, random_state=seed)
@@ -72,6 +77,7 @@ def report(
             bundle,
             output,
             loaded,
+            drawn_from=drawn_from,
             normal=normal,
             head=head,
             controls=None if controls == "none" else controls,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from isthmus.evaluation.metrics import class_metrics
 from isthmus.heads import CodeClassifier
 from isthmus.report.rows import label_of
 
+if TYPE_CHECKING:
+    from isthmus.report.drawn import Tested
+
 N_BINS = 10
 N_WORST = 12
 #: Instances that are shown for a cell of the confusion matrix, and cells that show any.
@@ -21,7 +24,12 @@ N_IN_CELL, MOST_CELLS = 6, 60
 
 
 def class_facts(
-    name: str, classifier: CodeClassifier, test: Dataset, codes: np.ndarray, hashes: np.ndarray
+    name: str,
+    classifier: CodeClassifier,
+    test: Dataset,
+    codes: np.ndarray,
+    hashes: np.ndarray,
+    tested: Tested | None = None,
 ) -> dict[str, Any] | None:
     """Test a classifier on the labelled instances of a part that it has not learned from.
 
@@ -32,6 +40,8 @@ def class_facts(
     test : Dataset of n instances
     codes : array of shape (n, n_components)
     hashes : uint64 array of shape (n,)
+    tested : Tested, optional
+        Of all rows of a stream, which `test` was drawn from: the figures are then theirs.
 
     Returns
     -------
@@ -45,7 +55,7 @@ def class_facts(
     if test.y is None:
         return None
     labelled = has_label(test.y)
-    known = labelled & _known(classifier, hashes)
+    known = labelled & known_to(classifier, hashes)
     rows = np.flatnonzero(labelled & ~known)
     if not len(rows):
         return None
@@ -53,8 +63,11 @@ def class_facts(
     head = classifier.standardised_head_
     predicted, probabilities = decide(head, codes[rows])
     facts: dict[str, Any] = {"name": name, "n_known": int(known.sum())}
-    facts |= class_metrics(y, predicted, probabilities, head.classes_)
-    facts["cells"] = _cells(rows, y, predicted, facts["classes"])
+    if tested is None:
+        facts |= class_metrics(y, predicted, probabilities, head.classes_)
+    else:
+        facts |= tested.tally.result() | {"n_known": tested.n_known}
+    facts["cells"] = _cells(rows, y, predicted, facts)
     facts["reliability"], facts["worst"], facts["doubtful"] = None, [], []
     if probabilities is None:
         return facts
@@ -75,7 +88,7 @@ def class_facts(
     return facts
 
 
-def _known(classifier: CodeClassifier, hashes: np.ndarray) -> np.ndarray:
+def known_to(classifier: CodeClassifier, hashes: np.ndarray) -> np.ndarray:
     """Return which instances the head was fitted on, as far as it remembers them."""
     if classifier.labelled_ is None:
         return np.zeros(len(hashes), dtype=bool)
@@ -149,12 +162,13 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
 
 
 def _cells(
-    rows: np.ndarray, y: np.ndarray, predicted: np.ndarray, classes: list[Any]
+    rows: np.ndarray, y: np.ndarray, predicted: np.ndarray, facts: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the confusions that occur, the most frequent first, with some of their rows.
 
-    `place` is the row and column of the cell in the confusion matrix.
+    `place` is the row and column of the cell in the confusion matrix, which has the `count`.
     """
+    classes = facts["classes"]
     wrong = predicted != y
     pairs: dict[tuple[Any, Any], list[int]] = {}
     for row, label, found in zip(rows[wrong], y[wrong], predicted[wrong], strict=True):
@@ -165,7 +179,7 @@ def _cells(
             "label": label_of(label),
             "predicted": label_of(found),
             "place": [classes.index(label), classes.index(found)],
-            "count": len(some),
+            "count": facts["confusion"][classes.index(label)][classes.index(found)],
             "rows": some[:N_IN_CELL],
         }
         for (label, found), some in ordered

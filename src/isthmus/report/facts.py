@@ -10,17 +10,19 @@ import numpy as np
 
 from isthmus.bundle import Bundle
 from isthmus.data import Dataset, Splits
+from isthmus.data.stream import Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.advice import Advice
 from isthmus.evaluation.controls import control_names
 from isthmus.evaluation.few_labels import has_label
 from isthmus.heads import AnomalyDetector, build_head
-from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
+from isthmus.heads.detector_labels import check_detector_labels, translate_labels
 from isthmus.report.about import about_facts, in_words
 from isthmus.report.change_facts import change_facts
 from isthmus.report.class_facts import class_facts
 from isthmus.report.code_facts import code_facts
 from isthmus.report.data_facts import data_facts
+from isthmus.report.drawn import Drawn, Tested, decide_on_all, draw
 from isthmus.report.rows import label_of
 from isthmus.report.verdict_facts import verdict_facts
 from isthmus.report.worth import worth_facts
@@ -28,8 +30,9 @@ from isthmus.report.worth import worth_facts
 
 def report_facts(
     bundle: Bundle,
-    data: Dataset | Splits | None = None,
+    data: Dataset | Splits | Stream | Drawn | None = None,
     *,
+    drawn_from: int | None = None,
     normal: str | None = None,
     head: str = "linear",
     controls: str | None = "fast",
@@ -45,9 +48,14 @@ def report_facts(
     ----------
     bundle : Bundle
         As `load_bundle` gives it.
-    data : Dataset or Splits, optional
+    data : Dataset, Splits or Stream, optional
         What to look at. Heads decide on the test part; without one, on all of it. Without data
-        the report tells of the encoder alone.
+        the report tells of the encoder alone. Of a stream of more than 20,000 rows so many are
+        drawn at random, each as likely as any other: chapters describe and show these. Heads are
+        tested on all rows, of which nine bytes each are kept for a detector.
+    drawn_from : int, optional
+        How many rows there were, where the data is some of them drawn at random: the report says
+        so.
     normal : str, optional
         Label that means normal, for detectors; without it labels have to be 1, -1 and 0.
     head : see `isthmus.heads.build_head`
@@ -71,7 +79,9 @@ def report_facts(
     dict
         Chapters by name: `about`, `data`, `code`, `worth`, `classes` and `verdicts` (one entry a
         head), `changes`, and `summary`, a paragraph. What there is nothing to say about is None or
-        empty. Everything in it is a plain value that JSON can hold.
+        empty. Everything in it is a plain value that JSON can hold. In `data`, `drawn` is None
+        where all data was looked at, otherwise how many were drawn (`n`, `of`), `rows`, the
+        number in the stream of each that was drawn, or None, and `heads_on_all`.
 
     Raises
     ------
@@ -91,6 +101,14 @@ def report_facts(
     (64, 32, None)
     """
     encoder = bundle.encoder
+    stream, drawn = None, None if drawn_from is None else _drawn(data, drawn_from)
+    if isinstance(data, Stream):
+        tell("instances drawn at random")
+        data = draw(data, encoder, seed)
+    if isinstance(data, Drawn):
+        stream, rows, data = data.stream, data.rows, data.data
+        if len(rows) < len(stream):
+            drawn = _drawn(data, len(stream), rows) | {"heads_on_all": bool(bundle.heads)}
     train, looked_at = (None, None) if data is None else _parts(data)
     # What is wrong is said before minutes of work.
     control_names(controls)
@@ -118,12 +136,22 @@ def report_facts(
         tell("the data")
         given = {"train": train, "test": looked_at}
         hashes = {name: encoder.row_hashes(part.X) for name, part in given.items() if part}
-        facts["data"] = data_facts(train, looked_at, hashes, seed)
+        facts["data"] = data_facts(train, looked_at, hashes, seed) | {"drawn": drawn}
         codes = encoder.transform(looked_at.X)
         facts["data"]["warnings"] += _seen(bundle, hashes["test"])
-        facts |= _by_heads(
-            bundle, looked_at, train, labels, codes, hashes, facts["data"]["warnings"], tell
-        )
+        tested: dict[str, Tested] = {}
+        if stream is not None and drawn is not None and bundle.heads:
+            tell(f"heads on {len(stream):,} rows")
+            of_drawn = labels["test"]
+            tested = decide_on_all(
+                stream,
+                bundle,
+                lambda y: None if of_drawn is None else _as_detectors_have(y, normal),
+            )
+        if stream is not None:
+            facts["data"]["warnings"] += _skipped(stream)
+        warnings = facts["data"]["warnings"]
+        facts |= _by_heads(bundle, looked_at, train, labels, codes, hashes, tested, warnings, tell)
         tell("what changed")
         facts["changes"] = change_facts(
             bundle,
@@ -149,6 +177,7 @@ def _by_heads(
     labels: dict[str, np.ndarray | None],
     codes: np.ndarray,
     hashes: dict[str, np.ndarray],
+    tested: dict[str, Tested],
     warnings: list[str],
     tell: Callable[[str], object],
 ) -> dict[str, list[dict[str, Any]]]:
@@ -157,18 +186,19 @@ def _by_heads(
     for name, decider in bundle.heads.items():
         tell(f"head {name}")
         if isinstance(decider, AnomalyDetector):
-            found = verdict_facts(name, decider, part, labels, hashes, train)
+            found = verdict_facts(name, decider, part, labels, hashes, train, tested.get(name))
             facts["verdicts"] += [] if found is None else [found]
         else:
-            found = class_facts(name, decider, part, codes, hashes["test"])
+            found = class_facts(name, decider, part, codes, hashes["test"], tested.get(name))
             facts["classes"] += [] if found is None else [found]
         if found is None:
             unlabelled = part.y is None or not has_label(part.y).any()
             why = "nothing is labelled" if unlabelled else "it knows all that are labelled"
             warnings.append(f"nothing here tests the head {name!r}: {why}")
         elif found["n_known"]:
+            n = found["n"] + found["n_known"] if name in tested else len(part)
             warnings.append(
-                f"{found['n_known']:,} of {len(part):,} instances are known to the head "
+                f"{found['n_known']:,} of {n:,} instances are known to the head "
                 f"{name!r}, and left out of its figures"
             )
     return facts
@@ -212,15 +242,25 @@ def _check_normal(normal: str | None, part: Dataset | None) -> None:
 
 def _detector_labels(part: Dataset | None, normal: str | None) -> np.ndarray | None:
     """Return labels as a detector has them, None where they mean something else."""
-    if part is None or part.y is None:
+    return None if part is None or part.y is None else _as_detectors_have(part.y, normal)
+
+
+def _as_detectors_have(y: np.ndarray, normal: str | None) -> np.ndarray | None:
+    if normal is not None:
+        return translate_labels(y, normal)[0]
+    try:
+        return check_detector_labels(y, len(y))
+    except DataError:
         return None
-    if normal is None:
-        try:
-            return check_detector_labels(part.y, len(part))
-        except DataError:
-            return None
-    texts = [label_of(label) for label in part.y]
-    return np.array(
-        [UNKNOWN if text is None else NORMAL if text == normal else ABNORMAL for text in texts],
-        dtype=np.int8,
-    )
+
+
+def _drawn(data: Any, of: int, rows: np.ndarray | None = None) -> dict[str, Any]:
+    n = len(data.train) + len(data.test) if isinstance(data, Splits) else len(data)
+    numbers = None if rows is None else rows.tolist()
+    return {"n": n, "of": of, "rows": numbers, "heads_on_all": False}
+
+
+def _skipped(stream: Stream) -> list[str]:
+    return [
+        f"{part.source} could not be read and is left out: {part.reason}" for part in stream.skipped
+    ]

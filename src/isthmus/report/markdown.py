@@ -22,6 +22,9 @@ def to_markdown(facts: dict[str, Any]) -> str:
         lines += [f"- **Be wary.** {_text(warning)}." for warning in facts["data"]["warnings"]]
         for name, part in facts["data"]["parts"].items():
             lines.append(f"- {name}: {part['n']:,} instances, {part['n_labelled']:,} labelled")
+        drawn = facts["data"]["drawn"]
+        if drawn:
+            lines.append(f"- {drawn['n']:,} of {drawn['of']:,} instances, drawn at random")
         lines.append("")
     if facts["worth"]:
         lines += ["## Does the code earn its keep?", "", _text(facts["worth"]["verdict"]), ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,12 +68,19 @@ def render(
     trained_on: Gallery | None = None,
 ) -> str:
     """Return the page, with instances from the galleries of the test and of the training part."""
+    numbers = ((facts["data"] or {}).get("drawn") or {}).get("rows")
+
+    def number(row: int) -> int:
+        """Return what a row is called: of a stream its number there, not among those drawn."""
+        return row if numbers is None else int(numbers[row])
+
     templates = templates_in(ASSETS)
     templates.filters |= {"percent": _percent, "short": _short, "whole": _whole, "items_of": dict}
+    templates.filters["number"] = number
     # Drawn first: only then are axes where they will be.
     pictures = {name: Markup(_svg(figure, name)) for name, figure in drawn.items()}
     live = {
-        "map": _map(facts, gallery),
+        "map": _map(facts, gallery, number),
         "steps": {
             found["name"]: _slider(found, drawn[f"scores-{found['name']}"])
             for found in facts["verdicts"]
@@ -96,11 +104,14 @@ def render(
     )
 
 
-def _map(facts: dict[str, Any], gallery: Gallery | None) -> dict[str, Any] | None:
+def _map(
+    facts: dict[str, Any], gallery: Gallery | None, number: Callable[[int], int]
+) -> dict[str, Any] | None:
     found = facts["code"].get("map")
     if found is None or gallery is None:
         return None
-    return found | gallery.on_map(found["rows"])
+    shown = {"rows": [number(row) for row in found["rows"]]}
+    return found | gallery.on_map(found["rows"]) | shown
 
 
 def _slider(found: dict[str, Any], figure: Figure) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ from isthmus.evaluation.detection import detection_metrics, ranking, raw_distanc
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
 from isthmus.report.rows import in_short
+
+if TYPE_CHECKING:
+    from isthmus.report.drawn import Tested
 
 N_BINS = 40
 #: Places of the slider, and points of a curve.
@@ -27,6 +30,7 @@ def verdict_facts(
     labels: dict[str, np.ndarray | None],
     hashes: dict[str, np.ndarray],
     train: Dataset | None = None,
+    tested: Tested | None = None,
 ) -> dict[str, Any] | None:
     """Let a detector decide on those of a part of the data that it does not know.
 
@@ -41,6 +45,8 @@ def verdict_facts(
         Of the instances of `"test"` and, where there are any, `"train"`.
     train : Dataset, optional
         For the control without a code.
+    tested : Tested, optional
+        Of all rows of a stream, which `test` was drawn from: all but `findings` is then theirs.
 
     Returns
     -------
@@ -73,7 +79,12 @@ def verdict_facts(
         "found": None,
         "raw": None,
     }
-    findings = _decided(detector, test, rows, y[rows])
+    scores, known_labels = -detector.score_samples(test.take(rows).X), y[rows]
+    findings = {"findings": _findings(detector, test, rows, scores, known_labels)}
+    if tested is not None:
+        scores, known_labels = np.concatenate(tested.scores), np.concatenate(tested.labels)
+        facts |= {"n": len(scores), "n_known": tested.n_known}
+    facts |= _decided(detector, scores, known_labels)
     _find_nearest(findings["findings"], detector, hashes.get("train"))
     known = y[rows] != UNKNOWN
     if train is not None and labels["train"] is not None and known.any():
@@ -83,17 +94,13 @@ def verdict_facts(
     return facts | findings
 
 
-def _decided(
-    detector: AnomalyDetector, test: Dataset, rows: np.ndarray, y: np.ndarray
-) -> dict[str, Any]:
-    """Return what there is to say about instances that the detector does not know."""
-    scores = -detector.score_samples(test.take(rows).X)
+def _decided(detector: AnomalyDetector, scores: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Return what there is to say about the scores of instances that the detector does not know."""
     flagged = scores > -detector.offset_
     facts: dict[str, Any] = {
         "flagged": int(flagged.sum()),
         "histogram": _histogram(scores, y),
         "steps": _steps(scores, y, float(-detector.offset_)),
-        "findings": _findings(detector, test, rows, scores, y),
     }
     known = y != UNKNOWN
     if known.any():

@@ -9,7 +9,9 @@ from typing import Any
 from isthmus._extras import require
 from isthmus.bundle import Bundle, load_bundle
 from isthmus.data import Dataset, Splits
+from isthmus.data.stream import Stream
 from isthmus.plots import save_figure
+from isthmus.report.drawn import Drawn, draw
 from isthmus.report.facts import report_facts
 from isthmus.report.markdown import to_markdown
 from isthmus.storage import write_bytes, write_json
@@ -18,7 +20,7 @@ from isthmus.storage import write_bytes, write_json
 def write_report(
     bundle: Bundle | str | Path,
     path: str | Path,
-    data: Dataset | Splits | None = None,
+    data: Dataset | Splits | Stream | None = None,
     *,
     earlier: Bundle | str | Path | None = None,
     plots: bool = False,
@@ -32,7 +34,7 @@ def write_report(
     bundle : Bundle or path
     path : path
         Of the page, such as `report.html`; facts go beside it, as `report.json` and `report.md`.
-    data : Dataset or Splits, optional
+    data : Dataset, Splits or Stream, optional
         What to look at, see `report_facts`.
     earlier : Bundle or path, optional
         To say what has changed since.
@@ -74,10 +76,18 @@ def write_report(
 
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     before = earlier if earlier is None or isinstance(earlier, Bundle) else load_bundle(earlier)
-    facts = report_facts(opened, data, earlier=before, tell=tell, **options)
-    drawn = figures(facts)
-    looked_at = data.test if isinstance(data, Splits) else data
+    of: Dataset | Splits | Drawn | None
+    looked_at: Dataset | None
+    if isinstance(data, Stream):
+        tell("instances drawn at random")
+        of = draw(data, opened.encoder, options.get("seed", 0))
+        looked_at = of.data
+    else:
+        of = data
+        looked_at = data.test if isinstance(data, Splits) else data
     trained_on = data.train if isinstance(data, Splits) else None
+    facts = report_facts(opened, of, earlier=before, tell=tell, **options)
+    drawn = figures(facts)
     galleries = [
         None if part is None else Gallery(opened.encoder, part) for part in (looked_at, trained_on)
     ]
