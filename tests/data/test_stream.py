@@ -299,7 +299,13 @@ def test_arrays_that_do_not_go_together(tmp_path):
     [
         ({"label": "clas"}, "has no column 'clas'; did you mean 'class'"),
         ({"keys": "id"}, r"expected a list: \['id'\]"),
-        ({"kind": "series"}, "windows are cut of a table in memory"),
+        (
+            {"kind": "series"},
+            "read row by row; cut each file by itself, load",
+        ),
+        ({"kind": "series", "window": 5}, "got window= for .* cut each file by itself"),
+        ({"window": 5, "group": "id"}, "got window=, group= for .* save its X with numpy.save"),
+        ({"kind": "images"}, "read row by row; leave kind out"),
         ({"on_bad_shard": "ignore"}, "expected 'fail' or 'skip'"),
         ({"y": [1, 2]}, "has its labels in its files"),
         ({"resize": (8, 8)}, "is for folders of images"),

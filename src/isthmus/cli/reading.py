@@ -101,7 +101,9 @@ class Reading:
         """
         loaded = self.open(source, bundle)
         return (
-            loaded if hasattr(loaded, "X") or loaded.test is not None else in_memory(loaded, sample)
+            loaded
+            if hasattr(loaded, "X") or loaded.test is not None
+            else in_memory(loaded, sample, bundle)
         )
 
     def open(self, source: str, bundle: Path | None = None, *, lazy: bool = False) -> Any:
@@ -203,8 +205,14 @@ def _pieces_as_at_fit(bundle: Path, kind: str) -> dict[str, Any]:
     return {"columns": schema["columns"]} if schema.get("columns") else {}
 
 
-def in_memory(stream: Stream, sample: bool) -> Dataset:
-    """Return a stream's instances in memory: all, or as many as a command takes."""
+def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Dataset:
+    """Return a stream's instances in memory: all, or as many as a command takes.
+
+    With the bundle that they are for its schema is taken, and not learned from all files.
+    """
+    from isthmus.data.schema import Schema
+    from isthmus.manifest import read_manifest
+
     if len(stream) > MOST_IN_MEMORY:
         if not sample:
             raise DataError(
@@ -215,7 +223,10 @@ def in_memory(stream: Stream, sample: bool) -> Dataset:
             f"{MOST_IN_MEMORY:,} of {len(stream):,} instances, drawn at random, are looked at",
             file=sys.stderr,
         )
-    return stream.sample(MOST_IN_MEMORY, 0)
+    schema = None
+    if bundle is not None:
+        schema = Schema.from_dict(read_manifest(bundle)["encoder"]["schema"])
+    return stream.sample(MOST_IN_MEMORY, 0, schema)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def report(
         if split is not None:
             if loaded.test is None and not hasattr(loaded, "X"):
                 # What is set aside of a stream, and what is not, has to be in memory.
-                whole, loaded = loaded, in_memory(loaded, sample=True)
+                whole, loaded = loaded, in_memory(loaded, sample=True, bundle=bundle)
                 drawn_from = len(whole) if len(loaded) < len(whole) else None
             if loaded.test is not None:
                 raise DataError(f"{data} has a test part already; leave --split out")

@@ -125,16 +125,18 @@ def load(
         if isinstance(names, str):
             raise DataError(f"got {name}={names!r}, expected a list: [{names!r}]")
     cutting = Cutting(window, stride, time, group, None if channels is None else tuple(channels))
-    _check_cutting(source, kind, cutting)
     size = None if resize is None else check_size(resize)
     opened = data_dir is None and read_in_pieces(source, lazy)
     if opened:
         if y is not None:
             raise DataError("got y, and data read piece by piece has its labels in its files")
         if cutting.given:
+            said = ", ".join(f"{name}=" for name in cutting.given)
             raise DataError(
-                "windows are cut of a table in memory, and this one is read piece by piece; load "
-                "one file, or save the windows as .npy"
+                f"got {said} for {source}, which is read piece by piece, and windows are cut of a "
+                "table in memory alone; cut each file by itself, load(FILE, kind='series', "
+                "window=...), save its X with numpy.save into a folder, and load that folder with "
+                "kind='series' (on the command line --kind series)"
             )
         return open_pieces(
             source,
@@ -145,6 +147,7 @@ def load(
             resize=size,
             on_bad_shard=on_bad_shard,
         )
+    _check_cutting(source, kind, cutting)
     if columns is not None or keys:
         raise DataError(
             f"got {'columns' if columns is not None else 'keys'}=, which is for data read piece by "

@@ -29,6 +29,11 @@ class ClassTally:
         self._confusion = np.zeros((0, 0), dtype=np.int64)
         self._loss: float | None = 0.0
 
+    @property
+    def n(self) -> int:
+        """Number of decisions so far."""
+        return int(self._confusion.sum())
+
     def update(
         self,
         y: np.ndarray,

@@ -39,7 +39,7 @@ def in_words(facts: dict[str, Any]) -> str:
     drawn = (facts["data"] or {}).get("drawn")
     if drawn is not None:
         seen = f"{seen[:-1]}, drawn at random from {drawn['of']:,}"
-        seen += "; heads are tested on all of these." if drawn["heads_on_all"] else "."
+        seen += f"; heads are tested on all {drawn['of']:,}." if drawn["heads_on_all"] else "."
     shape = " x ".join(str(side) for side in about["shape"])
     text = (
         f"An autoencoder learned, without labels, to describe {_things(about['kind'], shape)} by "

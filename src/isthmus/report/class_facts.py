@@ -57,7 +57,7 @@ def class_facts(
     labelled = has_label(test.y)
     known = labelled & known_to(classifier, hashes)
     rows = np.flatnonzero(labelled & ~known)
-    if not len(rows):
+    if not len(rows) or (tested is not None and not tested.tally.n):
         return None
     y = np.array(test.y[rows].tolist())
     head = classifier.standardised_head_

@@ -45,9 +45,14 @@ def open_stream(
     reader: Reader
     if files[0].lower().endswith(PARQUET):
         if kind not in ("auto", "table"):
+            fix = "leave kind out"
+            if kind == "series":
+                fix = (
+                    "cut each file by itself, load(FILE, kind='series', window=...), save its X "
+                    "with numpy.save into a folder, and load that folder with kind='series'"
+                )
             raise DataError(
-                f"got kind={kind!r}, and {source} holds tables, which are read row by row; windows "
-                "are cut of a table in memory: load one file, or save windows as .npy"
+                f"got kind={kind!r}, and {source} holds tables, which are read row by row; {fix}"
             )
         reader = ParquetReader(store, columns, label, keys)
     else:
