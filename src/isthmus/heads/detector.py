@@ -27,6 +27,7 @@ from isthmus.heads.suggest import most_informative
 from isthmus.heads.views import Views, view
 from isthmus.networks import digest
 from isthmus.training import draw_seed
+from isthmus.workers import Workers
 
 SCORES = ("auto", "blend", "head", *LABEL_FREE)
 
@@ -155,7 +156,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
             )
         if self.score not in SCORES:
             raise DataError(f"got score={self.score!r}, expected one of {', '.join(SCORES)}")
-        seed = draw_seed(self.random_state)
+        seed = Workers.find().from_first(draw_seed(self.random_state))
         encoder, X, y = detector_sample(self.encoder, X, y, seed)
         y = check_detector_labels(y, _num_samples(X))
         self._check_labels_suffice(y)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder.sources import read_by_first
 from isthmus.data.codes import StoredCodes
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream
@@ -46,7 +47,8 @@ def labelled_sample(
     _refuse_labels(y)
     if not X.has_labels:
         raise DataError(f"{X.name} has no labels; name their column with load(..., label=COLUMN)")
-    drawn = X.sample(MOST_SAMPLED, draw_seed(random_state), _schema_of(encoder))
+    seed, schema = draw_seed(random_state), _schema_of(encoder)
+    drawn = read_by_first(X, lambda: X.sample(MOST_SAMPLED, seed, schema))
     return drawn.X, drawn.y
 
 
@@ -67,15 +69,16 @@ def detector_sample(
     rows = X.draw(n_rows, [seed, 3])
     if len(rows) < X.n_rows and not is_fitted(encoder):
         encoder = for_detection(encoder, seed).fit(X.without(rows))
-    return encoder, X.take(rows, label=False, schema=_schema_of(encoder)).X, None
+    schema = _schema_of(encoder)
+    return encoder, read_by_first(X, lambda: X.take(rows, label=False, schema=schema).X), None
 
 
 def calibration_sample(encoder: Autoencoder, X: Any, seed: int) -> Any:
     """Return instances as they are, or of a stream `MOST_SAMPLED` at most, drawn at random."""
     if not isinstance(X, Stream):
         return X
-    rows = X.draw(MOST_SAMPLED, [seed, 4])
-    return X.take(rows, label=False, schema=_schema_of(encoder)).X
+    rows, schema = X.draw(MOST_SAMPLED, [seed, 4]), _schema_of(encoder)
+    return read_by_first(X, lambda: X.take(rows, label=False, schema=schema).X)
 
 
 def _schema_of(encoder: Autoencoder) -> Schema | None:
