@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK   := pyproject.toml constraints.txt
 PEERS  := .venv-bench
 
-.PHONY: demo test check bench format lock clean help
+.PHONY: demo test check scale bench format lock clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -22,6 +22,9 @@ check: $(VENV)/.dev       ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+scale: $(VENV)/.scale     ## the tests that need Ray, which is installed for them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scoring tests/test_ray_fit.py
 
 bench: $(VENV)/.demo $(PEERS)/.done    ## speed beside the peers, about twenty minutes; BENCH='--only small'
 	$(BIN)/python benchmarks/speed.py --short --peers-python $(PEERS)/bin/python $(BENCH)
@@ -50,6 +53,11 @@ $(VENV)/.dev: $(BIN)/python $(LOCK)
 	@echo "installing isthmus with the test tools into $(VENV) (a few minutes, once)"
 	$(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.scale: $(VENV)/.dev
+	@echo "installing Ray into $(VENV) (80 MB, once)"
+	$(PIP) -c constraints.txt -e '.[dev,scale]'
+	@touch $@
 
 $(PEERS)/.done: $(BIN)/python benchmarks/peers.txt
 	@echo "installing what isthmus is measured against into $(PEERS) (a few minutes, 3 GB, once)"
