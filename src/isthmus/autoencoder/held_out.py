@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from isthmus.autoencoder.estimator import Autoencoder
+    from isthmus.autoencoder.coder import Coder
 
 #: Instances that are kept at most: enough for a test, little on disk.
 MOST_KEPT = 1000
@@ -74,12 +74,12 @@ def kept_of(drawn: np.ndarray) -> np.ndarray:
     return np.sort(drawn[:MOST_KEPT])
 
 
-def hold_out(encoder: Autoencoder, X: np.ndarray, repeated: np.ndarray) -> HeldOut:
+def hold_out(encoder: Coder, X: np.ndarray, repeated: np.ndarray) -> HeldOut:
     """Keep what a trained encoder makes of some rows of its validation part.
 
     Parameters
     ----------
-    encoder : Autoencoder
+    encoder : Coder
         With its final weights.
     X : array of shape (k, *schema.shape)
         The rows, checked; `MOST_KEPT` at most.

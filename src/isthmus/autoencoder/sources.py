@@ -14,13 +14,13 @@ from isthmus.autoencoder.held_out import HeldOut, hold_out, is_repeated, kept_of
 from isthmus.autoencoder.seen import MOST_HASHES, SeenRows
 from isthmus.data.fingerprint import ArrayFingerprint, fingerprint
 from isthmus.data.stream import Stream
-from isthmus.data.stream.stream import rows_of
+from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
 from isthmus.training import Rows, StreamRows
 from isthmus.workers import Workers, made_by_first
 
 if TYPE_CHECKING:
-    from isthmus.autoencoder.estimator import Autoencoder
+    from isthmus.autoencoder.coder import Coder
 
 #: Rows of a stream that choose the best epoch, at most.
 MOST_VALIDATION = 10_000
@@ -48,7 +48,7 @@ class Source(Protocol):
     def examples(self, n: int) -> np.ndarray:
         """Return a few checked instances to look at, of the validation part if there is one."""
 
-    def held_out(self, encoder: Autoencoder) -> HeldOut:
+    def held_out(self, encoder: Coder) -> HeldOut:
         """Return what the trained encoder makes of some of the validation part."""
 
 
@@ -57,7 +57,7 @@ class ArraySource:
 
     Parameters
     ----------
-    encoder : Autoencoder
+    encoder : Coder
         With schema and preprocessing.
     X : array of shape (n, *schema.shape)
     validation_fraction : float
@@ -65,7 +65,7 @@ class ArraySource:
     """
 
     def __init__(
-        self, encoder: Autoencoder, X: np.ndarray, validation_fraction: float, seed: int
+        self, encoder: Coder, X: np.ndarray, validation_fraction: float, seed: int
     ) -> None:
         self.X, self.hashes = X, encoder._row_hashes(X)
         self.fingerprint, self.seen = fingerprint(X), SeenRows.of(self.hashes)
@@ -81,7 +81,7 @@ class ArraySource:
         assert isinstance(rows, Rows)
         return self.X[rows.rows[:n]]
 
-    def held_out(self, encoder: Autoencoder) -> HeldOut:
+    def held_out(self, encoder: Coder) -> HeldOut:
         """Return what the trained encoder makes of a bounded number of rows."""
         repeated = is_repeated(self.hashes, self.hashes[self.kept])
         return hold_out(encoder, self.X[self.kept], repeated)
@@ -95,7 +95,7 @@ class StreamSource:
 
     Parameters
     ----------
-    encoder : Autoencoder
+    encoder : Coder
         With schema and preprocessing.
     stream : Stream
     validation_fraction : float
@@ -103,7 +103,7 @@ class StreamSource:
     """
 
     def __init__(
-        self, encoder: Autoencoder, stream: Stream, validation_fraction: float, seed: int
+        self, encoder: Coder, stream: Stream, validation_fraction: float, seed: int
     ) -> None:
         schema, prepare = encoder.schema_, encoder.preprocessor_.to_network
         n_validation = min(MOST_VALIDATION, math.floor(len(stream) * validation_fraction))
@@ -127,7 +127,7 @@ class StreamSource:
             return self.X[:n]
         return self._check(self.stream.take(np.arange(n), label=False).X)
 
-    def held_out(self, encoder: Autoencoder) -> HeldOut:
+    def held_out(self, encoder: Coder) -> HeldOut:
         """Return what the trained encoder makes of a bounded number of rows."""
         return hold_out(encoder, self.X[self.kept], is_repeated(self.hashes, self.own))
 
@@ -149,7 +149,7 @@ def read_by_first(stream: Stream, read: Callable[[], T]) -> T:
 
 
 def _looked_through(
-    encoder: Autoencoder, stream: Stream, drawn: np.ndarray, hashed: np.ndarray
+    encoder: Coder, stream: Stream, drawn: np.ndarray, hashed: np.ndarray
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return fingerprint, hashes, hashes of what is drawn, what is drawn, and an instance."""
     digest: ArrayFingerprint | None = None
@@ -176,7 +176,7 @@ def _looked_through(
 
 
 def open_source(
-    encoder: Autoencoder, X: np.ndarray | Stream, validation_fraction: float, seed: int
+    encoder: Coder, X: np.ndarray | Stream, validation_fraction: float, seed: int
 ) -> Source:
     """Return the source that instances make: a checked array, or a stream."""
     of = StreamSource if isinstance(X, Stream) else ArraySource

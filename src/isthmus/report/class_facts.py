@@ -12,7 +12,7 @@ from isthmus.evaluation.controls import decide
 from isthmus.evaluation.few_labels import has_label
 from isthmus.evaluation.metrics import class_metrics
 from isthmus.heads import CodeClassifier
-from isthmus.report.rows import label_of
+from isthmus.report.rows import known_to, label_of
 
 if TYPE_CHECKING:
     from isthmus.report.drawn import Tested
@@ -86,13 +86,6 @@ def class_facts(
         for at in wrong
     ]
     return facts
-
-
-def known_to(classifier: CodeClassifier, hashes: np.ndarray) -> np.ndarray:
-    """Return which instances the head was fitted on, as far as it remembers them."""
-    if classifier.labelled_ is None:
-        return np.zeros(len(hashes), dtype=bool)
-    return np.isin(hashes, classifier.labelled_.hashes)
 
 
 def _doubtful(

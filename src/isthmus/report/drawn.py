@@ -17,7 +17,7 @@ from isthmus.evaluation.controls import decide
 from isthmus.evaluation.metrics import ClassTally
 from isthmus.evaluation.rows_to_test import labelled, some_of
 from isthmus.heads import AnomalyDetector, CodeClassifier
-from isthmus.report.class_facts import known_to
+from isthmus.report.rows import known_to
 
 #: Instances of a stream that a report shows, and describes the data by.
 MOST_SHOWN = 20_000

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,26 +17,35 @@ from isthmus.data.preprocessing.tables import TablePreprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream.column import ColumnFacts
 from isthmus.data.stream.part import Piece
+from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
 
-if TYPE_CHECKING:
-    from isthmus.data.stream.stream import Stream
-
-#: Rows whose values give the medians. Of a longer stream they are drawn at random: a median's
-#: rank is then within 0.7 % of the middle in 999 columns of 1,000, whatever the distribution.
+#: Rows whose values give the medians. Of a longer stream they are drawn at random, always the
+#: same: a median's rank is then within 0.7 % of the middle in 999 columns of 1,000, whatever the
+#: distribution.
 MEDIAN_ROWS = 65_536
 
 
-def learn(stream: Stream) -> tuple[Schema, Preprocessor]:
-    """Read all instances once.
+def learn(
+    name: str, kind: str, pieces: Iterable[Piece], drawn: np.ndarray
+) -> tuple[Schema, Preprocessor]:
+    """Go through the pieces of a stream once.
+
+    Parameters
+    ----------
+    name : str
+        What to call the stream in errors.
+    kind : {"images", "series", "table"}
+    pieces : iterable of Piece
+    drawn : integer array
+        Numbers of the rows that give the medians, sorted.
 
     Returns
     -------
     schema : Schema
         The same as of all instances in memory.
     preprocessor : Preprocessor
-        The same up to rounding, but for medians of more than `MEDIAN_ROWS` rows, which are
-        those of rows drawn at random, always the same.
+        The same up to rounding, but for medians, which are those of the rows drawn.
 
     Raises
     ------
@@ -43,14 +53,13 @@ def learn(stream: Stream) -> tuple[Schema, Preprocessor]:
         As `Schema.learn` and `learn_preprocessor` do; also when a column holds more different
         texts than can be told apart in bounded memory.
     """
-    chosen = stream.draw(MEDIAN_ROWS, 0)
     facts: _Facts | None = None
-    for piece in stream.pieces():
+    for piece in pieces:
         if facts is None:
-            facts = _begin(stream, piece)
-        facts.update(piece, chosen)
+            facts = _TableFacts(name, piece.X) if kind == "table" else _ArrayFacts(kind, piece.X)
+        facts.update(piece, drawn)
     if facts is None:
-        raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
+        raise DataError(f"{name} holds no row that can be read; expected at least one")
     return facts.result()
 
 
@@ -58,12 +67,6 @@ class _Facts(Protocol):
     def update(self, piece: Piece, chosen: np.ndarray) -> None: ...
 
     def result(self) -> tuple[Schema, Preprocessor]: ...
-
-
-def _begin(stream: Stream, piece: Piece) -> _Facts:
-    if stream.kind == "table":
-        return _TableFacts(stream.name, piece.X)
-    return _ArrayFacts(stream.kind, piece.X)
 
 
 class _TableFacts:
@@ -77,8 +80,6 @@ class _TableFacts:
         ]
 
     def update(self, piece: Piece, chosen: np.ndarray) -> None:
-        from isthmus.data.stream.stream import rows_of
-
         X, rows = piece.X, rows_of(chosen, piece)
         if not _has_names(X):
             X = pd.DataFrame(check_table(X))

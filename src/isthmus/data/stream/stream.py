@@ -13,6 +13,7 @@ from isthmus.data.dataset import Dataset
 from isthmus.data.schema import Kind, Schema
 from isthmus.data.stream.ahead import ahead
 from isthmus.data.stream.part import Known, Part, Piece, Reader, Skipped, Slice
+from isthmus.data.stream.some import draw, rows_of
 from isthmus.errors import DataError, ShardError
 
 if TYPE_CHECKING:
@@ -151,10 +152,11 @@ class Stream:
 
     @property
     def _learned(self) -> tuple[Schema, Preprocessor]:
-        from isthmus.data.stream.learn import learn
+        from isthmus.data.stream.learn import MEDIAN_ROWS, learn
 
         if self.known.learned is None:
-            self.known = replace(self.known, learned=learn(self))
+            learned = learn(self.name, self.kind, self.pieces(), self.draw(MEDIAN_ROWS, 0))
+            self.known = replace(self.known, learned=learned)
         assert self.known.learned is not None
         return self.known.learned
 
@@ -282,21 +284,3 @@ class Stream:
                 raise piece
             skipped = Skipped.because(part.source, part.n_rows, piece)
             self.known.bad_parts[part.index] = skipped
-
-
-def rows_of(rows: np.ndarray, piece: Piece) -> np.ndarray:
-    """Return which of some sorted row numbers lie in a piece, as positions in it."""
-    first, end = np.searchsorted(rows, [piece.first_row, piece.first_row + len(piece)])
-    return rows[first:end] - piece.first_row
-
-
-def draw(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
-    """Draw `n` of the numbers below `n_rows` uniformly, or all: sorted, each once."""
-    rng = np.random.default_rng(seed)
-    if 2 * n >= n_rows:
-        return np.sort(rng.permutation(n_rows)[:n])
-    # In memory for `n` rows, however many there are; whatever set comes out is as likely.
-    rows = np.empty(0, np.int64)
-    while len(rows) < n:
-        rows = np.union1d(rows, rng.integers(n_rows, size=2 * (n - len(rows)) + 100))
-    return np.sort(rng.choice(rows, n, replace=False))
