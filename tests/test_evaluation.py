@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from isthmus import CodeClassifier, evaluate
+from isthmus import CodeClassifier, evaluate, load_bundle, save_bundle
 from isthmus.errors import DataError, IsthmusError
 from isthmus.evaluation import Controls, class_metrics
 from isthmus.evaluation.supervised import SupervisedNetwork
@@ -55,6 +55,21 @@ def test_a_class_that_the_head_never_saw_counts_as_wrong(image_fit, split):
     assert nine["recall"] == 0
     assert nine["support"] == (split[3] == 9).sum()
     assert found["log_loss"] > (split[3] == 9).mean() * 30  # -ln(epsilon) is 36
+
+
+@pytest.mark.parametrize("most_kept", [20_000, 100])
+def test_instances_that_a_head_was_fitted_on_are_counted(
+    image_fit, split, digits, most_kept, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("isthmus.heads.classifier.MOST_KEPT", most_kept)
+    fitted = CodeClassifier(image_fit).fit(split[0], split[1])
+    save_bundle(tmp_path / "bundle", image_fit, {"digits": fitted})
+    loaded = load_bundle(tmp_path / "bundle").heads["digits"]
+    assert (loaded.labelled_ is None) == (most_kept == 100)
+    X, y = digits[0][500:800], digits[1][500:800]
+    for head in (fitted, loaded):
+        assert evaluate(head, X, y, controls=None)["n_known"] == 100
+        assert evaluate(head, split[2], split[3], controls=None)["n_known"] == 0
 
 
 def test_controls_are_what_their_names_say(classifier, split):

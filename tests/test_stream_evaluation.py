@@ -165,6 +165,12 @@ def test_a_detector_is_tested_on_every_labelled_row(detector, stream, frame, X):
     assert found["n_unlabelled"] == N - known.sum()
 
 
+def test_rows_that_a_detector_learned_from_are_counted(detector, train, stream):
+    X, y = train[0], np.ones(len(train[0]))
+    assert evaluate_detector(detector, X, y)["n_known"] == (train[1][200:] == "ok").sum()
+    assert evaluate_detector(detector, stream, normal="ok")["n_known"] == 0
+
+
 def test_labels_of_a_detector_in_the_files(detector, frame, X, tmp_path):
     y = np.select([frame["id"] % 3 == 0, frame["class"] == "ok"], [0, 1], -1)
     X.assign(y=y).to_parquet(tmp_path / "a.parquet", index=False)

@@ -49,6 +49,11 @@ def print_evaluation(console: Console, found: dict[str, Any]) -> None:
 
 def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> None:
     """Print what an evaluation could not use, and what it drew of a longer stream."""
+    if found["n_known"]:
+        console.print(
+            f"{found['n_known']:,} of the instances are such as the head was fitted on: on them "
+            "the figures flatter it; test on others"
+        )
     if found["n_unlabelled"]:
         console.print(f"{found['n_unlabelled']:,} instances without a label are left out")
     for name, control in found["controls"].items():

@@ -27,6 +27,7 @@ from isthmus.heads.detector_labels import (
     check_normal,
     translate_labels,
 )
+from isthmus.heads.known import count_known
 from isthmus.heads.samples import MOST_SAMPLED
 from isthmus.training import draw_seed
 
@@ -72,8 +73,9 @@ def evaluate_detector(
         A dict of plain values, a table in a notebook: `head`, the score; `asked`, the
         false-alarm rate that the threshold was set for; `code` as `detection_metrics` gives it;
         `controls`, with `auroc` and `auprc` of `raw`, `n` and `n_train`, the instances that it was
-        tested on and fitted on, when there are training rows; `n_unlabelled`, how many were left
-        out; of a stream `skipped`, files and parts that could not be read.
+        tested on and fitted on, when there are training rows; `n_known`, how many of the instances
+        the detector was fitted or calibrated on, which flatters it; `n_unlabelled`, how many were
+        left out; of a stream `skipped`, files and parts that could not be read.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def evaluate_detector(
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     ranked: list[tuple[np.ndarray, np.ndarray]] = []
     names: set[str] = set()
-    n_unlabelled = 0
+    n_unlabelled = n_known = 0
     for piece in chain(first, pieces):
         labels, found = _labels(piece, normal, source)
         names |= found
@@ -116,6 +118,7 @@ def evaluate_detector(
         n_unlabelled += len(piece) - len(rows)
         if not len(rows):
             continue
+        n_known += count_known(detector, piece.X, rows)
         kept.append((labels[rows], -detector.score_samples(some_of(piece.X, rows))))
         if control is not None:
             some = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, piece))
@@ -137,6 +140,7 @@ def evaluate_detector(
         asked=detector.false_alarm_rate_,
         code=detection_metrics(truth, scores, predicted),
         controls=controls,
+        n_known=n_known,
         **left_out(X, n_unlabelled),
     )
 

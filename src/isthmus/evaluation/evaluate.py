@@ -17,6 +17,7 @@ from isthmus.evaluation.rows_to_test import labelled, left_out, pieces_to_test, 
 from isthmus.heads import CodeClassifier
 from isthmus.heads.build import uses_unlabelled
 from isthmus.heads.cache import encode
+from isthmus.heads.known import count_known
 from isthmus.heads.labels import check_labels
 from isthmus.heads.samples import labelled_sample
 
@@ -58,7 +59,8 @@ def evaluate(
     Evaluation
         A dict of plain values, a table in a notebook: `head`, `code` and `controls`, each as
         `class_metrics` gives them, controls with `n_train`, the instances that they were fitted
-        on; `n_unlabelled`, how many instances were left out; of a stream `skipped`, files and
+        on; `n_known`, how many of the instances the classifier was fitted on, which flatters it;
+        `n_unlabelled`, how many were left out; of a stream `skipped`, files and
         parts that could not be read (with `on_bad_shard="skip"`).
 
     Raises
@@ -99,13 +101,14 @@ def evaluate(
         deciders = {name: fitted.decider(name, classifier.head) for name in names}
 
     code, tallies = ClassTally(), {name: ClassTally() for name in names}
-    n_unlabelled = 0
+    n_unlabelled = n_known = 0
     for piece in chain(first, pieces):
         codes = encode(encoder, piece.X, classifier.cache_dir)
         rows, labels = labelled(piece.y, classifier.classes_)
         n_unlabelled += len(piece) - len(rows)
         if not len(rows):
             continue
+        n_known += count_known(classifier, piece.X, rows)
         code.update(labels, *decide(head, codes[rows]), head.classes_)
         for name, decider in deciders.items():
             tallies[name].update(labels, *decider(some_of(piece.X, rows)))
@@ -113,5 +116,6 @@ def evaluate(
         head=classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
         code=code.result(),
         controls={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
+        n_known=n_known,
         **left_out(X, n_unlabelled),
     )

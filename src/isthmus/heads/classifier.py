@@ -88,6 +88,8 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         Number of labelled instances, and of others that the head was fitted on.
     labelled_ : LabelledCodes or None
         Codes and labels of both, to which `add_labels` adds; None when there are over 20,000.
+    fitted_on_ : uint64 array
+        A hash of each of these instances, sorted, each once.
     data_fingerprint_ : str
         SHA-256 of these instances, as the network sees them, and of their labels.
 
@@ -291,6 +293,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         self.n_labels_ = len(labelled_rows(labelled.y))
         self.n_unlabelled_ = len(labelled.y) - self.n_labels_
         self.labelled_ = labelled if keep and len(labelled.y) <= MOST_KEPT else None
+        self.fitted_on_ = np.unique(labelled.hashes) if keep else np.empty(0, np.uint64)
         self.data_fingerprint_ = data_fingerprint(labelled.hashes, labelled.y)
         self.standardised_head_ = standardised_head
 

@@ -27,6 +27,7 @@ from isthmus.weights import read_weights, write_weights
 
 SKOPS, WEIGHTS, NOVELTY = "head.skops", "head.safetensors", "novelty"
 LABELLED, SPREADING = "labelled.safetensors", "spreading.safetensors"
+FITTED_ON = "fitted_on.safetensors"
 
 
 def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]:
@@ -51,6 +52,8 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
         write_state(
             folder / LABELLED, {"codes": kept.codes, "places": places, "hashes": kept.hashes}
         )
+    else:
+        write_state(folder / FITTED_ON, {"hashes": classifier.fitted_on_})
     content = {"scaler": standardised.scaler_, "classes": np.asarray(classifier.classes_)}
     if isinstance(head, MLPHead):
         facts |= {"architecture": head.architecture(), "best_epoch": head.best_epoch_}
@@ -108,11 +111,14 @@ def read_classifier(
     classifier.encoder_, classifier.standardised_head_ = encoder, standardised
     classifier.n_labels_, classifier.novelty_ = facts["n_rows"], None
     classifier.n_unlabelled_ = facts.get("n_unlabelled", 0)
-    classifier.labelled_ = None
+    classifier.labelled_, classifier.fitted_on_ = None, np.empty(0, np.uint64)
     if (folder / LABELLED).exists():
         kept = read_state(folder / LABELLED, {})
         labels = _labels(np.asarray(content["classes"]), kept["places"])
         classifier.labelled_ = LabelledCodes(kept["codes"], labels, kept["hashes"])
+        classifier.fitted_on_ = np.unique(kept["hashes"])
+    elif (folder / FITTED_ON).exists():
+        classifier.fitted_on_ = read_state(folder / FITTED_ON, {})["hashes"]
     if facts["novelty"] is not None:
         classifier.novelty_ = read_detector(folder / NOVELTY, facts["novelty"], encoder)
         restore_binding(classifier.novelty_, facts["novelty"])

@@ -12,7 +12,8 @@ from isthmus.evaluation.controls import decide
 from isthmus.evaluation.few_labels import has_label
 from isthmus.evaluation.metrics import class_metrics
 from isthmus.heads import CodeClassifier
-from isthmus.report.rows import known_to, label_of
+from isthmus.heads.known import known_to
+from isthmus.report.rows import label_of
 
 if TYPE_CHECKING:
     from isthmus.report.drawn import Tested

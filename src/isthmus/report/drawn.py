@@ -17,7 +17,7 @@ from isthmus.evaluation.controls import decide
 from isthmus.evaluation.metrics import ClassTally
 from isthmus.evaluation.rows_to_test import labelled, some_of
 from isthmus.heads import AnomalyDetector, CodeClassifier
-from isthmus.report.rows import known_to
+from isthmus.heads.known import known_to
 
 #: Instances of a stream that a report shows, and describes the data by.
 MOST_SHOWN = 20_000
@@ -100,7 +100,7 @@ def _verdicts(
     hashes: np.ndarray,
     labels: np.ndarray | None,
 ) -> None:
-    rows = np.flatnonzero(~np.isin(hashes, detector.memory_.hashes))
+    rows = np.flatnonzero(~known_to(detector, hashes))
     found.n_known += len(hashes) - len(rows)
     if len(rows):
         found.scores.append(-detector.score_samples(some_of(piece.X, rows)))

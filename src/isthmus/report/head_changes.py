@@ -12,7 +12,7 @@ from isthmus.evaluation.against import classes_against, detections_against
 from isthmus.evaluation.controls import decide
 from isthmus.evaluation.few_labels import has_label
 from isthmus.heads import AnomalyDetector, CodeClassifier
-from isthmus.heads.binding import Head
+from isthmus.heads.known import known_to
 from isthmus.report.rows import label_of
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -50,10 +50,10 @@ def head_changes(
     for name in bundle.heads:
         then, now = earlier.heads.get(name), bundle.heads[name]
         if isinstance(then, AnomalyDetector) and isinstance(now, AnomalyDetector):
-            known = _known(then, hashes[0]) | _known(now, hashes[1])
+            known = known_to(then, hashes[0]) | known_to(now, hashes[1])
             one = _detectors(then, now, part, labels, np.flatnonzero(~known))
         elif isinstance(then, CodeClassifier) and isinstance(now, CodeClassifier):
-            known = _known(then, hashes[0]) | _known(now, hashes[1])
+            known = known_to(then, hashes[0]) | known_to(now, hashes[1])
             one = _classifiers(then, now, codes, part, known)
         else:
             continue
@@ -119,12 +119,3 @@ def _told(
             for at in otherwise
         ],
     }
-
-
-def _known(head: Head, hashes: np.ndarray) -> np.ndarray:
-    """Return which instances a head has learned from, as far as it remembers them."""
-    if isinstance(head, AnomalyDetector):
-        return np.isin(hashes, head.memory_.hashes)
-    if head.labelled_ is None:
-        return np.zeros(len(hashes), dtype=bool)
-    return np.isin(hashes, head.labelled_.hashes)

@@ -1,4 +1,4 @@
-"""Which instances are shown, which a head knows already, and what a label is called."""
+"""Which instances are shown, and what a label is called."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from isthmus.heads import CodeClassifier
 
 
 def a_share(n: int, most: int, seed: int) -> np.ndarray:
@@ -45,10 +43,3 @@ def label_of(label: Any) -> str | None:
     ('3', None, None)
     """
     return None if pd.isna(label) or label == "" else str(label)
-
-
-def known_to(classifier: CodeClassifier, hashes: np.ndarray) -> np.ndarray:
-    """Return which instances the head was fitted on, as far as it remembers them."""
-    if classifier.labelled_ is None:
-        return np.zeros(len(hashes), dtype=bool)
-    return np.isin(hashes, classifier.labelled_.hashes)

@@ -12,6 +12,7 @@ from isthmus.data import Dataset
 from isthmus.evaluation.detection import detection_metrics, ranking, raw_distances
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
+from isthmus.heads.known import known_to
 from isthmus.report.rows import in_short
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def verdict_facts(
         the rows of the training part that are their nearest normals, as far as these are in it.
     """
     y = check_detector_labels(labels["test"], len(test))
-    rows = np.flatnonzero(~np.isin(hashes["test"], detector.memory_.hashes))
+    rows = np.flatnonzero(~known_to(detector, hashes["test"]))
     if not len(rows):
         return None
     facts: dict[str, Any] = {
