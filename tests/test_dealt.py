@@ -26,21 +26,22 @@ def test_every_worker_gets_its_rows_of_each_batch_in_order(
     n_read = 0
     for parts in mixes:
         values = np.arange(n_read, n_read + sum(parts))
-        places = n_read + rng.permutation(len(values))
-        order[places] = values
+        mixed = rng.permutation(len(values))
+        order[n_read : n_read + len(values)] = values[mixed]
         readers = np.repeat(rng.integers(size, size=len(parts)), parts)
         dealers = [Dealer(n_rows, batch_size, rank, size, first_step) for rank in range(size)]
-        dealt = [Dealt(dealer, places, readers) for dealer in dealers]
+        dealt = [Dealt(dealer, n_read, mixed, readers) for dealer in dealers]
         parcels = [
-            [values[readers == rank][rows] for rows in one.parcels]
+            [values[readers == rank][rows] for rows in one.parcels()]
             for rank, one in enumerate(dealt)
         ]
         assert [one.n_read for one in dealt] == np.bincount(readers, minlength=size).tolist()
         for rank, one in enumerate(dealt):
             coming = [sent[rank] for sent in parcels]
-            assert one.counts.tolist() == [len(rows) for rows in coming]
-            rows = np.empty(len(one.slots), np.int64)
-            rows[one.slots] = np.concatenate(coming)
+            assert one.counts().tolist() == [len(rows) for rows in coming]
+            rows = np.empty(len(one.rows), np.int64)
+            rows[one.slots()] = np.concatenate(coming)
+            assert np.array_equal(rows, values[one.rows])
             got[rank] = np.concatenate([got[rank], rows])
         n_read += len(values)
     for rank in range(size):

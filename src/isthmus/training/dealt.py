@@ -59,55 +59,64 @@ class Dealer:
 class Dealt:
     """The rows of one mix: who reads them, and who trains on them.
 
-    Every worker can tell where each row goes without having read it.
+    Every worker can tell where each row goes without having read it. Nothing is sorted or
+    searched but a worker's own rows, so that this takes no longer with many workers.
 
     Parameters
     ----------
     dealer : Dealer
-    places : integer array of shape (n,)
-        Of each row, in the order of reading, its place in the epoch; n places next to one another.
+    first : int
+        The mix's first place in the epoch.
+    order : integer array of shape (n,)
+        Which row, in the order of reading, is at each of the mix's places.
     readers : integer array of shape (n,)
         The rank of the worker that reads each row.
 
     Attributes
     ----------
+    rows : integer array of shape (k,)
+        The rows that this worker trains on, batch after batch.
     n_read : int
         How many rows this worker reads.
-    parcels : list of integer arrays
-        For each worker, the rows that this one has read for it, counted among those that this
-        one reads.
-    counts : integer array of shape (size,)
-        How many rows come from each worker to this one.
-    slots : integer array of shape (sum(counts),)
-        Where each row that comes goes, in the order of who read them, so that this worker has
-        its rows batch after batch.
 
     Examples
     --------
     Six rows in batches of four; the first worker has the first half of each batch.
 
     >>> dealer = Dealer(n_rows=6, batch_size=4, rank=0, size=2)
-    >>> dealt = Dealt(dealer, np.array([5, 0, 3, 1, 4, 2]), np.array([0, 0, 0, 1, 1, 1]))
-    >>> dealt.parcels
-    [array([1]), array([0, 2])]
-    >>> dealt.counts.tolist(), dealt.slots.tolist()
-    ([1, 2], [0, 1, 2])
+    >>> order, readers = np.array([1, 3, 5, 2, 4, 0]), np.array([0, 0, 0, 1, 1, 1])
+    >>> dealt = Dealt(dealer, 0, order, readers)
+    >>> dealt.rows
+    array([1, 3, 4])
+    >>> dealt.parcels(), dealt.counts().tolist(), dealt.slots().tolist()
+    ([array([1]), array([2, 0])], [1, 2], [0, 1, 2])
     """
 
-    def __init__(self, dealer: Dealer, places: np.ndarray, readers: np.ndarray) -> None:
-        trainers = dealer.trainers(places)
-        read = trainers[readers == dealer.rank]
-        self.n_read = len(read)
-        self.parcels = [
-            np.flatnonzero((read == rank) | (read == ALL)) for rank in range(dealer.size)
-        ]
-        coming = np.flatnonzero((trainers == dealer.rank) | (trainers == ALL))
-        self.counts = np.bincount(readers[coming], minlength=dealer.size)
-        coming = coming[np.argsort(readers[coming], kind="stable")]
-        at = places[coming] - places.min()
-        is_taken = np.zeros(len(places), bool)
-        is_taken[at] = True
-        self.slots = (np.cumsum(is_taken) - 1)[at]
+    def __init__(self, dealer: Dealer, first: int, order: np.ndarray, readers: np.ndarray) -> None:
+        self._dealer, self._order, self._readers = dealer, order, readers
+        self._trainers = dealer.trainers(np.arange(first, first + len(order)))
+        is_own = (self._trainers == dealer.rank) | (self._trainers == ALL)
+        self.rows = order if is_own.all() else order[is_own]
+        self._is_read = readers == dealer.rank
+        self.n_read = int(self._is_read.sum())
+
+    def parcels(self) -> list[np.ndarray]:
+        """Return for each worker the rows that this one has read for it, in their places' order.
+
+        Counted among the rows that this worker reads.
+        """
+        places = np.flatnonzero(self._is_read[self._order])
+        rows = (np.cumsum(self._is_read) - 1)[self._order[places]]
+        trainers = self._trainers[places]
+        return [rows[(trainers == rank) | (trainers == ALL)] for rank in range(self._dealer.size)]
+
+    def counts(self) -> np.ndarray:
+        """Return how many rows come from each worker to this one, shape (size,)."""
+        return np.bincount(self._readers[self.rows], minlength=self._dealer.size)
+
+    def slots(self) -> np.ndarray:
+        """Return where among `rows` each row goes that comes, one worker's after the other's."""
+        return np.argsort(self._readers[self.rows], kind="stable")
 
 
 def _ranks(n: int, size: int) -> np.ndarray:
