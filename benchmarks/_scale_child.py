@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 COLUMNS, FILE_ROWS, EPOCHS = 30, 250_000, 2
+#: Rows that are mixed at a time, about.
+MIX_ROWS = 524_288
 #: Rows of the array that is in memory already.
 ARRAY_ROWS = 500_000
 
@@ -97,6 +99,7 @@ def reading(data: str) -> dict[str, Any]:
 
     from isthmus import Autoencoder, load
     from isthmus.training import StreamRows
+    from isthmus.training.dealt import Dealer, Dealt
 
     stream = load(data, keys=["id"])
     began = time.perf_counter()
@@ -109,6 +112,12 @@ def reading(data: str) -> dict[str, Any]:
     for _ in rows.shuffled(1024, torch.device("cpu")):
         pass
     batched = time.perf_counter()
+    for first in range(0, len(stream), MIX_ROWS):
+        order = np.random.default_rng(first).permutation(MIX_ROWS)
+        readers = np.repeat(np.arange(4, dtype=np.uint16), MIX_ROWS // 4)
+        dealt = Dealt(Dealer(10**9, 65_536, 0, 64), first, order, readers)
+        dealt.parcels(), dealt.counts(), dealt.slots()
+    dealing = time.perf_counter()
     fitted = Autoencoder(max_epochs=1, random_state=0).fit(stream)
     ended = time.perf_counter()
     train = len(stream) / fitted.history_[0]["instances_per_second"]
@@ -117,7 +126,8 @@ def reading(data: str) -> dict[str, Any]:
         "learn": learned - began,
         "read": read - learned,
         "batches": batched - read,
-        "hash": ended - batched - train,
+        "deal": dealing - batched,
+        "hash": ended - dealing - train,
         "train": train,
         "parameters": fitted.n_parameters_,
     }

@@ -29,8 +29,9 @@ CHILD = Path(__file__).with_name("_scale_child.py")
 CORES = sorted(os.sched_getaffinity(0))[:2]
 NAMES = ("memory", "array", "speed", "reading", "kill_fit", "kill_predict", "workers", "ray")
 #: Of a fit on a stream: the first pass, reading alone, the second pass (and what comes after
-#: training), an epoch of batches, one with training.
-PARTS = ("learn", "read", "hash", "batches", "train")
+#: training), an epoch of batches, what each of 64 workers has to work out of where the rows of an
+#: epoch go, and an epoch with training.
+PARTS = ("learn", "read", "hash", "batches", "deal", "train")
 #: Rows that are fitted, and rows that are predicted, when the process is killed.
 KILL_FIT_ROWS, KILL_PREDICT_ROWS = 250_000, 500_000
 #: The command with a checkpoint every half second, so that most runs are killed within an epoch.
