@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -67,14 +68,17 @@ def score_on_ray(
         )
         # Tasks, not actors: those of a node that is lost go to any other, also when all are busy.
         # Ray would start one for ever that a worker dies of, as for want of memory.
-        done = indices.map_batches(
-            _score_runs,
-            fn_kwargs={"work": work, "runs": runs},
-            batch_size=1,
-            num_cpus=1,
-            compute=ray_data.TaskPoolStrategy(size=n_workers),
-            max_retries=MOST_RETRIES,
-        )
+        with warnings.catch_warnings():
+            # Ray will drop the way to say how often; until then it is the only one.
+            warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+            done = indices.map_batches(
+                _score_runs,
+                fn_kwargs={"work": work, "runs": runs},
+                batch_size=1,
+                num_cpus=1,
+                compute=ray_data.TaskPoolStrategy(size=n_workers),
+                max_retries=MOST_RETRIES,
+            )
         try:
             for row in done.iter_rows():
                 yield _done(row)
