@@ -20,7 +20,8 @@ Data = Annotated[
     str,
     typer.Argument(
         help="digits, mnist, fashion-mnist, kmnist, or a path: .npy .npz .csv .parquet .ts, IDX, "
-        "a folder of images (sub-folders are classes)."
+        "a folder of images (sub-folders are classes); or several .parquet or .npy files: a "
+        "folder, a pattern such as 'events/*.parquet', or an address such as s3://bucket/events."
     ),
 ]
 BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle that `isthmus fit` wrote.")]
