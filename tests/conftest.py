@@ -1,6 +1,7 @@
 """Tiny data and fitted models that the tests share. Whatever ends in `_fit` is not to be refit."""
 
 import shutil
+import sys
 
 import fsspec
 import numpy as np
@@ -10,6 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sklearn.datasets import load_digits, load_wine
 
 from isthmus import Autoencoder
+from isthmus.cli import main
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -19,6 +21,24 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def isthmus(monkeypatch, capsys, tmp_path):
+    """Run the command in a fresh folder; return exit status, output, errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
+        status = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            status = leaving.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

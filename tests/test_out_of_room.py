@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,29 +10,17 @@ import pytest
 import torch
 
 from isthmus import load_bundle
-from isthmus.cli import main
 from isthmus.errors import is_out_of_memory
 from isthmus.training.checkpoint import held
 
 FIT = ("fit", "table.npy", "-o", "press", "--max-epochs", "5", "--seed", "1", "--device", "cpu")
 
 
-@pytest.fixture
-def isthmus(monkeypatch, capsys, tmp_path, table):
-    """Run the command in a fresh folder; return exit status and errors."""
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch, table):
+    """A folder with a table."""
     monkeypatch.chdir(tmp_path)
     np.save("table.npy", table)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
-        status = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            status = leaving.code
-        return status, capsys.readouterr().err
-
-    return run
 
 
 @pytest.fixture
@@ -63,12 +50,12 @@ def test_no_space_for_a_checkpoint_keeps_the_one_before(isthmus, room_for):
     whole = digest()
     shutil.rmtree("press")
     room_for(4)  # two epochs, each the best so far
-    status, err = isthmus(*FIT)
+    status, _, err = isthmus(*FIT)
     assert status == 1
     assert "no space left for a checkpoint in press-checkpoints" in err
     assert "make room, and go on with resume (on the command line --resume)" in err
     room_for(1000)
-    status, err = isthmus(*FIT, "--resume")
+    status, _, err = isthmus(*FIT, "--resume")
     assert status == 0
     assert "epoch 2/5" not in err
     assert digest() == whole
@@ -79,13 +66,13 @@ def test_no_space_for_the_bundle_keeps_what_was_trained(isthmus, room_for):
     whole = digest()
     shutil.rmtree("press")
     room_for(10)
-    status, err = isthmus(*FIT)
+    status, _, err = isthmus(*FIT)
     assert status == 1
     assert "cannot write press (No space left on device); training is done" in err
     assert "with --resume" in err
     assert not list(Path().glob(".press*"))
     room_for(1000)
-    status, err = isthmus(*FIT, "--resume")
+    status, _, err = isthmus(*FIT, "--resume")
     assert status == 0
     assert "epoch" not in err
     assert digest() == whole
@@ -94,14 +81,14 @@ def test_no_space_for_the_bundle_keeps_what_was_trained(isthmus, room_for):
 def test_no_space_for_a_table_names_it(isthmus, table_fit, room_for):
     table_fit.save("press")
     room_for(0)
-    status, err = isthmus("encode", "press", "table.npy", "-o", "codes.csv")
+    status, _, err = isthmus("encode", "press", "table.npy", "-o", "codes.csv")
     assert status == 1
     assert err.startswith("error: no space left for codes.csv; make room, and run again")
     assert not Path("codes.csv").exists()
 
 
 def test_a_bundle_is_not_written_to_a_store(isthmus):
-    status, err = isthmus("fit", "table.npy", "-o", "s3://bucket/press")
+    status, _, err = isthmus("fit", "table.npy", "-o", "s3://bucket/press")
     assert status == 1
     assert "got the output s3:/bucket/press, expected a path of this machine" in err
     assert not Path("s3:").exists()
@@ -109,7 +96,7 @@ def test_a_bundle_is_not_written_to_a_store(isthmus):
 
 def test_two_runs_do_not_write_one_folder(isthmus):
     with held("press-checkpoints"):
-        status, err = isthmus(*FIT)
+        status, _, err = isthmus(*FIT)
         assert status == 1
         assert "press-checkpoints is being written by another run; wait for it" in err
         assert "another --output" in err
@@ -132,7 +119,7 @@ def too_much_for_a_gpu():
 @pytest.mark.parametrize("ask", [too_much_for_torch, too_much_for_numpy, too_much_for_a_gpu])
 def test_too_little_memory_is_said_in_one_line(isthmus, monkeypatch, ask):
     monkeypatch.setattr("isthmus.autoencoder.Autoencoder.fit", lambda *_: ask())
-    status, err = isthmus(*FIT)
+    status, _, err = isthmus(*FIT)
     assert status == 1
     assert err.startswith("error: out of memory; pass fewer instances")
     assert "--batch-size" in err

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +9,9 @@ import pandas as pd
 import pytest
 
 from isthmus import AnomalyDetector, load_bundle
-from isthmus.cli import main
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-
-
-@pytest.fixture
-def isthmus(monkeypatch, capsys, tmp_path):
-    """Run the command in a fresh folder; return exit status, output, errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
-        status = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            status = leaving.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
 
 
 def test_predict_writes_a_folder_with_keys_and_goes_on(isthmus, bundle, shards):

@@ -102,6 +102,14 @@ class Coder(TransformerMixin):
         ------
         tensor of shape (batch, *network_shape)
             On the CPU; what `reconstruct` gives as outputs.
+
+        Examples
+        --------
+        >>> from isthmus import Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+        >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0).fit(X)
+        >>> [tuple(outputs.shape) for outputs in encoder.decode(encoder.transform(X))]
+        [(200, 8)]
         """
         check_is_fitted(self)
         # torch wants memory that it may write to; a DataFrame's is read-only.

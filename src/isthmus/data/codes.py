@@ -37,6 +37,19 @@ class StoredCodes:
         Labels as they came.
     name : str
         Where they came from.
+
+    Raises
+    ------
+    DataError
+        When something takes them for an array of instances.
+
+    Examples
+    --------
+    `isthmus.load_codes` reads them from files.
+
+    >>> stored = StoredCodes(np.zeros((3, 2), np.float32), "digest", "identity")
+    >>> stored, len(stored[1:])
+    (StoredCodes('codes', 3 of 2 numbers), 2)
     """
 
     codes: np.ndarray
