@@ -77,13 +77,7 @@ class Coder(TransformerMixin):
             with the likeliest category where there were categories. Nothing is missing in
             it; where a value was missing it says what the code suggests.
         """
-        check_is_fitted(self)
-        codes = np.asarray(X, dtype=np.float32)
-        if codes.ndim != 2 or codes.shape[1] != self.n_components_:
-            raise ValueError(
-                f"got codes of shape {codes.shape}, expected (n, {self.n_components_}) as "
-                "transform gives"
-            )
+        codes = self._check_codes(X)
         back = np.empty((len(codes), *self.preprocessor_.network_shape), dtype=np.float32)
         first = 0
         for outputs in self.decode(codes):
@@ -103,6 +97,11 @@ class Coder(TransformerMixin):
         tensor of shape (batch, *network_shape)
             On the CPU; what `reconstruct` gives as outputs.
 
+        Raises
+        ------
+        ValueError
+            When the codes have another width.
+
         Examples
         --------
         >>> from isthmus import Autoencoder
@@ -111,9 +110,7 @@ class Coder(TransformerMixin):
         >>> [tuple(outputs.shape) for outputs in encoder.decode(encoder.transform(X))]
         [(200, 8)]
         """
-        check_is_fitted(self)
-        # torch wants memory that it may write to; a DataFrame's is read-only.
-        codes = np.require(codes, np.float32, ["C", "W"])
+        codes = self._check_codes(codes)
         step = self._inference_batch()
         with torch.inference_mode():
             for first in range(0, len(codes), step):
@@ -172,6 +169,17 @@ class Coder(TransformerMixin):
     def row_hashes(self, X: Any) -> np.ndarray:
         """Return a hash of each instance as the network sees it: uint64 of shape (n,)."""
         return self._row_hashes(self._check(X))
+
+    def _check_codes(self, codes: Any) -> np.ndarray:
+        check_is_fitted(self)
+        # torch wants memory that it may write to; a DataFrame's is read-only.
+        codes = np.require(np.asarray(codes), np.float32, ["C", "W"])
+        if codes.ndim != 2 or codes.shape[1] != self.n_components_:
+            raise ValueError(
+                f"got codes of shape {codes.shape}, expected (n, {self.n_components_}) as "
+                "transform gives"
+            )
+        return codes
 
     def _check(self, X: Any) -> np.ndarray:
         """Check instances to predict on and return them as an array."""
