@@ -225,6 +225,38 @@ def test_a_declared_length_is_refused_before_anything_is_sent(client):
     check_raw(client, head, 413, "10000000000")
 
 
+def test_an_answer_before_the_body_is_not_taken_back_by_a_reset(client):
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: 3000000\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", client.base_url.port), DEADLINE) as raw:
+        raw.sendall(head)
+        raw.recv(1)  # the answer is there, and its end with it soon
+        for _ in range(3):
+            raw.sendall(bytes(1_000_000))
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert b" 415 " in answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["fix"]
+
+
+def test_a_client_that_goes_on_sending_is_left(digits_folder):
+    with running([digits_folder / "digits"], Limits(body_seconds=0.2)) as client:
+        head = b"POST /nowhere HTTP/1.1\r\nHost: example.org\r\nContent-Length: 99999999\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", client.base_url.port), DEADLINE) as raw:
+            raw.sendall(head)
+            assert b" 403 " in b"".join(iter(lambda: raw.recv(65536), b""))
+
+            def is_over():
+                try:
+                    raw.sendall(b" ")
+                except OSError:
+                    return True
+                return False
+
+            until(is_over)
+
+
 def test_what_is_no_http(client):
     check_raw(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "HTTP/1.1")
 

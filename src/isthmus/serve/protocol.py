@@ -10,6 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from isthmus.serve.errors import Refusal
 from isthmus.serve.limits import Limits
+from isthmus.serve.lingering import Lingering
 
 
 def protocol_within(limits: Limits) -> type[H11Protocol]:
@@ -18,10 +19,12 @@ def protocol_within(limits: Limits) -> type[H11Protocol]:
     class Within(H11Protocol):
         """Ends when a request's headers do not come, which uvicorn would wait for."""
 
+        transport: Any
         _headers_due: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
+            lingering: Any = Lingering(transport, limits.body_seconds, self._unread)
+            super().connection_made(lingering)
             if len(self.connections) > limits.connections:
                 self._refuse(
                     503,
@@ -29,6 +32,8 @@ def protocol_within(limits: Limits) -> type[H11Protocol]:
                     f"at most {limits.connections} at one time",
                     "close those that are idle, and try again",
                 )
+                # These are beyond what may be open: none of them stays.
+                lingering.close()
                 return
             self._wait_for_headers()
 
@@ -56,6 +61,9 @@ def protocol_within(limits: Limits) -> type[H11Protocol]:
         def _answering(self) -> bool:
             return self.cycle is not None and not self.cycle.response_complete
 
+        def _unread(self) -> bool:
+            return self.cycle is not None and self.cycle.more_body
+
         def _wait_for_headers(self) -> None:
             self._headers_due = self.loop.call_later(limits.body_seconds, self._no_headers)
 
@@ -81,7 +89,7 @@ def protocol_within(limits: Limits) -> type[H11Protocol]:
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
-            self.transport.close()
+            self.transport.linger()
 
     return Within
 
