@@ -242,6 +242,23 @@ def test_a_row_is_typed_into_a_form(opened, client):
     opened.locator("#problem", has_text="Got wide in width, expected a number").wait_for()
 
 
+def test_what_is_typed_does_away_with_the_answer_before(opened, client):
+    opened.route("**/bundles/parts/predict", lambda _: None)  # the known row's has no answer
+    with opened.expect_request("**/bundles/parts/predict"):
+        choose(opened, "parts")
+    opened.clock.install()
+    opened.clock.pause_at(9_999_999_999)  # so that nothing is asked after the last key
+    with opened.expect_event("requestfailed"):
+        opened.get_by_label("width").fill("1.5")
+    assert opened.locator("#answer").get_attribute("aria-busy") == "true"
+
+    opened.unroute("**/bundles/parts/predict")
+    opened.clock.run_for(1000)
+
+    decided(opened)
+    assert sent(opened)[0]["width"] == 1.5
+
+
 def test_a_file_that_does_not_fit_is_refused_in_the_services_words(opened):
     choose(opened, "parts")
     opened.evaluate(DROP, ["parts.csv", "text/csv", "width,hue\n1,red\n2,red\n"])

@@ -33,10 +33,8 @@ async function guarded(task) {
     complain(null);
     await task();
   } catch (error) {
-    if (error.name === 'AbortError') return; // what came instead goes on
-    complain(error);
+    if (error.name !== 'AbortError') complain(error); // else what came instead goes on
   }
-  busy(false);
 }
 
 async function begin() {
@@ -52,8 +50,10 @@ async function begin() {
 }
 
 async function open(name, told) {
+  stop();
   now.paper?.close();
-  now.asked?.abort();
+  // Nothing can be given to the bundle before once another is asked for.
+  for (const id of ['answer', 'batch', 'draw', 'form', 'known']) $(id).hidden = true;
   Object.assign(now, { bundle: bundleAt(name), paper: null, form: null, instance: null, known: [] });
   const { bundle } = now;
   const schema = told ?? (await bundle.schema());
@@ -62,7 +62,6 @@ async function open(name, told) {
   now.schema = schema;
   now.heads = headsOf(schema);
   $('work').hidden = false;
-  for (const id of ['answer', 'batch', 'draw', 'form', 'known']) $(id).hidden = true;
   introduce(schema);
   if (known) {
     now.known = known.instances;
@@ -71,14 +70,14 @@ async function open(name, told) {
   if (schema.kind === 'images') offerDrawing(schema);
   else {
     $('form').hidden = false;
-    now.form = makeForm($('form'), schema, rested(() => decide(now.form.get())));
+    now.form = makeForm($('form'), schema, rested(() => now.form.get()));
     if (now.known.length) now.form.set(now.known[0]);
   }
   $('file').accept = accepted(schema);
   $('file-how').textContent = acceptedWords(schema);
   now.batch = new Batch(schema, bundle, (instance) => guarded(() => take(instance)));
   showCorrection(schema, bundle, () => now.instance);
-  if (now.form && now.known.length) await decide(now.known[0]);
+  if (now.form && now.known.length) await decide(() => known.instances[0]);
 }
 
 function introduce(schema) {
@@ -102,12 +101,12 @@ function offerDrawing(schema) {
   const ink = inkOf(now.known.map((image) => image.map((row) => row.map((value) => (whole ? value / 255 : value)))));
   $('draw').hidden = false;
   $('fit').closest('label').hidden = !now.known.length;
-  const drawn = rested(async () => {
+  const drawn = rested(() => {
     const { strokes } = now.paper;
-    if (!strokes.length) { $('answer').hidden = true; return; }
+    if (!strokes.length) return null;
     const value = (share) => (ink.dark ? 1 - share : share);
     const rows = imageOf(strokes, h, w, ink, $('fit').checked && now.known.length > 0);
-    await decide(rows.map((row) => row.map((share) => (whole ? Math.round(255 * value(share)) : value(share)))));
+    return rows.map((row) => row.map((share) => (whole ? Math.round(255 * value(share)) : value(share))));
   });
   now.paper = new Paper($('paper'), h, w, drawn);
   now.paper.thickness = ink.thickness;
@@ -129,20 +128,29 @@ function showKnown(schema, instances, labels) {
 
 // Shows an instance that was not drawn or typed, and decides on it.
 async function take(instance) {
-  clearTimeout(resting);
   now.paper?.wipe();
   now.form?.set(instance);
-  await decide(instance);
+  await decide(() => instance);
   if (matchMedia('(max-width: 55rem)').matches) $('answer').scrollIntoView({ block: 'start' });
 }
 
-async function decide(instance) {
-  now.asked?.abort();
+// Decides on the instance that give() returns; on null there is nothing to decide.
+async function decide(give) {
+  stop();
   now.asked = new AbortController();
   const { signal } = now.asked;
-  const { schema, bundle } = now;
   busy(true);
-  now.instance = instance;
+  try {
+    const instance = give();
+    if (instance) await answer(instance, signal);
+    else $('answer').hidden = true;
+  } finally {
+    if (!signal.aborted) busy(false);
+  }
+}
+
+async function answer(instance, signal) {
+  const { schema, bundle } = now;
   const one = [instance];
   const decides = Object.keys(schema.heads).length > 0;
   const [predicted, explained, near] = await Promise.all([
@@ -151,6 +159,7 @@ async function decide(instance) {
     schema.known ? bundle.nearest(one, signal) : null,
   ]);
   signal.throwIfAborted();
+  now.instance = instance; // what is corrected is what is shown
   forgetCorrection();
   $('answer').hidden = false;
   if (predicted) showDecisions($('decisions'), now.heads, predicted.predictions[0]);
@@ -167,12 +176,18 @@ async function giveFiles(files) {
   else await now.batch.decide(given);
 }
 
-function rested(task) {
+function rested(give) {
   return () => {
-    clearTimeout(resting);
+    stop();
     busy(true);
-    resting = setTimeout(() => guarded(task), PAUSE);
+    resting = setTimeout(() => guarded(() => decide(give)), PAUSE);
   };
+}
+
+// What is still to be asked, or answered, is of an instance before.
+function stop() {
+  clearTimeout(resting);
+  now.asked?.abort();
 }
 
 // While it is, what stands in the answer is of an instance before, and is not read aloud.
