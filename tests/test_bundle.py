@@ -200,6 +200,13 @@ def test_an_unknown_head_lists_the_known(bundle):
         load_bundle(bundle).head("quadratic")
 
 
+def test_a_bundle_without_heads_says_how_to_fit_one(tmp_path, image_fit):
+    save_bundle(tmp_path / "bundle", image_fit)
+    for name in (None, "linear"):
+        with pytest.raises(BundleError, match="has no head yet; fit one with: isthmus classify"):
+            load_bundle(tmp_path / "bundle").head(name)
+
+
 def test_own_modules_are_given_again_at_load(tmp_path, images):
     def modules():
         encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5))

@@ -17,6 +17,7 @@ ROOMS = [
     "errors",
     "_extras",
     "_notebook",
+    "_progress",
     "_templates",
     "storage",
     "manifest",

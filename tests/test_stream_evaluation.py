@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, evaluate, load
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, _progress, evaluate, load
 from isthmus.bundle import add_head, save_bundle
 from isthmus.cli import main
 from isthmus.data.stream import parquet
@@ -89,6 +89,23 @@ def same(found, expected):
             assert found[name] == pytest.approx(value, rel=1e-5)
         else:
             assert found[name] == value
+
+
+def test_a_long_test_says_how_far_it_is(classifier, detector, stream, capsys, monkeypatch):
+    monkeypatch.setattr(_progress, "SECONDS", 0.0)
+    tests = [
+        lambda **said: evaluate(classifier, stream, controls=None, **said),
+        lambda **said: evaluate_detector(detector, stream, normal="ok", **said),
+    ]
+    for test in tests:
+        test()
+        assert capsys.readouterr().err == ""
+        test(verbose=True)
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == len(stream.parts) > 10
+        assert lines[0].startswith(f"testing: {stream.parts[0].n_rows} of 1,200 rows")
+        assert lines[-1].startswith("testing: 1,200 of 1,200 rows")
+        assert lines[-1].endswith(" 0 s left")
 
 
 def test_a_classifier_is_tested_on_every_labelled_row(classifier, stream, frame, X):

@@ -85,9 +85,9 @@ class Bundle:
         if name is None and self.heads:
             return self.heads[last_head(self.manifest)]
         if name not in self.heads:
-            known = ", ".join(self.heads) or "none"
+            which = f"head {name!r} (heads: {', '.join(self.heads)})" if self.heads else "head yet"
             raise BundleError(
-                f"{self.path} has no head {name or ''!r} (heads: {known}); "
+                f"{self.path} has no {which}; "
                 "fit one with: isthmus classify BUNDLE LABELLED --label COLUMN, "
                 "or: isthmus detect BUNDLE NORMAL"
             )

@@ -12,7 +12,7 @@ from isthmus.cli.codes import LabelsFrom, read_instances_or_codes
 from isthmus.cli.common import BundlePath, Data, Json, Seed, console_for, write_facts
 from isthmus.cli.detectors import Normal, refuse_windows
 from isthmus.cli.parts import part_of
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.reading import AS_IT_COMES, Reading, is_stream, reads_data
 from isthmus.errors import DataError
 
 
@@ -45,7 +45,7 @@ def evaluate(
     console = console_for(json)
     loaded = read_instances_or_codes(reading, data, bundle, labels_from, console, stream=True)
     test: Any = part_of(loaded, "test")
-    if not (test.has_labels if _is_stream(test) else test.y is not None):
+    if not (test.has_labels if is_stream(test) else test.y is not None):
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     if controls != "none" and train is None and loaded.test is None:
         raise DataError(
@@ -110,22 +110,25 @@ def _test_detector(
     X, y = _rows_of(test)
     X_train, y_train = _rows_of(fitted_on)
     for part, source in ((test, data), (fitted_on, train)):
-        if normal is not None and part is not None and not _is_stream(part):
+        if normal is not None and part is not None and not is_stream(part):
             refuse_windows(part, source, normal)
     return evaluate_detector(
-        detector, X, y, normal=normal, X_train=X_train, y_train=y_train, random_state=seed
+        detector,
+        X,
+        y,
+        normal=normal,
+        X_train=X_train,
+        y_train=y_train,
+        random_state=seed,
+        verbose=True,
     )
-
-
-def _is_stream(data: Any) -> bool:
-    return not hasattr(data, "X")
 
 
 def _rows_of(data: Any) -> tuple[Any, Any]:
     """Return instances and labels as an evaluation takes them: those of a stream stay in it."""
     if data is None:
         return None, None
-    return (data, None) if _is_stream(data) else (data.X, data.y)
+    return (data, None) if is_stream(data) else (data.X, data.y)
 
 
 def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Any:
@@ -133,7 +136,7 @@ def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Any:
     unlabelled = replace(reading, label=None).open(source, bundle).train
     if reading.label is None:
         return unlabelled
-    if _is_stream(unlabelled):
+    if is_stream(unlabelled):
         try:
             return reading.open(source, bundle)
         except DataError:  # none of the files' columns has that name

@@ -17,7 +17,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.data.stream import Piece, Stream
 from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
-from isthmus.evaluation.rows_to_test import left_out, pieces_to_test, some_of
+from isthmus.evaluation.rows_to_test import left_out, pieces_to_test, some_of, tested
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.detector_labels import (
     ABNORMAL,
@@ -46,6 +46,7 @@ def evaluate_detector(
     X_train: Any = None,
     y_train: Any = None,
     random_state: int | np.random.RandomState | None = None,
+    verbose: bool = False,
 ) -> Evaluation:
     """Test a detector on labelled instances that it has not seen.
 
@@ -66,6 +67,8 @@ def evaluate_detector(
         a longer stream to test on, 20,000 instances are, which this control is tested on.
     random_state : int, RandomState instance or None, default=None
         Of what is drawn.
+    verbose : bool, default=False
+        Show on standard error how far a stream is tested.
 
     Returns
     -------
@@ -111,7 +114,7 @@ def evaluate_detector(
     ranked: list[tuple[np.ndarray, np.ndarray]] = []
     names: set[str] = set()
     n_unlabelled = n_known = 0
-    for piece in chain(first, pieces):
+    for piece in tested(X, chain(first, pieces), verbose):
         labels, found = _labels(piece, normal, source)
         names |= found
         rows = np.flatnonzero(labels != UNKNOWN)

@@ -13,7 +13,13 @@ from isthmus.data.stream import Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import Controls, Decider, control_names, decide
 from isthmus.evaluation.metrics import ClassTally
-from isthmus.evaluation.rows_to_test import labelled, left_out, pieces_to_test, some_of
+from isthmus.evaluation.rows_to_test import (
+    labelled,
+    left_out,
+    pieces_to_test,
+    some_of,
+    tested,
+)
 from isthmus.heads import CodeClassifier
 from isthmus.heads.build import uses_unlabelled
 from isthmus.heads.cache import encode
@@ -53,6 +59,7 @@ def evaluate(
         a network supervised from end to end. None: no controls.
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
+        Show on standard error how far it is.
 
     Returns
     -------
@@ -102,7 +109,7 @@ def evaluate(
 
     code, tallies = ClassTally(), {name: ClassTally() for name in names}
     n_unlabelled = n_known = 0
-    for piece in chain(first, pieces):
+    for piece in tested(X, chain(first, pieces), verbose):
         codes = encode(encoder, piece.X, classifier.cache_dir)
         rows, labels = labelled(piece.y, classifier.classes_)
         n_unlabelled += len(piece) - len(rows)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from isthmus._progress import with_progress
 from isthmus.data.labels import as_labels
 from isthmus.data.stream import Piece, Stream
 from isthmus.errors import DataError
@@ -42,6 +43,13 @@ def pieces_to_test(X: Any, y: Any) -> Iterator[Piece]:
             "expected one label for each instance"
         )
     return iter([Piece(0, X, labels)])
+
+
+def tested(X: Any, pieces: Iterable[Piece], verbose: bool) -> Iterator[Piece]:
+    """Pass pieces on, and show how far it is where they are a stream's."""
+    if not (verbose and isinstance(X, Stream)):
+        return iter(pieces)
+    return with_progress(pieces, len, "testing", len(X))
 
 
 def labelled(y: Any, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

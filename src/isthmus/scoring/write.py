@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from isthmus._progress import with_progress
 from isthmus.bundle import Bundle, last_head, load_bundle
 from isthmus.data.stream import Part, Stream
 from isthmus.errors import DataError
@@ -17,7 +18,6 @@ from isthmus.scoring.columns import code_columns, decision_columns
 from isthmus.scoring.graph import graph_for
 from isthmus.scoring.keys import key_schema
 from isthmus.scoring.output import finish, open_output
-from isthmus.scoring.progress import shown
 from isthmus.scoring.run import describe_run
 from isthmus.scoring.work import Done, Work, Worker
 from isthmus.storage import refuse_address
@@ -139,7 +139,14 @@ def score(
         n_rows = sum(part.n_rows for part in parts)
         skipped = list(stream.skipped)
         done = start(Work(stream, graph, keys, columns, files), missing)
-        for one in shown(done, what, n_rows, n_rows - n_missing, silent=not verbose):
+        for one in with_progress(
+            done,
+            lambda one: one.part.n_rows,
+            what,
+            n_rows,
+            n_done=n_rows - n_missing,
+            silent=not verbose,
+        ):
             skipped += [] if one.skipped is None else [one.skipped]
         facts = finish(files, run, skipped)
     seconds = time.perf_counter() - began

@@ -1,27 +1,37 @@
-"""How far scoring is: rows a second and time left."""
+"""How far work on many rows is: rows a second and time left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from isthmus.scoring.work import Done
-
 #: Where standard error is no terminal a line is printed so often at most.
 SECONDS = 10.0
 
+T = TypeVar("T")
 
-def shown(
-    done: Iterable[Done], title: str, n_rows: int, n_done: int, *, silent: bool
-) -> Iterator[Done]:
-    """Pass parts on as they are finished, and show how far it is on standard error.
+
+def with_progress(
+    parts: Iterable[T],
+    rows_of: Callable[[T], int],
+    title: str,
+    n_rows: int,
+    *,
+    n_done: int = 0,
+    silent: bool = False,
+) -> Iterator[T]:
+    """Pass parts on, and show how far it is on standard error.
 
     Parameters
     ----------
-    done : iterable of Done
+    parts : iterable
+        They count as done when the next one is asked for.
+    rows_of : callable
+        Says how many rows a part has.
     title : str
     n_rows : int
         Of all parts.
@@ -29,6 +39,11 @@ def shown(
         Of parts that an earlier run has finished.
     silent : bool
         Show nothing.
+
+    Examples
+    --------
+    >>> list(with_progress([[1, 2], [3]], len, "adding", 3, silent=True))
+    [[1, 2], [3]]
     """
     console = Console(stderr=True)
     bar = Progress(
@@ -43,20 +58,20 @@ def shown(
     )
     task = bar.add_task(title, total=n_rows, completed=n_done, speed=0.0)
     began = told = time.perf_counter()
-    scored = 0
+    finished = 0
     with bar:
-        for one in done:
-            scored += one.part.n_rows
+        for one in parts:
+            yield one  # worked on by whoever takes it, before it counts
+            finished += rows_of(one)
             now = time.perf_counter()
-            speed = scored / max(now - began, 1e-9)
-            bar.update(task, advance=one.part.n_rows, speed=speed)
+            speed = finished / max(now - began, 1e-9)
+            bar.update(task, advance=rows_of(one), speed=speed)
             if not silent and not console.is_terminal and now - told >= SECONDS:
                 told = now
-                left = max(0, n_rows - n_done - scored) / speed
+                left = max(0, n_rows - n_done - finished) / speed
                 console.print(
-                    f"{title}: {n_done + scored:,} of {n_rows:,} rows  {speed:,.0f} rows/s  "
+                    f"{title}: {n_done + finished:,} of {n_rows:,} rows  {speed:,.0f} rows/s  "
                     f"{left:,.0f} s left",
                     highlight=False,
                     soft_wrap=True,
                 )
-            yield one
