@@ -18,8 +18,8 @@ from isthmus.export.facts import write_facts
 from isthmus.export.instances import plain_instances
 from isthmus.export.known import known_beside, spread
 from isthmus.export.rows import rebuilt
+from isthmus.serve.json_bodies import from_lists
 from isthmus.serve.limits import Limits
-from isthmus.serve.reading import from_lists
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -15,8 +15,8 @@ import numpy as np
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 from isthmus.serve.errors import Refusal
+from isthmus.serve.json_bodies import from_lists
 from isthmus.serve.limits import Limits
-from isthmus.serve.reading import from_lists
 
 #: What each line holds, beside the time.
 KEYS = ("bundle", "digest", "encoder_digest", "head", "label", "instance")

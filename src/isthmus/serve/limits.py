@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isthmus.serve.errors import Refusal
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -46,3 +48,22 @@ class Limits:
     in_flight: int = 64
     connections: int = 1_000
     labels_bytes: int = 2**30
+
+
+def check_rows(n: int, limits: Limits) -> None:
+    """Check the number of instances.
+
+    Raises
+    ------
+    Refusal
+        422 without any, 413 with too many.
+    """
+    if n < 1:
+        raise Refusal(422, "no instances", "one or more", "send at least one instance")
+    if n > limits.rows:
+        raise Refusal(
+            413,
+            f"{n} instances",
+            f"at most {limits.rows} in one request",
+            "send them in several requests",
+        )

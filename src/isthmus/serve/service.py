@@ -14,17 +14,12 @@ from isthmus.errors import IsthmusError
 from isthmus.serve import describe
 from isthmus.serve.answers import explanations, predictions, with_whole
 from isthmus.serve.errors import Refusal, refusal_of
+from isthmus.serve.json_bodies import from_lists, read_json
 from isthmus.serve.labels import LabelQueue
 from isthmus.serve.limits import Limits
 from isthmus.serve.metrics import Metrics
 from isthmus.serve.models import Models, Served
-from isthmus.serve.reading import (
-    JSON,
-    content_types,
-    from_lists,
-    read_instances,
-    read_json,
-)
+from isthmus.serve.reading import JSON, content_types, read_instances
 
 #: A body of more bytes is read in a thread, so that others need not wait for it.
 SMALL = 64 * 1024
