@@ -1,18 +1,66 @@
 import hashlib
+import importlib
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from isthmus.data.fingerprint import fingerprint
+from isthmus.data.fingerprint import Blocks, fingerprint
 
+module = importlib.import_module("isthmus.data.fingerprint")  # the room shows the function
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4], "c": ["x", None]})
 
 
-def test_is_the_documented_hash():
-    written = b"<f4 (4, 6)\n" + X.tobytes()
-    assert fingerprint(X) == hashlib.sha256(written).hexdigest()
+@pytest.mark.parametrize("block_bytes", [2**18, 3 * 24, 48, 5])
+def test_is_the_documented_hash(monkeypatch, block_bytes):
+    monkeypatch.setattr(module, "BLOCK_BYTES", block_bytes)
+    n_rows = max(1, block_bytes // 24)
+    blocks = [X[first : first + n_rows].tobytes() for first in range(0, 4, n_rows)]
+    digests = b"".join(hashlib.sha256(block).digest() for block in blocks)
+    assert fingerprint(X) == hashlib.sha256(b"<f4 (4, 6)\n" + digests).hexdigest()
+
+
+def blocks_of(pieces):
+    """Return what is known of some rows, given as numbers and values."""
+    blocks = Blocks(np.dtype("i8"), (2,))
+    for first_row, values in pieces:
+        blocks.update(first_row, values)
+    return blocks
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    missing=st.sets(st.integers(0, 11)),
+    shares=st.lists(st.integers(0, 12), max_size=6),
+    size=st.integers(1, 6),
+)
+@settings(max_examples=100, deadline=None)
+def test_shares_of_the_rows_make_the_fingerprint_of_all(lengths, missing, shares, size):
+    values = np.arange(2 * sum(lengths)).reshape(-1, 2)
+    starts = np.cumsum([0, *lengths]).tolist()
+    pieces = [(first, values[first:stop]) for first, stop in pairwise(starts)]
+    there = [piece for at, piece in enumerate(pieces) if at not in missing]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "BLOCK_BYTES", 16 * size)
+        alone, together = blocks_of(there), blocks_of([])
+        bounds = [0, *sorted(shares), len(pieces)]
+        for first, stop in pairwise(bounds):
+            own = [piece for at, piece in enumerate(pieces[first:stop], first) if at not in missing]
+            together.extend(blocks_of(own))
+        n_rows = len(values)
+        assert together.fingerprint(n_rows) == alone.fingerprint(n_rows)
+        whole = sum(len(rows) for _, rows in there) == n_rows
+        assert (alone.fingerprint(n_rows) == fingerprint(values)) == whole
+
+
+def test_which_rows_are_missing_matters():
+    same = np.zeros((1, 2), int)
+    found = {blocks_of([(first, same)]).fingerprint(3) for first in range(3)}
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize(

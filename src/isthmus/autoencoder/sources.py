@@ -12,7 +12,7 @@ import numpy as np
 
 from isthmus.autoencoder.held_out import HeldOut, hold_out, is_repeated, kept_of, split_rows
 from isthmus.autoencoder.seen import MOST_HASHES, SeenRows
-from isthmus.data.fingerprint import ArrayFingerprint, fingerprint
+from isthmus.data.fingerprint import Blocks, fingerprint
 from isthmus.data.stream import Stream
 from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
@@ -152,22 +152,22 @@ def _looked_through(
     encoder: Coder, stream: Stream, drawn: np.ndarray, hashed: np.ndarray
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return fingerprint, hashes, hashes of what is drawn, what is drawn, and an instance."""
-    digest: ArrayFingerprint | None = None
+    blocks: Blocks | None = None
     schema = encoder.schema_
     held, hashes, own = [], [], []
     for piece in stream.pieces():
         values = schema.check(piece.X)
-        if digest is None:
-            digest = ArrayFingerprint((len(stream), *schema.shape), values.dtype)
-        digest.update(values)
+        if blocks is None:
+            blocks = Blocks(values.dtype, schema.shape)
+        blocks.update(piece.first_row, values)
         held.append(values[rows_of(drawn, piece)])
         rows = rows_of(hashed, piece)
         hashes.append(encoder._row_hashes(values[rows]))
         own.append(hashes[-1][np.isin(rows, rows_of(drawn, piece))])
-    if digest is None:
+    if blocks is None:
         raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
     return (
-        digest.hexdigest(),
+        blocks.fingerprint(stream.n_rows),
         np.concatenate(hashes),
         np.concatenate(own),
         np.concatenate(held),
