@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,15 +14,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import distributed
 
 from isthmus import Autoencoder, load, load_bundle
 from isthmus.augment import build_augmentation
 from isthmus.cli import main
 from isthmus.data.stream import Stream
-from isthmus.errors import IsthmusError
+from isthmus.errors import DataError, IsthmusError, TrainingError
 from isthmus.objectives import Denoising, Masked, Task
 from isthmus.training import Rows, checkpoint
-from isthmus.workers import Part, Workers, bounds, drawn_like, mine, sharing, whole
+from isthmus.workers import (
+    Part,
+    Workers,
+    bounds,
+    drawn_like,
+    made_together,
+    mine,
+    sharing,
+    waiting,
+    whole,
+)
 
 EPOCHS = 6
 LINE = ["--max-epochs", str(EPOCHS), "--batch-size", "32", "--seed", "3", "--resume"]
@@ -89,6 +101,17 @@ def losses(encoder):
     return [(r["train_loss"], r["validation_loss"]) for r in encoder.history_]
 
 
+def learned(encoder):
+    """Return what the passes before training learned, as plain values."""
+    known = encoder.schema_.to_dict(), encoder.preprocessor_.to_dict(), encoder.data_fingerprint_
+    return json.loads(json.dumps([*known, encoder.seen_rows_.hashes.tolist()]))
+
+
+def said_of_infinite(data):
+    infinite = load(str(data["infinite"]))
+    return refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(infinite))
+
+
 def refused(words):
     """Return what is said against `words`, which is called on every worker."""
     try:
@@ -113,11 +136,12 @@ def child(folder):
 def write_what_is_trained(folder):
     data, rank = dict(np.load(folder / "data.npz")), os.environ["RANK"]
     table = data["table"]
-    told = {"losses": {}, "digests": {}, "read": {}}
+    told = {"losses": {}, "digests": {}, "read": {}, "learned": {}}
     for name in CASES:
         with watched_reading() as told["read"][name]:
             encoder = fit(name, data)
         told["losses"][name], told["digests"][name] = losses(encoder), encoder.digest_
+        told["learned"][name] = learned(encoder)
         if rank == "0":
             state = {k: v.numpy() for k, v in encoder.encoder_.state_dict().items()}
             np.savez(folder / f"{name}.npz", **state)
@@ -132,8 +156,9 @@ def write_what_is_trained(folder):
     told["other parameters"] = refused(lambda: other.fit(table))
     some = load(f"{data['files']}/[0-{1 + int(rank)}].parquet", keys=["id"])
     told["other files"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(some))
-    infinite = load(str(data["infinite"]), lazy=True)
-    told["infinite"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(infinite))
+    told["infinite"] = said_of_infinite(data)
+    told["together"] = made_although_one_is_slow(int(rank))
+    told["given up"] = refused(lambda: failing_on_the_first(int(rank)))
     (folder / f"{rank}.json").write_text(json.dumps(told))
 
 
@@ -149,6 +174,45 @@ def watched_reading():
     Stream.read = watched
     yield parts
     Stream.read = read
+
+
+@contextmanager
+def counted_sayings():
+    """Let workers say all the time that they are still there; give a semaphore that counts it."""
+    said, reduce, every = threading.Semaphore(0), distributed.all_reduce, waiting.STILL_THERE
+
+    def counted(*given, **options):
+        reduce(*given, **options)
+        said.release()
+
+    waiting.STILL_THERE, distributed.all_reduce = 1e-3, counted
+    yield said
+    waiting.STILL_THERE, distributed.all_reduce = every, reduce
+
+
+def made_although_one_is_slow(rank):
+    """Let the second worker end after the first has waited several times over."""
+
+    def gather(own, needless):
+        own.append(rank)
+        for _ in range(3 * rank):
+            said.acquire()
+
+    with counted_sayings() as said:
+        return made_together(Workers.find(), [], gather, list)
+
+
+def failing_on_the_first(rank):
+    """Let the second worker go on until the first has failed."""
+
+    def gather(own, needless):
+        if rank == 0:
+            raise DataError("the first failed")
+        while not needless():
+            said.acquire()
+
+    with counted_sayings() as said:
+        made_together(Workers.find(), [], gather, list)
 
 
 def die_in_the_fourth_epoch():
@@ -183,11 +247,14 @@ def write_files(folder, images):
         frame.to_parquet(folder / "table" / f"{at}.parquet")
         np.save(folder / "images" / f"{at}.npy", images[rows])
         first += n_rows
-    pd.DataFrame({"a": [1.0, np.inf], "b": [1.0, 2.0]}).to_parquet(folder / "infinite.parquet")
+    (folder / "infinite").mkdir()
+    for at in range(4):
+        frame = pd.DataFrame({"a": [1.0, np.inf if at == 2 else 2.0], "b": [1.0, 2.0]})
+        frame.to_parquet(folder / "infinite" / f"{at}.parquet")
     return {
         "files": str(folder / "table"),
         "image files": str(folder / "images"),
-        "infinite": str(folder / "infinite.parquet"),
+        "infinite": str(folder / "infinite"),
     }
 
 
@@ -228,16 +295,42 @@ def test_all_workers_end_with_the_same_weights_and_history(two):
     assert first["losses"] == second["losses"]
 
 
-@pytest.mark.parametrize("name", ["stream", "stream of images"])
-def test_workers_read_some_of_the_files_each(two, data, name):
+@pytest.mark.parametrize(("name", "n_first"), [("stream", 2), ("stream of images", 1)])
+def test_workers_read_some_of_the_files_each(two, data, name, n_first):
     with watched_reading() as alone:
         fit(name, data)
     first, second = (worker["read"][name] for worker in two.told)
-    # Two passes learn what the instances look like: the first worker makes them for both.
-    passes = 2 * len(FILES)
-    assert first[:passes] == alone[:passes]
-    assert sorted(first[passes:] + second) == sorted(alone[passes:])
-    assert len(second) >= 3
+    # Two passes learn what the instances look like, each worker from the parts of its share.
+    shares = [*range(n_first)] * 2, [*range(n_first, len(FILES))] * 2
+    assert first[: len(shares[0])] == shares[0]
+    assert second[: len(shares[1])] == shares[1]
+    assert sorted(first + second) == sorted(alone)
+    assert alone[: 2 * len(FILES)] == [*range(len(FILES))] * 2
+
+
+@pytest.mark.parametrize("name", ["stream", "stream of images"])
+def test_what_workers_learn_of_shares_is_what_one_process_learns(two, data, name):
+    expected = learned(fit(name, data))
+    assert [worker["learned"][name] for worker in two.told] == [expected] * 2
+
+
+def test_workers_wait_for_the_slowest_and_have_what_all_made(two):
+    assert [worker["together"] for worker in two.told] == [[0, 1]] * 2
+
+
+def test_a_lost_worker_ends_those_who_gather(monkeypatch):
+    def lost(*given, **options):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+
+    def gather(own, needless):
+        while not needless():
+            pass
+
+    monkeypatch.setattr(waiting, "STILL_THERE", 1e-3)
+    monkeypatch.setattr(waiting, "side_group", lambda: None)
+    monkeypatch.setattr(distributed, "all_reduce", lost)
+    with pytest.raises(TrainingError, match="another of the 2 workers ended .*; start all again"):
+        made_together(Workers(0, 2), [], gather, list)
 
 
 def test_what_workers_cannot_do_is_refused_by_all(two):
@@ -246,7 +339,14 @@ def test_what_workers_cannot_do_is_refused_by_all(two):
         assert "got instances 170 on worker 0 and 171 on worker 1" in worker["other data"]
         assert "got parameters" in worker["other parameters"]
         assert "got instances 220 on worker 0 and 221 on worker 1" in worker["other files"]
-        assert "infinite" in worker["infinite"]  # which the second has not read
+        assert worker["given up"] == "the first failed"
+
+
+def test_an_error_in_one_share_is_raised_by_all(two, data):
+    alone = said_of_infinite(data)
+    assert "the value is inf in column 'a'" in alone
+    assert "row 6, counting from 1" in alone
+    assert [worker["infinite"] for worker in two.told] == [alone] * 2
 
 
 def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):

@@ -21,9 +21,10 @@ from isthmus.augment import Augmentations
 from isthmus.autoencoder.coder import Coder
 from isthmus.autoencoder.held_out import HeldOut
 from isthmus.autoencoder.parts import read_parts, write_parts
+from isthmus.autoencoder.passes import learned
 from isthmus.autoencoder.run import Run
 from isthmus.autoencoder.seen import SeenRows
-from isthmus.autoencoder.sources import open_source, read_by_first
+from isthmus.autoencoder.sources import open_source
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream
@@ -416,9 +417,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
             raise DataError(
                 f"got kind={self.kind!r}, and {stream.name} holds {stream.kind}; leave kind out"
             )
-        self.schema_, self.preprocessor_ = read_by_first(
-            stream, lambda: (stream.schema, stream.preprocessor)
-        )
+        self.schema_, self.preprocessor_ = learned(stream)
         if len(stream) < 2:
             raise DataError(f"got {len(stream)} instance, expected at least two to learn from")
         self.n_features_in_ = self.schema_.n_features

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from isthmus.autoencoder.held_out import HeldOut, hold_out, is_repeated, kept_of, split_rows
+from isthmus.autoencoder.passes import read_together
 from isthmus.autoencoder.seen import MOST_HASHES, SeenRows
 from isthmus.data.fingerprint import Blocks, fingerprint
-from isthmus.data.stream import Stream
+from isthmus.data.stream import Piece, Stream
 from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
 from isthmus.training import Rows, StreamRows
-from isthmus.workers import Workers, made_by_first
 
 if TYPE_CHECKING:
     from isthmus.autoencoder.coder import Coder
 
 #: Rows of a stream that choose the best epoch, at most.
 MOST_VALIDATION = 10_000
-
-T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -91,7 +86,7 @@ class StreamSource:
     """A stream; what is kept of it in memory is bounded.
 
     One pass gives its fingerprint, the hashes of `MOST_HASHES` rows at most, and the validation
-    part, of `MOST_VALIDATION` rows at most. Of several workers the first alone makes it.
+    part, of `MOST_VALIDATION` rows at most. Several workers make it together.
 
     Parameters
     ----------
@@ -109,8 +104,8 @@ class StreamSource:
         n_validation = min(MOST_VALIDATION, math.floor(len(stream) * validation_fraction))
         drawn = stream.draw(n_validation, [seed, 0])
         hashed = np.union1d(drawn, stream.draw(MOST_HASHES, [seed, 1]))
-        self.fingerprint, self.hashes, own, self.X, like = read_by_first(
-            stream, lambda: _looked_through(encoder, stream, drawn, hashed)
+        self.fingerprint, self.hashes, own, self.X, like = _looked_through(
+            encoder, stream, drawn, hashed
         )
         self.seen = SeenRows.of(self.hashes)
         self.training: Rows | StreamRows = StreamRows(stream, drawn, schema.check, prepare, like)
@@ -132,47 +127,55 @@ class StreamSource:
         return hold_out(encoder, self.X[self.kept], is_repeated(self.hashes, self.own))
 
 
-def read_by_first(stream: Stream, read: Callable[[], T]) -> T:
-    """Return what `read` makes of a stream for the first worker; the others leave its files alone.
+class _Looked:
+    """What is kept of the pieces of a stream that were looked through."""
 
-    Raises
-    ------
-    DataError
-        As `read` does; also when another worker has other files.
-    """
-    workers = Workers.find()
-    files = [(part.source, part.n_rows) for part in stream.parts]
-    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-    workers.check_same({"instances": len(stream), "files with digest": digest})
-    found, stream.known = made_by_first(workers, lambda: (read(), stream.known))
-    return found
+    def __init__(self) -> None:
+        self.blocks: Blocks | None = None
+        self.like: np.ndarray | None = None
+        self.hashes = [np.empty(0, np.uint64)]
+        self.own_hashes = [np.empty(0, np.uint64)]
+        self.drawn: list[np.ndarray] = []
+
+    def extend(self, later: _Looked) -> None:
+        if self.blocks is None:
+            self.blocks, self.like = later.blocks, later.like
+        elif later.blocks is not None:
+            self.blocks.extend(later.blocks)
+        self.hashes += later.hashes
+        self.own_hashes += later.own_hashes
+        self.drawn += later.drawn
 
 
 def _looked_through(
     encoder: Coder, stream: Stream, drawn: np.ndarray, hashed: np.ndarray
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return fingerprint, hashes, hashes of what is drawn, what is drawn, and an instance."""
-    blocks: Blocks | None = None
     schema = encoder.schema_
-    held, hashes, own = [], [], []
-    for piece in stream.pieces():
+
+    def look(looked: _Looked, piece: Piece) -> None:
         values = schema.check(piece.X)
-        if blocks is None:
-            blocks = Blocks(values.dtype, schema.shape)
-        blocks.update(piece.first_row, values)
-        held.append(values[rows_of(drawn, piece)])
-        rows = rows_of(hashed, piece)
-        hashes.append(encoder._row_hashes(values[rows]))
-        own.append(hashes[-1][np.isin(rows, rows_of(drawn, piece))])
-    if blocks is None:
-        raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
-    return (
-        blocks.fingerprint(stream.n_rows),
-        np.concatenate(hashes),
-        np.concatenate(own),
-        np.concatenate(held),
-        values[:1],
-    )
+        if looked.blocks is None:
+            looked.blocks, looked.like = Blocks(values.dtype, schema.shape), values[:1].copy()
+        looked.blocks.update(piece.first_row, values)
+        held, rows = rows_of(drawn, piece), rows_of(hashed, piece)
+        looked.drawn.append(values[held])
+        if len(rows):
+            looked.hashes.append(encoder._row_hashes(values[rows]))
+            looked.own_hashes.append(looked.hashes[-1][np.isin(rows, held)])
+
+    def finish(looked: _Looked) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        if looked.blocks is None or looked.like is None:
+            raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
+        return (
+            looked.blocks.fingerprint(stream.n_rows),
+            np.concatenate(looked.hashes),
+            np.concatenate(looked.own_hashes),
+            np.concatenate(looked.drawn),
+            looked.like,
+        )
+
+    return read_together(stream, _Looked(), look, finish)
 
 
 def open_source(

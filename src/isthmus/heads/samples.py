@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.autoencoder.sources import read_by_first
+from isthmus.autoencoder.passes import read_by_first
 from isthmus.data.codes import StoredCodes
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream

@@ -2,7 +2,6 @@
 
 from isthmus.workers.batch_norm import shared_batch_norm
 from isthmus.workers.exchange import exchange
-from isthmus.workers.first import made_by_first
 from isthmus.workers.group import ALONE, Workers
 from isthmus.workers.part import (
     Part,
@@ -17,9 +16,13 @@ from isthmus.workers.part import (
     whole,
 )
 from isthmus.workers.side import side_group
+from isthmus.workers.together import Gathered, made_by_first, made_together, put_together
+from isthmus.workers.waiting import Needless
 
 __all__ = [
     "ALONE",
+    "Gathered",
+    "Needless",
     "Part",
     "Workers",
     "bounds",
@@ -29,7 +32,9 @@ __all__ = [
     "evened",
     "exchange",
     "made_by_first",
+    "made_together",
     "mine",
+    "put_together",
     "shared_batch_norm",
     "sharing",
     "side_group",

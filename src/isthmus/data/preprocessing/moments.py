@@ -18,7 +18,8 @@ class Moments:
     Attributes
     ----------
     n : int
-    mean, variance, low, high : float, or array of shape (m,)
+    mean, variance, low, high, rest : float, or array of shape (m,)
+        The rest is what rounding took from the mean.
 
     Examples
     --------
@@ -32,7 +33,7 @@ class Moments:
     def __init__(self) -> None:
         self.n = 0
         self.mean: Any = 0.0
-        self._rest: Any = 0.0  # what rounding took from the mean
+        self.rest: Any = 0.0
         self.variance: Any = 0.0
         self.low: Any = np.inf
         self.high: Any = -np.inf
@@ -49,15 +50,15 @@ class Moments:
         """Take in n values of which this is known; `rest` is to be added to their mean."""
         if self.n == 0:
             self.n, self.mean, self.variance, self.low, self.high = n, mean, variance, low, high
-            self._rest = rest
+            self.rest = rest
             return
         total = self.n + n
         own, other = self.n / total, n / total
-        apart = (mean - self.mean) + (rest - self._rest)
+        apart = (mean - self.mean) + (rest - self.rest)
         self.variance = own * self.variance + other * variance + own * other * apart**2
-        step = self._rest + other * apart
+        step = self.rest + other * apart
         before, self.mean = self.mean, self.mean + step
-        self._rest = step - (self.mean - before)
+        self.rest = step - (self.mean - before)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.n = total
 

@@ -1,22 +1,21 @@
-"""Schema and preprocessing of a stream, learned in one pass with bounded memory."""
+"""Schema and preprocessing of a stream, learned in one pass that several processes may share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from isthmus.data.checks import check_images, check_series, check_table
 from isthmus.data.preprocessing import Preprocessor, learn_preprocessor
-from isthmus.data.preprocessing.moments import Moments
 from isthmus.data.preprocessing.series import SeriesPreprocessor
 from isthmus.data.preprocessing.standardise import scale_of
 from isthmus.data.preprocessing.tables import TablePreprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream.column import ColumnFacts
 from isthmus.data.stream.part import Piece
+from isthmus.data.stream.piece_moments import PieceMoments
 from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
 
@@ -26,47 +25,75 @@ from isthmus.errors import DataError
 MEDIAN_ROWS = 65_536
 
 
-def learn(
-    name: str, kind: str, pieces: Iterable[Piece], drawn: np.ndarray
-) -> tuple[Schema, Preprocessor]:
-    """Go through the pieces of a stream once.
+class Facts:
+    """What is known of a stream, or of a stretch of its pieces, while these go by in order.
 
     Parameters
     ----------
     name : str
         What to call the stream in errors.
     kind : {"images", "series", "table"}
-    pieces : iterable of Piece
-    drawn : integer array
-        Numbers of the rows that give the medians, sorted.
-
-    Returns
-    -------
-    schema : Schema
-        The same as of all instances in memory.
-    preprocessor : Preprocessor
-        The same up to rounding, but for medians, which are those of the rows drawn.
-
-    Raises
-    ------
-    DataError
-        As `Schema.learn` and `learn_preprocessor` do; also when a column holds more different
-        texts than can be told apart in bounded memory.
     """
-    facts: _Facts | None = None
-    for piece in pieces:
-        if facts is None:
-            facts = _TableFacts(name, piece.X) if kind == "table" else _ArrayFacts(kind, piece.X)
-        facts.update(piece, drawn)
-    if facts is None:
-        raise DataError(f"{name} holds no row that can be read; expected at least one")
-    return facts.result()
 
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.kind = name, kind
+        self._known: _TableFacts | _ArrayFacts | None = None
 
-class _Facts(Protocol):
-    def update(self, piece: Piece, chosen: np.ndarray) -> None: ...
+    def update(self, piece: Piece, drawn: np.ndarray) -> None:
+        """Take in the next piece.
 
-    def result(self) -> tuple[Schema, Preprocessor]: ...
+        Parameters
+        ----------
+        piece : Piece
+        drawn : integer array
+            Numbers of the rows that give the medians, of all rows of the stream, sorted.
+
+        Raises
+        ------
+        DataError
+            As `Schema.learn` does; also when a column holds more different texts than can be told
+            apart in bounded memory.
+        """
+        if self._known is None:
+            is_table = self.kind == "table"
+            self._known = (
+                _TableFacts(self.name, piece.X) if is_table else _ArrayFacts(self.kind, piece.X)
+            )
+        self._known.update(piece, drawn)
+
+    def extend(self, later: Facts) -> None:
+        """Take in what is known of the pieces after these.
+
+        What comes out does not depend on where the pieces were divided.
+
+        Raises
+        ------
+        DataError
+            When both together hold more different texts than can be told apart.
+        """
+        if self._known is None:
+            self._known = later._known
+        elif later._known is not None:
+            self._known.extend(later._known)  # type: ignore[arg-type]
+
+    def result(self) -> tuple[Schema, Preprocessor]:
+        """Return what was learned.
+
+        Returns
+        -------
+        schema : Schema
+            The same as of all instances in memory.
+        preprocessor : Preprocessor
+            The same up to rounding, but for medians, which are those of the rows drawn.
+
+        Raises
+        ------
+        DataError
+            As `learn_preprocessor` does.
+        """
+        if self._known is None:
+            raise DataError(f"{self.name} holds no row that can be read; expected at least one")
+        return self._known.result()
 
 
 class _TableFacts:
@@ -85,6 +112,14 @@ class _TableFacts:
             X = pd.DataFrame(check_table(X))
         for at, facts in enumerate(self.columns):
             facts.update(X.iloc[:, at], rows, piece.first_row)
+
+    def extend(self, later: _TableFacts) -> None:
+        pairs = list(zip(self.columns, later.columns, strict=True))
+        full = [(own.full_after(other), at) for at, (own, other) in enumerate(pairs)]
+        if found := [(piece, at) for piece, at in full if piece is not None]:
+            raise self.columns[min(found)[1]].too_many_texts()
+        for own, other in pairs:
+            own.extend(other)
 
     def result(self) -> tuple[Schema, Preprocessor]:
         learned = [facts.result() for facts in self.columns]
@@ -107,9 +142,9 @@ class _ArrayFacts:
     """Range of images; range, mean and deviation of windows of series."""
 
     def __init__(self, kind: str, X: np.ndarray) -> None:
-        self.kind, self.like = kind, X[:1]
+        self.kind, self.like = kind, X[:1].copy()
         self.low, self.high = np.inf, -np.inf
-        self.moments = Moments()
+        self.moments = PieceMoments(X.shape[2:])
 
     def update(self, piece: Piece, chosen: np.ndarray) -> None:
         X = piece.X
@@ -118,11 +153,16 @@ class _ArrayFacts:
         if self.kind == "series":
             self.moments.update(X.reshape(-1, X.shape[2]).astype(np.float64, copy=False))
 
+    def extend(self, later: _ArrayFacts) -> None:
+        self.low, self.high = min(self.low, later.low), max(self.high, later.high)
+        self.moments.extend(later.moments)
+
     def result(self) -> tuple[Schema, Preprocessor]:
         kind: Any = self.kind
         schema = Schema(kind, self.like.shape[1:], str(self.like.dtype), self.low, self.high)
         if kind == "series":
-            return schema, SeriesPreprocessor(schema, self.moments.mean, scale_of(self.moments))
+            moments = self.moments.together()
+            return schema, SeriesPreprocessor(schema, moments.mean, scale_of(moments))
         return schema, learn_preprocessor(self.like, schema)
 
 

@@ -130,6 +130,21 @@ class Stream:
                 runs.append([part])
         return runs
 
+    def share(self, rank: int, size: int) -> list[Part]:
+        """Return the parts of one of `size` workers: as many rows each, as nearly as runs allow.
+
+        The shares of all are all parts in order. Some are empty where runs are few.
+        """
+        n_rows, before = max(1, len(self)), 0
+        own: list[Part] = []
+        for run in self.runs:
+            after = before + sum(part.n_rows for part in run)
+            # A run goes to the worker into whose equal stretch of the rows its middle falls.
+            if (before + after) * size // (2 * n_rows) == rank:
+                own += run
+            before = after
+        return own
+
     @property
     def train(self) -> Stream:
         """The stream itself, so that all that `load` returns has a `train`."""
@@ -152,11 +167,13 @@ class Stream:
 
     @property
     def _learned(self) -> tuple[Schema, Preprocessor]:
-        from isthmus.data.stream.learn import MEDIAN_ROWS, learn
+        from isthmus.data.stream.learn import MEDIAN_ROWS, Facts
 
         if self.known.learned is None:
-            learned = learn(self.name, self.kind, self.pieces(), self.draw(MEDIAN_ROWS, 0))
-            self.known = replace(self.known, learned=learned)
+            facts, drawn = Facts(self.name, self.kind), self.draw(MEDIAN_ROWS, 0)
+            for piece in self.pieces():
+                facts.update(piece, drawn)
+            self.known = replace(self.known, learned=facts.result())
         assert self.known.learned is not None
         return self.known.learned
 
@@ -188,8 +205,10 @@ class Stream:
             piece = piece.take(np.delete(np.arange(len(piece)), gaps))
         return Piece(part.first_row, piece.X, piece.y, piece.keys)
 
-    def pieces(self, *, label: bool = False, keys: bool = False) -> Iterator[Piece]:
-        """Read all parts in order, the next one while a piece is worked on.
+    def pieces(
+        self, parts: Sequence[Part] | None = None, *, label: bool = False, keys: bool = False
+    ) -> Iterator[Piece]:
+        """Read all parts in order, or those given, the next one while a piece is worked on.
 
         With `on_bad_shard="skip"` parts that turn out to be damaged are passed over, and
         `skipped` says so.
@@ -198,7 +217,7 @@ class Stream:
         ------
         Piece
         """
-        yield from self._read_all(self.parts, label, keys)
+        yield from self._read_all(self.parts if parts is None else parts, label, keys)
 
     def take(
         self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None
