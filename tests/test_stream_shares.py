@@ -32,8 +32,10 @@ class InMemory:
         if part.start in self.damaged:
             raise ShardError(f"cannot read from row {part.start} on")
         rows = slice(part.start, part.stop)
-        is_table = isinstance(self.X, pd.DataFrame)
-        return Piece(0, self.X.iloc[rows].reset_index(drop=True) if is_table else self.X[rows])
+        if isinstance(self.X, np.ndarray):
+            return Piece(0, self.X[rows])
+        # A column of nothing has no type yet, as in Parquet files.
+        return Piece(0, self.X.iloc[rows].infer_objects().reset_index(drop=True))
 
 
 def stream_of(X, lengths, kind="table", cuts=(), damaged=()):
@@ -112,6 +114,7 @@ def table(n_rows, n_words, seed):
     def words(n):
         return [None if at == n else f"word {at}" for at in rng.integers(0, n + 1, n_rows)]
 
+    days = pd.Series(pd.date_range("2024-01-01", periods=n_rows, freq="h"))
     return pd.DataFrame(
         {
             "gap": np.where(rng.random(n_rows) < 0.2, np.nan, rng.normal(3, 2, n_rows)),
@@ -121,9 +124,8 @@ def table(n_rows, n_words, seed):
             "other": words(n_words),
             "group": pd.Categorical(rng.choice(["p", "q"], n_rows), categories=["q", "p", "never"]),
             "true": pd.array(rng.choice([True, False, None], n_rows), dtype="boolean"),
-            "day": pd.Series(pd.date_range("2024-01-01", periods=n_rows, freq="h")).where(
-                rng.random(n_rows) < 0.9
-            ),
+            "day": days.where(rng.random(n_rows) < 0.9),
+            "late": days.astype(object).where(np.arange(n_rows) >= n_rows // 2, None),
         }
     )
 
@@ -201,12 +203,23 @@ def test_texts_that_are_too_many_only_together_are_refused():
         assert (found[0] is DataError and "more than 19 different" in found[1]) == refused
 
 
-def test_the_first_error_is_raised_whoever_meets_it():
-    """The third worker meets an infinite number before the texts become too many, or after."""
-    X = pd.DataFrame({"a": np.arange(40.0), "b": [f"text {at}" for at in range(40)]})
+@pytest.mark.parametrize(
+    ("infinite", "said"), [(22, "row 23"), (35, "column 'c' of all holds more than 12")]
+)
+def test_the_first_error_is_raised_whatever_comes_later(infinite, said):
+    """The third of four workers meets too many texts in `c`, and only then in `b`."""
+    at = np.arange(40)
+    X = pd.DataFrame(
+        {
+            "a": np.where(at == infinite, np.inf, at),
+            "b": [f"text {max(0, n - 15)}" for n in at],
+            "c": [f"text {max(0, n - 10)}" for n in at],
+        }
+    )
+    stream = stream_of(X, [5] * 8)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(column, "MOST_DISTINCT", 24)
-        for row, said in ((29, "more than 24 different texts"), (22, "row 23"), (35, "more than")):
-            stream = stream_of(X.assign(a=X["a"].where(X["a"] != row, np.inf)), [5] * 8)
-            with pytest.raises(DataError, match=said):
-                by_workers(4, stream, passes.learned)
+        patched.setattr(column, "MOST_DISTINCT", 12)
+        with pytest.raises(DataError, match=said):
+            stream.schema  # noqa: B018
+        with pytest.raises(DataError, match=said):
+            by_workers(4, stream, passes.learned)
