@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Piece, Skipped, Stream
-from isthmus.data.stream.learn import MEDIAN_ROWS, Facts
+from isthmus.data.stream.learn import Facts, median_rows
 from isthmus.workers import Gathered, Needless, Workers, made_by_first, made_together
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def learned(stream: Stream) -> tuple[Schema, Preprocessor]:
     """
     known = read_by_first(stream, lambda: stream.known.learned)
     if known is None:
-        drawn = stream.draw(MEDIAN_ROWS, 0)
+        drawn = median_rows(stream.n_rows)
         facts = Facts(stream.name, stream.kind)
         known = read_together(
             stream, facts, lambda own, piece: own.update(piece, drawn), Facts.result

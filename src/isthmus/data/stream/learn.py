@@ -16,13 +16,18 @@ from isthmus.data.schema import Schema
 from isthmus.data.stream.column import ColumnFacts
 from isthmus.data.stream.part import Piece
 from isthmus.data.stream.piece_moments import PieceMoments
-from isthmus.data.stream.some import rows_of
+from isthmus.data.stream.some import draw, rows_of
 from isthmus.errors import DataError
 
 #: Rows whose values give the medians. Of a longer stream they are drawn at random, always the
 #: same: a median's rank is then within 0.7 % of the middle in 999 columns of 1,000, whatever the
 #: distribution.
 MEDIAN_ROWS = 65_536
+
+
+def median_rows(n_rows: int) -> np.ndarray:
+    """Return the numbers of the rows of a stream whose values give the medians, sorted."""
+    return draw(n_rows, MEDIAN_ROWS, 0)
 
 
 class Facts:
@@ -46,7 +51,7 @@ class Facts:
         ----------
         piece : Piece
         drawn : integer array
-            Numbers of the rows that give the medians, of all rows of the stream, sorted.
+            `median_rows` of the stream.
 
         Raises
         ------

@@ -12,8 +12,8 @@ from isthmus.data.preprocessing.moments import Moments
 class PieceMoments:
     """Moments of values that come in pieces, some of which another process may have.
 
-    What comes out of several pieces depends, in the last bits, on which were put together
-    first. So they are kept apart, 48 bytes for each value's moments, and put together in order.
+    In which order pieces are put together shows in the last bits. So they are kept apart, 48
+    bytes a piece and column, and put together in the order of the rows.
 
     Parameters
     ----------

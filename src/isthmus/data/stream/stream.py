@@ -167,10 +167,10 @@ class Stream:
 
     @property
     def _learned(self) -> tuple[Schema, Preprocessor]:
-        from isthmus.data.stream.learn import MEDIAN_ROWS, Facts
+        from isthmus.data.stream.learn import Facts, median_rows
 
         if self.known.learned is None:
-            facts, drawn = Facts(self.name, self.kind), self.draw(MEDIAN_ROWS, 0)
+            facts, drawn = Facts(self.name, self.kind), median_rows(self.n_rows)
             for piece in self.pieces():
                 facts.update(piece, drawn)
             self.known = replace(self.known, learned=facts.result())
