@@ -17,7 +17,8 @@ from isthmus.data.schema import Schema
 from isthmus.data.stream import Piece, Stream, column
 from isthmus.data.stream.part import Slice
 from isthmus.errors import DataError, ShardError
-from isthmus.workers import Workers, put_together
+from isthmus.workers import Workers
+from isthmus.workers.together import put_together
 
 
 class InMemory:

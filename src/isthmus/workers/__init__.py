@@ -16,7 +16,7 @@ from isthmus.workers.part import (
     whole,
 )
 from isthmus.workers.side import side_group
-from isthmus.workers.together import Gathered, made_by_first, made_together, put_together
+from isthmus.workers.together import Gathered, made_by_first, made_together
 from isthmus.workers.waiting import Needless
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "made_by_first",
     "made_together",
     "mine",
-    "put_together",
     "shared_batch_norm",
     "sharing",
     "side_group",
