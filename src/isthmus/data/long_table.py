@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from isthmus.data.checks import check_names
-from isthmus.data.columns.place import Where, quote
-from isthmus.data.time_order import check_order, gaps, time_numbers
+from isthmus.data.columns.place import Where
+from isthmus.data.groups import Groups
+from isthmus.data.readings import as_numbers
+from isthmus.data.time_order import segments, time_numbers
 from isthmus.errors import DataError
 
 
@@ -63,6 +64,7 @@ class LongTable:
         The rows of the table in order; whatever is "in order" below follows it.
     codes : int array of shape (m,)
         The groups in order, as numbers from 0.
+    groups : Groups
     channels : list of str
 
     Raises
@@ -98,7 +100,10 @@ class LongTable:
         self.channels = others if cutting.channels is None else list(cutting.channels)
         if not self.channels:
             raise DataError(f"{source} holds no columns of readings; expected at least one channel")
-        codes = self._group_codes()
+        self.groups = Groups(self.group)
+        codes = np.zeros(len(frame), dtype=np.int64)
+        if self.group is not None:
+            codes = self.groups.codes(self.frame[self.group], source, where)
         self.rows = np.argsort(codes, kind="stable")
         self.codes = codes[self.rows]
 
@@ -110,23 +115,18 @@ class LongTable:
         first, end : int array of shape (n_segments,)
             `end` is not part of the segment. Without a time column each group is one.
         """
-        new = np.ones(len(self.rows), dtype=bool)
-        new[1:] = self.codes[1:] != self.codes[:-1]
+        time = None
         if self.time is not None:
             time = time_numbers(self.frame[self.time], self.source, self.where)[self.rows]
-            keys = [name for name in (self.group, self.time) if name is not None]
-            check_order(
-                time,
-                self.codes,
-                self.rows,
-                in_words=lambda row: str(self.frame[self.time].iloc[row]),
-                of_group=self.of_group,
-                where=self.where,
-                sort=f"table.sort_values({keys!r})",
-            )
-            new |= gaps(time, self.codes)
-        first = np.flatnonzero(new)
-        return first, np.append(first[1:], len(self.rows))
+        return segments(
+            self.codes,
+            self.rows,
+            time,
+            in_words=lambda row: str(self.frame[self.time].iloc[row]),
+            of_group=self.groups.of,
+            where=self.where,
+            columns=[name for name in (self.group, self.time) if name is not None],
+        )
 
     def numbers(self) -> np.ndarray:
         """Return the channels in order: (m, c), float64, NaN where a value is missing.
@@ -136,31 +136,8 @@ class LongTable:
         DataError
             Naming the columns that hold no numbers, or the first value that is none.
         """
-        values = np.empty((len(self.frame), len(self.channels)))
-        without = []
-        for at, name in enumerate(self.channels):
-            numbers = self._as_numbers(name)
-            if numbers is None:
-                without.append(name)
-                continue
-            if (infinite := np.isinf(numbers)).any():
-                row = int(infinite.argmax())
-                raise DataError(
-                    f"the value is infinite in column {name!r}, {self.where(row)}, of "
-                    f"{self.source}; put a number there, or leave it empty for missing"
-                )
-            values[:, at] = numbers
-        if without:
-            raise DataError(self._no_numbers(without))
-        return values[self.rows]
-
-    def group_name(self, code: Any) -> str:
-        """Return the group of this code for an error, or nothing where there are no groups."""
-        return "" if self.group is None else f"group {quote(self._groups[code])}"
-
-    def of_group(self, code: Any) -> str:
-        """Return "group 'A': ", or nothing where there are no groups."""
-        return "" if self.group is None else f"{self.group_name(code)}: "
+        unsaid = [role for role in ("time", "group", "label") if getattr(self, role) is None]
+        return as_numbers(self.frame, self.channels, self.source, self.where, unsaid)[self.rows]
 
     def _check_is_there(self, name: str) -> None:
         names = list(self.frame.columns)
@@ -170,50 +147,3 @@ class LongTable:
         hint = f"did you mean {close[0]!r}? " if close else ""
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         raise DataError(f"{self.source} has no column {name!r}; {hint}it has {shown}")
-
-    def _group_codes(self) -> np.ndarray:
-        if self.group is None:
-            return np.zeros(len(self.frame), dtype=np.int64)
-        codes, self._groups = pd.factorize(self.frame[self.group])
-        if (codes < 0).any():
-            raise DataError(
-                f"the group is missing in {self.where(int((codes < 0).argmax()))} (column "
-                f"{self.group!r} of {self.source}); fill it in or leave the row out"
-            )
-        return codes
-
-    def _as_numbers(self, name: str) -> np.ndarray | None:
-        """Return a column as float64; None when not one of its values is a number."""
-        column = self.frame[name]
-        kind = column.dtype
-        if kind.kind in "mMc":  # a date converts to a number that nobody meant
-            return None
-        if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
-            return column.to_numpy(dtype=np.float64, na_value=np.nan)
-        present = column.notna().to_numpy()
-        numbers = pd.to_numeric(column.astype(object).where(present, None), errors="coerce")
-        values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-        bad = present & np.isnan(values)
-        if bad.any() and bad.sum() == present.sum():
-            return None
-        if bad.any():
-            row = int(bad.argmax())
-            raise DataError(
-                f"column {name!r} of {self.source} holds {quote(column.iloc[row])} in "
-                f"{self.where(row)}, expected a number; put a number there, or leave it empty "
-                "for missing"
-            )
-        return values
-
-    def _no_numbers(self, without: list[str]) -> str:
-        first = without[0]
-        value = quote(self.frame[first].dropna().iloc[0])
-        names = ", ".join(repr(name) for name in without[:10])
-        names += f" and {len(without) - 10} more" if len(without) > 10 else ""
-        roles = [role for role in ("time", "group", "label") if getattr(self, role) is None]
-        say = f"say which is {' or '.join(f'{role}=' for role in roles)}, or " if roles else ""
-        return (
-            f"{'columns' if len(without) > 1 else 'column'} {names} of {self.source} cannot be "
-            f"{'channels' if len(without) > 1 else 'a channel'}: no numbers ({first!r} begins "
-            f"with {value}); {say}drop {'them' if len(without) > 1 else 'it'}"
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +105,49 @@ def check_order(
         f"{in_words(before)} in {where(before)}; expected times that increase: sort the table "
         f"with {sort}, or name the column that tells the series apart with group="
     )
+
+
+def segments(
+    groups: np.ndarray,
+    rows: np.ndarray,
+    time: np.ndarray | None,
+    *,
+    in_words: Callable[[int], str],
+    of_group: Callable[[int], str],
+    where: Where,
+    columns: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the stretches of a group without a gap in time begin, and where they end.
+
+    Parameters
+    ----------
+    groups, rows, time : array of shape (n,)
+        As for `check_order`; without times each group is one stretch.
+    in_words, of_group, where : callable
+        As for `check_order`.
+    columns : sequence of str
+        Those that the table would have to be sorted by.
+
+    Returns
+    -------
+    first, end : int array of shape (n_segments,)
+        `end` is not part of the segment.
+
+    Raises
+    ------
+    DataError
+        When times do not increase.
+    """
+    new = np.ones(len(groups), dtype=bool)
+    new[1:] = groups[1:] != groups[:-1]
+    if time is not None:
+        sort = f"table.sort_values({list(columns)!r})"
+        check_order(
+            time, groups, rows, in_words=in_words, of_group=of_group, where=where, sort=sort
+        )
+        new |= gaps(time, groups)
+    first = np.flatnonzero(new)
+    return first, np.append(first[1:], len(groups))
 
 
 def gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -13,10 +13,10 @@ from isthmus.data.columns.place import Where
 from isthmus.data.dataset import Dataset
 from isthmus.data.frames import read_csv_file, read_parquet_file
 from isthmus.data.labels import as_labels
+from isthmus.data.left_out import left_out
 from isthmus.data.long_table import Cutting, LongTable
-from isthmus.data.missing import filled_in_words, interpolate
+from isthmus.data.missing import empty_in_words, filled_in_words, interpolate
 from isthmus.data.schema import Schema
-from isthmus.data.time_order import LONGEST_STEP
 from isthmus.data.window_labels import deciding_rows
 from isthmus.data.windows import Windows, check_window, cut
 from isthmus.errors import DataError
@@ -97,7 +97,9 @@ def series_from_frame(
     long_enough = end - first >= window
     if not long_enough.any():
         raise DataError(_too_short(table, first, end, window))
-    _warn_of_what_is_lost(table, first, end, window, stride)
+    lost = left_out(table.codes[first], end - first, window, stride, table.groups.name)
+    for what in lost.in_words(window):
+        _warn(table, what)
     first, end = first[long_enough], end[long_enough]
     _fill(values, table, first, end)
     segments = list(zip(first.tolist(), end.tolist(), strict=True))
@@ -131,10 +133,12 @@ def _fill(values: np.ndarray, table: LongTable, first: np.ndarray, end: np.ndarr
         empty = here.all(axis=0)
         if empty.any():
             raise DataError(
-                f"{table.of_group(table.codes[a])}column "
-                f"{table.channels[int(empty.argmax())]!r} of {table.source} is empty from "
-                f"{table.where(int(table.rows[a]))} to {table.where(int(table.rows[b - 1]))}; "
-                "leave these rows out, or drop the column"
+                empty_in_words(
+                    table.groups.of(table.codes[a]) + f"column "
+                    f"{table.channels[int(empty.argmax())]!r} of {table.source}",
+                    table.where(int(table.rows[a])),
+                    table.where(int(table.rows[b - 1])),
+                )
             )
         n_missing += int(here.sum())
         values[a:b] = interpolate(values[a:b])
@@ -144,46 +148,21 @@ def _fill(values: np.ndarray, table: LongTable, first: np.ndarray, end: np.ndarr
 
 def _too_short(table: LongTable, first: np.ndarray, end: np.ndarray, window: int) -> str:
     longest = int((end - first).argmax())
-    rows = int(end[longest] - first[longest])
     n_gaps = len(first) - len(np.unique(table.codes))
-    where = table.group_name(table.codes[first[longest]])
-    message = (
+    group = table.groups.name(table.codes[first[longest]])
+    rows = int(end[longest] - first[longest])
+    return too_short(str(table.source), rows, group, window, n_gaps > 0)
+
+
+def too_short(source: str, rows: int, group: str, window: int, has_gaps: bool) -> str:
+    """Say that no window fits into any series of a source, the longest of so many rows."""
+    return (
         f"got window={window}, and the longest series"
-        + (" without a gap in time" if n_gaps else "")
-        + f" of {table.source} has {rows} rows"
-        + (f" ({where})" if where else "")
+        + (" without a gap in time" if has_gaps else "")
+        + f" of {source} has {rows} rows"
+        + (f" ({group})" if group else "")
         + (f"; pass a window of {rows} at most" if rows > 1 else "; pass a longer table")
-    )
-    return message + (", or leave time out to take rows as they come, over gaps" if n_gaps else "")
-
-
-def _warn_of_what_is_lost(
-    table: LongTable, first: np.ndarray, end: np.ndarray, window: int, stride: int
-) -> None:
-    """Say which groups no window is of, and what gaps in time cost."""
-    lengths = end - first
-    groups, n_segments = np.unique(table.codes[first], return_counts=True)
-    without = np.setdiff1d(groups, table.codes[first[lengths >= window]])
-    if len(without):
-        names = ", ".join(table.group_name(code).removeprefix("group ") for code in without[:5])
-        names += f" and {len(without) - 5} more" if len(without) > 5 else ""
-        verb = "is" if len(without) == 1 else "are"
-        _warn(
-            table,
-            f"{len(without):,} of {len(groups):,} groups {verb} left out, with fewer than "
-            f"{window} rows without a gap: {names}",
-        )
-    n_gaps = len(first) - len(groups)
-    if not n_gaps:
-        return
-    split = np.isin(table.codes[first], groups[n_segments > 1])
-    # What a segment has over: all of it when it is too short, otherwise less than a stride.
-    over = np.where(lengths < window, lengths, (lengths - window) % stride)
-    _warn(
-        table,
-        f"{n_gaps:,} gap{'s' if n_gaps > 1 else ''} in time (steps of more than {LONGEST_STEP} "
-        f"times the usual one); no window crosses one, which leaves "
-        f"{int(over[split].sum()):,} rows out",
+        + (", or leave time out to take rows as they come, over gaps" if has_gaps else "")
     )
 
 
