@@ -299,12 +299,10 @@ def test_arrays_that_do_not_go_together(tmp_path):
     [
         ({"label": "clas"}, "has no column 'clas'; did you mean 'class'"),
         ({"keys": "id"}, r"expected a list: \['id'\]"),
-        (
-            {"kind": "series"},
-            "read row by row; cut each file by itself, load",
-        ),
-        ({"kind": "series", "window": 5}, "got window= for .* cut each file by itself"),
-        ({"window": 5, "group": "id"}, "got window=, group= for .* save its X with numpy.save"),
+        ({"kind": "series"}, "got no window; say how many rows"),
+        ({"kind": "series", "window": 5, "columns": ["a"]}, r"named with channels=\['a'\]"),
+        ({"kind": "series", "window": 5, "label": "clas"}, "did you mean 'class'"),
+        ({"window": 5, "group": "id"}, "window=, group= is for a long table .*kind='series'"),
         ({"kind": "images"}, "read row by row; leave kind out"),
         ({"on_bad_shard": "ignore"}, "expected 'fail' or 'skip'"),
         ({"y": [1, 2]}, "has its labels in its files"),

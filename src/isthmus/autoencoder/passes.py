@@ -82,7 +82,7 @@ def learned(stream: Stream) -> tuple[Schema, Preprocessor]:
     known = read_by_first(stream, lambda: stream.known.learned)
     if known is None:
         drawn = median_rows(stream.n_rows)
-        facts = Facts(stream.name, stream.kind)
+        facts = Facts(stream.name, stream.kind, stream.reader.channels)
         known = read_together(
             stream, facts, lambda own, piece: own.update(piece, drawn), Facts.result
         )

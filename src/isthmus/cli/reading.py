@@ -127,7 +127,7 @@ class Reading:
         options |= {"lazy": lazy, "keys": self.keys or ()}
         if self.data_dir is None and read_in_pieces(source, lazy):
             if bundle is not None:
-                options |= _pieces_as_at_fit(bundle, self.kind)
+                options |= _pieces_as_at_fit(bundle, source, self.kind, self.window)
         elif bundle is not None:
             options |= _as_at_fit(bundle, source, self.kind, self.window)
         with warnings_as_lines():
@@ -188,6 +188,27 @@ def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict
         return {"kind": "series"}
     if not is_table_file(path):
         return {}
+    return _windows_as_at_fit(bundle, schema, window)
+
+
+def _pieces_as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:
+    """Return the options of `load` for files in the form that the bundle's encoder asks for."""
+    from isthmus.data.pieces import are_tables
+    from isthmus.manifest import read_manifest
+
+    schema = read_manifest(bundle)["encoder"]["schema"]
+    if schema["kind"] == "series":
+        if kind not in ("auto", "series"):
+            return {}
+        return (
+            _windows_as_at_fit(bundle, schema, window) if are_tables(source) else {"kind": "series"}
+        )
+    # Other columns of the files are never read.
+    return {"columns": schema["columns"]} if schema.get("columns") else {}
+
+
+def _windows_as_at_fit(bundle: Path, schema: Any, window: int | None) -> dict[str, Any]:
+    """Return the options of `load` for long tables."""
     steps = schema["shape"][0]
     if window not in (None, steps):
         raise DataError(
@@ -195,17 +216,6 @@ def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict
             "rows; leave --window out"
         )
     return {"kind": "series", "window": steps, "channels": schema["columns"]}
-
-
-def _pieces_as_at_fit(bundle: Path, kind: str) -> dict[str, Any]:
-    """Return the options of `load` for files in the form that the bundle's encoder asks for."""
-    from isthmus.manifest import read_manifest
-
-    schema = read_manifest(bundle)["encoder"]["schema"]
-    if schema["kind"] == "series":
-        return {"kind": "series"} if kind == "auto" else {}
-    # Other columns of the files are never read.
-    return {"columns": schema["columns"]} if schema.get("columns") else {}
 
 
 def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Dataset:

@@ -66,7 +66,8 @@ def load(
         Size to bring all images to.
     kind : {"auto", "images", "series", "table"}
         What an array of three dimensions holds: images, unless this says "series". A table
-        with `kind="series"` is a long one, a row for each moment, and cut into windows.
+        with `kind="series"` is a long one, a row for each moment, and cut into windows; so is each
+        Parquet file of several by itself.
     time, group : str or None
         Columns of a long table: when a row was taken (numbers, or dates), in increasing
         order, and of which machine or person it is. Without `time` the order of the rows
@@ -84,7 +85,7 @@ def load(
         Of data read piece by piece, the columns that are features; others are never read.
     keys : sequence of str
         Of data read piece by piece, columns that say which row is which: no features, but
-        carried along to what is written of each row.
+        carried along to what is written of each row. A window's are those of its last row.
     on_bad_shard : {"fail", "skip"}
         What becomes of a file among several that is damaged or unlike the others: an error, or
         an entry in the stream's `skipped`.
@@ -93,7 +94,7 @@ def load(
     -------
     Dataset, Splits or Stream
         A `Stream` of what is read piece by piece, of which nothing but footers and headers has
-        been read yet.
+        been read yet; of files that are cut into windows also times and groups.
         `Splits` when the source says which part is for testing. Of a long table, `windows`
         says where each instance lies in it, and `y` is one label a window (see
         `isthmus.data.window_labels.deciding_rows` for windows of several labels).
@@ -130,20 +131,15 @@ def load(
     if opened:
         if y is not None:
             raise DataError("got y, and data read piece by piece has its labels in its files")
-        if cutting.given:
-            said = ", ".join(f"{name}=" for name in cutting.given)
-            raise DataError(
-                f"got {said} for {source}, which is read piece by piece, and windows are cut of a "
-                "table in memory alone; cut each file by itself, load(FILE, kind='series', "
-                "window=...), save its X with numpy.save into a folder, and load that folder with "
-                "kind='series' (on the command line --kind series)"
-            )
+        if cutting.given and kind != "series":
+            raise DataError(_needs_series(cutting))
         return open_pieces(
             source,
             label=label,
             columns=columns,
             keys=keys,
             kind=kind,
+            cutting=cutting,
             resize=size,
             on_bad_shard=on_bad_shard,
         )
@@ -167,21 +163,28 @@ def _check_cutting(source: Any, kind: str, cutting: Cutting) -> None:
     """Check that what says how to cut a long table stands beside one."""
     if not cutting.given:
         return
-    said = ", ".join(f"{name}=" for name in cutting.given)
     if kind != "series":
-        raise DataError(
-            f"{said} is for a long table of series; pass kind='series' as well (on the command "
-            "line --kind series)"
-        )
+        raise DataError(_needs_series(cutting))
     if isinstance(source, pd.DataFrame | pd.Series):
         return
     if isinstance(source, str | os.PathLike) and is_table_file(Path(source)):
         return
     raise DataError(
-        f"{said} is for a long table (a DataFrame, .csv, .tsv or .parquet), and the source is "
-        "none; leave it out for windows of shape (n, t, c), and pass one long array as "
+        f"{_said(cutting)} is for a long table (a DataFrame, .csv, .tsv or .parquet), and the "
+        "source is none; leave it out for windows of shape (n, t, c), and pass one long array as "
         "pd.DataFrame(values)"
     )
+
+
+def _needs_series(cutting: Cutting) -> str:
+    return (
+        f"{_said(cutting)} is for a long table of series; pass kind='series' as well (on the "
+        "command line --kind series)"
+    )
+
+
+def _said(cutting: Cutting) -> str:
+    return ", ".join(f"{name}=" for name in cutting.given)
 
 
 def _load(

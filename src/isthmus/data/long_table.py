@@ -83,8 +83,7 @@ class LongTable:
     ) -> None:
         self.time, self.group, self.label = cutting.time, cutting.group, label
         self.source, self.where = source, where
-        roles = {"time": self.time, "group": self.group, "label": label}
-        given = {role: name for role, name in roles.items() if name is not None}
+        given = check_roles(self.time, self.group, label)
         # What pandas keeps as an index is a column to everybody else.
         levels = [name for name in frame.index.names if name in given.values()]
         frame = frame.reset_index(levels) if levels else frame
@@ -93,9 +92,6 @@ class LongTable:
             raise DataError(f"{source} holds no rows; expected rows of numbers")
         for name in (*given.values(), *(cutting.channels or ())):
             self._check_is_there(name)
-        if len(set(given.values())) < len(given):
-            said = ", ".join(f"{role}={name!r}" for role, name in given.items())
-            raise DataError(f"got {said}; expected a column of its own for each")
         others = [name for name in self.frame.columns if name not in given.values()]
         self.channels = others if cutting.channels is None else list(cutting.channels)
         if not self.channels:
@@ -147,3 +143,19 @@ class LongTable:
         hint = f"did you mean {close[0]!r}? " if close else ""
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         raise DataError(f"{self.source} has no column {name!r}; {hint}it has {shown}")
+
+
+def check_roles(time: str | None, group: str | None, label: str | None) -> dict[str, str]:
+    """Return which columns are named for what, each for one thing alone.
+
+    Raises
+    ------
+    DataError
+        When one column is named twice.
+    """
+    roles = {"time": time, "group": group, "label": label}
+    given = {role: name for role, name in roles.items() if name is not None}
+    if len(set(given.values())) < len(given):
+        said = ", ".join(f"{role}={name!r}" for role, name in given.items())
+        raise DataError(f"got {said}; expected a column of its own for each")
+    return given

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.data.catalogue import find_entry
 from isthmus.data.idx_files import FOUR_FILES, find_idx
+from isthmus.data.long_table import Cutting
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def open_pieces(
     columns: Sequence[str] | None,
     keys: Sequence[str],
     kind: str,
+    cutting: Cutting,
     resize: tuple[int, int] | None,
     on_bad_shard: str,
 ) -> Stream:
@@ -66,6 +68,9 @@ def open_pieces(
 
     path = _path(source)
     if path is not None and "://" not in str(source) and path.is_dir() and not _holds_shards(path):
+        if cutting.given:
+            said = ", ".join(f"{name}=" for name in cutting.given)
+            raise DataError(f"got {said} for {source}, which holds images; leave it out")
         return open_pictures(path, resize, on_bad_shard)
     if resize is not None:
         raise DataError(f"got resize={resize}, which is for folders of images; leave it out")
@@ -75,8 +80,19 @@ def open_pieces(
         columns=columns,
         keys=keys,
         kind=kind,
+        cutting=cutting,
         on_bad_shard=on_bad_shard,
     )
+
+
+def are_tables(source: Any) -> bool:
+    """Return whether a source that `read_in_pieces` accepts is Parquet files."""
+    path = _path(source)
+    if path is not None and "://" not in str(source) and path.is_dir() and not _holds_shards(path):
+        return False
+    from isthmus.data.stream.store import PARQUET, Store
+
+    return Store(os.fspath(source)).shards()[0].lower().endswith(PARQUET)
 
 
 def _path(source: Any) -> Path | None:

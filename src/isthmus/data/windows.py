@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,16 @@ class Windows:
             some(self.first_time),
             some(self.last_time),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Windows]) -> Windows:
+        """Return windows of one table after each other; all say the same of theirs."""
+
+        def all_of(name: str) -> Any:
+            columns = [getattr(part, name) for part in parts]
+            return None if columns[0] is None else np.concatenate(columns)
+
+        return cls(*(all_of(field.name) for field in fields(cls)))
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a window, for people: group, and first and last time.

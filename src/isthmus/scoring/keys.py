@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from isthmus.data.stream import Piece, Stream
 from isthmus.errors import DataError, ShardError
@@ -23,19 +20,16 @@ def key_schema(stream: Stream, beside: pa.Schema) -> pa.Schema:
     DataError
         When a key column is called like one that is written `beside` it.
     """
-    reader: Any = stream.reader
-    names = list(getattr(reader, "keys", ()))
-    for name in names:
+    types = stream.reader.key_types()
+    for name in types:
         if name in beside.names:
             raise DataError(
                 f"the key column {name!r} is called like a column that is written beside it "
                 f"({', '.join(beside.names)}); give it another name in the files"
             )
-    if not names:
+    if not types:
         return pa.schema([(ROW, pa.int64())])
-    with reader.store.open(stream.parts[0].source) as file:
-        types = {field.name: field.type for field in pq.ParquetFile(file).schema_arrow}
-    return pa.schema([(name, _plain(types[name])) for name in names])
+    return pa.schema([(name, _plain(type_)) for name, type_ in types.items()])
 
 
 def key_arrays(schema: pa.Schema, piece: Piece, source: str) -> list[pa.Array]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from isthmus.data.codes import codes_facts
 from isthmus.data.stream import Stream
+from isthmus.data.stream.windows import WindowReader
 from isthmus.versions import version_folder
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def describe_run(
     described: Plain = {"what": what, "encoder": bundle.encoder.digest_, "head": head}
     described |= _of_codes(bundle) if head is None else _of_head(bundle, head)
     described["columns"] = [{"name": field.name, "type": str(field.type)} for field in schema]
+    if isinstance(stream.reader, WindowReader):
+        described["cutting"] = stream.reader.cutting
     parts = [part for part in stream.parts if part.n_rows]
     sources = dict.fromkeys(part.source for part in parts)
     described["sources"] = {source: stream.reader.stamp(source) for source in sources}
@@ -52,11 +55,14 @@ def digest(run: Plain) -> str:
     return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
 
 
+_NAMED = ("what", "encoder", "identity", "head", "head_version", "head_files", "columns", "cutting")
+
+
 def differences(before: Plain, now: Plain) -> list[str]:
     """Say in what two runs differ, a few words each."""
     found = [
         f"{name} (there {_short(before.get(name))}, now {_short(now.get(name))})"
-        for name in ("what", "encoder", "identity", "head", "head_version", "head_files", "columns")
+        for name in _NAMED
         if before.get(name) != now.get(name)
     ]
     old, new = before.get("sources", {}), now["sources"]

@@ -38,10 +38,12 @@ class Facts:
     name : str
         What to call the stream in errors.
     kind : {"images", "series", "table"}
+    channels : tuple of str, optional
+        Names of a series' channels.
     """
 
-    def __init__(self, name: str, kind: str) -> None:
-        self.name, self.kind = name, kind
+    def __init__(self, name: str, kind: str, channels: tuple[str, ...] | None = None) -> None:
+        self.name, self.kind, self.channels = name, kind, channels
         self._known: _TableFacts | _ArrayFacts | None = None
 
     def update(self, piece: Piece, drawn: np.ndarray) -> None:
@@ -62,7 +64,9 @@ class Facts:
         if self._known is None:
             is_table = self.kind == "table"
             self._known = (
-                _TableFacts(self.name, piece.X) if is_table else _ArrayFacts(self.kind, piece.X)
+                _TableFacts(self.name, piece.X)
+                if is_table
+                else _ArrayFacts(self.kind, piece.X, self.channels)
             )
         self._known.update(piece, drawn)
 
@@ -146,8 +150,8 @@ class _TableFacts:
 class _ArrayFacts:
     """Range of images; range, mean and deviation of windows of series."""
 
-    def __init__(self, kind: str, X: np.ndarray) -> None:
-        self.kind, self.like = kind, X[:1].copy()
+    def __init__(self, kind: str, X: np.ndarray, channels: tuple[str, ...] | None) -> None:
+        self.kind, self.like, self.channels = kind, X[:1].copy(), channels
         self.low, self.high = np.inf, -np.inf
         self.moments = PieceMoments(X.shape[2:])
 
@@ -164,11 +168,14 @@ class _ArrayFacts:
 
     def result(self) -> tuple[Schema, Preprocessor]:
         kind: Any = self.kind
-        schema = Schema(kind, self.like.shape[1:], str(self.like.dtype), self.low, self.high)
+        like = self.like
+        schema = Schema(
+            kind, like.shape[1:], str(like.dtype), self.low, self.high, columns=self.channels
+        )
         if kind == "series":
             moments = self.moments.together()
             return schema, SeriesPreprocessor(schema, moments.mean, scale_of(moments))
-        return schema, learn_preprocessor(self.like, schema)
+        return schema, learn_preprocessor(like, schema)
 
 
 def _has_names(X: Any) -> bool:

@@ -24,6 +24,8 @@ class NumpyReader:
     kind : {"auto", "images", "series", "table"}
     """
 
+    channels = None
+
     def __init__(self, store: Store, kind: str) -> None:
         self.store, self.kind = store, kind
         self._first: tuple[str, tuple[int, ...], np.dtype] | None = None
@@ -66,6 +68,10 @@ class NumpyReader:
         if len(content) < part.n_rows * row_bytes:
             raise ShardError(f"{source} has become shorter than its header says; write it again")
         return Piece(0, np.frombuffer(content, dtype).reshape(part.n_rows, *shape))
+
+    def key_types(self) -> dict[str, Any]:
+        """Return nothing: arrays have no columns."""
+        return {}
 
     def stamp(self, source: str) -> dict[str, Any]:
         """Return size and time of a file."""

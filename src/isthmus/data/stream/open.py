@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from isthmus.data.long_table import Cutting
 from isthmus.data.stream.numpy_files import NumpyReader
 from isthmus.data.stream.parquet import ParquetReader
 from isthmus.data.stream.part import Reader, Skipped, Slice
 from isthmus.data.stream.store import PARQUET, Store
 from isthmus.data.stream.stream import Stream
+from isthmus.data.stream.windows import WindowReader
 from isthmus.errors import DataError, ShardError
 
 
@@ -20,6 +22,7 @@ def open_stream(
     columns: Sequence[str] | None = None,
     keys: Sequence[str] = (),
     kind: str = "auto",
+    cutting: Cutting | None = None,
     on_bad_shard: str = "fail",
 ) -> Stream:
     """Open Parquet or `.npy` files.
@@ -31,6 +34,8 @@ def open_stream(
         knows, such as `s3://bucket/events`.
     label, columns, keys, kind, on_bad_shard
         As for `isthmus.load`.
+    cutting : Cutting, optional
+        How tables are cut into windows, with kind "series".
 
     Raises
     ------
@@ -40,27 +45,37 @@ def open_stream(
     """
     if on_bad_shard not in ("fail", "skip"):
         raise DataError(f"got on_bad_shard={on_bad_shard!r}, expected 'fail' or 'skip'")
+    cutting = Cutting() if cutting is None else cutting
     store = Store(source)
     files = store.shards()
     reader: Reader
     if files[0].lower().endswith(PARQUET):
-        if kind not in ("auto", "table"):
-            fix = "leave kind out"
-            if kind == "series":
-                fix = (
-                    "cut each file by itself, load(FILE, kind='series', window=...), save its X "
-                    "with numpy.save into a folder, and load that folder with kind='series'"
+        if kind == "series":
+            if columns is not None:
+                raise DataError(
+                    f"got columns={list(columns)!r}, and the channels of windows are named with "
+                    f"channels={list(columns)!r}"
                 )
+            reader = WindowReader(store, cutting, label, keys)
+        elif kind not in ("auto", "table"):
             raise DataError(
-                f"got kind={kind!r}, and {source} holds tables, which are read row by row; {fix}"
+                f"got kind={kind!r}, and {source} holds tables, which are read row by row; leave "
+                "kind out (kind='series' cuts them into windows)"
             )
-        reader = ParquetReader(store, columns, label, keys)
+        else:
+            reader = ParquetReader(store, columns, label, keys)
     else:
         given = {"label": label, "columns": columns, "keys": keys or None}
         named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
         if named:
             raise DataError(
                 f"{named[0]} names columns of a table, and {source} holds arrays; leave it out"
+            )
+        if cutting.given:
+            said = ", ".join(f"{name}=" for name in cutting.given)
+            raise DataError(
+                f"got {said}, which cuts long tables in Parquet files, and {source} holds arrays; "
+                "leave it out for windows of shape (n, t, c)"
             )
         reader = NumpyReader(store, kind)
     return _open(source, reader, files, on_bad_shard)
@@ -86,6 +101,8 @@ def _open(name: str, reader: Reader, files: Sequence[str], on_bad_shard: str) ->
             if on_bad_shard == "fail":
                 raise
             skipped.append(Skipped.because(file, None, error))
+    if isinstance(reader, WindowReader):
+        reader.tell(name)
     if not slices:
         reasons = f": {skipped[0].reason}" if skipped else ""
         raise DataError(

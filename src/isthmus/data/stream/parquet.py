@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,11 @@ import pyarrow.parquet as pq
 
 from isthmus.data.frames import arrow_to_frame
 from isthmus.data.labels import as_labels
+from isthmus.data.stream.file_columns import FileColumns
 from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
 from isthmus.data.stream.row_groups import OpenGroup, OpenGroups
 from isthmus.data.stream.store import Store
-from isthmus.errors import DataError, ShardError
+from isthmus.errors import ShardError
 
 
 class ParquetReader:
@@ -31,15 +31,19 @@ class ParquetReader:
     """
 
     kind = "table"
+    channels = None
 
     def __init__(
         self, store: Store, columns: Sequence[str] | None, label: str | None, keys: Sequence[str]
     ) -> None:
         self.store, self.label, self.keys = store, label, list(keys)
-        self.columns: list[str] = [] if columns is None else list(columns)
-        self._takes_all = columns is None
-        self._first: tuple[str, dict[str, pa.DataType]] | None = None
+        self._of_files = FileColumns(columns, label, keys)
         self._groups = OpenGroups()
+
+    @property
+    def columns(self) -> list[str]:
+        """The features."""
+        return self._of_files.names
 
     @property
     def has_labels(self) -> bool:
@@ -50,7 +54,7 @@ class ParquetReader:
         """Put a file's row groups together into parts, and cut those that are too large."""
         with self.store.open(source) as file:
             footer = pq.ParquetFile(file)
-            self._check(source, footer.schema_arrow)
+            self._of_files.check(source, footer.schema_arrow)
             metadata = footer.metadata
             groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
             sizes = [(group.num_rows, group.total_byte_size) for group in groups]
@@ -88,6 +92,10 @@ class ParquetReader:
         carried = arrow_to_frame(table.select(self.keys)) if keys and self.keys else None
         return Piece(0, arrow_to_frame(table.select(self.columns)), y, carried)
 
+    def key_types(self) -> dict[str, pa.DataType]:
+        """Return the types of the key columns in the first file."""
+        return {name: self._of_files.types[name] for name in self.keys}
+
     def stamp(self, source: str) -> dict[str, Any]:
         """Return size and time of a file."""
         return self.store.stamp(source)
@@ -113,73 +121,3 @@ class ParquetReader:
         else:
             group.close()
         return table.replace_schema_metadata(None)
-
-    def _check(self, source: str, schema: pa.Schema) -> None:
-        """Check a file's columns against the first file's."""
-        types = {field.name: field.type for field in schema if field.name not in _index(schema)}
-        wanted = [*([] if self.label is None else [self.label]), *self.keys, *self.columns]
-        for name in wanted:
-            if name not in types:
-                raise _no_column(source, name, types, self._first)
-        if self._first is None:
-            left_out = {self.label, *self.keys}
-            if self._takes_all:
-                self.columns = [name for name in types if name not in left_out]
-            if not self.columns:
-                raise DataError(f"{source} holds no columns of features; expected at least one")
-            self._first = source, types
-            return
-        first, expected = self._first
-        for name in wanted:
-            kinds = _kind_of(types[name]), _kind_of(expected[name])
-            if kinds[0] != kinds[1] and "null" not in kinds:
-                raise ShardError(
-                    f"column {name!r} is {types[name]} in {source} and {expected[name]} in "
-                    f"{first}, expected the same type in both; write one of the files again"
-                )
-        extra = [name for name in types if name not in expected]
-        if extra and self._takes_all:
-            raise ShardError(
-                f"{source} has columns {extra} that {first} has not; write it again without "
-                "them, or name the columns to learn from with columns=[...]"
-            )
-
-
-def _no_column(
-    source: str,
-    name: str,
-    types: dict[str, pa.DataType],
-    first: tuple[str, dict[str, pa.DataType]] | None,
-) -> DataError:
-    close = difflib.get_close_matches(name, list(types), 1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    shown = ", ".join(list(types)[:20]) + (
-        f" and {len(types) - 20} more" if len(types) > 20 else ""
-    )
-    if first is None or name not in first[1]:
-        return DataError(f"{source} has no column {name!r}; {hint}it has {shown}")
-    return ShardError(
-        f"{source} has no column {name!r}, which {first[0]} has; it has {shown}; write it again"
-    )
-
-
-def _index(schema: pa.Schema) -> set[str]:
-    """Return the columns that pandas wrote its index into, which are no features."""
-    stored = (schema.pandas_metadata or {}).get("index_columns", [])
-    return {name for name in stored if isinstance(name, str)}
-
-
-def _kind_of(type_: pa.DataType) -> str:
-    """Return what two files must agree on: widths of numbers and packings of text may differ."""
-    kinds = pa.types
-    if kinds.is_null(type_):
-        return "null"
-    if kinds.is_dictionary(type_):
-        return _kind_of(type_.value_type)
-    if kinds.is_integer(type_) or kinds.is_floating(type_) or kinds.is_decimal(type_):
-        return "number"
-    if kinds.is_string(type_) or kinds.is_large_string(type_) or str(type_) == "string_view":
-        return "text"
-    if kinds.is_timestamp(type_) or kinds.is_date(type_):
-        return f"date {getattr(type_, 'tz', None) is not None}"
-    return str(type_)

@@ -11,8 +11,11 @@ import pandas as pd
 from isthmus.errors import ShardError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from isthmus.data.preprocessing import Preprocessor
     from isthmus.data.schema import Schema
+    from isthmus.data.windows import Windows
 
 #: Rows in a part, and bytes of them, at most.
 MOST_ROWS = 131_072
@@ -55,12 +58,16 @@ class Piece:
         Labels, when they were asked for and there are some.
     keys : DataFrame of shape (k, n_keys) or None
         Key columns, when they were asked for.
+    windows : Windows or None
+        Where each instance lies, when it was cut out of a long table: rows are counted through
+        all files, and times are there when keys were asked for.
     """
 
     first_row: int
     X: Any
     y: np.ndarray | None = None
     keys: pd.DataFrame | None = None
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         return len(self.X)
@@ -76,6 +83,7 @@ class Piece:
             of(self.X),
             None if self.y is None else self.y[rows],
             None if self.keys is None else of(self.keys),
+            None if self.windows is None else self.windows.take(rows),
         )
 
 
@@ -127,7 +135,7 @@ class Slice:
     groups : tuple of int
         Row groups of a Parquet file.
     start, stop : int
-        Rows, counting from the first of the row groups, or of the file.
+        Rows, counting from the first of the row groups, or of the file; of a long table windows.
     cut_of : int
         Rows in the row group that was too large for one part; 0 where none was cut.
     """
@@ -161,11 +169,18 @@ class Reader(Protocol):
     def has_labels(self) -> bool:
         """Whether there are labels to read."""
 
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """Names of a series' channels, None when they have none."""
+
     def lay_out(self, source: str) -> list[Slice]:
         """Return the parts of a file, by its footer or header; ShardError when it is bad."""
 
     def read(self, part: Slice, label: bool, keys: bool) -> Piece:
         """Read a part; its first row is not known here, and 0."""
+
+    def key_types(self) -> dict[str, pa.DataType]:
+        """Return the key columns that `read` gives, and their types in the first file."""
 
     def stamp(self, source: str) -> dict[str, Any]:
         """Return plain values that differ once a file was written anew."""

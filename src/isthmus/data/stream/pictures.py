@@ -31,6 +31,7 @@ class ImageReader:
     """
 
     kind = "images"
+    channels = None
 
     def __init__(self, folder: Path, resize: tuple[int, int] | None) -> None:
         parts = train_and_test(folder)
@@ -81,6 +82,10 @@ class ImageReader:
             X = np.repeat(X[..., None], 3, axis=-1)
         y = np.array([self.y[file] for file in part.files]) if label and self.y else None
         return Piece(0, X, y)
+
+    def key_types(self) -> dict[str, Any]:
+        """Return nothing: images have no columns."""
+        return {}
 
     def stamp(self, source: str) -> dict[str, Any]:
         """Return size and time of the first file of a part."""

@@ -14,6 +14,7 @@ from isthmus.data.schema import Kind, Schema
 from isthmus.data.stream.ahead import ahead
 from isthmus.data.stream.part import Known, Part, Piece, Reader, Skipped, Slice
 from isthmus.data.stream.some import draw, rows_of
+from isthmus.data.windows import Windows
 from isthmus.errors import DataError, ShardError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Stream:
         from isthmus.data.stream.learn import Facts, median_rows
 
         if self.known.learned is None:
-            facts, drawn = Facts(self.name, self.kind), median_rows(self.n_rows)
+            facts, drawn = Facts(self.name, self.kind, self.reader.channels), median_rows(self.n_rows)
             for piece in self.pieces():
                 facts.update(piece, drawn)
             self.known = replace(self.known, learned=facts.result())
@@ -203,7 +204,7 @@ class Stream:
         if end > begin:
             gaps = self._left_out[begin:end] - self._starts[part.index]
             piece = piece.take(np.delete(np.arange(len(piece)), gaps))
-        return Piece(part.first_row, piece.X, piece.y, piece.keys)
+        return replace(piece, first_row=part.first_row)
 
     def pieces(
         self, parts: Sequence[Part] | None = None, *, label: bool = False, keys: bool = False
@@ -250,7 +251,14 @@ class Stream:
         y = None
         if taken[0].y is not None:
             y = np.concatenate([piece.y for piece in taken if piece.y is not None])
-        return Dataset(X, y, self.schema if schema is None else schema, name=self.name)
+        places = [piece.windows for piece in taken if piece.windows is not None]
+        return Dataset(
+            X,
+            y,
+            self.schema if schema is None else schema,
+            name=self.name,
+            windows=Windows.joined(places) if places else None,
+        )
 
     def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
         """Draw row numbers uniformly: sorted, each once, `n` of them or all there are."""

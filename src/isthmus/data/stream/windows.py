@@ -1,0 +1,335 @@
+"""Windows of the long tables in Parquet files, a bounded number of them at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isthmus.data.frames import arrow_to_frame
+from isthmus.data.labels import as_labels
+from isthmus.data.left_out import LeftOut, left_out
+from isthmus.data.long_table import Cutting, check_roles
+from isthmus.data.missing import Beyond, empty_in_words, interpolate
+from isthmus.data.readings import as_numbers
+from isthmus.data.stream.cut_file import CutFile, Spans
+from isthmus.data.stream.file_columns import FileColumns
+from isthmus.data.stream.members import Members, of_this_file
+from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
+from isthmus.data.stream.rows_in_order import rows_in_order
+from isthmus.data.stream.store import Store
+from isthmus.data.window_labels import deciding_rows
+from isthmus.data.window_table import row_in_words, too_short
+from isthmus.data.windows import Windows, check_window, cut
+from isthmus.errors import DataError, ShardError
+
+
+class WindowReader:
+    """Cuts each file into the windows that it has in memory, see `series_from_frame`.
+
+    Opening reads times and groups of one file at a time; what is kept of them grows with gaps
+    and groups. Reading a part reads the row groups that its windows lie in.
+
+    Parameters
+    ----------
+    store : Store
+    cutting : Cutting
+    label : str or None
+    keys : sequence of str
+        Columns to carry along; a window's are those of its last row.
+
+    Raises
+    ------
+    DataError
+        When window or stride cannot be, or one column is named for two things.
+    """
+
+    kind = "series"
+
+    def __init__(
+        self, store: Store, cutting: Cutting, label: str | None, keys: Sequence[str]
+    ) -> None:
+        self.store, self.label, self.keys = store, label, list(keys)
+        self.window, self.stride = check_window(cutting.window, cutting.stride)
+        self.time, self.group = cutting.time, cutting.group
+        check_roles(self.time, self.group, label)
+        for name in self.keys:
+            if name in self._places:
+                raise DataError(
+                    f"the key column {name!r} is called like a column that is written of each "
+                    f"window ({', '.join(self._places)}); give it another name in the files"
+                )
+        beside = [name for name in (self.time, self.group, *keys) if name is not None]
+        self._of_files = FileColumns(cutting.channels, label, beside, "channels")
+        self._cut: dict[str, CutFile] = {}
+        self._rows_before: dict[str, int] = {}
+        self._n_rows = 0
+        self._unlabelled: set[str] = set()
+        self._lost = LeftOut()
+        # Of files without a window: rows of the longest stretch, file, group, whether it has gaps.
+        self._short: list[tuple[int, str, str, bool]] = []
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(self._of_files.names)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether a column of labels was named."""
+        return self.label is not None
+
+    def lay_out(self, source: str) -> list[Slice]:
+        """Find where a file's windows begin, and put them together into parts."""
+        with self.store.open(source) as file:
+            parquet = pq.ParquetFile(file)
+            self._of_files.check(source, parquet.schema_arrow)
+            metadata = parquet.metadata
+            groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+            row_groups = np.cumsum([0, *(group.num_rows for group in groups)])
+            if not metadata.num_rows:
+                return []
+            with of_this_file(source):
+                self._check_text(parquet, source)
+                found = rows_in_order(parquet, source, self.time, self.group)
+        if self._has_missing_labels(groups):
+            self._unlabelled.add(source)
+        first, end = found.first, found.end
+        codes, lengths = found.codes[first], end - first
+        long_enough = lengths >= self.window
+        name = found.groups.name
+        if not long_enough.any():
+            longest = int(lengths.argmax())
+            has_gaps = len(first) > len(np.unique(codes))
+            self._short.append((int(lengths[longest]), source, name(codes[longest]), has_gaps))
+            return []
+        self._lost += left_out(codes, lengths, self.window, self.stride, name)
+        row_bytes = 8 * len(self.channels) * max(self.window, self.stride)
+        here = CutFile(
+            found.groups,
+            found.codes,
+            found.rows,
+            first[long_enough],
+            end[long_enough],
+            window=self.window,
+            stride=self.stride,
+            step=max(1, min(MOST_ROWS, MOST_BYTES // row_bytes)),
+            row_groups=row_groups,
+        )
+        self._cut[source], self._rows_before[source] = here, self._n_rows
+        self._n_rows += metadata.num_rows
+        return [
+            Slice((source,), (), start, min(start + here.step, here.n_windows))
+            for start in range(0, here.n_windows, here.step)
+        ]
+
+    def tell(self, name: str) -> None:
+        """Warn of what is in no window of any file.
+
+        Raises
+        ------
+        DataError
+            When no file holds a window; it names the longest.
+        """
+        if self._short and not self._cut:
+            rows, source, group, has_gaps = max(self._short, key=lambda one: one[0])
+            n = len(self._short)
+            where = source if n == 1 else f"{n} files, in {source},"
+            raise DataError(too_short(where, rows, group, self.window, has_gaps))
+        said = self._lost.in_words(self.window)
+        if self._short:
+            n, n_files = len(self._short), len(self._short) + len(self._cut)
+            said.insert(
+                0,
+                f"{n:,} of {n_files:,} files hold{'s' if n == 1 else ''} no window, with fewer "
+                f"than {self.window} rows of a group without a gap, such as {self._short[0][1]}",
+            )
+        if said:
+            warnings.warn(f"{name}: {'; '.join(said)}", stacklevel=3)
+
+    def read(self, part: Slice, label: bool, keys: bool) -> Piece:
+        """Read the rows of a part and cut its windows."""
+        source = part.files[0]
+        here = self._cut[source]
+        spans = here.spans(part.start, part.stop)
+        unsaid = [role for role in ("time", "group", "label") if getattr(self, role) is None]
+        members = Members(self.store, source, here, self.group, unsaid)
+        labels = [self.label] if label and self.label is not None else []
+        times = [self.time] if keys and self.time is not None else []
+        carried = list(dict.fromkeys([*labels, *times, *(self.keys if keys else [])]))
+        values, rows, beside = self._rows(members, spans, carried)
+        self._fill(values, members, spans)
+        ends = np.cumsum(spans.lengths)
+        segments = list(zip((ends - spans.lengths).tolist(), ends.tolist(), strict=True))
+        X = cut(values, segments, self.window, self.stride)
+        of, first = spans.windows(self.window, self.stride)
+        last = first + self.window - 1
+        y = None
+        if labels:
+            y = self._labels(beside[labels[0]], source in self._unlabelled)
+            y = y[deciding_rows(y, first, self.window)]
+        group = None
+        if self.group is not None:
+            group = pd.Index(here.groups.names).to_numpy()[spans.codes[of]]
+        time = None if not times else arrow_to_frame(beside.select(times))[times[0]]
+        lie = Windows(
+            rows[first],
+            rows[last],
+            group,
+            None if time is None else time.iloc[first].to_numpy(),
+            None if time is None else time.iloc[last].to_numpy(),
+        )
+        # Windows of several files, taken together, share no row.
+        before = self._rows_before[source]
+        through = replace(lie, first_row=lie.first_row + before, last_row=lie.last_row + before)
+        if not keys:
+            return Piece(0, X, y, windows=through)
+        frame = lie.to_frame()
+        if self.keys:
+            named = arrow_to_frame(beside.select(self.keys)).iloc[last].reset_index(drop=True)
+            frame = pd.concat([frame, named], axis=1)
+        return Piece(0, X, y, frame, through)
+
+    def key_types(self) -> dict[str, pa.DataType]:
+        """Return what says where a window lies, and the key columns."""
+        types = self._of_files.types
+        of = {"group": self.group, "first_time": self.time, "last_time": self.time}
+        places = {
+            name: pa.int64() if (column := of.get(name)) is None else types[column]
+            for name in self._places
+        }
+        return places | {name: types[name] for name in self.keys}
+
+    def stamp(self, source: str) -> dict[str, Any]:
+        """Return size and time of a file."""
+        return self.store.stamp(source)
+
+    def describe(self) -> str:
+        """Return what an instance looks like."""
+        channels = f" and {len(self.channels)} channels" if len(self.channels) > 1 else ""
+        return f"series of {self.window} time steps{channels}"
+
+    @property
+    def cutting(self) -> dict[str, Any]:
+        """How files are cut, in plain values."""
+        return asdict(Cutting(self.window, self.stride, self.time, self.group, self.channels))
+
+    @property
+    def _places(self) -> list[str]:
+        """Return the columns that say where a window lies."""
+        end = "row" if self.time is None else "time"
+        return [*([] if self.group is None else ["group"]), f"first_{end}", f"last_{end}"]
+
+    def _rows(
+        self, members: Members, spans: Spans, carried: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray, pa.Table]:
+        """Return channels, numbers in the file and other columns of all spans' rows, in order."""
+        n = int(spans.lengths.sum())
+        values, rows = np.empty((n, len(self.channels))), np.empty(n, dtype=np.int64)
+        ends = np.cumsum(spans.lengths)
+        filled = ends - spans.lengths
+        tables, places = [], []
+        for found in members.read(spans, [*self.channels, *carried]):
+            order = np.argsort(found.at, kind="stable")
+            counts = np.bincount(found.at, minlength=len(ends))
+            if (filled + counts > ends).any():
+                break
+            # The rows of a span follow those of it that were read before.
+            begins = np.cumsum(counts) - counts
+            place = np.empty(len(order), dtype=np.int64)
+            place[order] = (filled - begins)[found.at[order]] + np.arange(len(order))
+            filled += counts
+            values[place], rows[place] = members.numbers(found, self.channels), found.rows
+            tables.append(found.table.select(carried))
+            places.append(place)
+        if (filled != ends).any():
+            raise ShardError(
+                f"{members.source} has other rows than when it was opened; open it again"
+            )
+        if not carried:
+            return values, rows, pa.table({})
+        order = np.argsort(np.concatenate(places))
+        return values, rows, pa.concat_tables(tables).unify_dictionaries().take(pa.array(order))
+
+    def _fill(self, values: np.ndarray, members: Members, spans: Spans) -> None:
+        """Fill what is missing, as it is filled when all rows of a stretch are at hand."""
+        missing = np.isnan(values)
+        if not missing.any():
+            return
+        end = np.cumsum(spans.lengths)
+        for at, (a, b) in enumerate(zip(end - spans.lengths, end, strict=True)):
+            here = missing[a:b]
+            if not here.any():
+                continue
+            before = after = None
+            if at == 0 and here[0].any():
+                before = self._beyond(members.before, spans, here[0])
+            if at == len(end) - 1 and here[-1].any():
+                after = self._beyond(members.after, spans, here[-1])
+            empty = here.all(axis=0)
+            for beyond in (before, after):
+                empty &= True if beyond is None else np.isnan(beyond.values)
+            if empty.any():
+                column = f"column {self.channels[int(empty.argmax())]!r} of {members.source}"
+                raise ShardError(
+                    empty_in_words(
+                        members.cut.groups.of(spans.codes[at]) + column,
+                        row_in_words(int(spans.before[at])),
+                        row_in_words(int(spans.after[at])),
+                    )
+                )
+            values[a:b] = interpolate(values[a:b], before, after)
+
+    def _beyond(self, look: Any, spans: Spans, missing: np.ndarray) -> Beyond:
+        """Look beyond an end for the channels that are missing there."""
+        wanted = np.flatnonzero(missing)
+        found = look(spans, [self.channels[at] for at in wanted])
+        values = np.full(len(missing), np.nan)
+        steps = np.ones(len(missing), dtype=np.int64)
+        values[wanted], steps[wanted] = found.values, found.steps
+        return Beyond(values, steps)
+
+    def _labels(self, column: pa.ChunkedArray, some_missing: bool) -> np.ndarray:
+        """Return labels with the dtype that those of the whole file have."""
+        table = pa.table({"y": column})
+        if some_missing:
+            table = pa.concat_tables([table, pa.table({"y": pa.nulls(1, column.type)})])
+        labels = as_labels(arrow_to_frame(table)["y"])
+        return labels[: len(column)]
+
+    def _has_missing_labels(self, row_groups: Sequence[Any]) -> bool:
+        """Return whether row groups say that labels are missing."""
+        for group in row_groups if self.label is not None else ():
+            columns = [group.column(at) for at in range(group.num_columns)]
+            column = next(one for one in columns if one.path_in_schema == self.label)
+            if column.statistics is not None and column.statistics.null_count:
+                return True
+        return False
+
+    def _check_text(self, parquet: pq.ParquetFile, source: str) -> None:
+        """Look at the first rows of channels that are no numbers by their type."""
+        types = {field.name: field.type for field in parquet.schema_arrow}
+        odd = [name for name in self.channels if not _is_number(types[name])]
+        if not odd:
+            return
+        batch = next(parquet.iter_batches(1024, columns=odd))
+        frame = arrow_to_frame(pa.Table.from_batches([batch]).replace_schema_metadata(None))
+        unsaid = [role for role in ("time", "group", "label") if getattr(self, role) is None]
+        as_numbers(frame, odd, source, row_in_words, unsaid)
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    kinds = pa.types
+    return (
+        kinds.is_integer(type_)
+        or kinds.is_floating(type_)
+        or kinds.is_decimal(type_)
+        or kinds.is_boolean(type_)
+        or kinds.is_null(type_)
+    )
