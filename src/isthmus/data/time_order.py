@@ -13,6 +13,7 @@ from isthmus.errors import DataError
 
 # More than so many usual steps from one row to the next is a gap.
 LONGEST_STEP = 1.5
+_AT_A_TIME = 2**18
 
 
 def time_numbers(column: pd.Series, source: str | Path, where: Where) -> np.ndarray:
@@ -170,6 +171,19 @@ def gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
     >>> gaps(np.array([1, 2, 3, 7, 8]), np.zeros(5, dtype=int)).tolist()
     [False, False, False, True, False]
     """
+    after = np.zeros(len(time), dtype=bool)
+    borders = np.flatnonzero(groups[1:] != groups[:-1]) + 1
+    first = 0
+    while first < len(time):
+        # Some whole groups at a time: what this takes in between is several times the input.
+        at = np.searchsorted(borders, first + _AT_A_TIME)
+        end = int(borders[at]) if at < len(borders) else len(time)
+        after[first:end] = _gaps(time[first:end], groups[first:end])
+        first = end
+    return after
+
+
+def _gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
     after = np.zeros(len(time), dtype=bool)
     same = groups[1:] == groups[:-1]
     if same.any():

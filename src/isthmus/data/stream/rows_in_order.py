@@ -58,8 +58,11 @@ def rows_in_order(
     """
     groups = Groups(group)
     codes, times = _read(parquet, source, time, group, groups)
-    rows = np.arange(len(codes)) if group is None else np.argsort(codes, kind="stable")
-    codes = codes[rows]
+    rows = np.arange(len(codes))
+    if group is not None:
+        rows = np.argsort(codes, kind="stable")
+        codes = codes[rows]
+        times = None if times is None else times[rows]
 
     def in_words(row: int) -> str:
         assert time is not None
@@ -68,7 +71,7 @@ def rows_in_order(
     first, end = segments(
         codes,
         rows,
-        None if times is None else times[rows],
+        times,
         in_words=in_words,
         of_group=groups.of,
         where=row_in_words,
@@ -86,7 +89,7 @@ def _read(
     codes = np.zeros(n_rows, dtype=np.int64)
     # What text means shows in all of it: "2024" is a number, or a year among dates.
     whole = time is not None and not _is_plain(parquet.schema_arrow.field(time).type)
-    times: list[np.ndarray] = []
+    times: np.ndarray | None = None
     columns: list[pd.Series] = []
     first = 0
     for batch in parquet.iter_batches(_BATCH, columns=names) if names else ():
@@ -100,11 +103,13 @@ def _read(
         if whole:
             columns.append(frame[time])
         elif time is not None:
-            times.append(time_numbers(frame[time], source, where))
+            numbers = time_numbers(frame[time], source, where)
+            times = np.empty(n_rows, dtype=numbers.dtype) if times is None else times
+            times[first : first + len(frame)] = numbers
         first += len(frame)
     if columns:
-        return codes, time_numbers(pd.concat(columns, ignore_index=True), source, row_in_words)
-    return codes, np.concatenate(times) if times else None
+        times = time_numbers(pd.concat(columns, ignore_index=True), source, row_in_words)
+    return codes, times
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

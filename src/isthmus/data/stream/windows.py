@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -216,9 +216,10 @@ class WindowReader:
         return f"series of {self.window} time steps{channels}"
 
     @property
-    def cutting(self) -> dict[str, Any]:
-        """How files are cut, in plain values."""
-        return asdict(Cutting(self.window, self.stride, self.time, self.group, self.channels))
+    def cutting(self) -> str:
+        """How files are cut, in words that differ when windows do."""
+        how = Cutting(self.window, self.stride, self.time, self.group)
+        return ", ".join(f"{name}={getattr(how, name)!r}" for name in how.given)
 
     @property
     def _places(self) -> list[str]:
