@@ -110,8 +110,13 @@ def test_bad_files_and_other_windows(isthmus, folder, tmp_path):
     status, _, err = isthmus("encode", "press", folder, *CUT, "--window", 9, "-o", "c.parquet")
     assert status == 1
     assert "was fitted on windows of 8 rows; leave --window out" in err
-    status, _, err = isthmus("encode", "press", folder, *CUT, "-o", "c.parquet")
+    status, _, err = isthmus("encode", "press", folder, *CUT, "--label", "state", "-o", "c.parquet")
     assert (status, err) == (0, "")
     codes = pd.read_parquet("c.parquet")
-    assert list(codes.columns[:3]) == ["group", "first_time", "last_time"]
-    assert len(codes) == N_FILES * 2 * (300 // WINDOW)
+    assert list(codes.columns[:4]) == ["group", "first_time", "last_time", "state"]
+    # The label is the window's, as of one file in memory.
+    one = ("encode", "press", folder / "2.parquet", *CUT, "--label", "state", "-o", "one.parquet")
+    assert isthmus(*one)[0] == 0
+    known = pd.read_parquet("one.parquet")
+    assert len(codes) == N_FILES * len(known) == N_FILES * 2 * (300 // WINDOW)
+    assert codes["state"].tolist()[-len(known) :] == known["state"].tolist()

@@ -1,6 +1,7 @@
 """Windows of streamed tables: those that each file gives in memory, one file after the other."""
 
 import itertools
+import pickle
 import warnings
 
 import numpy as np
@@ -181,6 +182,20 @@ def test_a_key_is_that_of_the_last_row(tmp_path):
     assert stream.schema.columns == ("a", "b")
     with pytest.raises(DataError, match="key column 'first_time' is called like a column"):
         load(tmp_path / "r", **CUT, window=20, keys=["first_time"])
+
+
+def test_the_label_as_a_key_is_that_of_the_window(tmp_path):
+    folder = write([readings(0)], tmp_path / "r")
+    options = CUT | {"window": 6, "label": "state"}
+    piece = next(iter(quietly(folder, **options, keys=["state"]).pieces(keys=True)))
+    assert piece.y is None
+    assert piece.keys["state"].tolist() == quietly(folder / "0.parquet", **options).y.tolist()
+
+
+def test_a_stream_can_be_sent_to_a_worker_of_ray(tmp_path):
+    stream = quietly(write([readings(0)], tmp_path / "r"), **CUT, window=6, label="state")
+    sent = pickle.loads(pickle.dumps(stream))
+    np.testing.assert_array_equal(sent.read(sent.parts[0]).X, stream.read(stream.parts[0]).X)
 
 
 def test_a_part_is_bounded_in_bytes_too(tmp_path, monkeypatch):

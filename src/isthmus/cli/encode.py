@@ -61,7 +61,7 @@ def encode(
 
     if isinstance(loaded, Stream):
         if reading.label is not None:  # stands beside each code, like a key
-            carried = replace(reading, label=None, keys=[*(reading.keys or ()), reading.label])
+            carried = replace(reading, keys=[*(reading.keys or ()), reading.label])
             loaded = carried.open(data, bundle, lazy=scoring.lazy)
         score_stream(
             "encode", bundle, loaded, output, for_heads=for_heads, scoring=scoring, json=json

@@ -160,7 +160,9 @@ class WindowReader:
         spans = here.spans(part.start, part.stop)
         unsaid = [role for role in ("time", "group", "label") if getattr(self, role) is None]
         members = Members(self.store, source, here, self.group, unsaid)
-        labels = [self.label] if label and self.label is not None else []
+        # As a key, the label of a window is the one that decides, not that of its last row.
+        labelled = self.label is not None and (label or (keys and self.label in self.keys))
+        labels = [self.label] if labelled and self.label is not None else []
         times = [self.time] if keys and self.time is not None else []
         carried = list(dict.fromkeys([*labels, *times, *(self.keys if keys else [])]))
         values, rows, beside = self._rows(members, spans, carried)
@@ -170,10 +172,11 @@ class WindowReader:
         X = cut(values, segments, self.window, self.stride)
         of, first = spans.windows(self.window, self.stride)
         last = first + self.window - 1
-        y = None
+        y = decided = None
         if labels:
             y = self._labels(beside[labels[0]], source in self._unlabelled)
-            y = y[deciding_rows(y, first, self.window)]
+            decided = deciding_rows(y, first, self.window)
+            y = y[decided] if label else None
         group = None
         if self.group is not None:
             group = pd.Index(here.groups.names).to_numpy()[spans.codes[of]]
@@ -191,9 +194,10 @@ class WindowReader:
         if not keys:
             return Piece(0, X, y, windows=through)
         frame = lie.to_frame()
-        if self.keys:
-            named = arrow_to_frame(beside.select(self.keys)).iloc[last].reset_index(drop=True)
-            frame = pd.concat([frame, named], axis=1)
+        columns = arrow_to_frame(beside.select(self.keys)) if self.keys else pd.DataFrame()
+        for name, column in columns.items():
+            at = decided if name == self.label and decided is not None else last
+            frame[name] = column.iloc[at].array
         return Piece(0, X, y, frame, through)
 
     def key_types(self) -> dict[str, pa.DataType]:
