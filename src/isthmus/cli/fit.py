@@ -90,7 +90,7 @@ def fit(
     with a training and a test part the training part is learned from. With --kind series a
     table is a long one, a row for each moment, and is cut into windows. A folder of Parquet or
     .npy files, or a pattern such as 'events/*.parquet', is read piece by piece and may be larger
-    than memory.
+    than memory; long tables in it are cut each by itself.
 
     With --detector the data is mostly normal, and the bundle gets a head "normal" that tells
     normal from abnormal at --false-alarm-rate; its threshold is set on rows that neither

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -44,7 +45,7 @@ class FileColumns:
         DataError
             When the first file lacks a column, or has no features.
         ShardError
-            When a later file is unlike it.
+            When a later file is unlike it, or a name comes twice.
         """
         wanted = [*([] if self.label is None else [self.label]), *self.keys, *self.names]
         types = {
@@ -55,6 +56,11 @@ class FileColumns:
         for name in wanted:
             if name not in types:
                 raise _no_column(source, name, types, self._first)
+        twice = next((name for name, n in Counter(schema.names).items() if n > 1), None)
+        if twice is not None and (self._takes_all or twice in wanted):
+            raise ShardError(
+                f"{source} has more than one column called {twice!r}; give each its own name"
+            )
         if self._first is None:
             left_out = {self.label, *self.keys}
             if self._takes_all:

@@ -16,18 +16,18 @@ from isthmus.data.frames import arrow_to_frame
 from isthmus.data.labels import as_labels
 from isthmus.data.left_out import LeftOut, left_out
 from isthmus.data.long_table import Cutting, check_roles
-from isthmus.data.missing import Beyond, empty_in_words, interpolate
 from isthmus.data.readings import as_numbers
-from isthmus.data.stream.cut_file import CutFile, Spans
+from isthmus.data.stream.cut_file import CutFile
 from isthmus.data.stream.file_columns import FileColumns
 from isthmus.data.stream.members import Members, of_this_file
 from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
 from isthmus.data.stream.rows_in_order import rows_in_order
+from isthmus.data.stream.span_rows import fill, rows_of_spans
 from isthmus.data.stream.store import Store
 from isthmus.data.window_labels import deciding_rows
 from isthmus.data.window_table import row_in_words, too_short
 from isthmus.data.windows import Windows, check_window, cut
-from isthmus.errors import DataError, ShardError
+from isthmus.errors import DataError
 
 
 class WindowReader:
@@ -165,8 +165,8 @@ class WindowReader:
         labels = [self.label] if labelled and self.label is not None else []
         times = [self.time] if keys and self.time is not None else []
         carried = list(dict.fromkeys([*labels, *times, *(self.keys if keys else [])]))
-        values, rows, beside = self._rows(members, spans, carried)
-        self._fill(values, members, spans)
+        values, rows, beside = rows_of_spans(members, spans, self.channels, carried)
+        fill(values, members, spans, self.channels)
         ends = np.cumsum(spans.lengths)
         segments = list(zip((ends - spans.lengths).tolist(), ends.tolist(), strict=True))
         X = cut(values, segments, self.window, self.stride)
@@ -231,75 +231,6 @@ class WindowReader:
         end = "row" if self.time is None else "time"
         return [*([] if self.group is None else ["group"]), f"first_{end}", f"last_{end}"]
 
-    def _rows(
-        self, members: Members, spans: Spans, carried: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray, pa.Table]:
-        """Return channels, numbers in the file and other columns of all spans' rows, in order."""
-        n = int(spans.lengths.sum())
-        values, rows = np.empty((n, len(self.channels))), np.empty(n, dtype=np.int64)
-        ends = np.cumsum(spans.lengths)
-        filled = ends - spans.lengths
-        tables, places = [], []
-        for found in members.read(spans, [*self.channels, *carried]):
-            order = np.argsort(found.at, kind="stable")
-            counts = np.bincount(found.at, minlength=len(ends))
-            if (filled + counts > ends).any():
-                break
-            # The rows of a span follow those of it that were read before.
-            begins = np.cumsum(counts) - counts
-            place = np.empty(len(order), dtype=np.int64)
-            place[order] = (filled - begins)[found.at[order]] + np.arange(len(order))
-            filled += counts
-            values[place], rows[place] = members.numbers(found, self.channels), found.rows
-            tables.append(found.table.select(carried))
-            places.append(place)
-        if (filled != ends).any():
-            raise ShardError(
-                f"{members.source} has other rows than when it was opened; open it again"
-            )
-        if not carried:
-            return values, rows, pa.table({})
-        order = np.argsort(np.concatenate(places))
-        return values, rows, pa.concat_tables(tables).unify_dictionaries().take(pa.array(order))
-
-    def _fill(self, values: np.ndarray, members: Members, spans: Spans) -> None:
-        """Fill what is missing, as it is filled when all rows of a stretch are at hand."""
-        missing = np.isnan(values)
-        if not missing.any():
-            return
-        end = np.cumsum(spans.lengths)
-        for at, (a, b) in enumerate(zip(end - spans.lengths, end, strict=True)):
-            here = missing[a:b]
-            if not here.any():
-                continue
-            before = after = None
-            if at == 0 and here[0].any():
-                before = self._beyond(members.before, spans, here[0])
-            if at == len(end) - 1 and here[-1].any():
-                after = self._beyond(members.after, spans, here[-1])
-            empty = here.all(axis=0)
-            for beyond in (before, after):
-                empty &= True if beyond is None else np.isnan(beyond.values)
-            if empty.any():
-                column = f"column {self.channels[int(empty.argmax())]!r} of {members.source}"
-                raise ShardError(
-                    empty_in_words(
-                        members.cut.groups.of(spans.codes[at]) + column,
-                        row_in_words(int(spans.before[at])),
-                        row_in_words(int(spans.after[at])),
-                    )
-                )
-            values[a:b] = interpolate(values[a:b], before, after)
-
-    def _beyond(self, look: Any, spans: Spans, missing: np.ndarray) -> Beyond:
-        """Look beyond an end for the channels that are missing there."""
-        wanted = np.flatnonzero(missing)
-        found = look(spans, [self.channels[at] for at in wanted])
-        values = np.full(len(missing), np.nan)
-        steps = np.ones(len(missing), dtype=np.int64)
-        values[wanted], steps[wanted] = found.values, found.steps
-        return Beyond(values, steps)
-
     def _labels(self, column: pa.ChunkedArray, some_missing: bool) -> np.ndarray:
         """Return labels with the dtype that those of the whole file have."""
         table = pa.table({"y": column})
@@ -312,9 +243,10 @@ class WindowReader:
         """Return whether row groups say that labels are missing."""
         for group in row_groups if self.label is not None else ():
             columns = [group.column(at) for at in range(group.num_columns)]
-            column = next(one for one in columns if one.path_in_schema == self.label)
-            if column.statistics is not None and column.statistics.null_count:
-                return True
+            for column in columns:
+                named = column.path_in_schema == self.label and column.statistics is not None
+                if named and column.statistics.null_count:
+                    return True
         return False
 
     def _check_text(self, parquet: pq.ParquetFile, source: str) -> None:
