@@ -198,6 +198,16 @@ def test_a_stream_can_be_sent_to_a_worker_of_ray(tmp_path):
     np.testing.assert_array_equal(sent.read(sent.parts[0]).X, stream.read(stream.parts[0]).X)
 
 
+def test_what_is_kept_does_not_grow_with_the_rows(tmp_path):
+    sizes = []
+    for n in (1_000, 20_000):
+        frame = readings(0, (n, n, n), interleaved=True)
+        folder = write([frame], tmp_path / f"{n}", row_group_size=n)
+        stream = quietly(folder, **CUT, window=6, stride=1, label="state")
+        sizes.append(len(pickle.dumps(stream.reader)))
+    assert sizes[1] < 1.1 * sizes[0]
+
+
 def test_a_part_is_bounded_in_bytes_too(tmp_path, monkeypatch):
     folder = write([readings(0, n_gaps=0)], tmp_path / "r")
     monkeypatch.setattr(module, "MOST_BYTES", 10 * 8 * 2 * 5)  # five windows of ten rows

@@ -56,13 +56,13 @@ def encode(
     check_suffix(output, ".npy", ".csv", ".parquet")
     if for_heads:
         check_suffix(output, ".parquet")
+    if reading.label is not None and reading.in_pieces(data, lazy=scoring.lazy):
+        # It stands beside each code, like a key.
+        reading = replace(reading, keys=[*(reading.keys or ()), reading.label])
     loaded = reading.open(data, bundle, lazy=scoring.lazy)
     from isthmus.data import Stream
 
     if isinstance(loaded, Stream):
-        if reading.label is not None:  # stands beside each code, like a key
-            carried = replace(reading, keys=[*(reading.keys or ()), reading.label])
-            loaded = carried.open(data, bundle, lazy=scoring.lazy)
         score_stream(
             "encode", bundle, loaded, output, for_heads=for_heads, scoring=scoring, json=json
         )

@@ -115,7 +115,6 @@ class Reading:
         """
         from isthmus.data import load
         from isthmus.data.code_files import is_stored_codes
-        from isthmus.data.pieces import read_in_pieces
 
         if is_stored_codes(source):
             raise DataError(
@@ -125,13 +124,20 @@ class Reading:
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
         lazy = lazy or self.lazy or bool(self.keys)
         options |= {"lazy": lazy, "keys": self.keys or ()}
-        if self.data_dir is None and read_in_pieces(source, lazy):
+        if self.in_pieces(source, lazy=lazy):
             if bundle is not None:
                 options |= _pieces_as_at_fit(bundle, source, self.kind, self.window)
         elif bundle is not None:
             options |= _as_at_fit(bundle, source, self.kind, self.window)
         with warnings_as_lines():
             return load(source, **options)
+
+    def in_pieces(self, source: str, *, lazy: bool = False) -> bool:
+        """Return whether `open` gives a stream."""
+        from isthmus.data.pieces import read_in_pieces
+
+        lazy = lazy or self.lazy or bool(self.keys)
+        return self.data_dir is None and read_in_pieces(source, lazy)
 
 
 AS_IT_COMES = Reading()

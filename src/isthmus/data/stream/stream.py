@@ -34,7 +34,7 @@ class Stream:
     kind : {"images", "series", "table"}
     parts : tuple of Part
         Bounded pieces of the files, in order: row groups of Parquet, at most 131,072 rows or
-        64 MB of them.
+        64 MB of them; of tables that are cut into windows so many of these.
     skipped : tuple of Skipped
         Files and parts left out with `on_bad_shard="skip"`.
     schema : Schema
