@@ -187,7 +187,7 @@ def test_a_key_is_that_of_the_last_row(tmp_path):
 def test_the_label_as_a_key_is_that_of_the_window(tmp_path):
     folder = write([readings(0)], tmp_path / "r")
     options = CUT | {"window": 6, "label": "state"}
-    piece = next(iter(quietly(folder, **options, keys=["state"]).pieces(keys=True)))
+    piece = next(iter(quietly(folder, **options, keys=["state", "state"]).pieces(keys=True)))
     assert piece.y is None
     assert piece.keys["state"].tolist() == quietly(folder / "0.parquet", **options).y.tolist()
 

@@ -36,7 +36,7 @@ class ParquetReader:
     def __init__(
         self, store: Store, columns: Sequence[str] | None, label: str | None, keys: Sequence[str]
     ) -> None:
-        self.store, self.label, self.keys = store, label, list(keys)
+        self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
         self._of_files = FileColumns(columns, label, keys)
         self._groups = OpenGroups()
 

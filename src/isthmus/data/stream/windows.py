@@ -55,7 +55,7 @@ class WindowReader:
     def __init__(
         self, store: Store, cutting: Cutting, label: str | None, keys: Sequence[str]
     ) -> None:
-        self.store, self.label, self.keys = store, label, list(keys)
+        self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
         self.window, self.stride = check_window(cutting.window, cutting.stride)
         self.time, self.group = cutting.time, cutting.group
         check_roles(self.time, self.group, label)
