@@ -171,7 +171,10 @@ class Stream:
         from isthmus.data.stream.learn import Facts, median_rows
 
         if self.known.learned is None:
-            facts, drawn = Facts(self.name, self.kind, self.reader.channels), median_rows(self.n_rows)
+            facts, drawn = (
+                Facts(self.name, self.kind, self.reader.channels),
+                median_rows(self.n_rows),
+            )
             for piece in self.pieces():
                 facts.update(piece, drawn)
             self.known = replace(self.known, learned=facts.result())
