@@ -24,7 +24,7 @@ from isthmus.workers.together import put_together
 class InMemory:
     """Reads parts of a table or an array that is in memory; some are damaged."""
 
-    has_labels = False
+    has_labels, channels = False, None
 
     def __init__(self, X, kind, damaged=()):
         self.X, self.kind, self.damaged = X, kind, damaged
