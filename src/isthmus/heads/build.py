@@ -18,6 +18,8 @@ from isthmus.heads.spreading import SpreadingHead
 from isthmus.heads.svm import support_vector_machine
 
 HEADS = ("linear", "mlp", "neighbours", "svm", "spreading")
+#: Values that means and deviations are learned from at a time: 32 MiB of float64.
+SCALED_AT_ONCE = 2**22
 
 
 def build_head(
@@ -81,6 +83,20 @@ def uses_unlabelled(head: str | BaseEstimator) -> bool:
     )
 
 
+def fitted_scaler(features: np.ndarray) -> StandardScaler:
+    """Learn means and deviations of features of shape (n, m), some rows at a time.
+
+    All at once scikit-learn takes a float64 copy of them, twice as large as float32 features.
+    Up to `SCALED_AT_ONCE` values the result is that of one call to the last bit, beyond that up
+    to the rounding of float64.
+    """
+    scaler = StandardScaler()
+    step = max(1, SCALED_AT_ONCE // max(1, features.shape[1]))
+    for first in range(0, max(1, len(features)), step):
+        scaler.partial_fit(features[first : first + step])
+    return scaler
+
+
 class StandardisedHead:
     """A head with the standardisation of its training features in front.
 
@@ -99,10 +115,13 @@ class StandardisedHead:
     def __init__(self, head: BaseEstimator) -> None:
         self.head = head
 
-    def fit(self, features: np.ndarray, y: np.ndarray) -> Self:
-        """Learn from features of shape (n, m) and labels of shape (n,)."""
-        self.scaler_ = StandardScaler().fit(features)
-        standardised = self.scaler_.transform(features)
+    def fit(self, features: np.ndarray, y: np.ndarray, *, overwrite: bool = False) -> Self:
+        """Learn from features of shape (n, m) and labels of shape (n,).
+
+        With `overwrite` the features are standardised where they lie, which saves a copy.
+        """
+        self.scaler_ = fitted_scaler(features)
+        standardised = self.scaler_.transform(features, copy=not overwrite)
         self.numbered_: np.ndarray | None = None
         if uses_unlabelled(self.head):
             y = partial_labels(np.asarray(y))
