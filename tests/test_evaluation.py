@@ -136,6 +136,7 @@ def test_evaluation_says_what_is_missing(classifier, split):
 
 def test_controls_compute_features_once(image_fit, split, monkeypatch):
     tests = Controls(image_fit, split[0], split[1], split[2], split[3], random_state=0)
-    first = tests.features("pca")
+    first = tests.train_features("pca"), tests.test_features("pca")
     monkeypatch.setattr(tests, "_compute", None)
-    assert tests.features("pca") is first
+    assert tests.train_features("pca") is first[0]
+    assert tests.test_features("pca") is first[1]

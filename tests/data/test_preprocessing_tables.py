@@ -436,10 +436,10 @@ def test_heads_and_controls_work_on_a_mixed_table(mixed_fit, mixed):
     assert classifier.score(mixed, y) > 0.7
     controls = Controls(mixed_fit, mixed[:300], y[:300], mixed[300:], y[300:], random_state=0)
     for name in ("raw", "pca", "untrained"):
-        train, test = controls.features(name)
+        train, test = controls.train_features(name), controls.test_features(name)
         assert np.isfinite(train).all()
         assert np.isfinite(test).all()
-    assert controls.features("raw")[0].shape == (300, *mixed_fit.preprocessor_.network_shape)
+    assert controls.train_features("raw").shape == (300, *mixed_fit.preprocessor_.network_shape)
 
 
 def test_from_a_file_to_codes(mixed, mixed_fit, tmp_path):

@@ -13,6 +13,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
 from isthmus.errors import CalibrationWarning, DataError
 from isthmus.evaluation.metrics import plain_label
+from isthmus.evaluation.raw import raw_inputs
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.combined import LABEL_FREE
 from isthmus.heads.views import view
@@ -76,7 +77,7 @@ def decide_normal(
     abnormal = np.arange(len(rows)) >= len(rest)
     tested = test.take(rows).X
     scores = -detector.score_samples(tested)
-    flagged = detector.predict(tested) == -1
+    flagged = -scores - detector.offset_ < 0  # as `predict` decides, without scoring again
     views, own = view(encoder, tested), detector.memory_.views.take(np.arange(len(learn_from)))
     by_name = {}
     for name, score in LABEL_FREE.items():
@@ -104,9 +105,6 @@ def decide_normal(
 
 def _raw_neighbours(encoder: Autoencoder, X: Any, tested: Any, abnormal: np.ndarray) -> float:
     """Return the AUROC of the five nearest neighbours on the instances themselves."""
-    flat = []
-    for part in (X, tested):
-        inputs = encoder.preprocessor_.to_network(encoder.schema_.check(part))
-        flat.append(inputs.reshape(len(inputs), -1))
+    flat = raw_inputs(encoder, X), raw_inputs(encoder, tested)
     index = NearestNeighbors(n_neighbors=min(5, len(flat[0]))).fit(flat[0])
     return float(roc_auc_score(abnormal, index.kneighbors(flat[1])[0].mean(axis=1)))

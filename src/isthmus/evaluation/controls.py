@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from isthmus.autoencoder import Autoencoder
 from isthmus.errors import IsthmusError
 from isthmus.evaluation.metrics import class_metrics
+from isthmus.evaluation.raw import raw_inputs
 from isthmus.evaluation.supervised import SupervisedNetwork
 from isthmus.heads import StandardisedHead, build_head
 from isthmus.heads.labels import known_labels, labelled_rows
@@ -48,7 +49,8 @@ def control_names(controls: str | None) -> tuple[str, ...]:
 class Controls:
     """Test a head on what a person would use in place of the code.
 
-    The features of each control are computed once, however many heads are put on them.
+    The features of each control are computed once, however many heads are put on them, but for
+    raw ones: they are as large as the data in float32, and soon made again.
 
     Parameters
     ----------
@@ -80,11 +82,14 @@ class Controls:
         self.y_test: Any = None if y_test is None else np.asarray(y_test)
         self.seed = draw_seed(random_state)
         self.verbose = verbose
-        self._mappings: dict[str, tuple[Mapping, np.ndarray]] = {}
-        self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._learned: dict[str, tuple[Mapping, np.ndarray]] = {}
+        self._tested: dict[str, np.ndarray] = {}
+        self._found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def test(self, name: str, head: str | BaseEstimator) -> dict[str, Any]:
         """Fit a head on a control's training features and test it.
+
+        What a head with a name made of it is kept, and not measured again.
 
         Parameters
         ----------
@@ -96,8 +101,13 @@ class Controls:
         dict
             See `class_metrics`.
         """
-        fitted, (_, test) = self._fit_head(name, head), self.features(name)
-        return score_head(fitted, test, self.y_test)
+        if isinstance(head, str) and (name, head) in self._found:
+            return self._found[name, head]
+        fitted = self._fit_head(name, head)
+        found = score_head(fitted, self.test_features(name), self.y_test)
+        if isinstance(head, str):
+            self._found[name, head] = found
+        return found
 
     def test_supervised(self) -> dict[str, Any]:
         """Train the supervised network on the labelled instances themselves, and test it."""
@@ -120,35 +130,44 @@ class Controls:
         """
         if name == "supervised":
             return self._supervised()
-        fitted, (mapping, _) = self._fit_head(name, head), self._mapping(name)
+        fitted, mapping = self._fit_head(name, head), self._mapping(name)
         return lambda X: (*decide(fitted, mapping(X)), fitted.classes_)
 
-    def features(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return a control's training and test features, float32.
+    def train_features(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return a control's features of the training instances, or of those rows, float32.
 
         `"raw"` are the instances as the network would see them, flattened; `"pca"` their
         principal components, as many as the code is wide; `"untrained"` the codes of the
         same network with fresh random weights.
         """
-        if name not in self._features:
-            mapping, train = self._mapping(name)
-            self._features[name] = train, mapping(self.X_test)
-        return self._features[name]
+        if name == "raw":
+            return raw_inputs(self.encoder, self.X_train, rows)
+        features = self._learn(name)[1]
+        return features if rows is None else features[rows]
 
-    def _mapping(self, name: str) -> tuple[Mapping, np.ndarray]:
-        """Return what makes a control's features of instances, and those of the training part."""
-        if name not in self._mappings:
-            self._mappings[name] = self._compute(name)
-        return self._mappings[name]
+    def test_features(self, name: str) -> np.ndarray:
+        """Return a control's test features, see `train_features`."""
+        if name == "raw":
+            return self._flat(self.X_test)
+        if name not in self._tested:
+            self._tested[name] = self._mapping(name)(self.X_test)
+        return self._tested[name]
+
+    def _mapping(self, name: str) -> Mapping:
+        """Return what makes a control's features of instances."""
+        return self._flat if name == "raw" else self._learn(name)[0]
+
+    def _learn(self, name: str) -> tuple[Mapping, np.ndarray]:
+        if name not in self._learned:
+            self._learned[name] = self._compute(name)
+        return self._learned[name]
 
     def _compute(self, name: str) -> tuple[Mapping, np.ndarray]:
         if name == "untrained":
             transform = self.encoder.untrained(self.seed).transform
             return transform, transform(self.X_train)
-        train = self._flat(self.X_train)
-        if name == "raw":
-            return self._flat, train
         if name == "pca":
+            train = self._flat(self.X_train)
             # Centred rows span one dimension fewer than there are rows: one more component
             # would be rounding noise, which standardising blows up.
             width = min(self.encoder.n_components_, train.shape[1], len(train) - 1)
@@ -159,7 +178,8 @@ class Controls:
     def _fit_head(self, name: str, head: str | BaseEstimator) -> StandardisedHead:
         n_labels = len(labelled_rows(self.y_train))
         built = build_head(head, n_labels=n_labels, random_state=self.seed)
-        return StandardisedHead(built).fit(self._mapping(name)[1], self.y_train)
+        train = self.train_features(name)
+        return StandardisedHead(built).fit(train, self.y_train, overwrite=name == "raw")
 
     def _supervised(self) -> Decider:
         network = SupervisedNetwork(
@@ -176,8 +196,7 @@ class Controls:
         return decide_on
 
     def _flat(self, X: Any) -> np.ndarray:
-        checked = self.encoder.schema_.check(X)
-        return self.encoder.preprocessor_.to_network(checked).reshape(len(checked), -1)
+        return raw_inputs(self.encoder, X)
 
 
 def score_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> dict[str, Any]:

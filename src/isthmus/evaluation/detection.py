@@ -17,6 +17,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.data.stream import Piece, Stream
 from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
+from isthmus.evaluation.raw import raw_inputs
 from isthmus.evaluation.rows_to_test import left_out, pieces_to_test, some_of, tested
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.detector_labels import (
@@ -172,11 +173,11 @@ def raw_distance(
     encoder: Autoencoder, X_train: Any, y_train: np.ndarray
 ) -> Callable[[Any], np.ndarray]:
     """Return what `raw_distances` does for any instances, without looking at training rows anew."""
-    rows = _raw(encoder, X_train)[y_train != ABNORMAL]
+    rows = raw_inputs(encoder, X_train, y_train != ABNORMAL)
     nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(rows))).fit(rows)
 
     def distances(X: Any) -> np.ndarray:
-        found: np.ndarray = nearest.kneighbors(_raw(encoder, X))[0].mean(axis=1)
+        found: np.ndarray = nearest.kneighbors(raw_inputs(encoder, X))[0].mean(axis=1)
         return found
 
     return distances
@@ -280,8 +281,3 @@ def _share(flagged: np.ndarray) -> dict[str, Any]:
     interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
     bounds = [float(interval.low), float(interval.high)]
     return {"count": count, "n": n, "share": count / n, "interval": bounds}
-
-
-def _raw(encoder: Autoencoder, X: Any) -> np.ndarray:
-    """Return instances as the network sees them, one flat row each."""
-    return np.concatenate([batch.inputs.flatten(1).numpy() for batch in encoder.reconstruct(X)])

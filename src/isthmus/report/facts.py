@@ -13,7 +13,7 @@ from isthmus.data import Dataset, Splits
 from isthmus.data.stream import Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.advice import Advice
-from isthmus.evaluation.controls import control_names
+from isthmus.evaluation.controls import Controls, control_names
 from isthmus.evaluation.few_labels import has_label
 from isthmus.heads import AnomalyDetector, build_head
 from isthmus.heads.detector_labels import check_detector_labels, translate_labels
@@ -40,6 +40,7 @@ def report_facts(
     advice: Advice | Mapping[str, Any] | None = None,
     earlier: Bundle | None = None,
     command: str | None = None,
+    measured: Controls | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Measure all that a report says.
@@ -71,6 +72,8 @@ def report_facts(
         To say what has changed since.
     command : str, optional
         The command line that writes this report, to be shown in it.
+    measured : isthmus.evaluation.controls.Controls, optional
+        Of the same encoder, data and seed: what they measured already is not measured again.
     tell : callable, optional
         Called with a few words before what may take long.
 
@@ -165,7 +168,14 @@ def report_facts(
         )
     if train is not None and looked_at is not None and controls is not None:
         facts["worth"] = worth_facts(
-            encoder, train, looked_at, head=head, controls=controls, seed=seed, tell=tell
+            encoder,
+            train,
+            looked_at,
+            head=head,
+            controls=controls,
+            seed=seed,
+            measured=measured,
+            tell=tell,
         )
     return {"summary": in_words(facts)} | facts
 

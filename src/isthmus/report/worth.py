@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
-from isthmus.evaluation.controls import IN_WORDS, Controls, control_names
+from isthmus.evaluation.controls import IN_WORDS, Controls, control_names, score_head
 from isthmus.evaluation.few_labels import FewLabels, has_label
 from isthmus.heads import StandardisedHead, build_head
 
@@ -29,6 +28,7 @@ def worth_facts(
     head: str = "linear",
     controls: str = "fast",
     seed: int = 0,
+    measured: Controls | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any] | None:
     """Measure a head on the code and on every control, with more and more labels.
@@ -42,6 +42,9 @@ def worth_facts(
     controls : {"fast", "all"}
         `"all"` trains the supervised network with all labels too.
     seed : int
+    measured : Controls, optional
+        Of the same encoder, data and seed: what they measured already is taken from there, unless
+        some instance has no label.
     tell : callable, optional
         Called with a few words before what may take long.
 
@@ -59,25 +62,34 @@ def worth_facts(
     if len(np.unique(y)) < 2 or not len(truth):
         return None
     train, test = train.take(fitted), test.take(tested)
-    tests = Controls(encoder, train.X, y, test.X, truth, random_state=seed)
-    features: dict[str, tuple[np.ndarray, np.ndarray]] = {
-        CODE: (encoder.transform(train.X), encoder.transform(test.X))
-    }
-    for name in control_names(controls):
-        if name != "supervised":
-            features[IN_WORDS[name]] = tests.features(name)
+    if measured is not None and len(measured.y_train) == len(y):
+        tests = measured
+    else:
+        tests = Controls(encoder, train.X, y, test.X, truth, random_state=seed)
     sizes = [n for n in SIZES if len(np.unique(y)) <= n <= len(y) // 2]
     draws = {n: FewLabels(y, truth, n, N_DRAWS, head, seed) for n in sizes}
+    # Raw features of all instances take four times the memory of images: of most none are needed.
+    rows = np.unique(np.concatenate([[], *(drawn.rows for drawn in draws.values())])).astype(int)
     curves: dict[str, list[dict[str, Any]]] = {}
-    for name, (fitted_on, tested_on) in features.items():
-        tell(f"{head} head on {name}")
+    for name in (CODE, *(name for name in control_names(controls) if name != "supervised")):
+        called = IN_WORDS.get(name, name)
+        tell(f"{head} head on {called}")
+        if name == CODE:
+            codes, tested_on = encoder.transform(train.X), encoder.transform(test.X)
+            fitted_on = codes[rows]
+        else:
+            fitted_on, tested_on = tests.train_features(name, rows), tests.test_features(name)
         points = []
         for n, drawn in draws.items():
-            found = drawn.try_on(fitted_on[drawn.rows], tested_on[drawn.held_out]).mean(axis=1)
+            at = np.searchsorted(rows, drawn.rows)
+            found = drawn.try_on(fitted_on[at], tested_on[drawn.held_out]).mean(axis=1)
             points.append(_point(n, found.mean(), found.min(), found.max()))
-        built = build_head(head, n_labels=len(y), random_state=seed)
-        right = StandardisedHead(built).fit(fitted_on, y).predict(tested_on) == truth
-        curves[name] = [*points, _whole(len(y), right)]
+        if name == CODE:
+            built = build_head(head, n_labels=len(y), random_state=seed)
+            whole = score_head(StandardisedHead(built).fit(codes, y), tested_on, truth)
+        else:
+            whole = tests.test(name, head)
+        curves[called] = [*points, _point(len(y), whole["accuracy"], *whole["interval"])]
     if "supervised" in control_names(controls):
         tell("supervised network")
         found = tests.test_supervised()
@@ -140,11 +152,6 @@ def _keep(gains: list[float]) -> str:
 
 def _point(n: int, mean: float, low: float, high: float) -> dict[str, Any]:
     return {"n_labels": n, "accuracy": float(mean), "low": float(low), "high": float(high)}
-
-
-def _whole(n: int, right: np.ndarray) -> dict[str, Any]:
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
-    return _point(n, right.mean(), interval.low, interval.high)
 
 
 def _typed(y: np.ndarray) -> np.ndarray:
