@@ -130,7 +130,12 @@ class Coder(TransformerMixin):
         -------
         array of shape (n,), float64
         """
-        return np.concatenate([batch.errors.numpy() for batch in self.reconstruct(X)])
+        X = self._check(X)
+        errors, first = np.empty(len(X)), 0
+        for batch in self._rebuild(X):
+            errors[first : first + len(batch.errors)] = batch.errors.numpy()
+            first += len(batch.errors)
+        return errors
 
     def reconstruct(self, X: Any) -> Iterator[Reconstructed]:
         """Go through instances batch by batch, as the network sees and rebuilds them.
