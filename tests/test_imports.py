@@ -16,6 +16,7 @@ ROOMS = [
     "_version",
     "errors",
     "_extras",
+    "_memory",
     "_notebook",
     "_progress",
     "_templates",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from isthmus._memory import give_back_memory
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import save_bundle
 from isthmus.data import Dataset, Splits
@@ -80,6 +81,7 @@ def run_demo(
     seconds = {"load": seconds_to_load}
     names = control_names(controls)
     train, test = _both_parts(data, seed)
+    give_back_memory()  # of reading files
 
     facts = _facts_of(train, test)
     telling.tell_data(console, facts)
@@ -109,7 +111,9 @@ def run_demo(
         },
     }
     telling.tell_training(console, encoder, facts)
+    give_back_memory()
 
+    tests: Controls | None = None
     classifiers: dict[str, CodeClassifier] = {}
     facts |= {"heads": {}, "controls": {}, "first_predictions": [], "frozen": _frozen(encoder, {})}
     seconds |= {"encode": 0.0, "heads": 0.0}
@@ -122,20 +126,13 @@ def run_demo(
                 tests = Controls(
                     encoder, train.X, train.y, test.X, test.y, random_state=seed, verbose=True
                 )
-                for name in HEADS:
-                    with console.status(f"fitting head: {name}"):
-                        classifier = CodeClassifier(
-                            encoder, name, cache_dir=cache, random_state=seed
-                        ).fit(train.X, train.y)
-                        found = score_head(classifier.standardised_head_, codes, test.y)
-                    classifiers[name] = classifier
-                    facts["heads"][name] = _plain(found)
-                    if name == HEADS[-1]:
-                        facts["confusion"] = {
-                            "head": name,
-                            "classes": found["classes"],
-                            "matrix": found["confusion"],
-                        }
+                classifiers, found = _fit_heads(console, encoder, train, codes, test.y, cache, seed)
+                facts["heads"] = {name: _plain(of_head) for name, of_head in found.items()}
+                facts["confusion"] = {
+                    "head": HEADS[-1],
+                    "classes": found[HEADS[-1]]["classes"],
+                    "matrix": found[HEADS[-1]]["confusion"],
+                }
                 facts["frozen"] = _frozen(encoder, classifiers)
                 telling.tell_freeze(console, facts)
                 facts["controls"] = _test_controls(console, tests, names)
@@ -144,12 +141,13 @@ def run_demo(
     telling.tell_heads(console, facts)
 
     heads: dict[str, CodeClassifier | AnomalyDetector] = dict(classifiers)
+    decided_normal = None
     if train.y is not None and test.y is not None:
         with _timed(seconds, "detector"):
             decided_normal = decide_normal(encoder, train, test, normal_class, seed)
         if decided_normal is not None:
-            facts["detector"], detector = decided_normal
-            heads = {"normal": detector, **heads}  # the last stays the one that predicts
+            facts["detector"] = decided_normal[0]
+            heads = {"normal": decided_normal[1], **heads}  # the last stays the one that predicts
             telling.tell_detector(console, facts)
 
     facts["bundle"] = str(bundle)
@@ -166,8 +164,11 @@ def run_demo(
             "normal": facts.get("detector", {}),
         },
     )
+    # The report reads them from the bundle.
+    del encoder, classifiers, decided_normal, heads
+    give_back_memory()
     with _timed(seconds, "report"):
-        facts["report"] = write_page(console, output, Splits(train, test), facts, seed)
+        facts["report"] = write_page(console, output, Splits(train, test), facts, seed, tests)
     seconds["total"] = time.perf_counter() - started + seconds_to_load
     facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     write_json(output / "demo.json", facts)
@@ -229,6 +230,26 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _fit_heads(
+    console: Console,
+    encoder: Autoencoder,
+    train: Dataset,
+    codes: np.ndarray,
+    y: np.ndarray,
+    cache: str,
+    seed: int,
+) -> tuple[dict[str, CodeClassifier], dict[str, dict[str, Any]]]:
+    """Fit every head on the training part, and test it on codes with labels."""
+    classifiers, found = {}, {}
+    for name in HEADS:
+        with console.status(f"fitting head: {name}"):
+            classifier = CodeClassifier(encoder, name, cache_dir=cache, random_state=seed)
+            classifiers[name] = classifier.fit(train.X, train.y)
+            found[name] = score_head(classifier.standardised_head_, codes, y)
+        give_back_memory()
+    return classifiers, found
+
+
 def _test_controls(
     console: Console, tests: Controls, names: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
@@ -248,12 +269,15 @@ def _test_controls(
                 continue
             with console.status(f"control: {head} head on {name} features"):
                 by_head[head] = _plain(tests.test(name, head))
+            give_back_memory()
         results[name] = by_head["linear"] | {"heads": by_head}
     return results
 
 
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note how long a chapter takes; what it freed goes back to the system."""
     started = time.perf_counter()
     yield
+    give_back_memory()
     seconds[name] = time.perf_counter() - started
