@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
+from isthmus._memory import give_back_memory
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
 from isthmus.errors import CalibrationWarning, DataError
@@ -16,7 +17,11 @@ from isthmus.evaluation.metrics import plain_label
 from isthmus.evaluation.raw import raw_inputs
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.combined import LABEL_FREE
-from isthmus.heads.views import view
+from isthmus.heads.scores import anomaly_scores
+from isthmus.heads.views import views_in_parts
+
+#: What the detector itself makes of instances, beside the scores by name.
+DECIDES = "decides"
 
 #: With fewer of a class there is nothing to set a threshold on.
 FEWEST = 10
@@ -76,13 +81,20 @@ def decide_normal(
     rows = np.concatenate([rest, others])
     abnormal = np.arange(len(rows)) >= len(rest)
     tested = test.take(rows).X
-    scores = -detector.score_samples(tested)
-    flagged = -scores - detector.offset_ < 0  # as `predict` decides, without scoring again
-    views, own = view(encoder, tested), detector.memory_.views.take(np.arange(len(learn_from)))
-    by_name = {}
-    for name, score in LABEL_FREE.items():
-        fitted = score().fit(own, np.random.default_rng(seed))
-        by_name[name] = float(roc_auc_score(abnormal, fitted.score(views)))
+    own = detector.memory_.views.take(np.arange(len(learn_from)))
+    fitted = {n: score().fit(own, np.random.default_rng(seed)) for n, score in LABEL_FREE.items()}
+    give_back_memory()
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (DECIDES, *fitted)}
+    for views in views_in_parts(encoder, tested):
+        found[DECIDES].append(anomaly_scores(detector.fitted_score_, views))
+        for name, one in fitted.items():
+            found[name].append(one.score(views))
+    ranked = {name: np.concatenate(parts) for name, parts in found.items()}
+    scores = ranked.pop(DECIDES)
+    flagged = -scores - detector.offset_ < 0  # as `predict` decides
+    by_name = {name: float(roc_auc_score(abnormal, of)) for name, of in ranked.items()}
+    del own, fitted
+    give_back_memory()
     facts = {
         "normal_class": plain_label(train.y[learn_from[0]]),
         "n_train": len(learn_from),

@@ -24,7 +24,7 @@ from isthmus.heads.learning import learn, learn_calibrated
 from isthmus.heads.samples import calibration_sample, detector_sample
 from isthmus.heads.scores import Score, anomaly_scores
 from isthmus.heads.suggest import most_informative
-from isthmus.heads.views import Views, view
+from isthmus.heads.views import Views, view, views_in_parts
 from isthmus.networks import digest
 from isthmus.training import draw_seed
 from isthmus.workers import Workers
@@ -222,7 +222,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
         check_is_fitted(self)
-        return -anomaly_scores(self.fitted_score_, view(self.encoder_, X))
+        parts = views_in_parts(self.encoder_, X)
+        return -np.concatenate([anomaly_scores(self.fitted_score_, views) for views in parts])
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return `score_samples(X) - offset_`: zero and above is normal, shape (n,)."""

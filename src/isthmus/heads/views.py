@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,8 +93,25 @@ def view(encoder: Autoencoder, X: Any, learning: np.ndarray | None = None) -> Vi
             residuals.append(summary(batch.inputs - batch.outputs).numpy())
             variance.update(batch.outputs)
         all_codes, all_residuals = np.concatenate(codes), np.concatenate(residuals)
-    signed = all_residuals.shape[1] == math.prod(encoder.preprocessor_.network_shape)
-    return Views(all_codes, all_residuals, variance.total(), signed)
+    return Views(all_codes, all_residuals, variance.total(), _signed(encoder, all_residuals))
+
+
+def views_in_parts(encoder: Autoencoder, X: Any) -> Iterator[Views]:
+    """Look at instances as `view` does, a batch at a time, when they are only to be scored.
+
+    Residuals of all of them would take as much memory as the instances in float32. `explained`
+    is NaN: scores are fitted with it, and need it no more.
+    """
+    if isinstance(X, StoredCodes):
+        yield view(encoder, X)
+        return
+    for batch in encoder.reconstruct(X):
+        residuals = summary(batch.inputs - batch.outputs).numpy()
+        yield Views(batch.codes.numpy(), residuals, math.nan, _signed(encoder, residuals))
+
+
+def _signed(encoder: Autoencoder, residuals: np.ndarray) -> bool:
+    return residuals.shape[1] == math.prod(encoder.preprocessor_.network_shape)
 
 
 class _Variance:
