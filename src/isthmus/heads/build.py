@@ -18,8 +18,8 @@ from isthmus.heads.spreading import SpreadingHead
 from isthmus.heads.svm import support_vector_machine
 
 HEADS = ("linear", "mlp", "neighbours", "svm", "spreading")
-#: Values that means and deviations are learned from at a time: 32 MiB of float64.
-SCALED_AT_ONCE = 2**22
+#: Values that means and deviations are learned from at a time: 8 MiB of float64.
+SCALED_AT_ONCE = 2**20
 
 
 def build_head(
