@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from isthmus import CodeClassifier, evaluate, load_bundle, save_bundle
 from isthmus.errors import DataError, IsthmusError
-from isthmus.evaluation import Controls, class_metrics
+from isthmus.evaluation import class_metrics
 from isthmus.evaluation.supervised import SupervisedNetwork
 
 
@@ -132,11 +132,3 @@ def test_evaluation_says_what_is_missing(classifier, split):
     with pytest.raises(DataError, match="same kind"):
         strings = CodeClassifier(classifier.encoder_).fit(split[0], split[1].astype(str))
         evaluate(strings, split[2], split[3], controls=None)
-
-
-def test_controls_compute_features_once(image_fit, split, monkeypatch):
-    tests = Controls(image_fit, split[0], split[1], split[2], split[3], random_state=0)
-    first = tests.train_features("pca"), tests.test_features("pca")
-    monkeypatch.setattr(tests, "_compute", None)
-    assert tests.train_features("pca") is first[0]
-    assert tests.test_features("pca") is first[1]

@@ -136,6 +136,7 @@ def run_demo(
                 facts["frozen"] = _frozen(encoder, classifiers)
                 telling.tell_freeze(console, facts)
                 facts["controls"] = _test_controls(console, tests, names)
+                tests.let_go()
             decided = classifiers[HEADS[-1]].standardised_head_.predict(codes[:10])
             facts["first_predictions"] = [plain_label(label) for label in decided]
     telling.tell_heads(console, facts)
@@ -154,6 +155,7 @@ def run_demo(
     facts["pictures"] = draw_pictures(
         console, output / "plots", encoder, train, test, facts, classifiers
     )
+    give_back_memory()
     save_bundle(
         bundle,
         encoder,

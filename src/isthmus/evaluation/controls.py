@@ -11,8 +11,9 @@ from sklearn.decomposition import PCA
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.errors import IsthmusError
-from isthmus.evaluation.metrics import class_metrics
+from isthmus.evaluation.metrics import ClassTally, class_metrics
 from isthmus.evaluation.raw import raw_inputs
+from isthmus.evaluation.rows_to_test import some_of
 from isthmus.evaluation.supervised import SupervisedNetwork
 from isthmus.heads import StandardisedHead, build_head
 from isthmus.heads.labels import known_labels, labelled_rows
@@ -21,6 +22,9 @@ from isthmus.training import draw_seed
 #: From instances to features, and to classes with probabilities, if any, and their columns.
 Mapping = Callable[[Any], np.ndarray]
 Decider = Callable[[Any], tuple[np.ndarray, np.ndarray | None, np.ndarray]]
+
+#: Test instances whose raw features are looked at together.
+TESTED_AT_ONCE = 4096
 
 #: What each level of controls holds.
 CONTROLS: dict[str, tuple[str, ...]] = {
@@ -82,8 +86,9 @@ class Controls:
         self.y_test: Any = None if y_test is None else np.asarray(y_test)
         self.seed = draw_seed(random_state)
         self.verbose = verbose
-        self._learned: dict[str, tuple[Mapping, np.ndarray]] = {}
-        self._tested: dict[str, np.ndarray] = {}
+        self._mappings: dict[str, Mapping] = {"raw": self._flat}
+        self._train: dict[str, np.ndarray] = {}
+        self._test: dict[str, np.ndarray] = {}
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def test(self, name: str, head: str | BaseEstimator) -> dict[str, Any]:
@@ -104,7 +109,10 @@ class Controls:
         if isinstance(head, str) and (name, head) in self._found:
             return self._found[name, head]
         fitted = self._fit_head(name, head)
-        found = score_head(fitted, self.test_features(name), self.y_test)
+        if name == "raw":
+            found = self._test_in_parts(fitted)
+        else:
+            found = score_head(fitted, self.test_features(name), self.y_test)
         if isinstance(head, str):
             self._found[name, head] = found
         return found
@@ -142,38 +150,52 @@ class Controls:
         """
         if name == "raw":
             return raw_inputs(self.encoder, self.X_train, rows)
-        features = self._learn(name)[1]
+        if name not in self._train:
+            if rows is not None and name in self._mappings:
+                return self._mappings[name](some_of(self.X_train, rows))
+            self._train[name] = self._mapping(name)(self.X_train)
+        features = self._train[name]
         return features if rows is None else features[rows]
 
     def test_features(self, name: str) -> np.ndarray:
         """Return a control's test features, see `train_features`."""
         if name == "raw":
             return self._flat(self.X_test)
-        if name not in self._tested:
-            self._tested[name] = self._mapping(name)(self.X_test)
-        return self._tested[name]
+        if name not in self._test:
+            self._test[name] = self._mapping(name)(self.X_test)
+        return self._test[name]
+
+    def let_go(self) -> None:
+        """Let go of all features, and keep what was learned and measured."""
+        self._train.clear()
+        self._test.clear()
 
     def _mapping(self, name: str) -> Mapping:
         """Return what makes a control's features of instances."""
-        return self._flat if name == "raw" else self._learn(name)[0]
+        if name not in self._mappings:
+            self._mappings[name] = self._learn(name)
+        return self._mappings[name]
 
-    def _learn(self, name: str) -> tuple[Mapping, np.ndarray]:
-        if name not in self._learned:
-            self._learned[name] = self._compute(name)
-        return self._learned[name]
-
-    def _compute(self, name: str) -> tuple[Mapping, np.ndarray]:
+    def _learn(self, name: str) -> Mapping:
         if name == "untrained":
-            transform = self.encoder.untrained(self.seed).transform
-            return transform, transform(self.X_train)
+            return self.encoder.untrained(self.seed).transform
         if name == "pca":
             train = self._flat(self.X_train)
             # Centred rows span one dimension fewer than there are rows: one more component
             # would be rounding noise, which standardising blows up.
             width = min(self.encoder.n_components_, train.shape[1], len(train) - 1)
             pca = PCA(width, random_state=self.seed).fit(train)
-            return lambda X: pca.transform(self._flat(X)), pca.transform(train)
+            return lambda X: raw_inputs(self.encoder, X, then=pca.transform)
         raise IsthmusError(f"got the control {name!r}, expected 'raw', 'pca' or 'untrained'")
+
+    def _test_in_parts(self, fitted: StandardisedHead) -> dict[str, Any]:
+        """Test a head on raw features, of which only some rows are there at a time."""
+        tally = ClassTally()
+        for first in range(0, len(self.y_test), TESTED_AT_ONCE):
+            rows = np.arange(first, min(first + TESTED_AT_ONCE, len(self.y_test)))
+            features = raw_inputs(self.encoder, self.X_test, rows)
+            tally.update(self.y_test[rows], *decide(fitted, features), fitted.classes_)
+        return tally.result()
 
     def _fit_head(self, name: str, head: str | BaseEstimator) -> StandardisedHead:
         n_labels = len(labelled_rows(self.y_train))

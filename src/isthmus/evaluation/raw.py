@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,12 @@ from isthmus.autoencoder import Autoencoder
 _AT_ONCE = 2**20
 
 
-def raw_inputs(encoder: Autoencoder, X: Any, rows: np.ndarray | None = None) -> np.ndarray:
+def raw_inputs(
+    encoder: Autoencoder,
+    X: Any,
+    rows: np.ndarray | None = None,
+    then: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
     """Return what the network would get of instances, one flat row each.
 
     Parameters
@@ -23,6 +29,8 @@ def raw_inputs(encoder: Autoencoder, X: Any, rows: np.ndarray | None = None) -> 
     X : array or DataFrame like the one it was fitted on
     rows : integer or boolean array, optional
         Which instances; all when left out.
+    then : callable, optional
+        What to make of the inputs, some rows at a time, each by itself.
 
     Returns
     -------
@@ -40,9 +48,13 @@ def raw_inputs(encoder: Autoencoder, X: Any, rows: np.ndarray | None = None) -> 
     numbers = np.arange(len(checked))
     numbers = numbers if rows is None else numbers[rows]
     width = math.prod(encoder.preprocessor_.network_shape)
-    flat = np.empty((len(numbers), width), dtype=np.float32)
     step = max(1, _AT_ONCE // width)
-    for first in range(0, len(numbers), step):
-        part = slice(first, first + step)
-        flat[part] = prepare(checked[numbers[part]]).reshape(-1, width)
-    return flat
+    made: np.ndarray | None = None
+    for first in range(0, max(1, len(numbers)), step):
+        inputs = prepare(checked[numbers[first : first + step]]).reshape(-1, width)
+        some = inputs if then is None else then(inputs)
+        if made is None:
+            made = np.empty((len(numbers), some.shape[1]), dtype=np.float32)
+        made[first : first + len(some)] = some
+    assert made is not None  # there is at least one part
+    return made

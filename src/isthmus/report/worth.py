@@ -11,6 +11,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
 from isthmus.evaluation.controls import IN_WORDS, Controls, control_names, score_head
 from isthmus.evaluation.few_labels import FewLabels, has_label
+from isthmus.evaluation.rows_to_test import some_of
 from isthmus.heads import StandardisedHead, build_head
 
 SIZES = (10, 30, 100, 300, 1000)
@@ -61,7 +62,8 @@ def worth_facts(
     y, truth = _typed(train.y[fitted]), _typed(test.y[tested])
     if len(np.unique(y)) < 2 or not len(truth):
         return None
-    train, test = train.take(fitted), test.take(tested)
+    train = train if len(fitted) == len(train) else train.take(fitted)
+    test = test if len(tested) == len(test) else test.take(tested)
     if measured is not None and len(measured.y_train) == len(y):
         tests = measured
     else:
@@ -76,19 +78,18 @@ def worth_facts(
         tell(f"{head} head on {called}")
         if name == CODE:
             codes, tested_on = encoder.transform(train.X), encoder.transform(test.X)
+            built = build_head(head, n_labels=len(y), random_state=seed)
+            whole = score_head(StandardisedHead(built).fit(codes, y), tested_on, truth)
             fitted_on = codes[rows]
+            del codes
         else:
+            whole = tests.test(name, head)
             fitted_on, tested_on = tests.train_features(name, rows), tests.test_features(name)
         points = []
         for n, drawn in draws.items():
             at = np.searchsorted(rows, drawn.rows)
-            found = drawn.try_on(fitted_on[at], tested_on[drawn.held_out]).mean(axis=1)
+            found = drawn.try_on(fitted_on[at], some_of(tested_on, drawn.held_out)).mean(axis=1)
             points.append(_point(n, found.mean(), found.min(), found.max()))
-        if name == CODE:
-            built = build_head(head, n_labels=len(y), random_state=seed)
-            whole = score_head(StandardisedHead(built).fit(codes, y), tested_on, truth)
-        else:
-            whole = tests.test(name, head)
         curves[called] = [*points, _point(len(y), whole["accuracy"], *whole["interval"])]
     if "supervised" in control_names(controls):
         tell("supervised network")
