@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus._memory import give_back_memory
 from isthmus.cli import workers
 from isthmus.errors import DataError
 
@@ -130,7 +131,9 @@ class Reading:
         elif bundle is not None:
             options |= _as_at_fit(bundle, source, self.kind, self.window)
         with warnings_as_lines():
-            return load(source, **options)
+            loaded = load(source, **options)
+        give_back_memory()  # files that are read whole take as much again
+        return loaded
 
     def in_pieces(self, source: str, *, lazy: bool = False) -> bool:
         """Return whether `open` gives a stream."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus._memory import give_back_memory
 from isthmus.cli.common import BundlePath, Json, Seed, console_for, write_facts
 from isthmus.cli.reading import AS_IT_COMES, Reading, in_memory, is_stream, reads_data
 from isthmus.errors import DataError
@@ -73,6 +74,11 @@ def report(
     from isthmus.report import write_report
 
     with console.status("reading the bundle") as status:
+
+        def tell(words: str) -> None:
+            give_back_memory()  # of the chapter before
+            status.update(words)
+
         facts = write_report(
             bundle,
             output,
@@ -86,7 +92,7 @@ def report(
             advice=None if advice is None else _read_advice(advice),
             command=f"isthmus {shlex.join(sys.argv[1:])}",
             plots=plots,
-            tell=status.update,
+            tell=tell,
         )
     console.print(facts["summary"], markup=False)
     console.print(f"report       {output}", markup=False)

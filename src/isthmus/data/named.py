@@ -49,8 +49,8 @@ def load_named(entry: Entry, data_dir: str | Path | None = None) -> Splits:
     """
     if not entry.files:
         return _digits(entry)
-    contents = _contents(entry, data_dir)
-    train_X, train_y, test_X, test_y = (_parse(file, *contents[file.name]) for file in entry.files)
+    arrays = _arrays(entry, data_dir)
+    train_X, train_y, test_X, test_y = (arrays[file.name] for file in entry.files)
     return Splits(
         _dataset(entry, train_X, train_y),
         _dataset(entry, test_X, test_y),
@@ -73,20 +73,21 @@ def _digits(entry: Entry) -> Splits:
     return _dataset(entry, images, bunch.target.astype(np.int64)).split(0.2, random_state=0)
 
 
-def _contents(entry: Entry, data_dir: str | Path | None) -> dict[str, tuple[Path, bytes]]:
-    """Return path and verified, uncompressed content of each file."""
+def _arrays(entry: Entry, data_dir: str | Path | None) -> dict[str, np.ndarray]:
+    """Return what each file holds, verified; no two files are in memory beside their arrays."""
     folder = _folder(entry, data_dir)
-    contents, absent = {}, []
+    arrays, absent = {}, []
     for file in entry.files:
         path = find_idx(folder, file.name)
         if path is None:
             absent.append(file)
         else:
-            contents[file.name] = (path, file.verified(read_bytes(path), path))
+            arrays[file.name] = _parse(file, path, file.verified(read_bytes(path), path))
     if absent:
         for name, content in fetch(entry, absent, folder).items():
-            contents[name] = (folder / name, content)
-    return contents
+            file = next(one for one in absent if one.name == name)
+            arrays[name] = _parse(file, folder / name, content)
+    return arrays
 
 
 def _folder(entry: Entry, data_dir: str | Path | None) -> Path:

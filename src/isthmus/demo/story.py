@@ -81,7 +81,6 @@ def run_demo(
     seconds = {"load": seconds_to_load}
     names = control_names(controls)
     train, test = _both_parts(data, seed)
-    give_back_memory()  # of reading files
 
     facts = _facts_of(train, test)
     telling.tell_data(console, facts)

@@ -24,7 +24,7 @@ Mapping = Callable[[Any], np.ndarray]
 Decider = Callable[[Any], tuple[np.ndarray, np.ndarray | None, np.ndarray]]
 
 #: Test instances whose raw features are looked at together.
-TESTED_AT_ONCE = 4096
+TESTED_AT_ONCE = 1024
 
 #: What each level of controls holds.
 CONTROLS: dict[str, tuple[str, ...]] = {
