@@ -81,6 +81,7 @@ def decide_normal(
     rows = np.concatenate([rest, others])
     abnormal = np.arange(len(rows)) >= len(rest)
     tested = test.take(rows).X
+    give_back_memory()
     own = detector.memory_.views.take(np.arange(len(learn_from)))
     fitted = {n: score().fit(own, np.random.default_rng(seed)) for n, score in LABEL_FREE.items()}
     give_back_memory()

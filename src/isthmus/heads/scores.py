@@ -149,7 +149,8 @@ class NeighbourScore(Score):
     def fit(self, views: Views, rng: np.random.Generator) -> Self:
         """Keep the reference rows and their own distances."""
         self.rows_ = np.sort(rng.permutation(len(views))[:MOST_REFERENCES])
-        views = views.take(self.rows_)
+        if len(self.rows_) < len(views):
+            views = views.take(self.rows_)
         spread = views.codes.std(axis=0, dtype=np.float64)
         total = float(np.sqrt((spread**2).sum()))
         explained = max(views.explained, TINY)
