@@ -49,7 +49,7 @@ def test_a_head_is_not_measured_twice(tests_of, monkeypatch):
 @pytest.mark.parametrize("head", ["linear", "neighbours"])
 def test_raw_features_tested_in_parts_give_the_figures_of_the_whole(tests_of, head, monkeypatch):
     tests = tests_of()
-    monkeypatch.setattr(controls, "TESTED_AT_ONCE", 7)
+    monkeypatch.setattr(controls, "TESTED_AT_ONCE", 64 * 7)
     found = tests.test("raw", head)
     fitted, whole = tests._fit_head("raw", head), tests.test_features("raw")
     expected = class_metrics(tests.y_test, *controls.decide(fitted, whole), fitted.classes_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +24,8 @@ from isthmus.training import draw_seed
 Mapping = Callable[[Any], np.ndarray]
 Decider = Callable[[Any], tuple[np.ndarray, np.ndarray | None, np.ndarray]]
 
-#: Test instances whose raw features are looked at together.
-TESTED_AT_ONCE = 1024
+#: Raw features of test instances, in values, that are there at a time.
+TESTED_AT_ONCE = 2**20
 
 #: What each level of controls holds.
 CONTROLS: dict[str, tuple[str, ...]] = {
@@ -191,9 +192,10 @@ class Controls:
     def _test_in_parts(self, fitted: StandardisedHead) -> dict[str, Any]:
         """Test a head on raw features, of which only some rows are there at a time."""
         tally = ClassTally()
-        for first in range(0, len(self.y_test), TESTED_AT_ONCE):
-            rows = np.arange(first, min(first + TESTED_AT_ONCE, len(self.y_test)))
-            features = raw_inputs(self.encoder, self.X_test, rows)
+        step = max(1, TESTED_AT_ONCE // math.prod(self.encoder.preprocessor_.network_shape))
+        for first in range(0, len(self.y_test), step):
+            rows = np.arange(first, min(first + step, len(self.y_test)))
+            features = self._flat(some_of(self.X_test, rows))
             tally.update(self.y_test[rows], *decide(fitted, features), fitted.classes_)
         return tally.result()
 
