@@ -9,7 +9,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from isthmus import Autoencoder, Dataset, advise, evaluate, load_bundle
+from isthmus import Autoencoder, CodeClassifier, Dataset, advise, evaluate, load_bundle
 from isthmus.errors import DataError, IsthmusError
 from isthmus.evaluation import Controls
 from isthmus.evaluation.detection import evaluate_detector
@@ -242,8 +242,6 @@ def test_with_all_labels_the_curve_ends_where_evaluate_does(facts, press, splits
     assert list(curves) == ["frozen code", "raw features", "PCA, same width", "untrained encoder"]
     assert {len(points) for points in curves.values()} == {5}  # 10, 30, 100, 300 and all
 
-    from isthmus import CodeClassifier
-
     head = CodeClassifier(press.encoder).fit(splits.train.X, splits.train.y)
     assert curves["frozen code"][-1]["accuracy"] == head.score(splits.test.X, splits.test.y)
     assert curves["frozen code"][0]["accuracy"] < curves["frozen code"][-1]["accuracy"]
@@ -254,6 +252,8 @@ def test_what_controls_have_measured_is_taken_from_them(facts, press, splits, mo
     tests = Controls(press.encoder, train.X, train.y, test.X, test.y, random_state=0)
     for name in ("raw", "pca", "untrained"):
         tests.test(name, "linear")
+    head = CodeClassifier(press.encoder).fit(train.X, train.y)
+    tests.remember("code", "linear", evaluate(head, test.X, test.y, controls=None)["code"])
     tests.let_go()
     monkeypatch.setattr(tests, "_fit_head", None)
     found = worth_facts(press.encoder, train, test, measured=tests)

@@ -126,6 +126,8 @@ def run_demo(
                     encoder, train.X, train.y, test.X, test.y, random_state=seed, verbose=True
                 )
                 classifiers, found = _fit_heads(console, encoder, train, codes, test.y, cache, seed)
+                for name, of_head in found.items():
+                    tests.remember("code", name, of_head)
                 facts["heads"] = {name: _plain(of_head) for name, of_head in found.items()}
                 facts["confusion"] = {
                     "head": HEADS[-1],

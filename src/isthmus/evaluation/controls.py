@@ -87,7 +87,10 @@ class Controls:
         self.y_test: Any = None if y_test is None else np.asarray(y_test)
         self.seed = draw_seed(random_state)
         self.verbose = verbose
-        self._mappings: dict[str, Mapping] = {"raw": self._flat}
+        self._mappings: dict[str, Mapping] = {
+            "raw": self._flat,
+            "code": lambda X: np.asarray(encoder.transform(X)),
+        }
         self._train: dict[str, np.ndarray] = {}
         self._test: dict[str, np.ndarray] = {}
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -99,7 +102,8 @@ class Controls:
 
         Parameters
         ----------
-        name : {"raw", "pca", "untrained"}
+        name : {"raw", "pca", "untrained", "code"}
+            `"code"` is no control, but what they stand beside.
         head : see `build_head`
 
         Returns
@@ -117,6 +121,10 @@ class Controls:
         if isinstance(head, str):
             self._found[name, head] = found
         return found
+
+    def remember(self, name: str, head: str, found: dict[str, Any]) -> None:
+        """Take what was measured elsewhere as what `test` would return."""
+        self._found[name, head] = found
 
     def test_supervised(self) -> dict[str, Any]:
         """Train the supervised network on the labelled instances themselves, and test it."""

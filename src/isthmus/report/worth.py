@@ -9,10 +9,9 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
-from isthmus.evaluation.controls import IN_WORDS, Controls, control_names, score_head
+from isthmus.evaluation.controls import IN_WORDS, Controls, control_names
 from isthmus.evaluation.few_labels import FewLabels, has_label
 from isthmus.evaluation.rows_to_test import some_of
-from isthmus.heads import StandardisedHead, build_head
 
 SIZES = (10, 30, 100, 300, 1000)
 N_DRAWS = 5
@@ -73,18 +72,11 @@ def worth_facts(
     # Raw features of all instances take four times the memory of images: of most none are needed.
     rows = np.unique(np.concatenate([[], *(drawn.rows for drawn in draws.values())])).astype(int)
     curves: dict[str, list[dict[str, Any]]] = {}
-    for name in (CODE, *(name for name in control_names(controls) if name != "supervised")):
-        called = IN_WORDS.get(name, name)
+    for name in ("code", *(name for name in control_names(controls) if name != "supervised")):
+        called = CODE if name == "code" else IN_WORDS[name]
         tell(f"{head} head on {called}")
-        if name == CODE:
-            codes, tested_on = encoder.transform(train.X), encoder.transform(test.X)
-            built = build_head(head, n_labels=len(y), random_state=seed)
-            whole = score_head(StandardisedHead(built).fit(codes, y), tested_on, truth)
-            fitted_on = codes[rows]
-            del codes
-        else:
-            whole = tests.test(name, head)
-            fitted_on, tested_on = tests.train_features(name, rows), tests.test_features(name)
+        whole = tests.test(name, head)
+        fitted_on, tested_on = tests.train_features(name, rows), tests.test_features(name)
         points = []
         for n, drawn in draws.items():
             at = np.searchsorted(rows, drawn.rows)
