@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from isthmus.data.frames import arrow_to_frame
 from isthmus.data.labels import as_labels
-from isthmus.data.left_out import LeftOut, left_out
+from isthmus.data.left_out import left_out
 from isthmus.data.long_table import Cutting, check_roles
 from isthmus.data.readings import as_numbers
 from isthmus.data.stream.cut_file import CutFile
@@ -24,8 +23,9 @@ from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
 from isthmus.data.stream.rows_in_order import rows_in_order
 from isthmus.data.stream.span_rows import fill, rows_of_spans
 from isthmus.data.stream.store import Store
+from isthmus.data.stream.uncut import Uncut
 from isthmus.data.window_labels import deciding_rows
-from isthmus.data.window_table import row_in_words, too_short
+from isthmus.data.window_table import row_in_words
 from isthmus.data.windows import Windows, check_window, cut
 from isthmus.errors import DataError
 
@@ -71,9 +71,7 @@ class WindowReader:
         self._rows_before: dict[str, int] = {}
         self._n_rows = 0
         self._unlabelled: set[str] = set()
-        self._lost = LeftOut()
-        # Of files without a window: rows of the longest stretch, file, group, whether it has gaps.
-        self._short: list[tuple[int, str, str, bool]] = []
+        self._uncut = Uncut(self.window)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -107,9 +105,9 @@ class WindowReader:
         if not long_enough.any():
             longest = int(lengths.argmax())
             has_gaps = len(first) > len(np.unique(codes))
-            self._short.append((int(lengths[longest]), source, name(codes[longest]), has_gaps))
+            self._uncut.add_file(source, int(lengths[longest]), name(codes[longest]), has_gaps)
             return []
-        self._lost += left_out(codes, lengths, self.window, self.stride, name)
+        self._uncut.add(left_out(codes, lengths, self.window, self.stride, name))
         row_bytes = 8 * len(self.channels) * max(self.window, self.stride)
         here = CutFile(
             found.groups,
@@ -137,21 +135,7 @@ class WindowReader:
         DataError
             When no file holds a window; it names the longest.
         """
-        if self._short and not self._cut:
-            rows, source, group, has_gaps = max(self._short, key=lambda one: one[0])
-            n = len(self._short)
-            where = source if n == 1 else f"{n} files, in {source},"
-            raise DataError(too_short(where, rows, group, self.window, has_gaps))
-        said = self._lost.in_words(self.window)
-        if self._short:
-            n, n_files = len(self._short), len(self._short) + len(self._cut)
-            said.insert(
-                0,
-                f"{n:,} of {n_files:,} files hold{'s' if n == 1 else ''} no window, with fewer "
-                f"than {self.window} rows of a group without a gap, such as {self._short[0][1]}",
-            )
-        if said:
-            warnings.warn(f"{name}: {'; '.join(said)}", stacklevel=3)
+        self._uncut.tell(name, len(self._cut))
 
     def read(self, part: Slice, label: bool, keys: bool) -> Piece:
         """Read the rows of a part and cut its windows."""
