@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isthmus import Stream, load
-from isthmus.data.stream import windows as module
+from isthmus.data.stream.cut import reader as module
 from isthmus.errors import DataError, ShardError
 
 CHANNELS = ["a", "b"]

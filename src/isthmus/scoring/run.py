@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from isthmus.data.codes import codes_facts
 from isthmus.data.stream import Stream
-from isthmus.data.stream.windows import WindowReader
+from isthmus.data.stream.cut import WindowReader
 from isthmus.versions import version_folder
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus.data.long_table import Cutting
+from isthmus.data.stream.cut import WindowReader
 from isthmus.data.stream.numpy_files import NumpyReader
 from isthmus.data.stream.parquet import ParquetReader
 from isthmus.data.stream.part import Reader, Skipped, Slice
 from isthmus.data.stream.store import PARQUET, Store
 from isthmus.data.stream.stream import Stream
-from isthmus.data.stream.windows import WindowReader
 from isthmus.errors import DataError, ShardError
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from isthmus.data.frames import arrow_to_frame
 from isthmus.data.missing import Beyond
 from isthmus.data.readings import as_numbers
-from isthmus.data.stream.cut_file import CutFile, Spans, one_span
+from isthmus.data.stream.cut.cut_file import CutFile, Spans, one_span
 from isthmus.data.stream.store import Store
 from isthmus.data.window_table import row_in_words
 from isthmus.errors import DataError, ShardError

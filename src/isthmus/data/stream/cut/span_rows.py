@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from isthmus.data.missing import Beyond, empty_in_words, interpolate
-from isthmus.data.stream.cut_file import Spans
-from isthmus.data.stream.members import Members
+from isthmus.data.stream.cut.cut_file import Spans
+from isthmus.data.stream.cut.members import Members
 from isthmus.data.window_table import row_in_words
 from isthmus.errors import ShardError
 

@@ -16,14 +16,14 @@ from isthmus.data.labels import as_labels
 from isthmus.data.left_out import left_out
 from isthmus.data.long_table import Cutting, check_roles
 from isthmus.data.readings import as_numbers
-from isthmus.data.stream.cut_file import CutFile
+from isthmus.data.stream.cut.cut_file import CutFile
+from isthmus.data.stream.cut.members import Members, of_this_file
+from isthmus.data.stream.cut.rows_in_order import rows_in_order
+from isthmus.data.stream.cut.span_rows import fill, rows_of_spans
+from isthmus.data.stream.cut.uncut import Uncut
 from isthmus.data.stream.file_columns import FileColumns
-from isthmus.data.stream.members import Members, of_this_file
 from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
-from isthmus.data.stream.rows_in_order import rows_in_order
-from isthmus.data.stream.span_rows import fill, rows_of_spans
 from isthmus.data.stream.store import Store
-from isthmus.data.stream.uncut import Uncut
 from isthmus.data.window_labels import deciding_rows
 from isthmus.data.window_table import row_in_words
 from isthmus.data.windows import Windows, check_window, cut
