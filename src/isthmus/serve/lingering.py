@@ -52,7 +52,11 @@ class Lingering:
         if not self._transport.can_write_eof():
             self._transport.close()
             return
+        try:
+            self._transport.write_eof()
+        except OSError:  # nobody is there any more
+            self._transport.abort()
+            return
         loop = asyncio.get_running_loop()
         self._ending = loop.call_later(self._seconds, self._transport.abort)
-        self._transport.write_eof()
         self._transport.resume_reading()

@@ -26,14 +26,13 @@ def protocol_within(limits: Limits) -> type[H11Protocol]:
             lingering: Any = Lingering(transport, limits.body_seconds, self._unread)
             super().connection_made(lingering)
             if len(self.connections) > limits.connections:
-                self._refuse(
+                self._answer(
                     503,
                     f"more than {limits.connections} connections",
                     f"at most {limits.connections} at one time",
                     "close those that are idle, and try again",
                 )
-                # These are beyond what may be open: none of them stays.
-                lingering.close()
+                lingering.close()  # none stays of those beyond what may be open
                 return
             self._wait_for_headers()
 
@@ -83,13 +82,16 @@ def protocol_within(limits: Limits) -> type[H11Protocol]:
                 )
 
         def _refuse(self, status: int, got: str, expected: str, fix: str) -> None:
+            self._answer(status, got, expected, fix)
+            self.transport.linger()
+
+        def _answer(self, status: int, got: str, expected: str, fix: str) -> None:
             body = to_json(Refusal(status, got, expected, fix).to_dict())
             head = (
                 f"HTTP/1.1 {status} {_PHRASES[status]}\r\ncontent-type: application/json\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
-            self.transport.linger()
 
     return Within
 
