@@ -132,7 +132,7 @@ class LongTable:
         DataError
             Naming the columns that hold no numbers, or the first value that is none.
         """
-        unsaid = [role for role in ("time", "group", "label") if getattr(self, role) is None]
+        unsaid = unsaid_roles(self.time, self.group, self.label)
         return as_numbers(self.frame, self.channels, self.source, self.where, unsaid)[self.rows]
 
     def _check_is_there(self, name: str) -> None:
@@ -143,6 +143,12 @@ class LongTable:
         hint = f"did you mean {close[0]!r}? " if close else ""
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         raise DataError(f"{self.source} has no column {name!r}; {hint}it has {shown}")
+
+
+def unsaid_roles(time: str | None, group: str | None, label: str | None) -> list[str]:
+    """Return what no column is named for."""
+    roles = {"time": time, "group": group, "label": label}
+    return [role for role, name in roles.items() if name is None]
 
 
 def check_roles(time: str | None, group: str | None, label: str | None) -> dict[str, str]:

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 
 from isthmus._memory import give_back_memory
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
 from isthmus.errors import CalibrationWarning, DataError
+from isthmus.evaluation.detection import raw_distances
 from isthmus.evaluation.metrics import plain_label
-from isthmus.evaluation.raw import raw_inputs
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.combined import LABEL_FREE
 from isthmus.heads.scores import anomaly_scores
@@ -111,13 +110,8 @@ def decide_normal(
         },
         "found": float(flagged[abnormal].mean()),
         "scores": by_name,
-        "controls": {"raw": _raw_neighbours(encoder, reference, tested, abnormal)},
+        "controls": {
+            "raw": float(roc_auc_score(abnormal, raw_distances(encoder, reference, None, tested)))
+        },
     }
     return facts, detector
-
-
-def _raw_neighbours(encoder: Autoencoder, X: Any, tested: Any, abnormal: np.ndarray) -> float:
-    """Return the AUROC of the five nearest neighbours on the instances themselves."""
-    flat = raw_inputs(encoder, X), raw_inputs(encoder, tested)
-    index = NearestNeighbors(n_neighbors=min(5, len(flat[0]))).fit(flat[0])
-    return float(roc_auc_score(abnormal, index.kneighbors(flat[1])[0].mean(axis=1)))

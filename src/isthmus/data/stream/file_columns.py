@@ -114,6 +114,12 @@ def _index(schema: pa.Schema) -> set[str]:
     return {name for name in stored if isinstance(name, str)}
 
 
+def is_number(type_: pa.DataType) -> bool:
+    """Return whether a column holds numbers by its type."""
+    kinds = pa.types
+    return kinds.is_integer(type_) or kinds.is_floating(type_) or kinds.is_decimal(type_)
+
+
 def _kind_of(type_: pa.DataType) -> str:
     """Return what two files must agree on: widths of numbers and packings of text may differ."""
     kinds = pa.types
@@ -121,7 +127,7 @@ def _kind_of(type_: pa.DataType) -> str:
         return "null"
     if kinds.is_dictionary(type_):
         return _kind_of(type_.value_type)
-    if kinds.is_integer(type_) or kinds.is_floating(type_) or kinds.is_decimal(type_):
+    if is_number(type_):
         return "number"
     if kinds.is_string(type_) or kinds.is_large_string(type_) or str(type_) == "string_view":
         return "text"

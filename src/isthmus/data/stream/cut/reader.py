@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from isthmus.data.frames import arrow_to_frame
 from isthmus.data.labels import as_labels
 from isthmus.data.left_out import left_out
-from isthmus.data.long_table import Cutting, check_roles
+from isthmus.data.long_table import Cutting, check_roles, unsaid_roles
 from isthmus.data.readings import as_numbers
 from isthmus.data.stream.cut.cut_file import CutFile
 from isthmus.data.stream.cut.members import Members, of_this_file
 from isthmus.data.stream.cut.rows_in_order import rows_in_order
 from isthmus.data.stream.cut.span_rows import fill, rows_of_spans
 from isthmus.data.stream.cut.uncut import Uncut
-from isthmus.data.stream.file_columns import FileColumns
+from isthmus.data.stream.file_columns import FileColumns, is_number
 from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
 from isthmus.data.stream.store import Store
 from isthmus.data.window_labels import deciding_rows
@@ -58,6 +58,7 @@ class WindowReader:
         self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
         self.window, self.stride = check_window(cutting.window, cutting.stride)
         self.time, self.group = cutting.time, cutting.group
+        self._unsaid = unsaid_roles(self.time, self.group, label)
         check_roles(self.time, self.group, label)
         for name in self.keys:
             if name in self._places:
@@ -142,8 +143,7 @@ class WindowReader:
         source = part.files[0]
         here = self._cut[source]
         spans = here.spans(part.start, part.stop)
-        unsaid = [role for role in ("time", "group", "label") if getattr(self, role) is None]
-        members = Members(self.store, source, here, self.group, unsaid)
+        members = Members(self.store, source, here, self.group, self._unsaid)
         # As a key, the label of a window is the one that decides, not that of its last row.
         labelled = self.label is not None and (label or (keys and self.label in self.keys))
         labels = [self.label] if labelled and self.label is not None else []
@@ -225,32 +225,24 @@ class WindowReader:
 
     def _has_missing_labels(self, row_groups: Sequence[Any]) -> bool:
         """Return whether row groups say that labels are missing."""
-        for group in row_groups if self.label is not None else ():
-            columns = [group.column(at) for at in range(group.num_columns)]
-            for column in columns:
-                named = column.path_in_schema == self.label and column.statistics is not None
-                if named and column.statistics.null_count:
-                    return True
-        return False
+        columns = (group.column(at) for group in row_groups for at in range(group.num_columns))
+        return self.label is not None and any(
+            column.path_in_schema == self.label
+            and column.statistics is not None
+            and bool(column.statistics.null_count)
+            for column in columns
+        )
 
     def _check_text(self, parquet: pq.ParquetFile, source: str) -> None:
         """Look at the first rows of channels that are no numbers by their type."""
         types = {field.name: field.type for field in parquet.schema_arrow}
-        odd = [name for name in self.channels if not _is_number(types[name])]
+        odd = [name for name in self.channels if not _may_be_numbers(types[name])]
         if not odd:
             return
         batch = next(parquet.iter_batches(1024, columns=odd))
         frame = arrow_to_frame(pa.Table.from_batches([batch]).replace_schema_metadata(None))
-        unsaid = [role for role in ("time", "group", "label") if getattr(self, role) is None]
-        as_numbers(frame, odd, source, row_in_words, unsaid)
+        as_numbers(frame, odd, source, row_in_words, self._unsaid)
 
 
-def _is_number(type_: pa.DataType) -> bool:
-    kinds = pa.types
-    return (
-        kinds.is_integer(type_)
-        or kinds.is_floating(type_)
-        or kinds.is_decimal(type_)
-        or kinds.is_boolean(type_)
-        or kinds.is_null(type_)
-    )
+def _may_be_numbers(type_: pa.DataType) -> bool:
+    return is_number(type_) or pa.types.is_boolean(type_) or pa.types.is_null(type_)

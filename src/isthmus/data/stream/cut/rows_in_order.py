@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from isthmus.data.frames import arrow_to_frame
 from isthmus.data.groups import Groups
+from isthmus.data.stream.file_columns import is_number
 from isthmus.data.time_order import segments, time_numbers
 from isthmus.data.window_table import row_in_words
 
@@ -118,11 +119,4 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 def _is_plain(type_: pa.DataType) -> bool:
     """Return whether times are the same numbers, however many of them are looked at."""
-    kinds = pa.types
-    return (
-        kinds.is_integer(type_)
-        or kinds.is_floating(type_)
-        or kinds.is_decimal(type_)
-        or kinds.is_timestamp(type_)
-        or kinds.is_duration(type_)
-    )
+    return is_number(type_) or pa.types.is_timestamp(type_) or pa.types.is_duration(type_)
