@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
+from isthmus.cli.detectors import FalseAlarmRate
 from isthmus.errors import CalibrationError, CalibrationWarning
+from isthmus.heads import AnomalyDetector
 from isthmus.heads.calibration import (
+    USUAL_RATE,
     Calibration,
     benjamini_hochberg,
     check_rate,
@@ -199,3 +202,8 @@ def test_nothing_is_selected_from_nothing_or_from_large_p_values():
 def test_a_share_of_false_discoveries_out_of_range_is_refused():
     with pytest.raises(CalibrationError, match="got fdr=0"):
         benjamini_hochberg(np.array([0.5]), 0)
+
+
+def test_the_help_of_the_command_line_states_the_usual_rate():
+    assert f"auto is {USUAL_RATE:g}," in FalseAlarmRate.__metadata__[0].help
+    assert f'`"auto"` is {USUAL_RATE:g},' in (AnomalyDetector.__doc__ or "")

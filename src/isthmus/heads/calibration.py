@@ -22,6 +22,9 @@ from scipy.special import gammaln
 
 from isthmus.errors import CalibrationError, CalibrationWarning
 
+#: The false-alarm rate that `"auto"` stands for, where the calibration rows can hold it.
+USUAL_RATE = 0.01
+
 
 class Calibration:
     """The sorted anomaly scores of calibration rows, and what follows from them.
@@ -105,19 +108,19 @@ class Calibration:
         return float(self.scores[self.n - k])
 
     def settle_rate(self, rate: float | str) -> float:
-        """Return the rate asked for, checked; for `"auto"` 0.01, or the smallest reachable.
+        """Return the rate asked for, checked; for `"auto"` `USUAL_RATE`, or the smallest reachable.
 
         Warns
         -----
         CalibrationWarning
-            When `"auto"` has to take more than 0.01.
+            When `"auto"` has to take more than `USUAL_RATE`.
         """
         if isinstance(rate, str) and rate == "auto":
-            if rows_needed(0.01) <= self.n:
-                return 0.01
+            if rows_needed(USUAL_RATE) <= self.n:
+                return USUAL_RATE
             warnings.warn(
                 f"false_alarm_rate is {round_up(self.smallest_rate):.3g}, the smallest that "
-                f"{self.n} calibration rows can hold; 0.01 needs {rows_needed(0.01)}",
+                f"{self.n} calibration rows can hold; {USUAL_RATE:g} needs {rows_needed(USUAL_RATE)}",
                 CalibrationWarning,
                 stacklevel=3,
             )
@@ -154,7 +157,7 @@ def check_rate(rate: float, name: str = "false_alarm_rate") -> None:
     number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
     if not number or not 0 < rate < 1:
         raise CalibrationError(
-            f"got {name}={rate!r}, expected a number above 0 and below 1, such as 0.01"
+            f"got {name}={rate!r}, expected a number above 0 and below 1, such as {USUAL_RATE:g}"
         )
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from isthmus.errors import CalibrationError
-from isthmus.heads.calibration import check_rate, round_up, rows_needed
+from isthmus.heads.calibration import USUAL_RATE, check_rate, round_up, rows_needed
 
 #: From so many normal rows on a fifth of them can be spared for calibration.
 SPLIT_FROM = 2000
@@ -63,7 +63,7 @@ def calibration_rows(
     CalibrationError
         When the rate needs more rows than can be had.
     """
-    asked = 0.01 if rate == "auto" else rate
+    asked = USUAL_RATE if rate == "auto" else rate
     check_rate(asked)  # type: ignore[arg-type]
     needed = rows_needed(float(asked))
     order = rng.permutation(n_rows)
