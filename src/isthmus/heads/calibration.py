@@ -120,7 +120,8 @@ class Calibration:
                 return USUAL_RATE
             warnings.warn(
                 f"false_alarm_rate is {round_up(self.smallest_rate):.3g}, the smallest that "
-                f"{self.n} calibration rows can hold; {USUAL_RATE:g} needs {rows_needed(USUAL_RATE)}",
+                f"{self.n} calibration rows can hold; {USUAL_RATE:g} needs "
+                f"{rows_needed(USUAL_RATE)}",
                 CalibrationWarning,
                 stacklevel=3,
             )
