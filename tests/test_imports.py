@@ -1,6 +1,7 @@
 """Rooms import one way, the front door is what it says, and what need not load torch does not."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,83 @@ def test_imports_go_from_right_to_left_only(path):
         room = room_of(module)
         assert room in ROOMS, f"{path} imports {module}, which is no room"
         assert ROOMS.index(room) <= ROOMS.index(own), f"{own} must not import {module}"
+
+
+# A method for people that calls what is further on, which it imports when it is called.
+AT_USE = {("isthmus.autoencoder.estimator", "isthmus.autoencoder.parts")}
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def names_taken_by(path: Path) -> list[tuple[str, str | None]]:
+    """All that a file imports from isthmus, for types alone or at use too: module and name."""
+    found: list[tuple[str, str | None]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "isthmus":
+            found += [(str(node.module), alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [(a.name, None) for a in node.names if a.name.split(".")[0] == "isthmus"]
+    return found
+
+
+def graph_of_files(paths: dict[str, Path]) -> dict[str, set[str]]:
+    """Which files each file needs; what a package hands on is of the file that defines it."""
+    taken = {module: names_taken_by(path) for module, path in paths.items()}
+    handed_on = {
+        module: {name: source for source, name in taken[module]}
+        for module, path in paths.items()
+        if path.name == "__init__.py"
+    }
+
+    def defined_in(module: str, name: str | None) -> str:
+        while name is not None:
+            if f"{module}.{name}" in paths:
+                return f"{module}.{name}"
+            if name not in handed_on.get(module, {}):
+                break
+            module = handed_on[module][name]
+        return module
+
+    return {
+        module: {defined_in(*one) for one in found} - {module} for module, found in taken.items()
+    }
+
+
+def test_no_file_needs_itself_by_way_of_others():
+    graph = graph_of_files(modules())
+    for user, used in AT_USE:
+        graph[user].remove(used)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        circle = error.args[1]
+        pytest.fail("a circle of imports: " + " <- ".join(circle))
+
+
+def test_a_circle_by_types_alone_is_found(tmp_path):
+    for name, text in {
+        "__init__": "",
+        "one": "from isthmus.two import B",
+        "two/__init__": "from isthmus.two.b import B",
+        "two/b": "if TYPE_CHECKING:\n    from isthmus.one import A",
+    }.items():
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    paths = {
+        "isthmus": tmp_path / "__init__.py",
+        "isthmus.one": tmp_path / "one.py",
+        "isthmus.two": tmp_path / "two" / "__init__.py",
+        "isthmus.two.b": tmp_path / "two" / "b.py",
+    }
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(graph_of_files(paths)).prepare()
 
 
 def test_every_room_is_listed():

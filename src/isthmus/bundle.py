@@ -26,7 +26,7 @@ from typing import Any
 from torch import nn
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.autoencoder.parts import write_parts
+from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.errors import BundleError
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.binding import Head, check_bound
@@ -292,7 +292,7 @@ def load_bundle(
             f"({facts['architecture']['architecture'].removeprefix('own: ')}), which are code and "
             "not in the bundle; pass load_bundle(path, architecture=(encoder, decoder))"
         )
-    encoder = Autoencoder.load_parts(folder, facts, architecture if own else None)
+    encoder = read_parts(folder, facts, architecture if own else None)
     if encoder.digest_ != facts["digest"]:
         raise BundleError(
             f"the encoder's digest is {encoder.digest_[:12]}, the manifest of {folder} says "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,16 +20,14 @@ from isthmus._notebook import LearnedTable
 from isthmus.augment import Augmentations
 from isthmus.autoencoder.coder import Coder
 from isthmus.autoencoder.held_out import HeldOut
-from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.autoencoder.passes import learned
-from isthmus.autoencoder.run import Run
+from isthmus.autoencoder.run import PARAMETERS, Run
 from isthmus.autoencoder.seen import SeenRows
 from isthmus.autoencoder.sources import open_source
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream
 from isthmus.errors import DataError
-from isthmus.manifest import new_bundle, write_manifest
 from isthmus.networks import Networks, build, count_parameters, digest, summarise
 from isthmus.training import (
     choose_device,
@@ -329,25 +327,33 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         BundleError
             When `path` holds something that is not a bundle.
         """
+        # Files are written by code that needs this class, so it is imported at use.
+        from isthmus.autoencoder.parts import save_encoder
+
         check_is_fitted(self)
-        with new_bundle(path) as folder:
-            write_manifest(folder, {"encoder": write_parts(self, folder), "heads": {}})
+        save_encoder(path, self)
 
     @classmethod
-    def load_parts(
-        cls,
-        folder: Path,
-        facts: dict[str, Any],
-        architecture: tuple[nn.Module, nn.Module] | None = None,
+    def restored(
+        cls, parameters: Mapping[str, Any], learned: Mapping[str, Any], networks: Networks
     ) -> Autoencoder:
-        """Rebuild a fitted autoencoder from a bundle's folder and its manifest's entry.
+        """Rebuild a fitted autoencoder from what an earlier one was made of and learned.
 
-        `architecture` is needed when it was fitted with modules of the person's own.
-        `isthmus.load_bundle` checks all files first; prefer it.
+        Parameters
+        ----------
+        parameters : mapping
+            Those of the constructor.
+        learned : mapping
+            The fitted attributes that follow neither from the schema nor from the networks, by
+            name: `schema_`, `preprocessor_`, `history_`, ...
+        networks : Networks
+            Trained.
         """
-        own = {} if architecture is None else {"architecture": tuple(architecture)}
-        encoder = cls(**(facts["parameters"] | own))
-        encoder._keep(read_parts(encoder, folder, facts), choose_device(encoder.device))
+        encoder = cls(**parameters)
+        for name, value in learned.items():
+            setattr(encoder, name, value)
+        encoder._name_features()
+        encoder._keep(networks, choose_device(encoder.device))
         return encoder
 
     @property
@@ -420,11 +426,15 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         self.schema_, self.preprocessor_ = learned(stream)
         if len(stream) < 2:
             raise DataError(f"got {len(stream)} instance, expected at least two to learn from")
-        self.n_features_in_ = self.schema_.n_features
         self.__dict__.pop("feature_names_in_", None)
-        if self.schema_.columns is not None:
-            self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
+        self._name_features()
         return stream
+
+    def _name_features(self) -> None:
+        """Set number and names of the features as the schema has them."""
+        self.n_features_in_ = self.schema_.n_features
+        if self.schema_.kind == "table" and self.schema_.columns is not None:
+            self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
 
     def _check_more(self, X: Any) -> np.ndarray | Stream:
         """Check instances to go on training with."""
@@ -451,12 +461,21 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         """Train new networks, or those given further, on checked instances."""
         epochs = len(self.history_) if one_pass and networks is not None else 0
         self.__dict__.pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
-        run = Run.plan(self, len(X), networks, one_pass=one_pass, epochs_before=epochs)
+        parameters = {name: getattr(self, name) for name in PARAMETERS}
+        run = Run.plan(
+            parameters,
+            self.schema_.kind,
+            self.preprocessor_,
+            len(X),
+            networks,
+            one_pass=one_pass,
+            epochs_before=epochs,
+        )
         self.loss_ = run.loss
         source = open_source(self, X, run.validation_fraction, run.settings.seed)
         self.data_fingerprint_, self.seen_rows_ = source.fingerprint, source.seen
         self.training_ = run.describe()
-        progress = run.train(self, source)
+        progress = run.train(source)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
         self._keep(run.networks, run.settings.device)

@@ -5,27 +5,39 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from torch import nn
 
+from isthmus.autoencoder.estimator import Autoencoder
 from isthmus.autoencoder.held_out import HeldOut
 from isthmus.autoencoder.seen import SeenRows
 from isthmus.data.preprocessing import read_preprocessor
 from isthmus.data.schema import Schema
-from isthmus.networks import Networks, build
+from isthmus.manifest import new_bundle, write_manifest
+from isthmus.networks import build
 from isthmus.storage import write_bytes
 from isthmus.weights import read_weights, write_weights
-
-if TYPE_CHECKING:
-    from isthmus.autoencoder.estimator import Autoencoder
 
 ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
 SEEN, HELD_OUT = "seen.safetensors", "held_out.safetensors"
 
 # Where a run wrote and how it was watched is of that machine, and no part of the model.
 OF_THE_RUN = ("checkpoint_dir", "log_dir", "resume", "verbose")
+
+
+def save_encoder(path: str | Path, encoder: Autoencoder) -> None:
+    """Write a bundle of an encoder without heads; an earlier one at `path` is replaced.
+
+    Raises
+    ------
+    BundleError
+        When `path` holds something that is not a bundle.
+    """
+    with new_bundle(path) as folder:
+        write_manifest(folder, {"encoder": write_parts(encoder, folder), "heads": {}})
 
 
 def write_parts(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
@@ -52,36 +64,40 @@ def write_parts(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
     }
 
 
-def read_parts(encoder: Autoencoder, folder: Path, facts: Mapping[str, Any]) -> Networks:
-    """Set what was learned on an unfitted autoencoder, and return its trained networks.
+def read_parts(
+    folder: Path,
+    facts: Mapping[str, Any],
+    architecture: tuple[nn.Module, nn.Module] | None = None,
+) -> Autoencoder:
+    """Rebuild a fitted autoencoder from a bundle's folder and its manifest's entry.
 
     Parameters
     ----------
-    encoder : Autoencoder
-        Made with the parameters in `facts`, or with modules of the person's own.
     folder : path
-    facts : dict
-        The manifest's entry, as `write_parts` gave it.
+    facts : mapping
+        As `write_parts` gave it.
+    architecture : (encoder, decoder), optional
+        Needed when it was fitted with modules of the person's own.
     """
-    encoder.schema_ = Schema.from_dict(facts["schema"])
-    encoder.preprocessor_ = read_preprocessor(facts["preprocessing"], encoder.schema_)
-    encoder.loss_, encoder.training_ = facts["loss"], facts["training"]
-    encoder.best_epoch_ = facts["best_epoch"]
-    encoder.data_fingerprint_ = facts["data_fingerprint"]
-    hashes = safetensors.numpy.load_file(folder / SEEN)["hashes"]
-    encoder.seen_rows_ = SeenRows(hashes, facts["repeated_rows"])
-    encoder.n_features_in_ = encoder.schema_.n_features
-    if encoder.schema_.kind == "table" and encoder.schema_.columns is not None:
-        encoder.feature_names_in_ = np.asarray(encoder.schema_.columns, dtype=object)
-    text = (folder / HISTORY).read_text(encoding="utf-8")
-    encoder.history_ = [json.loads(line) for line in text.splitlines()]
-    given = isinstance(encoder.architecture, tuple | list)
-    own = {"architecture": encoder.architecture} if given else {}
+    own = {} if architecture is None else {"architecture": tuple(architecture)}
     networks = build(**(facts["architecture"] | own))
     read_weights(folder / ENCODER, networks.encoder)
     read_weights(folder / DECODER, networks.decoder)
-    encoder.held_out_ = _read_held_out(folder / HELD_OUT, networks.n_components)
-    return networks
+    schema = Schema.from_dict(facts["schema"])
+    hashes = safetensors.numpy.load_file(folder / SEEN)["hashes"]
+    text = (folder / HISTORY).read_text(encoding="utf-8")
+    learned = {
+        "schema_": schema,
+        "preprocessor_": read_preprocessor(facts["preprocessing"], schema),
+        "loss_": facts["loss"],
+        "training_": facts["training"],
+        "best_epoch_": facts["best_epoch"],
+        "data_fingerprint_": facts["data_fingerprint"],
+        "seen_rows_": SeenRows(hashes, facts["repeated_rows"]),
+        "history_": [json.loads(line) for line in text.splitlines()],
+        "held_out_": _read_held_out(folder / HELD_OUT, networks.n_components),
+    }
+    return Autoencoder.restored(facts["parameters"] | own, learned, networks)
 
 
 def _read_held_out(file: Path, n_components: int) -> HeldOut:

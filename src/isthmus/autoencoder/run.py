@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from isthmus.autoencoder.model import Model
 from isthmus.autoencoder.sources import Source
+from isthmus.data.preprocessing import Preprocessor
+from isthmus.data.schema import Kind
 from isthmus.errors import TrainingError
 from isthmus.networks import Networks, build, digest
 from isthmus.objectives import Loss, Objective, Task, build_objective
@@ -30,10 +33,8 @@ from isthmus.training import (
 )
 from isthmus.workers import Workers
 
-if TYPE_CHECKING:
-    from isthmus.autoencoder.estimator import Autoencoder
-
-_GIVEN = (
+# Those of an autoencoder's parameters that recipe and size of the data settle.
+_SETTLED = (
     "architecture",
     "n_components",
     "optimizer",
@@ -47,6 +48,21 @@ _GIVEN = (
     "augmentations",
 )
 
+#: The parameters of an autoencoder that a run is planned and watched by.
+PARAMETERS = (
+    *_SETTLED,
+    "recipe",
+    "hidden_layer_sizes",
+    "loss",
+    "device",
+    "precision",
+    "random_state",
+    "verbose",
+    "log_dir",
+    "checkpoint_dir",
+    "resume",
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -54,6 +70,10 @@ class Run:
 
     Attributes
     ----------
+    parameters : mapping
+        Those named in `PARAMETERS`, as they were given.
+    kind : {"images", "series", "table"}
+    preprocessor : Preprocessor
     networks : Networks
         New, or those to go on with; trained in place.
     objective : Objective
@@ -69,6 +89,9 @@ class Run:
         Those that train; the first alone shows and writes anything.
     """
 
+    parameters: Mapping[str, Any]
+    kind: Kind
+    preprocessor: Preprocessor
     networks: Networks
     objective: Objective
     settings: Settings
@@ -81,18 +104,23 @@ class Run:
     @classmethod
     def plan(
         cls,
-        encoder: Autoencoder,
+        parameters: Mapping[str, Any],
+        kind: Kind,
+        preprocessor: Preprocessor,
         n_rows: int,
         networks: Networks | None,
         *,
         one_pass: bool = False,
         epochs_before: int = 0,
     ) -> Run:
-        """Settle what the parameters of an autoencoder, with schema and preprocessing, say.
+        """Settle every choice that an autoencoder's parameters leave open.
 
         Parameters
         ----------
-        encoder : Autoencoder
+        parameters : mapping
+            Those named in `PARAMETERS`.
+        kind : {"images", "series", "table"}
+        preprocessor : Preprocessor
         n_rows : int
         networks : Networks or None
             Those to go on with; None makes new ones.
@@ -100,29 +128,35 @@ class Run:
         epochs_before : int
             Epochs that the networks have been trained for, so that a later pass draws anew.
         """
-        shape, kind = encoder.preprocessor_.network_shape, encoder.schema_.kind
-        given = {name: getattr(encoder, name) for name in _GIVEN}
-        choices = settle(encoder.recipe, given, n_rows, math.prod(shape), kind)
+        shape = preprocessor.network_shape
+        given = {name: parameters[name] for name in _SETTLED}
+        choices = settle(parameters["recipe"], given, n_rows, math.prod(shape), kind)
         workers = Workers.find()
-        seed = workers.from_first(draw_seed(encoder.random_state))
+        seed = workers.from_first(draw_seed(parameters["random_state"]))
         if epochs_before:
             seed = derived_seed(seed, epochs_before)
-        device = workers.device(choose_device(encoder.device))
+        device = workers.device(choose_device(parameters["device"]))
         started_from = None if networks is None else digest(networks.encoder)
         with own_randomness(seed, device):
             if networks is None:
                 networks = build(
-                    choices.architecture, shape, choices.n_components, encoder.hidden_layer_sizes
+                    choices.architecture,
+                    shape,
+                    choices.n_components,
+                    parameters["hidden_layer_sizes"],
                 )
-            loss = _choose_loss(encoder.loss, kind)
+            loss = _choose_loss(parameters["loss"], kind)
             n_training = math.ceil(n_rows * (1 - choices.validation_fraction))
             task = Task(kind, shape, networks.n_components, loss, n_training)
             chosen = build_objective(choices.objective, **choices.objective_options)
             objective = chosen.prepare(task)
-        settings = _settings(choices, seed, device, encoder.precision)
+        settings = _settings(choices, seed, device, parameters["precision"])
         if one_pass:
             settings = replace(settings, max_epochs=1)
         return cls(
+            parameters,
+            kind,
+            preprocessor,
             networks,
             objective,
             settings,
@@ -137,12 +171,11 @@ class Run:
         """Return every choice as plain values."""
         return self.settings.plain() | {"objective": self.objective.describe()}
 
-    def train(self, encoder: Autoencoder, source: Source) -> Progress:
-        """Train the networks in place, watched as the parameters of the autoencoder say.
+    def train(self, source: Source) -> Progress:
+        """Train the networks in place, watched as the parameters say.
 
         Parameters
         ----------
-        encoder : Autoencoder
         source : Source
             Instances; some of them, drawn at random, choose the best epoch.
 
@@ -160,18 +193,18 @@ class Run:
         self.workers.check_same(
             {"instances": n_rows, "data": source.fingerprint, "parameters": said}
         )
-        checkpoints = None if self.one_pass else self._checkpoints(encoder, source)
+        checkpoints = None if self.one_pass else self._checkpoints(source)
         listeners: list[Listener] = []
-        if encoder.verbose and self.workers.is_first:
+        if self.parameters["verbose"] and self.workers.is_first:
             done = checkpoints.epochs_done() if checkpoints else 0
             bar = ProgressBar("training", len(source.training), self.settings.max_epochs, done)
             listeners.append(bar)
-        if encoder.log_dir is not None and self.workers.is_first:
-            images = encoder.schema_.kind == "images"
-            prepare = encoder.preprocessor_.to_network
-            examples = prepare(source.examples(10)) if images else None
+        log_dir = self.parameters["log_dir"]
+        if log_dir is not None and self.workers.is_first:
+            prepare = self.preprocessor.to_network
+            examples = prepare(source.examples(10)) if self.kind == "images" else None
             to_picture = torch.sigmoid if self.loss == "bce" else torch.clone
-            listeners.append(TensorBoard(encoder.log_dir, examples, to_picture))
+            listeners.append(TensorBoard(log_dir, examples, to_picture))
         return train(
             Model(self.networks, self.objective),
             self.objective,
@@ -183,9 +216,10 @@ class Run:
             self.workers,
         )
 
-    def _checkpoints(self, encoder: Autoencoder, source: Source) -> Checkpoints | None:
-        if encoder.checkpoint_dir is None:
-            if encoder.resume:
+    def _checkpoints(self, source: Source) -> Checkpoints | None:
+        folder, resume = self.parameters["checkpoint_dir"], self.parameters["resume"]
+        if folder is None:
+            if resume:
                 raise TrainingError(
                     "got resume=True without a checkpoint_dir; pass the one to go on from"
                 )
@@ -195,7 +229,7 @@ class Run:
         run |= {"n_validation": n_validation, "data": source.fingerprint}
         if self.started_from is not None:
             run["started_from"] = self.started_from
-        return Checkpoints(encoder.checkpoint_dir, run, resume=encoder.resume)
+        return Checkpoints(folder, run, resume=resume)
 
 
 def _settings(choices: Choices, seed: int, device: torch.device, precision: str) -> Settings:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.autoencoder.parts import write_parts
+from isthmus.autoencoder.parts import read_parts, write_parts
 from isthmus.errors import BundleError
 from isthmus.heads.calibration import Calibration
 from isthmus.heads.combined import LABEL_FREE
@@ -142,7 +142,7 @@ def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder
     facts = json.loads((own / FACTS).read_text(encoding="utf-8"))
     given = encoder.architecture
     modules = (given[0], given[1]) if isinstance(given, tuple | list) else None
-    trained = Autoencoder.load_parts(own, facts, modules)
+    trained = read_parts(own, facts, modules)
     if trained.digest_ != facts["digest"]:
         raise BundleError(
             f"the encoder in {own} has the digest {trained.digest_[:12]}, and {FACTS} there says "
