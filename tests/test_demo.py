@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from isthmus import load, load_bundle
 from isthmus.demo import run_demo
 from isthmus.demo.normal_or_not import decide_normal
 from isthmus.errors import DataError
+from isthmus.recipes import RECIPES
 
 KEYS = {
     *("dataset", "kind", "n_train", "n_test", "input_shape", "n_components", "label_share"),
@@ -149,9 +151,8 @@ def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table):
 
 
 def test_the_reference_recipe_is_the_reference_network(tmp_path, monkeypatch):
-    from isthmus import recipes
-
-    monkeypatch.setitem(recipes.RECIPES["reference"], "max_epochs", 1)
+    row = RECIPES["reference"]["small images"]
+    monkeypatch.setitem(RECIPES["reference"], "small images", replace(row, max_epochs=1))
     facts = run_demo(
         load("digits"), tmp_path / "r", recipe="reference", console=Console(file=io.StringIO())
     )

@@ -4,11 +4,41 @@ import pytest
 
 from isthmus import AnomalyDetector, Autoencoder
 from isthmus.errors import TrainingError
-from isthmus.recipes import settle
+from isthmus.recipes import RECIPES, lr_with_batch_norm, settle, usual_lr
 
 
 def chosen(recipe="default", n_rows=1000, n_features=784, kind="images", **given):
     return settle(recipe, given, n_rows, n_features, kind)
+
+
+def test_every_recipe_has_a_row_for_every_kind_of_data():
+    for rows in RECIPES.values():
+        assert list(rows) == ["small images", "large images", "series", "table"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    ("data", "kind", "n_features"),
+    [
+        ("small images", "images", 64 * 64),
+        ("large images", "images", 64 * 64 + 1),
+        ("series", "series", 96),
+        ("table", "table", 9),
+    ],
+)
+def test_what_is_chosen_is_the_row_of_the_table(recipe, data, kind, n_features):
+    row, choices = RECIPES[recipe][data], chosen(recipe, n_features=n_features, kind=kind)
+    for name in ("architecture", "optimizer", "schedule", "weight_decay", "validation_fraction"):
+        assert getattr(choices, name) == getattr(row, name)
+    assert (choices.objective, noise_of(choices)) == (row.objective, row.noise)
+    lr = row.lr(choices.batch_size) if callable(row.lr) else row.lr
+    assert choices.lr == lr
+
+
+def test_an_architecture_that_is_given_learns_at_the_usual_rate():
+    assert RECIPES["default"]["small images"].lr is lr_with_batch_norm
+    choices = chosen(architecture="conv")
+    assert choices.lr == usual_lr(choices.batch_size)
 
 
 @pytest.mark.parametrize(("n_rows", "kind"), [(80, "table"), (600_000, "table"), (60, "series")])

@@ -1,15 +1,20 @@
-"""Recipes: named sets of training choices. A parameter given explicitly wins over them."""
+"""Recipes: named sets of training choices. A parameter given explicitly wins over them.
+
+What a recipe takes for a kind of data is a row of the table `RECIPES`; what depends on the size of
+the data is a function, named in the row and defined above it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from isthmus.errors import TrainingError
 
-SMALL_IMAGE = 64 * 64  # values up to which a network may have dense layers for pixels
+#: Values of an image up to which a network may have dense layers for pixels.
+SMALL_IMAGE = 64 * 64
 
 
 @dataclass(frozen=True)
@@ -30,58 +35,166 @@ class Choices:
     objective_options: dict[str, Any]
 
 
-# AdamW along one cosine, chosen on the validation parts of MNIST and digits.
-_ADAMW = {
-    "architecture": "auto",
-    "optimizer": "adamw",
-    "schedule": "cosine",
-    "weight_decay": 1e-4,
-    "validation_fraction": 0.1,
-}
+@dataclass(frozen=True)
+class Steps:
+    """How long to train: the epochs that make about so many steps, within bounds."""
 
-#: What a recipe says outright; what it leaves out follows the rules in `settle`.
-RECIPES: dict[str, dict[str, Any]] = {
-    "default": _ADAMW,
-    "fast": _ADAMW,
-    "thorough": _ADAMW,
-    "detection": _ADAMW,
-    # The Keras tutorial: all training images, a fixed number of epochs, no selection.
-    "reference": {
-        "architecture": "reference",
-        "optimizer": "adadelta",
-        "schedule": "constant",
-        "lr": 1.0,
-        "weight_decay": 0.0,
-        "max_epochs": 50,
-        "batch_size": 128,
-        "validation_fraction": 0.0,
-        "patience": None,
-        "objective": "reconstruction",
-        "noise": 0.0,
+    about: int
+    fewest_epochs: int
+    most_epochs: int
+
+    def __call__(self, n_rows: int, batch_size: int) -> int:
+        """Return the number of epochs for so many training rows."""
+        return choose_max_epochs(
+            n_rows, batch_size, self.about, self.fewest_epochs, self.most_epochs
+        )
+
+
+def usual_batch(n_rows: int, n_features: int, objective: Any) -> int:
+    """Return a power of two near a fiftieth of the rows, from 32 to 256.
+
+    An objective that compares instances gets 128 at least: variances and covariances of a few say
+    nothing. Very large instances are fewer, down to 8.
+    """
+    least = 128 if _compares_instances(objective) else 32
+    usual = choose_batch_size(n_rows, least=least, most=256)
+    return max(8, min(usual, 2**22 // n_features))
+
+
+def batch_of_128(n_rows: int, n_features: int, objective: Any) -> int:
+    """Return 128, or the number of rows if that is smaller."""
+    return min(128, n_rows)
+
+
+def usual_lr(batch_size: int) -> float:
+    """Return 0.003 √(batch_size/256): square-root scaling fits Adam's normalised steps.
+
+    Malladi et al., 2022.
+    """
+    return 3e-3 * math.sqrt(batch_size / 256)
+
+
+def lr_with_batch_norm(batch_size: int) -> float:
+    """Return 0.01 √(batch_size/256): batch normalisation bears, and needs, larger steps."""
+    return 1e-2 * math.sqrt(batch_size / 256)
+
+
+def quarter_of_epochs(max_epochs: int) -> int:
+    """Return a quarter of the epochs, 10 at least."""
+    return max(10, max_epochs // 4)
+
+
+def root_of_values(n_features: int) -> int:
+    """Return the largest power of two up to the root of the number of values."""
+    return 2 ** int(math.log2(n_features) / 2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a recipe takes for a kind of data.
+
+    Attributes
+    ----------
+    architecture : str
+        `"auto"` leaves it to `isthmus.networks.build`: `"conv"` for images, `"conv1d"` for series,
+        `"dense"` for tables.
+    objective : str
+    noise : float
+        Standard deviation of what the objective `"denoising"` adds.
+    max_epochs : int or function of the training rows and the batch size
+    options : mapping
+        Of the objective.
+    n_components : "auto" or function of the number of values
+        `"auto"` leaves it to `isthmus.networks.build`.
+    lr : float or function of the batch size
+    batch_size : int or function of the numbers of rows and values, and of the objective
+    validation_fraction : float
+    patience : None or function of the epochs
+    optimizer, schedule : str
+    weight_decay : float
+    """
+
+    architecture: str
+    objective: str
+    noise: float
+    max_epochs: int | Callable[[int, int], int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    n_components: Literal["auto"] | Callable[[int], int] = "auto"
+    lr: float | Callable[[int], float] = usual_lr
+    batch_size: int | Callable[[int, int, Any], int] = usual_batch
+    validation_fraction: float = 0.1
+    patience: Callable[[int], int] | None = quarter_of_epochs
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    weight_decay: float = 1e-4
+
+
+# Of images, codes that views agree on tell classes apart far better than codes that only
+# reconstruct; these weights were chosen on validation parts of MNIST, and checked on digits.
+_VIEWS = {"reconstruction": 3.0}
+_VIEWS_AND_NEIGHBOURS = {"reconstruction": 0.5, "neighbour": 2.0}
+# Training sets of series are small, and what a few epochs leave out tells classes apart: they may
+# have five times as many epochs. A step with views costs twice as much: there are fewer.
+
+# The Keras tutorial: all training images, a fixed number of epochs, no selection.
+_TUTORIAL = Row(
+    "reference",
+    "reconstruction",
+    0.0,
+    50,
+    lr=1.0,
+    batch_size=128,
+    validation_fraction=0.0,
+    patience=None,
+    optimizer="adadelta",
+    schedule="constant",
+    weight_decay=0.0,
+)
+
+# fmt: off
+#: What is chosen when nothing is said, by recipe and kind of data.
+RECIPES: dict[str, dict[str, Row]] = {
+    #                     architecture objective        noise steps and epochs       what is special
+    "default": {
+        "small images": Row("strided", "invariant",      0.0, Steps(1000,  8,  200), _VIEWS,
+                            lr=lr_with_batch_norm),
+        "large images": Row("auto",    "invariant",      0.0, Steps(1000,  8,  200), _VIEWS),
+        "series":       Row("auto",    "reconstruction", 0.0, Steps(2000, 10, 1000)),
+        "table":        Row("auto",    "denoising",      0.6, Steps(2000, 10,  200)),
     },
-}
-
-#: About how many steps a recipe makes, and the fewest and most epochs; series have more.
-_LENGTH = {"fast": (1000, 5, 100), "default": (2000, 10, 200), "thorough": (6000, 30, 600)}
-#: The same for images that are compared with their views, two passes a step.
-_LENGTH_OF_VIEWS = {"default": (1000, 8, 200), "thorough": (4000, 40, 600)}
-
-# What images are learned with: codes that views agree on tell classes apart far better than codes
-# that only reconstruct. Chosen on validation parts of MNIST, checked on digits.
-_IMAGES: dict[str, dict[str, Any]] = {
-    "fast": {"noise": 0.0},
-    "default": {"objective": "invariant", "objective_options": {"reconstruction": 3.0}},
+    "fast": {
+        "small images": Row("dense",   "reconstruction", 0.0, Steps(1000,  5,  100)),
+        "large images": Row("auto",    "reconstruction", 0.0, Steps(1000,  5,  100)),
+        "series":       Row("auto",    "reconstruction", 0.0, Steps(1000,  5,  500)),
+        "table":        Row("auto",    "denoising",      0.6, Steps(1000,  5,  100)),
+    },
     "thorough": {
-        "objective": "invariant",
-        "objective_options": {"reconstruction": 0.5, "neighbour": 2.0},
+        "small images": Row("strided", "invariant",      0.0, Steps(4000, 40,  600),
+                            _VIEWS_AND_NEIGHBOURS, lr=lr_with_batch_norm),
+        "large images": Row("auto",    "invariant",      0.0, Steps(4000, 40,  600),
+                            _VIEWS_AND_NEIGHBOURS),
+        "series":       Row("auto",    "reconstruction", 0.0, Steps(6000, 30, 3000)),
+        "table":        Row("auto",    "denoising",      0.6, Steps(6000, 30,  600)),
+    },
+    # What a detector trains for itself. Convolutions rebuild images of a kind that they have never
+    # seen; a narrow dense network that takes noise off does not. Of a table all rows are needed
+    # to know what is normal.
+    "detection": {
+        "small images": Row("dense",   "denoising",      1.0, Steps(2000, 10,  200),
+                            n_components=root_of_values),
+        "large images": Row("auto",    "denoising",      1.0, Steps(2000, 10,  200)),
+        "series":       Row("auto",    "reconstruction", 0.0, Steps(2000, 10, 1000)),
+        "table":        Row("auto",    "denoising",      1.0, Steps(1000, 10, 1000),
+                            lr=3e-3, batch_size=batch_of_128, validation_fraction=0.0),
+    },
+    "reference": {
+        "small images": _TUTORIAL,
+        "large images": _TUTORIAL,
+        "series":       _TUTORIAL,
+        "table":        _TUTORIAL,
     },
 }
-# Batch normalisation bears, and needs, larger steps.
-_SMALL_IMAGES: dict[str, dict[str, Any]] = {
-    "fast": {"architecture": "dense"},
-    "default": {"architecture": "strided", "lr_at_256": 1e-2},
-    "thorough": {"architecture": "strided", "lr_at_256": 1e-2},
-}
+# fmt: on
 
 
 def settle(
@@ -105,31 +218,14 @@ def settle(
 
     Notes
     -----
-    `default` is the best all-round, `fast` takes seconds, `thorough` makes three
-    or more times as many steps as `default`. What they share, by rule:
+    `default` is the best all-round, `fast` takes seconds, `thorough` makes three or more times as
+    many steps as `default`, and `detection` is what a detector trains for itself. The table
+    `RECIPES` says what each takes for small images (up to 64 x 64 values), large ones, series and
+    tables; the functions named there say what follows from the size of the data.
 
-    - `batch_size` is a power of two near a fiftieth of the rows, 32 (128 for the objective
-      `"invariant"`) to 256, smaller when instances are very large.
-    - `max_epochs` makes about 1,000 (fast), 2,000 (default) or 6,000 steps (thorough), 5, 10 or 30
-      epochs at least, and 100, 200 or 600 at most. Steps with views cost twice as much: of images
-      it is 1,000 and 4,000, and 8 and 40 epochs at least. Of series there may be five times as
-      many: their training sets are small, and what a few epochs leave out is what tells classes
-      apart.
-    - `lr` is 0.003 √(batch_size/256): the square-root scaling that fits Adam's normalised steps
-      (Malladi et al., 2022). With the batch normalisation of the architecture `"strided"` it is
-      0.01 in place of 0.003.
-    - `patience` is a quarter of the epochs, 10 at least.
-
-    Images are learned with the objective `"invariant"`, and up to 64 x 64 with the architecture
-    `"strided"`; `thorough` weighs reconstruction less and pulls neighbours together. `fast` only
-    reconstructs, with a dense network. Series are reconstructed. Tables are reconstructed from rows
-    with noise of 0.6 standard deviations: residuals then tell more of what is abnormal.
-
-    `detection` is what a detector trains for itself: noise of 1 for tables and images. For tables
-    it makes about 1,000 steps with batches of 128, `lr` 0.003, and no row held out: all are needed
-    to know what is normal. For images up to 64 x 64 it takes a dense network and a code of the
-    largest power of two up to the root of the number of values: convolutions rebuild images of a
-    kind that they have never seen; a narrow dense network that takes noise off does not.
+    An objective or an architecture that is given comes without what the row has for its own: the
+    options of the objective, and the learning rate that batch normalisation bears. `noise` that is
+    given is short for the objective `"denoising"`, 0 for `"reconstruction"`.
 
     Raises
     ------
@@ -139,28 +235,29 @@ def settle(
     if recipe not in RECIPES:
         raise TrainingError(f"got recipe={recipe!r}, expected one of {', '.join(RECIPES)}")
     said = {name: value for name, value in given.items() if not _is_auto(value)}
-    chosen = RECIPES[recipe] | _of_kind(recipe, n_rows, n_features, kind, said) | said
-    objective, options = _objective(chosen, said)
-    fraction = _number("validation_fraction", chosen["validation_fraction"], 0, 0.9)
-    if "batch_size" not in chosen:
-        # Variances and covariances of a few instances say nothing.
-        least = 128 if _compares_instances(objective) else 32
-        usual = choose_batch_size(n_rows, least=least, most=256)
-        chosen["batch_size"] = max(8, min(usual, 2**22 // n_features))
-    batch_size = _whole("batch_size", chosen["batch_size"])
-    if "max_epochs" not in chosen:
-        rows = math.ceil(n_rows * (1 - fraction))
-        chosen["max_epochs"] = choose_max_epochs(rows, batch_size, *_length(recipe, kind))
-    max_epochs = _whole("max_epochs", chosen["max_epochs"])
-    lr = chosen.get("lr", chosen.get("lr_at_256", 3e-3) * math.sqrt(batch_size / 256))
-    patience = chosen.get("patience", max(10, max_epochs // 4))
+    row = RECIPES[recipe][_data(kind, n_features)]
+    if "architecture" in said and row.lr is lr_with_batch_norm:
+        row = replace(row, lr=usual_lr)
+
+    def choose(name: str, *sizes: Any) -> Any:
+        if name in said:
+            return said[name]
+        chosen = getattr(row, name)
+        return chosen(*sizes) if callable(chosen) else chosen
+
+    objective, options = _objective(row, said)
+    fraction = _number("validation_fraction", choose("validation_fraction"), 0, 0.9)
+    batch_size = _whole("batch_size", choose("batch_size", n_rows, n_features, objective))
+    n_training = math.ceil(n_rows * (1 - fraction))
+    max_epochs = _whole("max_epochs", choose("max_epochs", n_training, batch_size))
+    patience = choose("patience", max_epochs)
     return Choices(
-        architecture=chosen["architecture"],
-        n_components=chosen.get("n_components", "auto"),
-        optimizer=_one_of("optimizer", chosen["optimizer"], "adamw", "adadelta"),
-        schedule=_one_of("schedule", chosen["schedule"], "cosine", "constant"),
-        lr=_number("lr", lr, 0, math.inf, above=True),
-        weight_decay=_number("weight_decay", chosen["weight_decay"], 0, math.inf),
+        architecture=choose("architecture"),
+        n_components=choose("n_components", n_features),
+        optimizer=_one_of("optimizer", choose("optimizer"), "adamw", "adadelta"),
+        schedule=_one_of("schedule", choose("schedule"), "cosine", "constant"),
+        lr=_number("lr", choose("lr", batch_size), 0, math.inf, above=True),
+        weight_decay=_number("weight_decay", choose("weight_decay"), 0, math.inf),
         max_epochs=max_epochs,
         batch_size=batch_size,
         validation_fraction=fraction,
@@ -170,38 +267,23 @@ def settle(
     )
 
 
-def _of_kind(
-    recipe: str, n_rows: int, n_features: int, kind: str, said: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what a recipe takes for a kind of instance beside what it says outright."""
-    small_images = kind == "images" and n_features <= SMALL_IMAGE
-    if recipe == "reference":
-        return {}
-    if recipe != "detection" and kind == "images":
-        # A learning rate belongs to its architecture.
-        usual = small_images and "architecture" not in said
-        return _IMAGES[recipe] | (_SMALL_IMAGES[recipe] if usual else {})
-    if recipe != "detection":
-        return {"noise": 0.6 if kind == "table" else 0.0}
-    if kind == "table":
-        batch_size = min(128, n_rows)
-        return {"batch_size": batch_size, "lr": 3e-3, "noise": 1.0, "validation_fraction": 0.0}
-    if small_images:
-        width = 2 ** int(math.log2(n_features) / 2)
-        return {"architecture": "dense", "n_components": width, "noise": 1.0}
-    return {"noise": 1.0 if kind == "images" else 0.0}
+def _data(kind: str, n_features: int) -> str:
+    """Return which kind of data of `RECIPES` instances are."""
+    if kind != "images":
+        return kind
+    return "small images" if n_features <= SMALL_IMAGE else "large images"
 
 
-def _objective(chosen: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _objective(row: Row, said: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the objective and its options: the one said, what noise says, or the recipe's."""
     options = {"augmentations": said["augmentations"]} if "augmentations" in said else {}
-    noise = _number("noise", chosen.get("noise", 0.0), 0, math.inf)
-    if "objective" in said or ("objective" in chosen and "noise" not in said):
-        objective = chosen["objective"]
-        if "objective" not in said:
-            options = chosen.get("objective_options", {}) | options
-    else:
+    noise = _number("noise", said.get("noise", row.noise), 0, math.inf)
+    if "objective" in said:
+        objective = said["objective"]
+    elif "noise" in said:
         objective = "denoising" if noise > 0 else "reconstruction"
+    else:
+        objective, options = row.objective, dict(row.options) | options
     if "noise" in said or "objective" not in said:
         options |= {"corruptions": ("gaussian",), "level": (noise, noise)}
     return objective, options
@@ -211,17 +293,6 @@ def _compares_instances(objective: Any) -> bool:
     if isinstance(objective, Mapping):
         return any(_compares_instances(part) for part in objective)
     return objective == "invariant" or getattr(objective, "compares_instances", False)
-
-
-def _length(recipe: str, kind: str) -> tuple[int, int, int]:
-    """Return about how many steps a recipe makes, and the fewest and most epochs."""
-    if recipe == "detection" and kind == "table":
-        return 1000, 10, 1000
-    if kind == "images" and recipe in _LENGTH_OF_VIEWS:
-        return _LENGTH_OF_VIEWS[recipe]
-    steps, least, most = _LENGTH.get(recipe, _LENGTH["default"])
-    # Training sets of series are small, and what a few epochs leave out tells classes apart.
-    return steps, least, 5 * most if kind == "series" else most
 
 
 def choose_batch_size(n_rows: int, most: int, least: int = 32) -> int:

@@ -87,7 +87,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
     lr : float or "auto", default="auto"
         Highest learning rate.
     max_epochs, batch_size : int or "auto", default="auto"
-        See `isthmus.recipes.settle` for the rules.
+        See the table `isthmus.recipes.RECIPES` and its functions.
     validation_fraction : float in [0, 0.9] or "auto", default="auto"
         Share of the instances held out to choose the best epoch; 0 takes the last epoch.
     patience : int, None or "auto", default="auto"
