@@ -27,6 +27,7 @@ import _tables  # noqa: E402
 import anomaly  # noqa: E402
 import guarantees  # noqa: E402
 import one_class  # noqa: E402
+import rounding  # noqa: E402
 import scale  # noqa: E402
 import series  # noqa: E402
 from _records import Journal, run  # noqa: E402
@@ -337,6 +338,16 @@ def test_rates_and_selection_are_checked(quick, call, tmp_path, monkeypatch):
     [selected] = found["selection"]
     assert selected["power"] == 1.0  # nine standard deviations away
     assert selected["mean"] < 0.5
+
+
+def test_no_verdict_differs_between_library_graph_stream_and_service(call):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("uvicorn")
+    found = call(rounding, "--seeds", 6)  # one of each method
+    assert found["rows"] == 6 * 240
+    assert found["near"] > 0
+    assert found["differ"] == dict.fromkeys(("graph", "stream", "service"), 0)
+    assert max(found["scores"].values()) < 1e-4
 
 
 def test_series_stand_beside_their_controls(quick, call, tmp_path):

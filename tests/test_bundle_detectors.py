@@ -56,7 +56,8 @@ def detectors(table_encoder):
         labels = Y if score in ("head", "blend") else None
         detector = AnomalyDetector(table_encoder, score, 0.1, "split", random_state=0)
         made[score] = detector.fit(X, labels)
-    made["cross"] = AnomalyDetector(table_encoder, "neighbours", 0.05, "cross").fit(X)
+    cross = AnomalyDetector(table_encoder, "neighbours", 0.05, "cross", random_state=0)
+    made["cross"] = cross.fit(X)
     return made
 
 

@@ -57,7 +57,8 @@ def test_p_values_are_the_librarys_for_the_same_score_ties_and_all(
     detector = detectors["combined"]
     got = compare(digit_encoder, {"normal": detector}, digits[0][500:900])
     score, calibration = got["anomaly_score"], detector.calibrated_
-    assert np.isin(score, calibration.scores).any()
+    own = np.abs(score[:, None] - calibration.scores).min(axis=1)
+    assert (own < 5e-4).sum() >= 60  # calibration rows, each beside its own score
     np.testing.assert_array_equal(got["p_value"], calibration.p_values(score))
     np.testing.assert_array_equal(got["verdict"] == 1, score <= -detector.offset_)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from isthmus import AnomalyDetector, CodeClassifier, export_bundle
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, export_bundle
 from isthmus.bundle import Bundle
 from isthmus.export import Exported
 
@@ -17,6 +17,13 @@ def abnormal(p_values, rate, n):
     """Return what docs/serve.md says of p-values, rate and number of calibration rows."""
     most = math.floor(rate * (n + 1) + 1e-9)
     return np.array([round(p * (n + 1)) <= most for p in p_values])
+
+
+@pytest.fixture(scope="module")
+def table_encoder():
+    """Of a small table. Do not refit."""
+    X = np.random.default_rng(3).normal(size=(150, 4))
+    return Autoencoder(2, max_epochs=3, random_state=0).fit(X)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +44,31 @@ def judged(tmp_path_factory, digit_encoder, digits):
         own = {what: got[f"{name}.{what}"] for what in ("anomaly_score", "p_value", "verdict")}
         found[name] = told.get("novelty", told), getattr(head, "novelty_", head), own
     return found
+
+
+@pytest.mark.parametrize("calibration", ["split", "cross"])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_graph_decides_alike_on_the_rows_that_set_the_threshold(
+    table_encoder, seed, calibration, tmp_path
+):
+    # Each detector has one row whose own score is the threshold, but for the tolerance.
+    rng = np.random.default_rng([seed, 7])
+    X = rng.normal(size=(120, 4))
+    X[:40] = np.round(X[:40])
+    y = np.where(np.arange(120) < 3, -1, 0)
+    method = ("combined", "neighbours", "mahalanobis", "reconstruction", "head")[seed % 5]
+    detector = AnomalyDetector(table_encoder, method, 0.1, calibration, random_state=seed)
+    detector.fit(X, y if method == "head" else None)
+    bundle = Bundle(tmp_path, {"heads": {}}, table_encoder, {"normal": detector})
+    export_bundle(bundle, tmp_path / "out", X)
+
+    got = Exported(tmp_path / "out", 1).run(X)
+
+    np.testing.assert_array_equal(got["verdict"], detector.predict(X))
+    np.testing.assert_array_equal(got["p_value"], detector.p_values(X))
+    if calibration == "split":  # the graph of "cross" scores them by the model of all rows
+        margin = -detector.offset_ - got["anomaly_score"]
+        assert 5e-5 < margin[margin > 0].min() < 5e-4
 
 
 @pytest.mark.parametrize("name", ["split", "cross", "classes"])

@@ -75,6 +75,46 @@ def test_a_normal_instance_has_a_small_p_value_as_rarely_as_it_says(n):
         assert abs((p_values <= rate).mean() - exactly) <= 4 * error
 
 
+# --- rounding decides nothing --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 30, 1e6])
+@pytest.mark.parametrize("n", [1, 19, 200])
+def test_a_calibration_row_scored_again_keeps_its_p_value_and_verdict(n, scale):
+    # Scores of calibration rows, all of them with ties, one last digit up or down.
+    own = np.round(with_ties(n, 5) * scale, 6)
+    calibration = Calibration.with_tolerance(own)
+    off = 2e-6 * np.maximum(1, np.abs(own))
+    as_they_are = calibration.p_values(own)
+    for scored in (np.round(own + off, 6), np.round(own - off, 6)):
+        np.testing.assert_array_equal(calibration.p_values(scored), as_they_are)
+        for rate in np.arange(1, n + 1) / (n + 1):
+            threshold = calibration.threshold(rate)
+            np.testing.assert_array_equal(scored > threshold, as_they_are <= rate)
+
+
+@pytest.mark.parametrize("n", [9, 60, 2000])
+def test_with_a_tolerance_p_values_only_grow_and_by_the_scores_within_it(n):
+    rng = np.random.default_rng(n)
+    own, scores = np.round(rng.normal(size=n), 6), np.round(rng.normal(size=500), 6)
+    plain, tolerant = Calibration(own), Calibration.with_tolerance(own)
+    margin = 1e-4 * np.maximum(1, np.abs(own))
+    away = scores[:, None] - own
+    within = ((away > 0) & (away <= margin)).sum(axis=1)
+
+    grown = (tolerant.p_values(scores) - plain.p_values(scores)) * (n + 1)
+
+    np.testing.assert_allclose(grown, within, atol=1e-6)
+    assert tolerant.smallest_rate == plain.smallest_rate
+    assert (tolerant.conditional_p_values(scores) >= plain.conditional_p_values(scores)).all()
+
+
+def test_no_score_of_six_decimals_lies_on_a_threshold():
+    own = np.round(np.random.default_rng(0).normal(size=500) * 3, 6)
+    steps = Calibration.with_tolerance(own).scores * 1e6
+    assert np.abs(steps - np.floor(steps) - 0.5).max() < 1e-3
+
+
 # --- p-values that hold given the calibration rows -----------------------------------------
 
 

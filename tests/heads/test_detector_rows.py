@@ -89,7 +89,9 @@ def test_rows_to_calibrate_on_can_be_given(encoder, gaussians, new):
     detector.fit(gaussians(600, 0), X_calibration=calibrating)  # the encoder has seen the first
 
     assert detector.n_calibration_ == 99
-    assert detector.offset_ == detector.score_samples(calibrating).min()
+    largest = -detector.score_samples(calibrating).min()
+    assert -detector.offset_ == pytest.approx(1.0001 * largest, abs=1e-6)
+    assert (detector.predict(calibrating) == 1).all()  # their own scores set the threshold
     with pytest.raises(CalibrationError, match="600 of 600 rows were among those the encoder"):
         detector.fit(gaussians(600, 1), X_calibration=gaussians(600, 0))
 
@@ -97,7 +99,8 @@ def test_rows_to_calibrate_on_can_be_given(encoder, gaussians, new):
 @pytest.mark.parametrize("given", ["fitted", "unfitted"])
 def test_rows_to_calibrate_on_must_not_be_learned_from(given, encoder, gaussians):
     X = gaussians(60, 1)
-    detector = AnomalyDetector(encoder if given == "fitted" else unfitted(), "auto", 0.1)
+    given_encoder = encoder if given == "fitted" else unfitted()
+    detector = AnomalyDetector(given_encoder, "auto", 0.1, random_state=0)
     with pytest.raises(CalibrationError, match="40 of 40 rows of X_calibration are in X as well"):
         detector.fit(X, X_calibration=X[20:])
 
@@ -115,7 +118,8 @@ def test_rows_that_the_encoder_was_trained_on_are_refused_with_the_way_out(encod
     assert "the first is row 5, counting from 0" in message
     # The way out that it names.
     assert "AnomalyDetector(Autoencoder()).fit(X)" in message
-    AnomalyDetector(clone(encoder).set_params(max_epochs=1), "auto", 0.1, "split").fit(seen)
+    fresh = clone(encoder).set_params(max_epochs=1)
+    AnomalyDetector(fresh, "auto", 0.1, "split", random_state=0).fit(seen)
 
 
 def test_reordered_columns_are_the_same_rows(frame):

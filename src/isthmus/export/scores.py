@@ -8,6 +8,7 @@ from isthmus.errors import ExportError
 from isthmus.export.graph import Part
 from isthmus.export.nearest import dot, mean, nearest, total
 from isthmus.export.seen import Seen
+from isthmus.heads.calibration import DECIMALS
 from isthmus.heads.labelled import ABNORMAL_NEIGHBOURS, LINEAR_WEIGHT, BlendedScore, HeadScore
 from isthmus.heads.scores import (
     EQUAL,
@@ -42,8 +43,8 @@ def add_score(part: Part, score: Score, seen: Seen) -> str:
             f"the score {type(score).__name__} cannot be exported; fit the detector with a score "
             "of isthmus, such as score='combined'"
         )
-    million = _number(part, 1e6)
-    return part("Div", part("Round", part("Mul", value, million)), million)
+    units = _number(part, 10.0**DECIMALS)
+    return part("Div", part("Round", part("Mul", value, units)), units)
 
 
 def _reconstruction(part: Part, score: ReconstructionScore, seen: Seen) -> str:

@@ -103,7 +103,8 @@ def export_bundle(
     >>> import numpy as np
     >>> from isthmus import AnomalyDetector, Autoencoder, save_bundle
     >>> X = np.random.default_rng(0).normal(size=(200, 6))
-    >>> detector = AnomalyDetector(Autoencoder(max_epochs=2), "neighbours", 0.05, "split").fit(X)
+    >>> encoder = Autoencoder(max_epochs=2)
+    >>> detector = AnomalyDetector(encoder, "neighbours", 0.05, "split", random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
     ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X)

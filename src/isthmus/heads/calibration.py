@@ -10,12 +10,21 @@ a and every n, whatever the score (Vovk, Gammerman and Shafer, 2005). With one c
 for many instances these p-values are positively dependent (PRDS), so Benjamini and Hochberg's
 selection holds its false-discovery rate (Bates, Candès, Lei, Romano and Sesia, Annals of
 Statistics 51, 2023).
+
+The same row gets another last digit as a graph, in a batch of another size or on another
+processor, and a threshold that is itself the score of a row would make that digit decide.
+`Calibration.with_tolerance` therefore counts a score as no higher than a calibration score that
+it exceeds by less than a tolerance. Both guarantees stay exact: each calibration score is raised
+by a fixed increasing function of itself alone, so that calibration rows stay exchangeable, p can
+only grow, and the argument for the selection, in which calibration scores are replaced by larger
+ones, still applies.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from typing import Self
 
 import numpy as np
 from scipy.special import gammaln
@@ -24,6 +33,11 @@ from isthmus.errors import CalibrationError, CalibrationWarning
 
 #: The false-alarm rate that `"auto"` stands for, where the calibration rows can hold it.
 USUAL_RATE = 0.01
+#: A score that exceeds a calibration score by less counts as equal to it: relative to the larger
+#: of 1 and the calibration score. As much as an exported graph may be off.
+TOLERANCE = 1e-4
+#: Anomaly scores are rounded to so many decimals.
+DECIMALS = 6
 
 
 class Calibration:
@@ -32,7 +46,8 @@ class Calibration:
     Parameters
     ----------
     scores : array of shape (n,)
-        Anomaly scores (higher is more abnormal) of rows that are normal.
+        Anomaly scores (higher is more abnormal) of rows that are normal. Compared as they are;
+        `with_tolerance` raises them first.
 
     Examples
     --------
@@ -46,6 +61,34 @@ class Calibration:
 
     def __init__(self, scores: np.ndarray) -> None:
         self.scores = np.sort(np.asarray(scores, dtype=np.float64))
+
+    @classmethod
+    def with_tolerance(cls, scores: np.ndarray) -> Self:
+        """Return a calibration in which rounding decides nothing about rows of these scores.
+
+        Each calibration score c becomes `c + 1e-4 max(1, |c|)`, moved to the middle between two
+        neighbouring numbers of six decimals, which no anomaly score is. A calibration row that
+        is scored again, or a row equal to one, then lies inside a step of the p-values, not at
+        its edge. p-values are no smaller than without: see the head of this file.
+
+        Parameters
+        ----------
+        scores : array of shape (n,)
+            Anomaly scores of rows that are normal.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> calibration = Calibration.with_tolerance(np.array([1.5, 2.0]))
+        >>> [round(float(score), 7) for score in calibration.scores]
+        [1.5001505, 2.0002005]
+        >>> calibration.p_values(np.array([1.500001, 1.51])).round(2).tolist()
+        [1.0, 0.67]
+        """
+        scores = np.asarray(scores, dtype=np.float64)
+        raised = scores + TOLERANCE * np.maximum(1, np.abs(scores))
+        unit = 10.0**-DECIMALS
+        return cls((np.floor(raised / unit + 1e-3) + 0.5) * unit)
 
     @property
     def n(self) -> int:
@@ -88,8 +131,8 @@ class Calibration:
     def threshold(self, rate: float) -> float:
         """Return the anomaly score above which an instance is abnormal.
 
-        It is the k-th largest calibration score, k = floor(rate (n + 1)): `score > threshold`
-        exactly when `p_value <= rate`.
+        It is the k-th largest calibration score, k = floor(rate (n + 1)), raised where there is
+        a tolerance: `score > threshold` exactly when `p_value <= rate`.
 
         Raises
         ------

@@ -331,7 +331,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         self.digest_after_ = digest(self.encoder_.encoder_)
         if self.digest_after_ != self.digest_before_:
             raise FrozenError("the encoder changed while the detector's head was fitted")
-        self.calibrated_ = Calibration(np.concatenate(calibration_scores))
+        self.calibrated_ = Calibration.with_tolerance(np.concatenate(calibration_scores))
         self.n_calibration_ = self.calibrated_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
         self.curve_: LabelCurve | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
+from isthmus.heads.calibration import DECIMALS
 from isthmus.heads.views import Views
 
 #: More reference rows than this cost time and memory, and change a distance little.
@@ -48,7 +49,7 @@ def anomaly_scores(score: Score, views: Views) -> np.ndarray:
     The same row may get another last bit in a batch of another size. Where rows are equal that
     bit would decide, so it is rounded away; scores are 1 for an ordinary row.
     """
-    return np.round(score.score(views), 6)
+    return np.round(score.score(views), DECIMALS)
 
 
 class ReconstructionScore(Score):

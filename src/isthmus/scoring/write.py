@@ -101,7 +101,8 @@ def score(
     >>> from isthmus import AnomalyDetector, Autoencoder, load, save_bundle
     >>> from isthmus.scoring import score
     >>> X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 3)), columns=["a", "b", "c"])
-    >>> detector = AnomalyDetector(Autoencoder(2, max_epochs=2), "neighbours", 0.05, "split").fit(X)
+    >>> encoder = Autoencoder(2, max_epochs=2)
+    >>> detector = AnomalyDetector(encoder, "neighbours", 0.05, "split", random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
     ...     X.assign(part=range(200)).to_parquet(f"{folder}/new.parquet")
