@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import torch
 
-from isthmus.augment import series, tables
 from isthmus.augment.images import ImageViews
+from isthmus.augment.series import crop, jitter, scaling
+from isthmus.augment.tables import corruption
 from isthmus.errors import TrainingError
 
 Augment = Callable[[torch.Tensor], torch.Tensor]
@@ -23,10 +24,10 @@ AUGMENTATIONS = {
     "table": ("corruption",),
 }
 _ONE_BY_ONE: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
-    "jitter": series.jitter,
-    "scaling": series.scaling,
-    "crop": series.crop,
-    "corruption": tables.corruption,
+    "jitter": jitter,
+    "scaling": scaling,
+    "crop": crop,
+    "corruption": corruption,
 }
 
 
