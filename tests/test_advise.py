@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
+from _commands import isthmus
 from isthmus import Autoencoder, advise, load
 from isthmus.data import Dataset
 from isthmus.errors import DataError
 from isthmus.evaluation.few_labels import FewLabels, has_label
 from isthmus.evaluation.knee import find_knee, narrowest_sufficient
 from isthmus.plots import plot_widths
-from test_cli import isthmus
 
 RANK = 4
 LINEAR = {"hidden_layer_sizes": (), "noise": 0.0, "lr": 0.02, "batch_size": 64, "patience": None}

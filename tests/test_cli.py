@@ -1,6 +1,5 @@
 """The commands as a person types them: what they print, write, and say when something is wrong."""
 
-import io
 import json
 import os
 import re
@@ -8,34 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from _commands import isthmus
 from isthmus import load_bundle
-from isthmus.cli import main
 from isthmus.cli.app import COMMANDS
 from isthmus.errors import BundleError
-
-
-def isthmus(*words, cwd, check=True):
-    """Run the command in this process, as its entry point does, and catch what it says."""
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    before = sys.argv
-    sys.argv = ["isthmus", *words]
-    try:
-        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-            main()
-    except SystemExit as leaving:
-        status = leaving.code or 0
-    finally:
-        sys.argv = before
-    if check:
-        assert status == 0, err.getvalue()
-    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture(scope="module")

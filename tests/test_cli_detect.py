@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from _commands import isthmus
 from isthmus import load_bundle
 from isthmus.manifest import read_manifest
-from test_cli import isthmus
 
 
 def rows(n, seed, n_odd=0):

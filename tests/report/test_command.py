@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from test_cli import isthmus
+from _commands import isthmus
 
 
 @pytest.fixture(scope="module")

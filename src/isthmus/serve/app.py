@@ -26,9 +26,9 @@ from isthmus.serve.labels import LabelQueue
 from isthmus.serve.limits import Limits
 from isthmus.serve.metrics import Metrics
 from isthmus.serve.models import Models, Served
-from isthmus.serve.page import add_page
 from isthmus.serve.service import Service, json_answer
 from isthmus.serve.sources import Source
+from isthmus.serve.static_page import add_page
 
 Handler = Callable[[Request, Served], Awaitable[Response]]
 

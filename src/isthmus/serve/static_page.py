@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import Response
 
+PAGE = Path(__file__).parent / "page"
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 #: Only what the service itself sends is shown, run and asked.
 _HEADERS = {
@@ -40,7 +41,7 @@ def add_page(app: FastAPI) -> frozenset[str]:
 def _read() -> dict[str, tuple[str, bytes]]:
     """Return content type and bytes by path."""
     found = {}
-    for file in files(__name__).iterdir():
+    for file in PAGE.iterdir():
         name, _, end = file.name.rpartition(".")
         if end in _TYPES:
             path = "/" if name == "index" else f"/page/{file.name}"
