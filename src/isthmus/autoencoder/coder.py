@@ -16,10 +16,10 @@ from torch import nn
 
 from isthmus.autoencoder.reconstructed import Reconstructed
 from isthmus.autoencoder.seen import row_hashes
+from isthmus.data.instances import over_pieces
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream
-from isthmus.data.stream.over import over_pieces
 from isthmus.objectives import Loss, errors_per_instance
 from isthmus.training import to_tensor
 

@@ -11,8 +11,8 @@ from isthmus.autoencoder.held_out import HeldOut, hold_out, is_repeated, kept_of
 from isthmus.autoencoder.passes import read_together
 from isthmus.autoencoder.seen import MOST_HASHES, SeenRows
 from isthmus.data.fingerprint import Blocks, fingerprint
+from isthmus.data.instances import rows_of
 from isthmus.data.stream import Piece, Stream
-from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
 from isthmus.training import Rows, StreamRows
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from isthmus.data.codes import ENTRY, RESIDUAL, ROW_HASH, StoredCodes
 from isthmus.data.frames import arrow_to_frame
+from isthmus.data.instances import draw
 from isthmus.data.labels import as_labels
-from isthmus.data.stream.some import draw
 from isthmus.errors import DataError
 
 #: Rows that are read, at most: as many as heads take of a stream.

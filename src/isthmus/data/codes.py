@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from isthmus.data.instances import Instances, Piece
 from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    from isthmus.data.schema import Schema
 
 #: Columns beside the codes, written for detectors.
 ROW_HASH, RESIDUAL = "row_hash", "residual"
@@ -20,7 +24,7 @@ ENTRY = b"isthmus"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class StoredCodes:
+class StoredCodes(Instances):
     """Codes of n instances, and which encoder made them; heads take it in place of instances.
 
     Attributes
@@ -59,6 +63,7 @@ class StoredCodes:
     residuals: np.ndarray | None = None
     y: np.ndarray | None = None
     name: str = "codes"
+    encoded: ClassVar[bool] = True
 
     def __repr__(self) -> str:
         n, width = self.codes.shape
@@ -79,6 +84,95 @@ class StoredCodes:
             residuals=None if self.residuals is None else self.residuals[rows],
             y=None if self.y is None else self.y[rows],
         )
+
+    @property
+    def held(self) -> StoredCodes:
+        """The codes with what is beside them."""
+        return self
+
+    @property
+    def values(self) -> np.ndarray:
+        """The codes as an array."""
+        return self.codes
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Labels as they came."""
+        return self.y
+
+    @property
+    def has_row_hashes(self) -> bool:
+        """Whether row hashes were stored."""
+        return self.hashes is not None
+
+    def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Piece:
+        """Return rows by their numbers, with what is stored beside them."""
+        taken = self[rows]
+        return Piece(0, taken, taken.y if label else None)
+
+    def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Return the stored codes; nothing is encoded."""
+        return self.codes
+
+    def row_hashes(self, hash_rows: Callable[[Any], np.ndarray] | None = None) -> np.ndarray:
+        """Return the stored row hashes, uint64 of shape (n,).
+
+        Raises
+        ------
+        DataError
+            When they were not stored.
+        """
+        return self._stored("row hashes", self.hashes)
+
+    def stored_residuals(self) -> np.ndarray:
+        """Return the stored residuals, float32 of shape (n, k).
+
+        Raises
+        ------
+        DataError
+            When they were not stored.
+        """
+        return self._stored("residuals", self.residuals)
+
+    def check_made_by(self, digest: str | None, identity: Callable[[], str]) -> None:
+        """Check that an encoder made the codes.
+
+        Parameters
+        ----------
+        digest : str or None
+            Of the encoder; None when it is not fitted.
+        identity : callable
+            Returns its identity.
+
+        Raises
+        ------
+        DataError
+            When the encoder is not fitted, or has other weights or other preprocessing.
+        """
+        if digest is None:
+            raise DataError(
+                f"{self.name} holds codes, and an encoder that is not fitted learns from "
+                "instances; pass those, or the encoder that made the codes"
+            )
+        if self.digest != digest:
+            raise DataError(
+                f"{self.name} holds codes of another encoder (digest {self.digest[:12]}, expected "
+                f"{digest[:12]}); encode the instances again with this one"
+            )
+        if self.identity != identity():
+            raise DataError(
+                f"{self.name} holds codes of another encoder: the weights are the same, the "
+                "preprocessing is not; encode the instances again with this one"
+            )
+
+    def _stored(self, what: str, values: np.ndarray | None) -> np.ndarray:
+        if values is None:
+            raise DataError(
+                f"{self.name} holds codes without {what}, expected those beside them; encode the "
+                "instances again with --for-heads (in Python score(..., what='encode', "
+                "for_heads=True))"
+            )
+        return values
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise DataError(

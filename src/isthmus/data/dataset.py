@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.codes import StoredCodes
+from isthmus.data.instances import as_instances, take_rows
 from isthmus.data.labels import as_labels, distinct_names
 from isthmus.data.schema import Kind, Schema
 from isthmus.data.window_split import split_windows
@@ -60,10 +60,11 @@ class Dataset:
     windows: Windows | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.X, pd.DataFrame | StoredCodes):
-            object.__setattr__(self, "X", np.asarray(self.X))
+        instances = as_instances(self.X)
+        values = instances.values
+        if not instances.encoded:
+            object.__setattr__(self, "X", values)
         if vars(self)["schema"] is None:
-            values = self.X.codes if isinstance(self.X, StoredCodes) else self.X
             object.__setattr__(self, "schema", Schema.learn(values))
         if self.y is None:
             return
@@ -115,7 +116,7 @@ class Dataset:
         rows : integer array of shape (k,), or boolean array of shape (n,)
         """
         rows = np.asarray(rows)
-        X = self.X.iloc[rows] if isinstance(self.X, pd.DataFrame) else self.X[rows]
+        X = take_rows(self.X, rows)
         y = None if self.y is None else self.y[rows]
         windows = None if self.windows is None else self.windows.take(rows)
         return Dataset(X, y, self.schema, self.class_names, self.name, windows)

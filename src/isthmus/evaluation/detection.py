@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._notebook import Evaluation
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.instances import rows_of
 from isthmus.data.stream import Piece, Stream
-from isthmus.data.stream.some import rows_of
 from isthmus.errors import DataError
 from isthmus.evaluation.raw import raw_inputs
 from isthmus.evaluation.rows_to_test import left_out, pieces_to_test, some_of, tested

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder.seen import row_hashes as hashes_of
 from isthmus.data.codes import StoredCodes
-from isthmus.data.stream.over import over_pieces
+from isthmus.data.instances import over_pieces
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.build import StandardisedHead, build_head, uses_unlabelled
 from isthmus.heads.cache import encode

@@ -10,7 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.stream.over import over_pieces
+from isthmus.data.instances import over_pieces
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.calibration import Calibration, benjamini_hochberg, check_rate
 from isthmus.heads.combined import LABEL_FREE

@@ -8,15 +8,14 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.checks import check_images, check_series, check_table
+from isthmus.data.instances import Piece, draw, rows_of
 from isthmus.data.preprocessing import Preprocessor, learn_preprocessor
 from isthmus.data.preprocessing.series import SeriesPreprocessor
 from isthmus.data.preprocessing.standardise import scale_of
 from isthmus.data.preprocessing.tables import TablePreprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream.column import ColumnFacts
-from isthmus.data.stream.part import Piece
 from isthmus.data.stream.piece_moments import PieceMoments
-from isthmus.data.stream.some import draw, rows_of
 from isthmus.errors import DataError
 
 #: Rows whose values give the medians. Of a longer stream they are drawn at random, always the

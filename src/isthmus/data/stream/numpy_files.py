@@ -8,7 +8,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
+from isthmus.data.instances import Piece
+from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Slice
 from isthmus.data.stream.store import Store
 from isthmus.errors import DataError, ShardError
 

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.frames import arrow_to_frame
+from isthmus.data.instances import Piece
 from isthmus.data.labels import as_labels
 from isthmus.data.stream.file_columns import FileColumns
-from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
+from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Slice
 from isthmus.data.stream.row_groups import OpenGroup, OpenGroups
 from isthmus.data.stream.store import Store
 from isthmus.errors import ShardError

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import pandas as pd
-
+from isthmus.data.instances import Piece
 from isthmus.errors import ShardError
 
 if TYPE_CHECKING:
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
 
     from isthmus.data.preprocessing import Preprocessor
     from isthmus.data.schema import Schema
-    from isthmus.data.windows import Windows
 
 #: Rows in a part, and bytes of them, at most.
 MOST_ROWS = 131_072
@@ -43,48 +40,6 @@ class Part:
     source: str
     first_row: int
     n_rows: int
-
-
-# Compared by identity: arrays have no single answer to ==.
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """What was read of a part.
-
-    Attributes
-    ----------
-    first_row : int
-    X : DataFrame of shape (k, m), or array of shape (k, ...)
-    y : array of shape (k,) or None
-        Labels, when they were asked for and there are some.
-    keys : DataFrame of shape (k, n_keys) or None
-        Key columns, when they were asked for.
-    windows : Windows or None
-        Where each instance lies, when it was cut out of a long table: rows are counted through
-        all files, and times are there when keys were asked for.
-    """
-
-    first_row: int
-    X: Any
-    y: np.ndarray | None = None
-    keys: pd.DataFrame | None = None
-    windows: Windows | None = None
-
-    def __len__(self) -> int:
-        return len(self.X)
-
-    def take(self, rows: np.ndarray) -> Piece:
-        """Return some rows, by their positions in the piece; `first_row` stays."""
-
-        def of(values: Any) -> Any:
-            return values.iloc[rows] if isinstance(values, pd.DataFrame) else values[rows]
-
-        return Piece(
-            self.first_row,
-            of(self.X),
-            None if self.y is None else self.y[rows],
-            None if self.keys is None else of(self.keys),
-            None if self.windows is None else self.windows.take(rows),
-        )
 
 
 @dataclass(frozen=True)

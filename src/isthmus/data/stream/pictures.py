@@ -10,7 +10,8 @@ from PIL import Image
 
 from isthmus.data._pixels import read_images
 from isthmus.data.images import list_images, train_and_test
-from isthmus.data.stream.part import Piece, Slice
+from isthmus.data.instances import Piece
+from isthmus.data.stream.part import Slice
 from isthmus.errors import DataError, ShardError
 
 #: Image files in a part: so many are lost when one cannot be read and bad ones are skipped.

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from isthmus.data.dataset import Dataset
+from isthmus.data.instances import Instances, Piece, joined, rows_of
 from isthmus.data.schema import Kind, Schema
 from isthmus.data.stream.ahead import ahead
-from isthmus.data.stream.part import Known, Part, Piece, Reader, Skipped, Slice
-from isthmus.data.stream.some import draw, rows_of
+from isthmus.data.stream.part import Known, Part, Reader, Skipped, Slice
 from isthmus.data.windows import Windows
 from isthmus.errors import DataError, ShardError
 
 if TYPE_CHECKING:
     from isthmus.data.preprocessing import Preprocessor
 
+T = TypeVar("T")
 
-class Stream:
+
+class Stream(Instances):
     """Instances in files, of which a part at a time is in memory.
 
     `isthmus.load` makes one of a folder of Parquet files. `Autoencoder.fit`, `transform` and
@@ -61,6 +63,7 @@ class Stream:
     >>> folder.cleanup()
     """
 
+    in_memory: ClassVar[Literal[False]] = False
     test: None = None
     """None: nothing was set aside."""
     known: Known
@@ -152,9 +155,28 @@ class Stream:
         return self
 
     @property
+    def held(self) -> Stream:
+        """The stream itself."""
+        return self
+
+    @property
     def has_labels(self) -> bool:
         """Whether labels can be read."""
         return self.reader.has_labels
+
+    def check_labelled(self) -> None:
+        """Check that there are labels to read.
+
+        Raises
+        ------
+        DataError
+            When there are none.
+        """
+        if not self.has_labels:
+            raise DataError(
+                f"{self.name} has no labels; name their column with load(..., label=COLUMN) (on "
+                "the command line --label COLUMN)"
+            )
 
     @property
     def schema(self) -> Schema:
@@ -263,10 +285,6 @@ class Stream:
             windows=Windows.joined(places) if places else None,
         )
 
-    def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
-        """Draw row numbers uniformly: sorted, each once, `n` of them or all there are."""
-        return draw(self.n_rows, n, seed)
-
     def sample(self, n: int, seed: int, schema: Schema | None = None) -> Dataset:
         """Return rows drawn uniformly, in memory, with their labels when there are some.
 
@@ -297,6 +315,46 @@ class Stream:
         )
         rest.known = Known(dict(self.known.bad_parts))
         return rest
+
+    def at_most(
+        self,
+        n: int,
+        seed: int | Sequence[int],
+        y: Any = None,
+        *,
+        label: bool = True,
+        schema: Schema | None = None,
+    ) -> tuple[Any, Any]:
+        """Return instances drawn uniformly, `n` or all, and their labels where asked for."""
+        drawn = self.take(self.draw(n, seed), label=label, schema=schema)
+        return drawn.X, drawn.y
+
+    def labelled_pieces(self, y: Any) -> Iterator[Piece]:
+        """Read all parts with their labels.
+
+        Raises
+        ------
+        DataError
+            When there are no labels to read.
+        """
+        self.check_labelled()
+        return self.pieces(label=True)
+
+    def map(self, function: Callable[[Any], T]) -> Iterable[T]:
+        """Apply a function to the instances of each part, as the results are asked for."""
+        return (function(piece.X) for piece in self.pieces())
+
+    def gather(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Apply a function that gives a row an instance to each part; return one array."""
+        return joined(len(self), self.map(function))
+
+    def checked(self, check: Callable[[Any], np.ndarray]) -> Stream:
+        """Return the stream: its instances are checked when they are read."""
+        return self
+
+    def reading_facts(self) -> dict[str, Any]:
+        """Return as plain values which files and parts were skipped so far, and why."""
+        return {"skipped": [asdict(part) for part in self.skipped]}
 
     def _read_all(self, parts: Sequence[Part], label: bool, keys: bool) -> Iterator[Piece]:
         def read(part: Part) -> Piece | ShardError:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.frames import arrow_to_frame
+from isthmus.data.instances import Piece
 from isthmus.data.labels import as_labels
 from isthmus.data.left_out import left_out
 from isthmus.data.long_table import Cutting, check_roles, unsaid_roles
@@ -22,7 +23,7 @@ from isthmus.data.stream.cut.rows_in_order import rows_in_order
 from isthmus.data.stream.cut.span_rows import fill, rows_of_spans
 from isthmus.data.stream.cut.uncut import Uncut
 from isthmus.data.stream.file_columns import FileColumns, is_number
-from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Piece, Slice
+from isthmus.data.stream.part import MOST_BYTES, MOST_ROWS, Slice
 from isthmus.data.stream.store import Store
 from isthmus.data.window_labels import deciding_rows
 from isthmus.data.window_table import row_in_words

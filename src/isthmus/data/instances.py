@@ -1,0 +1,324 @@
+"""The typed door for X: in memory, streamed, or stored codes, with one interface for the three."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.labels import as_labels
+from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    from isthmus.data.schema import Schema
+    from isthmus.data.windows import Windows
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+class Instances(ABC):
+    """Instances of any of the three kinds, see `as_instances`.
+
+    What is in memory is one chunk; the methods here are written for that, and a stream has its
+    own. Where an algorithm differs by kind and needs more than this package has (an encoder, the
+    process group), packages further up register a function for each kind with
+    `functools.singledispatch`.
+
+    Attributes
+    ----------
+    name : str
+        What messages call them.
+    in_memory : bool
+        Whether all rows are in memory; otherwise they are read chunk by chunk.
+    encoded : bool
+        Whether they are codes that one encoder made, and not the instances themselves.
+    """
+
+    name: str
+    in_memory: ClassVar[bool] = True
+    encoded: ClassVar[bool] = False
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows that can be read."""
+
+    @property
+    @abstractmethod
+    def held(self) -> Any:
+        """What was handed over, for functions that take it as it is."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that are numbered: of a stream those that turned out to be damaged too."""
+        return len(self)
+
+    @property
+    def values(self) -> np.ndarray | pd.DataFrame:
+        """What a schema is learned from: an array, or a DataFrame as it is."""
+        held = self.held
+        return held if isinstance(held, pd.DataFrame) else np.asarray(held)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Labels in memory that belong to them; those of a stream come with its chunks."""
+        return None
+
+    @property
+    def has_row_hashes(self) -> bool:
+        """Whether `row_hashes` can give them."""
+        return True
+
+    def pieces(self, *, label: bool = False) -> Iterator[Piece]:
+        """Return all rows in bounded chunks, without a copy of those in memory.
+
+        Parameters
+        ----------
+        label : bool
+            With labels of their own, where there are some.
+        """
+        return iter([Piece(0, self.held, self.labels if label else None)])
+
+    @abstractmethod
+    def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Taken:
+        """Return rows by their numbers, in memory, with their own labels where there are some."""
+
+    def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
+        """Draw row numbers uniformly: sorted, each once, `n` of them or all there are."""
+        return draw(self.n_rows, n, seed)
+
+    def at_most(
+        self,
+        n: int,
+        seed: int | Sequence[int],
+        y: Any = None,
+        *,
+        label: bool = True,
+        schema: Schema | None = None,
+    ) -> tuple[Any, Any]:
+        """Return instances and labels in memory: as they are, of a stream `n` drawn uniformly."""
+        return self.held, y
+
+    def labelled_pieces(self, y: Any) -> Iterator[Piece]:
+        """Return all rows in chunks with labels: those given, or those that a stream has.
+
+        Raises
+        ------
+        DataError
+            When there are no labels, or not as many as instances.
+        """
+        n = len(self)
+        if y is None:
+            raise DataError(f"got {n} instances and no labels; pass y, one label for each instance")
+        labels = as_labels(y)
+        if len(labels) != n:
+            raise DataError(
+                f"got {n} instances and labels of shape {labels.shape}; "
+                "expected one label for each instance"
+            )
+        return iter([Piece(0, self.held, labels)])
+
+    def map(self, function: Callable[[Any], T]) -> Iterable[T]:
+        """Apply a function to each chunk: of a stream one at a time, as they are asked for."""
+        return [function(self.held)]
+
+    def gather(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Apply a function that gives a row an instance to each chunk; return one array."""
+        return function(self.held)
+
+    def checked(self, check: Callable[[Any], np.ndarray]) -> Instances:
+        """Return the instances that a check gives; a stream's are checked when they are read."""
+        return InMemory(check(self.held))
+
+    def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Return a code for each instance: those stored, or what `encode` makes of them."""
+        return encode(self.held)
+
+    def row_hashes(self, hash_rows: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Return a hash of each instance: those stored, or what `hash_rows` makes of them."""
+        return hash_rows(self.held)
+
+    def check_made_by(  # noqa: B027  (not abstract: only stored codes have something to check)
+        self, digest: str | None, identity: Callable[[], str]
+    ) -> None:
+        """Check that stored codes are of an encoder; instances always pass.
+
+        Parameters
+        ----------
+        digest : str or None
+            Of the encoder; None when it is not fitted.
+        identity : callable
+            Returns its identity, asked for only when it is needed.
+        """
+
+    def reading_facts(self) -> dict[str, Any]:
+        """Return as plain values what reading has shown: of a stream what was skipped."""
+        return {}
+
+
+class Taken(Protocol):
+    """Rows in memory, and their labels where there are some."""
+
+    @property
+    def X(self) -> Any:
+        """The instances."""
+
+    @property
+    def y(self) -> np.ndarray | None:
+        """Their labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory(Instances):
+    """An array, DataFrame or list as it was handed over: neither copied nor checked."""
+
+    X: Any
+    name: str = "X"
+
+    def __len__(self) -> int:
+        return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
+
+    @property
+    def held(self) -> Any:
+        """What was handed over."""
+        return self.X
+
+    def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Piece:
+        """Return rows by their numbers."""
+        return Piece(0, take_rows(self.X, rows))
+
+
+# Compared by identity: arrays have no single answer to ==.
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Rows that are in memory at the same time.
+
+    Attributes
+    ----------
+    first_row : int
+    X : DataFrame of shape (k, m), array of shape (k, ...), or StoredCodes of k instances
+    y : array of shape (k,) or None
+        Labels, when they were asked for and there are some.
+    keys : DataFrame of shape (k, n_keys) or None
+        Key columns, when they were asked for.
+    windows : Windows or None
+        Where each instance lies, when it was cut out of a long table: rows are counted through
+        all files, and times are there when keys were asked for.
+    """
+
+    first_row: int
+    X: Any
+    y: np.ndarray | None = None
+    keys: pd.DataFrame | None = None
+    windows: Windows | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, rows: np.ndarray) -> Piece:
+        """Return some rows, by their positions in the piece; `first_row` stays."""
+        return Piece(
+            self.first_row,
+            take_rows(self.X, rows),
+            None if self.y is None else self.y[rows],
+            None if self.keys is None else take_rows(self.keys, rows),
+            None if self.windows is None else self.windows.take(rows),
+        )
+
+
+def as_instances(X: Any, y: Any = None) -> Instances:
+    """Return what a person hands over as one of the three kinds of instances.
+
+    Parameters
+    ----------
+    X : array, DataFrame, list, Stream, StoredCodes or Instances
+        Arrays and the like are not looked at: the estimator that they are for checks them.
+    y : array of shape (n,), optional
+        Labels handed over with it.
+
+    Returns
+    -------
+    Instances
+        A `Stream` and `StoredCodes` are instances themselves; anything else becomes `InMemory`.
+
+    Raises
+    ------
+    DataError
+        When labels come beside a stream, which has its own.
+
+    Examples
+    --------
+    >>> instances = as_instances([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    >>> len(instances), instances.in_memory, instances.encoded
+    (3, True, False)
+    >>> instances.take(np.array([0, 2])).X
+    array([[1., 2.],
+           [5., 6.]])
+    """
+    instances = X if isinstance(X, Instances) else InMemory(X)
+    if y is not None and not instances.in_memory:
+        raise DataError("got y beside a stream, whose labels are in its files; leave y out")
+    return instances
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Return rows of an array, DataFrame, list or stored codes, as the same type."""
+    if isinstance(X, pd.DataFrame | pd.Series):
+        return X.iloc[rows]
+    return X.take(rows).X if isinstance(X, Instances) else np.asarray(X)[rows]
+
+
+def over_pieces(method: M) -> M:
+    """Let a method `(self, X, ...) -> array` take a stream: chunk by chunk, one array out."""
+
+    @functools.wraps(method)
+    def of_any_kind(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        return as_instances(X).gather(lambda held: method(self, held, *args, **kwargs))
+
+    return cast(M, of_any_kind)
+
+
+def joined(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Put arrays of `n_rows` rows in all, or fewer, after each other in memory taken once.
+
+    Examples
+    --------
+    >>> joined(4, [np.array([1, 2]), np.array([3])])
+    array([1, 2, 3])
+    """
+    whole: np.ndarray | None = None
+    filled = 0
+    for array in arrays:
+        if whole is None or array.dtype != whole.dtype:
+            # Text may become longer from one piece to the next.
+            dtype = array.dtype if whole is None else np.promote_types(whole.dtype, array.dtype)
+            wider = np.empty((n_rows, *array.shape[1:]), dtype)
+            if whole is not None:
+                wider[:filled] = whole[:filled]
+            whole = wider
+        whole[filled : filled + len(array)] = array
+        filled += len(array)
+    return np.empty(0) if whole is None else whole[:filled]
+
+
+def draw(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
+    """Draw `n` of the numbers below `n_rows` uniformly, or all: sorted, each once."""
+    rng = np.random.default_rng(seed)
+    if 2 * n >= n_rows:
+        return np.sort(rng.permutation(n_rows)[:n])
+    # In memory for `n` rows, however many there are; whatever set comes out is as likely.
+    rows = np.empty(0, np.int64)
+    while len(rows) < n:
+        rows = np.union1d(rows, rng.integers(n_rows, size=2 * (n - len(rows)) + 100))
+    return np.sort(rng.choice(rows, n, replace=False))
+
+
+def rows_of(rows: np.ndarray, piece: Piece) -> np.ndarray:
+    """Return which of some sorted row numbers lie in a piece, as positions in it."""
+    first, end = np.searchsorted(rows, [piece.first_row, piece.first_row + len(piece)])
+    return rows[first:end] - piece.first_row
