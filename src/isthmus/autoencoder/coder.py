@@ -16,10 +16,9 @@ from torch import nn
 
 from isthmus.autoencoder.reconstructed import Reconstructed
 from isthmus.autoencoder.seen import row_hashes
-from isthmus.data.instances import over_pieces
+from isthmus.data.instances import as_instances, over_pieces
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.data.schema import Schema
-from isthmus.data.stream import Stream
 from isthmus.objectives import Loss, errors_per_instance
 from isthmus.training import to_tensor
 
@@ -146,11 +145,9 @@ class Coder(TransformerMixin):
             Inputs, codes, outputs and errors of one batch, as tensors on the CPU, in order.
         """
         check_is_fitted(self)
-        if isinstance(X, Stream):
-            return itertools.chain.from_iterable(
-                self._rebuild(self._check(piece.X)) for piece in X.pieces()
-            )
-        return self._rebuild(self._check(X))
+        return itertools.chain.from_iterable(
+            as_instances(X).map(lambda held: self._rebuild(self._check(held)))
+        )
 
     def _rebuild(self, X: np.ndarray) -> Iterator[Reconstructed]:
         for _, x in self._batches(X):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import singledispatchmethod
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,6 +25,7 @@ from isthmus.autoencoder.passes import learned
 from isthmus.autoencoder.run import PARAMETERS, Run
 from isthmus.autoencoder.seen import SeenRows
 from isthmus.autoencoder.sources import open_source
+from isthmus.data.instances import InMemory, Instances, as_instances
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.schema import Schema
 from isthmus.data.stream import Stream
@@ -239,6 +241,8 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
             gone.
         """
         warm = self.warm_start and self.__sklearn_is_fitted__()
+        # One name, so that what the check made an array of is not held while the networks train.
+        X = as_instances(X)
         X = self._check_more(X) if warm else self._learn_schema(X)
         return self._train(X, self._networks() if warm else None)
 
@@ -272,6 +276,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         >>> encoder.partial_fit(X[200:]).digest_ == before, len(encoder.history_)
         (False, 3)
         """
+        X = as_instances(X)
         if not self.__sklearn_is_fitted__():
             return self._train(self._learn_schema(X), None, one_pass=True)
         before = {
@@ -391,10 +396,10 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         tags.input_tags.allow_nan = True  # in tables
         return tags
 
-    def _learn_schema(self, X: Any) -> np.ndarray | Stream:
+    @singledispatchmethod
+    def _learn_schema(self, instances: Instances) -> Instances:
         """Check training data, learn schema and preprocessing, return it as an array or stream."""
-        if isinstance(X, Stream):
-            return self._learn_stream(X)
+        X = instances.held
         kind = "series" if self.kind == "auto" and self.architecture == "conv1d" else self.kind
         n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
         if kind in ("auto", "table") and n_dimensions not in (3, 4):
@@ -416,9 +421,10 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
         self.preprocessor_ = learn_preprocessor(X, self.schema_)
-        return X
+        return InMemory(X)
 
-    def _learn_stream(self, stream: Stream) -> Stream:
+    @_learn_schema.register
+    def _learn_schema_of_stream(self, stream: Stream) -> Instances:
         if self.kind not in ("auto", stream.kind):
             raise DataError(
                 f"got kind={self.kind!r}, and {stream.name} holds {stream.kind}; leave kind out"
@@ -436,17 +442,13 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         if self.schema_.kind == "table" and self.schema_.columns is not None:
             self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
 
-    def _check_more(self, X: Any) -> np.ndarray | Stream:
+    def _check_more(self, instances: Instances) -> Instances:
         """Check instances to go on training with."""
-        if isinstance(X, Stream):
-            check_is_fitted(self)
-            n_rows = len(X)
-        else:
-            X = self._check(X)
-            n_rows = len(X)
-        if n_rows < 2:
-            raise DataError(f"got {n_rows} instance, expected at least two to learn from")
-        return X
+        check_is_fitted(self)
+        checked = instances.checked(self._check)
+        if len(checked) < 2:
+            raise DataError(f"got {len(checked)} instance, expected at least two to learn from")
+        return checked
 
     def _networks(self) -> Networks:
         """Return copies of the networks, to be trained further."""
@@ -456,7 +458,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         return Networks(encoder, decoder, self.n_components_, self.spec_)
 
     def _train(
-        self, X: np.ndarray | Stream, networks: Networks | None, *, one_pass: bool = False
+        self, instances: Instances, networks: Networks | None, *, one_pass: bool = False
     ) -> Self:
         """Train new networks, or those given further, on checked instances."""
         epochs = len(self.history_) if one_pass and networks is not None else 0
@@ -466,13 +468,13 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
             parameters,
             self.schema_.kind,
             self.preprocessor_,
-            len(X),
+            len(instances),
             networks,
             one_pass=one_pass,
             epochs_before=epochs,
         )
         self.loss_ = run.loss
-        source = open_source(self, X, run.validation_fraction, run.settings.seed)
+        source = open_source(instances, self, run.validation_fraction, run.settings.seed)
         self.data_fingerprint_, self.seen_rows_ = source.fingerprint, source.seen
         self.training_ = run.describe()
         progress = run.train(source)

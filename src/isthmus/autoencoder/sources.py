@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import singledispatch
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from isthmus.autoencoder.held_out import HeldOut, hold_out, is_repeated, kept_of
 from isthmus.autoencoder.passes import read_together
 from isthmus.autoencoder.seen import MOST_HASHES, SeenRows
 from isthmus.data.fingerprint import Blocks, fingerprint
-from isthmus.data.instances import rows_of
+from isthmus.data.instances import InMemory, Instances, rows_of
 from isthmus.data.stream import Piece, Stream
 from isthmus.errors import DataError
 from isthmus.training import Rows, StreamRows
@@ -178,9 +179,23 @@ def _looked_through(
     return read_together(stream, _Looked(), look, finish)
 
 
+@singledispatch
 def open_source(
-    encoder: Coder, X: np.ndarray | Stream, validation_fraction: float, seed: int
+    instances: Instances, encoder: Coder, validation_fraction: float, seed: int
 ) -> Source:
-    """Return the source that instances make: a checked array, or a stream."""
-    of = StreamSource if isinstance(X, Stream) else ArraySource
-    return of(encoder, X, validation_fraction, seed)  # type: ignore[arg-type]
+    """Return the source of a training run on instances that were checked."""
+    raise TypeError(f"got a {type(instances).__name__}, expected an array in memory or a stream")
+
+
+@open_source.register(InMemory)
+def _open_array(
+    instances: InMemory, encoder: Coder, validation_fraction: float, seed: int
+) -> Source:
+    return ArraySource(encoder, instances.X, validation_fraction, seed)
+
+
+@open_source.register(Stream)
+def _open_stream(
+    instances: Stream, encoder: Coder, validation_fraction: float, seed: int
+) -> Source:
+    return StreamSource(encoder, instances, validation_fraction, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,7 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     name: str = "data"
     windows: Windows | None = None
+    in_memory: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
         instances = as_instances(self.X)
@@ -184,6 +185,7 @@ class Splits:
 
     train: Dataset
     test: Dataset
+    in_memory: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
         if self.train.schema.shape != self.test.schema.shape:
