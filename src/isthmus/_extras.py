@@ -1,8 +1,10 @@
-"""Optional dependencies: import one, or say which extra brings it."""
+"""Installed libraries: import an optional one, or name the extra that brings it; versions."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from isthmus.errors import MissingExtraError
@@ -32,3 +34,21 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
             f"{purpose} needs {module.split('.')[0]}, which is not installed; "
             f"get it with: pip install 'isthmus[{extra}]'"
         ) from error
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str | None]:
+    """Return the installed version of each library; None is one that is not installed.
+
+    Examples
+    --------
+    >>> library_versions(["no-such-library"])
+    {'no-such-library': None}
+    """
+    return {name: _installed(name) for name in names}
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -11,10 +11,10 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from isthmus._extras import library_versions
 from isthmus._version import __version__
 from isthmus.errors import BundleError
 from isthmus.storage import file_digest, refuse_address, replaced_folder, write_json
@@ -68,7 +68,7 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
         "isthmus_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": library_versions(_LIBRARIES),
     }
     digests = {p.relative_to(folder).as_posix(): file_digest(p) for p in files}
     write_json(folder / MANIFEST, head | facts | {"files": digests})
@@ -131,10 +131,3 @@ def _may_replace(target: Path) -> bool:
     if not target.is_dir():
         return False
     return (target / MANIFEST).is_file() or not any(target.iterdir())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -6,11 +6,11 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus._extras import library_versions
 from isthmus._version import __version__
 from isthmus.autoencoder import Autoencoder
 from isthmus.export.assemble import Output
@@ -43,7 +43,7 @@ def facts_of(
         "isthmus_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": library_versions(_LIBRARIES),
         "opset": OPSETS[""],
         "schema": encoder.schema_.to_dict(),
         "preprocessing": encoder.preprocessor_.to_dict(),
@@ -94,10 +94,3 @@ def _of_detector(detector: AnomalyDetector) -> dict[str, Any]:
         "threshold_set_by": f"a false-alarm rate of {rate:g}: {k} of {n} calibration scores "
         f"({detector.calibration_} calibration) are as high or higher; abnormal is what lies above",
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
