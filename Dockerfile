@@ -10,7 +10,7 @@ COPY . /isthmus
 RUN pip install --no-cache-dir --no-deps /isthmus \
     && pip install --no-cache-dir -c /isthmus/constraints.txt \
        numpy pandas pyarrow pillow typer rich pooch \
-       fastapi jinja2 uvicorn onnxruntime prometheus-client \
+       fastapi uvicorn onnxruntime prometheus-client \
     && rm -rf /isthmus
 
 COPY exported /exported

@@ -20,7 +20,6 @@ ROOMS = [
     "_memory",
     "_notebook",
     "_progress",
-    "_templates",
     "storage",
     "manifest",
     "versions",

@@ -5,6 +5,8 @@ import pytest
 import schemathesis
 from schemathesis import GenerationMode
 
+from isthmus.serve.errors import MEANINGS
+
 BRIEFLY = hypothesis.settings(
     max_examples=4,
     deadline=None,
@@ -32,6 +34,19 @@ def operations(client):
             for body in content.values():
                 _without_lengths(body["schema"])
     return [one.ok() for one in schemathesis.openapi.from_dict(plain).get_all_operations()]
+
+
+def test_the_description_says_what_each_status_means_and_the_page_points_at_it(client):
+    plain = client.get("/openapi.json").json()
+    for operations in plain["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            for status, answer in operation["responses"].items():
+                assert answer["description"] == MEANINGS[int(status)]
+    refused = plain["paths"]["/predict"]["post"]["responses"]["503"]["description"]
+    assert "too much is asked at one time" in refused
+    assert 'href="/openapi.json"' in client.get("/").text
+    assert client.get("/docs").json()["fix"] == "see /openapi.json"
 
 
 def _without_lengths(body):

@@ -50,7 +50,8 @@ def serve(
 ) -> None:
     """Serve decisions over HTTP, without torch, and a page at / to try them on.
 
-    /predict, /encode, /explain, /nearest and /labels are for programs; /docs describes them.
+    /predict, /encode, /explain, /nearest and /labels are for programs; /openapi.json describes
+    them.
 
     A new version of a bundle is taken up when it lies on disk, and no request is dropped. A bundle
     that is no export is exported first, in a process of its own.
@@ -85,7 +86,8 @@ def serve(
             labels=labels,
             threads=threads,
             ready=lambda address: print(
-                f"serving at {address}, open it in a browser; for programs see {address}/docs",
+                f"serving at {address}, open it in a browser; for programs see "
+                f"{address}/openapi.json",
                 flush=True,
             ),
         )

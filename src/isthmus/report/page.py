@@ -9,9 +9,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from isthmus._templates import templates_in
 from isthmus.plots import (
     plot_confusion,
     plot_history,
@@ -74,7 +74,7 @@ def render(
         """Return what a row is called: of a stream its number there, not among those drawn."""
         return row if numbers is None else int(numbers[row])
 
-    templates = templates_in(ASSETS)
+    templates = _templates()
     templates.filters |= {"percent": _percent, "short": _short, "whole": _whole, "items_of": dict}
     templates.filters["number"] = number
     # Drawn first: only then are axes where they will be.
@@ -101,6 +101,17 @@ def render(
         script=Markup((ASSETS / "page.js").read_text("utf-8")),
         losses=LOSSES,
         units=UNITS,
+    )
+
+
+def _templates() -> Environment:
+    """Return the chapters' templates: what is put in is escaped, what is missing is an error."""
+    return Environment(
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

@@ -18,7 +18,6 @@ from starlette.exceptions import HTTPException
 
 from isthmus._version import __version__
 from isthmus.serve import describe
-from isthmus.serve.docs_page import add_docs
 from isthmus.serve.errors import Refusal, add_meanings
 from isthmus.serve.guard import LOOPBACK, Guard
 from isthmus.serve.known import neighbours, some_known
@@ -97,7 +96,6 @@ def build_app(
     for name in models.names:
         _add_bundle(app, service, name, f"/bundles/{name}")
     _add_bundle(app, service, models.names[0], "")
-    add_docs(app)
     _add_errors(app)
     app.openapi = partial(_openapi, app, service, token is not None)  # type: ignore[method-assign]
     app.add_middleware(
@@ -203,7 +201,7 @@ def _add_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         refusal = Refusal(
-            422, f"{where}={str(first.get('input'))[:100]}", first["msg"][:300], "see /docs"
+            422, f"{where}={str(first.get('input'))[:100]}", first["msg"][:300], "see /openapi.json"
         )
         return json_answer(refusal.to_dict(), 422)
 
@@ -212,10 +210,10 @@ def _add_errors(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             allowed = headers.get("Allow", headers.get("allow", "another method"))
-            refusal = Refusal(405, f"the method {request.method}", allowed, "see /docs")
+            refusal = Refusal(405, f"the method {request.method}", allowed, "see /openapi.json")
         else:
             refusal = Refusal(
-                error.status_code, "a path that is not served", "one that is", "see /docs"
+                error.status_code, "a path that is not served", "one that is", "see /openapi.json"
             )
         return json_answer(refusal.to_dict(), error.status_code, headers)
 
