@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus import Autoencoder, CodeClassifier, evaluate, load, load_bundle, save_bundle
+from isthmus import (
+    AnomalyDetector,
+    Autoencoder,
+    CodeClassifier,
+    evaluate,
+    load,
+    load_bundle,
+    save_bundle,
+)
+from isthmus.errors import SchemaError
 
 SERIES = Path(__file__).parents[2] / "shared" / "series"
 
@@ -28,6 +37,28 @@ def encoder():
     return Autoencoder(8, kind="series", max_epochs=30, lr=3e-3, random_state=0).fit(
         sines(300, 0)[0]
     )
+
+
+def test_channels_have_the_names_that_fit_is_given():
+    X = sines(60, 2)[0]
+    fitted = Autoencoder(4, kind="series", max_epochs=1).fit(X, channel_names=["flow", "pressure"])
+    assert fitted.schema_.columns == ("flow", "pressure")
+    assert fitted.schema_.check(X) is X
+    for names in (["flow"], ["flow", "flow"]):
+        with pytest.raises(SchemaError, match="expected 2 different ones, one for each channel"):
+            Autoencoder(4, kind="series", max_epochs=1).fit(X, channel_names=names)
+    with pytest.raises(SchemaError, match="which are for series"):
+        Autoencoder(max_epochs=1).fit(X[:, :, 0], channel_names=["flow"])
+
+
+@pytest.mark.parametrize("calibration", ["split", "cross"])
+def test_a_detector_hands_channel_names_to_all_its_encoders(calibration):
+    encoder = Autoencoder(4, kind="series", max_epochs=1, random_state=0)
+    detector = AnomalyDetector(encoder, calibration=calibration, false_alarm_rate=0.1)
+    names = ("flow", "pressure")
+    detector.fit(sines(60, 2)[0], channel_names=names)
+    folds = [fold.encoder for fold in detector.memory_.folds if fold.encoder is not None]
+    assert {one.schema_.columns for one in [detector.encoder_, *folds]} == {names}
 
 
 def test_waves_of_any_phase_are_reconstructed(encoder):

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from isthmus import AnomalyDetector, Autoencoder
-from isthmus.errors import CalibrationError, CalibrationWarning, DataError
+from isthmus.errors import CalibrationError, CalibrationWarning, DataError, TrainingError
 from isthmus.heads.calibration import benjamini_hochberg
 from isthmus.heads.combined import LABEL_FREE
 from isthmus.networks import digest
@@ -360,3 +360,31 @@ def test_a_frame_with_categories_and_gaps_can_be_used():
     assert detector.feature_names_in_.tolist() == ["kind", "height", "width"]
     assert detector.n_features_in_ == 3
     assert (detector.predict(odd) == -1).all()
+
+
+# --- how many encoders -----------------------------------------------------------------------
+
+
+def test_a_detector_says_how_many_encoders_it_trains(gaussians):
+    X, y = gaussians(2000, 0), np.zeros(2000)
+    assert AnomalyDetector(unfitted()).n_encoders(X) == 1
+    y[0] = -1  # one normal row fewer
+    assert AnomalyDetector(unfitted()).n_encoders(X, y) == 6
+    assert AnomalyDetector(unfitted(), calibration="cross").n_encoders(X) == 6
+    assert AnomalyDetector(unfitted(), calibration="cross").n_encoders(X[:6]) == 4
+    assert AnomalyDetector(unfitted(), calibration="split").n_encoders(X[:6]) == 1
+    assert AnomalyDetector(unfitted().fit(X[:9])).n_encoders(X) == 0
+
+
+def test_several_encoders_keep_no_checkpoint_and_are_not_resumed(gaussians, tmp_path):
+    X = gaussians(60, 0)
+    encoder = unfitted().set_params(checkpoint_dir=tmp_path / "checkpoints")
+    detector = AnomalyDetector(encoder, "neighbours", 0.1, "cross", random_state=0).fit(X)
+    assert not (tmp_path / "checkpoints").exists()
+    assert encoder.checkpoint_dir == tmp_path / "checkpoints"
+    with pytest.raises(TrainingError, match=r"got resume=True.*leave resume out"):
+        detector.set_params(encoder__resume=True).fit(X)
+    one = AnomalyDetector(encoder.set_params(resume=False), "neighbours", 0.1, "split")
+    assert one.n_encoders(X) == 1
+    one.fit(X)
+    assert (tmp_path / "checkpoints" / "last.safetensors").exists()

@@ -211,7 +211,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         self.resume = resume
         self.warm_start = warm_start
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, channel_names: Sequence[str] | None = None) -> Self:
         """Learn encoder and decoder from instances without labels.
 
         In processes that torchrun started, or that joined a process group of torch's, all train
@@ -224,6 +224,9 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
             preprocessing, hashes and the validation part (10,000 rows at most), then
             each epoch reads all of it in an order of its own.
         y : ignored
+        channel_names : sequence of str, optional
+            Of windows of series, which as an array have none: `Dataset.channel_names`. By them
+            later long tables are matched. A stream brings its own.
 
         Returns
         -------
@@ -233,7 +236,8 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         ------
         DataError, ValueError
             When the instances cannot be used (infinite or out of range values, missing ones
-            in images and series, fewer than two instances, a single column).
+            in images and series, fewer than two instances, a single column), or names do not
+            match the channels.
         ArchitectureError
             When architecture, code width and data do not fit together.
         TrainingError
@@ -244,6 +248,8 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         # One name, so that what the check made an array of is not held while the networks train.
         X = as_instances(X)
         X = self._check_more(X) if warm else self._learn_schema(X)
+        if channel_names is not None:
+            self.schema_ = self.schema_.with_channel_names(channel_names)
         return self._train(X, self._networks() if warm else None)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:

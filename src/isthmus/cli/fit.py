@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,13 +126,6 @@ def fit(
     y = detector_labels(train, data, normal) if detector and not streamed else None
     from isthmus.autoencoder import Autoencoder
 
-    # Six encoders in a row have no common checkpoint; they are small and soon trained.
-    one = not detector or _trains_one(len(train), y)
-    if resume and not one:
-        raise DataError(
-            "got --resume, and a detector of fewer than 2,000 normal rows trains six encoders "
-            "one after the other, which keep no checkpoint; leave --resume out"
-        )
     encoder = Autoencoder(
         n_components=whole_or_auto("--n-components", n_components),
         architecture=architecture,
@@ -147,20 +140,25 @@ def fit(
         random_state=seed,
         verbose=True,
         log_dir=log_dir,
-        checkpoint_dir=checkpoints if one else None,
+        checkpoint_dir=checkpoints,
         resume=resume,
     )
     heads: dict[str, Any] = {}
+    one = True
+    if detector:
+        from isthmus.heads import AnomalyDetector
+
+        rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
+        heads["normal"] = AnomalyDetector(encoder, false_alarm_rate=rate, random_state=seed)
+        one = heads["normal"].n_encoders(instances, y) == 1
+    channel_names = None if streamed else train.channel_names
     with resumable(checkpoints) if one else nullcontext():
         if detector:
-            rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
-            heads["normal"] = _fit_detector(encoder, instances, y, rate, seed)
+            with warnings_as_lines():
+                heads["normal"].fit(instances, y, channel_names=channel_names)
             encoder = heads["normal"].encoder_
         else:
-            encoder.fit(instances)
-    if train.kind == "series":
-        # An array of windows has no names; with them a later table is matched by channel.
-        encoder.schema_ = replace(encoder.schema_, columns=train.schema.columns)
+            encoder.fit(instances, channel_names=channel_names)
     if rank() > 0:
         return  # the first writes what all have
     from isthmus.bundle import save_bundle
@@ -218,19 +216,3 @@ def fit(
     else:
         console.print(f"next   isthmus classify {output} LABELLED --label COLUMN", soft_wrap=True)
     write_facts(json, facts)
-
-
-def _trains_one(n_rows: int, y: Any) -> bool:
-    """Return whether a detector of these rows trains a single encoder."""
-    from isthmus.heads.detector_labels import ABNORMAL
-    from isthmus.heads.folds import choose_calibration
-
-    n_abnormal = 0 if y is None else int((y == ABNORMAL).sum())
-    return choose_calibration("auto", n_rows - n_abnormal) == "split"
-
-
-def _fit_detector(encoder: Any, X: Any, y: Any, rate: Any, seed: int) -> Any:
-    from isthmus.heads import AnomalyDetector
-
-    with warnings_as_lines():
-        return AnomalyDetector(encoder, false_alarm_rate=rate, random_state=seed).fit(X, y)

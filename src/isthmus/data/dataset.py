@@ -100,6 +100,11 @@ class Dataset:
         return self.schema.kind
 
     @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the channels of series, for `Autoencoder.fit`; None where there are none."""
+        return self.schema.columns if self.kind == "series" else None
+
+    @property
     def train(self) -> Dataset:
         """The data set itself, so that all that `load` returns has a `train`."""
         return self

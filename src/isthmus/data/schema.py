@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -126,6 +126,24 @@ class Schema:
     def types(self) -> tuple[Column, ...]:
         """What each column of a table holds."""
         return self.column_types or (Column(),) * self.n_features
+
+    def with_channel_names(self, names: Sequence[str]) -> Schema:
+        """Return the schema of series with a name for each channel.
+
+        Raises
+        ------
+        SchemaError
+            When it is of no series, or there is not one name a channel.
+        """
+        names = tuple(map(str, names))
+        if self.kind != "series":
+            raise SchemaError(f"got channel_names, which are for series, and {self.kind}")
+        if len(set(names)) != len(names) or len(names) != self.shape[-1]:
+            raise SchemaError(
+                f"got channel_names={names!r}, expected {self.shape[-1]} different ones, one for "
+                "each channel"
+            )
+        return replace(self, columns=names)
 
     def check(self, X: np.ndarray | pd.DataFrame) -> np.ndarray:
         """Check new data against this schema and return it as an array.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -20,8 +21,8 @@ from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
 from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.label_curve import LabelCurve, measure_curve
 from isthmus.heads.labelled import BlendedScore, HeadScore, held_out_scores
-from isthmus.heads.learning import learn, learn_calibrated
-from isthmus.heads.samples import calibration_sample, detector_sample
+from isthmus.heads.learning import learn, learn_calibrated, n_encoders
+from isthmus.heads.samples import calibration_sample, detector_sample, trains_beforehand
 from isthmus.heads.scores import Score, anomaly_scores
 from isthmus.heads.suggest import most_informative
 from isthmus.heads.views import Views, view, views_in_parts
@@ -121,7 +122,14 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         self.calibration = calibration
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None, *, X_calibration: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_calibration: Any = None,
+        channel_names: Sequence[str] | None = None,
+    ) -> Self:
         """Learn what is normal, and where the threshold lies.
 
         Parameters
@@ -137,6 +145,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
             Normal instances to calibrate on, instead of setting rows of X aside. A fitted
             encoder may then have seen X, but not these. Of a stream 100,000 at most are drawn
             at random; its labels are not looked at.
+        channel_names : sequence of str, optional
+            Of series, for an encoder that is trained here: see `Autoencoder.fit`.
 
         Returns
         -------
@@ -149,6 +159,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
             stored codes are of another encoder or were not written for heads.
         CalibrationError
             When the rate asked for needs more normal rows.
+        TrainingError
+            When several encoders are to be trained (see `n_encoders`) and a run is to be resumed.
         """
         if not isinstance(self.encoder, Autoencoder):
             raise TypeError(
@@ -164,13 +176,31 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         if is_fitted(self.encoder):  # an own encoder may come in training mode
             self.encoder.encoder_.eval().requires_grad_(False)
         if X_calibration is None:
-            learned = learn(encoder, X, y, self.calibration, self.false_alarm_rate, seed)
+            learned = learn(
+                encoder, X, y, self.calibration, self.false_alarm_rate, seed, channel_names
+            )
         else:
             X_calibration = calibration_sample(encoder, X_calibration, seed)
-            learned = learn_calibrated(encoder, X, y, X_calibration, seed)
+            learned = learn_calibrated(encoder, X, y, X_calibration, seed, channel_names)
         self.encoder_, self.calibration_, self.memory_ = learned
         self._decide()
         return self
+
+    def n_encoders(self, X: Any, y: Any = None) -> int:
+        """Return how many encoders `fit` trains on these instances.
+
+        Only a single one keeps checkpoints and can be resumed.
+
+        Returns
+        -------
+        int
+            0 when the encoder is fitted, 1 with split calibration, and with cross calibration one
+            of all rows and one for each fold.
+        """
+        if trains_beforehand(self.encoder, X):
+            return 1
+        y = check_detector_labels(y, _num_samples(X))
+        return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()))
 
     def add_labels(self, X: Any, y: Any) -> Self:
         """Take in labels and decide anew; no encoder is trained.

@@ -39,6 +39,11 @@ def choose_calibration(calibration: str, n_rows: int) -> str:
     return calibration
 
 
+def n_folds(n_rows: int) -> int:
+    """Return into how many folds cross calibration deals so many rows."""
+    return min(N_FOLDS, n_rows // 2)
+
+
 def calibration_rows(
     calibration: str, n_rows: int, rate: float | str, rng: np.random.Generator
 ) -> list[np.ndarray]:
@@ -78,6 +83,6 @@ def calibration_rows(
             f"more{other}"
         )
     if calibration == "cross":
-        return [np.sort(part) for part in np.array_split(order, min(N_FOLDS, n_rows // 2))]
+        return [np.sort(part) for part in np.array_split(order, n_folds(n_rows))]
     size = min(math.ceil(n_rows / 5), MOST_CALIBRATION)
     return [np.sort(order[: min(max(size, needed), most)])]

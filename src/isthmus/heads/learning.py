@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from sklearn.utils.validation import check_array
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder.seen import SeenRows
-from isthmus.errors import CalibrationError
+from isthmus.errors import CalibrationError, TrainingError
 from isthmus.heads.detector_labels import ABNORMAL
-from isthmus.heads.folds import calibration_rows, choose_calibration
+from isthmus.heads.folds import SPLIT_FROM, calibration_rows, choose_calibration, n_folds
 from isthmus.heads.frozen import is_fitted
 from isthmus.heads.memory import Fold, Memory
 from isthmus.heads.stored import row_hashes
@@ -23,7 +24,13 @@ Learned = tuple[Autoencoder, str, Memory]
 
 
 def learn(
-    given: Autoencoder, X: Any, y: np.ndarray, calibration: str, rate: float | str, seed: int
+    given: Autoencoder,
+    X: Any,
+    y: np.ndarray,
+    calibration: str,
+    rate: float | str,
+    seed: int,
+    channel_names: Sequence[str] | None = None,
 ) -> Learned:
     """Set calibration rows aside, train what is not trained yet, and look at all rows.
 
@@ -36,6 +43,8 @@ def learn(
     rate : float or "auto"
         The false-alarm rate that the calibration rows must be able to hold.
     seed : int
+    channel_names : sequence of str, optional
+        Of series, for an encoder that is trained here.
 
     Returns
     -------
@@ -46,17 +55,21 @@ def learn(
     ------
     CalibrationError
         When a fitted encoder has seen rows of X, or the rate needs more rows.
+    TrainingError
+        When several encoders would be trained, and a run is to be resumed.
     """
     fitted = is_fitted(given)
     if fitted:
         _check_new(given, X)
     normal = np.flatnonzero(y != ABNORMAL)
+    if n_encoders(given, calibration, len(normal)) > 1:
+        given = _without_checkpoints(given)
     calibration = choose_calibration(calibration, len(normal))
     parts = calibration_rows(calibration, len(normal), rate, np.random.default_rng([seed, 1]))
     held_out = [normal[part] for part in parts]
     split = calibration == "split"
     learning = np.setdiff1d(normal, held_out[0]) if split else normal
-    encoder = given if fitted else _train(given, X, learning, seed)
+    encoder = given if fitted else _train(given, X, learning, seed, channel_names)
     views = view(encoder, X, learning)
     folds = []
     for rows in held_out:
@@ -64,13 +77,40 @@ def learn(
             folds.append(Fold(rows))
             continue
         others = np.setdiff1d(normal, rows)
-        trained = _train(given, X, others, seed)
+        trained = _train(given, X, others, seed, channel_names)
         folds.append(Fold(rows, trained, view(trained, X, others)))
     return encoder, calibration, Memory(views, y, row_hashes(encoder, X), folds, seed)
 
 
+def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
+    """Return how many encoders `learn` trains on so many normal rows.
+
+    None when one is fitted, one of all rows but those that calibrate, or, with cross calibration,
+    one of all rows and one for each fold.
+
+    Raises
+    ------
+    CalibrationError
+        When the name is not known or there are too few rows.
+
+    Examples
+    --------
+    >>> n_encoders(Autoencoder(), "auto", 500), n_encoders(Autoencoder(), "auto", 5000)
+    (6, 1)
+    """
+    if is_fitted(given):
+        return 0
+    split = choose_calibration(calibration, n_normal) == "split"
+    return 1 if split else 1 + n_folds(n_normal)
+
+
 def learn_calibrated(
-    given: Autoencoder, X: Any, y: np.ndarray, X_calibration: Any, seed: int
+    given: Autoencoder,
+    X: Any,
+    y: np.ndarray,
+    X_calibration: Any,
+    seed: int,
+    channel_names: Sequence[str] | None = None,
 ) -> Learned:
     """Look at rows to learn from and, beside them, rows that calibrate.
 
@@ -84,7 +124,7 @@ def learn_calibrated(
         _check_new(given, X_calibration)
         encoder = given
     else:
-        encoder = _train(given, X, normal, seed)
+        encoder = _train(given, X, normal, seed, channel_names)
     hashes = [row_hashes(encoder, part) for part in (X, X_calibration)]
     learned = SeenRows.of(hashes[0])
     overlap = learned.overlap(hashes[1])
@@ -111,11 +151,29 @@ def for_detection(given: Autoencoder, seed: int) -> Autoencoder:
     return encoder
 
 
-def _train(given: Autoencoder, X: Any, rows: np.ndarray, seed: int) -> Autoencoder:
+def _without_checkpoints(given: Autoencoder) -> Autoencoder:
+    """Return an encoder that keeps none: several in a row have no common one, and are small."""
+    if given.resume:
+        raise TrainingError(
+            "got resume=True, and a detector with cross calibration, which 'auto' takes for fewer "
+            f"than {SPLIT_FROM:,} normal rows, trains several encoders one after the other, which "
+            "keep no checkpoint; leave resume out (on the command line: leave --resume out)"
+        )
+    encoder: Autoencoder = clone(given)
+    return encoder.set_params(checkpoint_dir=None)
+
+
+def _train(
+    given: Autoencoder,
+    X: Any,
+    rows: np.ndarray,
+    seed: int,
+    channel_names: Sequence[str] | None,
+) -> Autoencoder:
     encoder = for_detection(given, seed)
     if not hasattr(X, "iloc"):  # whatever gives an array; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
-    return encoder.fit(_safe_indexing(X, rows))
+    return encoder.fit(_safe_indexing(X, rows), channel_names=channel_names)
 
 
 def _check_new(encoder: Autoencoder, X: Any) -> None:

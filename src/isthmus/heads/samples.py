@@ -73,6 +73,11 @@ def detector_sample(
     return encoder, read_by_first(X, lambda: X.take(rows, label=False, schema=schema).X), None
 
 
+def trains_beforehand(encoder: Autoencoder, X: Any) -> bool:
+    """Return whether `detector_sample` trains the encoder, on the rows that are not drawn."""
+    return isinstance(X, Stream) and X.n_rows > MOST_SAMPLED and not is_fitted(encoder)
+
+
 def calibration_sample(encoder: Autoencoder, X: Any, seed: int) -> Any:
     """Return instances as they are, or of a stream `MOST_SAMPLED` at most, drawn at random."""
     if not isinstance(X, Stream):
