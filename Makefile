@@ -6,25 +6,29 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK   := pyproject.toml constraints.txt
 PEERS  := .venv-bench
+# One thread a process: two processes of two threads each would be slower than one.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check scale bench format lock clean help
+.PHONY: demo test test-slow test-all check bench format lock clean help
 
 help:            ## this list
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: $(VENV)/.demo       ## the whole story on digits that need no download
 	$(BIN)/isthmus demo digits
 
-test: $(VENV)/.dev        ## the test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.dev        ## the tests, but for those that are long by nature or need Ray
+	$(PYTEST) -n 2 --dist worksteal -m 'not slow'
+
+test-slow: $(VENV)/.scale ## the tests that make test leaves out; Ray is installed for them
+	$(PYTEST) -m slow
+
+test-all: test test-slow  ## both
 
 check: $(VENV)/.dev       ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-scale: $(VENV)/.scale     ## the tests that need Ray, which is installed for them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scoring tests/test_ray_fit.py
 
 bench: $(VENV)/.demo $(PEERS)/.done    ## speed beside the peers, about twenty minutes; BENCH='--only small'
 	$(BIN)/python benchmarks/speed.py --short --peers-python $(PEERS)/bin/python $(BENCH)

@@ -1,7 +1,8 @@
 """Learn from 1,437 unlabelled digits, then classify with 100 labels; the encoder stays frozen.
 
-Runs in about 20 seconds on two cores. Expect a little under 90 % from 100 labels with a linear
-head, on the code as on its controls: reconstruction alone does not make classes more linear.
+Runs in about 10 seconds on two cores. Expect about 86 % from 100 labels with a linear head, where
+the same head reaches about 82 % on raw pixels. Training is cut short: with `max_epochs` left out it
+takes half a minute, and the code reaches about 92 %.
 """
 
 # %%
@@ -10,7 +11,7 @@ import tempfile
 from isthmus import Autoencoder, CodeClassifier, evaluate, load, load_bundle, save_bundle
 
 digits = load("digits")
-encoder = Autoencoder(random_state=0).fit(digits.train.X)  # sees no label
+encoder = Autoencoder(max_epochs=12, random_state=0).fit(digits.train.X)  # sees no label
 
 # %% A head on the codes of a hundred labelled digits
 X_few, y_few = digits.train.X[:100], digits.train.y[:100]

@@ -55,7 +55,7 @@ try:
     print("got", refusal["got"], "| expected", refusal["expected"])
 finally:
     service.terminate()  # what is in flight is answered first
-    service.wait()
+    service.communicate()
 
 here = CodeClassifier(encoder).fit(digits.train.X, digits.train.y).predict(digits.test.X[:5])
 print("in Python:", here.tolist())

@@ -2,10 +2,8 @@
 
 import doctest
 import importlib
-import os
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -22,16 +20,15 @@ MODULES = sorted(
 )
 
 
-def run(path):
-    done = subprocess.run(
-        [sys.executable, path],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(capfd):
+    """Run an example as a script and return its output; here, where torch is imported already."""
+
+    def run(path):
+        runpy.run_path(str(path), run_name="__main__")
+        return capfd.readouterr().out
+
+    return run
 
 
 def test_every_example_has_a_test():
@@ -47,19 +44,19 @@ def test_every_example_has_a_test():
     ]
 
 
-def test_compressing_beats_pca_of_the_same_width():
+def test_compressing_beats_pca_of_the_same_width(run):
     said = run(ROOT / "examples" / "01_compress.py")
     code, pca = re.search(r"code ([\d.]+), PCA ([\d.]+)", said).groups()
     assert float(code) < float(pca)
 
 
-def test_a_frozen_encoder_classifies_from_a_hundred_labels():
+def test_a_frozen_encoder_classifies_from_a_hundred_labels(run):
     said = run(ROOT / "examples" / "02_classify_frozen.py")
     assert float(re.search(r"code +([\d.]+)", said).group(1)) > 0.8
     assert re.search(r"first predictions: 1 4 8", said)
 
 
-def test_malignant_rows_are_told_from_benign_ones_at_the_rate_asked():
+def test_malignant_rows_are_told_from_benign_ones_at_the_rate_asked(run):
     said = run(ROOT / "examples" / "03_normal_or_not.py")
     rate, found, auroc = re.search(
         r"false alarms ([\d.]+), found ([\d.]+), AUROC ([\d.]+)", said
@@ -70,20 +67,20 @@ def test_malignant_rows_are_told_from_benign_ones_at_the_rate_asked():
     assert float(auroc) > 0.9
 
 
-def test_a_few_labels_raise_the_auroc_over_none():
+def test_a_few_labels_raise_the_auroc_over_none(run):
     said = run(ROOT / "examples" / "04_few_labels.py")
     without, five, more = (float(value) for value in re.findall(r"AUROC ([\d.]+)", said))
     assert without < five
     assert without < more
 
 
-def test_knocking_windows_are_found_and_others_left_alone():
+def test_knocking_windows_are_found_and_others_left_alone(run):
     said = run(ROOT / "examples" / "05_sensor_windows.py")
     assert float(re.search(r"knocking windows found: ([\d.]+)", said).group(1)) > 0.9
     assert float(re.search(r"other windows flagged: +([\d.]+)", said).group(1)) < 0.1
 
 
-def test_objectives_decide_what_a_code_is_good_for():
+def test_objectives_decide_what_a_code_is_good_for(run):
     said = run(ROOT / "examples" / "06_objectives.py")
     found = re.findall(
         r"^(\w+) +error ([\d.]+), accuracy ([\d.]+), mean \|code\| ([\d.]+)", said, re.M
@@ -97,7 +94,7 @@ def test_objectives_decide_what_a_code_is_good_for():
     assert activity["sparse"] < 0.5 * activity["reconstruction"]
 
 
-def test_a_decision_taken_elsewhere_is_the_same():
+def test_a_decision_taken_elsewhere_is_the_same(run):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("skl2onnx")
     said = run(ROOT / "examples" / "07_export.py")
@@ -109,7 +106,7 @@ def test_a_decision_taken_elsewhere_is_the_same():
     assert here == there
 
 
-def test_a_decision_asked_for_over_http_is_the_same():
+def test_a_decision_asked_for_over_http_is_the_same(run):
     pytest.importorskip("skl2onnx")
     pytest.importorskip("uvicorn")
     said = run(ROOT / "examples" / "08_serve.py")
