@@ -183,25 +183,37 @@ def test_help_reads_no_command(folder):
     assert done.stderr.strip() == "['isthmus.cli.app']"
 
 
+#: The command, which somebody interrupts in its fourth epoch of seven or eight batches.
+INTERRUPTED = """
+import os, signal
+from isthmus.cli import main
+from isthmus.training import Rows
+batch, n = Rows.batch, 0
+def interrupted(*given):
+    global n
+    n += 1
+    if n == 26:
+        os.kill(os.getpid(), signal.SIGINT)
+    return batch(*given)
+Rows.batch = interrupted
+main()
+"""
+
+
 def test_ctrl_c_leaves_a_checkpoint_that_resume_takes_up(folder):
-    words = ("fit", "plain.parquet", "-o", "stopped", "--max-epochs", "600", "--seed", "3")
-    with subprocess.Popen(
-        [sys.executable, "-m", "isthmus", *words],
+    words = ("fit", "plain.parquet", "-o", "stopped", "--max-epochs", "12", "--seed", "3")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *words],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        capture_output=True,
         text=True,
         # Who runs the tests in the background has Ctrl-C ignored, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        for line in process.stderr:
-            if "epoch 3/" in line:
-                process.send_signal(signal.SIGINT)
-                break
-        said = process.stderr.read()
-    assert process.returncode == 130
-    assert said.strip().splitlines()[-1].endswith("--resume")
+    )
+    assert done.returncode == 130
+    assert "epoch 3/12" in done.stderr
+    assert done.stderr.strip().splitlines()[-1].endswith("--resume")
     assert (folder / "stopped-checkpoints" / "last.safetensors").exists()
     isthmus(*words, "--resume", cwd=folder)
     isthmus(*words[:3], "whole", *words[4:], cwd=folder)
