@@ -44,6 +44,7 @@ from _tables import AnomalyTable, find_tables, read_table
 from rich.progress import track
 
 from isthmus import AnomalyDetector, Autoencoder
+from isthmus.data.predictions import ABNORMAL, verdicts
 from isthmus.errors import CalibrationWarning, DataError
 
 TABLES = "32_shuttle,23_mammography,31_satimage-2"
@@ -133,11 +134,12 @@ def rates(
         mine, new = draw(pool, most, [seed, 1, split])
         own = Autoencoder(random_state=split) if encoder is None else encoder
         detector = fit(own, table.X[mine], split, calibration, min(RATES))
-        scores = detector.score_samples(table.X[new])
+        scores = -detector.score_samples(table.X[new])
         shares = []
         for rate in RATES:
             # As predict does, without scoring the rows once for each rate.
-            shares.append(float((scores - detector.set_false_alarm_rate(rate).offset_ < 0).mean()))
+            threshold = -detector.set_false_alarm_rate(rate).offset_
+            shares.append(float((verdicts(scores, threshold) == ABNORMAL).mean()))
         realised.append(shares)
     return [
         {"table": table.name, "encoder": what, "n_calibration": detector.n_calibration_}

@@ -14,6 +14,7 @@ from isthmus.cli.scoring import HERE, Scoring, refuse_ray, score_stream
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from isthmus.heads import AnomalyDetector, CodeClassifier
@@ -85,17 +86,20 @@ def predict(
     import pandas as pd
 
     from isthmus.bundle import load_bundle
+    from isthmus.data.predictions import decision_counts, prediction_columns
     from isthmus.heads import AnomalyDetector
 
     opened = load_bundle(bundle)
     decider = opened.head(head)
-    if isinstance(decider, AnomalyDetector):
-        table, counts = _of_detector(decider, X, explain)
-    elif explain:
+    if explain and not isinstance(decider, AnomalyDetector):
         raise DataError("the head is a classifier, and --explain is for detectors; leave it out")
-    else:
-        table, counts = _of_classifier(decider, X)
-    table["reconstruction_error"] = opened.encoder.reconstruction_error(X)
+    decisions = _decide(decider, X)
+    counts = decision_counts(decisions)
+    decisions["reconstruction_error"] = opened.encoder.reconstruction_error(X)
+    table = pd.DataFrame(prediction_columns(decisions, getattr(decider, "classes_", ())))
+    if isinstance(decider, AnomalyDetector) and explain:
+        reasons = decider.explain(X).frame().drop(columns="anomaly_score")
+        table = pd.concat([table.iloc[:, :-1], reasons, table.iloc[:, -1:]], axis=1)
     predicted = table["prediction"].to_numpy()
     if instances.windows is not None:
         table = pd.concat([instances.windows.to_frame(), table], axis=1)
@@ -125,48 +129,34 @@ def predict(
     write_facts(json, facts)
 
 
-def _of_classifier(classifier: CodeClassifier, X: Any) -> tuple[pd.DataFrame, dict[str, int]]:
-    import numpy as np
-    import pandas as pd
+def _decide(decider: CodeClassifier | AnomalyDetector, X: Any) -> dict[str, np.ndarray]:
+    """Return what a head gives, by name of `isthmus.data.predictions.DECISIONS`."""
+    from isthmus.data.predictions import verdicts
+    from isthmus.heads import AnomalyDetector
 
-    predicted = classifier.predict(X)
-    table = pd.DataFrame({"prediction": predicted})
-    if hasattr(classifier, "predict_proba"):
-        probabilities = classifier.predict_proba(X)
-        table["probability"] = probabilities.max(axis=1)
-        for column, name in enumerate(classifier.classes_):
-            table[f"probability_{name}"] = probabilities[:, column]
-    if classifier.novelty_ is not None:
-        table["p_value"] = classifier.novelty_.p_values(X)
-    labels, counts = np.unique(predicted, return_counts=True)
-    return table, {str(name): int(count) for name, count in zip(labels, counts, strict=True)}
-
-
-def _of_detector(
-    detector: AnomalyDetector, X: Any, explain: bool
-) -> tuple[pd.DataFrame, dict[str, int]]:
-    import numpy as np
-    import pandas as pd
-
-    # Scored once, because a pass through the network is what costs.
-    scores = detector.score_samples(X)
-    predicted = np.where(scores - detector.offset_ >= 0, 1, -1)
-    p_values = detector.calibrated_.p_values(-scores)
-    table = pd.DataFrame({"prediction": predicted, "anomaly_score": -scores, "p_value": p_values})
-    if explain:
-        reasons = detector.explain(X).frame().drop(columns="anomaly_score")
-        table = pd.concat([table, reasons], axis=1)
-    n_abnormal = int((predicted == -1).sum())
-    return table, {"normal": len(predicted) - n_abnormal, "abnormal": n_abnormal}
+    if isinstance(decider, AnomalyDetector):
+        # Scored once, because a pass through the network is what costs.
+        scores = -decider.score_samples(X)
+        p_values = decider.calibrated_.p_values(scores)
+        verdict = verdicts(scores, -decider.offset_)
+        return {"verdict": verdict, "anomaly_score": scores, "p_value": p_values}
+    found = {"class": decider.predict(X)}
+    if hasattr(decider, "predict_proba"):
+        found["probabilities"] = decider.predict_proba(X)
+    if decider.novelty_ is not None:
+        found["p_value"] = decider.novelty_.p_values(X)
+    return found
 
 
 def _most_abnormal(table: pd.DataFrame) -> list[str]:
     """Return a line for each of the most abnormal rows, and why."""
+    from isthmus.data.predictions import VERDICT_NAMES
+
     lines = []
     for row, found in table.nlargest(SHOWN, "anomaly_score").iterrows():
         ranks = [rank for rank in (1, 2, 3) if f"reason_{rank}" in table]
         reasons = [f"{found[f'reason_{rank}']} ({found[f'share_{rank}']:.0%})" for rank in ranks]
-        word = "abnormal" if found["prediction"] == -1 else "normal"
+        word = VERDICT_NAMES[found["prediction"]]
         lines.append(
             f"row {row}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
             f"{found['p_value']:.3g}; {', '.join(reasons)}; nearest normal row "

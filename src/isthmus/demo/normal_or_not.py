@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from isthmus._memory import give_back_memory
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
+from isthmus.data.predictions import ABNORMAL, verdicts
 from isthmus.errors import CalibrationWarning, DataError
 from isthmus.evaluation.detection import raw_distances
 from isthmus.evaluation.metrics import plain_label
@@ -91,7 +92,7 @@ def decide_normal(
             found[name].append(one.score(views))
     ranked = {name: np.concatenate(parts) for name, parts in found.items()}
     scores = ranked.pop(DECIDES)
-    flagged = -scores - detector.offset_ < 0  # as `predict` decides
+    flagged = verdicts(scores, -detector.offset_) == ABNORMAL
     by_name = {name: float(roc_auc_score(abnormal, of)) for name, of in ranked.items()}
     del own, fitted
     give_back_memory()

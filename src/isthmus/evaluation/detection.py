@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus._notebook import Evaluation
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.instances import rows_of
+from isthmus.data.predictions import verdicts
 from isthmus.data.stream import Piece, Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.raw import raw_inputs
@@ -134,7 +135,7 @@ def evaluate_detector(
         raise DataError("no test instance is labelled 1 (normal) or -1 (abnormal); label some")
     truth, scores = _joined(kept)
     del kept
-    predicted = np.where(-scores - detector.offset_ >= 0, NORMAL, ABNORMAL).astype(np.int8)
+    predicted = verdicts(scores, -detector.offset_).astype(np.int8)
     controls: dict[str, Any] = {}
     if control is not None and ranked:
         true, distances = _joined(ranked)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.predictions import ABNORMAL, NORMAL
 from isthmus.export.classifiers import (
     add_classifier,
     converted,
@@ -146,7 +147,7 @@ def _decide(
         if judged is not None:
             give("anomaly_score", judged.score, np.float64, head=name)
             give("p_value", judged.p_value, np.float64, head=name)
-            one, other = (part.constant(np.int64(sign)) for sign in (1, -1))
+            one, other = (part.constant(np.int64(sign)) for sign in (NORMAL, ABNORMAL))
             give("verdict", part("Where", judged.normal, one, other), np.int64, head=name)
     give("reconstruction_error", seen.error, np.float64)
     if with_residual:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.predictions import verdicts
 from isthmus.errors import ExportError
 from isthmus.export.assemble import Output
 from isthmus.heads import AnomalyDetector
@@ -120,7 +121,7 @@ def library_outputs(
             value = detector.calibrated_.p_values(found[_beside(one, "anomaly_score", outputs)])
         else:
             score = found[_beside(one, "anomaly_score", outputs)]
-            value = np.where(-score - detector.offset_ >= 0, 1, -1)
+            value = verdicts(score, -detector.offset_)
         found[one.name] = value
     return found
 

@@ -15,6 +15,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder.seen import row_hashes as hashes_of
 from isthmus.data.codes import StoredCodes
 from isthmus.data.instances import over_pieces
+from isthmus.data.predictions import ABNORMAL
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.build import StandardisedHead, build_head, uses_unlabelled
 from isthmus.heads.cache import encode
@@ -253,7 +254,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         classes = self.standardised_head_.predict(encode(self.encoder_, X, self.cache_dir))
         if self.novelty_ is None:
             return classes
-        rejected = self.novelty_.predict(X) == -1
+        rejected = self.novelty_.predict(X) == ABNORMAL
         known = classes.astype(object) if classes.dtype.kind in "US" else classes
         return np.where(rejected, self.unknown_label_, known)
 

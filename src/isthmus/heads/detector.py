@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.instances import over_pieces
+from isthmus.data.predictions import verdicts
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.calibration import Calibration, benjamini_hochberg, check_rate
 from isthmus.heads.combined import LABEL_FREE
@@ -261,7 +262,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return 1 for normal and -1 for abnormal instances, shape (n,)."""
-        return np.where(self.decision_function(X) >= 0, 1, -1)
+        return verdicts(-self.score_samples(X), -self.offset_)
 
     def p_values(self, X: Any, *, confidence: float | None = None) -> np.ndarray:
         """Return how often a normal instance would look at least as abnormal.

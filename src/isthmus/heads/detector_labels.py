@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.labels import as_labels, label_text
+from isthmus.data.predictions import ABNORMAL as ABNORMAL
+from isthmus.data.predictions import NORMAL as NORMAL
 from isthmus.errors import DataError
 
-NORMAL, ABNORMAL, UNKNOWN = 1, -1, 0
+UNKNOWN = 0
 
 
 def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:

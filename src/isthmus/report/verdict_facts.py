@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from isthmus.data import Dataset
+from isthmus.data.predictions import verdicts
 from isthmus.evaluation.detection import detection_metrics, ranking, raw_distances
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.detector_labels import ABNORMAL, NORMAL, UNKNOWN, check_detector_labels
@@ -97,15 +98,14 @@ def verdict_facts(
 
 def _decided(detector: AnomalyDetector, scores: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Return what there is to say about the scores of instances that the detector does not know."""
-    flagged = scores > -detector.offset_
+    predicted = verdicts(scores, -detector.offset_)
     facts: dict[str, Any] = {
-        "flagged": int(flagged.sum()),
+        "flagged": int((predicted == ABNORMAL).sum()),
         "histogram": _histogram(scores, y),
         "steps": _steps(scores, y, float(-detector.offset_)),
     }
     known = y != UNKNOWN
     if known.any():
-        predicted = np.where(flagged, ABNORMAL, NORMAL)
         found = detection_metrics(y[known], scores[known], predicted[known])
         if found["auroc"] is not None:
             found["roc"] = _thinned(*roc_curve(y[known] == ABNORMAL, scores[known])[:2])
@@ -138,7 +138,11 @@ def _steps(scores: np.ndarray, y: np.ndarray, threshold: float) -> list[dict[str
     parts = {"normal": scores[y == NORMAL], "abnormal": scores[y == ABNORMAL], "all": scores}
     return [
         {"threshold": float(place)}
-        | {name: int((part > place).sum()) for name, part in parts.items() if len(part)}
+        | {
+            name: int((verdicts(part, place) == ABNORMAL).sum())
+            for name, part in parts.items()
+            if len(part)
+        }
         for place in places
     ]
 

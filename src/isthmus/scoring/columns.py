@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from isthmus.data.codes import RESIDUAL, ROW_HASH, rows_to_arrow
-
-_ARROW = {"str": pa.string(), "bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64()}
+from isthmus.data.predictions import decision_counts, prediction_columns
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,13 @@ class Columns:
         What to ask the graph for; it computes nothing else.
     schema : pyarrow.Schema
         Of the columns.
+    classes : tuple
+        That probabilities are of.
     """
 
     outputs: tuple[str, ...]
     schema: pa.Schema
+    classes: tuple[object, ...] = ()
 
     def of(self, found: Mapping[str, np.ndarray]) -> list[pa.Array]:
         """Return the columns for what the graph gave, in the order of the schema."""
@@ -35,7 +37,7 @@ class Columns:
             values: list[np.ndarray] = list(found["code"].T)
             values += [found[name] for name in (ROW_HASH, RESIDUAL) if name in found]
         else:
-            values = _decided(found)
+            values = list(prediction_columns(found, self.classes).values())
         return [
             rows_to_arrow(column) if column.ndim == 2 else pa.array(column, type=field.type)
             for column, field in zip(values, self.schema, strict=True)
@@ -48,13 +50,7 @@ class Columns:
 
     def counts(self, found: Mapping[str, np.ndarray]) -> dict[str, int]:
         """Return how many rows have each decision; of codes there are none."""
-        if "class" in found:
-            labels, counts = np.unique(found["class"], return_counts=True)
-            return {str(name): int(count) for name, count in zip(labels, counts, strict=True)}
-        if "verdict" in found:
-            n_abnormal = int((found["verdict"] == -1).sum())
-            return {"normal": len(found["verdict"]) - n_abnormal, "abnormal": n_abnormal}
-        return {}
+        return decision_counts(found)
 
 
 def code_columns(names: Sequence[str], n_residuals: int = 0) -> Columns:
@@ -82,25 +78,15 @@ def decision_columns(facts: Mapping[str, Any], head: str) -> Columns:
         Of an export with this one head.
     head : str
     """
-    types = {one["what"]: one["dtype"] for one in facts["outputs"]}
-    number = pa.float64()
-    fields: list[tuple[str, pa.DataType]] = []
-    if "class" in types:
-        fields.append(("prediction", _ARROW[types["class"]]))
-        if "probabilities" in types:
-            fields.append(("probability", number))
-            fields += [(f"probability_{name}", number) for name in facts["heads"][head]["classes"]]
-        fields += [("p_value", number)] if "p_value" in types else []
-    else:
-        fields = [("prediction", pa.int64()), ("anomaly_score", number), ("p_value", number)]
-    fields.append(("reconstruction_error", number))
+    types = {one["what"]: one for one in facts["outputs"]}
     unused = ("code", *(("anomaly_score", "verdict") if "class" in types else ()))
-    return Columns(tuple(name for name in types if name not in unused), pa.schema(fields))
+    outputs = tuple(name for name in types if name not in unused)
+    classes = tuple(facts["heads"][head].get("classes", ()))
+    none = {name: np.empty((0, *types[name]["shape"]), types[name]["dtype"]) for name in outputs}
+    columns = prediction_columns(none, classes)
+    schema = pa.schema([(name, _arrow(column.dtype)) for name, column in columns.items()])
+    return Columns(outputs, schema, classes)
 
 
-def _decided(found: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    values = [found["class"] if "class" in found else found["verdict"]]
-    if "probabilities" in found:
-        values += [found["probabilities"].max(axis=1), *found["probabilities"].T]
-    names = ("anomaly_score", "p_value", "reconstruction_error")
-    return values + [found[name] for name in names if name in found]
+def _arrow(dtype: np.dtype[Any]) -> pa.DataType:
+    return pa.string() if dtype.kind == "U" else pa.from_numpy_dtype(dtype)

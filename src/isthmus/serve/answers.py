@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.data.predictions import DECISIONS, VERDICT_NAMES
 from isthmus.data.schema import Schema
 from isthmus.export.instances import as_given, plain_instances
-
-#: What `/predict` answers, of what the graph gives.
-DECISIONS = ("class", "probabilities", "anomaly_score", "p_value", "verdict")
 
 
 def decision_outputs(outputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -46,7 +44,7 @@ def predictions(
             classes = [str(label) for label in heads[one["head"]]["classes"]]
             column = [dict(zip(classes, row, strict=True)) for row in column]
         elif one["what"] == "verdict":
-            column = ["normal" if sign == 1 else "abnormal" for sign in column]
+            column = [VERDICT_NAMES[sign] for sign in column]
         columns[name] = column
     names = list(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]

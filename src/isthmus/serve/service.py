@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic_core import to_json
 
+from isthmus.data.predictions import decision_counts
 from isthmus.errors import IsthmusError
 from isthmus.serve import describe
 from isthmus.serve.answers import explanations, predictions, with_whole
@@ -75,8 +76,7 @@ class Service:
         self.metrics.instances.labels(served.name).inc(len(found))
         for one in served.decisions:
             if one["what"] == "verdict":
-                abnormal = int((values[one["name"]] != 1).sum())
-                for word, n in (("abnormal", abnormal), ("normal", len(found) - abnormal)):
+                for word, n in decision_counts({"verdict": values[one["name"]]}).items():
                     self.metrics.verdicts.labels(served.name, one["name"], word).inc(n)
         return json_answer({"digest": served.digest, "predictions": found})
 

@@ -1,0 +1,103 @@
+"""What heads decide: verdicts from anomaly scores, and the columns of a table of predictions.
+
+All that decides or writes predictions comes here: the detector, evaluation, scoring of streams,
+the export's comparison, the service, the command line. No torch is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+NORMAL, ABNORMAL = 1, -1
+#: Verdicts in words.
+VERDICT_NAMES = {NORMAL: "normal", ABNORMAL: "abnormal"}
+#: What a head gives of each instance, by the name that an export's metadata has for it.
+DECISIONS = ("class", "probabilities", "anomaly_score", "p_value", "verdict")
+
+
+def verdicts(anomaly_scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Return 1 (normal) for scores up to the threshold and -1 (abnormal) for others.
+
+    With the threshold of a detector's calibration a verdict is -1 exactly where the p-value is at
+    most the false-alarm rate. A score that is no number is abnormal.
+
+    Examples
+    --------
+    >>> verdicts(np.array([0.5, 2.0, 2.1]), threshold=2.0).tolist()
+    [1, 1, -1]
+    """
+    return np.where(anomaly_scores <= threshold, NORMAL, ABNORMAL)
+
+
+def decision_counts(decisions: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Return how many instances have each class, or without classes each verdict.
+
+    Parameters
+    ----------
+    decisions : mapping of str to array
+        By name of `DECISIONS`; others are not looked at.
+
+    Returns
+    -------
+    dict
+        By class as text; or `normal` and `abnormal`, also where there are none; or empty.
+
+    Examples
+    --------
+    >>> decision_counts({"verdict": np.array([1, 1, -1])})
+    {'normal': 2, 'abnormal': 1}
+    >>> decision_counts({"class": np.array(["b", "a", "b"])})
+    {'a': 1, 'b': 2}
+    """
+    if "class" in decisions:
+        labels, counts = np.unique(decisions["class"], return_counts=True)
+        return {str(label): int(count) for label, count in zip(labels, counts, strict=True)}
+    if "verdict" not in decisions:
+        return {}
+    return {name: int((decisions["verdict"] == v).sum()) for v, name in VERDICT_NAMES.items()}
+
+
+def prediction_columns(
+    decisions: Mapping[str, np.ndarray], classes: Sequence[object] = ()
+) -> dict[str, np.ndarray]:
+    """Return the columns of a table of predictions, in their order.
+
+    Parameters
+    ----------
+    decisions : mapping of str to array of shape (n, ...)
+        By name of `DECISIONS`, of one head, and `reconstruction_error` where it is known. Of a
+        classifier the class is the prediction, and its anomaly score and verdict, which the class
+        tells as well, have no columns; of a detector the verdict is.
+    classes : sequence
+        That the probabilities are of.
+
+    Returns
+    -------
+    dict of str to array of shape (n,)
+        `prediction`; of a classifier `probability`, the largest, and `probability_CLASS` of each
+        class; of a detector `anomaly_score`; `p_value`; `reconstruction_error`. Each that is
+        there; all but the prediction are float64.
+
+    Examples
+    --------
+    >>> given = {"class": np.array(["a"]), "probabilities": np.array([[0.7, 0.3]])}
+    >>> prediction_columns(given, ["a", "b"])["probability_b"].tolist()
+    [0.3]
+    >>> list(prediction_columns({"verdict": np.array([1]), "p_value": np.array([0.5])}))
+    ['prediction', 'p_value']
+    """
+    classifies = "class" in decisions
+    columns = {"prediction": decisions["class" if classifies else "verdict"]}
+    numbers: dict[str, np.ndarray] = {}
+    if "probabilities" in decisions:
+        probabilities = decisions["probabilities"]
+        numbers["probability"] = probabilities.max(axis=1)
+        for name, column in zip(classes, probabilities.T, strict=True):
+            numbers[f"probability_{name}"] = column
+    others = ("p_value", "reconstruction_error")
+    for name in others if classifies else ("anomaly_score", *others):
+        if name in decisions:
+            numbers[name] = decisions[name]
+    return columns | {name: np.asarray(c, dtype=np.float64) for name, c in numbers.items()}
