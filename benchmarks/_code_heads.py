@@ -12,8 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 from isthmus.heads import build_head
-from isthmus.heads.graph import affinity, local_weights, nearest, nearest_others, spread
+from isthmus.heads.graph import affinity, local_weights, spread
 from isthmus.heads.spreading import SpreadingHead
+from isthmus.nearest_neighbors import nearest, nearest_others
 
 HEADS = ("linear", "neighbours", "mlp", "svm")
 FEW = (100, 1000)

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from isthmus import CodeClassifier, evaluate, load_bundle, save_bundle
 from isthmus.errors import DataError
-from isthmus.heads.graph import affinity, nearest, nearest_others, spread
+from isthmus.heads.graph import affinity, spread
 from isthmus.heads.labels import partial_labels
 from isthmus.heads.spreading import SpreadingHead
+from isthmus.nearest_neighbors import nearest_others
 
 
 @pytest.fixture(scope="module")
@@ -42,29 +42,6 @@ def fitted(image_fit, digits, few):
 
 
 # --- the graph -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("n", "r", "k"), [(300, 700, 10), (5, 33, 33), (1, 2, 1), (600, 600, 7)])
-def test_neighbours_are_scikit_learns(n, r, k):
-    rng = np.random.default_rng(r)
-    references, queries = (rng.normal(size=(m, 6)).astype(np.float32) for m in (r, n))
-    expected = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(references)
-
-    distances, rows = nearest(queries, references, k)
-
-    expected_distances, expected_rows = expected.kneighbors(queries)
-    np.testing.assert_array_equal(rows, expected_rows)
-    np.testing.assert_allclose(distances, expected_distances, rtol=1e-5)
-
-
-def test_a_point_is_no_neighbour_of_itself_and_its_copies_are(points):
-    X = np.concatenate([points[0], np.repeat(points[0][:1], 20, axis=0)])
-
-    distances, rows = nearest_others(X, 4)
-
-    assert not (rows == np.arange(len(X))[:, None]).any()
-    assert (distances[[0, 210]] == 0).all()
-    assert all(len(set(row)) == 4 for row in rows)
 
 
 def test_spreading_solves_the_linear_system(points):

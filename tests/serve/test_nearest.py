@@ -12,7 +12,7 @@ from isthmus import export_bundle, load_bundle
 from isthmus.errors import ExportError
 from isthmus.export import Exported
 from isthmus.export.known import known_beside
-from isthmus.serve import Limits, build_app, known
+from isthmus.serve import Limits, build_app
 
 GOOD = {"instances": np.zeros((1, 8, 8), int).tolist()}
 
@@ -36,29 +36,6 @@ def whole(parts_folder, parts, tmp_path_factory):
     export_bundle(parts_folder.parent / "bundle", target, parts[:50], residual=True)
     with running([target]) as client:
         yield client
-
-
-def test_nearest_codes_by_hand():
-    references = np.array([[0, 0], [3, 4], [6, 8], [3, 4], [-3, 4]], dtype=np.float32)
-    codes = np.array([[0, 0], [6, 8], [3, 0]], dtype=np.float32)
-    distances, rows = known.nearest(codes, references, 5)
-    assert rows.tolist() == [[0, 1, 3, 4, 2], [2, 1, 3, 4, 0], [0, 1, 3, 4, 2]]
-    assert distances[0].tolist() == [0, 5, 5, 5, 10]
-    assert distances[1].tolist() == [0, 5, 5, np.sqrt(97), 10]
-    assert distances[2].tolist() == [3, 4, 4, np.sqrt(52), np.sqrt(73)]
-    assert known.nearest(codes, references, 1)[1].tolist() == [[0], [2], [0]]
-
-
-def test_a_few_at_a_time_are_as_all_at_once(monkeypatch):
-    rng = np.random.default_rng(0)
-    codes, references = rng.normal(size=(57, 6)) + 1000, rng.normal(size=(83, 6)) + 1000
-    apart = np.linalg.norm(codes[:, None] - references, axis=2)
-    order = np.argsort(apart, axis=1)[:, :7]
-    for block in (1, 500, 10**6):
-        monkeypatch.setattr(known, "BLOCK", block)
-        distances, rows = known.nearest(codes, references, 7)
-        np.testing.assert_array_equal(rows, order)
-        np.testing.assert_allclose(distances, np.take_along_axis(apart, order, axis=1), rtol=1e-12)
 
 
 def test_neighbours_are_the_nearest_by_the_librarys_codes(client, digits_folder, kept, X):

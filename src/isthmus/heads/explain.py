@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.neighbors import NearestNeighbors
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.schema import Kind
@@ -16,6 +15,7 @@ from isthmus.heads.labelled import LabelledScore
 from isthmus.heads.memory import Memory
 from isthmus.heads.scores import Score, anomaly_scores
 from isthmus.heads.views import view
+from isthmus.nearest_neighbors import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,8 @@ def explain(
     views = view(encoder, X)
     normal = np.flatnonzero(memory.y != ABNORMAL)
     k = min(n_neighbours, len(normal))
-    index = NearestNeighbors(n_neighbors=k).fit(memory.views.codes[normal])
-    distances, rows = index.kneighbors(views.codes)
+    codes = memory.views.codes[normal].astype(np.float64)
+    distances, rows = nearest(views.codes.astype(np.float64), codes, k)
     return Explanation(
         anomaly_scores=anomaly_scores(score, views),
         residuals=squared_residuals(encoder, X),

@@ -1,81 +1,10 @@
-"""A graph over instances: who is near whom, how much that counts, and labels spread along it."""
+"""A graph over instances: how much neighbours count for each other, and labels spread along it."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
-
-# Rows searched for at once, and groups that their candidates are halved into: see `nearest`.
-ROWS, GROUP = 256, 32
-
-
-def nearest(points: np.ndarray, references: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k nearest references of each point, exactly, in little memory.
-
-    Parameters
-    ----------
-    points : float32 array of shape (n, m)
-    references : float32 array of shape (r, m)
-    k : int
-        At most r.
-
-    Returns
-    -------
-    distances : float64 array of shape (n, k)
-        Euclidean, the smallest first.
-    rows : int64 array of shape (n, k)
-        Of the references.
-
-    Notes
-    -----
-    References are dealt into groups of 32. The k nearest ones are in the k groups whose own nearest
-    is nearest, so all but those are left out after one pass for the minima, and picking costs less
-    than the matrix product before it.
-
-    Examples
-    --------
-    >>> line = np.arange(5, dtype="float32")[:, None]
-    >>> distances, rows = nearest(line[:1] + 0.25, line, 2)
-    >>> distances.tolist(), rows.tolist()
-    ([[0.25, 0.75]], [[0, 1]])
-    """
-    r, m = references.shape
-    n_groups = -(-r // GROUP)
-    padded = torch.zeros(n_groups * GROUP, m)
-    padded[:r] = torch.from_numpy(np.ascontiguousarray(references, dtype=np.float32))
-    half_norms = padded.square().sum(dim=1) / 2
-    half_norms[r:] = torch.inf
-    members = torch.arange(GROUP) * n_groups
-    rows = np.empty((len(points), k), dtype=np.int64)
-    distances = np.empty((len(points), k))
-    with torch.inference_mode():
-        for first in range(0, len(points), ROWS):
-            some = np.ascontiguousarray(points[first : first + ROWS], dtype=np.float32)
-            # |x - r|^2 / 2 but for |x|^2 / 2, which is the same for all references.
-            apart = torch.addmm(half_norms, torch.from_numpy(some.copy()), padded.T, alpha=-1)
-            minima = apart.view(len(some), GROUP, n_groups).amin(dim=1)
-            groups = minima.topk(min(k, n_groups), largest=False, sorted=False).indices
-            candidates = (groups[:, :, None] + members).flatten(1)
-            picked = apart.gather(1, candidates).topk(k, largest=False).indices
-            found = candidates.gather(1, picked).numpy()
-            # Anew from the differences: the product's rounding would part what is equal.
-            exact = np.linalg.norm(some[:, None, :] - references[found], axis=2)
-            order = np.lexsort((found, exact), axis=1)
-            last = first + len(some)
-            rows[first:last] = np.take_along_axis(found, order, axis=1)
-            distances[first:last] = np.take_along_axis(exact, order, axis=1)
-    return distances, rows
-
-
-def nearest_others(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k nearest other points of each point, copies of it included: see `nearest`."""
-    distances, rows = nearest(points, points, k + 1)
-    self_ = rows == np.arange(len(points))[:, None]
-    # Among many copies of a point it may not be among its own nearest.
-    self_[~self_.any(axis=1), -1] = True
-    return distances[~self_].reshape(-1, k), rows[~self_].reshape(-1, k)
 
 
 def affinity(distances: np.ndarray, rows: np.ndarray) -> sparse.csr_array:
@@ -89,7 +18,7 @@ def affinity(distances: np.ndarray, rows: np.ndarray) -> sparse.csr_array:
     Parameters
     ----------
     distances, rows : arrays of shape (n, k)
-        As `nearest_others` gives them.
+        As `isthmus.nearest_neighbors.nearest_others` gives them.
 
     Returns
     -------

@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from isthmus.heads.graph import affinity, local_weights, nearest, nearest_others, spread
+from isthmus.heads.graph import affinity, local_weights, spread
+from isthmus.nearest_neighbors import nearest, nearest_others
 
 UNLABELLED = -1
 

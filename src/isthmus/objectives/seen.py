@@ -40,6 +40,7 @@ class SeenCodes(nn.Module):
 
     def nearest(self, codes: torch.Tensor) -> torch.Tensor:
         """Return what the nearest code seen was expanded to, for codes (n, n_components)."""
+        # One neighbour on the device that trains: `isthmus.nearest_neighbors` is NumPy's.
         # Half the squared distance is |code|²/2 - query · code + what the query alone decides.
         nearness = torch.addmm(self.codes.square().sum(1).mul_(-0.5), codes, self.codes.T)
         return self.expanded[nearness.argmax(dim=1)]

@@ -9,53 +9,10 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from isthmus.export.known import Known, spread
+from isthmus.nearest_neighbors import nearest
 from isthmus.serve.errors import Refusal
 from isthmus.serve.models import Served
 from isthmus.serve.service import Service, check_values, json_answer
-
-#: Numbers of a block of distances that are held at one time.
-BLOCK = 4_000_000
-
-
-def nearest(codes: np.ndarray, known: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the known codes that are nearest to each of some codes.
-
-    Parameters
-    ----------
-    codes : array of shape (n, n_components)
-    known : array of shape (m, n_components)
-    k : int
-        At most m.
-
-    Returns
-    -------
-    distances : float64 array of shape (n, k)
-        Euclidean, the nearest first; of equal ones the first in `known`.
-    rows : integer array of shape (n, k)
-        Of `known`.
-
-    Examples
-    --------
-    >>> distances, rows = nearest(np.array([[0.0, 0.0]]), np.array([[6, 8], [3, 4], [9, 9]]), 2)
-    >>> distances.tolist(), rows.tolist()
-    ([[5.0, 10.0]], [[1, 0]])
-    """
-    references = known.astype(np.float64)
-    squares = (references**2).sum(axis=1)
-    at_once = max(1, BLOCK // max(len(known), k * known.shape[1]))
-    distances = np.empty((len(codes), k))
-    rows = np.empty((len(codes), k), dtype=np.intp)
-    for first in range(0, len(codes), at_once):
-        some = codes[first : first + at_once].astype(np.float64)
-        # Less the squared length of the code itself, which does not change the order.
-        apart = squares - 2 * (some @ references.T)
-        near = np.argpartition(apart, k - 1, axis=1)[:, :k]
-        # Anew from differences: what cancels above would leave no zero for one and the same code.
-        exact = np.linalg.norm(some[:, None] - references[near], axis=2)
-        order = np.lexsort((near, exact))
-        distances[first : first + at_once] = np.take_along_axis(exact, order, axis=1)
-        rows[first : first + at_once] = np.take_along_axis(near, order, axis=1)
-    return distances, rows
 
 
 async def neighbours(service: Service, request: Request, served: Served, k: int) -> Response:
@@ -69,7 +26,7 @@ async def neighbours(service: Service, request: Request, served: Served, k: int)
     codes = (await served.run(rows, ["code"]))["code"]
 
     def answer() -> Response:
-        distances, places = nearest(codes, known.codes, k)
+        distances, places = nearest(codes.astype(np.float64), known.codes.astype(np.float64), k)
         plain = {at: known.plain(at) for at in np.unique(places).tolist()}
         found = [
             [
