@@ -73,6 +73,7 @@ class Doomed:
         self.fit(**options)
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_on_workers_is_said_here_and_not_tried_again(
     ray, folder, monkeypatch, capfd
 ):
@@ -82,6 +83,7 @@ def test_what_goes_wrong_on_workers_is_said_here_and_not_tried_again(
     assert "lost" not in said
 
 
+@pytest.mark.slow
 def test_two_workers_train_what_one_process_trains_though_one_is_lost(
     ray, folder, table, monkeypatch, capfd
 ):
@@ -109,6 +111,7 @@ def test_two_workers_train_what_one_process_trains_though_one_is_lost(
         )
 
 
+@pytest.mark.slow
 def test_workers_lost_again_and_again_end_the_run(ray, folder, monkeypatch, capsys):
     monkeypatch.setattr(ray_fit, "_train", lambda *_: "the worker died")
     assert isthmus(monkeypatch, *LINE) == 1
@@ -119,6 +122,7 @@ def test_workers_lost_again_and_again_end_the_run(ray, folder, monkeypatch, caps
     assert "--resume" in said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_another_runs_checkpoints_are_left_alone(ray, folder, monkeypatch, capsys):
     with held("press-checkpoints"):
         (folder / "press-checkpoints" / "last.safetensors").write_bytes(b"its own")
@@ -127,6 +131,7 @@ def test_another_runs_checkpoints_are_left_alone(ray, folder, monkeypatch, capsy
     assert "press-checkpoints is being written by another run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_more_workers_than_cpus_are_refused(ray, folder, monkeypatch, capsys):
     assert isthmus(monkeypatch, *LINE, "--workers", "3") == 1
     assert "got --workers 3, and Ray has 2 CPU(s)" in capsys.readouterr().err

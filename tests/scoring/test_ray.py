@@ -16,6 +16,7 @@ pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.mark.slow
 def test_ray_starts_here_and_writes_the_same_rows(bundle, shards, local, ray, tmp_path):
     out = tmp_path / "out.parquet"
     stream = load(shards, keys=["id", "site"])
@@ -27,6 +28,7 @@ def test_ray_starts_here_and_writes_the_same_rows(bundle, shards, local, ray, tm
     pd.testing.assert_frame_equal(table, local, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named(bundle, shards, ray, tmp_path):
     stream = load(shards, keys=["id", "site"])
     with pytest.raises(ScoringError, match=r"cannot reach a Ray cluster at nowhere"):
@@ -39,6 +41,7 @@ def test_without_ray_the_extra_is_named(bundle, shards, tmp_path, monkeypatch):
         score(bundle, load(shards), tmp_path / "o", engine="ray")
 
 
+@pytest.mark.slow
 def test_a_worker_that_ray_ends_for_its_memory_is_said_in_plain_words(ray):
     error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed\nSee https://... for more")
     said = gave_up(ray, error)

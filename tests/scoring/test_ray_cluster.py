@@ -21,7 +21,7 @@ pytest.importorskip("onnxruntime")
 ray = pytest.importorskip("ray")
 
 # Ray's own, such as of sockets that it leaves to the collector.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 KEYS = ["id", "site"]
 #: Little memory, so that a small machine can hold two nodes.
