@@ -14,6 +14,7 @@ from isthmus.data import Splits
 from isthmus.demo import run_demo
 from isthmus.demo.normal_or_not import decide_normal
 from isthmus.errors import DataError
+from isthmus.heads import MLPHead
 from isthmus.recipes import RECIPES
 
 KEYS = {
@@ -27,13 +28,14 @@ KEYS = {
 def told(tmp_path_factory):
     """The demo on digits, once: its folder, its facts, and what it said.
 
-    Trained for ten epochs: what is promised is reached by then, and the rest takes longer.
+    Encoder and neural heads are trained for ten epochs: what is promised is reached by then.
     """
     folder = tmp_path_factory.mktemp("demo") / "digits"
     said = io.StringIO()
     console = Console(file=said, width=120, highlight=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("isthmus.demo.story.Autoencoder", partial(Autoencoder, max_epochs=10))
+        patch.setattr("isthmus.heads.build.MLPHead", partial(MLPHead, max_epochs=10))
         facts = run_demo(load("digits"), folder, controls="all", seed=0, console=console)
     return folder, facts, said.getvalue()
 
