@@ -14,12 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._notebook import Evaluation
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.instances import rows_of
+from isthmus.data.instances import Piece, as_instances, rows_of
 from isthmus.data.predictions import verdicts
-from isthmus.data.stream import Piece, Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.raw import raw_inputs
-from isthmus.evaluation.rows_to_test import left_out, pieces_to_test, some_of, tested
+from isthmus.evaluation.rows_to_test import left_out, some_of, tested
 from isthmus.heads import AnomalyDetector
 from isthmus.heads.detector_labels import (
     ABNORMAL,
@@ -101,8 +100,9 @@ def evaluate_detector(
     (1.0, 1.0, 0.05)
     """
     check_is_fitted(detector)
-    pieces = pieces_to_test(X, y)
-    source = X.name if isinstance(X, Stream) else "y"
+    instances = as_instances(X, y)
+    pieces = instances.labelled_pieces(y)
+    source = "y" if instances.in_memory else instances.name
     seed = draw_seed(random_state)
     first = list(islice(pieces, 1))
     for piece in first:  # labels of another kind are found before a control is fitted
@@ -111,19 +111,20 @@ def evaluate_detector(
     if X_train is not None:
         control = _control(detector.encoder_, X_train, y_train, normal, seed)
     # Of a stream; in memory the control is tested on all.
-    drawn = X.draw(MOST_RANKED, [seed, 6]) if control and isinstance(X, Stream) else None
+    ranks_all = control is None or instances.in_memory
+    drawn = None if ranks_all else instances.draw(MOST_RANKED, [seed, 6])
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     ranked: list[tuple[np.ndarray, np.ndarray]] = []
     names: set[str] = set()
     n_unlabelled = n_known = 0
-    for piece in tested(X, chain(first, pieces), verbose):
+    for piece in tested(instances, chain(first, pieces), verbose):
         labels, found = _labels(piece, normal, source)
         names |= found
         rows = np.flatnonzero(labels != UNKNOWN)
         n_unlabelled += len(piece) - len(rows)
         if not len(rows):
             continue
-        n_known += count_known(detector, piece.X, rows)
+        n_known += count_known(detector, as_instances(piece.X), rows)
         kept.append((labels[rows], -detector.score_samples(some_of(piece.X, rows))))
         if control is not None:
             some = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, piece))
@@ -146,7 +147,7 @@ def evaluate_detector(
         code=detection_metrics(truth, scores, predicted),
         controls=controls,
         n_known=n_known,
-        **left_out(X, n_unlabelled),
+        **left_out(instances, n_unlabelled),
     )
 
 
@@ -244,13 +245,10 @@ def _control(
     encoder: Autoencoder, X_train: Any, y_train: Any, normal: str | None, seed: int
 ) -> tuple[Callable[[Any], np.ndarray], int]:
     """Return the control, and how many instances it was fitted on."""
-    source = "y_train"
-    if isinstance(X_train, Stream):
-        source = X_train.name
-        drawn = X_train.sample(MOST_SAMPLED, seed, encoder.schema_)
-        X_train, y_train = drawn.X, drawn.y
-    n = X_train.shape[0] if hasattr(X_train, "shape") else len(X_train)
-    labels = np.zeros(n, dtype=np.int8)
+    training = as_instances(X_train, y_train)
+    source = "y_train" if training.in_memory else training.name
+    X_train, y_train = training.at_most(MOST_SAMPLED, seed, y_train, schema=encoder.schema_)
+    labels = np.zeros(len(as_instances(X_train)), dtype=np.int8)
     if y_train is not None:
         labels, _ = _labels(Piece(0, X_train, y_train), normal, source)
     return raw_distance(encoder, X_train, labels), int((labels != ABNORMAL).sum())

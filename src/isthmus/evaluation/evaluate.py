@@ -9,14 +9,13 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._notebook import Evaluation
-from isthmus.data.stream import Stream
+from isthmus.data.instances import as_instances
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import Controls, Decider, control_names, decide
 from isthmus.evaluation.metrics import ClassTally
 from isthmus.evaluation.rows_to_test import (
     labelled,
     left_out,
-    pieces_to_test,
     some_of,
     tested,
 )
@@ -89,33 +88,37 @@ def evaluate(
     check_is_fitted(classifier)
     names = control_names(controls)
     encoder, head = classifier.encoder_, classifier.standardised_head_
-    pieces = pieces_to_test(X, y)
+    instances = as_instances(X, y)
+    pieces = instances.labelled_pieces(y)
     first = list(islice(pieces, 1))
     for piece in first:  # labels of another kind are found before controls are fitted
         labelled(piece.y, classifier.classes_)
     deciders: dict[str, Decider] = {}
     n_train = 0
     if names:
-        if X_train is None or (y_train is None and not isinstance(X_train, Stream)):
+        training = as_instances(X_train, y_train)
+        if X_train is None or (y_train is None and training.in_memory):
             raise DataError(
                 "controls are fitted on the labelled training instances; pass X_train= and "
                 "y_train=, or controls=None"
             )
-        X_train, y_train = labelled_sample(encoder, X_train, y_train, random_state)
-        n_train = len(X_train)
+        training, y_train = labelled_sample(training, encoder, y_train, random_state)
+        n_train = len(training)
         y_train = check_labels(y_train, n_train, unlabelled=uses_unlabelled(classifier.head))
-        fitted = Controls(encoder, X_train, y_train, random_state=random_state, verbose=verbose)
+        fitted = Controls(
+            encoder, training.held, y_train, random_state=random_state, verbose=verbose
+        )
         deciders = {name: fitted.decider(name, classifier.head) for name in names}
 
     code, tallies = ClassTally(), {name: ClassTally() for name in names}
     n_unlabelled = n_known = 0
-    for piece in tested(X, chain(first, pieces), verbose):
+    for piece in tested(instances, chain(first, pieces), verbose):
         codes = encode(encoder, piece.X, classifier.cache_dir)
         rows, labels = labelled(piece.y, classifier.classes_)
         n_unlabelled += len(piece) - len(rows)
         if not len(rows):
             continue
-        n_known += count_known(classifier, piece.X, rows)
+        n_known += count_known(classifier, as_instances(piece.X), rows)
         code.update(labels, *decide(head, codes[rows]), head.classes_)
         for name, decider in deciders.items():
             tallies[name].update(labels, *decider(some_of(piece.X, rows)))
@@ -124,5 +127,5 @@ def evaluate(
         code=code.result(),
         controls={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
         n_known=n_known,
-        **left_out(X, n_unlabelled),
+        **left_out(instances, n_unlabelled),
     )

@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from isthmus._progress import with_progress
-from isthmus.data.labels import as_labels
-from isthmus.data.stream import Piece, Stream
+from isthmus.data.instances import Instances, Piece, as_instances, take_rows
 from isthmus.errors import DataError
 from isthmus.heads.labels import known_labels
 
 
-def pieces_to_test(X: Any, y: Any) -> Iterator[Piece]:
-    """Return instances with their labels in pieces; what is in memory is one.
-
-    Raises
-    ------
-    DataError
-        When there are no labels, not as many as instances, or some beside a stream.
-    """
-    if isinstance(X, Stream):
-        if y is not None:
-            raise DataError("got y beside a stream, whose labels are in its files; leave y out")
-        if not X.has_labels:
-            raise DataError(
-                f"{X.name} has no labels; name their column with load(..., label=COLUMN) (on the "
-                "command line --label COLUMN)"
-            )
-        return X.pieces(label=True)
-    n = X.shape[0] if hasattr(X, "shape") else len(X)
-    if y is None:
-        raise DataError(f"got {n} instances and no labels; pass y, one label for each instance")
-    labels = as_labels(y)
-    if len(labels) != n:
-        raise DataError(
-            f"got {n} instances and labels of shape {labels.shape}; "
-            "expected one label for each instance"
-        )
-    return iter([Piece(0, X, labels)])
-
-
-def tested(X: Any, pieces: Iterable[Piece], verbose: bool) -> Iterator[Piece]:
+def tested(instances: Instances, pieces: Iterable[Piece], verbose: bool) -> Iterator[Piece]:
     """Pass pieces on, and show how far it is where they are a stream's."""
-    if not (verbose and isinstance(X, Stream)):
+    if not verbose or instances.in_memory:
         return iter(pieces)
-    return with_progress(pieces, len, "testing", len(X))
+    return with_progress(pieces, len, "testing", len(instances))
 
 
 def labelled(y: Any, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,12 +71,10 @@ def labelled(y: Any, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def some_of(X: Any, rows: np.ndarray) -> Any:
     """Return instances by their positions, without a copy when these are all."""
-    if len(rows) == (X.shape[0] if hasattr(X, "shape") else len(X)):
-        return X
-    return X.iloc[rows] if hasattr(X, "iloc") else np.asarray(X)[rows]
+    return X if len(rows) == len(as_instances(X)) else take_rows(X, rows)
 
 
-def left_out(X: Any, n_unlabelled: int) -> dict[str, Any]:
+def left_out(instances: Instances, n_unlabelled: int) -> dict[str, Any]:
     """Return what a test says of instances that it could not use.
 
     Returns
@@ -115,10 +82,7 @@ def left_out(X: Any, n_unlabelled: int) -> dict[str, Any]:
     dict
         `n_unlabelled`; and `skipped` of a stream: files and parts, as `Stream.skipped` has them.
     """
-    facts: dict[str, Any] = {"n_unlabelled": n_unlabelled}
-    if isinstance(X, Stream):
-        facts["skipped"] = [asdict(part) for part in X.skipped]
-    return facts
+    return {"n_unlabelled": n_unlabelled} | instances.reading_facts()
 
 
 def _kind(labels: np.ndarray) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.codes import StoredCodes
 from isthmus.data.fingerprint import fingerprint
+from isthmus.data.instances import as_instances
 from isthmus.heads.identity import encoder_identity
 from isthmus.heads.stored import check_encoder
 from isthmus.storage import write_bytes
@@ -22,7 +22,7 @@ def encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None = None) ->
     Parameters
     ----------
     encoder : fitted Autoencoder
-    X : array, DataFrame or StoredCodes
+    X : array, DataFrame, StoredCodes or Instances
     cache_dir : path, optional
         A file there is named after encoder and data: all that decides the codes, so that
         another encoder or other data can never meet it.
@@ -31,9 +31,12 @@ def encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None = None) ->
     -------
     array of shape (n, n_components), float32
     """
-    if isinstance(X, StoredCodes):
-        check_encoder(encoder, X)
-        return X.codes
+    instances = as_instances(X)
+    check_encoder(encoder, instances)
+    return instances.codes_by(lambda held: _encode(encoder, held, cache_dir))
+
+
+def _encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None) -> np.ndarray:
     if cache_dir is None:
         return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
     file = Path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"

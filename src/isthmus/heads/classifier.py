@@ -13,8 +13,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder.seen import row_hashes as hashes_of
-from isthmus.data.codes import StoredCodes
-from isthmus.data.instances import over_pieces
+from isthmus.data.instances import Instances, as_instances, over_pieces
 from isthmus.data.predictions import ABNORMAL
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.build import StandardisedHead, build_head, uses_unlabelled
@@ -34,11 +33,6 @@ def _head_has_probabilities(classifier: CodeClassifier) -> bool:
     if hasattr(classifier, "standardised_head_"):
         return hasattr(classifier.head_, "predict_proba")
     return isinstance(classifier.head, str) or hasattr(classifier.head, "predict_proba")
-
-
-def _nameless(X: Any) -> bool:
-    """Return whether instances could not be known again when another label for one comes."""
-    return isinstance(X, StoredCodes) and X.hashes is None
 
 
 class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
@@ -161,19 +155,22 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
             raise TypeError(
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
-        whole, (X, y) = X, labelled_sample(self.encoder, X, y, self.random_state)
+        whole = as_instances(X, y)
+        sample, y = labelled_sample(whole, self.encoder, y, self.random_state)
         # Labels that cannot be used are found before an encoder is trained for hours.
-        y = check_labels(y, _num_samples(X), unlabelled=uses_unlabelled(self.head))
+        y = check_labels(y, _num_samples(sample.held), unlabelled=uses_unlabelled(self.head))
         self.novelty_ = None
         if self.unknown_rate is not None:
-            self.novelty_ = self._fit_novelty(whole)
+            self.novelty_ = self._fit_novelty(whole.held)
             self.encoder_ = self.novelty_.encoder_
         elif is_fitted(self.encoder):
             self.encoder_ = self.encoder
         else:
-            self.encoder_ = clone(self.encoder).fit(whole)
+            self.encoder_ = clone(self.encoder).fit(whole.held)
         self._freeze()
-        self._decide(self._labelled(X, y), keep=not _nameless(X))
+        # Without row hashes an instance could not be known again when another label for it comes.
+        keep = sample.has_row_hashes
+        self._decide(self._labelled(sample, y, hashed=keep), keep=keep)
         return self
 
     def add_labels(self, X: Any, y: Any) -> Self:
@@ -213,9 +210,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         if partial:
             labels = partial_labels(labels)
         self._freeze()
-        if isinstance(X, StoredCodes):
-            row_hashes(self.encoder_, X)  # refuses those that could not be known again
-        labelled = self.labelled_.followed_by(self._labelled(X, labels))
+        labelled = self.labelled_.followed_by(self._labelled(as_instances(X), labels))
         check_labels(labelled.y, len(labelled.y), unlabelled=partial)
         if self.novelty_ is not None:
             self.novelty_.add_labels(X, np.ones(len(labels)))
@@ -265,9 +260,12 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         check_is_fitted(self, "standardised_head_")
         return self.standardised_head_.predict_proba(encode(self.encoder_, X, self.cache_dir))
 
-    def _labelled(self, X: Any, y: np.ndarray) -> LabelledCodes:
-        codes = encode(self.encoder_, X, self.cache_dir)
-        hashes = hashes_of(codes) if _nameless(X) else row_hashes(self.encoder_, X)
+    def _labelled(
+        self, instances: Instances, y: np.ndarray, *, hashed: bool = True
+    ) -> LabelledCodes:
+        """Encode instances, and hash them, or without `hashed` their codes."""
+        codes = encode(self.encoder_, instances, self.cache_dir)
+        hashes = row_hashes(self.encoder_, instances) if hashed else hashes_of(codes)
         return LabelledCodes(codes, y, hashes)
 
     def _freeze(self) -> None:

@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.instances import over_pieces
+from isthmus.data.instances import as_instances, over_pieces
 from isthmus.data.predictions import verdicts
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.calibration import Calibration, benjamini_hochberg, check_rate
@@ -170,8 +170,9 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         if self.score not in SCORES:
             raise DataError(f"got score={self.score!r}, expected one of {', '.join(SCORES)}")
         seed = Workers.find().from_first(draw_seed(self.random_state))
-        encoder, X, y = detector_sample(self.encoder, X, y, seed)
-        y = check_detector_labels(y, _num_samples(X))
+        X = as_instances(X, y)
+        encoder, X, y = detector_sample(X, self.encoder, y, seed)
+        y = check_detector_labels(y, _num_samples(X.held))
         self._check_labels_suffice(y)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves nothing that looks fitted
         if is_fitted(self.encoder):  # an own encoder may come in training mode
@@ -181,8 +182,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
                 encoder, X, y, self.calibration, self.false_alarm_rate, seed, channel_names
             )
         else:
-            X_calibration = calibration_sample(encoder, X_calibration, seed)
-            learned = learn_calibrated(encoder, X, y, X_calibration, seed, channel_names)
+            calibrating = calibration_sample(as_instances(X_calibration), encoder, seed)
+            learned = learn_calibrated(encoder, X, y, calibrating, seed, channel_names)
         self.encoder_, self.calibration_, self.memory_ = learned
         self._decide()
         return self
@@ -198,7 +199,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
             0 when the encoder is fitted, 1 with split calibration, and with cross calibration one
             of all rows and one for each fold.
         """
-        if trains_beforehand(self.encoder, X):
+        if trains_beforehand(self.encoder, as_instances(X)):
             return 1
         y = check_detector_labels(y, _num_samples(X))
         return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()))
@@ -227,7 +228,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         y = check_detector_labels(y, _num_samples(X))
         before = dict(self.__dict__)
         try:
-            self.memory_ = self.memory_.with_labels(self.encoder_, X, y)
+            self.memory_ = self.memory_.with_labels(self.encoder_, as_instances(X), y)
             self._check_labels_suffice(self.memory_.y)
             self._decide()
         except Exception:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from isthmus.data.codes import StoredCodes
+from isthmus.data.instances import Instances
 from isthmus.heads.binding import Head
 from isthmus.heads.classifier import CodeClassifier
 from isthmus.heads.stored import row_hashes
@@ -27,8 +25,8 @@ def known_to(head: Head, hashes: np.ndarray) -> np.ndarray:
     return np.isin(hashes, head.memory_.hashes)
 
 
-def count_known(head: Head, X: Any, rows: np.ndarray) -> int:
+def count_known(head: Head, instances: Instances, rows: np.ndarray) -> int:
     """Count the instances at these positions that a head knows; 0 of codes without hashes."""
-    if isinstance(X, StoredCodes) and X.hashes is None:
+    if not instances.has_row_hashes:
         return 0
-    return int(known_to(head, row_hashes(head.encoder_, X)[rows]).sum())
+    return int(known_to(head, row_hashes(head.encoder_, instances)[rows]).sum())

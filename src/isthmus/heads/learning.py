@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_array
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder.seen import SeenRows
+from isthmus.data.instances import Instances
 from isthmus.errors import CalibrationError, TrainingError
 from isthmus.heads.detector_labels import ABNORMAL
 from isthmus.heads.folds import SPLIT_FROM, calibration_rows, choose_calibration, n_folds
@@ -25,7 +25,7 @@ Learned = tuple[Autoencoder, str, Memory]
 
 def learn(
     given: Autoencoder,
-    X: Any,
+    instances: Instances,
     y: np.ndarray,
     calibration: str,
     rate: float | str,
@@ -38,7 +38,8 @@ def learn(
     ----------
     given : Autoencoder
         Fitted, and used as it is, or not.
-    X, y : instances, and int8 array of shape (n,)
+    instances : Instances
+    y : int8 array of shape (n,)
     calibration : {"auto", "split", "cross"}
     rate : float or "auto"
         The false-alarm rate that the calibration rows must be able to hold.
@@ -54,13 +55,13 @@ def learn(
     Raises
     ------
     CalibrationError
-        When a fitted encoder has seen rows of X, or the rate needs more rows.
+        When a fitted encoder has seen some of the rows, or the rate needs more rows.
     TrainingError
         When several encoders would be trained, and a run is to be resumed.
     """
     fitted = is_fitted(given)
     if fitted:
-        _check_new(given, X)
+        _check_new(given, instances)
     normal = np.flatnonzero(y != ABNORMAL)
     if n_encoders(given, calibration, len(normal)) > 1:
         given = _without_checkpoints(given)
@@ -69,17 +70,17 @@ def learn(
     held_out = [normal[part] for part in parts]
     split = calibration == "split"
     learning = np.setdiff1d(normal, held_out[0]) if split else normal
-    encoder = given if fitted else _train(given, X, learning, seed, channel_names)
-    views = view(encoder, X, learning)
+    encoder = given if fitted else _train(given, instances, learning, seed, channel_names)
+    views = view(encoder, instances, learning)
     folds = []
     for rows in held_out:
         if split or fitted:
             folds.append(Fold(rows))
             continue
         others = np.setdiff1d(normal, rows)
-        trained = _train(given, X, others, seed, channel_names)
-        folds.append(Fold(rows, trained, view(trained, X, others)))
-    return encoder, calibration, Memory(views, y, row_hashes(encoder, X), folds, seed)
+        trained = _train(given, instances, others, seed, channel_names)
+        folds.append(Fold(rows, trained, view(trained, instances, others)))
+    return encoder, calibration, Memory(views, y, row_hashes(encoder, instances), folds, seed)
 
 
 def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
@@ -106,9 +107,9 @@ def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
 
 def learn_calibrated(
     given: Autoencoder,
-    X: Any,
+    instances: Instances,
     y: np.ndarray,
-    X_calibration: Any,
+    calibrating: Instances,
     seed: int,
     channel_names: Sequence[str] | None = None,
 ) -> Learned:
@@ -117,15 +118,15 @@ def learn_calibrated(
     Raises
     ------
     CalibrationError
-        When encoder or score would have seen rows of `X_calibration`.
+        When encoder or score would have seen rows that calibrate.
     """
     normal = np.flatnonzero(y != ABNORMAL)
     if is_fitted(given):
-        _check_new(given, X_calibration)
+        _check_new(given, calibrating)
         encoder = given
     else:
-        encoder = _train(given, X, normal, seed, channel_names)
-    hashes = [row_hashes(encoder, part) for part in (X, X_calibration)]
+        encoder = _train(given, instances, normal, seed, channel_names)
+    hashes = [row_hashes(encoder, part) for part in (instances, calibrating)]
     learned = SeenRows.of(hashes[0])
     overlap = learned.overlap(hashes[1])
     if int(overlap.sum()) > learned.tolerated(len(overlap)):
@@ -135,7 +136,7 @@ def learn_calibrated(
             "rows that were learned from would be too tight: pass rows that are not in X, or "
             "leave X_calibration out, and rows are set aside"
         )
-    views = view(encoder, X, normal).followed_by(view(encoder, X_calibration))
+    views = view(encoder, instances, normal).followed_by(view(encoder, calibrating))
     labels = np.concatenate([y, np.zeros(len(overlap), dtype=np.int8)])
     fold = Fold(np.arange(len(y), len(labels)))
     return encoder, "split", Memory(views, labels, np.concatenate(hashes), [fold], seed)
@@ -165,20 +166,20 @@ def _without_checkpoints(given: Autoencoder) -> Autoencoder:
 
 def _train(
     given: Autoencoder,
-    X: Any,
+    instances: Instances,
     rows: np.ndarray,
     seed: int,
     channel_names: Sequence[str] | None,
 ) -> Autoencoder:
-    encoder = for_detection(given, seed)
+    encoder, X = for_detection(given, seed), instances.held
     if not hasattr(X, "iloc"):  # whatever gives an array; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
     return encoder.fit(_safe_indexing(X, rows), channel_names=channel_names)
 
 
-def _check_new(encoder: Autoencoder, X: Any) -> None:
+def _check_new(encoder: Autoencoder, instances: Instances) -> None:
     """Refuse rows that a fitted encoder was trained on."""
-    overlap = encoder.seen_rows_.overlap(row_hashes(encoder, X))
+    overlap = encoder.seen_rows_.overlap(row_hashes(encoder, instances))
     if int(overlap.sum()) > encoder.seen_rows_.tolerated(len(overlap)):
         raise CalibrationError(
             f"{int(overlap.sum())} of {len(overlap)} rows were among those the encoder was "

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.codes import StoredCodes
+from isthmus.data.instances import Instances
 from isthmus.errors import CalibrationError, DataError
 from isthmus.heads.detector_labels import ABNORMAL
 from isthmus.heads.stored import row_hashes
@@ -80,31 +79,33 @@ class Memory:
                 "on, expected at least 2 and 1; bring more normal rows, or fit anew"
             )
 
-    def with_labels(self, encoder: Autoencoder, X: Any, y: np.ndarray) -> Memory:
+    def with_labels(self, encoder: Autoencoder, instances: Instances, y: np.ndarray) -> Memory:
         """Return a memory with labels changed and new rows added.
 
         A row that is here gets the label; a calibration row found abnormal calibrates no
         more. New rows train and never calibrate: they were picked to be looked at, which
         rows that calibrate must not be.
         """
-        hashes = row_hashes(encoder, X)
+        hashes = row_hashes(encoder, instances)
         labels = self.y.copy()
         for digest, label in zip(hashes, y, strict=True):
             labels[self.hashes == digest] = label
         new = np.flatnonzero(~np.isin(hashes, self.hashes))
         if not len(new):
             return replace(self, y=labels)
-        if isinstance(X, StoredCodes) and any(fold.encoder is not None for fold in self.folds):
+        if instances.encoded and any(fold.encoder is not None for fold in self.folds):
             raise DataError(
-                f"{X.name} holds codes of one encoder, and the detector was calibrated with "
-                "several (calibration='cross'), which have to see rows that are new to it; pass "
-                "the instances themselves"
+                f"{instances.name} holds codes of one encoder, and the detector was calibrated "
+                "with several (calibration='cross'), which have to see rows that are new to it; "
+                "pass the instances themselves"
             )
-        views = view(encoder, X).take(new)
+        views = view(encoder, instances).take(new)
         folds = [
             fold
             if fold.encoder is None or fold.views is None
-            else replace(fold, views=fold.views.followed_by(view(fold.encoder, X).take(new)))
+            else replace(
+                fold, views=fold.views.followed_by(view(fold.encoder, instances).take(new))
+            )
             for fold in self.folds
         ]
         return Memory(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.nn import functional
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.codes import StoredCodes
-from isthmus.heads.stored import check_encoder, residuals_of
+from isthmus.data.instances import Instances, as_instances
+from isthmus.heads.stored import check_encoder
 
 #: Residuals of tables, and of images and series of at most so many values, are kept whole.
 MOST_WHOLE = 1024
@@ -78,26 +80,39 @@ def view(encoder: Autoencoder, X: Any, learning: np.ndarray | None = None) -> Vi
     Parameters
     ----------
     encoder : fitted Autoencoder
-    X : array or DataFrame like the one it was fitted on, or StoredCodes
+    X : array or DataFrame like the one it was fitted on, StoredCodes or Instances
         Of codes only the decoder is run, for `explained`.
     learning : integer array, optional
         Row numbers from which `explained` is learned, all when left out. Calibration rows
         must have no part in it, or they are not like rows to come; nor abnormal ones.
     """
     variance = _Variance(learning)
-    if isinstance(X, StoredCodes):
-        check_encoder(encoder, X)
-        all_codes, all_residuals = X.codes, residuals_of(X)
-        for rebuilt in encoder.decode(all_codes):
-            variance.update(rebuilt)
-    else:
-        codes, residuals = [], []
-        for batch in encoder.reconstruct(X):
-            codes.append(batch.codes.numpy())
-            residuals.append(summary(batch.inputs - batch.outputs).numpy())
-            variance.update(batch.outputs)
-        all_codes, all_residuals = np.concatenate(codes), np.concatenate(residuals)
-    return Views(all_codes, all_residuals, variance.total(), _signed(encoder, all_residuals))
+    codes, residuals = _codes_and_residuals(as_instances(X), encoder, variance.update)
+    return Views(codes, residuals, variance.total(), _signed(encoder, residuals))
+
+
+@singledispatch
+def _codes_and_residuals(
+    instances: Instances, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes and residuals of instances, and hand on each batch of reconstructions."""
+    codes, residuals = [], []
+    for batch in encoder.reconstruct(instances):
+        codes.append(batch.codes.numpy())
+        residuals.append(summary(batch.inputs - batch.outputs).numpy())
+        rebuilt(batch.outputs)
+    return np.concatenate(codes), np.concatenate(residuals)
+
+
+@_codes_and_residuals.register(StoredCodes)
+def _stored_codes_and_residuals(
+    stored: StoredCodes, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    check_encoder(encoder, stored)
+    codes, residuals = stored.codes, stored.stored_residuals()
+    for outputs in encoder.decode(codes):
+        rebuilt(outputs)
+    return codes, residuals
 
 
 def views_in_parts(encoder: Autoencoder, X: Any) -> Iterator[Views]:
@@ -106,10 +121,11 @@ def views_in_parts(encoder: Autoencoder, X: Any) -> Iterator[Views]:
     Residuals of all of them would take as much memory as the instances in float32. `explained`
     is NaN: scores are fitted with it, and need it no more.
     """
-    if isinstance(X, StoredCodes):
-        yield view(encoder, X)
+    instances = as_instances(X)
+    if instances.encoded:
+        yield view(encoder, instances)
         return
-    for batch in encoder.reconstruct(X):
+    for batch in encoder.reconstruct(instances):
         residuals = summary(batch.inputs - batch.outputs).numpy()
         yield Views(batch.codes.numpy(), residuals, math.nan, _signed(encoder, residuals))
 
