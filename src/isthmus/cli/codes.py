@@ -59,6 +59,6 @@ def read_instances_or_codes(
 
 def holds_codes(data: Any) -> bool:
     """Return whether a data set is of stored codes."""
-    from isthmus.data import StoredCodes
+    from isthmus.data.instances import as_instances
 
-    return isinstance(data.train.X, StoredCodes)
+    return as_instances(data.train.X).encoded

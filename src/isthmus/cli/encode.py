@@ -60,9 +60,7 @@ def encode(
         # It stands beside each code, like a key.
         reading = replace(reading, keys=[*(reading.keys or ()), reading.label])
     loaded = reading.open(data, bundle, lazy=scoring.lazy)
-    from isthmus.data import Stream
-
-    if isinstance(loaded, Stream):
+    if not loaded.in_memory:
         score_stream(
             "encode", bundle, loaded, output, for_heads=for_heads, scoring=scoring, json=json
         )

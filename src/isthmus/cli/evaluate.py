@@ -12,7 +12,7 @@ from isthmus.cli.codes import LabelsFrom, read_instances_or_codes
 from isthmus.cli.common import BundlePath, Data, Json, Seed, console_for, write_facts
 from isthmus.cli.detectors import Normal, refuse_windows
 from isthmus.cli.parts import part_of
-from isthmus.cli.reading import AS_IT_COMES, Reading, is_stream, reads_data
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.errors import DataError
 
 
@@ -45,7 +45,7 @@ def evaluate(
     console = console_for(json)
     loaded = read_instances_or_codes(reading, data, bundle, labels_from, console, stream=True)
     test: Any = part_of(loaded, "test")
-    if not (test.has_labels if is_stream(test) else test.y is not None):
+    if not test.has_labels:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     if controls != "none" and train is None and loaded.test is None:
         raise DataError(
@@ -110,7 +110,7 @@ def _test_detector(
     X, y = _rows_of(test)
     X_train, y_train = _rows_of(fitted_on)
     for part, source in ((test, data), (fitted_on, train)):
-        if normal is not None and part is not None and not is_stream(part):
+        if normal is not None and part is not None and part.in_memory:
             refuse_windows(part, source, normal)
     return evaluate_detector(
         detector,
@@ -128,7 +128,7 @@ def _rows_of(data: Any) -> tuple[Any, Any]:
     """Return instances and labels as an evaluation takes them: those of a stream stay in it."""
     if data is None:
         return None, None
-    return (data, None) if is_stream(data) else (data.X, data.y)
+    return (data.X, data.y) if data.in_memory else (data, None)
 
 
 def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Any:
@@ -136,7 +136,7 @@ def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Any:
     unlabelled = replace(reading, label=None).open(source, bundle).train
     if reading.label is None:
         return unlabelled
-    if is_stream(unlabelled):
+    if not unlabelled.in_memory:
         try:
             return reading.open(source, bundle)
         except DataError:  # none of the files' columns has that name

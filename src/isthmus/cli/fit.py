@@ -30,7 +30,7 @@ from isthmus.cli.detectors import (
     detector_labels,
     tell_detector,
 )
-from isthmus.cli.reading import AS_IT_COMES, Reading, is_stream, reads_data, warnings_as_lines
+from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.cli.scoring import Address, Engine, Workers, in_pieces, refuse_ray
 from isthmus.cli.workers import rank, refuse_workers
 from isthmus.errors import DataError, TrainingError
@@ -116,7 +116,7 @@ def fit(
         option = "--normal" if false_alarm_rate is None else "--false-alarm-rate"
         raise DataError(f"got {option}, which is for a detector; add --detector")
     train = reading.open(data).train
-    streamed = is_stream(train)
+    streamed = not train.in_memory
     instances = train if streamed else train.X
     if streamed and normal is not None:
         raise DataError(

@@ -71,9 +71,7 @@ def predict(
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
     loaded = reading.open(data, bundle, lazy=scoring.lazy)
-    from isthmus.data import Stream
-
-    if isinstance(loaded, Stream):
+    if not loaded.in_memory:
         if explain:
             raise DataError(
                 "got --explain, which is for data in memory; explain one file, or leave it out"

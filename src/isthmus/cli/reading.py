@@ -101,7 +101,7 @@ class Reading:
         at fit, of the channels that had the same names.
         """
         loaded = self.open(source, bundle)
-        return in_memory(loaded, sample, bundle) if is_stream(loaded) else loaded
+        return loaded if loaded.in_memory else in_memory(loaded, sample, bundle)
 
     def open(self, source: str, bundle: Path | None = None, *, lazy: bool = False) -> Any:
         """Load data as the options say, a stream as it is.
@@ -144,13 +144,6 @@ class Reading:
 
 
 AS_IT_COMES = Reading()
-
-
-def is_stream(data: Any) -> bool:
-    """Return whether data is read piece by piece."""
-    from isthmus.data.stream import Stream
-
-    return isinstance(data, Stream)
 
 
 def reads_data(command: Callable[..., None]) -> Callable[..., None]:

@@ -12,7 +12,7 @@ import typer
 
 from isthmus._memory import give_back_memory
 from isthmus.cli.common import BundlePath, Json, Seed, console_for, write_facts
-from isthmus.cli.reading import AS_IT_COMES, Reading, in_memory, is_stream, reads_data
+from isthmus.cli.reading import AS_IT_COMES, Reading, in_memory, reads_data
 from isthmus.errors import DataError
 
 
@@ -64,7 +64,7 @@ def report(
     if data is not None:
         loaded = reading.open(data, bundle)
         if split is not None:
-            if loaded.test is None and is_stream(loaded):
+            if not loaded.in_memory:
                 # What is set aside of a stream, and what is not, has to be in memory.
                 whole, loaded = loaded, in_memory(loaded, sample=True, bundle=bundle)
                 drawn_from = len(whole) if len(loaded) < len(whole) else None

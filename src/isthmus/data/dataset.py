@@ -105,6 +105,11 @@ class Dataset:
         return self.schema.columns if self.kind == "series" else None
 
     @property
+    def has_labels(self) -> bool:
+        """Whether there are labels."""
+        return self.y is not None
+
+    @property
     def train(self) -> Dataset:
         """The data set itself, so that all that `load` returns has a `train`."""
         return self

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle
-from isthmus.data import Dataset
+from isthmus.data import Dataset, Splits
 from isthmus.data.stream import Piece, Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import decide
@@ -30,6 +30,7 @@ class Drawn:
     stream: Stream
     data: Dataset
     rows: np.ndarray
+    in_memory: ClassVar[Literal[True]] = True
 
 
 def draw(stream: Stream, encoder: Autoencoder, seed: int) -> Drawn:
@@ -41,6 +42,19 @@ def draw(stream: Stream, encoder: Autoencoder, seed: int) -> Drawn:
     for part in stream.parts:
         there |= (rows >= part.first_row) & (rows < part.first_row + part.n_rows)
     return Drawn(stream, data, rows[there])
+
+
+def draw_if_streamed(
+    data: Dataset | Splits | Stream | Drawn | None,
+    encoder: Autoencoder,
+    seed: int,
+    tell: Callable[[str], object],
+) -> Dataset | Splits | Drawn | None:
+    """Return what a report looks at: data in memory as it is, of a stream what is drawn."""
+    if data is None or data.in_memory:
+        return data
+    tell("instances drawn at random")
+    return draw(data, encoder, seed)
 
 
 @dataclass

@@ -22,7 +22,7 @@ from isthmus.report.change_facts import change_facts
 from isthmus.report.class_facts import class_facts
 from isthmus.report.code_facts import code_facts
 from isthmus.report.data_facts import data_facts
-from isthmus.report.drawn import Drawn, Tested, decide_on_all, draw
+from isthmus.report.drawn import Drawn, Tested, decide_on_all, draw_if_streamed
 from isthmus.report.rows import label_of
 from isthmus.report.verdict_facts import verdict_facts
 from isthmus.report.worth import worth_facts
@@ -105,9 +105,7 @@ def report_facts(
     """
     encoder = bundle.encoder
     stream, drawn = None, None if drawn_from is None else _drawn(data, drawn_from)
-    if isinstance(data, Stream):
-        tell("instances drawn at random")
-        data = draw(data, encoder, seed)
+    data = draw_if_streamed(data, encoder, seed, tell)
     if isinstance(data, Drawn):
         stream, rows, data = data.stream, data.rows, data.data
         if len(rows) < len(stream):

@@ -11,7 +11,7 @@ from isthmus.bundle import Bundle, load_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.data.stream import Stream
 from isthmus.plots import save_figure
-from isthmus.report.drawn import Drawn, draw
+from isthmus.report.drawn import Drawn, draw_if_streamed
 from isthmus.report.facts import report_facts
 from isthmus.report.markdown import to_markdown
 from isthmus.storage import write_bytes, write_json
@@ -76,16 +76,10 @@ def write_report(
 
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     before = earlier if earlier is None or isinstance(earlier, Bundle) else load_bundle(earlier)
-    of: Dataset | Splits | Drawn | None
-    looked_at: Dataset | None
-    if isinstance(data, Stream):
-        tell("instances drawn at random")
-        of = draw(data, opened.encoder, options.get("seed", 0))
-        looked_at = of.data
-    else:
-        of = data
-        looked_at = data.test if isinstance(data, Splits) else data
-    trained_on = data.train if isinstance(data, Splits) else None
+    of = draw_if_streamed(data, opened.encoder, options.get("seed", 0), tell)
+    trained_on = of.train if isinstance(of, Splits) else None
+    shown = of.test if isinstance(of, Splits) else of
+    looked_at = shown.data if isinstance(shown, Drawn) else shown
     facts = report_facts(opened, of, earlier=before, tell=tell, **options)
     drawn = figures(facts)
     galleries = [

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from isthmus._progress import with_progress
 from isthmus.bundle import Bundle, last_head, load_bundle
+from isthmus.data.instances import as_instances
 from isthmus.data.stream import Part, Stream
 from isthmus.errors import DataError
 from isthmus.heads.views import n_residuals
@@ -167,7 +168,7 @@ def score(
 def _check(
     stream: Any, what: str, head: str | None, engine: str, workers: int | None, address: str | None
 ) -> None:
-    if not isinstance(stream, Stream):
+    if as_instances(stream).in_memory:
         raise DataError(
             f"got a {type(stream).__name__}, expected a Stream, which load(...) gives of a folder "
             "of Parquet or .npy files, and of a single one with lazy=True"
