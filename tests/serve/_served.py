@@ -14,7 +14,7 @@ import httpx
 import uvicorn
 
 from isthmus.serve import Limits, build_app
-from isthmus.serve.protocol import protocol_within
+from isthmus.serve.protocol import protocol_within, watched
 
 DEADLINE = 30
 
@@ -25,7 +25,11 @@ def running(bundles, limits=None, **options):
     limits = limits or Limits()
     app = build_app([str(one) for one in bundles], limits=limits, threads=1, **options)
     config = uvicorn.Config(
-        app, http=protocol_within(limits), ws="none", log_config=None, timeout_graceful_shutdown=5
+        watched(app),
+        http=protocol_within(limits),
+        ws="none",
+        log_config=None,
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))

@@ -1,12 +1,16 @@
 """Connections end for the client's sake later, and at once when nobody is there."""
 
 import asyncio
+import inspect
 import socket
 import struct
 
 import pytest
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from isthmus.serve.lingering import Lingering
+from isthmus.serve import Limits
+from isthmus.serve.protocol import Lingering, protocol_within
 
 
 async def connected():
@@ -56,3 +60,13 @@ def test_a_client_that_has_gone_is_not_waited_for():
         listening.close()
 
     asyncio.run(lose_one())
+
+
+def test_uvicorn_has_what_connections_are_built_on():
+    connections = protocol_within(Limits())
+    config = uvicorn.Config(lambda *_: None, http=connections)
+    config.load()
+    assert config.http_protocol_class is connections
+    given = set(inspect.signature(H11Protocol).parameters)
+    assert {"config", "server_state", "app_state"} <= given
+    assert issubclass(H11Protocol, asyncio.Protocol)

@@ -261,6 +261,16 @@ def test_what_is_no_http(client):
     check_raw(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "HTTP/1.1")
 
 
+def test_what_is_no_http_after_a_request(client):
+    good = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", client.base_url.port), DEADLINE) as raw:
+        raw.sendall(good + b"\x16\x03\r\n\r\n")
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    first, _, refused = answer.partition(b"HTTP/1.1 400 ")
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(refused.partition(b"\r\n\r\n")[2])["got"] == "a request that is not HTTP/1.1"
+
+
 def check_raw(client, sent, status, said):
     with socket.create_connection(("127.0.0.1", client.base_url.port), DEADLINE) as raw:
         raw.sendall(sent)

@@ -13,7 +13,7 @@ import uvicorn
 from isthmus.errors import ServeError
 from isthmus.serve.app import build_app
 from isthmus.serve.limits import Limits
-from isthmus.serve.protocol import protocol_within
+from isthmus.serve.protocol import protocol_within, watched
 
 
 def serve(
@@ -55,7 +55,7 @@ def serve(
     listening = _listen(host, port)
     _allow_files(limits.connections + 100)
     config = uvicorn.Config(
-        app,
+        watched(app),
         http=protocol_within(limits),
         ws="none",
         lifespan="on",
