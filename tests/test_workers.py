@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import distributed
 
-from isthmus import Autoencoder, load, load_bundle
+import isthmus  # whose `load_bundle` takes seconds to import, and four workers need none
+from isthmus import Autoencoder, load
 from isthmus.augment import build_augmentation
 from isthmus.cli import main
 from isthmus.data.stream import Stream
@@ -356,7 +357,7 @@ def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):
     assert "epoch 3/6" not in resumed  # what was done is not done again
     assert resumed.count("epoch 4/6") == 1  # one of them talks
     assert two.stdout.count("digest") == 1
-    digest = load_bundle(two.folder / "press").encoder.digest_
+    digest = isthmus.load_bundle(two.folder / "press").encoder.digest_
     assert digest == two.told[0]["digests"]["uninterrupted"]
     assert digest in two.stdout
     assert not (two.folder / "press-checkpoints").exists()
