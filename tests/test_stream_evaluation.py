@@ -229,6 +229,8 @@ def test_streams_that_cannot_be_tested_on(classifier, detector, stream, folder):
             test(fitted, load(folder, keys=["id", "class"]), **options)
         with pytest.raises(DataError, match="beside a stream"):
             test(fitted, stream, np.zeros(N), **options)
+    with pytest.raises(DataError, match="beside a stream"):
+        evaluate_detector(detector, stream, normal="ok", X_train=stream, y_train=np.zeros(N))
     with pytest.raises(DataError, match="labels that are numbers, such as 0, .*text"):
         evaluate(classifier, load(folder, label="id", columns=["v0", "v1", "v2", "v3", "v4", "v5"]))
     with pytest.raises(DataError, match="they are 'broken', 'ok', 'worn'"):

@@ -19,6 +19,7 @@ from isthmus import (
 )
 from isthmus.data import code_files
 from isthmus.errors import DataError
+from isthmus.evaluation.detection import evaluate_detector
 from isthmus.heads.identity import encoder_identity
 from isthmus.heads.views import view
 from isthmus.scoring import score
@@ -128,6 +129,15 @@ def test_codes_calibrate_and_bring_labels(exact, encoder, rows):
     detectors[1].add_labels(exact[:20], found)
     assert len(detectors[1].memory_.y) == len(rows)
     assert detectors[0].offset_ == detectors[1].offset_
+
+
+def test_detectors_are_tested_on_the_codes_that_have_a_label(exact, encoder, rows):
+    X = rows[FEATURES]
+    detector = AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0).fit(X[:500])
+    y = np.random.default_rng(0).choice([1, 0, -1], 500)
+    found = evaluate_detector(detector, exact[500:], y)
+    assert found["n_unlabelled"] == (y == 0).sum() > 100
+    assert found == evaluate_detector(detector, X[500:], y)
 
 
 def test_images_with_pooled_residuals(image_fit, digits, monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle, add_heads, load_bundle
+from isthmus.data.instances import take_rows
 from isthmus.errors import BundleError, DataError
 from isthmus.heads import AnomalyDetector, CodeClassifier
 from isthmus.heads.build import uses_unlabelled
@@ -113,8 +114,7 @@ def _take(head: Head, encoder: Autoencoder, lines: Lines, queue: str) -> dict[st
     fresh = [at for digest, at in last.items() if labels[at] != known.get(digest, unknown)]
     if fresh:
         fresh.sort()
-        chosen = X.iloc[fresh] if hasattr(X, "iloc") else X[fresh]
-        head.add_labels(chosen, np.array([labels[at] for at in fresh]))
+        head.add_labels(take_rows(X, np.array(fresh)), np.array([labels[at] for at in fresh]))
     n_new = sum(hashes[at] not in known for at in fresh)
     return {"n_given": len(last), "n_new": n_new, "n_changed": len(fresh) - n_new}
 

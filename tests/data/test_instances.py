@@ -1,0 +1,304 @@
+"""The typed door for X, and one interface behind it for the three kinds of instances."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import isthmus
+from isthmus import StoredCodes, load
+from isthmus.data import Dataset, Stream
+from isthmus.data.instances import (
+    InMemory,
+    as_instances,
+    over_pieces,
+    rows_of,
+    take_rows,
+)
+from isthmus.errors import DataError
+
+SOURCE = Path(isthmus.__file__).parent
+DOOR = SOURCE / "data" / "instances.py"
+#: The door's types, which nothing else asks an object for.
+KINDS = {"Stream", "StoredCodes", "InMemory", "Instances"}
+N = 50
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(rng.normal(size=(N, 3)), columns=["a", "b", "c"])
+
+
+@pytest.fixture
+def labels():
+    return np.random.default_rng(1).integers(0, 3, N)
+
+
+@pytest.fixture
+def stream(tmp_path, table, labels):
+    """The rows in five files, with their labels."""
+    for at in range(5):
+        rows = slice(10 * at, 10 * at + 10)
+        table[rows].assign(y=labels[rows]).to_parquet(tmp_path / f"{at}.parquet")
+    return load(tmp_path, label="y")
+
+
+@pytest.fixture
+def codes(table, labels):
+    values = table.to_numpy(np.float32)
+    return StoredCodes(
+        values, "digest", "identity", np.arange(N, dtype=np.uint64), values**2, labels
+    )
+
+
+@pytest.fixture(params=["array", "DataFrame", "Stream", "StoredCodes"])
+def handed_over(request, table, stream, codes):
+    """The same rows, as everything that a person may hand over."""
+    return {
+        "array": table.to_numpy(np.float32),
+        "DataFrame": table,
+        "Stream": stream,
+        "StoredCodes": codes,
+    }[request.param]
+
+
+def numbers(X):
+    """Return rows of any kind as an array."""
+    return X.codes if isinstance(X, StoredCodes) else np.asarray(X, np.float32)
+
+
+def test_the_door_gives_one_of_three_kinds_and_looks_at_nothing(table, stream, codes):
+    assert as_instances(stream) is stream
+    assert as_instances(codes) is codes
+    inside = as_instances(table)
+    assert isinstance(inside, InMemory)
+    assert as_instances(inside) is inside
+    assert inside.held is table
+    anything = object()  # what is no instances is the estimator's to refuse
+    assert as_instances(anything).held is anything
+    facts = {type(each): (each.in_memory, each.encoded) for each in (inside, stream, codes)}
+    assert facts == {
+        InMemory: (True, False),
+        Stream: (False, False),
+        StoredCodes: (True, True),
+    }
+
+
+def test_all_kinds_have_the_same_rows_in_chunks(handed_over, table):
+    instances = as_instances(handed_over)
+    assert len(instances) == instances.n_rows == N
+    pieces = list(instances.pieces())
+    starts = np.cumsum([0] + [len(piece) for piece in pieces])
+    assert [piece.first_row for piece in pieces] == starts[:-1].tolist()
+    assert len(pieces) == (1 if instances.in_memory else 5)
+    rows = np.concatenate([numbers(piece.X) for piece in pieces])
+    np.testing.assert_array_equal(rows, table.to_numpy(np.float32))
+    if instances.in_memory:
+        assert pieces[0].X is handed_over
+
+
+def test_all_kinds_draw_and_take_the_same_rows(handed_over, table):
+    instances = as_instances(handed_over)
+    rows = instances.draw(20, [3, 4])
+    np.testing.assert_array_equal(rows, as_instances(table).draw(20, [3, 4]))
+    np.testing.assert_array_equal(numbers(instances.take(rows).X), table.to_numpy(np.float32)[rows])
+    found = [rows_of(rows, piece) + piece.first_row for piece in instances.pieces()]
+    np.testing.assert_array_equal(np.concatenate(found), rows)
+
+
+def test_all_kinds_come_with_the_labels_given_or_their_own(handed_over, labels):
+    instances = as_instances(handed_over)
+    given = labels if instances.in_memory else None
+    pieces = list(instances.labelled_pieces(given))
+    np.testing.assert_array_equal(np.concatenate([piece.y for piece in pieces]), labels)
+    own = [piece.y for piece in instances.pieces(label=True)]
+    if isinstance(handed_over, Stream | StoredCodes):
+        np.testing.assert_array_equal(np.concatenate(own), labels)
+        np.testing.assert_array_equal(instances.take(np.array([2, 7])).y, labels[[2, 7]])
+    else:
+        assert own == [None]
+
+
+def test_a_function_of_chunks_gives_one_array(handed_over, table):
+    calls = []
+
+    class Doubler:
+        @over_pieces
+        def double(self, X, *, by=2):
+            """Double."""
+            calls.append(len(X))
+            return by * numbers(X)
+
+    expected = 3 * table.to_numpy(np.float32)
+    np.testing.assert_array_equal(Doubler().double(handed_over, by=3), expected)
+    instances = as_instances(handed_over)
+    assert calls == ([N] if instances.in_memory else [10] * 5)
+    assert sum(instances.map(len)) == N
+    assert Doubler.double.__doc__ == "Double."
+
+
+def test_a_stream_is_mapped_as_it_is_read(stream):
+    seen = []
+    results = iter(stream.map(lambda X: seen.append(len(X))))
+    assert seen == []
+    next(results)
+    assert len(seen) == 1
+
+
+def test_what_is_in_memory_is_never_a_sample(handed_over, labels):
+    instances = as_instances(handed_over)
+    given = labels if instances.in_memory else None
+    X, y = instances.at_most(12, 0, given)
+    if instances.in_memory:
+        assert X is handed_over
+        assert y is labels
+    else:
+        rows = instances.draw(12, 0)
+        np.testing.assert_array_equal(y, labels[rows])
+        np.testing.assert_array_equal(X, instances.take(rows).X)
+
+
+def test_codes_and_hashes_are_made_or_stored(handed_over, codes):
+    def refuse(_):
+        raise AssertionError("stored codes were encoded again")
+
+    def encode(X):
+        return numbers(X) * 2
+
+    instances = as_instances(handed_over)
+    assert instances.has_row_hashes
+    if instances.encoded:
+        assert instances.codes_by(refuse) is codes.codes
+        assert instances.row_hashes(refuse) is codes.hashes
+    elif instances.in_memory:
+        np.testing.assert_array_equal(instances.codes_by(encode), 2 * codes.codes)
+        np.testing.assert_array_equal(instances.row_hashes(lambda X: np.arange(len(X))), range(N))
+
+
+def test_codes_without_hashes_say_so(codes):
+    bare = StoredCodes(codes.codes, "digest", "identity")
+    assert not bare.has_row_hashes
+    with pytest.raises(DataError, match="without row hashes.*--for-heads"):
+        bare.row_hashes(len)
+    with pytest.raises(DataError, match="without residuals.*--for-heads"):
+        bare.stored_residuals()
+
+
+def test_only_codes_are_of_one_encoder(handed_over):
+    instances = as_instances(handed_over)
+    instances.check_made_by("digest", lambda: "identity")
+    if not instances.encoded:
+        instances.check_made_by(None, lambda: "another")
+        return
+    for digest, identity, message in [
+        (None, "identity", "not fitted"),
+        ("other", "identity", "expected other"),
+        ("digest", "other", "the preprocessing is not"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            instances.check_made_by(digest, lambda identity=identity: identity)
+
+
+def test_labels_beside_a_stream_are_refused(stream, table, labels):
+    with pytest.raises(DataError, match="got y beside a stream.*leave y out"):
+        as_instances(stream, labels)
+    assert len(as_instances(table, labels)) == N
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [(None, "50 instances and no labels"), ([1, 2], r"50 instances and labels of shape \(2,\)")],
+)
+def test_instances_to_test_on_have_a_label_each(table, y, message):
+    with pytest.raises(DataError, match=message):
+        as_instances(table).labelled_pieces(y)
+
+
+def test_a_stream_to_test_on_has_labels(tmp_path, table):
+    table.to_parquet(tmp_path / "0.parquet")
+    with pytest.raises(DataError, match="has no labels; name their column.*--label COLUMN"):
+        load(tmp_path).labelled_pieces(None)
+
+
+def test_checks_are_made_at_once_in_memory_and_of_a_stream_when_it_is_read(table, stream):
+    def check(X):
+        raise ValueError("not usable")
+
+    assert stream.checked(check) is stream
+    with pytest.raises(ValueError, match="not usable"):
+        as_instances(table).checked(check)
+    assert isinstance(as_instances(table).checked(np.asarray).held, np.ndarray)
+
+
+def test_rows_of_anything_in_memory_are_of_the_same_type(table, codes):
+    rows = np.array([4, 1])
+    assert take_rows(table, rows).index.tolist() == [4, 1]
+    assert take_rows([[1], [2], [3]], np.array([2])).tolist() == [[3]]
+    taken = take_rows(codes, rows)
+    assert isinstance(taken, StoredCodes)
+    np.testing.assert_array_equal(taken.hashes, rows)
+
+
+def test_data_sets_say_whether_they_are_in_memory_and_labelled(table, labels, stream):
+    data = Dataset(table, labels)
+    assert data.in_memory
+    assert data.split(0.2).in_memory
+    assert not stream.in_memory
+    assert data.has_labels
+    assert stream.has_labels
+    assert not Dataset(table).has_labels
+
+
+def kinds_asked_for(tree):
+    """Return the lines on which code asks an object whether it is of one of the kinds."""
+
+    def names(node):
+        parts = [part for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)]
+        return {part.id if isinstance(part, ast.Name) else part.attr for part in parts}
+
+    def is_type_of(node):
+        called = node.func if isinstance(node, ast.Call) else node
+        return getattr(called, "id", None) == "type" or getattr(called, "attr", None) == "__class__"
+
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) in (
+            "isinstance",
+            "issubclass",
+        ):
+            asked = names(node.args[1])
+        elif isinstance(node, ast.MatchClass):
+            asked = names(node.cls)
+        elif isinstance(node, ast.Compare) and is_type_of(node.left):
+            asked = set().union(*(names(each) for each in node.comparators))
+        else:
+            continue
+        if asked & KINDS:
+            lines.append(node.lineno)
+    return lines
+
+
+def test_kinds_that_are_asked_for_are_found():
+    text = """
+isinstance(X, Stream | np.ndarray)
+isinstance(X, (codes.StoredCodes, list))
+type(X) is Stream
+X.__class__ in (InMemory, list)
+match X:
+    case Stream(): pass
+isinstance(X, np.ndarray)
+type(X).__name__
+"""
+    assert kinds_asked_for(ast.parse(text)) == [2, 3, 4, 5, 7]
+
+
+def test_nothing_but_the_door_asks_for_the_kind():
+    found = {
+        str(path.relative_to(SOURCE)): lines
+        for path in SOURCE.rglob("*.py")
+        if path != DOOR and (lines := kinds_asked_for(ast.parse(path.read_text("utf-8"))))
+    }
+    assert found == {}, "as_instances(X) gives an interface that answers for every kind"
