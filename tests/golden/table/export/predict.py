@@ -1,0 +1,59 @@
+"""Decide with model.onnx. Needs numpy and onnxruntime: python predict.py ROWS.npy|.csv OUT.npz."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+model = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx").read_bytes())
+facts = json.loads(model.get_modelmeta().custom_metadata_map["isthmus"])
+names = [one["name"] for one in facts["outputs"]]
+MISSING = ("", "None", "nan", "NaT", "<NA>")
+
+
+def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
+    """Return arrays by output's name, for an array or a mapping of columns, as a DataFrame is."""
+    feed = {one["name"]: _feed(one, rows) for one in facts["inputs"]}
+    starts = range(0, len(next(iter(feed.values()))), batch)
+    cut = [{k: v[at : at + batch] for k, v in feed.items()} for at in starts]
+    parts = zip(*(model.run(names, part) for part in cut), strict=True)
+    found = {name: np.concatenate(part) for name, part in zip(names, parts, strict=True)}
+    return {name: v.astype(str) if v.dtype == object else v for name, v in found.items()}
+
+
+def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
+    if one["type"] == "category":
+        return np.array([_spelled(v, one["missing"]) for v in rows[one["column"]]], dtype=object)
+    if one["column"] is not None:
+        values = [None if str(v) in MISSING else v for v in rows[one["column"]]]
+        if one["type"] == "date":  # datetimes or ISO 8601 text, in UTC
+            dates = np.array(values, dtype="datetime64[us]")
+            return (dates - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+        truth = {"true": 1, "false": 0} if one["type"] == "boolean" else {}
+        return np.array([truth.get(str(v).lower(), v) for v in values], dtype=np.float64)
+    array, dtype = np.asarray(rows), one["dtype"]
+    wrong = array.shape[1:] != tuple(one["shape"]) or (dtype == "uint8") != (array.dtype == "uint8")
+    if wrong or np.isinf(array).any() or (one["type"] != "table" and np.isnan(array).any()):
+        raise ValueError(f"got {array.dtype} {array.shape}, expected {dtype} (n, *{one['shape']})")
+    return array.astype(dtype)
+
+
+def _spelled(value: Any, missing: str) -> str:
+    if not isinstance(value, str) and str(value) in MISSING:
+        return missing
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return text.lower() if isinstance(value, bool | np.bool_) else text
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    if source.suffix == ".csv":
+        head, *lines = csv.reader(source.read_text(encoding="utf-8").splitlines())
+        given = dict(zip(head, zip(*lines, strict=True), strict=True))
+    else:
+        given = np.load(source)
+    np.savez(target, **predict(given))  # type: ignore[arg-type]
