@@ -17,6 +17,8 @@ from isthmus.errors import DataError
 from isthmus.heads import MLPHead
 from isthmus.recipes import RECIPES
 
+pytestmark = pytest.mark.first
+
 KEYS = {
     *("dataset", "kind", "n_train", "n_test", "input_shape", "n_components", "label_share"),
     *("first_labels", "parameters", "epochs", "reconstruction", "frozen", "heads", "controls"),

@@ -36,6 +36,8 @@ from isthmus.workers import (
     whole,
 )
 
+pytestmark = pytest.mark.first
+
 EPOCHS = 6
 LINE = ["--max-epochs", str(EPOCHS), "--batch-size", "32", "--seed", "3", "--resume"]
 

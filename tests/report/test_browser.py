@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.first
+
 
 @pytest.fixture
 def opened(window, written, request):

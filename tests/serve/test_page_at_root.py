@@ -13,6 +13,8 @@ from isthmus import Dataset, export_bundle
 from isthmus.data._pixels import resize_pixels
 from isthmus.serve.labels import read_labels
 
+pytestmark = pytest.mark.first
+
 WIDTHS = [(390, "dark"), (1440, "light")]
 #: Gives the page a file as the person drops it.
 DROP = """([name, type, text]) => {
