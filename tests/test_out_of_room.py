@@ -118,7 +118,7 @@ def too_much_for_a_gpu():
 
 @pytest.mark.parametrize("ask", [too_much_for_torch, too_much_for_numpy, too_much_for_a_gpu])
 def test_too_little_memory_is_said_in_one_line(isthmus, monkeypatch, ask):
-    monkeypatch.setattr("isthmus.autoencoder.Autoencoder.fit", lambda *_: ask())
+    monkeypatch.setattr("isthmus.autoencoder.Autoencoder.fit", lambda *_, **__: ask())
     status, _, err = isthmus(*FIT)
     assert status == 1
     assert err.startswith("error: out of memory; pass fewer instances")
