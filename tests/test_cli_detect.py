@@ -144,7 +144,9 @@ def test_a_classifier_suggests_where_two_classes_are_close(source):
     words = ("--head", "linear", "--label", "kind", "-n", "3", "-o", "close.csv")
     isthmus("suggest", "press", "kinds.csv", *words, cwd=source)
     table = pd.read_csv(source / "close.csv")
-    shares = load_bundle(source / "press").heads["linear"].predict_proba(rows(80, 4))
+    classifier = load_bundle(source / "press").heads["linear"]
+    shares = classifier.predict_proba(rows(80, 4))
+    np.testing.assert_array_equal(table["row"], classifier.suggest(rows(80, 4), 3))
     doubt = 1 - np.abs(shares[:, 0] - shares[:, 1])
     assert table["row"][0] == doubt.argmax()
     np.testing.assert_allclose(table["doubt"], doubt[table["row"]], rtol=1e-6)

@@ -110,3 +110,19 @@ def test_splits_speak_for_their_training_set():
 def test_splits_of_different_shapes():
     with pytest.raises(DataError, match=r"shape \(2,\), test instances \(2, 3\)"):
         Splits(Dataset(X), Dataset(IMAGES))
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_part_by_its_name(framed):
+    X = np.arange(20.0).reshape(10, 2)
+    data = Dataset(pd.DataFrame(X, columns=["a", "b"]) if framed else X, np.arange(10))
+    splits = Splits(data.take(np.arange(7)), data.take(np.arange(7, 10)))
+    assert splits.part("train") is splits.train
+    assert splits.part("test") is splits.test
+    both = splits.part("all")
+    np.testing.assert_array_equal(np.asarray(both.X), X)
+    np.testing.assert_array_equal(both.y, np.arange(10))
+    assert data.part("test") is data  # there is no other
+    for one in (data, splits):
+        with pytest.raises(DataError, match="'train', 'test' or 'all'"):
+            one.part("validation")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
-from isthmus.cli.parts import Part, part_of
+from isthmus.cli.parts import Part
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.cli.scoring import HERE, Scoring, refuse_ray, score_stream
-
-if TYPE_CHECKING:
-    from isthmus.autoencoder import Autoencoder
-    from isthmus.data import StoredCodes
 
 
 @reads_data
@@ -66,11 +62,12 @@ def encode(
         )
         return
     refuse_ray(scoring.workers, scoring.address)
-    instances = part_of(loaded, part)
+    instances = loaded.part(part)
     from isthmus.bundle import load_bundle
+    from isthmus.heads.views import stored_codes
 
     encoder = load_bundle(bundle).encoder
-    codes = _codes(encoder, instances.X, for_heads)
+    codes = stored_codes(encoder, instances.X, for_heads=for_heads)
     beside = {} if reading.label is None else {reading.label: instances.y}
     write_codes(output, codes, list(encoder.get_feature_names_out()), instances.windows, beside)
     facts = {
@@ -83,15 +80,3 @@ def encode(
         f"{len(codes):,} codes of {encoder.n_components_} numbers in {output}", soft_wrap=True
     )
     write_facts(json, facts)
-
-
-def _codes(encoder: Autoencoder, X: Any, for_heads: bool) -> StoredCodes:
-    from isthmus.data import StoredCodes
-    from isthmus.heads.identity import encoder_identity
-    from isthmus.heads.views import view
-
-    made_by = encoder.digest_, encoder_identity(encoder)
-    if not for_heads:
-        return StoredCodes(encoder.transform(X), *made_by)
-    seen = view(encoder, X)
-    return StoredCodes(seen.codes, *made_by, encoder.row_hashes(X), seen.residuals)

@@ -11,7 +11,6 @@ import typer
 from isthmus.cli.codes import LabelsFrom, read_instances_or_codes
 from isthmus.cli.common import BundlePath, Data, Json, Seed, console_for, write_facts
 from isthmus.cli.detectors import Normal, refuse_windows
-from isthmus.cli.parts import part_of
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.errors import DataError
 
@@ -44,7 +43,7 @@ def evaluate(
     """
     console = console_for(json)
     loaded = read_instances_or_codes(reading, data, bundle, labels_from, console, stream=True)
-    test: Any = part_of(loaded, "test")
+    test: Any = loaded.part("test")
     if not test.has_labels:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     if controls != "none" and train is None and loaded.test is None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.common import BundlePath, Json, console_for, write_facts
-from isthmus.cli.parts import Part, part_of
+from isthmus.cli.parts import Part
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 
 
@@ -68,7 +68,7 @@ def export(
     rows: Any = None
     if data is not None:
         loaded = reading.read(data, bundle, sample=True)
-        rows = part_of(loaded, part)
+        rows = loaded.part(part)
     from isthmus.export import export_bundle
     from isthmus.export.readme import parity_lines
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
-from isthmus.cli.parts import Part, part_of
+from isthmus.cli.parts import Part
 from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
 from isthmus.cli.scoring import HERE, Scoring, refuse_ray, score_stream
 from isthmus.errors import DataError
@@ -79,7 +79,7 @@ def predict(
         score_stream("predict", bundle, loaded, output, head=head, scoring=scoring, json=json)
         return
     refuse_ray(scoring.workers, scoring.address)
-    instances = part_of(loaded, part)
+    instances = loaded.part(part)
     X = instances.X
     import pandas as pd
 

@@ -119,6 +119,11 @@ class Dataset:
         """None: nothing was set aside. `split` does that."""
         return None
 
+    def part(self, name: str) -> Dataset:
+        """Return the data set itself: it has one part; see `Splits.part`."""
+        check_part(name)
+        return self
+
     def take(self, rows: np.ndarray) -> Dataset:
         """Return the instances at these row numbers, with the schema kept.
 
@@ -178,6 +183,12 @@ class Dataset:
         return Splits(self.take(np.sort(train)), self.take(np.sort(test)))
 
 
+def check_part(name: str) -> None:
+    """Check the name of a part of data that may have two."""
+    if name not in ("train", "test", "all"):
+        raise DataError(f"got the part {name!r}, expected 'train', 'test' or 'all'")
+
+
 @dataclass(frozen=True, eq=False)
 class Splits:
     """A training and a test set that belong together.
@@ -203,6 +214,26 @@ class Splits:
                 f"training instances have shape {self.train.schema.shape}, "
                 f"test instances {self.test.schema.shape}; expected the same in both"
             )
+
+    def part(self, name: str) -> Dataset:
+        """Return a part of the data.
+
+        Parameters
+        ----------
+        name : {"train", "test", "all"}
+            `"all"` is the training part followed by the test part.
+        """
+        check_part(name)
+        if name != "all":
+            return self.train if name == "train" else self.test
+        train, test = self.train, self.test
+        if isinstance(train.X, pd.DataFrame):
+            X = pd.concat([train.X, test.X], ignore_index=True)
+        else:
+            X = np.concatenate([train.X, test.X])
+        both = train.y is not None and test.y is not None
+        y = np.concatenate([train.y, test.y]) if both else None
+        return Dataset(X, y, train.schema, train.class_names, train.name)
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
@@ -26,6 +27,7 @@ from isthmus.heads.labelled_codes import MOST_KEPT, LabelledCodes
 from isthmus.heads.labels import check_labels, labelled_rows, partial_labels
 from isthmus.heads.samples import labelled_sample
 from isthmus.heads.stored import row_hashes
+from isthmus.heads.suggest import suggested_classes
 from isthmus.networks import digest
 
 
@@ -259,6 +261,40 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
         check_is_fitted(self, "standardised_head_")
         return self.standardised_head_.predict_proba(encode(self.encoder_, X, self.cache_dir))
+
+    def suggest(self, X: Any, n: int = 20) -> np.ndarray:
+        """Return which instances to label next: between two classes, and diverse.
+
+        Returns
+        -------
+        integer array of shape (min(n, len(X)),)
+            Row numbers of X, the most informative first.
+
+        Raises
+        ------
+        DataError
+            When the head gives no probabilities.
+        """
+        return self.suggestions(X, n)["row"].to_numpy()
+
+    def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
+        """Return what `suggest` chooses as a table, with a reason for each.
+
+        Returns
+        -------
+        DataFrame of min(n, len(X)) rows
+            `row`, its number in X; `doubt`, 1 less the gap between the two likeliest classes;
+            `reason`, these two with their probabilities.
+        """
+        check_is_fitted(self, "standardised_head_")
+        if not hasattr(self, "predict_proba"):
+            raise DataError(
+                f"the head {type(self.head_).__name__} gives no probabilities, so no row is in "
+                "doubt by it; take another one (on the command line with --head)"
+            )
+        codes = encode(self.encoder_, X, self.cache_dir)
+        probabilities = self.standardised_head_.predict_proba(codes)
+        return suggested_classes(self.classes_, probabilities, codes, n)
 
     def _labelled(
         self, instances: Instances, y: np.ndarray, *, hashed: bool = True

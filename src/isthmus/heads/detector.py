@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.instances import as_instances, over_pieces
+from isthmus.data.instances import as_instances, over_pieces, take_rows
 from isthmus.data.predictions import verdicts
 from isthmus.errors import DataError, FrozenError
 from isthmus.heads.calibration import Calibration, benjamini_hochberg, check_rate
@@ -320,6 +321,26 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         # A p-value at the rate could go either way; far above it the answer is known.
         doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
         return most_informative(doubt, views.codes, n)
+
+    def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
+        """Return what `suggest` chooses as a table, with a reason for each.
+
+        Returns
+        -------
+        DataFrame of min(n, len(X)) rows
+            `row`, its number in X; `anomaly_score`; `p_value`; `reason`, the feature that the
+            network rebuilds worst, with its share of the squared residual.
+        """
+        rows = self.suggest(X, n)
+        found = self.explain(take_rows(X, rows))
+        return pd.DataFrame(
+            {
+                "row": rows,
+                "anomaly_score": found.anomaly_scores,
+                "p_value": self.calibrated_.p_values(found.anomaly_scores),
+                "reason": [f"{name} ({share:.0%})" for ((name, share),) in found.top(1)],
+            }
+        )
 
     @property
     def label_curve_(self) -> list[dict[str, Any]]:

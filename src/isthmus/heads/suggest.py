@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 
 #: So many times more instances than asked for are considered, the most doubtful first.
 CANDIDATES = 10
@@ -71,3 +74,30 @@ def class_doubt(probabilities: np.ndarray) -> np.ndarray:
     """
     ordered = np.sort(probabilities, axis=1)
     return 1 - (ordered[:, -1] - ordered[:, -2])
+
+
+def suggested_classes(
+    classes: Sequence[object] | np.ndarray, probabilities: np.ndarray, codes: np.ndarray, n: int
+) -> pd.DataFrame:
+    """Choose instances between whose likeliest classes a classifier hardly decides.
+
+    Parameters
+    ----------
+    classes : sequence of n_classes
+    probabilities : array of shape (k, n_classes)
+    codes : array of shape (k, n_components)
+    n : int
+
+    Returns
+    -------
+    DataFrame
+        A row each, in the order chosen: `row`, `doubt`, `reason`.
+    """
+    doubt = class_doubt(probabilities)
+    rows = most_informative(doubt, codes, n)
+    likeliest = np.argsort(-probabilities[rows], axis=1, kind="stable")[:, :2]
+    reasons = [
+        " or ".join(f"{classes[place]} ({probabilities[row, place]:.0%})" for place in two)
+        for row, two in zip(rows, likeliest, strict=True)
+    ]
+    return pd.DataFrame({"row": rows, "doubt": doubt[rows], "reason": reasons})

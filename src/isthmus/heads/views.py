@@ -15,6 +15,7 @@ from torch.nn import functional
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.codes import StoredCodes
 from isthmus.data.instances import Instances, as_instances
+from isthmus.heads.identity import encoder_identity
 from isthmus.heads.stored import check_encoder
 
 #: Residuals of tables, and of images and series of at most so many values, are kept whole.
@@ -172,3 +173,20 @@ def summary(residual: torch.Tensor) -> torch.Tensor:
         pooled = functional.adaptive_avg_pool2d(residual**2, (sides[0], sides[1]))
     cells = math.prod(residual.shape[1:]) / math.prod(pooled.shape[1:])  # places in one cell
     return (pooled * cells).sqrt().flatten(1)
+
+
+def stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = False) -> StoredCodes:
+    """Return the codes of instances, as `isthmus encode` writes them, with what made them.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    X : array or DataFrame of n instances
+    for_heads : bool
+        Add row hashes and residuals, from which detectors can be fitted.
+    """
+    made_by = encoder.digest_, encoder_identity(encoder)
+    if not for_heads:
+        return StoredCodes(encoder.transform(X), *made_by)
+    seen = view(encoder, X)
+    return StoredCodes(seen.codes, *made_by, encoder.row_hashes(X), seen.residuals)

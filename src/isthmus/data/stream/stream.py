@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from isthmus.data.dataset import Dataset
+from isthmus.data.dataset import Dataset, check_part
 from isthmus.data.instances import Instances, Piece, joined, rows_of
 from isthmus.data.schema import Kind, Schema
 from isthmus.data.stream.ahead import ahead
@@ -148,6 +148,11 @@ class Stream(Instances):
                 own += run
             before = after
         return own
+
+    def part(self, name: str) -> Stream:
+        """Return the stream itself: it has one part; see `Splits.part`."""
+        check_part(name)
+        return self
 
     @property
     def train(self) -> Stream:
