@@ -10,8 +10,9 @@ from sklearn.decomposition import PCA
 from _commands import isthmus
 from isthmus import Autoencoder, advise, load
 from isthmus.data import Dataset
+from isthmus.data.labels import CLASSES
 from isthmus.errors import DataError
-from isthmus.evaluation.few_labels import FewLabels, has_label
+from isthmus.evaluation.few_labels import FewLabels
 from isthmus.evaluation.knee import find_knee, narrowest_sufficient
 from isthmus.plots import plot_widths
 
@@ -127,7 +128,7 @@ def test_the_same_seed_gives_the_same_advice(labelled, digits):
     ],
 )
 def test_what_counts_as_unlabelled(y, expected):
-    assert has_label(y).tolist() == [bool(there) for there in expected]
+    assert CLASSES.has_label(y).tolist() == [bool(there) for there in expected]
 
 
 def test_unlabelled_instances_are_learned_from_and_not_asked_about(digits):

@@ -129,6 +129,16 @@ def test_evaluation_says_what_is_missing(classifier, split):
         evaluate(classifier, split[2], split[3][:5], controls=None)
     with pytest.raises(IsthmusError, match="'fast', 'all' or None"):
         evaluate(classifier, split[2], split[3], controls="some")
+    labels = split[1].astype(str)
     with pytest.raises(DataError, match="same kind"):
-        strings = CodeClassifier(classifier.encoder_).fit(split[0], split[1].astype(str))
-        evaluate(strings, split[2], split[3], controls=None)
+        names = CodeClassifier(classifier.encoder_).fit(split[0], np.char.add("no ", labels))
+        evaluate(names, split[2], split[3], controls=None)
+
+
+def test_labels_need_not_be_written_as_the_classes_are(classifier, split):
+    X, y, X_test, y_test = split
+    strings = CodeClassifier(classifier.encoder_).fit(X, y.astype(str))
+    given = {"X_train": X, "y_train": y, "random_state": 0}
+    expected = evaluate(strings, X_test, y_test.astype(str), **given | {"y_train": y.astype(str)})
+    assert evaluate(strings, X_test, y_test, **given) == expected
+    assert "unknown_classes" not in expected

@@ -64,12 +64,12 @@ def label(
     if loaded.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     import numpy as np
-    import pandas as pd
 
     from isthmus.bundle import add_head, load_bundle
+    from isthmus.data.labels import MISSING
 
     y = detector_labels(loaded, data, normal)
-    looked_at = np.flatnonzero(~pd.isna(loaded.y))
+    looked_at = np.flatnonzero(MISSING.has_label(loaded.y))
     if y is None or not len(looked_at):
         raise DataError(f"all labels in {data} are empty; fill in 1 (normal) or -1 (abnormal)")
     opened = load_bundle(bundle)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from isthmus.evaluation.controls import IN_WORDS
+from isthmus.evaluation.metrics import describe_unknown
 from isthmus.heads.samples import MOST_SAMPLED
 
 MOST_CLASSES_SHOWN = 30
@@ -56,6 +57,10 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
         )
     if found["n_unlabelled"]:
         console.print(f"{found['n_unlabelled']:,} instances without a label are left out")
+    if "unknown_classes" in found:
+        console.print(
+            describe_unknown(found["unknown_classes"], "the head"), markup=False, soft_wrap=True
+        )
     for name, control in found["controls"].items():
         if control["n"] < found["code"]["n"]:
             words = IN_WORDS.get(name, name)

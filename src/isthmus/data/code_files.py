@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from isthmus.data.codes import ENTRY, RESIDUAL, ROW_HASH, StoredCodes
 from isthmus.data.frames import arrow_to_frame
 from isthmus.data.instances import draw
-from isthmus.data.labels import as_labels
+from isthmus.data.labels import MISSING, as_labels
 from isthmus.errors import DataError
 
 #: Rows that are read, at most: as many as heads take of a stream.
@@ -190,7 +190,7 @@ def _labelled(
             f"the labels have no key column of {path}; expected some of {_told(there)} beside "
             f"{label!r} (encode with --key for columns of your own)"
         )
-    known = labels[labels[label].notna()]
+    known = labels[MISSING.has_label(labels[label])]
     # An Index of one column, a MultiIndex of several.
     index = known.set_index(keys).index
     if not index.is_unique:

@@ -1,13 +1,19 @@
-"""Labels in whatever form they come, as one array with one label for each instance."""
+"""Labels: read in any form, told from no label, and matched with the classes of a head."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from isthmus.errors import DataError
+
+#: What a number looks like in a file.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+TRUTHS = {"true": True, "false": False}
 
 
 def as_labels(y: Any) -> np.ndarray:
@@ -51,14 +57,15 @@ def as_labels(y: Any) -> np.ndarray:
 
 
 def distinct_names(y: np.ndarray) -> tuple[str, ...]:
-    """Return the sorted distinct labels as text, missing ones left out.
+    """Return the sorted distinct labels as text; missing ones and empty text are left out.
 
     Examples
     --------
-    >>> distinct_names(np.array([2.0, np.nan, 1.0]))
-    ('1', '2')
+    >>> distinct_names(np.array([2.0, np.nan, 1.0])), distinct_names(np.array(["nut", ""]))
+    (('1', '2'), ('nut',))
     """
-    distinct = list(pd.unique(pd.Series(y).dropna()))
+    y = np.asarray(y)
+    distinct = list(pd.unique(pd.Series(y[MISSING.has_label(y)])))
     try:
         distinct.sort()
     except TypeError:  # numbers and text together
@@ -78,6 +85,289 @@ def label_text(label: Any) -> str:
         return label.decode("utf-8", "replace")
     # Whole numbers are floats only because some label of theirs is missing.
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
+@dataclass(frozen=True)
+class LabelPolicy:
+    """What counts as no label.
+
+    None, NaN, NaT, `pandas.NA` and empty text (nothing, or white space alone) always do, and so
+    does one number, the mark. Text is never the mark, and neither are True and False.
+
+    Parameters
+    ----------
+    mark : int, optional
+        Without one no number means "no label".
+    beside : int, optional
+        Where all labels are the mark or this number, these are two classes.
+
+    Examples
+    --------
+    >>> CLASSES.has_label(np.array([0, 2, -1])).tolist()
+    [True, True, False]
+    >>> CLASSES.has_label(np.array([1, 1, -1])).tolist()
+    [True, True, True]
+    >>> DETECTION.has_label(np.array([1, 0, None, " "], dtype=object)).tolist()
+    [True, False, False, False]
+    """
+
+    mark: int | None = None
+    beside: int | None = None
+
+    def has_label(self, y: Any, classes: np.ndarray | None = None) -> np.ndarray:
+        """Return which instances are labelled, boolean of shape (n,).
+
+        Parameters
+        ----------
+        y : array of shape (n,)
+        classes : array, optional
+            Those of a head: the mark is a label where it is one of them, and only there.
+        """
+        y = y if isinstance(y, np.ndarray) else as_labels(y)
+        there = ~_are_missing(y)
+        if self.mark is None or (classes is not None and self.mark in classes.tolist()):
+            return there
+        marked = _equal(y, self.mark)
+        pair = classes is None and self.beside is not None
+        if pair and _equal(y[there & ~marked], self.beside).all():
+            return there
+        return there & ~marked
+
+    def __str__(self) -> str:
+        return "None, NaN and empty text" if self.mark is None else f"{MISSING}, and {self.mark}"
+
+
+#: What is no label, whatever labels are for.
+MISSING = LabelPolicy()
+#: Classes. Labels 1 and -1 alone are two of them.
+CLASSES = LabelPolicy(mark=-1, beside=1)
+#: Classes for a head that learns from unlabelled instances too, by scikit-learn's mark.
+PARTIAL_CLASSES = LabelPolicy(mark=-1)
+#: Normal (1) or abnormal (-1); 0 where nobody looked.
+DETECTION = LabelPolicy(mark=0)
+
+
+class ClassMatcher:
+    """Match labels with classes that may be written in another way.
+
+    Files change how a label is written: 0 is "0" as the name of a folder, "01" is 1 and "true" is
+    True once a CSV file is read, and 3 is 3.0 where another label is missing. A label is the class
+    that it equals, number with number and text with text; or that it reads as, where one of the two
+    is text and the other a number, or True or False. What may be several classes is refused.
+
+    Parameters
+    ----------
+    classes : array of shape (n_classes,), or list
+
+    Examples
+    --------
+    >>> matcher = ClassMatcher(np.array([0, 1, 7]))
+    >>> rows, labels = matcher.labelled(np.array(["7", "", "01", "8"]))
+    >>> rows.tolist(), labels.tolist()
+    ([0, 2, 3], [7, 1, 8])
+    """
+
+    def __init__(self, classes: np.ndarray | list[Any]) -> None:
+        self._classes = classes.tolist() if isinstance(classes, np.ndarray) else list(classes)
+        self._texts: dict[str, list[Any]] = {}
+        self._values: dict[Any, list[Any]] = {}
+        # Text by the number, or the truth, that it reads as.
+        self._texts_as: dict[tuple[bool, Any], list[Any]] = {}
+        for one in self._classes:
+            if not isinstance(one, str | bytes):
+                self._values.setdefault(one, []).append(one)
+            if not isinstance(one, bool | int | float):
+                self._texts.setdefault(label_text(one), []).append(one)
+            if isinstance(one, str | bytes):
+                for reading in _readings(label_text(one)):
+                    self._texts_as.setdefault(_key(reading), []).append(one)
+        # How the labels so far write each class.
+        self._written: dict[Any, tuple[str | None, Any]] = {}
+
+    def labelled(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return which instances have a label, and the labels as the head writes its classes.
+
+        Parameters
+        ----------
+        y : array of shape (n,)
+            What is no label says `CLASSES`; -1 is one where the head has that class.
+
+        Returns
+        -------
+        rows : integer array of shape (k,)
+        labels : array of shape (k,)
+            See `match`.
+
+        Raises
+        ------
+        DataError
+            As `match` does.
+        """
+        y = y if isinstance(y, np.ndarray) else as_labels(y)
+        classes = _typed(self._classes)
+        rows = np.flatnonzero(CLASSES.has_label(y, classes))
+        labels = self.match(y[rows])
+        there = CLASSES.has_label(labels, classes)  # "-1" is the number now
+        return rows[there], labels[there]
+
+    def match(self, labels: np.ndarray) -> np.ndarray:
+        """Return labels, none missing, as the head writes its classes: (k,).
+
+        Labels that are no class are among them: numbers where the classes are numbers, text where
+        they are text.
+
+        Raises
+        ------
+        DataError
+            When a label may be several classes, when two different labels read as one class, or
+            when a label is no class and of another kind than the classes.
+        """
+        distinct, places = factorize_labels(labels)
+        found = [self.class_of(label) for label in distinct]
+        written = [
+            self._as_class(label) if one is None else one
+            for label, one in zip(distinct, found, strict=True)
+        ]
+        strange = [label for label, one in zip(distinct, written, strict=True) if one is None]
+        if strange:
+            raise self._of_another_kind(strange)
+        for label, one in zip(distinct, written, strict=True):
+            self._check_written(label, one)
+        return (_typed(written) if written else _typed(self._classes)[:0])[places]
+
+    def class_of(self, label: Any) -> Any:
+        """Return the class that a label is, or None.
+
+        Raises
+        ------
+        DataError
+            When it may be several.
+        """
+        if isinstance(label, str | bytes):
+            text = label_text(label)
+            found = [*self._texts.get(text, [])]
+            for reading in _readings(text):
+                same = self._values.get(reading, [])
+                found += [one for one in same if _key(one) == _key(reading)]
+        elif isinstance(label, bool | int | float):
+            found = [*self._values.get(label, []), *self._texts_as.get(_key(label), [])]
+        else:
+            found = self._values.get(label) or self._texts.get(label_text(label), [])
+        if len(found) > 1:
+            raise DataError(
+                f"got the label {label!r}, which may be each of the classes "
+                f"{' and '.join(sorted(map(repr, found)))}; write labels as the classes are written"
+            )
+        return found[0] if found else None
+
+    def _as_class(self, label: Any) -> Any:
+        """Return a label that is no class as a class would be written; None where it cannot be."""
+        texts = [one for one in self._classes if isinstance(one, str | bytes)]
+        if not isinstance(label, str | bytes):
+            if len(texts) < len(self._classes):
+                return label
+            alike = any(truth == isinstance(label, bool) for truth, _ in self._texts_as)
+            return label_text(label) if alike else None
+        if texts:
+            return label_text(label).encode() if isinstance(texts[0], bytes) else label_text(label)
+        kinds = {isinstance(one, bool) for one in self._classes}
+        readings = [one for one in _readings(label_text(label)) if isinstance(one, bool) in kinds]
+        return readings[0] if readings else None
+
+    def _check_written(self, label: Any, one: Any) -> None:
+        """Check that a class that is or reads as a number is written in one way."""
+        text = label_text(label) if isinstance(label, str | bytes) else None
+        if isinstance(label, bool) or isinstance(one, bool):
+            return
+        if text is not None and text == one and not _readings(text):
+            return
+        before, first = self._written.setdefault(one, (text, label))
+        if before != text:
+            raise DataError(
+                f"got the labels {first!r} and {label!r}, which both read as {one!r}; write each "
+                "class in one way"
+            )
+
+    def _of_another_kind(self, labels: list[Any]) -> DataError:
+        shown = ", ".join(map(repr, labels[:5])) + ", ..." * (len(labels) > 5)
+        example = f", such as {self._classes[0]!r}" if self._classes else ""
+        return DataError(
+            f"got labels that are {_kind(labels)}, such as {shown}, but the classes of the head "
+            f"are {_kind(self._classes)}{example}; pass labels of the same kind (numbers with "
+            "numbers, text with text), or leave those rows out"
+        )
+
+
+def factorize_labels(labels: np.ndarray) -> tuple[list[Any], np.ndarray]:
+    """Return the distinct labels as plain values, and for each label its place among them.
+
+    Examples
+    --------
+    >>> distinct, places = factorize_labels(np.array(["b", "a", "b"], dtype=object))
+    >>> distinct, places.tolist()
+    (['b', 'a'], [0, 1, 0])
+    """
+    if labels.dtype.kind != "O":
+        distinct, places = np.unique(labels, return_inverse=True)
+        return distinct.tolist(), places
+    places, distinct = pd.factorize(labels)
+    return [one.item() if isinstance(one, np.generic) else one for one in distinct], places
+
+
+def is_missing(label: Any) -> bool:
+    """Return whether a value is no label whatever labels are for, see `MISSING`."""
+    if isinstance(label, str | bytes):
+        return not label.strip()
+    return bool(pd.isna(label))
+
+
+def _are_missing(y: np.ndarray) -> np.ndarray:
+    if y.dtype.kind in "US":
+        return np.char.strip(y) == y.dtype.type()
+    missing = np.asarray(pd.isna(y))
+    if y.dtype.kind == "O":
+        missing |= [isinstance(label, str | bytes) and not label.strip() for label in y]
+    return missing
+
+
+def _equal(y: np.ndarray, number: int | None) -> np.ndarray:
+    """Return where labels are a number; True and False are none."""
+    if y.dtype.kind in "iuf":
+        return y == number
+    if y.dtype.kind != "O":
+        return np.zeros(len(y), dtype=bool)
+    return np.array(
+        [
+            isinstance(one, int | float | np.number) and not isinstance(one, bool) and one == number
+            for one in y
+        ],
+        dtype=bool,
+    )
+
+
+def _readings(text: str) -> list[bool | int | float]:
+    """Return what text reads as: a number, or True or False, or nothing."""
+    if NUMBER.fullmatch(text):
+        return [int(text) if text.lstrip("+-").isdigit() else float(text)]
+    return [TRUTHS[text.lower()]] if text.lower() in TRUTHS else []
+
+
+def _key(value: Any) -> tuple[bool, Any]:
+    """Return what keeps True and 1 apart, which are equal to Python."""
+    return isinstance(value, bool), value
+
+
+def _typed(labels: list[Any]) -> np.ndarray:
+    """Return an array of the labels' own type; text beside anything else stays apart from it."""
+    texts = {isinstance(label, str | bytes) for label in labels}
+    return np.array(labels, dtype=object if len(texts) > 1 else None)
+
+
+def _kind(labels: list[Any]) -> str:
+    texts = {isinstance(label, str | bytes) for label in labels}
+    if texts == {True, False}:
+        return "numbers and text"
+    return "text" if True in texts else "numbers"
 
 
 def _from_list(y: list[Any] | tuple[Any, ...]) -> np.ndarray:

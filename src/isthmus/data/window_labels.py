@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from isthmus.data.labels import MISSING
+
 
 def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
     """Return the row whose label is the window's.
@@ -16,7 +18,7 @@ def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
     Parameters
     ----------
     y : array of shape (n,)
-        Labels of the rows; None or NaN where one is missing.
+        Labels of the rows; those without one see `isthmus.data.labels.MISSING`.
     first : int array of shape (n_windows,)
         First row of each window.
     window : int
@@ -33,7 +35,8 @@ def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
     >>> y[deciding_rows(y, np.array([0, 1, 2]), 4)].tolist()
     [0, 1, -1]
     """
-    codes, distinct = pd.factorize(y)  # missing ones are -1
+    codes, distinct = pd.factorize(y)
+    codes[~MISSING.has_label(np.asarray(y))] = -1
     rows = first + window - 1
     # Whether a row's label differs from the one before: sums of it tell which windows are mixed.
     changes = np.concatenate([[0], np.cumsum(codes[1:] != codes[:-1])])

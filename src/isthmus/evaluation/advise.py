@@ -13,9 +13,10 @@ from sklearn.base import BaseEstimator
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset, load
+from isthmus.data.labels import CLASSES
 from isthmus.errors import DataError
 from isthmus.evaluation.advice import Advice
-from isthmus.evaluation.few_labels import FewLabels, has_label
+from isthmus.evaluation.few_labels import FewLabels
 from isthmus.evaluation.knee import find_knee, narrowest_sufficient
 from isthmus.evaluation.principal import PrincipalComponents, squared_error
 from isthmus.networks.build import choose_n_components
@@ -279,7 +280,7 @@ def _capped(data: Dataset, most: int, seed: int) -> Dataset:
     order = np.random.default_rng([seed, 0]).permutation(n)
     if data.y is None:
         return data.take(np.sort(order[:most]))
-    labelled = has_label(data.y)[order]
+    labelled = CLASSES.has_label(data.y)[order]
     wanted = min(int(labelled.sum()), max(int(labelled[:most].sum()), most // 2))
     kept = [order[labelled][:wanted], order[~labelled][: most - wanted]]
     return data.take(np.sort(np.concatenate(kept)))

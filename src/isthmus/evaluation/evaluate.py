@@ -10,11 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._notebook import Evaluation
 from isthmus.data.instances import as_instances
+from isthmus.data.labels import ClassMatcher
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import Controls, Decider, control_names, decide
-from isthmus.evaluation.metrics import ClassTally
+from isthmus.evaluation.metrics import ClassTally, unknown_classes
 from isthmus.evaluation.rows_to_test import (
-    labelled,
     left_out,
     some_of,
     tested,
@@ -23,7 +23,7 @@ from isthmus.heads import CodeClassifier
 from isthmus.heads.build import uses_unlabelled
 from isthmus.heads.cache import encode
 from isthmus.heads.known import count_known
-from isthmus.heads.labels import check_labels
+from isthmus.heads.labels import as_classes, check_labels
 from isthmus.heads.samples import labelled_sample
 
 
@@ -47,8 +47,10 @@ def evaluate(
         Of a stream every labelled instance is tested on, a piece at a time. Nothing is kept of
         an instance but one more in the count of its pair of true and predicted class.
     y : array of shape (n,); None with a stream
-        Their labels. Instances without one (None, NaN, empty text, and -1 unless that is a class
-        of the head) are left out. A class that the head never saw counts as wrong.
+        Their labels, which need not be written as the head's classes are: "0" is 0, see
+        `isthmus.data.labels.ClassMatcher`. Instances without one (None, NaN, empty text, and -1
+        unless that is a class of the head) are left out. A class that the head never saw counts
+        as wrong.
     X_train, y_train : like X and y
         What the classifier was fitted on, unlabelled instances among them where its head uses
         those; the controls are fitted on it too: of a stream on 100,000 instances at most, drawn
@@ -66,14 +68,15 @@ def evaluate(
         A dict of plain values, a table in a notebook: `head`, `code` and `controls`, each as
         `class_metrics` gives them, controls with `n_train`, the instances that they were fitted
         on; `n_known`, how many of the instances the classifier was fitted on, which flatters it;
-        `n_unlabelled`, how many were left out; of a stream `skipped`, files and
-        parts that could not be read (with `on_bad_shard="skip"`).
+        `n_unlabelled`, how many were left out; where some labels are no class of the head,
+        `unknown_classes`, each with how often it came; of a stream `skipped`, files and parts that
+        could not be read (with `on_bad_shard="skip"`).
 
     Raises
     ------
     DataError
-        When no instance is labelled, labels are numbers where the classes are text or the other
-        way round, or controls are asked for without training instances.
+        When no instance is labelled, labels are no class and of another kind than the classes or
+        may be several of them, or controls are asked for without training instances.
 
     Examples
     --------
@@ -92,7 +95,7 @@ def evaluate(
     pieces = instances.labelled_pieces(y)
     first = list(islice(pieces, 1))
     for piece in first:  # labels of another kind are found before controls are fitted
-        labelled(piece.y, classifier.classes_)
+        ClassMatcher(classifier.classes_).labelled(piece.y)
     deciders: dict[str, Decider] = {}
     n_train = 0
     if names:
@@ -105,16 +108,18 @@ def evaluate(
         training, y_train = labelled_sample(training, encoder, y_train, random_state)
         n_train = len(training)
         y_train = check_labels(y_train, n_train, unlabelled=uses_unlabelled(classifier.head))
+        y_train = as_classes(y_train, classifier.classes_)
         fitted = Controls(
             encoder, training.held, y_train, random_state=random_state, verbose=verbose
         )
         deciders = {name: fitted.decider(name, classifier.head) for name in names}
 
+    matcher = ClassMatcher(classifier.classes_)
     code, tallies = ClassTally(), {name: ClassTally() for name in names}
     n_unlabelled = n_known = 0
     for piece in tested(instances, chain(first, pieces), verbose):
         codes = encode(encoder, piece.X, classifier.cache_dir)
-        rows, labels = labelled(piece.y, classifier.classes_)
+        rows, labels = matcher.labelled(piece.y)
         n_unlabelled += len(piece) - len(rows)
         if not len(rows):
             continue
@@ -122,10 +127,12 @@ def evaluate(
         code.update(labels, *decide(head, codes[rows]), head.classes_)
         for name, decider in deciders.items():
             tallies[name].update(labels, *decider(some_of(piece.X, rows)))
+    result = code.result()
     return Evaluation(
         head=classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
-        code=code.result(),
+        code=result,
         controls={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
         n_known=n_known,
+        **unknown_classes(result, classifier.classes_),
         **left_out(instances, n_unlabelled),
     )

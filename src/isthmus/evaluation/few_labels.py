@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
+from isthmus.data.labels import CLASSES, ClassMatcher
 from isthmus.errors import DataError
 from isthmus.heads import StandardisedHead, build_head
 from isthmus.heads.build import uses_unlabelled
@@ -17,31 +18,13 @@ from isthmus.heads.labels import check_labels
 A_CLASS = 10
 
 
-def has_label(y: np.ndarray) -> np.ndarray:
-    """Return which instances are labelled, boolean of shape (n,).
-
-    None, NaN and empty text are no label, and neither is -1, scikit-learn's mark for
-    unlabelled, unless the only other label is 1.
-
-    Examples
-    --------
-    >>> has_label(np.array([0, 2, -1])).tolist(), has_label(np.array([1, 1, -1])).tolist()
-    ([True, True, False], [True, True, True])
-    """
-    there = ~pd.isna(y)
-    if y.dtype.kind in "if":
-        found = set(np.unique(y[there]).tolist())
-        return there if found <= {-1, 1} else there & (y != -1)
-    return there & np.array([not (isinstance(label, str) and not label.strip()) for label in y])
-
-
 class FewLabels:
     """Draws of a few labels, on which any features of the instances can be tried.
 
     Parameters
     ----------
     y_train, y_held_out : arrays of shape (n,) and (k,)
-        Labels of all instances, those without one included (see `has_label`).
+        Labels of all instances, those without one included: see `CLASSES`.
     n_labels : int or "auto"
         Labels in a draw, as near to equally many of each class as there are. `"auto"` is ten
         a class, and at most half of the labels, so that draws differ.
@@ -75,17 +58,23 @@ class FewLabels:
         head: str | BaseEstimator,
         seed: int,
     ) -> None:
-        labelled = np.flatnonzero(has_label(y_train))
-        self.held_out = np.flatnonzero(has_label(y_held_out))
-        if not len(labelled) or not len(self.held_out):
+        labelled = np.flatnonzero(CLASSES.has_label(y_train))
+        n_held_out = int(CLASSES.has_label(y_held_out).sum())
+        if not len(labelled) or not n_held_out:
             raise DataError(
-                f"got {len(labelled)} labelled instances to learn from and {len(self.held_out)} "
+                f"got {len(labelled)} labelled instances to learn from and {n_held_out} "
                 "held out, expected some of both; label more, or leave y out"
             )
         # As lists, so that labels kept as objects because some were missing get their type.
         y = check_labels(np.array(y_train[labelled].tolist()), len(labelled))
-        self._y_held_out = np.array(y_held_out[self.held_out].tolist())
         self.classes = np.unique(y)
+        # What -1 is among few labels held out is known from those to learn from.
+        self.held_out, self._y_held_out = ClassMatcher(self.classes).labelled(y_held_out)
+        if not len(self.held_out):
+            raise DataError(
+                "got no labelled instances held out, only -1, which marks an instance as "
+                "unlabelled; label more, or leave y out"
+            )
         self.n_labels = _checked_number(n_labels, len(y), len(self.classes))
         rng = np.random.default_rng([seed, 1])
         draws = [_draw(y, self.n_labels, rng) for _ in range(n_draws)]

@@ -131,6 +131,52 @@ def class_metrics(
     return tally.result()
 
 
+def unknown_classes(found: dict[str, Any], classes: np.ndarray) -> dict[str, Any]:
+    """Return which true classes a head does not have.
+
+    Parameters
+    ----------
+    found : dict
+        See `class_metrics`.
+    classes : array
+        Those of the head.
+
+    Returns
+    -------
+    dict
+        `unknown_classes`: each with how often it came, the most frequent first. Empty where the
+        head has them all.
+
+    Examples
+    --------
+    >>> unknown_classes(class_metrics(np.array([0, 2, 2]), np.array([0, 0, 1])), np.array([0, 1]))
+    {'unknown_classes': [[2, 2]]}
+    """
+    known = classes.tolist()
+    unknown = [
+        [one["label"], one["support"]]
+        for one in sorted(found["per_class"], key=lambda one: -one["support"])
+        if one["support"] and one["label"] not in known
+    ]
+    return {"unknown_classes": unknown} if unknown else {}
+
+
+def describe_unknown(unknown: list[list[Any]], head: str) -> str:
+    """Say which labels are no class of a head, and what came of that.
+
+    Examples
+    --------
+    >>> describe_unknown([["eel", 3]], "the head")
+    "3 instances have a label that is no class of the head, and count as wrong: 'eel' (3)"
+    """
+    shown = ", ".join(f"{label!r} ({n:,})" for label, n in unknown[:5])
+    more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
+    return (
+        f"{sum(n for _, n in unknown):,} instances have a label that is no class of {head}, and "
+        f"count as wrong: {shown}{more}"
+    )
+
+
 def surprisal(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
     """Return -ln(probability of the true class) of each decision, shape (n,).
 

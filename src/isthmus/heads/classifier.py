@@ -24,7 +24,7 @@ from isthmus.heads.detector import AnomalyDetector
 from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
 from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.labelled_codes import MOST_KEPT, LabelledCodes
-from isthmus.heads.labels import check_labels, labelled_rows, partial_labels
+from isthmus.heads.labels import as_classes, check_labels, labelled_rows, partial_labels
 from isthmus.heads.samples import labelled_sample
 from isthmus.heads.stored import row_hashes
 from isthmus.heads.suggest import suggested_classes
@@ -140,7 +140,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
             run.
         y : array of shape (n,); None with a stream or codes that have labels
             Integer or string labels, none missing. With a head that uses unlabelled instances
-            -1, None and NaN mark one, -1 even where the only other label is 1.
+            -1, None, NaN and empty text mark one, -1 even where the only other label is 1.
 
         Returns
         -------
@@ -183,8 +183,9 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         X : array or DataFrame of n instances, or StoredCodes
             New ones, or such as the head was fitted on: their labels change.
         y : array of shape (n,)
-            With a head that uses unlabelled instances -1, None or NaN takes a label back, or adds
-            an unlabelled instance.
+            They need not be written as the classes are: "3" is 3. With a head that uses
+            unlabelled instances -1, None, NaN or empty text takes a label back, or adds an
+            unlabelled instance.
 
         Returns
         -------
@@ -211,6 +212,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         partial = uses_unlabelled(self.head)
         if partial:
             labels = partial_labels(labels)
+        labels = as_classes(labels, self.classes_)
         self._freeze()
         labelled = self.labelled_.followed_by(self._labelled(as_instances(X), labels))
         check_labels(labelled.y, len(labelled.y), unlabelled=partial)

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.labels import as_labels, label_text
+from isthmus.data.labels import (
+    DETECTION,
+    MISSING,
+    ClassMatcher,
+    as_labels,
+    factorize_labels,
+    label_text,
+)
 from isthmus.data.predictions import ABNORMAL as ABNORMAL
 from isthmus.data.predictions import NORMAL as NORMAL
 from isthmus.errors import DataError
@@ -18,7 +25,7 @@ UNKNOWN = 0
 def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
     """Check labels for a detector and return them as int8 of shape (n,); None is all unknown.
 
-    Missing labels (None, NaN) are unknown.
+    Missing labels are unknown, see `DETECTION`.
 
     Raises
     ------
@@ -27,24 +34,27 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
     """
     if y is None:
         return np.zeros(n_instances, dtype=np.int8)
-    labels = pd.Series(as_labels(y))
+    labels = as_labels(y)
     if len(labels) != n_instances:
         raise DataError(
             f"got {n_instances} instances and {len(labels)} labels; expected one label for each"
         )
-    labels = labels.fillna(UNKNOWN) if labels.dtype.kind == "f" else labels.mask(labels.isna(), 0)
-    wrong = ~labels.isin([NORMAL, ABNORMAL, UNKNOWN]).to_numpy()
-    if labels.dtype.kind in "bO":  # to Python True is 1, but it does not say which of the two
-        wrong |= labels.map(lambda label: isinstance(label, bool | np.bool_)).to_numpy(dtype=bool)
+    rows = np.flatnonzero(DETECTION.has_label(labels))
+    given = pd.Series(labels[rows])
+    wrong = ~given.isin([NORMAL, ABNORMAL]).to_numpy()
+    if given.dtype.kind in "bO":  # to Python True is 1, but it does not say which of the two
+        wrong |= given.map(lambda label: isinstance(label, bool | np.bool_)).to_numpy(dtype=bool)
     if wrong.any():
-        row = int(wrong.argmax())
-        others = sorted({_shown(label) for label in labels[wrong]})[:5]
+        row = int(rows[wrong.argmax()])
+        others = sorted({_shown(label) for label in given[wrong]})[:5]
         raise DataError(
-            f"got the label {_shown(labels.iloc[row])} in row {row}, counting from 0, expected 1 "
+            f"got the label {_shown(labels[row])} in row {row}, counting from 0, expected 1 "
             "(normal), -1 (abnormal) or 0 (nobody looked); translate the values "
             f"{', '.join(others)} first, as in numpy.where(y == 'broken', -1, 1)"
         )
-    return labels.to_numpy().astype(np.int8)
+    found = np.full(n_instances, UNKNOWN, dtype=np.int8)
+    found[rows] = given.to_numpy().astype(np.int8)
+    return found
 
 
 def translate_labels(y: Any, normal: str) -> tuple[np.ndarray, set[str]]:
@@ -53,15 +63,20 @@ def translate_labels(y: Any, normal: str) -> tuple[np.ndarray, set[str]]:
     Parameters
     ----------
     y : array of shape (n,)
-        Missing ones (None, NaN) and empty text are unknown.
+        Missing ones (None, NaN, empty text) are unknown.
     normal : str
-        The label that means normal, as text; any other is abnormal.
+        The label that means normal, see `ClassMatcher`; any other is abnormal.
 
     Returns
     -------
     labels : int8 array of shape (n,)
     names : set of str
-        All labels that occur, as text.
+        All labels that occur, as text; the one that means normal as `normal` has it.
+
+    Raises
+    ------
+    DataError
+        When several labels may be the one that means normal.
 
     Examples
     --------
@@ -69,11 +84,15 @@ def translate_labels(y: Any, normal: str) -> tuple[np.ndarray, set[str]]:
     >>> labels.tolist(), sorted(names)
     ([1, -1, 0], ['ok', 'worn'])
     """
-    codes, values = pd.factorize(pd.Series(as_labels(y)))  # a missing label is -1
-    names = [label_text(value) for value in values]
-    known = {normal: NORMAL, "": UNKNOWN}
-    translated = np.array([known.get(name, ABNORMAL) for name in names] + [UNKNOWN], dtype=np.int8)
-    return translated[codes], set(names) - {""}
+    y = as_labels(y)
+    rows = np.flatnonzero(MISSING.has_label(y))
+    labels, places = factorize_labels(y[rows])
+    meant = ClassMatcher(labels).class_of(normal)
+    means_normal = [meant is not None and one is meant for one in labels]
+    found = np.full(len(y), UNKNOWN, dtype=np.int8)
+    found[rows] = np.where(means_normal, NORMAL, ABNORMAL)[places] if labels else UNKNOWN
+    names = zip(labels, means_normal, strict=True)
+    return found, {normal if is_normal else label_text(one) for one, is_normal in names}
 
 
 def check_normal(normal: str, names: set[str], source: str) -> None:

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.errors import DataError
-from isthmus.heads.labels import known_labels, labelled_rows
-
 #: With more instances than this nothing is kept: they would fill the bundle of every head.
 MOST_KEPT = 20_000
 
@@ -31,20 +28,7 @@ class LabelledCodes:
     hashes: np.ndarray
 
     def followed_by(self, other: LabelledCodes) -> LabelledCodes:
-        """Return these and the other instances; of one that is in both the other label counts.
-
-        Raises
-        ------
-        DataError
-            When one has numbers for labels and the other names.
-        """
-        known = [known_labels(y) for y in (self.y, other.y) if len(labelled_rows(y))]
-        kinds = {"number" if y.dtype.kind in "iufb" else "name" for y in known}
-        if len(kinds) > 1:
-            raise DataError(
-                f"got labels such as {known[1][0]!r} to add to labels such as {known[0][0]!r}; "
-                "expected numbers with numbers, or names with names"
-            )
+        """Return these and the other instances; of one that is in both the other label counts."""
         kept = ~np.isin(self.hashes, other.hashes)
         return LabelledCodes(
             np.concatenate([self.codes[kept], other.codes]),

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from isthmus.data.labels import CLASSES, MISSING, PARTIAL_CLASSES, ClassMatcher
 from isthmus.errors import DataError
 
 
@@ -20,14 +21,14 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
     y : array of shape (n,)
     n_instances : int
     unlabelled : bool, default=False
-        Whether instances may be unlabelled, for a head that uses them: -1, None or NaN, and what
-        is returned then has None there, see `partial_labels`.
+        Whether instances may be unlabelled, for a head that uses them (see `PARTIAL_CLASSES`);
+        what is returned then has None there, see `partial_labels`.
 
     Raises
     ------
     DataError
-        When labels are missing (None, NaN), infinite, marked unlabelled (-1 beside other classes
-        than 1), too few or too many, or all of one class.
+        When labels are missing (None, NaN, empty text), infinite, marked unlabelled (-1 beside
+        other classes than 1), too few or too many, or all of one class.
     """
     if y is None:
         raise DataError(
@@ -46,17 +47,19 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
         known = labelled_rows(y)
         if len(known) < 2:
             raise DataError(
-                f"got {len(known)} labelled among {len(y)} instances (-1, None and NaN mark one as "
-                "unlabelled); expected at least two, of different classes"
+                f"got {len(known)} labelled among {len(y)} instances ({PARTIAL_CLASSES} mark one "
+                "as unlabelled); expected at least two, of different classes"
             )
         check_labels(known_labels(y), len(known))
         return y
-    missing = pd.isna(y)
+    missing = ~MISSING.has_label(y)
     if missing.any():
+        empty = (missing & ~np.asarray(pd.isna(y))).any()
+        keep = "[bool(str(one).strip()) for one in y]" if empty else "~pandas.isna(y)"
         raise DataError(
-            f"{int(missing.sum())} of {len(y)} labels are missing (None or NaN), the first in row "
+            f"{int(missing.sum())} of {len(y)} labels are missing ({MISSING}), the first in row "
             f"{int(missing.argmax())}; fit on the labelled rows only: "
-            'keep = ~pandas.isna(y); fit(X[keep], y[keep]), or use them with head="spreading"'
+            f'keep = {keep}; fit(X[keep], y[keep]), or use them with head="spreading"'
         )
     if y.dtype.kind == "f" and np.isinf(y).any():
         raise DataError(
@@ -65,9 +68,10 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
         )
     check_classification_targets(y)
     classes = np.unique(y)
-    if classes.dtype.kind in "if" and classes[0] == -1 and set(classes) != {-1, 1}:
+    marked = ~PARTIAL_CLASSES.has_label(y)
+    if marked.all() or not CLASSES.has_label(y).all():
         raise DataError(
-            f"{int((y == -1).sum())} of {len(y)} labels are -1, which marks an instance as "
+            f"{int(marked.sum())} of {len(y)} labels are -1, which marks an instance as "
             "unlabelled; fit on the labelled rows only: fit(X[y != -1], y[y != -1]), "
             'use them with head="spreading", or give the class another number'
         )
@@ -80,7 +84,7 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
 
 
 def partial_labels(y: np.ndarray) -> np.ndarray:
-    """Return labels with None where an instance is unlabelled: where -1, None or NaN stood.
+    """Return labels with None where an instance is unlabelled, see `PARTIAL_CLASSES`.
 
     Parameters
     ----------
@@ -104,9 +108,7 @@ def partial_labels(y: np.ndarray) -> np.ndarray:
     >>> partial_labels(np.array([3.0, np.nan, 5.0])).tolist()
     [3, None, 5]
     """
-    missing = np.asarray(pd.isna(y))
-    unknown = missing.copy()
-    unknown[~missing] = [label == -1 for label in y[~missing]]
+    unknown = ~PARTIAL_CLASSES.has_label(y)
     as_text = [label for label in y[~unknown] if isinstance(label, str) and label in ("-1", "nan")]
     if as_text:
         raise DataError(
@@ -121,6 +123,33 @@ def partial_labels(y: np.ndarray) -> np.ndarray:
     labels = np.full(len(y), None, dtype=object)
     labels[~unknown] = known.tolist()
     return labels
+
+
+def as_classes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return labels as a head writes its classes (see `ClassMatcher`), None where there is none.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+        None where an instance is unlabelled; -1 is a label.
+    classes : array of shape (n_classes,)
+
+    Returns
+    -------
+    array of shape (n,)
+
+    Examples
+    --------
+    >>> as_classes(np.array(["3", None, "5"], dtype=object), np.array([3, 4])).tolist()
+    [3, None, 5]
+    """
+    there = MISSING.has_label(y)
+    labels = ClassMatcher(classes).match(y[there])
+    if there.all():
+        return labels
+    found = np.full(len(y), None, dtype=object)
+    found[there] = labels.tolist()
+    return found
 
 
 def labelled_rows(y: np.ndarray) -> np.ndarray:

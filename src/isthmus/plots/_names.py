@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.labels import as_labels, distinct_names
+from isthmus.data.labels import MISSING, as_labels, distinct_names
 from isthmus.errors import DataError
 
 
@@ -92,7 +92,7 @@ def _match(
 
 def _positions(y: np.ndarray, of_text: dict[str, int]) -> np.ndarray:
     series = pd.Series(y, dtype=object)
-    missing = series.isna().to_numpy()
+    missing = ~MISSING.has_label(y)
     positions = np.full(len(y), -1)
     codes, uniques = pd.factorize(series[~missing])
     of_code = [of_text[distinct_names(np.array([label], dtype=object))[0]] for label in uniques]

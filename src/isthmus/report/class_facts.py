@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.data import Dataset
+from isthmus.data.labels import ClassMatcher
 from isthmus.evaluation.controls import decide
-from isthmus.evaluation.few_labels import has_label
-from isthmus.evaluation.metrics import class_metrics
+from isthmus.evaluation.metrics import class_metrics, unknown_classes
 from isthmus.heads import CodeClassifier
 from isthmus.heads.known import known_to
 from isthmus.report.rows import label_of
@@ -50,24 +50,31 @@ def class_facts(
         What `isthmus.evaluation.metrics.class_metrics` gives, with `name`; `n_known`,
         instances that it learned from, which are left out; `reliability`, see `reliability`;
         `worst`, the mistakes made with most confidence; `doubtful`, labels that are likely wrong;
-        `cells`, confusions with rows, the most frequent first. None where no labelled instance is
-        left.
+        `cells`, confusions with rows, the most frequent first; and what `unknown_classes` gives.
+        None where no labelled instance is left.
+
+    Raises
+    ------
+    DataError
+        When labels cannot be matched with the classes of the head, see `ClassMatcher`.
     """
     if test.y is None:
         return None
-    labelled = has_label(test.y)
-    known = labelled & known_to(classifier, hashes)
-    rows = np.flatnonzero(labelled & ~known)
+    if tested is not None and tested.refused is not None:
+        raise tested.refused
+    head = classifier.standardised_head_
+    labelled, labels = ClassMatcher(head.classes_).labelled(test.y)
+    known = known_to(classifier, hashes)[labelled]
+    rows, y = labelled[~known], labels[~known]
     if not len(rows) or (tested is not None and not tested.tally.n):
         return None
-    y = np.array(test.y[rows].tolist())
-    head = classifier.standardised_head_
     predicted, probabilities = decide(head, codes[rows])
     facts: dict[str, Any] = {"name": name, "n_known": int(known.sum())}
     if tested is None:
         facts |= class_metrics(y, predicted, probabilities, head.classes_)
     else:
         facts |= tested.tally.result() | {"n_known": tested.n_known}
+    facts |= unknown_classes(facts, head.classes_)
     facts["cells"] = _cells(rows, y, predicted, facts)
     facts["reliability"], facts["worst"], facts["doubtful"] = None, [], []
     if probabilities is None:

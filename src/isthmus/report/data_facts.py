@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data import Dataset
-from isthmus.evaluation.few_labels import has_label
+from isthmus.data.labels import CLASSES, label_text
 from isthmus.report.rows import label_of
 
 BINS = 20
@@ -125,11 +125,11 @@ def _categories(values: pd.Series) -> dict[str, Any]:
 def _labels(part: Dataset) -> dict[str, Any]:
     if part.y is None:
         return {"n_labelled": 0, "labels": []}
-    known = part.y[has_label(part.y)]
+    known = part.y[CLASSES.has_label(part.y)]
     counts = pd.Series(known).value_counts()
     return {
         "n_labelled": len(known),
-        "labels": [[str(label), int(count)] for label, count in counts.items()],
+        "labels": [[label_of(label), int(count)] for label, count in counts.items()],
     }
 
 
@@ -137,7 +137,7 @@ def _names(part: Dataset) -> dict[str, str]:
     """Return the names of labels that say more than the labels do."""
     if part.y is None or part.class_names is None:
         return {}
-    labels = [str(label) for label in np.unique(part.y[has_label(part.y)])]
+    labels = [label_text(label) for label in np.unique(part.y[CLASSES.has_label(part.y)])]
     if len(labels) != len(part.class_names):  # some class is not here: which, nobody knows
         return {}
     pairs = zip(labels, map(str, part.class_names), strict=True)
@@ -148,7 +148,7 @@ def _samples(part: Dataset, seed: int) -> dict[str, Any]:
     """Draw some rows of each of the commonest labels, or of all rows where there are none."""
     rng = np.random.default_rng([seed, 3])
     rows: dict[str | None, np.ndarray] = {}
-    if part.y is not None and has_label(part.y).any():
+    if part.y is not None and CLASSES.has_label(part.y).any():
         texts = pd.Series([label_of(label) for label in part.y])
         labels = texts.value_counts().index.tolist()
         shown = sorted(labels[:MOST_SAMPLED])

@@ -11,11 +11,12 @@ import numpy as np
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle
 from isthmus.data import Dataset, Splits
+from isthmus.data.labels import ClassMatcher
 from isthmus.data.stream import Piece, Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.controls import decide
 from isthmus.evaluation.metrics import ClassTally
-from isthmus.evaluation.rows_to_test import labelled, some_of
+from isthmus.evaluation.rows_to_test import some_of
 from isthmus.heads import AnomalyDetector, CodeClassifier
 from isthmus.heads.known import known_to
 
@@ -71,12 +72,15 @@ class Tested:
         Of a detector: 1 normal, -1 abnormal, 0 nobody looked.
     scores : list of float64 arrays
         Of a detector: the anomaly scores.
+    refused : DataError or None
+        Of a classifier: why the labels do not test it, such as those of a detector.
     """
 
     n_known: int = 0
     tally: ClassTally = field(default_factory=ClassTally)
     labels: list[np.ndarray] = field(default_factory=list)
     scores: list[np.ndarray] = field(default_factory=list)
+    refused: DataError | None = None
 
 
 def decide_on_all(
@@ -97,13 +101,18 @@ def decide_on_all(
         By the names of the heads.
     """
     encoder, found = bundle.encoder, {name: Tested() for name in bundle.heads}
+    matchers = {
+        name: ClassMatcher(head.classes_)
+        for name, head in bundle.heads.items()
+        if not isinstance(head, AnomalyDetector)
+    }
     for piece in stream.pieces(label=True):
         hashes, codes = encoder.row_hashes(piece.X), encoder.transform(piece.X)
         for name, head in bundle.heads.items():
             if isinstance(head, AnomalyDetector):
                 _verdicts(found[name], head, piece, hashes, labels_of(piece.y))
-            elif piece.y is not None:
-                _classes(found[name], head, piece.y, codes, hashes)
+            elif piece.y is not None and found[name].refused is None:
+                _classes(found[name], head, matchers[name], piece.y, codes, hashes)
     return found
 
 
@@ -124,14 +133,16 @@ def _verdicts(
 def _classes(
     found: Tested,
     classifier: CodeClassifier,
+    matcher: ClassMatcher,
     y: np.ndarray,
     codes: np.ndarray,
     hashes: np.ndarray,
 ) -> None:
     head = classifier.standardised_head_
     try:
-        rows, labels = labelled(y, head.classes_)
-    except DataError:  # labels of another kind, such as a detector's, do not test it
+        rows, labels = matcher.labelled(y)
+    except DataError as error:
+        found.refused = error
         return
     new = ~known_to(classifier, hashes[rows])
     found.n_known += int((~new).sum())

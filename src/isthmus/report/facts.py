@@ -10,11 +10,12 @@ import numpy as np
 
 from isthmus.bundle import Bundle
 from isthmus.data import Dataset, Splits
+from isthmus.data.labels import CLASSES
 from isthmus.data.stream import Stream
 from isthmus.errors import DataError
 from isthmus.evaluation.advice import Advice
 from isthmus.evaluation.controls import Controls, control_names
-from isthmus.evaluation.few_labels import has_label
+from isthmus.evaluation.metrics import describe_unknown
 from isthmus.heads import AnomalyDetector, build_head
 from isthmus.heads.detector_labels import check_detector_labels, translate_labels
 from isthmus.report.about import about_facts, in_words
@@ -23,7 +24,6 @@ from isthmus.report.class_facts import class_facts
 from isthmus.report.code_facts import code_facts
 from isthmus.report.data_facts import data_facts
 from isthmus.report.drawn import Drawn, Tested, decide_on_all, draw_if_streamed
-from isthmus.report.rows import label_of
 from isthmus.report.verdict_facts import verdict_facts
 from isthmus.report.worth import worth_facts
 
@@ -197,10 +197,16 @@ def _by_heads(
             found = verdict_facts(name, decider, part, labels, hashes, train, tested.get(name))
             facts["verdicts"] += [] if found is None else [found]
         else:
-            found = class_facts(name, decider, part, codes, hashes["test"], tested.get(name))
+            try:
+                found = class_facts(name, decider, part, codes, hashes["test"], tested.get(name))
+            except DataError as error:
+                warnings.append(f"nothing here tests the head {name!r}: {error}")
+                continue
             facts["classes"] += [] if found is None else [found]
+            if found is not None and "unknown_classes" in found:
+                warnings.append(describe_unknown(found["unknown_classes"], f"the head {name!r}"))
         if found is None:
-            unlabelled = part.y is None or not has_label(part.y).any()
+            unlabelled = part.y is None or not CLASSES.has_label(part.y).any()
             why = "nothing is labelled" if unlabelled else "it knows all that are labelled"
             warnings.append(f"nothing here tests the head {name!r}: {why}")
         elif found["n_known"]:
@@ -240,11 +246,11 @@ def _check_normal(normal: str | None, part: Dataset | None) -> None:
     """Check that the label that means normal is one."""
     if normal is None or part is None or part.y is None:
         return
-    texts = sorted(filter(None, {label_of(label) for label in part.y}))
-    if normal not in texts:
+    _, names = translate_labels(part.y, normal)
+    if normal not in names:
         raise DataError(
             f"got normal={normal!r}, which is no label of {part.name}; expected one of "
-            f"{', '.join(texts)[:200]}"
+            f"{', '.join(sorted(names))[:200]}"
         )
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from isthmus.bundle import Bundle
 from isthmus.data import Dataset
+from isthmus.data.labels import ClassMatcher, label_text
+from isthmus.errors import DataError
 from isthmus.evaluation.against import classes_against, detections_against
 from isthmus.evaluation.controls import decide
-from isthmus.evaluation.few_labels import has_label
 from isthmus.heads import AnomalyDetector, CodeClassifier
 from isthmus.heads.known import known_to
 from isthmus.report.rows import label_of
@@ -65,21 +66,43 @@ def head_changes(
 def _classifiers(
     then: CodeClassifier, now: CodeClassifier, codes: Pair, part: Dataset, known: np.ndarray
 ) -> dict[str, Any] | None:
-    labelled = np.zeros(len(part), dtype=bool) if part.y is None else has_label(part.y)
-    truth = bool(labelled.any())
-    rows = np.flatnonzero(labelled & ~known if truth else ~known)
+    labelled, labels = _labels_for(now, part)
+    new = ~known[labelled]
+    rows, y = (labelled[new], labels[new]) if len(labelled) else (np.flatnonzero(~known), None)
     if not len(rows):
         return None
     decided = [
         decide(head.standardised_head_, some[rows])[0]
         for head, some in zip((then, now), codes, strict=True)
     ]
-    y = np.array(part.y[rows].tolist()) if truth and part.y is not None else None
+    try:
+        decided[0] = ClassMatcher(now.classes_).match(decided[0])
+    except DataError:  # classes of another kind, which only their names compare
+        decided = [_as_text(one) for one in decided]
+        y = None if y is None else _as_text(y)
     found = classes_against(decided[0], decided[1], y)
     tests = [] if found["test"] is None else [found["test"]]
     return (
         {"kind": "classifier"} | found | _told(rows, found["rows"], decided, y) | {"tests": tests}
     )
+
+
+def _labels_for(now: CodeClassifier, part: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows whose labels test a head, and these labels; none where they do not fit it.
+
+    The chapter on this head says why they do not.
+    """
+    nothing = np.empty(0, dtype=np.intp)
+    if part.y is None:
+        return nothing, nothing
+    try:
+        return ClassMatcher(now.classes_).labelled(part.y)
+    except DataError:
+        return nothing, nothing
+
+
+def _as_text(labels: np.ndarray) -> np.ndarray:
+    return np.array([label_text(label) for label in labels.tolist()], dtype=object)
 
 
 def _detectors(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus.data.labels import is_missing, label_text
+
 
 def a_share(n: int, most: int, seed: int) -> np.ndarray:
     """Return all row numbers, or `most` of them drawn at random, sorted.
@@ -39,7 +41,7 @@ def label_of(label: Any) -> str | None:
 
     Examples
     --------
-    >>> label_of(np.int64(3)), label_of(None), label_of(float("nan"))
-    ('3', None, None)
+    >>> label_of(np.int64(3)), label_of(3.0), label_of(None), label_of(float("nan")), label_of(" ")
+    ('3', '3', None, None, None)
     """
-    return None if pd.isna(label) or label == "" else str(label)
+    return None if is_missing(label) else label_text(label)

@@ -9,8 +9,9 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
+from isthmus.data.labels import CLASSES, ClassMatcher
 from isthmus.evaluation.controls import IN_WORDS, Controls, control_names
-from isthmus.evaluation.few_labels import FewLabels, has_label
+from isthmus.evaluation.few_labels import FewLabels
 from isthmus.evaluation.rows_to_test import some_of
 
 SIZES = (10, 30, 100, 300, 1000)
@@ -57,9 +58,12 @@ def worth_facts(
     """
     if train.y is None or test.y is None:
         return None
-    fitted, tested = np.flatnonzero(has_label(train.y)), np.flatnonzero(has_label(test.y))
-    y, truth = _typed(train.y[fitted]), _typed(test.y[tested])
-    if len(np.unique(y)) < 2 or not len(truth):
+    fitted = np.flatnonzero(CLASSES.has_label(train.y))
+    y = _typed(train.y[fitted])
+    if len(np.unique(y)) < 2:
+        return None
+    tested, truth = ClassMatcher(np.unique(y)).labelled(test.y)
+    if not len(truth):
         return None
     train = train if len(fitted) == len(train) else train.take(fitted)
     test = test if len(tested) == len(test) else test.take(tested)

@@ -12,9 +12,11 @@ import numpy as np
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle, add_heads, load_bundle
 from isthmus.data.instances import take_rows
+from isthmus.data.labels import MISSING, PARTIAL_CLASSES, ClassMatcher
 from isthmus.errors import BundleError, DataError
 from isthmus.heads import AnomalyDetector, CodeClassifier
 from isthmus.heads.build import uses_unlabelled
+from isthmus.heads.detector_labels import check_detector_labels
 from isthmus.serve.errors import Refusal
 from isthmus.serve.labels import instances_of, read_queue
 
@@ -104,7 +106,10 @@ def _by_head(
 
 def _take(head: Head, encoder: Autoencoder, lines: Lines, queue: str) -> dict[str, int]:
     """Add to a head what it does not have yet; return how many that are."""
-    labels = [_label(head, one["label"], f"line {number} of {queue}") for number, one in lines]
+    classes = None if isinstance(head, AnomalyDetector) else ClassMatcher(head.classes_)
+    labels = [
+        _label(head, classes, one["label"], f"line {number} of {queue}") for number, one in lines
+    ]
     X, hashes = _instances(encoder, lines, queue)
     # Equal rows are one instance here: of what was labelled twice the last label counts.
     last = {digest: at for at, digest in enumerate(hashes)}
@@ -119,21 +124,23 @@ def _take(head: Head, encoder: Autoencoder, lines: Lines, queue: str) -> dict[st
     return {"n_given": len(last), "n_new": n_new, "n_changed": len(fresh) - n_new}
 
 
-def _label(head: Head, label: str | int, where: str) -> str | int | None:
+def _label(head: Head, classes: ClassMatcher | None, label: str | int, where: str) -> Any:
     """Return a label as the head has it; None where a classifier's is taken back."""
-    if isinstance(head, AnomalyDetector):
-        if label in (1, -1, 0):
-            return label
-        such = "1 normal, -1 abnormal or 0 to take a label back"
-    else:
-        if label == -1 and uses_unlabelled(head.head):
-            return None
+    given, why = np.array([label], dtype=object), ""
+    try:
+        if isinstance(head, AnomalyDetector) or classes is None:
+            such = "1 normal, -1 abnormal or 0 to take a label back"
+            return int(check_detector_labels(given, 1)[0])
         numbers = head.classes_.dtype.kind in "iuf"
-        if numbers != isinstance(label, str) and head.classes_.dtype.kind != "b":
-            return label
         such = f"{'a whole number' if numbers else 'one'} such as {head.classes_.tolist()[0]!r}"
+        if uses_unlabelled(head.head) and not PARTIAL_CLASSES.has_label(given).any():
+            return None
+        if MISSING.has_label(given).all():
+            return classes.match(given).tolist()[0]
+    except DataError as error:
+        why = f" ({error})"
     raise DataError(
-        f"{where} has the label {label!r}, expected {such}; mend the line, or delete it"
+        f"{where} has the label {label!r}, expected {such}{why}; mend the line, or delete it"
     )
 
 
