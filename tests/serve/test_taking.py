@@ -216,6 +216,24 @@ def test_words_that_do_not_go_together(send, bundle, X, monkeypatch, capsys, tmp
     assert said in capsys.readouterr().err
 
 
+def test_a_label_that_is_written_otherwise_is_the_same_class(send, bundle, X):
+    take_labels(bundle, send(X[:1].tolist(), ["3"], "kind"))
+    head = load_bundle(bundle).head("kind")
+    assert head.classes_.dtype.kind in "iu"
+    assert head.labelled_.y[-1] == 3
+
+
+def test_empty_text_in_a_queue_is_no_label(send, bundle, X):
+    queue = send(X[:2].tolist(), [-1, 1])
+    assert take_labels(bundle, queue)["heads"][0]["n_new"] == 2
+    changed(queue, 0, label="")
+    assert take_labels(bundle, queue)["heads"][0]["n_changed"] == 1
+    assert load_bundle(bundle).head("normal").memory_.y[-2:].tolist() == [1, 0]
+    changed(queue, 0, head="kind")
+    with pytest.raises(DataError, match=r"line 1 .* label '', expected a whole number such as"):
+        take_labels(bundle, queue)
+
+
 def test_a_queue_is_taken_without_the_extra(send, bundle, X, monkeypatch):
     queue = send(X[:1].tolist(), [-1])
     for module in ("fastapi", "uvicorn", "pydantic_core", "onnxruntime", "prometheus_client"):

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder.seen import row_hashes as hashes_of
@@ -24,7 +24,13 @@ from isthmus.heads.detector import AnomalyDetector
 from isthmus.heads.frozen import OnFrozenEncoder, is_fitted
 from isthmus.heads.identity import data_fingerprint
 from isthmus.heads.labelled_codes import MOST_KEPT, LabelledCodes
-from isthmus.heads.labels import as_classes, check_labels, labelled_rows, partial_labels
+from isthmus.heads.labels import (
+    as_classes,
+    check_labels,
+    label_column,
+    labelled_rows,
+    partial_labels,
+)
 from isthmus.heads.samples import labelled_sample
 from isthmus.heads.stored import row_hashes
 from isthmus.heads.suggest import suggested_classes
@@ -204,7 +210,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
                 f"it keeps no more than {MOST_KEPT:,}, and no stored codes without row hashes; fit "
                 "it again with all of them"
             )
-        labels = column_or_1d(y, warn=True)
+        labels = label_column(y)
         if len(labels) != _num_samples(X):
             raise DataError(
                 f"got {_num_samples(X)} instances and {len(labels)} labels; expected one for each"

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from isthmus.data.labels import CLASSES, MISSING, PARTIAL_CLASSES, ClassMatcher
+from isthmus.data.labels import CLASSES, MISSING, PARTIAL_CLASSES, ClassMatcher, as_labels
 from isthmus.errors import DataError
 
 
@@ -35,7 +35,7 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
             "requires y to be passed, but the target y is None; "
             "pass one label for each instance, of the few that are labelled"
         )
-    y = column_or_1d(y, warn=True)
+    y = label_column(y)
     if len(y) != n_instances:
         raise DataError(
             f"got {n_instances} instances and {len(y)} labels; expected one label for each"
@@ -61,6 +61,8 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
             f"{int(missing.argmax())}; fit on the labelled rows only: "
             f'keep = {keep}; fit(X[keep], y[keep]), or use them with head="spreading"'
         )
+    if y.dtype == object and not any(isinstance(label, str | bytes) for label in y):
+        y = np.array(y.tolist())  # numbers, that were objects because some were missing
     if y.dtype.kind == "f" and np.isinf(y).any():
         raise DataError(
             f"{int(np.isinf(y).sum())} of {len(y)} labels are infinite, the first in row "
@@ -81,6 +83,19 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
             "to tell normal from abnormal, a detector is the right head"
         )
     return y
+
+
+def label_column(y: Any) -> np.ndarray:
+    """Return labels as an array of shape (n,), a list's missing ones not turned into text.
+
+    Examples
+    --------
+    >>> label_column(["cat", float("nan")])
+    array(['cat', None], dtype=object)
+    """
+    if isinstance(y, list | tuple) and not MISSING.has_label(y).all():
+        return as_labels(y)
+    return column_or_1d(y, warn=True)
 
 
 def partial_labels(y: np.ndarray) -> np.ndarray:
