@@ -9,7 +9,6 @@ import numpy as np
 
 from isthmus._progress import with_progress
 from isthmus.data.instances import Instances, Piece, as_instances, take_rows
-from isthmus.errors import DataError
 
 
 def tested(instances: Instances, pieces: Iterable[Piece], verbose: bool) -> Iterator[Piece]:
