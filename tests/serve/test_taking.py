@@ -228,7 +228,7 @@ def test_empty_text_in_a_queue_is_no_label(send, bundle, X):
     assert take_labels(bundle, queue)["heads"][0]["n_new"] == 2
     changed(queue, 0, label="")
     assert take_labels(bundle, queue)["heads"][0]["n_changed"] == 1
-    assert load_bundle(bundle).head("normal").memory_.y[-2:].tolist() == [1, 0]
+    assert load_bundle(bundle).head("normal").memory_.y[-2:].tolist() == [0, 1]
     changed(queue, 0, head="kind")
     with pytest.raises(DataError, match=r"line 1 .* label '', expected a whole number such as"):
         take_labels(bundle, queue)
