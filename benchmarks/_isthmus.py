@@ -18,10 +18,10 @@ WEIGHTS = (0.1, 0.25, 0.5, 1.0)
 
 
 def fit_detector(
-    X: np.ndarray, y: np.ndarray | None = None, *, score: str = "combined", seed: int
+    X: np.ndarray, y: np.ndarray | None = None, *, method: str = "combined", seed: int
 ) -> AnomalyDetector:
     """Fit with every other parameter at its default: the encoder too, and the calibration."""
-    detector = AnomalyDetector(Autoencoder(random_state=seed), score=score, random_state=seed)
+    detector = AnomalyDetector(Autoencoder(random_state=seed), method=method, random_state=seed)
     with warnings.catch_warnings():
         # Small tables cannot hold a rate of 0.01; scores are ranked here, no rate is used.
         warnings.simplefilter("ignore", CalibrationWarning)
@@ -60,7 +60,7 @@ def score_candidates(detector: AnomalyDetector, X: np.ndarray) -> dict[str, np.n
     """
     scores: dict[str, Any] = {name: kind() for name, kind in LABEL_FREE.items()}
     for k in (1, 5, 10):
-        scores[_near(k)] = NeighbourScore(residuals=True, n_neighbours=k)
+        scores[_near(k)] = NeighbourScore(residuals=True, n_neighbors=k)
     found = _score_each(scores, detector, X)
     near = scores[_near(5)]
     distances, rows = near.nearest(view(detector.encoder_, X))

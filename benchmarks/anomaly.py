@@ -147,7 +147,7 @@ def measure_without_labels(table: AnomalyTable, seed: int) -> dict[str, dict[str
     )
     found = {"isthmus": figures(scores) | seconds}
     for name, scores in score_parts(detector, test).items():
-        if name != detector.score_:
+        if name != detector.method_:
             found[f"isthmus {name}{PART}"] = figures(scores)
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)
@@ -178,7 +178,7 @@ def measure_labels(
     train, test, truth = table.X[split.train], table.X[split.test], table.abnormal[split.test]
     y = np.where(known, -1, 0)  # nobody looked at the others
     detector, scores, seconds = try_out(
-        lambda: fit_detector(train, y, score="blend", seed=seed),
+        lambda: fit_detector(train, y, method="blend", seed=seed),
         lambda detector: -detector.score_samples(test),
     )
     views, blend = view(detector.encoder_, test), detector.fitted_score_

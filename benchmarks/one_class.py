@@ -103,7 +103,7 @@ def measure(train: Dataset, test: Dataset, normal: Any, seed: int) -> dict[str, 
     )
     found: dict[str, dict[str, Any]] = {"isthmus": _auroc(abnormal, scores) | seconds}
     for name, scores in score_parts(detector, test.X).items():
-        if name != detector.score_:
+        if name != detector.method_:
             found[f"isthmus {name}{PART}"] = _auroc(abnormal, scores)
     pixels, others = _flat(images), _flat(test.X)
     width = min(detector.encoder_.n_components_, *pixels.shape)

@@ -16,7 +16,7 @@ encoder = Autoencoder(max_epochs=12, random_state=0).fit(digits.train.X)  # sees
 # %% A head on the codes of a hundred labelled digits
 X_few, y_few = digits.train.X[:100], digits.train.y[:100]
 classifier = CodeClassifier(encoder, head="linear", random_state=0).fit(X_few, y_few)
-assert classifier.digest_before_ == classifier.digest_after_  # frozen, provably
+assert classifier.encoder_digest_ == encoder.digest_  # frozen, provably
 
 # %% How good it is, beside its controls
 found = evaluate(

@@ -40,7 +40,7 @@ def export(name, encoder, heads, rows):
 # %% Images: which digit, or none
 digits = load("digits")
 encoder = Autoencoder(max_epochs=10, random_state=0).fit(digits.train.X[:1000])
-digit = CodeClassifier(encoder, unknown_rate=0.05, random_state=0)
+digit = CodeClassifier(encoder, rejection_rate=0.05, random_state=0)
 digit.fit(digits.train.X[1000:], digits.train.y[1000:])
 export("digits", encoder, {"digit": digit}, digits.test.X)
 

@@ -255,7 +255,7 @@ def test_the_parts_of_a_detector_hold_its_own_score(quick):
     X = np.random.default_rng(0).normal(size=(60, 4))
     detector = _isthmus.fit_detector(X[:40], seed=0)
     parts = _isthmus.score_parts(detector, X[40:])
-    assert parts[detector.score_] == pytest.approx(-detector.score_samples(X[40:]))
+    assert parts[detector.method_] == pytest.approx(-detector.score_samples(X[40:]))
     assert {"neighbours", "mahalanobis", "reconstruction"} < set(parts)
 
 

@@ -50,7 +50,7 @@ def test_loaded_equals_saved_to_the_bit(bundle, image_fit, heads, digits):
     assert list(loaded.heads) == list(heads)
     for name, head in heads.items():
         np.testing.assert_array_equal(loaded.heads[name].predict_proba(X), head.predict_proba(X))
-        assert loaded.heads[name].digest_after_ == image_fit.digest_
+        assert loaded.heads[name].encoder_digest_ == image_fit.digest_
 
 
 def test_table_with_names_keeps_its_columns_and_units(tmp_path, frame):

@@ -175,16 +175,16 @@ def test_folds_of_own_modules_are_built_of_them_again(tmp_path):
 def test_a_classifier_rejects_what_it_rejected(tmp_path, table_encoder, fitted):
     X = rows(90, 1)
     encoder = table_encoder if fitted else Autoencoder(3, max_epochs=1, random_state=0)
-    kind = CodeClassifier(encoder, random_state=0, unknown_rate=0.1).fit(X, X["hue"])
+    kind = CodeClassifier(encoder, random_state=0, rejection_rate=0.1).fit(X, X["hue"])
     save_bundle(tmp_path / "b", kind.encoder_, {"kind": kind})
     bundle = load_bundle(tmp_path / "b")
     found, odd = bundle.heads["kind"], pd.concat([rows(20, 4), rows(5, 5, shift=9.0)])
     assert (found.predict(odd) == "unknown").sum() >= 5
     np.testing.assert_array_equal(found.predict(odd), kind.predict(odd))
-    assert set(vars(found.novelty_)) == set(vars(kind.novelty_))
-    assert_same(found.novelty_, kind.novelty_)
-    assert found.unknown_rate == 0.1
-    assert "state" not in bundle.history("kind")[0]["novelty"]
+    assert set(vars(found.rejecter_)) == set(vars(kind.rejecter_))
+    assert_same(found.rejecter_, kind.rejecter_)
+    assert found.rejection_rate == 0.1
+    assert "state" not in bundle.history("kind")[0]["rejecter"]
 
 
 def test_a_state_keeps_values_types_and_shape_of_its_tree(tmp_path):
@@ -216,14 +216,14 @@ def test_a_state_keeps_values_types_and_shape_of_its_tree(tmp_path):
 def test_the_manifest_says_what_a_detector_is(saved, detectors):
     entry = read_manifest(saved)["heads"]["blend"]
     detector = detectors["blend"]
-    assert (entry["kind"], entry["score"], entry["version"]) == ("detector", "blend", 1)
+    assert (entry["kind"], entry["method"], entry["version"]) == ("detector", "blend", 1)
     assert entry["false_alarm_rate"] == 0.1
     assert entry["offset"] == detector.offset_
     assert (entry["calibration"], entry["n_calibration"]) == ("split", detector.n_calibration_)
     assert entry["labels"] == {"normal": 7, "abnormal": 3, "unknown": 90}
     assert entry["label_curve"] == detector.label_curve_
     assert entry["data_fingerprint"] == detector.data_fingerprint_
-    assert entry["digest_before"] == entry["digest_after"] == detector.encoder_.digest_
+    assert entry["encoder_digest"] == detector.encoder_.digest_
 
 
 def test_there_is_no_pickle_in_a_bundle_with_detectors(saved, saved_own):

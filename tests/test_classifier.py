@@ -223,7 +223,7 @@ def test_no_weight_and_no_running_statistic_of_the_encoder_changes(head, normali
 
     after = normalised_fit.encoder_.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert classifier.digest_before_ == classifier.digest_after_ == normalised_fit.digest_
+    assert classifier.encoder_digest_ == normalised_fit.digest_
 
 
 class Trespasser(ClassifierMixin, BaseEstimator):
@@ -559,7 +559,7 @@ def rejecting():
     digits = load("digits").train
     known = digits.y < 8
     encoder = Autoencoder(max_epochs=20, random_state=0)
-    return CodeClassifier(encoder, unknown_rate=0.05, random_state=0).fit(
+    return CodeClassifier(encoder, rejection_rate=0.05, random_state=0).fit(
         digits.X[known], digits.y[known]
     )
 
@@ -571,7 +571,7 @@ def test_classes_never_seen_are_rejected_and_known_ones_are_not(rejecting):
     n = known.sum()
     assert np.mean(predicted[known] == -1) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / n)
     assert np.mean(predicted[~known] == -1) > 0.8
-    assert np.array_equal(predicted == -1, rejecting.novelty_.p_values(test.X) <= 0.05)
+    assert np.array_equal(predicted == -1, rejecting.rejecter_.p_values(test.X) <= 0.05)
 
 
 def test_rejection_leaves_classes_and_probabilities_alone(rejecting):
@@ -587,20 +587,20 @@ def test_among_names_the_rejected_are_called_unknown():
     digits = load("digits").train.take(np.arange(120))
     names = np.array(["even", "odd"])[digits.y % 2]
     encoder = Autoencoder(max_epochs=2, random_state=0)
-    classifier = CodeClassifier(encoder, unknown_rate=0.2, random_state=0).fit(digits.X, names)
+    classifier = CodeClassifier(encoder, rejection_rate=0.2, random_state=0).fit(digits.X, names)
     noise = np.random.default_rng(0).integers(0, 255, (5, 8, 8)).astype(np.uint8)
     assert set(classifier.predict(noise)) == {"unknown"}
 
 
 def test_rejection_needs_rows_that_the_encoder_has_not_seen(image_fit, labelled):
     with pytest.raises(CalibrationError, match="encoder that is not fitted"):
-        CodeClassifier(image_fit, unknown_rate=0.5).fit(*labelled)
+        CodeClassifier(image_fit, rejection_rate=0.5).fit(*labelled)
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, "few", True])
-def test_an_unknown_rate_out_of_range_is_refused(rate, labelled):
-    with pytest.raises(CalibrationError, match="unknown_rate"):
-        CodeClassifier(Autoencoder(), unknown_rate=rate).fit(*labelled)
+def test_a_rejection_rate_out_of_range_is_refused(rate, labelled):
+    with pytest.raises(CalibrationError, match="rejection_rate"):
+        CodeClassifier(Autoencoder(), rejection_rate=rate).fit(*labelled)
 
 
 def test_a_search_over_a_fitted_encoders_parameters_is_refused(image_fit, labelled):
@@ -613,13 +613,13 @@ def test_labels_and_a_class_can_be_added_without_encoding_or_training_again(imag
     X, y = labelled
     old = y < 8
     grown = CodeClassifier(image_fit, random_state=0).fit(X[old], y[old])
-    digest_ = grown.digest_after_
+    digest_ = grown.encoder_digest_
     grown.add_labels(X[~old], y[~old])
     order = np.concatenate([np.flatnonzero(old), np.flatnonzero(~old)])
     anew = CodeClassifier(image_fit, random_state=0).fit(X[order], y[order])
     assert grown.classes_.tolist() == list(range(10))
     assert np.array_equal(grown.predict_proba(X), anew.predict_proba(X))
-    assert grown.digest_after_ == digest_
+    assert grown.encoder_digest_ == digest_
     assert grown.n_labels_ == len(y)
 
 

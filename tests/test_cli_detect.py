@@ -161,7 +161,7 @@ def test_labels_that_were_found_make_a_new_version(folder):
     assert facts["labels"] == {"normal": 6, "abnormal": 4, "unknown": 120}
     assert [point["labels"] for point in facts["label_curve"]] == [1, 2, 3]
     bundle = load_bundle(folder / "press")
-    assert bundle.heads["normal"].score_ == "blend"
+    assert bundle.heads["normal"].method_ == "blend"
     assert [entry["n_rows"] for entry in bundle.history("normal")] == [120, 130]
     y = pd.read_csv(folder / "found.csv")["found"].dropna().to_numpy()
     before = load_bundle(folder / "press").heads["normal"].memory_.y
@@ -199,11 +199,11 @@ def test_the_rate_alone_can_be_moved_and_moved_back(folder):
 
 def test_words_for_labels_and_a_name_of_its_own(folder):
     words = ("--label", "state", "--normal", "ok", "--false-alarm-rate", "0.1")
-    words += ("--score", "head", "--calibration", "split", "--name", "taught")
+    words += ("--method", "head", "--calibration", "split", "--name", "taught")
     done = isthmus("detect", "press", "words.csv", *words, "--json", "facts.json", cwd=folder)
     facts = json.loads((folder / "facts.json").read_text())
     assert facts["labels"] == {"normal": 22, "abnormal": 8, "unknown": 10}
-    assert (facts["score"], facts["calibration"], facts["name"]) == ("head", "split", "taught")
+    assert (facts["method"], facts["calibration"], facts["name"]) == ("head", "split", "taught")
     assert "rows         40: 22 labelled normal, 8 abnormal, 10 that nobody looked at" in (
         done.stdout
     )
@@ -299,7 +299,7 @@ def test_windows_are_told_apart_by_channel_and_step(tmp_path):
     ("words", "said"),
     [
         (["detect", "press"], "got neither DATA to fit a detector on nor"),
-        (["detect", "press", "--score", "head"], "got --score and no DATA"),
+        (["detect", "press", "--method", "head"], "got --method and no DATA"),
         (["detect", "press", "--false-alarm-rate", "0.001"], "needs 999 calibration rows"),
         (["detect", "press", "--false-alarm-rate", "0.1", "--name", "odd"], "detectors: normal"),
         (["detect", "press", "normal.csv", "--false-alarm-rate", "often"], "a number or auto"),

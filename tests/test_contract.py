@@ -18,20 +18,10 @@ class Detector(AnomalyDetector):
         return super().fit(X)
 
 
-# They call an attribute `score` as a method, and the detector's is the name of its anomaly score.
-SCORE = dict.fromkeys(
-    [
-        "check_fit_score_takes_y",
-        "check_n_features_in_after_fitting",
-        "check_pipeline_consistency",
-    ],
-    "`score` is a parameter, the name of an anomaly score, and no method",
-)
-
 EXPECTED_FAILURES = {
     "Autoencoder": FLOAT32,
     "CodeClassifier": FLOAT32,
-    "Detector": FLOAT32 | SCORE,
+    "Detector": FLOAT32,
     "MLPHead": FLOAT32,
 }
 

@@ -87,7 +87,7 @@ def test_one_class_is_told_from_the_nine_others(told):
     assert set(found) >= {"normal_class", "auroc", "auprc", "false_alarm_rate", "scores"}
     assert found["normal_class"] == 0
     assert set(found["scores"]) == {"combined", "mahalanobis", "neighbours", "reconstruction"}
-    assert found["scores"][found["score"]] == pytest.approx(found["auroc"])
+    assert found["scores"][found["method"]] == pytest.approx(found["auroc"])
     assert found["auroc"] > 0.98
     rate = found["false_alarm_rate"]
     assert rate["asked"] == pytest.approx(1 / (found["n_calibration"] + 1))  # too few for 0.01

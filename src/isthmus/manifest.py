@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,10 @@ from isthmus.errors import BundleError
 from isthmus.storage import file_digest, refuse_address, replaced_folder, write_json
 
 FORMAT_VERSION = 1
+#: Keys of heads in bundles and exports of before, and what they are called today.
+_RENAMED = {"score": "method", "unknown_rate": "rejection_rate", "novelty": "rejecter"}
+#: The same digest as `encoder_digest`, twice.
+_GONE = ("digest_before", "digest_after")
 MANIFEST = "manifest.json"
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "safetensors", "skops")
 
@@ -100,7 +104,27 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         )
     if not isinstance(manifest.get("files"), dict):
         raise BundleError(f"{file} is damaged (it lists no files); save the bundle again")
+    for name, entry in manifest.get("heads", {}).items():
+        manifest["heads"][name] = in_todays_words(entry)
+    for name, entries in manifest.get("history", {}).items():
+        manifest["history"][name] = [in_todays_words(entry) for entry in entries]
     return dict(manifest)
+
+
+def in_todays_words(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a bundle or an export of before says of a head, under the keys of today.
+
+    Examples
+    --------
+    >>> in_todays_words({"kind": "detector", "score": "blend", "digest_after": "5c0e"})
+    {'kind': 'detector', 'method': 'blend'}
+    """
+    found = {_RENAMED.get(key, key): value for key, value in head.items() if key not in _GONE}
+    if isinstance(found.get("parameters"), Mapping):
+        found["parameters"] = in_todays_words(found["parameters"])
+    if isinstance(found.get("rejecter"), Mapping):
+        found["rejecter"] = in_todays_words(found["rejecter"])
+    return found
 
 
 def verify_files(path: str | Path, manifest: dict[str, Any]) -> None:

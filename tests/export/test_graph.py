@@ -95,7 +95,7 @@ def test_other_heads_of_scikit_learn(digit_encoder, digits, head, labels):
 def test_what_is_of_no_class(digit_encoder, digits, labels):
     X, y = digits[0][500:800], digits[1][500:800]
     y = {"numbers": y, "text": np.array([f"d{label}" for label in y]), "truth": y > 4}[labels]
-    classifier = CodeClassifier(digit_encoder, unknown_rate=0.1, random_state=0).fit(X, y)
+    classifier = CodeClassifier(digit_encoder, rejection_rate=0.1, random_state=0).fit(X, y)
     got = compare(digit_encoder, {"digit": classifier}, 255 - digits[0][500:800])
     assert (got["class"] == classifier.unknown_label_).any()
     np.testing.assert_array_equal(got["verdict"] == -1, got["class"] == classifier.unknown_label_)

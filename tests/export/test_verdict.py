@@ -34,7 +34,7 @@ def judged(tmp_path_factory, digit_encoder, digits):
         name: AnomalyDetector(digit_encoder, "neighbours", 0.07, name, random_state=0).fit(X)
         for name in ("split", "cross")
     }
-    heads["classes"] = CodeClassifier(digit_encoder, unknown_rate=0.1, random_state=0).fit(X, y)
+    heads["classes"] = CodeClassifier(digit_encoder, rejection_rate=0.1, random_state=0).fit(X, y)
     folder, rows = tmp_path_factory.mktemp("verdict"), digits[0][400:1000]
     facts = export_bundle(Bundle(folder, {"heads": {}}, digit_encoder, heads), folder / "out", rows)
     got = Exported(folder / "out", 1).run(rows)
@@ -42,7 +42,7 @@ def judged(tmp_path_factory, digit_encoder, digits):
     for name, head in heads.items():
         told = facts["heads"][name]
         own = {what: got[f"{name}.{what}"] for what in ("anomaly_score", "p_value", "verdict")}
-        found[name] = told.get("novelty", told), getattr(head, "novelty_", head), own
+        found[name] = told.get("rejecter", told), getattr(head, "rejecter_", head), own
     return found
 
 

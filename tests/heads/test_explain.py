@@ -112,7 +112,7 @@ def test_neighbours_are_the_nearest_normal_rows(k, labelled_fit, gaussians):
     distances = cdist(codes(X), labelled_fit.memory_.views.codes)
     distances[:, 20:24] = np.inf  # labelled abnormal
 
-    explanation = labelled_fit.explain(X, n_neighbours=k)
+    explanation = labelled_fit.explain(X, n_neighbors=k)
 
     assert not np.isin(explanation.neighbours, range(20, 24)).any()
     nearest = np.argsort(distances, axis=1)[:, :k]
@@ -127,7 +127,7 @@ def test_a_row_that_was_fitted_on_is_its_own_nearest(encoder, gaussians):
         encoder, false_alarm_rate=0.1, calibration="split", random_state=0
     ).fit(X)
 
-    explanation = detector.explain(X[7:10], n_neighbours=1000)
+    explanation = detector.explain(X[7:10], n_neighbors=1000)
 
     assert explanation.neighbours[:, 0].tolist() == [7, 8, 9]
     assert explanation.neighbours.shape == (3, 60)

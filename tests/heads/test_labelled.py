@@ -175,7 +175,7 @@ def test_five_labels_find_a_cluster_that_looks_normal_without_them():
     assert alarms_before[truth].mean() < 0.2
     assert alarms[truth].mean() > 0.6
     assert alarms[~truth].mean() < 0.12  # 48 calibration rows: two standard errors above 0.05
-    assert detector.score_ == "blend"
+    assert detector.method_ == "blend"
     assert detector.head_weight_ > 0
     assert detector.wins_from_ == 1
     assert [point["labels"] for point in detector.label_curve_] == [1, 2, 3]

@@ -34,7 +34,7 @@ def abnormal(gaussians):
 def decides(detector, new):
     """What a detector does, as bytes."""
     numbers = [detector.offset_, detector.false_alarm_rate_, *detector.score_samples(new)]
-    return detector.score_, detector.n_calibration_, np.array(numbers).tobytes()
+    return detector.method_, detector.n_calibration_, np.array(numbers).tobytes()
 
 
 def assert_close(detector, other, new):
@@ -52,7 +52,7 @@ def test_a_row_that_is_there_gets_the_label(detector, gaussians, new):
     assert len(detector.memory_.y) == 80
     assert np.flatnonzero(detector.memory_.y).tolist() == [3, 7, 9]
     assert detector.memory_.y[[3, 7, 9]].tolist() == [-1, 1, -1]
-    assert detector.score_ == "blend"
+    assert detector.method_ == "blend"
 
 
 def test_a_row_is_known_by_its_values_in_any_column_order(frame):

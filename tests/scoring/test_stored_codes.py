@@ -110,8 +110,8 @@ def test_a_classifier_of_codes_is_that_of_the_rows_and_takes_labels(exact, encod
 
 def test_rejecting_the_unknown_works_on_codes_too(exact, encoder, rows):
     X, y = rows[FEATURES], rows["state"].to_numpy()
-    own = CodeClassifier(encoder, unknown_rate=0.2, random_state=0).fit(X, y)
-    same = CodeClassifier(encoder, unknown_rate=0.2, random_state=0).fit(exact)
+    own = CodeClassifier(encoder, rejection_rate=0.2, random_state=0).fit(X, y)
+    same = CodeClassifier(encoder, rejection_rate=0.2, random_state=0).fit(exact)
     np.testing.assert_array_equal(same.predict(X), own.predict(X))
 
 

@@ -106,9 +106,8 @@ def classify(
             "n_unlabelled": classifier.n_unlabelled_,
             "bundle": str(bundle),
             "frozen": {
-                "digest_before": classifier.digest_before_,
-                "digest_after": classifier.digest_after_,
-                "unchanged": classifier.digest_before_ == classifier.digest_after_,
+                "encoder_digest": classifier.encoder_digest_,
+                "unchanged": classifier.encoder_digest_ == classifier.encoder_.digest_,
             },
         },
     )

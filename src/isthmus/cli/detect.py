@@ -32,7 +32,7 @@ def detect(
     ] = None,
     normal: Normal = None,
     false_alarm_rate: FalseAlarmRate = None,
-    score: Annotated[
+    method: Annotated[
         str | None,
         typer.Option(
             help="auto, combined, neighbours, mahalanobis, reconstruction; with labels also head "
@@ -56,7 +56,7 @@ def detect(
     """
     console = console_for(json)
     if data is None:
-        given = {"--label": reading.label, "--normal": normal, "--score": score}
+        given = {"--label": reading.label, "--normal": normal, "--method": method}
         given |= {"--calibration": calibration}
         detector = _moved(bundle, name, false_alarm_rate, given)
     else:
@@ -68,7 +68,7 @@ def detect(
 
         detector = AnomalyDetector(
             load_bundle(bundle).encoder,
-            score=score or "auto",
+            method=method or "auto",
             false_alarm_rate=rate,
             calibration=calibration or "auto",  # type: ignore[arg-type]
             random_state=seed,

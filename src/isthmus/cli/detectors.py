@@ -68,7 +68,7 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
     return {
         "n": len(detector.memory_.y),
         "labels": label_counts(detector.memory_.y),
-        "score": detector.score_,
+        "method": detector.method_,
         "false_alarm_rate": detector.false_alarm_rate_,
         "threshold": -detector.offset_,
         "calibration": detector.calibration_,
@@ -77,9 +77,8 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
         "wins_from": detector.wins_from_,
         "head_weight": detector.head_weight_,
         "frozen": {
-            "digest_before": detector.digest_before_,
-            "digest_after": detector.digest_after_,
-            "unchanged": detector.digest_before_ == detector.digest_after_,
+            "encoder_digest": detector.encoder_digest_,
+            "unchanged": detector.encoder_digest_ == detector.encoder_.digest_,
         },
     }
 
@@ -96,7 +95,7 @@ def tell_detector(console: Console, facts: dict[str, Any]) -> None:
         f"abnormal, {labels['unknown']:,} that nobody looked at",
         "calibration": f"{facts['calibration']}, {facts['n_calibration']:,} rows{how}",
         "false alarms": f"{100 * facts['false_alarm_rate']:.3g} % of normal instances",
-        "score": facts["score"],
+        "method": facts["method"],
         "threshold": f"{facts['threshold']:.4g}, an anomaly score above it is abnormal",
     }
     for name, value in lines.items():

@@ -54,14 +54,14 @@ def describe(entry: dict[str, Any]) -> str:
     metrics = entry["metrics"]
     if entry["kind"] == "detector":
         told = (
-            f"detector, {entry['score']}, false-alarm rate {entry['false_alarm_rate']:.3g} "
+            f"detector, {entry['method']}, false-alarm rate {entry['false_alarm_rate']:.3g} "
             f"({entry['calibration']}, {entry['n_calibration']:,} calibration rows)"
         )
         n_abnormal = entry["labels"]["abnormal"]
         told += f", {n_abnormal:,} labelled abnormal" if n_abnormal else ""
         return told + (f", AUROC {metrics['auroc']:.4f}" if "auroc" in metrics else "")
-    accuracy, rate = metrics.get("test_accuracy"), entry["unknown_rate"]
-    told = "" if rate is None else f", unknown rate {rate:.3g}"
+    accuracy, rate = metrics.get("test_accuracy"), entry["rejection_rate"]
+    told = "" if rate is None else f", rejection rate {rate:.3g}"
     told += "" if accuracy is None else f", test accuracy {100 * accuracy:.2f} %"
     return f"{entry['head']}, {len(entry['classes'])} classes{told}"
 

@@ -141,8 +141,8 @@ def _decide(decider: CodeClassifier | AnomalyDetector, X: Any) -> dict[str, np.n
     found = {"class": decider.predict(X)}
     if hasattr(decider, "predict_proba"):
         found["probabilities"] = decider.predict_proba(X)
-    if decider.novelty_ is not None:
-        found["p_value"] = decider.novelty_.p_values(X)
+    if decider.rejecter_ is not None:
+        found["p_value"] = decider.rejecter_.p_values(X)
     return found
 
 

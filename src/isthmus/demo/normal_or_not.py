@@ -101,7 +101,7 @@ def decide_normal(
         "n_train": len(learn_from),
         "n_calibration": detector.n_calibration_,
         "n_abnormal": len(others),
-        "score": detector.score_,
+        "method": detector.method_,
         "auroc": float(roc_auc_score(abnormal, scores)),
         "auprc": float(average_precision_score(abnormal, scores)),
         "false_alarm_rate": {

@@ -216,7 +216,7 @@ def _first(y: np.ndarray | None) -> list[Any]:
 
 
 def _frozen(encoder: Autoencoder, classifiers: dict[str, CodeClassifier]) -> dict[str, Any]:
-    after = [classifier.digest_after_ for classifier in classifiers.values()]
+    after = [classifier.encoder_digest_ for classifier in classifiers.values()]
     last = after[-1] if after else encoder.digest_
     return {
         "digest_before": encoder.digest_,

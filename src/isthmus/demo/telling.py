@@ -114,7 +114,7 @@ def tell_detector(console: Console, facts: dict[str, Any]) -> None:
     table.add_column("score")
     table.add_column("AUROC", justify="right")
     for name, value in found["scores"].items():
-        decides = name == found["score"]
+        decides = name == found["method"]
         words = f"{name} (decides)" if decides else name
         table.add_row(words, f"{100 * value:.2f} %", style="bold" if decides else None)
     raw = found["controls"]["raw"]

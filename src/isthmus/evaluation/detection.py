@@ -142,7 +142,7 @@ def evaluate_detector(
         true, distances = _joined(ranked)
         controls["raw"] = ranking(true, distances) | {"n": len(true), "n_train": control[1]}
     return Evaluation(
-        head=detector.score_,
+        head=detector.method_,
         asked=detector.false_alarm_rate_,
         code=detection_metrics(truth, scores, predicted),
         controls=controls,

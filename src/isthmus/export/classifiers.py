@@ -104,8 +104,8 @@ def add_classifier(part: Part, name: str, classifier: CodeClassifier, seen: Seen
     place = decided if probabilities is None else part("ArgMax", probabilities, axis=1, keepdims=0)
     judged = None
     labels, dtype = _labels(classes)
-    if classifier.novelty_ is not None:
-        judged = add_detector(part, classifier.novelty_, seen)
+    if classifier.rejecter_ is not None:
+        judged = add_detector(part, classifier.rejecter_, seen)
         if dtype is bool:
             labels, dtype = [str(value) for value in classes], str
     label = part("Gather", part.constant(labels, dtype), place, axis=0)

@@ -15,6 +15,7 @@ from isthmus.data.schema import Schema
 from isthmus.errors import ExportError
 from isthmus.export.inputs import Input, feed
 from isthmus.export.running import new_session, run
+from isthmus.manifest import in_todays_words
 
 #: The metadata's one entry, a JSON object.
 KEY = "isthmus"
@@ -79,7 +80,8 @@ class Exported:
                 f"{file} has export format {found}, this isthmus reads up to {FORMAT_VERSION}; "
                 "update with: pip install --upgrade isthmus"
             )
-        self.facts: dict[str, Any] = facts
+        heads = {name: in_todays_words(head) for name, head in facts["heads"].items()}
+        self.facts: dict[str, Any] = facts | {"heads": heads}
         self.schema = Schema.from_dict(facts["schema"])
         self.names: list[str] = [one["name"] for one in facts["outputs"]]
         plain = facts.get("preprocessing")  # exports of before have none

@@ -77,8 +77,8 @@ def _of_head(head: Head) -> dict[str, Any]:
         # One of very many labels keeps no codes, and is fitted again to learn from more.
         "takes_labels": head.labelled_ is not None,
     }
-    if head.novelty_ is not None:
-        facts |= {"unknown": head.unknown_label_, "novelty": _of_detector(head.novelty_)}
+    if head.rejecter_ is not None:
+        facts |= {"unknown": head.unknown_label_, "rejecter": _of_detector(head.rejecter_)}
     return facts
 
 
@@ -86,7 +86,7 @@ def _of_detector(detector: AnomalyDetector) -> dict[str, Any]:
     threshold, rate, n = -detector.offset_, detector.false_alarm_rate_, detector.n_calibration_
     k = int((detector.calibrated_.scores >= threshold).sum())
     return {
-        "score": detector.score_,
+        "method": detector.method_,
         "threshold": float(threshold),
         "false_alarm_rate": float(rate),
         "calibration": detector.calibration_,

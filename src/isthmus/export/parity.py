@@ -101,7 +101,7 @@ def library_outputs(
     found: dict[str, np.ndarray] = {}
     for one in outputs:
         head: Any = heads.get(one.head or "")
-        detector: Any = head if isinstance(head, AnomalyDetector) else getattr(head, "novelty_", 0)
+        detector: Any = head if isinstance(head, AnomalyDetector) else getattr(head, "rejecter_", 0)
         if one.what == "code":
             value = encoder.transform(X)
         elif one.what == "reconstruction_error":
@@ -197,7 +197,7 @@ def _near(
 
 def _detector(heads: Mapping[str, Head], one: Output) -> Any:
     head = heads[one.head or ""]
-    return head if isinstance(head, AnomalyDetector) else head.novelty_
+    return head if isinstance(head, AnomalyDetector) else head.rejecter_
 
 
 def _beside(one: Output, what: str, outputs: Sequence[Output]) -> str:

@@ -141,7 +141,7 @@ def _input_line(one: Mapping[str, Any]) -> str:
 def _head_lines(facts: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, head in facts["heads"].items():
-        judge = head if head["kind"] == "detector" else head.get("novelty")
+        judge = head if head["kind"] == "detector" else head.get("rejecter")
         if head["kind"] == "classifier":
             classes = ", ".join(str(value) for value in head["classes"])
             lines.append(f"- `{name}`: a classifier ({head['head']}) of the classes {classes}.")
@@ -149,7 +149,7 @@ def _head_lines(facts: Mapping[str, Any]) -> list[str]:
             of_detector = head["kind"] == "detector"
             begins = f"- `{name}`: a detector" if of_detector else "  What is of no class"
             lines.append(
-                f"{begins} ({judge['score']}): threshold {judge['threshold']:g}, for "
+                f"{begins} ({judge['method']}): threshold {judge['threshold']:g}, for "
                 f"{judge['threshold_set_by']}."
             )
     return [*lines, ""] if lines else ["It gives codes; no head was exported.", ""]

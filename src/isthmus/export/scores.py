@@ -40,8 +40,8 @@ def add_score(part: Part, score: Score, seen: Seen) -> str:
         value = _blend(part, score, seen)
     else:
         raise ExportError(
-            f"the score {type(score).__name__} cannot be exported; fit the detector with a score "
-            "of isthmus, such as score='combined'"
+            f"the score {type(score).__name__} cannot be exported; fit the detector with a method "
+            "of isthmus, such as method='combined'"
         )
     units = _number(part, 10.0**DECIMALS)
     return part("Div", part("Round", part("Mul", value, units)), units)
@@ -62,7 +62,7 @@ def _mahalanobis(part: Part, score: MahalanobisScore, seen: Seen) -> str:
 
 def _neighbours(part: Part, score: NeighbourScore, seen: Seen) -> tuple[str, str]:
     """Return the mean distance to the nearest references, and the score."""
-    k = min(score.n_neighbours, len(score.references_))
+    k = min(score.n_neighbors, len(score.references_))
     distances, rows = nearest(part, _space(part, score, seen), score.references_, k)
     near = part("Less", distances, _number(part, EQUAL))
     distance = mean(part, part("Where", near, _number(part, 0.0), distances))

@@ -20,15 +20,13 @@ def binding(head: Head) -> dict[str, str]:
     return {
         "data_fingerprint": head.data_fingerprint_,
         "encoder_identity": encoder_identity(head.encoder_),
-        "encoder_digest": head.digest_after_,
-        "digest_before": head.digest_before_,
-        "digest_after": head.digest_after_,
+        "encoder_digest": head.encoder_digest_,
     }
 
 
 def restore_binding(head: Head, facts: Mapping[str, Any]) -> None:
     """Set on a head what `binding` gave."""
-    head.digest_before_, head.digest_after_ = facts["digest_before"], facts["digest_after"]
+    head.encoder_digest_ = facts["encoder_digest"]
     head.data_fingerprint_ = facts["data_fingerprint"]
 
 
@@ -40,10 +38,10 @@ def check_bound(name: str, head: Head, digest: str, identity: str) -> None:
     BundleError
         When its encoder has other weights or other preprocessing.
     """
-    if head.digest_after_ != digest:
+    if head.encoder_digest_ != digest:
         raise BundleError(
             f"the head {name!r} was fitted on the codes of another encoder (digest "
-            f"{head.digest_after_[:12]}, here {digest[:12]}); fit it on this one"
+            f"{head.encoder_digest_[:12]}, here {digest[:12]}); fit it on this one"
         )
     if encoder_identity(head.encoder_) != identity:
         raise BundleError(

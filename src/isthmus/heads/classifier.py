@@ -67,7 +67,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         Where `head="mlp"` writes the weights of its best epochs.
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
-    unknown_rate : float in (0, 1), optional
+    rejection_rate : float in (0, 1), optional
         Reject instances that look like no class: `predict` gives `unknown_label_` for those
         that an `AnomalyDetector`, fitted on the labelled instances, calls abnormal. At most
         this share of instances of the known classes is rejected, calibrated as there, so a
@@ -80,10 +80,9 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
     head_ : classifier
         Fitted on standardised codes.
     classes_ : array of shape (n_classes,)
-    digest_before_, digest_after_ : str
-        Of the encoder, before and after the head was fitted. Always equal: otherwise
-        `fit` raises.
-    novelty_ : AnomalyDetector or None
+    encoder_digest_ : str
+        Of the encoder, the same before and after the head was fitted: otherwise `fit` fails.
+    rejecter_ : AnomalyDetector or None
         What rejects, with `p_values` and `explain`.
     unknown_label_ : str or int
         `"unknown"` among names, -1 among numbers.
@@ -123,7 +122,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         checkpoint_dir: str | Path | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
-        unknown_rate: float | None = None,
+        rejection_rate: float | None = None,
     ) -> None:
         self.encoder = encoder
         self.head = head
@@ -131,7 +130,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
-        self.unknown_rate = unknown_rate
+        self.rejection_rate = rejection_rate
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the head on the codes of labelled instances.
@@ -167,10 +166,10 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         sample, y = labelled_sample(whole, self.encoder, y, self.random_state)
         # Labels that cannot be used are found before an encoder is trained for hours.
         y = check_labels(y, _num_samples(sample.held), unlabelled=uses_unlabelled(self.head))
-        self.novelty_ = None
-        if self.unknown_rate is not None:
-            self.novelty_ = self._fit_novelty(whole.held)
-            self.encoder_ = self.novelty_.encoder_
+        self.rejecter_ = None
+        if self.rejection_rate is not None:
+            self.rejecter_ = self._fit_rejecter(whole.held)
+            self.encoder_ = self.rejecter_.encoder_
         elif is_fitted(self.encoder):
             self.encoder_ = self.encoder
         else:
@@ -222,8 +221,8 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         self._freeze()
         labelled = self.labelled_.followed_by(self._labelled(as_instances(X), labels))
         check_labels(labelled.y, len(labelled.y), unlabelled=partial)
-        if self.novelty_ is not None:
-            self.novelty_.add_labels(X, np.ones(len(labels)))
+        if self.rejecter_ is not None:
+            self.rejecter_.add_labels(X, np.ones(len(labels)))
         self._decide(labelled)
         return self
 
@@ -257,9 +256,9 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         """Return the class of each instance, or `unknown_label_` where it is rejected: (n,)."""
         check_is_fitted(self, "standardised_head_")
         classes = self.standardised_head_.predict(encode(self.encoder_, X, self.cache_dir))
-        if self.novelty_ is None:
+        if self.rejecter_ is None:
             return classes
-        rejected = self.novelty_.predict(X) == ABNORMAL
+        rejected = self.rejecter_.predict(X) == ABNORMAL
         known = classes.astype(object) if classes.dtype.kind in "US" else classes
         return np.where(rejected, self.unknown_label_, known)
 
@@ -314,7 +313,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
 
     def _freeze(self) -> None:
         self.encoder_.encoder_.eval().requires_grad_(False)
-        self.digest_before_ = digest(self.encoder_.encoder_)
+        self.encoder_digest_ = digest(self.encoder_.encoder_)
 
     def _decide(self, labelled: LabelledCodes, *, keep: bool = True) -> None:
         """Fit the head on labelled codes, and see that the encoder is as `_freeze` found it."""
@@ -326,12 +325,12 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
             checkpoint_dir=self.checkpoint_dir,
         )
         standardised_head = StandardisedHead(head).fit(labelled.codes, labelled.y)
-        self.digest_after_ = digest(self.encoder_.encoder_)
-        if self.digest_after_ != self.digest_before_:
+        after = digest(self.encoder_.encoder_)
+        if after != self.encoder_digest_:
             raise FrozenError(
-                f"the encoder changed while the head was fitted: digest {self.digest_before_[:12]} "
-                f"before, {self.digest_after_[:12]} after; the head must not train it, see that "
-                "a head of your own does not hold the encoder's modules"
+                "the encoder changed while the head was fitted: digest "
+                f"{self.encoder_digest_[:12]} before, {after[:12]} after; the head must not train "
+                "it, see that a head of your own does not hold the encoder's modules"
             )
         self.n_labels_ = len(labelled_rows(labelled.y))
         self.n_unlabelled_ = len(labelled.y) - self.n_labels_
@@ -340,11 +339,11 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         self.data_fingerprint_ = data_fingerprint(labelled.hashes, labelled.y)
         self.standardised_head_ = standardised_head
 
-    def _fit_novelty(self, X: Any) -> AnomalyDetector:
-        check_rate(self.unknown_rate, "unknown_rate")  # type: ignore[arg-type]
+    def _fit_rejecter(self, X: Any) -> AnomalyDetector:
+        check_rate(self.rejection_rate, "rejection_rate")  # type: ignore[arg-type]
         detector = AnomalyDetector(
             self.encoder,
-            false_alarm_rate=self.unknown_rate,  # type: ignore[arg-type]
+            false_alarm_rate=self.rejection_rate,  # type: ignore[arg-type]
             random_state=self.random_state,
         )
         return detector.fit(X)
@@ -358,7 +357,7 @@ class CodeClassifier(ClassifierMixin, OnFrozenEncoder):
         return {
             "classes": f"{len(self.classes_)}: {classes}{more}",
             "labels": f"{self.n_labels_:,}, beside {self.n_unlabelled_:,} unlabelled",
-            "frozen encoder": self.digest_after_[:12],
+            "frozen encoder": self.encoder_digest_[:12],
         }
 
     def __sklearn_tags__(self) -> Tags:

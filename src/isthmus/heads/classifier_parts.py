@@ -25,7 +25,9 @@ from isthmus.heads.svm import TYPES
 from isthmus.storage import write_bytes
 from isthmus.weights import read_weights, write_weights
 
-SKOPS, WEIGHTS, NOVELTY = "head.skops", "head.safetensors", "novelty"
+SKOPS, WEIGHTS, REJECTER = "head.skops", "head.safetensors", "rejecter"
+#: The folder of the rejecter in bundles of before.
+NOVELTY = "novelty"
 LABELLED, SPREADING = "labelled.safetensors", "spreading.safetensors"
 FITTED_ON = "fitted_on.safetensors"
 
@@ -33,18 +35,18 @@ FITTED_ON = "fitted_on.safetensors"
 def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]:
     """Write a fitted classifier's head into a folder; return what the manifest says of it."""
     standardised, head = classifier.standardised_head_, classifier.head_
+    rate, rejecter = classifier.rejection_rate, classifier.rejecter_
     facts: dict[str, Any] = {
         "kind": _kind(head),
         "head": classifier.head if isinstance(classifier.head, str) else type(head).__name__,
         "classes": np.asarray(classifier.classes_).tolist(),
         "n_rows": classifier.n_labels_,
         "n_unlabelled": classifier.n_unlabelled_,
-        "unknown_rate": None if classifier.unknown_rate is None else float(classifier.unknown_rate),
-        "novelty": None,
+        "rejection_rate": None if rate is None else float(rate),
+        "rejecter": None,
     }
-    novelty = classifier.novelty_
-    if novelty is not None:
-        facts["novelty"] = write_detector(folder / NOVELTY, novelty) | binding(novelty)
+    if rejecter is not None:
+        facts["rejecter"] = write_detector(folder / REJECTER, rejecter) | binding(rejecter)
     if classifier.labelled_ is not None:
         kept = classifier.labelled_
         places = np.full(len(kept.y), -1)
@@ -107,9 +109,9 @@ def read_classifier(
     standardised.scaler_, standardised.head_ = content["scaler"], head
     standardised.numbered_ = content["classes"] if uses_unlabelled(head) else None
     named = facts["head"] if facts["head"] in HEADS else head
-    classifier = CodeClassifier(encoder, named, unknown_rate=facts["unknown_rate"])
+    classifier = CodeClassifier(encoder, named, rejection_rate=facts["rejection_rate"])
     classifier.encoder_, classifier.standardised_head_ = encoder, standardised
-    classifier.n_labels_, classifier.novelty_ = facts["n_rows"], None
+    classifier.n_labels_, classifier.rejecter_ = facts["n_rows"], None
     classifier.n_unlabelled_ = facts.get("n_unlabelled", 0)
     classifier.labelled_, classifier.fitted_on_ = None, np.empty(0, np.uint64)
     if (folder / LABELLED).exists():
@@ -119,9 +121,10 @@ def read_classifier(
         classifier.fitted_on_ = np.unique(kept["hashes"])
     elif (folder / FITTED_ON).exists():
         classifier.fitted_on_ = read_state(folder / FITTED_ON, {})["hashes"]
-    if facts["novelty"] is not None:
-        classifier.novelty_ = read_detector(folder / NOVELTY, facts["novelty"], encoder)
-        restore_binding(classifier.novelty_, facts["novelty"])
+    if facts["rejecter"] is not None:
+        own = folder / (NOVELTY if (folder / NOVELTY).is_dir() else REJECTER)
+        classifier.rejecter_ = read_detector(own, facts["rejecter"], encoder)
+        restore_binding(classifier.rejecter_, facts["rejecter"])
     return classifier
 
 

@@ -13,11 +13,11 @@ class CombinedScore(NeighbourScore):
     (`python benchmarks/anomaly.py FOLDER --validate` prints the comparison).
     """
 
-    def __init__(self, n_neighbours: int = 5) -> None:
-        super().__init__(residuals=True, n_neighbours=n_neighbours)
+    def __init__(self, n_neighbors: int = 5) -> None:
+        super().__init__(residuals=True, n_neighbors=n_neighbors)
 
 
-#: The scores that need no labels, by the name that `AnomalyDetector(score=...)` takes.
+#: The scores that need no labels, by the name that `AnomalyDetector(method=...)` takes.
 LABEL_FREE: dict[str, type[Score]] = {
     "combined": CombinedScore,
     "mahalanobis": MahalanobisScore,

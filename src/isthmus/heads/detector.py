@@ -32,7 +32,7 @@ from isthmus.networks import digest
 from isthmus.training import draw_seed
 from isthmus.workers import Workers
 
-SCORES = ("auto", "blend", "head", *LABEL_FREE)
+METHODS = ("auto", "blend", "head", *LABEL_FREE)
 
 
 class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
@@ -48,7 +48,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         Fitted: used as it is, and the rows given to `fit` must be new to it. Not fitted: a
         clone learns from those rows of `fit` that do not calibrate, by the recipe
         `"detection"` in place of `"default"`; see `isthmus.recipes.settle`.
-    score : str, default="auto"
+    method : str, default="auto"
         Without labels one of `"combined"` (which `"auto"` takes), `"neighbours"`,
         `"mahalanobis"`, `"reconstruction"`; formulas and sources stand with the classes in
         `isthmus.heads.scores` and `isthmus.heads.combined`. `"head"` is a classifier on codes,
@@ -71,8 +71,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     Attributes
     ----------
     encoder_ : Autoencoder
-    score_ : str
-        The score that decides.
+    method_ : str
+        The anomaly score that decides, by name.
     false_alarm_rate_ : float
     offset_ : float
         `decision_function = score_samples - offset_`; zero and above is normal.
@@ -86,8 +86,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         From how many abnormal labels on the head is better there; None when it never is.
     head_weight_ : float in [0, 1] or None
         What the head counts in a blend; None when the score is no blend.
-    digest_before_, digest_after_ : str
-        Of the encoder, before and after the head was fitted; always equal.
+    encoder_digest_ : str
+        Of the encoder, the same before and after the head was fitted: otherwise `fit` fails.
     data_fingerprint_ : str
         SHA-256 of all rows, as the network sees them, and of their labels.
 
@@ -113,13 +113,13 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     def __init__(
         self,
         encoder: Autoencoder,
-        score: str = "auto",
+        method: str = "auto",
         false_alarm_rate: float | Literal["auto"] = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.encoder = encoder
-        self.score = score
+        self.method = method
         self.false_alarm_rate = false_alarm_rate
         self.calibration = calibration
         self.random_state = random_state
@@ -168,8 +168,8 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
             raise TypeError(
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
-        if self.score not in SCORES:
-            raise DataError(f"got score={self.score!r}, expected one of {', '.join(SCORES)}")
+        if self.method not in METHODS:
+            raise DataError(f"got method={self.method!r}, expected one of {', '.join(METHODS)}")
         seed = Workers.find().from_first(draw_seed(self.random_state))
         X = as_instances(X, y)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
@@ -299,13 +299,13 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         check_rate(fdr, "fdr")
         return benjamini_hochberg(self.p_values(X), fdr)
 
-    def explain(self, X: Any, n_neighbours: int = 5) -> Explanation:
+    def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
         """Say why: the residual of each feature, and the nearest training normals by code.
 
         See `isthmus.heads.explain.Explanation`.
         """
         check_is_fitted(self)
-        return explain(self.encoder_, self.memory_, self.fitted_score_, X, n_neighbours)
+        return explain(self.encoder_, self.memory_, self.fitted_score_, X, n_neighbors)
 
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
         """Return which instances to look at next: near the threshold or beyond, and diverse.
@@ -367,11 +367,11 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         memory = self.memory_
         memory.check_suffices()
         self.data_fingerprint_ = data_fingerprint(memory.hashes, memory.y)
-        self.digest_before_ = digest(self.encoder_.encoder_)
+        self.encoder_digest_ = digest(self.encoder_.encoder_)
         labelled = bool((memory.y == ABNORMAL).any())
-        self.score_ = self.score
-        if self.score == "auto":
-            self.score_ = "blend" if labelled else "combined"
+        self.method_ = self.method
+        if self.method == "auto":
+            self.method_ = "blend" if labelled else "combined"
         calibration_scores = []
         for fold in memory.folds:
             views, rows = memory.views_of(fold), memory.calibration_rows(fold)
@@ -381,8 +381,7 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
         if self.calibration_ == "cross":
             fitted = self._fit_score(memory.views, memory.y, np.arange(len(memory.y)))
         self.fitted_score_ = fitted
-        self.digest_after_ = digest(self.encoder_.encoder_)
-        if self.digest_after_ != self.digest_before_:
+        if digest(self.encoder_.encoder_) != self.encoder_digest_:
             raise FrozenError("the encoder changed while the detector's head was fitted")
         self.calibrated_ = Calibration.with_tolerance(np.concatenate(calibration_scores))
         self.n_calibration_ = self.calibrated_.n
@@ -404,9 +403,9 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
     def _fit_score(self, views: Views, y: np.ndarray, rows: np.ndarray) -> Score:
         rng = np.random.default_rng([self.memory_.seed, 2])
         normal = rows[y[rows] != ABNORMAL]
-        if self.score_ in LABEL_FREE:
-            return LABEL_FREE[self.score_]().fit(views.take(normal), rng)
-        kind = HeadScore if self.score_ == "head" else BlendedScore
+        if self.method_ in LABEL_FREE:
+            return LABEL_FREE[self.method_]().fit(views.take(normal), rng)
+        kind = HeadScore if self.method_ == "head" else BlendedScore
         return kind().fit_labelled(views.take(rows), y[rows] == ABNORMAL, rng)
 
     def _set_threshold(self, rate: float) -> None:
@@ -419,10 +418,10 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
                 f"all {len(y)} labels are -1 (abnormal); a detector learns what is normal: "
                 "add normal instances (1), or such that nobody has looked at (0)"
             )
-        if self.score in ("head", "blend") and not (y == ABNORMAL).any():
+        if self.method in ("head", "blend") and not (y == ABNORMAL).any():
             raise DataError(
-                f"got score={self.score!r} and no instance labelled -1 (abnormal); pass y with "
-                "some, or score='combined', which needs no labels"
+                f"got method={self.method!r} and no instance labelled -1 (abnormal); pass y with "
+                "some, or method='combined', which needs no labels"
             )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -430,11 +429,11 @@ class AnomalyDetector(OutlierMixin, OnFrozenEncoder):
 
     def _learned(self) -> dict[str, Any]:
         return {
-            "score": self.score_,
+            "method": self.method_,
             "abnormal above": f"anomaly score {-self.offset_:.4g}",
             "false alarms asked for": f"{100 * self.false_alarm_rate_:g} % of normal instances",
             "calibration": f"{self.calibration_}, {self.n_calibration_:,} rows",
-            "frozen encoder": self.digest_after_[:12],
+            "frozen encoder": self.encoder_digest_[:12],
         }
 
     def __sklearn_tags__(self) -> Tags:

@@ -57,7 +57,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
     }
     rate, random_state = detector.false_alarm_rate, detector.random_state
     return {
-        "score": detector.score_,
+        "method": detector.method_,
         "false_alarm_rate": float(detector.false_alarm_rate_),
         "offset": float(detector.offset_),
         "calibration": detector.calibration_,
@@ -68,7 +68,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         "wins_from": detector.wins_from_,
         "head_weight": detector.head_weight_,
         "parameters": {
-            "score": detector.score,
+            "method": detector.method,
             "false_alarm_rate": rate if isinstance(rate, str) else float(rate),
             "calibration": detector.calibration,
             # A generator cannot be rebuilt from a file, and what it drew is in the memory.
@@ -90,8 +90,8 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         state = read_state(folder / ARRAYS, facts["state"])
         detector = AnomalyDetector(encoder, **facts["parameters"])
         detector.encoder_ = encoder
-        detector.score_, detector.calibration_ = facts["score"], facts["calibration"]
-        detector.fitted_score_ = SCORES[facts["score"]].from_state(state["score"])
+        detector.method_, detector.calibration_ = facts["method"], facts["calibration"]
+        detector.fitted_score_ = SCORES[facts["method"]].from_state(state["score"])
         detector.calibrated_ = Calibration(state["calibration"])
         detector.n_calibration_ = detector.calibrated_.n
         detector.memory_ = _memory(folder, state, encoder)

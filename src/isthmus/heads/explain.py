@@ -89,12 +89,12 @@ class Explanation:
 
 
 def explain(
-    encoder: Autoencoder, memory: Memory, score: Score, X: Any, n_neighbours: int
+    encoder: Autoencoder, memory: Memory, score: Score, X: Any, n_neighbors: int
 ) -> Explanation:
     """Explain a detector's scores; see `Explanation`."""
     views = view(encoder, X)
     normal = np.flatnonzero(memory.y != ABNORMAL)
-    k = min(n_neighbours, len(normal))
+    k = min(n_neighbors, len(normal))
     codes = memory.views.codes[normal].astype(np.float64)
     distances, rows = nearest(views.codes.astype(np.float64), codes, k)
     return Explanation(

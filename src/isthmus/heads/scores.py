@@ -141,11 +141,11 @@ class NeighbourScore(Score):
     residuals : bool, default=False
         Take code and residual together. A code alone cannot tell an instance from its
         reconstruction.
-    n_neighbours : int, default=5
+    n_neighbors : int, default=5
     """
 
-    def __init__(self, residuals: bool = False, n_neighbours: int = 5) -> None:
-        self.residuals, self.n_neighbours = residuals, n_neighbours
+    def __init__(self, residuals: bool = False, n_neighbors: int = 5) -> None:
+        self.residuals, self.n_neighbors = residuals, n_neighbors
 
     def fit(self, views: Views, rng: np.random.Generator) -> Self:
         """Keep the reference rows and their own distances."""
@@ -157,7 +157,7 @@ class NeighbourScore(Score):
         explained = max(views.explained, TINY)
         self.scale_ = np.sqrt(explained) / total if total > TINY else 1.0
         self._keep(self.space(views))
-        k = min(self.n_neighbours, len(self.references_) - 1)
+        k = min(self.n_neighbors, len(self.references_) - 1)
         own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
         self.apart_ = _no_rounding(own).mean(axis=1)
         self.around_ = self._around(rows)
@@ -184,7 +184,7 @@ class NeighbourScore(Score):
 
     def nearest(self, views: Views) -> tuple[np.ndarray, np.ndarray]:
         """Return distances to, and numbers of, the nearest reference rows: (n, k) each."""
-        k = min(self.n_neighbours, len(self.references_))
+        k = min(self.n_neighbors, len(self.references_))
         distances, rows = self._index.kneighbors(self.space(views), n_neighbors=k)
         return _no_rounding(distances), rows
 
@@ -192,7 +192,7 @@ class NeighbourScore(Score):
         """Return the reference rows and their distances."""
         return {
             "residuals": self.residuals,
-            "n_neighbours": self.n_neighbours,
+            "n_neighbors": self.n_neighbors,
             "scale": self.scale_,
             "references": self.references_,
             "apart": self.apart_,
@@ -203,7 +203,8 @@ class NeighbourScore(Score):
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild from reference rows and their distances."""
-        score = cls(n_neighbours=state["n_neighbours"])
+        kept = "n_neighbors" if "n_neighbors" in state else "n_neighbours"  # in bundles of before
+        score = cls(n_neighbors=state[kept])
         score.residuals = state["residuals"]
         score.scale_, score.mean_ = state["scale"], state["mean"]
         score.apart_, score.around_ = state["apart"], state["around"]

@@ -24,7 +24,7 @@ def about_facts(manifest: dict[str, Any]) -> dict[str, Any]:
         "n_components": encoder["architecture"]["n_components"],
         "loss": encoder["loss"],
         "heads": [
-            {"name": name, "kind": head["kind"], "head": head.get("head", head.get("score"))}
+            {"name": name, "kind": head["kind"], "head": head.get("head", head.get("method"))}
             for name, head in manifest["heads"].items()
         ],
     }

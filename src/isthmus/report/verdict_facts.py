@@ -69,7 +69,7 @@ def verdict_facts(
         return None
     facts: dict[str, Any] = {
         "name": name,
-        "score": detector.score_,
+        "method": detector.method_,
         "asked": detector.false_alarm_rate_,
         "threshold": float(-detector.offset_),
         "calibration": detector.calibration_,
@@ -156,7 +156,7 @@ def _findings(
 ) -> list[dict[str, Any]]:
     highest = np.argsort(-scores, kind="stable")[:N_FINDINGS]
     some = test.take(rows[highest]).X
-    told = detector.explain(some, n_neighbours=N_NEIGHBOURS)
+    told = detector.explain(some, n_neighbors=N_NEIGHBOURS)
     reasons, p_values = told.top(N_REASONS), detector.p_values(some)
     return [
         {

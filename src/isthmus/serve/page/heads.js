@@ -7,7 +7,7 @@ export function headsOf(schema) {
     if (head === null) continue;
     if (!heads.has(head)) {
       const facts = schema.heads[head];
-      const judge = facts.kind === 'detector' ? facts : facts.novelty;
+      const judge = facts.kind === 'detector' ? facts : facts.rejecter;
       heads.set(head, { name: head, keys: {}, facts, judge, rate: judge?.false_alarm_rate });
     }
     heads.get(head).keys[what] = name;
