@@ -187,6 +187,46 @@ def test_a_classifier_rejects_what_it_rejected(tmp_path, table_encoder, fitted):
     assert "state" not in bundle.history("kind")[0]["rejecter"]
 
 
+def in_words_of_before(plain):
+    """The keys that bundles and exports had for heads."""
+    words = {"method": "score", "rejection_rate": "unknown_rate", "rejecter": "novelty"}
+    words |= {"n_neighbors": "n_neighbours"}
+    if not isinstance(plain, dict):
+        return plain
+    found = {words.get(key, key): in_words_of_before(value) for key, value in plain.items()}
+    if "encoder_digest" in found:
+        found |= dict.fromkeys(("digest_before", "digest_after"), found["encoder_digest"])
+    return found
+
+
+def test_a_bundle_in_the_words_of_before_loads_and_takes_new_heads(tmp_path, table_encoder):
+    X = rows(90, 1)
+    kind = CodeClassifier(table_encoder, random_state=0, rejection_rate=0.1).fit(X, X["hue"])
+    detector = AnomalyDetector(table_encoder, "blend", 0.1, "split", random_state=0)
+    detector.fit(X, [-1] * 4 + [0] * 86)
+    folder = tmp_path / "b"
+    save_bundle(folder, table_encoder, {"kind": kind, "normal": detector})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, entry in manifest["heads"].items():
+        manifest["heads"][name] = in_words_of_before(entry)
+        manifest["history"][name] = [manifest["heads"][name]]
+    files = {name.replace("/rejecter/", "/novelty/"): d for name, d in manifest["files"].items()}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"files": files}))
+    (folder / "heads/kind/1/rejecter").rename(folder / "heads/kind/1/novelty")
+
+    bundle = load_bundle(folder)
+
+    found = bundle.heads["kind"]
+    assert found.rejection_rate == 0.1
+    np.testing.assert_array_equal(found.predict(X_NEW), kind.predict(X_NEW))
+    assert_same(found.rejecter_, kind.rejecter_)
+    assert bundle.heads["normal"].get_params()["method"] == "blend"
+    assert_same(bundle.heads["normal"], detector)
+    assert add_head(folder, "normal", bundle.heads["normal"]) == 2
+    told = [entry["method"] for entry in load_bundle(folder).history("normal")]
+    assert told == ["blend", "blend"]
+
+
 def test_a_state_keeps_values_types_and_shape_of_its_tree(tmp_path):
     state = {
         "a": {"flags": np.array([True, False]), "b": {"ids": np.array([2**63], dtype=np.uint64)}},

@@ -1,5 +1,6 @@
 """Verdicts follow from p-values alone, so that whoever has these may move the threshold."""
 
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, export_bundle
 from isthmus.bundle import Bundle
 from isthmus.export import Exported
 
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skl2onnx")
 
@@ -17,6 +19,10 @@ def abnormal(p_values, rate, n):
     """Return what docs/serve.md says of p-values, rate and number of calibration rows."""
     most = math.floor(rate * (n + 1) + 1e-9)
     return np.array([round(p * (n + 1)) <= most for p in p_values])
+
+
+class Judged(dict):
+    """What is known by name, and where the export lies."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,8 @@ def judged(tmp_path_factory, digit_encoder, digits):
     folder, rows = tmp_path_factory.mktemp("verdict"), digits[0][400:1000]
     facts = export_bundle(Bundle(folder, {"heads": {}}, digit_encoder, heads), folder / "out", rows)
     got = Exported(folder / "out", 1).run(rows)
-    found = {}
+    found = Judged()
+    found.folder = folder / "out"
     for name, head in heads.items():
         told = facts["heads"][name]
         own = {what: got[f"{name}.{what}"] for what in ("anomaly_score", "p_value", "verdict")}
@@ -80,6 +87,22 @@ def test_the_verdict_follows_from_p_value_and_rate(judged, name):
     np.testing.assert_array_equal(verdict, abnormal(got["p_value"], rate, n))
     np.testing.assert_array_equal(verdict, got["p_value"] <= rate)
     np.testing.assert_array_equal(verdict, got["anomaly_score"] > facts["threshold"])
+
+
+def test_an_export_in_the_words_of_before_says_the_same(judged, tmp_path):
+    facts = {"heads": {name: dict(told) for name, (told, _, _) in judged.items()}}
+    for told in facts["heads"].values():
+        told["score"] = told.pop("method")
+    facts["heads"]["classes"] = {"kind": "classifier", "novelty": facts["heads"]["classes"]}
+    model = onnx.load(judged.folder / "model.onnx")
+    entry = model.metadata_props[0]
+    entry.value = json.dumps(json.loads(entry.value) | facts)
+    onnx.save(model, tmp_path / "model.onnx")
+
+    heads = Exported(tmp_path).facts["heads"]
+
+    assert heads["split"]["method"] == heads["cross"]["method"] == "neighbours"
+    assert heads["classes"]["rejecter"]["method"] == "combined"
 
 
 @pytest.mark.parametrize("name", ["split", "cross", "classes"])
