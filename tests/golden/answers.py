@@ -66,7 +66,7 @@ TRAINING = {
     "--n-components 2 --detector --false-alarm-rate 0.1",
     "classify": "classify digits/bundle digits/few.npz --head linear",
     "classify-codes": "classify table/bundle codes/codes.parquet --label kind --head spreading",
-    "detect": "detect table/bundle table/looked_at.csv --label label --score blend "
+    "detect": "detect table/bundle table/looked_at.csv --label label --method blend "
     "--false-alarm-rate 0.1",
     "detect-rate": "detect table/bundle --false-alarm-rate 0.2",
     "label": "label table/bundle table/rows.csv --label label",
@@ -100,7 +100,7 @@ def decisions(path: Path, X: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]
         "row_hashes": encoder.row_hashes(X),
     }
     for name, head in bundle.heads.items():
-        detector = head if isinstance(head, AnomalyDetector) else head.novelty_
+        detector = head if isinstance(head, AnomalyDetector) else head.rejecter_
         told = facts["heads"][name] = {"fingerprint": head.data_fingerprint_}
         arrays[f"{name}/predict"] = head.predict(X)
         if detector is not head:
@@ -110,7 +110,7 @@ def decisions(path: Path, X: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]
         if detector is None:
             continue
         told |= {
-            "score": detector.score_,
+            "score": detector.method_,
             "calibration": detector.calibration_,
             "n_calibration": detector.n_calibration_,
             "false_alarm_rate": detector.false_alarm_rate_,

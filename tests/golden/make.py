@@ -82,7 +82,7 @@ def write_digits(folder: Path) -> None:
         "normal": detector.fit(X[320:420]),
     }
     save_bundle(folder / "bundle", encoder, heads)
-    rejecting = CodeClassifier(encoder, unknown_rate=0.1, random_state=0).fit(few, labels)
+    rejecting = CodeClassifier(encoder, rejection_rate=0.1, random_state=0).fit(few, labels)
     add_head(folder / "bundle", "linear", rejecting, metrics={"test_accuracy": 0.5})
     add_head(folder / "bundle", "normal", detector.set_false_alarm_rate(0.1))
     rows, labels = X[1000:1080].copy(), y[1000:1080]
@@ -206,7 +206,7 @@ def clear_rows(path: Path, X: Any) -> np.ndarray:
     """Return the numbers of the rows on which rounding changes no answer of any head."""
     clear = np.ones(len(X), dtype=bool)
     for head in load_bundle(path).heads.values():
-        detector = head if isinstance(head, AnomalyDetector) else head.novelty_
+        detector = head if isinstance(head, AnomalyDetector) else head.rejecter_
         if detector is not None:
             scores = -detector.score_samples(X)
             away = np.abs(scores[:, None] - detector.calibrated_.scores).min(axis=1)

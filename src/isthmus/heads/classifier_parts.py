@@ -25,9 +25,9 @@ from isthmus.heads.svm import TYPES
 from isthmus.storage import write_bytes
 from isthmus.weights import read_weights, write_weights
 
-SKOPS, WEIGHTS, REJECTER = "head.skops", "head.safetensors", "rejecter"
-#: The folder of the rejecter in bundles of before.
-NOVELTY = "novelty"
+SKOPS, WEIGHTS = "head.skops", "head.safetensors"
+#: The rejecter's folder; bundles have always had it under this name.
+REJECTER = "novelty"
 LABELLED, SPREADING = "labelled.safetensors", "spreading.safetensors"
 FITTED_ON = "fitted_on.safetensors"
 
@@ -122,8 +122,7 @@ def read_classifier(
     elif (folder / FITTED_ON).exists():
         classifier.fitted_on_ = read_state(folder / FITTED_ON, {})["hashes"]
     if facts["rejecter"] is not None:
-        own = folder / (NOVELTY if (folder / NOVELTY).is_dir() else REJECTER)
-        classifier.rejecter_ = read_detector(own, facts["rejecter"], encoder)
+        classifier.rejecter_ = read_detector(folder / REJECTER, facts["rejecter"], encoder)
         restore_binding(classifier.rejecter_, facts["rejecter"])
     return classifier
 

@@ -192,7 +192,7 @@ class NeighbourScore(Score):
         """Return the reference rows and their distances."""
         return {
             "residuals": self.residuals,
-            "n_neighbors": self.n_neighbors,
+            "n_neighbours": self.n_neighbors,  # as bundles have always spelled it
             "scale": self.scale_,
             "references": self.references_,
             "apart": self.apart_,
@@ -203,8 +203,7 @@ class NeighbourScore(Score):
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild from reference rows and their distances."""
-        kept = "n_neighbors" if "n_neighbors" in state else "n_neighbours"  # in bundles of before
-        score = cls(n_neighbors=state[kept])
+        score = cls(n_neighbors=state["n_neighbours"])
         score.residuals = state["residuals"]
         score.scale_, score.mean_ = state["scale"], state["mean"]
         score.apart_, score.around_ = state["apart"], state["around"]
