@@ -155,7 +155,7 @@ def export_bundle(
     with replaced_folder(target) as folder:
         for name in models:
             write_bytes(folder / name, models[name].SerializeToString())
-        write_bytes(folder / PREDICT, Path(__file__).with_name("_predict.py").read_bytes())
+        write_bytes(folder / PREDICT, Path(__file__).with_name("predict_script.py").read_bytes())
         if beside is not None:
             write_bytes(folder / KNOWN, beside.to_bytes(encoder.digest_))
         write_bytes(folder / README, readme(facts[MODEL]).encode())
