@@ -11,10 +11,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
-from isthmus.heads import build_head
-from isthmus.heads.graph import affinity, local_weights, spread
-from isthmus.heads.spreading import SpreadingHead
-from isthmus.nearest_neighbors import nearest, nearest_others
+from isthmus._core import find_nearest, find_nearest_others
+from isthmus.classification import SpreadingHead, affinity, build_head, local_weights, spread_labels
 
 HEADS = ("linear", "neighbours", "mlp", "svm")
 FEW = (100, 1000)
@@ -95,9 +93,9 @@ class Graph:
     def __init__(self, train: np.ndarray, test: np.ndarray) -> None:
         self.head = SpreadingHead()
         k = self.head.n_neighbors
-        distances, rows = nearest_others(train, k)
+        distances, rows = find_nearest_others(train, k)
         self.weights = affinity(distances, rows)
-        apart, self.rows = nearest(test, train, k)
+        apart, self.rows = find_nearest(test, train, k)
         scale = distances[:, -1]
         self.votes = local_weights(apart, apart[:, -1], scale[self.rows])
 
@@ -106,7 +104,7 @@ class Graph:
         classes, places = np.unique(labels, return_inverse=True)
         given = np.zeros((self.weights.shape[0], len(classes)))
         given[rows, places] = 1
-        found = np.maximum(spread(self.weights, given, self.head.alpha), 0)
+        found = np.maximum(spread_labels(self.weights, given, self.head.alpha), 0)
         found /= np.maximum(found.sum(axis=1, keepdims=True), np.finfo(float).tiny)
         found[rows] = given[rows]
         return classes[np.einsum("nk,nkc->nc", self.votes, found[self.rows]).argmax(axis=1)]
@@ -118,7 +116,9 @@ def one_class(
     """Return the AUROC of the mean distance to five normal features, for each class as normal."""
     return {
         str(normal): float(
-            roc_auc_score(truth != normal, nearest(test, train[y == normal], 5)[0].mean(axis=1))
+            roc_auc_score(
+                truth != normal, find_nearest(test, train[y == normal], 5)[0].mean(axis=1)
+            )
         )
         for normal in np.unique(y).tolist()
     }

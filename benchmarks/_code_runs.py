@@ -17,10 +17,9 @@ from sklearn.neural_network import BernoulliRBM
 
 from isthmus import Autoencoder, Dataset, load
 from isthmus.data.preprocessing import learn_preprocessor
+from isthmus.detection import Features, NeighbourScore, extract_features
 from isthmus.errors import DataError
-from isthmus.evaluation.supervised import SupervisedNetwork
-from isthmus.heads.combined import NeighbourScore
-from isthmus.heads.views import Views, view
+from isthmus.evaluation import SupervisedNetwork
 
 #: Recipes with what they are given beside it; controls have no recipe.
 SOURCES: dict[str, dict[str, Any] | None] = {
@@ -116,8 +115,8 @@ def _on_features(parts: Parts, train: np.ndarray, test: np.ndarray) -> dict[str,
 
 
 def _detector(parts: Parts, encoder: Autoencoder) -> float:
-    views = view(encoder, parts.train.X)
-    tested: Views = view(encoder, parts.test.X)
+    views = extract_features(encoder, parts.train.X)
+    tested: Features = extract_features(encoder, parts.test.X)
     areas = []
     for normal in np.unique(parts.train.y):
         memory = views.take(np.flatnonzero(parts.train.y == normal))

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from isthmus import AnomalyDetector, Autoencoder
+from isthmus.detection import LABEL_FREE, Features, NeighbourScore, Score, extract_features
 from isthmus.errors import CalibrationWarning
-from isthmus.heads.combined import LABEL_FREE
-from isthmus.heads.scores import NeighbourScore, Score
-from isthmus.heads.views import Views, view
 
 #: What a part may count beside the distance to neighbours, in the comparison of sums.
 WEIGHTS = (0.1, 0.25, 0.5, 1.0)
@@ -28,7 +26,7 @@ def fit_detector(
         return detector.fit(X, y)
 
 
-def training_views(detector: AnomalyDetector) -> Views:
+def training_views(detector: AnomalyDetector) -> Features:
     """Return the views that the detector's own score was fitted on."""
     memory = detector.memory_
     if detector.calibration_ == "cross":
@@ -63,7 +61,7 @@ def score_candidates(detector: AnomalyDetector, X: np.ndarray) -> dict[str, np.n
         scores[_near(k)] = NeighbourScore(residuals=True, n_neighbors=k)
     found = _score_each(scores, detector, X)
     near = scores[_near(5)]
-    distances, rows = near.nearest(view(detector.encoder_, X))
+    distances, rows = near.nearest(extract_features(detector.encoder_, X))
     found[f"{_near(5)}, plain"] = distances.mean(axis=1)
     apart = near.apart_[rows].mean(axis=1)
     found[f"{_near(5)}, relative"] = distances.mean(axis=1) / (apart + 1e-12)
@@ -80,7 +78,7 @@ def _near(k: int) -> str:
 def _score_each(
     scores: dict[str, Score], detector: AnomalyDetector, X: np.ndarray
 ) -> dict[str, np.ndarray]:
-    train, views = training_views(detector), view(detector.encoder_, X)
+    train, views = training_views(detector), extract_features(detector.encoder_, X)
     found = {}
     for name, score in scores.items():
         rng = np.random.default_rng([detector.memory_.seed, 2])  # the detector's own

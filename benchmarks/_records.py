@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 
 import isthmus
+from isthmus._core import to_json, write_bytes, write_json
 from isthmus.errors import DataError, IsthmusError
-from isthmus.storage import to_json, write_bytes, write_json
 
 errors = Console(stderr=True)
 

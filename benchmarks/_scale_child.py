@@ -98,8 +98,7 @@ def reading(data: str) -> dict[str, Any]:
     import torch
 
     from isthmus import Autoencoder, load
-    from isthmus.training import StreamRows
-    from isthmus.training.dealt import Dealer, Dealt
+    from isthmus.training import Sends, ShufflePlan, StreamBatches
 
     stream = load(data, keys=["id"])
     began = time.perf_counter()
@@ -108,14 +107,14 @@ def reading(data: str) -> dict[str, Any]:
     for piece in stream.pieces():
         some = schema.check(piece.X[:1])
     read = time.perf_counter()
-    rows = StreamRows(stream, np.arange(0), schema.check, prepare, some)
+    rows = StreamBatches(stream, np.arange(0), schema.check, prepare, some)
     for _ in rows.shuffled(1024, torch.device("cpu")):
         pass
     batched = time.perf_counter()
     for first in range(0, len(stream), MIX_ROWS):
         order = np.random.default_rng(first).permutation(MIX_ROWS)
         readers = np.repeat(np.arange(4, dtype=np.uint16), MIX_ROWS // 4)
-        dealt = Dealt(Dealer(10**9, 65_536, 0, 64), first, order, readers)
+        dealt = Sends(ShufflePlan(10**9, 65_536, 0, 64), first, order, readers)
         dealt.parcels(), dealt.counts(), dealt.slots()
     dealing = time.perf_counter()
     fitted = Autoencoder(max_epochs=1, random_state=0).fit(stream)
@@ -149,7 +148,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    from isthmus.cli.process import tune_process
+    from isthmus.cli import tune_process
 
     tune_process()
     found = TASKS[sys.argv[1]](*sys.argv[2:])

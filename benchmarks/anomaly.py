@@ -63,7 +63,7 @@ from rich.console import Console
 from sklearn.preprocessing import StandardScaler
 
 from isthmus import __version__
-from isthmus.heads.views import view
+from isthmus.detection import extract_features
 
 FRACTIONS = (0.01, 0.05, 0.1)
 REFERENCE = {"no labels": "kNN", "validate": "kNN", "labels": "isthmus label-free (part)"}
@@ -181,7 +181,7 @@ def measure_labels(
         lambda: fit_detector(train, y, method="blend", seed=seed),
         lambda detector: -detector.score_samples(test),
     )
-    views, blend = view(detector.encoder_, test), detector.fitted_score_
+    views, blend = extract_features(detector.encoder_, test), detector.fitted_score_
     found = {
         "isthmus": ranking(truth, scores) | seconds,
         f"isthmus label-free{PART}": ranking(truth, blend.free_.score(views)),

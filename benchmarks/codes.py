@@ -33,7 +33,7 @@ from _code_tables import show
 from _records import Journal, put_json, run, say, tables_console
 
 from isthmus import __version__
-from isthmus.cli.process import tune_process
+from isthmus.cli import tune_process
 from isthmus.errors import DataError
 
 

@@ -11,16 +11,21 @@ import numpy as np
 import torch
 
 from isthmus import Autoencoder
-from isthmus.export.assemble import assemble
-from isthmus.export.graph import keep_outputs
-from isthmus.export.inputs import inputs_of
-from isthmus.export.networks import export_networks
-from isthmus.export.running import open_session, run
+from isthmus.export import (
+    build_decision_graph,
+    export_networks,
+    inputs_of,
+    keep_outputs,
+    open_session,
+    run,
+)
 
 
 def graph_of(encoder):
     """Return a session that gives codes alone, from raw images."""
-    model, _ = assemble(encoder, export_networks(encoder), {}, inputs_of(encoder.schema_))
+    model, _ = build_decision_graph(
+        encoder, export_networks(encoder), {}, inputs_of(encoder.schema_)
+    )
     return open_session(keep_outputs(model, ["code"]), torch.get_num_threads())
 
 

@@ -40,7 +40,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from isthmus import Autoencoder, load
 from isthmus.errors import DataError
 from isthmus.networks import build
-from isthmus.training.device import choose_device, choose_precision
+from isthmus.training import choose_device, choose_precision
 
 COLUMNS = ("measure", "isthmus", "by hand", "takes or does", "ratio", "share of limit, %")
 Side = Callable[[int], float]

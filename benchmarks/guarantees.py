@@ -44,7 +44,7 @@ from _tables import AnomalyTable, find_tables, read_table
 from rich.progress import track
 
 from isthmus import AnomalyDetector, Autoencoder
-from isthmus.data.predictions import ABNORMAL, verdicts
+from isthmus.data import ABNORMAL, verdicts
 from isthmus.errors import CalibrationWarning, DataError
 
 TABLES = "32_shuttle,23_mammography,31_satimage-2"

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from isthmus import load
 from isthmus.demo import run_demo
-from isthmus.evaluation.controls import IN_WORDS
+from isthmus.evaluation import IN_WORDS
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from isthmus.networks import build
-from isthmus.training import place
+from isthmus.training import move_to_device
 
 ROUNDS = 15
 BATCH, ENCODED = 128, 1024
@@ -34,7 +34,7 @@ def main() -> None:
     torch.manual_seed(0)
     networks = build("reference", (1, 28, 28))
     network = nn.Sequential(networks.encoder, networks.decoder)
-    place(network, torch.device("cpu"))
+    move_to_device(network, torch.device("cpu"))
     optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.95, eps=1e-7)
     x = torch.rand(ENCODED, 1, 28, 28).contiguous(memory_format=torch.channels_last)
     square = torch.rand(SIDE, SIDE)

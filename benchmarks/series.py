@@ -28,7 +28,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from isthmus import Autoencoder, CodeClassifier, Dataset, evaluate, load
 from isthmus.errors import DataError
-from isthmus.evaluation.controls import IN_WORDS
+from isthmus.evaluation import IN_WORDS
 
 NEAREST = "1-NN, raw values"
 

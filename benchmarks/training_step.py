@@ -100,7 +100,7 @@ def first_step(optimizer: str) -> float:
     """Return the milliseconds of CPU that making an optimiser and its first step take."""
     import torch
 
-    from isthmus.training.optimizer import Optimizer
+    from isthmus.training import Optimizer
 
     weight = torch.nn.Parameter(torch.zeros(3))
     weight.grad = torch.ones(3)
@@ -119,7 +119,7 @@ def image_step(network_name: str) -> float:
     from torch.nn import functional
 
     from isthmus.networks import build
-    from isthmus.training import place
+    from isthmus.training import move_to_device
 
     torch.manual_seed(0)
     if network_name == "folded":
@@ -127,7 +127,7 @@ def image_step(network_name: str) -> float:
         network = nn.Sequential(networks.encoder, networks.decoder)
     else:
         network = strided()
-    place(network, torch.device("cpu"))
+    move_to_device(network, torch.device("cpu"))
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     x = torch.rand(256, 1, 28, 28)
 

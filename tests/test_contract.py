@@ -4,7 +4,7 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier
-from isthmus.heads import MLPHead
+from isthmus.classification import MLPHead
 
 # The networks compute in float32, whose matrix products round differently for batches of
 # different size; the check allows 1e-7. test_autoencoder.py holds it to 1e-5.

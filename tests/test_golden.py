@@ -24,10 +24,10 @@ from golden.answers import (
     rows_of,
 )
 from isthmus import AnomalyDetector, CodeClassifier, load, load_bundle, load_codes, save_bundle
-from isthmus.cli.app import COMMANDS as ALL_COMMANDS
-from isthmus.export import Exported
-from isthmus.export.known import known_beside
-from isthmus.manifest import MANIFEST, verify_files
+from isthmus.bundle import MANIFEST
+from isthmus.bundle.manifest import verify_files
+from isthmus.cli.commands import COMMANDS as ALL_COMMANDS
+from isthmus.export import Exported, read_references
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("matplotlib")
@@ -204,7 +204,7 @@ def test_an_export_decides_as_its_bundle(name):
 def test_an_export_holds_the_instances_it_did(name):
     folder = HERE / name / "export"
     graph = Exported(folder, threads=1)
-    known = known_beside(folder / "model.onnx", graph.facts, graph.schema)
+    known = read_references(folder / "model.onnx", graph.facts, graph.schema)
     with np.load(folder / "known.npz", allow_pickle=False) as file:
         np.testing.assert_array_equal(known.codes, file["codes"])
         assert [known.label(at) or "" for at in range(len(known))] == file["labels"].tolist()

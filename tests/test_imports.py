@@ -1,9 +1,10 @@
-"""Rooms import one way, the front door is what it says, and what need not load torch does not."""
+"""The structure of the package: one import order, one door a package, no circle, light imports."""
 
 import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,31 +12,25 @@ import pytest
 import isthmus
 
 SOURCE = Path(isthmus.__file__).parent
+ROOT = Path(__file__).parents[1]
 
-# From left to right: a file imports only from its own room and from rooms before it.
-ROOMS = [
-    "_version",
+# Bottom up: a file imports from its own package and from those before it.
+ORDER = [
     "errors",
-    "_extras",
-    "_memory",
-    "_notebook",
-    "_progress",
-    "storage",
-    "nearest_neighbors",
-    "manifest",
-    "versions",
+    "_core",
     "data",
-    "workers",
+    "distributed",
     "networks",
-    "augment",
+    "augmentations",
     "objectives",
-    "weights",
     "training",
     "recipes",
     "autoencoder",
-    "heads",
-    "evaluation",
+    "encoding",
+    "detection",
+    "classification",
     "bundle",
+    "evaluation",
     "export",
     "scoring",
     "serve",
@@ -46,128 +41,165 @@ ROOMS = [
     "__main__",
 ]
 
+# `Autoencoder.save` is a method for people, which calls the bundle when it is called.
+AT_USE = {("isthmus.autoencoder.estimator", "isthmus.bundle.encoder_files")}
 
-def room_of(module: str) -> str:
-    return module.split(".")[1]
+# Names that stand once for each kind of instance.
+PER_KIND = {"__init__", "images", "tables", "series"}
 
 
-def imports_of(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("isthmus"):
-            if node.module == "isthmus":
-                found |= {f"isthmus.{alias.name}" for alias in node.names}
-            else:
-                found.add(node.module)
-        elif isinstance(node, ast.Import):
-            found |= {a.name for a in node.names if a.name.startswith("isthmus.")}
+def modules(root: Path = SOURCE) -> dict[str, Path]:
+    """Every file by the name that it is imported by."""
+    found = {}
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        found[".".join(("isthmus", *parts[1:])).removesuffix(".__init__")] = path
     return found
 
 
-FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_go_from_right_to_left_only(path):
-    own = path.relative_to(SOURCE).with_suffix("").parts[0]
-    for module in imports_of(path):
-        room = room_of(module)
-        assert room in ROOMS, f"{path} imports {module}, which is no room"
-        assert ROOMS.index(room) <= ROOMS.index(own), f"{own} must not import {module}"
-
-
-# A method for people that calls what is further on, which it imports when it is called.
-AT_USE = {("isthmus.autoencoder.estimator", "isthmus.autoencoder.parts")}
-
-
-def modules() -> dict[str, Path]:
-    names = {}
-    for path in SOURCE.rglob("*.py"):
-        parts = path.relative_to(SOURCE.parent).with_suffix("").parts
-        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return names
-
-
-def names_taken_by(path: Path) -> list[tuple[str, str | None]]:
-    """All that a file imports from isthmus, for types alone or at use too: module and name."""
-    found: list[tuple[str, str | None]] = []
+def taken_by(path: Path) -> list[tuple[str, str]]:
+    """What a file imports from isthmus, at the top, at use or for types alone: module and name."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "isthmus":
-            found += [(str(node.module), alias.name) for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports are for stubs"
+            if str(node.module).split(".")[0] == "isthmus":
+                found += [(str(node.module), alias.name) for alias in node.names]
         elif isinstance(node, ast.Import):
-            found += [(a.name, None) for a in node.names if a.name.split(".")[0] == "isthmus"]
+            found += [(a.name, "") for a in node.names if a.name.split(".")[0] == "isthmus"]
+    return found
+
+
+def doors(paths: dict[str, Path]) -> dict[str, dict[str, str]]:
+    """Which module each name of a package's door is taken from, by the package's stub."""
+    found: dict[str, dict[str, str]] = {}
+    for package, path in paths.items():
+        stub = path.with_suffix(".pyi")
+        if path.name == "__init__.py" and stub.exists():
+            found[package] = {
+                alias.name: f"{package}.{node.module}"
+                for node in ast.walk(ast.parse(stub.read_text(encoding="utf-8")))
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
     return found
 
 
 def graph_of_files(paths: dict[str, Path]) -> dict[str, set[str]]:
-    """Which files each file needs; what a package hands on is of the file that defines it."""
-    taken = {module: names_taken_by(path) for module, path in paths.items()}
-    handed_on = {
-        module: {name: source for source, name in taken[module]}
-        for module, path in paths.items()
-        if path.name == "__init__.py"
-    }
+    """Which files each file needs; a name taken from a door is of the file that defines it."""
+    door = doors(paths)
 
-    def defined_in(module: str, name: str | None) -> str:
-        while name is not None:
-            if f"{module}.{name}" in paths:
-                return f"{module}.{name}"
-            if name not in handed_on.get(module, {}):
-                break
-            module = handed_on[module][name]
-        return module
+    def defined_in(module: str, name: str) -> str:
+        while name in door.get(module, {}):
+            module = door[module][name]
+        return f"{module}.{name}" if f"{module}.{name}" in paths else module
 
     return {
-        module: {defined_in(*one) for one in found} - {module} for module, found in taken.items()
+        module: {defined_in(*one) for one in taken_by(path)} - {module, "isthmus"}
+        for module, path in paths.items()
+        if path.name != "__init__.py"
     }
+
+
+MODULES = modules()
+GRAPH = graph_of_files(MODULES)
+
+
+@pytest.mark.parametrize("module", sorted(GRAPH))
+def test_imports_go_down_the_order_only(module):
+    own = module.split(".")[1]
+    for used in GRAPH[module]:
+        package = used.split(".")[1]
+        assert package in ORDER, f"{module} imports {used}, which is in no package"
+        if (module, used) not in AT_USE:
+            assert ORDER.index(package) <= ORDER.index(own), f"{module} must not import {used}"
+
+
+def test_every_package_is_in_the_order():
+    assert {module.split(".")[1] for module in GRAPH} == set(ORDER)
 
 
 def test_no_file_needs_itself_by_way_of_others():
-    graph = graph_of_files(modules())
-    for user, used in AT_USE:
-        graph[user].remove(used)
+    graph = {
+        user: used - {last for first, last in AT_USE if first == user}
+        for user, used in GRAPH.items()
+    }
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
-        circle = error.args[1]
-        pytest.fail("a circle of imports: " + " <- ".join(circle))
+        pytest.fail("a circle of imports: " + " <- ".join(error.args[1]))
 
 
 def test_a_circle_by_types_alone_is_found(tmp_path):
     for name, text in {
-        "__init__": "",
-        "one": "from isthmus.two import B",
-        "two/__init__": "from isthmus.two.b import B",
-        "two/b": "if TYPE_CHECKING:\n    from isthmus.one import A",
+        "__init__.py": "",
+        "one.py": "from isthmus.two import B",
+        "two/__init__.py": "",
+        "two/__init__.pyi": "from .b import B as B",
+        "two/b.py": "if TYPE_CHECKING:\n    from isthmus.one import A",
     }.items():
-        path = tmp_path / f"{name}.py"
-        path.parent.mkdir(exist_ok=True)
+        path = tmp_path / "isthmus" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    paths = {
-        "isthmus": tmp_path / "__init__.py",
-        "isthmus.one": tmp_path / "one.py",
-        "isthmus.two": tmp_path / "two" / "__init__.py",
-        "isthmus.two.b": tmp_path / "two" / "b.py",
-    }
+    graph = graph_of_files(modules(tmp_path / "isthmus"))
     with pytest.raises(graphlib.CycleError):
-        graphlib.TopologicalSorter(graph_of_files(paths)).prepare()
+        graphlib.TopologicalSorter(graph).prepare()
 
 
-def test_every_room_is_listed():
-    rooms = {path.relative_to(SOURCE).with_suffix("").parts[0] for path in FILES}
-    assert rooms == set(ROOMS)
+def outside_a_door(importer: str, path: Path) -> list[str]:
+    """What a file takes from inside of a package that it is not in."""
+    found = []
+    for module, name in taken_by(path):
+        package = module.rpartition(".")[0]
+        inside = importer == package or importer.startswith(f"{package}.")
+        if package not in ("", "isthmus") and MODULES[module].name != "__init__.py" and not inside:
+            found.append(f"{module}.{name}")
+    return found
 
 
-def test_public_names_are_sorted_and_all_there():
-    assert isthmus.__all__ == sorted(isthmus.__all__)
-    for name in isthmus.__all__:
-        assert getattr(isthmus, name) is not None
-    assert set(dir(isthmus)) == set(isthmus.__all__)
+@pytest.mark.parametrize("module", sorted(GRAPH))
+def test_files_import_other_packages_by_their_door(module):
+    assert outside_a_door(module, MODULES[module]) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("examples/*.py")]),
+    ids=lambda path: path.name,
+)
+def test_benchmarks_and_examples_import_by_the_doors(path):
+    assert outside_a_door(path.stem, path) == []
+
+
+@pytest.mark.parametrize("module", sorted(GRAPH))
+def test_no_private_name_is_taken_from_another_file(module):
+    """Attributes of other objects are looked after by ruff's SLF001."""
+    private = [
+        f"{source}.{name}"
+        for source, name in taken_by(MODULES[module])
+        if name.startswith("_") and name != "__version__" and f"{source}.{name}" not in MODULES
+    ]
+    assert private == []
+
+
+def test_no_two_files_have_one_name():
+    names = Counter(path.stem for path in MODULES.values() if path.stem not in PER_KIND)
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("package", sorted(doors(MODULES)))
+def test_a_door_is_sorted_and_all_of_it_is_there(package):
+    module = __import__(package, fromlist=["__all__"])
+    assert module.__all__ == sorted(module.__all__)
+    for name in module.__all__:
+        assert not name.startswith("_") or name == "__version__"
+        assert getattr(module, name) is not None
+    assert set(module.__all__) - {"__version__"} == set(doors(MODULES)[package])
+    assert set(dir(module)) >= set(module.__all__) - {"__version__"}
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'Autoencode'"):
+    with pytest.raises(AttributeError, match="Autoencode"):
         isthmus.Autoencode  # noqa: B018
 
 
@@ -176,16 +208,21 @@ def test_an_unknown_name_is_an_attribute_error():
     [
         ("import isthmus", ["torch", "sklearn", "pandas", "numpy"]),
         ("import isthmus.errors", ["torch", "sklearn", "pandas", "numpy"]),
-        ("import isthmus.cli.app", ["torch", "sklearn", "pandas", "numpy", "rich"]),
-        ("import isthmus.manifest", ["torch", "sklearn", "pandas", "numpy"]),
-        ("import isthmus.versions", ["torch", "sklearn", "pandas", "numpy"]),
-        ("import isthmus.nearest_neighbors", ["torch", "sklearn", "pandas"]),
-        ("import isthmus.data", ["torch"]),
-        ("import isthmus.plots", ["torch", "matplotlib"]),
+        ("import isthmus.cli.commands", ["torch", "sklearn", "pandas", "numpy", "rich"]),
+        (
+            "from isthmus.bundle import read_manifest, roll_back",
+            ["torch", "sklearn", "pandas", "numpy"],
+        ),
+        ("from isthmus._core import find_nearest", ["torch", "sklearn", "pandas"]),
+        ("from isthmus.data import Dataset, load, Stream", ["torch"]),
+        ("from isthmus.plots import plot_samples", ["torch", "matplotlib"]),
         ("from isthmus.export import Exported", ["torch", "onnx", "onnxruntime"]),
-        ("import isthmus.scoring.on_ray", ["torch", "ray", "onnxruntime"]),
+        ("from isthmus.scoring.ray import score_on_ray", ["torch", "ray", "onnxruntime"]),
         ("from isthmus.serve import Limits", ["torch", "fastapi", "uvicorn"]),
-        ("from isthmus.serve.labels import read_labels", ["torch", "fastapi", "pydantic_core"]),
+        (
+            "from isthmus.serve.label_queue import read_labels",
+            ["torch", "fastapi", "pydantic_core"],
+        ),
         ("from isthmus.serve import build_app, serve", ["torch", "sklearn", "onnx"]),
     ],
 )

@@ -20,7 +20,7 @@ SAME = 1.001  # log-losses that differ by less are the same
 
 
 def ours(options: dict[str, Any]) -> Facts:
-    from isthmus.heads.build import StandardisedHead, build_head
+    from isthmus.classification import StandardisedHead, build_head
 
     X, y, X_test, y_test = read_codes(options)
     started = time.perf_counter()

@@ -16,7 +16,7 @@ from speed_measures.images import read_images
 TORCH = "import torch"
 ONE_FIT = """
 import sys
-from isthmus.cli.process import tune_process
+from isthmus.cli import tune_process
 tune_process()
 import numpy as np
 from isthmus import Autoencoder

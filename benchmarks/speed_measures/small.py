@@ -28,8 +28,7 @@ def ours(options: dict[str, Any]) -> Facts:
 
 def by_hand(options: dict[str, Any]) -> Facts:
     """Do what `fit` does, in the isthmus environment: it asks for the same choices there."""
-    from isthmus.networks import choose_n_components
-    from isthmus.networks.dense import hidden_sizes
+    from isthmus.networks import choose_n_components, hidden_sizes
     from isthmus.recipes import settle
 
     X = numbers(options["small_rows"], 20)

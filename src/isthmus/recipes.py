@@ -96,7 +96,7 @@ class Row:
     Attributes
     ----------
     architecture : str
-        `"auto"` leaves it to `isthmus.networks.build`: `"conv"` for images, `"conv1d"` for series,
+        `"auto"` leaves it to `isthmus.networks`: `"conv"` for images, `"conv1d"` for series,
         `"dense"` for tables.
     objective : str
     noise : float
@@ -105,7 +105,7 @@ class Row:
     options : mapping
         Of the objective.
     n_components : "auto" or function of the number of values
-        `"auto"` leaves it to `isthmus.networks.build`.
+        `"auto"` leaves it to `isthmus.networks.architecture`.
     lr : float or function of the batch size
     batch_size : int or function of the numbers of rows and values, and of the objective
     validation_fraction : float

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isthmus.data.catalogue import Entry, SourceFile
+from isthmus.data.catalog import Entry, SourceFile
 
 NAMES = (
     "train-images-idx3-ubyte",

@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus.data.dataset import Dataset, Splits
-from isthmus.data.schema import Schema
+from isthmus.data import Dataset, Schema, Splits
 from isthmus.errors import DataError
 
 X = np.arange(40, dtype=np.float64).reshape(20, 2)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.data.fingerprint import Blocks, fingerprint
+from isthmus.data import Blocks
+from isthmus.data.fingerprint import fingerprint
 
 module = importlib.import_module("isthmus.data.fingerprint")  # the room shows the function
 X = np.arange(24, dtype=np.float32).reshape(4, 6)

@@ -9,14 +9,8 @@ import pytest
 
 import isthmus
 from isthmus import StoredCodes, load
-from isthmus.data import Dataset, Stream
-from isthmus.data.instances import (
-    InMemory,
-    as_instances,
-    over_pieces,
-    rows_of,
-    take_rows,
-)
+from isthmus.data import Dataset, InMemory, as_instances, over_chunks, rows_of, take_rows
+from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
 
 SOURCE = Path(isthmus.__file__).parent
@@ -126,7 +120,7 @@ def test_a_function_of_chunks_gives_one_array(handed_over, table):
     calls = []
 
     class Doubler:
-        @over_pieces
+        @over_chunks
         def double(self, X, *, by=2):
             """Double."""
             calls.append(len(X))

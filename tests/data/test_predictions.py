@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isthmus.data.predictions import decision_counts, prediction_columns, verdicts
+from isthmus.data import decision_counts, prediction_columns, verdicts
 
 
 def test_only_beyond_the_threshold_is_abnormal():

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus.data.checks import check_images, check_table
-from isthmus.data.columns import Column
-from isthmus.data.schema import Schema
+from isthmus.data import Column, Schema, check_table
+from isthmus.data.schema import check_images
 from isthmus.errors import DataError, SchemaError
 
 TABLE = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})

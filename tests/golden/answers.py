@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from isthmus import AnomalyDetector, load, load_bundle
+from isthmus.bundle import roll_back
 from isthmus.cli import main
-from isthmus.versions import roll_back
 
 HERE = Path(__file__).parent
 #: How the rows of each sample are read; its bundle and export lie beside them.

@@ -34,8 +34,8 @@ from sklearn.datasets import load_digits
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load_bundle, save_bundle
 from isthmus.bundle import add_head
+from isthmus.classification import MLPHead
 from isthmus.export import Exported
-from isthmus.heads import MLPHead
 
 #: A golden row's anomaly score is so much away from any score that calibrates, relative to it,
 #: and its likeliest class so much likelier than the next: rounding then changes no answer.

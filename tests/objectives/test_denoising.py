@@ -1,12 +1,14 @@
 """What corruptions do to instances, and that the clean one is what is asked for."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from isthmus.errors import TrainingError
-from isthmus.objectives import Denoising, Reconstruction, Task
-from isthmus.objectives.corruptions import CORRUPTIONS
+from isthmus.objectives import Task
+from isthmus.objectives.denoising import CORRUPTIONS, Denoising, Masked
+from isthmus.objectives.objective import Reconstruction
 
 N, M = 400, 500
 # Four standard errors of a share of N x M values.
@@ -150,3 +152,153 @@ def test_a_single_name_is_enough():
 def test_what_it_cannot_use_is_refused(options, said, task):
     with pytest.raises(TrainingError, match=said):
         Denoising(**options).prepare(task)
+
+
+SHAPES = {"images": (1, 8, 12), "series": (2, 20), "table": (6,)}
+
+
+def masked(kind="table", loss="mse", **options):
+    return Masked(**options).prepare(Task(kind, SHAPES[kind], 3, loss))
+
+
+def drawn(objective, x):
+    """The mask that the next forward pass draws from seed 1."""
+    torch.manual_seed(1)
+    seen = objective.draw(x).expand_as(x)
+    torch.manual_seed(1)
+    return seen
+
+
+@pytest.mark.parametrize("visible", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_it_is_the_formula(kind, visible):
+    objective = masked(kind, visible=visible)
+    x = torch.randn(5, *SHAPES[kind])
+    seen = drawn(objective, x).numpy()
+
+    value = objective(nn.Tanh(), (x,))["loss"].item()
+
+    errors = (np.tanh(x.numpy() * seen) - x.numpy()) ** 2
+    hidden = seen == 0
+    assert 0 < hidden.sum() < hidden.size
+    above = errors[hidden].sum() + visible * errors[~hidden].sum()
+    assert value == pytest.approx(above / (hidden.sum() + visible * (~hidden).sum()), rel=1e-5)
+
+
+def test_the_errors_are_cross_entropy_where_that_is_the_loss():
+    objective = masked("images", "bce", visible=0.0)
+    x = torch.rand(5, *SHAPES["images"])
+    seen = drawn(objective, x).numpy()
+
+    value = objective(nn.Identity(), (x,))["loss"].item()
+
+    assert value == pytest.approx(np.log(2), rel=1e-5)  # a logit of zero where it was hidden
+    assert (seen == 0).any()
+
+
+def test_a_visible_weight_of_one_counts_every_value_alike():
+    objective = masked(visible=1.0)
+    x = torch.randn(9, 6)
+    seen = drawn(objective, x)
+
+    value = objective(nn.Tanh(), (x,))["loss"]
+
+    torch.testing.assert_close(value, nn.functional.mse_loss(torch.tanh(x * seen), x))
+
+
+def test_few_values_are_weighed_by_the_formula_too():
+    x = torch.full((1, 6), 2.0)
+
+    # Nothing is hidden, and all weights together are below one.
+    value = masked(share=1e-9, visible=0.01)(nn.Tanh(), (x,))["loss"]
+
+    assert value.item() == pytest.approx((np.tanh(2) - 2) ** 2, rel=1e-5)
+
+
+def test_nothing_hidden_and_nothing_visible_costs_nothing():
+    value = masked(share=1e-9, visible=0.0)(nn.Tanh(), (torch.ones(2, 6),))["loss"]
+
+    assert value.item() == 0
+
+
+def test_a_share_of_one_hides_everything():
+    assert not masked("images", share=1.0).draw(torch.ones(3, 1, 8, 12)).any()
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_each_instance_has_a_mask_of_its_own_with_the_share_asked_for(kind):
+    seen = masked(kind, share=0.3, size=1).draw(torch.ones(2000, *SHAPES[kind]))
+
+    hidden = 1 - seen.flatten(1)
+    assert hidden.mean().item() == pytest.approx(0.3, abs=4 * 0.46 / hidden.numel() ** 0.5)
+    assert len(hidden.unique(dim=0)) > 40
+
+
+def test_hidden_are_patches_of_images():
+    seen = masked("images", size=3).draw(torch.ones(50, 1, 8, 12))
+
+    for top in range(0, 8, 3):
+        for left in range(0, 12, 3):
+            patch = seen[:, 0, top : top + 3, left : left + 3].flatten(1)
+            assert torch.equal(patch.min(dim=1).values, patch.max(dim=1).values)
+    assert len(seen[:, 0, ::3, ::3].flatten(1).unique(dim=0)) > 40
+
+
+def test_hidden_are_spans_of_all_channels_of_a_series():
+    objective = masked("series", size=5)
+    x = torch.ones(50, 2, 20)
+
+    seen = objective.draw(x).expand_as(x)
+
+    assert torch.equal(seen[:, 0], seen[:, 1])
+    spans = seen[:, 0].view(50, 4, 5)
+    assert torch.equal(spans.min(dim=2).values, spans.max(dim=2).values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "side"),
+    [
+        ("images", (1, 28, 28), 4),
+        ("images", (3, 8, 20), 2),
+        ("images", (1, 1, 9), 1),
+        ("series", (2, 64), 4),
+        ("series", (1, 3), 1),
+        ("table", (9,), 1),
+    ],
+)
+def test_the_usual_patch_is_a_seventh_of_a_side_and_a_span_a_sixteenth(kind, shape, side):
+    objective = Masked().prepare(Task(kind, shape, 2, "mse"))
+
+    assert objective.side == side
+    x = torch.ones(3, *shape)
+    assert (x * objective.draw(x)).shape == x.shape
+
+
+def test_masking_in_evaluation_mode_is_reconstruction(network, task, rows):
+    value = Masked().prepare(task).eval()(network, (rows,))["loss"]
+
+    assert torch.equal(value, Reconstruction().prepare(task)(network, (rows,))["loss"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("table", {"share": 0}, "got share=0, expected a number above 0 to 1"),
+        ("table", {"share": "half"}, "got share='half'"),
+        ("table", {"visible": 1.5}, "got visible=1.5, expected a number from 0 to 1"),
+        ("table", {"size": 2}, "got size=2, expected 1 to 1"),
+        ("images", {"size": 9}, r"expected 1 to 8 for instances of shape \(1, 8, 12\), or 'auto'"),
+        ("series", {"size": 2.5}, "got size=2.5, expected 1 to 20"),
+    ],
+)
+def test_what_masking_cannot_use_is_refused(kind, options, said):
+    with pytest.raises(TrainingError, match=said):
+        masked(kind, **options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    objective = masked("images", share=np.float32(0.25), size=np.int64(2), visible=np.float64(0.5))
+
+    assert objective.describe() == {
+        "objective": "Masked", "share": 0.25, "size": 2, "visible": 0.5,
+    }  # fmt: skip

@@ -3,7 +3,8 @@
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load, load_bundle, save_bundle
-from isthmus.report import report_facts, write_report
+from isthmus.report import write_report
+from isthmus.report.facts import report_facts
 
 
 @pytest.fixture(scope="session")

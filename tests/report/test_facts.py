@@ -11,11 +11,10 @@ from sklearn.preprocessing import StandardScaler
 
 from isthmus import Autoencoder, CodeClassifier, Dataset, advise, evaluate, load_bundle
 from isthmus.errors import DataError, IsthmusError
-from isthmus.evaluation import Controls
-from isthmus.evaluation.detection import evaluate_detector
-from isthmus.report import report_facts
-from isthmus.report.data_facts import column_facts, data_facts
-from isthmus.report.worth import verdict, worth_facts
+from isthmus.evaluation import Baselines, evaluate_detector
+from isthmus.report.comparison_chapter import comparison_facts, verdict
+from isthmus.report.data_chapter import column_facts, data_facts
+from isthmus.report.facts import report_facts
 
 
 def test_facts_are_what_json_can_hold(facts):
@@ -249,14 +248,14 @@ def test_with_all_labels_the_curve_ends_where_evaluate_does(facts, press, splits
 
 def test_what_controls_have_measured_is_taken_from_them(facts, press, splits, monkeypatch):
     train, test = splits.train, splits.test
-    tests = Controls(press.encoder, train.X, train.y, test.X, test.y, random_state=0)
+    tests = Baselines(press.encoder, train.X, train.y, test.X, test.y, random_state=0)
     for name in ("raw", "pca", "untrained"):
         tests.test(name, "linear")
     head = CodeClassifier(press.encoder).fit(train.X, train.y)
     tests.remember("code", "linear", evaluate(head, test.X, test.y, controls=None)["code"])
     tests.let_go()
     monkeypatch.setattr(tests, "_fit_head", None)
-    found = worth_facts(press.encoder, train, test, measured=tests)
+    found = comparison_facts(press.encoder, train, test, measured=tests)
     for name, points in facts["worth"]["curves"].items():
         for point, again in zip(points, found["curves"][name], strict=True):
             assert again == pytest.approx(point, abs=0.003)  # one of 360

@@ -6,9 +6,10 @@ import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load, load_bundle, save_bundle
 from isthmus.data import Dataset
-from isthmus.evaluation import evaluate
-from isthmus.evaluation.detection import evaluate_detector
-from isthmus.report import drawn, report_facts, write_report
+from isthmus.evaluation import evaluate, evaluate_detector
+from isthmus.report import gallery as drawn
+from isthmus.report import write_report
+from isthmus.report.facts import report_facts
 
 
 @pytest.fixture(scope="module")

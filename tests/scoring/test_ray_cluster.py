@@ -14,8 +14,9 @@ from filelock import FileLock
 
 from isthmus import load
 from isthmus.errors import DataError, ScoringError, ShardError
-from isthmus.scoring import on_ray, score
-from isthmus.scoring.output import PartFiles
+from isthmus.scoring import ray as on_ray
+from isthmus.scoring import score
+from isthmus.scoring.output_folder import PartFiles
 
 pytest.importorskip("onnxruntime")
 ray = pytest.importorskip("ray")

@@ -18,10 +18,10 @@ from isthmus import (
     load_codes,
 )
 from isthmus.data import code_files
+from isthmus.detection import extract_features
+from isthmus.encoding import encoder_identity
 from isthmus.errors import DataError
-from isthmus.evaluation.detection import evaluate_detector
-from isthmus.heads.identity import encoder_identity
-from isthmus.heads.views import view
+from isthmus.evaluation import evaluate_detector
 from isthmus.scoring import score
 
 pytest.importorskip("onnx")
@@ -62,18 +62,18 @@ def encoder(bundle):
 def exact(encoder, rows):
     """What the library itself sees of the rows, without a graph and its rounding."""
     X = rows[FEATURES]
-    seen = view(encoder, X)
+    seen = extract_features(encoder, X)
     made_by = encoder.digest_, encoder_identity(encoder)
     hashes = encoder.row_hashes(X)
     return StoredCodes(seen.codes, *made_by, hashes, seen.residuals, rows["state"].to_numpy())
 
 
 def test_what_is_stored_is_what_heads_see(stored, encoder, rows):
-    codes, seen = load_codes(stored), view(encoder, rows[FEATURES])
+    codes, seen = load_codes(stored), extract_features(encoder, rows[FEATURES])
     np.testing.assert_array_equal(codes.hashes, encoder.row_hashes(rows[FEATURES]))
     np.testing.assert_allclose(codes.codes, seen.codes, atol=1e-5)
     np.testing.assert_allclose(codes.residuals, seen.residuals, atol=1e-5)
-    assert view(encoder, codes).explained == pytest.approx(seen.explained, rel=1e-5)
+    assert extract_features(encoder, codes).explained == pytest.approx(seen.explained, rel=1e-5)
     assert repr(codes).endswith("1,000 of 2 numbers, with row hashes, residuals)")
 
 
@@ -141,17 +141,17 @@ def test_detectors_are_tested_on_the_codes_that_have_a_label(exact, encoder, row
 
 
 def test_images_with_pooled_residuals(image_fit, digits, monkeypatch, tmp_path):
-    monkeypatch.setattr("isthmus.heads.views.MOST_WHOLE", 10)
-    monkeypatch.setattr("isthmus.heads.views.POOLED_SIDE", 4)
+    monkeypatch.setattr("isthmus.detection.features.MOST_WHOLE", 10)
+    monkeypatch.setattr("isthmus.detection.features.POOLED_SIDE", 4)
     images = digits[0][1000:1300]
     np.save(tmp_path / "new.npy", images)
     image_fit.save(tmp_path / "press")
     stream = load(tmp_path / "new.npy", lazy=True)
     score(tmp_path / "press", stream, tmp_path / "o", what="encode", for_heads=True)
-    codes, seen = load_codes(tmp_path / "o"), view(image_fit, images)
+    codes, seen = load_codes(tmp_path / "o"), extract_features(image_fit, images)
     assert codes.residuals.shape == (300, 16)
     np.testing.assert_allclose(codes.residuals, seen.residuals, atol=1e-5)
-    again = view(image_fit, codes)
+    again = extract_features(image_fit, codes)
     assert again.signed is seen.signed is False
     assert again.explained == pytest.approx(seen.explained, rel=1e-5)
     np.testing.assert_array_equal(codes.hashes, image_fit.row_hashes(images))
@@ -211,7 +211,7 @@ def test_a_detector_that_trained_several_encoders_takes_no_new_rows_as_codes(row
         Autoencoder(2, max_epochs=1), "neighbours", 0.1, "cross", random_state=0
     ).fit(X[:60])
     encoder = detector.encoder_
-    seen, hashes = view(encoder, X), encoder.row_hashes(X)
+    seen, hashes = extract_features(encoder, X), encoder.row_hashes(X)
     identity = encoder_identity(encoder)
     codes = StoredCodes(seen.codes, encoder.digest_, identity, hashes, seen.residuals)
     with pytest.raises(DataError, match="calibrated with several.*pass the instances"):

@@ -14,7 +14,7 @@ import httpx
 import uvicorn
 
 from isthmus.serve import Limits, build_app
-from isthmus.serve.protocol import protocol_within, watched
+from isthmus.serve.server import limited_protocol, watched
 
 DEADLINE = 30
 
@@ -26,7 +26,7 @@ def running(bundles, limits=None, **options):
     app = build_app([str(one) for one in bundles], limits=limits, threads=1, **options)
     config = uvicorn.Config(
         watched(app),
-        http=protocol_within(limits),
+        http=limited_protocol(limits),
         ws="none",
         log_config=None,
         timeout_graceful_shutdown=5,

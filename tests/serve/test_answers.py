@@ -9,10 +9,10 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from isthmus import load_bundle
-from isthmus.data.schema import Schema
+from isthmus._core import file_digest
+from isthmus.data import Schema
 from isthmus.export import Exported
-from isthmus.serve.labels import read_labels
-from isthmus.storage import file_digest
+from isthmus.serve.label_queue import read_labels
 
 
 def npy(X):

@@ -5,7 +5,7 @@ import pytest
 import schemathesis
 from schemathesis import GenerationMode
 
-from isthmus.serve.errors import MEANINGS
+from isthmus.serve.refusals import MEANINGS
 
 BRIEFLY = hypothesis.settings(
     max_examples=4,

@@ -10,8 +10,8 @@ from _served import running
 from PIL import Image
 
 from isthmus import Dataset, export_bundle
-from isthmus.data._pixels import resize_pixels
-from isthmus.serve.labels import read_labels
+from isthmus.data.formats.images import resize_pixels
+from isthmus.serve.label_queue import read_labels
 
 pytestmark = pytest.mark.first
 

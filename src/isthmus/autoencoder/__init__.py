@@ -1,5 +1,5 @@
 """The autoencoder as a scikit-learn transformer."""
 
-from isthmus.autoencoder.estimator import Autoencoder
+import lazy_loader
 
-__all__ = ["Autoencoder"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,29 +17,21 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from isthmus._notebook import LearnedTable
-from isthmus.augment import Augmentations
-from isthmus.autoencoder.coder import Coder
-from isthmus.autoencoder.held_out import HeldOut
-from isthmus.autoencoder.passes import learned
-from isthmus.autoencoder.run import PARAMETERS, Run
-from isthmus.autoencoder.seen import SeenRows
-from isthmus.autoencoder.sources import open_source
-from isthmus.data.instances import InMemory, Instances, as_instances
+from isthmus._core import LearnedTable
+from isthmus.augmentations import Augmentations
+from isthmus.autoencoder.fitting import PARAMETERS, TrainingRun
+from isthmus.autoencoder.inference import HeldOut, Inference
+from isthmus.autoencoder.sources import learn_from_stream, open_source
+from isthmus.autoencoder.training_rows import TrainingRowHashes
+from isthmus.data import InMemory, Instances, Schema, as_instances
 from isthmus.data.preprocessing import learn_preprocessor
-from isthmus.data.schema import Schema
-from isthmus.data.stream import Stream
+from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
 from isthmus.networks import Networks, build, count_parameters, digest, summarise
-from isthmus.training import (
-    choose_device,
-    draw_seed,
-    own_randomness,
-    place,
-)
+from isthmus.training import choose_device, draw_seed, isolated_random_state, move_to_device
 
 
-class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
+class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
     """Learn a code from unlabelled instances, and reconstruct instances from it.
 
     An encoder turns an instance of m values into a code of n < m; a mirrored decoder,
@@ -83,7 +75,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         0.6 for tables and 0 for images and series.
     augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
         How the objective `"invariant"` makes views, see
-        `isthmus.augment.build_augmentation`: name those that leave the meaning of your data as
+        `isthmus.build_augmentation`: name those that leave the meaning of your data as
         it is. `transform` never applies any.
     optimizer : {"auto", "adamw", "adadelta"}, default="auto"
     lr : float or "auto", default="auto"
@@ -300,11 +292,11 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         check_is_fitted(self)
         twin = copy.copy(self)
         device = self._device()
-        with own_randomness(draw_seed(random_state), device):
+        with isolated_random_state(draw_seed(random_state), device):
             given = isinstance(self.architecture, tuple | list)
             own = {"architecture": self.architecture} if given else {}
             networks = build(**(self.spec_ | own))
-        twin._keep(networks, device)
+        twin._keep(networks, device)  # noqa: SLF001
         twin.held_out_ = HeldOut.none(twin.n_components_)  # the codes kept are not its own
         return twin
 
@@ -339,7 +331,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
             When `path` holds something that is not a bundle.
         """
         # Files are written by code that needs this class, so it is imported at use.
-        from isthmus.autoencoder.parts import save_encoder
+        from isthmus.bundle import save_encoder
 
         check_is_fitted(self)
         save_encoder(path, self)
@@ -435,7 +427,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
             raise DataError(
                 f"got kind={self.kind!r}, and {stream.name} holds {stream.kind}; leave kind out"
             )
-        self.schema_, self.preprocessor_ = learned(stream)
+        self.schema_, self.preprocessor_ = learn_from_stream(stream)
         if len(stream) < 2:
             raise DataError(f"got {len(stream)} instance, expected at least two to learn from")
         self.__dict__.pop("feature_names_in_", None)
@@ -470,7 +462,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         epochs = len(self.history_) if one_pass and networks is not None else 0
         self.__dict__.pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
         parameters = {name: getattr(self, name) for name in PARAMETERS}
-        run = Run.plan(
+        run = TrainingRun.plan(
             parameters,
             self.schema_.kind,
             self.preprocessor_,
@@ -491,7 +483,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
         return self
 
     def _follow(
-        self, history_: list[dict[str, Any]], seen_rows_: SeenRows, data_fingerprint_: str
+        self, history_: list[dict[str, Any]], seen_rows_: TrainingRowHashes, data_fingerprint_: str
     ) -> Self:
         """Put what was known before the last pass in front of what is known of it."""
         done = len(history_)
@@ -507,7 +499,7 @@ class Autoencoder(LearnedTable, Coder, ClassNamePrefixFeaturesOutMixin, BaseEsti
     def _keep(self, networks: Networks, device: torch.device) -> None:
         """Hold the networks as they will stay: on their device, frozen, with their digest."""
         for network in (networks.encoder, networks.decoder):
-            place(network, device).eval().requires_grad_(False)
+            move_to_device(network, device).eval().requires_grad_(False)
         self.encoder_, self.decoder_ = networks.encoder, networks.decoder
         self.n_components_, self.spec_ = networks.n_components, networks.spec
         self.digest_ = digest(self.encoder_)

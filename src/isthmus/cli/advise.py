@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from isthmus.cli.common import (
+from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data, warnings_as_lines
+from isthmus.cli.options import (
     Data,
     Head,
     Json,
@@ -16,9 +17,8 @@ from isthmus.cli.common import (
     Seed,
     console_for,
     whole_or_auto,
-    write_facts,
+    write_json_facts,
 )
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.errors import DataError
 
 
@@ -58,8 +58,8 @@ def advise(
     """
     chosen = _widths(widths)
     if output is not None:
-        from isthmus._extras import require
-        from isthmus.cli.tables import check_suffix
+        from isthmus._core import require
+        from isthmus.cli.results import check_suffix
 
         check_suffix(output, ".png", ".svg")
         # Said now, and not after minutes of training.
@@ -96,7 +96,7 @@ def advise(
         soft_wrap=True,
         markup=False,
     )
-    write_facts(json, facts)
+    write_json_facts(json, facts)
 
 
 def _widths(text: str) -> list[int] | Literal["auto"]:

@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.codes import LabelsFrom, holds_codes, read_instances_or_codes
-from isthmus.cli.common import BundlePath, Data, Head, Json, Seed, console_for, write_facts
-from isthmus.cli.parts import labelled_part
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.data_options import (
+    AS_IT_COMES,
+    LabelsFrom,
+    Reading,
+    holds_codes,
+    read_instances_or_codes,
+    reads_data,
+)
+from isthmus.cli.options import (
+    BundlePath,
+    Data,
+    Head,
+    Json,
+    Seed,
+    console_for,
+    labelled_part,
+    write_json_facts,
+)
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,11 +67,9 @@ def classify(
     if loaded.train.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import add_head, load_bundle
-    from isthmus.cli.telling import print_evaluation
+    from isthmus.classification import CodeClassifier, check_labels, uses_unlabelled
+    from isthmus.cli.results import print_evaluation
     from isthmus.evaluation import evaluate
-    from isthmus.heads import CodeClassifier
-    from isthmus.heads.build import uses_unlabelled
-    from isthmus.heads.labels import check_labels
 
     partial = uses_unlabelled(head)
     y = check_labels(loaded.train.y, len(loaded.train.X), unlabelled=partial)
@@ -97,7 +109,7 @@ def classify(
         f"head {stored!r}, fitted on {classifier.n_labels_:,} labels{beside}, is in {bundle}",
         soft_wrap=True,
     )
-    write_facts(
+    write_json_facts(
         json,
         found
         | {

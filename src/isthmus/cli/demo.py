@@ -9,15 +9,8 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.common import (
-    Json,
-    Recipe,
-    Seed,
-    console_for,
-    resumable,
-    write_facts,
-)
-from isthmus.cli.reading import DataDir, Label, Reading, Resize
+from isthmus.cli.data_options import DataDir, Label, Reading, Resize
+from isthmus.cli.options import Json, Recipe, Seed, console_for, resumable, write_json_facts
 
 
 def demo(
@@ -70,4 +63,4 @@ def demo(
             seconds_to_load=time.perf_counter() - started,
             words=shlex.join(words),
         )
-    write_facts(json, facts)
+    write_json_facts(json, facts)

@@ -7,16 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.codes import read_instances_or_codes
-from isthmus.cli.common import BundlePath, Json, Seed, console_for, number_or_auto, write_facts
-from isthmus.cli.detectors import (
+from isthmus.cli.data_options import (
+    AS_IT_COMES,
+    Reading,
+    read_instances_or_codes,
+    reads_data,
+    warnings_as_lines,
+)
+from isthmus.cli.options import (
+    BundlePath,
     FalseAlarmRate,
+    Json,
     Normal,
+    Seed,
+    console_for,
     detector_facts,
     detector_labels,
-    tell_detector,
+    number_or_auto,
+    print_detector,
+    write_json_facts,
 )
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
 from isthmus.errors import DataError
 
 
@@ -64,7 +74,7 @@ def detect(
         y = detector_labels(loaded, data, normal)
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         from isthmus.bundle import load_bundle
-        from isthmus.heads import AnomalyDetector
+        from isthmus.detection import AnomalyDetector
 
         detector = AnomalyDetector(
             load_bundle(bundle).encoder,
@@ -79,10 +89,10 @@ def detect(
 
     version = add_head(bundle, name, detector)
     facts = detector_facts(detector)
-    tell_detector(console, facts)
+    print_detector(console, facts)
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
     console.print(f"next   isthmus predict {bundle} NEW --head {name} --explain", soft_wrap=True)
-    write_facts(json, facts | {"name": name, "version": version, "bundle": str(bundle)})
+    write_json_facts(json, facts | {"name": name, "version": version, "bundle": str(bundle)})
 
 
 def _moved(bundle: Path, name: str, rate: str | None, given: dict[str, Any]) -> Any:

@@ -8,10 +8,19 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
-from isthmus.cli.parts import Part
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
-from isthmus.cli.scoring import HERE, Scoring, refuse_ray, score_stream
+from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.options import (
+    HERE,
+    BundlePath,
+    Data,
+    Json,
+    Part,
+    Scoring,
+    console_for,
+    refuse_ray,
+    run_scoring,
+    write_json_facts,
+)
 
 
 @reads_data
@@ -47,7 +56,7 @@ def encode(
     `isthmus classify` and, with --for-heads, `isthmus detect` take a .parquet output in place of
     instances, and do not run the encoder again.
     """
-    from isthmus.cli.tables import check_suffix, write_codes
+    from isthmus.cli.results import check_suffix, write_codes
 
     check_suffix(output, ".npy", ".csv", ".parquet")
     if for_heads:
@@ -57,14 +66,14 @@ def encode(
         reading = replace(reading, keys=[*(reading.keys or ()), reading.label])
     loaded = reading.open(data, bundle, lazy=scoring.lazy)
     if not loaded.in_memory:
-        score_stream(
+        run_scoring(
             "encode", bundle, loaded, output, for_heads=for_heads, scoring=scoring, json=json
         )
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
     from isthmus.bundle import load_bundle
-    from isthmus.heads.views import stored_codes
+    from isthmus.detection import stored_codes
 
     encoder = load_bundle(bundle).encoder
     codes = stored_codes(encoder, instances.X, for_heads=for_heads)
@@ -79,4 +88,4 @@ def encode(
     console_for(json).print(
         f"{len(codes):,} codes of {encoder.n_components_} numbers in {output}", soft_wrap=True
     )
-    write_facts(json, facts)
+    write_json_facts(json, facts)

@@ -8,10 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.codes import LabelsFrom, read_instances_or_codes
-from isthmus.cli.common import BundlePath, Data, Json, Seed, console_for, write_facts
-from isthmus.cli.detectors import Normal, refuse_windows
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.data_options import (
+    AS_IT_COMES,
+    LabelsFrom,
+    Reading,
+    read_instances_or_codes,
+    reads_data,
+)
+from isthmus.cli.options import (
+    BundlePath,
+    Data,
+    Json,
+    Normal,
+    Seed,
+    console_for,
+    refuse_windows,
+    write_json_facts,
+)
 from isthmus.errors import DataError
 
 
@@ -52,8 +65,8 @@ def evaluate(
             "--controls out"
         )
     from isthmus.bundle import load_bundle
-    from isthmus.cli.telling import print_detection, print_evaluation, print_left_out
-    from isthmus.heads import AnomalyDetector
+    from isthmus.cli.results import print_detection, print_evaluation, print_left_out
+    from isthmus.detection import AnomalyDetector
 
     opened = load_bundle(bundle)
     decider = opened.head(head)
@@ -73,7 +86,7 @@ def evaluate(
         found = _test_classifier(decider, test, fitted_on, level, seed)
         print_evaluation(console, found)
     print_left_out(console, found, None if controls == "none" else fitted_on)
-    write_facts(json, found | {"digest": opened.encoder.digest_})
+    write_json_facts(json, found | {"digest": opened.encoder.digest_})
 
 
 def _test_classifier(
@@ -104,7 +117,7 @@ def _test_detector(
     normal: str | None,
     seed: int,
 ) -> dict[str, Any]:
-    from isthmus.evaluation.detection import evaluate_detector
+    from isthmus.evaluation import evaluate_detector
 
     X, y = _rows_of(test)
     X_train, y_train = _rows_of(fitted_on)

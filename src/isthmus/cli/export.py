@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.common import BundlePath, Json, console_for, write_facts
-from isthmus.cli.parts import Part
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.options import BundlePath, Json, Part, console_for, write_json_facts
 
 
 @reads_data
@@ -69,8 +68,7 @@ def export(
     if data is not None:
         loaded = reading.read(data, bundle, sample=True)
         rows = loaded.part(part)
-    from isthmus.export import export_bundle
-    from isthmus.export.readme import parity_lines
+    from isthmus.export import export_bundle, parity_lines
 
     variants = [name for name, asked in (("fp16", fp16), ("int8", int8)) if asked]
     with console.status("exporting"):
@@ -96,7 +94,7 @@ def export(
                 console.print(f"  {line}", markup=False, soft_wrap=True)
     console.print(f"known        {_known(facts['known'])}", markup=False)
     console.print(f"exported     {output}", markup=False)
-    write_facts(json, facts)
+    write_json_facts(json, facts)
 
 
 def _known(known: dict[str, Any] | None) -> str:

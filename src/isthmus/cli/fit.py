@@ -10,31 +10,33 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.common import (
+from isthmus.bundle import check_target
+from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data, warnings_as_lines
+from isthmus.cli.options import (
+    Address,
     Data,
+    Engine,
+    FalseAlarmRate,
     Json,
+    Normal,
     Recipe,
     Seed,
+    Workers,
     console_for,
-    names_or_none,
-    number_or_auto,
-    resumable,
-    weights_by_name,
-    whole_or_auto,
-    write_facts,
-)
-from isthmus.cli.detectors import (
-    FalseAlarmRate,
-    Normal,
     detector_facts,
     detector_labels,
-    tell_detector,
+    names_or_none,
+    number_or_auto,
+    print_detector,
+    refuse_ray,
+    resumable,
+    streams_data,
+    weights_by_name,
+    whole_or_auto,
+    write_json_facts,
 )
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
-from isthmus.cli.scoring import Address, Engine, Workers, in_pieces, refuse_ray
-from isthmus.cli.workers import rank, refuse_workers
+from isthmus.cli.process import rank, refuse_workers
 from isthmus.errors import DataError, TrainingError
-from isthmus.manifest import check_target
 
 
 @reads_data
@@ -102,8 +104,8 @@ def fit(
     options = dict(locals())
     check_target(output)
     checkpoints = output.with_name(f"{output.name}-checkpoints")
-    if in_pieces(engine, resume=False):
-        from isthmus.cli.ray_fit import fit_on_ray
+    if streams_data(engine, resume=False):
+        from isthmus.cli.ray_training import fit_on_ray
 
         refuse_workers("fit --engine ray")
         reading = options.pop("reading")
@@ -146,7 +148,7 @@ def fit(
     heads: dict[str, Any] = {}
     one = True
     if detector:
-        from isthmus.heads import AnomalyDetector
+        from isthmus.detection import AnomalyDetector
 
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         heads["normal"] = AnomalyDetector(encoder, false_alarm_rate=rate, random_state=seed)
@@ -211,8 +213,8 @@ def fit(
     console.print(f"digest {encoder.digest_}")
     console.print(f"bundle {output}", soft_wrap=True)
     if detector:
-        tell_detector(console, facts["detector"])
+        print_detector(console, facts["detector"])
         console.print(f"next   isthmus predict {output} NEW --explain", soft_wrap=True)
     else:
         console.print(f"next   isthmus classify {output} LABELLED --label COLUMN", soft_wrap=True)
-    write_facts(json, facts)
+    write_json_facts(json, facts)

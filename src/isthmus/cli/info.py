@@ -1,14 +1,82 @@
-"""`isthmus info`."""
+"""`isthmus info` and `isthmus history`."""
 
 from __future__ import annotations
 
-from isthmus.cli.common import BundlePath, Json, console_for, write_facts
-from isthmus.cli.history import describe
+from typing import Annotated, Any
+
+import typer
+
+from isthmus.cli.options import BundlePath, Json, console_for, write_json_facts
+from isthmus.errors import BundleError
+
+
+def history(
+    bundle: BundlePath,
+    head: Annotated[str | None, typer.Option(help="Name of a head; all heads.")] = None,
+    roll_back: Annotated[
+        str | None,
+        typer.Option("--roll-back", help="Make an earlier version of the head NAME current."),
+    ] = None,
+    to: Annotated[
+        int | None, typer.Option("--to", help="Which version; the one before the current.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Say which versions of its heads a bundle holds, and go back to one (without torch).
+
+    Every head that was ever fitted is kept, with its date, the fingerprint of its rows and
+    labels, and its figures; * is the version that decides. Rolling back loses none.
+    """
+    from isthmus.bundle import history as versions_of
+    from isthmus.bundle import read_manifest
+    from isthmus.bundle import roll_back as go_back
+
+    console = console_for(json)
+    if roll_back is not None:
+        version = go_back(bundle, roll_back, to)
+        console.print(f"head {roll_back!r} is version {version} again", soft_wrap=True)
+    elif to is not None:
+        raise BundleError(f"got --to {to} and no head; name it with --roll-back NAME")
+    manifest = read_manifest(bundle)
+    wanted = [head] if head is not None else list(manifest["heads"])
+    facts = {name: versions_of(manifest, name) for name in wanted}
+    if not facts:
+        console.print("no heads")
+    for name, versions in facts.items():
+        console.print(name, markup=False)
+        for entry in versions:
+            console.print(_line(entry), soft_wrap=True, markup=False)
+    write_json_facts(json, facts)
+
+
+def describe(entry: dict[str, Any]) -> str:
+    """Return what a head is, in a few words, from its entry in the manifest."""
+    metrics = entry["metrics"]
+    if entry["kind"] == "detector":
+        told = (
+            f"detector, {entry['method']}, false-alarm rate {entry['false_alarm_rate']:.3g} "
+            f"({entry['calibration']}, {entry['n_calibration']:,} calibration rows)"
+        )
+        n_abnormal = entry["labels"]["abnormal"]
+        told += f", {n_abnormal:,} labelled abnormal" if n_abnormal else ""
+        return told + (f", AUROC {metrics['auroc']:.4f}" if "auroc" in metrics else "")
+    accuracy, rate = metrics.get("test_accuracy"), entry["rejection_rate"]
+    told = "" if rate is None else f", rejection rate {rate:.3g}"
+    told += "" if accuracy is None else f", test accuracy {100 * accuracy:.2f} %"
+    return f"{entry['head']}, {len(entry['classes'])} classes{told}"
+
+
+def _line(entry: dict[str, Any]) -> str:
+    mark = "*" if entry["current"] else " "
+    return (
+        f"{mark} {entry['version']:>3}  {entry['created']}  {entry['n_rows']:,} rows "
+        f"{entry['data_fingerprint'][:12]}  {describe(entry)}"
+    )
 
 
 def info(bundle: BundlePath, json: Json = None) -> None:
     """Say what is in a bundle, without loading it (and without torch)."""
-    from isthmus.manifest import read_manifest
+    from isthmus.bundle import read_manifest
 
     manifest = read_manifest(bundle)
     console = console_for(json)
@@ -36,4 +104,4 @@ def info(bundle: BundlePath, json: Json = None) -> None:
         n_versions = len(manifest["history"][name])
         told += f"; version {head['version']} of {n_versions}" if n_versions > 1 else ""
         console.print(told, soft_wrap=True, markup=False)
-    write_facts(json, manifest)
+    write_json_facts(json, manifest)

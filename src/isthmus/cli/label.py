@@ -7,10 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.codes import LabelsFrom, read_instances_or_codes
-from isthmus.cli.common import BundlePath, Json, console_for, write_facts
-from isthmus.cli.detectors import Normal, detector_facts, detector_labels, tell_detector
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data, warnings_as_lines
+from isthmus.cli.data_options import (
+    AS_IT_COMES,
+    LabelsFrom,
+    Reading,
+    read_instances_or_codes,
+    reads_data,
+    warnings_as_lines,
+)
+from isthmus.cli.options import (
+    BundlePath,
+    Json,
+    Normal,
+    console_for,
+    detector_facts,
+    detector_labels,
+    print_detector,
+    write_json_facts,
+)
 from isthmus.errors import DataError
 
 
@@ -66,7 +80,7 @@ def label(
     import numpy as np
 
     from isthmus.bundle import add_head, load_bundle
-    from isthmus.data.labels import MISSING
+    from isthmus.data import MISSING
 
     y = detector_labels(loaded, data, normal)
     looked_at = np.flatnonzero(MISSING.has_label(loaded.y))
@@ -82,14 +96,14 @@ def label(
     added = len(detector.memory_.y) - before
     facts = detector_facts(detector)
     console.print(f"{len(looked_at):,} labels, {added:,} of them of rows that are new to it")
-    tell_detector(console, facts)
+    print_detector(console, facts)
     console.print(f"head {stored!r}, version {version}, is in {bundle}", soft_wrap=True)
     facts |= {"name": stored, "version": version, "bundle": str(bundle)}
-    write_facts(json, facts | {"n_given": len(looked_at), "n_new": added})
+    write_json_facts(json, facts | {"n_given": len(looked_at), "n_new": added})
 
 
 def _take(bundle: Path, queue: Path, name: str | None, json: str | None) -> None:
-    from isthmus.serve.taking import take_labels
+    from isthmus.serve import take_labels
 
     with warnings_as_lines():
         facts: dict[str, Any] = take_labels(bundle, queue, name)
@@ -104,4 +118,4 @@ def _take(bundle: Path, queue: Path, name: str | None, json: str | None) -> None
         console.print(f"head {head['name']!r}, {done}, is in {bundle}", soft_wrap=True)
     for served, n in facts["left"].items():
         console.print(f"left {n:,} labels of {served!r}, for another encoder", soft_wrap=True)
-    write_facts(json, facts | {"bundle": str(bundle)})
+    write_json_facts(json, facts | {"bundle": str(bundle)})

@@ -7,17 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
-from isthmus.cli.parts import Part
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
-from isthmus.cli.scoring import HERE, Scoring, refuse_ray, score_stream
+from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.options import (
+    HERE,
+    BundlePath,
+    Data,
+    Json,
+    Part,
+    Scoring,
+    console_for,
+    refuse_ray,
+    run_scoring,
+    write_json_facts,
+)
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from isthmus.heads import AnomalyDetector, CodeClassifier
+    from isthmus.classification import CodeClassifier
+    from isthmus.detection import AnomalyDetector
 
 #: So many rows are explained on the screen.
 SHOWN = 5
@@ -66,7 +76,7 @@ def predict(
     --lazy, --key, --resume or --engine ray. They need not fit into memory. The output is then a
     folder with a Parquet file for each piece; --resume goes on with it after a crash.
     """
-    from isthmus.cli.tables import check_suffix, write_table
+    from isthmus.cli.results import check_suffix, write_table
 
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
@@ -76,7 +86,7 @@ def predict(
             raise DataError(
                 "got --explain, which is for data in memory; explain one file, or leave it out"
             )
-        score_stream("predict", bundle, loaded, output, head=head, scoring=scoring, json=json)
+        run_scoring("predict", bundle, loaded, output, head=head, scoring=scoring, json=json)
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
@@ -84,8 +94,8 @@ def predict(
     import pandas as pd
 
     from isthmus.bundle import load_bundle
-    from isthmus.data.predictions import decision_counts, prediction_columns
-    from isthmus.heads import AnomalyDetector
+    from isthmus.data import decision_counts, prediction_columns
+    from isthmus.detection import AnomalyDetector
 
     opened = load_bundle(bundle)
     decider = opened.head(head)
@@ -124,13 +134,13 @@ def predict(
     if output is not None:
         write_table(output, table)
         console.print(f"predictions in {output}", soft_wrap=True)
-    write_facts(json, facts)
+    write_json_facts(json, facts)
 
 
 def _decide(decider: CodeClassifier | AnomalyDetector, X: Any) -> dict[str, np.ndarray]:
     """Return what a head gives, by name of `isthmus.data.predictions.DECISIONS`."""
-    from isthmus.data.predictions import verdicts
-    from isthmus.heads import AnomalyDetector
+    from isthmus.data import verdicts
+    from isthmus.detection import AnomalyDetector
 
     if isinstance(decider, AnomalyDetector):
         # Scored once, because a pass through the network is what costs.
@@ -148,7 +158,7 @@ def _decide(decider: CodeClassifier | AnomalyDetector, X: Any) -> dict[str, np.n
 
 def _most_abnormal(table: pd.DataFrame) -> list[str]:
     """Return a line for each of the most abnormal rows, and why."""
-    from isthmus.data.predictions import VERDICT_NAMES
+    from isthmus.data import VERDICT_NAMES
 
     lines = []
     for row, found in table.nlargest(SHOWN, "anomaly_score").iterrows():

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus._memory import give_back_memory
-from isthmus.cli.common import BundlePath, Json, Seed, console_for, write_facts
-from isthmus.cli.reading import AS_IT_COMES, Reading, in_memory, reads_data
+from isthmus._core import return_freed_memory
+from isthmus.cli.data_options import AS_IT_COMES, Reading, in_memory, reads_data
+from isthmus.cli.options import BundlePath, Json, Seed, console_for, write_json_facts
 from isthmus.errors import DataError
 
 
@@ -76,7 +76,7 @@ def report(
     with console.status("reading the bundle") as status:
 
         def tell(words: str) -> None:
-            give_back_memory()  # of the chapter before
+            return_freed_memory()  # of the chapter before
             status.update(words)
 
         facts = write_report(
@@ -96,7 +96,7 @@ def report(
         )
     console.print(facts["summary"], markup=False)
     console.print(f"report       {output}", markup=False)
-    write_facts(json, facts)
+    write_json_facts(json, facts)
 
 
 def _read_advice(path: Path) -> Any:

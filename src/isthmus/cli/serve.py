@@ -59,8 +59,8 @@ def serve(
     Ctrl-C or SIGTERM stops the service when what is in flight is answered: exit status 0 after
     SIGTERM, 130 after Ctrl-C.
     """
-    from isthmus._extras import require
-    from isthmus.cli.process import ending_well_on_sigterm
+    from isthmus._core import require
+    from isthmus.cli.process import exit_cleanly_on_sigterm
 
     for module in ("fastapi", "uvicorn", "onnxruntime", "prometheus_client"):
         require(module, extra="serve", purpose="serving over HTTP")
@@ -76,7 +76,7 @@ def serve(
         in_flight=in_flight,
         connections=connections,
     )
-    with ending_well_on_sigterm():
+    with exit_cleanly_on_sigterm():
         run(
             bundles,
             host,

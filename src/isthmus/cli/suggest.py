@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.common import BundlePath, Data, Json, console_for, write_facts
-from isthmus.cli.parts import Part
-from isthmus.cli.reading import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.options import BundlePath, Data, Json, Part, console_for, write_json_facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +34,7 @@ def suggest(
     its share. For a classifier doubt, 1 less the gap between the two likeliest classes, and
     these as the reason. --label leaves that column out.
     """
-    from isthmus.cli.tables import check_suffix, write_table
+    from isthmus.cli.results import check_suffix, write_table
 
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
@@ -57,7 +56,7 @@ def suggest(
         console.print(f"rows in {output}", soft_wrap=True)
     plain = [_plain(row) for row in table.astype(object).to_dict("records")]
     facts: dict[str, Any] = {"n": len(table), "rows": plain}
-    write_facts(json, facts | {"output": None if output is None else str(output)})
+    write_json_facts(json, facts | {"output": None if output is None else str(output)})
 
 
 def _lines(table: pd.DataFrame) -> list[str]:

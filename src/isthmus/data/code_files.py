@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.codes import ENTRY, RESIDUAL, ROW_HASH, StoredCodes
-from isthmus.data.frames import arrow_to_frame
-from isthmus.data.instances import draw
+from isthmus.data.formats import arrow_to_frame
+from isthmus.data.instances import draw_rows
 from isthmus.data.labels import MISSING, as_labels
 from isthmus.errors import DataError
 
@@ -81,7 +81,7 @@ def load_codes(
     --------
     >>> import tempfile
     >>> from isthmus import AnomalyDetector, Autoencoder, load, load_codes
-    >>> from isthmus.scoring import score
+    >>> from isthmus.scoring.scorer import score
     >>> rng = np.random.default_rng(0)
     >>> X = pd.DataFrame(rng.normal(size=(500, 3)), columns=["a", "b", "c"])
     >>> encoder = Autoencoder(2, max_epochs=2, random_state=0).fit(X[:200])
@@ -108,7 +108,7 @@ def load_codes(
                 f"{path} has no column {label!r}; it has {_told(there)}: encode with --label "
                 f"{label}, or pass labels of your own with the key columns beside them"
             )
-        rows, y = draw(n_rows, MOST_READ, random_state), None
+        rows, y = draw_rows(n_rows, MOST_READ, random_state), None
     else:
         rows, y = _labelled(path, files, there, label, labels, random_state)
     names = [name for name in (*facts["codes"], ROW_HASH, RESIDUAL) if name in there]
@@ -216,7 +216,7 @@ def _labelled(
         warnings.warn(
             f"{lost:,} of {len(known):,} labels are of rows that are not in {path}", stacklevel=3
         )
-    kept = draw(len(all_rows), MOST_READ, seed)
+    kept = draw_rows(len(all_rows), MOST_READ, seed)
     return all_rows[kept], as_labels(known[label])[all_places[kept]]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from isthmus.data.instances import Instances, Piece
+from isthmus.data.instances import Chunk, Instances
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ class StoredCodes(Instances):
     ----------
     codes : float32 array of shape (n, n_components)
     digest, identity : str
-        Of the encoder, see `isthmus.heads.identity.encoder_identity`. A head on any other refuses
+        Of the encoder, see `isthmus.encoding.encoder_identity`. A head on any other refuses
         the codes.
     hashes : uint64 array of shape (n,) or None
         Of the instances, by which one is known again.
     residuals : float32 array of shape (n, k) or None
-        As in `isthmus.heads.views.Views`.
+        As in `isthmus.detection.features.Features`.
     y : array of shape (n,) or None
         Labels as they came.
     name : str
@@ -105,10 +105,10 @@ class StoredCodes(Instances):
         """Whether row hashes were stored."""
         return self.hashes is not None
 
-    def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Piece:
+    def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Chunk:
         """Return rows by their numbers, with what is stored beside them."""
         taken = self[rows]
-        return Piece(0, taken, taken.y if label else None)
+        return Chunk(0, taken, taken.y if label else None)
 
     def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
         """Return the stored codes; nothing is encoded."""

@@ -11,8 +11,7 @@ import pandas as pd
 from isthmus.data.instances import as_instances, take_rows
 from isthmus.data.labels import as_labels, distinct_names
 from isthmus.data.schema import Kind, Schema
-from isthmus.data.window_split import split_windows
-from isthmus.data.windows import Windows
+from isthmus.data.windows import Windows, split_windows
 from isthmus.errors import DataError
 
 
@@ -142,7 +141,7 @@ class Dataset:
 
         Windows of a long table are set aside by groups, or by time within each group, and
         training windows that share a row with a test window are dropped: see
-        `isthmus.data.window_split.split_windows`. Otherwise the part is random: each class
+        `isthmus.data.windows.cutting.split_windows`. Otherwise the part is random: each class
         keeps its proportion when every one has at least two instances and each part has
         room for all classes, and otherwise it is drawn from all alike. The order of the
         instances stays as it was.

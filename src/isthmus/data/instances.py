@@ -74,7 +74,7 @@ class Instances(ABC):
         """Whether `row_hashes` can give them."""
         return True
 
-    def pieces(self, *, label: bool = False) -> Iterator[Piece]:
+    def pieces(self, *, label: bool = False) -> Iterator[Chunk]:
         """Return all rows in bounded chunks, without a copy of those in memory.
 
         Parameters
@@ -82,7 +82,7 @@ class Instances(ABC):
         label : bool
             With labels of their own, where there are some.
         """
-        return iter([Piece(0, self.held, self.labels if label else None)])
+        return iter([Chunk(0, self.held, self.labels if label else None)])
 
     @abstractmethod
     def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Taken:
@@ -90,7 +90,7 @@ class Instances(ABC):
 
     def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
         """Draw row numbers uniformly: sorted, each once, `n` of them or all there are."""
-        return draw(self.n_rows, n, seed)
+        return draw_rows(self.n_rows, n, seed)
 
     def at_most(
         self,
@@ -104,7 +104,7 @@ class Instances(ABC):
         """Return instances and labels in memory: as they are, of a stream `n` drawn uniformly."""
         return self.held, y
 
-    def labelled_pieces(self, y: Any) -> Iterator[Piece]:
+    def labelled_pieces(self, y: Any) -> Iterator[Chunk]:
         """Return all rows in chunks with labels: those given, or those that a stream has.
 
         Raises
@@ -121,7 +121,7 @@ class Instances(ABC):
                 f"got {n} instances and labels of shape {labels.shape}; "
                 "expected one label for each instance"
             )
-        return iter([Piece(0, self.held, labels)])
+        return iter([Chunk(0, self.held, labels)])
 
     def map(self, function: Callable[[Any], T]) -> Iterable[T]:
         """Apply a function to each chunk: of a stream one at a time, as they are asked for."""
@@ -188,14 +188,14 @@ class InMemory(Instances):
         """What was handed over."""
         return self.X
 
-    def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Piece:
+    def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Chunk:
         """Return rows by their numbers."""
-        return Piece(0, take_rows(self.X, rows))
+        return Chunk(0, take_rows(self.X, rows))
 
 
 # Compared by identity: arrays have no single answer to ==.
 @dataclass(frozen=True, eq=False)
-class Piece:
+class Chunk:
     """Rows that are in memory at the same time.
 
     Attributes
@@ -220,9 +220,9 @@ class Piece:
     def __len__(self) -> int:
         return len(self.X)
 
-    def take(self, rows: np.ndarray) -> Piece:
+    def take(self, rows: np.ndarray) -> Chunk:
         """Return some rows, by their positions in the piece; `first_row` stays."""
-        return Piece(
+        return Chunk(
             self.first_row,
             take_rows(self.X, rows),
             None if self.y is None else self.y[rows],
@@ -273,7 +273,7 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
     return X.take(rows).X if isinstance(X, Instances) else np.asarray(X)[rows]
 
 
-def over_pieces(method: M) -> M:
+def over_chunks(method: M) -> M:
     """Let a method `(self, X, ...) -> array` take a stream: chunk by chunk, one array out."""
 
     @functools.wraps(method)
@@ -283,7 +283,7 @@ def over_pieces(method: M) -> M:
     return cast(M, of_any_kind)
 
 
-def joined(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
+def joined_chunks(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
     """Put arrays of `n_rows` rows in all, or fewer, after each other in memory taken once.
 
     Examples
@@ -306,7 +306,7 @@ def joined(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
     return np.empty(0) if whole is None else whole[:filled]
 
 
-def draw(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
+def draw_rows(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
     """Draw `n` of the numbers below `n_rows` uniformly, or all: sorted, each once."""
     rng = np.random.default_rng(seed)
     if 2 * n >= n_rows:
@@ -318,7 +318,7 @@ def draw(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
     return np.sort(rng.choice(rows, n, replace=False))
 
 
-def rows_of(rows: np.ndarray, piece: Piece) -> np.ndarray:
+def rows_of(rows: np.ndarray, piece: Chunk) -> np.ndarray:
     """Return which of some sorted row numbers lie in a piece, as positions in it."""
     first, end = np.searchsorted(rows, [piece.first_row, piece.first_row + len(piece)])
     return rows[first:end] - piece.first_row

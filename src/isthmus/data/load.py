@@ -1,8 +1,11 @@
-"""One door for all data: a name, a path, an array or a table."""
+"""Load a data set: from a name, a path, an array or a table."""
 
 from __future__ import annotations
 
+import difflib
+import gzip
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.catalogue import find_entry
+from isthmus.data.catalog import CATALOGUE, find_entry, near_miss
 from isthmus.data.dataset import Dataset, Splits
-from isthmus.data.files import is_table_file, load_path
-from isthmus.data.long_table import Cutting
-from isthmus.data.named import load_named
-from isthmus.data.pieces import open_pieces, read_in_pieces
-from isthmus.data.resize import check_size, resize_images
+from isthmus.data.formats import is_idx, load_idx_file, load_idx_folder
+from isthmus.data.named_datasets import load_named
 from isthmus.data.schema import KINDS, Schema
+from isthmus.data.streaming import is_streamed, open_streamed
+from isthmus.data.windows import WindowOptions
 from isthmus.errors import DataError
 
 _IN_WORDS = {"images": "images", "series": "series", "table": "a table"}
@@ -59,7 +61,7 @@ def load(
         Labels for a source that brings none.
     data_dir : str, Path or None
         Folder with the files of a named data set; without it see
-        `isthmus.data.named.load_named` for where they are looked for.
+        `isthmus.data.named_datasets.load_named` for where they are looked for.
     label : str or None
         Column of a table that holds the labels.
     resize : (height, width) or None
@@ -97,7 +99,7 @@ def load(
         been read yet; of files that are cut into windows also times and groups.
         `Splits` when the source says which part is for testing. Of a long table, `windows`
         says where each instance lies in it, and `y` is one label a window (see
-        `isthmus.data.window_labels.deciding_rows` for windows of several labels).
+        `isthmus.data.windows.cutting.deciding_rows` for windows of several labels).
 
     Raises
     ------
@@ -125,15 +127,22 @@ def load(
     for name, names in (("columns", columns), ("keys", keys)):
         if isinstance(names, str):
             raise DataError(f"got {name}={names!r}, expected a list: [{names!r}]")
-    cutting = Cutting(window, stride, time, group, None if channels is None else tuple(channels))
-    size = None if resize is None else check_size(resize)
-    opened = data_dir is None and read_in_pieces(source, lazy)
+    cutting = WindowOptions(
+        window, stride, time, group, None if channels is None else tuple(channels)
+    )
+    size = None
+    if resize is not None:
+        # Pillow takes a tenth of a second, which only images need.
+        from isthmus.data.formats import check_size, resize_images
+
+        size = check_size(resize)
+    opened = data_dir is None and is_streamed(source, lazy)
     if opened:
         if y is not None:
             raise DataError("got y, and data read piece by piece has its labels in its files")
         if cutting.given and kind != "series":
             raise DataError(_needs_series(cutting))
-        return open_pieces(
+        return open_streamed(
             source,
             label=label,
             columns=columns,
@@ -159,7 +168,7 @@ def load(
     return data if size is None else resize_images(data, size)
 
 
-def _check_cutting(source: Any, kind: str, cutting: Cutting) -> None:
+def _check_cutting(source: Any, kind: str, cutting: WindowOptions) -> None:
     """Check that what says how to cut a long table stands beside one."""
     if not cutting.given:
         return
@@ -176,14 +185,14 @@ def _check_cutting(source: Any, kind: str, cutting: Cutting) -> None:
     )
 
 
-def _needs_series(cutting: Cutting) -> str:
+def _needs_series(cutting: WindowOptions) -> str:
     return (
         f"{_said(cutting)} is for a long table of series; pass kind='series' as well (on the "
         "command line --kind series)"
     )
 
 
-def _said(cutting: Cutting) -> str:
+def _said(cutting: WindowOptions) -> str:
     return ", ".join(f"{name}=" for name in cutting.given)
 
 
@@ -193,7 +202,7 @@ def _load(
     label: str | None,
     size: tuple[int, int] | None,
     kind: str,
-    cutting: Cutting,
+    cutting: WindowOptions,
 ) -> Dataset | Splits:
     entry = find_entry(source) if isinstance(source, str) else None
     if entry is not None:
@@ -216,11 +225,11 @@ def _load(
     if isinstance(source, pd.Series):
         source = source.to_frame()
     if isinstance(source, pd.DataFrame) and kind == "series":
-        from isthmus.data.window_table import series_from_frame
+        from isthmus.data.windows import series_from_frame
 
         return series_from_frame(source, cutting, label)
     if isinstance(source, pd.DataFrame):
-        from isthmus.data.tables import dataset_from_frame
+        from isthmus.data.formats import dataset_from_frame
 
         return dataset_from_frame(source, label)
     if label is not None:
@@ -256,3 +265,135 @@ def _with_labels(data: Dataset | Splits, y: Any) -> Dataset:
     if isinstance(data, Splits) or data.y is not None:
         raise DataError("got y, and the source brings labels of its own; leave y out")
     return Dataset(data.X, y, data.schema, name=data.name, windows=data.windows)
+
+
+_KINDS = (
+    ".npy, .npz, .csv, .tsv, .parquet and .ts files, IDX files, images, and folders of images "
+    "or of the four IDX files"
+)
+
+
+def load_path(
+    path: Path,
+    label: str | None = None,
+    resize: tuple[int, int] | None = None,
+    kind: str = "auto",
+    cutting: WindowOptions | None = None,
+) -> Dataset | Splits:
+    """Load a file or folder.
+
+    By its name: `.npy`, `.npz`, `.csv` and `.tsv` (also gzipped), `.parquet`, `.ts`, an image.
+    By its content: IDX. A folder holds the four IDX files or images (see `load_image_folder`).
+
+    Parameters
+    ----------
+    path : Path
+    label : str or None
+        Column of the labels, for tables only.
+    resize : (height, width) or None
+        Applied here to image files alone, which cannot be stacked otherwise.
+    kind : {"auto", "images", "series", "table"}
+        What arrays, which do not say it, are taken for, and whether tables are long ones.
+    cutting : Cutting or None
+        How a long table is cut into windows.
+
+    Raises
+    ------
+    DataError
+        When there is no such path, it is of no known kind, or its loader refuses it.
+    """
+    if not path.exists():
+        raise DataError(_missing(path))
+    # The loaders are imported when used: Arrow and Pillow take a while.
+    suffix = path.with_name(path.name.removesuffix(".gz")).suffix.lower()
+    if kind == "series" and is_table_file(path) and path.is_file():
+        from isthmus.data.windows import load_long_table
+
+        return load_long_table(path, cutting or WindowOptions(), label)
+    if suffix in (".csv", ".tsv") and path.is_file():
+        from isthmus.data.formats import load_csv
+
+        return load_csv(path, label)
+    if suffix in (".parquet", ".pq") and path.is_file():
+        from isthmus.data.formats import load_parquet
+
+        return load_parquet(path, label)
+    if label is not None:
+        raise DataError(
+            f"label={label!r} names a column of a table, and {path} is not one; "
+            "leave label out, or pass the labels as y"
+        )
+    if path.is_dir():
+        return _load_folder(path, resize)
+    return _load_file(path, resize, kind)
+
+
+def is_table_file(path: Path) -> bool:
+    """Tell a file of a table by its name: .csv and .tsv, also gzipped, .parquet and .pq."""
+    name = path.name.lower()
+    return name.removesuffix(".gz").endswith((".csv", ".tsv")) or name.endswith((".parquet", ".pq"))
+
+
+def _load_folder(folder: Path, resize: tuple[int, int] | None) -> Dataset | Splits:
+    from isthmus.data.formats import load_image_folder
+
+    try:
+        splits = load_idx_folder(folder)
+        return splits if splits is not None else load_image_folder(folder, resize)
+    except PermissionError as error:
+        raise DataError(f"cannot read {folder}: {error.strerror}") from error
+
+
+def _load_file(path: Path, resize: tuple[int, int] | None, kind: str) -> Dataset | Splits:
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        from isthmus.data.formats import load_npy
+
+        return load_npy(path, kind)
+    if suffix == ".npz":
+        from isthmus.data.formats import load_npz
+
+        return load_npz(path, kind)
+    if path.name.lower().removesuffix(".gz").endswith(".ts"):
+        from isthmus.data.formats import load_ts
+
+        return load_ts(path)
+    if _is_idx_file(path):
+        return load_idx_file(path)
+    from isthmus.data.formats import is_image
+
+    if is_image(path):
+        from isthmus.data.formats import read_images
+
+        return Dataset(read_images([path], resize), name=path.name)
+    raise DataError(f"{path} is of no kind that can be loaded; expected one of: {_KINDS}")
+
+
+def _is_idx_file(path: Path) -> bool:
+    # A damaged file that is called IDX goes to the IDX reader, whose error says more.
+    if "-ubyte" in path.name or "idx" in path.suffix:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+        if head[:2] == b"\x1f\x8b":
+            with gzip.open(path) as file:
+                head = file.read(4)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    return is_idx(head)
+
+
+def _missing(path: Path) -> str:
+    name = near_miss(str(path))
+    if name is not None:
+        return f"there is no data set and no file called {str(path)!r}; did you mean {name!r}?"
+    neighbours: list[str] = []
+    if path.parent.is_dir():
+        neighbours = [other.name for other in path.parent.iterdir()]
+    close = difflib.get_close_matches(path.name, neighbours, 1)
+    hint = f"did you mean {str(path.with_name(close[0]))!r}? " if close else ""
+    return (
+        f"there is no file or folder {str(path)!r}; {hint}"
+        f"expected a path or one of the data sets {', '.join(CATALOGUE)}"
+    )

@@ -1,7 +1,8 @@
-"""What the instances look like: learned from the training data, checked ever after."""
+"""The schema of instances: learned from training data, checked for all later data."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -9,15 +10,182 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.checks import (
-    check_images,
-    check_names,
-    check_series,
-    check_table,
-    check_table_shape,
-)
 from isthmus.data.columns import Column, learn_columns, match_columns, read_array, read_frame
 from isthmus.errors import DataError, SchemaError
+
+
+def check_images(X: np.ndarray) -> None:
+    """Check that `X` holds images: uint8 of 0..255, or floats in [0, 1], none missing.
+
+    Parameters
+    ----------
+    X : array of shape (n, h, w) or (n, h, w, c)
+
+    Raises
+    ------
+    DataError
+        Naming the first image at fault and the call that mends it.
+    """
+    if X.ndim not in (3, 4):
+        raise DataError(f"got images of shape {X.shape}, expected (n, h, w) or (n, h, w, c)")
+    if 0 in X.shape:
+        raise DataError(f"got no images: an array of shape {X.shape}; expected at least one pixel")
+    if X.ndim == 4 and X.shape[1] in (1, 3) and X.shape[3] > 4:
+        raise DataError(
+            f"got images of shape {X.shape}, which looks like channels first; "
+            "expected (n, h, w, c): use X.transpose(0, 2, 3, 1)"
+        )
+    if X.dtype == np.uint8:
+        return
+    if X.dtype.kind != "f":
+        raise DataError(
+            f"got images of dtype {X.dtype}, expected uint8 (0..255) or float in [0, 1]; "
+            f"use {_image_fix(X)}"
+        )
+    # One pass each, without a boolean array as large as the data when all is well.
+    low, high = float(X.min()), float(X.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = ~np.isfinite(X).reshape(len(X), -1).all(axis=1)
+        raise DataError(
+            f"{int(bad.sum())} of {len(X)} images hold NaN or infinite pixels, "
+            f"the first is image {int(bad.argmax())}, counting from 0; "
+            "drop them or fill the pixels"
+        )
+    if low < 0 or high > 1:
+        fix = "X / 255" if low >= 0 and high <= 255 else "(X - X.min()) / (X.max() - X.min())"
+        raise DataError(
+            f"got float images with values from {low:.4g} to {high:.4g}, "
+            f"expected [0, 1]; scale them with {fix}, or say kind='series' when they are "
+            "windows of time series (n, t, c)"
+        )
+
+
+def _image_fix(X: np.ndarray) -> str:
+    if X.dtype.kind == "b":
+        return "X.astype('uint8') * 255"
+    if X.dtype.kind not in "iu":
+        return "numbers"
+    low, high = int(X.min()), int(X.max())
+    # A plain cast would wrap values that a byte cannot hold.
+    if low >= 0 and high <= 255:
+        return "X.astype('uint8')"
+    return f"X / {high}" if low >= 0 else "(X - X.min()) / (X.max() - X.min())"
+
+
+def check_series(X: np.ndarray) -> None:
+    """Check that `X` holds windows of series: finite numbers, at least two time steps.
+
+    Parameters
+    ----------
+    X : array of shape (n, t, c)
+
+    Raises
+    ------
+    DataError
+        Naming the first window at fault and the call that mends it.
+    """
+    if X.ndim != 3:
+        fix = "for one channel pass X[..., None]" if X.ndim == 2 else "one window is (t, c)"
+        raise DataError(f"got series of shape {X.shape}, expected (n, t, c); {fix}")
+    if 0 in X.shape or X.shape[1] < 2:
+        raise DataError(
+            f"got series of shape {X.shape}, expected (n, t, c) with at least two time steps"
+        )
+    if X.dtype.kind not in "fiu":
+        raise DataError(
+            f"got series of dtype {X.dtype}, expected real numbers; use X.astype('float64')"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = X.dtype.kind != "f" or np.isfinite(X.sum(dtype=np.float64))
+    if not finite and (bad := ~np.isfinite(X)).any():
+        window, step, channel = np.unravel_index(int(bad.argmax()), bad.shape)
+        raise DataError(
+            f"got NaN or infinite values in {int(bad.any(axis=(1, 2)).sum())} of {len(X)} windows, "
+            f"the first in window {window}, time step {step}, channel {channel}, counting "
+            "from 0; drop those windows or interpolate"
+        )
+
+
+def check_table(X: np.ndarray) -> np.ndarray:
+    """Check that `X` is a table of real numbers, none infinite, and return it.
+
+    Parameters
+    ----------
+    X : array of shape (n, m)
+        NaN where a value is missing.
+
+    Returns
+    -------
+    array of shape (n, m)
+        The array itself.
+
+    Raises
+    ------
+    DataError
+        Naming the first column and row at fault.
+    """
+    X = np.asarray(X)
+    check_table_shape(X.shape)
+    if X.dtype.kind not in "fiub":
+        raise DataError(
+            f"got values of dtype {X.dtype}, expected real numbers; use X.astype('float64'), or "
+            "a DataFrame for columns of text or dates"
+        )
+    # The sum is finite when all values are, and needs no array as large as the data.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = X.dtype.kind != "f" or np.isfinite(X.sum(dtype=np.float64))
+    if not finite and (bad := np.isinf(X)).any():
+        row, column = np.unravel_index(int(bad.argmax()), bad.shape)
+        raise DataError(
+            f"got infinite values in {int(bad.sum())} of {X.size} cells, the first in column "
+            f"{column}, row {row}, counting from 0; put NaN there if they are missing, or drop them"
+        )
+    return X
+
+
+def check_table_shape(shape: tuple[int, ...]) -> None:
+    """Check that an array or DataFrame of this shape is a table with something in it.
+
+    Raises
+    ------
+    DataError
+        When it has other than two dimensions, no rows or no columns.
+    """
+    if len(shape) != 2:
+        raise DataError(
+            f"got an array of shape {shape}, expected (n, m) for a table, "
+            "(n, h, w) or (n, h, w, c) for images"
+        )
+    if 0 in shape:
+        raise DataError(
+            f"got no values: an array of shape {shape}; expected at least one row and one column"
+        )
+
+
+def check_names(X: pd.DataFrame, table: str = "") -> list[str]:
+    """Return the columns' names as text, after checking that each is there once.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, m)
+    table : str
+        What to call it in an error.
+
+    Raises
+    ------
+    DataError
+        Naming the first that is there twice.
+    """
+    names = [str(name) for name in X.columns]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        has = f"{table} has " if table else ""
+        raise DataError(
+            f"{has}more than one column {'' if table else 'is '}called {twice!r}; "
+            "give each its own name"
+        )
+    return names
+
 
 Kind = Literal["images", "series", "table"]
 KINDS = ("auto", "images", "series", "table")

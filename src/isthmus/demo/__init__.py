@@ -1,5 +1,5 @@
-"""The whole story on one data set, told to a person and as plain values."""
+"""The demo: the whole pipeline on one data set."""
 
-from isthmus.demo.story import run_demo
+import lazy_loader
 
-__all__ = ["run_demo"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

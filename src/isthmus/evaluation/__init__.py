@@ -1,9 +1,5 @@
-"""How good it is, and beside what."""
+"""Evaluation of heads beside their baselines."""
 
-from isthmus.evaluation.advice import Advice
-from isthmus.evaluation.advise import advise
-from isthmus.evaluation.controls import CONTROLS, Controls
-from isthmus.evaluation.evaluate import evaluate
-from isthmus.evaluation.metrics import class_metrics
+import lazy_loader
 
-__all__ = ["CONTROLS", "Advice", "Controls", "advise", "class_metrics", "evaluate"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

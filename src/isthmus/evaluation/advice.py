@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from isthmus._notebook import table
+from isthmus._core import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ class Advice:
         The rule that it was chosen by, in a sentence.
     knee, knee_pca : int or None
         Width at the knee of the reconstruction error of the code, and of PCA; None where the
-        curve has none (see `isthmus.evaluation.knee.find_knee`).
+        curve has none (see `isthmus.evaluation.width_advice.find_knee`).
     enough_for_labels : int or None
         The narrowest width whose few-label accuracy is within one standard error of the
         best; None without labels.

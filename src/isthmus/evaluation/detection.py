@@ -12,24 +12,21 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus._notebook import Evaluation
+from isthmus._core import Evaluation
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.instances import Piece, as_instances, rows_of
-from isthmus.data.predictions import verdicts
-from isthmus.errors import DataError
-from isthmus.evaluation.raw import raw_inputs
-from isthmus.evaluation.rows_to_test import left_out, some_of, tested
-from isthmus.heads import AnomalyDetector
-from isthmus.heads.detector_labels import (
-    ABNORMAL,
-    NORMAL,
+from isthmus.bundle import count_known
+from isthmus.data import ABNORMAL, NORMAL, Chunk, as_instances, rows_of, verdicts
+from isthmus.detection import (
+    MOST_SAMPLED,
     UNKNOWN,
+    AnomalyDetector,
     check_detector_labels,
     check_normal,
     translate_labels,
 )
-from isthmus.heads.known import count_known
-from isthmus.heads.samples import MOST_SAMPLED
+from isthmus.errors import DataError
+from isthmus.evaluation.baselines import raw_inputs
+from isthmus.evaluation.labelled_rows import left_out, some_of, tested
 from isthmus.training import draw_seed
 
 #: Neighbours of the control on raw features.
@@ -250,11 +247,11 @@ def _control(
     X_train, y_train = training.at_most(MOST_SAMPLED, seed, y_train, schema=encoder.schema_)
     labels = np.zeros(len(as_instances(X_train)), dtype=np.int8)
     if y_train is not None:
-        labels, _ = _labels(Piece(0, X_train, y_train), normal, source)
+        labels, _ = _labels(Chunk(0, X_train, y_train), normal, source)
     return raw_distance(encoder, X_train, labels), int((labels != ABNORMAL).sum())
 
 
-def _labels(piece: Piece, normal: str | None, source: str) -> tuple[np.ndarray, set[str]]:
+def _labels(piece: Chunk, normal: str | None, source: str) -> tuple[np.ndarray, set[str]]:
     """Return a piece's labels, 1, -1 or 0, and what they were called where one means normal."""
     if normal is not None:
         return translate_labels(piece.y, normal)

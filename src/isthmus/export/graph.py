@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus._extras import require
+from isthmus._core import require
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -26,7 +26,7 @@ def onnx_module(name: str = "") -> Any:
     return require(f"onnx.{name}" if name else "onnx", extra="onnx", purpose="exporting")
 
 
-class Part:
+class GraphPart:
     """A piece of a graph: what goes in, steps, what comes out.
 
     A value is known by its name, which every method returns. Names of one part never meet those
@@ -108,14 +108,14 @@ class Part:
         graph = helper.make_graph(
             self._nodes, self.name, self._inputs, self._outputs, self._constants
         )
-        return as_ours(helper.make_model(graph))
+        return own_names(helper.make_model(graph))
 
     def _fresh(self) -> str:
         self._count += 1
         return f"isthmus/{self.name}/{self._count}"
 
 
-def as_ours(model: ModelProto) -> ModelProto:
+def own_names(model: ModelProto) -> ModelProto:
     """Bring a model to our versions, and take out what tells of the machine it was made on."""
     helper = onnx_module("helper")
     others = {one.domain: one.version for one in model.opset_import if one.domain not in OPSETS}
@@ -147,7 +147,7 @@ def join(first: ModelProto, second: ModelProto, meets: Mapping[str, str]) -> Mod
     merged = onnx_module("compose").merge_models(
         first, second, io_map=list(meets.items()), outputs=outputs
     )
-    return as_ours(merged)
+    return own_names(merged)
 
 
 def keep_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:

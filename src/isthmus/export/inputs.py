@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.columns.column import as_plain, spelled
-from isthmus.data.schema import Schema
+from isthmus.data import Schema, as_plain, category_text
 from isthmus.errors import DataError
 
 #: The one input of images, series and tables without names.
@@ -84,7 +83,7 @@ def inputs_of(schema: Schema) -> list[Input]:
         free = free and name.rpartition(".")[2] not in OUTPUTS
         called = name if free else f"column:{name}"
         if column.type == "category":
-            missing = _unused([spelled(value) for value in column.categories])
+            missing = _unused([category_text(value) for value in column.categories])
             inputs.append(Input(called, "str", (), name, column.type, missing))
         else:
             inputs.append(Input(called, "float64", (), name, column.type))
@@ -119,12 +118,16 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
         if one.missing is None:
             rows[one.name] = values[:, at].astype(np.float64)
         elif raw is None:
-            names = [*map(spelled, column.categories), never_seen(column.categories), one.missing]
+            names = [
+                *map(category_text, column.categories),
+                never_seen(column.categories),
+                one.missing,
+            ]
             places = np.where(np.isnan(values[:, at]), len(names) - 1, values[:, at])
             rows[one.name] = np.array(names, dtype=object)[places.astype(np.intp)]
         else:
             own = raw[one.column]
-            text = [one.missing if pd.isna(v) else spelled(as_plain(v)) for v in own]
+            text = [one.missing if pd.isna(v) else category_text(as_plain(v)) for v in own]
             rows[one.name] = np.array(text, dtype=object)
     return rows
 
@@ -164,4 +167,4 @@ def never_seen(categories: Sequence[Any]) -> str:
     >>> never_seen(["bolt", "nut"])
     '?boltnut'
     """
-    return "?" + "".join(spelled(value) for value in categories)
+    return "?" + "".join(category_text(value) for value in categories)

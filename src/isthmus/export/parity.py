@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.predictions import verdicts
+from isthmus.bundle import Head
+from isthmus.data import verdicts
+from isthmus.detection import AnomalyDetector, squared_residuals
 from isthmus.errors import ExportError
-from isthmus.export.assemble import Output
-from isthmus.heads import AnomalyDetector
-from isthmus.heads.binding import Head
-from isthmus.heads.explain import squared_residuals
+from isthmus.export.decision_graph import Output
 
 #: Decisions, which are equal or not.
 DECISIONS = ("class", "verdict")

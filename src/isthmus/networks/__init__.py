@@ -1,17 +1,5 @@
-"""Pure torch modules: encoders and their mirrored decoders."""
+"""Networks: torch modules of encoders and their mirrored decoders."""
 
-from isthmus.networks.build import Networks, build, choose_n_components
-from isthmus.networks.digest import digest
-from isthmus.networks.dropout import Dropout
-from isthmus.networks.summary import Layer, count_parameters, summarise
+import lazy_loader
 
-__all__ = [
-    "Dropout",
-    "Layer",
-    "Networks",
-    "build",
-    "choose_n_components",
-    "count_parameters",
-    "digest",
-    "summarise",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,16 +1,74 @@
-"""The output should equal the input as it was before it was spoilt."""
+"""Denoising and masking: reconstruct an instance from a corrupted or partly hidden copy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
+from torch.nn import functional
 
+from isthmus.distributed import all_gather, draw_for_batch, draw_like, rescaled_sum
 from isthmus.errors import TrainingError
-from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight
-from isthmus.objectives.corruptions import CORRUPTIONS, OF_KIND
-from isthmus.objectives.errors import mean_error
-from isthmus.workers import drawn
+from isthmus.objectives.objective import (
+    Batch,
+    Network,
+    Objective,
+    Task,
+    Values,
+    check_share,
+    check_weight,
+    errors_per_value,
+    is_count,
+    mean_error,
+)
+
+Corruption = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def gaussian(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Add normal noise with a standard deviation of `level`, in the network's units."""
+    return x + level * draw_like(torch.randn_like, x)
+
+
+def masking(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Set a share `level` of the values to zero: black, or the mean of a column."""
+    return x * (draw_like(torch.rand_like, x) >= level)
+
+
+def salt_and_pepper(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Set a share `level` of the values to 0 or 1, either as often (Vincent et al., 2010)."""
+    draw = draw_like(torch.rand_like, x)
+    x = torch.where(draw < level / 2, torch.zeros_like(x), x)
+    return torch.where(draw > 1 - level / 2, torch.ones_like(x), x)
+
+
+def swapping(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Take a share `level` of the values from other instances of the batch.
+
+    What is put in comes from the column's own distribution, as in the feature corruption of
+    SCARF (Bahri et al., 2022).
+    """
+    everyone, width = all_gather(x).flatten(1), x[0].numel()
+    other = draw_for_batch(lambda n: torch.randint(n, (n, width), device=x.device), len(x))
+    swapped = everyone.gather(0, other).view_as(x)
+    return torch.where(draw_like(torch.rand_like, x) < level, swapped, x)
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "gaussian": gaussian,
+    "masking": masking,
+    "salt_and_pepper": salt_and_pepper,
+    "swapping": swapping,
+}
+
+#: Which of them "auto" takes, by kind of instance.
+OF_KIND = {
+    "images": ("gaussian", "masking", "salt_and_pepper"),
+    "series": ("gaussian", "masking"),
+    "table": ("gaussian", "masking", "swapping"),
+}
 
 
 class Denoising(Objective):
@@ -25,7 +83,7 @@ class Denoising(Objective):
     ----------
     corruptions : str or sequence of str, default="auto"
         `"gaussian"`, `"masking"`, `"salt_and_pepper"`, `"swapping"`, see
-        `isthmus.objectives.corruptions`. `"auto"` is all that suit the kind: swapping for
+        `isthmus.objectives.denoising`. `"auto"` is all that suit the kind: swapping for
         tables, salt and pepper for images.
     level : (float, float), default=(0.0, 0.5)
         Lowest and highest: standard deviation in the network's units for `"gaussian"`, share
@@ -78,15 +136,96 @@ class Denoising(Objective):
         ones = (1,) * (x.ndim - 1)
         level = torch.full((), self.low, device=x.device)
         if self.low < self.high:
-            level = drawn(
+            level = draw_for_batch(
                 lambda n: torch.empty(n, *ones, device=x.device).uniform_(self.low, self.high),
                 len(x),
             )
         if len(self.chosen) == 1:
             return CORRUPTIONS[self.chosen[0]](x, level)
         n_chosen = len(self.chosen)
-        which = drawn(lambda n: torch.randint(n_chosen, (n, *ones), device=x.device), len(x))
+        which = draw_for_batch(
+            lambda n: torch.randint(n_chosen, (n, *ones), device=x.device), len(x)
+        )
         spoilt = x
         for index, name in enumerate(self.chosen):
             spoilt = torch.where(which == index, CORRUPTIONS[name](x, level), spoilt)
         return spoilt
+
+
+class Masked(Objective):
+    """Hide parts of the instance and minimise the error there, and a little everywhere.
+
+    With M the hidden ones of a batch's N values and w `visible`: (Σ_{i in M} e_i +
+    w Σ_{i not in M} e_i) divided by (|M| + w (N - |M|)). Hidden are patches of images, spans of
+    series (all channels at once) and single columns of tables; they become zero, black or a
+    column's mean. With `visible`
+    of 0 this is the loss of masked autoencoders (He et al., 2022); but then nothing teaches the
+    decoder to rebuild what is seen, and residuals mean nothing. In evaluation mode nothing is
+    hidden, and all values count alike.
+
+    Parameters
+    ----------
+    share : float in (0, 1], default=0.5
+        Of the patches, spans or columns that are hidden, each drawn on its own.
+    size : int or "auto", default="auto"
+        Side of a patch in pixels, or length of a span in time steps. `"auto"` is a seventh of
+        the shorter side, or a sixteenth of the window.
+    visible : float in [0, 1], default=0.2
+        Weight of the values that are seen.
+
+    Raises
+    ------
+    TrainingError
+        When a number is out of range.
+
+    Examples
+    --------
+    >>> Masked(share=0.3)
+    Masked(share=0.3, size='auto', visible=0.2)
+    """
+
+    options = ("share", "size", "visible")
+
+    def __init__(
+        self, share: float = 0.5, size: int | Literal["auto"] = "auto", visible: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.share, self.size, self.visible = share, size, visible
+
+    def _prepare(self, task: Task) -> None:
+        check_share("share", self.share, above=True)
+        check_share("visible", self.visible)
+        extent = task.input_shape[1:]  # of an image or a series; a table has none
+        if self.size == "auto":
+            side = math.ceil(min(extent) / (7 if len(extent) == 2 else 16)) if extent else 1
+        elif is_count(self.size) and int(self.size) <= min(extent, default=1):
+            side = int(self.size)
+        else:
+            raise TrainingError(
+                f"got size={self.size!r}, expected 1 to {min(extent, default=1)} "
+                f"for instances of shape {task.input_shape}, or 'auto'"
+            )
+        self.side = side
+
+    def forward(self, network: Network, batch: Batch) -> Values:
+        """Return `{"loss": weighted mean error}` for a batch `(x,)`."""
+        (x,) = batch
+        if not self.training:
+            return {"loss": mean_error(network(x), x, self.task.loss)}
+        seen = self.draw(x)
+        errors = errors_per_value(network(x * seen).float(), x, self.task.loss)
+        weights = (1 - seen + self.visible * seen).expand_as(errors)
+        return {"loss": (errors * weights).sum() / rescaled_sum(weights.sum()).clamp(min=1e-12)}
+
+    def draw(self, x: torch.Tensor) -> torch.Tensor:
+        """Return 1 where a value is seen and 0 where it is hidden, to be multiplied with x."""
+        extent = x.shape[2:]
+        if not extent:
+            return (draw_like(torch.rand_like, x) >= self.share).to(x.dtype)
+        coarse = [math.ceil(side / self.side) for side in extent]
+        draw = draw_for_batch(lambda n: torch.rand(n, 1, *coarse, device=x.device), len(x))
+        cells = (draw >= self.share).to(x.dtype)
+        blocks = functional.interpolate(cells, scale_factor=float(self.side), mode="nearest")
+        for axis, side in enumerate(extent, start=2):
+            blocks = blocks.narrow(axis, 0, side)
+        return blocks

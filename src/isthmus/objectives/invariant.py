@@ -1,4 +1,4 @@
-"""Two views of one instance should have nearly the same code."""
+"""Invariance: two augmented views of one instance should have nearly the same code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,68 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from isthmus.augment import Augmentations, build_augmentation
-from isthmus.augment.build import Augment
+from isthmus.augmentations import Augment, Augmentations, build_augmentation
+from isthmus.distributed import all_gather, local_shard, unsharded
 from isthmus.errors import TrainingError
-from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight, is_count
-from isthmus.objectives.errors import mean_error
-from isthmus.objectives.seen import SeenCodes
-from isthmus.workers import mine, unshared, whole
+from isthmus.objectives.objective import (
+    Batch,
+    Network,
+    Objective,
+    Task,
+    Values,
+    check_weight,
+    is_count,
+    mean_error,
+)
+
+MOST = 2**14  # searching more takes longer than it brings
+
+
+class MemoryBank(nn.Module):
+    """A ring of codes and what they were expanded to, the oldest overwritten first.
+
+    Its state is saved and loaded with the network's, so a run that is resumed goes on as if it had
+    never stopped.
+
+    Parameters
+    ----------
+    n_rows : int
+        Training instances. A quarter of them is kept, 16,384 at most: an instance then rarely
+        meets itself as it was an epoch ago.
+    n_components, width : int
+        Of codes, and of what they are expanded to.
+    """
+
+    codes: torch.Tensor
+    expanded: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self, n_rows: int, n_components: int, width: int) -> None:
+        super().__init__()
+        self.n_rows, size = n_rows, max(1, min(MOST, n_rows // 4))
+        self.register_buffer("codes", torch.zeros(size, n_components))
+        self.register_buffer("expanded", torch.zeros(size, width))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def ready(self) -> bool:
+        """Return whether every instance was seen once: before, codes tell little."""
+        return int(self.count) >= self.n_rows
+
+    def nearest(self, codes: torch.Tensor) -> torch.Tensor:
+        """Return what the nearest code seen was expanded to, for codes (n, n_components)."""
+        # One neighbour on the device that trains: `isthmus._core.nearest_neighbors` is NumPy's.
+        # Half the squared distance is |code|²/2 - query · code + what the query alone decides.
+        nearness = torch.addmm(self.codes.square().sum(1).mul_(-0.5), codes, self.codes.T)
+        return self.expanded[nearness.argmax(dim=1)]
+
+    def add(self, codes: torch.Tensor, expanded: torch.Tensor) -> None:
+        """Keep a batch of codes in place of the oldest ones."""
+        size = len(self.codes)
+        self.count += len(codes)
+        codes, expanded = codes[-size:], expanded[-size:]
+        places = (self.count - 1 - torch.arange(len(codes), device=codes.device).flip(0)) % size
+        self.codes[places], self.expanded[places] = codes, expanded
+
 
 EPSILON = 1e-4  # keeps the gradient of a standard deviation finite where it is zero
 
@@ -54,7 +109,7 @@ class Invariant(Objective):
         Widths of the network that codes are expanded with: `"auto"` is two layers, four times as
         wide as the code, `()` compares the codes themselves.
     augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
-        How views are made, see `isthmus.augment.build_augmentation`.
+        How views are made, see `isthmus.build_augmentation`.
 
     Raises
     ------
@@ -105,7 +160,7 @@ class Invariant(Objective):
         self.augment = build_augmentation(self.augmentations, task.kind)
         widths = [task.n_components, *(int(width) for width in widths)]
         self.expand = _expander(widths)
-        self.seen = SeenCodes(task.n_rows, widths[0], widths[-1]) if self.neighbour else None
+        self.seen = MemoryBank(task.n_rows, widths[0], widths[-1]) if self.neighbour else None
 
     def forward(self, network: Network, batch: Batch) -> Values:
         """Return `loss` and its terms for a batch `(x,)`."""
@@ -124,7 +179,7 @@ class Invariant(Objective):
         codes = network.encoder(views)
         error = mean_error(network.decoder(codes), views, self.task.loss)
         # Variances and covariances are those of the whole batch, whoever has its rows.
-        first, second = whole(self.expand(codes).float()).chunk(2)
+        first, second = all_gather(self.expand(codes).float()).chunk(2)
         terms = {
             "invariance": functional.mse_loss(first, second),
             "variance": variance_term(first) + variance_term(second),
@@ -162,21 +217,21 @@ def covariance_term(p: torch.Tensor) -> torch.Tensor:
 
 
 def _views_of_whole_batch(augment: Augment, x: torch.Tensor) -> torch.Tensor:
-    everyone = whole(x)
-    with unshared():
+    everyone = all_gather(x)
+    with unsharded():
         views = augment(everyone)
-    return mine(views) if views.shape == everyone.shape else views
+    return local_shard(views) if views.shape == everyone.shape else views
 
 
 def _neighbour_term(
-    seen: SeenCodes, codes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+    seen: MemoryBank, codes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
 ) -> torch.Tensor:
     """Return how far second views are from the neighbours of the first ones, and keep these."""
     codes = codes.detach().float()
     ready = seen.ready()
-    own = mine(second)
+    own = local_shard(second)
     term = functional.mse_loss(seen.nearest(codes), own) if ready else own.sum() * 0
-    seen.add(whole(codes), first.detach())
+    seen.add(all_gather(codes), first.detach())
     return term
 
 

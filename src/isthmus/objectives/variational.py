@@ -7,9 +7,16 @@ import math
 import torch
 from torch import nn
 
-from isthmus.objectives.base import Batch, Network, Objective, Task, Values, check_weight
-from isthmus.objectives.errors import mean_error
-from isthmus.workers import drawn_like
+from isthmus.distributed import draw_like
+from isthmus.objectives.objective import (
+    Batch,
+    Network,
+    Objective,
+    Task,
+    Values,
+    check_weight,
+    mean_error,
+)
 
 
 class Variational(Objective):
@@ -57,7 +64,7 @@ class Variational(Objective):
         log_variance = self.log_variance(mean).clamp(-20, 20)
         code = mean
         if self.training:
-            noise = drawn_like(torch.randn_like, mean)
+            noise = draw_like(torch.randn_like, mean)
             code = mean + torch.exp(0.5 * log_variance) * noise
         error = mean_error(network.decoder(code), x, self.task.loss)
         kl = kl_from_standard_normal(mean, log_variance).mean()

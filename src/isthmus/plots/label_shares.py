@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.errors import DataError
-from isthmus.plots._names import name_classes, readable
-from isthmus.plots._style import (
+from isthmus.plots.style import (
     BLUE,
     INK,
     MUTED,
@@ -19,8 +18,10 @@ from isthmus.plots._style import (
     TITLE_SIZE,
     WIDTH,
     dress,
+    name_classes,
     new_figure,
     percent,
+    readable,
 )
 
 if TYPE_CHECKING:

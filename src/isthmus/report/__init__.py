@@ -1,6 +1,5 @@
-"""One page on a bundle: numbers become plain facts, and facts a page."""
+"""The report on a bundle: facts as plain values, then one page."""
 
-from isthmus.report.facts import report_facts
-from isthmus.report.write import write_report
+import lazy_loader
 
-__all__ = ["report_facts", "write_report"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,28 +9,25 @@ from typing import Any
 import numpy as np
 
 from isthmus.bundle import Bundle
-from isthmus.data import Dataset, Splits
-from isthmus.data.labels import CLASSES
-from isthmus.data.stream import Stream
+from isthmus.classification import build_head
+from isthmus.data import CLASSES, Dataset, Splits
+from isthmus.data.streaming import Stream
+from isthmus.detection import AnomalyDetector, check_detector_labels, translate_labels
 from isthmus.errors import DataError
-from isthmus.evaluation.advice import Advice
-from isthmus.evaluation.controls import Controls, control_names
-from isthmus.evaluation.metrics import describe_unknown
-from isthmus.heads import AnomalyDetector, build_head
-from isthmus.heads.detector_labels import check_detector_labels, translate_labels
-from isthmus.report.about import about_facts, in_words
-from isthmus.report.change_facts import change_facts
-from isthmus.report.class_facts import class_facts
-from isthmus.report.code_facts import code_facts
-from isthmus.report.data_facts import data_facts
-from isthmus.report.drawn import Drawn, Tested, decide_on_all, draw_if_streamed
-from isthmus.report.verdict_facts import verdict_facts
-from isthmus.report.worth import worth_facts
+from isthmus.evaluation import Advice, Baselines, baseline_names, describe_unknown
+from isthmus.report.changes_chapter import change_facts
+from isthmus.report.classification_chapter import class_facts
+from isthmus.report.code_chapter import code_facts
+from isthmus.report.comparison_chapter import comparison_facts
+from isthmus.report.data_chapter import data_facts
+from isthmus.report.detection_chapter import verdict_facts
+from isthmus.report.gallery import StreamSample, TestResult, decide_on_all, draw_if_streamed
+from isthmus.report.wording import about_facts, describe_run_in_words
 
 
 def report_facts(
     bundle: Bundle,
-    data: Dataset | Splits | Stream | Drawn | None = None,
+    data: Dataset | Splits | Stream | StreamSample | None = None,
     *,
     drawn_from: int | None = None,
     normal: str | None = None,
@@ -40,7 +37,7 @@ def report_facts(
     advice: Advice | Mapping[str, Any] | None = None,
     earlier: Bundle | None = None,
     command: str | None = None,
-    measured: Controls | None = None,
+    measured: Baselines | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Measure all that a report says.
@@ -59,7 +56,7 @@ def report_facts(
         so.
     normal : str, optional
         Label that means normal, for detectors; without it labels have to be 1, -1 and 0.
-    head : see `isthmus.heads.build_head`
+    head : see `isthmus.classification.build_head`
         Of the chapter that compares the code with its controls.
     controls : {"fast", "all"} or None, default="fast"
         None leaves that chapter out.
@@ -72,7 +69,7 @@ def report_facts(
         To say what has changed since.
     command : str, optional
         The command line that writes this report, to be shown in it.
-    measured : isthmus.evaluation.controls.Controls, optional
+    measured : isthmus.evaluation.baselines.Baselines, optional
         Of the same encoder, data and seed: what they measured already is not measured again.
     tell : callable, optional
         Called with a few words before what may take long.
@@ -106,13 +103,13 @@ def report_facts(
     encoder = bundle.encoder
     stream, drawn = None, None if drawn_from is None else _drawn(data, drawn_from)
     data = draw_if_streamed(data, encoder, seed, tell)
-    if isinstance(data, Drawn):
+    if isinstance(data, StreamSample):
         stream, rows, data = data.stream, data.rows, data.data
         if len(rows) < len(stream):
             drawn = _drawn(data, len(stream), rows) | {"heads_on_all": bool(bundle.heads)}
     train, looked_at = (None, None) if data is None else _parts(data)
     # What is wrong is said before minutes of work.
-    control_names(controls)
+    baseline_names(controls)
     build_head(head, n_labels=2)
     _check_normal(normal, looked_at)
     labels = {
@@ -140,7 +137,7 @@ def report_facts(
         facts["data"] = data_facts(train, looked_at, hashes, seed) | {"drawn": drawn}
         codes = encoder.transform(looked_at.X)
         facts["data"]["warnings"] += _seen(bundle, hashes["test"])
-        tested: dict[str, Tested] = {}
+        tested: dict[str, TestResult] = {}
         if stream is not None and drawn is not None and bundle.heads:
             tell(f"heads on {len(stream):,} rows")
             of_drawn = labels["test"]
@@ -165,7 +162,7 @@ def report_facts(
             seed=seed,
         )
     if train is not None and looked_at is not None and controls is not None:
-        facts["worth"] = worth_facts(
+        facts["worth"] = comparison_facts(
             encoder,
             train,
             looked_at,
@@ -175,7 +172,7 @@ def report_facts(
             measured=measured,
             tell=tell,
         )
-    return {"summary": in_words(facts)} | facts
+    return {"summary": describe_run_in_words(facts)} | facts
 
 
 def _by_heads(
@@ -185,7 +182,7 @@ def _by_heads(
     labels: dict[str, np.ndarray | None],
     codes: np.ndarray,
     hashes: dict[str, np.ndarray],
-    tested: dict[str, Tested],
+    tested: dict[str, TestResult],
     warnings: list[str],
     tell: Callable[[str], object],
 ) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Facts and pictures into one HTML page that needs nothing beside it."""
+"""The report as one HTML page, and as Markdown."""
 
 from __future__ import annotations
 
@@ -12,21 +12,114 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from isthmus._core import require, write_bytes, write_json
+from isthmus.bundle import Bundle, load_bundle
+from isthmus.data import Dataset, Splits
+from isthmus.data.streaming import Stream
 from isthmus.plots import (
+    plot_baseline_comparison,
     plot_confusion,
     plot_history,
     plot_ranking,
     plot_reliability,
     plot_scores,
     plot_widths,
-    plot_worth,
+    save_figure,
 )
-from isthmus.report.about import LOSSES, UNITS
+from isthmus.report.facts import report_facts
+from isthmus.report.gallery import StreamSample, draw_if_streamed
+from isthmus.report.wording import LOSSES, UNITS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from isthmus.report.instances import Gallery
+    from isthmus.report.gallery import Gallery
+
+
+def to_markdown(facts: dict[str, Any]) -> str:
+    """Return a report's facts as Markdown.
+
+    Values from the data are written so that they stay text: no markup in a class name has any
+    effect.
+    """
+    lines = ["# isthmus report", "", _text(facts["summary"]), ""]
+    about = facts["about"]
+    lines += [f"- {name}: `{about[name]}`" for name in ("created", "version", "recipe", "digest")]
+    if facts["command"]:
+        lines.append(f"- written by `{facts['command'].replace('`', '')}`")
+    lines.append("")
+    if facts["data"]:
+        lines += ["## Data", ""]
+        lines += [f"- **Be wary.** {_text(warning)}." for warning in facts["data"]["warnings"]]
+        for name, part in facts["data"]["parts"].items():
+            lines.append(f"- {name}: {part['n']:,} instances, {part['n_labelled']:,} labelled")
+        drawn = facts["data"]["drawn"]
+        if drawn:
+            lines.append(f"- {drawn['n']:,} of {drawn['of']:,} instances, drawn at random")
+        lines.append("")
+    if facts["worth"]:
+        lines += ["## Does the code earn its keep?", "", _text(facts["worth"]["verdict"]), ""]
+        lines += _worth(facts["worth"]["curves"])
+    for found in facts["classes"]:
+        low, high = found["interval"]
+        lines += [f"## Which class: {_text(found['name'])}", ""]
+        lines += [
+            f"{found['accuracy']:.2%} of {found['n']:,} test instances right "
+            f"({low:.2%} to {high:.2%}).",
+            "",
+        ]
+        rows = [
+            [_text(one["label"]), *(f"{one[key]:.1%}" for key in ("precision", "recall", "f1"))]
+            for one in found["per_class"]
+        ]
+        lines += _table(["class", "precision", "recall", "F1"], rows)
+    for found in facts["verdicts"]:
+        lines += [f"## Normal or not: {_text(found['name'])}", ""]
+        lines.append(
+            f"Asked to call at most {found['asked']:.2%} of normal instances abnormal; calls "
+            f"{found['flagged']:,} of {found['n']:,} so."
+        )
+        lines.append("")
+        if found["found"] and found["found"]["auroc"] is not None:
+            known = found["found"]
+            lines += [
+                f"False alarms {known['false_alarms']['share']:.2%}, caught "
+                f"{known['power']['share']:.1%}, AUROC {known['auroc']:.4f}.",
+                "",
+            ]
+    if facts["changes"]:
+        lines += ["## What changed", "", _text(facts["changes"]["drift"]["verdict"]), ""]
+        earlier = facts["changes"]["earlier"]
+        if earlier:
+            said = [earlier["verdict"], *(head["verdict"] for head in earlier["heads"])]
+            lines += [f"Since {_text(earlier['name'])}: {_text(' '.join(said))}", ""]
+    return "\n".join(lines)
+
+
+def _worth(curves: dict[str, list[dict[str, Any]]]) -> list[str]:
+    counts = sorted({point["n_labels"] for points in curves.values() for point in points})
+    rows = []
+    for n in counts:
+        found = [
+            next((f"{p['accuracy']:.1%}" for p in points if p["n_labels"] == n), "")
+            for points in curves.values()
+        ]
+        rows.append([f"{n:,}", *found])
+    return _table(["labels", *curves], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines] + [""]
+
+
+def _text(value: Any) -> str:
+    """Escape what Markdown, and the HTML in it, would take for markup."""
+    text = str(value).replace("\n", " ")
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(sign, entity)
+    return "".join(f"\\{sign}" if sign in "\\`*_[]|#" else sign for sign in text)
+
 
 ASSETS = Path(__file__).parent / "assets"
 #: A confusion matrix with more classes than this is listed, not drawn.
@@ -44,7 +137,7 @@ def figures(facts: dict[str, Any]) -> Figures:
     if facts["code"]["widths"]:
         drawn["widths"] = plot_widths(facts["code"]["widths"])
     if facts["worth"]:
-        drawn["worth"] = plot_worth(facts["worth"]["curves"], facts["worth"]["head"])
+        drawn["worth"] = plot_baseline_comparison(facts["worth"]["curves"], facts["worth"]["head"])
     for found in facts["classes"]:
         if found["reliability"]:
             drawn[f"reliability-{found['name']}"] = plot_reliability(found["reliability"]["bins"])
@@ -165,3 +258,81 @@ def _short(number: float | None) -> str:
 
 def _whole(number: int) -> str:
     return f"{number:,}"
+
+
+def write_report(
+    bundle: Bundle | str | Path,
+    path: str | Path,
+    data: Dataset | Splits | Stream | None = None,
+    *,
+    earlier: Bundle | str | Path | None = None,
+    plots: bool = False,
+    tell: Callable[[str], object] = lambda _: None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write a report on a bundle as one HTML page that needs nothing beside it.
+
+    Parameters
+    ----------
+    bundle : Bundle or path
+    path : path
+        Of the page, such as `report.html`; facts go beside it, as `report.json` and `report.md`.
+    data : Dataset, Splits or Stream, optional
+        What to look at, see `report_facts`.
+    earlier : Bundle or path, optional
+        To say what has changed since.
+    plots : bool, default=False
+        Write every picture as PNG and SVG too, into `plots` beside the page.
+    tell : callable, optional
+        Called with a few words before what may take long.
+    **options
+        Those of `report_facts`.
+
+    Returns
+    -------
+    dict
+        The facts.
+
+    Raises
+    ------
+    DataError, SchemaError
+        When the data does not fit the encoder.
+    MissingExtraError
+        When matplotlib or jinja2 is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from isthmus import Autoencoder, load
+    >>> digits = load("digits")
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(digits.train.X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     encoder.save(f"{folder}/press")
+    ...     facts = write_report(f"{folder}/press", f"{folder}/report.html")
+    ...     page = Path(f"{folder}/report.html").read_text()
+    >>> facts["about"]["digest"] in page
+    True
+    """
+    require("jinja2", extra="report", purpose="writing a report")
+    from isthmus.report.gallery import Gallery
+
+    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    before = earlier if earlier is None or isinstance(earlier, Bundle) else load_bundle(earlier)
+    of = draw_if_streamed(data, opened.encoder, options.get("seed", 0), tell)
+    trained_on = of.train if isinstance(of, Splits) else None
+    shown = of.test if isinstance(of, Splits) else of
+    looked_at = shown.data if isinstance(shown, StreamSample) else shown
+    facts = report_facts(opened, of, earlier=before, tell=tell, **options)
+    drawn = figures(facts)
+    galleries = [
+        None if part is None else Gallery(opened.encoder, part) for part in (looked_at, trained_on)
+    ]
+    tell("the page")
+    page, target = render(facts, drawn, *galleries), Path(path)
+    write_bytes(target, page.encode("utf-8"))
+    write_json(target.with_suffix(".json"), facts)
+    write_bytes(target.with_suffix(".md"), to_markdown(facts).encode("utf-8"))
+    if plots:
+        for name, figure in drawn.items():
+            save_figure(figure, target.parent / "plots", name)
+    return facts

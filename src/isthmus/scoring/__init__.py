@@ -1,19 +1,5 @@
-"""Decisions and codes of a stream, written part by part: here, or over a cluster with Ray."""
+"""Scoring of streams, chunk by chunk: in this process, or on a Ray cluster."""
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from isthmus.scoring.write import score as score
-
-__all__ = ["score"]
-
-
-def __getattr__(name: str) -> Any:
-    # A worker that runs the exported graph needs no torch, which reading a bundle does.
-    if name == "score":
-        from isthmus.scoring.write import score
-
-        return score
-    raise AttributeError(f"module 'isthmus.scoring' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

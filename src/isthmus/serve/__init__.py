@@ -1,26 +1,5 @@
-"""Decisions over HTTP: FastAPI over ONNX Runtime and an export's metadata, without torch."""
+"""Decisions over HTTP: FastAPI over ONNX Runtime, without torch."""
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-from isthmus.serve.limits import Limits
-
-if TYPE_CHECKING:
-    from isthmus.serve.app import build_app as build_app
-    from isthmus.serve.server import serve as serve
-
-__all__ = ["Limits", "build_app", "serve"]
-
-
-def __getattr__(name: str) -> Any:
-    # FastAPI and uvicorn are loaded by whoever serves.
-    if name == "build_app":
-        from isthmus.serve.app import build_app
-
-        return build_app
-    if name == "serve":
-        from isthmus.serve.server import serve
-
-        return serve
-    raise AttributeError(f"module 'isthmus.serve' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

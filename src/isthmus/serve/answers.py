@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.predictions import DECISIONS, VERDICT_NAMES
-from isthmus.data.schema import Schema
-from isthmus.export.instances import as_given, plain_instances
+from isthmus.data import DECISIONS, VERDICT_NAMES, Schema
+from isthmus.export import plain_instances, restore_instances
 
 
 def decision_outputs(outputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -101,7 +100,7 @@ def with_whole(
     rebuilt : array or DataFrame of n instances
         In own units, as `Exported.rebuilt` gives them.
     """
-    instances = plain_instances(schema, as_given(schema, rebuilt))
+    instances = plain_instances(schema, restore_instances(schema, rebuilt))
     return [
         one | {"reconstruction": instance, "residual": own}
         for one, instance, own in zip(found, instances, residual.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""The FastAPI application: its routes, its errors, its description."""
+"""The FastAPI application: its routes, its errors, and the page at `/`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,64 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from isthmus._version import __version__
-from isthmus.serve import describe
-from isthmus.serve.errors import Refusal, add_meanings
-from isthmus.serve.guard import LOOPBACK, Guard
-from isthmus.serve.known import neighbours, some_known
-from isthmus.serve.labels import LabelQueue
-from isthmus.serve.limits import Limits
-from isthmus.serve.metrics import Metrics
-from isthmus.serve.models import Models, Served
+from isthmus import __version__
+from isthmus.serve import openapi as describe
+from isthmus.serve.guard import LOOPBACK, Guard, Metrics
+from isthmus.serve.label_queue import LabelQueue
+from isthmus.serve.models import Models, Served, Source
+from isthmus.serve.nearest_instances import nearest_instances, sample_references
+from isthmus.serve.refusals import Limits, Refusal, add_meanings
 from isthmus.serve.service import Service, json_answer
-from isthmus.serve.sources import Source
-from isthmus.serve.static_page import add_page
+
+PAGE = Path(__file__).parent / "page"
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+#: Only what the service itself sends is shown, run and asked.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; object-src 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+def add_page(app: FastAPI) -> frozenset[str]:
+    """Add the page and what it is made of to an application.
+
+    Parameters
+    ----------
+    app : FastAPI
+
+    Returns
+    -------
+    frozenset of str
+        The paths, which hold nothing of any bundle.
+    """
+    served = _read()
+    for path in served:
+        app.get(path, include_in_schema=False)(_answer(served[path]))
+    return frozenset(served)
+
+
+def _read() -> dict[str, tuple[str, bytes]]:
+    """Return content type and bytes by path."""
+    found = {}
+    for file in PAGE.iterdir():
+        name, _, end = file.name.rpartition(".")
+        if end in _TYPES:
+            path = "/" if name == "index" else f"/page/{file.name}"
+            found[path] = f"{_TYPES[end]}; charset=utf-8", file.read_bytes()
+    return found
+
+
+def _answer(served: tuple[str, bytes]) -> Callable[[], Awaitable[Response]]:
+    content_type, content = served
+
+    async def answer() -> Response:
+        return Response(content, headers=_HEADERS | {"Content-Type": content_type})
+
+    return answer
+
 
 Handler = Callable[[Request, Served], Awaitable[Response]]
 
@@ -176,11 +222,11 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
 
     @add("nearest", describe.Neighbours, reading, "Name the known instances that are nearest")
     async def nearest(request: Request, k: Annotated[int, Query(ge=1, le=50)] = 6) -> Response:
-        return await told(partial(neighbours, service, k=k), request)
+        return await told(partial(nearest_instances, service, k=k), request)
 
     @add("known", describe.KnownInstances, (404, 422, 503), "Give some known instances")
     async def known(request: Request, n: Annotated[int, Query(ge=1, le=100)] = 24) -> Response:
-        return await told(partial(some_known, service, n=n), request)
+        return await told(partial(sample_references, service, n=n), request)
 
     @add("labels", describe.Queued, reading, "Queue labels for the next decision", 202)
     async def labels(request: Request) -> Response:

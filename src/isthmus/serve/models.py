@@ -1,24 +1,158 @@
-"""What is served: graphs by name, each replaced whole when a new version lies on disk."""
+"""Served models: exports by name, each replaced whole when a new version is on disk."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from isthmus.data.schema import Schema
+from isthmus import __version__
+from isthmus._core import file_digest
+from isthmus.bundle import MANIFEST, read_manifest
+from isthmus.data import Schema
 from isthmus.errors import IsthmusError, ServeError
-from isthmus.export import Exported
-from isthmus.export.known import Known, known_beside
+from isthmus.export import Exported, ReferenceInstances, read_references
 from isthmus.serve.answers import decision_outputs
 from isthmus.serve.batching import Batcher
-from isthmus.serve.metrics import Metrics
-from isthmus.serve.sources import Source
-from isthmus.storage import file_digest
+from isthmus.serve.guard import Metrics
+
+#: Counted up when an export of the same bundle has more in it than before.
+EXPORTS = 2
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: Exports that the cache keeps: those used last.
+KEPT_EXPORTS = 16
+#: What this process serves from the cache, by bundle; it deletes none of these.
+_served: dict[Path, Path] = {}
+
+
+class Source:
+    """A bundle or export on disk, under the name it is served by.
+
+    Parameters
+    ----------
+    word : str
+        A path, or `name=path`; without a name the folder's counts.
+
+    Attributes
+    ----------
+    name : str
+
+    Raises
+    ------
+    ServeError
+        When the path is neither bundle nor export, or the name cannot stand in a URL.
+
+    Examples
+    --------
+    >>> Source("press=nowhere")
+    Traceback (most recent call last):
+        ...
+    isthmus.errors.ServeError: nowhere is neither a bundle nor an export; write one with: isthmus fit DATA -o nowhere
+    """  # noqa: E501
+
+    def __init__(self, word: str) -> None:
+        name, found, path = word.partition("=")
+        if not found or "/" in name:
+            name, path = "", word
+        self.path = Path(path)
+        self.name = name or self.path.absolute().name.removesuffix(".onnx")
+        self._watched = self._find()
+        if not _NAME.fullmatch(self.name):
+            raise ServeError(
+                f"got the name {self.name!r}, expected letters, digits, dots, - and _; "
+                f"give it one: NAME={path}"
+            )
+
+    def stamp(self) -> tuple[int, ...]:
+        """Return what changes when a new version lies there; empty while none does."""
+        try:
+            facts = self._watched.stat()
+        except OSError:
+            return ()
+        return facts.st_mtime_ns, facts.st_size, facts.st_ino
+
+    def graph(self) -> Path:
+        """Return the graph's file; of a bundle, export it first, in another process.
+
+        Raises
+        ------
+        ServeError
+            When the bundle cannot be exported, in the words of that process.
+        BundleError
+            When it is damaged.
+        """
+        if self._watched.name != MANIFEST:
+            return self._watched
+        for _ in range(3):
+            read_manifest(self.path)
+            version = file_digest(self._watched)
+            target = _cache() / f"{__version__}-{EXPORTS}" / version[:32]
+            if not (target / "model.onnx").is_file():
+                self._export(target)
+            # The bundle may have been replaced while it was exported.
+            if self._watched.is_file() and file_digest(self._watched) == version:
+                _served[self.path.absolute()] = target
+                _tidy(target)
+                return target / "model.onnx"
+        raise ServeError(f"{self.path} changes all the time; serve it when it stands still")
+
+    def _export(self, target: Path) -> None:
+        words = [sys.executable, "-m", "isthmus", "export", str(self.path), "-o", str(target)]
+        done = subprocess.run([*words, "--residual"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["error: no word of why"]
+            raise ServeError(
+                f"{self.path} cannot be exported to be served: {said[-1].removeprefix('error: ')}"
+            )
+
+    def _find(self) -> Path:
+        if self.path.is_file() and self.path.suffix == ".onnx":
+            return self.path
+        for name in ("model.onnx", MANIFEST):
+            if (self.path / name).is_file():
+                return self.path / name
+        raise ServeError(
+            f"{self.path} is neither a bundle nor an export; write one with: "
+            f"isthmus fit DATA -o {self.path}"
+        )
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("isthmus")) / "exports"
+
+
+def _tidy(used: Path) -> None:
+    """Mark an export as used now, and delete those that were not used for longest."""
+    with contextlib.suppress(OSError):  # the cache may be another user's
+        os.utime(used)
+    folders = []
+    for folder in used.parent.iterdir():
+        with contextlib.suppress(OSError):  # another process may tidy up at the same time
+            folders.append((folder.stat().st_mtime_ns, folder))
+    folders.sort(reverse=True)
+    for _, folder in folders[KEPT_EXPORTS:]:
+        if folder in _served.values():
+            continue
+        # Renamed first, so that nobody finds half of it; whoever serves it has read it whole.
+        gone = folder.with_name(f".{folder.name}.gone")
+        with contextlib.suppress(OSError):
+            folder.rename(gone)
+            shutil.rmtree(gone)
+
 
 log = logging.getLogger("isthmus.serve")
 #: Seconds from one look at the disk to the next.
@@ -48,7 +182,7 @@ class Served:
         exported: Exported,
         digest: str,
         batcher: Batcher,
-        known: Known | None = None,
+        known: ReferenceInstances | None = None,
     ) -> None:
         self.name, self.exported, self.digest, self.known = name, exported, digest, known
         self._batcher = batcher
@@ -152,7 +286,7 @@ class Models:
         # Hashed before and after, so that the digest is of what was read.
         digest = file_digest(file)
         exported = Exported(file, self._threads)
-        known = known_beside(file, exported.facts, exported.schema)
+        known = read_references(file, exported.facts, exported.schema)
         if file_digest(file) != digest:
             raise ServeError(f"{source.path} changed while it was read; write it whole elsewhere "
                              "and rename it")  # fmt: skip

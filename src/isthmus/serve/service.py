@@ -10,17 +10,15 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic_core import to_json
 
-from isthmus.data.predictions import decision_counts
+from isthmus.data import decision_counts
 from isthmus.errors import IsthmusError
-from isthmus.serve import describe
+from isthmus.serve import openapi as describe
 from isthmus.serve.answers import explanations, predictions, with_whole
-from isthmus.serve.errors import Refusal, refusal_of
-from isthmus.serve.json_bodies import from_lists, read_json
-from isthmus.serve.labels import LabelQueue
-from isthmus.serve.limits import Limits
-from isthmus.serve.metrics import Metrics
+from isthmus.serve.bodies import JSON, content_types, from_lists, read_instances, read_json
+from isthmus.serve.guard import Metrics
+from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.models import Models, Served
-from isthmus.serve.reading import JSON, content_types, read_instances
+from isthmus.serve.refusals import Limits, Refusal, refusal_of
 
 #: A body of more bytes is read in a thread, so that others need not wait for it.
 SMALL = 64 * 1024

@@ -1,37 +1,5 @@
-"""The one training loop, and what surrounds it."""
+"""The one training loop, with batches, callbacks and checkpoints."""
 
-from isthmus.training.best_weights import BestWeights
-from isthmus.training.checkpoint import Checkpoints
-from isthmus.training.device import (
-    choose_device,
-    choose_precision,
-    derived_seed,
-    draw_seed,
-    own_randomness,
-)
-from isthmus.training.listeners import Listener
-from isthmus.training.loop import Progress, Settings, train
-from isthmus.training.progress import ProgressBar
-from isthmus.training.rows import Rows, place, to_tensor
-from isthmus.training.stream_rows import StreamRows
-from isthmus.training.tensorboard import TensorBoard
+import lazy_loader
 
-__all__ = [
-    "BestWeights",
-    "Checkpoints",
-    "Listener",
-    "Progress",
-    "ProgressBar",
-    "Rows",
-    "Settings",
-    "StreamRows",
-    "TensorBoard",
-    "choose_device",
-    "choose_precision",
-    "derived_seed",
-    "draw_seed",
-    "own_randomness",
-    "place",
-    "to_tensor",
-    "train",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Checkpoints: from time to time all that is needed to go on as if nothing had happened.
+"""Checkpoints, and the state of a run that they hold.
 
 A folder with `last.safetensors` (weights, optimiser state, and in its header the epoch,
 the history and which run this is) and `best.safetensors` (weights of the best epoch).
@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,110 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from isthmus._core import is_disk_full, write_bytes
+from isthmus.distributed import ProcessGroup
 from isthmus.errors import CheckpointError, TrainingError
-from isthmus.storage import no_space, write_bytes
-from isthmus.training.optimizer import Optimizer, State
-from isthmus.training.state import Middle, Progress
+from isthmus.training.optimizer import Optimizer, OptimizerState
+
+State = dict[str, torch.Tensor]
+
+
+@dataclass
+class EpochPosition:
+    """How far a run has come within an epoch.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    values : dict of str to list of float
+        Of each of these steps the losses, by name.
+    weights : list of int
+        Of each of these steps the number of instances.
+    seconds : float
+    randomness : list of tensors
+        State of torch's generators: the CPU's, and a GPU's when it is trained on one.
+    """
+
+    step: int = 0
+    values: dict[str, list[float]] = field(default_factory=dict)
+    weights: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    randomness: list[torch.Tensor] = field(default_factory=list)
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    finished : bool
+    best_epoch : int or None
+    best_state : dict or None
+        Weights of the best epoch.
+    history : list of dict
+        A record an epoch.
+    middle : Middle or None
+        Where the next epoch was interrupted.
+    """
+
+    epoch: int = 0
+    finished: bool = False
+    best_epoch: int | None = None
+    best_state: State | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    middle: EpochPosition | None = None
+
+
+def copy_state(network: nn.Module) -> State:
+    """Copy a network's parameters and buffers to CPU memory."""
+    return {
+        name: value.detach().to("cpu", copy=True) for name, value in network.state_dict().items()
+    }
+
+
+def random_state(device: torch.device) -> list[torch.Tensor]:
+    """Return the state of the generators that training on a device draws from."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def restore_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    """Put the generators back to where they were."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
+
+
+def broadcast_state(
+    network: nn.Module,
+    optimizer: Optimizer,
+    progress: Progress,
+    device: torch.device,
+    workers: ProcessGroup,
+) -> Progress:
+    """Give all workers the first one's weights, optimiser and progress.
+
+    Modules of a person's own may start from other weights in every process, and only the first
+    worker's machine need have the checkpoint.
+    """
+    names = ("epoch", "finished", "best_epoch", "history", "middle")
+    told = workers.from_first({name: getattr(progress, name) for name in names})
+    best = progress.best_state
+    if best is None and told["best_epoch"] is not None:
+        state = network.state_dict()
+        best = {name: torch.empty_like(value, device="cpu") for name, value in state.items()}
+    tensors = list(network.state_dict().values())
+    tensors += [value for state in optimizer.state.values() for value in state.values()]
+    workers.copy_from_first(tensors, device)
+    if best is not None:
+        # A state that was read from a file has another order.
+        workers.copy_from_first([best[name] for name in sorted(best)], device)
+    return replace(progress, best_state=best, **told)
+
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 #: Seconds of an epoch after which it is worth a checkpoint before it ends.
@@ -32,7 +132,7 @@ EVERY = 600.0
 
 
 @contextmanager
-def held(folder: str | Path) -> Iterator[None]:
+def lock_checkpoints(folder: str | Path) -> Iterator[None]:
     """Hold a folder as the only run that writes checkpoints there.
 
     Raises
@@ -108,7 +208,7 @@ class Checkpoints:
         progress.best_epoch = header["best_epoch"]
         if header.get("middle") is not None:
             states = _under("randomness", tensors)
-            progress.middle = Middle(
+            progress.middle = EpochPosition(
                 **header["middle"], randomness=[states[name] for name in sorted(states)]
             )
         if progress.best_epoch is not None:
@@ -139,8 +239,8 @@ class Checkpoints:
         try:
             self._write(network, optimizer, progress, improved)
         except OSError as error:
-            what = "no space left for" if no_space(error) else "cannot write"
-            why = "make room" if no_space(error) else f"see to it ({error.strerror or error})"
+            what = "no space left for" if is_disk_full(error) else "cannot write"
+            why = "make room" if is_disk_full(error) else f"see to it ({error.strerror or error})"
             raise TrainingError(
                 f"{what} a checkpoint in {self.folder}; the one "
                 f"before stands, if there was one: {why}, and go on with resume (on the command "
@@ -211,8 +311,8 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     }
 
 
-def _by_parameter(tensors: dict[str, torch.Tensor]) -> State:
-    state: State = {}
+def _by_parameter(tensors: dict[str, torch.Tensor]) -> OptimizerState:
+    state: OptimizerState = {}
     for path, value in tensors.items():
         index, name = path.split(".", 1)
         state.setdefault(int(index), {})[name] = value

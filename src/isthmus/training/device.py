@@ -80,7 +80,7 @@ def derived_seed(seed: int, *path: int) -> int:
 
 
 @contextmanager
-def own_randomness(seed: int, device: torch.device | None = None) -> Iterator[None]:
+def isolated_random_state(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Seed torch within the block and leave its global generators as they were found."""
     devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -12,23 +12,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from isthmus.distributed import SINGLE_PROCESS, ProcessGroup, sharded, synchronized_batch_norm
 from isthmus.errors import TrainingError
-from isthmus.training.checkpoint import Checkpoints, held
-from isthmus.training.device import derived_seed, own_randomness
-from isthmus.training.listeners import Listener
-from isthmus.training.means import Means
-from isthmus.training.optimizer import Optimizer
-from isthmus.training.rows import Batch, Rows, place
-from isthmus.training.state import (
-    Middle,
+from isthmus.training.batches import Batch, Batches, move_to_device
+from isthmus.training.callbacks import Callback
+from isthmus.training.checkpoint import (
+    Checkpoints,
+    EpochPosition,
     Progress,
+    broadcast_state,
     copy_state,
-    randomness,
-    restore_randomness,
+    lock_checkpoints,
+    random_state,
+    restore_random_state,
 )
-from isthmus.training.stream_rows import StreamRows
-from isthmus.training.together import start_together
-from isthmus.workers import ALONE, Workers, shared_batch_norm, sharing
+from isthmus.training.device import derived_seed, isolated_random_state
+from isthmus.training.losses import LossMeans
+from isthmus.training.optimizer import Optimizer
+from isthmus.training.stream_batches import StreamBatches
 
 Objective = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
 
@@ -79,12 +80,12 @@ class Settings:
 def train(
     network: nn.Module,
     objective: Objective,
-    rows: Rows | StreamRows,
-    validation: Rows | None,
+    rows: Batches | StreamBatches,
+    validation: Batches | None,
     settings: Settings,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
-    workers: Workers = ALONE,
+    workers: ProcessGroup = SINGLE_PROCESS,
 ) -> Progress:
     """Train a network in place; afterwards it has the weights of its best epoch.
 
@@ -124,7 +125,7 @@ def train(
             f"got batch_size={settings.batch_size} and {workers.size} workers, expected an "
             "instance of each batch for every worker; pass a larger batch_size, or start fewer"
         )
-    place(network, settings.device)
+    move_to_device(network, settings.device)
     trainable = [p for p in network.parameters() if p.requires_grad]
     decay = settings.weight_decay if settings.optimizer == "adamw" else 0.0
     optimizer = Optimizer(trainable, settings.optimizer, decay)
@@ -132,14 +133,14 @@ def train(
     if not workers.is_first:
         listeners = ()
 
-    with own_randomness(settings.seed, settings.device), ExitStack() as entered:
+    with isolated_random_state(settings.seed, settings.device), ExitStack() as entered:
         entered.enter_context(workers.watched(_how_to_go_on(checkpoints)))
         if checkpoints is not None and workers.is_first:
-            entered.enter_context(held(checkpoints.folder))
+            entered.enter_context(lock_checkpoints(checkpoints.folder))
             progress = checkpoints.restore(network, optimizer, progress)
         if workers.size > 1:
-            progress = start_together(network, optimizer, progress, settings.device, workers)
-            entered.enter_context(shared_batch_norm(network))
+            progress = broadcast_state(network, optimizer, progress, settings.device, workers)
+            entered.enter_context(synchronized_batch_norm(network))
         for listener in listeners:
             entered.enter_context(listener)
         while not progress.finished and progress.epoch < settings.max_epochs:
@@ -179,20 +180,20 @@ def train(
 def measure(
     network: nn.Module,
     objective: Objective,
-    rows: Rows,
+    rows: Batches,
     settings: Settings,
-    workers: Workers = ALONE,
+    workers: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Return the objective's values over `rows`, in evaluation mode, without gradients."""
     network.eval()
-    totals = Means()
+    totals = LossMeans()
     size = settings.batch_size
     batches = rows.in_order(size, settings.device, workers.rank, workers.size)
     with torch.no_grad():
         for step, batch in enumerate(batches):
             n = min(size, len(rows) - step * size)
             part = workers.part(n)
-            with sharing(part), _autocast(settings):
+            with sharded(part), _autocast(settings):
                 values = objective(network, batch)
             totals.add(workers.weighted(values, part), n)
     return workers.averaged(totals.result(), settings.device)
@@ -220,35 +221,35 @@ def learning_rate_factor(step: int, total: int, schedule: str) -> float:
 def _train_epoch(
     network: nn.Module,
     objective: Objective,
-    rows: Rows | StreamRows,
+    rows: Batches | StreamBatches,
     optimizer: Optimizer,
     settings: Settings,
     progress: Progress,
-    listeners: Sequence[Listener],
+    listeners: Sequence[Callback],
     checkpoints: Checkpoints | None,
-    workers: Workers,
+    workers: ProcessGroup,
 ) -> tuple[dict[str, float], float]:
     """Train for the next epoch, or what is left of it; return mean losses and seconds."""
     network.train()
-    epoch, middle = progress.epoch + 1, progress.middle or Middle()
+    epoch, middle = progress.epoch + 1, progress.middle or EpochPosition()
     torch.manual_seed(derived_seed(settings.seed, epoch))
     steps = rows.steps(settings.batch_size)
     # Reading a loss waits for the device; a GPU is asked only now and then.
     look_every = 1 if settings.device.type == "cpu" else 100
-    totals = Means(middle.values, middle.weights)
+    totals = LossMeans(middle.values, middle.weights)
     size = settings.batch_size
     started = time.perf_counter() - middle.seconds
     batches = rows.shuffled(size, settings.device, workers.rank, workers.size, middle.step)
     for step, batch in enumerate(batches, middle.step):
         if step == middle.step and middle.randomness:
             # Only now, as the order of the instances is drawn with the first batch.
-            restore_randomness(middle.randomness, settings.device)
+            restore_random_state(middle.randomness, settings.device)
         n = min(size, len(rows) - step * size)
         part = workers.part(n)
         factor = learning_rate_factor(
             (epoch - 1) * steps + step, steps * settings.max_epochs, settings.schedule
         )
-        with sharing(part), _autocast(settings):
+        with sharded(part), _autocast(settings):
             values = objective(network, batch)
         values = workers.weighted(values, part)
         values["loss"].backward()
@@ -262,8 +263,8 @@ def _train_epoch(
             listener.step_ended(n)
         if checkpoints is not None and workers.is_first and checkpoints.is_due():
             totals.check_finite(epoch, optimizer.lr)
-            seconds, drawn = time.perf_counter() - started, randomness(settings.device)
-            here = Middle(step + 1, totals.values, totals.weights, seconds, drawn)
+            seconds, drawn = time.perf_counter() - started, random_state(settings.device)
+            here = EpochPosition(step + 1, totals.values, totals.weights, seconds, drawn)
             checkpoints.write(network, optimizer, replace(progress, middle=here), improved=False)
     return totals.result(), time.perf_counter() - started
 

@@ -11,7 +11,7 @@ from torch.optim.adamw import adamw
 
 from isthmus.errors import TrainingError
 
-State = dict[int, dict[str, torch.Tensor]]
+OptimizerState = dict[int, dict[str, torch.Tensor]]
 
 AVERAGES = {"adamw": ("exp_avg", "exp_avg_sq"), "adadelta": ("square_avg", "acc_delta")}
 
@@ -45,7 +45,7 @@ class Optimizer:
             raise TrainingError(f"got optimizer={name!r}, expected 'adamw' or 'adadelta'")
         self.parameters = list(parameters)
         self.name, self.weight_decay, self.lr = name, weight_decay, 0.0
-        self.state: State = {
+        self.state: OptimizerState = {
             index: {average: torch.zeros_like(p) for average in AVERAGES[name]}
             # Fused steps count on the device, where there is no waiting for it.
             | {"step": torch.zeros((), device=p.device if p.is_cuda else "cpu")}
@@ -79,7 +79,7 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def load(self, state: State) -> None:
+    def load(self, state: OptimizerState) -> None:
         """Take over a state: by number of the parameter and by name."""
         for index, values in state.items():
             for name, value in values.items():

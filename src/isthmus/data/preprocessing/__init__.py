@@ -1,6 +1,5 @@
-"""From a person's own units to what a network works on, and back: one file a kind."""
+"""Preprocessing: from a person's own units to the inputs of a network, and back."""
 
-from isthmus.data.preprocessing.base import Preprocessor
-from isthmus.data.preprocessing.learn import learn_preprocessor, read_preprocessor
+import lazy_loader
 
-__all__ = ["Preprocessor", "learn_preprocessor", "read_preprocessor"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

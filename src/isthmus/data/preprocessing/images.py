@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from isthmus.data.preprocessing.base import Preprocessor
+from isthmus.data.preprocessing.preprocessor import Preprocessor
 from isthmus.data.schema import Schema
 
 

@@ -10,9 +10,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from isthmus.data.preprocessing.base import Preprocessor
-from isthmus.data.preprocessing.inputs import LARGEST, CategoryInputs, ValueInputs, learn_inputs
-from isthmus.data.preprocessing.taming import tame, untame
+from isthmus.data.preprocessing.column_inputs import (
+    LARGEST,
+    CategoryInputs,
+    ValueInputs,
+    learn_inputs,
+)
+from isthmus.data.preprocessing.preprocessor import Preprocessor, asinh_scale, sinh_unscale
 from isthmus.data.schema import Schema
 
 
@@ -99,7 +103,7 @@ class TablePreprocessor(Preprocessor):
         with np.errstate(over="ignore"):
             values -= part.mean
             values /= part.scale
-        tamed = tame(values)
+        tamed = asinh_scale(values)
         if len(part.at) == self.network_shape[0]:
             return tamed
         out = np.empty((len(X), *self.network_shape), dtype=np.float32)
@@ -130,7 +134,7 @@ class TablePreprocessor(Preprocessor):
             Nothing is missing in it. Numbers beyond float32 become its largest.
         """
         part = self._parts
-        plain = untame(values)
+        plain = sinh_unscale(values)
         inputs_of_values = plain if plain.shape[1] == len(part.at) else plain[:, part.at]
         own = inputs_of_values * part.spread
         own += part.mean
@@ -188,9 +192,9 @@ class TablePreprocessor(Preprocessor):
         scale = np.array([inputs.scale for _, inputs in values])
         flagged = np.flatnonzero(share)
         p = share[flagged]
-        flag = tame((np.array([[0.0], [1.0]]) - p) / np.sqrt(p * (1 - p)))  # (2, n_flagged)
+        flag = asinh_scale((np.array([[0.0], [1.0]]) - p) / np.sqrt(p * (1 - p)))  # (2, n_flagged)
         categories = tuple(
-            (at, int(first[at]), tame(inputs.rows))
+            (at, int(first[at]), asinh_scale(inputs.rows))
             for at, inputs in enumerate(self.inputs)
             if isinstance(inputs, CategoryInputs)
         )

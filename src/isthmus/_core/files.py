@@ -1,0 +1,156 @@
+"""Files: atomic writes, JSON, digests, and reading with gzip undone."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import DataError
+
+
+def refuse_address(path: str | Path) -> None:
+    """Refuse to write to an address such as s3://bucket/out.
+
+    Raises
+    ------
+    DataError
+        When it is one, also as a path, which has lost a slash.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise DataError(
+            f"got the output {path}, expected a path of this machine or of a folder that it "
+            "shares, as files are renamed into place, which stores cannot do; write there, and "
+            "copy it to the store"
+        )
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    refuse_address(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _named(path, path.parent):
+        _write(path, content)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether a disk is full, or what a person may write to it used up."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, plain: Any) -> None:
+    """Write plain values as JSON, atomically; NaN and infinity are refused."""
+    write_bytes(path, to_json(plain).encode())
+
+
+def to_json(plain: Any) -> str:
+    """Return plain values as indented JSON text."""
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes the place of `path` when all went well.
+
+    When the block raises, or the process dies in it, `path` stays as it was.
+    """
+    refuse_address(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new-"))
+    try:
+        with _named(path, fresh):
+            yield fresh
+        fresh.chmod(0o777 & ~_umask())
+        # A folder cannot be renamed over one that is not empty, so the old one steps
+        # aside first; if the second rename fails, it steps back.
+        aside = fresh.with_name(fresh.name.replace(".new-", ".old-"))
+        if path.exists():
+            path.rename(aside)
+        try:
+            fresh.rename(path)
+        except BaseException:
+            if aside.exists():
+                aside.rename(path)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _named(path: Path, within: Path) -> Iterator[None]:
+    """Let an error that names no file, or a passing one in a folder, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(str(error.filename)).is_relative_to(within):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, or raise a DataError that names it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def is_gzip(content: bytes) -> bool:
+    """Tell gzip by its first two bytes, whatever the file is called."""
+    return content[:2] == b"\x1f\x8b"
+
+
+def gunzip(content: bytes, name: str | Path) -> bytes:
+    """Undo gzip where the content is gzip, otherwise return it as it is.
+
+    Raises
+    ------
+    DataError
+        When the archive is cut short or damaged; `name` says which file that is.
+    """
+    if not is_gzip(content):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{name} is a damaged or incomplete gzip archive ({error}); fetch or copy it again"
+        ) from error

@@ -1,0 +1,96 @@
+"""HTML tables of estimators and results for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+CELL = "padding:.15em .8em .15em 0;text-align:left;vertical-align:top"
+
+
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), caption: str = "") -> str:
+    """Return an HTML table; the first cell of a row is its heading.
+
+    Examples
+    --------
+    >>> table([["width", "<8>"]], caption="A code")[:54]
+    '<table class="isthmus"><caption style="text-align:left'
+    >>> "&lt;8&gt;" in table([["width", "<8>"]])
+    True
+    """
+    above = f'<caption style="text-align:left">{escape(caption)}</caption>' if caption else ""
+    if head:
+        cells = "".join(f'<th scope="col" style="{CELL}">{escape(name)}</th>' for name in head)
+        above += f"<thead><tr>{cells}</tr></thead>"
+    body = "".join(
+        f'<tr><th scope="row" style="{CELL}">{escape(str(row[0]))}</th>'
+        + "".join(f'<td style="{CELL}">{escape(str(cell))}</td>' for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return f'<table class="isthmus">{above}<tbody>{body}</tbody></table>'
+
+
+class LearnedTable:
+    """Adds to scikit-learn's diagram of an estimator what it learned, once it is fitted."""
+
+    def _learned(self) -> Mapping[str, Any]:
+        """Return what to show of a fitted estimator, by name."""
+        raise NotImplementedError
+
+    def _html_repr(self) -> str:
+        from sklearn.exceptions import NotFittedError
+        from sklearn.utils.validation import check_is_fitted
+
+        diagram: str = super()._html_repr()  # type: ignore[misc]
+        try:
+            check_is_fitted(self)
+        except NotFittedError:
+            return diagram
+        return diagram + table(list(self._learned().items()))
+
+
+class Evaluation(dict[str, Any]):
+    """Figures of a head and its controls as a plain dict, which a notebook shows as a table.
+
+    Examples
+    --------
+    >>> found = Evaluation(head="linear", code={"accuracy": 0.9, "interval": [0.8, 0.95]},
+    ...                    controls={"raw": {"accuracy": 0.85, "interval": [0.7, 0.9]}})
+    >>> "90.0 % (80.0 to 95.0)" in found._repr_html_()
+    True
+    """
+
+    def _repr_html_(self) -> str:
+        measured = {"code": self["code"]} | self["controls"]
+        if "accuracy" in self["code"]:
+            rows = [[name, _accuracy(one)] for name, one in measured.items()]
+            return table(rows, ["features", "accuracy (95 % interval)"], f"head {self['head']}")
+        rows = [
+            [name, _number(one["auroc"]), _number(one["auprc"]), *map(_share, _decided(one))]
+            for name, one in measured.items()
+        ]
+        head = ["features", "AUROC", "average precision", "false alarms", "caught"]
+        return table(rows, head, f"score {self['head']}, {_percent(self['asked'])} asked for")
+
+
+def _accuracy(one: Mapping[str, Any]) -> str:
+    low, high = (100 * bound for bound in one["interval"])
+    return f"{100 * one['accuracy']:.1f} % ({low:.1f} to {high:.1f})"
+
+
+def _decided(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one.get(name, {}) for name in ("false_alarms", "power")]
+
+
+def _share(one: Mapping[str, Any]) -> str:
+    return f"{one['count']:,} of {one['n']:,}" if one else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:g} %"

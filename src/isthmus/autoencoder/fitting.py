@@ -1,0 +1,278 @@
+"""Fitting: one training run of an autoencoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from isthmus.autoencoder.sources import Source
+from isthmus.data import Kind
+from isthmus.data.preprocessing import Preprocessor
+from isthmus.distributed import ProcessGroup
+from isthmus.errors import TrainingError
+from isthmus.networks import Networks, build, digest
+from isthmus.objectives import Loss, Objective, Task, build_objective
+from isthmus.recipes import Choices, settle
+from isthmus.training import (
+    Callback,
+    Checkpoints,
+    Progress,
+    ProgressBar,
+    Settings,
+    TensorBoard,
+    choose_device,
+    choose_precision,
+    derived_seed,
+    draw_seed,
+    isolated_random_state,
+    train,
+)
+
+
+class Model(nn.Module):
+    """Encoder and decoder as objectives see them.
+
+    The objective is a part of it, so that optimiser, checkpoints and best weights cover the
+    parameters that it has of its own.
+    """
+
+    def __init__(self, networks: Networks, objective: Objective) -> None:
+        super().__init__()
+        self.encoder, self.decoder = networks.encoder, networks.decoder
+        self.objective = objective
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the decoder makes of the code."""
+        return self.decoder(self.encoder(x))
+
+
+# Those of an autoencoder's parameters that recipe and size of the data settle.
+_SETTLED = (
+    "architecture",
+    "n_components",
+    "optimizer",
+    "lr",
+    "max_epochs",
+    "batch_size",
+    "validation_fraction",
+    "patience",
+    "objective",
+    "noise",
+    "augmentations",
+)
+
+#: The parameters of an autoencoder that a run is planned and watched by.
+PARAMETERS = (
+    *_SETTLED,
+    "recipe",
+    "hidden_layer_sizes",
+    "loss",
+    "device",
+    "precision",
+    "random_state",
+    "verbose",
+    "log_dir",
+    "checkpoint_dir",
+    "resume",
+)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training run with every choice settled.
+
+    Attributes
+    ----------
+    parameters : mapping
+        Those named in `PARAMETERS`, as they were given.
+    kind : {"images", "series", "table"}
+    preprocessor : Preprocessor
+    networks : Networks
+        New, or those to go on with; trained in place.
+    objective : Objective
+        Ready for network and data.
+    settings : Settings
+    validation_fraction : float
+    loss : {"bce", "mse"}
+    started_from : str or None
+        Digest of the encoder to go on with.
+    one_pass : bool
+        Whether it is a single epoch, of which no checkpoint is kept.
+    workers : Workers
+        Those that train; the first alone shows and writes anything.
+    """
+
+    parameters: Mapping[str, Any]
+    kind: Kind
+    preprocessor: Preprocessor
+    networks: Networks
+    objective: Objective
+    settings: Settings
+    validation_fraction: float
+    loss: Loss
+    started_from: str | None
+    one_pass: bool
+    workers: ProcessGroup
+
+    @classmethod
+    def plan(
+        cls,
+        parameters: Mapping[str, Any],
+        kind: Kind,
+        preprocessor: Preprocessor,
+        n_rows: int,
+        networks: Networks | None,
+        *,
+        one_pass: bool = False,
+        epochs_before: int = 0,
+    ) -> TrainingRun:
+        """Settle every choice that an autoencoder's parameters leave open.
+
+        Parameters
+        ----------
+        parameters : mapping
+            Those named in `PARAMETERS`.
+        kind : {"images", "series", "table"}
+        preprocessor : Preprocessor
+        n_rows : int
+        networks : Networks or None
+            Those to go on with; None makes new ones.
+        one_pass : bool
+        epochs_before : int
+            Epochs that the networks have been trained for, so that a later pass draws anew.
+        """
+        shape = preprocessor.network_shape
+        given = {name: parameters[name] for name in _SETTLED}
+        choices = settle(parameters["recipe"], given, n_rows, math.prod(shape), kind)
+        workers = ProcessGroup.find()
+        seed = workers.from_first(draw_seed(parameters["random_state"]))
+        if epochs_before:
+            seed = derived_seed(seed, epochs_before)
+        device = workers.device(choose_device(parameters["device"]))
+        started_from = None if networks is None else digest(networks.encoder)
+        with isolated_random_state(seed, device):
+            if networks is None:
+                networks = build(
+                    choices.architecture,
+                    shape,
+                    choices.n_components,
+                    parameters["hidden_layer_sizes"],
+                )
+            loss = _choose_loss(parameters["loss"], kind)
+            n_training = math.ceil(n_rows * (1 - choices.validation_fraction))
+            task = Task(kind, shape, networks.n_components, loss, n_training)
+            chosen = build_objective(choices.objective, **choices.objective_options)
+            objective = chosen.prepare(task)
+        settings = _settings(choices, seed, device, parameters["precision"])
+        if one_pass:
+            settings = replace(settings, max_epochs=1)
+        return cls(
+            parameters,
+            kind,
+            preprocessor,
+            networks,
+            objective,
+            settings,
+            choices.validation_fraction,
+            loss,
+            started_from,
+            one_pass,
+            workers,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return every choice as plain values."""
+        return self.settings.plain() | {"objective": self.objective.describe()}
+
+    def train(self, source: Source) -> Progress:
+        """Train the networks in place, watched as the parameters say.
+
+        Parameters
+        ----------
+        source : Source
+            Instances; some of them, drawn at random, choose the best epoch.
+
+        Raises
+        ------
+        DataError
+            When another worker has other data or parameters.
+        TrainingError
+            As `isthmus.training.train` does, and when there is no checkpoint to go on from.
+        """
+        # The seed is the first worker's and the devices may differ; all else decides the weights.
+        own = {"device", "seed"}
+        said = {name: value for name, value in self.describe().items() if name not in own}
+        n_rows = len(source.training) + (len(source.validation) if source.validation else 0)
+        self.workers.check_same(
+            {"instances": n_rows, "data": source.fingerprint, "parameters": said}
+        )
+        checkpoints = None if self.one_pass else self._checkpoints(source)
+        listeners: list[Callback] = []
+        if self.parameters["verbose"] and self.workers.is_first:
+            done = checkpoints.epochs_done() if checkpoints else 0
+            bar = ProgressBar("training", len(source.training), self.settings.max_epochs, done)
+            listeners.append(bar)
+        log_dir = self.parameters["log_dir"]
+        if log_dir is not None and self.workers.is_first:
+            prepare = self.preprocessor.to_network
+            examples = prepare(source.examples(10)) if self.kind == "images" else None
+            to_picture = torch.sigmoid if self.loss == "bce" else torch.clone
+            listeners.append(TensorBoard(log_dir, examples, to_picture))
+        return train(
+            Model(self.networks, self.objective),
+            self.objective,
+            source.training,
+            source.validation,
+            self.settings,
+            listeners,
+            checkpoints,
+            self.workers,
+        )
+
+    def _checkpoints(self, source: Source) -> Checkpoints | None:
+        folder, resume = self.parameters["checkpoint_dir"], self.parameters["resume"]
+        if folder is None:
+            if resume:
+                raise TrainingError(
+                    "got resume=True without a checkpoint_dir; pass the one to go on from"
+                )
+            return None
+        n_validation = 0 if source.validation is None else len(source.validation)
+        run = self.describe() | {"architecture": self.networks.spec, "loss": self.loss}
+        run |= {"n_validation": n_validation, "data": source.fingerprint}
+        if self.started_from is not None:
+            run["started_from"] = self.started_from
+        return Checkpoints(folder, run, resume=resume)
+
+
+def _settings(choices: Choices, seed: int, device: torch.device, precision: str) -> Settings:
+    return Settings(
+        max_epochs=choices.max_epochs,
+        batch_size=choices.batch_size,
+        lr=choices.lr,
+        seed=seed,
+        device=device,
+        precision=choose_precision(precision, device),
+        optimizer=choices.optimizer,
+        weight_decay=choices.weight_decay,
+        schedule=choices.schedule,
+        patience=choices.patience,
+    )
+
+
+def _choose_loss(loss: str, kind: str) -> Loss:
+    if loss == "auto":
+        return "bce" if kind == "images" else "mse"
+    if loss not in ("bce", "mse"):
+        raise TrainingError(f"got loss={loss!r}, expected 'auto', 'bce' or 'mse'")
+    if loss == "bce" and kind != "images":
+        raise TrainingError(
+            "got loss='bce' for a table, expected 'mse': its columns are standardised, and "
+            "cross-entropy needs values in [0, 1]; reshape pixels to (n, h, w) instead"
+        )
+    return loss  # type: ignore[return-value]

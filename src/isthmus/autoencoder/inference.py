@@ -1,0 +1,321 @@
+"""Inference: codes, reconstructions and errors batch by batch, and those of held-out rows."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from isthmus.autoencoder.training_rows import row_hashes
+from isthmus.data import Schema, as_instances, over_chunks
+from isthmus.data.preprocessing import Preprocessor
+from isthmus.objectives import Loss, errors_per_instance
+from isthmus.training import to_tensor
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A batch of instances as the network sees and rebuilds them.
+
+    Attributes
+    ----------
+    inputs, outputs : tensor of shape (batch, *network_shape)
+        In the network's units: [0, 1] for images, standardised otherwise.
+    codes : tensor of shape (batch, n_components)
+    errors : tensor of shape (batch,), float64
+        Reconstruction errors.
+    """
+
+    inputs: torch.Tensor
+    codes: torch.Tensor
+    outputs: torch.Tensor
+    errors: torch.Tensor
+
+
+class Inference(TransformerMixin):
+    """Instances in, codes out, and back: the part of an autoencoder that needs no training.
+
+    Attributes
+    ----------
+    schema_ : Schema
+    preprocessor_ : Preprocessor
+    encoder_, decoder_ : torch.nn.Module
+    n_components_ : int
+    loss_ : {"bce", "mse"}
+    """
+
+    schema_: Schema
+    preprocessor_: Preprocessor
+    encoder_: nn.Module
+    decoder_: nn.Module
+    n_components_: int
+    loss_: Loss
+
+    @over_chunks
+    def transform(self, X: Any) -> np.ndarray:
+        """Turn instances into codes.
+
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+
+        Returns
+        -------
+        array of shape (n, n_components_), float32
+        """
+        X = self._check(X)
+        codes = np.empty((len(X), self.n_components_), dtype=np.float32)
+        for part, x in self._batches(X):
+            codes[part] = self.encoder_(x).float().cpu().numpy()
+        return codes
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Turn codes back into instances, in the units of the training data.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_components_)
+            Codes.
+
+        Returns
+        -------
+        array of shape (n, *schema_.shape), float32, or DataFrame of shape (n, m)
+            Images in 0..255 when they were uint8 at `fit`, else in [0, 1]. A DataFrame for
+            tables that are not all numbers: names, order and types of the columns at `fit`,
+            with the likeliest category where there were categories. Nothing is missing in
+            it; where a value was missing it says what the code suggests.
+        """
+        codes = self._check_codes(X)
+        back = np.empty((len(codes), *self.preprocessor_.network_shape), dtype=np.float32)
+        first = 0
+        for outputs in self.decode(codes):
+            back[first : first + len(outputs)] = outputs.numpy()
+            first += len(outputs)
+        return self.preprocessor_.from_network(back)
+
+    def decode(self, codes: np.ndarray) -> Iterator[torch.Tensor]:
+        """Rebuild instances from codes batch by batch, as the network gives them.
+
+        Parameters
+        ----------
+        codes : float32 array of shape (n, n_components_)
+
+        Yields
+        ------
+        tensor of shape (batch, *network_shape)
+            On the CPU; what `reconstruct` gives as outputs.
+
+        Raises
+        ------
+        ValueError
+            When the codes have another width.
+
+        Examples
+        --------
+        >>> from isthmus import Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+        >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0).fit(X)
+        >>> [tuple(outputs.shape) for outputs in encoder.decode(encoder.transform(X))]
+        [(200, 8)]
+        """
+        codes = self._check_codes(codes)
+        step = self._inference_batch()
+        with torch.inference_mode():
+            for first in range(0, len(codes), step):
+                z = torch.from_numpy(codes[first : first + step]).to(self._device())
+                output = self.decoder_(z).float()
+                yield (output.sigmoid() if self.loss_ == "bce" else output).cpu()
+
+    @over_chunks
+    def reconstruction_error(self, X: Any) -> np.ndarray:
+        """Return how far each instance is from its reconstruction.
+
+        The mean over an instance's values of the loss trained on: binary cross-entropy
+        per pixel, natural logarithm (images), or squared error of standardised values
+        (series, and tables after taming heavy tails).
+
+        Returns
+        -------
+        array of shape (n,), float64
+        """
+        X = self._check(X)
+        errors, first = np.empty(len(X)), 0
+        for batch in self.reconstructed_batches(X):
+            errors[first : first + len(batch.errors)] = batch.errors.numpy()
+            first += len(batch.errors)
+        return errors
+
+    def reconstruct(self, X: Any) -> Iterator[Reconstruction]:
+        """Go through instances batch by batch, as the network sees and rebuilds them.
+
+        Yields
+        ------
+        Reconstructed
+            Inputs, codes, outputs and errors of one batch, as tensors on the CPU, in order.
+        """
+        check_is_fitted(self)
+        return itertools.chain.from_iterable(
+            as_instances(X).map(lambda held: self.reconstructed_batches(self._check(held)))
+        )
+
+    def reconstructed_batches(self, X: np.ndarray) -> Iterator[Reconstruction]:
+        for _, x in self._batches(X):
+            code = self.encoder_(x)
+            output = self.decoder_(code).float()
+            errors = errors_per_instance(output, x, self.loss_).double()
+            if self.loss_ == "bce":
+                output = output.sigmoid()
+            yield Reconstruction(x.cpu(), code.float().cpu(), output.cpu(), errors.cpu())
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the negated reconstruction error: higher is more normal.
+
+        Returns
+        -------
+        array of shape (n,), float64
+        """
+        return -self.reconstruction_error(X)
+
+    @over_chunks
+    def row_hashes(self, X: Any) -> np.ndarray:
+        """Return a hash of each instance as the network sees it: uint64 of shape (n,)."""
+        return self.hash_checked_rows(self._check(X))
+
+    def _check_codes(self, codes: Any) -> np.ndarray:
+        check_is_fitted(self)
+        # torch wants memory that it may write to; a DataFrame's is read-only.
+        codes = np.require(np.asarray(codes), np.float32, ["C", "W"])
+        if codes.ndim != 2 or codes.shape[1] != self.n_components_:
+            raise ValueError(
+                f"got codes of shape {codes.shape}, expected (n, {self.n_components_}) as "
+                "transform gives"
+            )
+        return codes
+
+    def _check(self, X: Any) -> np.ndarray:
+        """Check instances to predict on and return them as an array."""
+        check_is_fitted(self)
+        if self.schema_.kind == "table":
+            if isinstance(X, pd.DataFrame) or self.schema_.column_types is not None:
+                return self.schema_.check(X)
+            X = validate_data(self, X, reset=False, ensure_all_finite="allow-nan")
+        return self.schema_.check(X)
+
+    def hash_checked_rows(self, X: np.ndarray) -> np.ndarray:
+        step, prepare = self._inference_batch(), self.preprocessor_.to_network
+        parts = [row_hashes(prepare(X[first : first + step])) for first in range(0, len(X), step)]
+        return np.concatenate(parts)
+
+    def _batches(self, X: np.ndarray) -> Any:
+        step = self._inference_batch()
+        with torch.inference_mode():
+            for first in range(0, len(X), step):
+                part = slice(first, first + step)
+                yield part, to_tensor(self.preprocessor_.to_network(X[part]), self._device())
+
+    def _inference_batch(self) -> int:
+        return max(1, min(1024, 2**22 // math.prod(self.preprocessor_.network_shape)))
+
+    def _device(self) -> torch.device:
+        parameter = next(self.encoder_.parameters(), None)
+        return parameter.device if parameter is not None else torch.device("cpu")
+
+
+#: Instances that are kept at most: enough for a test, little on disk.
+MOST_KEPT = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Codes and reconstruction errors of instances of the validation part.
+
+    No weight was fitted to them, so they are what new instances of the same source look like
+    to the encoder. Two things they did decide: which epoch was kept, and, with all other
+    instances, the preprocessing. Windows that were cut from one series overlap windows that
+    were trained on, and each other: then these are not independent of the training part, and
+    their errors are lower than those of a series never seen.
+
+    Attributes
+    ----------
+    codes : float32 array of shape (k, n_components)
+    errors : float64 array of shape (k,)
+        As `Autoencoder.reconstruction_error` gives them.
+    repeated : boolean array of shape (k,)
+        Whether another instance at `fit` was equal.
+
+    Examples
+    --------
+    >>> from isthmus import Autoencoder
+    >>> X = np.random.default_rng(0).normal(size=(500, 8))
+    >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0).fit(X)
+    >>> encoder.held_out_.codes.shape, encoder.held_out_.errors.shape
+    ((50, 3), (50,))
+    """
+
+    codes: np.ndarray
+    errors: np.ndarray
+    repeated: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    @classmethod
+    def none(cls, n_components: int) -> HeldOut:
+        """Keep nothing: there was no validation part, or it is not known."""
+        codes = np.empty((0, n_components), dtype=np.float32)
+        return cls(codes, np.empty(0), np.empty(0, dtype=bool))
+
+
+def split_rows(n: int, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the validation part.
+
+    Returns
+    -------
+    validation, training : integer arrays
+        Row numbers in random order: the first k are k rows drawn at random.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(n)
+    n_validation = math.floor(n * validation_fraction)
+    return order[:n_validation], order[n_validation:]
+
+
+def rows_held_out(drawn: np.ndarray) -> np.ndarray:
+    """Return which rows, given in random order, are kept: sorted."""
+    return np.sort(drawn[:MOST_KEPT])
+
+
+def hold_out(encoder: Inference, X: np.ndarray, repeated: np.ndarray) -> HeldOut:
+    """Keep what a trained encoder makes of some rows of its validation part.
+
+    Parameters
+    ----------
+    encoder : Coder
+        With its final weights.
+    X : array of shape (k, *schema.shape)
+        The rows, checked; `MOST_KEPT` at most.
+    repeated : boolean array of shape (k,)
+        Whether another instance at `fit` was equal.
+    """
+    if not len(X):
+        return HeldOut.none(encoder.n_components_)
+    parts = list(encoder.reconstructed_batches(X))
+    return HeldOut(
+        np.concatenate([part.codes.numpy() for part in parts]),
+        np.concatenate([part.errors.numpy() for part in parts]),
+        repeated,
+    )
+
+
+def is_repeated(hashes: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return which of the rows with hashes `own`, which are among `hashes`, are not alone."""
+    distinct, counts = np.unique(hashes, return_counts=True)
+    return counts[np.searchsorted(distinct, own)] > 1

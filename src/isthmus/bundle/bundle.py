@@ -1,0 +1,327 @@
+"""A bundle: encoder, decoder, heads and all that is known about them, in one folder.
+
+::
+
+    press/
+      manifest.json         format version, architecture, schema, parameters, metrics,
+                            digests, library versions; readable without torch
+      encoder.safetensors   decoder.safetensors
+      history.jsonl         one line an epoch
+      seen.safetensors      hashes of the training rows
+      held_out.safetensors  codes and errors of instances that it was not trained on
+      heads/linear/1/       head.skops (and head.safetensors for a neural head)
+      heads/normal/1/       detector.safetensors, and the encoders of its folds, if any
+      heads/normal/2/       the version after it; every version is kept
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.bundle.encoder_files import read_encoder, write_encoder
+from isthmus.bundle.head_binding import Head, check_bound
+from isthmus.bundle.head_files import read_head, write_head
+from isthmus.bundle.manifest import (
+    history,
+    new_bundle,
+    next_version,
+    read_manifest,
+    verify_files,
+    version_folder,
+    with_version,
+    write_manifest,
+)
+from isthmus.detection import AnomalyDetector
+from isthmus.encoding import encoder_identity, identity_in_manifest
+from isthmus.errors import BundleError
+
+
+@dataclass
+class Bundle:
+    """What `load_bundle` gives.
+
+    Attributes
+    ----------
+    path : Path
+    manifest : dict
+        Plain values, as in `manifest.json`.
+    encoder : Autoencoder
+        Fitted.
+    heads : dict of str to CodeClassifier or AnomalyDetector
+        Fitted, bound to the encoder: the current version of each.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> normal = np.random.default_rng(0).normal(size=(200, 6))
+    >>> detector = AnomalyDetector(
+    ...     Autoencoder(max_epochs=2), "neighbours", 0.05, "split", random_state=0
+    ... ).fit(normal)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
+    ...     version = add_head(f"{folder}/press", "normal", detector.set_false_alarm_rate(0.1))
+    ...     bundle = load_bundle(f"{folder}/press")
+    >>> bundle.heads["normal"].false_alarm_rate_
+    0.1
+    >>> [(head["version"], head["false_alarm_rate"]) for head in bundle.history("normal")]
+    [(1, 0.05), (2, 0.1)]
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    encoder: Autoencoder
+    heads: dict[str, Head] = field(default_factory=dict)
+
+    def head(self, name: str | None = None) -> Head:
+        """Return a head by name; without one the head that was fitted last.
+
+        Raises
+        ------
+        BundleError
+            When there is no such head.
+        """
+        if name is None and self.heads:
+            return self.heads[last_head(self.manifest)]
+        if name not in self.heads:
+            which = f"head {name!r} (heads: {', '.join(self.heads)})" if self.heads else "head yet"
+            raise BundleError(
+                f"{self.path} has no {which}; "
+                "fit one with: isthmus classify BUNDLE LABELLED --label COLUMN, "
+                "or: isthmus detect BUNDLE NORMAL"
+            )
+        return self.heads[name]
+
+    def detector(self, name: str | None = None) -> AnomalyDetector:
+        """Return a detector by name; without one the detector that was fitted last.
+
+        Raises
+        ------
+        BundleError
+            When there is none, or the head of that name is no detector.
+        """
+        detectors = [known for known, h in self.heads.items() if isinstance(h, AnomalyDetector)]
+        if name is None and detectors:
+            name = detectors[-1]
+        head = self.heads.get(name or "")
+        if not isinstance(head, AnomalyDetector):
+            what = f"no detector {name!r}" if name else "no detector"
+            raise BundleError(
+                f"{self.path} has {what} (detectors: {', '.join(detectors) or 'none'}); "
+                "fit one with: isthmus detect BUNDLE NORMAL"
+            )
+        return head
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Return all versions of a head, oldest first; see `isthmus.bundle.manifest.history`."""
+        return history(self.manifest, name)
+
+
+def save_bundle(
+    path: str | Path,
+    encoder: Autoencoder,
+    heads: Mapping[str, Head] | None = None,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a bundle; an earlier one at `path` is replaced only when all is written.
+
+    Parameters
+    ----------
+    path : path
+    encoder : fitted Autoencoder
+        Of a detector that trained its own: `detector.encoder_`.
+    heads : mapping of name to fitted CodeClassifier or AnomalyDetector, optional
+        Fitted on this very encoder.
+    metrics : mapping, optional
+        Plain values to keep beside them; what stands under a head's name goes with it.
+
+    Raises
+    ------
+    BundleError
+        When a head belongs to another encoder, or `path` holds something that is not a
+        bundle.
+
+    Notes
+    -----
+    What was at `path` goes with its history. To keep that, add a head with `add_head`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isthmus import CodeClassifier
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+    >>> sign = CodeClassifier(encoder).fit(X[:50], X[:50, 0] > 0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", encoder, {"sign": sign})
+    ...     same = load_bundle(f"{folder}/press").heads["sign"]
+    >>> bool((same.predict(X) == sign.predict(X)).all())
+    True
+    """
+    metrics = dict(metrics or {})
+    identity = encoder_identity(encoder)
+    with new_bundle(path) as folder:
+        facts = {"encoder": write_encoder(encoder, folder), "heads": {}, "metrics": metrics}
+        for name, head in (heads or {}).items():
+            check_bound(name, head, encoder.digest_, identity)
+            facts |= _add(folder, facts, name, head, metrics.get(name, {}))
+        write_manifest(folder, facts)
+
+
+def add_head(
+    path: str | Path,
+    name: str,
+    head: Head,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+) -> int:
+    """Add a head to a saved bundle; one of that name becomes an earlier version of it.
+
+    Parameters
+    ----------
+    path : path
+        Of a bundle with the head's encoder.
+    name : str
+    head : fitted CodeClassifier or AnomalyDetector
+    metrics : mapping, optional
+        Plain values measured for this head.
+
+    Returns
+    -------
+    int
+        Its version: 1 for the first head of that name.
+
+    Raises
+    ------
+    BundleError
+        When the head belongs to another encoder, or a file of the bundle is damaged.
+    """
+    return add_heads(path, {name: head}, metrics={name: metrics or {}})[name]
+
+
+def add_heads(
+    path: str | Path,
+    heads: Mapping[str, Head],
+    *,
+    metrics: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, int]:
+    """Add several heads to a saved bundle as `add_head` does, all of them or none.
+
+    Parameters
+    ----------
+    path : path
+        Of a bundle with the heads' encoder.
+    heads : mapping of name to fitted CodeClassifier or AnomalyDetector
+    metrics : mapping of name to mapping, optional
+
+    Returns
+    -------
+    dict of str to int
+        The version of each.
+
+    Raises
+    ------
+    BundleError
+        When a head belongs to another encoder, or a file of the bundle is damaged.
+    """
+    manifest = read_manifest(path)
+    verify_files(path, manifest)
+    encoder = manifest["encoder"]
+    for name, head in heads.items():
+        check_bound(name, head, encoder["digest"], identity_in_manifest(encoder))
+    kept = ("encoder", "heads", "history", "metrics")
+    facts: dict[str, Any] = {key: manifest[key] for key in kept if key in manifest}
+    with new_bundle(path) as folder:
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        for name, head in heads.items():
+            facts |= _add(folder, facts, name, head, (metrics or {}).get(name, {}))
+        write_manifest(folder, facts)
+    return {name: int(facts["heads"][name]["version"]) for name in heads}
+
+
+def load_bundle(
+    path: str | Path,
+    *,
+    architecture: tuple[nn.Module, nn.Module] | None = None,
+    trusted: Sequence[str] = (),
+) -> Bundle:
+    """Load a bundle after checking every file against the manifest.
+
+    Parameters
+    ----------
+    path : path
+    architecture : (encoder, decoder), optional
+        The modules it was fitted with, when these were the person's own.
+    trusted : sequence of str, optional
+        Types of scikit-learn heads that skops does not vouch for, after you looked at
+        them: an error names them.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleError
+        When there is no bundle, a file is missing or damaged, the format is newer, or
+        the weights are not those the manifest speaks of.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(100, 6))
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     encoder.save(f"{folder}/press")
+    ...     same = load_bundle(f"{folder}/press").encoder
+    >>> bool((same.transform(X) == encoder.transform(X)).all())
+    True
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    facts = manifest["encoder"]
+    own = str(facts["architecture"]["architecture"]).startswith("own: ")
+    if own and architecture is None:
+        raise BundleError(
+            f"{folder} was fitted with modules of your own "
+            f"({facts['architecture']['architecture'].removeprefix('own: ')}), which are code and "
+            "not in the bundle; pass load_bundle(path, architecture=(encoder, decoder))"
+        )
+    encoder = read_encoder(folder, facts, architecture if own else None)
+    if encoder.digest_ != facts["digest"]:
+        raise BundleError(
+            f"the encoder's digest is {encoder.digest_[:12]}, the manifest of {folder} says "
+            f"{facts['digest'][:12]}; save the bundle again"
+        )
+    heads = {
+        name: read_head(folder / version_folder(name, entry["version"]), entry, encoder, trusted)
+        for name, entry in manifest["heads"].items()
+    }
+    return Bundle(folder, manifest, encoder, heads)
+
+
+def last_head(manifest: Mapping[str, Any]) -> str:
+    """Return the name of the head that was fitted last."""
+    return list(manifest["heads"])[-1]
+
+
+def _add(
+    folder: Path, known: Mapping[str, Any], name: str, head: Head, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a head as a new version; return heads and history with it."""
+    version = next_version(known, name)
+    entry = {"version": version, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    entry |= write_head(folder / version_folder(name, version), head)
+    return with_version(known, name, entry | {"metrics": dict(metrics)})

@@ -1,0 +1,122 @@
+"""A fitted autoencoder as files in a bundle: weights, history, and plain facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from torch import nn
+
+from isthmus._core import write_bytes
+from isthmus.autoencoder import Autoencoder, HeldOut, TrainingRowHashes
+from isthmus.bundle.manifest import new_bundle, write_manifest
+from isthmus.data import Schema
+from isthmus.data.preprocessing import read_preprocessor
+from isthmus.networks import build, read_weights, write_weights
+
+ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
+SEEN, HELD_OUT = "seen.safetensors", "held_out.safetensors"
+
+# Where a run wrote and how it was watched is of that machine, and no part of the model.
+OF_THE_RUN = ("checkpoint_dir", "log_dir", "resume", "verbose")
+
+
+def save_encoder(path: str | Path, encoder: Autoencoder) -> None:
+    """Write a bundle of an encoder without heads; an earlier one at `path` is replaced.
+
+    Raises
+    ------
+    BundleError
+        When `path` holds something that is not a bundle.
+    """
+    with new_bundle(path) as folder:
+        write_manifest(folder, {"encoder": write_encoder(encoder, folder), "heads": {}})
+
+
+def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
+    """Write weights and history into a bundle's folder; return the manifest's entry."""
+    write_weights(folder / ENCODER, encoder.encoder_)
+    write_weights(folder / DECODER, encoder.decoder_)
+    lines = "".join(json.dumps(record) + "\n" for record in encoder.history_)
+    write_bytes(folder / HISTORY, lines.encode())
+    write_bytes(folder / SEEN, safetensors.numpy.save({"hashes": encoder.seen_rows_.hashes}))
+    write_bytes(folder / HELD_OUT, safetensors.numpy.save(dict(vars(encoder.held_out_))))
+    parameters = encoder.get_params()
+    return {
+        "digest": encoder.digest_,
+        "architecture": encoder.spec_,
+        "n_parameters": encoder.n_parameters_,
+        "schema": encoder.schema_.to_dict(),
+        "preprocessing": encoder.preprocessor_.to_dict(),
+        "loss": encoder.loss_,
+        "best_epoch": encoder.best_epoch_,
+        "training": encoder.training_,
+        "data_fingerprint": encoder.data_fingerprint_,
+        "repeated_rows": encoder.seen_rows_.repeated,
+        "parameters": {k: _plain(k, v) for k, v in parameters.items() if k not in OF_THE_RUN},
+    }
+
+
+def read_encoder(
+    folder: Path,
+    facts: Mapping[str, Any],
+    architecture: tuple[nn.Module, nn.Module] | None = None,
+) -> Autoencoder:
+    """Rebuild a fitted autoencoder from a bundle's folder and its manifest's entry.
+
+    Parameters
+    ----------
+    folder : path
+    facts : mapping
+        As `write_parts` gave it.
+    architecture : (encoder, decoder), optional
+        Needed when it was fitted with modules of the person's own.
+    """
+    own = {} if architecture is None else {"architecture": tuple(architecture)}
+    networks = build(**(facts["architecture"] | own))
+    read_weights(folder / ENCODER, networks.encoder)
+    read_weights(folder / DECODER, networks.decoder)
+    schema = Schema.from_dict(facts["schema"])
+    hashes = safetensors.numpy.load_file(folder / SEEN)["hashes"]
+    text = (folder / HISTORY).read_text(encoding="utf-8")
+    learned = {
+        "schema_": schema,
+        "preprocessor_": read_preprocessor(facts["preprocessing"], schema),
+        "loss_": facts["loss"],
+        "training_": facts["training"],
+        "best_epoch_": facts["best_epoch"],
+        "data_fingerprint_": facts["data_fingerprint"],
+        "seen_rows_": TrainingRowHashes(hashes, facts["repeated_rows"]),
+        "history_": [json.loads(line) for line in text.splitlines()],
+        "held_out_": _read_held_out(folder / HELD_OUT, networks.n_components),
+    }
+    return Autoencoder.restored(facts["parameters"] | own, learned, networks)
+
+
+def _read_held_out(file: Path, n_components: int) -> HeldOut:
+    """Read what was kept of the validation part; the first bundles have no such file."""
+    if not file.is_file():
+        return HeldOut.none(n_components)
+    return HeldOut(**safetensors.numpy.load_file(file))
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a constructor parameter as JSON can hold it.
+
+    Modules, objectives and augmentations of the person's own become "auto", and random
+    generators None: they cannot be rebuilt from a file, and the weights are there anyway.
+    """
+    try:
+        return json.loads(json.dumps(value, default=_number))
+    except TypeError:
+        return "auto" if name in ("architecture", "objective", "augmentations") else None
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError

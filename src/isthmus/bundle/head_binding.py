@@ -1,0 +1,95 @@
+"""What binds a saved head to its encoder and to the rows that it was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.classification import CodeClassifier
+from isthmus.data import Instances
+from isthmus.detection import AnomalyDetector
+from isthmus.encoding import encoder_identity, row_hashes
+from isthmus.errors import BundleError
+
+Head = CodeClassifier | AnomalyDetector
+
+
+def binding(head: Head) -> dict[str, str]:
+    """Return what the manifest says about the encoder and the data of a fitted head."""
+    return {
+        "data_fingerprint": head.data_fingerprint_,
+        "encoder_identity": encoder_identity(head.encoder_),
+        "encoder_digest": head.encoder_digest_,
+    }
+
+
+def restore_binding(head: Head, facts: Mapping[str, Any]) -> None:
+    """Set on a head what `binding` gave."""
+    head.encoder_digest_ = facts["encoder_digest"]
+    head.data_fingerprint_ = facts["data_fingerprint"]
+
+
+def check_bound(name: str, head: Head, digest: str, identity: str) -> None:
+    """Check that a head was fitted on the encoder with this digest and identity.
+
+    Raises
+    ------
+    BundleError
+        When its encoder has other weights or other preprocessing.
+    """
+    if head.encoder_digest_ != digest:
+        raise BundleError(
+            f"the head {name!r} was fitted on the codes of another encoder (digest "
+            f"{head.encoder_digest_[:12]}, here {digest[:12]}); fit it on this one"
+        )
+    if encoder_identity(head.encoder_) != identity:
+        raise BundleError(
+            f"the head {name!r} was fitted on another encoder: the weights are the same, the "
+            "preprocessing is not; fit it on this one"
+        )
+
+
+def check_bound_in_bundle(folder: Path, facts: Mapping[str, Any], encoder: Autoencoder) -> None:
+    """Check that a saved head belongs to the encoder that was saved with it.
+
+    Raises
+    ------
+    BundleError
+        When it was fitted on other weights or with other preprocessing.
+    """
+    if facts["encoder_digest"] != encoder.digest_:
+        raise BundleError(
+            f"the head in {folder} was fitted on the codes of another encoder (digest "
+            f"{facts['encoder_digest'][:12]}, here {encoder.digest_[:12]}); fit it again"
+        )
+    if facts["encoder_identity"] != encoder_identity(encoder):
+        raise BundleError(
+            f"the head in {folder} was fitted with other preprocessing than the encoder here "
+            "has, although the weights are the same; fit it again"
+        )
+
+
+def rows_known_to_head(head: Head, hashes: np.ndarray) -> np.ndarray:
+    """Return which instances a head was fitted or calibrated on, boolean of shape (n,).
+
+    Parameters
+    ----------
+    head : fitted CodeClassifier or AnomalyDetector
+        A bundle of an earlier isthmus may hold classifiers that know none.
+    hashes : uint64 array of shape (n,)
+        As `Autoencoder.row_hashes` gives them.
+    """
+    if isinstance(head, CodeClassifier):
+        return np.isin(hashes, head.fitted_on_)
+    return np.isin(hashes, head.memory_.hashes)
+
+
+def count_known(head: Head, instances: Instances, rows: np.ndarray) -> int:
+    """Count the instances at these positions that a head knows; 0 of codes without hashes."""
+    if not instances.has_row_hashes:
+        return 0
+    return int(rows_known_to_head(head, row_hashes(head.encoder_, instances)[rows]).sum())

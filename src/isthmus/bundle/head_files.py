@@ -1,0 +1,394 @@
+"""Heads as files of a bundle: arrays as safetensors, scikit-learn's estimators as skops.
+
+::
+
+    heads/normal/1/
+      detector.safetensors   score/..., calibration, memory/..., folds/0/..., ...
+      folds/0/               only of a "cross" calibration that trained encoders of its own:
+                             encoder.json encoder.safetensors decoder.safetensors ...
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import skops.io
+from safetensors import SafetensorError
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from isthmus._core import write_bytes, write_json
+from isthmus.autoencoder import Autoencoder
+from isthmus.bundle.encoder_files import read_encoder, write_encoder
+from isthmus.bundle.head_binding import Head, binding, check_bound_in_bundle, restore_binding
+from isthmus.classification import (
+    HEADS,
+    TYPES,
+    CodeClassifier,
+    LabelledCodes,
+    MLPHead,
+    SpreadingHead,
+    StandardisedHead,
+    known_labels,
+    labelled_rows,
+    mlp,
+    uses_unlabelled,
+)
+from isthmus.data import ABNORMAL, NORMAL
+from isthmus.detection import (
+    LABEL_FREE,
+    UNKNOWN,
+    AnomalyDetector,
+    BlendedScore,
+    Calibration,
+    Features,
+    Fold,
+    HeadScore,
+    LabelCurve,
+    ReferenceSet,
+    Score,
+)
+from isthmus.errors import BundleError
+from isthmus.networks import read_weights, write_weights
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the arrays of a tree as one safetensors file, and return the rest.
+
+    Parameters
+    ----------
+    path : Path
+    state : mapping of str to array, NumPy scalar, plain value or such a mapping
+        Names without a slash.
+
+    Returns
+    -------
+    dict
+        The tree without its arrays and NumPy scalars, as JSON can hold it.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    plain = _without_arrays(state, "", arrays)
+    write_bytes(path, safetensors.numpy.save(arrays))
+    return plain
+
+
+def read_state(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Put together again what `write_state` wrote and what it returned.
+
+    Values and dtypes are those that were written; all arrays are C-contiguous.
+
+    Raises
+    ------
+    BundleError
+        When the file is missing or damaged.
+    """
+    try:
+        arrays = safetensors.numpy.load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path} is damaged ({error}); copy or save the bundle again") from error
+    state = _copied(plain)
+    for name, value in arrays.items():
+        *groups, last = name.split("/")
+        place = state
+        for group in groups:
+            place = place.setdefault(group, {})
+        # A copy, because what was loaded is read-only; () makes a scalar of no dimensions.
+        place[last] = np.array(value)[()]
+    return state
+
+
+def _without_arrays(
+    state: Mapping[str, Any], prefix: str, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            plain[name] = _without_arrays(value, f"{prefix}{name}/", arrays)
+        elif isinstance(value, np.ndarray | np.generic):
+            arrays[prefix + name] = np.asarray(value, order="C")
+        else:
+            plain[name] = value
+    return plain
+
+
+def _copied(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copied(v) if isinstance(v, Mapping) else v for k, v in plain.items()}
+
+
+ARRAYS, FACTS = "detector.safetensors", "encoder.json"
+SCORES: dict[str, type[Score]] = {**LABEL_FREE, "head": HeadScore, "blend": BlendedScore}
+
+
+def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
+    """Write a fitted detector into a folder; return what the manifest says of it."""
+    memory = detector.memory_
+    for number, fold in enumerate(memory.folds):
+        if fold.encoder is not None:
+            own = folder / "folds" / str(number)
+            write_json(own / FACTS, write_encoder(fold.encoder, own))
+    state = {
+        "score": detector.fitted_score_.state(),
+        "calibration": detector.calibrated_.scores,
+        "memory": {
+            "views": _views_state(memory.views),
+            "y": memory.y,
+            "hashes": memory.hashes,
+            "seed": int(memory.seed),
+        },
+        "folds": {str(number): _fold_state(fold) for number, fold in enumerate(memory.folds)},
+    }
+    rate, random_state = detector.false_alarm_rate, detector.random_state
+    return {
+        "method": detector.method_,
+        "false_alarm_rate": float(detector.false_alarm_rate_),
+        "offset": float(detector.offset_),
+        "calibration": detector.calibration_,
+        "n_calibration": detector.n_calibration_,
+        "n_rows": len(memory.y),
+        "labels": label_counts(memory.y),
+        "label_curve": detector.label_curve_,
+        "wins_from": detector.wins_from_,
+        "head_weight": detector.head_weight_,
+        "parameters": {
+            "method": detector.method,
+            "false_alarm_rate": rate if isinstance(rate, str) else float(rate),
+            "calibration": detector.calibration,
+            # A generator cannot be rebuilt from a file, and what it drew is in the memory.
+            "random_state": int(random_state) if isinstance(random_state, Integral) else None,
+        },
+        "state": write_state(folder / ARRAYS, state),
+    }
+
+
+def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> AnomalyDetector:
+    """Rebuild a fitted detector from what `write_detector` wrote.
+
+    Raises
+    ------
+    BundleError
+        When something is missing, or a fold's weights are not those it was saved with.
+    """
+    try:
+        state = read_state(folder / ARRAYS, facts["state"])
+        detector = AnomalyDetector(encoder, **facts["parameters"])
+        detector.encoder_ = encoder
+        detector.method_, detector.calibration_ = facts["method"], facts["calibration"]
+        detector.fitted_score_ = SCORES[facts["method"]].from_state(state["score"])
+        detector.calibrated_ = Calibration(state["calibration"])
+        detector.n_calibration_ = detector.calibrated_.n
+        detector.memory_ = _memory(folder, state, encoder)
+        detector.curve_ = LabelCurve(facts["label_curve"], facts["wins_from"])
+        detector.head_weight_ = facts["head_weight"]
+        detector.false_alarm_rate_, detector.offset_ = facts["false_alarm_rate"], facts["offset"]
+    except (KeyError, TypeError) as error:
+        raise BundleError(
+            f"the detector in {folder} is damaged: {error} is missing or not what it should be; "
+            "copy or save the bundle again"
+        ) from error
+    return detector
+
+
+def label_counts(y: np.ndarray) -> dict[str, int]:
+    """Return how many labels say normal, abnormal, and that nobody looked.
+
+    Examples
+    --------
+    >>> label_counts(np.array([1, 0, 0, -1]))
+    {'normal': 1, 'abnormal': 1, 'unknown': 2}
+    """
+    named = {"normal": NORMAL, "abnormal": ABNORMAL, "unknown": UNKNOWN}
+    return {name: int((y == label).sum()) for name, label in named.items()}
+
+
+def _memory(folder: Path, state: dict[str, Any], encoder: Autoencoder) -> ReferenceSet:
+    kept, folds = state["memory"], state["folds"]
+    return ReferenceSet(
+        Features(**kept["views"]),
+        kept["y"],
+        kept["hashes"],
+        [_fold(folder, number, folds[str(number)], encoder) for number in range(len(folds))],
+        kept["seed"],
+    )
+
+
+def _fold_state(fold: Fold) -> dict[str, Any]:
+    views = {} if fold.views is None else {"views": _views_state(fold.views)}
+    return {"held_out": fold.held_out} | views
+
+
+def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder) -> Fold:
+    views = Features(**state["views"]) if "views" in state else None
+    own = folder / "folds" / str(number)
+    if not (own / FACTS).is_file():
+        return Fold(state["held_out"], None, views)
+    facts = json.loads((own / FACTS).read_text(encoding="utf-8"))
+    given = encoder.architecture
+    modules = (given[0], given[1]) if isinstance(given, tuple | list) else None
+    trained = read_encoder(own, facts, modules)
+    if trained.digest_ != facts["digest"]:
+        raise BundleError(
+            f"the encoder in {own} has the digest {trained.digest_[:12]}, and {FACTS} there says "
+            f"{facts['digest'][:12]}; save the bundle again"
+        )
+    return Fold(state["held_out"], trained, views)
+
+
+def _views_state(views: Features) -> dict[str, Any]:
+    return {part.name: getattr(views, part.name) for part in fields(views)}
+
+
+SKOPS, WEIGHTS = "head.skops", "head.safetensors"
+#: The rejecter's folder; bundles have always had it under this name.
+REJECTER = "novelty"
+LABELLED, SPREADING = "labelled.safetensors", "spreading.safetensors"
+FITTED_ON = "fitted_on.safetensors"
+
+
+def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]:
+    """Write a fitted classifier's head into a folder; return what the manifest says of it."""
+    standardised, head = classifier.standardised_head_, classifier.head_
+    rate, rejecter = classifier.rejection_rate, classifier.rejecter_
+    facts: dict[str, Any] = {
+        "kind": _kind(head),
+        "head": classifier.head if isinstance(classifier.head, str) else type(head).__name__,
+        "classes": np.asarray(classifier.classes_).tolist(),
+        "n_rows": classifier.n_labels_,
+        "n_unlabelled": classifier.n_unlabelled_,
+        "rejection_rate": None if rate is None else float(rate),
+        "rejecter": None,
+    }
+    if rejecter is not None:
+        facts["rejecter"] = write_detector(folder / REJECTER, rejecter) | binding(rejecter)
+    if classifier.labelled_ is not None:
+        kept = classifier.labelled_
+        places = np.full(len(kept.y), -1)
+        places[labelled_rows(kept.y)] = np.searchsorted(classifier.classes_, known_labels(kept.y))
+        write_state(
+            folder / LABELLED, {"codes": kept.codes, "places": places, "hashes": kept.hashes}
+        )
+    else:
+        write_state(folder / FITTED_ON, {"hashes": classifier.fitted_on_})
+    content = {"scaler": standardised.scaler_, "classes": np.asarray(classifier.classes_)}
+    if isinstance(head, MLPHead):
+        facts |= {"architecture": head.architecture(), "best_epoch": head.best_epoch_}
+        write_weights(folder / WEIGHTS, head.network_)
+    elif isinstance(head, SpreadingHead):
+        facts["state"] = write_state(folder / SPREADING, head.state())
+    else:
+        content["head"] = head
+    packed = skops.io.dumps(content)
+    # Named here so that who loads it knows beforehand what to look at and trust.
+    facts["types_to_trust"] = sorted(
+        set(skops.io.get_untrusted_types(data=packed)).difference(TYPES)
+    )
+    write_bytes(folder / SKOPS, packed)
+    return facts
+
+
+def read_classifier(
+    folder: Path, facts: dict[str, Any], encoder: Autoencoder, trusted: Sequence[str] = ()
+) -> CodeClassifier:
+    """Rebuild a fitted classifier from what `write_classifier` wrote.
+
+    Raises
+    ------
+    BundleError
+        When it holds types that skops does not vouch for and that are not in `trusted`.
+    """
+    try:
+        content = skops.io.load(folder / SKOPS, trusted=[*TYPES, *trusted])
+    except UntrustedTypesFoundException as error:
+        raise BundleError(
+            f"the head in {folder} holds types that could run code when loaded: "
+            f"{facts['types_to_trust']}; when you trust where the bundle is from, "
+            f"pass load_bundle(path, trusted={facts['types_to_trust']})"
+        ) from error
+    if facts["kind"] == "mlp":
+        shape = facts["architecture"]
+        head: Any = MLPHead(shape["hidden_layer_sizes"], dropout=shape["dropout"])
+        head.network_ = mlp(
+            shape["n_features"], shape["hidden_layer_sizes"], shape["n_classes"], shape["dropout"]
+        )
+        read_weights(folder / WEIGHTS, head.network_)
+        head.network_.eval().requires_grad_(False)
+        head.classes_, head.n_features_in_ = content["classes"], shape["n_features"]
+        head.best_epoch_ = facts["best_epoch"]
+    elif facts["kind"] == "spreading":
+        head = SpreadingHead.from_state(read_state(folder / SPREADING, facts["state"]))
+    else:
+        head = content["head"]
+    standardised = StandardisedHead(head)
+    standardised.scaler_, standardised.head_ = content["scaler"], head
+    standardised.numbered_ = content["classes"] if uses_unlabelled(head) else None
+    named = facts["head"] if facts["head"] in HEADS else head
+    classifier = CodeClassifier(encoder, named, rejection_rate=facts["rejection_rate"])
+    classifier.encoder_, classifier.standardised_head_ = encoder, standardised
+    classifier.n_labels_, classifier.rejecter_ = facts["n_rows"], None
+    classifier.n_unlabelled_ = facts.get("n_unlabelled", 0)
+    classifier.labelled_, classifier.fitted_on_ = None, np.empty(0, np.uint64)
+    if (folder / LABELLED).exists():
+        kept = read_state(folder / LABELLED, {})
+        labels = _labels(np.asarray(content["classes"]), kept["places"])
+        classifier.labelled_ = LabelledCodes(kept["codes"], labels, kept["hashes"])
+        classifier.fitted_on_ = np.unique(kept["hashes"])
+    elif (folder / FITTED_ON).exists():
+        classifier.fitted_on_ = read_state(folder / FITTED_ON, {})["hashes"]
+    if facts["rejecter"] is not None:
+        classifier.rejecter_ = read_detector(folder / REJECTER, facts["rejecter"], encoder)
+        restore_binding(classifier.rejecter_, facts["rejecter"])
+    return classifier
+
+
+def _kind(head: Any) -> str:
+    if isinstance(head, MLPHead):
+        return "mlp"
+    return "spreading" if isinstance(head, SpreadingHead) else "scikit-learn"
+
+
+def _labels(classes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the labels at these places of the classes, None at -1."""
+    labels = classes[places]
+    if (places >= 0).all():
+        return labels
+    partial = np.full(len(places), None, dtype=object)
+    partial[places >= 0] = labels[places >= 0].tolist()
+    return partial
+
+
+DETECTOR = "detector"
+
+
+def write_head(folder: Path, head: Head) -> dict[str, Any]:
+    """Write a fitted head into a folder of its own; return the manifest's entry."""
+    if isinstance(head, AnomalyDetector):
+        facts = {"kind": DETECTOR} | write_detector(folder, head)
+    else:
+        facts = write_classifier(folder, head)
+    return facts | binding(head)
+
+
+def read_head(
+    folder: Path, facts: dict[str, Any], encoder: Autoencoder, trusted: Sequence[str] = ()
+) -> Head:
+    """Rebuild a fitted head from what `write_head` wrote.
+
+    Raises
+    ------
+    BundleError
+        When it is bound to another encoder, is damaged, or holds types that skops does not
+        vouch for and that are not in `trusted`.
+    """
+    check_bound_in_bundle(folder, facts, encoder)
+    head: Head
+    if facts["kind"] == DETECTOR:
+        head = read_detector(folder, facts, encoder)
+    else:
+        head = read_classifier(folder, facts, encoder, trusted)
+    restore_binding(head, facts)
+    return head

@@ -1,0 +1,321 @@
+"""The manifest of a bundle, and the versions of its heads.
+
+Nothing here needs torch, so a bundle can be looked into cheaply.
+
+In the manifest `heads[NAME]` is the current version's entry and `history[NAME]` the list of
+all entries, oldest first; the files of a version are in `heads/NAME/VERSION/`. Nothing here
+needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from isthmus import __version__
+from isthmus._core import file_digest, library_versions, refuse_address, replaced_folder, write_json
+from isthmus.errors import BundleError
+
+FORMAT_VERSION = 1
+#: Keys of heads in bundles and exports of before, and what they are called today.
+_RENAMED = {"score": "method", "unknown_rate": "rejection_rate", "novelty": "rejecter"}
+#: The same digest as `encoder_digest`, twice.
+_GONE = ("digest_before", "digest_after")
+MANIFEST = "manifest.json"
+_LIBRARIES = ("torch", "numpy", "scikit-learn", "safetensors", "skops")
+
+
+@contextmanager
+def new_bundle(path: str | Path) -> Iterator[Path]:
+    """Give a folder to fill with a bundle; it replaces `path` only when complete.
+
+    Raises
+    ------
+    BundleError
+        When `path` holds something that is not a bundle: that is never overwritten.
+    """
+    target = check_target(path)
+    with replaced_folder(target) as folder:
+        yield folder
+
+
+def check_target(path: str | Path) -> Path:
+    """Check that a bundle may be written to `path`: worth doing before hours of training.
+
+    Raises
+    ------
+    BundleError
+        When something is there that is not a bundle, or the folder cannot be written to.
+    DataError
+        When it is an address, such as s3://bucket/press.
+    """
+    refuse_address(path)
+    target = Path(path)
+    if target.exists() and not _may_replace(target):
+        raise BundleError(
+            f"{target} exists and is not a bundle, so it is left alone; choose another path"
+        )
+    parent = next(folder for folder in (target.absolute().parents) if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise BundleError(f"{target} cannot be written: {parent} is read-only; choose another path")
+    return target
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
+    """Write `manifest.json`: the facts, the versions, and the digest of every other file."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    head = {
+        "format_version": FORMAT_VERSION,
+        "isthmus_version": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "libraries": library_versions(_LIBRARIES),
+    }
+    digests = {p.relative_to(folder).as_posix(): file_digest(p) for p in files}
+    write_json(folder / MANIFEST, head | facts | {"files": digests})
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Read a bundle's manifest.
+
+    Raises
+    ------
+    BundleError
+        When there is none, it is damaged, or its format is newer than this version knows.
+    """
+    file = Path(path) / MANIFEST
+    if not file.is_file():
+        raise BundleError(
+            f"{path} is not a bundle: it has no {MANIFEST}; "
+            "a bundle is the folder that `isthmus fit ... -o FOLDER` writes"
+        )
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        found = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{file} is damaged ({error}); save the bundle again") from error
+    if not isinstance(found, int) or found > FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has bundle format {found}, this isthmus {__version__} reads up to "
+            f"{FORMAT_VERSION}; update with: pip install --upgrade isthmus"
+        )
+    if not isinstance(manifest.get("files"), dict):
+        raise BundleError(f"{file} is damaged (it lists no files); save the bundle again")
+    for name, entry in manifest.get("heads", {}).items():
+        manifest["heads"][name] = in_todays_words(entry)
+    for name, entries in manifest.get("history", {}).items():
+        manifest["history"][name] = [in_todays_words(entry) for entry in entries]
+    return dict(manifest)
+
+
+def in_todays_words(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a bundle or an export of before says of a head, under the keys of today.
+
+    Examples
+    --------
+    >>> in_todays_words({"kind": "detector", "score": "blend", "digest_after": "5c0e"})
+    {'kind': 'detector', 'method': 'blend'}
+    """
+    found = {_RENAMED.get(key, key): value for key, value in head.items() if key not in _GONE}
+    if isinstance(found.get("parameters"), Mapping):
+        found["parameters"] = in_todays_words(found["parameters"])
+    if isinstance(found.get("rejecter"), Mapping):
+        found["rejecter"] = in_todays_words(found["rejecter"])
+    return found
+
+
+def verify_files(path: str | Path, manifest: dict[str, Any]) -> None:
+    """Check every file of a bundle against the manifest.
+
+    Raises
+    ------
+    BundleError
+        Naming the first file that is missing, not as it was written, or outside the bundle.
+    """
+    for name, expected in manifest["files"].items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(
+                f"{Path(path) / MANIFEST} names {name!r}, a file outside the bundle; "
+                "do not trust this bundle, get it again from where it was made"
+            )
+        file = Path(path) / name
+        if not file.is_file():
+            raise BundleError(f"{file} is missing from the bundle; copy the bundle again, whole")
+        if file_digest(file) != expected:
+            raise BundleError(
+                f"{file} is damaged or was changed: its SHA-256 is not the one in {MANIFEST}; "
+                "copy or save the bundle again"
+            )
+
+
+def _may_replace(target: Path) -> bool:
+    if not target.is_dir():
+        return False
+    return (target / MANIFEST).is_file() or not any(target.iterdir())
+
+
+# What only the one who rebuilds the head needs.
+_INNER = ("architecture", "state", "types_to_trust")
+
+
+def version_folder(name: str, version: int) -> str:
+    """Return the folder of one version of a head, relative to the bundle's.
+
+    Raises
+    ------
+    BundleError
+        When the name could lead out of the bundle.
+
+    Examples
+    --------
+    >>> version_folder("linear", 2)
+    'heads/linear/2'
+    """
+    if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
+        raise BundleError(
+            f"got the head's name {name!r}, which names a folder; "
+            "expected letters, digits, '-' and '_'"
+        )
+    if not isinstance(version, int) or version < 1:
+        raise BundleError(
+            f"got version {version!r} of the head {name!r}, expected a whole number of 1 or more"
+        )
+    return f"heads/{name}/{version}"
+
+
+def next_version(manifest: Mapping[str, Any], name: str) -> int:
+    """Return the number that the next version of a head gets: 1 for the first."""
+    return max((entry["version"] for entry in _versions(manifest, name)), default=0) + 1
+
+
+def with_version(manifest: Mapping[str, Any], name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return heads and history with a new version, which becomes current and the last head.
+
+    Parameters
+    ----------
+    manifest : mapping
+        With `heads` and `history`, or without, for a bundle that has no heads yet.
+    name : str
+    entry : dict
+        With its `version`.
+    """
+    others = {known: kept for known, kept in manifest.get("heads", {}).items() if known != name}
+    versions = {name: [*_versions(manifest, name), entry]}
+    return {
+        "heads": others | {name: entry},
+        "history": {**manifest.get("history", {}), **versions},
+    }
+
+
+def history(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return all versions of a head, oldest first, as plain values.
+
+    Parameters
+    ----------
+    manifest : mapping
+        As `isthmus.bundle.manifest.read_manifest` gives it.
+    name : str
+
+    Returns
+    -------
+    list of dict
+        Each with `version`, `current`, `created`, `kind`, `data_fingerprint` (of the rows and
+        labels that it was fitted on), `n_rows`, `metrics`, and what the kind of head adds.
+
+    Raises
+    ------
+    BundleError
+        When there is no such head.
+    """
+    if name not in manifest.get("heads", {}):
+        known = ", ".join(manifest.get("heads", {})) or "none"
+        raise BundleError(f"the bundle has no head {name!r} (heads: {known}); name one of these")
+    current = manifest["heads"][name]["version"]
+    return [
+        {"version": entry["version"], "current": entry["version"] == current} | _told(entry)
+        for entry in _versions(manifest, name)
+    ]
+
+
+def roll_back(path: str | Path, name: str, version: int | None = None) -> int:
+    """Make an earlier version of a head current again; every version is kept.
+
+    Parameters
+    ----------
+    path : path
+        Of a bundle.
+    name : str
+        Of a head.
+    version : int, optional
+        Which version; any, later ones too. None: the one before the current.
+
+    Returns
+    -------
+    int
+        The version that is current now.
+
+    Raises
+    ------
+    BundleError
+        When there is no such head or version, or a file of the bundle is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isthmus import Autoencoder, CodeClassifier, load_bundle, save_bundle
+    >>> from isthmus.bundle.bundle import add_head
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+    >>> first, second = (CodeClassifier(encoder).fit(X[:n], X[:n, 0] > 0) for n in (50, 80))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", encoder, {"sign": first})
+    ...     versions = [add_head(f"{folder}/press", "sign", second)]
+    ...     versions.append(roll_back(f"{folder}/press", "sign"))
+    ...     known = load_bundle(f"{folder}/press").history("sign")
+    >>> versions, [(head["n_rows"], head["current"]) for head in known]
+    ([2, 1], [(50, True), (80, False)])
+    """
+    manifest = read_manifest(path)
+    current = next((kept["version"] for kept in history(manifest, name) if kept["current"]), 0)
+    entries = {entry["version"]: entry for entry in _versions(manifest, name)}
+    if version is None:
+        earlier = [number for number in entries if number < current]
+        if not earlier:
+            raise BundleError(
+                f"version {current} is the first of the head {name!r} in {path}, so there is none "
+                "before it; name the version to make current"
+            )
+        version = max(earlier)
+    if version not in entries:
+        known = ", ".join(str(number) for number in entries)
+        raise BundleError(
+            f"{path} has no version {version!r} of the head {name!r}, expected one of {known}"
+        )
+    kept = {key: manifest[key] for key in ("encoder", "metrics", "history") if key in manifest}
+    heads = {**manifest["heads"], name: entries[version]}
+    verify_files(path, manifest)
+    with new_bundle(path) as folder:
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        write_manifest(folder, kept | {"heads": heads})
+    return version
+
+
+def _versions(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    return list(manifest.get("history", {}).get(name, []))
+
+
+def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry without its inner parts."""
+    return {
+        key: _told(value) if isinstance(value, Mapping) else value
+        for key, value in entry.items()
+        if key not in _INNER
+    }

@@ -1,0 +1,212 @@
+"""Class labels: which are labels, and the labelled codes that a classifier keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from isthmus.data import CLASSES, MISSING, PARTIAL_CLASSES, ClassMatcher, as_labels
+from isthmus.errors import DataError
+
+
+def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.ndarray:
+    """Check class labels and return them as an array of shape (n,).
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+    n_instances : int
+    unlabelled : bool, default=False
+        Whether instances may be unlabelled, for a head that uses them (see `PARTIAL_CLASSES`);
+        what is returned then has None there, see `partial_labels`.
+
+    Raises
+    ------
+    DataError
+        When labels are missing (None, NaN, empty text), infinite, marked unlabelled (-1 beside
+        other classes than 1), too few or too many, or all of one class.
+    """
+    if y is None:
+        raise DataError(
+            "requires y to be passed, but the target y is None; "
+            "pass one label for each instance, of the few that are labelled"
+        )
+    y = label_column(y)
+    if len(y) != n_instances:
+        raise DataError(
+            f"got {n_instances} instances and {len(y)} labels; expected one label for each"
+        )
+    if n_instances == 0:
+        raise DataError("got no labelled instances; expected at least two, of different classes")
+    if unlabelled:
+        y = partial_labels(y)
+        known = labelled_rows(y)
+        if len(known) < 2:
+            raise DataError(
+                f"got {len(known)} labelled among {len(y)} instances ({PARTIAL_CLASSES} mark one "
+                "as unlabelled); expected at least two, of different classes"
+            )
+        check_labels(known_labels(y), len(known))
+        return y
+    missing = ~MISSING.has_label(y)
+    if missing.any():
+        empty = (missing & ~np.asarray(pd.isna(y))).any()
+        keep = "[bool(str(one).strip()) for one in y]" if empty else "~pandas.isna(y)"
+        raise DataError(
+            f"{int(missing.sum())} of {len(y)} labels are missing ({MISSING}), the first in row "
+            f"{int(missing.argmax())}; fit on the labelled rows only: "
+            f'keep = {keep}; fit(X[keep], y[keep]), or use them with head="spreading"'
+        )
+    if y.dtype == object and not any(isinstance(label, str | bytes) for label in y):
+        y = np.array(y.tolist())  # numbers, that were objects because some were missing
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise DataError(
+            f"{int(np.isinf(y).sum())} of {len(y)} labels are infinite, the first in row "
+            f"{int(np.isinf(y).argmax())}; expected whole numbers or strings"
+        )
+    check_classification_targets(y)
+    classes = np.unique(y)
+    marked = ~PARTIAL_CLASSES.has_label(y)
+    if marked.all() or not CLASSES.has_label(y).all():
+        raise DataError(
+            f"{int(marked.sum())} of {len(y)} labels are -1, which marks an instance as "
+            "unlabelled; fit on the labelled rows only: fit(X[y != -1], y[y != -1]), "
+            'use them with head="spreading", or give the class another number'
+        )
+    if len(classes) < 2:
+        raise DataError(
+            f"got labels of one class ({classes[0]!r}), expected at least two classes; "
+            "to tell normal from abnormal, a detector is the right head"
+        )
+    return y
+
+
+def label_column(y: Any) -> np.ndarray:
+    """Return labels as an array of shape (n,), a list's missing ones not turned into text.
+
+    Examples
+    --------
+    >>> label_column(["cat", float("nan")])
+    array(['cat', None], dtype=object)
+    """
+    if isinstance(y, list | tuple) and not MISSING.has_label(y).all():
+        return as_labels(y)
+    return column_or_1d(y, warn=True)
+
+
+def partial_labels(y: np.ndarray) -> np.ndarray:
+    """Return labels with None where an instance is unlabelled, see `PARTIAL_CLASSES`.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+
+    Returns
+    -------
+    array of shape (n,)
+        `y` itself when all are labelled; otherwise of objects. Numbers that are floats only
+        because NaN stands among them are whole ones again.
+
+    Raises
+    ------
+    DataError
+        When the mark has become text, as in `numpy.array(["cat", -1])`.
+
+    Examples
+    --------
+    >>> partial_labels(np.array([3, -1, 5])).tolist()
+    [3, None, 5]
+    >>> partial_labels(np.array([3.0, np.nan, 5.0])).tolist()
+    [3, None, 5]
+    """
+    unknown = ~PARTIAL_CLASSES.has_label(y)
+    as_text = [label for label in y[~unknown] if isinstance(label, str) and label in ("-1", "nan")]
+    if as_text:
+        raise DataError(
+            f"got the label {str(as_text[0])!r}, which is text; where nobody looked pass None in "
+            "an array of objects: y = numpy.full(n, None, dtype=object); y[few] = labels"
+        )
+    if not unknown.any():
+        return y
+    known = y[~unknown]
+    if known.dtype.kind == "f" and (known == np.rint(known)).all() and np.isfinite(known).all():
+        known = known.astype(np.int64)
+    labels = np.full(len(y), None, dtype=object)
+    labels[~unknown] = known.tolist()
+    return labels
+
+
+def as_classes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return labels as a head writes its classes (see `ClassMatcher`), None where there is none.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+        None where an instance is unlabelled; -1 is a label.
+    classes : array of shape (n_classes,)
+
+    Returns
+    -------
+    array of shape (n,)
+
+    Examples
+    --------
+    >>> as_classes(np.array(["3", None, "5"], dtype=object), np.array([3, 4])).tolist()
+    [3, None, 5]
+    """
+    there = MISSING.has_label(y)
+    labels = ClassMatcher(classes).match(y[there])
+    if there.all():
+        return labels
+    found = np.full(len(y), None, dtype=object)
+    found[there] = labels.tolist()
+    return found
+
+
+def labelled_rows(y: np.ndarray) -> np.ndarray:
+    """Return the positions of the labels in what `partial_labels` returned."""
+    return np.flatnonzero(~np.asarray(pd.isna(y)))
+
+
+def known_labels(y: np.ndarray) -> np.ndarray:
+    """Return the labels alone, as numbers or text: an array of shape (n_labelled,)."""
+    known = y[labelled_rows(y)]
+    if known.dtype != object or len({isinstance(label, str) for label in known}) > 1:
+        return known  # numbers among text stay apart from it, and are refused
+    return np.asarray(known.tolist())
+
+
+#: With more instances than this nothing is kept: they would fill the bundle of every head.
+MOST_KEPT = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCodes:
+    """Codes, labels and hashes of n instances, unlabelled ones among them where a head uses those.
+
+    Attributes
+    ----------
+    codes : float32 array of shape (n, n_components)
+    y : array of shape (n,)
+        None where an instance is unlabelled, see `partial_labels`.
+    hashes : uint64 array of shape (n,)
+        By which an instance is known again when another label for it comes.
+    """
+
+    codes: np.ndarray
+    y: np.ndarray
+    hashes: np.ndarray
+
+    def followed_by(self, other: LabelledCodes) -> LabelledCodes:
+        """Return these and the other instances; of one that is in both the other label counts."""
+        kept = ~np.isin(self.hashes, other.hashes)
+        return LabelledCodes(
+            np.concatenate([self.codes[kept], other.codes]),
+            np.concatenate([self.y[kept], other.y]),
+            np.concatenate([self.hashes[kept], other.hashes]),
+        )

@@ -1,0 +1,370 @@
+"""Which class: a head trained on frozen codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import row_hashes as hashes_of
+from isthmus.classification.class_labels import (
+    MOST_KEPT,
+    LabelledCodes,
+    as_classes,
+    check_labels,
+    label_column,
+    labelled_rows,
+    partial_labels,
+)
+from isthmus.classification.heads import StandardisedHead, build_head, uses_unlabelled
+from isthmus.data import ABNORMAL, Instances, as_instances, over_chunks
+from isthmus.detection import AnomalyDetector, check_rate, labelled_sample
+from isthmus.encoding import (
+    FrozenEncoderMixin,
+    data_fingerprint,
+    encode_cached,
+    is_fitted,
+    row_hashes,
+    suggested_classes,
+)
+from isthmus.errors import DataError, FrozenError
+from isthmus.networks import digest
+
+
+def _head_has_probabilities(classifier: CodeClassifier) -> bool:
+    if hasattr(classifier, "standardised_head_"):
+        return hasattr(classifier.head_, "predict_proba")
+    return isinstance(classifier.head, str) or hasattr(classifier.head, "predict_proba")
+
+
+class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
+    """Classify instances by their codes; the encoder is frozen, provably.
+
+    The instances are encoded once, the codes standardised, and the head is fitted on
+    them. A SHA-256 over all of the encoder's parameters and buffers is taken before and
+    after.
+
+    Parameters
+    ----------
+    encoder : Autoencoder
+        Fitted: used as it is. Not fitted: a clone of it learns from the `X` given to
+        `fit` first.
+    head : {"linear", "mlp", "neighbours", "svm", "spreading"} or scikit-learn classifier, \
+            default="linear"
+        Logistic regression, a small neural network, five nearest neighbours, a support vector
+        machine, labels spread over unlabelled instances, or a clone of the classifier given.
+        `"spreading"` and scikit-learn's semi-supervised classifiers take unlabelled instances,
+        see `fit`.
+    cache_dir : path, optional
+        Keep codes there, named after encoder and data.
+    checkpoint_dir : path, optional
+        Where `head="mlp"` writes the weights of its best epochs.
+    random_state : int, RandomState instance or None, default=None
+    verbose : bool, default=False
+    rejection_rate : float in (0, 1), optional
+        Reject instances that look like no class: `predict` gives `unknown_label_` for those
+        that an `AnomalyDetector`, fitted on the labelled instances, calls abnormal. At most
+        this share of instances of the known classes is rejected, calibrated as there, so a
+        fitted encoder must not have seen the labelled instances. Unlabelled instances given to
+        `fit` count as instances of the known classes.
+
+    Attributes
+    ----------
+    encoder_ : Autoencoder
+    head_ : classifier
+        Fitted on standardised codes.
+    classes_ : array of shape (n_classes,)
+    encoder_digest_ : str
+        Of the encoder, the same before and after the head was fitted: otherwise `fit` fails.
+    rejecter_ : AnomalyDetector or None
+        What rejects, with `p_values` and `explain`.
+    unknown_label_ : str or int
+        `"unknown"` among names, -1 among numbers.
+    n_labels_, n_unlabelled_ : int
+        Number of labelled instances, and of others that the head was fitted on.
+    labelled_ : LabelledCodes or None
+        Codes and labels of both, to which `add_labels` adds; None when there are over 20,000.
+    fitted_on_ : uint64 array
+        A hash of each of these instances, sorted, each once.
+    data_fingerprint_ : str
+        SHA-256 of these instances, as the network sees them, and of their labels.
+
+    Examples
+    --------
+    >>> from isthmus.data.load import load
+    >>> digits = load("digits")
+    >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(digits.train.X)
+    >>> few = CodeClassifier(encoder).fit(digits.train.X[:200], digits.train.y[:200])
+    >>> few.predict(digits.test.X).shape
+    (360,)
+
+    With labels for a few and all the other instances beside them:
+
+    >>> y = np.full(len(digits.train.X), -1)
+    >>> y[:50] = digits.train.y[:50]
+    >>> spread = CodeClassifier(encoder, "spreading", random_state=0).fit(digits.train.X, y)
+    >>> spread.n_labels_, spread.n_unlabelled_
+    (50, 1387)
+    """
+
+    def __init__(
+        self,
+        encoder: Autoencoder,
+        head: str | BaseEstimator = "linear",
+        *,
+        cache_dir: str | Path | None = None,
+        checkpoint_dir: str | Path | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        rejection_rate: float | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.head = head
+        self.cache_dir = cache_dir
+        self.checkpoint_dir = checkpoint_dir
+        self.random_state = random_state
+        self.verbose = verbose
+        self.rejection_rate = rejection_rate
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the head on the codes of labelled instances.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances like those the encoder was fitted on, Stream or \
+                StoredCodes
+            An encoder that is not fitted is trained on all of a stream, the head on the codes
+            of 100,000 of its instances at most, drawn at random, whose labels are read with
+            them. Codes that `isthmus.load_codes` read are taken as they are; the encoder is not
+            run.
+        y : array of shape (n,); None with a stream or codes that have labels
+            Integer or string labels, none missing. With a head that uses unlabelled instances
+            -1, None, NaN and empty text mark one, -1 even where the only other label is 1.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ValueError
+            When instances or labels cannot be used, or stored codes are of another encoder.
+        FrozenError
+            When the encoder changed while the head was fitted.
+        """
+        if not isinstance(self.encoder, Autoencoder):
+            raise TypeError(
+                f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
+            )
+        whole = as_instances(X, y)
+        sample, y = labelled_sample(whole, self.encoder, y, self.random_state)
+        # Labels that cannot be used are found before an encoder is trained for hours.
+        y = check_labels(y, _num_samples(sample.held), unlabelled=uses_unlabelled(self.head))
+        self.rejecter_ = None
+        if self.rejection_rate is not None:
+            self.rejecter_ = self._fit_rejecter(whole.held)
+            self.encoder_ = self.rejecter_.encoder_
+        elif is_fitted(self.encoder):
+            self.encoder_ = self.encoder
+        else:
+            self.encoder_ = clone(self.encoder).fit(whole.held)
+        self._freeze()
+        # Without row hashes an instance could not be known again when another label for it comes.
+        keep = sample.has_row_hashes
+        self._decide(self._labelled(sample, y, hashed=keep), keep=keep)
+        return self
+
+    def add_labels(self, X: Any, y: Any) -> Self:
+        """Take in more labels, new classes too, and fit the head anew; no encoder is trained.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, or StoredCodes
+            New ones, or such as the head was fitted on: their labels change.
+        y : array of shape (n,)
+            They need not be written as the classes are: "3" is 3. With a head that uses
+            unlabelled instances -1, None, NaN or empty text takes a label back, or adds an
+            unlabelled instance.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError
+            When labels cannot be used, or the head was fitted on more than 20,000 instances,
+            or on stored codes without row hashes, which it does not keep.
+        """
+        check_is_fitted(self, "standardised_head_")
+        if self.labelled_ is None:
+            raise DataError(
+                f"the head was fitted on {self.n_labels_ + self.n_unlabelled_:,} instances, and "
+                f"it keeps no more than {MOST_KEPT:,}, and no stored codes without row hashes; fit "
+                "it again with all of them"
+            )
+        labels = label_column(y)
+        if len(labels) != _num_samples(X):
+            raise DataError(
+                f"got {_num_samples(X)} instances and {len(labels)} labels; expected one for each"
+            )
+        partial = uses_unlabelled(self.head)
+        if partial:
+            labels = partial_labels(labels)
+        labels = as_classes(labels, self.classes_)
+        self._freeze()
+        labelled = self.labelled_.followed_by(self._labelled(as_instances(X), labels))
+        check_labels(labelled.y, len(labelled.y), unlabelled=partial)
+        if self.rejecter_ is not None:
+            self.rejecter_.add_labels(X, np.ones(len(labels)))
+        self._decide(labelled)
+        return self
+
+    @property
+    def head_(self) -> Any:
+        """The fitted head, working on standardised codes."""
+        return self.standardised_head_.head_
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes, sorted, as they came in `y`."""
+        return self.standardised_head_.classes_
+
+    @property
+    def unknown_label_(self) -> str | int:
+        """What `predict` gives where no class fits."""
+        return -1 if self.classes_.dtype.kind in "iuf" else "unknown"
+
+    @property
+    def n_features_in_(self) -> int:
+        """Values in one instance."""
+        return self.encoder_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Column names, when the encoder was fitted on a DataFrame."""
+        return self.encoder_.feature_names_in_
+
+    @over_chunks
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the class of each instance, or `unknown_label_` where it is rejected: (n,)."""
+        check_is_fitted(self, "standardised_head_")
+        classes = self.standardised_head_.predict(encode_cached(self.encoder_, X, self.cache_dir))
+        if self.rejecter_ is None:
+            return classes
+        rejected = self.rejecter_.predict(X) == ABNORMAL
+        known = classes.astype(object) if classes.dtype.kind in "US" else classes
+        return np.where(rejected, self.unknown_label_, known)
+
+    @available_if(_head_has_probabilities)
+    @over_chunks
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
+        check_is_fitted(self, "standardised_head_")
+        return self.standardised_head_.predict_proba(
+            encode_cached(self.encoder_, X, self.cache_dir)
+        )
+
+    def suggest(self, X: Any, n: int = 20) -> np.ndarray:
+        """Return which instances to label next: between two classes, and diverse.
+
+        Returns
+        -------
+        integer array of shape (min(n, len(X)),)
+            Row numbers of X, the most informative first.
+
+        Raises
+        ------
+        DataError
+            When the head gives no probabilities.
+        """
+        return self.suggestions(X, n)["row"].to_numpy()
+
+    def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
+        """Return what `suggest` chooses as a table, with a reason for each.
+
+        Returns
+        -------
+        DataFrame of min(n, len(X)) rows
+            `row`, its number in X; `doubt`, 1 less the gap between the two likeliest classes;
+            `reason`, these two with their probabilities.
+        """
+        check_is_fitted(self, "standardised_head_")
+        if not hasattr(self, "predict_proba"):
+            raise DataError(
+                f"the head {type(self.head_).__name__} gives no probabilities, so no row is in "
+                "doubt by it; take another one (on the command line with --head)"
+            )
+        codes = encode_cached(self.encoder_, X, self.cache_dir)
+        probabilities = self.standardised_head_.predict_proba(codes)
+        return suggested_classes(self.classes_, probabilities, codes, n)
+
+    def _labelled(
+        self, instances: Instances, y: np.ndarray, *, hashed: bool = True
+    ) -> LabelledCodes:
+        """Encode instances, and hash them, or without `hashed` their codes."""
+        codes = encode_cached(self.encoder_, instances, self.cache_dir)
+        hashes = row_hashes(self.encoder_, instances) if hashed else hashes_of(codes)
+        return LabelledCodes(codes, y, hashes)
+
+    def _freeze(self) -> None:
+        self.encoder_.encoder_.eval().requires_grad_(False)
+        self.encoder_digest_ = digest(self.encoder_.encoder_)
+
+    def _decide(self, labelled: LabelledCodes, *, keep: bool = True) -> None:
+        """Fit the head on labelled codes, and see that the encoder is as `_freeze` found it."""
+        head = build_head(
+            self.head,
+            n_labels=len(labelled_rows(labelled.y)),
+            random_state=self.random_state,
+            verbose=self.verbose,
+            checkpoint_dir=self.checkpoint_dir,
+        )
+        standardised_head = StandardisedHead(head).fit(labelled.codes, labelled.y)
+        after = digest(self.encoder_.encoder_)
+        if after != self.encoder_digest_:
+            raise FrozenError(
+                "the encoder changed while the head was fitted: digest "
+                f"{self.encoder_digest_[:12]} before, {after[:12]} after; the head must not train "
+                "it, see that a head of your own does not hold the encoder's modules"
+            )
+        self.n_labels_ = len(labelled_rows(labelled.y))
+        self.n_unlabelled_ = len(labelled.y) - self.n_labels_
+        self.labelled_ = labelled if keep and len(labelled.y) <= MOST_KEPT else None
+        self.fitted_on_ = np.unique(labelled.hashes) if keep else np.empty(0, np.uint64)
+        self.data_fingerprint_ = data_fingerprint(labelled.hashes, labelled.y)
+        self.standardised_head_ = standardised_head
+
+    def _fit_rejecter(self, X: Any) -> AnomalyDetector:
+        check_rate(self.rejection_rate, "rejection_rate")  # type: ignore[arg-type]
+        detector = AnomalyDetector(
+            self.encoder,
+            false_alarm_rate=self.rejection_rate,  # type: ignore[arg-type]
+            random_state=self.random_state,
+        )
+        return detector.fit(X)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "standardised_head_")
+
+    def _learned(self) -> dict[str, Any]:
+        classes = ", ".join(map(str, self.classes_[:10]))
+        more = f" and {len(self.classes_) - 10} more" if len(self.classes_) > 10 else ""
+        return {
+            "classes": f"{len(self.classes_)}: {classes}{more}",
+            "labels": f"{self.n_labels_:,}, beside {self.n_unlabelled_:,} unlabelled",
+            "frozen encoder": self.encoder_digest_[:12],
+        }
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # in tables
+        return tags

@@ -1,0 +1,320 @@
+"""Data as a command's options describe it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus._core import return_freed_memory
+from isthmus.cli import process as workers
+from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from isthmus.data import Dataset
+    from isthmus.data.streaming import Stream
+
+#: Instances of a stream that commands which work in memory take.
+MOST_IN_MEMORY = 100_000
+
+
+Label = Annotated[
+    str | None, typer.Option("--label", "--labels", help="Column of a table that holds the labels.")
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder with the files of a named data set.")
+]
+Resize = Annotated[
+    str | None, typer.Option("--resize", help="Bring all images to this size, such as 28x28.")
+]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How data is to be read; every field is an option, see `reads_data`."""
+
+    label: Label = None
+    data_dir: DataDir = None
+    resize: Resize = None
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help="auto, images, series or table: series for arrays of windows, and for a long "
+            "table that is to be cut into windows.",
+        ),
+    ] = "auto"
+    time: Annotated[
+        str | None, typer.Option("--time", help="Column of a long table that says when.")
+    ] = None
+    group: Annotated[
+        str | None,
+        typer.Option("--group", help="Column of a long table that says which series."),
+    ] = None
+    window: Annotated[
+        int | None, typer.Option("--window", help="Rows of a long table in one window.")
+    ] = None
+    stride: Annotated[
+        int | None,
+        typer.Option("--stride", help="Rows from one window to the next; as many as in a window."),
+    ] = None
+
+    lazy: Annotated[
+        bool,
+        typer.Option(
+            "--lazy",
+            help="Read one .parquet or .npy file, or a folder of images, piece by piece, as "
+            "folders of such files always are.",
+        ),
+    ] = False
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key",
+            help="Column of data read piece by piece that says which row is which, and is no "
+            "feature; may be repeated.",
+        ),
+    ] = None
+    on_bad_shard: Annotated[
+        str,
+        typer.Option(
+            "--on-bad-shard",
+            help="What becomes of a file among several that is damaged or unlike the others: "
+            "fail or skip.",
+        ),
+    ] = "fail"
+
+    def read(self, source: str, bundle: Path | None = None, *, sample: bool = False) -> Any:
+        """Load data as the options say; warnings become lines on standard error.
+
+        Data that is read piece by piece comes as a whole when it is small, and is otherwise
+        refused, or with `sample` some of it is drawn at random, which is said.
+
+        With a bundle of series, a table is a long one, and is cut into windows as long as those
+        at fit, of the channels that had the same names.
+        """
+        loaded = self.open(source, bundle)
+        return loaded if loaded.in_memory else in_memory(loaded, sample, bundle)
+
+    def open(self, source: str, bundle: Path | None = None, *, lazy: bool = False) -> Any:
+        """Load data as the options say, a stream as it is.
+
+        Parameters
+        ----------
+        source : str
+        bundle : Path, optional
+            That the data is for.
+        lazy : bool
+            Read a single file piece by piece, too; so is one with keys.
+        """
+        from isthmus.data import is_stored_codes, load
+
+        if is_stored_codes(source):
+            raise DataError(
+                f"{source} holds codes that isthmus encode wrote, and this needs the instances "
+                "themselves; pass those (classify, detect, label and evaluate take codes)"
+            )
+        options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
+        lazy = lazy or self.lazy or bool(self.keys)
+        options |= {"lazy": lazy, "keys": self.keys or ()}
+        if self.in_pieces(source, lazy=lazy):
+            if bundle is not None:
+                options |= _pieces_as_at_fit(bundle, source, self.kind, self.window)
+        elif bundle is not None:
+            options |= _as_at_fit(bundle, source, self.kind, self.window)
+        with warnings_as_lines():
+            loaded = load(source, **options)
+        return_freed_memory()  # files that are read whole take as much again
+        return loaded
+
+    def in_pieces(self, source: str, *, lazy: bool = False) -> bool:
+        """Return whether `open` gives a stream."""
+        from isthmus.data.streaming import is_streamed
+
+        lazy = lazy or self.lazy or bool(self.keys)
+        return self.data_dir is None and is_streamed(source, lazy)
+
+
+AS_IT_COMES = Reading()
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Reading` and such; it gets those of each together."""
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Callable[..., Any]] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        group = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[name] = group
+            parameters += _options(group)
+        else:
+            parameters.append(parameter)
+
+    @functools.wraps(command)
+    def told(**words: Any) -> None:
+        for name, group in groups.items():
+            options = {option.name: words.pop(option.name) for option in _options(group)}
+            words[name] = group(**options)
+        command(**words)
+
+    # What typer makes its options of.
+    told.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return told
+
+
+def _options(group: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(group, eval_str=True).parameters.values())
+
+
+def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:
+    """Return the options of `load` that the bundle's encoder asks for."""
+    from isthmus.bundle import read_manifest
+    from isthmus.data import is_table_file
+
+    schema = read_manifest(bundle)["encoder"]["schema"]
+    path = Path(source)
+    # A .ts file says itself what it holds.
+    if schema["kind"] != "series" or kind not in ("auto", "series"):
+        return {}
+    if path.suffix.lower() in (".npy", ".npz"):
+        return {"kind": "series"}
+    if not is_table_file(path):
+        return {}
+    return _windows_as_at_fit(bundle, schema, window)
+
+
+def _pieces_as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:
+    """Return the options of `load` for files in the form that the bundle's encoder asks for."""
+    from isthmus.bundle import read_manifest
+    from isthmus.data.streaming import are_tables
+
+    schema = read_manifest(bundle)["encoder"]["schema"]
+    if schema["kind"] == "series":
+        if kind not in ("auto", "series"):
+            return {}
+        return (
+            _windows_as_at_fit(bundle, schema, window) if are_tables(source) else {"kind": "series"}
+        )
+    # Other columns of the files are never read.
+    return {"columns": schema["columns"]} if schema.get("columns") else {}
+
+
+def _windows_as_at_fit(bundle: Path, schema: Any, window: int | None) -> dict[str, Any]:
+    """Return the options of `load` for long tables."""
+    steps = schema["shape"][0]
+    if window not in (None, steps):
+        raise DataError(
+            f"got --window {window}, and the encoder in {bundle} was fitted on windows of {steps} "
+            "rows; leave --window out"
+        )
+    return {"kind": "series", "window": steps, "channels": schema["columns"]}
+
+
+def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Dataset:
+    """Return a stream's instances in memory: all, or as many as a command takes.
+
+    With the bundle that they are for its schema is taken, and not learned from all files.
+    """
+    from isthmus.bundle import read_manifest
+    from isthmus.data import Schema
+
+    if len(stream) > MOST_IN_MEMORY:
+        if not sample:
+            raise DataError(
+                f"{stream.name} holds {len(stream):,} instances, and this command takes at most "
+                f"{MOST_IN_MEMORY:,} of data that is read piece by piece; name fewer files"
+            )
+        print(
+            f"{MOST_IN_MEMORY:,} of {len(stream):,} instances, drawn at random, are looked at",
+            file=sys.stderr,
+        )
+    schema = None
+    if bundle is not None:
+        schema = Schema.from_dict(read_manifest(bundle)["encoder"]["schema"])
+    return stream.sample(MOST_IN_MEMORY, 0, schema)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print what isthmus warns of as one plain line each."""
+
+    def show(message: Warning | str, *_: Any) -> None:
+        if workers.rank() == 0:
+            print(f"warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=UserWarning, module=r"isthmus\.")
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise DataError(f"got --resize {text}, expected height x width such as 28x28")
+    return int(parts[0]), int(parts[1])
+
+
+LabelsFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels-from",
+        help="With stored codes: a .csv or .parquet with the labels (their column is --label) and "
+        "the codes' key columns. Only rows that have a label there are taken.",
+    ),
+]
+
+
+def read_instances_or_codes(
+    reading: Reading,
+    data: str,
+    bundle: Path,
+    labels_from: Path | None,
+    console: Console,
+    *,
+    sample: bool = True,
+    stream: bool = False,
+) -> Any:
+    """Load data as `Reading.read` does, or leave a stream as it is; stored codes as a data set."""
+    from isthmus.data import is_stored_codes
+
+    if not is_stored_codes(data):
+        if labels_from is not None:
+            raise DataError(
+                f"got --labels-from {labels_from}, which is for codes that isthmus encode wrote, "
+                f"and {data} holds none; leave it out"
+            )
+        return reading.open(data, bundle) if stream else reading.read(data, bundle, sample=sample)
+    from isthmus.data import Dataset, load_codes
+    from isthmus.data.formats import read_table
+
+    labels = None if labels_from is None else read_table(labels_from)
+    with warnings_as_lines():
+        codes = load_codes(data, label=reading.label, labels=labels)
+    console.print(
+        f"{data} holds stored codes: {len(codes):,} of them are taken, the encoder is not run",
+        soft_wrap=True,
+        markup=False,
+    )
+    return Dataset(codes, codes.y, name=data)
+
+
+def holds_codes(data: Any) -> bool:
+    """Return whether a data set is of stored codes."""
+    from isthmus.data import as_instances
+
+    return as_instances(data.train.X).encoded

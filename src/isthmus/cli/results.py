@@ -1,0 +1,169 @@
+"""Output of commands: tables as files, and evaluations as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from isthmus._core import refuse_address, write_bytes
+from isthmus.data import StoredCodes
+from isthmus.data.windows import Windows
+from isthmus.detection import MOST_SAMPLED
+from isthmus.errors import DataError
+from isthmus.evaluation import IN_WORDS, describe_unknown
+
+
+def check_suffix(path: Path, *allowed: str) -> None:
+    """Refuse a file type early, before any work is done.
+
+    Raises
+    ------
+    DataError
+        When the path ends in none of `allowed`, or is an address.
+    """
+    refuse_address(path)
+    if path.suffix not in allowed:
+        raise DataError(f"got the output {path}, expected a name that ends in {', '.join(allowed)}")
+
+
+def write_codes(
+    path: Path,
+    stored: StoredCodes,
+    columns: list[str],
+    windows: Windows | None,
+    beside: Mapping[str, Any],
+) -> None:
+    """Write codes, with the names of their columns where the format has any.
+
+    Where it has names, columns that say where each window lies come first, then those `beside`.
+    Parquet says of which encoder the codes are, too.
+    """
+    if path.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, stored.codes, allow_pickle=False)
+        write_bytes(path, buffer.getvalue())
+        return
+    front = pd.DataFrame(beside, index=pd.RangeIndex(len(stored)))
+    if windows is not None:
+        front = pd.concat([windows.to_frame(), front], axis=1)
+    if path.suffix == ".csv":
+        codes = pd.DataFrame(stored.codes, columns=columns)
+        write_table(path, pd.concat([front, codes], axis=1))
+        return
+    sink = io.BytesIO()
+    pq.write_table(stored.to_arrow(columns, front), sink)
+    write_bytes(path, sink.getvalue())
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as .csv or .parquet."""
+    if path.suffix == ".csv":
+        write_bytes(path, table.to_csv(index=False).encode())
+        return
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_bytes(path, buffer.getvalue())
+
+
+MOST_CLASSES_SHOWN = 30
+
+
+def print_evaluation(console: Console, found: dict[str, Any]) -> None:
+    """Print accuracy beside the controls, then one line a class."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"features ({found['head']} head)")
+    for title in ("accuracy", "95 % interval", "log-loss"):
+        table.add_column(title, justify="right")
+    for name, result in {"frozen code": found["code"], **found["controls"]}.items():
+        low, high = result["interval"]
+        loss = result["log_loss"]
+        table.add_row(
+            IN_WORDS.get(name, name),
+            f"{100 * result['accuracy']:.2f} %",
+            f"{100 * low:.1f}-{100 * high:.1f} %",
+            "" if loss is None else f"{loss:.4f}",
+            style="bold" if name == "frozen code" else "",
+        )
+    console.print(f"{found['code']['n']:,} test instances")
+    console.print(table)
+    classes = Table(box=None, pad_edge=False)
+    classes.add_column("class")
+    for title in ("precision", "recall", "f1", "instances"):
+        classes.add_column(title, justify="right")
+    rows = found["code"]["per_class"]
+    for row in rows[:MOST_CLASSES_SHOWN]:
+        classes.add_row(
+            str(row["label"]),
+            *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")),
+            f"{row['support']:,}",
+        )
+    console.print(classes)
+    if len(rows) > MOST_CLASSES_SHOWN:
+        console.print(f"and {len(rows) - MOST_CLASSES_SHOWN} more classes, all of them in --json")
+
+
+def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> None:
+    """Print what an evaluation could not use, and what it drew of a longer stream."""
+    if found["n_known"]:
+        console.print(
+            f"{found['n_known']:,} of the instances are such as the head was fitted on: on them "
+            "the figures flatter it; test on others"
+        )
+    if found["n_unlabelled"]:
+        console.print(f"{found['n_unlabelled']:,} instances without a label are left out")
+    if "unknown_classes" in found:
+        console.print(
+            describe_unknown(found["unknown_classes"], "the head"), markup=False, soft_wrap=True
+        )
+    for name, control in found["controls"].items():
+        if control["n"] < found["code"]["n"]:
+            words = IN_WORDS.get(name, name)
+            console.print(f"{words}: tested on {control['n']:,} instances, drawn at random")
+    of = getattr(fitted_on, "n_rows", 0)
+    if of > MOST_SAMPLED:
+        console.print(f"controls are fitted on {MOST_SAMPLED:,} of {of:,} rows, drawn at random")
+    for part in found.get("skipped", [])[:10]:
+        lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"
+        console.print(f"skipped {part['source']}{lost}: {part['reason']}", soft_wrap=True)
+    if len(found.get("skipped", [])) > 10:
+        console.print(f"and {len(found['skipped']) - 10} more, all of them in --json")
+
+
+def print_detection(console: Console, found: dict[str, Any]) -> None:
+    """Print how a detector ranks beside its control, and what its threshold does."""
+    code = found["code"]
+    console.print(
+        f"{code['n']:,} test instances: {code['n_normal']:,} normal, "
+        f"{code['n_abnormal']:,} abnormal"
+    )
+    if code["auroc"] is not None:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("features")
+        for title in ("AUROC", "AUPRC"):
+            table.add_column(title, justify="right")
+        for name, result in {f"frozen code ({found['head']})": code, **found["controls"]}.items():
+            words = "raw features (5 nearest neighbours)" if name == "raw" else name
+            figures = [f"{result[figure]:.4f}" for figure in ("auroc", "auprc")]
+            table.add_row(words, *figures, style="" if name == "raw" else "bold")
+        console.print(table)
+    asked = f"asked for {100 * found['asked']:.3g} %"
+    console.print(f"false alarms {_in_words(code['false_alarms'], 'normal')}, {asked}")
+    console.print(f"found        {_in_words(code['power'], 'abnormal')}")
+
+
+def _in_words(part: dict[str, Any], what: str) -> str:
+    if part["share"] is None:
+        return f"no {what} instances"
+    low, high = part["interval"]
+    return (
+        f"{part['count']:,} of {part['n']:,} {what}, {100 * part['share']:.2f} % "
+        f"(95 % interval {100 * low:.1f}-{100 * high:.1f} %)"
+    )

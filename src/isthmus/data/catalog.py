@@ -1,0 +1,215 @@
+"""The catalog of named data sets: file names, addresses and checksums."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus._core import gunzip, is_gzip
+from isthmus.errors import DataError
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One published file of a data set.
+
+    Attributes
+    ----------
+    name : str
+        Canonical name, without `.gz`.
+    shape : tuple of int
+        Shape of the array in it.
+    sha256 : str or None
+        SHA-256 of the uncompressed content, so that any re-compressed copy passes.
+    archive_md5 : str or None
+        MD5 of the `.gz` archive as published, where only that is known. It cannot
+        vouch for an uncompressed copy: of such a copy only the shape is checked.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sha256: str | None = None
+    archive_md5: str | None = None
+
+    @property
+    def archive(self) -> str:
+        """Name under which the mirrors publish it."""
+        return f"{self.name}.gz"
+
+    def verified(self, content: bytes, path: str | Path) -> bytes:
+        """Check the content of a copy and return it uncompressed.
+
+        Parameters
+        ----------
+        content : bytes
+            As stored or downloaded, gzipped or not.
+        path : str or Path
+            Where it came from, for the error.
+
+        Raises
+        ------
+        DataError
+            When the checksum is not the published one or the archive is damaged.
+        """
+        if self.archive_md5 is not None and is_gzip(content):
+            got = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            _compare(got, self.archive_md5, "MD5", self.archive, path)
+        plain = gunzip(content, path)
+        if self.sha256 is not None:
+            got = hashlib.sha256(plain).hexdigest()
+            _compare(got, self.sha256, "SHA-256 (uncompressed)", self.name, path)
+        return plain
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A data set that has a name.
+
+    Attributes
+    ----------
+    name : str
+    summary : str
+        One line for people.
+    class_names : tuple of str
+        What the labels 0, 1, 2 ... stand for.
+    files : tuple of SourceFile
+        Training images, training labels, test images, test labels; empty when the
+        data comes with a dependency.
+    mirrors : tuple of str
+        Addresses of folders that publish the files, tried in turn.
+    """
+
+    name: str
+    summary: str
+    class_names: tuple[str, ...]
+    files: tuple[SourceFile, ...] = ()
+    mirrors: tuple[str, ...] = ()
+
+
+def find_entry(name: str) -> Entry | None:
+    """Return the data set of that name, or None.
+
+    Capitals and underscores do not matter.
+
+    Examples
+    --------
+    >>> find_entry("Fashion_MNIST").name
+    'fashion-mnist'
+    """
+    return CATALOGUE.get(name.lower().replace("_", "-"))
+
+
+def near_miss(name: str) -> str | None:
+    """Return the data set's name that was probably meant, or None.
+
+    Examples
+    --------
+    >>> near_miss("mnits")
+    'mnist'
+    """
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), CATALOGUE, 1, 0.7)
+    return close[0] if close else None
+
+
+def _compare(got: str, expected: str, kind: str, name: str, path: str | Path) -> None:
+    if got != expected:
+        raise DataError(
+            f"{path} is not the published {name}: its {kind} is {got}, expected {expected}; "
+            "delete it and put the published file there, or let it be downloaded again"
+        )
+
+
+def _files(sums: tuple[str, str, str, str], *, archives: bool) -> tuple[SourceFile, ...]:
+    layout = (
+        ("train-images-idx3-ubyte", (60000, 28, 28)),
+        ("train-labels-idx1-ubyte", (60000,)),
+        ("t10k-images-idx3-ubyte", (10000, 28, 28)),
+        ("t10k-labels-idx1-ubyte", (10000,)),
+    )
+    return tuple(
+        SourceFile(name, shape, archive_md5=value)
+        if archives
+        else SourceFile(name, shape, sha256=value)
+        for (name, shape), value in zip(layout, sums, strict=True)
+    )
+
+
+_DIGIT_NAMES = tuple(str(digit) for digit in range(10))
+
+CATALOGUE: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "digits",
+            "1,797 handwritten digits of 8x8 pixels; comes with scikit-learn",
+            _DIGIT_NAMES,
+        ),
+        Entry(
+            "mnist",
+            "70,000 handwritten digits of 28x28 pixels",
+            _DIGIT_NAMES,
+            _files(
+                (
+                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+                    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+                ),
+                archives=False,
+            ),
+            (
+                "https://ossci-datasets.s3.amazonaws.com/mnist",
+                "https://storage.googleapis.com/cvdf-datasets/mnist",
+                "http://yann.lecun.com/exdb/mnist",
+            ),
+        ),
+        Entry(
+            "fashion-mnist",
+            "70,000 pictures of clothes of 28x28 pixels",
+            (
+                "T-shirt/top",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            ),
+            # The MD5s that the authors publish in the README of their repository.
+            _files(
+                (
+                    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                    "25c81989df183df01b3e8a0aad5dffbe",
+                    "bef4ecab320f06d8554ea6380940ec79",
+                    "bb300cfdad3c16e7a12a480ee83cd310",
+                ),
+                archives=True,
+            ),
+            (
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+            ),
+        ),
+        Entry(
+            "kmnist",
+            "70,000 handwritten Japanese syllables of 28x28 pixels",
+            ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+            # The MD5s that torchvision checks the same archives against.
+            _files(
+                (
+                    "bdb82020997e1d708af4cf47b453dcf7",
+                    "e144d726b3acfaa3e44228e80efcd344",
+                    "5c965bf0a639b31b8f53240b1b52f4d7",
+                    "7320c461ea6c1c855c0b718fb2a4b134",
+                ),
+                archives=True,
+            ),
+            ("http://codh.rois.ac.jp/kmnist/dataset/kmnist",),
+        ),
+    )
+}

@@ -1,0 +1,286 @@
+"""Types of columns: numbers, booleans, categories and dates told apart, and parsed.
+
+Each distinct value is looked at once, so that long columns of text are quick to read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from isthmus.errors import DataError
+
+# A row (from 0) in words that a person can find it by.
+Where = Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column, for the errors about it.
+
+    Attributes
+    ----------
+    column : str
+        Its name.
+    table : str
+        What to call its table, "" when there is but one.
+    where : callable
+        Puts a row number (from 0) into words.
+
+    Examples
+    --------
+    >>> place = Place("width", "nuts.csv")
+    >>> str(place), place.where(3)
+    ("column 'width' of nuts.csv", 'row 3, counting from 0')
+    """
+
+    column: str
+    table: str = ""
+    where: Where = lambda row: f"row {row}, counting from 0"
+
+    def __str__(self) -> str:
+        return f"column {self.column!r}" + (f" of {self.table}" if self.table else "")
+
+
+def quote(value: Any) -> str:
+    """Return a value as an error shows it: at most 60 characters."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# What begins like this is tried as a date: "2024" is a number, and pandas reads "today" as one.
+_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
+_ZONE = re.compile(r"([zZ]|[+-]\d{2}(:?\d{2})?)\s*$")
+_EPOCH, _SECOND = np.datetime64(0, "s"), np.timedelta64(1, "s")
+
+
+def parse(
+    column: pd.Series, by: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn each value of a column into a number by a function of its distinct values.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+    by : callable
+        From the k distinct values, an array of objects, to float64 of shape (k,), NaN where
+        a value does not stand for a number.
+
+    Returns
+    -------
+    values : array of shape (n,), float64
+        NaN where a value is missing or is none.
+    bad : boolean array of shape (n,)
+        Where a value is there and is none.
+    """
+    codes, distinct = pd.factorize(column)
+    return spread(by(np.asarray(distinct, dtype=object)), codes)
+
+
+def spread(found: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `parse`'s answer from that for k distinct values and each row's code, -1 missing."""
+    values = np.append(found, np.nan)[codes]
+    return values, np.isnan(values) & (codes >= 0)
+
+
+def as_numbers(values: np.ndarray) -> np.ndarray:
+    """Read numbers, text that is a number, durations and times of day (in seconds)."""
+    series = pd.Series(values, dtype=object)
+    kind = pd.api.types.infer_dtype(series)
+    if kind.startswith("timedelta"):
+        return pd.to_timedelta(series).dt.total_seconds().to_numpy(np.float64)
+    if kind == "time":
+        return np.array([_seconds_of_day(value) for value in values], dtype=np.float64)
+    if kind in ("date", "datetime", "datetime64", "complex"):
+        return np.full(len(values), np.nan)
+    numbers = pd.to_numeric(series, errors="coerce").to_numpy()
+    return numbers.real.astype(np.float64)
+
+
+def as_dates(values: np.ndarray) -> np.ndarray:
+    """Read dates and ISO 8601 text as seconds since 1970 in UTC; without a zone means UTC."""
+    return seconds(dates_of(values))
+
+
+def dates_of(values: np.ndarray) -> pd.Series:
+    """Read dates and ISO 8601 text as datetimes in UTC, NaT where a value is none."""
+    series = pd.Series(values, dtype=object)
+    kind = pd.api.types.infer_dtype(series)
+    if kind in ("date", "datetime", "datetime64"):
+        return pd.to_datetime(series, utc=True, errors="coerce")
+    alike = np.array([isinstance(v, str) and bool(_DATE.match(v)) for v in values], dtype=bool)
+    text = series.where(alike, None)
+    return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+
+
+def names_zone(values: np.ndarray) -> bool:
+    """Whether one of some dates, or of some ISO 8601 texts, says which zone it is in."""
+    return any(
+        _ZONE.search(value.lstrip(), 10) is not None
+        if isinstance(value, str)
+        else getattr(value, "tzinfo", None) is not None
+        for value in values
+    )
+
+
+def as_truth(values: np.ndarray) -> np.ndarray:
+    """Read true and false, in any spelling, and 1 and 0."""
+    known = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+    found = [known.get(str(value).strip().lower(), np.nan) for value in values]
+    return np.array(found, dtype=np.float64)
+
+
+def seconds(dates: pd.Series) -> np.ndarray:
+    """Return datetimes as seconds since 1970 in UTC, float64, NaN for NaT."""
+    if dates.dt.tz is not None:
+        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+    return (dates.to_numpy() - _EPOCH) / _SECOND
+
+
+def _seconds_of_day(value: Any) -> float:
+    return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
+
+
+ColumnType = Literal["number", "boolean", "category", "date"]
+
+_DATES = ("date", "datetime", "datetime64")
+
+
+def recognise(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Series]:
+    """Tell what a column holds, and return it with a dtype that says so.
+
+    A dtype decides where it can. Of text and Python objects: all numbers are numbers, all
+    true or false booleans, all ISO dates dates, and other values categories. Where at
+    least half of the values are numbers, or dates, the others are taken for mistakes.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+    place : Place
+        What the errors call it.
+
+    Returns
+    -------
+    type : {"number", "boolean", "category", "date"}
+    column : Series of shape (n,)
+        Numbers and booleans as NumPy holds them ("boolean" when some are missing), dates as
+        datetimes, categories as a pandas categorical.
+
+    Raises
+    ------
+    DataError
+        When a column is partly numbers or partly dates, holds complex numbers or lists,
+        or writes decimals with a comma.
+
+    Examples
+    --------
+    >>> recognise(pd.Series(["nut", "bolt", None]), Place("kind"))[0]
+    'category'
+    >>> recognise(pd.Series(["2024-05-17", "2024-05-18T06:30Z"]), Place("day"))[0]
+    'date'
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category", column
+    if isinstance(dtype, pd.ArrowDtype):
+        return _from_objects(column.astype(object), place)
+    if pd.api.types.is_bool_dtype(dtype):
+        whole = isinstance(dtype, np.dtype) or not column.isna().any()
+        return "boolean", column.astype(bool) if whole else column
+    if pd.api.types.is_complex_dtype(dtype):
+        raise _no_use(place, str(dtype))
+    if pd.api.types.is_numeric_dtype(dtype):
+        return "number", column if isinstance(dtype, np.dtype) else _plain_numbers(column)
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "date", column
+    if isinstance(dtype, pd.PeriodDtype):
+        return "date", column.dt.to_timestamp()
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return "number", column.dt.total_seconds()
+    return _from_objects(column, place)
+
+
+def _from_objects(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Series]:
+    try:
+        codes, distinct = pd.factorize(column)
+    except TypeError as error:  # what cannot be hashed is no single value
+        first = type(column.dropna().iloc[0]).__name__
+        raise _no_use(place, first) from error
+    values = np.asarray(distinct, dtype=object)
+    if len(values) == 0:
+        return "number", column.astype(np.float64)
+    kind = pd.api.types.infer_dtype(values)
+    if kind == "boolean":
+        truth = column.astype("boolean")
+        return "boolean", truth if truth.isna().any() else truth.astype(bool)
+    if kind == "complex":
+        raise _no_use(place, kind)
+    if kind in _DATES:
+        return "date", _at_rows(dates_of(values), values, codes, column.index)
+    numbers, bad = spread(as_numbers(values), codes)
+    if not bad.any():
+        return "number", pd.Series(numbers, column.index)
+    present = codes >= 0
+    _check_half(column, present, bad, "a number", place)
+    dates = dates_of(values)
+    _, bad = spread(seconds(dates), codes)
+    if not bad.any():
+        return "date", _at_rows(dates, values, codes, column.index)
+    _check_half(column, present, bad, "a date such as 2024-05-17", place)
+    _check_commas(values, place)
+    # Built from what is known by now; pandas would factorise once more.
+    grouped = pd.Categorical.from_codes(codes, pd.Index(values, dtype=object))
+    return "category", pd.Series(grouped, column.index)
+
+
+def _at_rows(dates: pd.Series, values: np.ndarray, codes: np.ndarray, index: pd.Index) -> pd.Series:
+    """Return the dates of distinct values at their rows; in UTC when one names a zone."""
+    if not names_zone(values):
+        dates = dates.dt.tz_localize(None)
+    return pd.Series(dates.array.take(codes, allow_fill=True), index)
+
+
+def _plain_numbers(column: pd.Series) -> pd.Series:
+    """Return pandas' own number types as NumPy's."""
+    whole = pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any()
+    if whole:
+        return column.astype(np.int64 if column.dtype.kind == "i" else np.uint64)
+    return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), column.index)
+
+
+def _check_half(
+    column: pd.Series, present: np.ndarray, bad: np.ndarray, expected: str, place: Place
+) -> None:
+    """Refuse a few values that are not like the others; a few that are make no type."""
+    if 2 * bad.sum() > present.sum():
+        return
+    row = int(bad.argmax())
+    one = expected.split(" such")[0]
+    raise DataError(
+        f"{place} holds {quote(column.iloc[row])} in {place.where(row)}, expected {expected} as "
+        f"in other rows; put {one} there, or leave it empty if it is missing; "
+        f"if these are categories, pass a DataFrame with X[{place.column!r}].astype('category')"
+    )
+
+
+def _check_commas(values: np.ndarray, place: Place) -> None:
+    if not all(isinstance(value, str) and "," in value for value in values):
+        return
+    pointed = np.array([value.replace(",", ".") for value in values], dtype=object)
+    if not np.isnan(as_numbers(pointed)).any():
+        raise DataError(
+            f"{place} holds no numbers ({place.column!r} begins with {quote(values[0])}); "
+            "write decimals with a point instead of a comma"
+        )
+
+
+def _no_use(place: Place, what: str) -> DataError:
+    return DataError(
+        f"{place} holds {what} values, expected numbers, text, true and false, or dates; "
+        f"drop it with X.drop(columns={place.column!r}) or turn it into one of these"
+    )

@@ -1,0 +1,361 @@
+"""Columns of a table: what each was at fit, and later values read by it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.column_types import (
+    ColumnType,
+    Place,
+    as_dates,
+    as_numbers,
+    as_truth,
+    parse,
+    quote,
+    recognise,
+    seconds,
+)
+from isthmus.errors import DataError, SchemaError
+
+_EXPECTED = {
+    "number": "a number",
+    "boolean": "true or false",
+    "date": "a date such as 2024-05-17",
+}
+# What a datetime64[ns] can hold, in seconds since 1970; other units show years 1 to 9999, here
+# less a day at either end, which a time zone may need.
+_NANOSECONDS = (-9_223_372_000.0, 9_223_372_000.0)
+_YEARS = (-62_135_510_400.0, 253_402_214_399.0)
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of the training data held.
+
+    Attributes
+    ----------
+    type : {"number", "boolean", "category", "date"}
+    categories : tuple of str, int, float or bool
+        The distinct values of a category column, sorted; empty otherwise.
+    dtype : str
+        As pandas calls it, for a category or date column; "" otherwise.
+
+    Examples
+    --------
+    >>> kinds = pd.Series(["nut", "bolt", "nut"])
+    >>> column = Column.learn(kinds, Place("kind"))
+    >>> column.type, column.categories
+    ('category', ('bolt', 'nut'))
+    >>> column.read(pd.Series(["bolt", "rivet", None]), Place("kind")).tolist()
+    [0.0, 2.0, nan]
+    """
+
+    type: ColumnType = "number"
+    categories: tuple[Any, ...] = ()
+    dtype: str = ""
+
+    @classmethod
+    def learn(cls, column: pd.Series, place: Place) -> Column:
+        """Tell what a column holds (see `recognise`) and list its categories.
+
+        Raises
+        ------
+        DataError
+            See `recognise`.
+        """
+        type_, values = recognise(column, place)
+        if type_ == "category":
+            own = isinstance(column.dtype, pd.CategoricalDtype)
+            seen = values.cat.remove_unused_categories().cat.categories
+            categories = {as_plain(value) for value in seen}
+            ordered = sorted(categories, key=lambda value: (isinstance(value, str), value))
+            return cls("category", tuple(ordered), "category" if own else "object")
+        return cls(type_, dtype=str(values.dtype) if type_ == "date" else "")
+
+    def read(self, column: pd.Series, place: Place) -> np.ndarray:
+        """Return values as numbers.
+
+        Parameters
+        ----------
+        column : Series of shape (n,)
+        place : Place
+            What the errors call it.
+
+        Returns
+        -------
+        array of shape (n,), float64
+            Numbers as they are; true as 1 and false as 0; a category as its position among
+            `categories`, `len(categories)` for one never seen; dates as seconds since 1970
+            in UTC, taken for UTC when they name no zone. NaN where a value is missing.
+
+        Raises
+        ------
+        SchemaError
+            When the column holds values of another type: the first is named.
+        DataError
+            When a number is infinite.
+        """
+        dtype = column.dtype
+        if self.type == "category":
+            return self._positions(column, place)
+        if self.type == "date" and pd.api.types.is_datetime64_any_dtype(dtype):
+            if not isinstance(dtype, pd.ArrowDtype):
+                return seconds(column)
+        elif self.type != "date" and not isinstance(dtype, pd.CategoricalDtype):
+            if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
+                return self._checked(column, place)
+            if self.type == "number" and pd.api.types.is_timedelta64_dtype(dtype):
+                return column.dt.total_seconds().to_numpy(np.float64)
+        if self.type == "date" and isinstance(dtype, pd.PeriodDtype):
+            return seconds(column.dt.to_timestamp())
+        by = {"number": as_numbers, "boolean": as_truth, "date": as_dates}[self.type]
+        values, bad = parse(column, by)
+        if bad.any():
+            self._refuse(column, int(bad.argmax()), place)
+        check_no_infinity(values, place)
+        return values
+
+    def check_numbers(self, values: np.ndarray, place: Place) -> None:
+        """Check numbers that stand for values already, as `read` gives them.
+
+        Raises
+        ------
+        SchemaError
+            When a number stands for no truth value or no position.
+        """
+        most = {"boolean": 1, "category": len(self.categories)}.get(self.type)
+        if most is None:
+            return
+        bad = ~np.isnan(values) & ~np.isin(values, np.arange(most + 1))
+        if bad.any():
+            row = int(bad.argmax())
+            raise SchemaError(
+                f"{place} is a {self.type} and the array holds {values[row]:g} in "
+                f"{place.where(row)}, expected a whole number from 0 to {most}; "
+                "pass a DataFrame with the column's own values"
+            )
+
+    def restore_dates(self, values: np.ndarray) -> pd.Series:
+        """Return seconds since 1970, shape (n,), as datetimes of the column's own dtype.
+
+        What lies beyond the years that the dtype holds becomes the first or last of them.
+        """
+        low, high = _NANOSECONDS if self.dtype.startswith("datetime64[ns") else _YEARS
+        whole = np.rint(np.clip(values, low, high)).astype(np.int64).astype("datetime64[s]")
+        unit = np.dtype(self.dtype.split(",")[0].rstrip("]") + "]")
+        dates = pd.Series(whole.astype(unit))
+        zone = getattr(pd.api.types.pandas_dtype(self.dtype), "tz", None)
+        return dates if zone is None else dates.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-ready values; `from_dict` is the way back."""
+        plain: dict[str, Any] = {"type": self.type}
+        if self.type == "category":
+            plain["categories"] = list(self.categories)
+        return plain | ({"dtype": self.dtype} if self.dtype else {})
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Column:
+        """Rebuild a column from what `to_dict` gave."""
+        return cls(plain["type"], tuple(plain.get("categories", ())), plain.get("dtype", ""))
+
+    @property
+    def texts(self) -> dict[str, int]:
+        """Position of each category by the texts that stand for it."""
+        return {text: position for text, position in self._known.items() if isinstance(text, str)}
+
+    @cached_property
+    def _known(self) -> dict[Any, int]:
+        """Position of each category, under its own value and under what a file would say."""
+        known: dict[Any, int] = {}
+        for spelling in (lambda value: value, category_text):
+            for position, value in enumerate(self.categories):
+                known.setdefault(spelling(value), position)
+        return known
+
+    def _positions(self, column: pd.Series, place: Place) -> np.ndarray:
+        try:
+            codes, distinct = pd.factorize(column)
+        except TypeError:
+            self._refuse(column, int(column.notna().to_numpy().argmax()), place)
+        values = [as_plain(value) for value in np.asarray(distinct, dtype=object)]
+        known, unseen = self._known, len(self.categories)
+        positions = [known.get(value, known.get(category_text(value), unseen)) for value in values]
+        if not _is_text(column.dtype) and all(at == unseen for at in positions):
+            self._check_type(column, place)
+        return np.append(np.array(positions, dtype=np.float64), np.nan)[codes]
+
+    def _check_type(self, column: pd.Series, place: Place) -> None:
+        """Refuse numbers, truth values or dates where no category is written like one."""
+        present = column.notna().to_numpy()
+        by = as_numbers
+        if pd.api.types.is_bool_dtype(column.dtype):
+            by = as_truth
+        elif pd.api.types.is_datetime64_any_dtype(column.dtype):
+            by = as_dates
+        if present.any() and np.isnan(by(np.array(self.categories, dtype=object))).all():
+            self._refuse(column, int(present.argmax()), place)
+
+    def _checked(self, column: pd.Series, place: Place) -> np.ndarray:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if self.type == "boolean":
+            bad = ~np.isnan(values) & (values != 0) & (values != 1)
+            if bad.any():
+                self._refuse(column, int(bad.argmax()), place)
+            return values
+        check_no_infinity(values, place)
+        return values
+
+    def _refuse(self, column: pd.Series, row: int, place: Place) -> NoReturn:
+        expected = _EXPECTED.get(self.type)
+        if expected is None:
+            some = ", ".join(quote(value) for value in self.categories[:3])
+            expected = f"text such as {some}"
+        raise SchemaError(
+            f"{place} holds {column.dtype} values ({quote(column.iloc[row])} in "
+            f"{place.where(row)}), expected {expected} as at fit; turn it into what it was, or "
+            "fit again"
+        )
+
+
+def check_no_infinity(values: np.ndarray, place: Place) -> None:
+    """Check that numbers, shape (n,), are finite or missing.
+
+    Raises
+    ------
+    DataError
+        Naming the first row that is not.
+    """
+    bad = np.isinf(values)
+    if bad.any():
+        row, count = int(bad.argmax()), int(bad.sum())
+        more = f" ({count} such cells in this column)" if count > 1 else ""
+        raise DataError(
+            f"the value is {values[row]} in {place}, {place.where(row)}{more}, expected a finite "
+            "number; leave it empty if it is missing, or leave the row out"
+        )
+
+
+def as_plain(value: Any) -> Any:
+    """Return a category as JSON can hold it: text, a number or a truth value."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    plain = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if plain else str(value)
+
+
+def category_text(value: Any) -> str:
+    """Return a category as a file spells it: whole numbers without a point, true in lower case."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _is_text(dtype: Any) -> bool:
+    return pd.api.types.is_string_dtype(dtype) or isinstance(dtype, pd.CategoricalDtype)
+
+
+def learn_columns(frame: pd.DataFrame, names: Sequence[str]) -> tuple[Column, ...]:
+    """Tell what each column of a DataFrame of shape (n, m) holds.
+
+    Raises
+    ------
+    DataError
+        See `recognise`.
+    """
+    return tuple(Column.learn(frame.iloc[:, at], Place(name)) for at, name in enumerate(names))
+
+
+def read_frame(frame: pd.DataFrame, columns: Sequence[Column], names: Sequence[str]) -> np.ndarray:
+    """Return a DataFrame whose columns are in order as numbers (see `Column.read`).
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, m)
+    columns : sequence of Column, of length m
+    names : sequence of str, of length m
+        What the errors call the columns.
+
+    Returns
+    -------
+    array of shape (n, m), float64
+
+    Raises
+    ------
+    SchemaError, DataError
+        See `Column.read`.
+    """
+    if all(column.type == "number" for column in columns) and all(
+        isinstance(dtype, np.dtype) and dtype.kind in "fiub" for dtype in frame.dtypes
+    ):
+        matrix = frame.to_numpy(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(matrix.sum()) or not np.isinf(matrix).any():
+                return matrix
+    matrix = np.empty(frame.shape)
+    for at, (column, name) in enumerate(zip(columns, names, strict=True)):
+        matrix[:, at] = column.read(frame.iloc[:, at], Place(name))
+    return matrix
+
+
+def read_array(X: np.ndarray, columns: Sequence[Column], names: Sequence[str]) -> np.ndarray:
+    """Return an array of columns that are not all numbers as numbers.
+
+    Parameters
+    ----------
+    X : array of shape (n, m)
+        Objects or text hold each column's own values. Numbers are taken for what
+        `read_frame` gives, and come back as they are.
+    columns, names : sequences of length m
+
+    Raises
+    ------
+    SchemaError, DataError
+        See `Column.read` and `Column.check_numbers`.
+    """
+    if X.dtype.kind not in "fiub":
+        return read_frame(pd.DataFrame(X), columns, names)
+    matrix = X.astype(np.float64, copy=False)
+    for at, (column, name) in enumerate(zip(columns, names, strict=True)):
+        column.check_numbers(matrix[:, at], Place(name))
+    return matrix
+
+
+def match_columns(frame: pd.DataFrame, got: Sequence[str], expected: Sequence[str]) -> pd.DataFrame:
+    """Return a DataFrame with its columns in the order of `expected`.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, m)
+    got : sequence of str
+        Names of its columns.
+    expected : sequence of str
+
+    Raises
+    ------
+    SchemaError
+        When a column is missing or not known: all such are named.
+    """
+    if list(got) == list(expected):
+        return frame
+    missing = [name for name in expected if name not in set(got)]
+    extra = [name for name in got if name not in set(expected)]
+    if missing or extra:
+        parts = [f"missing {missing}"] * bool(missing) + [f"not known {extra}"] * bool(extra)
+        raise SchemaError(
+            f"the columns are not those the model was fitted on: {' and '.join(parts)}; "
+            f"expected {list(expected)}"
+        )
+    position = {name: at for at, name in enumerate(got)}
+    return frame.iloc[:, [position[name] for name in expected]]

@@ -1,0 +1,263 @@
+"""The network inputs that stand for one column of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from isthmus.data.columns import Column
+from isthmus.data.preprocessing.preprocessor import Moments
+from isthmus.errors import DataError
+
+#: Most categories that have an input of their own; the others share one.
+MOST_LEVELS = 50
+#: A category seen in fewer than this share of the rows, or only once, shares an input.
+LEAST_SHARE = 0.001
+#: More distinct texts than this are no categories.
+MOST_CATEGORIES = 10_000
+
+#: Larger numbers count as this: squares of them, added up, may pass what float64 holds.
+LARGEST = 1e150
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class ValueInputs:
+    """A number, a truth value or a date: its value, and whether it was missing.
+
+    Attributes
+    ----------
+    fill : float
+        The median of the training values, which takes the place of a missing one.
+    mean, scale : float
+        Of the training values, filled. The scale is their standard deviation.
+    missing_share : float in [0, 1)
+        Share of the training rows without a value; there is an input for it when it is
+        not 0.
+    constant : bool
+        Whether all training values were the same, up to rounding.
+
+    Notes
+    -----
+    A constant column has no deviation. Its scale is a thousandth of its value (of 1 when
+    that is 0, of a day for dates), so that a value never seen in it counts: one that is
+    half or twice as large is hundreds of scales away. Its reconstruction is the constant.
+    """
+
+    fill: float
+    mean: float
+    scale: float
+    missing_share: float = 0.0
+    constant: bool = False
+
+    @classmethod
+    def learn(cls, values: np.ndarray, column: Column) -> Self:
+        """Learn from values of shape (n,), float64, NaN where missing; not all are."""
+        values = np.clip(values, -LARGEST, LARGEST)
+        missing = np.isnan(values)
+        n_missing = int(missing.sum())
+        fill = float(np.median(values[~missing] if n_missing else values))
+        if n_missing:
+            values = np.where(missing, fill, values)
+        moments = Moments()
+        moments.update(values)
+        return cls.of(moments, fill, n_missing, column)
+
+    @classmethod
+    def of(cls, moments: Moments, fill: float, n_missing: int, column: Column) -> Self:
+        """Take what is known of all values, the missing ones filled, none above `LARGEST`."""
+        mean, deviation = float(moments.mean), float(moments.deviation)
+        constant = bool(moments.constant)
+        if constant:
+            size = _DAY if column.type == "date" else abs(fill) or 1.0
+            mean, deviation = fill, max(size / 1000, np.finfo(np.float64).tiny)
+        return cls(fill, mean, deviation, n_missing / moments.n, constant)
+
+    @property
+    def width(self) -> int:
+        """Number of inputs: 2 when values were missing at fit, else 1."""
+        return 2 if self.missing_share else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-ready values; `from_dict` is the way back."""
+        return {
+            "fill": self.fill,
+            "mean": self.mean,
+            "scale": self.scale,
+            "missing_share": self.missing_share,
+            "constant": self.constant,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Rebuild from what `to_dict` gave."""
+        return cls(**plain)
+
+
+@dataclass(frozen=True)
+class CategoryInputs:
+    """A category: one input for each level, and one for missing if some were at fit.
+
+    Attributes
+    ----------
+    levels : tuple of int
+        The input of each category, by its position among the column's categories; rare
+        ones share the same.
+    shares : tuple of float
+        Share of the training rows in each level, the means of the inputs.
+    scale : float
+        √Σ p(1 - p) over the shares p: divided by it, the inputs have variance one in total.
+    missing_level : int
+        The level of a missing value: one of its own, the last, if some were missing at
+        fit, else the commonest.
+    """
+
+    levels: tuple[int, ...]
+    shares: tuple[float, ...]
+    scale: float
+    missing_level: int
+
+    @classmethod
+    def learn(cls, positions: np.ndarray, column: Column) -> Self:
+        """Learn from positions of shape (n,), float64, NaN where missing; not all are."""
+        present = positions[~np.isnan(positions)].astype(np.intp)
+        counts = np.bincount(present, minlength=len(column.categories))
+        return cls.of(counts, len(positions))
+
+    @classmethod
+    def of(cls, counts: np.ndarray, n_rows: int) -> Self:
+        """Take how many of `n_rows` rows hold each category; the others are missing."""
+        levels = _levels(counts, max(2, int(np.ceil(LEAST_SHARE * n_rows))))
+        sizes = np.bincount(levels, weights=counts)
+        missing_level = int(sizes.argmax())
+        n_missing = n_rows - int(counts.sum())
+        if n_missing:
+            missing_level = len(sizes)
+            sizes = np.append(sizes, n_missing)
+        shares = sizes / n_rows
+        total = float((shares * (1 - shares)).sum())
+        # One level alone never varies: see the constant columns of `ValueInputs`.
+        scale = float(np.sqrt(total)) if len(sizes) > 1 else 1 / 1000
+        return cls(tuple(levels.tolist()), tuple(shares.tolist()), scale, missing_level)
+
+    @property
+    def width(self) -> int:
+        """Number of inputs."""
+        return len(self.shares)
+
+    @property
+    def n_known(self) -> int:
+        """Number of levels that stand for categories, not for a missing value."""
+        return max(self.levels) + 1
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Inputs of each category, then of one never seen, then of a missing value.
+
+        Shape (len(levels) + 2, width), float64, before taming. A category's level is 1 and
+        the others are 0. One never seen has -1 everywhere: it is farther from each known
+        category than these are from one another, and from all that they add up to.
+        """
+        n = len(self.levels)
+        raw = np.zeros((n + 2, self.width))
+        raw[np.arange(n), self.levels] = 1
+        raw[n] = -1
+        raw[n + 1, self.missing_level] = 1
+        return (raw - self.shares) / self.scale
+
+    def likeliest(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the level, not counting missing, of untamed inputs of shape (n, width)."""
+        known = inputs[:, : self.n_known]
+        shares = np.array(self.shares[: self.n_known], dtype=np.float32)
+        return (known * np.float32(self.scale) + shares).argmax(axis=1)
+
+    def names(self, column: Column) -> list[Any]:
+        """Return what each level is called: its category, or "other values" for rare ones."""
+        members: list[list[Any]] = [[] for _ in range(self.n_known)]
+        for category, level in zip(column.categories, self.levels, strict=True):
+            members[level].append(category)
+        return [own[0] if len(own) == 1 else "other values" for own in members]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-ready values; `from_dict` is the way back."""
+        return {
+            "levels": list(self.levels),
+            "shares": list(self.shares),
+            "scale": self.scale,
+            "missing_level": self.missing_level,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Rebuild from what `to_dict` gave."""
+        return cls(
+            tuple(plain["levels"]),
+            tuple(plain["shares"]),
+            plain["scale"],
+            plain["missing_level"],
+        )
+
+
+def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs | CategoryInputs:
+    """Learn the inputs of one column.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+        As `Schema.check` gives them.
+    column : Column
+    name : str
+        What the errors call it.
+
+    Raises
+    ------
+    DataError
+        When no row has a value, or a column of text names things instead of grouping them.
+    """
+    values = values.astype(np.float64, copy=False)
+    check_repeats(len(values), len(values) - int(np.isnan(values).sum()), column, name)
+    if column.type == "category":
+        return CategoryInputs.learn(values, column)
+    return ValueInputs.learn(values, column)
+
+
+def check_repeats(n_rows: int, n_present: int, column: Column, name: str) -> None:
+    """Check that a column has values, and that those of a category repeat.
+
+    Raises
+    ------
+    DataError
+        As `learn_inputs` does.
+    """
+    if n_present == 0:
+        raise DataError(
+            f"{name} has no value in any of {n_rows} rows, expected at least one; drop the column"
+        )
+    n_distinct = len(column.categories)
+    if n_distinct > MOST_CATEGORIES or (n_distinct > 10 and 2 * n_distinct > n_present):
+        raise DataError(
+            f"{name} holds {n_distinct:,} different values in {n_present:,} rows, which looks like "
+            "a name or free text, expected categories that repeat; drop the column, or put its "
+            f"values into fewer groups (at most {MOST_CATEGORIES:,}, each of several rows)"
+        )
+
+
+def _levels(counts: np.ndarray, least: int) -> np.ndarray:
+    """Return the level of each category: its own, or the one that rare categories share.
+
+    The rule is that of scikit-learn's `OneHotEncoder(min_frequency=least,
+    max_categories=MOST_LEVELS)`: common categories in their order, then the rare ones.
+    """
+    rare = counts < least
+    n_common = int((~rare).sum())
+    if n_common + bool(rare.any()) > MOST_LEVELS:
+        common = np.argsort(counts, kind="stable")[::-1][: MOST_LEVELS - 1]
+        rare = np.ones(len(counts), dtype=bool)
+        rare[common] = False
+        n_common = len(common)
+    levels = np.cumsum(~rare) - 1
+    return np.where(rare, n_common, levels)

@@ -1,0 +1,5 @@
+"""Streams: files read chunk by chunk, for data larger than memory."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .chunks import ChunkRange as ChunkRange
+from .chunks import SkippedChunk as SkippedChunk
+from .chunks import prefetch as prefetch
+from .opening import are_tables as are_tables
+from .opening import is_streamed as is_streamed
+from .opening import open_streamed as open_streamed
+from .statistics import Facts as Facts
+from .statistics import median_rows as median_rows
+from .stream import Stream as Stream
+from .window_reader import WindowReader as WindowReader

@@ -1,0 +1,128 @@
+"""NumPy's `.npy` files, a stretch of rows at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from isthmus.data.instances import Chunk
+from isthmus.data.streaming.chunks import MOST_BYTES, MOST_ROWS, RowRange
+from isthmus.data.streaming.filesystem import FileStore
+from isthmus.errors import DataError, ShardError
+
+_KINDS = {2: "table", 3: "images", 4: "images"}
+
+
+class NumpyReader:
+    """Reads arrays whose instances have the shape and dtype of those in the first file.
+
+    Parameters
+    ----------
+    store : Store
+    kind : {"auto", "images", "series", "table"}
+    """
+
+    channels = None
+
+    def __init__(self, store: FileStore, kind: str) -> None:
+        self.store, self.kind = store, kind
+        self._first: tuple[str, tuple[int, ...], np.dtype] | None = None
+        self._begins: dict[str, int] = {}
+
+    @property
+    def has_labels(self) -> bool:
+        """Arrays bring no labels."""
+        return False
+
+    def lay_out(self, source: str) -> list[RowRange]:
+        """Cut a file into parts of bounded size."""
+        with self.store.open(source) as file:
+            shape, dtype = _header(file, source)
+            begins = file.tell()
+        self._check(source, shape, dtype)
+        n_rows, row_bytes = shape[0], max(1, math.prod(shape[1:]) * dtype.itemsize)
+        expected, got = begins + n_rows * row_bytes, self.store.size(source)
+        if got < expected:
+            raise ShardError(
+                f"{source} has {got:,} bytes, and its header says {expected:,}: it is cut off; "
+                "write it again"
+            )
+        self._begins[source] = begins
+        step = max(1, min(MOST_ROWS, MOST_BYTES // row_bytes))
+        return [
+            RowRange((source,), (), first, min(first + step, n_rows))
+            for first in range(0, n_rows, step)
+        ]
+
+    def read(self, part: RowRange, label: bool, keys: bool) -> Chunk:
+        """Read some rows."""
+        assert self._first is not None
+        _, shape, dtype = self._first
+        row_bytes = math.prod(shape) * dtype.itemsize
+        source = part.files[0]
+        with self.store.open(source) as file:
+            file.seek(self._begins[source] + part.start * row_bytes)
+            content = bytearray(file.read(part.n_rows * row_bytes))
+        if len(content) < part.n_rows * row_bytes:
+            raise ShardError(f"{source} has become shorter than its header says; write it again")
+        return Chunk(0, np.frombuffer(content, dtype).reshape(part.n_rows, *shape))
+
+    def key_types(self) -> dict[str, Any]:
+        """Return nothing: arrays have no columns."""
+        return {}
+
+    def stamp(self, source: str) -> dict[str, Any]:
+        """Return size and time of a file."""
+        return self.store.stamp(source)
+
+    def describe(self) -> str:
+        """Return what an instance looks like."""
+        assert self._first is not None
+        _, shape, dtype = self._first
+        if self.kind == "table":
+            return f"rows of {shape[0]} columns"
+        if self.kind == "series":
+            return f"series of {shape[0]} time steps"
+        return f"images of {'x'.join(map(str, shape))} {dtype}"
+
+    def _check(self, source: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if self._first is None:
+            if self.kind == "auto":
+                if len(shape) not in _KINDS:
+                    raise DataError(
+                        f"{source} holds an array of shape {shape}, expected (n, m), (n, h, w) or "
+                        "(n, h, w, c)"
+                    )
+                self.kind = _KINDS[len(shape)]
+            self._first = source, shape[1:], dtype
+            return
+        first, inner, expected = self._first
+        if shape[1:] != inner or dtype != expected:
+            raise ShardError(
+                f"{source} holds instances of shape {shape[1:]} and dtype {dtype}, and {first} "
+                f"of shape {inner} and dtype {expected}; expected the same in both"
+            )
+
+
+def _header(file: IO[bytes], source: str) -> tuple[tuple[int, ...], np.dtype]:
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ShardError(f"{source} is of version {version} of the format; save it with np.save")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ShardError(
+            f"{source} holds Python objects, which isthmus does not unpickle; save it again as "
+            "an array of numbers"
+        )
+    if fortran and len(shape) > 1:
+        raise ShardError(
+            f"{source} is stored column by column, expected row by row; save it again with "
+            "np.save(path, np.ascontiguousarray(X))"
+        )
+    if not shape:
+        raise ShardError(f"{source} holds a single number, expected an array of instances")
+    return shape, dtype

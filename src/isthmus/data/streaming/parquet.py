@@ -1,0 +1,333 @@
+"""Parquet files of a stream: columns by name, row groups by bounded chunks."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isthmus.data.formats import arrow_to_frame
+from isthmus.data.instances import Chunk
+from isthmus.data.labels import as_labels
+from isthmus.data.streaming.chunks import MOST_BYTES, MOST_ROWS, RowRange
+from isthmus.data.streaming.filesystem import FileStore
+from isthmus.errors import DataError, ShardError
+
+
+class FileColumns:
+    """Columns with the same names and types in every file.
+
+    Parameters
+    ----------
+    columns : sequence of str or None
+        Features; None takes all columns of the first file but label and keys.
+    label : str or None
+    keys : sequence of str
+        Columns that are read beside, and are no features.
+    option : str
+        How a person names the features: "columns" or "channels".
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str] | None,
+        label: str | None,
+        keys: Sequence[str],
+        option: str = "columns",
+    ) -> None:
+        self.label, self.keys, self.option = label, list(keys), option
+        self.names: list[str] = [] if columns is None else list(columns)
+        self._takes_all = columns is None
+        self._first: tuple[str, dict[str, pa.DataType]] | None = None
+
+    def check(self, source: str, schema: pa.Schema) -> None:
+        """Check a file's columns against the first file's.
+
+        Raises
+        ------
+        DataError
+            When the first file lacks a column, or has no features.
+        ShardError
+            When a later file is unlike it, or a name comes twice.
+        """
+        wanted = [*([] if self.label is None else [self.label]), *self.keys, *self.names]
+        types = {
+            field.name: field.type
+            for field in schema
+            if field.name not in _index(schema) or field.name in wanted
+        }
+        for name in wanted:
+            if name not in types:
+                raise _no_column(source, name, types, self._first)
+        twice = next((name for name, n in Counter(schema.names).items() if n > 1), None)
+        if twice is not None and (self._takes_all or twice in wanted):
+            raise ShardError(
+                f"{source} has more than one column called {twice!r}; give each its own name"
+            )
+        if self._first is None:
+            left_out = {self.label, *self.keys}
+            if self._takes_all:
+                self.names = [name for name in types if name not in left_out]
+            if not self.names:
+                raise DataError(f"{source} holds no columns of features; expected at least one")
+            self._first = source, types
+            return
+        first, expected = self._first
+        for name in wanted:
+            kinds = _kind_of(types[name]), _kind_of(expected[name])
+            if kinds[0] != kinds[1] and "null" not in kinds:
+                raise ShardError(
+                    f"column {name!r} is {types[name]} in {source} and {expected[name]} in "
+                    f"{first}, expected the same type in both; write one of the files again"
+                )
+        extra = [name for name in types if name not in expected]
+        if extra and self._takes_all:
+            raise ShardError(
+                f"{source} has columns {extra} that {first} has not; write it again without "
+                f"them, or name the columns to learn from with {self.option}=[...]"
+            )
+
+    @property
+    def types(self) -> dict[str, pa.DataType]:
+        """The types of the first file's columns."""
+        return {} if self._first is None else self._first[1]
+
+
+def _no_column(
+    source: str,
+    name: str,
+    types: dict[str, pa.DataType],
+    first: tuple[str, dict[str, pa.DataType]] | None,
+) -> DataError:
+    close = difflib.get_close_matches(name, list(types), 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    shown = ", ".join(list(types)[:20]) + (
+        f" and {len(types) - 20} more" if len(types) > 20 else ""
+    )
+    if first is None or name not in first[1]:
+        return DataError(f"{source} has no column {name!r}; {hint}it has {shown}")
+    return ShardError(
+        f"{source} has no column {name!r}, which {first[0]} has; it has {shown}; write it again"
+    )
+
+
+def _index(schema: pa.Schema) -> set[str]:
+    """Return the columns that pandas wrote its index into, which are no features."""
+    stored = (schema.pandas_metadata or {}).get("index_columns", [])
+    return {name for name in stored if isinstance(name, str)}
+
+
+def is_number(type_: pa.DataType) -> bool:
+    """Return whether a column holds numbers by its type."""
+    kinds = pa.types
+    return kinds.is_integer(type_) or kinds.is_floating(type_) or kinds.is_decimal(type_)
+
+
+def _kind_of(type_: pa.DataType) -> str:
+    """Return what two files must agree on: widths of numbers and packings of text may differ."""
+    kinds = pa.types
+    if kinds.is_null(type_):
+        return "null"
+    if kinds.is_dictionary(type_):
+        return _kind_of(type_.value_type)
+    if is_number(type_):
+        return "number"
+    if kinds.is_string(type_) or kinds.is_large_string(type_) or str(type_) == "string_view":
+        return "text"
+    if kinds.is_timestamp(type_) or kinds.is_date(type_):
+        return f"date {getattr(type_, 'tz', None) is not None}"
+    return str(type_)
+
+
+#: Row groups that stay open in the middle: going there again means decoding all before it.
+_MOST_OPEN = 8
+#: Rows decoded at a time.
+_BATCH = 16_384
+
+
+class OpenGroup:
+    """One row group, read from its beginning.
+
+    Parameters
+    ----------
+    file : binary file
+        Closed by `close`.
+    group : int
+    columns : sequence of str
+    """
+
+    def __init__(self, file: IO[bytes], group: int, columns: Sequence[str]) -> None:
+        self.file = file
+        self.batches = pq.ParquetFile(file, buffer_size=2**18, pre_buffer=False).iter_batches(
+            _BATCH, row_groups=[group], columns=list(columns), use_threads=False
+        )
+        self.left: list[pa.RecordBatch] = []
+
+    def take(self, n_rows: int) -> pa.Table:
+        """Return the next rows, fewer at the end."""
+        taken: list[pa.RecordBatch] = []
+        missing = n_rows
+        while missing > 0:
+            batch = self.left.pop() if self.left else next(self.batches, None)
+            if batch is None:
+                break
+            taken.append(batch.slice(0, missing))
+            if len(batch) > missing:
+                self.left.append(batch.slice(missing))
+            missing -= len(taken[-1])
+        return pa.Table.from_batches(taken)
+
+    def skip(self, n_rows: int) -> None:
+        """Pass over rows."""
+        while n_rows > 0:
+            n_rows -= self.take(min(n_rows, _BATCH)).num_rows
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+class OpenGroups:
+    """The row groups read last, each at the row where reading stopped."""
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[Any, OpenGroup] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is open here cannot be sent to another process, which opens its own.
+        return OpenGroups, ()
+
+    def pop(self, part: RowRange, columns: Sequence[str]) -> OpenGroup | None:
+        """Return the row group that stands where a part begins, if it is open."""
+        with self._lock:
+            return self._groups.pop(_key(part, part.start, columns), None)
+
+    def keep(self, part: RowRange, columns: Sequence[str], group: OpenGroup) -> None:
+        """Keep a row group from which a part was just read."""
+        with self._lock:
+            same = self._groups.pop(_key(part, part.stop, columns), None)
+            self._groups[_key(part, part.stop, columns)] = group
+            oldest = self._groups.popitem(last=False)[1] if len(self._groups) > _MOST_OPEN else None
+        for closed in (same, oldest):
+            if closed is not None:
+                closed.close()
+
+
+def _key(part: RowRange, row: int, columns: Sequence[str]) -> tuple[Any, ...]:
+    return (part.files[0], part.groups[0], row, *columns)
+
+
+class ParquetReader:
+    """Reads Parquet files whose columns are those of the first.
+
+    Parameters
+    ----------
+    store : Store
+    columns : sequence of str or None
+        Features; None takes all columns but label and keys.
+    label : str or None
+    keys : sequence of str
+        Columns that say which row is which, and are no features.
+    """
+
+    kind = "table"
+    channels = None
+
+    def __init__(
+        self,
+        store: FileStore,
+        columns: Sequence[str] | None,
+        label: str | None,
+        keys: Sequence[str],
+    ) -> None:
+        self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
+        self._of_files = FileColumns(columns, label, keys)
+        self._groups = OpenGroups()
+
+    @property
+    def columns(self) -> list[str]:
+        """The features."""
+        return self._of_files.names
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether a column of labels was named."""
+        return self.label is not None
+
+    def lay_out(self, source: str) -> list[RowRange]:
+        """Put a file's row groups together into parts, and cut those that are too large."""
+        with self.store.open(source) as file:
+            footer = pq.ParquetFile(file)
+            self._of_files.check(source, footer.schema_arrow)
+            metadata = footer.metadata
+            groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+            sizes = [(group.num_rows, group.total_byte_size) for group in groups]
+        slices: list[RowRange] = []
+        held: list[int] = []
+        rows = n_bytes = 0
+        for at, (n, size) in enumerate(sizes):
+            if held and (rows + n > MOST_ROWS or n_bytes + size > MOST_BYTES):
+                slices.append(RowRange((source,), tuple(held), 0, rows))
+                held, rows, n_bytes = [], 0, 0
+            if n > MOST_ROWS or (size > MOST_BYTES and n > 1):
+                step = max(1, min(MOST_ROWS, n * MOST_BYTES // max(1, size)))
+                slices += [
+                    RowRange((source,), (at,), first, min(first + step, n), cut_of=n)
+                    for first in range(0, n, step)
+                ]
+            elif n:
+                held.append(at)
+                rows, n_bytes = rows + n, n_bytes + size
+        if held:
+            slices.append(RowRange((source,), tuple(held), 0, rows))
+        return slices
+
+    def read(self, part: RowRange, label: bool, keys: bool) -> Chunk:
+        """Read a part's features, and label and keys when they are asked for."""
+        labels = [self.label] if label and self.label is not None else []
+        names = [*self.columns, *labels, *(self.keys if keys else [])]
+        table = self._table(part, list(dict.fromkeys(names)))
+        if table.num_rows != part.n_rows:
+            raise ShardError(
+                f"{part.files[0]} has {table.num_rows} rows where its footer says {part.n_rows}; "
+                "write the file again"
+            )
+        y = as_labels(arrow_to_frame(table.select(labels))[labels[0]]) if labels else None
+        carried = arrow_to_frame(table.select(self.keys)) if keys and self.keys else None
+        return Chunk(0, arrow_to_frame(table.select(self.columns)), y, carried)
+
+    def key_types(self) -> dict[str, pa.DataType]:
+        """Return the types of the key columns in the first file."""
+        return {name: self._of_files.types[name] for name in self.keys}
+
+    def stamp(self, source: str) -> dict[str, Any]:
+        """Return size and time of a file."""
+        return self.store.stamp(source)
+
+    def describe(self) -> str:
+        """Return how many columns a row has."""
+        return f"rows of {len(self.columns)} columns"
+
+    def _table(self, part: RowRange, names: list[str]) -> pa.Table:
+        source = part.files[0]
+        if not part.cut_of:
+            with self.store.open(source) as file:
+                groups = pq.ParquetFile(file).read_row_groups(list(part.groups), columns=names)
+                return groups.replace_schema_metadata(None)
+        group = self._groups.pop(part, names)
+        with self.store.watch(source):
+            if group is None:
+                group = OpenGroup(self.store.fs.open(source, "rb"), part.groups[0], names)
+                group.skip(part.start)
+            table = group.take(part.n_rows)
+        if part.stop < part.cut_of:
+            self._groups.keep(part, names, group)
+        else:
+            group.close()
+        return table.replace_schema_metadata(None)

@@ -1,0 +1,310 @@
+"""The reader of windows from long tables in Parquet files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isthmus.data.formats import arrow_to_frame
+from isthmus.data.instances import Chunk
+from isthmus.data.labels import as_labels
+from isthmus.data.streaming.chunks import MOST_BYTES, MOST_ROWS, RowRange
+from isthmus.data.streaming.filesystem import FileStore
+from isthmus.data.streaming.parquet import FileColumns, is_number
+from isthmus.data.streaming.window_index import FileWindows, rows_in_order
+from isthmus.data.streaming.window_rows import SpanReader, fill_missing, naming_file, rows_of_spans
+from isthmus.data.windows import (
+    UnusedRows,
+    WindowOptions,
+    Windows,
+    as_numbers,
+    check_roles,
+    check_window,
+    cut,
+    deciding_rows,
+    describe_row,
+    missing_roles,
+    too_short,
+    unused_rows,
+)
+from isthmus.errors import DataError
+
+
+class UnusedFileRows:
+    """What is in no window of any file.
+
+    Parameters
+    ----------
+    window : int
+        Rows in a window.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self._lost = UnusedRows()
+        # Of files without a window: rows of the longest stretch, file, group, whether it has gaps.
+        self._short: list[tuple[int, str, str, bool]] = []
+
+    def add(self, lost: UnusedRows) -> None:
+        """Take in what a file with windows leaves out."""
+        self._lost += lost
+
+    def add_file(self, source: str, longest: int, group: str, has_gaps: bool) -> None:
+        """Take in a file without a window, whose longest stretch has so many rows of a group."""
+        self._short.append((longest, source, group, has_gaps))
+
+    def tell(self, name: str, n_cut: int) -> None:
+        """Warn of it.
+
+        Parameters
+        ----------
+        name : str
+            What to call all files.
+        n_cut : int
+            Files with windows.
+
+        Raises
+        ------
+        DataError
+            When no file has a window; it names the longest.
+        """
+        if self._short and not n_cut:
+            rows, source, group, has_gaps = max(self._short, key=lambda one: one[0])
+            n = len(self._short)
+            where = source if n == 1 else f"{n} files, in {source},"
+            raise DataError(too_short(where, rows, group, self.window, has_gaps))
+        said = self._lost.in_words(self.window)
+        if self._short:
+            n = len(self._short)
+            said.insert(
+                0,
+                f"{n:,} of {n + n_cut:,} files hold{'s' if n == 1 else ''} no window, with fewer "
+                f"than {self.window} rows of a group without a gap, such as {self._short[0][1]}",
+            )
+        if said:
+            warnings.warn(f"{name}: {'; '.join(said)}", stacklevel=7)  # whoever called `load`
+
+
+class WindowReader:
+    """Cuts each file into the windows that it has in memory, see `series_from_frame`.
+
+    Opening reads times and groups of one file at a time; what is kept of them grows with gaps
+    and groups. Reading a part reads the row groups that its windows lie in.
+
+    Parameters
+    ----------
+    store : Store
+    cutting : Cutting
+    label : str or None
+    keys : sequence of str
+        Columns to carry along; a window's are those of its last row.
+
+    Raises
+    ------
+    DataError
+        When window or stride cannot be, or one column is named for two things.
+    """
+
+    kind = "series"
+
+    def __init__(
+        self, store: FileStore, cutting: WindowOptions, label: str | None, keys: Sequence[str]
+    ) -> None:
+        self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
+        self.window, self.stride = check_window(cutting.window, cutting.stride)
+        self.time, self.group = cutting.time, cutting.group
+        self._unsaid = missing_roles(self.time, self.group, label)
+        check_roles(self.time, self.group, label)
+        for name in self.keys:
+            if name in self._places:
+                raise DataError(
+                    f"the key column {name!r} is called like a column that is written of each "
+                    f"window ({', '.join(self._places)}); give it another name in the files"
+                )
+        beside = [name for name in (self.time, self.group, *keys) if name is not None]
+        self._of_files = FileColumns(cutting.channels, label, beside, "channels")
+        self._cut: dict[str, FileWindows] = {}
+        self._rows_before: dict[str, int] = {}
+        self._n_rows = 0
+        self._unlabelled: set[str] = set()
+        self._uncut = UnusedFileRows(self.window)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(self._of_files.names)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether a column of labels was named."""
+        return self.label is not None
+
+    def lay_out(self, source: str) -> list[RowRange]:
+        """Find where a file's windows begin, and put them together into parts."""
+        with self.store.open(source) as file:
+            parquet = pq.ParquetFile(file)
+            self._of_files.check(source, parquet.schema_arrow)
+            metadata = parquet.metadata
+            groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+            row_groups = np.cumsum([0, *(group.num_rows for group in groups)])
+            if not metadata.num_rows:
+                return []
+            with naming_file(source):
+                self._check_text(parquet, source)
+                found = rows_in_order(parquet, source, self.time, self.group)
+        if self._has_missing_labels(groups):
+            self._unlabelled.add(source)
+        first, end = found.first, found.end
+        codes, lengths = found.codes[first], end - first
+        long_enough = lengths >= self.window
+        name = found.groups.name
+        if not long_enough.any():
+            longest = int(lengths.argmax())
+            has_gaps = len(first) > len(np.unique(codes))
+            self._uncut.add_file(source, int(lengths[longest]), name(codes[longest]), has_gaps)
+            return []
+        self._uncut.add(unused_rows(codes, lengths, self.window, self.stride, name))
+        row_bytes = 8 * len(self.channels) * max(self.window, self.stride)
+        here = FileWindows(
+            found.groups,
+            found.codes,
+            found.rows,
+            first[long_enough],
+            end[long_enough],
+            window=self.window,
+            stride=self.stride,
+            step=max(1, min(MOST_ROWS, MOST_BYTES // row_bytes)),
+            row_groups=row_groups,
+        )
+        self._cut[source], self._rows_before[source] = here, self._n_rows
+        self._n_rows += metadata.num_rows
+        return [
+            RowRange((source,), (), start, min(start + here.step, here.n_windows))
+            for start in range(0, here.n_windows, here.step)
+        ]
+
+    def tell(self, name: str) -> None:
+        """Warn of what is in no window of any file.
+
+        Raises
+        ------
+        DataError
+            When no file holds a window; it names the longest.
+        """
+        self._uncut.tell(name, len(self._cut))
+
+    def read(self, part: RowRange, label: bool, keys: bool) -> Chunk:
+        """Read the rows of a part and cut its windows."""
+        source = part.files[0]
+        here = self._cut[source]
+        spans = here.spans(part.start, part.stop)
+        members = SpanReader(self.store, source, here, self.group, self._unsaid)
+        # As a key, the label of a window is the one that decides, not that of its last row.
+        labelled = self.label is not None and (label or (keys and self.label in self.keys))
+        labels = [self.label] if labelled and self.label is not None else []
+        times = [self.time] if keys and self.time is not None else []
+        carried = list(dict.fromkeys([*labels, *times, *(self.keys if keys else [])]))
+        values, rows, beside = rows_of_spans(members, spans, self.channels, carried)
+        fill_missing(values, members, spans, self.channels)
+        ends = np.cumsum(spans.lengths)
+        segments = list(zip((ends - spans.lengths).tolist(), ends.tolist(), strict=True))
+        X = cut(values, segments, self.window, self.stride)
+        of, first = spans.windows(self.window, self.stride)
+        last = first + self.window - 1
+        y = decided = None
+        if labels:
+            y = self._labels(beside[labels[0]], source in self._unlabelled)
+            decided = deciding_rows(y, first, self.window)
+            y = y[decided] if label else None
+        group = None
+        if self.group is not None:
+            group = pd.Index(here.groups.names).to_numpy()[spans.codes[of]]
+        time = None if not times else arrow_to_frame(beside.select(times))[times[0]]
+        lie = Windows(
+            rows[first],
+            rows[last],
+            group,
+            None if time is None else time.iloc[first].to_numpy(),
+            None if time is None else time.iloc[last].to_numpy(),
+        )
+        # Windows of several files, taken together, share no row.
+        before = self._rows_before[source]
+        through = replace(lie, first_row=lie.first_row + before, last_row=lie.last_row + before)
+        if not keys:
+            return Chunk(0, X, y, windows=through)
+        frame = lie.to_frame()
+        columns = arrow_to_frame(beside.select(self.keys)) if self.keys else pd.DataFrame()
+        for name, column in columns.items():
+            at = decided if name == self.label and decided is not None else last
+            frame[name] = column.iloc[at].array
+        return Chunk(0, X, y, frame, through)
+
+    def key_types(self) -> dict[str, pa.DataType]:
+        """Return what says where a window lies, and the key columns."""
+        types = self._of_files.types
+        of = {"group": self.group, "first_time": self.time, "last_time": self.time}
+        places = {
+            name: pa.int64() if (column := of.get(name)) is None else types[column]
+            for name in self._places
+        }
+        return places | {name: types[name] for name in self.keys}
+
+    def stamp(self, source: str) -> dict[str, Any]:
+        """Return size and time of a file."""
+        return self.store.stamp(source)
+
+    def describe(self) -> str:
+        """Return what an instance looks like."""
+        channels = f" and {len(self.channels)} channels" if len(self.channels) > 1 else ""
+        return f"series of {self.window} time steps{channels}"
+
+    @property
+    def cutting(self) -> str:
+        """How files are cut, in words that differ when windows do."""
+        how = WindowOptions(self.window, self.stride, self.time, self.group)
+        return ", ".join(f"{name}={getattr(how, name)!r}" for name in how.given)
+
+    @property
+    def _places(self) -> list[str]:
+        """Return the columns that say where a window lies."""
+        end = "row" if self.time is None else "time"
+        return [*([] if self.group is None else ["group"]), f"first_{end}", f"last_{end}"]
+
+    def _labels(self, column: pa.ChunkedArray, some_missing: bool) -> np.ndarray:
+        """Return labels with the dtype that those of the whole file have."""
+        table = pa.table({"y": column})
+        if some_missing:
+            table = pa.concat_tables([table, pa.table({"y": pa.nulls(1, column.type)})])
+        labels = as_labels(arrow_to_frame(table)["y"])
+        return labels[: len(column)]
+
+    def _has_missing_labels(self, row_groups: Sequence[Any]) -> bool:
+        """Return whether row groups say that labels are missing."""
+        columns = (group.column(at) for group in row_groups for at in range(group.num_columns))
+        return self.label is not None and any(
+            column.path_in_schema == self.label
+            and column.statistics is not None
+            and bool(column.statistics.null_count)
+            for column in columns
+        )
+
+    def _check_text(self, parquet: pq.ParquetFile, source: str) -> None:
+        """Look at the first rows of channels that are no numbers by their type."""
+        types = {field.name: field.type for field in parquet.schema_arrow}
+        odd = [name for name in self.channels if not _may_be_numbers(types[name])]
+        if not odd:
+            return
+        batch = next(parquet.iter_batches(1024, columns=odd))
+        frame = arrow_to_frame(pa.Table.from_batches([batch]).replace_schema_metadata(None))
+        as_numbers(frame, odd, source, describe_row, self._unsaid)
+
+
+def _may_be_numbers(type_: pa.DataType) -> bool:
+    return is_number(type_) or pa.types.is_boolean(type_) or pa.types.is_null(type_)

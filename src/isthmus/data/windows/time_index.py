@@ -1,0 +1,216 @@
+"""The order of rows in time: checked, and cut where the recording has gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.column_types import Where
+from isthmus.errors import DataError
+
+# More than so many usual steps from one row to the next is a gap.
+LONGEST_STEP = 1.5
+_AT_A_TIME = 2**18
+
+
+def time_numbers(column: pd.Series, source: str | Path, where: Where) -> np.ndarray:
+    """Return a column of times as numbers that keep their order and distances.
+
+    Parameters
+    ----------
+    column : Series of n numbers, dates, or text of dates in ISO 8601
+    source : str or Path
+        What to call the table in an error.
+    where : callable
+        Puts a row number (from 0) into words.
+
+    Returns
+    -------
+    array of shape (n,)
+        The numbers themselves, int64 or float64; of dates, int64 in one unit of time.
+
+    Raises
+    ------
+    DataError
+        Naming column and row, when a time is missing, infinite or no time.
+    """
+    name = f"column {str(column.name)!r} of {source}"
+    missing = column.isna().to_numpy()
+    if missing.any():
+        raise DataError(
+            f"the time is missing in {where(int(missing.argmax()))} ({name}); fill it in or leave "
+            "the row out"
+        )
+    if pd.api.types.is_bool_dtype(column.dtype):
+        raise DataError(f"{name} holds true and false, expected numbers or dates as times")
+    if not (pd.api.types.is_numeric_dtype(column.dtype) or _are_dates(column)):
+        column = _from_text(column, name, where)
+    if _are_dates(column):
+        # Of dates with a zone, the moment in UTC.
+        return column.astype("int64").to_numpy()
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return column.to_numpy(dtype=np.int64)  # floats would round nanoseconds since 1970
+    values = column.to_numpy(dtype=np.float64)
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise DataError(f"the time is infinite in {where(int(infinite.argmax()))} ({name})")
+    return values
+
+
+def check_order(
+    time: np.ndarray,
+    groups: np.ndarray,
+    rows: np.ndarray,
+    *,
+    in_words: Callable[[int], str],
+    of_group: Callable[[int], str],
+    where: Where,
+    sort: str,
+) -> None:
+    """Check that time increases from row to row within each group.
+
+    Parameters
+    ----------
+    time, groups, rows : array of shape (n,)
+        Times, codes of the groups, and positions in the table; groups one after the other.
+    in_words : callable
+        The time in a row of the table as it stands there.
+    of_group : callable
+        Names a group by its code, such as "group 'A': ".
+    where : callable
+        Puts a row number into words.
+    sort : str
+        The call that mends it.
+
+    Raises
+    ------
+    DataError
+        Naming group, row and the two times.
+    """
+    back = (groups[1:] == groups[:-1]) & ~(time[1:] > time[:-1])
+    if not back.any():
+        return
+    at = int(back.argmax()) + 1
+    row, before = int(rows[at]), int(rows[at - 1])
+    if time[at] == time[at - 1]:
+        raise DataError(
+            f"{of_group(groups[at])}the time {in_words(row)} is in {where(before)} and again in "
+            f"{where(row)}; leave one of them out, or name the column that tells the series "
+            "apart with group="
+        )
+    raise DataError(
+        f"{of_group(groups[at])}the time in {where(row)} is {in_words(row)}, after "
+        f"{in_words(before)} in {where(before)}; expected times that increase: sort the table "
+        f"with {sort}, or name the column that tells the series apart with group="
+    )
+
+
+def segments(
+    groups: np.ndarray,
+    rows: np.ndarray,
+    time: np.ndarray | None,
+    *,
+    in_words: Callable[[int], str],
+    of_group: Callable[[int], str],
+    where: Where,
+    columns: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the stretches of a group without a gap in time begin, and where they end.
+
+    Parameters
+    ----------
+    groups, rows, time : array of shape (n,)
+        As for `check_order`; without times each group is one stretch.
+    in_words, of_group, where : callable
+        As for `check_order`.
+    columns : sequence of str
+        Those that the table would have to be sorted by.
+
+    Returns
+    -------
+    first, end : int array of shape (n_segments,)
+        `end` is not part of the segment.
+
+    Raises
+    ------
+    DataError
+        When times do not increase.
+    """
+    new = np.ones(len(groups), dtype=bool)
+    new[1:] = groups[1:] != groups[:-1]
+    if time is not None:
+        sort = f"table.sort_values({list(columns)!r})"
+        check_order(
+            time, groups, rows, in_words=in_words, of_group=of_group, where=where, sort=sort
+        )
+        new |= gaps(time, groups)
+    first = np.flatnonzero(new)
+    return first, np.append(first[1:], len(groups))
+
+
+def gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return which rows come after a gap in time.
+
+    The usual step of a group is the median of its steps; a gap is a step of more than one
+    and a half of these.
+
+    Parameters
+    ----------
+    time, groups : array of shape (n,)
+        Increasing times, and codes of the groups, one after the other.
+
+    Returns
+    -------
+    boolean array of shape (n,)
+
+    Examples
+    --------
+    >>> gaps(np.array([1, 2, 3, 7, 8]), np.zeros(5, dtype=int)).tolist()
+    [False, False, False, True, False]
+    """
+    after = np.zeros(len(time), dtype=bool)
+    borders = np.flatnonzero(groups[1:] != groups[:-1]) + 1
+    first = 0
+    while first < len(time):
+        # Some whole groups at a time: what this takes in between is several times the input.
+        at = np.searchsorted(borders, first + _AT_A_TIME)
+        end = int(borders[at]) if at < len(borders) else len(time)
+        after[first:end] = _gaps(time[first:end], groups[first:end])
+        first = end
+    return after
+
+
+def _gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    after = np.zeros(len(time), dtype=bool)
+    same = groups[1:] == groups[:-1]
+    if same.any():
+        steps = pd.Series(np.diff(time)[same].astype(np.float64))
+        usual = steps.groupby(groups[1:][same]).transform("median")
+        after[1:][same] = (steps > LONGEST_STEP * usual).to_numpy()
+    return after
+
+
+def _are_dates(column: pd.Series) -> bool:
+    return column.dtype.kind in "mM"
+
+
+def _from_text(column: pd.Series, name: str, where: Where) -> pd.Series:
+    plain = column.astype(object)
+    numbers = pd.to_numeric(plain, errors="coerce")
+    if numbers.notna().all():
+        return numbers
+    try:
+        dates = pd.to_datetime(plain, errors="coerce", format="ISO8601", utc=True)
+    except (ValueError, TypeError):
+        dates = pd.Series(pd.NaT, index=column.index)
+    bad = dates.isna().to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(
+            f"{name} holds {str(column.iloc[row])!r:.60} in {where(row)}, expected a number or a "
+            "date such as 2024-05-31 13:00:00"
+        )
+    return dates

@@ -1,0 +1,262 @@
+"""A long table cut into labelled windows, with the rows that are in none counted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.column_types import Where
+from isthmus.data.dataset import Dataset
+from isthmus.data.formats import read_csv_file, read_parquet_file
+from isthmus.data.labels import as_labels
+from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
+from isthmus.data.schema import Schema
+from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows
+from isthmus.data.windows.long_table import LongTable, WindowOptions
+from isthmus.data.windows.time_index import LONGEST_STEP
+from isthmus.errors import DataError
+
+#: Groups that are left out, by name.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class UnusedRows:
+    """What windows of a table, or of several, leave out.
+
+    Attributes
+    ----------
+    n_groups, n_without : int
+        Groups, and those that no window is of.
+    names : tuple of str
+        Some of the latter.
+    n_gaps, n_rows : int
+        Gaps in time, and rows that they cost.
+    """
+
+    n_groups: int = 0
+    n_without: int = 0
+    names: tuple[str, ...] = ()
+    n_gaps: int = 0
+    n_rows: int = 0
+
+    def __add__(self, other: UnusedRows) -> UnusedRows:
+        return UnusedRows(
+            self.n_groups + other.n_groups,
+            self.n_without + other.n_without,
+            (*self.names, *other.names)[:_NAMED],
+            self.n_gaps + other.n_gaps,
+            self.n_rows + other.n_rows,
+        )
+
+    def in_words(self, window: int) -> list[str]:
+        """Return a sentence on groups and one on gaps, where there is something to say."""
+        said = []
+        if self.n_without:
+            names = ", ".join(self.names)
+            more = self.n_without - len(self.names)
+            names += f" and {more} more" if more else ""
+            verb = "is" if self.n_without == 1 else "are"
+            said.append(
+                f"{self.n_without:,} of {self.n_groups:,} groups {verb} left out, with fewer than "
+                f"{window} rows without a gap: {names}"
+            )
+        if self.n_gaps:
+            said.append(
+                f"{self.n_gaps:,} gap{'s' if self.n_gaps > 1 else ''} in time (steps of more than "
+                f"{LONGEST_STEP} times the usual one); no window crosses one, which leaves "
+                f"{self.n_rows:,} rows out"
+            )
+        return said
+
+
+def unused_rows(
+    groups: np.ndarray,
+    lengths: np.ndarray,
+    window: int,
+    stride: int,
+    name: Callable[[Any], str],
+) -> UnusedRows:
+    """Count what windows leave out of a table.
+
+    Parameters
+    ----------
+    groups, lengths : int array of shape (n_segments,)
+        The group of each stretch without a gap, and its rows.
+    window, stride : int
+    name : callable
+        Puts a group into words, such as "group 'A'".
+
+    Examples
+    --------
+    >>> groups, lengths = np.array([0, 0, 1]), np.array([5, 6, 3])
+    >>> lost = left_out(groups, lengths, 4, 4, lambda code: f"group {code}")
+    >>> lost.n_without, lost.names, lost.n_gaps, lost.n_rows
+    (1, ('1',), 1, 3)
+    """
+    codes, n_segments = np.unique(groups, return_counts=True)
+    without = np.setdiff1d(codes, groups[lengths >= window])
+    split = np.isin(groups, codes[n_segments > 1])
+    # What a segment has over: all of it when it is too short, otherwise less than a stride.
+    over = np.where(lengths < window, lengths, (lengths - window) % stride)
+    return UnusedRows(
+        len(codes),
+        len(without),
+        tuple(name(code).removeprefix("group ") for code in without[:_NAMED]),
+        len(groups) - len(codes),
+        int(over[split].sum()),
+    )
+
+
+def load_long_table(path: Path, cutting: WindowOptions, label: str | None = None) -> Dataset:
+    """Cut a CSV or Parquet file into windows, see `series_from_frame`."""
+    where: Where = describe_row
+    if path.name.lower().endswith((".parquet", ".pq")):
+        frame = read_parquet_file(path)
+    else:
+        frame, where = read_csv_file(path)
+    return series_from_frame(frame, cutting, label, path.name, source=path, where=where)
+
+
+def describe_row(row: int) -> str:
+    """Return a row number, from 0, as people count."""
+    return f"row {row + 1}"
+
+
+def series_from_frame(
+    frame: pd.DataFrame,
+    cutting: WindowOptions,
+    label: str | None = None,
+    name: str = "data",
+    *,
+    source: str | Path = "the table",
+    where: Where = describe_row,
+) -> Dataset:
+    """Cut a long table into windows.
+
+    The rows of a group are one series, in the order of the table. A window is of one
+    group, and crosses no gap in time: a step of more than one and a half times the
+    group's median step. Missing values are filled on a straight line between those before
+    and after them, at the ends of a stretch without gaps with the nearest one.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (m, k)
+    cutting : Cutting
+    label : str or None
+        Column of labels. Where the rows of a window differ, see `deciding_rows`.
+    name : str
+        Name of the data set.
+    source : str or Path
+        What to call the table in an error.
+    where : callable
+        Puts a row number (from 0) into words.
+
+    Returns
+    -------
+    Dataset
+        Of kind "series": `X` is (n, window, c), float64, group after group; the schema's
+        `columns` are the channels; `windows` says where each window lies.
+
+    Raises
+    ------
+    DataError
+        When a column is missing or holds no numbers, times do not increase, a channel has
+        no value at all, or no window fits; the message names column, group and row.
+
+    Warns
+    -----
+    UserWarning
+        When values were filled, the recording has gaps, or a group is left out.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"t": [1, 2, 3, 4, 5, 6], "load": [0.0, 1, 2, 3, 4, 5]})
+    >>> data = series_from_frame(frame, Cutting(window=3, time="t"))
+    >>> data.X.shape, data.windows.first_time.tolist()
+    ((2, 3, 1), [1, 4])
+    """
+    window, stride = check_window(cutting.window, cutting.stride)
+    table = LongTable(frame, cutting, label, source, where)
+    first, end = table.segments()
+    values = table.numbers()
+    long_enough = end - first >= window
+    if not long_enough.any():
+        raise DataError(_too_short(table, first, end, window))
+    lost = unused_rows(table.codes[first], end - first, window, stride, table.groups.name)
+    for what in lost.in_words(window):
+        _warn(table, what)
+    first, end = first[long_enough], end[long_enough]
+    _fill(values, table, first, end)
+    segments = list(zip(first.tolist(), end.tolist(), strict=True))
+    X = cut(values, segments, window, stride)
+    begin = np.concatenate([np.arange(a, b - window + 1, stride) for a, b in segments])
+    schema = replace(Schema.learn(X, "series"), columns=tuple(table.channels))
+    y = None
+    if label is not None:
+        labels = as_labels(table.frame[label])[table.rows]
+        y = labels[deciding_rows(labels, begin, window)]
+    return Dataset(X, y, schema, name=name, windows=_places(table, begin, begin + window - 1))
+
+
+def _places(table: LongTable, first: np.ndarray, last: np.ndarray) -> Windows:
+    first, last = table.rows[first], table.rows[last]
+    group = None if table.group is None else table.frame[table.group].iloc[first].to_numpy()
+    if table.time is None:
+        return Windows(first, last, group)
+    time = table.frame[table.time]
+    return Windows(first, last, group, time.iloc[first].to_numpy(), time.iloc[last].to_numpy())
+
+
+def _fill(values: np.ndarray, table: LongTable, first: np.ndarray, end: np.ndarray) -> None:
+    """Fill what is missing in these segments of `values`, (m, c), in place."""
+    missing = np.isnan(values)
+    n_missing = 0
+    for a, b in zip(first, end, strict=True) if missing.any() else ():
+        here = missing[a:b]
+        if not here.any():
+            continue
+        empty = here.all(axis=0)
+        if empty.any():
+            raise DataError(
+                describe_empty_column(
+                    table.groups.of(table.codes[a]) + f"column "
+                    f"{table.channels[int(empty.argmax())]!r} of {table.source}",
+                    table.where(int(table.rows[a])),
+                    table.where(int(table.rows[b - 1])),
+                )
+            )
+        n_missing += int(here.sum())
+        values[a:b] = interpolate(values[a:b])
+    if n_missing:
+        _warn(table, describe_filled(n_missing, int((end - first).sum()) * values.shape[1]))
+
+
+def _too_short(table: LongTable, first: np.ndarray, end: np.ndarray, window: int) -> str:
+    longest = int((end - first).argmax())
+    n_gaps = len(first) - len(np.unique(table.codes))
+    group = table.groups.name(table.codes[first[longest]])
+    rows = int(end[longest] - first[longest])
+    return too_short(str(table.source), rows, group, window, n_gaps > 0)
+
+
+def too_short(source: str, rows: int, group: str, window: int, has_gaps: bool) -> str:
+    """Say that no window fits into any series of a source, the longest of so many rows."""
+    return (
+        f"got window={window}, and the longest series"
+        + (" without a gap in time" if has_gaps else "")
+        + f" of {source} has {rows} rows"
+        + (f" ({group})" if group else "")
+        + (f"; pass a window of {rows} at most" if rows > 1 else "; pass a longer table")
+        + (", or leave time out to take rows as they come, over gaps" if has_gaps else "")
+    )
+
+
+def _warn(table: LongTable, what: str) -> None:
+    warnings.warn(f"{table.source}: {what}", stacklevel=4)

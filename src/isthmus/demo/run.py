@@ -1,0 +1,418 @@
+"""The demo, step by step: look, learn a code, freeze it, decide, compare with baselines."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from isthmus._core import return_freed_memory, write_json
+from isthmus.autoencoder import Autoencoder
+from isthmus.bundle import check_target, save_bundle
+from isthmus.classification import CodeClassifier
+from isthmus.data import ABNORMAL, Dataset, Splits, verdicts
+from isthmus.demo import output as telling
+from isthmus.demo.output import draw_pictures
+from isthmus.detection import (
+    LABEL_FREE,
+    AnomalyDetector,
+    anomaly_scores,
+    extract_features_in_chunks,
+)
+from isthmus.encoding import encode_cached
+from isthmus.errors import CalibrationWarning, DataError, MissingExtraError
+from isthmus.evaluation import Baselines, baseline_names, plain_label, raw_distances, score_head
+from isthmus.report import write_report
+
+#: What the detector itself makes of instances, beside the scores by name.
+DECIDES = "decides"
+
+#: With fewer of a class there is nothing to set a threshold on.
+FEWEST = 10
+
+
+def detect_anomalies(
+    encoder: Autoencoder, train: Dataset, test: Dataset, normal: str | None, seed: int
+) -> tuple[dict[str, Any], AnomalyDetector] | None:
+    """Fit a detector on one class and test it against all others.
+
+    It learns from the training instances of the class, which the encoder has seen without
+    labels, and is calibrated on half of the test instances of the class, which nothing has
+    seen. It is tested on the other half and on all test instances of the other classes.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    train, test : Dataset
+        With labels.
+    normal : str or None
+        The class that is normal, as text; None takes the first.
+    seed : int
+
+    Returns
+    -------
+    facts and detector, or None when no class has enough test instances
+
+    Raises
+    ------
+    DataError
+        When there is no class of that name, or too few of it.
+    """
+    assert train.y is not None
+    assert test.y is not None
+    names = np.asarray(test.y).astype(str)
+    known = train.class_names or ()
+    wanted = normal if normal is not None else known[0]
+    if wanted not in known:
+        raise DataError(f"got normal class {wanted!r}, expected one of {', '.join(known)}")
+    of_class = np.random.default_rng([seed, 4]).permutation(np.flatnonzero(names == wanted))
+    learn_from = np.flatnonzero(np.asarray(train.y).astype(str) == wanted)
+    others = np.flatnonzero(names != wanted)
+    if len(of_class) < FEWEST or len(learn_from) < FEWEST or not len(others):
+        if normal is None:
+            return None
+        raise DataError(
+            f"the class {wanted!r} has {len(learn_from)} training and {len(of_class)} test "
+            f"instances, expected at least {FEWEST} of each, and some of other classes"
+        )
+    calibrate, rest = np.array_split(of_class, 2)
+    reference = train.take(learn_from).X
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)  # the story tells the rate
+        detector = AnomalyDetector(encoder, random_state=seed).fit(
+            reference, X_calibration=test.take(calibrate).X
+        )
+    rows = np.concatenate([rest, others])
+    abnormal = np.arange(len(rows)) >= len(rest)
+    tested = test.take(rows).X
+    return_freed_memory()
+    own = detector.memory_.views.take(np.arange(len(learn_from)))
+    fitted = {n: score().fit(own, np.random.default_rng(seed)) for n, score in LABEL_FREE.items()}
+    return_freed_memory()
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (DECIDES, *fitted)}
+    for views in extract_features_in_chunks(encoder, tested):
+        found[DECIDES].append(anomaly_scores(detector.fitted_score_, views))
+        for name, one in fitted.items():
+            found[name].append(one.score(views))
+    ranked = {name: np.concatenate(parts) for name, parts in found.items()}
+    scores = ranked.pop(DECIDES)
+    flagged = verdicts(scores, -detector.offset_) == ABNORMAL
+    by_name = {name: float(roc_auc_score(abnormal, of)) for name, of in ranked.items()}
+    del own, fitted
+    return_freed_memory()
+    facts = {
+        "normal_class": plain_label(train.y[learn_from[0]]),
+        "n_train": len(learn_from),
+        "n_calibration": detector.n_calibration_,
+        "n_abnormal": len(others),
+        "method": detector.method_,
+        "auroc": float(roc_auc_score(abnormal, scores)),
+        "auprc": float(average_precision_score(abnormal, scores)),
+        "false_alarm_rate": {
+            "asked": detector.false_alarm_rate_,
+            "realised": float(flagged[~abnormal].mean()),
+            "n": len(rest),
+        },
+        "found": float(flagged[abnormal].mean()),
+        "scores": by_name,
+        "controls": {
+            "raw": float(roc_auc_score(abnormal, raw_distances(encoder, reference, None, tested)))
+        },
+    }
+    return facts, detector
+
+
+def write_page(
+    console: Console,
+    output: Path,
+    data: Splits,
+    facts: dict[str, Any],
+    seed: int,
+    measured: Baselines | None = None,
+) -> str | None:
+    """Write the report and return its path, None where an extra is missing.
+
+    What the demo's controls measured already is handed over.
+    """
+    path = output / "report.html"
+    normal = str(facts["detector"]["normal_class"]) if "detector" in facts else None
+    with console.status("report") as status:
+
+        def tell(words: str) -> None:
+            return_freed_memory()
+            status.update(words)
+
+        try:
+            write_report(
+                facts["bundle"], path, data, normal=normal, seed=seed, measured=measured, tell=tell
+            )
+        except MissingExtraError as error:
+            console.print(f"no report: {error}", soft_wrap=True)
+            return None
+    return str(path)
+
+
+HEADS = ("linear", "neighbours", "mlp")
+
+
+def run_demo(
+    data: Dataset | Splits,
+    output: str | Path,
+    *,
+    recipe: str = "default",
+    controls: str = "fast",
+    normal_class: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    console: Console | None = None,
+    seconds_to_load: float = 0.0,
+    words: str | None = None,
+) -> dict[str, Any]:
+    """Learn a code without labels, freeze it, classify on it, and tell the story.
+
+    Parameters
+    ----------
+    data : Splits or Dataset
+        Of a Dataset a fifth is set aside for testing first.
+    output : path
+        Folder for the bundle, the pictures and `demo.json`.
+    recipe : {"default", "fast", "thorough", "reference"}
+    controls : {"fast", "all"}
+        `"all"` trains the supervised network too.
+    normal_class : str, optional
+        The class that is normal in the chapter "normal or not"; the first by default.
+    seed : int
+        Of all randomness.
+    resume : bool
+        Go on from the checkpoint of a run that was interrupted.
+    console : rich.console.Console, optional
+        Where to tell it; standard output by default.
+    seconds_to_load : float
+        What loading took, for the table of times.
+    words : str, optional
+        How the data is named on the command line, for what to run next.
+
+    Returns
+    -------
+    dict
+        Plain values, as in `demo.json`.
+    """
+    console = console or Console()
+    output = Path(output)
+    bundle = check_target(output / "bundle")
+    started = time.perf_counter()
+    seconds = {"load": seconds_to_load}
+    names = baseline_names(controls)
+    train, test = _both_parts(data, seed)
+
+    facts = _facts_of(train, test)
+    telling.print_data(console, facts)
+
+    checkpoints = output / "checkpoints"
+    encoder = Autoencoder(
+        kind=train.kind,
+        recipe=recipe,
+        random_state=seed,
+        verbose=True,
+        checkpoint_dir=checkpoints,
+        resume=resume,
+    )
+    with _timed(seconds, "fit"):
+        encoder.fit(train.X)
+    facts |= {
+        "n_components": encoder.n_components_,
+        "parameters": encoder.n_parameters_,
+        "epochs": len(encoder.history_),
+        "best_epoch": encoder.best_epoch_,
+        "recipe": recipe,
+        "seed": seed,
+        "reconstruction": {
+            "metric": encoder.loss_,
+            "train": float(encoder.reconstruction_error(train.X).mean()),
+            "test": float(encoder.reconstruction_error(test.X).mean()),
+        },
+    }
+    telling.print_training(console, encoder, facts)
+    return_freed_memory()
+
+    tests: Baselines | None = None
+    classifiers: dict[str, CodeClassifier] = {}
+    facts |= {"heads": {}, "controls": {}, "first_predictions": [], "frozen": _frozen(encoder, {})}
+    seconds |= {"encode": 0.0, "heads": 0.0}
+    with tempfile.TemporaryDirectory() as cache:
+        with _timed(seconds, "encode"):
+            encode_cached(encoder, train.X, cache)
+            codes = encode_cached(encoder, test.X, cache)
+        if train.y is not None and test.y is not None:
+            with _timed(seconds, "heads"):
+                tests = Baselines(
+                    encoder, train.X, train.y, test.X, test.y, random_state=seed, verbose=True
+                )
+                classifiers, found = _fit_heads(console, encoder, train, codes, test.y, cache, seed)
+                for name, of_head in found.items():
+                    tests.remember("code", name, of_head)
+                facts["heads"] = {name: _plain(of_head) for name, of_head in found.items()}
+                facts["confusion"] = {
+                    "head": HEADS[-1],
+                    "classes": found[HEADS[-1]]["classes"],
+                    "matrix": found[HEADS[-1]]["confusion"],
+                }
+                facts["frozen"] = _frozen(encoder, classifiers)
+                telling.print_freeze(console, facts)
+                facts["controls"] = _test_controls(console, tests, names)
+                tests.let_go()
+            decided = classifiers[HEADS[-1]].standardised_head_.predict(codes[:10])
+            facts["first_predictions"] = [plain_label(label) for label in decided]
+    telling.print_heads(console, facts)
+
+    heads: dict[str, CodeClassifier | AnomalyDetector] = dict(classifiers)
+    decided_normal = None
+    if train.y is not None and test.y is not None:
+        with _timed(seconds, "detector"):
+            decided_normal = detect_anomalies(encoder, train, test, normal_class, seed)
+        if decided_normal is not None:
+            facts["detector"] = decided_normal[0]
+            heads = {"normal": decided_normal[1], **heads}  # the last stays the one that predicts
+            telling.print_detector(console, facts)
+
+    facts["bundle"] = str(bundle)
+    facts["pictures"] = draw_pictures(
+        console, output / "plots", encoder, train, test, facts, classifiers
+    )
+    return_freed_memory()
+    save_bundle(
+        bundle,
+        encoder,
+        heads,
+        metrics={
+            "reconstruction": facts["reconstruction"],
+            **facts["heads"],
+            "normal": facts.get("detector", {}),
+        },
+    )
+    # The report reads them from the bundle.
+    del encoder, classifiers, decided_normal, heads
+    return_freed_memory()
+    with _timed(seconds, "report"):
+        facts["report"] = write_page(console, output, Splits(train, test), facts, seed, tests)
+    seconds["total"] = time.perf_counter() - started + seconds_to_load
+    facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
+    write_json(output / "demo.json", facts)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    telling.print_end(console, facts, output, words or train.name)
+    return facts
+
+
+def _both_parts(data: Dataset | Splits, seed: int) -> tuple[Dataset, Dataset]:
+    if data.test is None:
+        assert isinstance(data, Dataset)
+        data = data.split(0.2, random_state=seed)
+    if len(data.train) < 10:
+        raise DataError(
+            f"got {len(data.train)} training instances, expected at least 10 to tell a story"
+        )
+    return data.train, data.test
+
+
+def _facts_of(train: Dataset, test: Dataset) -> dict[str, Any]:
+    return {
+        "dataset": train.name,
+        "kind": train.kind,
+        "n_train": len(train),
+        "n_test": len(test),
+        "input_shape": list(train.schema.shape),
+        "class_names": list(train.class_names or ()),
+        "label_share": {"train": _shares(train.y), "test": _shares(test.y)},
+        "first_labels": {"train": _first(train.y), "test": _first(test.y)},
+    }
+
+
+def _shares(y: np.ndarray | None) -> dict[str, float]:
+    if y is None:
+        return {}
+    labels, counts = np.unique(y, return_counts=True)
+    return {str(label): float(count / len(y)) for label, count in zip(labels, counts, strict=True)}
+
+
+def _first(y: np.ndarray | None) -> list[Any]:
+    return [] if y is None else [plain_label(label) for label in y[:10]]
+
+
+def _frozen(encoder: Autoencoder, classifiers: dict[str, CodeClassifier]) -> dict[str, Any]:
+    after = [classifier.encoder_digest_ for classifier in classifiers.values()]
+    last = after[-1] if after else encoder.digest_
+    return {
+        "digest_before": encoder.digest_,
+        "digest_after": last,
+        "unchanged": all(digest == encoder.digest_ for digest in [*after, last]),
+    }
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "test_accuracy": found["accuracy"],
+        "test_loss": found["log_loss"],
+        "interval": found["interval"],
+    }
+
+
+def _fit_heads(
+    console: Console,
+    encoder: Autoencoder,
+    train: Dataset,
+    codes: np.ndarray,
+    y: np.ndarray,
+    cache: str,
+    seed: int,
+) -> tuple[dict[str, CodeClassifier], dict[str, dict[str, Any]]]:
+    """Fit every head on the training part, and test it on codes with labels."""
+    classifiers, found = {}, {}
+    for name in HEADS:
+        with console.status(f"fitting head: {name}"):
+            classifier = CodeClassifier(encoder, name, cache_dir=cache, random_state=seed)
+            classifiers[name] = classifier.fit(train.X, train.y)
+            found[name] = score_head(classifier.standardised_head_, codes, y)
+        return_freed_memory()
+    return classifiers, found
+
+
+def _test_controls(
+    console: Console, tests: Baselines, names: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """Test every control with every head; the linear head's figures stand for the control.
+
+    The neural head takes longer than all else together, so without the supervised network
+    (the fast controls) only PCA, the control of the same width, gets it.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if name == "supervised":
+            results[name] = _plain(tests.test_supervised())
+            continue
+        by_head = {}
+        for head in HEADS:
+            if head == "mlp" and name != "pca" and "supervised" not in names:
+                continue
+            with console.status(f"control: {head} head on {name} features"):
+                by_head[head] = _plain(tests.test(name, head))
+            return_freed_memory()
+        results[name] = by_head["linear"] | {"heads": by_head}
+    return results
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note how long a chapter takes; what it freed goes back to the system."""
+    started = time.perf_counter()
+    yield
+    return_freed_memory()
+    seconds[name] = time.perf_counter() - started

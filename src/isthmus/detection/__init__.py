@@ -1,0 +1,5 @@
+"""Anomaly detection at a stated false-alarm rate."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,450 @@
+"""Normal or not, at a false-alarm rate that the person states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import OutlierMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.data import ABNORMAL, as_instances, over_chunks, take_rows, verdicts
+from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
+from isthmus.detection.detector_labels import check_detector_labels
+from isthmus.detection.explanation import Explanation, explain
+from isthmus.detection.features import Features, extract_features, extract_features_in_chunks
+from isthmus.detection.labelled_scores import (
+    BlendedScore,
+    HeadScore,
+    LabelCurve,
+    held_out_scores,
+    measure_curve,
+)
+from isthmus.detection.reference_set import (
+    calibration_sample,
+    detector_sample,
+    learn_calibrated_set,
+    learn_reference_set,
+    n_encoders,
+    trains_beforehand,
+)
+from isthmus.detection.scores import LABEL_FREE, Score, anomaly_scores
+from isthmus.distributed import ProcessGroup
+from isthmus.encoding import FrozenEncoderMixin, data_fingerprint, is_fitted, most_informative
+from isthmus.errors import DataError, FrozenError
+from isthmus.networks import digest
+from isthmus.training import draw_seed
+
+METHODS = ("auto", "blend", "head", *LABEL_FREE)
+
+
+class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
+    """Decide whether instances are normal, with a threshold that holds a false-alarm rate.
+
+    Learns from instances that are mostly normal, and from labels where there are any. What
+    it sees of an instance is its code and its residual; the encoder is frozen, provably.
+    The threshold comes from calibration rows that neither encoder nor head was trained on.
+
+    Parameters
+    ----------
+    encoder : Autoencoder
+        Fitted: used as it is, and the rows given to `fit` must be new to it. Not fitted: a
+        clone learns from those rows of `fit` that do not calibrate, by the recipe
+        `"detection"` in place of `"default"`; see `isthmus.recipes.settle`.
+    method : str, default="auto"
+        Without labels one of `"combined"` (which `"auto"` takes), `"neighbours"`,
+        `"mahalanobis"`, `"reconstruction"`; formulas and sources stand with the classes in
+        `isthmus.detection.scores`. `"head"` is a classifier on codes,
+        residuals and these scores, which needs labels; `"blend"`, which `"auto"` takes when
+        some instances are labelled abnormal, weighs it against `"combined"` by cross-validation.
+    false_alarm_rate : float in (0, 1) or "auto", default="auto"
+        Share of normal instances that may be called abnormal. `"auto"` is 0.01, or, with a
+        warning, the smallest that the calibration rows can hold.
+    calibration : {"auto", "split", "cross"}, default="auto"
+        `"split"` sets a fifth of the normal rows aside, 2,000 at most: the rate holds for any
+        data and score, in expectation over the rows (split conformal prediction).
+        `"cross"` lets every row both train and calibrate: five models, each without a fifth
+        of the rows, score the rows they did not see, and the model of all rows decides
+        (cross-conformal prediction, Vovk, 2015). Nothing is lost to calibration, but the
+        guarantee is weaker: it holds as far as leaving out a fifth of the rows does not
+        change the scores. Fewer rows make distances and errors larger, so the rate is held
+        or undershot in practice. `"auto"` takes `"split"` from 2,000 normal rows on.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    encoder_ : Autoencoder
+    method_ : str
+        The anomaly score that decides, by name.
+    false_alarm_rate_ : float
+    offset_ : float
+        `decision_function = score_samples - offset_`; zero and above is normal.
+    calibration_ : {"split", "cross"}
+    n_calibration_ : int
+        Number of calibration rows.
+    label_curve_ : list of dict
+        With labels: mean AUROC on held-out rows of head and label-free score for growing
+        numbers of abnormal labels. See `isthmus.detection.labelled_scores`.
+    wins_from_ : int or None
+        From how many abnormal labels on the head is better there; None when it never is.
+    head_weight_ : float in [0, 1] or None
+        What the head counts in a blend; None when the score is no blend.
+    encoder_digest_ : str
+        Of the encoder, the same before and after the head was fitted: otherwise `fit` fails.
+    data_fingerprint_ : str
+        SHA-256 of all rows, as the network sees them, and of their labels.
+
+    Notes
+    -----
+    The sign is scikit-learn's: `score_samples` is higher for more normal instances, and the
+    anomaly score that people see is its negative. Rows labelled abnormal train the head, but
+    neither the encoder nor the label-free scores, and never calibrate. Rows that nobody looked
+    at count as normal: abnormal ones among them make the threshold stricter, not looser.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus import AnomalyDetector, Autoencoder
+    >>> normal = np.random.default_rng(0).normal(size=(300, 6))
+    >>> detector = AnomalyDetector(
+    ...     Autoencoder(max_epochs=5), false_alarm_rate=0.05, random_state=0
+    ... ).fit(normal)
+    >>> detector.predict(np.array([[0.0] * 6, [9.0] * 6])).tolist()
+    [1, -1]
+    """
+
+    def __init__(
+        self,
+        encoder: Autoencoder,
+        method: str = "auto",
+        false_alarm_rate: float | Literal["auto"] = "auto",
+        calibration: Literal["auto", "split", "cross"] = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.method = method
+        self.false_alarm_rate = false_alarm_rate
+        self.calibration = calibration
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_calibration: Any = None,
+        channel_names: Sequence[str] | None = None,
+    ) -> Self:
+        """Learn what is normal, and where the threshold lies.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Stream or StoredCodes
+            Mostly normal. Of a stream of more than 100,000 instances a fifth, 100,000 at most,
+            is drawn at random; an encoder that is not fitted is trained on the others, and scores
+            are fitted and calibrated on those drawn. Codes that `isthmus.load_codes` read are
+            taken as they are; the encoder is not run. Labels of either are not looked at.
+        y : array of shape (n,), optional
+            1 normal, -1 abnormal, 0 or missing: nobody looked.
+        X_calibration : array, DataFrame, StoredCodes or Stream, optional
+            Normal instances to calibrate on, instead of setting rows of X aside. A fitted
+            encoder may then have seen X, but not these. Of a stream 100,000 at most are drawn
+            at random; its labels are not looked at.
+        channel_names : sequence of str, optional
+            Of series, for an encoder that is trained here: see `Autoencoder.fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ValueError
+            When instances or labels cannot be used, a fitted encoder has seen the rows, or
+            stored codes are of another encoder or were not written for heads.
+        CalibrationError
+            When the rate asked for needs more normal rows.
+        TrainingError
+            When several encoders are to be trained (see `n_encoders`) and a run is to be resumed.
+        """
+        if not isinstance(self.encoder, Autoencoder):
+            raise TypeError(
+                f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
+            )
+        if self.method not in METHODS:
+            raise DataError(f"got method={self.method!r}, expected one of {', '.join(METHODS)}")
+        seed = ProcessGroup.find().from_first(draw_seed(self.random_state))
+        X = as_instances(X, y)
+        encoder, X, y = detector_sample(X, self.encoder, y, seed)
+        y = check_detector_labels(y, _num_samples(X.held))
+        self._check_labels_suffice(y)
+        self.__dict__.pop("offset_", None)  # a fit that fails leaves nothing that looks fitted
+        if is_fitted(self.encoder):  # an own encoder may come in training mode
+            self.encoder.encoder_.eval().requires_grad_(False)
+        if X_calibration is None:
+            learned = learn_reference_set(
+                encoder, X, y, self.calibration, self.false_alarm_rate, seed, channel_names
+            )
+        else:
+            calibrating = calibration_sample(as_instances(X_calibration), encoder, seed)
+            learned = learn_calibrated_set(encoder, X, y, calibrating, seed, channel_names)
+        self.encoder_, self.calibration_, self.memory_ = learned
+        self._decide()
+        return self
+
+    def n_encoders(self, X: Any, y: Any = None) -> int:
+        """Return how many encoders `fit` trains on these instances.
+
+        Only a single one keeps checkpoints and can be resumed.
+
+        Returns
+        -------
+        int
+            0 when the encoder is fitted, 1 with split calibration, and with cross calibration one
+            of all rows and one for each fold.
+        """
+        if trains_beforehand(self.encoder, as_instances(X)):
+            return 1
+        y = check_detector_labels(y, _num_samples(X))
+        return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()))
+
+    def add_labels(self, X: Any, y: Any) -> Self:
+        """Take in labels and decide anew; no encoder is trained.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+            Rows that the detector has (their labels change) or new ones.
+        y : array of shape (n,)
+            1 normal, -1 abnormal, 0 to forget a label.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, CalibrationError
+            When labels cannot be used, or too few normal rows are left to learn from or to
+            hold the rate. The detector then stays as it was.
+        """
+        check_is_fitted(self)
+        y = check_detector_labels(y, _num_samples(X))
+        before = dict(self.__dict__)
+        try:
+            self.memory_ = self.memory_.with_labels(self.encoder_, as_instances(X), y)
+            self._check_labels_suffice(self.memory_.y)
+            self._decide()
+        except Exception:
+            self.__dict__.update(before)  # labels that cannot be taken in change nothing
+            raise
+        return self
+
+    def set_false_alarm_rate(self, rate: float | Literal["auto"]) -> Self:
+        """Move the threshold to another rate; nothing is trained.
+
+        Raises
+        ------
+        CalibrationError
+            When the calibration rows cannot hold it.
+        """
+        check_is_fitted(self)
+        rate = self.calibrated_.settle_rate(rate)
+        self.false_alarm_rate = rate
+        self._set_threshold(rate)
+        return self
+
+    @over_chunks
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
+        check_is_fitted(self)
+        parts = extract_features_in_chunks(self.encoder_, X)
+        return -np.concatenate([anomaly_scores(self.fitted_score_, views) for views in parts])
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return `score_samples(X) - offset_`: zero and above is normal, shape (n,)."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return 1 for normal and -1 for abnormal instances, shape (n,)."""
+        return verdicts(-self.score_samples(X), -self.offset_)
+
+    def p_values(self, X: Any, *, confidence: float | None = None) -> np.ndarray:
+        """Return how often a normal instance would look at least as abnormal.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+        confidence : float in (0, 1), optional
+            Give p-values that hold given these very calibration rows, with this probability
+            over the rows, and not only on average over them (Bates et al., 2023).
+
+        Returns
+        -------
+        array of shape (n,), in [1 / (n_calibration_ + 1), 1]
+        """
+        scores = -self.score_samples(X)
+        if confidence is None:
+            return self.calibrated_.p_values(scores)
+        return self.calibrated_.conditional_p_values(scores, confidence)
+
+    def select(self, X: Any, fdr: float = 0.1) -> np.ndarray:
+        """Select instances of a batch, of which at most a share `fdr` is normal on average.
+
+        Benjamini and Hochberg's procedure on the conformal p-values. A batch of k needs about
+        k / (fdr * found) calibration rows to find anything.
+
+        Returns
+        -------
+        boolean array of shape (n,)
+            True for those selected as abnormal.
+        """
+        check_rate(fdr, "fdr")
+        return benjamini_hochberg(self.p_values(X), fdr)
+
+    def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
+        """Say why: the residual of each feature, and the nearest training normals by code.
+
+        See `isthmus.detection.explanation.Explanation`.
+        """
+        check_is_fitted(self)
+        return explain(self.encoder_, self.memory_, self.fitted_score_, X, n_neighbors)
+
+    def suggest(self, X: Any, n: int = 20) -> np.ndarray:
+        """Return which instances to look at next: near the threshold or beyond, and diverse.
+
+        Returns
+        -------
+        integer array of shape (min(n, len(X)),)
+            Row numbers of X, the most informative first.
+        """
+        check_is_fitted(self)
+        views = extract_features(self.encoder_, X)
+        p_values = self.calibrated_.p_values(anomaly_scores(self.fitted_score_, views))
+        # A p-value at the rate could go either way; far above it the answer is known.
+        doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
+        return most_informative(doubt, views.codes, n)
+
+    def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
+        """Return what `suggest` chooses as a table, with a reason for each.
+
+        Returns
+        -------
+        DataFrame of min(n, len(X)) rows
+            `row`, its number in X; `anomaly_score`; `p_value`; `reason`, the feature that the
+            network rebuilds worst, with its share of the squared residual.
+        """
+        rows = self.suggest(X, n)
+        found = self.explain(take_rows(X, rows))
+        return pd.DataFrame(
+            {
+                "row": rows,
+                "anomaly_score": found.anomaly_scores,
+                "p_value": self.calibrated_.p_values(found.anomaly_scores),
+                "reason": [f"{name} ({share:.0%})" for ((name, share),) in found.top(1)],
+            }
+        )
+
+    @property
+    def label_curve_(self) -> list[dict[str, Any]]:
+        """Mean AUROC on held-out rows by number of abnormal labels."""
+        return self._measured_curve().points
+
+    @property
+    def wins_from_(self) -> int | None:
+        """From how many abnormal labels on the head is better there."""
+        return self._measured_curve().wins_from
+
+    @property
+    def n_features_in_(self) -> int:
+        """Values in one instance."""
+        return self.encoder_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Column names, when the encoder was fitted on a DataFrame."""
+        return self.encoder_.feature_names_in_
+
+    def _decide(self) -> None:
+        """Fit the score on what is remembered, calibrate it, set the threshold."""
+        memory = self.memory_
+        memory.check_suffices()
+        self.data_fingerprint_ = data_fingerprint(memory.hashes, memory.y)
+        self.encoder_digest_ = digest(self.encoder_.encoder_)
+        labelled = bool((memory.y == ABNORMAL).any())
+        self.method_ = self.method
+        if self.method == "auto":
+            self.method_ = "blend" if labelled else "combined"
+        calibration_scores = []
+        for fold in memory.folds:
+            views, rows = memory.views_of(fold), memory.calibration_rows(fold)
+            if len(rows):  # not all found abnormal since
+                fitted = self._fit_score(views, memory.y, memory.training_rows(fold))
+                calibration_scores.append(anomaly_scores(fitted, views.take(rows)))
+        if self.calibration_ == "cross":
+            fitted = self._fit_score(memory.views, memory.y, np.arange(len(memory.y)))
+        self.fitted_score_ = fitted
+        if digest(self.encoder_.encoder_) != self.encoder_digest_:
+            raise FrozenError("the encoder changed while the detector's head was fitted")
+        self.calibrated_ = Calibration.with_tolerance(np.concatenate(calibration_scores))
+        self.n_calibration_ = self.calibrated_.n
+        self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
+        self.curve_: LabelCurve | None = None
+        self._set_threshold(self.calibrated_.settle_rate(self.false_alarm_rate))
+
+    def _measured_curve(self) -> LabelCurve:
+        """Measure when first asked: it costs more than all else that a new label changes."""
+        check_is_fitted(self)
+        if self.curve_ is None:
+            abnormal = self.memory_.y == ABNORMAL
+            rng = np.random.default_rng([self.memory_.seed, 3])
+            self.curve_ = LabelCurve([], None)
+            if abnormal.any():
+                self.curve_ = measure_curve(held_out_scores, self.memory_.views, abnormal, rng)
+        return self.curve_
+
+    def _fit_score(self, views: Features, y: np.ndarray, rows: np.ndarray) -> Score:
+        rng = np.random.default_rng([self.memory_.seed, 2])
+        normal = rows[y[rows] != ABNORMAL]
+        if self.method_ in LABEL_FREE:
+            return LABEL_FREE[self.method_]().fit(views.take(normal), rng)
+        kind = HeadScore if self.method_ == "head" else BlendedScore
+        return kind().fit_labelled(views.take(rows), y[rows] == ABNORMAL, rng)
+
+    def _set_threshold(self, rate: float) -> None:
+        self.false_alarm_rate_ = rate
+        self.offset_ = -self.calibrated_.threshold(rate)
+
+    def _check_labels_suffice(self, y: np.ndarray) -> None:
+        if len(y) and (y == ABNORMAL).all():
+            raise DataError(
+                f"all {len(y)} labels are -1 (abnormal); a detector learns what is normal: "
+                "add normal instances (1), or such that nobody has looked at (0)"
+            )
+        if self.method in ("head", "blend") and not (y == ABNORMAL).any():
+            raise DataError(
+                f"got method={self.method!r} and no instance labelled -1 (abnormal); pass y with "
+                "some, or method='combined', which needs no labels"
+            )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "offset_")
+
+    def _learned(self) -> dict[str, Any]:
+        return {
+            "method": self.method_,
+            "abnormal above": f"anomaly score {-self.offset_:.4g}",
+            "false alarms asked for": f"{100 * self.false_alarm_rate_:g} % of normal instances",
+            "calibration": f"{self.calibration_}, {self.n_calibration_:,} rows",
+            "frozen encoder": self.encoder_digest_[:12],
+        }
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags

@@ -1,0 +1,116 @@
+"""Why an instance looks abnormal: where the reconstruction fails, and what it is nearest to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus._core import find_nearest
+from isthmus.autoencoder import Autoencoder
+from isthmus.data import ABNORMAL, Kind
+from isthmus.detection.features import extract_features
+from isthmus.detection.labelled_scores import LabelledScore
+from isthmus.detection.reference_set import ReferenceSet
+from isthmus.detection.scores import Score, anomaly_scores
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Reasons for n instances.
+
+    Attributes
+    ----------
+    anomaly_scores : array of shape (n,)
+        Higher is more abnormal.
+    residuals : array of shape (n, *shape of one instance)
+        Squared residual of each column, pixel and channel, or time step and channel, in the
+        network's units (standardised; [0, 1] for images). Their mean is the squared
+        reconstruction error.
+    feature_names : tuple of str or None
+        Of a table's columns or a series' channels.
+    neighbours : integer array of shape (n, k)
+        Row numbers, in the X given to `fit`, of the nearest training normals by code.
+    distances : array of shape (n, k)
+        Distances between the codes.
+    head : array of shape (n,) or None
+        What the head adds to the anomaly score, where labels trained one: positive makes an
+        instance look more abnormal.
+    kind : {"images", "series", "table"}
+    """
+
+    anomaly_scores: np.ndarray
+    residuals: np.ndarray
+    feature_names: tuple[str, ...] | None
+    neighbours: np.ndarray
+    distances: np.ndarray
+    head: np.ndarray | None = None
+    kind: Kind = "table"
+
+    def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
+        """Return the k features with the largest residual of each instance, and their share.
+
+        Returns
+        -------
+        list of n lists of (name, share)
+            A pixel is named by row and column, such as `"3, 7"`; the shares of all features
+            add up to 1.
+        """
+        flat = self.residuals.reshape(len(self.residuals), -1)
+        shares = flat / np.maximum(flat.sum(axis=1, keepdims=True), 1e-30)
+        places = np.argsort(-shares, axis=1, kind="stable")[:, :k]
+        return [
+            [(self._name(int(place)), float(share[place])) for place in row]
+            for row, share in zip(places, shares, strict=True)
+        ]
+
+    def frame(self, k: int = 3) -> pd.DataFrame:
+        """Return one row an instance: score, the k features that stand out, nearest normals."""
+        columns: dict[str, Any] = {"anomaly_score": self.anomaly_scores}
+        for rank, reasons in enumerate(zip(*self.top(k), strict=True), start=1):
+            columns[f"reason_{rank}"] = [name for name, _ in reasons]
+            columns[f"share_{rank}"] = [share for _, share in reasons]
+        if self.head is not None:
+            columns["head"] = self.head
+        columns["nearest_normal"] = self.neighbours[:, 0]
+        return pd.DataFrame(columns)
+
+    def _name(self, place: int) -> str:
+        index = np.unravel_index(place, self.residuals.shape[1:])
+        if self.kind == "images":
+            return ", ".join(str(int(i)) for i in index)
+        number = int(index[-1])  # of a table's columns, or of a series' channels
+        word = "column" if self.kind == "table" else "channel"
+        name = f"{word} {number}" if self.feature_names is None else self.feature_names[number]
+        return name if self.kind == "table" else f"{name} at step {int(index[0])}"
+
+
+def explain(
+    encoder: Autoencoder, memory: ReferenceSet, score: Score, X: Any, n_neighbors: int
+) -> Explanation:
+    """Explain a detector's scores; see `Explanation`."""
+    views = extract_features(encoder, X)
+    normal = np.flatnonzero(memory.y != ABNORMAL)
+    k = min(n_neighbors, len(normal))
+    codes = memory.views.codes[normal].astype(np.float64)
+    distances, rows = find_nearest(views.codes.astype(np.float64), codes, k)
+    return Explanation(
+        anomaly_scores=anomaly_scores(score, views),
+        residuals=squared_residuals(encoder, X),
+        feature_names=encoder.schema_.columns,
+        neighbours=normal[rows],
+        distances=distances,
+        head=score.contribution(views) if isinstance(score, LabelledScore) else None,
+        kind=encoder.schema_.kind,
+    )
+
+
+def squared_residuals(encoder: Autoencoder, X: Any) -> np.ndarray:
+    """Return the squared residual of each of an instance's own values: (n, *schema_.shape)."""
+    parts = [
+        encoder.preprocessor_.per_feature(((batch.inputs - batch.outputs) ** 2).numpy())
+        for batch in encoder.reconstruct(X)
+    ]
+    return np.concatenate(parts)

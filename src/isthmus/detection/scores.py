@@ -1,0 +1,254 @@
+"""Anomaly scores that need no labels, by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from sklearn.covariance import LedoitWolf
+from sklearn.neighbors import NearestNeighbors
+
+from isthmus.detection.calibration import DECIMALS
+from isthmus.detection.features import Features
+
+#: More reference rows than this cost time and memory, and change a distance little.
+MOST_REFERENCES = 20_000
+#: Rows that are nearer are equal: in standard deviations of a column, or of a pixel's whole range.
+EQUAL = 1e-5
+#: Keeps a ratio finite where all rows are equal.
+TINY = 1e-12
+State = dict[str, Any]
+
+
+class Score(ABC):
+    """An anomaly score: higher is more abnormal; finite for every finite instance."""
+
+    @abstractmethod
+    def fit(self, views: Features, rng: np.random.Generator) -> Self:
+        """Learn from views of rows that are taken for normal."""
+
+    @abstractmethod
+    def score(self, views: Features) -> np.ndarray:
+        """Return the anomaly score of each instance, shape (n,), float64."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Return arrays and numbers from which `from_state` rebuilds the fitted score."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild from what `state` gave."""
+
+
+def anomaly_scores(score: Score, views: Features) -> np.ndarray:
+    """Return the anomaly scores that are calibrated and compared, to six decimals.
+
+    The same row may get another last bit in a batch of another size. Where rows are equal that
+    bit would decide, so it is rounded away; scores are 1 for an ordinary row.
+    """
+    return np.round(score.score(views), DECIMALS)
+
+
+class ReconstructionScore(Score):
+    """Length of the residual, over its mean on the training rows.
+
+    `|r(x)| / mean |r|`, the classic autoencoder score (Hawkins et al., 2002), as a distance like
+    the other two. It is squared error for images too: cross-entropy, which they are trained on,
+    weighs how grey an image is, and tells less of what is abnormal.
+    """
+
+    def fit(self, views: Features, rng: np.random.Generator) -> Self:
+        """Learn the mean length."""
+        self.mean_ = float(views.residual_lengths().mean())
+        return self
+
+    def score(self, views: Features) -> np.ndarray:
+        """Return the relative length."""
+        return views.residual_lengths() / (self.mean_ + TINY)
+
+    def state(self) -> State:
+        """Return the mean."""
+        return {"mean": self.mean_}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild from the mean."""
+        score = cls()
+        score.mean_ = state["mean"]
+        return score
+
+
+class MahalanobisScore(Score):
+    """Mahalanobis distance of the code to the mean code, with a shrunken covariance.
+
+    `sqrt((z - m)' S^-1 (z - m))` over its mean on the training rows; S after Ledoit and Wolf
+    (Journal of Multivariate Analysis 88, 2004), which stays invertible with fewer rows than
+    columns.
+    """
+
+    def fit(self, views: Features, rng: np.random.Generator) -> Self:
+        """Learn mean and precision of the codes."""
+        codes = views.codes.astype(np.float64)
+        estimate = LedoitWolf().fit(codes)
+        # Equal rows have no covariance to invert; the identity makes the distance Euclidean.
+        degenerate = np.trace(estimate.covariance_) < TINY
+        self.centre_ = estimate.location_
+        self.precision_ = np.eye(codes.shape[1]) if degenerate else estimate.precision_
+        self.mean_ = 1.0
+        self.mean_ = float(self.score(views).mean()) + TINY
+        return self
+
+    def score(self, views: Features) -> np.ndarray:
+        """Return the relative distance."""
+        away = views.codes.astype(np.float64) - self.centre_
+        squared = np.einsum("ij,jk,ik->i", away, self.precision_, away, optimize=True)
+        return np.sqrt(np.maximum(squared, 0)) / self.mean_
+
+    def state(self) -> State:
+        """Return centre, precision and mean."""
+        return {"centre": self.centre_, "precision": self.precision_, "mean": self.mean_}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild from centre, precision and mean."""
+        score = cls()
+        score.centre_, score.precision_ = state["centre"], state["precision"]
+        score.mean_ = state["mean"]
+        return score
+
+
+class NeighbourScore(Score):
+    """Mean distance to the k nearest training rows, over how far rows lie apart there.
+
+    Distances are taken between codes, scaled so that they spread as much as what the network
+    explains, and, with `residuals`, residuals beside them. For a row x with neighbours
+    x_1, ..., x_k the score is ::
+
+        d(x) / sqrt(mean_i l(x_i) + (0.3 + 500 / n) l),    l(x_i) = d(x_i) among the others
+
+    with d the mean distance to the k nearest and l the mean of all l(x_i), all over the mean
+    score of the training rows, each against the others. Half of the way from the plain k
+    nearest neighbours (Ramaswamy et al., SIGMOD 2000) to the local outlier factor (Breunig et
+    al., SIGMOD 2000): where rows lie densely a smaller distance counts. The term in l keeps
+    clusters of equal rows from making everything near them infinitely far, and counts for more
+    the fewer the n rows are from which local density is estimated.
+
+    Parameters
+    ----------
+    residuals : bool, default=False
+        Take code and residual together. A code alone cannot tell an instance from its
+        reconstruction.
+    n_neighbors : int, default=5
+    """
+
+    def __init__(self, residuals: bool = False, n_neighbors: int = 5) -> None:
+        self.residuals, self.n_neighbors = residuals, n_neighbors
+
+    def fit(self, views: Features, rng: np.random.Generator) -> Self:
+        """Keep the reference rows and their own distances."""
+        self.rows_ = np.sort(rng.permutation(len(views))[:MOST_REFERENCES])
+        if len(self.rows_) < len(views):
+            views = views.take(self.rows_)
+        spread = views.codes.std(axis=0, dtype=np.float64)
+        total = float(np.sqrt((spread**2).sum()))
+        explained = max(views.explained, TINY)
+        self.scale_ = np.sqrt(explained) / total if total > TINY else 1.0
+        self._keep(self.space(views))
+        k = min(self.n_neighbors, len(self.references_) - 1)
+        own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
+        self.apart_ = _no_rounding(own).mean(axis=1)
+        self.around_ = self._around(rows)
+        self.mean_ = 1.0
+        self.mean_ = float(self.own_scores().mean()) + TINY
+        return self
+
+    def score(self, views: Features) -> np.ndarray:
+        """Return the relative distance."""
+        return self.relative(*self.nearest(views))
+
+    def relative(self, distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the scores of rows with these nearest references, (n, k) each, as (n,)."""
+        return distances.mean(axis=1) / self._around(rows) / self.mean_
+
+    def own_scores(self) -> np.ndarray:
+        """Return the scores of the reference rows, each against the others."""
+        return self.apart_ / self.around_ / self.mean_
+
+    @property
+    def overall(self) -> float:
+        """What all rows together add to how far neighbours lie apart: (0.3 + 500 / n) l."""
+        return float((0.3 + 500 / len(self.apart_)) * self.apart_.mean()) + TINY
+
+    def nearest(self, views: Features) -> tuple[np.ndarray, np.ndarray]:
+        """Return distances to, and numbers of, the nearest reference rows: (n, k) each."""
+        k = min(self.n_neighbors, len(self.references_))
+        distances, rows = self._index.kneighbors(self.space(views), n_neighbors=k)
+        return _no_rounding(distances), rows
+
+    def state(self) -> State:
+        """Return the reference rows and their distances."""
+        return {
+            "residuals": self.residuals,
+            "n_neighbours": self.n_neighbors,  # as bundles have always spelled it
+            "scale": self.scale_,
+            "references": self.references_,
+            "apart": self.apart_,
+            "around": self.around_,
+            "mean": self.mean_,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild from reference rows and their distances."""
+        score = cls(n_neighbors=state["n_neighbours"])
+        score.residuals = state["residuals"]
+        score.scale_, score.mean_ = state["scale"], state["mean"]
+        score.apart_, score.around_ = state["apart"], state["around"]
+        score._keep(state["references"])
+        return score
+
+    def _keep(self, references: np.ndarray) -> None:
+        self.references_ = references
+        # scikit-learn's search: `isthmus._core.nearest_neighbors` says why. Trees win in few
+        # dimensions
+        # only; in many the brute force is a matrix product.
+        algorithm = "auto" if references.shape[1] <= 15 else "brute"
+        self._index = NearestNeighbors(algorithm=algorithm).fit(references)
+
+    def space(self, views: Features) -> np.ndarray:
+        """Return the points between which distances are taken, float32."""
+        codes = views.codes * np.float32(self.scale_)
+        return np.hstack([codes, views.residuals]) if self.residuals else codes
+
+    def _around(self, rows: np.ndarray) -> np.ndarray:
+        """Return the root of how far the reference rows at (n, k) lie apart, shape (n,)."""
+        return np.sqrt(self.apart_[rows].mean(axis=1) + self.overall)
+
+
+def _no_rounding(distances: np.ndarray) -> np.ndarray:
+    """Return distances with those set to zero that are rounding errors between equal rows."""
+    return np.where(distances < EQUAL, 0.0, distances)
+
+
+class CombinedScore(NeighbourScore):
+    """`NeighbourScore` of code and residual together.
+
+    It finds what lies where no training row lies, and what the network cannot rebuild as it
+    rebuilds those nearby. Chosen among the scores here and their sums on twenty public tables
+    (`python benchmarks/anomaly.py FOLDER --validate` prints the comparison).
+    """
+
+    def __init__(self, n_neighbors: int = 5) -> None:
+        super().__init__(residuals=True, n_neighbors=n_neighbors)
+
+
+#: The scores that need no labels, by the name that `AnomalyDetector(method=...)` takes.
+LABEL_FREE: dict[str, type[Score]] = {
+    "combined": CombinedScore,
+    "mahalanobis": MahalanobisScore,
+    "neighbours": NeighbourScore,
+    "reconstruction": ReconstructionScore,
+}

@@ -1,0 +1,5 @@
+"""Training by several processes, each with a shard of every batch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

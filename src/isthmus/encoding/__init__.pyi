@@ -1,0 +1,10 @@
+from .active_learning import most_informative as most_informative
+from .active_learning import suggested_classes as suggested_classes
+from .frozen_encoder import FrozenEncoderMixin as FrozenEncoderMixin
+from .frozen_encoder import check_encoder as check_encoder
+from .frozen_encoder import data_fingerprint as data_fingerprint
+from .frozen_encoder import encode_cached as encode_cached
+from .frozen_encoder import encoder_identity as encoder_identity
+from .frozen_encoder import identity_in_manifest as identity_in_manifest
+from .frozen_encoder import is_fitted as is_fitted
+from .frozen_encoder import row_hashes as row_hashes

@@ -1,0 +1,411 @@
+"""Baselines: raw features, PCA, an untrained encoder, a supervised network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from torch import nn
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.classification import StandardisedHead, build_head, known_labels, labelled_rows, mlp
+from isthmus.data.preprocessing import Preprocessor
+from isthmus.errors import IsthmusError
+from isthmus.evaluation.labelled_rows import some_of
+from isthmus.evaluation.metrics import ClassTally, class_metrics
+from isthmus.networks import Dropout
+from isthmus.training import (
+    Batches,
+    ProgressBar,
+    Settings,
+    choose_device,
+    choose_precision,
+    cross_entropy,
+    draw_seed,
+    hold_out_labelled,
+    isolated_random_state,
+    to_tensor,
+    train,
+)
+
+#: Values that are prepared at a time: preparing a table takes float64 copies.
+_AT_ONCE = 2**20
+
+
+def raw_inputs(
+    encoder: Autoencoder,
+    X: Any,
+    rows: np.ndarray | None = None,
+    then: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Return what the network would get of instances, one flat row each.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+        Whose schema and preprocessing are used; no network is run.
+    X : array or DataFrame like the one it was fitted on
+    rows : integer or boolean array, optional
+        Which instances; all when left out.
+    then : callable, optional
+        What to make of the inputs, some rows at a time, each by itself.
+
+    Returns
+    -------
+    array of shape (n, m), float32
+        In memory of its own, which may be written over.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8)
+    >>> encoder = Autoencoder(max_epochs=1, random_state=0).fit(X)
+    >>> raw_inputs(encoder, X, np.array([3, 4])).shape, bool(raw_inputs(encoder, X).max() == 1)
+    ((2, 64), True)
+    """
+    checked, prepare = encoder.schema_.check(X), encoder.preprocessor_.to_network
+    numbers = np.arange(len(checked))
+    numbers = numbers if rows is None else numbers[rows]
+    width = math.prod(encoder.preprocessor_.network_shape)
+    step = max(1, _AT_ONCE // width)
+    made: np.ndarray | None = None
+    for first in range(0, max(1, len(numbers)), step):
+        inputs = prepare(checked[numbers[first : first + step]]).reshape(-1, width)
+        some = inputs if then is None else then(inputs)
+        if made is None:
+            made = np.empty((len(numbers), some.shape[1]), dtype=np.float32)
+        made[first : first + len(some)] = some
+    assert made is not None  # there is at least one part
+    return made
+
+
+INFERENCE_ROWS = 500
+SMALLEST_SIDE = 6  # two 3x3 convolutions without padding and a pooling need this much
+
+
+class SupervisedNetwork:
+    """The convolutional network of the Keras MNIST examples, for images of any size.
+
+    Convolutions of 32 and 64 channels (3x3, no padding), max-pooling, dropout 0.25,
+    128 hidden units, dropout 0.5, softmax; Adadelta, batches of 128. A tenth of the
+    training labels decides the best epoch. Tables, series, and images too small for it, get a
+    multilayer perceptron of 512 and 256 units.
+
+    Parameters
+    ----------
+    preprocessor : Preprocessor
+        Of the encoder that it is a control for.
+    max_epochs : int, default=100
+    patience : int, default=4
+        Epochs without better validation accuracy after which it stops.
+    device : str, default="auto"
+    random_state : int, RandomState instance or None, default=None
+    verbose : bool, default=False
+    """
+
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        *,
+        max_epochs: int = 100,
+        patience: int = 4,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.preprocessor = preprocessor
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        """Learn from checked instances of shape (n, *schema.shape) and labels (n,)."""
+        self.classes_, coded = np.unique(y, return_inverse=True)
+        seed, device = draw_seed(self.random_state), choose_device(self.device)
+        rows, held_out = hold_out_labelled(coded, 0.1, seed)
+        with isolated_random_state(seed, device):
+            network = _network(self.preprocessor.network_shape, len(self.classes_))
+        settings = Settings(
+            max_epochs=self.max_epochs,
+            batch_size=128,
+            lr=1.0,
+            seed=seed,
+            device=device,
+            precision=choose_precision("auto", device),
+            optimizer="adadelta",
+            schedule="constant",
+            patience=self.patience,
+            best_by="validation_accuracy",
+        )
+        prepare = self.preprocessor.to_network
+        listeners = []
+        if self.verbose:
+            listeners.append(ProgressBar("supervised control", len(rows), self.max_epochs))
+        progress = train(
+            network,
+            cross_entropy,
+            Batches(X, rows, prepare, coded),
+            None if held_out is None else Batches(X, held_out, prepare, coded),
+            settings,
+            listeners,
+        )
+        self.network_, self.history_ = network, progress.history
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return class probabilities, shape (n, n_classes)."""
+        device = next(self.network_.parameters()).device
+        parts = []
+        with torch.inference_mode():
+            for first in range(0, len(X), INFERENCE_ROWS):
+                x = to_tensor(
+                    self.preprocessor.to_network(X[first : first + INFERENCE_ROWS]), device
+                )
+                parts.append(self.network_(x).double().softmax(dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return the most probable class of each instance, shape (n,)."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def _network(input_shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
+    if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST_SIDE:
+        n_features = int(np.prod(input_shape))
+        return nn.Sequential(nn.Flatten(), mlp(n_features, (512, 256), n_classes, dropout=0.4))
+    channels, height, width = input_shape
+    flat = 64 * ((height - 4) // 2) * ((width - 4) // 2)
+    layers: list[Any] = [nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()]
+    layers += [nn.MaxPool2d(2), Dropout(0.25), nn.Flatten()]
+    layers += [nn.Linear(flat, 128), nn.ReLU(), Dropout(0.5), nn.Linear(128, n_classes)]
+    return nn.Sequential(*layers)
+
+
+#: From instances to features, and to classes with probabilities, if any, and their columns.
+Mapping = Callable[[Any], np.ndarray]
+Decider = Callable[[Any], tuple[np.ndarray, np.ndarray | None, np.ndarray]]
+
+#: Raw features of test instances, in values, that are there at a time.
+TESTED_AT_ONCE = 2**20
+
+#: What each level of controls holds.
+CONTROLS: dict[str, tuple[str, ...]] = {
+    "fast": ("raw", "pca", "untrained"),
+    "all": ("raw", "pca", "untrained", "supervised"),
+}
+
+#: What a control is called when a person reads it.
+IN_WORDS = {
+    "raw": "raw features",
+    "pca": "PCA, same width",
+    "untrained": "untrained encoder",
+    "supervised": "supervised network",
+}
+
+
+def baseline_names(controls: str | None) -> tuple[str, ...]:
+    """Return the names at a level: "fast", "all", or None for none."""
+    if controls is None:
+        return ()
+    if controls not in CONTROLS:
+        raise IsthmusError(f"got controls={controls!r}, expected 'fast', 'all' or None")
+    return CONTROLS[controls]
+
+
+class Baselines:
+    """Test a head on what a person would use in place of the code.
+
+    The features of each control are computed once, however many heads are put on them, but for
+    raw ones: they are as large as the data in float32, and soon made again.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    X_train, X_test : arrays or DataFrames
+        Like those the encoder was fitted on. `decider` needs no `X_test` and `y_test`.
+    y_train, y_test : arrays of labels
+        The same labels that the head on the codes had; None in `y_train` where an instance is
+        unlabelled, for a head that uses those.
+    random_state : int, RandomState instance or None
+    verbose : bool
+        Show progress while the supervised network trains.
+    """
+
+    def __init__(
+        self,
+        encoder: Autoencoder,
+        X_train: Any,
+        y_train: np.ndarray,
+        X_test: Any = None,
+        y_test: np.ndarray | None = None,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.encoder = encoder
+        self.X_train, self.y_train = X_train, np.asarray(y_train)
+        self.X_test: Any = X_test
+        self.y_test: Any = None if y_test is None else np.asarray(y_test)
+        self.seed = draw_seed(random_state)
+        self.verbose = verbose
+        self._mappings: dict[str, Mapping] = {
+            "raw": self._flat,
+            "code": lambda X: np.asarray(encoder.transform(X)),
+        }
+        self._train: dict[str, np.ndarray] = {}
+        self._test: dict[str, np.ndarray] = {}
+        self._found: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def test(self, name: str, head: str | BaseEstimator) -> dict[str, Any]:
+        """Fit a head on a control's training features and test it.
+
+        What a head with a name made of it is kept, and not measured again.
+
+        Parameters
+        ----------
+        name : {"raw", "pca", "untrained", "code"}
+            `"code"` is no control, but what they stand beside.
+        head : see `build_head`
+
+        Returns
+        -------
+        dict
+            See `class_metrics`.
+        """
+        if isinstance(head, str) and (name, head) in self._found:
+            return self._found[name, head]
+        fitted = self._fit_head(name, head)
+        if name == "raw":
+            found = self._test_in_parts(fitted)
+        else:
+            found = score_head(fitted, self.test_features(name), self.y_test)
+        if isinstance(head, str):
+            self._found[name, head] = found
+        return found
+
+    def remember(self, name: str, head: str, found: dict[str, Any]) -> None:
+        """Take what was measured elsewhere as what `test` would return."""
+        self._found[name, head] = found
+
+    def test_supervised(self) -> dict[str, Any]:
+        """Train the supervised network on the labelled instances themselves, and test it."""
+        return class_metrics(self.y_test, *self._supervised()(self.X_test))
+
+    def decider(self, name: str, head: str | BaseEstimator) -> Decider:
+        """Fit a control, to be tested on instances piece by piece.
+
+        Parameters
+        ----------
+        name : {"raw", "pca", "untrained", "supervised"}
+        head : see `build_head`
+            The supervised network has its own.
+
+        Returns
+        -------
+        callable
+            From instances to their classes (n,), their probabilities (n, n_classes) or None,
+            and what the columns of these stand for.
+        """
+        if name == "supervised":
+            return self._supervised()
+        fitted, mapping = self._fit_head(name, head), self._mapping(name)
+        return lambda X: (*decide(fitted, mapping(X)), fitted.classes_)
+
+    def train_features(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return a control's features of the training instances, or of those rows, float32.
+
+        `"raw"` are the instances as the network would see them, flattened; `"pca"` their
+        principal components, as many as the code is wide; `"untrained"` the codes of the
+        same network with fresh random weights.
+        """
+        if name == "raw":
+            return raw_inputs(self.encoder, self.X_train, rows)
+        if name not in self._train:
+            if rows is not None and name in self._mappings:
+                return self._mappings[name](some_of(self.X_train, rows))
+            self._train[name] = self._mapping(name)(self.X_train)
+        features = self._train[name]
+        return features if rows is None else features[rows]
+
+    def test_features(self, name: str) -> np.ndarray:
+        """Return a control's test features, see `train_features`."""
+        if name == "raw":
+            return self._flat(self.X_test)
+        if name not in self._test:
+            self._test[name] = self._mapping(name)(self.X_test)
+        return self._test[name]
+
+    def let_go(self) -> None:
+        """Let go of all features, and keep what was learned and measured."""
+        self._train.clear()
+        self._test.clear()
+
+    def _mapping(self, name: str) -> Mapping:
+        """Return what makes a control's features of instances."""
+        if name not in self._mappings:
+            self._mappings[name] = self._learn(name)
+        return self._mappings[name]
+
+    def _learn(self, name: str) -> Mapping:
+        if name == "untrained":
+            return self.encoder.untrained(self.seed).transform
+        if name == "pca":
+            train = self._flat(self.X_train)
+            # Centred rows span one dimension fewer than there are rows: one more component
+            # would be rounding noise, which standardising blows up.
+            width = min(self.encoder.n_components_, train.shape[1], len(train) - 1)
+            pca = PCA(width, random_state=self.seed).fit(train)
+            return lambda X: raw_inputs(self.encoder, X, then=pca.transform)
+        raise IsthmusError(f"got the control {name!r}, expected 'raw', 'pca' or 'untrained'")
+
+    def _test_in_parts(self, fitted: StandardisedHead) -> dict[str, Any]:
+        """Test a head on raw features, of which only some rows are there at a time."""
+        tally = ClassTally()
+        step = max(1, TESTED_AT_ONCE // math.prod(self.encoder.preprocessor_.network_shape))
+        for first in range(0, len(self.y_test), step):
+            rows = np.arange(first, min(first + step, len(self.y_test)))
+            features = self._flat(some_of(self.X_test, rows))
+            tally.update(self.y_test[rows], *decide(fitted, features), fitted.classes_)
+        return tally.result()
+
+    def _fit_head(self, name: str, head: str | BaseEstimator) -> StandardisedHead:
+        n_labels = len(labelled_rows(self.y_train))
+        built = build_head(head, n_labels=n_labels, random_state=self.seed)
+        train = self.train_features(name)
+        return StandardisedHead(built).fit(train, self.y_train, overwrite=name == "raw")
+
+    def _supervised(self) -> Decider:
+        network = SupervisedNetwork(
+            self.encoder.preprocessor_, random_state=self.seed, verbose=self.verbose
+        )
+        check = self.encoder.schema_.check
+        rows = labelled_rows(self.y_train)
+        network.fit(check(self.X_train)[rows], known_labels(self.y_train))
+
+        def decide_on(X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            probabilities = network.predict_proba(check(X))
+            return network.classes_[probabilities.argmax(axis=1)], probabilities, network.classes_
+
+        return decide_on
+
+    def _flat(self, X: Any) -> np.ndarray:
+        return raw_inputs(self.encoder, X)
+
+
+def score_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Compare a fitted head's predictions on features of shape (n, m) with labels (n,)."""
+    return class_metrics(y, *decide(head, features), head.classes_)
+
+
+def decide(head: StandardisedHead, features: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return a fitted head's classes (n,), and probabilities (n, n_classes) where it has them."""
+    if not hasattr(head.head_, "predict_proba"):
+        return head.predict(features), None
+    probabilities = head.predict_proba(features)
+    return head.classes_[probabilities.argmax(axis=1)], probabilities

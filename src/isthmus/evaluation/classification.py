@@ -1,0 +1,131 @@
+"""One call: how good a classifier is, beside its controls."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from isthmus._core import Evaluation
+from isthmus.bundle import count_known
+from isthmus.classification import CodeClassifier, as_classes, check_labels, uses_unlabelled
+from isthmus.data import ClassMatcher, as_instances
+from isthmus.detection import labelled_sample
+from isthmus.encoding import encode_cached
+from isthmus.errors import DataError
+from isthmus.evaluation.baselines import Baselines, Decider, baseline_names, decide
+from isthmus.evaluation.labelled_rows import left_out, some_of, tested
+from isthmus.evaluation.metrics import ClassTally, unknown_classes
+
+
+def evaluate(
+    classifier: CodeClassifier,
+    X: Any,
+    y: Any = None,
+    *,
+    X_train: Any = None,
+    y_train: Any = None,
+    controls: str | None = "fast",
+    random_state: int | np.random.RandomState | None = None,
+    verbose: bool = False,
+) -> Evaluation:
+    """Test a classifier, and its controls with the same head and the same labels.
+
+    Parameters
+    ----------
+    classifier : fitted CodeClassifier
+    X : array or DataFrame of n test instances, or Stream
+        Of a stream every labelled instance is tested on, a piece at a time. Nothing is kept of
+        an instance but one more in the count of its pair of true and predicted class.
+    y : array of shape (n,); None with a stream
+        Their labels, which need not be written as the head's classes are: "0" is 0, see
+        `isthmus.data.labels.ClassMatcher`. Instances without one (None, NaN, empty text, and -1
+        unless that is a class of the head) are left out. A class that the head never saw counts
+        as wrong.
+    X_train, y_train : like X and y
+        What the classifier was fitted on, unlabelled instances among them where its head uses
+        those; the controls are fitted on it too: of a stream on 100,000 instances at most, drawn
+        at random. They are tested on the same instances as the head.
+    controls : {"fast", "all"} or None, default="fast"
+        `"fast"`: raw features, PCA of the same width, the untrained encoder. `"all"`: and
+        a network supervised from end to end. None: no controls.
+    random_state : int, RandomState instance or None, default=None
+    verbose : bool, default=False
+        Show on standard error how far it is.
+
+    Returns
+    -------
+    Evaluation
+        A dict of plain values, a table in a notebook: `head`, `code` and `controls`, each as
+        `class_metrics` gives them, controls with `n_train`, the instances that they were fitted
+        on; `n_known`, how many of the instances the classifier was fitted on, which flatters it;
+        `n_unlabelled`, how many were left out; where some labels are no class of the head,
+        `unknown_classes`, each with how often it came; of a stream `skipped`, files and parts that
+        could not be read (with `on_bad_shard="skip"`).
+
+    Raises
+    ------
+    DataError
+        When no instance is labelled, labels are no class and of another kind than the classes or
+        may be several of them, or controls are asked for without training instances.
+
+    Examples
+    --------
+    >>> from isthmus import Autoencoder, load
+    >>> digits = load("digits")
+    >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(digits.train.X)
+    >>> classifier = CodeClassifier(encoder).fit(digits.train.X, digits.train.y)
+    >>> found = evaluate(classifier, digits.test.X, digits.test.y, controls=None)
+    >>> found["code"]["n"], found["code"]["accuracy"] > 0.8
+    (360, True)
+    """
+    check_is_fitted(classifier)
+    names = baseline_names(controls)
+    encoder, head = classifier.encoder_, classifier.standardised_head_
+    instances = as_instances(X, y)
+    pieces = instances.labelled_pieces(y)
+    first = list(islice(pieces, 1))
+    for piece in first:  # labels of another kind are found before controls are fitted
+        ClassMatcher(classifier.classes_).labelled(piece.y)
+    deciders: dict[str, Decider] = {}
+    n_train = 0
+    if names:
+        training = as_instances(X_train, y_train)
+        if X_train is None or (y_train is None and training.in_memory):
+            raise DataError(
+                "controls are fitted on the labelled training instances; pass X_train= and "
+                "y_train=, or controls=None"
+            )
+        training, y_train = labelled_sample(training, encoder, y_train, random_state)
+        n_train = len(training)
+        y_train = check_labels(y_train, n_train, unlabelled=uses_unlabelled(classifier.head))
+        y_train = as_classes(y_train, classifier.classes_)
+        fitted = Baselines(
+            encoder, training.held, y_train, random_state=random_state, verbose=verbose
+        )
+        deciders = {name: fitted.decider(name, classifier.head) for name in names}
+
+    matcher = ClassMatcher(classifier.classes_)
+    code, tallies = ClassTally(), {name: ClassTally() for name in names}
+    n_unlabelled = n_known = 0
+    for piece in tested(instances, chain(first, pieces), verbose):
+        codes = encode_cached(encoder, piece.X, classifier.cache_dir)
+        rows, labels = matcher.labelled(piece.y)
+        n_unlabelled += len(piece) - len(rows)
+        if not len(rows):
+            continue
+        n_known += count_known(classifier, as_instances(piece.X), rows)
+        code.update(labels, *decide(head, codes[rows]), head.classes_)
+        for name, decider in deciders.items():
+            tallies[name].update(labels, *decider(some_of(piece.X, rows)))
+    result = code.result()
+    return Evaluation(
+        head=classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
+        code=result,
+        controls={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
+        n_known=n_known,
+        **unknown_classes(result, classifier.classes_),
+        **left_out(instances, n_unlabelled),
+    )

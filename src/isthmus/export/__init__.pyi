@@ -1,0 +1,14 @@
+from .decision_graph import build_decision_graph as build_decision_graph
+from .graph import keep_outputs as keep_outputs
+from .inputs import inputs_of as inputs_of
+from .metadata import parity_lines as parity_lines
+from .network_graph import export_networks as export_networks
+from .reference_instances import ReferenceInstances as ReferenceInstances
+from .reference_instances import plain_instances as plain_instances
+from .reference_instances import read_references as read_references
+from .reference_instances import restore_instances as restore_instances
+from .reference_instances import spread as spread
+from .runtime import Exported as Exported
+from .runtime import open_session as open_session
+from .runtime import run as run
+from .writer import export_bundle as export_bundle

@@ -1,0 +1,218 @@
+"""The runtime of an export: ONNX Runtime, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus._core import require
+from isthmus.bundle import in_todays_words
+from isthmus.data import Schema
+from isthmus.data.preprocessing import read_preprocessor
+from isthmus.errors import ExportError
+from isthmus.export.inputs import Input, feed
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: Rows that are run at once.
+ROWS = 512
+
+
+def open_session(model: ModelProto, threads: int = 0) -> Any:
+    """Return a session of ONNX Runtime on the CPU, of so many threads; 0 is one a core."""
+    return new_session(model.SerializeToString(), threads)
+
+
+def new_session(content: bytes, threads: int = 0) -> Any:
+    """Return a session for a model's file content, as `open_session` does."""
+    runtime = require("onnxruntime", extra="onnx", purpose="running an exported graph")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def run(
+    session: Any, rows: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return outputs by name for rows as `isthmus.export.inputs.feed` gives them."""
+    n = len(next(iter(rows.values())))
+    parts = []
+    for first in range(0, n, ROWS):
+        some = {name: values[first : first + ROWS] for name, values in rows.items()}
+        parts.append(session.run(list(names), some))
+    columns = zip(*parts, strict=True)
+    return {name: np.concatenate(c) for name, c in zip(names, columns, strict=True)}
+
+
+#: The metadata's one entry, a JSON object.
+KEY = "isthmus"
+FORMAT_VERSION = 1
+
+
+class Exported:
+    """What `export_bundle` wrote, ready to decide; instances are checked as the library does.
+
+    Parameters
+    ----------
+    path : path or bytes
+        The folder, one of the models in it, or such a file's content.
+    threads : int, default=0
+        Of ONNX Runtime; 0 is one a core.
+
+    Attributes
+    ----------
+    inputs : list of Input
+        Of the graph.
+    facts : dict
+        The graph's metadata: see `isthmus.export.export_bundle`.
+    schema : Schema
+    names : list of str
+        Of the outputs.
+
+    Raises
+    ------
+    ExportError
+        When there is no such file, it is damaged, no export of isthmus, or of a newer format.
+    MissingExtraError
+        When onnxruntime is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from isthmus import Autoencoder, export_bundle, save_bundle
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     encoder.save(f"{folder}/press")
+    ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X)
+    ...     exported = Exported(f"{folder}/onnx")
+    >>> bool(np.allclose(exported.run(X)["code"], encoder.transform(X), atol=1e-5))
+    True
+    """
+
+    def __init__(self, path: str | Path | bytes, threads: int = 0) -> None:
+        file, content = ("the graph", path) if isinstance(path, bytes) else _read(Path(path))
+        require("onnxruntime", extra="onnx", purpose="running an exported graph")
+        try:
+            self._session = new_session(content, threads)
+            facts = json.loads(self._session.get_modelmeta().custom_metadata_map[KEY])
+            found = facts["format_version"]
+        except Exception as error:  # ONNX Runtime's own errors have no common base
+            raise ExportError(
+                f"{file} is damaged, or no export of isthmus "
+                f"({str(error).splitlines()[0][:200]}); export the bundle again"
+            ) from error
+        if found > FORMAT_VERSION:
+            raise ExportError(
+                f"{file} has export format {found}, this isthmus reads up to {FORMAT_VERSION}; "
+                "update with: pip install --upgrade isthmus"
+            )
+        heads = {name: in_todays_words(head) for name, head in facts["heads"].items()}
+        self.facts: dict[str, Any] = facts | {"heads": heads}
+        self.schema = Schema.from_dict(facts["schema"])
+        self.names: list[str] = [one["name"] for one in facts["outputs"]]
+        plain = facts.get("preprocessing")  # exports of before have none
+        self._preprocessor = None if plain is None else read_preprocessor(plain, self.schema)
+        self.inputs = [Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]]
+
+    def run(self, X: Any) -> dict[str, np.ndarray]:
+        """Return every output by name.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances like those at fit
+            Images in the dtype at fit: uint8, or floats in [0, 1].
+
+        Returns
+        -------
+        dict of str to array of shape (n, ...)
+
+        Raises
+        ------
+        DataError
+            When the instances do not fit the schema.
+        """
+        return self.run_fed(self.feed(X))
+
+    def feed(self, X: Any) -> dict[str, np.ndarray]:
+        """Return instances as the graph takes them, by input, after the checks of `run`."""
+        return feed(self.schema, self.inputs, X)
+
+    def prepared(self, X: Any) -> np.ndarray:
+        """Return instances as the network sees them: (n, *network_shape), float32.
+
+        Raises
+        ------
+        DataError
+            When the instances do not fit the schema.
+        ExportError
+            When an earlier isthmus wrote the export.
+        """
+        if self._preprocessor is None:
+            raise ExportError("the export holds no preprocessing; export the bundle again")
+        return self._preprocessor.to_network(self.schema.check(X))
+
+    def run_fed(
+        self, rows: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return outputs, all or these, for what `feed` gave."""
+        return run(self._session, rows, self.names if names is None else names)
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether the graph gives reconstructions, and they can be brought back to own units."""
+        return "reconstruction" in self.names and self._preprocessor is not None
+
+    def rebuilt(self, values: np.ndarray) -> Any:
+        """Bring reconstructions back to the person's own units.
+
+        Parameters
+        ----------
+        values : array of shape (n, *network_shape)
+            The output `reconstruction`.
+
+        Returns
+        -------
+        array of shape (n, *schema.shape), float32, or DataFrame of shape (n, m)
+            As `Autoencoder.inverse_transform` gives it.
+
+        Raises
+        ------
+        ExportError
+            When the export was written without reconstructions.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from isthmus import Autoencoder, export_bundle, save_bundle
+        >>> X = np.random.default_rng(0).normal(size=(200, 6))
+        >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     encoder.save(f"{folder}/press")
+        ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X, residual=True)
+        ...     exported = Exported(f"{folder}/onnx")
+        >>> back = exported.rebuilt(exported.run(X)["reconstruction"])
+        >>> bool(np.allclose(back, encoder.inverse_transform(encoder.transform(X)), atol=1e-4))
+        True
+        """
+        if self._preprocessor is None or not self.rebuilds:
+            raise ExportError(
+                "the export gives no reconstructions, expected one that does; export the bundle "
+                "again with residual=True, or isthmus export BUNDLE --residual"
+            )
+        return self._preprocessor.from_network(values)
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    file = path / "model.onnx" if path.is_dir() else path
+    if not file.is_file():
+        raise ExportError(
+            f"{path} holds no exported graph; write one with: isthmus export BUNDLE -o {path}"
+        )
+    return str(file), file.read_bytes()

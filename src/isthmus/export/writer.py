@@ -1,0 +1,264 @@
+"""Writing an export: the folder, and smaller variants of the networks."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus._core import replaced_folder, require, write_bytes
+from isthmus.bundle import Bundle, Head, load_bundle
+from isthmus.data import Dataset
+from isthmus.errors import ExportError
+from isthmus.export.decision_graph import build_decision_graph
+from isthmus.export.graph import onnx_module, own_names
+from isthmus.export.inputs import feed, inputs_of
+from isthmus.export.metadata import facts_of, readme, write_facts
+from isthmus.export.network_graph import export_networks
+from isthmus.export.parity import Parity, library_outputs, measure
+from isthmus.export.reference_instances import KNOWN, ReferenceInstances
+from isthmus.export.reference_selection import (
+    check_reference_instances,
+    reconstructed_rows,
+    references_from_heads,
+    references_from_rows,
+)
+from isthmus.export.runtime import open_session, run
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+VARIANTS = ("fp16", "int8")
+#: Each timing takes the best of so many runs, on so many rows at most.
+ROUNDS, TIMED_ROWS = 3, 1024
+
+
+def write_variants(networks: ModelProto, variant: str) -> ModelProto:
+    """Return the networks with smaller numbers; what follows them stays in float64.
+
+    Parameters
+    ----------
+    networks : ModelProto
+        As `export_networks` gives it.
+    variant : {"fp16", "int8"}
+        Weights and arithmetic in float16; or weights, and inputs as they come, in eight bits
+        (dynamic quantisation), of layers that are matrix products.
+
+    Returns
+    -------
+    ModelProto
+        With the same inputs and outputs.
+    """
+    if variant == "fp16":
+        convert = require(
+            "onnxruntime.transformers.float16", extra="onnx", purpose="the variant fp16"
+        )
+        models = require(
+            "onnxruntime.transformers.onnx_model", extra="onnx", purpose="the variant fp16"
+        )
+        networks = copy.deepcopy(networks)  # it is converted in place
+        small = models.OnnxModel(convert.convert_float_to_float16(networks, keep_io_types=True))
+        small.topological_sort()  # the casts stand last
+        return own_names(small.model)
+    quantization = require("onnxruntime.quantization", extra="onnx", purpose="the variant int8")
+    onnx = require("onnx", extra="onnx", purpose="exporting")
+    logger = logging.getLogger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # it advises steps that change nothing here
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "networks.onnx", Path(folder) / "int8.onnx"
+            onnx.save(networks, source)
+            quantization.quantize_dynamic(
+                source, target, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True
+            )
+            return own_names(onnx.load(target))
+    finally:
+        logger.setLevel(before)
+
+
+def rows_per_second(
+    sessions: Mapping[str, Any], rows: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, float]:
+    """Time several graphs on the same rows, in turns; return the best of each."""
+    rows = {name: values[:TIMED_ROWS] for name, values in rows.items()}
+    n = len(next(iter(rows.values())))
+    best = dict.fromkeys(sessions, np.inf)
+    for _ in range(ROUNDS):
+        for name, session in sessions.items():
+            start = time.perf_counter()
+            run(session, rows, names)
+            best[name] = min(best[name], time.perf_counter() - start)
+    return {name: n / seconds for name, seconds in best.items()}
+
+
+MODEL, PREDICT, README = "model.onnx", "predict.py", "README.md"
+#: Largest deviation that passes: see `isthmus.export.parity.Parity`.
+TOLERANCE = 1e-4
+
+
+def export_bundle(
+    bundle: Bundle | str | Path,
+    directory: str | Path,
+    rows: Any = None,
+    heads: Sequence[str] | None = None,
+    *,
+    residual: bool = False,
+    variants: Sequence[str] = (),
+    tolerance: float = TOLERANCE,
+    known: int = 0,
+) -> dict[str, Any]:
+    """Write a bundle's whole decision, from raw instance to verdict, as one ONNX graph.
+
+    `model.onnx` takes the schema's raw form and gives `code`, `reconstruction_error` and, of a
+    classifier, `class` and `probabilities`; of a detector, or a classifier that rejects what is
+    of no class, `anomaly_score`, `p_value` and `verdict` (1 normal, -1 abnormal). Where several
+    heads give such an output the head's name stands before each, as in `normal.p_value`. Beside it
+    are `predict.py`, which needs numpy and onnxruntime, a `README.md`, and `known.npz` with codes,
+    labels and instances that a new one may be compared with.
+
+    Parameters
+    ----------
+    bundle : Bundle or path
+    directory : path
+        An earlier export there is replaced, whole, at the very end.
+    rows : array, DataFrame or Dataset, optional
+        Instances to measure on whether the graph does what the library does; all are taken.
+        Without any, reconstructions of codes that the heads keep.
+    heads : sequence of str, optional
+        Which to export; all when left out.
+    residual : bool, default=False
+        Give the squared residual of each value too, `residual`, and the `reconstruction` as the
+        network gives it; `isthmus.export.Exported.rebuilt` brings it back to own units.
+    variants : sequence of {"fp16", "int8"}, default=()
+        Write `model-fp16.onnx` and `model-int8.onnx` too, whose networks have smaller numbers.
+        How far they are from the library is measured and does not make the export fail.
+    tolerance : float above 0, default=0.0001
+        Largest deviation, relative to the larger of 1 and the value, and how near to its
+        threshold a decision may go the other way.
+    known : int of 0 or more, default=0
+        Keep so many of the rows in `known.npz`, spread over the labels of a Dataset. With 0 the
+        export holds no row of yours: the known instances are reconstructions of at most 512 codes
+        that the heads keep, and there are none where no head keeps any.
+
+    Returns
+    -------
+    dict
+        What is in the graph's metadata, plain JSON values: `schema`, `digest`, `inputs`,
+        `outputs`, `heads` with classes and thresholds, `known` (`n` and whether `rebuilt`, or
+        None), `parity`, `libraries`; and `directory`,
+        `files` with their sizes in bytes, `rows_per_second` by graph, `variants` with the parity
+        of each.
+
+    Raises
+    ------
+    ExportError
+        When a part cannot be exported, or the graph's outputs are off by more than `tolerance`:
+        output and row are named, and nothing is written.
+    MissingExtraError
+        When the extra `onnx` is not installed.
+    BundleError, DataError
+        When there is no such bundle or head, or the rows do not fit it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isthmus import AnomalyDetector, Autoencoder, save_bundle
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> encoder = Autoencoder(max_epochs=2)
+    >>> detector = AnomalyDetector(encoder, "neighbours", 0.05, "split", random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
+    ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", X)
+    >>> [output["name"] for output in facts["outputs"]]
+    ['code', 'anomaly_score', 'p_value', 'verdict', 'reconstruction_error']
+    >>> facts["parity"]["decisions"]["verdict"]["differ"]
+    0
+    """
+    onnx_module()
+    unknown = [name for name in variants if name not in VARIANTS]
+    if unknown:
+        raise ExportError(f"got the variant {unknown[0]!r}, expected {' or '.join(VARIANTS)}")
+    if not tolerance > 0:
+        raise ExportError(f"got tolerance={tolerance!r}, expected a number above 0")
+    check_reference_instances(known, rows)
+    target = check_directory(directory)
+    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    encoder, chosen = opened.encoder, _chosen(opened, heads)
+    of = "rows given"
+    if rows is None:
+        rows, of = reconstructed_rows(encoder, chosen), "rebuilt from codes that the heads keep"
+    X, y = (rows.X, rows.y) if isinstance(rows, Dataset) else (rows, None)
+    inputs = inputs_of(encoder.schema_)
+    fed = feed(encoder.schema_, inputs, X)
+    networks = {MODEL: export_networks(encoder)}
+    networks |= {f"model-{name}.onnx": write_variants(networks[MODEL], name) for name in variants}
+    models: dict[str, ModelProto] = {}
+    sessions: dict[str, Any] = {}
+    parities: dict[str, Parity] = {}
+    expected: dict[str, np.ndarray] = {}
+    for name, network in networks.items():  # the exact one first: the others only when it passes
+        models[name], outputs = build_decision_graph(
+            encoder, network, chosen, inputs, with_residual=residual
+        )
+        sessions[name] = open_session(models[name])
+        names = [one.name for one in outputs]
+        expected = expected or library_outputs(encoder, chosen, outputs, X)
+        got = run(sessions[name], fed, names)
+        parities[name] = measure(chosen, outputs, expected, got, tolerance, of)
+        if name == MODEL:
+            parities[name].check()
+    if known:
+        beside: ReferenceInstances | None = references_from_rows(
+            encoder.schema_, X, y, expected["code"], known
+        )
+    else:
+        beside = references_from_heads(encoder, chosen)
+    facts = {}
+    for name in models:
+        facts[name] = facts_of(encoder, chosen, inputs, outputs, parities[name], beside)
+        write_facts(models[name], facts[name])
+    with replaced_folder(target) as folder:
+        for name in models:
+            write_bytes(folder / name, models[name].SerializeToString())
+        write_bytes(folder / PREDICT, Path(__file__).with_name("predict_script.py").read_bytes())
+        if beside is not None:
+            write_bytes(folder / KNOWN, beside.to_bytes(encoder.digest_))
+        write_bytes(folder / README, readme(facts[MODEL]).encode())
+    return facts[MODEL] | {
+        "directory": str(target),
+        "files": {path.name: path.stat().st_size for path in sorted(target.iterdir())},
+        "rows_per_second": rows_per_second(sessions, fed, names),
+        "variants": {name: parities[name].to_dict() for name in models if name != MODEL},
+    }
+
+
+def check_directory(directory: str | Path) -> Path:
+    """Check that an export may be written to a folder.
+
+    Raises
+    ------
+    ExportError
+        When something is there that is no export.
+    """
+    target = Path(directory)
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return target
+    ours = target.is_dir() and all((target / name).is_file() for name in (MODEL, PREDICT, README))
+    if not ours:
+        raise ExportError(
+            f"{target} exists and is no earlier export, so it is left alone; choose another folder"
+        )
+    return target
+
+
+def _chosen(bundle: Bundle, heads: Sequence[str] | None) -> dict[str, Head]:
+    names = list(bundle.heads) if heads is None else list(heads)
+    return {name: bundle.head(name) for name in names}

@@ -1,0 +1,321 @@
+"""Architectures: an encoder and a decoder for the shape of the data, and a table of layers."""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from isthmus.errors import ArchitectureError
+from isthmus.networks.conv import (
+    conv1d_channels,
+    conv1d_decoder,
+    conv1d_encoder,
+    conv_channels,
+    conv_decoder,
+    conv_encoder,
+)
+from isthmus.networks.dense import (
+    dense_decoder,
+    dense_encoder,
+    hidden_sizes,
+    strided_channels,
+    strided_decoder,
+    strided_encoder,
+)
+from isthmus.networks.reference import code_shape, reference_decoder, reference_encoder
+
+
+class Layer(NamedTuple):
+    """One row of the summary."""
+
+    name: str
+    output_shape: tuple[int, ...]
+    parameters: int
+
+
+def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
+    """List the layers in the order in which they run.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    input_shape : tuple of int
+        Of one instance, without the batch.
+
+    Returns
+    -------
+    list of Layer
+        `output_shape` without the batch.
+    """
+    rows: list[Layer] = []
+
+    def record(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        rows.append(Layer(type(module).__name__, tuple(output.shape[1:]), own))
+
+    leaves = [module for module in network.modules() if not list(module.children())]
+    handles = [leaf.register_forward_hook(record) for leaf in leaves]
+    training = network.training
+    try:
+        network.eval()
+        with torch.no_grad():
+            parameter = next(network.parameters(), None)
+            device = parameter.device if parameter is not None else "cpu"
+            network(torch.zeros(1, *input_shape, device=device))
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    return rows
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Count the trainable and fixed parameters of a network."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+Own = tuple[nn.Module, nn.Module]
+ARCHITECTURES = ("auto", "dense", "conv", "strided", "conv1d", "reference")
+# What chooses the hidden layers of an architecture, and what makes its two halves.
+_MAKERS: dict[str, tuple[Any, Any, Any]] = {
+    "dense": (lambda shape: hidden_sizes(math.prod(shape)), dense_encoder, dense_decoder),
+    "conv": (conv_channels, conv_encoder, conv_decoder),
+    "strided": (strided_channels, strided_encoder, strided_decoder),
+    "conv1d": (conv1d_channels, conv1d_encoder, conv1d_decoder),
+}
+
+
+@dataclass
+class Networks:
+    """An encoder and a decoder that fit together, and what rebuilds them.
+
+    Attributes
+    ----------
+    encoder : torch.nn.Module
+        `(batch, *input_shape) -> (batch, n_components)`.
+    decoder : torch.nn.Module
+        `(batch, n_components) -> (batch, *input_shape)`.
+    n_components : int
+    spec : dict
+        Plain JSON values; `build(**spec)` gives the same architecture again.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    n_components: int
+    spec: dict[str, Any]
+
+
+def build(
+    architecture: str | Own,
+    input_shape: Sequence[int],
+    n_components: int | Literal["auto"] = "auto",
+    hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto",
+) -> Networks:
+    """Build an untrained autoencoder.
+
+    Parameters
+    ----------
+    architecture : str or (encoder, decoder)
+        One of `ARCHITECTURES`. `"auto"` takes `"conv"` for images, `"conv1d"` for windows of
+        series and `"dense"` for tables. A pair of modules is copied, weights included, and
+        tried on two instances of zeros.
+    input_shape : tuple of int
+        Of one instance: `(c, h, w)`, `(c, t)` or `(m,)`.
+    n_components : int or "auto"
+        Width of the code, see `choose_n_components`.
+    hidden_layer_sizes : sequence of int or "auto"
+        Dense: widths of the hidden layers, `()` for a linear network. Conv and conv1d:
+        channels of the stages. The decoder has the same in reverse.
+
+    Raises
+    ------
+    ArchitectureError
+        When the architecture does not fit the shape or the code width.
+
+    Examples
+    --------
+    >>> networks = build("reference", (1, 28, 28))
+    >>> networks.n_components, sum(p.numel() for p in networks.encoder.parameters())
+    (128, 1904)
+    """
+    input_shape = tuple(input_shape)
+    if isinstance(architecture, tuple | list):
+        return _own(tuple(architecture), input_shape, n_components)
+    if architecture not in ARCHITECTURES:
+        raise ArchitectureError(
+            f"got architecture={architecture!r}, expected one of {', '.join(ARCHITECTURES)}, "
+            "or a pair of torch modules (encoder, decoder)"
+        )
+    if architecture == "auto":
+        architecture = {3: "conv", 2: "conv1d"}.get(len(input_shape), "dense")
+    _check_shape(architecture, input_shape)
+    if architecture == "reference":
+        return _reference(input_shape, n_components, hidden_layer_sizes)
+    width = _checked_width(n_components, input_shape)
+    choose_sizes, make_encoder, make_decoder = _MAKERS[architecture]
+    if isinstance(hidden_layer_sizes, str) and hidden_layer_sizes == "auto":
+        sizes = choose_sizes(input_shape)
+    else:
+        sizes = _checked_sizes(hidden_layer_sizes, architecture)
+    return Networks(
+        make_encoder(input_shape, width, sizes),
+        make_decoder(input_shape, width, sizes),
+        width,
+        {
+            "architecture": architecture,
+            "input_shape": list(input_shape),
+            "n_components": width,
+            "hidden_layer_sizes": list(sizes),
+        },
+    )
+
+
+def choose_n_components(n_features: int) -> int:
+    """Choose the code's width for `n_features` values: `4 √m`, a power of two, at most m/2 and 512.
+
+    The power of two is the next above. 784 pixels give 128, 64 pixels 32, 20 columns 10,
+    3 columns 1. The square root follows how slowly the number of directions that carry
+    most of the variance grows with resolution; that it serves was checked on validation
+    data, not derived.
+    """
+    power = 2 ** math.ceil(math.log2(4 * math.sqrt(n_features)))
+    return max(1, min(power, n_features // 2, 512))
+
+
+def _reference(
+    input_shape: tuple[int, ...],
+    n_components: int | Literal["auto"],
+    hidden_layer_sizes: Sequence[int] | Literal["auto"],
+) -> Networks:
+    shape: tuple[int, int, int] = input_shape  # type: ignore[assignment]
+    width = math.prod(code_shape(shape))
+    if n_components not in ("auto", width):
+        raise ArchitectureError(
+            f"architecture='reference' gives a code of {width} numbers for images of shape "
+            f"{input_shape}, got n_components={n_components!r}; pass {width} or 'auto'"
+        )
+    if not (isinstance(hidden_layer_sizes, str) and hidden_layer_sizes == "auto"):
+        raise ArchitectureError(
+            f"architecture='reference' has fixed layers, got hidden_layer_sizes="
+            f"{hidden_layer_sizes!r}; pass 'auto', or architecture='conv'"
+        )
+    if width >= math.prod(shape):
+        raise ArchitectureError(
+            f"architecture='reference' gives a code of {width} numbers for images of shape "
+            f"{input_shape}, which hold {math.prod(shape)}; a code must be narrower, "
+            "use architecture='conv'"
+        )
+    spec = {"architecture": "reference", "input_shape": list(input_shape), "n_components": width}
+    return Networks(reference_encoder(shape), reference_decoder(shape), width, spec)
+
+
+def _own(
+    pair: tuple[Any, ...], input_shape: tuple[int, ...], n_components: int | Literal["auto"]
+) -> Networks:
+    if len(pair) != 2 or not all(isinstance(part, nn.Module) for part in pair):
+        raise ArchitectureError(
+            f"got architecture={pair!r}, expected two torch modules: (encoder, decoder)"
+        )
+    encoder, decoder = copy.deepcopy(pair)
+    if isinstance(list(decoder.modules())[-1], nn.Sigmoid):
+        raise ArchitectureError(
+            "the decoder ends in a Sigmoid; leave it off: for images the decoder gives logits "
+            "and isthmus applies the sigmoid"
+        )
+    encoder.eval(), decoder.eval()
+    with torch.no_grad():
+        try:
+            code = encoder(torch.zeros(2, *input_shape))
+            back = decoder(code)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ArchitectureError(
+                f"the modules cannot take instances of shape {input_shape}: {error}"
+            ) from error
+    if code.ndim != 2 or len(code) != 2:
+        raise ArchitectureError(
+            f"the encoder turned (2, {_inner(input_shape)}) into {tuple(code.shape)}, expected "
+            "(2, n_components); end it with nn.Flatten()"
+        )
+    if tuple(back.shape[1:]) != tuple(input_shape):
+        raise ArchitectureError(
+            f"the decoder turned the code into shape {tuple(back.shape[1:])}, expected "
+            f"{tuple(input_shape)}"
+        )
+    width = int(code.shape[1])
+    if n_components not in ("auto", width):
+        raise ArchitectureError(
+            f"the encoder gives codes of width {width}, got n_components={n_components!r}; "
+            f"pass n_components={width} or 'auto'"
+        )
+    if width >= math.prod(input_shape):
+        raise ArchitectureError(
+            f"the encoder gives codes of width {width}, but an instance has "
+            f"{math.prod(input_shape)} values and a code must be narrower; "
+            f"give the encoder {math.prod(input_shape) - 1} outputs at most"
+        )
+    names = [f"{type(part).__module__}.{type(part).__qualname__}" for part in pair]
+    spec = {
+        "architecture": f"own: {', '.join(names)}",
+        "input_shape": list(input_shape),
+        "n_components": width,
+    }
+    return Networks(encoder, decoder, width, spec)
+
+
+def _check_shape(architecture: str, input_shape: tuple[int, ...]) -> None:
+    if architecture == "dense" or len(input_shape) == (2 if architecture == "conv1d" else 3):
+        return
+    what, fix = "images", "reshape the data to (n, h, w)"
+    if architecture == "conv1d":
+        what, fix = "windows of series", "pass windows (n, t, c) and kind='series'"
+    raise ArchitectureError(
+        f"architecture={architecture!r} needs {what}, got instances of shape {input_shape}; "
+        f"use architecture='dense' or {fix}"
+    )
+
+
+def _checked_width(n_components: Any, input_shape: tuple[int, ...]) -> int:
+    n_features = math.prod(input_shape)
+    if n_features < 2:
+        raise ArchitectureError(
+            f"got instances of one value (n_features={n_features}); "
+            "a code must be narrower than the instance, pass at least two columns"
+        )
+    if n_components == "auto":
+        return choose_n_components(n_features)
+    if isinstance(n_components, bool) or not hasattr(n_components, "__index__"):
+        raise ArchitectureError(
+            f"got n_components={n_components!r}, expected a whole number or 'auto'"
+        )
+    if not 1 <= n_components < n_features:
+        raise ArchitectureError(
+            f"got n_components={n_components}, but an instance has {n_features} values and a "
+            f"code must be narrower; pass 1 to {n_features - 1}, or 'auto' "
+            f"({choose_n_components(n_features)})"
+        )
+    return int(n_components)
+
+
+def _checked_sizes(sizes: Any, architecture: str) -> tuple[int, ...]:
+    try:
+        checked = tuple(operator.index(size) for size in sizes)
+    except TypeError:
+        checked = (0,)
+    if any(size < 1 for size in checked) or (architecture != "dense" and not checked):
+        raise ArchitectureError(
+            f"got hidden_layer_sizes={sizes!r}, expected whole numbers of 1 or more such as "
+            "(256, 64), or 'auto'"
+        )
+    return checked
+
+
+def _inner(shape: tuple[int, ...]) -> str:
+    return ", ".join(str(side) for side in shape)

@@ -1,0 +1,14 @@
+from .composition import OBJECTIVES as OBJECTIVES
+from .composition import Composed as Composed
+from .composition import Own as Own
+from .composition import build_objective as build_objective
+from .denoising import Denoising as Denoising
+from .denoising import Masked as Masked
+from .invariant import Invariant as Invariant
+from .objective import Loss as Loss
+from .objective import Network as Network
+from .objective import Objective as Objective
+from .objective import Reconstruction as Reconstruction
+from .objective import Task as Task
+from .objective import errors_per_instance as errors_per_instance
+from .variational import Variational as Variational

@@ -1,0 +1,207 @@
+"""Training objectives: their interface, reconstruction errors, and plain reconstruction."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from isthmus.errors import TrainingError
+
+Loss = Literal["bce", "mse"]
+
+
+def errors_per_value(
+    output: torch.Tensor, target: torch.Tensor, loss: Loss, reduction: str = "none"
+) -> torch.Tensor:
+    """Return the error of each value, in the shape of `output`; see `errors_per_instance`."""
+    if loss == "bce":
+        return functional.binary_cross_entropy_with_logits(output, target, reduction=reduction)
+    return functional.mse_loss(output, target, reduction=reduction)
+
+
+def errors_per_instance(output: torch.Tensor, target: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Return the reconstruction error of each instance: the mean over its values.
+
+    Parameters
+    ----------
+    output : tensor of shape (batch, *input_shape)
+        What the decoder gave: logits for `"bce"`, values for `"mse"`.
+    target : tensor of the same shape
+        The instances; in [0, 1] for `"bce"`.
+    loss : {"bce", "mse"}
+        `"bce"` is binary cross-entropy per value, natural logarithm:
+        -x log p - (1 - x) log(1 - p) with p = sigmoid(output). `"mse"` is (x - output)².
+
+    Returns
+    -------
+    tensor of shape (batch,)
+
+    Examples
+    --------
+    >>> errors_per_instance(torch.zeros(1, 4), torch.ones(1, 4), "bce").item()  # log 2
+    0.6931471824645996
+    """
+    return errors_per_value(output, target, loss).flatten(1).mean(dim=1)
+
+
+def mean_error(output: torch.Tensor, target: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Return the mean over all values of a batch, in one fused operation."""
+    return errors_per_value(output.float(), target, loss, reduction="mean")
+
+
+Values = dict[str, torch.Tensor]
+Batch = tuple[torch.Tensor, ...]
+
+
+class Network(Protocol):
+    """What objectives see: an autoencoder whose halves can be called on their own."""
+
+    training: bool
+
+    def encoder(self, x: torch.Tensor, /) -> torch.Tensor:
+        """`(batch, *input_shape) -> (batch, n_components)`."""
+        ...
+
+    def decoder(self, code: torch.Tensor, /) -> torch.Tensor:
+        """`(batch, n_components) -> (batch, *input_shape)`: logits for `"bce"`."""
+        ...
+
+    def __call__(self, x: torch.Tensor, /) -> torch.Tensor:
+        """`decoder(encoder(x))`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an objective has to know of data and network before it can be used.
+
+    Attributes
+    ----------
+    kind : {"images", "series", "table"}
+    input_shape : tuple of int
+        Of one instance as the network sees it: `(c, h, w)`, `(c, t)` or `(m,)`.
+    n_components : int
+    loss : {"bce", "mse"}
+        What `reconstruction` means, see `errors_per_instance`.
+    n_rows : int
+        Training instances.
+    """
+
+    kind: str
+    input_shape: tuple[int, ...]
+    n_components: int
+    loss: Loss
+    n_rows: int = 1
+
+
+class Objective(nn.Module):
+    """Base of the objectives. Parameters of their own are trained, and dropped afterwards.
+
+    A subclass keeps its options as attributes of the same names, makes what depends on the
+    data in `_prepare`, and returns from `forward(network, batch)` a dict of mean values,
+    the one named `"loss"` being what is minimised. In evaluation mode `"loss"` is the value
+    by which the best epoch is chosen.
+    """
+
+    options: tuple[str, ...] = ()
+    #: Whether the loss is about a batch as a whole, so that batches should not be small.
+    compares_instances = False
+    task: Task
+
+    def prepare(self, task: Task) -> Self:
+        """Return a copy that is ready for a network and its data; this one stays as it is."""
+        ready = copy.deepcopy(self)
+        ready.task = task
+        ready._prepare(task)  # noqa: SLF001
+        return ready
+
+    def describe(self) -> dict[str, Any]:
+        """Return name and options as plain JSON values."""
+        return {"objective": type(self).__name__} | {
+            name: _plain(getattr(self, name)) for name in self.options
+        }
+
+    def extra_repr(self) -> str:
+        """Show the options in the module's repr."""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options)
+
+    def _prepare(self, task: Task) -> None:
+        """Make what depends on the data."""
+
+
+def check_share(name: str, value: float, *, above: bool = False) -> float:
+    """Return a number from 0 (not included when `above`) to 1, as float.
+
+    Raises
+    ------
+    TrainingError
+        When it is something else.
+    """
+    if not _is_number(value) or not 0 <= value <= 1 or (above and value == 0):
+        low = "above 0" if above else "from 0"
+        raise TrainingError(f"got {name}={value!r}, expected a number {low} to 1")
+    return float(value)
+
+
+def check_weight(name: str, value: float) -> float:
+    """Return a finite number of 0 or more, as float.
+
+    Raises
+    ------
+    TrainingError
+        When it is something else.
+    """
+    if not _is_number(value) or not 0 <= value < float("inf"):
+        raise TrainingError(f"got {name}={value!r}, expected a number of 0 or more")
+    return float(value)
+
+
+def is_count(value: Any) -> bool:
+    """Say whether a value is a whole number of 1 or more."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"own: {named.__module__}.{named.__qualname__}"
+
+
+class Reconstruction(Objective):
+    """Minimise the reconstruction error: an autoencoder in the plain sense.
+
+    The mean over the batch of `errors_per_instance(decoder(encoder(x)), x)`. A linear network
+    trained so on squared error spans the principal subspace (Baldi and Hornik, 1989).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from isthmus.objectives.objective import Task
+    >>> objective = Reconstruction().prepare(Task("table", (4,), 2, "mse"))
+    >>> objective(nn.Identity(), (torch.ones(3, 4),))["loss"].item()
+    0.0
+    """
+
+    def forward(self, network: Network, batch: Batch) -> Values:
+        """Return `{"loss": mean error}` for a batch `(x,)`."""
+        (x,) = batch
+        return {"loss": mean_error(network(x), x, self.task.loss)}

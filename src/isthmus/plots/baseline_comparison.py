@@ -1,0 +1,213 @@
+"""Accuracy of the code beside its baselines, by head and by number of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus.errors import DataError
+from isthmus.plots.style import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    SKY,
+    SMALL_SIZE,
+    VERMILION,
+    WIDTH,
+    dress,
+    new_figure,
+    percent,
+    readable,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HIGHLIGHTED = "code"
+
+
+def plot_heads(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the test accuracy of each head on each representation, with 95 % intervals.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        Each with `features` (str, such as `"code"` or `"pca"`), `head` (str),
+        `accuracy` (float in [0, 1]) and `interval` (low, high; or None).
+
+    Returns
+    -------
+    Figure
+        One group for each head, in the order given; the code stands out.
+
+    Raises
+    ------
+    DataError
+        When there is no row, one lacks a value, or an accuracy is not in [0, 1].
+    MissingExtraError
+        When matplotlib is not installed.
+
+    Examples
+    --------
+    >>> figure = plot_heads([
+    ...     {"features": "code", "head": "linear", "accuracy": 0.98, "interval": [0.97, 0.99]},
+    ...     {"features": "pca", "head": "linear", "accuracy": 0.92, "interval": [0.91, 0.93]},
+    ... ])
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['linear', 'code', 'pca']
+    """
+    rows = [_check(at, row) for at, row in enumerate(rows)]
+    if not rows:
+        raise DataError("got no rows, expected at least one of features, head and accuracy")
+    heads = list(dict.fromkeys(row["head"] for row in rows))
+    # Each entry is one line of the chart: a head's name, or one of its rows below.
+    lines: list[str | Mapping[str, Any]] = []
+    for head in heads:
+        lines += [head, *(row for row in rows if row["head"] == head)]
+
+    figure = new_figure(WIDTH, 1.1 + 0.25 * len(lines))
+    axes = figure.add_subplot()
+    dress(axes, title="Test accuracy of each head on each representation",
+          x="test accuracy, with 95 % interval", grid="x")  # fmt: skip
+    decimals = _decimals(rows)
+    for at, line in enumerate(lines):
+        if not isinstance(line, str):
+            _draw_row(axes, at, line, decimals)
+    _set_range(axes, rows)
+    _name_lines(axes, lines)
+    return figure
+
+
+def _check(at: int, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    missing = [name for name in ("features", "head", "accuracy") if row.get(name) is None]
+    if missing:
+        raise DataError(
+            f"row {at} has no {' and no '.join(missing)}; "
+            "expected features, head, accuracy and interval in each"
+        )
+    low, high = row.get("interval") or (row["accuracy"], row["accuracy"])
+    if not 0 <= low <= row["accuracy"] <= high <= 1:
+        raise DataError(
+            f"row {at} has accuracy {row['accuracy']!r} and interval {row.get('interval')!r}; "
+            "expected shares in [0, 1], the accuracy inside its interval; divide percent by 100"
+        )
+    return {**row, "head": str(row["head"]), "interval": (float(low), float(high))}
+
+
+def _decimals(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many digits of the percents the narrowest interval bears out."""
+    widths = [high - low for low, high in (row["interval"] for row in rows) if high > low]
+    return 2 if widths and min(widths) < 0.01 else 1
+
+
+def _draw_row(axes: Axes, at: int, row: Mapping[str, Any], decimals: int) -> None:
+    stands_out = row["features"] == HIGHLIGHTED
+    colour = BLUE if stands_out else MUTED
+    low, high = row["interval"]
+    axes.plot([low, high], [at, at], color=colour, linewidth=2.5 if stands_out else 1.5,
+              solid_capstyle="butt")  # fmt: skip
+    axes.plot([row["accuracy"]], [at], "o", color=colour, markersize=8 if stands_out else 6,
+              mfc=colour if stands_out else "white", mew=1.5)  # fmt: skip
+    axes.annotate(
+        f"{100 * row['accuracy']:.{decimals}f} %",
+        (high, at),
+        (7, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=SMALL_SIZE,
+        color=colour if stands_out else INK,
+        fontweight="bold" if stands_out else "normal",
+    )
+
+
+def _set_range(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    lows, highs = zip(*(row["interval"] for row in rows), strict=True)
+    span = max(max(highs) - min(lows), 0.02)
+    # Room at the right for the numbers written there.
+    axes.set_xlim(max(0.0, min(lows) - 0.06 * span), max(highs) + 0.16 * span)
+    ticks = [tick for tick in axes.get_xticks() if tick <= 1 + 1e-9]
+    left, right = axes.get_xlim()
+    axes.set_xticks([tick for tick in ticks if left <= tick <= right])
+    axes.xaxis.set_major_formatter(percent)
+
+
+def _name_lines(axes: Axes, lines: Sequence[str | Mapping[str, Any]]) -> None:
+    texts = [line if isinstance(line, str) else str(line["features"]) for line in lines]
+    axes.set_yticks(np.arange(len(lines)), [readable(text, 28) for text in texts])
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    for label, line in zip(axes.get_yticklabels(), lines, strict=True):
+        if isinstance(line, str):
+            label.set_fontweight("bold")
+        elif line["features"] == HIGHLIGHTED:
+            label.set(color=BLUE, fontweight="bold")
+
+
+# Colour, dash and mark: told apart without colours too.
+_LOOKS = (
+    (ORANGE, "--", "s"),
+    (VERMILION, "-.", "^"),
+    (SKY, ":", "D"),
+    (MUTED, "-", "v"),
+)
+
+
+def plot_baseline_comparison(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]], head: str = ""
+) -> Figure:
+    """Draw test accuracy against the number of labels, a line for each kind of features.
+
+    Parameters
+    ----------
+    curves : mapping
+        From the name of the features to points with `n_labels`, `accuracy`, `low` and `high`,
+        as in a report's `worth`; the first are drawn foremost.
+    head : str
+        Name of the head, for the axis.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    DataError
+        When there is no point.
+    MissingExtraError
+        When matplotlib is not installed.
+
+    Examples
+    --------
+    >>> point = {"n_labels": 100, "accuracy": 0.9, "low": 0.8, "high": 0.95}
+    >>> figure = plot_worth({"frozen code": [point]}, "linear")
+    >>> figure.axes[0].get_ylabel()
+    'test accuracy of the linear head'
+    """
+    if not any(curves.values()):
+        raise DataError("got no point to draw, expected accuracies at one number of labels or more")
+    figure = new_figure(WIDTH, 4.2)
+    axes = figure.subplots()
+    for at, (name, points) in enumerate(curves.items()):
+        colour, dash, mark = (BLUE, "-", "o") if not at else _LOOKS[(at - 1) % len(_LOOKS)]
+        n = [point["n_labels"] for point in points]
+        accuracy = [point["accuracy"] for point in points]
+        low, high = ([point[bound] for point in points] for bound in ("low", "high"))
+        axes.fill_between(n, low, high, color=colour, alpha=0.12, linewidth=0)
+        width = 2.2 if not at else 1.4
+        axes.plot(
+            n, accuracy, mark + dash, color=colour, label=name, linewidth=width, zorder=9 - at
+        )
+    axes.set_xscale("log")
+    ticks = sorted({point["n_labels"] for points in curves.values() for point in points})
+    axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(percent)
+    whose = f"test accuracy of the {head} head" if head else "test accuracy"
+    dress(axes, x="labels", y=whose, grid="y")
+    axes.legend(frameon=False, fontsize=SMALL_SIZE, labelcolor=INK)
+    return figure

@@ -1,0 +1,456 @@
+"""Chapter "what changed": against held-out data, and against an earlier bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.bundle import Bundle, rows_known_to_head
+from isthmus.classification import CodeClassifier
+from isthmus.data import ClassMatcher, Dataset, label_text
+from isthmus.detection import AnomalyDetector
+from isthmus.errors import DataError
+from isthmus.evaluation import (
+    FEWEST,
+    compare_classifications,
+    compare_detections,
+    compare_errors,
+    decide,
+    holm,
+    measure_drift,
+)
+from isthmus.report.wording import label_of
+
+
+def describe_drift(facts: dict[str, Any], n_new: int) -> str:
+    """Say what the drift tests found, or why there is none.
+
+    Parameters
+    ----------
+    facts : dict
+        `found`, `n_kept` and `dependent`, see `change_facts`.
+    n_new : int
+        Instances that the encoder was not trained on.
+    """
+    found = facts["found"]
+    if found is None:
+        if facts["n_kept"] < FEWEST:
+            return (
+                f"The encoder kept {facts['n_kept']:,} instances that it was not trained on, and a "
+                f"test for drift needs {FEWEST}: train with more instances, or with a larger "
+                "validation_fraction."
+            )
+        return (
+            f"New to the encoder: {n_new:,} of these instances; a test for drift needs {FEWEST}: "
+            "look at more."
+        )
+    against = f"{found['n_reference']:,} that the encoder was not trained on"
+    codes, errors = (_p(found[name]["adjusted"]) for name in ("codes", "errors"))
+    chance = f"{found['level']:.0%}" if found["level"] >= 0.01 else f"{found['level']:.2%}"
+    if not found["drifted"]:
+        said = (
+            f"No change is to be seen: codes ({codes}) and reconstruction errors ({errors}) of "
+            f"{found['n']:,} new instances are like those of {against}."
+        )
+    else:
+        what = [
+            f"{words} ({p})"
+            for name, words, p in (
+                ("codes", "the codes", codes),
+                ("errors", "the reconstruction errors", errors),
+            )
+            if found[name]["changed"]
+        ]
+        said = (
+            f"Something has changed: {' and '.join(what)} of {found['n']:,} new instances are "
+            f"not like those of {against}."
+        )
+    said += f" {_how_much(found)} Where nothing has changed, a change is seen with a chance of "
+    said += f"{chance} at most."
+    if facts["dependent"]:
+        said += " That is for independent instances: windows that overlap raise it."
+    return said
+
+
+def describe_errors(
+    found: dict[str, Any] | None, *, same: bool, comparable: bool, level: float
+) -> str:
+    """Say whether one of two encoders rebuilds the same instances better."""
+    if same:
+        return "The encoder is the same."
+    if not comparable:
+        return (
+            "The encoder is another one, and so are the units of its errors: they cannot be "
+            "compared."
+        )
+    if found is None:
+        return "The encoder is another one; there is no instance here that is new to both."
+    errors = found["median_error"]
+    said = (
+        f"The encoder is another one: the typical error of {found['n']:,} instances that are new "
+        f"to both was {errors['then']:.3g} and is {errors['now']:.3g}, and {found['better']:.0%} "
+        "are rebuilt better than before"
+    )
+    return f"{said} ({_p(found['adjusted'])}{_or_chance(found, level)})."
+
+
+def describe_head_change(head: dict[str, Any], level: float) -> str:
+    """Say what a head decides otherwise, and whether that is better."""
+    changed, n = head["changed"], head["n"]
+    said = (
+        f"{head['name']!r} decides otherwise on {changed['count']:,} of {n:,} instances "
+        f"({changed['share']:.1%})"
+    )
+    if head["kind"] == "classifier":
+        if head["test"] is None:
+            return f"{said}; without labels nobody can say which is right."
+        accuracy, test = head["accuracy"], head["test"]
+        return (
+            f"{said}: {accuracy['then']:.1%} were right before, {accuracy['now']:.1%} are now "
+            f"({_p(test['adjusted'])}{_or_chance(test, level)})."
+        )
+    flagged = head["flagged"]
+    said += f": it flagged {flagged['then']:,} before and flags {flagged['now']:,} now"
+    for name, words in (("false_alarms", "of the normal"), ("found", "of the abnormal")):
+        group = head[name]
+        if group is not None:
+            test = group["test"]
+            said += (
+                f"; {words} {group['then']:.1%} before, {group['now']:.1%} now "
+                f"({_p(test['adjusted'])}{_or_chance(test, level)})"
+            )
+    return f"{said}."
+
+
+def _how_much(found: dict[str, Any]) -> str:
+    error, high = found["median_error"], found["high"]
+    said = f"{high['share']:.1%} have an error so high that {high['expected']:.1%} were expected to"
+    if error["ratio"] is None:
+        return f"{said}."
+    between = ""
+    if error["interval"] is not None:
+        low, top = error["interval"]
+        between = f" (95 % interval {low:.2f} to {top:.2f})"
+    return f"The typical error is {error['ratio']:.2f} times what it was{between}, and {said}."
+
+
+def _or_chance(test: dict[str, Any], level: float) -> str:
+    return "" if test["adjusted"] <= level else ", which may be chance"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def head_changes(
+    earlier: Bundle,
+    bundle: Bundle,
+    codes: Pair,
+    hashes: Pair,
+    part: Dataset,
+    labels: np.ndarray | None,
+) -> list[dict[str, Any]]:
+    """Compare heads that both bundles have, by name and kind.
+
+    Parameters
+    ----------
+    earlier, bundle : Bundle
+    codes, hashes : pairs of arrays, of shape (n, n_components) and (n,)
+        Of the earlier and of the later encoder.
+    part : Dataset of n instances
+    labels : array of shape (n,) or None
+        For detectors: 1 normal, -1 abnormal, 0 nobody looked.
+
+    Returns
+    -------
+    list of dict
+        `name`; `kind`, "classifier" or "detector"; `n_known`, instances that one of the two has
+        learned from, which are left out; what `classes_against` or `detections_against` gives,
+        `rows` counted in the part; `decisions`, those rows with what was decided `then` and `now`
+        and the `label`; `tests`, the tests among these. Heads that know all instances are not in
+        it.
+    """
+    found = []
+    for name in bundle.heads:
+        then, now = earlier.heads.get(name), bundle.heads[name]
+        if isinstance(then, AnomalyDetector) and isinstance(now, AnomalyDetector):
+            known = rows_known_to_head(then, hashes[0]) | rows_known_to_head(now, hashes[1])
+            one = _detectors(then, now, part, labels, np.flatnonzero(~known))
+        elif isinstance(then, CodeClassifier) and isinstance(now, CodeClassifier):
+            known = rows_known_to_head(then, hashes[0]) | rows_known_to_head(now, hashes[1])
+            one = _classifiers(then, now, codes, part, known)
+        else:
+            continue
+        if one is not None:
+            found.append({"name": name, "n_known": int(known.sum())} | one)
+    return found
+
+
+def _classifiers(
+    then: CodeClassifier, now: CodeClassifier, codes: Pair, part: Dataset, known: np.ndarray
+) -> dict[str, Any] | None:
+    labelled, labels = _labels_for(now, part)
+    new = ~known[labelled]
+    rows, y = (labelled[new], labels[new]) if len(labelled) else (np.flatnonzero(~known), None)
+    if not len(rows):
+        return None
+    decided = [
+        decide(head.standardised_head_, some[rows])[0]
+        for head, some in zip((then, now), codes, strict=True)
+    ]
+    try:
+        decided[0] = ClassMatcher(now.classes_).match(decided[0])
+    except DataError:  # classes of another kind, which only their names compare
+        decided = [_as_text(one) for one in decided]
+        y = None if y is None else _as_text(y)
+    found = compare_classifications(decided[0], decided[1], y)
+    tests = [] if found["test"] is None else [found["test"]]
+    return (
+        {"kind": "classifier"} | found | _told(rows, found["rows"], decided, y) | {"tests": tests}
+    )
+
+
+def _labels_for(now: CodeClassifier, part: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows whose labels test a head, and these labels; none where they do not fit it.
+
+    The chapter on this head says why they do not.
+    """
+    nothing = np.empty(0, dtype=np.intp)
+    if part.y is None:
+        return nothing, nothing
+    try:
+        return ClassMatcher(now.classes_).labelled(part.y)
+    except DataError:
+        return nothing, nothing
+
+
+def _as_text(labels: np.ndarray) -> np.ndarray:
+    return np.array([label_text(label) for label in labels.tolist()], dtype=object)
+
+
+def _detectors(
+    then: AnomalyDetector,
+    now: AnomalyDetector,
+    part: Dataset,
+    labels: np.ndarray | None,
+    rows: np.ndarray,
+) -> dict[str, Any] | None:
+    if not len(rows):
+        return None
+    X = part.take(rows).X
+    decided, y = [then.predict(X), now.predict(X)], None if labels is None else labels[rows]
+    found = compare_detections(decided[0], decided[1], y)
+    groups = (found["false_alarms"], found["found"])
+    return (
+        {"kind": "detector"}
+        | found
+        | _told(rows, found["rows"], decided, y)
+        | {"tests": [group["test"] for group in groups if group is not None]}
+    )
+
+
+def _told(
+    rows: np.ndarray, otherwise: list[int], decided: list[np.ndarray], y: np.ndarray | None
+) -> dict[str, Any]:
+    """Return the instances that were decided otherwise, by their place in the part."""
+    return {
+        "rows": rows[otherwise].tolist(),
+        "decisions": [
+            {
+                "row": int(rows[at]),
+                "then": label_of(decided[0][at]),
+                "now": label_of(decided[1][at]),
+                "label": None if y is None else label_of(y[at]),
+            }
+            for at in otherwise
+        ],
+    }
+
+
+def change_facts(
+    bundle: Bundle,
+    codes: np.ndarray,
+    errors: np.ndarray,
+    looked_at: Dataset,
+    *,
+    hashes: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    earlier: Bundle | None = None,
+    level: float = 0.05,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Tell what changed since an encoder was trained, and since an earlier bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    codes : array of shape (n, n_components)
+        The bundle's codes of the instances looked at.
+    errors : array of shape (n,)
+        Their reconstruction errors.
+    looked_at : Dataset of n instances
+    hashes : uint64 array of shape (n,), optional
+        As `bundle.encoder.row_hashes` gives them.
+    labels : array of shape (n,), optional
+        1 normal, -1 abnormal, 0 nobody looked: for detectors.
+    earlier : Bundle, optional
+        To compare encoders with, and heads of the same name and kind.
+    level : float in (0, 1), default=0.05
+        The chance of a false alarm: of each drift test, and of all comparisons with the earlier
+        bundle together.
+    seed : int, default=0
+
+    Returns
+    -------
+    dict or None
+        None when the encoder kept nothing of its data and there is no earlier bundle.
+
+        `drift` : `found`, see `isthmus.evaluation.measure_drift`, None where there is too little to
+        test; `n_left_out`, instances that the encoder was trained on; `n_kept`, those of the
+        reference; `dependent`, whether the instances are windows that overlap; `verdict`, a
+        sentence.
+
+        `earlier` : None without one, else its `name`; `created`, `digest` and `n_components`
+        (`then`, `now`); `same_encoder`; `errors`, see `errors_against`, None for the same encoder
+        or other units, with `verdict`; `heads`, see `head_changes`, with `verdict`; names of
+        heads that are `only_then` and `only_now`; `drift`, the same instances against what the
+        earlier encoder kept. Every test has `adjusted`, Holm's p-value among all of them.
+
+    Raises
+    ------
+    SchemaError
+        When the earlier encoder cannot take these instances.
+    """
+    kept = bundle.encoder.held_out_
+    if not len(kept) and earlier is None:
+        return None
+    if hashes is None:
+        hashes = bundle.encoder.row_hashes(looked_at.X)
+    dependent = _overlapping(looked_at)
+    facts: dict[str, Any] = {
+        "level": level,
+        "drift": _drift(bundle.encoder, codes, errors, hashes, dependent, level, seed),
+        "earlier": None,
+    }
+    if earlier is not None:
+        facts["earlier"] = _against(
+            bundle, earlier, codes, errors, looked_at, hashes, labels, dependent, level, seed
+        )
+    return facts
+
+
+def _drift(
+    encoder: Autoencoder,
+    codes: np.ndarray,
+    errors: np.ndarray,
+    hashes: np.ndarray,
+    dependent: bool,
+    level: float,
+    seed: int,
+) -> dict[str, Any]:
+    kept, new = encoder.held_out_, _new(encoder, hashes)
+    # Who leaves out new rows with an equal among those at `fit` leaves out such kept rows too:
+    # or the common ones would be on one side only, and look like a change.
+    reference = np.ones(len(kept), dtype=bool) if new.all() else ~kept.repeated
+    found = None
+    if min(reference.sum(), new.sum()) >= FEWEST:
+        found = measure_drift(
+            kept.codes[reference],
+            kept.errors[reference],
+            codes[new],
+            errors[new],
+            level=level,
+            seed=seed,
+        )
+    facts: dict[str, Any] = {
+        "found": found,
+        "n_left_out": int((~new).sum()),
+        "n_kept": int(reference.sum()),
+        "dependent": dependent,
+    }
+    return facts | {"verdict": describe_drift(facts, n_new=int(new.sum()))}
+
+
+def _against(
+    bundle: Bundle,
+    earlier: Bundle,
+    codes: np.ndarray,
+    errors: np.ndarray,
+    looked_at: Dataset,
+    hashes: np.ndarray,
+    labels: np.ndarray | None,
+    dependent: bool,
+    level: float,
+    seed: int,
+) -> dict[str, Any]:
+    then, now = earlier.encoder, bundle.encoder
+    codes_then, errors_then = then.transform(looked_at.X), then.reconstruction_error(looked_at.X)
+    hashes_then = then.row_hashes(looked_at.X)
+    new = _new(now, hashes) & _new(then, hashes_then)
+    comparable = _units(then) == _units(now)
+    # Scaled data gives the same weights behind another standardising.
+    same = comparable and then.digest_ == now.digest_
+    found = None
+    if comparable and not same and new.any():
+        found = compare_errors(errors_then[new], errors[new])
+    heads = head_changes(
+        earlier, bundle, (codes_then, codes), (hashes_then, hashes), looked_at, labels
+    )
+    tests = [test for test in (found, *(t for head in heads for t in head["tests"])) if test]
+    for test, adjusted in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
+        test["adjusted"] = adjusted
+    for head in heads:
+        head["verdict"] = describe_head_change(head, level)
+        del head["tests"]
+    return {
+        "name": earlier.path.name,
+        "created": {
+            "then": earlier.manifest.get("created"),
+            "now": bundle.manifest.get("created"),
+        },
+        "digest": {"then": then.digest_, "now": now.digest_},
+        "n_components": {"then": then.n_components_, "now": now.n_components_},
+        "same_encoder": same,
+        "errors": found,
+        "verdict": describe_errors(found, same=same, comparable=comparable, level=level),
+        "heads": heads,
+        "only_then": [name for name in earlier.heads if name not in bundle.heads],
+        "only_now": [name for name in bundle.heads if name not in earlier.heads],
+        "drift": _drift(then, codes_then, errors_then, hashes_then, dependent, level, seed),
+    }
+
+
+def _new(encoder: Autoencoder, hashes: np.ndarray) -> np.ndarray:
+    """Return which instances the encoder was not trained on, boolean (n,).
+
+    All, where no more equal one that it saw than chance would have it.
+    """
+    seen = encoder.seen_rows_.overlap(hashes)
+    if seen.sum() <= encoder.seen_rows_.tolerated(len(hashes)):
+        return np.ones(len(hashes), dtype=bool)
+    return ~seen
+
+
+def _units(encoder: Autoencoder) -> tuple[Any, ...]:
+    """Return what decides the units of reconstruction errors."""
+    return encoder.loss_, encoder.preprocessor_.to_dict()
+
+
+def _overlapping(part: Dataset) -> bool:
+    """Return whether instances are windows of which some share rows of their table."""
+    windows = part.windows
+    if windows is None or len(windows) < 2:
+        return False
+    groups = (
+        np.zeros(len(windows))
+        if windows.group is None
+        else np.unique(windows.group, return_inverse=True)[1]
+    )
+    order = np.lexsort((windows.first_row, groups))
+    meets = windows.first_row[order][1:] <= windows.last_row[order][:-1]
+    return bool((meets & (np.diff(groups[order]) == 0)).any())

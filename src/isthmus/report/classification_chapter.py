@@ -1,0 +1,185 @@
+"""Chapter "which class": accuracy, confusions, calibration, the worst mistakes, label errors."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus.bundle import rows_known_to_head
+from isthmus.classification import CodeClassifier
+from isthmus.data import ClassMatcher, Dataset
+from isthmus.evaluation import class_metrics, decide, unknown_classes
+from isthmus.report.wording import label_of
+
+if TYPE_CHECKING:
+    from isthmus.report.gallery import TestResult
+
+N_BINS = 10
+N_WORST = 12
+#: Instances that are shown for a cell of the confusion matrix, and cells that show any.
+N_IN_CELL, MOST_CELLS = 6, 60
+
+
+def class_facts(
+    name: str,
+    classifier: CodeClassifier,
+    test: Dataset,
+    codes: np.ndarray,
+    hashes: np.ndarray,
+    tested: TestResult | None = None,
+) -> dict[str, Any] | None:
+    """Test a classifier on the labelled instances of a part that it has not learned from.
+
+    Parameters
+    ----------
+    name : str
+    classifier : fitted CodeClassifier
+    test : Dataset of n instances
+    codes : array of shape (n, n_components)
+    hashes : uint64 array of shape (n,)
+    tested : Tested, optional
+        Of all rows of a stream, which `test` was drawn from: the figures are then theirs.
+
+    Returns
+    -------
+    dict or None
+        What `isthmus.evaluation.metrics.class_metrics` gives, with `name`; `n_known`,
+        instances that it learned from, which are left out; `reliability`, see `reliability`;
+        `worst`, the mistakes made with most confidence; `doubtful`, labels that are likely wrong;
+        `cells`, confusions with rows, the most frequent first; and what `unknown_classes` gives.
+        None where no labelled instance is left.
+
+    Raises
+    ------
+    DataError
+        When labels cannot be matched with the classes of the head, see `ClassMatcher`.
+    """
+    if test.y is None:
+        return None
+    if tested is not None and tested.refused is not None:
+        raise tested.refused
+    head = classifier.standardised_head_
+    labelled, labels = ClassMatcher(head.classes_).labelled(test.y)
+    known = rows_known_to_head(classifier, hashes)[labelled]
+    rows, y = labelled[~known], labels[~known]
+    if not len(rows) or (tested is not None and not tested.tally.n):
+        return None
+    predicted, probabilities = decide(head, codes[rows])
+    facts: dict[str, Any] = {"name": name, "n_known": int(known.sum())}
+    if tested is None:
+        facts |= class_metrics(y, predicted, probabilities, head.classes_)
+    else:
+        facts |= tested.tally.result() | {"n_known": tested.n_known}
+    facts |= unknown_classes(facts, head.classes_)
+    facts["cells"] = _cells(rows, y, predicted, facts)
+    facts["reliability"], facts["worst"], facts["doubtful"] = None, [], []
+    if probabilities is None:
+        return facts
+    confidence = probabilities.max(axis=1)
+    facts["reliability"] = reliability(confidence, predicted == y)
+    facts["doubtful"] = _doubtful(rows, y, probabilities, head.classes_)
+    wrong = np.flatnonzero(predicted != y)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_WORST]
+    facts["worst"] = [
+        {
+            "row": int(rows[at]),
+            "label": label_of(y[at]),
+            "predicted": label_of(predicted[at]),
+            "confidence": float(confidence[at]),
+        }
+        for at in wrong
+    ]
+    return facts
+
+
+def _doubtful(
+    rows: np.ndarray, y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return labels that are likely wrong, the likeliest first (Northcutt et al., 2021).
+
+    The head has not learned from these instances, which is what confident learning asks for.
+    """
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError:  # the extra was left out: the chapter does without
+        return []
+    known = np.flatnonzero(np.isin(y, classes))
+    places = np.searchsorted(classes, y[known])
+    if len(np.unique(places)) < len(classes):  # it needs some of each class
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of rare classes, which the page does itself
+        found = find_label_issues(
+            places, probabilities[known], return_indices_ranked_by="self_confidence", n_jobs=1
+        )
+    return [
+        {
+            "row": int(rows[known[at]]),
+            "label": label_of(y[known[at]]),
+            "likelier": label_of(classes[probabilities[known[at]].argmax()]),
+            "confidence": float(probabilities[known[at], places[at]]),
+        }
+        for at in found[:N_WORST]
+    ]
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Compare how sure a head was with how often it was right.
+
+    Parameters
+    ----------
+    confidence : array of shape (n,)
+        The highest probability of each instance.
+    right : boolean array of shape (n,)
+
+    Returns
+    -------
+    dict
+        `bins`, ten of equal width from 0 to 1, those with an instance: `n`, mean `confidence`,
+        `accuracy`; `error`, the mean difference of the two weighted by n (expected calibration
+        error, Naeini et al., 2015).
+
+    Examples
+    --------
+    >>> found = reliability(np.array([0.95, 0.95, 0.55, 0.55]), np.array([True, True, True, False]))
+    >>> [(one["n"], one["accuracy"]) for one in found["bins"]], round(found["error"], 3)
+    ([(2, 0.5), (2, 1.0)], 0.05)
+    """
+    places = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    bins = [
+        {
+            "n": int((places == at).sum()),
+            "confidence": float(confidence[places == at].mean()),
+            "accuracy": float(right[places == at].mean()),
+        }
+        for at in np.unique(places)
+    ]
+    off = [one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
+    return {"bins": bins, "error": float(sum(off) / len(right))}
+
+
+def _cells(
+    rows: np.ndarray, y: np.ndarray, predicted: np.ndarray, facts: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the confusions that occur, the most frequent first, with some of their rows.
+
+    `place` is the row and column of the cell in the confusion matrix, which has the `count`.
+    """
+    classes = facts["classes"]
+    wrong = predicted != y
+    pairs: dict[tuple[Any, Any], list[int]] = {}
+    for row, label, found in zip(rows[wrong], y[wrong], predicted[wrong], strict=True):
+        pairs.setdefault((label, found), []).append(int(row))
+    ordered = sorted(pairs.items(), key=lambda item: -len(item[1]))[:MOST_CELLS]
+    return [
+        {
+            "label": label_of(label),
+            "predicted": label_of(found),
+            "place": [classes.index(label), classes.index(found)],
+            "count": facts["confusion"][classes.index(label)][classes.index(found)],
+            "rows": some[:N_IN_CELL],
+        }
+        for (label, found), some in ordered
+    ]

@@ -1,0 +1,136 @@
+"""Chapter "the code": the network, how it was trained, what it keeps and what it loses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.data import Dataset
+from isthmus.networks import count_parameters, summarise
+from isthmus.report.wording import a_share, label_of
+
+#: Instances on the map: enough to see clumps, few enough to hover over and to wait for.
+MOST_ON_MAP = 1500
+#: Instances that are shown beside what the decoder makes of them.
+N_SHOWN = 4
+
+
+def code_facts(
+    encoder: Autoencoder, part: Dataset | None, errors: np.ndarray | None, seed: int
+) -> dict[str, Any]:
+    """Describe the network, its training, and its errors and codes on a part of the data.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    part : Dataset of n instances, or None
+    errors : array of shape (n,), or None without a part
+        Their reconstruction errors.
+    seed : int
+        Of the map.
+
+    Returns
+    -------
+    dict
+        `layers`, `parameters`, `n_values` and `n_components`, `compression`; `history` and
+        `best_epoch`; with a part `error`, its mean and quantiles; `shown`, rows with the best,
+        typical and worst error; `map`, a plane of codes with rows, places and labels.
+    """
+    schema = encoder.schema_
+    facts: dict[str, Any] = {
+        "n_values": schema.n_features,
+        "n_components": encoder.n_components_,
+        "compression": schema.n_features / encoder.n_components_,
+        "layers": _layers(encoder),
+        "parameters": {
+            "encoder": count_parameters(encoder.encoder_),
+            "decoder": count_parameters(encoder.decoder_),
+        },
+        "loss": encoder.loss_,
+        "history": encoder.history_,
+        "best_epoch": encoder.best_epoch_,
+    }
+    if part is None or errors is None:
+        return facts
+    order = np.argsort(errors, kind="stable")
+    middle = max(0, (len(order) - N_SHOWN) // 2)
+    shown = {
+        "best": order[:N_SHOWN],
+        "typical": order[middle : middle + N_SHOWN],
+        "worst": order[::-1][:N_SHOWN],
+    }
+    quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
+    return facts | {
+        "error": {
+            "n": len(errors),
+            "mean": float(errors.mean()),
+            "quantiles": [
+                [q, float(value)]
+                for q, value in zip(quantiles, np.quantile(errors, quantiles), strict=True)
+            ],
+        },
+        "shown": {
+            name: [{"row": int(row), "error": float(errors[row])} for row in rows]
+            for name, rows in shown.items()
+        },
+        "map": code_map(encoder, part, seed),
+    }
+
+
+def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
+    """Place codes in a plane so that near ones stay near.
+
+    t-SNE (van der Maaten and Hinton, 2008) of up to 1,500 instances, drawn at random; of fewer
+    than 30 the first two principal components. Distances between clumps mean nothing.
+    """
+    rows = a_share(len(part), MOST_ON_MAP, seed)
+    some = part.take(rows)
+    codes = encoder.transform(some.X).astype(np.float64)
+    codes = (codes - codes.mean(axis=0)) / np.maximum(codes.std(axis=0), 1e-12)
+    if len(codes) < 30 or not codes.any():
+        width = min(2, len(codes) - 1, codes.shape[1]) if codes.any() else 0
+        places, method = np.zeros((len(codes), 2)), "principal components"
+        if width:
+            places[:, :width] = PCA(width, random_state=seed).fit_transform(codes)
+    else:
+        start = PCA(min(50, *codes.shape), random_state=seed).fit_transform(codes)
+        planar = start.shape[1] >= 2
+        tsne = TSNE(
+            2,
+            init="pca" if planar else "random",
+            random_state=seed,
+            perplexity=9.0 if len(codes) < 100 else 30.0,
+        )
+        places, method = tsne.fit_transform(start), "t-SNE"
+    low, high = places.min(axis=0), places.max(axis=0)
+    places = (places - low) / np.maximum(high - low, 1e-12)
+    return {
+        "method": method,
+        "n": len(rows),
+        "of": len(part),
+        "rows": rows.tolist(),
+        "places": np.round(places, 4).tolist(),
+        "labels": None if some.y is None else [label_of(label) for label in some.y],
+    }
+
+
+def _layers(encoder: Autoencoder) -> list[dict[str, Any]]:
+    shape = encoder.preprocessor_.network_shape
+    halves = (
+        ("encoder", encoder.encoder_, shape),
+        ("decoder", encoder.decoder_, (encoder.n_components_,)),
+    )
+    return [
+        {
+            "half": half,
+            "name": layer.name,
+            "output_shape": list(layer.output_shape),
+            "parameters": layer.parameters,
+        }
+        for half, network, inputs in halves
+        for layer in summarise(network, inputs)
+    ]

@@ -1,0 +1,153 @@
+"""Chapter "does the code earn its keep?": one head, few labels to all, on code and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.data import CLASSES, ClassMatcher, Dataset
+from isthmus.evaluation import IN_WORDS, Baselines, FewLabels, baseline_names, some_of
+
+SIZES = (10, 30, 100, 300, 1000)
+N_DRAWS = 5
+CODE = "frozen code"
+#: Accuracies nearer to each other than this are called level: a half of a percentage point.
+LEVEL = 0.005
+
+
+def comparison_facts(
+    encoder: Autoencoder,
+    train: Dataset,
+    test: Dataset,
+    *,
+    head: str = "linear",
+    controls: str = "fast",
+    seed: int = 0,
+    measured: Baselines | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> dict[str, Any] | None:
+    """Measure a head on the code and on every control, with more and more labels.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    train, test : Dataset
+        With labels, and of more than one class, else None is returned.
+    head : see `build_head`
+    controls : {"fast", "all"}
+        `"all"` trains the supervised network with all labels too.
+    seed : int
+    measured : Controls, optional
+        Of the same encoder, data and seed: what they measured already is taken from there, unless
+        some instance has no label.
+    tell : callable, optional
+        Called with a few words before what may take long.
+
+    Returns
+    -------
+    dict or None
+        `head`; `n_draws`; `curves`, from the name of the features to points with `n_labels`,
+        `accuracy` (mean over draws), `low` and `high` (lowest and highest draw; with all labels
+        the 95 % Wilson score interval); `verdict`, one sentence.
+    """
+    if train.y is None or test.y is None:
+        return None
+    fitted = np.flatnonzero(CLASSES.has_label(train.y))
+    y = _typed(train.y[fitted])
+    if len(np.unique(y)) < 2:
+        return None
+    tested, truth = ClassMatcher(np.unique(y)).labelled(test.y)
+    if not len(truth):
+        return None
+    train = train if len(fitted) == len(train) else train.take(fitted)
+    test = test if len(tested) == len(test) else test.take(tested)
+    if measured is not None and len(measured.y_train) == len(y):
+        tests = measured
+    else:
+        tests = Baselines(encoder, train.X, y, test.X, truth, random_state=seed)
+    sizes = [n for n in SIZES if len(np.unique(y)) <= n <= len(y) // 2]
+    draws = {n: FewLabels(y, truth, n, N_DRAWS, head, seed) for n in sizes}
+    # Raw features of all instances take four times the memory of images: of most none are needed.
+    rows = np.unique(np.concatenate([[], *(drawn.rows for drawn in draws.values())])).astype(int)
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for name in ("code", *(name for name in baseline_names(controls) if name != "supervised")):
+        called = CODE if name == "code" else IN_WORDS[name]
+        tell(f"{head} head on {called}")
+        whole = tests.test(name, head)
+        fitted_on, tested_on = tests.train_features(name, rows), tests.test_features(name)
+        points = []
+        for n, drawn in draws.items():
+            at = np.searchsorted(rows, drawn.rows)
+            found = drawn.try_on(fitted_on[at], some_of(tested_on, drawn.held_out)).mean(axis=1)
+            points.append(_point(n, found.mean(), found.min(), found.max()))
+        curves[called] = [*points, _point(len(y), whole["accuracy"], *whole["interval"])]
+    if "supervised" in baseline_names(controls):
+        tell("supervised network")
+        found = tests.test_supervised()
+        low, high = found["interval"]
+        curves[IN_WORDS["supervised"]] = [_point(len(y), found["accuracy"], low, high)]
+    return {
+        "head": head,
+        "n_draws": N_DRAWS,
+        "n_test": len(truth),
+        "curves": curves,
+        "verdict": verdict(curves),
+    }
+
+
+def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
+    """Say in a sentence whether the code is worth more than the best control of the same labels.
+
+    Examples
+    --------
+    >>> few = {"n_labels": 100, "accuracy": 0.9}
+    >>> verdict({"frozen code": [few], "raw features": [few | {"accuracy": 0.8}]})
+    'With 100 labels the frozen code is 10.0 percentage points better than the best control \
+(90.0 % against 80.0 % for raw features): it earns its keep.'
+    """
+    code = {point["n_labels"]: point["accuracy"] for point in curves[CODE]}
+    said: list[str] = []
+    gains: list[float] = []
+    for n in dict.fromkeys((min(code, key=lambda n: abs(np.log(n / 100))), max(code))):
+        others = {
+            name: point["accuracy"]
+            for name, points in curves.items()
+            if name not in (CODE, IN_WORDS["supervised"])
+            for point in points
+            if point["n_labels"] == n
+        }
+        best = max(others, key=others.__getitem__)
+        gain = code[n] - others[best]
+        gains.append(gain)
+        if abs(gain) < LEVEL:
+            how = "level with the best control"
+        else:
+            better = "better" if gain > 0 else "worse"
+            how = f"{100 * abs(gain):.1f} percentage points {better} than the best control"
+        said.append(
+            f"{'with' if said else 'With'} {n:,} labels {'it' if said else 'the frozen code'} is "
+            f"{how} ({100 * code[n]:.1f} % against {100 * others[best]:.1f} % for {best})"
+        )
+    return "; ".join(said) + f": {_keep(gains)}."
+
+
+def _keep(gains: list[float]) -> str:
+    if max(gains) < LEVEL:
+        return "it does not earn its keep here"
+    if min(gains) > -LEVEL:
+        return "it earns its keep"
+    if gains[0] >= LEVEL:
+        return "it earns its keep while labels are few"
+    return "it earns its keep only once labels are many"
+
+
+def _point(n: int, mean: float, low: float, high: float) -> dict[str, Any]:
+    return {"n_labels": n, "accuracy": float(mean), "low": float(low), "high": float(high)}
+
+
+def _typed(y: np.ndarray) -> np.ndarray:
+    """Return labels with their own type, where they were objects because some were missing."""
+    return np.array(y.tolist())

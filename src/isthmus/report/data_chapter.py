@@ -1,0 +1,212 @@
+"""Chapter "the data": sizes, labels, columns, and what to be wary of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data import CLASSES, Dataset, label_text
+from isthmus.report.wording import label_of
+
+BINS = 20
+#: A class with a smaller share than this is rare.
+RARE = 0.01
+#: Categories of a column that are listed, the commonest first.
+MOST_CATEGORIES = 20
+#: Columns of which a histogram is taken; what is left out is said.
+MOST_COLUMNS = 500
+#: Instances that are shown of a label, and labels of which any are; without labels twice as many.
+N_SAMPLES, MOST_SAMPLED = 8, 12
+
+
+def data_facts(
+    train: Dataset | None, test: Dataset, hashes: dict[str, np.ndarray], seed: int = 0
+) -> dict[str, Any]:
+    """Describe the two parts of a data set, the training part of which may be absent.
+
+    Parameters
+    ----------
+    train : Dataset or None
+    test : Dataset
+    hashes : dict of str to uint64 array
+        Of the instances of `"train"`, where there are any, and `"test"`.
+    seed : int
+        Of the samples.
+
+    Returns
+    -------
+    dict
+        `parts`, from `"train"` and `"test"` to `n`, `n_labelled` and `labels` (label and
+        count, the commonest first); `names`, what labels are called where they are numbers that
+        stand for names; `columns` of a table, see `column_facts`; `samples` of images
+        and series: some rows of the test part for each of the commonest labels, or None for data
+        without labels, of `n_sampled_labels`; `warnings`, whole sentences.
+    """
+    given = {"train": train, "test": test}
+    parts = {name: part for name, part in given.items() if part is not None}
+    facts: dict[str, Any] = {
+        "parts": {
+            name: {"n": len(part), "name": part.name} | _labels(part)
+            for name, part in parts.items()
+        },
+        "names": _names(test),
+        "columns": [],
+        "n_columns": 0,
+        "warnings": [],
+    }
+    first = next(iter(parts.values()))
+    if first.kind == "table":
+        facts["n_columns"] = first.schema.n_features
+        facts["columns"] = column_facts(first.X)
+    facts |= {"samples": [], "n_sampled_labels": 0}
+    if first.kind != "table":
+        facts |= _samples(test, seed)
+    facts["warnings"] = [
+        *_duplicates(hashes),
+        *_constant(facts["columns"]),
+        *_rare(facts["parts"]),
+    ]
+    return facts
+
+
+def column_facts(X: Any) -> list[dict[str, Any]]:
+    """Describe each column of a table, 500 at most.
+
+    Returns
+    -------
+    list of dict
+        `name`; `type`, `"number"` or `"text"`; `missing`, a share; of numbers `minimum`, `median`,
+        `maximum` and the `counts` of twenty equal bins between the first and the last; of others
+        `categories`, value and count, the commonest first.
+
+    Examples
+    --------
+    >>> found = column_facts(pd.DataFrame({"width": [1.0, 2.0, None], "kind": ["a", "b", "a"]}))
+    >>> [(column["name"], column["type"]) for column in found]
+    [('width', 'number'), ('kind', 'text')]
+    >>> found[0]["missing"], found[0]["maximum"], found[1]["categories"]
+    (0.3333333333333333, 2.0, [['a', 2], ['b', 1]])
+    """
+    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X)
+    found = []
+    for name in frame.columns[:MOST_COLUMNS]:
+        values = frame[name]
+        facts: dict[str, Any] = {"name": str(name), "missing": float(values.isna().mean())}
+        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        found.append(facts | (_numbers(values) if numeric else _categories(values)))
+    return found
+
+
+def _numbers(values: pd.Series) -> dict[str, Any]:
+    there = values.dropna().to_numpy(dtype=np.float64)
+    if not len(there):
+        return {"type": "number", "minimum": None, "median": None, "maximum": None, "counts": []}
+    low, high = float(there.min()), float(there.max())
+    counts = np.histogram(there, BINS, (low, high) if high > low else (low - 0.5, low + 0.5))[0]
+    return {
+        "type": "number",
+        "minimum": low,
+        "median": float(np.median(there)),
+        "maximum": high,
+        "counts": counts.tolist(),
+    }
+
+
+def _categories(values: pd.Series) -> dict[str, Any]:
+    counts = values.dropna().astype(str).value_counts()
+    commonest = counts.head(MOST_CATEGORIES)
+    listed = [[str(value), int(count)] for value, count in commonest.items()]
+    return {"type": "text", "categories": listed, "n_categories": len(counts)}
+
+
+def _labels(part: Dataset) -> dict[str, Any]:
+    if part.y is None:
+        return {"n_labelled": 0, "labels": []}
+    known = part.y[CLASSES.has_label(part.y)]
+    counts = pd.Series(known).value_counts()
+    return {
+        "n_labelled": len(known),
+        "labels": [[label_of(label), int(count)] for label, count in counts.items()],
+    }
+
+
+def _names(part: Dataset) -> dict[str, str]:
+    """Return the names of labels that say more than the labels do."""
+    if part.y is None or part.class_names is None:
+        return {}
+    labels = [label_text(label) for label in np.unique(part.y[CLASSES.has_label(part.y)])]
+    if len(labels) != len(part.class_names):  # some class is not here: which, nobody knows
+        return {}
+    pairs = zip(labels, map(str, part.class_names), strict=True)
+    return {label: name for label, name in pairs if label != name}
+
+
+def _samples(part: Dataset, seed: int) -> dict[str, Any]:
+    """Draw some rows of each of the commonest labels, or of all rows where there are none."""
+    rng = np.random.default_rng([seed, 3])
+    rows: dict[str | None, np.ndarray] = {}
+    if part.y is not None and CLASSES.has_label(part.y).any():
+        texts = pd.Series([label_of(label) for label in part.y])
+        labels = texts.value_counts().index.tolist()
+        shown = sorted(labels[:MOST_SAMPLED])
+        rows = {label: np.flatnonzero(texts == label) for label in shown}
+    else:
+        labels, rows = [], {None: np.arange(len(part))}
+    return {
+        "n_sampled_labels": len(labels),
+        "samples": [
+            {"label": label, "rows": np.sort(rng.permutation(some)[:most]).tolist()}
+            for label, some in rows.items()
+            for most in [N_SAMPLES if label is not None else 2 * N_SAMPLES]
+        ],
+    }
+
+
+def _duplicates(hashes: dict[str, np.ndarray]) -> list[str]:
+    if "train" not in hashes:
+        return []
+    new = hashes["test"]
+    n = int(np.isin(new, hashes["train"]).sum())
+    if not n:
+        return []
+    return [
+        f"{n:,} of {len(new):,} test instances equal a training instance: what is measured on "
+        "them says little about new ones"
+    ]
+
+
+def _constant(columns: list[dict[str, Any]]) -> list[str]:
+    constant = [
+        column["name"]
+        for column in columns
+        if (column["type"] == "number" and column["minimum"] == column["maximum"])
+        or (column["type"] == "text" and column["n_categories"] < 2)
+    ]
+    if not constant:
+        return []
+    more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
+    told = ", ".join(constant[:5])
+    return [f"{_columns(len(constant))} always the same value: {told}{more}"]
+
+
+def _columns(n: int) -> str:
+    return "one column has" if n == 1 else f"{n} columns have"
+
+
+def _rare(parts: dict[str, Any]) -> list[str]:
+    found = []
+    for name, part in parts.items():
+        rare = [
+            f"{label} ({count:,})"
+            for label, count in part["labels"]
+            if count < RARE * part["n_labelled"]
+        ]
+        if rare:
+            told = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
+            found.append(
+                f"rare in the {name} part, below {RARE:.0%} of its labels: {told}; accuracy "
+                "hardly changes when all of them are wrong"
+            )
+    return found

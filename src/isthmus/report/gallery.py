@@ -1,0 +1,325 @@
+"""Instances in a report: a sample of a stream, and how instances are shown on the page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from PIL import Image
+
+from isthmus.autoencoder import Autoencoder
+from isthmus.bundle import Bundle, rows_known_to_head
+from isthmus.classification import CodeClassifier
+from isthmus.data import Chunk, ClassMatcher, Dataset, Splits
+from isthmus.data.streaming import Stream
+from isthmus.detection import AnomalyDetector
+from isthmus.errors import DataError
+from isthmus.evaluation import ClassTally, decide, some_of
+from isthmus.report.wording import in_short
+
+#: Instances of a stream that a report shows, and describes the data by.
+MOST_SHOWN = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class StreamSample:
+    """Instances drawn from a stream: `data`, and in `rows` the number of each in the stream."""
+
+    stream: Stream
+    data: Dataset
+    rows: np.ndarray
+    in_memory: ClassVar[Literal[True]] = True
+
+
+def draw_sample(stream: Stream, encoder: Autoencoder, seed: int) -> StreamSample:
+    """Draw instances uniformly, or take all where there are few."""
+    rows = stream.draw(MOST_SHOWN, [seed, 7])
+    data = stream.take(rows, schema=encoder.schema_)
+    # Parts that turned out to be damaged were passed over.
+    there = np.zeros(len(rows), dtype=bool)
+    for part in stream.parts:
+        there |= (rows >= part.first_row) & (rows < part.first_row + part.n_rows)
+    return StreamSample(stream, data, rows[there])
+
+
+def draw_if_streamed(
+    data: Dataset | Splits | Stream | StreamSample | None,
+    encoder: Autoencoder,
+    seed: int,
+    tell: Callable[[str], object],
+) -> Dataset | Splits | StreamSample | None:
+    """Return what a report looks at: data in memory as it is, of a stream what is drawn."""
+    if data is None or data.in_memory:
+        return data
+    tell("instances drawn at random")
+    return draw_sample(data, encoder, seed)
+
+
+@dataclass
+class TestResult:
+    """What a head made of all rows of a stream that it does not know.
+
+    Attributes
+    ----------
+    n_known : int
+        Rows that it was fitted or calibrated on, which are left out.
+    tally : ClassTally
+        Of a classifier.
+    labels : list of int8 arrays
+        Of a detector: 1 normal, -1 abnormal, 0 nobody looked.
+    scores : list of float64 arrays
+        Of a detector: the anomaly scores.
+    refused : DataError or None
+        Of a classifier: why the labels do not test it, such as those of a detector.
+    """
+
+    n_known: int = 0
+    tally: ClassTally = field(default_factory=ClassTally)
+    labels: list[np.ndarray] = field(default_factory=list)
+    scores: list[np.ndarray] = field(default_factory=list)
+    refused: DataError | None = None
+
+
+def decide_on_all(
+    stream: Stream, bundle: Bundle, labels_of: Callable[[Any], np.ndarray | None]
+) -> dict[str, TestResult]:
+    """Let every head decide on all rows of a stream, in one pass.
+
+    Parameters
+    ----------
+    stream : Stream
+    bundle : Bundle
+    labels_of : callable
+        From the labels of a piece to those for detectors, None where they mean something else.
+
+    Returns
+    -------
+    dict
+        By the names of the heads.
+    """
+    encoder, found = bundle.encoder, {name: TestResult() for name in bundle.heads}
+    matchers = {
+        name: ClassMatcher(head.classes_)
+        for name, head in bundle.heads.items()
+        if not isinstance(head, AnomalyDetector)
+    }
+    for piece in stream.pieces(label=True):
+        hashes, codes = encoder.row_hashes(piece.X), encoder.transform(piece.X)
+        for name, head in bundle.heads.items():
+            if isinstance(head, AnomalyDetector):
+                _verdicts(found[name], head, piece, hashes, labels_of(piece.y))
+            elif piece.y is not None and found[name].refused is None:
+                _classes(found[name], head, matchers[name], piece.y, codes, hashes)
+    return found
+
+
+def _verdicts(
+    found: TestResult,
+    detector: AnomalyDetector,
+    piece: Chunk,
+    hashes: np.ndarray,
+    labels: np.ndarray | None,
+) -> None:
+    rows = np.flatnonzero(~rows_known_to_head(detector, hashes))
+    found.n_known += len(hashes) - len(rows)
+    if len(rows):
+        found.scores.append(-detector.score_samples(some_of(piece.X, rows)))
+        found.labels.append(np.zeros(len(rows), np.int8) if labels is None else labels[rows])
+
+
+def _classes(
+    found: TestResult,
+    classifier: CodeClassifier,
+    matcher: ClassMatcher,
+    y: np.ndarray,
+    codes: np.ndarray,
+    hashes: np.ndarray,
+) -> None:
+    head = classifier.standardised_head_
+    try:
+        rows, labels = matcher.labelled(y)
+    except DataError as error:
+        found.refused = error
+        return
+    new = ~rows_known_to_head(classifier, hashes[rows])
+    found.n_known += int((~new).sum())
+    if new.any():
+        found.tally.update(labels[new], *decide(head, codes[rows[new]]), head.classes_)
+
+
+#: Pixels of an image's longer side on the page, and steps of a series' curve.
+MOST_PIXELS, MOST_STEPS, MOST_CHANNELS, MOST_COLUMNS = 96, 64, 3, 5
+#: Pixels of the longer side on the map, where there are many.
+ON_MAP = 28
+COLOURS = ("#0072B2", "#D55E00", "#E69F00")
+
+
+class Gallery:
+    """Markup for single instances of a part of the data."""
+
+    def __init__(self, encoder: Autoencoder, part: Dataset) -> None:
+        self.encoder, self.part, self.kind = encoder, part, part.kind
+        self.low, self.high = encoder.schema_.minimum, encoder.schema_.maximum
+
+    def one(self, row: int) -> Markup:
+        """Return an instance as it came."""
+        values = self._take(np.array([row]))
+        if self.kind == "images":
+            return _img(_pixels(values[0], self.low, self.high), f"instance {row}")
+        if self.kind == "series":
+            return _curves(values[0], f"instance {row}")
+        frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
+        shown = [(str(name), frame.iloc[0][name]) for name in frame.columns[:MOST_COLUMNS]]
+        return _rows([(name, in_short(value)) for name, value in shown], frame.shape[1])
+
+    def rebuilt(self, rows: list[int]) -> list[tuple[Markup, ...]]:
+        """Return original, what the decoder makes of its code, and where they differ."""
+        values = self._take(np.array(rows))
+        again = self.encoder.inverse_transform(self.encoder.transform(values))
+        if self.kind == "table":
+            return [self._row_rebuilt(values, again, at) for at in range(len(rows))]
+        found: list[tuple[Markup, ...]] = []
+        for row, before, after in zip(rows, np.asarray(values), again, strict=True):
+            difference = np.abs(before.astype(float) - after.reshape(before.shape))
+            if self.kind == "images":
+                found.append(
+                    (
+                        _img(_pixels(before, self.low, self.high), f"instance {row}"),
+                        _img(_pixels(after.reshape(before.shape), self.low, self.high), "rebuilt"),
+                        _img(_heat(difference, self.high - self.low), "difference"),
+                    )
+                )
+            else:
+                after = after.reshape(before.shape)
+                both = np.concatenate([before, after])
+                low, high = float(np.nanmin(both)), float(np.nanmax(both))
+                # One scale for all three, or small differences would look like large ones.
+                found.append(
+                    (
+                        _curves(before, f"instance {row}", (low, high)),
+                        _curves(after, "rebuilt", (low, high)),
+                        _curves(difference, "difference", (0.0, high - low)),
+                    )
+                )
+        return found
+
+    def on_map(self, rows: list[int]) -> dict[str, Any]:
+        """Return what the map shows when a place is pointed at: a sprite of images, or texts."""
+        values = self._take(np.array(rows))
+        if self.kind == "images":
+            images = [_shrunk(_pixels(image, self.low, self.high), ON_MAP) for image in values]
+            side = max(max(image.size) for image in images)
+            across = int(np.ceil(np.sqrt(len(images))))
+            sheet = Image.new(images[0].mode, (across * side, across * side))
+            for at, image in enumerate(images):
+                sheet.paste(image, (at % across * side, at // across * side))
+            return {"sprite": _uri(sheet), "side": side, "across": across}
+        if self.kind == "series":
+            curves = [_thin(np.asarray(window, dtype=float)) for window in values]
+            return {"curves": [np.round(curve.T, 4).tolist() for curve in curves]}
+        frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
+        frame = frame.iloc[:, :MOST_COLUMNS]
+        texts = [
+            [f"{name}: {in_short(value)}" for name, value in zip(frame.columns, row, strict=True)]
+            for row in frame.itertuples(index=False)
+        ]
+        return {"texts": texts}
+
+    def _take(self, rows: np.ndarray) -> Any:
+        X = self.part.X
+        return X.iloc[rows] if isinstance(X, pd.DataFrame) else X[rows]
+
+    def _row_rebuilt(self, values: Any, again: Any, at: int) -> tuple[Markup]:
+        before, after = (
+            pd.DataFrame(part).reset_index(drop=True).iloc[at] for part in (values, again)
+        )
+        far = self._residual(values, at)
+        worst = np.argsort(-far, kind="stable")[:MOST_COLUMNS]
+        lines = [
+            (str(before.index[c]), f"{in_short(before.iloc[c])} → {in_short(after.iloc[c])}")
+            for c in worst
+        ]
+        return (_rows(lines, len(before)),)
+
+    def _residual(self, values: Any, at: int) -> np.ndarray:
+        """Return how far each column of a row is from what was rebuilt, standardised."""
+        one = values.iloc[[at]] if isinstance(values, pd.DataFrame) else values[[at]]
+        batch = next(iter(self.encoder.reconstruct(one)))
+        squared = (batch.inputs - batch.outputs).square().numpy()
+        return self.encoder.preprocessor_.per_feature(squared)[0]
+
+
+def _pixels(image: np.ndarray, low: float, high: float) -> Image.Image:
+    values = np.asarray(image, dtype=float)
+    if values.ndim == 3 and values.shape[2] not in (1, 3):
+        values = values.mean(axis=2)
+    low, high = (0.0, 255.0) if high > 1 and low >= 0 else (min(low, 0.0), max(high, 1.0))
+    scaled = np.clip(255 * (values - low) / max(high - low, 1e-12), 0, 255).astype(np.uint8)
+    return Image.fromarray(scaled[..., 0] if scaled.ndim == 3 and scaled.shape[2] == 1 else scaled)
+
+
+def _heat(difference: np.ndarray, span: float) -> Image.Image:
+    """Return white where nothing differs, through orange to dark red."""
+    values = difference.mean(axis=2) if difference.ndim == 3 else difference
+    share = np.clip(values / max(span, 1e-12), 0, 1)[..., None]
+    near, far = np.array([255, 255, 255.0]), np.array([213, 94, 0.0])
+    return Image.fromarray((near + np.sqrt(share) * (far - near)).astype(np.uint8))
+
+
+def _shrunk(image: Image.Image, most: int) -> Image.Image:
+    if max(image.size) <= most:
+        return image
+    ratio = most / max(image.size)
+    size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _img(image: Image.Image, alt: str) -> Markup:
+    small = _shrunk(image, MOST_PIXELS)
+    return Markup('<img class="instance" src="{}" alt="{}">').format(_uri(small), alt)
+
+
+def _uri(image: Image.Image) -> str:
+    stream = BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _thin(window: np.ndarray) -> np.ndarray:
+    window = window.reshape(len(window), -1)[:, :MOST_CHANNELS]
+    if len(window) <= MOST_STEPS:
+        return window
+    return window[np.linspace(0, len(window) - 1, MOST_STEPS).round().astype(int)]
+
+
+def _curves(window: np.ndarray, alt: str, span: tuple[float, float] | None = None) -> Markup:
+    """Draw channels between the lowest and highest value, or those given."""
+    curve = np.nan_to_num(_thin(np.asarray(window, dtype=float)))
+    low, high = (curve.min(), curve.max()) if span is None else span
+    curve = np.clip(curve, low, high)
+    scaled = 38 - 36 * (curve - low) / max(high - low, 1e-12)
+    x = np.linspace(1, 95, len(curve))
+    lines = Markup("").join(
+        Markup('<polyline points="{}" stroke="{}"/>').format(
+            " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, scaled[:, c], strict=True)), COLOURS[c]
+        )
+        for c in range(curve.shape[1])
+    )
+    return Markup(
+        '<svg class="instance curve" viewBox="0 0 96 40" role="img" aria-label="{}">{}</svg>'
+    ).format(alt, lines)
+
+
+def _rows(lines: list[tuple[str, str]], n_columns: int) -> Markup:
+    items = Markup("").join(
+        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value) for name, value in lines
+    )
+    more = n_columns - len(lines)
+    rest = Markup("<p>and {} more columns</p>").format(more) if more > 0 else Markup("")
+    return Markup('<div class="instance row"><dl>{}</dl>{}</div>').format(items, rest)

@@ -1,0 +1,113 @@
+"""Wording: names of labels and instances, and the run in one paragraph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data import is_missing, label_text
+
+
+def a_share(n: int, most: int, seed: int) -> np.ndarray:
+    """Return all row numbers, or `most` of them drawn at random, sorted.
+
+    Examples
+    --------
+    >>> a_share(3, 5, 0).tolist(), len(a_share(100, 5, 0))
+    ([0, 1, 2], 5)
+    """
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng([seed, 5]).choice(n, most, replace=False))
+
+
+def in_short(value: Any) -> str:
+    """Return a value of a table as text.
+
+    Examples
+    --------
+    >>> in_short(1234.5678), in_short(float("nan")), in_short("copper")
+    ('1235', 'missing', 'copper')
+    """
+    if isinstance(value, float | np.floating):
+        return "missing" if np.isnan(value) else f"{value:.4g}"
+    return "missing" if value is None or value is pd.NaT else str(value)
+
+
+def label_of(label: Any) -> str | None:
+    """Return a label as text, None where there is none.
+
+    Examples
+    --------
+    >>> label_of(np.int64(3)), label_of(3.0), label_of(None), label_of(float("nan")), label_of(" ")
+    ('3', '3', None, None, None)
+    """
+    return None if is_missing(label) else label_text(label)
+
+
+UNITS = {"images": "pixels", "series": "values", "table": "columns"}
+LOSSES = {"bce": "binary cross-entropy per value, nats", "mse": "squared error"}
+
+
+def about_facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what a bundle's manifest says of the run, as plain values."""
+    encoder = manifest["encoder"]
+    schema, parameters = encoder["schema"], encoder["parameters"]
+    return {
+        "created": manifest["created"],
+        "version": manifest["isthmus_version"],
+        "libraries": manifest["libraries"],
+        "digest": encoder["digest"],
+        "kind": schema["kind"],
+        "shape": list(schema["shape"]),
+        "recipe": parameters.get("recipe", "default"),
+        "architecture": encoder["architecture"]["architecture"],
+        "n_components": encoder["architecture"]["n_components"],
+        "loss": encoder["loss"],
+        "heads": [
+            {"name": name, "kind": head["kind"], "head": head.get("head", head.get("method"))}
+            for name, head in manifest["heads"].items()
+        ],
+    }
+
+
+def describe_run_in_words(facts: dict[str, Any]) -> str:
+    """Say in one paragraph what was done and what came out, from a report's facts."""
+    about, code = facts["about"], facts["code"]
+    parts = (facts["data"] or {}).get("parts", {})
+    sizes = [f"{part['n']:,} {name}" for name, part in parts.items()]
+    seen = f" This report looks at {' and '.join(sizes)} instances." if sizes else ""
+    drawn = (facts["data"] or {}).get("drawn")
+    if drawn is not None:
+        seen = f"{seen[:-1]}, drawn at random from {drawn['of']:,}"
+        seen += f"; heads are tested on all {drawn['of']:,}." if drawn["heads_on_all"] else "."
+    shape = " x ".join(str(side) for side in about["shape"])
+    text = (
+        f"An autoencoder learned, without labels, to describe {_things(about['kind'], shape)} by "
+        f"{code['n_components']:,} numbers in place of {code['n_values']:,} "
+        f"{UNITS[about['kind']]}. Its encoder was then frozen: nothing that decides on these codes "
+        f"has changed it.{seen}"
+    )
+    if facts["worth"]:
+        text += " " + facts["worth"]["verdict"]
+    for found in facts["classes"]:
+        text += (
+            f" The head {found['name']!r} names the right class of {found['accuracy']:.1%} of "
+            f"{found['n']:,} test instances."
+        )
+    for found in facts["verdicts"]:
+        text += (
+            f" The detector {found['name']!r} was set to call at most {found['asked']:.2%} of "
+            f"normal instances abnormal; it called {found['flagged']:,} of {found['n']:,} so."
+        )
+    return text
+
+
+def _things(kind: str, shape: str) -> str:
+    return {
+        "images": f"images of {shape} pixels",
+        "series": f"windows of {shape} (time steps x channels)",
+        "table": f"rows of {shape} columns",
+    }[kind]

@@ -1,0 +1,348 @@
+"""The output folder: part files, each whole or absent, and of which run they are.
+
+::
+
+    out.parquet/
+      part-00000.parquet   of the stream's first part: keys, and decisions or codes
+      part-00001.parquet
+      _manifest.json       of which bundle and files, which rows, finished or not
+      .lock                held by the process that writes
+
+A part is finished when its file is there; its footer says of which run it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from isthmus import __version__
+from isthmus._core import is_disk_full, write_bytes, write_json
+from isthmus.bundle import version_folder
+from isthmus.data import codes_facts
+from isthmus.data.streaming import ChunkRange, SkippedChunk, Stream, WindowReader
+from isthmus.errors import ScoringError
+
+if TYPE_CHECKING:
+    from isthmus.bundle import Bundle
+
+Plain = dict[str, Any]
+
+
+def describe_run(
+    bundle: Bundle, head: str | None, what: str, stream: Stream, schema: pa.Schema
+) -> Plain:
+    """Return a run as plain values: two that are equal write the same rows.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    head : str or None
+        None for codes.
+    what : {"predict", "encode"}
+    stream : Stream
+    schema : pyarrow.Schema
+        Of what is written.
+    """
+    described: Plain = {"what": what, "encoder": bundle.encoder.digest_, "head": head}
+    described |= _of_codes(bundle) if head is None else _of_head(bundle, head)
+    described["columns"] = [{"name": field.name, "type": str(field.type)} for field in schema]
+    if isinstance(stream.reader, WindowReader):
+        described["cutting"] = stream.reader.cutting
+    parts = [part for part in stream.parts if part.n_rows]
+    sources = dict.fromkeys(part.source for part in parts)
+    described["sources"] = {source: stream.reader.stamp(source) for source in sources}
+    described["parts"] = [
+        {"index": part.index, "source": part.source, "row": part.first_row, "n_rows": part.n_rows}
+        for part in parts
+    ]
+    return described
+
+
+def digest(run: Plain) -> str:
+    """Return the SHA-256 of a run."""
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+
+
+_NAMED = ("what", "encoder", "identity", "head", "head_version", "head_files", "columns", "cutting")
+
+
+def differences(before: Plain, now: Plain) -> list[str]:
+    """Say in what two runs differ, a few words each."""
+    found = [
+        f"{name} (there {_short(before.get(name))}, now {_short(now.get(name))})"
+        for name in _NAMED
+        if before.get(name) != now.get(name)
+    ]
+    old, new = before.get("sources", {}), now["sources"]
+    for source in [*new, *(source for source in old if source not in new)]:
+        if source not in old or source not in new:
+            found.append(f"the file {source} ({'new' if source in new else 'no longer there'})")
+        elif old[source] != new[source]:
+            found.append(f"the file {source} (changed since)")
+    if not found and before.get("parts") != now["parts"]:
+        found.append(
+            f"the parts that files are read in (there {len(before.get('parts', []))}, "
+            f"now {len(now['parts'])})"
+        )
+    return found
+
+
+def _of_codes(bundle: Bundle) -> Plain:
+    from isthmus.encoding import encoder_identity  # needs torch, which a worker does not
+
+    encoder = bundle.encoder
+    names = list(encoder.get_feature_names_out())
+    return codes_facts(encoder.digest_, encoder_identity(encoder), names)
+
+
+def _of_head(bundle: Bundle, head: str) -> Plain:
+    version = bundle.manifest["heads"][head]["version"]
+    begins = f"{Path(version_folder(head, version)).as_posix()}/"
+    files = {name: sha for name, sha in bundle.manifest["files"].items() if name.startswith(begins)}
+    return {"head_version": version, "head_files": digest(files)}
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{one['name']} {one['type']}" for one in value)
+    return repr(value[:12] if isinstance(value, str) and len(value) == 64 else value)
+
+
+MANIFEST, LOCK = "_manifest.json", ".lock"
+FORMAT_VERSION = 1
+_ENTRY = b"isthmus"
+
+
+@dataclass(frozen=True)
+class WrittenPart:
+    """A part that is there.
+
+    Attributes
+    ----------
+    n_rows : int
+    counts : dict of str to int
+        Rows of each decision.
+    """
+
+    n_rows: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """Where the parts of one run go.
+
+    Attributes
+    ----------
+    folder : Path
+    run : str
+        The run's digest.
+    schema : pyarrow.Schema
+    """
+
+    folder: Path
+    run: str
+    schema: pa.Schema
+
+    def path(self, part: ChunkRange) -> Path:
+        """Return the file of a part; their names are in the order of the rows."""
+        return self.folder / f"part-{part.index:05d}.parquet"
+
+    def find(self, part: ChunkRange) -> WrittenPart | None:
+        """Return a finished part of this run, None when it is not there.
+
+        Raises
+        ------
+        ScoringError
+            When the file is another run's, or no longer what was written.
+        """
+        path = self.path(part)
+        if not path.exists():
+            return None
+        try:
+            footer = pq.read_metadata(path)
+            facts = json.loads((footer.metadata or {})[_ENTRY])
+            same = facts["run"] == self.run
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise ScoringError(
+                f"{path} is damaged or was not written by isthmus ({error}); delete it and run "
+                "again with resume"
+            ) from error
+        if not same:
+            raise ScoringError(
+                f"{path} was written by another run; delete it and run again with resume"
+            )
+        return WrittenPart(footer.num_rows, facts["counts"])
+
+    def write(
+        self, part: ChunkRange, arrays: Sequence[pa.Array], counts: Mapping[str, int]
+    ) -> WrittenPart:
+        """Write a part.
+
+        Raises
+        ------
+        ScoringError
+            When there is no space left, or the folder may not be written to.
+        """
+        entry = json.dumps({"run": self.run, "counts": counts}).encode()
+        table = pa.Table.from_arrays(
+            list(arrays), schema=self.schema.with_metadata({_ENTRY: entry})
+        )
+        content = io.BytesIO()
+        pq.write_table(table, content)
+        try:
+            write_bytes(self.path(part), content.getbuffer())
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        return WrittenPart(table.num_rows, dict(counts))
+
+
+@contextmanager
+def open_output(folder: Path, run: Plain, schema: pa.Schema, resume: bool) -> Iterator[PartFiles]:
+    """Take a folder for a run, as the only one who writes there, and write its manifest.
+
+    Raises
+    ------
+    ScoringError
+        When another process writes there; when something is there already and `resume` was not
+        asked for; when what is there is of another run.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ScoringError(
+            f"{folder} is a file, expected a folder to write part files into; choose another path"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Held by the operating system: a process that was killed holds nothing.
+        lock = FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise ScoringError(
+            f"{folder} is being written by {_who(folder)}; wait for it, or choose another path"
+        ) from error
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        _check(folder, run, resume)
+        for left in folder.glob(".part-*"):  # half written when a process died
+            left.unlink(missing_ok=True)
+        _write_manifest(folder, run, {"finished": False} | _me())
+        yield PartFiles(folder, digest(run), schema)
+    finally:
+        lock.release()
+
+
+def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Plain:
+    """Count what is there and write the manifest as finished.
+
+    Returns
+    -------
+    dict
+        `n`, the rows; `counts` of each decision; `skipped`.
+
+    Raises
+    ------
+    ScoringError
+        When a part is missing that was not skipped.
+    """
+    counts: Counter[str] = Counter()
+    n_rows = n_files = 0
+    gone: list[str] = []
+    for facts in run["parts"]:
+        part = ChunkRange(facts["index"], facts["source"], facts["row"], facts["n_rows"])
+        found = files.find(part)
+        if found is None:
+            gone.append(part.source)
+            continue
+        counts.update(found.counts)
+        n_rows, n_files = n_rows + found.n_rows, n_files + 1
+    unexplained = [source for source in gone if source not in {one.source for one in skipped}]
+    if unexplained:
+        raise ScoringError(
+            f"{files.folder} lacks the rows of {unexplained[0]}, which were written before; run "
+            "again with resume"
+        )
+    facts = {
+        "n": n_rows,
+        "n_parts": n_files,
+        "counts": dict(sorted(counts.items())),
+        "skipped": [asdict(one) for one in skipped],
+    }
+    _write_manifest(files.folder, run, {"finished": True} | facts)
+    return facts
+
+
+def _check(folder: Path, run: Plain, resume: bool) -> None:
+    held = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if not held:
+        return
+    if not resume:
+        raise ScoringError(
+            f"{folder} exists and holds {len(held)} files; go on with resume (on the command line "
+            "--resume) when they are of this run, or choose another path"
+        )
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        before = manifest["run"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ScoringError(
+            f"{folder} holds files, and no {MANIFEST} that says of which run; choose another path"
+        ) from error
+    different = differences(before, run)
+    if different:
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        raise ScoringError(
+            f"{folder} is of another run; it differs in {', '.join(different[:3])}{more}; use the "
+            "same bundle, data and options, or choose another path"
+        )
+
+
+def _write_manifest(folder: Path, run: Plain, facts: Plain) -> None:
+    head = {
+        "format_version": FORMAT_VERSION,
+        "isthmus_version": __version__,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        write_json(folder / MANIFEST, head | facts | {"run": run})
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _me() -> Plain:
+    return {"writing": {"process": os.getpid(), "host": socket.gethostname()}}
+
+
+def _who(folder: Path) -> str:
+    try:
+        who: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["writing"]
+        return f"process {who['process']} on {who['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _cannot_write(folder: Path, error: OSError) -> ScoringError:
+    if is_disk_full(error):
+        return ScoringError(
+            f"no space left for {folder}; the parts that are there stay: make room, and go on "
+            "with resume (on the command line --resume)"
+        )
+    return ScoringError(
+        f"cannot write to {folder} ({error.strerror or error}); see that the folder is there and "
+        "may be written to, and go on with resume (on the command line --resume)"
+    )

@@ -1,0 +1,251 @@
+"""Scoring of a stream: the graph chosen, the engine run, the folder written."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from isthmus._core import refuse_address, with_progress
+from isthmus.bundle import Bundle, last_head, load_bundle
+from isthmus.data import as_instances
+from isthmus.data.streaming import ChunkRange, Stream
+from isthmus.detection import n_residuals
+from isthmus.errors import DataError
+from isthmus.export import export_bundle
+from isthmus.scoring.output_folder import describe_run, finish, open_output
+from isthmus.scoring.worker import (
+    ScoredPart,
+    Work,
+    Worker,
+    code_columns,
+    decision_columns,
+    key_schema,
+)
+
+#: Rows that parity is measured on.
+ROWS = 512
+
+
+def export_scoring_graph(
+    bundle: Bundle, head: str | None, stream: Stream, *, rebuilds: bool = False
+) -> tuple[bytes, dict[str, Any]]:
+    """Export encoder and head, and with `rebuilds` what gives reconstructions.
+
+    Returns
+    -------
+    graph : bytes
+        `model.onnx`.
+    facts : dict
+        See `isthmus.export.export_bundle`.
+
+    Raises
+    ------
+    ExportError
+        When the head cannot be exported, or decides differently as a graph.
+    DataError
+        When the stream's rows do not fit the bundle.
+    """
+    rows = _some_rows(bundle, stream)
+    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
+        target = Path(folder) / "exported"
+        facts = export_bundle(
+            bundle, target, rows, [] if head is None else [head], residual=rebuilds
+        )
+        return (target / "model.onnx").read_bytes(), facts
+
+
+def _some_rows(bundle: Bundle, stream: Stream) -> Any:
+    """Return rows spread over the first part that can be used; drawn from all would read all."""
+    refused: DataError | None = None
+    for part in stream.parts:
+        try:
+            X = stream.read(part).X
+            rows = np.unique(np.linspace(0, len(X) - 1, ROWS).astype(np.intp))
+            some = X.iloc[rows].reset_index(drop=True) if isinstance(X, pd.DataFrame) else X[rows]
+            bundle.encoder.schema_.check(some)
+        except DataError as error:
+            if stream.on_bad_shard == "fail":
+                raise
+            refused = refused or error
+        else:
+            return some
+    raise refused or DataError(f"{stream.name} holds no rows; expected at least one")
+
+
+ENGINES = ("local", "ray")
+Engine = Callable[[Work, Sequence[ChunkRange]], Iterable[ScoredPart]]
+
+
+def score(
+    bundle: Bundle | str | Path,
+    stream: Stream,
+    output: str | Path,
+    *,
+    what: Literal["predict", "encode"] = "predict",
+    head: str | None = None,
+    for_heads: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    resume: bool = False,
+    workers: int | None = None,
+    address: str | None = None,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    """Decide on every row of a stream, or encode it, and write the rows as they come.
+
+    The bundle's exported graph is run, whose parity with the library is measured on rows of the
+    stream first. Memory holds a few parts at a time, however long the stream is.
+
+    Parameters
+    ----------
+    bundle : Bundle or path
+    stream : Stream
+        Opened by `isthmus.load` with the bundle's columns, and with `keys=[...]` for columns
+        that say which row is which. Without, `row` is the row's number, counting from 0.
+    output : path
+        Folder for the part files; `pandas.read_parquet` reads it as one table, in the order of
+        the stream. For several machines it lies where all of them see it.
+    what : {"predict", "encode"}, default="predict"
+    head : str, optional
+        Which decides; the one fitted last.
+    for_heads : bool, default=False
+        Of `"encode"`: write each row's hash and residual beside its code, which detectors need to
+        be fitted on `isthmus.load_codes`.
+    engine : {"local", "ray"}, default="local"
+        In this process, or by the workers of a Ray cluster. The rows are the same.
+    resume : bool, default=False
+        Go on with what an earlier run of the same bundle, data and options has left in `output`.
+        Each row is there once.
+    workers : int, optional
+        Of Ray; without, one a CPU of the cluster.
+    address : str, optional
+        Of a Ray cluster; without, a local one is started and stopped again.
+    verbose : bool, default=False
+        Show rows, rows a second and time left on standard error.
+
+    Returns
+    -------
+    dict
+        Plain values: `n` rows, `n_parts`, `n_resumed` parts that were there already, `counts` of
+        each decision, `skipped` parts with reasons, `digest` of the encoder, `head`, `parity`,
+        `engine`, `seconds`, `rows_per_second`, `output`.
+
+    Raises
+    ------
+    ScoringError
+        When the output is another run's, is being written by another process, is there already
+        and `resume` was not asked for, or there is no space left.
+    DataError
+        When the rows do not fit the bundle, files or store are gone, or `output` is an address.
+    ShardError
+        When a file is damaged, unless the stream skips bad ones.
+    ExportError
+        When the head cannot be exported.
+    MissingExtraError
+        When the extra `onnx`, or for Ray the extra `scale`, is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from isthmus import AnomalyDetector, Autoencoder, load, save_bundle
+    >>> from isthmus.scoring.scorer import score
+    >>> X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 3)), columns=["a", "b", "c"])
+    >>> encoder = Autoencoder(2, max_epochs=2)
+    >>> detector = AnomalyDetector(encoder, "neighbours", 0.05, "split", random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
+    ...     X.assign(part=range(200)).to_parquet(f"{folder}/new.parquet")
+    ...     stream = load(f"{folder}/new.parquet", lazy=True, keys=["part"])
+    ...     facts = score(f"{folder}/press", stream, f"{folder}/out.parquet")
+    ...     table = pd.read_parquet(f"{folder}/out.parquet")
+    >>> list(table.columns)
+    ['part', 'prediction', 'anomaly_score', 'p_value', 'reconstruction_error']
+    >>> facts["n"], bool((table["prediction"] == detector.predict(X)).all())
+    (200, True)
+    """
+    _check(stream, what, head, engine, workers, address)
+    if for_heads and what != "encode":
+        raise DataError("got for_heads=True, which is for what='encode'; leave it out")
+    refuse_address(output)
+    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    if what == "predict":
+        opened.head(head)  # says which there are
+        head = head or last_head(opened.manifest)
+    start = _engine(engine, workers, address)
+    graph, exported = export_scoring_graph(opened, head, stream, rebuilds=for_heads)
+    if head is None:
+        width = n_residuals(opened.encoder.preprocessor_.network_shape) if for_heads else 0
+        columns = code_columns(list(opened.encoder.get_feature_names_out()), width)
+    else:
+        columns = decision_columns(exported, head)
+    keys = key_schema(stream, columns.schema)
+    schema = pa.schema([*keys, *columns.schema])
+    run = describe_run(opened, head, what, stream, schema)
+    began = time.perf_counter()
+    with open_output(Path(output).absolute(), run, schema, resume) as files:
+        parts = [part for part in stream.parts if part.n_rows]
+        missing = [part for part in parts if files.find(part) is None]
+        n_missing = sum(part.n_rows for part in missing)
+        n_rows = sum(part.n_rows for part in parts)
+        skipped = list(stream.skipped)
+        done = start(Work(stream, graph, keys, columns, files), missing)
+        for one in with_progress(
+            done,
+            lambda one: one.part.n_rows,
+            what,
+            n_rows,
+            n_done=n_rows - n_missing,
+            silent=not verbose,
+        ):
+            skipped += [] if one.skipped is None else [one.skipped]
+        facts = finish(files, run, skipped)
+    seconds = time.perf_counter() - began
+    return facts | {
+        "n_resumed": len(parts) - len(missing),
+        "what": what,
+        "digest": opened.encoder.digest_,
+        "head": head,
+        "parity": exported["parity"],
+        "engine": engine,
+        "seconds": seconds,
+        "rows_per_second": n_missing / seconds,
+        "output": str(output),
+    }
+
+
+def _check(
+    stream: Any, what: str, head: str | None, engine: str, workers: int | None, address: str | None
+) -> None:
+    if as_instances(stream).in_memory:
+        raise DataError(
+            f"got a {type(stream).__name__}, expected a Stream, which load(...) gives of a folder "
+            "of Parquet or .npy files, and of a single one with lazy=True"
+        )
+    if what not in ("predict", "encode"):
+        raise DataError(f"got what={what!r}, expected 'predict' or 'encode'")
+    if what == "encode" and head is not None:
+        raise DataError(f"got head={head!r}, and codes need no head; leave it out")
+    if engine not in ENGINES:
+        raise DataError(f"got engine={engine!r}, expected one of {', '.join(ENGINES)}")
+    if engine == "local" and (workers is not None or address is not None):
+        given = f"workers={workers}" if workers is not None else f"address={address!r}"
+        raise DataError(f"got {given}, which is for Ray; leave it out, or pass engine='ray'")
+    if workers is not None and workers < 1:
+        raise DataError(f"got workers={workers}, expected 1 or more")
+
+
+def _engine(engine: str, workers: int | None, address: str | None) -> Engine:
+    if engine == "local":
+        return lambda work, parts: Worker(work).run(parts)
+    from isthmus.scoring.ray import check_ray, score_on_ray
+
+    check_ray()
+    return lambda work, parts: score_on_ray(work, parts, workers, address)

@@ -1,0 +1,5 @@
+from .app import build_app as build_app
+from .label_intake import take_labels as take_labels
+from .label_queue import read_labels as read_labels
+from .refusals import Limits as Limits
+from .server import serve as serve

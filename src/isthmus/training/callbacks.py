@@ -1,0 +1,195 @@
+"""Callbacks of training: progress bar, TensorBoard, best weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from isthmus._core import require, write_json
+from isthmus.networks import write_weights
+
+
+class Callback(AbstractContextManager["Callback"]):
+    """Told of every step and epoch; entered before training, left after it."""
+
+    def step_ended(self, n_instances: int) -> None:
+        """Hear that a batch was trained on."""
+
+    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+        """Hear that an epoch is over: its record in the history, and whether it is the best."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close what was opened."""
+
+
+class ProgressBar(Callback):
+    """A line on the terminal: epoch, loss, instances per second, time left.
+
+    Where standard error is no terminal, one plain line an epoch is printed instead.
+
+    Parameters
+    ----------
+    title : str
+    n_instances, max_epochs : int
+    start_epoch : int
+        Epochs that an earlier run has already done.
+    """
+
+    def __init__(self, title: str, n_instances: int, max_epochs: int, start_epoch: int = 0) -> None:
+        self.console = Console(stderr=True)
+        self.title, self.max_epochs = title, max_epochs
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[max_epochs]}"),
+            TextColumn("{task.fields[facts]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task(
+            title,
+            total=n_instances * max_epochs,
+            completed=n_instances * start_epoch,
+            epoch=start_epoch + 1,
+            max_epochs=max_epochs,
+            facts="",
+        )
+
+    def __enter__(self) -> ProgressBar:
+        """Show the bar."""
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        self.bar.stop()
+
+    def step_ended(self, n_instances: int) -> None:
+        """Move the bar on."""
+        self.bar.advance(self.task, n_instances)
+
+    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+        """Show the epoch's losses and speed."""
+        facts = describe_record(record)
+        epoch = record["epoch"]
+        self.bar.update(self.task, epoch=min(epoch + 1, self.max_epochs), facts=facts)
+        if not self.console.is_terminal:
+            self.console.print(
+                f"{self.title}: epoch {epoch}/{self.max_epochs}  {facts}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def describe_record(record: dict[str, Any]) -> str:
+    """Put a history record's losses and speed into one short line."""
+    parts = [f"loss {record['train_loss']:.4f}"]
+    for name in ("validation_loss", "validation_accuracy"):
+        if name in record:
+            parts.append(f"{name.replace('_', ' ')} {record[name]:.4f}")
+    return "  ".join([*parts, f"{record['instances_per_second']:,.0f} instances/s"])
+
+
+class TensorBoard(Callback):
+    """Losses, learning rate and reconstruction pictures for TensorBoard.
+
+    Parameters
+    ----------
+    log_dir : path
+        Folder that `tensorboard --logdir` is pointed at.
+    examples : array of shape (n, *input_shape), float32, optional
+        Network inputs to show beside their reconstructions, when they are images.
+    to_picture : callable, optional
+        From the network's output tensor to values in [0, 1].
+
+    Raises
+    ------
+    MissingExtraError
+        When tensorboard is not installed.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | Path,
+        examples: np.ndarray | None = None,
+        to_picture: Callable[[torch.Tensor], torch.Tensor] = torch.sigmoid,
+    ) -> None:
+        require("tensorboard", extra="tensorboard", purpose="log_dir= (curves in TensorBoard)")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(log_dir))
+        self.examples, self.to_picture = examples, to_picture
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write out what is still buffered."""
+        self.writer.close()
+
+    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+        """Write the epoch's numbers, and the pictures if there are any."""
+        epoch = record["epoch"]
+        for name, value in record.items():
+            if name != "epoch":
+                part, _, what = name.partition("_")
+                split = part in ("train", "validation")
+                self.writer.add_scalar(f"{part}/{what}" if split else name, value, epoch)
+        if self.examples is None:
+            return
+        x = torch.from_numpy(self.examples)
+        network.eval()
+        with torch.no_grad():
+            device = next(network.parameters()).device
+            back = self.to_picture(network(x.to(device))).float().cpu()
+        rows = torch.cat([torch.cat(list(part), dim=-1) for part in (x, back)], dim=-2)
+        if rows.shape[0] in (1, 3):
+            self.writer.add_image("originals over reconstructions", rows, epoch)
+
+
+class BestWeights(Callback):
+    """Write `weights-EPOCH-ACCURACY.safetensors` after each epoch that is the best so far.
+
+    Parameters
+    ----------
+    folder : path
+        `architecture.json` is written there too.
+    architecture : dict
+        Plain JSON values that describe the network.
+    """
+
+    def __init__(self, folder: str | Path, architecture: dict[str, Any]) -> None:
+        self.folder = Path(folder)
+        write_json(self.folder / "architecture.json", architecture)
+
+    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+        """Write the weights if this epoch is the best so far (each one when none is held out)."""
+        held_out = "validation_accuracy" in record
+        if improved or not held_out:
+            accuracy = record["validation_accuracy" if held_out else "train_accuracy"]
+            name = f"weights-{record['epoch']:02d}-{accuracy:.4f}.safetensors"
+            write_weights(self.folder / name, network)

@@ -1,0 +1,156 @@
+"""A full disk or memory, a folder that another run writes: what is said, and what stands."""
+
+import ctypes
+import errno
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from isthmus import load_bundle
+from isthmus._core import return_freed_memory
+from isthmus.errors import is_out_of_memory
+from isthmus.training import lock_checkpoints
+
+FIT = ("fit", "table.npy", "-o", "press", "--max-epochs", "5", "--seed", "1", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch, table):
+    """A folder with a table."""
+    monkeypatch.chdir(tmp_path)
+    np.save("table.npy", table)
+
+
+@pytest.fixture
+def room_for(monkeypatch):
+    """Let so many files be written, and then none."""
+    fsync = os.fsync
+
+    def full(n):
+        left = iter(range(n))
+
+        def write(handle):
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", write)
+
+    return full
+
+
+def digest():
+    return load_bundle("press").encoder.digest_
+
+
+def test_no_space_for_a_checkpoint_keeps_the_one_before(isthmus, room_for):
+    assert isthmus(*FIT)[0] == 0
+    whole = digest()
+    shutil.rmtree("press")
+    room_for(4)  # two epochs, each the best so far
+    status, _, err = isthmus(*FIT)
+    assert status == 1
+    assert "no space left for a checkpoint in press-checkpoints" in err
+    assert "make room, and go on with resume (on the command line --resume)" in err
+    room_for(1000)
+    status, _, err = isthmus(*FIT, "--resume")
+    assert status == 0
+    assert "epoch 2/5" not in err
+    assert digest() == whole
+
+
+def test_no_space_for_the_bundle_keeps_what_was_trained(isthmus, room_for):
+    assert isthmus(*FIT)[0] == 0
+    whole = digest()
+    shutil.rmtree("press")
+    room_for(10)
+    status, _, err = isthmus(*FIT)
+    assert status == 1
+    assert "cannot write press (No space left on device); training is done" in err
+    assert "with --resume" in err
+    assert not list(Path().glob(".press*"))
+    room_for(1000)
+    status, _, err = isthmus(*FIT, "--resume")
+    assert status == 0
+    assert "epoch" not in err
+    assert digest() == whole
+
+
+def test_no_space_for_a_table_names_it(isthmus, table_fit, room_for):
+    table_fit.save("press")
+    room_for(0)
+    status, _, err = isthmus("encode", "press", "table.npy", "-o", "codes.csv")
+    assert status == 1
+    assert err.startswith("error: no space left for codes.csv; make room, and run again")
+    assert not Path("codes.csv").exists()
+
+
+def test_a_bundle_is_not_written_to_a_store(isthmus):
+    status, _, err = isthmus("fit", "table.npy", "-o", "s3://bucket/press")
+    assert status == 1
+    assert "got the output s3:/bucket/press, expected a path of this machine" in err
+    assert not Path("s3:").exists()
+
+
+def test_two_runs_do_not_write_one_folder(isthmus):
+    with lock_checkpoints("press-checkpoints"):
+        status, _, err = isthmus(*FIT)
+        assert status == 1
+        assert "press-checkpoints is being written by another run; wait for it" in err
+        assert "another --output" in err
+        assert isthmus(*FIT, "-o", "other")[0] == 0
+    assert isthmus(*FIT)[0] == 0
+
+
+def too_much_for_torch():
+    torch.empty(2**50)
+
+
+def too_much_for_numpy():
+    np.empty(2**58)
+
+
+def too_much_for_a_gpu():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("ask", [too_much_for_torch, too_much_for_numpy, too_much_for_a_gpu])
+def test_too_little_memory_is_said_in_one_line(isthmus, monkeypatch, ask):
+    monkeypatch.setattr("isthmus.autoencoder.Autoencoder.fit", lambda *_, **__: ask())
+    status, _, err = isthmus(*FIT)
+    assert status == 1
+    assert err.startswith("error: out of memory; pass fewer instances")
+    assert "--batch-size" in err
+    assert "--resume" in err
+    assert err.count("\n") == 1
+
+
+def test_the_graphs_want_of_memory_is_known_and_other_errors_are_not_it():
+    # ONNX Runtime's words, which come in a class of their own for all that fails as it runs.
+    said = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested"
+    assert is_out_of_memory(Exception(said))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_glibc_is_told_to_keep_nothing(monkeypatch):
+    told = []
+    library = SimpleNamespace(malloc_trim=lambda keep: told.append(keep.value))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    return_freed_memory()
+    assert told == [0]
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError])
+def test_another_c_library_is_left_alone(monkeypatch, error):
+    def refuse(name):
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    return_freed_memory()
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    return_freed_memory()

@@ -1,0 +1,126 @@
+"""Time series from end to end: windows in, codes, reconstructions and decisions out."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isthmus import (
+    AnomalyDetector,
+    Autoencoder,
+    CodeClassifier,
+    evaluate,
+    load,
+    load_bundle,
+    save_bundle,
+)
+from isthmus.errors import SchemaError
+
+SERIES = Path(__file__).parents[3] / "shared" / "series"
+
+
+def sines(n, seed, steps=51):
+    """Waves (n, steps, 2) of any phase, slow or fast, and which they are."""
+    rng = np.random.default_rng(seed)
+    fast = np.arange(n) % 2
+    turns = (np.array([2.0, 3.0])[fast] + rng.uniform(-0.2, 0.2, n))[:, None]
+    phase = rng.uniform(0, 2 * np.pi, n)[:, None]
+    angle = 2 * np.pi * turns * np.linspace(0, 1, steps) + phase
+    X = np.stack([100 + 5 * np.sin(angle), np.cos(angle)], axis=-1)
+    return X + rng.normal(scale=0.05, size=X.shape) * [5, 1], np.array(["slow", "fast"])[fast]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """An encoder of 300 waves. Do not refit."""
+    return Autoencoder(8, kind="series", max_epochs=30, lr=3e-3, random_state=0).fit(
+        sines(300, 0)[0]
+    )
+
+
+def test_channels_have_the_names_that_fit_is_given():
+    X = sines(60, 2)[0]
+    fitted = Autoencoder(4, kind="series", max_epochs=1).fit(X, channel_names=["flow", "pressure"])
+    assert fitted.schema_.columns == ("flow", "pressure")
+    assert fitted.schema_.check(X) is X
+    for names in (["flow"], ["flow", "flow"]):
+        with pytest.raises(SchemaError, match="expected 2 different ones, one for each channel"):
+            Autoencoder(4, kind="series", max_epochs=1).fit(X, channel_names=names)
+    with pytest.raises(SchemaError, match="which are for series"):
+        Autoencoder(max_epochs=1).fit(X[:, :, 0], channel_names=["flow"])
+
+
+@pytest.mark.parametrize("calibration", ["split", "cross"])
+def test_a_detector_hands_channel_names_to_all_its_encoders(calibration):
+    encoder = Autoencoder(4, kind="series", max_epochs=1, random_state=0)
+    detector = AnomalyDetector(encoder, calibration=calibration, false_alarm_rate=0.1)
+    names = ("flow", "pressure")
+    detector.fit(sines(60, 2)[0], channel_names=names)
+    folds = [fold.encoder for fold in detector.memory_.folds if fold.encoder is not None]
+    assert {one.schema_.columns for one in [detector.encoder_, *folds]} == {names}
+
+
+def test_waves_of_any_phase_are_reconstructed(encoder):
+    X = sines(200, 1)[0]
+    assert encoder.spec_["architecture"] == "conv1d"
+    codes = encoder.transform(X)
+    assert codes.shape == (200, 8)
+    back = encoder.inverse_transform(codes)
+    assert back.shape == X.shape  # an odd number of steps
+    # Beside the mean window, channel by channel, in the windows' own units.
+    unexplained = ((X - back) ** 2).mean(axis=(0, 1)) / X.var(axis=0).mean(axis=0)
+    assert (unexplained < 0.1).all()
+    errors = encoder.reconstruction_error(X)
+    scaled = (X - back) / sines(300, 0)[0].std(axis=(0, 1))
+    np.testing.assert_allclose(errors, (scaled**2).mean(axis=(1, 2)), rtol=1e-3)
+
+
+def test_the_architectures_name_says_that_these_are_series():
+    X = sines(40, 0, steps=12)[0]
+    fitted = [Autoencoder(3, max_epochs=2, random_state=0, **options).fit(X)
+              for options in ({"kind": "series"}, {"architecture": "conv1d"})]  # fmt: skip
+    assert fitted[0].digest_ == fitted[1].digest_
+    assert fitted[0].schema_.kind == "series"
+
+
+def test_a_bundle_of_series_gives_the_same_codes_and_decisions(encoder, tmp_path):
+    X, y = sines(100, 2)
+    classifier = CodeClassifier(encoder).fit(X, y)
+    save_bundle(tmp_path / "waves", encoder, heads={"linear": classifier})
+    again = load_bundle(tmp_path / "waves")
+    np.testing.assert_array_equal(again.encoder.transform(X), encoder.transform(X))
+    np.testing.assert_array_equal(again.head("linear").predict(X), classifier.predict(X))
+    np.testing.assert_array_equal(
+        again.encoder.inverse_transform(encoder.transform(X)),
+        encoder.inverse_transform(encoder.transform(X)),
+    )
+
+
+def test_codes_of_series_stand_beside_their_controls(encoder):
+    X, y = sines(120, 3)
+    classifier = CodeClassifier(encoder).fit(X, y)
+    found = evaluate(classifier, *sines(200, 4), X_train=X, y_train=y, controls="all",
+                     random_state=0)  # fmt: skip
+    assert set(found["controls"]) == {"raw", "pca", "untrained", "supervised"}
+    assert found["code"]["accuracy"] > 0.5
+
+
+def test_from_a_long_table_to_decisions_about_rows_never_seen():
+    X, y = sines(20, 5, steps=200)
+    table = pd.DataFrame(X.reshape(-1, 2), columns=["load", "heat"]).assign(
+        t=np.tile(np.arange(200), 20), run=np.repeat(np.arange(20), 200), kind=np.repeat(y, 200)
+    )
+    data = load(table, kind="series", time="t", group="run", label="kind", window=120, stride=10)
+    parts = data.split(0.3, random_state=0)
+    encoder = Autoencoder(8, kind="series", max_epochs=20, random_state=0).fit(parts.train.X)
+    classifier = CodeClassifier(encoder).fit(parts.train.X, parts.train.y)
+    assert classifier.predict(parts.test.X).shape == (6 * 9,)
+
+
+@pytest.mark.skipif(not SERIES.is_dir(), reason="the public series are not on this machine")
+def test_days_of_power_demand_are_told_apart_by_their_codes():
+    train, test = (load(SERIES / f"ItalyPowerDemand_{part}.ts") for part in ("TRAIN", "TEST"))
+    encoder = Autoencoder(kind=train.kind, max_epochs=50, random_state=0).fit(train.X)
+    classifier = CodeClassifier(encoder).fit(train.X, train.y)
+    assert classifier.score(test.X, test.y) > 0.9

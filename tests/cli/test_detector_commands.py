@@ -1,0 +1,354 @@
+"""Detectors on the command line: fit one, ask it, teach it, and go back."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from _commands import isthmus
+from isthmus import load_bundle
+from isthmus.bundle import read_manifest
+
+
+def rows(n, seed, n_odd=0):
+    """Measurements that hang together, but for the first few."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=n)
+    table = pd.DataFrame(
+        {
+            "width": common + 0.1 * rng.normal(size=n),
+            "height": 40 + 3 * common + 0.1 * rng.normal(size=n),
+            "depth": 5 - common + 0.1 * rng.normal(size=n),
+            "hue": rng.choice(["red", "green"], n),
+        }
+    )
+    table.loc[: n_odd - 1, "height"] += 25
+    return table
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Tables, and a bundle with an encoder. Written once; work on a copy of the bundle."""
+    where = tmp_path_factory.mktemp("source")
+    rows(120, 0).to_csv(where / "first.csv", index=False)
+    rows(120, 1).to_csv(where / "normal.csv", index=False)
+    rows(40, 2, n_odd=8).to_csv(where / "new.csv", index=False)
+    words = np.repeat(["broken", "ok", None], [8, 22, 10])
+    rows(40, 2, n_odd=8).assign(state=words).to_csv(where / "words.csv", index=False)
+    numbers = np.repeat([-1, 1, np.nan], [4, 6, 20])
+    rows(30, 3, n_odd=4).assign(found=numbers).to_csv(where / "found.csv", index=False)
+    rows(80, 4).assign(kind=rows(80, 4)["hue"]).to_csv(where / "kinds.csv", index=False)
+    isthmus("fit", "first.csv", "-o", "press", "--max-epochs", "3", cwd=where)
+    words = ("--label", "kind", "--controls", "none")
+    isthmus("classify", "press", "kinds.csv", *words, cwd=where)
+    words = ("--false-alarm-rate", "0.05", "--json", "facts.json")
+    done = isthmus("detect", "press", "normal.csv", *words, cwd=where)
+    (where / "said.txt").write_text(done.stdout)
+    return where
+
+
+@pytest.fixture
+def folder(source, tmp_path):
+    """The same, to be changed."""
+    from shutil import copytree
+
+    return copytree(source, tmp_path / "work")
+
+
+def test_detect_adds_a_head_and_says_what_it_found(source):
+    detector = load_bundle(source / "press").heads["normal"]
+    assert (source / "said.txt").read_text().splitlines() == [
+        "rows         120: 0 labelled normal, 0 abnormal, 120 that nobody looked at",
+        "calibration  cross, 120 rows, each scored by a model that did not see it",
+        "false alarms 5 % of normal instances",
+        "method       combined",
+        f"threshold    {-detector.offset_:.4g}, an anomaly score above it is abnormal",
+        "head 'normal', version 1, is in press",
+        "next   isthmus predict press NEW --head normal --explain",
+    ]
+    facts = json.loads((source / "facts.json").read_text())
+    assert facts["threshold"] == -detector.offset_
+    assert (facts["calibration"], facts["n_calibration"]) == ("cross", 120)
+    assert (facts["name"], facts["version"], facts["false_alarm_rate"]) == ("normal", 1, 0.05)
+    assert facts["labels"] == {"normal": 0, "abnormal": 0, "unknown": 120}
+    assert facts["frozen"]["unchanged"] is True
+
+
+def test_rows_the_encoder_saw_are_refused_with_the_command_that_takes_them(source):
+    done = isthmus("detect", "press", "first.csv", cwd=source, check=False)
+    assert done.returncode == 1
+    said = done.stderr.strip()
+    assert said.startswith("error: 120 of 120 rows were among those the encoder was trained on")
+    assert said.endswith("(on the command line: isthmus fit DATA -o BUNDLE --detector)")
+    assert len(read_manifest(source / "press")["history"]["normal"]) == 1
+
+
+def test_predictions_are_the_detectors(source):
+    done = isthmus("predict", "press", "new.csv", "-o", "out.csv", cwd=source)
+    out = pd.read_csv(source / "out.csv")
+    assert list(out.columns) == [
+        *("prediction", "anomaly_score", "p_value", "reconstruction_error"),
+    ]
+    detector, X = load_bundle(source / "press").heads["normal"], rows(40, 2, n_odd=8)
+    np.testing.assert_array_equal(out["prediction"], detector.predict(X))
+    np.testing.assert_allclose(out["anomaly_score"], -detector.score_samples(X))
+    np.testing.assert_allclose(out["p_value"], detector.p_values(X))
+    n_abnormal = int((out["prediction"] == -1).sum())
+    assert done.stdout.splitlines()[0] == (
+        f"40 instances: normal: {40 - n_abnormal}, abnormal: {n_abnormal}"
+    )
+    assert n_abnormal >= 8
+
+
+def test_explained_predictions_give_three_reasons_and_the_nearest_normal(source):
+    words = ("--explain", "-o", "why.csv", "--json", "why.json")
+    done = isthmus("predict", "press", "new.csv", *words, cwd=source)
+    out = pd.read_csv(source / "why.csv")
+    assert list(out.columns[3:]) == [
+        *("reason_1", "share_1", "reason_2", "share_2", "reason_3", "share_3"),
+        *("nearest_normal", "reconstruction_error"),
+    ]
+    assert out["reason_1"][:8].eq("height").all()
+    shares = out[["share_1", "share_2", "share_3"]]
+    assert (shares.sum(axis=1) <= 1 + 1e-6).all()
+    assert out["nearest_normal"].between(0, 119).all()
+    worst = int(out["anomaly_score"].argmax())
+    assert f"row {worst}: abnormal, anomaly score" in done.stdout
+    facts = json.loads((source / "why.json").read_text())
+    assert facts["counts"]["abnormal"] == int((out["prediction"] == -1).sum())
+    assert facts["false_alarm_rate"] == 0.05
+
+
+def test_a_classifier_is_not_explained(source):
+    words = ("predict", "press", "new.csv", "--head", "linear", "--explain")
+    done = isthmus(*words, cwd=source, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the head is a classifier, and --explain is for")
+
+
+def test_suggestions_are_the_detectors_rows_with_a_reason(source):
+    words = ("suggest", "press", "new.csv", "-n", "6", "-o", "look.csv", "--json", "look.json")
+    done = isthmus(*words, cwd=source)
+    table = pd.read_csv(source / "look.csv")
+    detector, X = load_bundle(source / "press").heads["normal"], rows(40, 2, n_odd=8)
+    np.testing.assert_array_equal(table["row"], detector.suggest(X, 6))
+    np.testing.assert_allclose(table["anomaly_score"], -detector.score_samples(X)[table["row"]])
+    assert table["reason"].str.fullmatch(r"(width|height|depth|hue) \(\d+%\)").all()
+    assert done.stdout.splitlines()[0] == "6 of 40 rows to look at, counting from 0"
+    facts = json.loads((source / "look.json").read_text())
+    assert [row["row"] for row in facts["rows"]] == list(table["row"])
+
+
+def test_a_classifier_suggests_where_two_classes_are_close(source):
+    words = ("--head", "linear", "--label", "kind", "-n", "3", "-o", "close.csv")
+    isthmus("suggest", "press", "kinds.csv", *words, cwd=source)
+    table = pd.read_csv(source / "close.csv")
+    classifier = load_bundle(source / "press").heads["linear"]
+    shares = classifier.predict_proba(rows(80, 4))
+    np.testing.assert_array_equal(table["row"], classifier.suggest(rows(80, 4), 3))
+    doubt = 1 - np.abs(shares[:, 0] - shares[:, 1])
+    assert table["row"][0] == doubt.argmax()
+    np.testing.assert_allclose(table["doubt"], doubt[table["row"]], rtol=1e-6)
+    assert table["reason"].str.contains(" or ").all()
+
+
+def test_labels_that_were_found_make_a_new_version(folder):
+    words = ("label", "press", "found.csv", "--label", "found", "--json", "-")
+    facts = json.loads(isthmus(*words, cwd=folder).stdout)
+    assert (facts["name"], facts["version"]) == ("normal", 2)
+    assert (facts["n_given"], facts["n_new"]) == (10, 10)  # empty cells say nothing
+    assert facts["labels"] == {"normal": 6, "abnormal": 4, "unknown": 120}
+    assert [point["labels"] for point in facts["label_curve"]] == [1, 2, 3]
+    bundle = load_bundle(folder / "press")
+    assert bundle.heads["normal"].method_ == "blend"
+    assert [entry["n_rows"] for entry in bundle.history("normal")] == [120, 130]
+    y = pd.read_csv(folder / "found.csv")["found"].dropna().to_numpy()
+    before = load_bundle(folder / "press").heads["normal"].memory_.y
+    np.testing.assert_array_equal(before[-10:], y)
+
+
+def test_the_rate_alone_can_be_moved_and_moved_back(folder):
+    done = isthmus("detect", "press", "--false-alarm-rate", "0.2", cwd=folder)
+    assert "false alarms 20 % of normal instances" in done.stdout
+    assert "head 'normal', version 2, is in press" in done.stdout
+    assert load_bundle(folder / "press").heads["normal"].false_alarm_rate_ == 0.2
+    done = isthmus("history", "press", "--roll-back", "normal", cwd=folder)
+    said = done.stdout.splitlines()
+    assert said[0] == "head 'normal' is version 1 again"
+    assert said[1:3] == ["linear", f"*   1  {said[2][7:]}"]
+    assert said[3] == "normal"
+    assert said[4].startswith("*   1  ")
+    assert "120 rows" in said[4]
+    assert said[4].endswith(
+        "detector, combined, false-alarm rate 0.05 (cross, 120 calibration rows)"
+    )
+    assert said[5].startswith("    2  ")
+    assert load_bundle(folder / "press").heads["normal"].false_alarm_rate_ == 0.05
+    isthmus("history", "press", "--roll-back", "normal", "--to", "2", cwd=folder)
+    done = isthmus("history", "press", "--head", "normal", "--json", "-", cwd=folder)
+    versions = json.loads(done.stdout)["normal"]
+    assert [(v["version"], v["current"]) for v in versions] == [(1, False), (2, True)]
+    assert [v["false_alarm_rate"] for v in versions] == [0.05, 0.2]
+    said = isthmus("info", "press", cwd=folder).stdout.splitlines()[-1]
+    assert said == (
+        "head         normal: detector, combined, false-alarm rate 0.2 "
+        "(cross, 120 calibration rows); version 2 of 2"
+    )
+
+
+def test_words_for_labels_and_a_name_of_its_own(folder):
+    words = ("--label", "state", "--normal", "ok", "--false-alarm-rate", "0.1")
+    words += ("--method", "head", "--calibration", "split", "--name", "taught")
+    done = isthmus("detect", "press", "words.csv", *words, "--json", "facts.json", cwd=folder)
+    facts = json.loads((folder / "facts.json").read_text())
+    assert facts["labels"] == {"normal": 22, "abnormal": 8, "unknown": 10}
+    assert (facts["method"], facts["calibration"], facts["name"]) == ("head", "split", "taught")
+    assert "rows         40: 22 labelled normal, 8 abnormal, 10 that nobody looked at" in (
+        done.stdout
+    )
+    assert "AUROC label-free" in done.stdout
+    assert list(load_bundle(folder / "press").heads) == ["linear", "normal", "taught"]
+
+
+def test_evaluate_counts_false_alarms_and_what_was_found_beside_raw_features(source):
+    words = ("--label", "state", "--normal", "ok", "--json", "facts.json")
+    controls = ("--train", "normal.csv", "--controls", "fast")
+    done = isthmus("evaluate", "press", "words.csv", *words, *controls, cwd=source)
+    facts = json.loads((source / "facts.json").read_text())
+    code = facts["code"]
+    detector, X = load_bundle(source / "press").heads["normal"], rows(40, 2, n_odd=8)[:30]
+    flagged = detector.predict(X) == -1
+    assert code["confusion"] == [
+        [int((~flagged[8:]).sum()), int(flagged[8:].sum())],
+        [int((~flagged[:8]).sum()), int(flagged[:8].sum())],
+    ]
+    scores = -detector.score_samples(X)
+    # AUROC is the share of pairs in which the abnormal row scores higher.
+    assert code["auroc"] == pytest.approx((scores[:8, None] > scores[None, 8:]).mean())
+    assert code["false_alarms"]["n"] == 22
+    assert set(facts["controls"]["raw"]) == {"auroc", "auprc", "n", "n_train"}
+    false_alarms = code["false_alarms"]["count"]
+    assert done.stdout.splitlines()[0] == "30 test instances: 22 normal, 8 abnormal"
+    assert f"false alarms {false_alarms} of 22 normal, " in done.stdout
+    assert "asked for 5 %" in done.stdout
+    assert "raw features (5 nearest neighbours)" in done.stdout
+
+
+def test_fit_with_a_detector_needs_one_file_of_normal_rows(source):
+    words = ("--detector", "--false-alarm-rate", "0.05", "--max-epochs", "1")
+    done = isthmus("fit", "normal.csv", "-o", "one", *words, "--json", "one.json", cwd=source)
+    facts = json.loads((source / "one.json").read_text())
+    assert facts["n_train"] == 120
+    assert facts["detector"]["n_calibration"] == 120
+    assert done.stdout.splitlines()[-1] == "next   isthmus predict one NEW --explain"
+    bundle = load_bundle(source / "one")
+    assert bundle.heads["normal"].calibration_ == "cross"
+    assert len({fold.encoder.digest_ for fold in bundle.heads["normal"].memory_.folds}) == 5
+    assert not (source / "one-checkpoints").exists()
+
+
+def test_a_detector_of_many_rows_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    rows(2000, 1).to_csv(tmp_path / "many.csv", index=False)
+    words = ("fit", "many.csv", "--detector", "--max-epochs", "2", "-o")
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("isthmus.bundle.bundle.save_bundle", stopped)
+        assert isthmus(*words, "press", cwd=tmp_path, check=False).returncode == 130
+    assert not (tmp_path / "press").exists()
+    isthmus(*words, "press", "--resume", "--json", "facts.json", cwd=tmp_path)
+    isthmus(*words, "whole", cwd=tmp_path)
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["detector"]["calibration"] == "split"
+    assert facts["n_train"] == 1600
+    resumed, whole = (load_bundle(tmp_path / name) for name in ("press", "whole"))
+    assert resumed.encoder.digest_ == whole.encoder.digest_
+    assert resumed.heads["normal"].offset_ == whole.heads["normal"].offset_
+    assert not (tmp_path / "press-checkpoints").exists()
+
+
+def test_windows_are_told_apart_by_channel_and_step(tmp_path):
+    angle = np.arange(600) / 4
+    table = pd.DataFrame({"load": np.sin(angle), "heat": 40 + np.cos(angle)})
+    table += np.random.default_rng(0).normal(0, 0.05, (600, 2))
+    table.insert(0, "t", pd.date_range("2024-05-01", periods=600, freq="min"))
+    table.to_csv(tmp_path / "readings.csv", index=False)
+    words = ("--kind", "series", "--time", "t", "--window", "20", "--max-epochs", "1")
+    words += ("--detector", "--false-alarm-rate", "0.1", "-o", "press")
+    isthmus("fit", "readings.csv", *words, cwd=tmp_path)
+    table.loc[105, "heat"] += 50
+    table.to_csv(tmp_path / "later.csv", index=False)
+    words = ("--time", "t", "--explain", "-o", "out.csv")
+    isthmus("predict", "press", "later.csv", *words, cwd=tmp_path)
+    out = pd.read_csv(tmp_path / "out.csv")
+    assert list(out.columns[:4]) == ["first_time", "last_time", "prediction", "anomaly_score"]
+    assert out["anomaly_score"].argmax() == 5
+    assert out["reason_1"][5] == "heat at step 5"
+    words = ("--time", "t", "-n", "2", "--json", "-")
+    found = json.loads(isthmus("suggest", "press", "later.csv", *words, cwd=tmp_path).stdout)
+    assert set(found["rows"][0]) >= {"first_time", "last_time", "row", "reason"}
+    words = ("detect", "press", "later.csv", "--time", "t", "--label", "load", "--normal", "1")
+    done = isthmus(*words, cwd=tmp_path, check=False)
+    assert "so that one abnormal row makes its window abnormal" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["detect", "press"], "got neither DATA to fit a detector on nor"),
+        (["detect", "press", "--method", "head"], "got --method and no DATA"),
+        (["detect", "press", "--false-alarm-rate", "0.001"], "needs 999 calibration rows"),
+        (["detect", "press", "--false-alarm-rate", "0.1", "--name", "odd"], "detectors: normal"),
+        (["detect", "press", "normal.csv", "--false-alarm-rate", "often"], "a number or auto"),
+        (["detect", "press", "normal.csv", "--normal", "ok"], "--label COLUMN"),
+        (["detect", "press", "words.csv", "--label", "state"], "'broken', 'ok'"),
+        (["detect", "press", "words.csv", "--label", "state"], "--normal VALUE"),
+        (["detect", "press", "words.csv", "--label", "state", "--normal", "okay"], "'ok'"),
+        (["label", "press", "normal.csv"], "--label COLUMN"),
+        (["label", "press", "found.csv", "--label", "found", "--name", "linear"], "no detector"),
+        (["suggest", "press", "new.csv", "-o", "look.txt"], ".csv, .parquet"),
+        (["evaluate", "press", "words.csv", "--label", "state"], "--normal VALUE"),
+        (["evaluate", "press", "words.csv", "--label", "state", "--controls", "fast"], "--train"),
+        (["history", "press", "--to", "1"], "--roll-back NAME"),
+        (["history", "press", "--roll-back", "normal"], "version 1 is the first"),
+        (["history", "press", "--roll-back", "normal", "--to", "5"], "expected one of 1"),
+        (["history", "press", "--head", "nope"], "heads: linear, normal"),
+        (["fit", "normal.csv", "-o", "x", "--false-alarm-rate", "0.1"], "add --detector"),
+        (["fit", "normal.csv", "-o", "x", "--detector", "--resume"], "leave --resume out"),
+    ],
+)
+def test_an_error_about_a_detector_is_one_plain_sentence(source, words, said):
+    before = sorted(source.rglob("*"))
+    done = isthmus(*words, cwd=source, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said in last
+    assert sorted(source.rglob("*")) == before
+
+
+def test_wrong_words_are_status_2(source):
+    assert (
+        isthmus("suggest", "press", "new.csv", "-n", "0", cwd=source, check=False).returncode == 2
+    )
+
+
+def test_info_and_history_load_no_torch(source):
+    import subprocess
+    import sys
+
+    for command in ("info", "history"):
+        script = (
+            f"import sys; sys.argv = ['isthmus', '{command}', 'press']\n"
+            "from isthmus.cli import main\n"
+            "try: main()\nexcept SystemExit: pass\n"
+            "print('torch' in sys.modules, file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=source, capture_output=True, text=True, check=True
+        )
+        assert done.stderr.strip() == "False"
+        assert "detector, combined, false-alarm rate 0.05" in done.stdout

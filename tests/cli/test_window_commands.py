@@ -1,0 +1,122 @@
+"""A folder of long tables on the command line: what its files give by themselves."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isthmus import load, load_bundle
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+CUT = ("--time", "t", "--group", "machine")
+N_FILES, WINDOW, STRIDE = 3, 8, 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three files of two machines in turn, in small row groups."""
+    folder = tmp_path_factory.mktemp("readings")
+    for at in range(N_FILES):
+        rng = np.random.default_rng(at)
+        rows = np.arange(600)
+        frame = pd.DataFrame(
+            {
+                "t": pd.Timestamp("2024-03-01") + pd.to_timedelta(rows // 2, unit="s"),
+                "machine": np.array(["left", "right"])[rows % 2],
+                "load": np.sin(rows / 9) + rng.normal(size=600) / 9,
+                "heat": np.cos(rows / 7) + rng.normal(size=600) / 9,
+                "shift": rows // 50,
+                "state": np.where(rows % 100 < 50, "on", "off"),
+            }
+        )
+        frame.loc[rng.random(600) < 0.05, "heat"] = np.nan
+        frame = frame[list(frame.columns[::-1])] if at == 1 else frame
+        frame.to_parquet(folder / f"{at}.parquet", index=False, row_group_size=70)
+    return folder
+
+
+def test_a_folder_of_tables_from_fit_to_predict(isthmus, folder, monkeypatch):
+    monkeypatch.setattr("isthmus.data.streaming.window_reader.MOST_ROWS", 40)
+    words = ("--kind", "series", *CUT, "--window", WINDOW, "--stride", STRIDE, "--label", "state")
+    epochs = ("--max-epochs", 2, "--n-components", 3)
+    status, _, err = isthmus("fit", folder, *words, "--key", "shift", "-o", "press", *epochs)
+    assert (status, err.count("error")) == (0, 0)
+    encoder = load_bundle("press").encoder
+    assert encoder.schema_.columns == ("load", "heat")
+    assert encoder.schema_.shape == (WINDOW, 2)
+
+    asked = (*CUT, "--stride", STRIDE, "--label", "state")
+    status, _, err = isthmus("classify", "press", folder, *asked)
+    assert (status, err) == (0, "")
+    status, _, err = isthmus("evaluate", "press", folder, *asked, "--json", "tested.json")
+    assert (status, err) == (0, "")
+
+    words = ("predict", "press", folder, *asked, "-o", "out.parquet", "--key", "shift")
+    status, _, err = isthmus(*words)
+    assert (status, err) == (0, "")
+    found = pd.read_parquet("out.parquet")
+    opened = load_bundle("press")
+    options = {"kind": "series", "time": "t", "group": "machine", "window": WINDOW}
+    options |= {"stride": STRIDE, "channels": encoder.schema_.columns, "label": "state"}
+    expected, labels = [], []
+    for path in sorted(folder.iterdir()):
+        with pytest.warns(UserWarning, match="values are missing"):
+            data = load(path, **options)
+        table = data.windows.to_frame()
+        table["shift"] = pd.read_parquet(path)["shift"].to_numpy()[data.windows.last_row]
+        table["prediction"] = opened.head().predict(data.X)
+        table["reconstruction_error"] = encoder.reconstruction_error(data.X)
+        expected.append(table)
+        labels.append(data.y)
+    expected = pd.concat(expected, ignore_index=True)
+    assert list(found.columns[:4]) == ["group", "first_time", "last_time", "shift"]
+    names = [name for name in expected.columns if name != "reconstruction_error"]
+    pd.testing.assert_frame_equal(found[names], expected[names], check_dtype=False)
+    np.testing.assert_allclose(
+        found["reconstruction_error"], expected["reconstruction_error"], rtol=1e-4, atol=1e-6
+    )
+    tested = json.loads(Path("tested.json").read_text())
+    right = (found["prediction"].to_numpy() == np.concatenate(labels)).mean()
+    assert tested["code"]["n"] == len(found)
+    assert tested["code"]["accuracy"] == pytest.approx(right)
+
+    Path("out.parquet/part-00002.parquet").unlink()
+    assert isthmus(*words, "--resume")[0] == 0
+    pd.testing.assert_frame_equal(pd.read_parquet("out.parquet"), found)
+    status, _, err = isthmus(*words, "--stride", STRIDE + 1, "--resume")
+    assert status == 1
+    assert "differs in cutting (there 'window=8, stride=4, time='t'" in err.replace('"', "'")
+
+
+def test_bad_files_and_other_windows(isthmus, folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    frame = pd.read_parquet(data / "1.parquet")
+    frame[::-1].to_parquet(data / "1.parquet", index=False)
+    words = ("--kind", "series", *CUT, "--label", "state", "--max-epochs", 1, "--key", "shift")
+    fit = ("fit", data, *words, "--window", WINDOW, "-o", "press")
+    status, _, err = isthmus(*fit)
+    assert status == 1
+    assert "1.parquet" in err
+    assert "expected times that increase" in err
+    status, out, err = isthmus(*fit, "--on-bad-shard", "skip")
+    assert status == 0
+    assert "skipped" in out
+    status, _, err = isthmus("encode", "press", folder, *CUT, "--window", 9, "-o", "c.parquet")
+    assert status == 1
+    assert "was fitted on windows of 8 rows; leave --window out" in err
+    status, _, err = isthmus("encode", "press", folder, *CUT, "--label", "state", "-o", "c.parquet")
+    assert (status, err) == (0, "")
+    codes = pd.read_parquet("c.parquet")
+    assert list(codes.columns[:4]) == ["group", "first_time", "last_time", "state"]
+    # The label is the window's, as of one file in memory.
+    one = ("encode", "press", folder / "2.parquet", *CUT, "--label", "state", "-o", "one.parquet")
+    assert isthmus(*one)[0] == 0
+    known = pd.read_parquet("one.parquet")
+    assert len(codes) == N_FILES * len(known) == N_FILES * 2 * (300 // WINDOW)
+    assert codes["state"].tolist()[-len(known) :] == known["state"].tolist()

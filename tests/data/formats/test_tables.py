@@ -1,0 +1,418 @@
+import datetime
+import gzip
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from isthmus.data.formats import dataset_from_frame, load_csv, load_parquet
+from isthmus.errors import DataError
+
+FRAME = pd.DataFrame(
+    {"width": [1.5, 2.0, -3e-5], "count": [1, 2, 3], "kind": ["nut", "bolt", "nut"]}
+)
+TEXT = "width,count,kind\n1.5,1,nut\n2.0,2,bolt\n-3e-5,3,nut\n"
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(text, name="data.csv"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def same_as_frame(data):
+    pd.testing.assert_frame_equal(data.X, FRAME[["width", "count"]])
+    assert data.y.tolist() == ["nut", "bolt", "nut"]
+    assert data.class_names == ("bolt", "nut")
+
+
+# CSV that is fine
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        TEXT.rstrip("\n"),
+        TEXT.replace("\n", "\r\n"),
+        "\ufeff" + TEXT,
+        "\n" + TEXT.replace("\n", "\n\n"),
+        TEXT.replace(",", ";"),
+        TEXT.replace(",", "\t"),
+        TEXT.replace("width", '"width"').replace("1.5", '"1.5"'),
+        TEXT.replace(",count", ", count"),
+        "," + TEXT.replace("\n1.5", "\n0,1.5").replace("\n2.0", "\n1,2.0").replace("\n-", "\n2,-"),
+        TEXT.replace("\n", ",\n"),
+    ],
+    ids=[
+        "plain",
+        "no last newline",
+        "windows",
+        "byte order mark",
+        "blank lines",
+        "semicolons",
+        "tabs",
+        "quotes",
+        "space in header",
+        "index of pandas",
+        "comma at the end",
+    ],
+)
+def test_csv(csv, text):
+    same_as_frame(load_csv(csv(text), label="kind"))
+
+
+def test_csv_gzipped_whatever_it_is_called(csv):
+    same_as_frame(load_csv(csv(gzip.compress(TEXT.encode()), "data.csv.gz"), label="kind"))
+    same_as_frame(load_csv(csv(gzip.compress(TEXT.encode()), "data.csv"), label="kind"))
+
+
+def test_csv_without_label(csv):
+    data = load_csv(csv("a,b\n1,2\n3,4\n"))
+    assert data.y is None
+    assert data.name == "data.csv"
+    assert data.schema.columns == ("a", "b")
+    np.testing.assert_array_equal(data.X, [[1, 2], [3, 4]])
+
+
+def test_csv_against_pandas(csv):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(200, 5)) * 10.0 ** rng.integers(-9, 9, 5))
+    path = csv(frame.to_csv(index=False))
+    np.testing.assert_array_equal(load_csv(path).X, frame)
+
+
+def test_types_are_told_from_the_whole_of_a_long_file(csv):
+    n = 300_000
+    lines = [f"{i},{i % 7},{i % 2}" for i in range(n)]
+    lines[-1] = "0.5,6,yes"
+    path = csv("a,b,kind\n" + "\n".join(lines))
+    assert path.stat().st_size > 2**21
+    data = load_csv(path, label="kind")
+    assert data.X.dtypes.tolist() == [np.float64, np.int64]
+    assert data.X.iloc[-1].tolist() == [0.5, 6]
+    assert data.y[[0, -1]].tolist() == ["0", "yes"]
+
+
+def test_text_at_the_end_of_a_long_file_is_named(csv):
+    path = csv("a,b\n" + "1,2\n" * 300_000 + "3,oops\n")
+    with pytest.raises(DataError, match=r"'b'.*'oops' in row 300001 \(line 300002 of the file\)"):
+        load_csv(path)
+
+
+def test_wide_file_and_numbered_columns(csv):
+    frame = pd.DataFrame(np.arange(2 * 784).reshape(2, 784))
+    assert load_csv(csv(frame.to_csv(index=False))).X.shape == (2, 784)
+
+
+def test_types_of_a_csv_against_pandas(csv):
+    text = (
+        "flag,day,time,pause,kind,gap\n"
+        "true,2024-05-17,2024-05-17 06:30:00.5,00:01:30,nut,1\n"
+        "false,2024-05-18,2024-05-18T07:00:00,00:00:10,bolt,\n"
+        ",,,,,NA\n"
+    )
+    data = load_csv(csv(text))
+    types = ["boolean", "date", "date", "number", "category", "number"]
+    assert [column.type for column in data.schema.types] == types
+    assert data.X["flag"].tolist() == [True, False, pd.NA]
+    expected = pd.to_datetime(["2024-05-17", "2024-05-18", None])
+    pd.testing.assert_index_equal(pd.Index(data.X["day"]), expected, check_names=False, exact=False)
+    times = ["2024-05-17 06:30:00.500", "2024-05-18 07:00:00.000", None]
+    assert (data.X["time"].dropna() == pd.to_datetime(times).dropna()).all()
+    np.testing.assert_array_equal(data.X["pause"], [90, 10, np.nan])
+    assert data.X["kind"].tolist()[:2] == ["nut", "bolt"]
+    assert pd.isna(data.X["kind"].iloc[2])
+    np.testing.assert_array_equal(data.X["gap"], [1, np.nan, np.nan])
+
+
+def test_dates_of_many_spellings_are_dates(csv):
+    data = load_csv(csv("day\n2024-05-17\n2024-05-17T12:00Z\n2024-05-18 00:00+02:00\n"))
+    got = data.schema.check(data.X)[:, 0] / 3600
+    np.testing.assert_array_equal(got - got[0], [0, 12, 22])
+
+
+@pytest.mark.parametrize("cells", [["2024", "2025"], ["20240517", "20240518"]])
+def test_numbers_that_could_be_dates_are_numbers(csv, cells):
+    data = load_csv(csv("day\n" + "\n".join(cells) + "\n"))
+    assert data.schema.types[0].type == "number"
+
+
+@pytest.mark.parametrize(
+    "cells", [["today", "now"], ["05/17/2024", "05/18/2024"], ["12", "a", "b"]]
+)
+def test_other_text_is_a_category(csv, cells):
+    data = load_csv(csv("a\n" + "\n".join(cells) + "\n"))
+    assert data.schema.types[0].categories == tuple(sorted(cells))
+    assert data.X["a"].tolist() == cells
+
+
+# labels
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["a", "", "b"], ["a", None, "b"]),
+        (["1", "0", "-1"], [1, 0, -1]),
+        (["1", "", "0"], [1.0, np.nan, 0.0]),
+        (["1", "x", "0"], ["1", "x", "0"]),
+        (["true", "false", ""], [True, False, None]),
+    ],
+    ids=str,
+)
+def test_labels_of_any_type(csv, cells, expected):
+    text = "x,y\n" + "".join(f"1,{cell}\n" for cell in cells)
+    got = load_csv(csv(text), label="y").y
+    assert got.dtype.kind in "iO" or (got.dtype == np.float64)
+    np.testing.assert_array_equal(got, np.array(expected, got.dtype))
+
+
+def test_unknown_label_lists_near_miss_and_columns(csv):
+    with pytest.raises(DataError, match=r"no column 'kin'; did you mean 'kind'\? it has width, co"):
+        load_csv(csv(TEXT), label="kin")
+    wide = ",".join(f"c{i}" for i in range(50))
+    with pytest.raises(DataError, match=r"no column 'zzz'; it has c0, c1, .*, c19 and 30 more$"):
+        load_csv(csv(f"{wide}\n{wide.replace('c', '1')}\n"), label="zzz")
+
+
+def test_nothing_but_the_label(csv):
+    with pytest.raises(DataError, match="no columns of features"):
+        load_csv(csv("kind\na\nb\n"), label="kind")
+
+
+# values that are not numbers
+
+
+def test_text_among_numbers_names_column_row_line_and_value(csv):
+    text = 'a,b\n\n1,"2"\n3,4\n5,x?\n6,y?\n'
+    message = r"column 'b' of .*data\.csv holds 'x\?' in row 3 \(line 5 of the file\), expected"
+    with pytest.raises(DataError, match=message):
+        load_csv(csv(text))
+
+
+def test_line_numbers_count_line_breaks_inside_cells(csv):
+    text = 'kind,b\n"two\nlines",1\nplain,x\nplain,2\n'
+    with pytest.raises(DataError, match=r"'x' in row 2 \(line 4 of the file\)"):
+        load_csv(csv(text), label="kind")
+
+
+def test_text_beside_the_label_is_kept(csv):
+    text = "a,site,day,kind\n1,x,2020-01-01,nut\n2,y,2020-01-02,nut\n"
+    data = load_csv(csv(text), label="kind")
+    assert list(data.X.columns) == ["a", "site", "day"]
+    assert data.y.tolist() == ["nut", "nut"]
+    assert repr(data) == "Dataset('data.csv', 2 rows of 3 columns, 1 classes)"
+
+
+def test_one_bad_date_is_named(csv):
+    with pytest.raises(DataError, match=r"'day' of .*'soon' in row 3 \(line 4 .*expected a date"):
+        load_csv(csv("day\n2024-05-17\n2024-05-18\nsoon\n"))
+
+
+def test_decimal_commas(csv):
+    with pytest.raises(DataError, match=r"'a' begins with '1,5'\); write decimals with a point"):
+        load_csv(csv("a;b\n1,5;2\n2,5;3\n"))
+
+
+def test_a_long_value_is_shortened(csv):
+    with pytest.raises(DataError) as caught:
+        load_csv(csv("a,b\n1,2\n2," + "x" * 5000))
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("cell", ["", "NA", "nan", "null", "#N/A"])
+def test_missing_cells_stay_missing(csv, cell):
+    data = load_csv(csv(f"a,b\n1,2\n3,{cell}\n5,6\n"))
+    np.testing.assert_array_equal(data.X, [[1, 2], [3, np.nan], [5, 6]])
+
+
+def test_an_empty_column_is_read_so_that_new_rows_may_have_one(csv):
+    data = load_csv(csv("a,b\n1,\n3,\n"))
+    assert np.isnan(data.X["b"]).all()
+
+
+def test_infinite_cells_are_named(csv):
+    message = r"the value is -inf in column 'b' of .*data.csv, row 2 \(line 3 of the file\), exp"
+    with pytest.raises(DataError, match=message):
+        load_csv(csv("a,b\n1,2\n3,-inf\n"))
+
+
+# files that are no table
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "data.csv is empty"),
+        ("\n\n", "data.csv is empty"),
+        ("\ufeff", "data.csv is empty"),
+        ("a,b\n", "holds a header and no rows"),
+        ("a,b", "holds a header and no rows"),
+        ("a,b,a\n1,2,3\n", "more than one column called 'a'"),
+        ("a,b\n1,2\n3\n", r"line 3 of .*data\.csv has 1 value, expected 2 as in the header"),
+        ("a,b\n1,2\n\n3,4,5\n", r"line 4 of .*data\.csv has 3 values, expected 2"),
+        ("a,b\n1,2,\n3,4,\n", "line 2 of .* has 3 values, expected 2"),
+        ("1.5,2\n3,4\n", "holds numbers where column names belong"),
+        ("5,5,5\n1,2,3\n", "holds numbers where column names belong"),
+        ("a,,b\n1,2,3\n", "column 2 of .* has no name"),
+        (",a\n5,1\n7,2\n", "column 1 of .* has no name"),
+        ("größe,b\n1,2\n".encode("latin-1"), "not UTF-8 text: byte 0xf6 in line 1"),
+        ("a,b\n1,2\n3,ü\n".encode("latin-1"), "not UTF-8 text: byte 0xfc in line 3"),
+        ("a,b\n1,2\n".encode("utf-16"), "not UTF-8 text"),
+        (gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-9], "damaged or incomplete gzip"),
+        (b"PK\3\4\xff\xfe\0\0", "not UTF-8 text"),
+    ],
+)
+def test_bad_csv(csv, content, message):
+    with pytest.raises(DataError, match=message) as caught:
+        load_csv(csv(content))
+    assert "data.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# Parquet
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "data.parquet"
+    FRAME.to_parquet(path)
+    same_as_frame(load_parquet(path, label="kind"))
+
+
+def test_parquet_types(tmp_path):
+    path = tmp_path / "data.parquet"
+    table = pa.table(
+        {
+            "small": pa.array([1, 2], pa.int8()),
+            "single": pa.array([0.5, 1.5], pa.float32()),
+            "price": pa.array([Decimal("1.25"), Decimal("2.50")], pa.decimal128(9, 2)),
+            "flag": pa.array([True, False]),
+            "colour": pa.array(["red", "blue"]).dictionary_encode(),
+            "day": pa.array([0, 1], pa.date32()),
+            "at": pa.array([0, None], pa.timestamp("us", "Europe/Berlin")),
+            "took": pa.array([90, 30], pa.duration("s")),
+            "kind": pa.array(["a", None]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, path)
+    data = load_parquet(path, label="kind")
+    types = ["number"] * 3 + ["boolean", "category", "date", "date", "number"]
+    assert [column.type for column in data.schema.types] == types
+    np.testing.assert_array_equal(
+        data.schema.check(data.X),
+        [[1, 0.5, 1.25, 1, 1, 0, 0, 90], [2, 1.5, 2.5, 0, 0, 86400, np.nan, 30]],
+    )
+    assert data.y.tolist() == ["a", None]
+
+
+def test_the_index_of_a_frame_is_no_feature(tmp_path):
+    path = tmp_path / "data.parquet"
+    FRAME.set_index(pd.Index(["x", "y", "z"], name="id")).to_parquet(path)
+    data = load_parquet(path, label="kind")
+    assert list(data.X.columns) == ["width", "count"]
+    assert data.take([2]).X["count"].tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"a": [1.0, float("inf")]}, "inf in column 'a' of .*, row 2, counting from 1"),
+        ({"a": [[1, 2], [3, 4]]}, "column 'a' of .* holds ndarray values"),
+        ({"a": pa.array([], pa.int64())}, "holds no rows"),
+        ({}, "holds no"),
+    ],
+)
+def test_bad_parquet(tmp_path, table, message):
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table(table), path)
+    with pytest.raises(DataError, match=message):
+        load_parquet(path)
+
+
+def test_parquet_with_two_columns_of_one_name(tmp_path):
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), path)
+    with pytest.raises(DataError, match="more than one column called 'a'"):
+        load_parquet(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no parquet at all", b"PAR1" + b"x" * 50 + b"PAR1"])
+def test_damaged_parquet(tmp_path, content):
+    path = tmp_path / "data.parquet"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot read .*data\.parquet as Parquet"):
+        load_parquet(path)
+
+
+# DataFrames
+
+
+def test_frame():
+    same_as_frame(dataset_from_frame(FRAME, label="kind"))
+    assert list(FRAME.columns) == ["width", "count", "kind"]
+
+
+def test_numbers_kept_as_objects_or_text_are_numbers():
+    frame = pd.DataFrame({"a": np.array([1, 2.5], object), "b": ["3", "4e1"]})
+    np.testing.assert_array_equal(dataset_from_frame(frame).X, [[1, 3], [2.5, 40]])
+
+
+def test_frame_with_columns_that_are_numbers():
+    data = dataset_from_frame(pd.DataFrame([[1, 2], [3, 4]]), label="1")
+    assert data.y.tolist() == [2, 4]
+    assert data.schema.columns == ("0",)
+
+
+def test_types_of_a_frame():
+    frame = pd.DataFrame(
+        {
+            "kept": pd.Categorical([3, 1]),
+            "whole": pd.array([1, None], "Int64"),
+            "took": pd.to_timedelta([90, 30], unit="s"),
+            "month": pd.period_range("2024-05", periods=2, freq="M"),
+            "date": [datetime.date(2024, 5, 17), None],
+            "truth": np.array([True, None], object),
+            "empty": [None, None],
+        }
+    )
+    data = dataset_from_frame(frame)
+    types = ["category", "number", "number", "date", "date", "boolean", "number"]
+    assert [column.type for column in data.schema.types] == types
+    assert data.schema.types[0].categories == (1, 3)
+    may = pd.Timestamp("2024-05-01").timestamp()
+    expected = [
+        [1, 1, 90, may, may + 16 * 86400, 1, np.nan],
+        [0, np.nan, 30, may + 31 * 86400, np.nan, np.nan, np.nan],
+    ]
+    np.testing.assert_array_equal(data.schema.check(data.X), expected)
+    np.testing.assert_array_equal(data.schema.check(frame), expected)
+
+
+def test_frame_with_an_index_that_repeats():
+    frame = pd.DataFrame({"a": ["1", "2"], "b": [3, 4]}, index=[7, 7])
+    np.testing.assert_array_equal(dataset_from_frame(frame).X, [[1, 3], [2, 4]])
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"a": [1, "x"]}), "column 'a' of the table holds 'x' in row 2, counting"),
+        (pd.DataFrame({"a": [1, np.inf]}), "the value is inf in column 'a' of the table, row 2"),
+        (pd.DataFrame({"a": [b"1", "2", "x"]}), "'a' of the table holds 'x' in row 3"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column called 'a'"),
+        (pd.DataFrame({"a": []}), "the table holds no rows"),
+        (pd.DataFrame(index=[0, 1]), "no columns of features"),
+        (pd.DataFrame({"a": [1j]}), "column 'a' of the table holds complex128"),
+    ],
+)
+def test_bad_frame(frame, message):
+    with pytest.raises(DataError, match=message):
+        dataset_from_frame(frame)

@@ -1,0 +1,454 @@
+"""Tables to network inputs and back, beside scikit-learn's transformers and pandas' dates."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from isthmus import Autoencoder, CodeClassifier, load, load_bundle
+from isthmus.data import Schema
+from isthmus.data.preprocessing import BOUND, asinh_scale, learn_preprocessor, read_preprocessor
+from isthmus.data.preprocessing.preprocessor import sinh_unscale
+from isthmus.errors import DataError, SchemaError
+from isthmus.evaluation import Baselines
+
+N = 400
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """A table of every type, with values missing, a heavy tail and a constant column."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "width": rng.normal(50, 10, N),
+            "price": rng.lognormal(0, 3, N),
+            "new": rng.random(N) < 0.2,
+            "kind": rng.choice(["bolt", "nut", "rivet"], N),
+            "sold": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 365, N), "D"),
+            "seen": pd.date_range("2024-01-01", periods=N, freq="h", tz="Europe/Berlin"),
+            "size": pd.Categorical(rng.choice(["S", "M"], N), categories=["S", "M", "L"]),
+            "plant": 7.0,
+        }
+    )
+    frame.loc[::5, "width"] = np.nan
+    frame.loc[::7, "kind"] = None
+    return frame
+
+
+def prepared(frame):
+    """The schema's matrix, the preprocessor, and the network's inputs of a table."""
+    schema = Schema.learn(frame)
+    matrix = schema.check(frame)
+    prepare = learn_preprocessor(matrix, schema)
+    return matrix, prepare, prepare.to_network(matrix)
+
+
+def refused(frame):
+    with pytest.raises(DataError) as caught:
+        prepared(frame)
+    return str(caught.value)
+
+
+# --- taming ------------------------------------------------------------------------------
+
+
+def test_taming_is_monotone_odd_and_linear_in_the_middle():
+    u = np.concatenate([np.linspace(0, 5, 100), np.geomspace(5.01, 1e20, 200)])
+    v = asinh_scale(u)
+    assert (np.diff(v) > 0).all()
+    np.testing.assert_array_equal(asinh_scale(-u), -v)
+    assert asinh_scale(np.array([1e-3])) == pytest.approx(1e-3, rel=1e-6)
+    np.testing.assert_allclose(v, 2 * np.arcsinh(u / 2), rtol=1e-6)
+
+
+def test_taming_is_undone_to_a_ten_thousandth():
+    u = np.concatenate([[0], np.geomspace(1e-6, 1e20, 500)])
+    np.testing.assert_allclose(sinh_unscale(asinh_scale(u)), u, rtol=1e-4)
+
+
+def test_nothing_overflows_either_way():
+    assert asinh_scale(np.array([np.inf, -np.inf, 1e308])).tolist() == [BOUND, -BOUND, BOUND]
+    assert np.isfinite(sinh_unscale(np.array([1e4, -np.inf], np.float32))).all()
+
+
+# --- numbers, booleans and dates beside scikit-learn ------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "uint8", "bool"])
+def test_numbers_are_standardised_and_tamed(dtype):
+    X = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 200, (50, 4)).astype(dtype)
+    _, prepare, values = prepared(X)
+    expected = asinh_scale(StandardScaler().fit_transform(X.astype(np.float64)))
+    assert values.dtype == np.float32
+    assert values.flags.c_contiguous
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-6)
+    back = prepare.from_network(values)
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, X.astype(np.float64), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_missing_numbers_are_filled_with_the_median_and_flagged(as_frame):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3)) ** 3
+    X[rng.random((60, 3)) < 0.3] = np.nan
+    X[:, 1] = rng.normal(size=60)
+    _, prepare, values = prepared(pd.DataFrame(X) if as_frame else X)
+    filled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit_transform(X)
+    flags = MissingIndicator().fit_transform(X).astype(np.float64)
+    flags = StandardScaler().fit_transform(flags)
+    expected = np.column_stack([filled[:, 0], flags[:, 0], filled[:, 1:], flags[:, 1]])
+    assert prepare.network_shape == (5,)
+    np.testing.assert_allclose(values, asinh_scale(expected), rtol=1e-5, atol=1e-6)
+    back = prepare.from_network(values)
+    np.testing.assert_allclose(back[~np.isnan(X)], X[~np.isnan(X)], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(back[np.isnan(X[:, 0]), 0], np.nanmedian(X[:, 0]), atol=1e-6)
+
+
+def test_a_value_missing_only_later_is_the_median():
+    X = np.random.default_rng(0).normal(size=(41, 2))
+    _, prepare, _ = prepared(X)
+    assert prepare.network_shape == (2,)
+    np.testing.assert_array_equal(
+        prepare.to_network(np.full((1, 2), np.nan)), prepare.to_network(np.median(X, axis=0)[None])
+    )
+
+
+def test_booleans_are_treated_like_numbers_and_come_back_as_booleans(mixed):
+    frame = mixed[["new", "price"]]
+    _, prepare, values = prepared(frame)
+    _, _, as_numbers = prepared(frame.astype(np.float64))
+    np.testing.assert_array_equal(values, as_numbers)
+    back = prepare.from_network(values)
+    pd.testing.assert_series_equal(back["new"], frame["new"])
+
+
+@pytest.mark.parametrize("column", ["sold", "seen"])
+def test_dates_are_seconds_and_come_back_with_their_own_dtype(mixed, column):
+    matrix, prepare, values = prepared(mixed[[column]])
+    seconds = np.array([when.timestamp() for when in mixed[column]])
+    np.testing.assert_array_equal(matrix[:, 0], seconds)
+    np.testing.assert_allclose(
+        values, asinh_scale(StandardScaler().fit_transform(seconds[:, None])), rtol=1e-5, atol=1e-6
+    )
+    back = prepare.from_network(values)[column]
+    assert back.dtype == mixed[column].dtype
+    assert (back - mixed[column]).abs().max() < pd.Timedelta("10s")
+
+
+@pytest.mark.parametrize("unit", ["ns", "us"])
+def test_dates_beyond_what_their_dtype_holds_are_its_ends(unit):
+    frame = pd.DataFrame({"day": pd.to_datetime(["2024-01-01", "2024-01-02"]).as_unit(unit)})
+    _, prepare, _ = prepared(frame)
+    first, last = prepare.from_network(np.array([[-BOUND], [BOUND]], np.float32))["day"]
+    assert (first.year, last.year) == ((1677, 2262) if unit == "ns" else (1, 9999))
+
+
+def test_naive_and_aware_dates_mean_utc():
+    schema = Schema.learn(pd.DataFrame({"day": ["2024-05-17", "2024-05-18"]}))
+    aware = pd.DataFrame({"day": pd.to_datetime(["2024-05-17 02:00+02:00"])})
+    naive = pd.DataFrame({"day": pd.to_datetime(["2024-05-17"]).as_unit("ns")})
+    np.testing.assert_array_equal(schema.check(aware), schema.check(naive))
+
+
+# --- constant columns -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("constant", "later"),
+    [
+        (0.0, 1.0),
+        (1000.0, 1010.0),
+        (1e-9, 2e-9),
+        (-3.0, 3.0),
+        (0.1, np.nextafter(0.1, 1)),
+        (1e100, 1e120),
+        (True, False),
+        ("on", "off"),
+        (pd.Timestamp("2024-05-17"), pd.Timestamp("2024-05-18")),
+    ],
+)
+def test_a_value_never_seen_in_a_constant_column_counts(constant, later):
+    frame = pd.DataFrame({"a": [constant] * 30, "b": np.arange(30.0)})
+    _, prepare, values = prepared(frame)
+    assert (values[:, 0] == 0).all()
+    changed = prepare.schema.check(frame.assign(a=[later] * 30))
+    moved = np.abs(prepare.to_network(changed)[:, 0])
+    assert np.isfinite(moved).all()
+    if constant != 0.1:  # there the difference is rounding noise
+        assert (moved > 4).all()
+    else:
+        assert (moved < 1e-6).all()
+
+
+def test_rounding_noise_is_no_variation():
+    X = np.column_stack([np.where(np.arange(100_000) % 2, 0.1, 0.3 - 0.2), np.arange(1e5)])
+    _, _, values = prepared(X)
+    assert np.abs(values[:, 0]).max() < 1e-6
+
+
+def test_rows_that_are_all_alike_are_zero_and_come_back():
+    frame = pd.DataFrame({"a": [5.0] * 10, "b": ["x"] * 10, "c": [True] * 10})
+    _, prepare, values = prepared(frame)
+    assert (values == 0).all()
+    back = prepare.from_network(values)
+    assert back.to_dict("list") == {"a": [5.0] * 10, "b": ["x"] * 10, "c": [True] * 10}
+
+
+# --- categories beside OneHotEncoder ----------------------------------------------------------
+
+
+def one_hot(frame, **rules):
+    encoder = OneHotEncoder(sparse_output=False, **rules)
+    raw = encoder.fit_transform(frame)
+    centred = raw - raw.mean(axis=0)
+    return encoder, asinh_scale(centred / np.sqrt(centred.var(axis=0).sum()))
+
+
+def test_a_category_is_one_hot_with_variance_one_in_total(mixed):
+    frame = mixed[["size"]]
+    _, _, values = prepared(frame)
+    _, expected = one_hot(frame)
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    assert sinh_unscale(values).var(axis=0).sum() == pytest.approx(1, rel=1e-4)
+
+
+def test_a_missing_category_is_a_level_of_its_own_when_some_were_missing_at_fit(mixed):
+    frame = mixed[["kind"]]
+    _, prepare, values = prepared(frame)
+    _, expected = one_hot(frame.astype(object).where(frame.notna(), None))
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    back = prepare.from_network(values)["kind"]
+    assert (back == frame["kind"])[frame["kind"].notna()].all()
+    assert back.notna().all()
+
+
+def test_a_category_missing_only_later_is_the_commonest():
+    _, prepare, _ = prepared(pd.DataFrame({"a": ["x"] * 6 + ["y"] * 4}))
+    np.testing.assert_array_equal(
+        prepare.to_network(np.array([[np.nan]])), prepare.to_network(np.array([[0.0]]))
+    )
+
+
+@pytest.mark.parametrize("n_common", [3, 49, 50, 70])
+def test_rare_categories_share_an_input(n_common):
+    rng = np.random.default_rng(0)
+    common = [f"c{at:02}" for at in range(n_common)]
+    cells = common * 40 + [f"c{at:02}" for at in range(n_common)][:2] + ["once", "twice", "twice"]
+    frame = pd.DataFrame({"a": rng.permutation(cells)})
+    _, prepare, values = prepared(frame)
+    least = max(2, int(np.ceil(len(frame) / 1000)))
+    encoder, expected = one_hot(frame, min_frequency=least, max_categories=50)
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    infrequent = encoder.infrequent_categories_[0]
+    rare = set() if infrequent is None else set(infrequent)
+    back = prepare.from_network(values)["a"]
+    alone = rare if len(rare) == 1 else set()
+    told = [cell if cell not in rare - alone else "other values" for cell in frame["a"]]
+    assert back.tolist() == told
+
+
+def test_a_category_never_seen_is_far_from_every_known_one():
+    frame = pd.DataFrame({"a": list("xyz") * 20})
+    _, prepare, values = prepared(frame)
+    known = np.unique(values, axis=0)
+    (unseen,) = prepare.to_network(prepare.schema.check(pd.DataFrame({"a": ["new"]})))
+    apart = [np.linalg.norm(one - other) for one in known for other in known]
+    assert min(np.linalg.norm(known - unseen, axis=1)) > 1.4 * max(apart)
+    missing = prepare.to_network(np.array([[np.nan]]))
+    assert not np.array_equal(unseen, missing[0])
+
+
+def test_categories_written_otherwise_are_the_same():
+    schema = Schema.learn(pd.DataFrame({"deck": ["1", "2", "crew", "true", "crew"]}))
+    as_read = [
+        (pd.Series([1, 2]), [0, 1]),
+        (pd.Series([2.0, np.nan]), [1, np.nan]),
+        (pd.Series(["crew", "9"]), [2, 4]),
+        (pd.Series([True, True]), [3, 3]),
+        (pd.Series([8, 9]), [4, 4]),
+    ]
+    for column, expected in as_read:
+        got = schema.check(pd.DataFrame({"deck": column}))[:, 0]
+        np.testing.assert_array_equal(got, expected)
+    whole = Schema.learn(pd.DataFrame({"a": pd.Categorical([10, 20])}))
+    np.testing.assert_array_equal(whole.check(pd.DataFrame({"a": ["20", "30"]}))[:, 0], [1, 2])
+
+
+def test_whole_number_categories_come_back_as_numbers():
+    frame = pd.DataFrame({"a": pd.Categorical([10, 20, 10, 20])})
+    _, prepare, values = prepared(frame)
+    pd.testing.assert_frame_equal(prepare.from_network(values), frame)
+
+
+# --- what cannot be learned from --------------------------------------------------------------
+
+
+def test_a_column_without_any_value_is_named():
+    said = refused(pd.DataFrame({"a": [1.0, 2.0], "b": [None, None]}))
+    assert said.startswith("column 'b' has no value in any of 2 rows")
+    assert "column 1 has no value" in refused(np.array([[1, np.nan], [2, np.nan]]))
+
+
+@pytest.mark.parametrize("missing", [0, 5])
+def test_a_column_of_names_is_refused(missing):
+    names = [f"id {at}" for at in range(30)] + [None] * missing
+    said = refused(pd.DataFrame({"a": np.arange(30 + missing), "id": names}))
+    assert "column 'id' holds 30 different values in 30 rows" in said
+    assert "drop the column" in said
+
+
+def test_a_few_rows_may_all_differ():
+    _, prepare, _ = prepared(pd.DataFrame({"city": [f"city {at}" for at in range(10)]}))
+    assert prepare.network_shape == (1,)
+
+
+def test_too_many_categories_are_refused():
+    cells = [f"{at:05}x" for at in range(10_001)] * 2
+    assert "10,001 different values" in refused(pd.DataFrame({"zip": cells}))
+
+
+# --- whole tables -----------------------------------------------------------------------------
+
+
+def test_a_table_comes_back_in_its_own_units(mixed):
+    _, prepare, values = prepared(mixed)
+    back = prepare.from_network(values)
+    assert list(back.columns) == list(mixed.columns) == prepare.feature_names
+    for name in ("width", "price", "plant"):
+        there = mixed[name].notna()
+        np.testing.assert_allclose(back[name][there], mixed[name][there], rtol=1e-3, atol=1e-4)
+    for name in ("new", "size"):
+        assert back[name].tolist() == mixed[name].tolist()
+    assert list(back["size"].cat.categories) == ["M", "S"]
+    assert not back.isna().any().any()
+
+
+def test_inputs_are_added_up_by_column(mixed):
+    _, prepare, values = prepared(mixed)
+    per_column = prepare.per_feature(values**2)
+    assert per_column.shape == mixed.shape
+    np.testing.assert_allclose(per_column.sum(axis=1), (values**2).sum(axis=1), rtol=1e-5)
+    # width has a flag beside, kind three levels and one for missing
+    np.testing.assert_allclose(per_column[:, 0], (values[:, :2] ** 2).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(per_column[:, 3], (values[:, 4:8] ** 2).sum(axis=1), rtol=1e-5)
+
+
+def test_the_same_bits_after_json(mixed):
+    matrix, prepare, values = prepared(mixed)
+    schema = Schema.from_dict(json.loads(json.dumps(prepare.schema.to_dict(), allow_nan=False)))
+    plain = json.loads(json.dumps(prepare.to_dict(), allow_nan=False))
+    same = read_preprocessor(plain, schema)
+    assert same == prepare
+    np.testing.assert_array_equal(same.to_network(matrix), values)
+    pd.testing.assert_frame_equal(same.from_network(values), prepare.from_network(values))
+
+
+def test_arrays_have_numbered_names():
+    _, prepare, _ = prepared(np.eye(3))
+    assert prepare.feature_names == ["column 0", "column 1", "column 2"]
+
+
+def test_the_largest_numbers_stay_finite():
+    X = np.array([[1.7e308, 1.0], [-1.7e308, 2.0], [1.7e308, 1.0], [0.0, 1e-300]])
+    _, prepare, values = prepared(X)
+    assert np.isfinite(values).all()
+    assert np.isfinite(prepare.from_network(values)).all()
+    assert np.isfinite(prepare.to_network(X[:, ::-1])).all()
+
+
+# --- in the autoencoder -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed_fit(mixed):
+    """An encoder of the mixed table. Do not refit."""
+    return Autoencoder(n_components=4, max_epochs=15, random_state=0).fit(mixed)
+
+
+def test_a_mixed_table_is_encoded_whatever_its_order(mixed_fit, mixed):
+    codes = mixed_fit.transform(mixed)
+    assert mixed_fit.n_features_in_ == mixed.shape[1]
+    assert list(mixed_fit.feature_names_in_) == list(mixed.columns)
+    np.testing.assert_array_equal(mixed_fit.transform(mixed[mixed.columns[::-1]]), codes)
+    np.testing.assert_array_equal(mixed_fit.transform(mixed_fit.schema_.check(mixed)), codes)
+    back = mixed_fit.inverse_transform(codes)
+    assert list(back.columns) == list(mixed.columns)
+    assert back["new"].dtype == bool
+
+
+def test_columns_that_are_missing_or_not_known_are_named(mixed_fit, mixed):
+    with pytest.raises(SchemaError, match=r"missing \['kind'\] and not known \['sort'\]"):
+        mixed_fit.transform(mixed.rename(columns={"kind": "sort"}))
+
+
+def test_a_bundle_gives_the_same_codes(mixed_fit, mixed, tmp_path):
+    mixed_fit.save(tmp_path / "press")
+    same = load_bundle(tmp_path / "press").encoder
+    codes = mixed_fit.transform(mixed)
+    np.testing.assert_array_equal(same.transform(mixed), codes)
+    pd.testing.assert_frame_equal(same.inverse_transform(codes), mixed_fit.inverse_transform(codes))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"plant": 8.0}, {"kind": "screw"}, {"new": None, "kind": None}, {"price": 1e300}],
+    ids=["constant", "unseen", "missing", "huge"],
+)
+def test_the_error_is_finite_and_does_not_fall_for_what_was_never_seen(mixed_fit, mixed, change):
+    before = mixed_fit.reconstruction_error(mixed)
+    after = mixed_fit.reconstruction_error(mixed.assign(**change))
+    assert np.isfinite(after).all()
+    if None not in change.values():
+        assert after.mean() > 1.5 * before.mean()
+
+
+def test_arrays_with_missing_values_are_encoded(table):
+    holed = table.copy()
+    holed[::3, 4] = np.nan
+    encoder = Autoencoder(n_components=4, max_epochs=2, random_state=0).fit(holed)
+    assert np.isfinite(encoder.transform(holed)).all()
+    back = encoder.inverse_transform(encoder.transform(holed))
+    assert back.shape == table.shape
+    assert np.isfinite(back).all()
+
+
+def test_one_categorical_column_is_wide_enough():
+    frame = pd.DataFrame({"a": list("xyz") * 10})
+    encoder = Autoencoder(n_components=2, max_epochs=2, random_state=0).fit(frame)
+    assert (encoder.n_features_in_, encoder.transform(frame).shape) == (1, (30, 2))
+
+
+def test_rows_that_are_all_alike_can_be_learned_from():
+    frame = pd.DataFrame({"a": [5.0] * 20, "b": ["x"] * 20, "c": [None, 1.0] * 10})
+    encoder = Autoencoder(n_components=1, max_epochs=2, random_state=0).fit(frame)
+    assert np.isfinite(encoder.reconstruction_error(frame)).all()
+
+
+def test_heads_and_controls_work_on_a_mixed_table(mixed_fit, mixed):
+    y = np.where(mixed["new"], "new", "old")
+    classifier = CodeClassifier(mixed_fit).fit(mixed, y)
+    assert classifier.score(mixed, y) > 0.7
+    controls = Baselines(mixed_fit, mixed[:300], y[:300], mixed[300:], y[300:], random_state=0)
+    for name in ("raw", "pca", "untrained"):
+        train, test = controls.train_features(name), controls.test_features(name)
+        assert np.isfinite(train).all()
+        assert np.isfinite(test).all()
+    assert controls.train_features("raw").shape == (300, *mixed_fit.preprocessor_.network_shape)
+
+
+def test_from_a_file_to_codes(mixed, mixed_fit, tmp_path):
+    mixed.to_csv(tmp_path / "mixed.csv", index=False)
+    data = load(tmp_path / "mixed.csv")
+    codes = mixed_fit.transform(data.X)
+    np.testing.assert_allclose(codes, mixed_fit.transform(mixed), atol=1e-4)
+    parts = data.split(0.25, random_state=0)
+    assert parts.train.schema == data.schema
+    mixed.to_parquet(tmp_path / "mixed.parquet")
+    read = load(tmp_path / "mixed.parquet")
+    np.testing.assert_array_equal(mixed_fit.transform(read.X), mixed_fit.transform(mixed))

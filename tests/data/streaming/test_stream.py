@@ -1,0 +1,325 @@
+"""Streams: which sources make one, how files are laid out in parts, and what is read of them."""
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from isthmus import Dataset, Stream, load
+from isthmus.data.streaming import parquet
+from isthmus.data.streaming.parquet import OpenGroup
+from isthmus.errors import DataError, SchemaError, ShardError
+
+N = 600
+
+
+@pytest.fixture(scope="module")
+def frame():
+    """Rows whose `id` is their number."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "id": np.arange(N),
+            "a": rng.normal(size=N).astype(np.float32),
+            "b": rng.integers(0, 9, N),
+            "class": rng.choice(["nut", "bolt"], N),
+        }
+    )
+
+
+@pytest.fixture
+def folder(frame, tmp_path):
+    """Three files of 200 rows, in row groups of 60."""
+    write(frame, tmp_path)
+    return tmp_path
+
+
+def write(frame, folder, n_files=3, **options):
+    for at, rows in enumerate(np.array_split(np.arange(len(frame)), n_files)):
+        options = {"row_group_size": 60, "index": False} | options
+        frame.iloc[rows].to_parquet(folder / f"{at}.parquet", **options)
+
+
+def values(stream):
+    return np.concatenate([np.asarray(piece.X) for piece in stream.pieces()])
+
+
+def test_a_folder_and_a_pattern_are_streams(folder):
+    for source in (folder, str(folder), f"{folder}/*.parquet", f"{folder}/[01].parquet"):
+        assert isinstance(load(source), Stream)
+    stream = load(f"{folder}/*.parquet")
+    assert repr(stream) == f"Stream('{folder}/*.parquet', 600 rows of 4 columns in 3 parts)"
+    assert len(stream) == N
+    assert stream.train is stream
+    assert stream.test is None
+    assert stream.kind == "table"
+
+
+def test_one_file_is_a_stream_when_asked(folder, tmp_path):
+    assert isinstance(load(folder / "0.parquet"), Dataset)
+    assert isinstance(load(folder / "0.parquet", lazy=True), Stream)
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    assert isinstance(load(tmp_path / "x.npy"), Dataset)
+    assert isinstance(load(tmp_path / "x.npy", lazy=True), Stream)
+
+
+def test_a_folder_with_images_is_read_as_before(folder):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "picture.png")
+    assert isinstance(load(folder), Dataset)
+
+
+@pytest.mark.parametrize("most_rows", [60, 130, 1000, 25])
+def test_parts_cover_all_rows_once_and_are_bounded(frame, folder, monkeypatch, most_rows):
+    monkeypatch.setattr(parquet, "MOST_ROWS", most_rows)
+    stream = load(folder)
+    pieces = list(stream.pieces())
+
+    assert all(len(piece) <= most_rows for piece in pieces)
+    first_rows = np.cumsum([0] + [part.n_rows for part in stream.parts])
+    assert [part.first_row for part in stream.parts] == first_rows[:-1].tolist()
+    found = pd.concat([piece.X for piece in pieces], ignore_index=True)
+    pd.testing.assert_frame_equal(found, frame)
+
+
+def test_a_cut_row_group_can_be_read_in_any_order(frame, folder, monkeypatch):
+    monkeypatch.setattr(parquet, "MOST_ROWS", 25)
+    stream = load(folder)
+    assert max(len(run) for run in stream.runs) == 3
+    for at in np.random.default_rng(0).permutation(len(stream.parts)):
+        part = stream.parts[at]
+        rows = frame["id"][part.first_row : part.first_row + part.n_rows]
+        assert stream.read(part).X["id"].tolist() == rows.tolist()
+
+
+def test_a_cut_row_group_read_in_order_is_decoded_once(folder, monkeypatch):
+    monkeypatch.setattr(parquet, "MOST_ROWS", 25)
+    skipped = []
+    monkeypatch.setattr(OpenGroup, "skip", lambda self, n_rows: skipped.append(n_rows))
+    for _ in load(folder).pieces():
+        pass
+    assert set(skipped) == {0}
+
+
+def test_labels_and_keys_are_read_on_demand_and_are_no_features(frame, folder):
+    stream = load(folder, label="class", keys=["id"])
+    part = stream.parts[1]
+    rows = frame.iloc[200:400]
+
+    bare = stream.read(part)
+    assert (list(bare.X.columns), bare.y, bare.keys) == (["a", "b"], None, None)
+    full = stream.read(part, label=True, keys=True)
+    assert full.first_row == 200
+    assert full.y.tolist() == rows["class"].tolist()
+    assert full.keys["id"].tolist() == rows["id"].tolist()
+    assert list(load(folder, columns=["b"]).read(part).X.columns) == ["b"]
+
+
+def test_columns_that_are_not_asked_for_are_never_read(folder, monkeypatch):
+    asked = []
+    read = pq.ParquetFile.read_row_groups
+
+    def watched(self, groups, columns=None, **options):
+        asked.append(columns)
+        return read(self, groups, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", watched)
+    stream = load(folder, label="class", columns=["a"])
+    stream.schema  # noqa: B018
+    stream.take(np.array([3]), label=False)
+    assert asked == [["a"]] * 4
+    stream.sample(2, 0)
+    assert asked[4:] == [["a", "class"]] * len(asked[4:]) != []
+
+
+def test_a_sample_is_rows_of_the_stream_with_their_labels(frame, folder):
+    stream = load(folder, label="class")
+    sample = stream.sample(100, seed=1)
+    rows = sample.X["id"].to_numpy()
+
+    assert len(np.unique(rows)) == 100
+    pd.testing.assert_frame_equal(
+        sample.X, frame.iloc[rows].drop(columns="class").reset_index(drop=True)
+    )
+    assert sample.y.tolist() == frame["class"][rows].tolist()
+    assert stream.sample(100, seed=1).X.equals(sample.X)
+    assert len(stream.sample(10_000, seed=0)) == N
+
+
+def test_rows_are_drawn_uniformly(folder):
+    stream = load(folder)
+    drawn = np.concatenate([stream.draw(60, seed) for seed in range(300)])
+    counts = np.bincount(drawn, minlength=N)
+    # Chi-squared of 600 cells of 30 each: mean 599, deviation 35, less 10 % without replacement.
+    assert ((counts - 30) ** 2 / 30).sum() < 720
+
+
+def test_rows_can_be_left_out_again_and_again(frame, folder):
+    stream = load(folder, keys=["id"])
+    rest = stream.without(np.arange(0, N, 2)).without(np.array([0, 5, 299]))
+    expected = np.delete(np.arange(1, N, 2), [0, 5, 299])
+
+    assert len(rest) == 297
+    pieces = list(rest.pieces(keys=True))
+    assert np.concatenate([piece.keys["id"] for piece in pieces]).tolist() == expected.tolist()
+    assert [piece.first_row for piece in pieces][1:] == np.cumsum([len(p) for p in pieces])[
+        :-1
+    ].tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "uint8"])
+def test_numpy_files(tmp_path, dtype, monkeypatch):
+    monkeypatch.setattr("isthmus.data.streaming.npy_files.MOST_ROWS", 7)
+    shape = (40, 5, 4) if dtype == "uint8" else (40, 6)
+    X = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
+    np.save(tmp_path / "0.npy", X[:25])
+    np.save(tmp_path / "1.npy", X[25:])
+    stream = load(tmp_path)
+
+    assert stream.kind == ("images" if dtype == "uint8" else "table")
+    assert values(stream).dtype == dtype
+    np.testing.assert_array_equal(values(stream), X)
+
+
+def test_a_folder_of_images_file_by_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("isthmus.data.streaming.image_folder.MOST_FILES", 3)
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for at in range(4):
+            shape = (6, 5, 3) if name == "dog" else (6, 5)
+            Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(
+                tmp_path / name / f"{at}.png"
+            )
+    whole = load(tmp_path)
+    stream = load(tmp_path, lazy=True)
+
+    assert repr(stream).endswith("8 images of 6x5x3 uint8 in 3 parts)")
+    np.testing.assert_array_equal(values(stream), whole.X)
+    assert stream.schema == whole.schema
+    assert stream.sample(8, 0).y.tolist() == whole.y.tolist()
+
+
+def test_other_stores_by_their_address(frame):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    for at in range(2):
+        with store.open(f"/bucket/{at}.parquet", "wb") as file:
+            frame.iloc[at * 300 : (at + 1) * 300].to_parquet(file, index=False)
+    for source in ("memory://bucket", "memory://bucket/*.parquet"):
+        stream = load(source, label="class")
+        assert np.concatenate([p.X["id"] for p in stream.pieces()]).tolist() == list(range(N))
+    store.rm("/bucket", recursive=True)
+    with pytest.raises(DataError, match=r"bucket/0.parquet cannot be reached .* run again"):
+        list(stream.pieces())
+
+
+def test_a_damaged_file_is_named_or_skipped(frame, folder):
+    whole = (folder / "1.parquet").read_bytes()
+    (folder / "1.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ShardError, match=r"cannot read .*1\.parquet: .*on_bad_shard='skip'"):
+        load(folder)
+    stream = load(folder, on_bad_shard="skip")
+    assert len(stream) == 400
+    ((skipped,),) = [stream.skipped]
+    assert skipped.source.endswith("1.parquet")
+    assert skipped.n_rows is None
+    assert "1 skipped" in repr(stream)
+
+
+def test_damage_inside_a_file_is_found_when_it_is_read(frame, folder):
+    content = bytearray((folder / "1.parquet").read_bytes())
+    content[4:2000] = b"\0" * 1996
+    (folder / "1.parquet").write_bytes(content)
+    with pytest.raises(ShardError, match=r"cannot read .*1\.parquet"):
+        list(load(folder).pieces())
+
+    stream = load(folder, on_bad_shard="skip")
+    assert len(stream) == 600
+    ids = np.concatenate([piece.X["id"] for piece in stream.pieces()])
+    assert ids.tolist() == [*range(200), *range(400, 600)]
+    assert len(stream) == 400
+    assert stream.skipped[0].n_rows == 200
+    # Numbers stay, so that rows drawn before are the same rows after.
+    assert [part.first_row for part in stream.parts] == [0, 400]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="b"), r"1.parquet has no column 'b', which .*0.parquet has"),
+        (lambda f: f.assign(c=1), r"1.parquet has columns \['c'\] that .*0.parquet has not"),
+        (
+            lambda f: f.assign(b=f["b"].astype(str)),
+            r"column 'b' is .*string in .*1.parquet and int64 in .*0.parquet, expected the same",
+        ),
+    ],
+)
+def test_a_file_of_another_schema_is_named_with_the_first(frame, folder, change, message):
+    change(frame).to_parquet(folder / "1.parquet", index=False)
+    with pytest.raises(ShardError, match=message):
+        load(folder)
+    assert len(load(folder, on_bad_shard="skip")) == 400
+
+
+def test_widths_of_numbers_and_the_order_of_columns_may_differ(frame, folder):
+    other = frame.iloc[200:400].astype({"a": "float64", "b": "int16"})
+    other[["b", "class", "a", "id"]].to_parquet(folder / "1.parquet", index=False)
+    stream = load(folder, label="class")
+    found = pd.concat([piece.X for piece in stream.pieces()], ignore_index=True)
+    pd.testing.assert_frame_equal(found, frame.drop(columns="class"), check_dtype=False)
+
+
+def test_an_empty_file_has_no_part(frame, folder):
+    frame.iloc[:0].to_parquet(folder / "0.parquet", index=False)
+    assert [part.n_rows for part in load(folder).parts] == [200, 200]
+    for at in (1, 2):
+        frame.iloc[:0].to_parquet(folder / f"{at}.parquet", index=False)
+    with pytest.raises(DataError, match="holds no rows in 3 files"):
+        load(folder)
+
+
+def test_arrays_that_do_not_go_together(tmp_path):
+    np.save(tmp_path / "0.npy", np.zeros((3, 2)))
+    np.save(tmp_path / "1.npy", np.zeros((3, 3)))
+    with pytest.raises(ShardError, match=r"1.npy holds instances of shape \(3,\).*0.npy"):
+        load(tmp_path)
+    content = (tmp_path / "0.npy").read_bytes()
+    (tmp_path / "1.npy").write_bytes(content[:-8])
+    with pytest.raises(ShardError, match=r"1.npy has .* bytes, and its header says"):
+        load(tmp_path)
+    np.save(tmp_path / "1.npy", np.asfortranarray(np.ones((3, 2))))
+    with pytest.raises(ShardError, match="column by column"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": "clas"}, "has no column 'clas'; did you mean 'class'"),
+        ({"keys": "id"}, r"expected a list: \['id'\]"),
+        ({"kind": "series"}, "got no window; say how many rows"),
+        ({"kind": "series", "window": 5, "columns": ["a"]}, r"named with channels=\['a'\]"),
+        ({"kind": "series", "window": 5, "label": "clas"}, "did you mean 'class'"),
+        ({"window": 5, "group": "id"}, "window=, group= is for a long table .*kind='series'"),
+        ({"kind": "images"}, "read row by row; leave kind out"),
+        ({"on_bad_shard": "ignore"}, "expected 'fail' or 'skip'"),
+        ({"y": [1, 2]}, "has its labels in its files"),
+        ({"resize": (8, 8)}, "is for folders of images"),
+    ],
+)
+def test_words_that_do_not_go_with_a_stream(folder, options, message):
+    with pytest.raises(DataError, match=message):
+        load(folder, **options)
+
+
+def test_words_that_are_for_streams(folder):
+    with pytest.raises(DataError, match=r"got keys=.*pass lazy=True"):
+        load(folder / "0.parquet", keys=["id"])
+    with pytest.raises(DataError, match="got lazy=True, which is for files"):
+        load(np.zeros((3, 2)), lazy=True)
+    with pytest.raises(DataError, match="names no files"):
+        load(f"{folder}/*.pq")
+    with pytest.raises(SchemaError):
+        load(folder, label="class").schema.check(np.zeros((3, 7)))

@@ -1,0 +1,291 @@
+"""Label-free scores against the formulas in their docstrings, and what no data may break."""
+
+from numbers import Number
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn.covariance import LedoitWolf
+from sklearn.preprocessing import StandardScaler
+
+from isthmus import AnomalyDetector, Autoencoder
+from isthmus.classification import StandardisedHead, build_head
+from isthmus.classification import heads as build
+from isthmus.detection import (
+    LABEL_FREE,
+    Features,
+    MahalanobisScore,
+    NeighbourScore,
+    ReconstructionScore,
+    anomaly_scores,
+    extract_features,
+    scores,
+)
+from isthmus.detection.scores import CombinedScore
+
+
+def looks(n, seed, scale=1.0):
+    """Views of n instances: codes of three columns, residuals of five."""
+    rng = np.random.default_rng(seed)
+    codes = scale * rng.normal(size=(n, 3)) * [5, 1, 0.2]
+    residuals = scale * rng.normal(size=(n, 5))
+    return Features(codes.astype(np.float32), residuals.astype(np.float32), explained=2.5)
+
+
+def equal_looks(n, value=1.0):
+    """Views of n instances that are all the same."""
+    full = np.full((n, 3), value, dtype=np.float32)
+    return Features(full, 0 * full, explained=0.0)
+
+
+def fit(kind, views):
+    return kind().fit(views, np.random.default_rng(0))
+
+
+def neighbours_by_brute_force(train, new, residuals, k=5):
+    """The formula of `NeighbourScore`, written out."""
+
+    def space(views):
+        away = train.codes - train.codes.mean(axis=0)
+        codes = views.codes * np.sqrt(train.explained / (away**2).mean(axis=0).sum())
+        return np.hstack([codes, views.residuals]) if residuals else codes
+
+    among = cdist(space(train), space(train))
+    np.fill_diagonal(among, np.inf)
+    apart = np.sort(among, axis=1)[:, :k].mean(axis=1)  # l(x_i)
+
+    def ratio(distances):
+        nearest = np.argsort(distances, axis=1)[:, :k]
+        d = np.take_along_axis(distances, nearest, axis=1).mean(axis=1)
+        overall = (0.3 + 500 / len(apart)) * apart.mean()
+        return d / np.sqrt(apart[nearest].mean(axis=1) + overall)
+
+    own = ratio(among)
+    return ratio(cdist(space(new), space(train))) / own.mean(), own / own.mean()
+
+
+# --- formulas ----------------------------------------------------------------------------
+
+
+def test_the_reconstruction_score_is_the_root_of_a_tables_error(encoder, gaussians):
+    train, new = gaussians(100, 1), gaussians(40, 2)
+    score = fit(ReconstructionScore, extract_features(encoder, train))
+
+    got = score.score(extract_features(encoder, new))
+
+    roots = np.sqrt(encoder.reconstruction_error(train))
+    expected = np.sqrt(encoder.reconstruction_error(new)) / roots.mean()
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_the_reconstruction_score_of_images_is_the_length_of_their_residual(digits):
+    train, new = digits[0][:50] / 255, digits[0][1000:1030] / 255
+    encoder = Autoencoder(n_components=4, max_epochs=1, random_state=0).fit(train)
+
+    def lengths(X):
+        back = encoder.inverse_transform(encoder.transform(X))
+        return np.linalg.norm((X - back).reshape(len(X), -1), axis=1)
+
+    got = fit(ReconstructionScore, extract_features(encoder, train)).score(
+        extract_features(encoder, new)
+    )
+
+    np.testing.assert_allclose(got, lengths(new) / lengths(train).mean(), rtol=1e-4)
+
+
+def test_the_mahalanobis_score_is_ledoit_and_wolfs_distance():
+    train, new = looks(80, 0), looks(40, 1)
+    estimate = LedoitWolf().fit(train.codes.astype(np.float64))
+
+    def distance(codes):
+        away = codes - train.codes.mean(axis=0, dtype=np.float64)
+        solved = np.linalg.solve(estimate.covariance_, away.T).T
+        return np.sqrt((away * solved).sum(axis=1))
+
+    got = fit(MahalanobisScore, train).score(new)
+
+    expected = distance(new.codes) / distance(train.codes).mean()
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("residuals", [False, True])
+def test_the_neighbour_score_is_its_formula(residuals):
+    train, new = looks(80, 0), looks(40, 1)
+    score = NeighbourScore(residuals).fit(train, np.random.default_rng(0))
+
+    expected, own = neighbours_by_brute_force(train, new, residuals)
+
+    np.testing.assert_allclose(score.score(new), expected, rtol=1e-4)
+    np.testing.assert_allclose(score.own_scores(), own, rtol=1e-4)
+
+
+def test_the_combined_score_is_neighbours_in_code_and_residual():
+    train, new = looks(80, 0), looks(40, 1)
+    near, _ = neighbours_by_brute_force(train, new, residuals=True)
+    np.testing.assert_allclose(fit(CombinedScore, train).score(new), near, rtol=1e-4)
+
+
+def test_scores_are_one_on_average_over_the_rows_fitted_on():
+    train = looks(200, 0)
+
+    for kind in (ReconstructionScore, MahalanobisScore):
+        assert fit(kind, train).score(train).mean() == pytest.approx(1)
+    near = fit(NeighbourScore, train)
+    assert near.own_scores().mean() == pytest.approx(1)  # each row against the others
+    for kind in LABEL_FREE.values():  # so too, nearly, over new rows like them
+        assert fit(kind, train).score(looks(2000, 1)).mean() == pytest.approx(1, abs=0.1)
+
+
+# --- what is kept ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LABEL_FREE)
+def test_a_score_rebuilt_from_its_state_is_the_same(name):
+    new = looks(40, 1)
+    score = fit(LABEL_FREE[name], looks(80, 0))
+
+    state = score.state()
+    again = LABEL_FREE[name].from_state(state)
+
+    np.testing.assert_array_equal(again.score(new), score.score(new))
+    assert again.state().keys() == state.keys()
+    assert all(map(is_plain, state.values()))
+
+
+def is_plain(value):
+    """Whether a value can be stored without pickle."""
+    if isinstance(value, dict):
+        return all(map(is_plain, value.values()))
+    return isinstance(value, Number) or (isinstance(value, np.ndarray) and value.dtype != object)
+
+
+def test_of_very_many_rows_some_are_kept(monkeypatch):
+    train, new = looks(200, 0), looks(40, 1)
+    monkeypatch.setattr(scores, "MOST_REFERENCES", 50)
+
+    score = NeighbourScore(residuals=True).fit(train, np.random.default_rng(0))
+
+    assert len(set(score.rows_)) == 50 == len(score.references_)
+    assert score.rows_.min() < 50 < 150 < score.rows_.max()  # from all over
+    expected, _ = neighbours_by_brute_force(train.take(score.rows_), new, residuals=True)
+    np.testing.assert_allclose(score.score(new), expected, rtol=1e-4)
+    assert score.own_scores().shape == (50,)
+
+
+# --- data that could break them ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LABEL_FREE)
+def test_rows_that_are_all_the_same_look_normal_and_others_do_not(name):
+    same = equal_looks(30)
+    other = equal_looks(2, value=3.0)
+    other.residuals[:] = 1
+    score = fit(LABEL_FREE[name], same)
+
+    assert np.isfinite(score.score(other)).all()
+    assert (score.score(same) == 0).all()
+    assert (score.score(other) > 1).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 6])
+@pytest.mark.parametrize("name", LABEL_FREE)
+def test_fewer_rows_than_neighbours_are_enough(name, n):
+    train, new = looks(n, 0), looks(40, 1)
+
+    got = fit(LABEL_FREE[name], train).score(new)
+
+    assert np.isfinite(got).all()
+    assert (got >= 0).all()
+    if name == "neighbours":
+        far = looks(40, 1, scale=100)
+        assert np.median(fit(NeighbourScore, train).score(far)) > 10 * np.median(got)
+
+
+@pytest.mark.parametrize("name", LABEL_FREE)
+@pytest.mark.parametrize("scale", [0.0, 1e-20, 1e-6, 1.0, 1e6, 1e12])
+def test_scores_are_finite_at_any_scale(name, scale):
+    score = fit(LABEL_FREE[name], looks(60, 0, scale))
+
+    for other in (0.0, 1e-20, 1.0, 1e12):
+        got = score.score(looks(20, 1, other))
+        assert np.isfinite(got).all()
+        assert got.shape == (20,)
+        assert got.dtype == np.float64
+
+
+@pytest.mark.parametrize("name", LABEL_FREE)
+def test_many_copies_of_some_rows_leave_scores_finite(name):
+    train = looks(60, 0).take(np.repeat(np.arange(6), 10))
+
+    got = fit(LABEL_FREE[name], train).score(looks(40, 1))
+
+    assert np.isfinite(got).all()
+    assert len(set(got)) == 40
+
+
+@pytest.mark.parametrize("calibration", ["split", "cross"])
+def test_another_value_in_a_column_that_was_constant_is_more_abnormal_than_any_row(
+    calibration, gaussians
+):
+    X = gaussians(100, 0)
+    X[:, 3] = 7
+    new = gaussians(20, 1)
+    new[:, 3] = 8
+    detector = AnomalyDetector(
+        Autoencoder(n_components=2, max_epochs=3, random_state=0),
+        false_alarm_rate=0.1,
+        calibration=calibration,
+        random_state=0,
+    ).fit(X)
+
+    assert np.isfinite(detector.score_samples(new)).all()
+    assert detector.score_samples(new).max() < detector.score_samples(X).min()
+
+
+@pytest.mark.parametrize("name", LABEL_FREE)
+def test_instances_beyond_anything_seen_have_finite_scores_that_grow(name, encoder, gaussians):
+    score = fit(LABEL_FREE[name], extract_features(encoder, gaussians(100, 1)))
+
+    far = score.score(
+        extract_features(encoder, np.outer([1, 10, 1e3, 1e9, 1e30], gaussians(1, 2)[0]))
+    )
+
+    assert np.isfinite(far).all()
+    assert (np.diff(far[:3]) > 0).all()
+    assert (np.diff(far) >= 0).all()
+
+
+@pytest.fixture
+def features():
+    """Columns of all sizes, one of them constant, one far from zero: (500, 4), float32."""
+    values = np.random.default_rng(0).normal([0, 0.1, 1000, -3], [1, 0, 0.5, 1e-3], (500, 4))
+    return values.astype(np.float32)
+
+
+def test_means_and_deviations_are_those_of_all_rows_in_float64(features, monkeypatch):
+    monkeypatch.setattr(build, "SCALED_AT_ONCE", 4 * 7)  # seven rows, and three at last
+    found, expected = build.fitted_scaler(features), StandardScaler().fit(np.float64(features))
+    np.testing.assert_allclose(found.mean_, expected.mean_, rtol=1e-12)
+    np.testing.assert_allclose(found.scale_, expected.scale_, rtol=1e-9)
+    assert found.scale_[1] == 1  # a constant column is left as it is
+    assert found.n_samples_seen_ == 500
+
+
+def test_features_are_written_over_only_when_told_to(features):
+    y, before = features[:, 0] > 0, features.copy()
+    kept = StandardisedHead(build_head("linear", n_labels=500)).fit(features, y)
+    np.testing.assert_array_equal(features, before)
+    own = StandardisedHead(build_head("linear", n_labels=500)).fit(features, y, overwrite=True)
+    np.testing.assert_allclose(features.std(axis=0), [1, 0, 1, 1], atol=1e-3)
+    np.testing.assert_array_equal(own.head_.coef_, kept.head_.coef_)
+
+
+def test_instances_are_scored_in_parts_as_all_together(detector_fit, gaussians, monkeypatch):
+    X = gaussians(50, 5)
+    expected = -anomaly_scores(
+        detector_fit.fitted_score_, extract_features(detector_fit.encoder_, X)
+    )
+    errors = detector_fit.encoder_.reconstruction_error(X)
+    monkeypatch.setattr(type(detector_fit.encoder_), "_inference_batch", lambda self: 7)
+    np.testing.assert_allclose(detector_fit.score_samples(X), expected, atol=2e-6)
+    np.testing.assert_allclose(detector_fit.encoder_.reconstruction_error(X), errors, rtol=1e-5)

@@ -1,0 +1,93 @@
+"""What controls keep, what they make anew, and that doing so in parts changes nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from isthmus.evaluation import Baselines, class_metrics
+from isthmus.evaluation import baselines as controls
+from isthmus.evaluation import baselines as raw
+
+
+@pytest.fixture
+def tests_of(image_fit, digits):
+    """Controls on 600 digits, tested on 400 others."""
+    X, y = digits
+
+    def build(train=X[:600]):
+        return Baselines(image_fit, train, y[:600], X[1000:1400], y[1000:1400], random_state=0)
+
+    return build
+
+
+def test_features_are_computed_once(tests_of, monkeypatch):
+    tests = tests_of()
+    first = tests.train_features("pca"), tests.test_features("pca")
+    monkeypatch.setattr(tests, "_learn", None)
+    assert tests.train_features("pca") is first[0]
+    assert tests.test_features("pca") is first[1]
+
+
+@pytest.mark.parametrize("name", ["raw", "pca", "untrained"])
+def test_what_was_let_go_of_is_made_again(tests_of, name):
+    tests, rows = tests_of(), np.array([2, 3, 500])
+    train, test = tests.train_features(name), tests.test_features(name)
+    np.testing.assert_array_equal(tests.train_features(name, rows), train[rows])
+    tests.let_go()
+    np.testing.assert_allclose(tests.train_features(name, rows), train[rows], atol=1e-6)
+    np.testing.assert_allclose(tests.test_features(name), test, atol=1e-6)
+
+
+def test_a_head_is_not_measured_twice(tests_of, monkeypatch):
+    tests = tests_of()
+    first = tests.test("pca", "linear")
+    tests.let_go()
+    monkeypatch.setattr(tests, "_fit_head", None)
+    assert tests.test("pca", "linear") == first
+
+
+@pytest.mark.parametrize("head", ["linear", "neighbours"])
+def test_raw_features_tested_in_parts_give_the_figures_of_the_whole(tests_of, head, monkeypatch):
+    tests = tests_of()
+    monkeypatch.setattr(controls, "TESTED_AT_ONCE", 64 * 7)
+    found = tests.test("raw", head)
+    fitted, whole = tests._fit_head("raw", head), tests.test_features("raw")
+    expected = class_metrics(tests.y_test, *controls.decide(fitted, whole), fitted.classes_)
+    assert found["confusion"] == expected["confusion"]
+    assert found["log_loss"] == pytest.approx(expected["log_loss"], rel=1e-5)
+
+
+def test_the_raw_control_is_the_linear_head_in_float64_up_to_rounding(tests_of):
+    tests = tests_of()
+    train, test = (tests.X_train / 255.0).reshape(600, -1), (tests.X_test / 255.0).reshape(400, -1)
+    scaler = StandardScaler().fit(train)
+    head = LogisticRegression(max_iter=2000).fit(scaler.transform(train), tests.y_train)
+    probabilities = head.predict_proba(scaler.transform(test))
+    expected = class_metrics(
+        tests.y_test, head.classes_[probabilities.argmax(axis=1)], probabilities, head.classes_
+    )
+    found = tests.test("raw", "linear")
+    assert abs(found["accuracy"] - expected["accuracy"]) <= 0.0025  # one of 400
+    assert found["log_loss"] == pytest.approx(expected["log_loss"], rel=0.01)
+
+
+def test_a_persons_own_images_are_left_as_they_are(tests_of, digits):
+    # Standardising writes over features; these are what the network would see already.
+    images = digits[0][:600].astype(np.float32) / 255
+    before = images.copy()
+    tests_of(images).test("raw", "linear")
+    np.testing.assert_array_equal(images, before)
+
+
+@pytest.mark.parametrize("rows", [None, np.array([7, 2]), np.arange(178) % 3 == 0])
+def test_raw_inputs_are_what_the_network_gets(table_fit, table, rows, monkeypatch):
+    monkeypatch.setattr(raw, "_AT_ONCE", 13 * 5)
+    whole = table_fit.preprocessor_.to_network(table)
+    expected = whole if rows is None else whole[rows]
+    np.testing.assert_array_equal(raw.raw_inputs(table_fit, table, rows), expected)
+    frame = pd.DataFrame(table)
+    np.testing.assert_array_equal(raw.raw_inputs(table_fit, frame, rows), expected)
+    doubled = raw.raw_inputs(table_fit, table, rows, then=lambda x: 2 * x[:, :3])
+    np.testing.assert_array_equal(doubled, 2 * expected[:, :3])

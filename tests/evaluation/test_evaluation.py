@@ -1,0 +1,143 @@
+"""Numbers against closed forms and scikit-learn, and controls against what they are."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from isthmus import CodeClassifier, evaluate, load_bundle, save_bundle
+from isthmus.errors import DataError, IsthmusError
+from isthmus.evaluation import SupervisedNetwork, class_metrics
+
+
+@pytest.fixture(scope="module")
+def split(digits):
+    images, labels = digits
+    return images[:600], labels[:600], images[1000:1400], labels[1000:1400]
+
+
+@pytest.fixture(scope="module")
+def classifier(image_fit, split):
+    """A linear head on frozen codes. Do not refit."""
+    return CodeClassifier(image_fit, random_state=0).fit(split[0], split[1])
+
+
+def test_interval_is_wilsons():
+    y, predicted = np.zeros(200, dtype=int), np.r_[np.zeros(190, dtype=int), np.ones(10, dtype=int)]
+    low, high = class_metrics(y, predicted)["interval"]
+    n, p, z = 200, 0.95, 1.959963984540054
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert low == pytest.approx(middle - half, rel=1e-9)
+    assert high == pytest.approx(middle + half, rel=1e-9)
+
+
+def test_numbers_equal_scikit_learns(classifier, split):
+    found = evaluate(classifier, split[2], split[3], controls=None)["code"]
+    predicted, probabilities = classifier.predict(split[2]), classifier.predict_proba(split[2])
+    assert found["accuracy"] == metrics.accuracy_score(split[3], predicted)
+    assert found["log_loss"] == pytest.approx(metrics.log_loss(split[3], probabilities))
+    assert found["confusion"] == metrics.confusion_matrix(split[3], predicted).tolist()
+    recalls = [row["recall"] for row in found["per_class"]]
+    assert recalls == metrics.recall_score(split[3], predicted, average=None).tolist()
+
+
+def test_a_class_that_the_head_never_saw_counts_as_wrong(image_fit, split):
+    known = split[1] < 9
+    classifier = CodeClassifier(image_fit).fit(split[0][known], split[1][known])
+    found = evaluate(classifier, split[2], split[3], controls=None)["code"]
+    nine = next(row for row in found["per_class"] if row["label"] == 9)
+    assert nine["recall"] == 0
+    assert nine["support"] == (split[3] == 9).sum()
+    assert found["log_loss"] > (split[3] == 9).mean() * 30  # -ln(epsilon) is 36
+
+
+@pytest.mark.parametrize("most_kept", [20_000, 100])
+def test_instances_that_a_head_was_fitted_on_are_counted(
+    image_fit, split, digits, most_kept, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("isthmus.classification.classifier.MOST_KEPT", most_kept)
+    fitted = CodeClassifier(image_fit).fit(split[0], split[1])
+    save_bundle(tmp_path / "bundle", image_fit, {"digits": fitted})
+    loaded = load_bundle(tmp_path / "bundle").heads["digits"]
+    assert (loaded.labelled_ is None) == (most_kept == 100)
+    X, y = digits[0][500:800], digits[1][500:800]
+    for head in (fitted, loaded):
+        assert evaluate(head, X, y, controls=None)["n_known"] == 100
+        assert evaluate(head, split[2], split[3], controls=None)["n_known"] == 0
+
+
+def test_controls_are_what_their_names_say(classifier, split):
+    X_train, y_train, X_test, y_test = split
+    found = evaluate(classifier, X_test, y_test, X_train=X_train, y_train=y_train, random_state=0)[
+        "controls"
+    ]
+    assert list(found) == ["raw", "pca", "untrained"]
+    raw_train = X_train.reshape(len(X_train), -1).astype(np.float32) / 255
+    raw_test = X_test.reshape(len(X_test), -1).astype(np.float32) / 255
+
+    def linear(train, test):
+        scaler = StandardScaler().fit(train)
+        head = LogisticRegression(max_iter=2000).fit(scaler.transform(train), y_train)
+        return head.score(scaler.transform(test), y_test)
+
+    assert found["raw"]["accuracy"] == pytest.approx(linear(raw_train, raw_test), abs=0.006)
+    pca = PCA(32, random_state=0).fit(raw_train)
+    expected = linear(pca.transform(raw_train), pca.transform(raw_test))
+    assert found["pca"]["accuracy"] == pytest.approx(expected, abs=0.006)
+
+
+def test_untrained_control_has_other_weights_and_the_same_architecture(image_fit, split):
+    untrained = image_fit.untrained(random_state=1)
+    assert untrained.digest_ != image_fit.digest_
+    assert untrained.transform(split[2]).shape == image_fit.transform(split[2]).shape
+    worse = untrained.reconstruction_error(split[2]).mean()
+    assert worse > 1.5 * image_fit.reconstruction_error(split[2]).mean()
+
+
+def test_supervised_network_learns_and_is_the_listings(image_fit, split):
+    network = SupervisedNetwork(image_fit.preprocessor_, max_epochs=12, random_state=0)
+    network.fit(split[0], split[1])
+    assert (network.predict(split[2]) == split[3]).mean() > 0.85
+    probabilities = network.predict_proba(split[2])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_supervised_network_of_a_28x28_image_has_the_published_parameters():
+    from isthmus.evaluation.baselines import _network
+    from isthmus.networks import count_parameters
+
+    # 320 + 18,496 + 1,179,776 + 1,290, as the listing's own summary counts.
+    assert count_parameters(_network((1, 28, 28), 10)) == 1_199_882
+
+
+def test_supervised_network_takes_tables(table_fit, table):
+    y = (table[:, 0] > 13).astype(int)
+    network = SupervisedNetwork(table_fit.preprocessor_, max_epochs=20, random_state=0)
+    assert (network.fit(table, y).predict(table) == y).mean() > 0.9
+
+
+def test_evaluation_says_what_is_missing(classifier, split):
+    with pytest.raises(DataError, match="X_train="):
+        evaluate(classifier, split[2], split[3])
+    with pytest.raises(DataError, match="one label for each"):
+        evaluate(classifier, split[2], split[3][:5], controls=None)
+    with pytest.raises(IsthmusError, match="'fast', 'all' or None"):
+        evaluate(classifier, split[2], split[3], controls="some")
+    labels = split[1].astype(str)
+    with pytest.raises(DataError, match="same kind"):
+        names = CodeClassifier(classifier.encoder_).fit(split[0], np.char.add("no ", labels))
+        evaluate(names, split[2], split[3], controls=None)
+
+
+def test_labels_need_not_be_written_as_the_classes_are(classifier, split):
+    X, y, X_test, y_test = split
+    strings = CodeClassifier(classifier.encoder_).fit(X, y.astype(str))
+    given = {"X_train": X, "y_train": y, "random_state": 0}
+    expected = evaluate(strings, X_test, y_test.astype(str), **given | {"y_train": y.astype(str)})
+    assert evaluate(strings, X_test, y_test, **given) == expected
+    assert "unknown_classes" not in expected

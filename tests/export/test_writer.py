@@ -1,0 +1,324 @@
+"""What an export writes, what it says of itself, and when it refuses."""
+
+import json
+import re
+import subprocess
+import sys
+import venv
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from isthmus import CodeClassifier, export_bundle, load_bundle, save_bundle
+from isthmus.bundle import Bundle
+from isthmus.data import Schema
+from isthmus.errors import BundleError, ExportError, SchemaError
+from isthmus.export import Exported
+from isthmus.export import writer as write
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("skl2onnx")
+
+
+def facts_in(folder):
+    model = onnx.load(folder / "model.onnx")
+    return json.loads({one.key: one.value for one in model.metadata_props}["isthmus"])
+
+
+def bundle_of(encoder, heads, path):
+    save_bundle(path, encoder, heads)
+    return path
+
+
+def test_an_export_is_a_checked_model_with_its_facts(wine_bundle, table, tmp_path):
+    facts = export_bundle(wine_bundle, tmp_path / "out", table)
+    assert set(facts["files"]) == {"model.onnx", "predict.py", "README.md", "known.npz"}
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    told = facts_in(tmp_path / "out")
+    assert told == {key: facts[key] for key in told}
+    bundle = load_bundle(wine_bundle)
+    assert Schema.from_dict(told["schema"]) == bundle.encoder.schema_
+    assert told["digest"] == bundle.encoder.digest_
+    assert told["heads"]["kind"]["classes"] == [0, 1]
+    normal, detector = told["heads"]["normal"], bundle.heads["normal"]
+    assert normal["threshold"] == -detector.offset_
+    assert "17 of 178 calibration scores" in normal["threshold_set_by"]
+    assert told["parity"]["n_rows"] == len(table)
+    assert told["libraries"]["onnx"] == metadata.version("onnx")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert all(f"'{one['name']}'" in text for one in told["outputs"])
+
+
+def test_calibration_scores_travel_in_the_graph(wine_bundle, table, tmp_path):
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    held = [
+        onnx.numpy_helper.to_array(one) for one in model.graph.initializer if one.data_type != 8
+    ]
+    scores = load_bundle(wine_bundle).heads["normal"].calibrated_.scores
+    assert any(one.shape == (1, len(scores)) and (one == scores).all() for one in held)
+
+
+def test_without_rows_those_of_the_heads_codes_are_rebuilt(wine_bundle, tmp_path):
+    facts = export_bundle(wine_bundle, tmp_path / "out")
+    assert facts["parity"]["of"] == "rebuilt from codes that the heads keep"
+    assert facts["parity"]["n_rows"] == 178 + 89
+
+
+def test_every_kind_can_be_rebuilt(digit_encoder, digits, mixed_encoder, mixed, tmp_path):
+    for name, encoder, X, y in (
+        ("images", digit_encoder, digits[0][:60], digits[1][:60]),
+        ("table", mixed_encoder, mixed[:60], mixed["ok"][:60]),
+    ):
+        head = CodeClassifier(encoder).fit(X, y)
+        path = bundle_of(encoder, {"it": head}, tmp_path / name)
+        assert export_bundle(path, tmp_path / f"{name}-out")["parity"]["n_rows"] == 60
+
+
+def test_an_encoder_alone_needs_rows(table_fit, table, tmp_path):
+    path = bundle_of(table_fit, {}, tmp_path / "alone")
+    with pytest.raises(ExportError, match="parity is measured on rows; pass some"):
+        export_bundle(path, tmp_path / "out")
+    facts = export_bundle(path, tmp_path / "out", table, residual=True)
+    names = ["code", "reconstruction_error", "residual", "reconstruction"]
+    assert [one["name"] for one in facts["outputs"]] == names
+    assert facts["known"] is None
+    assert "known.npz" not in facts["files"]
+
+
+def test_a_graph_that_is_off_is_refused_with_output_and_row(
+    wine_bundle, table, tmp_path, monkeypatch
+):
+    right = write.run
+
+    def wrong(*words):
+        got = right(*words)
+        got["probabilities"][5] += 0.01
+        return got
+
+    monkeypatch.setattr(write, "run", wrong)
+    with pytest.raises(ExportError, match=r"graph's probabilities is off by 0\.01 in row 5"):
+        export_bundle(wine_bundle, tmp_path / "out", table)
+    assert not (tmp_path / "out").exists()
+    facts = export_bundle(wine_bundle, tmp_path / "out", table, tolerance=0.02)
+    assert facts["parity"]["worst"]["probabilities"]["row"] == 5
+
+
+def test_a_decision_that_differs_is_refused_outside_the_band_only(
+    wine_bundle, table, tmp_path, monkeypatch
+):
+    bundle = load_bundle(wine_bundle)
+    detector = bundle.heads["normal"]
+    scores = -detector.score_samples(table)
+    far, near = np.abs(scores + detector.offset_).argsort()[[-1, 0]]
+    apart = abs(scores[near] + detector.offset_)
+    right = write.run
+
+    def wrong(row):
+        def run(*words):
+            got = right(*words)
+            got["verdict"][row] *= -1
+            return got
+
+        return run
+
+    monkeypatch.setattr(write, "run", wrong(far))
+    with pytest.raises(ExportError, match=f"1 of 178 decisions of verdict .* in row {far},"):
+        export_bundle(bundle, tmp_path / "out", table)
+    monkeypatch.setattr(write, "run", wrong(near))
+    facts = export_bundle(bundle, tmp_path / "out", table, tolerance=2 * apart)
+    found = facts["parity"]["decisions"]["verdict"]
+    assert (found["differ"], found["in_band"], found["rows"]) == (1, 1, [near])
+
+
+def test_a_p_value_that_is_not_of_its_score_is_refused(wine_bundle, table, tmp_path, monkeypatch):
+    right = write.run
+
+    def wrong(*words):
+        got = right(*words)
+        got["p_value"][2] += 1e-9
+        return got
+
+    monkeypatch.setattr(write, "run", wrong)
+    with pytest.raises(ExportError, match="1 of 178 values of the graph's p_value"):
+        export_bundle(wine_bundle, tmp_path / "out", table)
+
+
+def test_an_export_opened_again_decides_as_the_library(wine_bundle, table, tmp_path):
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    exported, bundle = Exported(tmp_path / "out"), load_bundle(wine_bundle)
+    content = (tmp_path / "out" / "model.onnx").read_bytes()
+    assert Exported(content).facts == exported.facts
+    with pytest.raises(ExportError, match="the graph is damaged, or no export"):
+        Exported(content[:100])
+    found = exported.run(table)
+    assert list(found) == exported.names
+    np.testing.assert_array_equal(found["verdict"], bundle.heads["normal"].predict(table))
+    assert exported.schema == bundle.encoder.schema_
+    with pytest.raises(SchemaError, match="expected \\(n, 13\\) as at fit"):
+        exported.run(table[:, :5])
+
+
+def test_what_is_no_export_is_not_opened(wine_bundle, table, tmp_path, monkeypatch):
+    with pytest.raises(ExportError, match="holds no exported graph; write one with"):
+        Exported(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    with pytest.raises(ExportError, match="is damaged, or no export of isthmus"):
+        Exported(tmp_path)
+    monkeypatch.setattr("isthmus.export.metadata.FORMAT_VERSION", 2)
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    with pytest.raises(ExportError, match="has export format 2, this isthmus reads up to 1"):
+        Exported(tmp_path / "out")
+
+
+def test_a_head_that_cannot_be_converted_is_named(table_fit, table, tmp_path):
+    head = HistGradientBoostingClassifier(max_iter=2)
+    kind = CodeClassifier(table_fit, head).fit(table, table[:, 0] > 13)
+    linear = CodeClassifier(table_fit).fit(table, table[:, 0] > 13)
+    bundle = Bundle(tmp_path, {"heads": {}}, table_fit, {"trees": kind, "line": linear})
+    with pytest.raises(ExportError, match="'trees' is a HistGradientBoosting.* leave this one out"):
+        export_bundle(bundle, tmp_path / "out", table)
+    assert list(export_bundle(bundle, tmp_path / "out", table, ["line"])["heads"]) == ["line"]
+
+
+def test_wrong_words_are_refused(wine_bundle, table, tmp_path):
+    with pytest.raises(BundleError, match="no head 'other'"):
+        export_bundle(wine_bundle, tmp_path / "out", table, ["other"])
+    with pytest.raises(ExportError, match="variant 'int4', expected fp16 or int8"):
+        export_bundle(wine_bundle, tmp_path / "out", table, variants=["int4"])
+    with pytest.raises(ExportError, match="tolerance=0"):
+        export_bundle(wine_bundle, tmp_path / "out", table, tolerance=0)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(ExportError, match="no earlier export, so it is left alone"):
+        export_bundle(wine_bundle, tmp_path / "mine", table)
+    assert (tmp_path / "mine" / "notes.txt").exists()
+
+
+def test_an_earlier_export_is_replaced(wine_bundle, table, tmp_path):
+    export_bundle(wine_bundle, tmp_path / "out", table, variants=["int8"])
+    facts = export_bundle(wine_bundle, tmp_path / "out", table)
+    assert "model-int8.onnx" not in facts["files"]
+
+
+def test_variants_are_smaller_and_their_parity_is_told(digit_encoder, digits, tmp_path):
+    head = CodeClassifier(digit_encoder).fit(digits[0][:200], digits[1][:200])
+    path = bundle_of(digit_encoder, {"digit": head}, tmp_path / "digits")
+    facts = export_bundle(path, tmp_path / "out", digits[0][:300], variants=("fp16", "int8"))
+    sizes = facts["files"]
+    assert sizes["model-fp16.onnx"] < 0.6 * sizes["model.onnx"]
+    assert sizes["model-int8.onnx"] < sizes["model.onnx"]
+    for variant in ("model-fp16.onnx", "model-int8.onnx"):
+        worst = facts["variants"][variant]["worst"]
+        exact = facts["parity"]["worst"]["code"]["deviation"]
+        assert exact < worst["code"]["deviation"] < 0.2
+        assert facts["rows_per_second"][variant] > 0
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory):
+    """A fresh environment with numpy and onnxruntime, what these need, and nothing else."""
+    where = tmp_path_factory.mktemp("bare")
+    venv.create(where, with_pip=False)
+    home = next(where.glob("lib/python*/site-packages"))
+    wanted, linked = ["onnxruntime", "numpy"], set()
+    while wanted:
+        found = metadata.distribution(wanted.pop())
+        if found.name in linked:
+            continue
+        linked.add(found.name)
+        tops = {file.parts[0] for file in found.files or () if ".." not in file.parts}
+        for top in tops - {path.name for path in home.iterdir()}:
+            (home / top).symlink_to(Path(found.locate_file(top)).resolve())
+        needs = [need for need in found.requires or () if "extra ==" not in need]
+        wanted += [re.match(r"[\w.-]+", need).group() for need in needs]
+    return where / "bin" / "python"
+
+
+def run_bare(python, *words, cwd):
+    done = subprocess.run(
+        [python, *words], cwd=cwd, capture_output=True, text=True, check=False, env={}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, table, tmp_path):
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 60
+    np.save(tmp_path / "rows.npy", table)
+    run_bare(bare_python, "out/predict.py", "rows.npy", "found.npz", cwd=tmp_path)
+    missing = run_bare(
+        bare_python,
+        "-c",
+        "from importlib.util import find_spec\n"
+        "print([n for n in ('isthmus', 'torch', 'sklearn', 'pandas', 'onnx') if find_spec(n)])",
+        cwd=tmp_path,
+    )
+    assert missing.strip() == "[]"
+    bundle = load_bundle(wine_bundle)
+    with np.load(tmp_path / "found.npz") as found:
+        np.testing.assert_array_equal(found["class"], bundle.heads["kind"].predict(table))
+        np.testing.assert_array_equal(found["verdict"], bundle.heads["normal"].predict(table))
+        np.testing.assert_allclose(found["code"], bundle.encoder.transform(table), atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_predict_reads_a_table_of_every_type_as_the_library_does(
+    bare_python, mixed_encoder, mixed, strange, tmp_path
+):
+    head = CodeClassifier(mixed_encoder).fit(mixed[:100], mixed["class"][:100].fillna("none"))
+    path = bundle_of(mixed_encoder, {"kind": head}, tmp_path / "mixed")
+    export_bundle(path, tmp_path / "out", strange)
+    strange.to_csv(tmp_path / "rows.csv", index=False)
+    run_bare(bare_python, "out/predict.py", "rows.csv", "found.npz", cwd=tmp_path)
+    with np.load(tmp_path / "found.npz") as found:
+        np.testing.assert_array_equal(found["class"], head.predict(strange))
+        np.testing.assert_allclose(found["code"], mixed_encoder.transform(strange), atol=1e-5)
+    # The same from a DataFrame, with its own types.
+    sys.path.insert(0, str(tmp_path / "out"))
+    try:
+        from predict import predict
+    finally:
+        sys.path.remove(str(tmp_path / "out"))
+        sys.modules.pop("predict", None)
+    np.testing.assert_allclose(
+        predict(strange)["code"], mixed_encoder.transform(strange), atol=1e-5
+    )
+    with pytest.raises(KeyError):
+        predict(strange.drop(columns="width"))
+
+
+def test_the_command_prints_parity_and_writes_facts(
+    wine_bundle, table, tmp_path, monkeypatch, capsys
+):
+    from isthmus.cli import main
+
+    np.save(tmp_path / "rows.npy", table)
+    monkeypatch.chdir(tmp_path)
+    words = ["export", str(wine_bundle), "rows.npy", "-o", "out", "--head", "normal", "--int8"]
+    monkeypatch.setattr(sys, "argv", ["isthmus", *words, "--json", "facts.json"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    said = capsys.readouterr().out
+    assert re.search(r"^- anomaly_score: off by [\de.-]+ at most \(row \d+\)$", said, re.M)
+    assert re.search(r"^- verdict: 0 of 178 decisions differ, 0 of them in the band", said, re.M)
+    assert re.search(r"^model-int8\.onnx .* rows/s$", said, re.M)
+    assert re.search(r"^known        178 rebuilt from codes that heads keep$", said, re.M)
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["parity"]["n_rows"] == len(table)
+    assert list(facts["heads"]) == ["normal"]
+    words = ["export", str(wine_bundle), "rows.npy", "-o", "out", "--known", "20"]
+    monkeypatch.setattr(sys, "argv", ["isthmus", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    said = capsys.readouterr().out
+    assert re.search(r"^known        20 of the rows given; they are in known\.npz$", said, re.M)

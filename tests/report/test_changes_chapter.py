@@ -1,0 +1,215 @@
+"""What changed since an encoder was trained, and since an earlier bundle."""
+
+import json
+
+import numpy as np
+import pytest
+
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, Dataset, load_bundle, save_bundle
+from isthmus.data.windows import Windows
+from isthmus.evaluation import decide, measure_drift
+from isthmus.report.changes_chapter import change_facts
+
+
+@pytest.fixture(scope="module")
+def parts(digits):
+    """Digits in random order: 800 to train on, 400 for heads, 597 to look at."""
+    images, y = digits
+    order = np.random.default_rng(0).permutation(len(images))
+    whole = Dataset(images[order], y[order])
+    return [whole.take(np.arange(a, b)) for a, b in ((0, 800), (800, 1200), (1200, 1797))]
+
+
+def make(path, train, rest, n_components, epochs, labels):
+    encoder = Autoencoder(
+        n_components, architecture="dense", max_epochs=epochs, random_state=0
+    ).fit(train.X)
+    normal = AnomalyDetector(encoder, false_alarm_rate=0.1, random_state=0)
+    heads = {
+        "kind": CodeClassifier(encoder, random_state=0).fit(rest.X[:labels], rest.y[:labels]),
+        "normal": normal.fit(rest.X[rest.y < 5]),
+        f"only {n_components}".replace(" ", "-"): CodeClassifier(encoder).fit(rest.X, rest.y),
+    }
+    save_bundle(path, encoder, heads)
+    return load_bundle(path)
+
+
+@pytest.fixture(scope="module")
+def now(parts, tmp_path_factory):
+    return make(tmp_path_factory.mktemp("now") / "press", parts[0], parts[1], 16, 15, 400)
+
+
+@pytest.fixture(scope="module")
+def then(parts, tmp_path_factory):
+    return make(tmp_path_factory.mktemp("then") / "before", parts[0], parts[1], 4, 3, 40)
+
+
+def changes(bundle, part, **more):
+    codes, errors = bundle.encoder.transform(part.X), bundle.encoder.reconstruction_error(part.X)
+    found = change_facts(bundle, codes, errors, part, **more)
+    json.dumps(found)  # plain values
+    return found
+
+
+def test_the_same_source_shows_no_drift_and_another_does(now, parts):
+    told = changes(now, parts[2], level=0.01)["drift"]
+    assert not told["found"]["drifted"]
+    assert told["n_left_out"] == 0
+    assert "No change is to be seen" in told["verdict"]
+    assert "with a chance of 1% at most" in told["verdict"]
+
+    told = changes(now, Dataset(255 - parts[2].X), level=0.01)["drift"]
+    assert told["found"]["drifted"]
+    assert told["verdict"].startswith("Something has changed: the codes (p")
+    ratio = told["found"]["median_error"]["ratio"]
+    assert f"The typical error is {ratio:.2f} times what it was" in told["verdict"]
+
+
+def test_the_test_is_that_of_the_rows_kept_against_the_new_ones(now, parts):
+    kept, part = now.encoder.held_out_, parts[2]
+    found = changes(now, part, seed=4)["drift"]["found"]
+    assert found == measure_drift(
+        kept.codes,
+        kept.errors,
+        now.encoder.transform(part.X),
+        now.encoder.reconstruction_error(part.X),
+        seed=4,
+    )
+
+
+def test_instances_that_were_trained_on_are_left_out_and_counted(now, parts):
+    both = Dataset(np.concatenate([parts[0].X[:300], parts[2].X]))
+    told = changes(now, both)["drift"]
+    assert told["n_left_out"] == 300
+    assert told["found"] == changes(now, parts[2])["drift"]["found"]
+
+
+def test_too_few_new_ones_are_no_test(now, parts):
+    told = changes(now, parts[0])["drift"]
+    assert told["found"] is None
+    assert told["n_left_out"] == 800
+    assert told["verdict"].startswith("New to the encoder: 0 of these instances")
+
+
+def test_rows_that_are_equal_by_chance_are_no_drift(tmp_path):
+    # Of a few whole numbers most rows meet an equal: to leave those out on one side would leave
+    # the rare ones there alone.
+    rng = np.random.default_rng(0)
+    rows = rng.poisson(3.0, size=(1400, 4)).astype(float)
+    Autoencoder(2, max_epochs=3, random_state=0).fit(rows[:800]).save(tmp_path / "press")
+    bundle = load_bundle(tmp_path / "press")
+
+    told = changes(bundle, Dataset(rows[800:]), level=0.01)["drift"]
+    assert told["n_left_out"] == 0
+    assert not told["found"]["drifted"]
+
+    told = changes(bundle, Dataset(np.concatenate([rows[:500], rows[800:]])), level=0.01)["drift"]
+    assert told["n_left_out"] > 500
+    assert told["n_kept"] < 60
+    assert not told["found"]["drifted"]
+
+
+def test_a_bundle_that_kept_nothing_has_nothing_to_say(parts, tmp_path):
+    fast = {"validation_fraction": 0, "max_epochs": 1, "random_state": 0}
+    encoder = Autoencoder(4, architecture="dense", **fast).fit(parts[0].X)
+    encoder.save(tmp_path / "press")
+    bundle = load_bundle(tmp_path / "press")
+    assert changes(bundle, parts[2]) is None
+    told = changes(bundle, parts[2], earlier=bundle)
+    assert told["drift"]["found"] is None
+    assert told["drift"]["verdict"].startswith("The encoder kept 0 instances")
+
+
+def test_windows_that_overlap_are_said_to(now, parts):
+    n = len(parts[2])
+    for stride, dependent in ((8, False), (5, True)):
+        first = np.arange(n) * stride
+        part = Dataset(parts[2].X, windows=Windows(first, first + 7))
+        told = changes(now, part)["drift"]
+        assert told["dependent"] is dependent
+        assert ("windows that overlap" in told["verdict"]) is dependent
+    # Rows of two groups by turns: spans meet, rows do not.
+    first = np.arange(n) // 2 * 16 + np.arange(n) % 2
+    part = Dataset(parts[2].X, windows=Windows(first, first + 14, np.arange(n) % 2))
+    assert not changes(now, part)["drift"]["dependent"]
+
+
+def test_a_better_encoder_and_head_are_found_better(now, then, parts):
+    part = parts[2]
+    found = changes(now, part, earlier=then)["earlier"]
+
+    assert found["name"] == "before"
+    assert found["n_components"] == {"then": 4, "now": 16}
+    assert found["digest"]["now"] == now.encoder.digest_ != found["digest"]["then"]
+    assert (found["only_then"], found["only_now"]) == (["only-4"], ["only-16"])
+    assert not found["same_encoder"]
+    assert found["errors"]["better"] > 0.9
+    assert found["errors"]["adjusted"] < 0.001
+    assert "chance" not in found["verdict"]
+
+    kind, normal = found["heads"]
+    head = now.heads["kind"].standardised_head_
+    predicted = decide(head, now.encoder.transform(part.X))[0]
+    assert kind["accuracy"]["now"] == np.mean(predicted == part.y)
+    assert kind["accuracy"]["then"] < kind["accuracy"]["now"]
+    assert kind["test"]["adjusted"] < 0.001
+    first = kind["decisions"][0]
+    assert first["now"] == str(predicted[first["row"]])
+    assert first["label"] == str(part.y[first["row"]])
+    assert f"{kind['accuracy']['now']:.1%} are now (p < 0.001)" in kind["verdict"]
+    assert normal["kind"] == "detector"
+    assert normal["flagged"]["now"] == np.sum(now.heads["normal"].predict(part.X) == -1)
+    assert normal["found"] is None
+    assert found["drift"]["found"]["n_reference"] == 80
+
+
+def test_labels_judge_detectors_and_all_tests_are_adjusted_together(now, then, parts):
+    part = parts[2]
+    labels = np.where(part.y < 5, 1, -1)
+    found = changes(now, part, labels=labels, earlier=then)["earlier"]
+
+    kind, normal = found["heads"]
+    flagged = now.heads["normal"].predict(part.X) == -1
+    assert normal["false_alarms"]["now"] == np.mean(flagged[labels == 1])
+    assert normal["found"]["now"] == np.mean(flagged[labels == -1])
+    tests = [found["errors"], kind["test"], normal["false_alarms"]["test"], normal["found"]["test"]]
+    lowest = min(tests, key=lambda test: test["p_value"])
+    assert lowest["adjusted"] == pytest.approx(4 * lowest["p_value"])
+    assert all(test["adjusted"] >= test["p_value"] for test in tests)
+
+
+def test_a_bundle_against_itself_has_not_changed(now, parts):
+    found = changes(now, parts[2], earlier=now)["earlier"]
+    assert found["same_encoder"]
+    assert found["errors"] is None
+    assert [head["changed"]["count"] for head in found["heads"]] == [0, 0, 0]
+    assert found["heads"][0]["verdict"].startswith("'kind' decides otherwise on 0 of 597 instances")
+    assert "may be chance" in found["heads"][0]["verdict"]
+
+
+def test_without_labels_nobody_can_say_which_is_right(now, then, parts):
+    kind = changes(now, Dataset(parts[2].X), earlier=then)["earlier"]["heads"][0]
+    assert kind["test"] is None
+    assert kind["verdict"].endswith("without labels nobody can say which is right.")
+
+
+def test_instances_that_a_head_learned_from_are_left_out(now, then, parts):
+    both = Dataset(
+        np.concatenate([parts[1].X, parts[2].X]), np.concatenate([parts[1].y, parts[2].y])
+    )
+    kind = changes(now, both, earlier=then)["earlier"]["heads"][0]
+    assert (kind["n_known"], kind["n"]) == (400, 597)
+    assert min(one["row"] for one in kind["decisions"]) >= 400
+
+
+def test_errors_in_other_units_are_not_compared(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, 5))
+    Autoencoder(2, max_epochs=1, random_state=0).fit(rows[:200]).save(tmp_path / "a")
+    Autoencoder(2, max_epochs=1, random_state=0).fit(9 * rows[:200]).save(tmp_path / "b")
+    found = changes(
+        load_bundle(tmp_path / "a"), Dataset(rows[200:]), earlier=load_bundle(tmp_path / "b")
+    )["earlier"]
+    assert found["errors"] is None
+    assert not found["same_encoder"]
+    assert "cannot be compared" in found["verdict"]

@@ -1,0 +1,292 @@
+"""Rows of a stream, decided on part by part: what is written, and what happens when it breaks."""
+
+import errno
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isthmus import load, load_bundle
+from isthmus.bundle import add_head
+from isthmus.errors import DataError, SchemaError, ScoringError, ShardError
+from isthmus.scoring import output_folder as output_module
+from isthmus.scoring import score
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+N, N_FILES = 1000, 5
+
+
+@pytest.fixture(scope="module")
+def whole(bundle, shards, tmp_path_factory):
+    """What is written when nothing happens."""
+    out = tmp_path_factory.mktemp("whole") / "out.parquet"
+    score(bundle, opened(shards), out)
+    return pd.read_parquet(out)
+
+
+def opened(shards, **options):
+    return load(shards, keys=["id", "site"], **options)
+
+
+def features(shards):
+    return pd.read_parquet(shards).drop(columns=["id", "site"])
+
+
+def test_a_detectors_decisions_are_those_of_the_library(bundle, shards, whole):
+    detector = load_bundle(bundle).heads["normal"]
+    X = features(shards)
+    assert list(whole.columns) == [
+        *("id", "site", "prediction", "anomaly_score", "p_value", "reconstruction_error")
+    ]
+    np.testing.assert_array_equal(whole["id"], np.arange(N) * 7)
+    np.testing.assert_array_equal(whole["prediction"], detector.predict(X))
+    np.testing.assert_allclose(whole["anomaly_score"], -detector.score_samples(X), rtol=1e-4)
+    errors = detector.encoder_.reconstruction_error(X)
+    np.testing.assert_allclose(whole["reconstruction_error"], errors, rtol=1e-4)
+
+
+def test_a_classifiers_columns_are_those_of_predict_in_memory(bundle, shards, tmp_path):
+    facts = score(bundle, load(shards, columns=list(features(shards))), tmp_path / "o", head="kind")
+    table = pd.read_parquet(tmp_path / "o")
+    classifier = load_bundle(bundle).heads["kind"]
+    X = features(shards)
+    classes = [f"probability_{name}" for name in classifier.classes_]
+    assert list(table.columns) == [
+        *("row", "prediction", "probability"),
+        *classes,
+        "reconstruction_error",
+    ]
+    np.testing.assert_array_equal(table["row"], np.arange(N))
+    np.testing.assert_array_equal(table["prediction"], classifier.predict(X))
+    np.testing.assert_allclose(table[classes], classifier.predict_proba(X), atol=1e-5)
+    assert facts["counts"] == table["prediction"].value_counts().sort_index().to_dict()
+
+
+def test_codes_are_those_of_transform(bundle, shards, tmp_path):
+    score(bundle, opened(shards), tmp_path / "o", what="encode")
+    table = pd.read_parquet(tmp_path / "o")
+    assert list(table.columns) == ["id", "site", "autoencoder0", "autoencoder1"]
+    codes = load_bundle(bundle).encoder.transform(features(shards))
+    np.testing.assert_allclose(table.iloc[:, 2:], codes, atol=1e-5)
+
+
+def test_arrays_are_scored_as_well(table_fit, table, tmp_path):
+    table_fit.save(tmp_path / "wine")
+    for at, some in enumerate(np.array_split(table, 3)):
+        np.save(tmp_path / f"{at}.npy", some)
+    score(tmp_path / "wine", load(f"{tmp_path}/*.npy"), tmp_path / "o", what="encode")
+    codes = pd.read_parquet(tmp_path / "o")
+    np.testing.assert_array_equal(codes["row"], np.arange(len(table)))
+    np.testing.assert_allclose(codes.iloc[:, 1:], table_fit.transform(table), atol=1e-4)
+
+
+def test_the_manifest_says_what_was_written(bundle, shards, tmp_path):
+    facts = score(bundle, opened(shards), tmp_path / "o")
+    told = json.loads((tmp_path / "o" / "_manifest.json").read_text())
+    assert told["finished"] is True
+    assert (told["n"], told["n_parts"], told["skipped"]) == (N, N_FILES, [])
+    assert told["run"]["encoder"] == load_bundle(bundle).encoder.digest_ == facts["digest"]
+    assert [part["n_rows"] for part in told["run"]["parts"]] == [N // N_FILES] * N_FILES
+    assert set(told["run"]["sources"]) == {str(path) for path in shards.glob("*.parquet")}
+    assert facts["n_resumed"] == 0
+    assert facts["parity"]["decisions"]["verdict"]["differ"] == 0
+
+
+# The k-th part is on disk under its temporary name, and the process dies before it is renamed.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from isthmus import load
+from isthmus.scoring import score
+rename, parts = Path.replace, []
+def dies(self, target):
+    parts.extend([target] * str(target).endswith(".parquet"))
+    if len(parts) > 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+Path.replace = dies
+score(sys.argv[1], load(sys.argv[2], keys=["id", "site"]), sys.argv[3])
+"""
+
+
+def test_after_a_kill_every_row_is_written_once(bundle, shards, whole, tmp_path):
+    out = tmp_path / "out.parquet"
+    words = [sys.executable, "-c", KILLED, str(bundle), str(shards), str(out)]
+    died = subprocess.run(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert len(list(out.glob("part-*.parquet"))) == 2
+    assert len(list(out.glob(".part-*"))) == 1
+    assert json.loads((out / "_manifest.json").read_text())["finished"] is False
+
+    facts = score(bundle, opened(shards), out, resume=True)
+
+    assert (facts["n"], facts["n_resumed"]) == (N, 2)
+    assert not list(out.glob(".part-*"))
+    pd.testing.assert_frame_equal(pd.read_parquet(out), whole)
+    again = score(bundle, opened(shards), out, resume=True)
+    assert (again["n"], again["n_resumed"]) == (N, N_FILES)
+
+
+def test_what_is_there_is_left_alone(bundle, shards, tmp_path):
+    out = tmp_path / "out.parquet"
+    score(bundle, opened(shards), out)
+    with pytest.raises(ScoringError, match=r"holds 6 files; go on with resume"):
+        score(bundle, opened(shards), out)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    with pytest.raises(ScoringError, match=r"no _manifest.json"):
+        score(bundle, opened(shards), tmp_path / "mine", resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ScoringError, match="is a file, expected a folder"):
+        score(bundle, opened(shards), tmp_path / "file")
+
+
+def test_another_run_is_refused_by_name_of_what_differs(bundle, shards, tmp_path, table_fit):
+    out = tmp_path / "out.parquet"
+    score(bundle, opened(shards), out)
+    with pytest.raises(ScoringError, match=r"differs in head \(there 'normal', now 'kind'\)"):
+        score(bundle, opened(shards), out, head="kind", resume=True)
+    with pytest.raises(ScoringError, match=r"what \(there 'predict', now 'encode'\)"):
+        score(bundle, opened(shards), out, what="encode", resume=True)
+    with pytest.raises(ScoringError, match=r"columns \(there id int64, site"):
+        score(bundle, load(shards, keys=["site"], columns=list(features(shards))), out, resume=True)
+    some = load(f"{shards}/[0-3].parquet", keys=["id", "site"])
+    with pytest.raises(ScoringError, match=r"4.parquet \(no longer there\)"):
+        score(bundle, some, out, resume=True)
+
+
+def test_files_and_bundles_that_changed_are_noticed(bundle, shards, tmp_path):
+    shutil.copytree(shards, tmp_path / "data")
+    shutil.copytree(bundle, tmp_path / "press")
+    out, data = tmp_path / "out.parquet", tmp_path / "data"
+    score(tmp_path / "press", opened(data), out)
+    opened_bundle = load_bundle(tmp_path / "press")
+    stricter = opened_bundle.heads["normal"].set_false_alarm_rate(0.05)
+    add_head(tmp_path / "press", "normal", stricter)
+    with pytest.raises(ScoringError, match=r"head_version \(there 1, now 2\)"):
+        score(tmp_path / "press", opened(data), out, resume=True)
+    os.utime(data / "3.parquet", (0, 0))
+    with pytest.raises(ScoringError, match=r"3.parquet \(changed since\)"):
+        score(bundle, opened(data), out, resume=True)
+
+
+def test_two_cannot_write_one_folder(bundle, shards, tmp_path):
+    out = tmp_path / "out.parquet"
+    said = f"being written by process {os.getpid()} on"
+    with (
+        output_module.open_output(out, {"parts": [], "sources": {}}, None, False),
+        pytest.raises(ScoringError, match=said),
+    ):
+        score(bundle, opened(shards), out, resume=True)
+
+
+def test_no_space_left_keeps_what_is_there(bundle, shards, whole, tmp_path, monkeypatch):
+    written = []
+
+    def full(path, content):
+        written.append(path)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    write = output_module.write_bytes
+    with monkeypatch.context() as patched:
+        patched.setattr(output_module, "write_bytes", full)
+        with pytest.raises(ScoringError, match=r"no space left for .*out.parquet.*--resume"):
+            score(bundle, opened(shards), tmp_path / "out.parquet")
+    facts = score(bundle, opened(shards), tmp_path / "out.parquet", resume=True)
+    assert facts["n_resumed"] == 3
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), whole)
+
+
+def test_a_bad_shard_fails_or_is_listed(bundle, shards, whole, tmp_path):
+    shutil.copytree(shards, tmp_path / "data")
+    # Infinite values are found when the rows are decided on, a cut file when it is opened.
+    bad = pd.read_parquet(shards / "1.parquet")
+    bad.loc[3, "width"] = np.inf
+    bad.to_parquet(tmp_path / "data" / "1.parquet", index=False)
+    cut = (shards / "3.parquet").read_bytes()
+    (tmp_path / "data" / "3.parquet").write_bytes(cut[: len(cut) // 2])
+    with pytest.raises(ShardError, match=r"3.parquet"):
+        opened(tmp_path / "data")
+    (tmp_path / "data" / "3.parquet").unlink()
+    with pytest.raises(ShardError, match=r"rows 200 to 399, of .*1.parquet, .*'width'"):
+        score(bundle, opened(tmp_path / "data"), tmp_path / "o")
+    (tmp_path / "data" / "3.parquet").write_bytes(cut[: len(cut) // 2])
+
+    facts = score(bundle, opened(tmp_path / "data", on_bad_shard="skip"), tmp_path / "out")
+
+    assert [(one["source"][-9:], one["n_rows"]) for one in facts["skipped"]] == [
+        ("3.parquet", None),
+        ("1.parquet", N // N_FILES),
+    ]
+    told = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert told["skipped"] == facts["skipped"]
+    kept = whole[
+        ~whole["id"].floordiv(7).between(200, 399) & ~whole["id"].floordiv(7).between(600, 799)
+    ]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), kept.reset_index(drop=True))
+
+
+def test_keys_keep_the_type_of_the_first_file(bundle, shards, whole, tmp_path):
+    shutil.copytree(shards, tmp_path / "data")
+    narrow = pd.read_parquet(shards / "2.parquet").astype({"id": "int16"})
+    narrow.to_parquet(tmp_path / "data" / "2.parquet", index=False)
+    missing = pd.read_parquet(shards / "4.parquet").assign(site=None)
+    missing.to_parquet(tmp_path / "data" / "4.parquet", index=False)
+    score(bundle, opened(tmp_path / "data"), tmp_path / "out")
+    table = pd.read_parquet(tmp_path / "out")
+    np.testing.assert_array_equal(table["id"], whole["id"])
+    assert table["site"].isna().sum() == N // N_FILES
+    with pytest.raises(DataError, match="key column 'prediction' is called like"):
+        pd.read_parquet(shards / "0.parquet").rename(columns={"id": "prediction"}).to_parquet(
+            tmp_path / "one.parquet"
+        )
+        one = load(tmp_path / "one.parquet", lazy=True, keys=["prediction", "site"])
+        score(bundle, one, tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"engine": "dask"}, "expected one of local, ray"),
+        ({"workers": 2}, "workers=2, which is for Ray"),
+        ({"address": "auto"}, "address='auto', which is for Ray"),
+        ({"what": "guess"}, "expected 'predict' or 'encode'"),
+        ({"what": "encode", "head": "kind"}, "codes need no head"),
+    ],
+)
+def test_wrong_words_are_refused_before_anything_is_written(
+    bundle, shards, tmp_path, options, said
+):
+    with pytest.raises(DataError, match=said):
+        score(bundle, opened(shards), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_stream_or_does_not_fit_is_refused(bundle, shards, tmp_path):
+    with pytest.raises(DataError, match="got a Dataset, expected a Stream"):
+        score(bundle, load(features(shards)), tmp_path / "out")
+    with pytest.raises(SchemaError):
+        score(bundle, load(shards, columns=["width", "height"]), tmp_path / "out")
+    with pytest.raises(DataError, match=r"output s3://bucket/out, .*copy it to the store"):
+        score(bundle, opened(shards), "s3://bucket/out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stream_can_be_sent_to_another_process(shards):
+    stream = opened(shards)
+    first = stream.read(stream.parts[0], keys=True)
+    sent = pickle.loads(pickle.dumps(stream))
+    again = sent.read(sent.parts[0], keys=True)
+    pd.testing.assert_frame_equal(again.X, first.X)
+    pd.testing.assert_frame_equal(again.keys, first.keys)

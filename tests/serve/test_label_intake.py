@@ -1,0 +1,240 @@
+"""Labels that a service was given, taken into the bundle."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from isthmus import CodeClassifier, load_bundle
+from isthmus.bundle import add_head, read_manifest
+from isthmus.cli import main
+from isthmus.data import Schema
+from isthmus.errors import BundleError, DataError
+from isthmus.serve import take_labels
+from isthmus.serve.label_queue import read_labels
+
+
+@pytest.fixture
+def bundle(digits_folder, tmp_path):
+    return shutil.copytree(digits_folder / "bundle", tmp_path / "press")
+
+
+@pytest.fixture
+def send(client):
+    """Send labels to an emptied queue, and give its file."""
+    client.queue.write_text("")
+
+    def sent(instances, labels, head="normal", path="/labels"):
+        body = {"instances": instances, "labels": labels, "head": head}
+        assert client.post(path, json=body).status_code == 202
+        return client.queue
+
+    return sent
+
+
+@pytest.fixture(scope="module")
+def X(digits):
+    return digits[0][1300:1310]
+
+
+def current(bundle, name):
+    return read_manifest(bundle)["heads"][name]["version"]
+
+
+def test_labels_of_a_service_are_taken_into_their_heads(send, bundle, digits, X):
+    before = load_bundle(bundle)
+    send(X[:6].tolist(), [1, 1, -1, -1, 1, -1])
+    send(X[:4].tolist(), [3, 3, 4, 4], "kind")
+    queue = send([[0.5, "red", True, "2024-01-02"]], [1], path="/bundles/parts/labels")
+
+    facts = take_labels(bundle, queue)
+
+    expected = before.head("normal").add_labels(X[:6], [1, 1, -1, -1, 1, -1])
+    kind = before.head("kind").add_labels(X[:4], [3, 3, 4, 4])
+    after = load_bundle(bundle)
+    test = digits[0][1500:]
+    assert after.head("normal").predict(test).tolist() == expected.predict(test).tolist()
+    assert after.head("normal").offset_ == pytest.approx(expected.offset_)
+    assert after.head("kind").predict(test).tolist() == kind.predict(test).tolist()
+    assert after.head("kind").classes_.dtype == kind.classes_.dtype
+    assert facts == {
+        "heads": [
+            {"name": "normal", "n_given": 6, "n_new": 6, "n_changed": 0, "version": 2},
+            {"name": "kind", "n_given": 4, "n_new": 4, "n_changed": 0, "version": 2},
+        ],
+        "left": {"parts": 1},
+    }
+
+
+def test_labels_taken_twice_count_once_and_make_no_version(send, bundle, X):
+    queue = send(X[:3].tolist(), [1, 1, -1])
+    take_labels(bundle, queue)
+    before = (bundle / "manifest.json").read_bytes()
+
+    [again] = take_labels(bundle, queue)["heads"]
+
+    assert again == {"name": "normal", "version": None, "n_given": 3, "n_new": 0, "n_changed": 0}
+    assert (bundle / "manifest.json").read_bytes() == before
+    send(X[3:4].tolist(), [-1])
+    [more] = take_labels(bundle, queue)["heads"]
+    assert (more["n_new"], more["n_changed"], more["version"]) == (1, 0, 3)
+    assert load_bundle(bundle).head("normal").memory_.y[-4:].tolist() == [1, 1, -1, -1]
+
+
+def test_the_later_label_of_an_instance_counts(send, bundle, X):
+    n = len(load_bundle(bundle).head("normal").memory_.y)
+    send(X[:3].tolist(), [1, 1, -1])
+    queue = send(X[[0, 2]].tolist(), [-1, 0])  # the last is taken back before it is taken in
+
+    [first] = take_labels(bundle, queue)["heads"]
+
+    assert (first["n_given"], first["n_new"]) == (3, 2)
+    assert sorted(load_bundle(bundle).head("normal").memory_.y[n:].tolist()) == [-1, 1]
+    send(X[[0]].tolist(), [0])
+    [second] = take_labels(bundle, queue)["heads"]
+    assert (second["n_new"], second["n_changed"]) == (0, 1)
+    assert sorted(load_bundle(bundle).head("normal").memory_.y[n:].tolist()) == [0, 1]
+
+
+def test_a_label_of_a_spreading_head_is_taken_back(send, bundle, digits, X):
+    few = np.full(100, -1)
+    few[:40] = digits[1][:40]
+    spread = CodeClassifier(load_bundle(bundle).encoder, "spreading", random_state=0)
+    add_head(bundle, "kind", spread.fit(digits[0][:100], few))
+    queue = send(digits[0][[0, 50, 60]].tolist(), [-1, 5, -1], "kind")
+
+    [taken] = take_labels(bundle, queue)["heads"]
+
+    # The last of the three had no label, and none was taken back.
+    assert (taken["n_given"], taken["n_new"], taken["n_changed"]) == (3, 0, 2)
+    assert load_bundle(bundle).head("kind").n_labels_ == 40
+    assert take_labels(bundle, queue)["heads"][0]["version"] is None
+
+
+def test_one_head_alone(send, bundle, X):
+    send(X[:2].tolist(), [1, -1])
+    queue = send(X[:2].tolist(), [3, 4], "kind")
+    [taken] = take_labels(bundle, queue, "kind")["heads"]
+    assert (taken["name"], taken["n_new"]) == ("kind", 2)
+    assert (current(bundle, "kind"), current(bundle, "normal")) == (2, 1)
+
+
+def test_rows_that_came_as_objects_and_as_lists(send, client):
+    row = {"ok": None, "hue": "blue", "width": 0.5, "day": "2024-01-03"}
+    send([row], [1], path="/bundles/parts/labels")
+    queue = send([[1.5, None, True, None]], [-1], path="/bundles/parts/labels")
+    schema = Schema.from_dict(client.get("/bundles/parts/schema").json()["schema"])
+
+    read, y = read_labels(queue, schema, "parts")
+
+    assert read["width"].tolist() == [0.5, 1.5]
+    assert read["hue"][0] == "blue"
+    assert y.tolist() == [1, -1]
+    with pytest.raises(DataError, match="no labels for 'bolts'"):
+        read_labels(queue, schema, "bolts")
+
+
+def changed(queue, at, **values):
+    lines = queue.read_text().splitlines()
+    lines[at] = json.dumps(json.loads(lines[at]) | values)
+    queue.write_text("\n".join(lines) + "\n")
+
+
+def cut(queue):
+    queue.write_bytes(queue.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "said"),
+    [
+        (lambda queue: queue.write_text(""), DataError, "is empty"),
+        (cut, DataError, r"line 3 of .* is not JSON"),
+        (lambda queue: queue.write_text("7\n"), DataError, "line 1 of .* has no bundle, digest"),
+        (lambda queue: changed(queue, 1, label=0.5), DataError, "line 2 of .* the label 0.5"),
+        (lambda queue: changed(queue, 1, label=7), DataError, "line 2 .* 7, expected 1 normal"),
+        (lambda queue: changed(queue, 2, label="x"), DataError, "line 3 .* a whole number such"),
+        (lambda queue: changed(queue, 1, head="odd"), BundleError, r"line 2 .* \(kind, normal\)"),
+        (
+            lambda queue: changed(queue, 1, instance=[[1]]),
+            DataError,
+            "line 2 .*, for 'normal', does not fit",
+        ),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_and_nothing_is_saved(send, bundle, X, spoil, error, said):
+    send(X[:2].tolist(), [1, -1])
+    queue = send(X[:1].tolist(), [3], "kind")
+    spoil(queue)
+    before = (bundle / "manifest.json").read_bytes()
+    with pytest.raises(error, match=said):
+        take_labels(bundle, queue)
+    assert (bundle / "manifest.json").read_bytes() == before
+
+
+def test_a_queue_of_another_bundle_is_refused(send, bundle):
+    queue = send([[0.5, "red", True, None]], [1], path="/bundles/parts/labels")
+    with pytest.raises(DataError, match=r"for the encoder .* \(parts\) in .*, expected"):
+        take_labels(bundle, queue)
+
+
+def isthmus(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return caught.value.code
+
+
+def test_the_command_says_what_was_taken(send, bundle, X, monkeypatch, capsys):
+    queue = send(X[:3].tolist(), [1, 1, -1])
+    assert isthmus(monkeypatch, "label", bundle, "--queue", queue, "--json", "-") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["heads"][0]["n_new"] == 3
+    assert said.err.splitlines() == [
+        "head 'normal': 3 labelled instances, 3 of them new to it, 0 with another label",
+        f"head 'normal', version 2, is in {bundle}",
+    ]
+    assert isthmus(monkeypatch, "label", bundle, "--queue", queue) == 0
+    assert "head 'normal', has them all already, is in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "got no labels; pass them"),
+        (("x.csv", "--queue", "q.jsonl"), "expected one of the two"),
+        (("--queue", "q.jsonl", "--label", "kind"), "expected one of the two"),
+        (("--queue", "q.jsonl", "--name", "odd"), "no label for the head 'odd', only for normal"),
+    ],
+)
+def test_words_that_do_not_go_together(send, bundle, X, monkeypatch, capsys, tmp_path, words, said):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(send(X[:1].tolist(), [1]), "q.jsonl")
+    assert isthmus(monkeypatch, "label", bundle, *words) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_label_that_is_written_otherwise_is_the_same_class(send, bundle, X):
+    take_labels(bundle, send(X[:1].tolist(), ["3"], "kind"))
+    head = load_bundle(bundle).head("kind")
+    assert head.classes_.dtype.kind in "iu"
+    assert head.labelled_.y[-1] == 3
+
+
+def test_empty_text_in_a_queue_is_no_label(send, bundle, X):
+    queue = send(X[:2].tolist(), [-1, 1])
+    assert take_labels(bundle, queue)["heads"][0]["n_new"] == 2
+    changed(queue, 0, label="")
+    assert take_labels(bundle, queue)["heads"][0]["n_changed"] == 1
+    assert load_bundle(bundle).head("normal").memory_.y[-2:].tolist() == [0, 1]
+    changed(queue, 0, head="kind")
+    with pytest.raises(DataError, match=r"line 1 .* label '', expected a whole number such as"):
+        take_labels(bundle, queue)
+
+
+def test_a_queue_is_taken_without_the_extra(send, bundle, X, monkeypatch):
+    queue = send(X[:1].tolist(), [-1])
+    for module in ("fastapi", "uvicorn", "pydantic_core", "onnxruntime", "prometheus_client"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert take_labels(bundle, queue)["heads"][0]["n_new"] == 1

@@ -1,0 +1,168 @@
+"""What a page for a person needs: reconstructions, residuals, and the nearest known instances."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from _served import running, until
+
+from isthmus import export_bundle, load_bundle
+from isthmus.errors import ExportError
+from isthmus.export import Exported, read_references
+from isthmus.serve import Limits, build_app
+
+GOOD = {"instances": np.zeros((1, 8, 8), int).tolist()}
+
+
+@pytest.fixture(scope="module")
+def X(digits):
+    return digits[0][1200:1205]
+
+
+@pytest.fixture(scope="module")
+def kept(digits_folder):
+    """The known instances of the digits."""
+    exported = Exported(digits_folder / "digits", 1)
+    return read_references(digits_folder / "digits" / "model.onnx", exported.facts, exported.schema)
+
+
+@pytest.fixture(scope="module")
+def whole(parts_folder, parts, tmp_path_factory):
+    """A client of the table's bundle, exported with residuals."""
+    target = tmp_path_factory.mktemp("whole") / "parts"
+    export_bundle(parts_folder.parent / "bundle", target, parts[:50], residual=True)
+    with running([target]) as client:
+        yield client
+
+
+def test_neighbours_are_the_nearest_by_the_librarys_codes(client, digits_folder, kept, X):
+    answer = client.post("/nearest", params={"k": 4}, json={"instances": X.tolist()}).json()
+    assert answer["rebuilt"] is True
+    codes = load_bundle(digits_folder / "bundle").encoder.transform(X)
+    apart = np.linalg.norm(codes[:, None] - kept.codes, axis=2)
+    plain = [kept.plain(at) for at in range(len(kept))]
+    for found, row in zip(answer["neighbours"], apart, strict=True):
+        distances = [one["distance"] for one in found]
+        assert distances == sorted(distances)
+        assert distances == pytest.approx(np.sort(row)[:4], rel=1e-4)
+        for one in found:
+            places = [at for at, instance in enumerate(plain) if instance == one["instance"]]
+            assert min(abs(row[places] - one["distance"])) < 1e-4 * row.max()
+            assert one["label"] in kept.labels[places]
+    assert len(client.post("/nearest", json=GOOD).json()["neighbours"][0]) == 6
+
+
+def test_a_row_that_is_kept_is_nearest_to_itself(client):
+    some = client.get("/bundles/parts/known", params={"n": 20}).json()
+    assert some["rebuilt"] is False
+    assert sorted(set(some["labels"])) == ["bad", "good"]
+    answer = client.post("/bundles/parts/nearest", json={"instances": some["instances"]}).json()
+    for own, label, found in zip(
+        some["instances"], some["labels"], answer["neighbours"], strict=True
+    ):
+        assert found[0]["distance"] < 1e-4
+        assert own in [one["instance"] for one in found if one["distance"] < 1e-4]
+        assert label == ("good" if own["ok"] else "bad")
+
+
+@pytest.mark.parametrize("bundle", ["digits", "parts"])
+def test_known_instances_are_as_predict_takes_them(client, bundle):
+    path = f"/bundles/{bundle}"
+    some = client.get(f"{path}/known").json()
+    assert len(some["instances"]) == len(some["labels"]) == 24
+    assert client.get(f"{path}/known").json() == some
+    answer = client.post(f"{path}/predict", json={"instances": some["instances"]})
+    assert answer.status_code == 200, answer.text
+    counts = pd.Series(some["labels"]).value_counts()
+    assert counts.max() - counts.min() <= 1
+    schema = client.get(f"{path}/schema").json()
+    assert schema["known"] == {"n": 512 if bundle == "digits" else 50, "rebuilt": some["rebuilt"]}
+
+
+def test_instances_that_are_kept_are_the_persons_own(client, parts):
+    given = json.loads(parts[:100].to_json(orient="records", date_format="iso"))
+    seen = {(one["width"], one["hue"], one["ok"], one["day"][:19]) for one in given}
+    for one in client.get("/bundles/parts/known?n=50").json()["instances"]:
+        width = None if one["width"] is None else round(one["width"], 10)
+        assert (width, one["hue"], one["ok"], one["day"]) in seen
+
+
+def test_an_explanation_in_whole_has_every_residual_and_the_reconstruction(
+    client, digits_folder, X
+):
+    body = {"instances": X.tolist()}
+    answer = client.post("/explain?whole=true&top=2", json=body).json()
+    short = client.post("/explain?top=2", json=body).json()
+    encoder = load_bundle(digits_folder / "bundle").encoder
+    back = encoder.inverse_transform(encoder.transform(X))
+    for one, other, image in zip(answer["explanations"], short["explanations"], back, strict=True):
+        assert one["top"] == other["top"]
+        assert other.keys() == {"top", "rest"}
+        residual = np.array(one["residual"])
+        assert residual.shape == (8, 8)
+        assert one["top"][0]["residual"] == pytest.approx(residual.max())
+        assert all(isinstance(pixel, int) for row in one["reconstruction"] for pixel in row)
+        assert np.abs(np.array(one["reconstruction"]) - image).max() <= 0.51
+    again = {"instances": [one["reconstruction"] for one in answer["explanations"]]}
+    assert client.post("/predict", json=again).status_code == 200
+
+
+def test_a_row_in_whole_is_an_object_by_column(whole, parts_folder, parts):
+    rows = parts[:20]
+    content = rows.to_csv(index=False)
+    headers = {"Content-Type": "text/csv"}
+    answer = whole.post("/explain?whole=true", content=content, headers=headers).json()
+    encoder = load_bundle(parts_folder.parent / "bundle").encoder
+    back = encoder.inverse_transform(encoder.transform(rows))
+    columns = list(parts)
+    for at, one in enumerate(answer["explanations"]):
+        assert len(one["residual"]) == 4
+        for named in one["top"]:
+            assert one["residual"][columns.index(named["feature"])] == named["residual"]
+        found, row = one["reconstruction"], back.iloc[at]
+        assert found["width"] == pytest.approx(row["width"], abs=1e-3)
+        assert found["hue"] == row["hue"]
+        assert found["ok"] is bool(row["ok"])
+        assert abs(pd.Timestamp(found["day"]) - row["day"]) < pd.Timedelta(5, "s")
+    again = {"instances": [one["reconstruction"] for one in answer["explanations"]]}
+    assert whole.post("/predict", json=again).status_code == 200
+
+
+def test_an_export_without_reconstructions(client, monkeypatch):
+    monkeypatch.setattr(Exported, "rebuilds", False)
+    answer = client.post("/explain?whole=true", json=GOOD)
+    assert answer.status_code == 404
+    assert "--residual" in answer.json()["fix"]
+    assert client.post("/explain", json=GOOD).status_code == 200
+
+
+def test_answers_that_are_too_large(digits_folder):
+    with running([digits_folder / "digits"], Limits(values=500)) as client:
+        two = {"instances": GOOD["instances"] * 2}
+        assert client.post("/nearest?k=3", json=two).status_code == 200
+        refused = client.post("/nearest?k=4", json=two)
+        assert refused.status_code == 413
+        assert refused.json()["got"] == "an answer of 512 values"
+        four = {"instances": GOOD["instances"] * 4}
+        assert client.post("/explain?whole=true", json=four).status_code == 413
+        assert client.post("/explain?whole=false", json=four).status_code == 200
+        assert len(client.get("/known?n=100").json()["instances"]) == 7
+
+
+def test_damaged_known_instances_are_refused_as_a_damaged_graph_is(digits_folder, tmp_path):
+    folder = tmp_path / "served"
+    shutil.copytree(digits_folder / "digits", folder)
+    with running([folder]) as client:
+        before = client.get("/known").json()
+        (folder / "known.npz").write_bytes(b"no archive")
+        (folder / "fresh").write_bytes((folder / "model.onnx").read_bytes())
+        (folder / "fresh").rename(folder / "model.onnx")
+        until(lambda: client.get("/ready").json()["stale"] == ["served"])
+        assert client.get("/known").json() == before
+    with pytest.raises(ExportError, match=r"known\.npz is damaged"):
+        build_app([folder])
+    (folder / "known.npz").unlink()
+    with running([folder]) as client:
+        assert client.get("/schema").json()["known"] is None

@@ -1,0 +1,157 @@
+"""Batches: the same values to the last bit, whether rows are prepared once or batch by batch."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import isthmus.training.batches as rows_module
+from isthmus.data import Schema
+from isthmus.data.preprocessing import learn_preprocessor
+from isthmus.distributed import shard_bounds
+from isthmus.training import Batches, Sends, ShufflePlan
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def counted():
+    """A function that prepares a table, and how many rows it got at each call."""
+    calls = []
+    X = np.random.default_rng(0).normal(size=(200, 7)) ** 3
+    learned = learn_preprocessor(X, Schema.learn(X))
+
+    def prepare(values):
+        calls.append(len(values))
+        return learned.to_network(values)
+
+    return X, prepare, calls
+
+
+@pytest.mark.parametrize("part", [33, 8192])
+def test_rows_prepared_once_are_those_prepared_in_batches(counted, monkeypatch, part):
+    X, prepare, _ = counted
+    monkeypatch.setattr(rows_module, "_PART", part)
+    rng = np.random.default_rng(1)
+    some, y = rng.permutation(200)[:150], rng.integers(0, 3, 200)
+    once = Batches(X, some, prepare, y)
+    for size in (1, 31, 150):
+        positions = rng.permutation(150)[:size]
+        x, labels = once.batch(positions, CPU)
+        assert torch.equal(x, torch.from_numpy(prepare(X[some[positions]])))
+        assert labels.tolist() == y[some[positions]].tolist()
+
+
+def test_a_small_table_is_prepared_once(counted):
+    X, prepare, calls = counted
+    rows = Batches(X, np.arange(100), prepare)
+    for _ in range(3):
+        rows.batch(np.arange(10), CPU)
+    assert calls == [1, 100]  # one row says how large all of them are
+
+
+def test_of_a_large_table_only_a_batch_is_prepared(counted, monkeypatch):
+    X, prepare, calls = counted
+    monkeypatch.setattr(rows_module, "KEPT_BYTES", 100 * 7 * 4 - 1)
+    rows = Batches(X, np.arange(100), prepare)
+    for _ in range(3):
+        rows.batch(np.arange(10), CPU)
+    assert max(calls) == 10
+
+
+def test_uint8_images_stay_uint8():
+    calls = []
+
+    def prepare(images):
+        calls.append(len(images))
+        return np.float32(images)[:, None] / 255
+
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 6), dtype=np.uint8)
+    rows = Batches(images, np.arange(40), prepare)
+    (x,) = rows.batch(np.arange(8), CPU)
+    assert calls == [8]
+    assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_kept_images_have_the_channels_last_in_memory():
+    images = np.random.default_rng(0).random((40, 6, 6, 3)).astype(np.float32)
+
+    def prepare(images):
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+    (x,) = Batches(images, np.arange(40), prepare).batch(np.arange(4), CPU)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(x, torch.from_numpy(prepare(images[:4])))
+
+
+def test_a_changed_batch_leaves_the_kept_rows_alone(counted):
+    X, prepare, _ = counted
+    rows = Batches(X, np.arange(100), prepare)
+    (first,) = rows.batch(np.arange(10), CPU)
+    before = first.clone()
+    first.zero_()
+    assert torch.equal(rows.batch(np.arange(10), CPU)[0], before)
+
+
+def test_images_kept_on_a_gpu_are_those_prepared_in_batches(monkeypatch):
+    monkeypatch.setattr(rows_module, "_PART", 7)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 6, 6), dtype=np.uint8)
+    batchwise, kept = (
+        Batches(images, np.arange(5, 35), lambda some: np.float32(some)[:, None] / 255)
+        for _ in range(2)
+    )
+    positions = rng.permutation(30)[:8]
+    (expected,) = batchwise.batch(positions, CPU)
+
+    monkeypatch.setattr(rows_module, "_most_kept", lambda *_: 10**6)  # what a GPU has room for
+    (x,) = kept.batch(positions, CPU)
+
+    assert torch.equal(x, expected)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+@given(
+    mixes=st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=5), min_size=1, max_size=4),
+    batch_size=st.integers(7, 50),
+    size=st.integers(1, 7),
+    first_step=st.integers(0, 3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=200, deadline=None)
+def test_every_worker_gets_its_rows_of_each_batch_in_order(
+    mixes, batch_size, size, first_step, seed
+):
+    rng = np.random.default_rng(seed)
+    n_rows = sum(map(sum, mixes))
+    order = np.empty(n_rows, np.int64)  # the epoch as one worker alone has it
+    got = [np.empty(0, np.int64) for _ in range(size)]
+    n_read = 0
+    for parts in mixes:
+        values = np.arange(n_read, n_read + sum(parts))
+        mixed = rng.permutation(len(values))
+        order[n_read : n_read + len(values)] = values[mixed]
+        readers = np.repeat(rng.integers(size, size=len(parts)), parts)
+        dealers = [ShufflePlan(n_rows, batch_size, rank, size, first_step) for rank in range(size)]
+        dealt = [Sends(dealer, n_read, mixed, readers) for dealer in dealers]
+        parcels = [
+            [values[readers == rank][rows] for rows in one.parcels()]
+            for rank, one in enumerate(dealt)
+        ]
+        assert [one.n_read for one in dealt] == np.bincount(readers, minlength=size).tolist()
+        for rank, one in enumerate(dealt):
+            coming = [sent[rank] for sent in parcels]
+            assert one.counts().tolist() == [len(rows) for rows in coming]
+            rows = np.empty(len(one.rows), np.int64)
+            rows[one.slots()] = np.concatenate(coming)
+            assert np.array_equal(rows, values[one.rows])
+            got[rank] = np.concatenate([got[rank], rows])
+        n_read += len(values)
+    for rank in range(size):
+        expected = [got[rank][:0]]
+        for first in range(first_step * batch_size, n_rows, batch_size):
+            batch = order[first : first + batch_size]
+            expected.append(batch[slice(*shard_bounds(len(batch), rank, size))])
+        assert np.array_equal(got[rank], np.concatenate(expected))
+        assert list(dealers[rank].lengths()) == [len(batch) for batch in expected[1:]]
