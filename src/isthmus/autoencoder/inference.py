@@ -168,6 +168,7 @@ class Inference(TransformerMixin):
         )
 
     def reconstructed_batches(self, X: np.ndarray) -> Iterator[Reconstruction]:
+        """Yield the reconstruction of each batch of checked instances `X`."""
         for _, x in self._batches(X):
             code = self.encoder_(x)
             output = self.decoder_(code).float()
@@ -211,6 +212,7 @@ class Inference(TransformerMixin):
         return self.schema_.check(X)
 
     def hash_checked_rows(self, X: np.ndarray) -> np.ndarray:
+        """Return a hash of each checked instance, uint64 of shape (n,)."""
         step, prepare = self._inference_batch(), self.preprocessor_.to_network
         parts = [row_hashes(prepare(X[first : first + step])) for first in range(0, len(X), step)]
         return np.concatenate(parts)

@@ -212,9 +212,8 @@ class NeighbourScore(Score):
 
     def _keep(self, references: np.ndarray) -> None:
         self.references_ = references
-        # scikit-learn's search: `isthmus._core.nearest_neighbors` says why. Trees win in few
-        # dimensions
-        # only; in many the brute force is a matrix product.
+        # scikit-learn's search: `isthmus._core.nearest_neighbors` says why. Trees win
+        # in few dimensions only; in many the brute force is a matrix product.
         algorithm = "auto" if references.shape[1] <= 15 else "brute"
         self._index = NearestNeighbors(algorithm=algorithm).fit(references)
 
