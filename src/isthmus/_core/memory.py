@@ -15,7 +15,7 @@ def return_freed_memory() -> None:
 
     Examples
     --------
-    >>> give_back_memory()
+    >>> return_freed_memory()
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim

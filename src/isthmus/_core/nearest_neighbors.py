@@ -15,7 +15,7 @@ import numpy as np
 
 #: Numbers of a block of distances that are held at one time.
 BLOCK = 4_000_000
-#: Groups that references are dealt into have so many members, see `nearest`.
+#: Groups that references are dealt into have so many members, see `find_nearest`.
 GROUP = 32
 
 
@@ -48,7 +48,7 @@ def find_nearest(
     Examples
     --------
     >>> line = np.arange(5.0)[:, None]
-    >>> distances, rows = nearest(line[:1] + 0.25, line, 2)
+    >>> distances, rows = find_nearest(line[:1] + 0.25, line, 2)
     >>> distances.tolist(), rows.tolist()
     ([[0.25, 0.75]], [[0, 1]])
     """
@@ -82,7 +82,7 @@ def find_nearest(
 
 
 def find_nearest_others(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k nearest other points of each point, copies of it included: see `nearest`."""
+    """Find the k nearest other points of each point, copies of it included: see `find_nearest`."""
     distances, rows = find_nearest(points, points, k + 1)
     self_ = rows == np.arange(len(points))[:, None]
     # Among many copies of a point it may not be among its own nearest.

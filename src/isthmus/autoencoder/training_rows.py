@@ -29,7 +29,7 @@ class TrainingRowHashes:
     Examples
     --------
     >>> import numpy as np
-    >>> seen = SeenRows.of(row_hashes(np.arange(6, dtype=np.float32).reshape(3, 2)))
+    >>> seen = TrainingRowHashes.of(row_hashes(np.arange(6, dtype=np.float32).reshape(3, 2)))
     >>> seen.overlap(row_hashes(np.float32([[0, 1], [7, 8]]))).tolist()
     [True, False]
     """

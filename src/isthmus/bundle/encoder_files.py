@@ -72,7 +72,7 @@ def read_encoder(
     ----------
     folder : path
     facts : mapping
-        As `write_parts` gave it.
+        As `write_encoder` gave it.
     architecture : (encoder, decoder), optional
         Needed when it was fitted with modules of the person's own.
     """

@@ -288,7 +288,7 @@ def joined_chunks(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
 
     Examples
     --------
-    >>> joined(4, [np.array([1, 2]), np.array([3])])
+    >>> joined_chunks(4, [np.array([1, 2]), np.array([3])])
     array([1, 2, 3])
     """
     whole: np.ndarray | None = None

@@ -115,7 +115,7 @@ def _stored_codes_and_residuals(
 
 
 def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Features]:
-    """Look at instances as `view` does, a batch at a time, when they are only to be scored.
+    """Yield what `extract_features` gives, a batch of instances at a time, for scoring.
 
     Residuals of all of them would take as much memory as the instances in float32. `explained`
     is NaN: scores are fitted with it, and need it no more.

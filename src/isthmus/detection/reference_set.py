@@ -192,7 +192,7 @@ def learn_reference_set(
 
 
 def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
-    """Return how many encoders `learn` trains on so many normal rows.
+    """Return how many encoders `learn_reference_set` trains on so many normal rows.
 
     None when one is fitted, one of all rows but those that calibrate, or, with cross calibration,
     one of all rows and one for each fold.

@@ -147,7 +147,7 @@ def run_on_rank_zero(workers: ProcessGroup, make: Callable[[], T]) -> T:
 
     Examples
     --------
-    >>> made_by_first(Workers.find(), lambda: 1)
+    >>> run_on_rank_zero(ProcessGroup.find(), lambda: 1)
     1
     """
     if workers.size == 1:
@@ -195,7 +195,7 @@ def run_on_all_ranks(
     --------
     >>> def gather(own, needless):
     ...     own.extend([1, 2])
-    >>> made_together(Workers.find(), [], gather, sum)
+    >>> run_on_all_ranks(ProcessGroup.find(), [], gather, sum)
     3
     """
     if workers.size == 1:

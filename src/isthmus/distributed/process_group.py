@@ -52,8 +52,8 @@ class ProcessGroup:
 
     Examples
     --------
-    >>> Workers.find()
-    Workers(rank=0, size=1)
+    >>> ProcessGroup.find()
+    ProcessGroup(rank=0, size=1)
     """
 
     rank: int = 0

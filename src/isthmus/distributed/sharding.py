@@ -41,7 +41,7 @@ def shard_bounds(n: int, rank: int, size: int) -> tuple[int, int]:
 
     Examples
     --------
-    >>> [bounds(7, rank, 3) for rank in range(3)], bounds(2, 1, 3)
+    >>> [shard_bounds(7, rank, 3) for rank in range(3)], shard_bounds(2, 1, 3)
     ([(0, 2), (2, 4), (4, 7)], (0, 2))
     """
     if n < size:
@@ -86,8 +86,8 @@ def draw_for_batch(draw: Callable[[int], torch.Tensor], n: int, dim: int = 0) ->
 
     Examples
     --------
-    >>> with sharing(Part(2, 3, 4)):  # the third of four rows, and views of it
-    ...     drawn(torch.arange, 2).tolist()
+    >>> with sharded(Shard(2, 3, 4)):  # the third of four rows, and views of it
+    ...     draw_for_batch(torch.arange, 2).tolist()
     [2, 6]
     """
     part = _current.get()

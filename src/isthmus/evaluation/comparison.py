@@ -41,7 +41,8 @@ def compare_classifications(
 
     Examples
     --------
-    >>> found = classes_against(np.array(list("aab")), np.array(list("abb")), np.array(list("abb")))
+    >>> then, now, truth = np.array(list("aab")), np.array(list("abb")), np.array(list("abb"))
+    >>> found = compare_classifications(then, now, truth)
     >>> found["changed"], found["rows"], found["accuracy"]["now"], found["test"]["p_value"]
     ({'count': 1, 'share': 0.3333333333333333}, [1], 1.0, 1.0)
     """
@@ -71,7 +72,7 @@ def compare_detections(
     Returns
     -------
     dict
-        `n`; `changed` and `rows`, see `classes_against`; `flagged`: numbers called abnormal
+        `n`; `changed` and `rows`, see `compare_classifications`; `flagged`: numbers called abnormal
         `then`, `now`, and by `both`. `false_alarms`, of the normal, and `found`, of the abnormal:
         `n`, shares flagged `then` and `now`, and `test`, see `mcnemar`; None where none is
         labelled so.
@@ -84,9 +85,9 @@ def compare_detections(
     Examples
     --------
     >>> then, now = np.array([1, -1, -1, 1]), np.array([1, 1, -1, 1])
-    >>> detections_against(then, now)["flagged"]
+    >>> compare_detections(then, now)["flagged"]
     {'then': 2, 'now': 1, 'both': 1}
-    >>> detections_against(then, now, np.array([1, 1, -1, 0]))["false_alarms"]["then"]
+    >>> compare_detections(then, now, np.array([1, 1, -1, 0]))["false_alarms"]["then"]
     0.5
     """
     then, now = _same_length(then, now)
@@ -126,7 +127,7 @@ def compare_errors(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
 
     Examples
     --------
-    >>> found = errors_against(np.array([1.0, 2.0, 3.0]), np.array([0.5, 1.0, 1.0]))
+    >>> found = compare_errors(np.array([1.0, 2.0, 3.0]), np.array([0.5, 1.0, 1.0]))
     >>> found["better"], found["mean_error"]["then"], found["p_value"]
     (1.0, 2.0, 0.25)
     """

@@ -214,10 +214,11 @@ def measure_drift(
     --------
     >>> rng = np.random.default_rng(0)
     >>> codes, errors = rng.normal(size=(200, 4)), rng.gamma(5.0, size=200)
-    >>> same = drift(codes[:100], errors[:100], codes[100:], errors[100:])
+    >>> same = measure_drift(codes[:100], errors[:100], codes[100:], errors[100:])
     >>> same["drifted"], same["codes"]["adjusted"] <= same["level"]
     (False, False)
-    >>> other = drift(codes[:100], errors[:100], codes[100:] + [0, 0, 1, 0], 2 * errors[100:])
+    >>> moved = codes[100:] + [0, 0, 1, 0]
+    >>> other = measure_drift(codes[:100], errors[:100], moved, 2 * errors[100:])
     >>> other["drifted"], other["moved"][0]["component"], round(other["mean_error"]["ratio"])
     (True, 2, 2)
     """

@@ -81,7 +81,7 @@ class FeatureValues:
     error : str
         The reconstruction error, (n,), float64.
     signed : bool
-        As in `Views`.
+        As in `Features`.
     """
 
     code: str

@@ -39,7 +39,7 @@ class GraphPart:
 
     Examples
     --------
-    >>> part = Part("double")
+    >>> part = GraphPart("double")
     >>> x = part.input("x", np.float64, (BATCH, 3))
     >>> part.output("y", part("Mul", x, part.constant(np.array(2.0))), np.float64, (BATCH, 3))
     >>> [value.name for value in part.model().graph.output]

@@ -46,7 +46,7 @@ def has_own_layers(network: nn.Module) -> bool:
 
 
 def add_layers(part: GraphPart, network: nn.Module, value: str, shape: Shape) -> tuple[str, Shape]:
-    """Add a network that `knows` accepts, for inputs (n, *shape); return what it gives."""
+    """Add a network that `has_own_layers` accepts, for inputs (n, *shape); return what it gives."""
     for layer in network.children():
         value = _LAYERS[type(layer)](part, layer, value, shape)
         parameter = next(layer.parameters(), torch.empty(0))

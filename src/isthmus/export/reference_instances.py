@@ -35,7 +35,7 @@ def restore_instances(schema: Schema, rebuilt: Any) -> Any:
     Examples
     --------
     >>> schema = Schema.learn(np.zeros((2, 1, 3), dtype=np.uint8))
-    >>> as_given(schema, np.array([[[-0.2, 7.6, 255.4]]]))
+    >>> restore_instances(schema, np.array([[[-0.2, 7.6, 255.4]]]))
     array([[[  0,   8, 255]]], dtype=uint8)
     """
     if schema.kind == "images":

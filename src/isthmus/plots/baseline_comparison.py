@@ -184,7 +184,7 @@ def plot_baseline_comparison(
     Examples
     --------
     >>> point = {"n_labels": 100, "accuracy": 0.9, "low": 0.8, "high": 0.95}
-    >>> figure = plot_worth({"frozen code": [point]}, "linear")
+    >>> figure = plot_baseline_comparison({"frozen code": [point]}, "linear")
     >>> figure.axes[0].get_ylabel()
     'test accuracy of the linear head'
     """

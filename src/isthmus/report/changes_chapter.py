@@ -170,7 +170,8 @@ def head_changes(
     -------
     list of dict
         `name`; `kind`, "classifier" or "detector"; `n_known`, instances that one of the two has
-        learned from, which are left out; what `classes_against` or `detections_against` gives,
+        learned from, which are left out; what `compare_classifications` or `compare_detections`
+        gives,
         `rows` counted in the part; `decisions`, those rows with what was decided `then` and `now`
         and the `label`; `tests`, the tests among these. Heads that know all instances are not in
         it.
@@ -316,7 +317,7 @@ def change_facts(
         sentence.
 
         `earlier` : None without one, else its `name`; `created`, `digest` and `n_components`
-        (`then`, `now`); `same_encoder`; `errors`, see `errors_against`, None for the same encoder
+        (`then`, `now`); `same_encoder`; `errors`, see `compare_errors`, None for the same encoder
         or other units, with `verdict`; `heads`, see `head_changes`, with `verdict`; names of
         heads that are `only_then` and `only_now`; `drift`, the same instances against what the
         earlier encoder kept. Every test has `adjusted`, Holm's p-value among all of them.

@@ -92,9 +92,9 @@ class Sends:
     --------
     Six rows in batches of four; the first worker has the first half of each batch.
 
-    >>> dealer = Dealer(n_rows=6, batch_size=4, rank=0, size=2)
+    >>> dealer = ShufflePlan(n_rows=6, batch_size=4, rank=0, size=2)
     >>> order, readers = np.array([1, 3, 5, 2, 4, 0]), np.array([0, 0, 0, 1, 1, 1])
-    >>> dealt = Dealt(dealer, 0, order, readers)
+    >>> dealt = Sends(dealer, 0, order, readers)
     >>> dealt.rows
     array([1, 3, 4])
     >>> dealt.parcels(), dealt.counts().tolist(), dealt.slots().tolist()

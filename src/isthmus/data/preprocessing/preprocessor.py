@@ -180,7 +180,7 @@ def asinh_scale(u: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> tame(np.array([0.5, 2.0, 1000.0])).round(2).tolist()
+    >>> asinh_scale(np.array([0.5, 2.0, 1000.0])).round(2).tolist()
     [0.49000000953674316, 1.7599999904632568, 13.819999694824219]
     """
     # The farthest value still fits float32, in which asinh takes a fifth of the time.
@@ -192,14 +192,14 @@ def asinh_scale(u: np.ndarray) -> np.ndarray:
 
 
 def sinh_unscale(v: np.ndarray) -> np.ndarray:
-    """Return 2 sinh(v / 2), the way back from `tame`, in float32.
+    """Return 2 sinh(v / 2), the way back from `asinh_scale`, in float32.
 
     Values beyond `BOUND`, which a network can give, count as `BOUND`, so that none
     overflows.
 
     Examples
     --------
-    >>> untame(tame(np.array([-3.0, 0.0, 1000.0]))).round(2).tolist()
+    >>> sinh_unscale(asinh_scale(np.array([-3.0, 0.0, 1000.0]))).round(2).tolist()
     [-3.0, 0.0, 1000.0]
     """
     values = np.clip(v, -BOUND, BOUND).astype(np.float32, copy=False)

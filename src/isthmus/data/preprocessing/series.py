@@ -49,7 +49,8 @@ def interpolate(
     --------
     >>> interpolate(np.array([[np.nan], [1.0], [np.nan], [3.0]])).ravel()
     array([1., 1., 2., 3.])
-    >>> interpolate(np.array([[np.nan], [5.0]]), Beyond(np.array([2.0]), np.array([2]))).ravel()
+    >>> before = ValuesBeyond(np.array([2.0]), np.array([2]))
+    >>> interpolate(np.array([[np.nan], [5.0]]), before).ravel()
     array([4., 5.])
     """
     missing = np.isnan(values)
@@ -80,7 +81,7 @@ def describe_filled(n_missing: int, n_values: int) -> str:
 
     Examples
     --------
-    >>> filled_in_words(1, 20000)
+    >>> describe_filled(1, 20000)
     '1 of 20,000 values is missing: filled on a line between its neighbours in time'
     """
     verb, whose = ("is", "its") if n_missing == 1 else ("are", "their")

@@ -157,7 +157,7 @@ def prefetch(make: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, N
 
     Examples
     --------
-    >>> list(ahead(lambda x: x * x, [1, 2, 3]))
+    >>> list(prefetch(lambda x: x * x, [1, 2, 3]))
     [1, 4, 9]
     """
     with ThreadPoolExecutor(1, "isthmus-ahead") as thread:

@@ -65,7 +65,7 @@ def open_streamed(
     resize: tuple[int, int] | None,
     on_bad_shard: str,
 ) -> Stream:
-    """Open what `read_in_pieces` accepts."""
+    """Open what `is_streamed` accepts."""
     # Imported when used: Arrow and fsspec take a while.
 
     path = _path(source)
@@ -88,7 +88,7 @@ def open_streamed(
 
 
 def are_tables(source: Any) -> bool:
-    """Return whether a source that `read_in_pieces` accepts is Parquet files."""
+    """Return whether a source that `is_streamed` accepts is Parquet files."""
     path = _path(source)
     if path is not None and "://" not in str(source) and path.is_dir() and not _holds_shards(path):
         return False

@@ -43,7 +43,7 @@ class ChunkMoments:
 
     Examples
     --------
-    >>> first, second = PieceMoments(), PieceMoments()
+    >>> first, second = ChunkMoments(), ChunkMoments()
     >>> first.update(np.array([1.0, 2.0]))
     >>> second.update(np.array([6.0]))
     >>> first.extend(second)

@@ -96,7 +96,7 @@ def unused_rows(
     Examples
     --------
     >>> groups, lengths = np.array([0, 0, 1]), np.array([5, 6, 3])
-    >>> lost = left_out(groups, lengths, 4, 4, lambda code: f"group {code}")
+    >>> lost = unused_rows(groups, lengths, 4, 4, lambda code: f"group {code}")
     >>> lost.n_without, lost.names, lost.n_gaps, lost.n_rows
     (1, ('1',), 1, 3)
     """
@@ -178,7 +178,7 @@ def series_from_frame(
     Examples
     --------
     >>> frame = pd.DataFrame({"t": [1, 2, 3, 4, 5, 6], "load": [0.0, 1, 2, 3, 4, 5]})
-    >>> data = series_from_frame(frame, Cutting(window=3, time="t"))
+    >>> data = series_from_frame(frame, WindowOptions(window=3, time="t"))
     >>> data.X.shape, data.windows.first_time.tolist()
     ((2, 3, 1), [1, 4])
     """
