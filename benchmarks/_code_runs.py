@@ -115,13 +115,13 @@ def _on_features(parts: Parts, train: np.ndarray, test: np.ndarray) -> dict[str,
 
 
 def _detector(parts: Parts, encoder: Autoencoder) -> float:
-    views = extract_features(encoder, parts.train.X)
+    train = extract_features(encoder, parts.train.X)
     tested: Features = extract_features(encoder, parts.test.X)
     areas = []
     for normal in np.unique(parts.train.y):
-        memory = views.take(np.flatnonzero(parts.train.y == normal))
+        reference = train.take(np.flatnonzero(parts.train.y == normal))
         rng = np.random.default_rng(parts.seed)
-        score = NeighbourScore(residuals=True).fit(memory, rng).score(tested)
+        score = NeighbourScore(residuals=True).fit(reference, rng).score(tested)
         areas.append(roc_auc_score(parts.test.y != normal, score))
     return float(np.mean(areas))
 

@@ -26,12 +26,12 @@ def fit_detector(
         return detector.fit(X, y)
 
 
-def training_views(detector: AnomalyDetector) -> Features:
-    """Return the views that the detector's own score was fitted on."""
-    memory = detector.memory_
+def training_features(detector: AnomalyDetector) -> Features:
+    """Return the features that the detector's own score was fitted on."""
+    reference_set = detector.reference_set_
     if detector.calibration_ == "cross":
-        return memory.views
-    return memory.views.take(memory.training_rows(memory.folds[0]))
+        return reference_set.features
+    return reference_set.features.take(reference_set.training_rows(reference_set.folds[0]))
 
 
 def score_parts(detector: AnomalyDetector, X: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,9 +78,9 @@ def _near(k: int) -> str:
 def _score_each(
     scores: dict[str, Score], detector: AnomalyDetector, X: np.ndarray
 ) -> dict[str, np.ndarray]:
-    train, views = training_views(detector), extract_features(detector.encoder_, X)
+    train, features = training_features(detector), extract_features(detector.encoder_, X)
     found = {}
     for name, score in scores.items():
-        rng = np.random.default_rng([detector.memory_.seed, 2])  # the detector's own
-        found[name] = score.fit(train, rng).score(views)
+        rng = np.random.default_rng([detector.reference_set_.seed, 2])  # the detector's own
+        found[name] = score.fit(train, rng).score(features)
     return found

@@ -181,11 +181,11 @@ def measure_labels(
         lambda: fit_detector(train, y, method="blend", seed=seed),
         lambda detector: -detector.score_samples(test),
     )
-    views, blend = extract_features(detector.encoder_, test), detector.fitted_score_
+    features, blend = extract_features(detector.encoder_, test), detector.fitted_score_
     found = {
         "isthmus": ranking(truth, scores) | seconds,
-        f"isthmus label-free{PART}": ranking(truth, blend.free_.score(views)),
-        f"isthmus head{PART}": ranking(truth, blend.head_.score(views)),
+        f"isthmus label-free{PART}": ranking(truth, blend.free_.score(features)),
+        f"isthmus head{PART}": ranking(truth, blend.head_.score(features)),
     }
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)

@@ -57,7 +57,7 @@ def test_a_detector_hands_channel_names_to_all_its_encoders(calibration):
     detector = AnomalyDetector(encoder, calibration=calibration, false_alarm_rate=0.1)
     names = ("flow", "pressure")
     detector.fit(sines(60, 2)[0], channel_names=names)
-    folds = [fold.encoder for fold in detector.memory_.folds if fold.encoder is not None]
+    folds = [fold.encoder for fold in detector.reference_set_.folds if fold.encoder is not None]
     assert {one.schema_.columns for one in [detector.encoder_, *folds]} == {names}
 
 

@@ -321,10 +321,10 @@ def test_warm_start_begins_where_the_last_fit_ended(X):
 def test_a_detector_calibrates_on_rows_that_its_encoder_never_saw(stream, frame, monkeypatch):
     monkeypatch.setattr(samples, "MOST_SAMPLED", 2200)
     detector = AnomalyDetector(make(max_epochs=2), random_state=0).fit(stream)
-    memory = detector.memory_
+    reference_set = detector.reference_set_
 
-    assert len(memory.y) == N // 5
-    assert not detector.encoder_.seen_rows_.overlap(memory.hashes).any()
+    assert len(reference_set.y) == N // 5
+    assert not detector.encoder_.seen_rows_.overlap(reference_set.hashes).any()
     assert len(detector.encoder_.seen_rows_.hashes) == N - N // 5
     X = frame.drop(columns=["class", "id"])
     scores = [detector.score_samples(data) for data in (stream, X)]

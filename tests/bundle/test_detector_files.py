@@ -130,7 +130,9 @@ def test_a_rate_is_moved_to_the_same_threshold(loaded, detectors):
 def test_folds_keep_encoders_of_their_own(saved_own, own_encoders):
     detector = load_bundle(saved_own).heads["normal"]
     assert_same(detector, own_encoders)
-    for found, expected in zip(detector.memory_.folds, own_encoders.memory_.folds, strict=True):
+    for found, expected in zip(
+        detector.reference_set_.folds, own_encoders.reference_set_.folds, strict=True
+    ):
         assert found.encoder.digest_ == expected.encoder.digest_
         np.testing.assert_array_equal(found.held_out, expected.held_out)
     X, y = rows(6, 5, shift=5.0), np.full(6, -1)
@@ -146,14 +148,14 @@ def test_images_and_the_memory_come_back_with_their_types(tmp_path, images):
     save_bundle(tmp_path / "b", encoder, {"normal": detector})
     found = load_bundle(tmp_path / "b").heads["normal"]
     assert_same(found, detector, images[:40])
-    kept, expected = found.memory_, detector.memory_
+    kept, expected = found.reference_set_, detector.reference_set_
     assert kept.seed == expected.seed
     for name in ("y", "hashes"):
         assert getattr(kept, name).dtype == getattr(expected, name).dtype
         np.testing.assert_array_equal(getattr(kept, name), getattr(expected, name))
-    for name, value in vars(expected.views).items():
-        assert np.asarray(getattr(kept.views, name)).dtype == np.asarray(value).dtype
-        np.testing.assert_array_equal(getattr(kept.views, name), value)
+    for name, value in vars(expected.features).items():
+        assert np.asarray(getattr(kept.features, name)).dtype == np.asarray(value).dtype
+        np.testing.assert_array_equal(getattr(kept.features, name), value)
 
 
 def test_folds_of_own_modules_are_built_of_them_again(tmp_path):

@@ -164,7 +164,7 @@ def test_labels_that_were_found_make_a_new_version(folder):
     assert bundle.heads["normal"].method_ == "blend"
     assert [entry["n_rows"] for entry in bundle.history("normal")] == [120, 130]
     y = pd.read_csv(folder / "found.csv")["found"].dropna().to_numpy()
-    before = load_bundle(folder / "press").heads["normal"].memory_.y
+    before = load_bundle(folder / "press").heads["normal"].reference_set_.y
     np.testing.assert_array_equal(before[-10:], y)
 
 
@@ -244,7 +244,7 @@ def test_fit_with_a_detector_needs_one_file_of_normal_rows(source):
     assert done.stdout.splitlines()[-1] == "next   isthmus predict one NEW --explain"
     bundle = load_bundle(source / "one")
     assert bundle.heads["normal"].calibration_ == "cross"
-    assert len({fold.encoder.digest_ for fold in bundle.heads["normal"].memory_.folds}) == 5
+    assert len({fold.encoder.digest_ for fold in bundle.heads["normal"].reference_set_.folds}) == 5
     assert not (source / "one-checkpoints").exists()
 
 

@@ -69,9 +69,9 @@ def copy_of(detector):
 
 
 def test_p_values_count_calibration_rows_that_look_at_least_as_abnormal(detector_fit, new):
-    held_out = detector_fit.memory_.folds[0].held_out
-    views = detector_fit.memory_.views.take(held_out)
-    calibrating = detector_fit.fitted_score_.score(views)
+    held_out = detector_fit.reference_set_.folds[0].held_out
+    features = detector_fit.reference_set_.features.take(held_out)
+    calibrating = detector_fit.fitted_score_.score(features)
     scores = -detector_fit.score_samples(new)
 
     raised = calibrating + 1e-4 * np.maximum(1, np.abs(calibrating))

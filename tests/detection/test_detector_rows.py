@@ -28,7 +28,7 @@ def test_split_calibrates_on_rows_that_trained_nothing(gaussians):
     y[5:10] = -1
     detector = AnomalyDetector(unfitted(), "combined", 0.1, "split", random_state=0).fit(X, y)
 
-    (fold,) = detector.memory_.folds
+    (fold,) = detector.reference_set_.folds
     seen = detector.encoder_.seen_rows_.overlap(detector.encoder_.row_hashes(X))
     rest = np.setdiff1d(np.arange(60), [*fold.held_out, *range(5, 10)])
     assert len(fold.held_out) == 11 == detector.n_calibration_
@@ -42,10 +42,10 @@ def test_cross_calibrates_each_row_on_a_model_that_has_not_seen_it(gaussians):
     detector = AnomalyDetector(unfitted(), "combined", 0.1, "cross", random_state=0).fit(X, y)
 
     normal = np.delete(np.arange(40), range(5, 10))
-    for fold in detector.memory_.folds:
+    for fold in detector.reference_set_.folds:
         seen = fold.encoder.seen_rows_.overlap(fold.encoder.row_hashes(X))
         np.testing.assert_array_equal(np.flatnonzero(seen), np.setdiff1d(normal, fold.held_out))
-    held_out = np.concatenate([fold.held_out for fold in detector.memory_.folds])
+    held_out = np.concatenate([fold.held_out for fold in detector.reference_set_.folds])
     np.testing.assert_array_equal(np.sort(held_out), normal)
     assert detector.n_calibration_ == 35
     seen = detector.encoder_.seen_rows_.overlap(detector.encoder_.row_hashes(X))
@@ -64,7 +64,7 @@ def test_calibration_rows_have_no_part_in_the_score(score, encoder, gaussians, n
     detector = AnomalyDetector(encoder, score, 0.1, "split", random_state=0)
     X = gaussians(100, 1)
     before = detector.fit(X).score_samples(new)
-    X[detector.memory_.folds[0].held_out] *= 7
+    X[detector.reference_set_.folds[0].held_out] *= 7
 
     after = detector.fit(X)
 

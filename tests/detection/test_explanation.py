@@ -109,7 +109,7 @@ def test_steps_and_channels_of_a_series_are_named():
 def test_neighbours_are_the_nearest_normal_rows(k, labelled_fit, gaussians):
     X = np.vstack([gaussians(10, 3), gaussians(3, 4) + 4])
     codes = labelled_fit.encoder_.transform
-    distances = cdist(codes(X), labelled_fit.memory_.views.codes)
+    distances = cdist(codes(X), labelled_fit.reference_set_.features.codes)
     distances[:, 20:24] = np.inf  # labelled abnormal
 
     explanation = labelled_fit.explain(X, n_neighbors=k)

@@ -15,7 +15,7 @@ from isthmus.detection.labelled_scores import choose_weight, held_out_scores, me
 
 
 def known(free, head):
-    """Views that carry a label-free score and a head's score for each row in their codes."""
+    """Features that carry a label-free score and a head's score for each row in their codes."""
     codes = np.stack([free, head], axis=1).astype(np.float32)
     return Features(codes, codes[:, :1], explained=1.0)
 
@@ -57,8 +57,8 @@ def test_a_head_that_cannot_be_tried_counts_one_half(n_normal, n_abnormal):
         raise AssertionError("nothing is to be measured")
 
     abnormal = np.arange(n_normal + n_abnormal) >= n_normal
-    views = known(*np.zeros((2, len(abnormal))))
-    assert choose_weight(refuse, views, abnormal, generator()) == 0.5
+    features = known(*np.zeros((2, len(abnormal))))
+    assert choose_weight(refuse, features, abnormal, generator()) == 0.5
 
 
 @pytest.mark.parametrize(("n_normal", "n_abnormal"), [(3, 5), (3, 9), (5, 5), (50, 5), (700, 23)])
@@ -135,7 +135,7 @@ AWAY = np.array([0, 0, 3, 0, 0, 0])
 
 @pytest.fixture(scope="module")
 def seen(encoder, gaussians):
-    """Views of 120 normal and seven abnormal rows, and which are abnormal."""
+    """Features of 120 normal and seven abnormal rows, and which are abnormal."""
     X = np.vstack([gaussians(120, 1), gaussians(7, 2) + AWAY])
     abnormal = np.arange(127) >= 120
     return extract_features(encoder, X, np.flatnonzero(~abnormal)), abnormal
@@ -143,7 +143,7 @@ def seen(encoder, gaussians):
 
 @pytest.fixture(scope="module")
 def new(encoder, gaussians):
-    """Views of forty rows, half of them like the abnormal ones."""
+    """Features of forty rows, half of them like the abnormal ones."""
     return extract_features(encoder, gaussians(40, 3) + np.outer(np.arange(40) % 2, AWAY))
 
 
@@ -151,8 +151,8 @@ def new(encoder, gaussians):
 
 
 def test_the_head_is_its_formula(seen, new):
-    views, abnormal = seen
-    normal = views.take(np.flatnonzero(~abnormal))
+    features, abnormal = seen
+    normal = features.take(np.flatnonzero(~abnormal))
     away = normal.codes - normal.codes.mean(axis=0)
     scale = np.sqrt(normal.explained / (away**2).mean(axis=0).sum())
 
@@ -165,7 +165,7 @@ def test_the_head_is_its_formula(seen, new):
     among = cdist(space(normal), space(normal))
     np.fill_diagonal(among, np.inf)
     apart = nearest(among, 5)
-    bad = space(views)[abnormal]
+    bad = space(features)[abnormal]
 
     def contrast(to_normal, points):
         little = 0.1 * apart.mean()
@@ -175,20 +175,20 @@ def test_the_head_is_its_formula(seen, new):
 
     free = NeighbourScore(residuals=True).fit(normal, generator())
 
-    def features(v, near):
+    def inputs(v, near):
         return np.column_stack([v.codes, v.residuals, np.log(near + 1e-3)]).astype(np.float64)
 
-    found = views.take(np.flatnonzero(abnormal))
-    of_normal = features(normal, free.own_scores())  # each row against the others
-    linear.fit(np.vstack([of_normal, features(found, free.score(found))]), np.sort(abnormal))
+    found = features.take(np.flatnonzero(abnormal))
+    of_normal = inputs(normal, free.own_scores())  # each row against the others
+    linear.fit(np.vstack([of_normal, inputs(found, free.score(found))]), np.sort(abnormal))
     own = [contrast(apart, space(normal)), linear.decision_function(of_normal)]
     other = [
         contrast(nearest(cdist(space(new), space(normal)), 5), space(new)),
-        linear.decision_function(features(new, free.score(new))),
+        linear.decision_function(inputs(new, free.score(new))),
     ]
     parts = [(b - a.mean()) / a.std() for a, b in zip(own, other, strict=True)]
 
-    score = HeadScore().fit_labelled(views, abnormal, generator())
+    score = HeadScore().fit_labelled(features, abnormal, generator())
 
     np.testing.assert_allclose(score.score(new), parts[0] + 0.5 * parts[1], rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(score.contribution(new), score.score(new))
@@ -232,24 +232,24 @@ def test_without_labels_a_labelled_score_is_refused(kind, seen):
 @pytest.mark.parametrize("n_abnormal", [1, 2, 3, 6, 12])
 @pytest.mark.parametrize("n_normal", [2, 3, 4, 7])
 def test_a_handful_of_rows_is_enough(n_normal, n_abnormal, encoder, gaussians, new):
-    views = extract_features(encoder, gaussians(n_normal + n_abnormal, 5))
+    features = extract_features(encoder, gaussians(n_normal + n_abnormal, 5))
     abnormal = np.arange(n_normal + n_abnormal) >= n_normal
 
     for kind in (HeadScore, BlendedScore):
-        got = kind().fit_labelled(views, abnormal, generator()).score(new)
+        got = kind().fit_labelled(features, abnormal, generator()).score(new)
         assert np.isfinite(got).all()
         assert len(set(got)) == len(got)
 
 
 def test_a_row_that_was_labelled_normal_and_abnormal_leaves_scores_finite(seen):
-    views, abnormal = seen
+    features, abnormal = seen
     twice = np.append(np.arange(127), np.arange(5))
 
     score = BlendedScore().fit_labelled(
-        views.take(twice), np.append(abnormal, [True] * 5), generator()
+        features.take(twice), np.append(abnormal, [True] * 5), generator()
     )
 
-    assert np.isfinite(score.score(views)).all()
+    assert np.isfinite(score.score(features)).all()
 
 
 # --- what labels find ----------------------------------------------------------------------
@@ -311,8 +311,8 @@ def test_three_labels_that_tell_nothing_cost_little(encoder, gaussians):
             encoder, np.vstack([gaussians(200, 50 + seed), strange(60, 70 + seed)])
         )
         abnormal, truth = np.arange(153) >= 150, np.arange(260) >= 200
-        views = extract_features(encoder, X, np.flatnonzero(~abnormal))
-        blend = BlendedScore().fit_labelled(views, abnormal, np.random.default_rng(seed))
+        features = extract_features(encoder, X, np.flatnonzero(~abnormal))
+        blend = BlendedScore().fit_labelled(features, abnormal, np.random.default_rng(seed))
         scores = blend.free_.score(test), blend.score(test), blend.head_.score(test)
         measured.append([roc_auc_score(truth, score) for score in scores])
 

@@ -50,9 +50,9 @@ def test_a_row_that_is_there_gets_the_label(detector, gaussians, new):
     X = gaussians(80, 1)
     detector.add_labels(X[[3, 7, 9]], [-1, 1, -1])
 
-    assert len(detector.memory_.y) == 80
-    assert np.flatnonzero(detector.memory_.y).tolist() == [3, 7, 9]
-    assert detector.memory_.y[[3, 7, 9]].tolist() == [-1, 1, -1]
+    assert len(detector.reference_set_.y) == 80
+    assert np.flatnonzero(detector.reference_set_.y).tolist() == [3, 7, 9]
+    assert detector.reference_set_.y[[3, 7, 9]].tolist() == [-1, 1, -1]
     assert detector.method_ == "blend"
 
 
@@ -62,7 +62,7 @@ def test_a_row_is_known_by_its_values_in_any_column_order(frame):
 
     detector.add_labels(frame.loc[[50, 60], frame.columns[::-1]], pd.Series([-1, 1]))
 
-    assert np.flatnonzero(detector.memory_.y).tolist() == [50, 60]
+    assert np.flatnonzero(detector.reference_set_.y).tolist() == [50, 60]
 
 
 def test_all_equal_rows_get_the_label(encoder, gaussians):
@@ -71,11 +71,11 @@ def test_all_equal_rows_get_the_label(encoder, gaussians):
 
     detector.add_labels(X[:1], [-1])
 
-    assert np.flatnonzero(detector.memory_.y == -1).tolist() == [0, 60]
+    assert np.flatnonzero(detector.reference_set_.y == -1).tolist() == [0, 60]
 
 
 def test_a_calibration_row_found_abnormal_calibrates_no_more(detector, gaussians):
-    row = detector.memory_.folds[0].held_out[4]
+    row = detector.reference_set_.folds[0].held_out[4]
     assert detector.n_calibration_ == 16
 
     detector.add_labels(gaussians(80, 1)[[row]], [-1])
@@ -84,7 +84,7 @@ def test_a_calibration_row_found_abnormal_calibrates_no_more(detector, gaussians
 
 
 def test_a_training_row_found_abnormal_leaves_the_calibration_rows(detector, gaussians):
-    row = np.setdiff1d(np.arange(80), detector.memory_.folds[0].held_out)[0]
+    row = np.setdiff1d(np.arange(80), detector.reference_set_.folds[0].held_out)[0]
 
     detector.add_labels(gaussians(80, 1)[[row]], [-1])
 
@@ -94,13 +94,13 @@ def test_a_training_row_found_abnormal_leaves_the_calibration_rows(detector, gau
 
 @pytest.mark.parametrize("label", [1, 0, -1])
 def test_new_rows_train_and_never_calibrate(label, detector, abnormal):
-    held_out = detector.memory_.folds[0].held_out
+    held_out = detector.reference_set_.folds[0].held_out
 
     detector.add_labels(abnormal, [label] * 2)
 
-    assert detector.memory_.y[80:].tolist() == [label] * 2
+    assert detector.reference_set_.y[80:].tolist() == [label] * 2
     assert detector.n_calibration_ == 16
-    np.testing.assert_array_equal(detector.memory_.folds[0].held_out, held_out)
+    np.testing.assert_array_equal(detector.reference_set_.folds[0].held_out, held_out)
     score = detector.fitted_score_ if label >= 0 else detector.fitted_score_.free_
     assert len(score.references_) == (66 if label >= 0 else 64)
 
@@ -165,17 +165,19 @@ def test_abnormal_rows_that_come_later_are_as_if_there_from_the_start(
 def test_no_encoder_is_trained_and_every_fold_keeps_its_own(gaussians, abnormal, new):
     encoder = Autoencoder(n_components=2, max_epochs=1, random_state=0)
     detector = AnomalyDetector(encoder, "auto", 0.1, "cross", random_state=0).fit(gaussians(40, 1))
-    digests = [fold.encoder.digest_ for fold in detector.memory_.folds]
+    digests = [fold.encoder.digest_ for fold in detector.reference_set_.folds]
     own = detector.encoder_
 
     detector.add_labels(np.vstack([abnormal, gaussians(40, 1)[:1]]), [-1, -1, -1])
 
     assert detector.encoder_ is own
-    assert [fold.encoder.digest_ for fold in detector.memory_.folds] == digests
+    assert [fold.encoder.digest_ for fold in detector.reference_set_.folds] == digests
     assert detector.n_calibration_ == 39
-    for fold in detector.memory_.folds:  # each has looked at the new rows with its own encoder
+    for (
+        fold
+    ) in detector.reference_set_.folds:  # each has looked at the new rows with its own encoder
         codes = fold.encoder.transform(abnormal)
-        np.testing.assert_allclose(fold.views.codes[40:], codes, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(fold.features.codes[40:], codes, rtol=1e-5, atol=1e-6)
     assert (detector.predict(abnormal) == -1).all()
 
 
@@ -183,7 +185,7 @@ def test_a_fold_without_a_normal_row_left_is_left_out(encoder, gaussians, new):
     X = gaussians(10, 1)
     detector = AnomalyDetector(encoder, "auto", 0.5, "cross", random_state=0).fit(X)
 
-    detector.add_labels(X[detector.memory_.folds[2].held_out], [-1, -1])
+    detector.add_labels(X[detector.reference_set_.folds[2].held_out], [-1, -1])
 
     assert detector.n_calibration_ == 8
     assert np.isfinite(detector.score_samples(new)).all()
@@ -205,7 +207,7 @@ def test_a_fold_without_a_normal_row_left_is_left_out(encoder, gaussians, new):
 def test_labels_that_cannot_be_taken_in_change_nothing(
     rows, label, error, message, detector, gaussians, new
 ):
-    held_out = detector.memory_.folds[0].held_out
+    held_out = detector.reference_set_.folds[0].held_out
     some = {"calibrating": held_out, "most": held_out[:8]}
     some["learning"] = np.setdiff1d(np.arange(80), held_out)
     rows = list(some[rows] if isinstance(rows, str) else rows)

@@ -25,7 +25,7 @@ from isthmus.detection.scores import CombinedScore
 
 
 def looks(n, seed, scale=1.0):
-    """Views of n instances: codes of three columns, residuals of five."""
+    """Features of n instances: codes of three columns, residuals of five."""
     rng = np.random.default_rng(seed)
     codes = scale * rng.normal(size=(n, 3)) * [5, 1, 0.2]
     residuals = scale * rng.normal(size=(n, 5))
@@ -33,22 +33,22 @@ def looks(n, seed, scale=1.0):
 
 
 def equal_looks(n, value=1.0):
-    """Views of n instances that are all the same."""
+    """Features of n instances that are all the same."""
     full = np.full((n, 3), value, dtype=np.float32)
     return Features(full, 0 * full, explained=0.0)
 
 
-def fit(kind, views):
-    return kind().fit(views, np.random.default_rng(0))
+def fit(kind, features):
+    return kind().fit(features, np.random.default_rng(0))
 
 
 def neighbours_by_brute_force(train, new, residuals, k=5):
     """The formula of `NeighbourScore`, written out."""
 
-    def space(views):
+    def space(features):
         away = train.codes - train.codes.mean(axis=0)
-        codes = views.codes * np.sqrt(train.explained / (away**2).mean(axis=0).sum())
-        return np.hstack([codes, views.residuals]) if residuals else codes
+        codes = features.codes * np.sqrt(train.explained / (away**2).mean(axis=0).sum())
+        return np.hstack([codes, features.residuals]) if residuals else codes
 
     among = cdist(space(train), space(train))
     np.fill_diagonal(among, np.inf)

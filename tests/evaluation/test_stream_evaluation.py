@@ -271,7 +271,7 @@ def test_held_out_calibration_on_a_stream(encoder, stream, X, train, monkeypatch
     monkeypatch.setattr(samples, "MOST_SAMPLED", 400)
     drawn = AnomalyDetector(encoder, **options).fit(train[0], X_calibration=stream)
     assert drawn.n_calibration_ == 400
-    hashes = drawn.memory_.hashes[-400:]
+    hashes = drawn.reference_set_.hashes[-400:]
     assert np.isin(hashes, encoder.row_hashes(X)).all()
     assert len(np.unique(hashes)) == 400
     with pytest.raises(CalibrationError, match="are in X as well"):

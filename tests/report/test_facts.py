@@ -93,7 +93,7 @@ def test_the_nearest_normals_of_a_finding_are_found_in_the_training_part(facts, 
     (found,) = facts["verdicts"]
     detector = press.heads["normal"]
     known = splits.train.X[
-        np.isin(press.encoder.row_hashes(splits.train.X), detector.memory_.hashes)
+        np.isin(press.encoder.row_hashes(splits.train.X), detector.reference_set_.hashes)
     ]
     normals = press.encoder.transform(known)
 

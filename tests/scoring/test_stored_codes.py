@@ -127,7 +127,7 @@ def test_codes_calibrate_and_bring_labels(exact, encoder, rows):
     found = np.full(20, -1)
     detectors[0].add_labels(X[:20], found)
     detectors[1].add_labels(exact[:20], found)
-    assert len(detectors[1].memory_.y) == len(rows)
+    assert len(detectors[1].reference_set_.y) == len(rows)
     assert detectors[0].offset_ == detectors[1].offset_
 
 
@@ -217,7 +217,7 @@ def test_a_detector_that_trained_several_encoders_takes_no_new_rows_as_codes(row
     with pytest.raises(DataError, match="calibrated with several.*pass the instances"):
         detector.add_labels(codes[58:62], [-1] * 4)
     detector.add_labels(codes[58:60], [-1] * 2)
-    assert (detector.memory_.y == -1).sum() == 2
+    assert (detector.reference_set_.y == -1).sum() == 2
 
 
 def test_rows_that_the_encoder_saw_are_refused_as_codes_too(encoder, exact):

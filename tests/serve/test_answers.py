@@ -139,7 +139,7 @@ def test_labels_wait_for_the_next_decision(client, digits_folder, X):
     assert read.dtype == X.dtype
     assert y.tolist() == [1, 1, -1, 1, -1]
     detector.add_labels(read, y)
-    assert (detector.memory_.y == -1).sum() >= 2
+    assert (detector.reference_set_.y == -1).sum() >= 2
 
 
 def test_the_schema_says_what_an_instance_is(client):

@@ -80,22 +80,22 @@ def test_labels_taken_twice_count_once_and_make_no_version(send, bundle, X):
     send(X[3:4].tolist(), [-1])
     [more] = take_labels(bundle, queue)["heads"]
     assert (more["n_new"], more["n_changed"], more["version"]) == (1, 0, 3)
-    assert load_bundle(bundle).head("normal").memory_.y[-4:].tolist() == [1, 1, -1, -1]
+    assert load_bundle(bundle).head("normal").reference_set_.y[-4:].tolist() == [1, 1, -1, -1]
 
 
 def test_the_later_label_of_an_instance_counts(send, bundle, X):
-    n = len(load_bundle(bundle).head("normal").memory_.y)
+    n = len(load_bundle(bundle).head("normal").reference_set_.y)
     send(X[:3].tolist(), [1, 1, -1])
     queue = send(X[[0, 2]].tolist(), [-1, 0])  # the last is taken back before it is taken in
 
     [first] = take_labels(bundle, queue)["heads"]
 
     assert (first["n_given"], first["n_new"]) == (3, 2)
-    assert sorted(load_bundle(bundle).head("normal").memory_.y[n:].tolist()) == [-1, 1]
+    assert sorted(load_bundle(bundle).head("normal").reference_set_.y[n:].tolist()) == [-1, 1]
     send(X[[0]].tolist(), [0])
     [second] = take_labels(bundle, queue)["heads"]
     assert (second["n_new"], second["n_changed"]) == (0, 1)
-    assert sorted(load_bundle(bundle).head("normal").memory_.y[n:].tolist()) == [0, 1]
+    assert sorted(load_bundle(bundle).head("normal").reference_set_.y[n:].tolist()) == [0, 1]
 
 
 def test_a_label_of_a_spreading_head_is_taken_back(send, bundle, digits, X):
@@ -227,7 +227,7 @@ def test_empty_text_in_a_queue_is_no_label(send, bundle, X):
     assert take_labels(bundle, queue)["heads"][0]["n_new"] == 2
     changed(queue, 0, label="")
     assert take_labels(bundle, queue)["heads"][0]["n_changed"] == 1
-    assert load_bundle(bundle).head("normal").memory_.y[-2:].tolist() == [0, 1]
+    assert load_bundle(bundle).head("normal").reference_set_.y[-2:].tolist() == [0, 1]
     changed(queue, 0, head="kind")
     with pytest.raises(DataError, match=r"line 1 .* label '', expected a whole number such as"):
         take_labels(bundle, queue)

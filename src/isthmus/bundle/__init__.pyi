@@ -6,8 +6,8 @@ from .bundle import load_bundle as load_bundle
 from .bundle import save_bundle as save_bundle
 from .encoder_files import save_encoder as save_encoder
 from .head_binding import Head as Head
-from .head_binding import count_known as count_known
-from .head_binding import rows_known_to_head as rows_known_to_head
+from .head_binding import count_rows_used_in_fit as count_rows_used_in_fit
+from .head_binding import rows_used_in_fit as rows_used_in_fit
 from .head_files import label_counts as label_counts
 from .manifest import MANIFEST as MANIFEST
 from .manifest import check_target as check_target

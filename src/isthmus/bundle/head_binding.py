@@ -73,7 +73,7 @@ def check_bound_in_bundle(folder: Path, facts: Mapping[str, Any], encoder: Autoe
         )
 
 
-def rows_known_to_head(head: Head, hashes: np.ndarray) -> np.ndarray:
+def rows_used_in_fit(head: Head, hashes: np.ndarray) -> np.ndarray:
     """Return which instances a head was fitted or calibrated on, boolean of shape (n,).
 
     Parameters
@@ -85,11 +85,11 @@ def rows_known_to_head(head: Head, hashes: np.ndarray) -> np.ndarray:
     """
     if isinstance(head, CodeClassifier):
         return np.isin(hashes, head.fitted_on_)
-    return np.isin(hashes, head.memory_.hashes)
+    return np.isin(hashes, head.reference_set_.hashes)
 
 
-def count_known(head: Head, instances: Instances, rows: np.ndarray) -> int:
+def count_rows_used_in_fit(head: Head, instances: Instances, rows: np.ndarray) -> int:
     """Count the instances at these positions that a head knows; 0 of codes without hashes."""
     if not instances.has_row_hashes:
         return 0
-    return int(rows_known_to_head(head, row_hashes(head.encoder_, instances)[rows]).sum())
+    return int(rows_used_in_fit(head, row_hashes(head.encoder_, instances)[rows]).sum())

@@ -127,21 +127,23 @@ SCORES: dict[str, type[Score]] = {**LABEL_FREE, "head": HeadScore, "blend": Blen
 
 def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
     """Write a fitted detector into a folder; return what the manifest says of it."""
-    memory = detector.memory_
-    for number, fold in enumerate(memory.folds):
+    reference_set = detector.reference_set_
+    for number, fold in enumerate(reference_set.folds):
         if fold.encoder is not None:
             own = folder / "folds" / str(number)
             write_json(own / FACTS, write_encoder(fold.encoder, own))
     state = {
         "score": detector.fitted_score_.state(),
         "calibration": detector.calibrated_.scores,
-        "memory": {
-            "views": _views_state(memory.views),
-            "y": memory.y,
-            "hashes": memory.hashes,
-            "seed": int(memory.seed),
+        "memory": {  # keys on disk stay as the first bundles have them
+            "views": _features_state(reference_set.features),
+            "y": reference_set.y,
+            "hashes": reference_set.hashes,
+            "seed": int(reference_set.seed),
         },
-        "folds": {str(number): _fold_state(fold) for number, fold in enumerate(memory.folds)},
+        "folds": {
+            str(number): _fold_state(fold) for number, fold in enumerate(reference_set.folds)
+        },
     }
     rate, random_state = detector.false_alarm_rate, detector.random_state
     return {
@@ -150,8 +152,8 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         "offset": float(detector.offset_),
         "calibration": detector.calibration_,
         "n_calibration": detector.n_calibration_,
-        "n_rows": len(memory.y),
-        "labels": label_counts(memory.y),
+        "n_rows": len(reference_set.y),
+        "labels": label_counts(reference_set.y),
         "label_curve": detector.label_curve_,
         "wins_from": detector.wins_from_,
         "head_weight": detector.head_weight_,
@@ -159,7 +161,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
             "method": detector.method,
             "false_alarm_rate": rate if isinstance(rate, str) else float(rate),
             "calibration": detector.calibration,
-            # A generator cannot be rebuilt from a file, and what it drew is in the memory.
+            # A generator cannot be rebuilt from a file, and its draw is in the reference set.
             "random_state": int(random_state) if isinstance(random_state, Integral) else None,
         },
         "state": write_state(folder / ARRAYS, state),
@@ -182,7 +184,7 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.fitted_score_ = SCORES[facts["method"]].from_state(state["score"])
         detector.calibrated_ = Calibration(state["calibration"])
         detector.n_calibration_ = detector.calibrated_.n
-        detector.memory_ = _memory(folder, state, encoder)
+        detector.reference_set_ = _read_reference_set(folder, state, encoder)
         detector.curve_ = LabelCurve(facts["label_curve"], facts["wins_from"])
         detector.head_weight_ = facts["head_weight"]
         detector.false_alarm_rate_, detector.offset_ = facts["false_alarm_rate"], facts["offset"]
@@ -206,27 +208,27 @@ def label_counts(y: np.ndarray) -> dict[str, int]:
     return {name: int((y == label).sum()) for name, label in named.items()}
 
 
-def _memory(folder: Path, state: dict[str, Any], encoder: Autoencoder) -> ReferenceSet:
-    kept, folds = state["memory"], state["folds"]
+def _read_reference_set(folder: Path, state: dict[str, Any], encoder: Autoencoder) -> ReferenceSet:
+    rows, folds = state["memory"], state["folds"]
     return ReferenceSet(
-        Features(**kept["views"]),
-        kept["y"],
-        kept["hashes"],
+        Features(**rows["views"]),
+        rows["y"],
+        rows["hashes"],
         [_fold(folder, number, folds[str(number)], encoder) for number in range(len(folds))],
-        kept["seed"],
+        rows["seed"],
     )
 
 
 def _fold_state(fold: Fold) -> dict[str, Any]:
-    views = {} if fold.views is None else {"views": _views_state(fold.views)}
-    return {"held_out": fold.held_out} | views
+    features = {} if fold.features is None else {"views": _features_state(fold.features)}
+    return {"held_out": fold.held_out} | features
 
 
 def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder) -> Fold:
-    views = Features(**state["views"]) if "views" in state else None
+    features = Features(**state["views"]) if "views" in state else None
     own = folder / "folds" / str(number)
     if not (own / FACTS).is_file():
-        return Fold(state["held_out"], None, views)
+        return Fold(state["held_out"], None, features)
     facts = json.loads((own / FACTS).read_text(encoding="utf-8"))
     given = encoder.architecture
     modules = (given[0], given[1]) if isinstance(given, tuple | list) else None
@@ -236,11 +238,11 @@ def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder
             f"the encoder in {own} has the digest {trained.digest_[:12]}, and {FACTS} there says "
             f"{facts['digest'][:12]}; save the bundle again"
         )
-    return Fold(state["held_out"], trained, views)
+    return Fold(state["held_out"], trained, features)
 
 
-def _views_state(views: Features) -> dict[str, Any]:
-    return {part.name: getattr(views, part.name) for part in fields(views)}
+def _features_state(features: Features) -> dict[str, Any]:
+    return {part.name: getattr(features, part.name) for part in fields(features)}
 
 
 SKOPS, WEIGHTS = "head.skops", "head.safetensors"

@@ -89,11 +89,11 @@ def label(
     opened = load_bundle(bundle)
     detector = opened.detector(name)
     stored = next(known for known, head in opened.heads.items() if head is detector)
-    before = len(detector.memory_.y)
+    before = len(detector.reference_set_.y)
     with warnings_as_lines():
         detector.add_labels(loaded.take(looked_at).X, y[looked_at])
     version = add_head(bundle, stored, detector)
-    added = len(detector.memory_.y) - before
+    added = len(detector.reference_set_.y) - before
     facts = detector_facts(detector)
     console.print(f"{len(looked_at):,} labels, {added:,} of them of rows that are new to it")
     print_detector(console, facts)

@@ -201,8 +201,8 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
     from isthmus.bundle import label_counts
 
     return {
-        "n": len(detector.memory_.y),
-        "labels": label_counts(detector.memory_.y),
+        "n": len(detector.reference_set_.y),
+        "labels": label_counts(detector.reference_set_.y),
         "method": detector.method_,
         "false_alarm_rate": detector.false_alarm_rate_,
         "threshold": -detector.offset_,

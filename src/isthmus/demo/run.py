@@ -95,14 +95,14 @@ def detect_anomalies(
     abnormal = np.arange(len(rows)) >= len(rest)
     tested = test.take(rows).X
     return_freed_memory()
-    own = detector.memory_.views.take(np.arange(len(learn_from)))
+    own = detector.reference_set_.features.take(np.arange(len(learn_from)))
     fitted = {n: score().fit(own, np.random.default_rng(seed)) for n, score in LABEL_FREE.items()}
     return_freed_memory()
     found: dict[str, list[np.ndarray]] = {name: [] for name in (DECIDES, *fitted)}
-    for views in extract_features_in_chunks(encoder, tested):
-        found[DECIDES].append(anomaly_scores(detector.fitted_score_, views))
+    for features in extract_features_in_chunks(encoder, tested):
+        found[DECIDES].append(anomaly_scores(detector.fitted_score_, features))
         for name, one in fitted.items():
-            found[name].append(one.score(views))
+            found[name].append(one.score(features))
     ranked = {name: np.concatenate(parts) for name, parts in found.items()}
     scores = ranked.pop(DECIDES)
     flagged = verdicts(scores, -detector.offset_) == ABNORMAL

@@ -25,10 +25,10 @@ from isthmus.detection.labelled_scores import (
     measure_curve,
 )
 from isthmus.detection.reference_set import (
+    build_calibrated_set,
+    build_reference_set,
     calibration_sample,
     detector_sample,
-    learn_calibrated_set,
-    learn_reference_set,
     n_encoders,
     trains_beforehand,
 )
@@ -186,13 +186,13 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         if is_fitted(self.encoder):  # an own encoder may come in training mode
             self.encoder.encoder_.eval().requires_grad_(False)
         if X_calibration is None:
-            learned = learn_reference_set(
+            built = build_reference_set(
                 encoder, X, y, self.calibration, self.false_alarm_rate, seed, channel_names
             )
         else:
             calibrating = calibration_sample(as_instances(X_calibration), encoder, seed)
-            learned = learn_calibrated_set(encoder, X, y, calibrating, seed, channel_names)
-        self.encoder_, self.calibration_, self.memory_ = learned
+            built = build_calibrated_set(encoder, X, y, calibrating, seed, channel_names)
+        self.encoder_, self.calibration_, self.reference_set_ = built
         self._decide()
         return self
 
@@ -236,8 +236,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         y = check_detector_labels(y, _num_samples(X))
         before = dict(self.__dict__)
         try:
-            self.memory_ = self.memory_.with_labels(self.encoder_, as_instances(X), y)
-            self._check_labels_suffice(self.memory_.y)
+            self.reference_set_ = self.reference_set_.with_labels(self.encoder_, as_instances(X), y)
+            self._check_labels_suffice(self.reference_set_.y)
             self._decide()
         except Exception:
             self.__dict__.update(before)  # labels that cannot be taken in change nothing
@@ -263,7 +263,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
         check_is_fitted(self)
         parts = extract_features_in_chunks(self.encoder_, X)
-        return -np.concatenate([anomaly_scores(self.fitted_score_, views) for views in parts])
+        return -np.concatenate([anomaly_scores(self.fitted_score_, features) for features in parts])
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return `score_samples(X) - offset_`: zero and above is normal, shape (n,)."""
@@ -312,7 +312,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         See `isthmus.detection.explanation.Explanation`.
         """
         check_is_fitted(self)
-        return explain(self.encoder_, self.memory_, self.fitted_score_, X, n_neighbors)
+        return explain(self.encoder_, self.reference_set_, self.fitted_score_, X, n_neighbors)
 
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
         """Return which instances to look at next: near the threshold or beyond, and diverse.
@@ -323,11 +323,11 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             Row numbers of X, the most informative first.
         """
         check_is_fitted(self)
-        views = extract_features(self.encoder_, X)
-        p_values = self.calibrated_.p_values(anomaly_scores(self.fitted_score_, views))
+        features = extract_features(self.encoder_, X)
+        p_values = self.calibrated_.p_values(anomaly_scores(self.fitted_score_, features))
         # A p-value at the rate could go either way; far above it the answer is known.
         doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
-        return most_informative(doubt, views.codes, n)
+        return most_informative(doubt, features.codes, n)
 
     def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
         """Return what `suggest` chooses as a table, with a reason for each.
@@ -371,22 +371,26 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
 
     def _decide(self) -> None:
         """Fit the score on what is remembered, calibrate it, set the threshold."""
-        memory = self.memory_
-        memory.check_suffices()
-        self.data_fingerprint_ = data_fingerprint(memory.hashes, memory.y)
+        reference_set = self.reference_set_
+        reference_set.check_suffices()
+        self.data_fingerprint_ = data_fingerprint(reference_set.hashes, reference_set.y)
         self.encoder_digest_ = digest(self.encoder_.encoder_)
-        labelled = bool((memory.y == ABNORMAL).any())
+        labelled = bool((reference_set.y == ABNORMAL).any())
         self.method_ = self.method
         if self.method == "auto":
             self.method_ = "blend" if labelled else "combined"
         calibration_scores = []
-        for fold in memory.folds:
-            views, rows = memory.views_of(fold), memory.calibration_rows(fold)
+        for fold in reference_set.folds:
+            features, rows = reference_set.features_of(fold), reference_set.calibration_rows(fold)
             if len(rows):  # not all found abnormal since
-                fitted = self._fit_score(views, memory.y, memory.training_rows(fold))
-                calibration_scores.append(anomaly_scores(fitted, views.take(rows)))
+                fitted = self._fit_score(
+                    features, reference_set.y, reference_set.training_rows(fold)
+                )
+                calibration_scores.append(anomaly_scores(fitted, features.take(rows)))
         if self.calibration_ == "cross":
-            fitted = self._fit_score(memory.views, memory.y, np.arange(len(memory.y)))
+            fitted = self._fit_score(
+                reference_set.features, reference_set.y, np.arange(len(reference_set.y))
+            )
         self.fitted_score_ = fitted
         if digest(self.encoder_.encoder_) != self.encoder_digest_:
             raise FrozenError("the encoder changed while the detector's head was fitted")
@@ -400,20 +404,22 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """Measure when first asked: it costs more than all else that a new label changes."""
         check_is_fitted(self)
         if self.curve_ is None:
-            abnormal = self.memory_.y == ABNORMAL
-            rng = np.random.default_rng([self.memory_.seed, 3])
+            abnormal = self.reference_set_.y == ABNORMAL
+            rng = np.random.default_rng([self.reference_set_.seed, 3])
             self.curve_ = LabelCurve([], None)
             if abnormal.any():
-                self.curve_ = measure_curve(held_out_scores, self.memory_.views, abnormal, rng)
+                self.curve_ = measure_curve(
+                    held_out_scores, self.reference_set_.features, abnormal, rng
+                )
         return self.curve_
 
-    def _fit_score(self, views: Features, y: np.ndarray, rows: np.ndarray) -> Score:
-        rng = np.random.default_rng([self.memory_.seed, 2])
+    def _fit_score(self, features: Features, y: np.ndarray, rows: np.ndarray) -> Score:
+        rng = np.random.default_rng([self.reference_set_.seed, 2])
         normal = rows[y[rows] != ABNORMAL]
         if self.method_ in LABEL_FREE:
-            return LABEL_FREE[self.method_]().fit(views.take(normal), rng)
+            return LABEL_FREE[self.method_]().fit(features.take(normal), rng)
         kind = HeadScore if self.method_ == "head" else BlendedScore
-        return kind().fit_labelled(views.take(rows), y[rows] == ABNORMAL, rng)
+        return kind().fit_labelled(features.take(rows), y[rows] == ABNORMAL, rng)
 
     def _set_threshold(self, rate: float) -> None:
         self.false_alarm_rate_ = rate

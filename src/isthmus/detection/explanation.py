@@ -88,21 +88,21 @@ class Explanation:
 
 
 def explain(
-    encoder: Autoencoder, memory: ReferenceSet, score: Score, X: Any, n_neighbors: int
+    encoder: Autoencoder, reference_set: ReferenceSet, score: Score, X: Any, n_neighbors: int
 ) -> Explanation:
     """Explain a detector's scores; see `Explanation`."""
-    views = extract_features(encoder, X)
-    normal = np.flatnonzero(memory.y != ABNORMAL)
+    features = extract_features(encoder, X)
+    normal = np.flatnonzero(reference_set.y != ABNORMAL)
     k = min(n_neighbors, len(normal))
-    codes = memory.views.codes[normal].astype(np.float64)
-    distances, rows = find_nearest(views.codes.astype(np.float64), codes, k)
+    codes = reference_set.features.codes[normal].astype(np.float64)
+    distances, rows = find_nearest(features.codes.astype(np.float64), codes, k)
     return Explanation(
-        anomaly_scores=anomaly_scores(score, views),
+        anomaly_scores=anomaly_scores(score, features),
         residuals=squared_residuals(encoder, X),
         feature_names=encoder.schema_.columns,
         neighbours=normal[rows],
         distances=distances,
-        head=score.contribution(views) if isinstance(score, LabelledScore) else None,
+        head=score.contribution(features) if isinstance(score, LabelledScore) else None,
         kind=encoder.schema_.kind,
     )
 

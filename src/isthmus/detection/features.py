@@ -1,4 +1,4 @@
-"""What a detector sees of an instance: its code, its residual, its reconstruction error."""
+"""Features of an instance for a detector: its code and its residual."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Features:
 
 
 def extract_features(encoder: Autoencoder, X: Any, learning: np.ndarray | None = None) -> Features:
-    """Look at instances through a fitted autoencoder, in one pass.
+    """Return codes and residuals of instances from a fitted autoencoder, in one pass.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _stored_codes_and_residuals(
 
 
 def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Features]:
-    """Yield what `extract_features` gives, a batch of instances at a time, for scoring.
+    """Yield the features of instances batch by batch, for scoring only.
 
     Residuals of all of them would take as much memory as the instances in float32. `explained`
     is NaN: scores are fitted with it, and need it no more.

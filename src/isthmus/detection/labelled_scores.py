@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from isthmus.detection.features import Features
 from isthmus.detection.scores import CombinedScore, Score, State
 
-#: From (training views, which of them are abnormal, test views, generator) to the scores of
-#: the test views: label-free, and the head's.
+#: From (training features, which of them are abnormal, test features, generator) to the scores of
+#: the test features: label-free, and the head's.
 HeldOut = Callable[
     [Features, np.ndarray, Features, np.random.Generator], tuple[np.ndarray, np.ndarray]
 ]
@@ -49,7 +49,7 @@ class LabelCurve:
 
 
 def choose_weight(
-    score: HeldOut, views: Features, abnormal: np.ndarray, rng: np.random.Generator
+    score: HeldOut, features: Features, abnormal: np.ndarray, rng: np.random.Generator
 ) -> float:
     """Choose what the head counts in a blend, by cross-validation over the abnormal rows.
 
@@ -67,7 +67,7 @@ def choose_weight(
     for hidden, apart in zip(
         np.array_split(rng.permutation(found), k), np.array_split(normal, k), strict=True
     ):
-        free, head = _try(score, views, np.setdiff1d(found, hidden), normal, hidden, apart, rng)
+        free, head = _try(score, features, np.setdiff1d(found, hidden), normal, hidden, apart, rng)
         for row in range(len(hidden)):
             shares.append([_share(free, head, w, row, len(hidden)) for w in WEIGHTS])
     gains = np.asarray(shares) - np.asarray(shares)[:, [WEIGHTS.index(FIRST_WEIGHT)]]
@@ -77,7 +77,7 @@ def choose_weight(
 
 
 def measure_curve(
-    score: HeldOut, views: Features, abnormal: np.ndarray, rng: np.random.Generator
+    score: HeldOut, features: Features, abnormal: np.ndarray, rng: np.random.Generator
 ) -> LabelCurve:
     """Measure head and label-free score with growing numbers of abnormal labels.
 
@@ -95,7 +95,7 @@ def measure_curve(
             known = rng.permutation(found)[:count]
             hidden = np.setdiff1d(found, known)
             apart = rng.permutation(normal)[: len(normal) // 2]
-            free, head = _try(score, views, known, normal, hidden, apart, rng)
+            free, head = _try(score, features, known, normal, hidden, apart, rng)
             truth = np.arange(len(free)) < len(hidden)
             measured.append([roc_auc_score(truth, free), roc_auc_score(truth, head)])
         mean = np.mean(measured, axis=0)
@@ -115,7 +115,7 @@ def _rows(abnormal: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, n
 
 def _try(
     score: HeldOut,
-    views: Features,
+    features: Features,
     known: np.ndarray,
     normal: np.ndarray,
     hidden: np.ndarray,
@@ -125,7 +125,7 @@ def _try(
     """Fit on known abnormal and the other normal rows; score the hidden, then those apart."""
     train = np.concatenate([known, np.setdiff1d(normal, apart)])
     test = np.concatenate([hidden, apart])
-    return score(views.take(train), np.isin(train, known), views.take(test), rng)
+    return score(features.take(train), np.isin(train, known), features.take(test), rng)
 
 
 def _share(free: np.ndarray, head: np.ndarray, weight: float, row: int, first: int) -> float:
@@ -143,15 +143,17 @@ ABNORMAL_NEIGHBOURS = 3
 class LabelledScore(Score):
     """A score that is fitted on rows with labels, in standard deviations of normal rows."""
 
-    def fit(self, views: Features, rng: np.random.Generator) -> Self:
+    def fit(self, features: Features, rng: np.random.Generator) -> Self:
         """Refuse: labels are needed."""
         raise TypeError(f"{type(self).__name__} needs labels: use fit_labelled")
 
-    def fit_labelled(self, views: Features, abnormal: np.ndarray, rng: np.random.Generator) -> Self:
-        """Learn from views of n rows and a boolean array that marks the abnormal ones."""
+    def fit_labelled(
+        self, features: Features, abnormal: np.ndarray, rng: np.random.Generator
+    ) -> Self:
+        """Learn from features of n rows and a boolean array that marks the abnormal ones."""
         raise NotImplementedError
 
-    def contribution(self, views: Features) -> np.ndarray:
+    def contribution(self, features: Features) -> np.ndarray:
         """Return what the head adds to each instance's score, shape (n,)."""
         raise NotImplementedError
 
@@ -173,41 +175,43 @@ class HeadScore(LabelledScore):
       were seen from rows that were not.
     """
 
-    def fit_labelled(self, views: Features, abnormal: np.ndarray, rng: np.random.Generator) -> Self:
+    def fit_labelled(
+        self, features: Features, abnormal: np.ndarray, rng: np.random.Generator
+    ) -> Self:
         """Learn both parts; rows that are not marked count as normal."""
-        normal = views.take(np.flatnonzero(~abnormal))
+        normal = features.take(np.flatnonzero(~abnormal))
         self.free_ = CombinedScore().fit(normal, rng)
-        found = views.take(np.flatnonzero(abnormal))
+        found = features.take(np.flatnonzero(abnormal))
         self.abnormal_ = self.free_.space(found)
         # The reference rows, each against the others: its own copy would be at distance zero.
         normal = normal.take(self.free_.rows_)
-        normal_features = _features(normal, self.free_.own_scores())
-        features = np.concatenate([normal_features, _features(found, self.free_.score(found))])
-        truth = np.arange(len(features)) >= len(normal)
-        scaler = StandardScaler().fit(features)
+        of_normal = _linear_inputs(normal, self.free_.own_scores())
+        inputs = np.concatenate([of_normal, _linear_inputs(found, self.free_.score(found))])
+        truth = np.arange(len(inputs)) >= len(normal)
+        scaler = StandardScaler().fit(inputs)
         head = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500)
-        head.fit(scaler.transform(features), truth)
+        head.fit(scaler.transform(inputs), truth)
         self.scaler_mean_, self.scaler_scale_ = scaler.mean_, scaler.scale_
         self.coef_, self.intercept_ = head.coef_[0], float(head.intercept_[0])
         parts = self._parts(normal, self.free_.apart_, self.free_.own_scores())
         self.middle_, self.spread_ = parts.mean(axis=1), parts.std(axis=1) + 1e-9
         return self
 
-    def score(self, views: Features) -> np.ndarray:
+    def score(self, features: Features) -> np.ndarray:
         """Return the sum of both parts."""
-        return self.with_free(views)[1]
+        return self.with_free(features)[1]
 
-    def with_free(self, views: Features) -> tuple[np.ndarray, np.ndarray]:
+    def with_free(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Return the label-free score and the head's, from one search for neighbours."""
-        distances, rows = self.free_.nearest(views)
+        distances, rows = self.free_.nearest(features)
         free = self.free_.relative(distances, rows)
-        parts = self._parts(views, distances.mean(axis=1), free)
+        parts = self._parts(features, distances.mean(axis=1), free)
         standardised = (parts - self.middle_[:, None]) / self.spread_[:, None]
         return free, standardised[0] + LINEAR_WEIGHT * standardised[1]
 
-    def contribution(self, views: Features) -> np.ndarray:
+    def contribution(self, features: Features) -> np.ndarray:
         """Return the score: it is the head's alone."""
-        return self.score(views)
+        return self.score(features)
 
     def state(self) -> State:
         """Return the parts' states."""
@@ -238,11 +242,11 @@ class HeadScore(LabelledScore):
         """What is added to distances, so that copies of a row are not infinitely near."""
         return float(0.1 * self.free_.apart_.mean() + 1e-12)
 
-    def _parts(self, views: Features, to_normal: np.ndarray, free: np.ndarray) -> np.ndarray:
+    def _parts(self, features: Features, to_normal: np.ndarray, free: np.ndarray) -> np.ndarray:
         """Return contrast and log-odds of n instances, (2, n)."""
-        to_abnormal = _mean_nearest(self.free_.space(views), self.abnormal_)
+        to_abnormal = _mean_nearest(self.free_.space(features), self.abnormal_)
         contrast = np.log(to_normal + self.little) - np.log(to_abnormal + self.little)
-        standardised = (_features(views, free) - self.scaler_mean_) / self.scaler_scale_
+        standardised = (_linear_inputs(features, free) - self.scaler_mean_) / self.scaler_scale_
         return np.stack([contrast, standardised @ self.coef_ + self.intercept_])
 
 
@@ -260,11 +264,13 @@ class BlendedScore(LabelledScore):
         Of the logarithm of the label-free score over the normal training rows.
     """
 
-    def fit_labelled(self, views: Features, abnormal: np.ndarray, rng: np.random.Generator) -> Self:
+    def fit_labelled(
+        self, features: Features, abnormal: np.ndarray, rng: np.random.Generator
+    ) -> Self:
         """Learn head and label-free score, and how to weigh them."""
-        self.head_ = HeadScore().fit_labelled(views, abnormal, rng)
+        self.head_ = HeadScore().fit_labelled(features, abnormal, rng)
         self._standardise()
-        self.weight_ = choose_weight(held_out_scores, views, abnormal, rng)
+        self.weight_ = choose_weight(held_out_scores, features, abnormal, rng)
         return self
 
     @property
@@ -272,19 +278,19 @@ class BlendedScore(LabelledScore):
         """The label-free score."""
         return self.head_.free_
 
-    def score(self, views: Features) -> np.ndarray:
+    def score(self, features: Features) -> np.ndarray:
         """Return the weighted mean."""
-        free, head = self.standardised(views)
+        free, head = self.standardised(features)
         return (1 - self.weight_) * free + self.weight_ * head
 
-    def standardised(self, views: Features) -> tuple[np.ndarray, np.ndarray]:
+    def standardised(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Return f and h."""
-        free, head = self.head_.with_free(views)
+        free, head = self.head_.with_free(features)
         return (np.log(free + 1e-3) - self.middle_) / self.spread_, head
 
-    def contribution(self, views: Features) -> np.ndarray:
+    def contribution(self, features: Features) -> np.ndarray:
         """Return the weighted head."""
-        return self.weight_ * self.head_.score(views)
+        return self.weight_ * self.head_.score(features)
 
     def state(self) -> State:
         """Return the head's state and the weight."""
@@ -314,12 +320,12 @@ def held_out_scores(
     return blend.standardised(test)
 
 
-def _features(views: Features, near: np.ndarray) -> np.ndarray:
+def _linear_inputs(features: Features, near: np.ndarray) -> np.ndarray:
     """Return what the plane is fitted on, of rows with these neighbour scores."""
-    if not views.signed:
-        return views.codes.astype(np.float64)
+    if not features.signed:
+        return features.codes.astype(np.float64)
     logs = np.log(near + 1e-3)[:, None]
-    return np.hstack([views.codes, views.residuals, logs]).astype(np.float64)
+    return np.hstack([features.codes, features.residuals, logs]).astype(np.float64)
 
 
 def _mean_nearest(points: np.ndarray, references: np.ndarray) -> np.ndarray:

@@ -32,22 +32,22 @@ class Fold:
         Row numbers that calibrate.
     encoder : Autoencoder or None
         None where it is the detector's own.
-    views : Views or None
+    features : Features or None
         Of all rows, through that encoder.
     """
 
     held_out: np.ndarray
     encoder: Autoencoder | None = None
-    views: Features | None = None
+    features: Features | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
-    """Views of all rows, their labels, and the folds.
+    """Features of all rows, their labels, and the folds.
 
     Attributes
     ----------
-    views : Views
+    features : Features
         Of n rows, through the detector's encoder.
     y : int8 array of shape (n,)
         1 normal, -1 abnormal, 0 unknown.
@@ -57,15 +57,15 @@ class ReferenceSet:
     seed : int
     """
 
-    views: Features
+    features: Features
     y: np.ndarray
     hashes: np.ndarray
     folds: list[Fold]
     seed: int
 
-    def views_of(self, fold: Fold) -> Features:
-        """Return the views of all rows through the fold's encoder."""
-        return self.views if fold.views is None else fold.views
+    def features_of(self, fold: Fold) -> Features:
+        """Return the features of all rows through the fold's encoder."""
+        return self.features if fold.features is None else fold.features
 
     def training_rows(self, fold: Fold) -> np.ndarray:
         """Return the rows that a score is fitted on while the fold's calibrate."""
@@ -90,7 +90,7 @@ class ReferenceSet:
     def with_labels(
         self, encoder: Autoencoder, instances: Instances, y: np.ndarray
     ) -> ReferenceSet:
-        """Return a memory with labels changed and new rows added.
+        """Return a reference set with labels changed and new rows added.
 
         A row that is here gets the label; a calibration row found abnormal calibrates no
         more. New rows train and never calibrate: they were picked to be looked at, which
@@ -109,18 +109,20 @@ class ReferenceSet:
                 "with several (calibration='cross'), which have to see rows that are new to it; "
                 "pass the instances themselves"
             )
-        views = extract_features(encoder, instances).take(new)
+        features = extract_features(encoder, instances).take(new)
         folds = [
             fold
-            if fold.encoder is None or fold.views is None
+            if fold.encoder is None or fold.features is None
             else replace(
                 fold,
-                views=fold.views.followed_by(extract_features(fold.encoder, instances).take(new)),
+                features=fold.features.followed_by(
+                    extract_features(fold.encoder, instances).take(new)
+                ),
             )
             for fold in self.folds
         ]
         return ReferenceSet(
-            self.views.followed_by(views),
+            self.features.followed_by(features),
             np.concatenate([labels, y[new]]),
             np.concatenate([self.hashes, hashes[new]]),
             folds,
@@ -128,10 +130,10 @@ class ReferenceSet:
         )
 
 
-Learned = tuple[Autoencoder, str, ReferenceSet]
+EncoderAndReference = tuple[Autoencoder, str, ReferenceSet]
 
 
-def learn_reference_set(
+def build_reference_set(
     given: Autoencoder,
     instances: Instances,
     y: np.ndarray,
@@ -139,7 +141,7 @@ def learn_reference_set(
     rate: float | str,
     seed: int,
     channel_names: Sequence[str] | None = None,
-) -> Learned:
+) -> EncoderAndReference:
     """Set calibration rows aside, train what is not trained yet, and look at all rows.
 
     Parameters
@@ -157,7 +159,7 @@ def learn_reference_set(
 
     Returns
     -------
-    encoder, calibration, memory
+    encoder, calibration, reference_set
         With the calibration settled to `"split"` or `"cross"`.
 
     Raises
@@ -179,7 +181,7 @@ def learn_reference_set(
     split = calibration == "split"
     learning = np.setdiff1d(normal, held_out[0]) if split else normal
     encoder = given if fitted else _train(given, instances, learning, seed, channel_names)
-    views = extract_features(encoder, instances, learning)
+    features = extract_features(encoder, instances, learning)
     folds = []
     for rows in held_out:
         if split or fitted:
@@ -188,7 +190,11 @@ def learn_reference_set(
         others = np.setdiff1d(normal, rows)
         trained = _train(given, instances, others, seed, channel_names)
         folds.append(Fold(rows, trained, extract_features(trained, instances, others)))
-    return encoder, calibration, ReferenceSet(views, y, row_hashes(encoder, instances), folds, seed)
+    return (
+        encoder,
+        calibration,
+        ReferenceSet(features, y, row_hashes(encoder, instances), folds, seed),
+    )
 
 
 def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
@@ -213,14 +219,14 @@ def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
     return 1 if split else 1 + n_folds(n_normal)
 
 
-def learn_calibrated_set(
+def build_calibrated_set(
     given: Autoencoder,
     instances: Instances,
     y: np.ndarray,
     calibrating: Instances,
     seed: int,
     channel_names: Sequence[str] | None = None,
-) -> Learned:
+) -> EncoderAndReference:
     """Look at rows to learn from and, beside them, rows that calibrate.
 
     Raises
@@ -244,12 +250,12 @@ def learn_calibrated_set(
             "rows that were learned from would be too tight: pass rows that are not in X, or "
             "leave X_calibration out, and rows are set aside"
         )
-    views = extract_features(encoder, instances, normal).followed_by(
+    features = extract_features(encoder, instances, normal).followed_by(
         extract_features(encoder, calibrating)
     )
     labels = np.concatenate([y, np.zeros(len(overlap), dtype=np.int8)])
     fold = Fold(np.arange(len(y), len(labels)))
-    return encoder, "split", ReferenceSet(views, labels, np.concatenate(hashes), [fold], seed)
+    return encoder, "split", ReferenceSet(features, labels, np.concatenate(hashes), [fold], seed)
 
 
 def detection_encoder(given: Autoencoder, seed: int) -> Autoencoder:

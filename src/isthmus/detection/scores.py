@@ -26,11 +26,11 @@ class Score(ABC):
     """An anomaly score: higher is more abnormal; finite for every finite instance."""
 
     @abstractmethod
-    def fit(self, views: Features, rng: np.random.Generator) -> Self:
-        """Learn from views of rows that are taken for normal."""
+    def fit(self, features: Features, rng: np.random.Generator) -> Self:
+        """Learn from features of rows that are taken for normal."""
 
     @abstractmethod
-    def score(self, views: Features) -> np.ndarray:
+    def score(self, features: Features) -> np.ndarray:
         """Return the anomaly score of each instance, shape (n,), float64."""
 
     @abstractmethod
@@ -43,13 +43,13 @@ class Score(ABC):
         """Rebuild from what `state` gave."""
 
 
-def anomaly_scores(score: Score, views: Features) -> np.ndarray:
+def anomaly_scores(score: Score, features: Features) -> np.ndarray:
     """Return the anomaly scores that are calibrated and compared, to six decimals.
 
     The same row may get another last bit in a batch of another size. Where rows are equal that
     bit would decide, so it is rounded away; scores are 1 for an ordinary row.
     """
-    return np.round(score.score(views), DECIMALS)
+    return np.round(score.score(features), DECIMALS)
 
 
 class ReconstructionScore(Score):
@@ -60,14 +60,14 @@ class ReconstructionScore(Score):
     weighs how grey an image is, and tells less of what is abnormal.
     """
 
-    def fit(self, views: Features, rng: np.random.Generator) -> Self:
+    def fit(self, features: Features, rng: np.random.Generator) -> Self:
         """Learn the mean length."""
-        self.mean_ = float(views.residual_lengths().mean())
+        self.mean_ = float(features.residual_lengths().mean())
         return self
 
-    def score(self, views: Features) -> np.ndarray:
+    def score(self, features: Features) -> np.ndarray:
         """Return the relative length."""
-        return views.residual_lengths() / (self.mean_ + TINY)
+        return features.residual_lengths() / (self.mean_ + TINY)
 
     def state(self) -> State:
         """Return the mean."""
@@ -89,21 +89,21 @@ class MahalanobisScore(Score):
     columns.
     """
 
-    def fit(self, views: Features, rng: np.random.Generator) -> Self:
+    def fit(self, features: Features, rng: np.random.Generator) -> Self:
         """Learn mean and precision of the codes."""
-        codes = views.codes.astype(np.float64)
+        codes = features.codes.astype(np.float64)
         estimate = LedoitWolf().fit(codes)
         # Equal rows have no covariance to invert; the identity makes the distance Euclidean.
         degenerate = np.trace(estimate.covariance_) < TINY
         self.centre_ = estimate.location_
         self.precision_ = np.eye(codes.shape[1]) if degenerate else estimate.precision_
         self.mean_ = 1.0
-        self.mean_ = float(self.score(views).mean()) + TINY
+        self.mean_ = float(self.score(features).mean()) + TINY
         return self
 
-    def score(self, views: Features) -> np.ndarray:
+    def score(self, features: Features) -> np.ndarray:
         """Return the relative distance."""
-        away = views.codes.astype(np.float64) - self.centre_
+        away = features.codes.astype(np.float64) - self.centre_
         squared = np.einsum("ij,jk,ik->i", away, self.precision_, away, optimize=True)
         return np.sqrt(np.maximum(squared, 0)) / self.mean_
 
@@ -147,16 +147,16 @@ class NeighbourScore(Score):
     def __init__(self, residuals: bool = False, n_neighbors: int = 5) -> None:
         self.residuals, self.n_neighbors = residuals, n_neighbors
 
-    def fit(self, views: Features, rng: np.random.Generator) -> Self:
+    def fit(self, features: Features, rng: np.random.Generator) -> Self:
         """Keep the reference rows and their own distances."""
-        self.rows_ = np.sort(rng.permutation(len(views))[:MOST_REFERENCES])
-        if len(self.rows_) < len(views):
-            views = views.take(self.rows_)
-        spread = views.codes.std(axis=0, dtype=np.float64)
+        self.rows_ = np.sort(rng.permutation(len(features))[:MOST_REFERENCES])
+        if len(self.rows_) < len(features):
+            features = features.take(self.rows_)
+        spread = features.codes.std(axis=0, dtype=np.float64)
         total = float(np.sqrt((spread**2).sum()))
-        explained = max(views.explained, TINY)
+        explained = max(features.explained, TINY)
         self.scale_ = np.sqrt(explained) / total if total > TINY else 1.0
-        self._keep(self.space(views))
+        self._keep(self.space(features))
         k = min(self.n_neighbors, len(self.references_) - 1)
         own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
         self.apart_ = _no_rounding(own).mean(axis=1)
@@ -165,9 +165,9 @@ class NeighbourScore(Score):
         self.mean_ = float(self.own_scores().mean()) + TINY
         return self
 
-    def score(self, views: Features) -> np.ndarray:
+    def score(self, features: Features) -> np.ndarray:
         """Return the relative distance."""
-        return self.relative(*self.nearest(views))
+        return self.relative(*self.nearest(features))
 
     def relative(self, distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the scores of rows with these nearest references, (n, k) each, as (n,)."""
@@ -182,10 +182,10 @@ class NeighbourScore(Score):
         """What all rows together add to how far neighbours lie apart: (0.3 + 500 / n) l."""
         return float((0.3 + 500 / len(self.apart_)) * self.apart_.mean()) + TINY
 
-    def nearest(self, views: Features) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Return distances to, and numbers of, the nearest reference rows: (n, k) each."""
         k = min(self.n_neighbors, len(self.references_))
-        distances, rows = self._index.kneighbors(self.space(views), n_neighbors=k)
+        distances, rows = self._index.kneighbors(self.space(features), n_neighbors=k)
         return _no_rounding(distances), rows
 
     def state(self) -> State:
@@ -217,10 +217,10 @@ class NeighbourScore(Score):
         algorithm = "auto" if references.shape[1] <= 15 else "brute"
         self._index = NearestNeighbors(algorithm=algorithm).fit(references)
 
-    def space(self, views: Features) -> np.ndarray:
+    def space(self, features: Features) -> np.ndarray:
         """Return the points between which distances are taken, float32."""
-        codes = views.codes * np.float32(self.scale_)
-        return np.hstack([codes, views.residuals]) if self.residuals else codes
+        codes = features.codes * np.float32(self.scale_)
+        return np.hstack([codes, features.residuals]) if self.residuals else codes
 
     def _around(self, rows: np.ndarray) -> np.ndarray:
         """Return the root of how far the reference rows at (n, k) lie apart, shape (n,)."""

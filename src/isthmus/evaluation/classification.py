@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation
-from isthmus.bundle import count_known
+from isthmus.bundle import count_rows_used_in_fit
 from isthmus.classification import CodeClassifier, as_classes, check_labels, uses_unlabelled
 from isthmus.data import ClassMatcher, as_instances
 from isthmus.detection import labelled_sample
@@ -116,7 +116,7 @@ def evaluate(
         n_unlabelled += len(piece) - len(rows)
         if not len(rows):
             continue
-        n_known += count_known(classifier, as_instances(piece.X), rows)
+        n_known += count_rows_used_in_fit(classifier, as_instances(piece.X), rows)
         code.update(labels, *decide(head, codes[rows]), head.classes_)
         for name, decider in deciders.items():
             tallies[name].update(labels, *decider(some_of(piece.X, rows)))

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation
 from isthmus.autoencoder import Autoencoder
-from isthmus.bundle import count_known
+from isthmus.bundle import count_rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Chunk, as_instances, rows_of, verdicts
 from isthmus.detection import (
     MOST_SAMPLED,
@@ -121,7 +121,7 @@ def evaluate_detector(
         n_unlabelled += len(piece) - len(rows)
         if not len(rows):
             continue
-        n_known += count_known(detector, as_instances(piece.X), rows)
+        n_known += count_rows_used_in_fit(detector, as_instances(piece.X), rows)
         kept.append((labels[rows], -detector.score_samples(some_of(piece.X, rows))))
         if control is not None:
             some = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, piece))

@@ -30,7 +30,7 @@ def reconstructed_rows(encoder: Autoencoder, heads: Mapping[str, Head]) -> Any:
     kept = []
     for head in heads.values():
         if isinstance(head, AnomalyDetector):
-            kept.append(head.memory_.views.codes)
+            kept.append(head.reference_set_.features.codes)
         elif head.labelled_ is not None:
             kept.append(head.labelled_.codes)
     if not kept:
@@ -106,10 +106,10 @@ def references_from_heads(
     # A class says more of an instance than that it is normal.
     for name, head in sorted(heads.items(), key=lambda pair: isinstance(pair[1], AnomalyDetector)):
         if isinstance(head, AnomalyDetector):
-            memory = head.memory_
-            codes.append(memory.views.codes)
-            hashes.append(memory.hashes)
-            own = ["abnormal" if label == ABNORMAL else "normal" for label in memory.y]
+            reference_set = head.reference_set_
+            codes.append(reference_set.features.codes)
+            hashes.append(reference_set.hashes)
+            own = ["abnormal" if label == ABNORMAL else "normal" for label in reference_set.y]
         elif head.labelled_ is not None:
             codes.append(head.labelled_.codes)
             hashes.append(head.labelled_.hashes)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.bundle import Bundle, rows_known_to_head
+from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import CodeClassifier
 from isthmus.data import ClassMatcher, Dataset, label_text
 from isthmus.detection import AnomalyDetector
@@ -180,10 +180,10 @@ def head_changes(
     for name in bundle.heads:
         then, now = earlier.heads.get(name), bundle.heads[name]
         if isinstance(then, AnomalyDetector) and isinstance(now, AnomalyDetector):
-            known = rows_known_to_head(then, hashes[0]) | rows_known_to_head(now, hashes[1])
+            known = rows_used_in_fit(then, hashes[0]) | rows_used_in_fit(now, hashes[1])
             one = _detectors(then, now, part, labels, np.flatnonzero(~known))
         elif isinstance(then, CodeClassifier) and isinstance(now, CodeClassifier):
-            known = rows_known_to_head(then, hashes[0]) | rows_known_to_head(now, hashes[1])
+            known = rows_used_in_fit(then, hashes[0]) | rows_used_in_fit(now, hashes[1])
             one = _classifiers(then, now, codes, part, known)
         else:
             continue

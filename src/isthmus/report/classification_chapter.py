@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.bundle import rows_known_to_head
+from isthmus.bundle import rows_used_in_fit
 from isthmus.classification import CodeClassifier
 from isthmus.data import ClassMatcher, Dataset
 from isthmus.evaluation import class_metrics, decide, unknown_classes
@@ -62,7 +62,7 @@ def class_facts(
         raise tested.refused
     head = classifier.standardised_head_
     labelled, labels = ClassMatcher(head.classes_).labelled(test.y)
-    known = rows_known_to_head(classifier, hashes)[labelled]
+    known = rows_used_in_fit(classifier, hashes)[labelled]
     rows, y = labelled[~known], labels[~known]
     if not len(rows) or (tested is not None and not tested.tally.n):
         return None

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from isthmus.bundle import rows_known_to_head
+from isthmus.bundle import rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Dataset, verdicts
 from isthmus.detection import UNKNOWN, AnomalyDetector, check_detector_labels
 from isthmus.evaluation import detection_metrics, ranking, raw_distances
@@ -62,7 +62,7 @@ def verdict_facts(
         the rows of the training part that are their nearest normals, as far as these are in it.
     """
     y = check_detector_labels(labels["test"], len(test))
-    rows = np.flatnonzero(~rows_known_to_head(detector, hashes["test"]))
+    rows = np.flatnonzero(~rows_used_in_fit(detector, hashes["test"]))
     if not len(rows):
         return None
     facts: dict[str, Any] = {
@@ -183,7 +183,7 @@ def _find_nearest(
     """Say which of the training instances at hand are a finding's nearest normals."""
     rows = {} if hashes is None else {int(one): row for row, one in enumerate(hashes)}
     for one in findings:
-        known = detector.memory_.hashes[one["neighbours"]].tolist()
+        known = detector.reference_set_.hashes[one["neighbours"]].tolist()
         one["nearest"] = [rows[seen] for seen in known if seen in rows]
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.bundle import Bundle, rows_known_to_head
+from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import CodeClassifier
 from isthmus.data import Chunk, ClassMatcher, Dataset, Splits
 from isthmus.data.streaming import Stream
@@ -126,7 +126,7 @@ def _verdicts(
     hashes: np.ndarray,
     labels: np.ndarray | None,
 ) -> None:
-    rows = np.flatnonzero(~rows_known_to_head(detector, hashes))
+    rows = np.flatnonzero(~rows_used_in_fit(detector, hashes))
     found.n_known += len(hashes) - len(rows)
     if len(rows):
         found.scores.append(-detector.score_samples(some_of(piece.X, rows)))
@@ -147,7 +147,7 @@ def _classes(
     except DataError as error:
         found.refused = error
         return
-    new = ~rows_known_to_head(classifier, hashes[rows])
+    new = ~rows_used_in_fit(classifier, hashes[rows])
     found.n_known += int((~new).sum())
     if new.any():
         found.tally.update(labels[new], *decide(head, codes[rows[new]]), head.classes_)

@@ -158,7 +158,7 @@ def _instances(encoder: Autoencoder, lines: Lines, queue: str) -> tuple[Any, lis
 
 def _known(head: Head) -> dict[int, Any]:
     """Return the labels that a head has, by the hash of the instance."""
-    kept = head.memory_ if isinstance(head, AnomalyDetector) else head.labelled_
+    kept = head.reference_set_ if isinstance(head, AnomalyDetector) else head.labelled_
     if kept is None:
         return {}
     return dict(zip(kept.hashes.tolist(), kept.y.tolist(), strict=True))
