@@ -188,14 +188,14 @@ INTERRUPTED = """
 import os, signal
 from isthmus.cli import main
 from isthmus.training import Batches
-batch, n = Rows.batch, 0
+batch, n = Batches.batch, 0
 def interrupted(*given):
     global n
     n += 1
     if n == 26:
         os.kill(os.getpid(), signal.SIGINT)
     return batch(*given)
-Rows.batch = interrupted
+Batches.batch = interrupted
 main()
 """
 

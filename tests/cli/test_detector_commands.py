@@ -256,7 +256,7 @@ def test_a_detector_of_many_rows_goes_on_from_its_checkpoint(tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("isthmus.bundle.bundle.save_bundle", stopped)
+        patch.setattr("isthmus.bundle.save_bundle", stopped)
         assert isthmus(*words, "press", cwd=tmp_path, check=False).returncode == 130
     assert not (tmp_path / "press").exists()
     isthmus(*words, "press", "--resume", "--json", "facts.json", cwd=tmp_path)

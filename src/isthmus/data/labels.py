@@ -326,7 +326,9 @@ def _are_missing(y: np.ndarray) -> np.ndarray:
         return np.char.strip(y) == y.dtype.type()
     missing = np.asarray(pd.isna(y))
     if y.dtype.kind == "O":
-        missing |= [isinstance(label, str | bytes) and not label.strip() for label in y]
+        missing |= np.fromiter(
+            (isinstance(label, str | bytes) and not label.strip() for label in y), bool, len(y)
+        )
     return missing
 
 
