@@ -6,10 +6,11 @@
 FROM python:3.12-slim
 
 COPY . /isthmus
-# isthmus states torch as what it needs; the service loads none of it, so it is left out here.
+# isthmus requires torch, scikit-learn, skops and safetensors; the service imports none of them, so
+# that they are left out here, and what it does import is listed.
 RUN pip install --no-cache-dir --no-deps /isthmus \
     && pip install --no-cache-dir -c /isthmus/constraints.txt \
-       numpy pandas pyarrow pillow typer rich pooch \
+       lazy_loader numpy pandas pyarrow fsspec pillow typer rich pooch \
        fastapi uvicorn onnxruntime prometheus-client \
     && rm -rf /isthmus
 
