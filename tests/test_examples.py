@@ -1,5 +1,6 @@
-"""The numbered examples and the docstrings' examples run and say what they claim."""
+"""Examples and docstrings run as they claim; what README and docs name is there."""
 
+import ast
 import doctest
 import importlib
 import re
@@ -7,8 +8,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+import typer
 
 import isthmus
+from isthmus.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -123,3 +126,71 @@ def test_docstring_examples_hold(name, tmp_path, monkeypatch):
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried > 0
     assert failed == 0
+
+
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS_BY_NAME = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+# Files of an export, and of a person.
+NOT_OURS = {"predict.py"}
+
+
+def resolve(name):
+    """Return what a dotted name stands for; raises where there is none."""
+    found, so_far = isthmus, "isthmus"
+    for part in name.split(".")[1:]:
+        so_far = f"{so_far}.{part}"
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            found = importlib.import_module(so_far)
+    return found
+
+
+def is_door(name):
+    """Whether people import from this module: a package, or a module that is in none."""
+    return name.count(".") <= 1 or Path(resolve(name).__file__).name == "__init__.py"
+
+
+@TEXTS_BY_NAME
+def test_names_in_the_docs_resolve(path):
+    for name in set(re.findall(r"\bisthmus(?:\.[A-Za-z_]\w*)+", path.read_text(encoding="utf-8"))):
+        assert resolve(name) is not None
+        assert is_door(name.rpartition(".")[0]), f"{name} is not named by its package's door"
+
+
+@TEXTS_BY_NAME
+def test_imports_in_the_docs_resolve(path):
+    lines = re.findall(
+        r"^ *(from isthmus[\w.]* import .+)$", path.read_text(encoding="utf-8"), re.M
+    )
+    for node in (ast.parse(line.strip()).body[0] for line in lines):
+        assert is_door(node.module), f"{node.module} is inside a package"
+        for alias in node.names:
+            assert resolve(f"{node.module}.{alias.name}") is not None
+
+
+@TEXTS_BY_NAME
+def test_files_named_in_the_docs_exist(path):
+    text = path.read_text(encoding="utf-8")
+    files = re.findall(r"(?<![\w./-])(?:[\w-]+/)*[\w-]+\.py\b", text)
+    folders = re.findall(r"(?<![\w./-])(?:src|tests|benchmarks|examples|docs)/[\w/.-]*\w", text)
+    links = [path.parent.relative_to(ROOT) / a for a in re.findall(r"\]\(([^):#]+)", text)]
+    for name in {*map(str, links), *files, *folders} - NOT_OURS:
+        below = (ROOT, SOURCE, ROOT / "benchmarks")
+        assert any((folder / name).exists() for folder in below), f"{path.name} names {name}"
+
+
+@TEXTS_BY_NAME
+def test_options_in_the_docs_are_those_of_the_commands(path):
+    commands = typer.main.get_command(app).commands
+    text = path.read_text(encoding="utf-8")
+    spans = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    blocks = re.findall(r"```.*?```", text, re.S) + re.findall(r"(?:^ {4}.*\n)+", text, re.M)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    for line in [*lines, *(" ".join(span.split()) for span in spans)]:
+        asked = re.search(r"(?:^|[ /])isthmus ([a-z]+)\b(.*)", line)
+        if asked is None or asked[1] not in commands:
+            continue
+        taken = {option for one in commands[asked[1]].params for option in (*one.opts, "--help")}
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", asked[2].partition(" #")[0]):
+            assert option in taken, f"isthmus {asked[1]} has no {option}: {line}"
