@@ -114,8 +114,8 @@ def reading(data: str) -> dict[str, Any]:
     for first in range(0, len(stream), MIX_ROWS):
         order = np.random.default_rng(first).permutation(MIX_ROWS)
         readers = np.repeat(np.arange(4, dtype=np.uint16), MIX_ROWS // 4)
-        dealt = Sends(ShufflePlan(10**9, 65_536, 0, 64), first, order, readers)
-        dealt.parcels(), dealt.counts(), dealt.slots()
+        sends = Sends(ShufflePlan(10**9, 65_536, 0, 64), first, order, readers)
+        sends.by_rank(), sends.counts(), sends.slots()
     dealing = time.perf_counter()
     fitted = Autoencoder(max_epochs=1, random_state=0).fit(stream)
     ended = time.perf_counter()

@@ -36,7 +36,7 @@ PARTS = ("learn", "read", "hash", "batches", "deal", "train")
 KILL_FIT_ROWS, KILL_PREDICT_ROWS = 250_000, 500_000
 #: The command with a checkpoint every half second, so that most runs are killed within an epoch.
 OFTEN = (
-    "import isthmus.training.checkpoint as kept; kept.EVERY = 0.5; "
+    "import isthmus.training.checkpoint as c; c.CHECKPOINT_SECONDS = 0.5; "
     "from isthmus.cli import main; main()"
 )
 

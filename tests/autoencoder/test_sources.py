@@ -1,4 +1,4 @@
-"""What several workers learn of a stream, each from a share of it, is what one learns alone."""
+"""Several processes learn from shares of a stream what a single process learns from all of it."""
 
 import importlib
 import pickle
@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from isthmus import Autoencoder
 from isthmus.autoencoder import sources
-from isthmus.autoencoder import sources as passes
 from isthmus.data import Chunk, Schema
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.streaming import Stream
 from isthmus.data.streaming import statistics as column
 from isthmus.data.streaming.chunks import RowRange
 from isthmus.distributed import ProcessGroup
-from isthmus.distributed.collectives import merge_shares
+from isthmus.distributed.collectives import merge_results
 from isthmus.errors import DataError, ShardError
 
 
@@ -52,41 +51,41 @@ def stream_of(X, lengths, kind="table", cuts=(), damaged=()):
 
 
 class Sent(Exception):
-    """A worker has sent its share; the next one's turn."""
+    """A process has sent its result; the next one's turn."""
 
 
-def by_workers(size, stream, make):
-    """Return what `make` gives several workers, whose shares are gathered here one by one."""
+def by_ranks(size, stream, make):
+    """Return what `make` returns to several processes, which run here one after another."""
     known = pickle.dumps(stream.known)
-    shares = []
+    results = []
 
-    def together(workers, own, gather, finish):
-        wrong = None
+    def run_in_turn(group, result, work, finish):
+        raised = None
         try:
-            gather(own, lambda: False)
+            work(result, lambda: False)
         except DataError as error:
-            wrong = error
-        shares.append(pickle.loads(pickle.dumps((own, wrong))))
-        if len(shares) < size:
+            raised = error
+        results.append(pickle.loads(pickle.dumps((result, raised))))
+        if len(results) < size:
             raise Sent
-        whole, wrong = merge_shares(shares)
-        if wrong is not None:
-            raise wrong
-        return finish(whole)
+        merged, raised = merge_results(results)
+        if raised is not None:
+            raise raised
+        return finish(merged)
 
     for rank in range(size):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(passes, "run_on_all_ranks", together)
-            patched.setattr(passes, "read_on_rank_zero", lambda stream, read: read())
+            patched.setattr(sources, "run_on_all_ranks", run_in_turn)
+            patched.setattr(sources, "read_on_rank_zero", lambda stream, read: read())
             patched.setattr(
-                passes, "_of_the_same_files", lambda stream, at=rank: ProcessGroup(at, size)
+                sources, "_group_with_equal_files", lambda stream, at=rank: ProcessGroup(at, size)
             )
-            stream.known = pickle.loads(known)  # nobody knows yet what others find damaged
+            stream.known = pickle.loads(known)  # as it was before others found damaged chunks
             try:
                 return make(stream)
             except Sent:
                 pass
-    raise AssertionError("the last worker made nothing")
+    raise AssertionError("the last process returned nothing")
 
 
 def outcome(make):
@@ -150,7 +149,7 @@ shares = {
     **shares,
 )
 @settings(max_examples=40, deadline=None)
-def test_workers_learn_of_a_table_what_one_learns(
+def test_processes_learn_of_a_table_what_one_learns(
     lengths, cuts, size, seed, n_words, infinite, damaged
 ):
     X = table(sum(lengths), n_words, seed)
@@ -161,29 +160,29 @@ def test_workers_learn_of_a_table_what_one_learns(
         patched.setattr(importlib.import_module("isthmus.data.fingerprint"), "BLOCK_BYTES", 640)
         alone, last = (stream_of(X, lengths, cuts=cuts, damaged=damaged) for _ in range(2))
         learned = outcome(lambda: (alone.schema, alone.preprocessor))
-        found = outcome(lambda: by_workers(size, last, passes.learn_from_stream))
+        found = outcome(lambda: by_ranks(size, last, sources.learn_from_stream))
         if not isinstance(learned[0], Schema):
             assert found == learned
             return
         assert plain(found) == plain(learned)
         assert list(last.known.bad_parts) == list(alone.known.bad_parts)
         looked = looked_through(alone, learned)
-        assert by_workers(size, last, lambda own: looked_through(own, learned)) == looked
+        assert by_ranks(size, last, lambda own: looked_through(own, learned)) == looked
         if len(alone) == len(X):
             assert looked[0] == fingerprint(learned[0].check(X))
 
 
 @given(kind=st.sampled_from(["table", "images", "series"]), **shares)
 @settings(max_examples=40, deadline=None)
-def test_workers_learn_of_arrays_what_one_learns(lengths, cuts, size, seed, kind):
+def test_processes_learn_of_arrays_what_one_learns(lengths, cuts, size, seed, kind):
     shape = (3,) if kind == "table" else (4, 3)
     X = np.random.default_rng(seed).random((sum(lengths), *shape), np.float32)
     alone, last = (stream_of(X, lengths, kind, cuts) for _ in range(2))
     learned = alone.schema, alone.preprocessor
-    assert plain(by_workers(size, last, passes.learn_from_stream)) == plain(learned)
+    assert plain(by_ranks(size, last, sources.learn_from_stream)) == plain(learned)
     looked = looked_through(alone, learned)
     assert looked[0] == fingerprint(X)
-    assert by_workers(size, last, lambda own: looked_through(own, learned)) == looked
+    assert by_ranks(size, last, lambda own: looked_through(own, learned)) == looked
 
 
 @given(lengths=shares["lengths"], cuts=shares["cuts"], size=st.integers(1, 7))
@@ -204,7 +203,7 @@ def test_texts_that_are_too_many_only_together_are_refused():
     for most, refused in ((20, False), (19, True)):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(column, "MOST_DISTINCT", most)
-            found = outcome(lambda: by_workers(4, stream_of(X, [10] * 4), passes.learn_from_stream))
+            found = outcome(lambda: by_ranks(4, stream_of(X, [10] * 4), sources.learn_from_stream))
         assert (found[0] is DataError and "more than 19 different" in found[1]) == refused
 
 
@@ -212,7 +211,7 @@ def test_texts_that_are_too_many_only_together_are_refused():
     ("infinite", "said"), [(22, "row 23"), (35, "column 'c' of all holds more than 12")]
 )
 def test_the_first_error_is_raised_whatever_comes_later(infinite, said):
-    """The third of four workers meets too many texts in `c`, and only then in `b`."""
+    """The third of four processes meets too many texts in `c`, and only then in `b`."""
     at = np.arange(40)
     X = pd.DataFrame(
         {
@@ -227,4 +226,4 @@ def test_the_first_error_is_raised_whatever_comes_later(infinite, said):
         with pytest.raises(DataError, match=said):
             stream.schema  # noqa: B018
         with pytest.raises(DataError, match=said):
-            by_workers(4, stream, passes.learn_from_stream)
+            by_ranks(4, stream, sources.learn_from_stream)

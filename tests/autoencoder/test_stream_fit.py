@@ -82,7 +82,7 @@ def numbers(folder, monkeypatch):
 @pytest.fixture
 def mixes(monkeypatch):
     """Mixes of 600 rows of a single value."""
-    monkeypatch.setattr(stream_rows, "MIXED_BYTES", 600 * 4)
+    monkeypatch.setattr(stream_rows, "BUFFER_BYTES", 600 * 4)
 
 
 def epoch(rows, seed=0, batch_size=64):
@@ -164,7 +164,7 @@ def test_parts_decide_the_order_and_nothing_else(stream, stream_fit):
 
 @pytest.mark.parametrize("every", [0.0, 600.0])
 def test_a_broken_run_resumes_to_the_same_weights(stream, tmp_path, monkeypatch, mixes, every):
-    monkeypatch.setattr(checkpoint, "EVERY", every)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", every)
     options = {"checkpoint_dir": tmp_path, "max_epochs": 4}
     whole = make(max_epochs=4).fit(stream)
     read, parts_read = StreamBatches._read, []
@@ -254,7 +254,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch, mixes):
     import tracemalloc
 
     monkeypatch.setattr(parquet, "MOST_ROWS", 500)
-    monkeypatch.setattr(stream_rows, "MIXED_BYTES", 2**16)
+    monkeypatch.setattr(stream_rows, "BUFFER_BYTES", 2**16)
     monkeypatch.setattr(sources, "MOST_HASHES", 100)
     monkeypatch.setattr(sources, "MOST_VALIDATION", 100)
     monkeypatch.setattr("isthmus.data.streaming.statistics.MEDIAN_ROWS", 100)

@@ -25,14 +25,12 @@ from isthmus.distributed import (
     ProcessGroup,
     Shard,
     all_gather,
+    collectives,
     draw_like,
     local_shard,
     run_on_all_ranks,
     shard_bounds,
     sharded,
-)
-from isthmus.distributed import (
-    collectives as waiting,
 )
 from isthmus.errors import DataError, IsthmusError, TrainingError
 from isthmus.objectives import Task
@@ -133,7 +131,7 @@ def child(folder):
     sys.argv = ["isthmus", "fit", f"{folder}/table.npy", "-o", f"{folder}/press", *LINE]
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         write_what_is_trained(folder)
-        checkpoint.EVERY = 0.0  # one after every step
+        checkpoint.CHECKPOINT_SECONDS = 0.0  # one after every step
         if os.environ["RANK"] == "1":
             die_in_the_fourth_epoch()
     main()
@@ -163,8 +161,8 @@ def write_what_is_trained(folder):
     some = load(f"{data['files']}/[0-{1 + int(rank)}].parquet", keys=["id"])
     told["other files"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(some))
     told["infinite"] = said_of_infinite(data)
-    told["together"] = made_although_one_is_slow(int(rank))
-    told["given up"] = refused(lambda: failing_on_the_first(int(rank)))
+    told["together"] = run_with_a_slow_rank(int(rank))
+    told["given up"] = refused(lambda: run_with_a_failing_rank(int(rank)))
     (folder / f"{rank}.json").write_text(json.dumps(told))
 
 
@@ -183,42 +181,43 @@ def watched_reading():
 
 
 @contextmanager
-def counted_sayings():
-    """Let workers say all the time that they are still there; give a semaphore that counts it."""
-    said, reduce, every = threading.Semaphore(0), distributed.all_reduce, waiting.STILL_THERE
+def counted_heartbeats():
+    """Make heartbeats frequent; yield a semaphore that counts them."""
+    beats = threading.Semaphore(0)
+    reduce, seconds = distributed.all_reduce, collectives.HEARTBEAT_SECONDS
 
     def counted(*given, **options):
         reduce(*given, **options)
-        said.release()
+        beats.release()
 
-    waiting.STILL_THERE, distributed.all_reduce = 1e-3, counted
-    yield said
-    waiting.STILL_THERE, distributed.all_reduce = every, reduce
+    collectives.HEARTBEAT_SECONDS, distributed.all_reduce = 1e-3, counted
+    yield beats
+    collectives.HEARTBEAT_SECONDS, distributed.all_reduce = seconds, reduce
 
 
-def made_although_one_is_slow(rank):
-    """Let the second worker end after the first has waited several times over."""
+def run_with_a_slow_rank(rank):
+    """Let rank 1 end after rank 0 has waited for several heartbeats."""
 
-    def gather(own, needless):
-        own.append(rank)
+    def work(ranks, is_cancelled):
+        ranks.append(rank)
         for _ in range(3 * rank):
-            said.acquire()
+            beats.acquire()
 
-    with counted_sayings() as said:
-        return run_on_all_ranks(ProcessGroup.find(), [], gather, list)
+    with counted_heartbeats() as beats:
+        return run_on_all_ranks(ProcessGroup.find(), [], work, list)
 
 
-def failing_on_the_first(rank):
-    """Let the second worker go on until the first has failed."""
+def run_with_a_failing_rank(rank):
+    """Let rank 1 work until rank 0 has failed."""
 
-    def gather(own, needless):
+    def work(result, is_cancelled):
         if rank == 0:
-            raise DataError("the first failed")
-        while not needless():
-            said.acquire()
+            raise DataError("rank 0 failed")
+        while not is_cancelled():
+            beats.acquire()
 
-    with counted_sayings() as said:
-        run_on_all_ranks(ProcessGroup.find(), [], gather, list)
+    with counted_heartbeats() as beats:
+        run_on_all_ranks(ProcessGroup.find(), [], work, list)
 
 
 def die_in_the_fourth_epoch():
@@ -328,15 +327,15 @@ def test_a_lost_worker_ends_those_who_gather(monkeypatch):
     def lost(*given, **options):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
 
-    def gather(own, needless):
-        while not needless():
+    def work(result, is_cancelled):
+        while not is_cancelled():
             pass
 
-    monkeypatch.setattr(waiting, "STILL_THERE", 1e-3)
-    monkeypatch.setattr(waiting, "cpu_group", lambda: None)
+    monkeypatch.setattr(collectives, "HEARTBEAT_SECONDS", 1e-3)
+    monkeypatch.setattr(collectives, "cpu_group", lambda: None)
     monkeypatch.setattr(distributed, "all_reduce", lost)
     with pytest.raises(TrainingError, match="another of the 2 workers ended .*; start all again"):
-        run_on_all_ranks(ProcessGroup(0, 2), [], gather, list)
+        run_on_all_ranks(ProcessGroup(0, 2), [], work, list)
 
 
 def test_what_workers_cannot_do_is_refused_by_all(two):
@@ -345,7 +344,7 @@ def test_what_workers_cannot_do_is_refused_by_all(two):
         assert "got instances 170 on worker 0 and 171 on worker 1" in worker["other data"]
         assert "got parameters" in worker["other parameters"]
         assert "got instances 220 on worker 0 and 221 on worker 1" in worker["other files"]
-        assert worker["given up"] == "the first failed"
+        assert worker["given up"] == "rank 0 failed"
 
 
 def test_an_error_in_one_share_is_raised_by_all(two, data):
@@ -423,7 +422,7 @@ def test_alone_nothing_is_shared():
     assert all_gather(x) is x
     assert local_shard(x) is x
     assert ProcessGroup.find() == ProcessGroup(0, 1)
-    assert ProcessGroup().part(4) is None
+    assert ProcessGroup().shard(4) is None
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def counted():
 @pytest.mark.parametrize("part", [33, 8192])
 def test_rows_prepared_once_are_those_prepared_in_batches(counted, monkeypatch, part):
     X, prepare, _ = counted
-    monkeypatch.setattr(rows_module, "_PART", part)
+    monkeypatch.setattr(rows_module, "_CACHE_ROWS", part)
     rng = np.random.default_rng(1)
     some, y = rng.permutation(200)[:150], rng.integers(0, 3, 200)
     once = Batches(X, some, prepare, y)
@@ -53,7 +53,7 @@ def test_a_small_table_is_prepared_once(counted):
 
 def test_of_a_large_table_only_a_batch_is_prepared(counted, monkeypatch):
     X, prepare, calls = counted
-    monkeypatch.setattr(rows_module, "KEPT_BYTES", 100 * 7 * 4 - 1)
+    monkeypatch.setattr(rows_module, "CACHE_BYTES", 100 * 7 * 4 - 1)
     rows = Batches(X, np.arange(100), prepare)
     for _ in range(3):
         rows.batch(np.arange(10), CPU)
@@ -74,7 +74,7 @@ def test_uint8_images_stay_uint8():
     assert x.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_kept_images_have_the_channels_last_in_memory():
+def test_cached_images_have_the_channels_last_in_memory():
     images = np.random.default_rng(0).random((40, 6, 6, 3)).astype(np.float32)
 
     def prepare(images):
@@ -85,7 +85,7 @@ def test_kept_images_have_the_channels_last_in_memory():
     assert torch.equal(x, torch.from_numpy(prepare(images[:4])))
 
 
-def test_a_changed_batch_leaves_the_kept_rows_alone(counted):
+def test_a_changed_batch_leaves_the_cached_rows_alone(counted):
     X, prepare, _ = counted
     rows = Batches(X, np.arange(100), prepare)
     (first,) = rows.batch(np.arange(10), CPU)
@@ -94,19 +94,19 @@ def test_a_changed_batch_leaves_the_kept_rows_alone(counted):
     assert torch.equal(rows.batch(np.arange(10), CPU)[0], before)
 
 
-def test_images_kept_on_a_gpu_are_those_prepared_in_batches(monkeypatch):
-    monkeypatch.setattr(rows_module, "_PART", 7)
+def test_images_cached_on_a_gpu_are_those_prepared_in_batches(monkeypatch):
+    monkeypatch.setattr(rows_module, "_CACHE_ROWS", 7)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 6, 6), dtype=np.uint8)
-    batchwise, kept = (
+    batchwise, cached = (
         Batches(images, np.arange(5, 35), lambda some: np.float32(some)[:, None] / 255)
         for _ in range(2)
     )
     positions = rng.permutation(30)[:8]
     (expected,) = batchwise.batch(positions, CPU)
 
-    monkeypatch.setattr(rows_module, "_most_kept", lambda *_: 10**6)  # what a GPU has room for
-    (x,) = kept.batch(positions, CPU)
+    monkeypatch.setattr(rows_module, "_max_cache_bytes", lambda *_: 10**6)  # as on a GPU
+    (x,) = cached.batch(positions, CPU)
 
     assert torch.equal(x, expected)
     assert x.is_contiguous(memory_format=torch.channels_last)
@@ -120,12 +120,10 @@ def test_images_kept_on_a_gpu_are_those_prepared_in_batches(monkeypatch):
     seed=st.integers(0, 99),
 )
 @settings(max_examples=200, deadline=None)
-def test_every_worker_gets_its_rows_of_each_batch_in_order(
-    mixes, batch_size, size, first_step, seed
-):
+def test_every_rank_gets_its_rows_of_each_batch_in_order(mixes, batch_size, size, first_step, seed):
     rng = np.random.default_rng(seed)
     n_rows = sum(map(sum, mixes))
-    order = np.empty(n_rows, np.int64)  # the epoch as one worker alone has it
+    order = np.empty(n_rows, np.int64)  # the epoch as a single process has it
     got = [np.empty(0, np.int64) for _ in range(size)]
     n_read = 0
     for parts in mixes:
@@ -133,18 +131,18 @@ def test_every_worker_gets_its_rows_of_each_batch_in_order(
         mixed = rng.permutation(len(values))
         order[n_read : n_read + len(values)] = values[mixed]
         readers = np.repeat(rng.integers(size, size=len(parts)), parts)
-        dealers = [ShufflePlan(n_rows, batch_size, rank, size, first_step) for rank in range(size)]
-        dealt = [Sends(dealer, n_read, mixed, readers) for dealer in dealers]
-        parcels = [
-            [values[readers == rank][rows] for rows in one.parcels()]
-            for rank, one in enumerate(dealt)
+        plans = [ShufflePlan(n_rows, batch_size, rank, size, first_step) for rank in range(size)]
+        sends = [Sends(plan, n_read, mixed, readers) for plan in plans]
+        sent = [
+            [values[readers == rank][rows] for rows in one.by_rank()]
+            for rank, one in enumerate(sends)
         ]
-        assert [one.n_read for one in dealt] == np.bincount(readers, minlength=size).tolist()
-        for rank, one in enumerate(dealt):
-            coming = [sent[rank] for sent in parcels]
-            assert one.counts().tolist() == [len(rows) for rows in coming]
+        assert [one.n_read for one in sends] == np.bincount(readers, minlength=size).tolist()
+        for rank, one in enumerate(sends):
+            received = [rows_by_rank[rank] for rows_by_rank in sent]
+            assert one.counts().tolist() == [len(rows) for rows in received]
             rows = np.empty(len(one.rows), np.int64)
-            rows[one.slots()] = np.concatenate(coming)
+            rows[one.slots()] = np.concatenate(received)
             assert np.array_equal(rows, values[one.rows])
             got[rank] = np.concatenate([got[rank], rows])
         n_read += len(values)
@@ -154,4 +152,4 @@ def test_every_worker_gets_its_rows_of_each_batch_in_order(
             batch = order[first : first + batch_size]
             expected.append(batch[slice(*shard_bounds(len(batch), rank, size))])
         assert np.array_equal(got[rank], np.concatenate(expected))
-        assert list(dealers[rank].lengths()) == [len(batch) for batch in expected[1:]]
+        assert list(plans[rank].lengths()) == [len(batch) for batch in expected[1:]]

@@ -55,7 +55,7 @@ def settings(**changes):
     )
 
 
-def run(values, network=None, validation=None, listeners=(), checkpoints=None, **changes):
+def run(values, network=None, validation=None, callbacks=(), checkpoints=None, **changes):
     """Train a small network on all rows; return it and the progress."""
     network = network or small_network()
     progress = train(
@@ -64,7 +64,7 @@ def run(values, network=None, validation=None, listeners=(), checkpoints=None, *
         Batches(values, np.arange(len(values)), as_is),
         validation,
         settings(**changes),
-        listeners,
+        callbacks,
         checkpoints,
     )
     return network, progress
@@ -84,7 +84,7 @@ class Scripted:
 
 
 class Recorder(Callback):
-    """Keeps the weights as they were after each epoch."""
+    """Records a digest of the weights after each epoch."""
 
     def __init__(self):
         self.digests, self.instances, self.open = [], 0, False
@@ -96,11 +96,11 @@ class Recorder(Callback):
     def __exit__(self, *_):
         self.open = False
 
-    def step_ended(self, n_instances):
+    def on_step_end(self, n_instances):
         assert self.open
         self.instances += n_instances
 
-    def epoch_ended(self, record, network, improved):
+    def on_epoch_end(self, record, network, improved):
         assert self.open
         self.digests.append(digest(network))
 
@@ -202,7 +202,7 @@ def test_an_unknown_optimizer_is_refused(values):
 def test_the_history_has_a_record_for_each_epoch(values):
     recorder = Recorder()
     validation = Batches(values, np.arange(10), as_is)
-    _, progress = run(values, validation=validation, listeners=[recorder])
+    _, progress = run(values, validation=validation, callbacks=[recorder])
 
     assert [record["epoch"] for record in progress.history] == [1, 2, 3]
     for record in progress.history:
@@ -261,7 +261,7 @@ def test_the_highest_accuracy_is_the_best(values):
 
 def test_without_validation_rows_the_last_epoch_is_kept(values):
     recorder = Recorder()
-    network, progress = run(values, listeners=[recorder])
+    network, progress = run(values, callbacks=[recorder])
 
     assert progress.best_epoch is None
     assert digest(network) == recorder.digests[-1]
@@ -297,7 +297,7 @@ def test_a_loss_that_is_no_number_stops_training_and_says_where(values, bad):
     assert len(calls) == 7
 
 
-def test_listeners_are_closed_when_training_fails(values):
+def test_callbacks_are_closed_when_training_fails(values):
     recorder = Recorder()
 
     def objective(network, batch):
@@ -482,7 +482,7 @@ def test_without_resume_a_run_starts_anew(values, tmp_path):
 
     recorder = Recorder()
     points = Checkpoints(tmp_path, {"lr": 0.01})
-    run(values, listeners=[recorder], checkpoints=points)
+    run(values, callbacks=[recorder], checkpoints=points)
 
     assert len(recorder.digests) == 3
 

@@ -63,7 +63,7 @@ def _stand_still_in_epoch_five(*, checkpoints_within):
         if not np.array_equal(positions, np.sort(positions)):
             seen.append(len(positions))
             if checkpoints_within and sum(seen) > len(rows) * 4:
-                checkpoint.EVERY = 0.0  # after every step
+                checkpoint.CHECKPOINT_SECONDS = 0.0  # after every step
             if sum(seen) > len(rows) * 4 + 32 * (STEP_TO_DIE_IN - 1):
                 print("in the middle", flush=True)
                 threading.Event().wait()

@@ -103,8 +103,8 @@ class TrainingRun:
         Digest of the encoder to go on with.
     one_pass : bool
         Whether it is a single epoch, of which no checkpoint is kept.
-    workers : Workers
-        Those that train; the first alone shows and writes anything.
+    group : ProcessGroup
+        The processes that train together; rank 0 alone prints and writes.
     """
 
     parameters: Mapping[str, Any]
@@ -117,7 +117,7 @@ class TrainingRun:
     loss: Loss
     started_from: str | None
     one_pass: bool
-    workers: ProcessGroup
+    group: ProcessGroup
 
     @classmethod
     def plan(
@@ -149,11 +149,11 @@ class TrainingRun:
         shape = preprocessor.network_shape
         given = {name: parameters[name] for name in _SETTLED}
         choices = settle(parameters["recipe"], given, n_rows, math.prod(shape), kind)
-        workers = ProcessGroup.find()
-        seed = workers.from_first(draw_seed(parameters["random_state"]))
+        group = ProcessGroup.find()
+        seed = group.broadcast(draw_seed(parameters["random_state"]))
         if epochs_before:
             seed = derived_seed(seed, epochs_before)
-        device = workers.device(choose_device(parameters["device"]))
+        device = group.local_device(choose_device(parameters["device"]))
         started_from = None if networks is None else digest(networks.encoder)
         with isolated_random_state(seed, device):
             if networks is None:
@@ -182,7 +182,7 @@ class TrainingRun:
             loss,
             started_from,
             one_pass,
-            workers,
+            group,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -200,38 +200,38 @@ class TrainingRun:
         Raises
         ------
         DataError
-            When another worker has other data or parameters.
+            When another process has other data or parameters.
         TrainingError
             As `isthmus.training.train` does, and when there is no checkpoint to go on from.
         """
-        # The seed is the first worker's and the devices may differ; all else decides the weights.
-        own = {"device", "seed"}
-        said = {name: value for name, value in self.describe().items() if name not in own}
+        # The seed is rank 0's and the devices may differ; all else decides the weights.
+        local = {"device", "seed"}
+        shared = {name: value for name, value in self.describe().items() if name not in local}
         n_rows = len(source.training) + (len(source.validation) if source.validation else 0)
-        self.workers.check_same(
-            {"instances": n_rows, "data": source.fingerprint, "parameters": said}
+        self.group.check_equal(
+            {"instances": n_rows, "data": source.fingerprint, "parameters": shared}
         )
         checkpoints = None if self.one_pass else self._checkpoints(source)
-        listeners: list[Callback] = []
-        if self.parameters["verbose"] and self.workers.is_first:
+        callbacks: list[Callback] = []
+        if self.parameters["verbose"] and self.group.is_rank_zero:
             done = checkpoints.epochs_done() if checkpoints else 0
             bar = ProgressBar("training", len(source.training), self.settings.max_epochs, done)
-            listeners.append(bar)
+            callbacks.append(bar)
         log_dir = self.parameters["log_dir"]
-        if log_dir is not None and self.workers.is_first:
+        if log_dir is not None and self.group.is_rank_zero:
             prepare = self.preprocessor.to_network
             examples = prepare(source.examples(10)) if self.kind == "images" else None
             to_picture = torch.sigmoid if self.loss == "bce" else torch.clone
-            listeners.append(TensorBoard(log_dir, examples, to_picture))
+            callbacks.append(TensorBoard(log_dir, examples, to_picture))
         return train(
             Model(self.networks, self.objective),
             self.objective,
             source.training,
             source.validation,
             self.settings,
-            listeners,
+            callbacks,
             checkpoints,
-            self.workers,
+            self.group,
         )
 
     def _checkpoints(self, source: Source) -> Checkpoints | None:

@@ -18,9 +18,9 @@ from isthmus.data import Blocks, Chunk, InMemory, Instances, Schema, fingerprint
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.data.streaming import Facts, SkippedChunk, Stream, median_rows
 from isthmus.distributed import (
-    Needless,
+    IsCancelled,
+    PartialResult,
     ProcessGroup,
-    ShareResult,
     run_on_all_ranks,
     run_on_rank_zero,
 )
@@ -31,64 +31,64 @@ if TYPE_CHECKING:
     from isthmus.autoencoder.inference import Inference
 
 T = TypeVar("T")
-G = TypeVar("G", bound=ShareResult)
+P = TypeVar("P", bound=PartialResult)
 
 
 def read_on_rank_zero(stream: Stream, read: Callable[[], T]) -> T:
-    """Return what `read` makes of a stream for the first worker; the others leave its files alone.
+    """Call `read` on rank 0 alone, and return its result to all; the others read no file.
 
     Raises
     ------
     DataError
-        As `read` does; also when another worker has other files.
+        As `read` does; also when another process has other files.
     """
-    workers = _of_the_same_files(stream)
-    found, stream.known = run_on_rank_zero(workers, lambda: (read(), stream.known))
+    group = _group_with_equal_files(stream)
+    found, stream.known = run_on_rank_zero(group, lambda: (read(), stream.known))
     return found
 
 
 def read_by_shares(
-    stream: Stream, own: G, take: Callable[[G, Chunk], None], finish: Callable[[G], T]
+    stream: Stream, result: P, update: Callable[[P, Chunk], None], finish: Callable[[P], T]
 ) -> T:
-    """Go through a stream once, each worker through a share of its parts, none twice.
+    """Read a stream once, each process a share of its chunks, and return a result to all.
 
     Parameters
     ----------
     stream : Stream
-    own : Gathered
-        Empty. What it holds in the end must not depend on how the pieces were divided.
-    take : callable
-        Adds a piece to it; pieces of a share come in order.
+    result : PartialResult
+        Empty. The merged result must not depend on how the chunks were shared out.
+    update : callable
+        Adds a chunk to a result; the chunks of a share come in order.
     finish : callable
-        From what was gathered of all pieces to what is returned, to all workers.
+        From the merged result to what is returned.
 
     Raises
     ------
     DataError
-        As `take` and `finish` do, the same that one worker alone meets first; also when another
-        worker has other files.
+        As `update` and `finish` do, the same that a single process raises first; also when another
+        process has other files.
     """
-    workers = _of_the_same_files(stream)
-    parts = stream.share(workers.rank, workers.size)
+    group = _group_with_equal_files(stream)
+    parts = stream.share(group.rank, group.world_size)
 
-    def gather(share: _Share[G], needless: Needless) -> None:
+    def work(share: _Share[P], is_cancelled: IsCancelled) -> None:
         for piece in stream.pieces(parts):
-            if needless():
+            if is_cancelled():
                 return
-            take(share.own, piece)
+            update(share.result, piece)
 
     found, bad_parts = run_on_all_ranks(
-        workers,
-        _Share(own, stream.known.bad_parts),
-        gather,
-        lambda whole: (finish(whole.own), whole.bad_parts),
+        group,
+        _Share(result, stream.known.bad_parts),
+        work,
+        lambda merged: (finish(merged.result), merged.bad_parts),
     )
     stream.known = replace(stream.known, bad_parts=bad_parts)
     return found
 
 
 def learn_from_stream(stream: Stream) -> tuple[Schema, Preprocessor]:
-    """Return schema and preprocessing of a stream, which all workers learn together.
+    """Return schema and preprocessing of a stream, which all processes learn together.
 
     Raises
     ------
@@ -100,30 +100,30 @@ def learn_from_stream(stream: Stream) -> tuple[Schema, Preprocessor]:
         drawn = median_rows(stream.n_rows)
         facts = Facts(stream.name, stream.kind, stream.reader.channels)
         known = read_by_shares(
-            stream, facts, lambda own, piece: own.update(piece, drawn), Facts.result
+            stream, facts, lambda result, piece: result.update(piece, drawn), Facts.result
         )
         stream.known = replace(stream.known, learned=known)
     return known
 
 
-class _Share(Generic[G]):
-    """What was gathered of some parts, and which of them are damaged."""
+class _Share(Generic[P]):
+    """The result of some chunks, and which of them are damaged."""
 
-    def __init__(self, own: G, bad_parts: dict[int, SkippedChunk]) -> None:
-        self.own, self.bad_parts = own, bad_parts
+    def __init__(self, result: P, bad_parts: dict[int, SkippedChunk]) -> None:
+        self.result, self.bad_parts = result, bad_parts
 
-    def extend(self, later: _Share[G]) -> None:
-        self.own.extend(later.own)
+    def extend(self, later: _Share[P]) -> None:
+        self.result.extend(later.result)
         self.bad_parts = self.bad_parts | later.bad_parts
 
 
-def _of_the_same_files(stream: Stream) -> ProcessGroup:
-    """Return the workers, after checking that all are about to read the same."""
-    workers = ProcessGroup.find()
+def _group_with_equal_files(stream: Stream) -> ProcessGroup:
+    """Return the process group, after checking that all processes read the same files."""
+    group = ProcessGroup.find()
     files = [(part.source, part.n_rows) for part in stream.parts]
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-    workers.check_same({"instances": len(stream), "files with digest": digest})
-    return workers
+    group.check_equal({"instances": len(stream), "files with digest": digest})
+    return group
 
 
 #: Rows of a stream that choose the best epoch, at most.

@@ -138,18 +138,18 @@ class MLPHead(ClassifierMixin, BaseEstimator):
             patience=self.patience,
             best_by="validation_accuracy",
         )
-        listeners: list[Callback] = []
+        callbacks: list[Callback] = []
         if self.verbose:
-            listeners.append(ProgressBar("mlp head", len(fit_rows), settings.max_epochs))
+            callbacks.append(ProgressBar("mlp head", len(fit_rows), settings.max_epochs))
         if self.checkpoint_dir is not None:
-            listeners.append(BestWeights(self.checkpoint_dir, self.architecture()))
+            callbacks.append(BestWeights(self.checkpoint_dir, self.architecture()))
         progress = train(
             self.network_,
             cross_entropy,
             Batches(X, fit_rows, _as_is, coded),
             None if stop_rows is None else Batches(X, stop_rows, _as_is, coded),
             settings,
-            listeners,
+            callbacks,
         )
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch

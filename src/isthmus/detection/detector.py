@@ -177,7 +177,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             )
         if self.method not in METHODS:
             raise DataError(f"got method={self.method!r}, expected one of {', '.join(METHODS)}")
-        seed = ProcessGroup.find().from_first(draw_seed(self.random_state))
+        seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
         X = as_instances(X, y)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
         y = check_detector_labels(y, _num_samples(X.held))

@@ -1,5 +1,5 @@
-from .collectives import Needless as Needless
-from .collectives import ShareResult as ShareResult
+from .collectives import IsCancelled as IsCancelled
+from .collectives import PartialResult as PartialResult
 from .collectives import exchange_rows as exchange_rows
 from .collectives import run_on_all_ranks as run_on_all_ranks
 from .collectives import run_on_rank_zero as run_on_rank_zero

@@ -1,4 +1,4 @@
-"""The process group: which process this is, and how processes communicate."""
+"""The process group: the rank of this process, and what all processes exchange in training."""
 
 from __future__ import annotations
 
@@ -16,188 +16,176 @@ from torch import distributed
 from isthmus.distributed.sharding import Shard, shard_bounds
 from isthmus.errors import DataError, TrainingError
 
-#: How long a worker waits for the others before it gives up. The longest waits are for the
-#: slowest to read its data, and for the first to write a checkpoint.
+#: How long a process waits for the others before it gives up. The longest waits are for the
+#: slowest to read its data, and for rank 0 to write a checkpoint.
 TIMEOUT = timedelta(minutes=10)
 
-_known: dict[str, Any] = {}
-
-
-def cpu_group() -> distributed.ProcessGroup:
-    """Return a group of all workers for what does not belong to a training step.
-
-    All must ask for it the first time at the same point. It moves what is in a machine's memory,
-    and another thread than the one that trains may use it.
-    """
-    world = distributed.group.WORLD
-    if _known.get("of") is not world:
-        _known.update(of=world, group=distributed.new_group(backend="gloo", timeout=TIMEOUT))
-    return _known["group"]
-
-
-#: What torchrun, and whoever else starts processes of one run, says in the environment.
-_SAID = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+#: What torchrun, like other launchers of several processes, sets in the environment.
+_LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that train together, seen from one of them.
+    """The processes that train together, and which of them this one is.
 
     Attributes
     ----------
     rank : int
-        Number of this one, from 0.
-    size : int
-        How many there are; 1 is a process on its own.
+        Number of this process, from 0.
+    world_size : int
+        Number of processes; 1 without others.
 
     Examples
     --------
     >>> ProcessGroup.find()
-    ProcessGroup(rank=0, size=1)
+    ProcessGroup(rank=0, world_size=1)
     """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
 
     @classmethod
     def find(cls) -> ProcessGroup:
-        """Return the workers that this process belongs to, and join them when it has not yet.
+        """Return this process's group, which it joins when it has not yet.
 
-        That are those of torch's default process group, else those that torchrun started.
+        The group is torch's default process group, else the one that torchrun started.
         """
         if not distributed.is_available():
             return SINGLE_PROCESS  # torch can be built without
         if not distributed.is_initialized():
-            if not all(name in os.environ for name in _SAID) or os.environ["WORLD_SIZE"] == "1":
+            launched = all(name in os.environ for name in _LAUNCH_VARIABLES)
+            if not launched or os.environ["WORLD_SIZE"] == "1":
                 return SINGLE_PROCESS
-            _join()
-            atexit.register(_leave)
+            _init_process_group()
+            atexit.register(_destroy_process_group)
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     @property
-    def is_first(self) -> bool:
-        """Whether this is the worker that writes files and talks to people."""
+    def is_rank_zero(self) -> bool:
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def part(self, n: int) -> Shard | None:
-        """Return this worker's part of a batch of n rows, or None when it is not divided."""
-        if self.size == 1 or n < self.size:
+    def shard(self, n: int) -> Shard | None:
+        """Return this process's shard of a batch of n rows, or None when it is not sharded."""
+        if self.world_size == 1 or n < self.world_size:
             return None
-        return Shard(*shard_bounds(n, self.rank, self.size), n)
+        return Shard(*shard_bounds(n, self.rank, self.world_size), n)
 
-    def device(self, device: torch.device) -> torch.device:
-        """Return this worker's own GPU where others on its machine use GPUs too.
+    def local_device(self, device: torch.device) -> torch.device:
+        """Return this process's own GPU where others on its machine use GPUs too.
 
         Raises
         ------
         TrainingError
-            When the machine has fewer GPUs than workers.
+            When the machine has fewer GPUs than processes.
         """
-        if self.size == 1 or str(device) != "cuda":
+        if self.world_size == 1 or str(device) != "cuda":
             return device
-        number, n_devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if number >= n_devices:
+        local_rank, n_devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local_rank >= n_devices:
             raise TrainingError(
-                f"got worker {number + 1} on a machine with {n_devices} GPU(s), expected one for "
-                f"each; start {n_devices} at most (--nproc-per-node), or train on the CPU"
+                f"got worker {local_rank + 1} on a machine with {n_devices} GPU(s), expected one "
+                f"for each; start {n_devices} at most (--nproc-per-node), or train on the CPU"
             )
-        torch.cuda.set_device(number)
-        return torch.device("cuda", number)
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
 
-    def from_first(self, plain: Any) -> Any:
-        """Return what the first worker gives, plain values."""
-        if self.size == 1:
-            return plain
-        told = [plain]
-        distributed.broadcast_object_list(told, src=0)
-        return told[0]
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's value, which consists of plain values."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
-    def check_same(self, facts: Mapping[str, Any]) -> None:
-        """Check that every worker has the same facts, plain values by name.
+    @torch.no_grad()
+    def broadcast_tensors(self, tensors: Iterable[torch.Tensor], device: torch.device) -> None:
+        """Overwrite tensors by rank 0's, in place; they are sent from and to `device`."""
+        if self.world_size == 1:
+            return
+        for tensor in tensors:
+            on_device = tensor.to(device).contiguous()
+            distributed.broadcast(on_device, src=0)
+            tensor.copy_(on_device)
+
+    def check_equal(self, values: Mapping[str, Any]) -> None:
+        """Check that every process has the same plain values, by name.
 
         Raises
         ------
         DataError
-            When one has others; it names the first that differs.
+            When a process has others; it names the first value that differs.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return
-        told: list[Any] = [None] * self.size
-        distributed.all_gather_object(told, dict(facts))
-        for name in facts:
-            for rank, other in enumerate(told):
-                if other[name] != told[0][name]:
+        by_rank: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(by_rank, dict(values))
+        for name in values:
+            for rank, other in enumerate(by_rank):
+                if other[name] != by_rank[0][name]:
                     raise DataError(
-                        f"got {name} {told[0][name]} on worker 0 and {other[name]} on worker "
+                        f"got {name} {by_rank[0][name]} on worker 0 and {other[name]} on worker "
                         f"{rank}, expected the same on all; give every worker the same files "
                         "and the same options"
                     )
 
     @torch.no_grad()
-    def copy_from_first(self, tensors: Iterable[torch.Tensor], device: torch.device) -> None:
-        """Overwrite tensors by the first worker's, in place; they travel on `device`."""
-        if self.size == 1:
-            return
-        for tensor in tensors:
-            travelling = tensor.to(device).contiguous()
-            distributed.broadcast(travelling, src=0)
-            tensor.copy_(travelling)
-
-    @torch.no_grad()
-    def reduce(
+    def average_gradients(
         self, parameters: Sequence[torch.Tensor], values: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """Average gradients over the workers, in place, and return the averages of values.
+        """Average gradients over the processes, in place, and return the averages of values.
 
-        All go in one piece. Buckets that travel while the backward pass still runs, as
+        All are sent in one bucket. Buckets that are sent while the backward pass still runs, as
         `DistributedDataParallel` has them, are for networks whose step takes much longer; and
-        with the losses in it every worker knows all that is decided by, at no cost.
+        with the losses in the bucket every process takes the same decisions at no cost.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return dict(values)
         gradients = [p.grad for p in parameters if p.grad is not None]
-        told = torch.stack([value.detach() for value in values.values()])
-        bucket = torch.cat([*(gradient.flatten() for gradient in gradients), told])
+        averages = torch.stack([value.detach() for value in values.values()])
+        bucket = torch.cat([*(gradient.flatten() for gradient in gradients), averages])
         distributed.all_reduce(bucket)
-        bucket /= self.size
-        *parts, told = bucket.split([*(gradient.numel() for gradient in gradients), len(told)])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
-        return dict(zip(values, told.unbind(), strict=True))
+        bucket /= self.world_size
+        lengths = [*(gradient.numel() for gradient in gradients), len(averages)]
+        *averaged, averages = bucket.split(lengths)
+        for gradient, average in zip(gradients, averaged, strict=True):
+            gradient.copy_(average.view_as(gradient))
+        return dict(zip(values, averages.unbind(), strict=True))
 
-    def averaged(self, values: Mapping[str, float], device: torch.device) -> dict[str, float]:
-        """Return the averages over the workers of numbers; they travel on `device`."""
-        if self.size == 1:
+    def average(self, values: Mapping[str, float], device: torch.device) -> dict[str, float]:
+        """Return the averages of numbers over the processes; they are sent from `device`."""
+        if self.world_size == 1:
             return dict(values)
         exact = torch.float32 if device.type == "mps" else torch.float64
-        told = torch.tensor(list(values.values()), dtype=exact, device=device)
-        distributed.all_reduce(told)
-        return dict(zip(values, (told / self.size).tolist(), strict=True))
+        sums = torch.tensor(list(values.values()), dtype=exact, device=device)
+        distributed.all_reduce(sums)
+        return dict(zip(values, (sums / self.world_size).tolist(), strict=True))
 
-    def weighted(
-        self, values: Mapping[str, torch.Tensor], part: Shard | None
+    def weight_by_shard(
+        self, values: Mapping[str, torch.Tensor], shard: Shard | None
     ) -> dict[str, torch.Tensor]:
-        """Weight means over a part, so that their mean over workers is that over the batch."""
-        if part is None:
+        """Weight a shard's means so that their mean over processes is the mean over the batch."""
+        if shard is None:
             return dict(values)
-        return {name: value * (self.size * part.share) for name, value in values.items()}
+        return {name: value * (self.world_size * shard.fraction) for name, value in values.items()}
 
     @contextmanager
-    def watched(self, fix: str) -> Iterator[None]:
-        """Turn what torch says when another worker is gone into an error that says how to go on.
+    def explain_lost_process(self, fix: str) -> Iterator[None]:
+        """Turn torch's error about a lost process into one that says what to do.
 
         Raises
         ------
         TrainingError
-            When another worker ended, or did not answer for `TIMEOUT`.
+            When another process ended, or did not answer for `TIMEOUT`.
         """
         try:
             yield
         except RuntimeError as error:
-            if self.size == 1 or isinstance(error, TrainingError) or not is_process_lost(error):
+            is_ours = isinstance(error, TrainingError)
+            if self.world_size == 1 or is_ours or not is_process_lost(error):
                 raise
             raise TrainingError(
-                f"another of the {self.size} workers ended or no longer answers; {fix}"
+                f"another of the {self.world_size} workers ended or no longer answers; {fix}"
             ) from error
 
 
@@ -205,23 +193,42 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def is_process_lost(error: BaseException | None) -> bool:
-    """Return whether torch says by an error that another worker is gone."""
+    """Return whether an error is torch's about another process that is lost."""
     # gloo raises a plain RuntimeError that names its own source file.
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error).lower()
     )
 
 
-def _join() -> None:
-    # torchrun keeps its store when it starts workers again, and with it the addresses at which
-    # those before them could be reached; under a prefix of their own nobody reads these.
-    store, rank, size = next(distributed.rendezvous("env://", timeout=TIMEOUT))
+_cpu_groups: dict[str, Any] = {}
+
+
+def cpu_group() -> distributed.ProcessGroup:
+    """Return torch's group of all processes for transfers outside of training steps.
+
+    All processes must call this the first time at the same point. The group transfers what is in
+    main memory, and another thread than the one that trains may use it.
+    """
+    world = distributed.group.WORLD
+    if _cpu_groups.get("world") is not world:
+        group = distributed.new_group(backend="gloo", timeout=TIMEOUT)
+        _cpu_groups.update(world=world, group=group)
+    return _cpu_groups["group"]
+
+
+def _init_process_group() -> None:
+    # torchrun keeps its store when it restarts processes, and with it the addresses of those
+    # before them; with a prefix for each restart these are not read.
+    store, rank, world_size = next(distributed.rendezvous("env://", timeout=TIMEOUT))
     start = f"isthmus-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     distributed.init_process_group(
-        store=distributed.PrefixStore(start, store), rank=rank, world_size=size, timeout=TIMEOUT
+        store=distributed.PrefixStore(start, store),
+        rank=rank,
+        world_size=world_size,
+        timeout=TIMEOUT,
     )
 
 
-def _leave() -> None:
+def _destroy_process_group() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -144,16 +144,16 @@ class SupervisedNetwork:
             best_by="validation_accuracy",
         )
         prepare = self.preprocessor.to_network
-        listeners = []
+        callbacks = []
         if self.verbose:
-            listeners.append(ProgressBar("supervised control", len(rows), self.max_epochs))
+            callbacks.append(ProgressBar("supervised control", len(rows), self.max_epochs))
         progress = train(
             network,
             cross_entropy,
             Batches(X, rows, prepare, coded),
             None if held_out is None else Batches(X, held_out, prepare, coded),
             settings,
-            listeners,
+            callbacks,
         )
         self.network_, self.history_ = network, progress.history
         return self

@@ -19,13 +19,13 @@ from isthmus.networks import write_weights
 
 
 class Callback(AbstractContextManager["Callback"]):
-    """Told of every step and epoch; entered before training, left after it."""
+    """Called after every step and epoch; entered before training, exited after it."""
 
-    def step_ended(self, n_instances: int) -> None:
-        """Hear that a batch was trained on."""
+    def on_step_end(self, n_instances: int) -> None:
+        """Act after a step on a batch of `n_instances`."""
 
-    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
-        """Hear that an epoch is over: its record in the history, and whether it is the best."""
+    def on_epoch_end(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+        """Act after an epoch: its record of the history, and whether it is the best so far."""
 
     def __exit__(
         self,
@@ -83,14 +83,14 @@ class ProgressBar(Callback):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.stop()
 
-    def step_ended(self, n_instances: int) -> None:
-        """Move the bar on."""
+    def on_step_end(self, n_instances: int) -> None:
+        """Advance the bar."""
         self.bar.advance(self.task, n_instances)
 
-    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+    def on_epoch_end(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
         """Show the epoch's losses and speed."""
         facts = describe_record(record)
         epoch = record["epoch"]
@@ -104,7 +104,7 @@ class ProgressBar(Callback):
 
 
 def describe_record(record: dict[str, Any]) -> str:
-    """Put a history record's losses and speed into one short line."""
+    """Format a history record's losses and speed as one short line."""
     parts = [f"loss {record['train_loss']:.4f}"]
     for name in ("validation_loss", "validation_accuracy"):
         if name in record:
@@ -151,7 +151,7 @@ class TensorBoard(Callback):
         """Write out what is still buffered."""
         self.writer.close()
 
-    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+    def on_epoch_end(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
         """Write the epoch's numbers, and the pictures if there are any."""
         epoch = record["epoch"]
         for name, value in record.items():
@@ -186,7 +186,7 @@ class BestWeights(Callback):
         self.folder = Path(folder)
         write_json(self.folder / "architecture.json", architecture)
 
-    def epoch_ended(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
+    def on_epoch_end(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
         """Write the weights if this epoch is the best so far (each one when none is held out)."""
         held_out = "validation_accuracy" in record
         if improved or not held_out:

@@ -31,7 +31,7 @@ State = dict[str, torch.Tensor]
 
 @dataclass
 class EpochPosition:
-    """How far a run has come within an epoch.
+    """How far a run has got within an epoch.
 
     Attributes
     ----------
@@ -42,20 +42,20 @@ class EpochPosition:
     weights : list of int
         Of each of these steps the number of instances.
     seconds : float
-    randomness : list of tensors
-        State of torch's generators: the CPU's, and a GPU's when it is trained on one.
+    random_states : list of tensors
+        States of torch's generators: the CPU's, and a GPU's when it is trained on one.
     """
 
     step: int = 0
     values: dict[str, list[float]] = field(default_factory=dict)
     weights: list[int] = field(default_factory=list)
     seconds: float = 0.0
-    randomness: list[torch.Tensor] = field(default_factory=list)
+    random_states: list[torch.Tensor] = field(default_factory=list)
 
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """How far a run has got.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Progress:
         Weights of the best epoch.
     history : list of dict
         A record an epoch.
-    middle : Middle or None
+    position : EpochPosition or None
         Where the next epoch was interrupted.
     """
 
@@ -76,7 +76,7 @@ class Progress:
     best_epoch: int | None = None
     best_state: State | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
-    middle: EpochPosition | None = None
+    position: EpochPosition | None = None
 
 
 def copy_state(network: nn.Module) -> State:
@@ -86,14 +86,14 @@ def copy_state(network: nn.Module) -> State:
     }
 
 
-def random_state(device: torch.device) -> list[torch.Tensor]:
-    """Return the state of the generators that training on a device draws from."""
+def random_states(device: torch.device) -> list[torch.Tensor]:
+    """Return the states of the generators that training on a device draws from."""
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
-def restore_random_state(states: list[torch.Tensor], device: torch.device) -> None:
-    """Put the generators back to where they were."""
+def restore_random_states(states: list[torch.Tensor], device: torch.device) -> None:
+    """Restore the states of the generators."""
     torch.set_rng_state(states[0])
     if device.type == "cuda" and len(states) > 1:
         torch.cuda.set_rng_state(states[1], device)
@@ -104,31 +104,31 @@ def broadcast_state(
     optimizer: Optimizer,
     progress: Progress,
     device: torch.device,
-    workers: ProcessGroup,
+    group: ProcessGroup,
 ) -> Progress:
-    """Give all workers the first one's weights, optimiser and progress.
+    """Broadcast rank 0's weights, optimiser state and progress to all processes.
 
-    Modules of a person's own may start from other weights in every process, and only the first
-    worker's machine need have the checkpoint.
+    Modules passed by the caller may start from other weights in every process, and only rank 0's
+    machine need have the checkpoint.
     """
-    names = ("epoch", "finished", "best_epoch", "history", "middle")
-    told = workers.from_first({name: getattr(progress, name) for name in names})
+    names = ("epoch", "finished", "best_epoch", "history", "position")
+    received = group.broadcast({name: getattr(progress, name) for name in names})
     best = progress.best_state
-    if best is None and told["best_epoch"] is not None:
+    if best is None and received["best_epoch"] is not None:
         state = network.state_dict()
         best = {name: torch.empty_like(value, device="cpu") for name, value in state.items()}
     tensors = list(network.state_dict().values())
     tensors += [value for state in optimizer.state.values() for value in state.values()]
-    workers.copy_from_first(tensors, device)
+    group.broadcast_tensors(tensors, device)
     if best is not None:
-        # A state that was read from a file has another order.
-        workers.copy_from_first([best[name] for name in sorted(best)], device)
-    return replace(progress, best_state=best, **told)
+        # A state read from a file has its names in another order.
+        group.broadcast_tensors([best[name] for name in sorted(best)], device)
+    return replace(progress, best_state=best, **received)
 
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-#: Seconds of an epoch after which it is worth a checkpoint before it ends.
-EVERY = 600.0
+#: Seconds between two checkpoints within an epoch.
+CHECKPOINT_SECONDS = 600.0
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def lock_checkpoints(folder: str | Path) -> Iterator[None]:
     lock = FileLock(Path(folder) / ".lock", timeout=0)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        # Held by the operating system: a process that was killed holds nothing.
+        # Held by the operating system, which releases it when a process is killed.
         lock.acquire()
     except Timeout as error:
         raise CheckpointError(
@@ -151,7 +151,7 @@ def lock_checkpoints(folder: str | Path) -> Iterator[None]:
             "(checkpoint_dir, on the command line another --output)"
         ) from error
     except (OSError, NotImplementedError):
-        pass  # no locks here; that nothing can be written is said when it is
+        pass  # no locks on this file system; where it cannot be written, the first write raises
     try:
         yield
     finally:
@@ -159,7 +159,7 @@ def lock_checkpoints(folder: str | Path) -> Iterator[None]:
 
 
 class Checkpoints:
-    """Where a run's checkpoints live, and whether to go on from one.
+    """The checkpoints of one training run in a folder, to write and to resume from.
 
     Parameters
     ----------
@@ -186,10 +186,10 @@ class Checkpoints:
 
     def is_due(self) -> bool:
         """Return whether so much time has passed that a checkpoint is due within the epoch."""
-        return time.monotonic() - self._written >= EVERY
+        return time.monotonic() - self._written >= CHECKPOINT_SECONDS
 
     def restore(self, network: nn.Module, optimizer: Optimizer, progress: Progress) -> Progress:
-        """Put the last checkpoint into network and optimiser, and return how far it came.
+        """Load the last checkpoint into network and optimiser, and return its progress.
 
         Raises
         ------
@@ -199,17 +199,17 @@ class Checkpoints:
         if not (self.resume and (self.folder / LAST).exists()):
             return progress
         tensors, header = _read(self.folder / LAST)
-        self._refuse_other_run(header["run"])
-        network.load_state_dict(_under("network", tensors))
-        optimizer.load(_by_parameter(_under("optimizer", tensors)))
+        self._check_same_run(header["run"])
+        network.load_state_dict(_with_prefix("network", tensors))
+        optimizer.load(_by_parameter(_with_prefix("optimizer", tensors)))
         progress.epoch = header["epoch"]
         progress.finished = header["finished"]
         progress.history = header["history"]
         progress.best_epoch = header["best_epoch"]
         if header.get("middle") is not None:
-            states = _under("randomness", tensors)
-            progress.middle = EpochPosition(
-                **header["middle"], randomness=[states[name] for name in sorted(states)]
+            states = _with_prefix("randomness", tensors)
+            progress.position = EpochPosition(
+                **header["middle"], random_states=[states[name] for name in sorted(states)]
             )
         if progress.best_epoch is not None:
             progress.best_state, best = _read(self.folder / BEST)
@@ -258,14 +258,14 @@ class Checkpoints:
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
         for index, state in optimizer.state.items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-        middle = None
-        if progress.middle is not None:
-            middle = asdict(progress.middle)
-            states = enumerate(middle.pop("randomness"))
+        position = None
+        if progress.position is not None:
+            position = asdict(progress.position)
+            states = enumerate(position.pop("random_states"))
             tensors |= {f"randomness.{at}": state for at, state in states}
         header = {
             "epoch": progress.epoch,
-            "middle": middle,
+            "middle": position,
             "finished": progress.finished,
             "best_epoch": progress.best_epoch,
             "history": progress.history,
@@ -274,7 +274,7 @@ class Checkpoints:
         write_bytes(self.folder / LAST, _pack(tensors, header))
         self._written = time.monotonic()
 
-    def _refuse_other_run(self, other: dict[str, Any]) -> None:
+    def _check_same_run(self, other: dict[str, Any]) -> None:
         names = sorted(set(self.run) | set(other))
         different = [
             f"{name} (there {other.get(name)!r}, now {self.run.get(name)!r})"
@@ -304,7 +304,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         ) from error
 
 
-def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _with_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     start = f"{prefix}."
     return {
         name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)

@@ -1,4 +1,4 @@
-"""Where to compute and in what precision, and randomness that leaves no trace."""
+"""Device, precision, seeds, and random state isolated from torch's global generators."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     Raises
     ------
     TrainingError
-        When the device is not known or not on this machine.
+        When the device is unknown or not on this machine.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -60,10 +60,9 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
-    """Turn scikit-learn's `random_state` into one integer seed below 2³¹.
+    """Draw an integer seed below 2³¹ from scikit-learn's `random_state`.
 
-    None draws from the operating system, not from NumPy's global generator, which
-    stays as it was.
+    None draws from the operating system, and leaves NumPy's global generator unchanged.
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
@@ -71,17 +70,17 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
 
 
 def derived_seed(seed: int, *path: int) -> int:
-    """Give each epoch, or other place, a seed of its own.
+    """Derive a seed from another seed and the number of an epoch, pass or buffer.
 
-    Every epoch starts from a seed that depends on its number alone, so that a resumed
-    run draws what an uninterrupted one would have drawn.
+    Every epoch has a seed that depends on its number alone, so that a resumed run draws the same
+    numbers as an uninterrupted one.
     """
     return int(np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextmanager
 def isolated_random_state(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch within the block and leave its global generators as they were found."""
+    """Seed torch within the block, and restore its global generators after it."""
     devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The one training loop: autoencoders, heads and the supervised control all run it."""
+"""The training loop, which autoencoders, heads and the supervised baseline share."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from isthmus.training.checkpoint import (
     broadcast_state,
     copy_state,
     lock_checkpoints,
-    random_state,
-    restore_random_state,
+    random_states,
+    restore_random_states,
 )
 from isthmus.training.device import derived_seed, isolated_random_state
 from isthmus.training.losses import LossMeans
@@ -80,12 +80,12 @@ class Settings:
 def train(
     network: nn.Module,
     objective: Objective,
-    rows: Batches | StreamBatches,
+    batches: Batches | StreamBatches,
     validation: Batches | None,
     settings: Settings,
-    listeners: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
-    workers: ProcessGroup = SINGLE_PROCESS,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Progress:
     """Train a network in place; afterwards it has the weights of its best epoch.
 
@@ -94,17 +94,18 @@ def train(
     network : torch.nn.Module
     objective : callable
         From network and batch to mean values; the one named `"loss"` is minimised.
-    rows : Rows or StreamRows
-    validation : Rows or None
+    batches : Batches or StreamBatches
+        Of the training rows.
+    validation : Batches or None
         Without validation rows the last epoch counts as the best.
     settings : Settings
-    listeners : sequence of Listener
-        Told of every step and epoch.
+    callbacks : sequence of Callback
+        Called after every step and epoch.
     checkpoints : Checkpoints, optional
         Written after every epoch, and within long ones; may hold an earlier run to continue.
-    workers : Workers
-        Of each batch every worker takes its part. All end with the same weights and history;
-        the first alone tells listeners, and reads and writes checkpoints.
+    group : ProcessGroup
+        Each process trains on its shard of every batch. All end with the same weights and
+        history; rank 0 alone calls the callbacks, and reads and writes checkpoints.
 
     Returns
     -------
@@ -116,13 +117,13 @@ def train(
     ------
     TrainingError
         When the loss becomes NaN or infinite, a batch has fewer instances than there are
-        workers, another worker is gone, or a checkpoint cannot be written.
+        processes, another process is lost, or a checkpoint cannot be written.
     CheckpointError
         When the checkpoints are another run's, damaged, or being written by one.
     """
-    if settings.batch_size < workers.size:
+    if settings.batch_size < group.world_size:
         raise TrainingError(
-            f"got batch_size={settings.batch_size} and {workers.size} workers, expected an "
+            f"got batch_size={settings.batch_size} and {group.world_size} workers, expected an "
             "instance of each batch for every worker; pass a larger batch_size, or start fewer"
         )
     move_to_device(network, settings.device)
@@ -130,34 +131,34 @@ def train(
     decay = settings.weight_decay if settings.optimizer == "adamw" else 0.0
     optimizer = Optimizer(trainable, settings.optimizer, decay)
     progress = Progress()
-    if not workers.is_first:
-        listeners = ()
+    if not group.is_rank_zero:
+        callbacks = ()
 
     with isolated_random_state(settings.seed, settings.device), ExitStack() as entered:
-        entered.enter_context(workers.watched(_how_to_go_on(checkpoints)))
-        if checkpoints is not None and workers.is_first:
+        entered.enter_context(group.explain_lost_process(_how_to_resume(checkpoints)))
+        if checkpoints is not None and group.is_rank_zero:
             entered.enter_context(lock_checkpoints(checkpoints.folder))
             progress = checkpoints.restore(network, optimizer, progress)
-        if workers.size > 1:
-            progress = broadcast_state(network, optimizer, progress, settings.device, workers)
+        if group.world_size > 1:
+            progress = broadcast_state(network, optimizer, progress, settings.device, group)
             entered.enter_context(synchronized_batch_norm(network))
-        for listener in listeners:
-            entered.enter_context(listener)
+        for callback in callbacks:
+            entered.enter_context(callback)
         while not progress.finished and progress.epoch < settings.max_epochs:
             trained, seconds = _train_epoch(
-                network, objective, rows, optimizer, settings, progress, listeners, checkpoints,
-                workers,
+                network, objective, batches, optimizer, settings, progress, callbacks, checkpoints,
+                group,
             )  # fmt: skip
-            progress.epoch, progress.middle = progress.epoch + 1, None
+            progress.epoch, progress.position = progress.epoch + 1, None
             record: dict[str, Any] = {"epoch": progress.epoch}
             record |= {f"train_{name}": value for name, value in trained.items()}
             if validation is not None:
-                found = measure(network, objective, validation, settings, workers)
+                found = measure(network, objective, validation, settings, group)
                 record |= {f"validation_{name}": value for name, value in found.items()}
             record |= {
                 "lr": optimizer.lr,
                 "seconds": seconds,
-                "instances_per_second": len(rows) / seconds,
+                "instances_per_second": len(batches) / seconds,
             }
             progress.history.append(record)
             _check_finite_record(record, settings)
@@ -166,10 +167,10 @@ def train(
                 progress.best_epoch = progress.epoch
                 progress.best_state = copy_state(network)
             progress.finished = _is_over(progress, settings)
-            if checkpoints is not None and workers.is_first:
+            if checkpoints is not None and group.is_rank_zero:
                 checkpoints.write(network, optimizer, progress, improved)
-            for listener in listeners:
-                listener.epoch_ended(record, network, improved)
+            for callback in callbacks:
+                callback.on_epoch_end(record, network, improved)
 
     if progress.best_state is not None:
         network.load_state_dict(progress.best_state)
@@ -180,23 +181,23 @@ def train(
 def measure(
     network: nn.Module,
     objective: Objective,
-    rows: Batches,
+    batches: Batches,
     settings: Settings,
-    workers: ProcessGroup = SINGLE_PROCESS,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
-    """Return the objective's values over `rows`, in evaluation mode, without gradients."""
+    """Return the objective's mean values over all rows, in evaluation mode, without gradients."""
     network.eval()
     totals = LossMeans()
     size = settings.batch_size
-    batches = rows.in_order(size, settings.device, workers.rank, workers.size)
+    local_batches = batches.in_order(size, settings.device, group.rank, group.world_size)
     with torch.no_grad():
-        for step, batch in enumerate(batches):
-            n = min(size, len(rows) - step * size)
-            part = workers.part(n)
-            with sharded(part), _autocast(settings):
+        for step, batch in enumerate(local_batches):
+            n = min(size, len(batches) - step * size)
+            shard = group.shard(n)
+            with sharded(shard), _autocast(settings):
                 values = objective(network, batch)
-            totals.add(workers.weighted(values, part), n)
-    return workers.averaged(totals.result(), settings.device)
+            totals.add(group.weight_by_shard(values, shard), n)
+    return group.average(totals.result(), settings.device)
 
 
 def learning_rate_factor(step: int, total: int, schedule: str) -> float:
@@ -221,55 +222,57 @@ def learning_rate_factor(step: int, total: int, schedule: str) -> float:
 def _train_epoch(
     network: nn.Module,
     objective: Objective,
-    rows: Batches | StreamBatches,
+    batches: Batches | StreamBatches,
     optimizer: Optimizer,
     settings: Settings,
     progress: Progress,
-    listeners: Sequence[Callback],
+    callbacks: Sequence[Callback],
     checkpoints: Checkpoints | None,
-    workers: ProcessGroup,
+    group: ProcessGroup,
 ) -> tuple[dict[str, float], float]:
-    """Train for the next epoch, or what is left of it; return mean losses and seconds."""
+    """Train for the next epoch, or the rest of it; return mean losses and seconds."""
     network.train()
-    epoch, middle = progress.epoch + 1, progress.middle or EpochPosition()
+    epoch, position = progress.epoch + 1, progress.position or EpochPosition()
     torch.manual_seed(derived_seed(settings.seed, epoch))
-    steps = rows.steps(settings.batch_size)
-    # Reading a loss waits for the device; a GPU is asked only now and then.
-    look_every = 1 if settings.device.type == "cpu" else 100
-    totals = LossMeans(middle.values, middle.weights)
+    steps = batches.steps(settings.batch_size)
+    # Reading a loss synchronises with the device; on a GPU that is done every 100 steps.
+    check_every = 1 if settings.device.type == "cpu" else 100
+    totals = LossMeans(position.values, position.weights)
     size = settings.batch_size
-    started = time.perf_counter() - middle.seconds
-    batches = rows.shuffled(size, settings.device, workers.rank, workers.size, middle.step)
-    for step, batch in enumerate(batches, middle.step):
-        if step == middle.step and middle.randomness:
-            # Only now, as the order of the instances is drawn with the first batch.
-            restore_random_state(middle.randomness, settings.device)
-        n = min(size, len(rows) - step * size)
-        part = workers.part(n)
+    started = time.perf_counter() - position.seconds
+    local_batches = batches.shuffled(
+        size, settings.device, group.rank, group.world_size, position.step
+    )
+    for step, batch in enumerate(local_batches, position.step):
+        if step == position.step and position.random_states:
+            # Only now, as drawing the order of the instances with the first batch moved them.
+            restore_random_states(position.random_states, settings.device)
+        n = min(size, len(batches) - step * size)
+        shard = group.shard(n)
         factor = learning_rate_factor(
             (epoch - 1) * steps + step, steps * settings.max_epochs, settings.schedule
         )
-        with sharded(part), _autocast(settings):
+        with sharded(shard), _autocast(settings):
             values = objective(network, batch)
-        values = workers.weighted(values, part)
+        values = group.weight_by_shard(values, shard)
         values["loss"].backward()
-        values = workers.reduce(optimizer.parameters, values)
+        values = group.average_gradients(optimizer.parameters, values)
         optimizer.step(settings.lr * factor)
         optimizer.zero_grad()
         totals.add(values, n)
-        if (step + 1) % look_every == 0 or step == steps - 1:
+        if (step + 1) % check_every == 0 or step == steps - 1:
             totals.check_finite(epoch, optimizer.lr)
-        for listener in listeners:
-            listener.step_ended(n)
-        if checkpoints is not None and workers.is_first and checkpoints.is_due():
+        for callback in callbacks:
+            callback.on_step_end(n)
+        if checkpoints is not None and group.is_rank_zero and checkpoints.is_due():
             totals.check_finite(epoch, optimizer.lr)
-            seconds, drawn = time.perf_counter() - started, random_state(settings.device)
+            seconds, drawn = time.perf_counter() - started, random_states(settings.device)
             here = EpochPosition(step + 1, totals.values, totals.weights, seconds, drawn)
-            checkpoints.write(network, optimizer, replace(progress, middle=here), improved=False)
+            checkpoints.write(network, optimizer, replace(progress, position=here), improved=False)
     return totals.result(), time.perf_counter() - started
 
 
-def _how_to_go_on(checkpoints: Checkpoints | None) -> str:
+def _how_to_resume(checkpoints: Checkpoints | None) -> str:
     if checkpoints is None:
         return "start all again; with a checkpoint_dir they could go on from the last epoch"
     return "start all again with --resume (resume=True) to go on from the last checkpoint"
@@ -286,7 +289,7 @@ def _check_finite_record(record: dict[str, Any], settings: Settings) -> None:
 
 def _is_best(history: Sequence[dict[str, Any]], best_by: str) -> bool:
     if best_by.endswith("accuracy"):
-        # Accuracy on a few held-out labels is coarse: among equals the lower loss wins.
+        # Accuracy on a few held-out labels is coarse: ties go to the lower loss.
         values = [(-record[best_by], record["validation_loss"]) for record in history]
     else:
         values = [(record[best_by], 0.0) for record in history]
@@ -304,5 +307,5 @@ def _is_over(progress: Progress, settings: Settings) -> bool:
 def _autocast(settings: Settings) -> AbstractContextManager[Any]:
     device, enabled = settings.device.type, settings.precision == torch.bfloat16
     if not enabled and not torch.is_autocast_enabled(device):
-        return nullcontext()  # entering the other takes as long as a small layer
+        return nullcontext()  # entering torch.autocast takes as long as a small layer
     return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)

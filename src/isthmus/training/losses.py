@@ -1,4 +1,4 @@
-"""Losses: means over the batches of an epoch, and cross entropy for classes."""
+"""Losses: means over the batches of an epoch, and cross-entropy with held-out labels."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from isthmus.training.batches import Batch
 
 
 class LossMeans:
-    """Means over batches of unequal size, left on the device until they are looked at.
+    """Weighted means over batches, whose values stay on the device until they are read.
 
-    Then they become plain numbers: a small tensor kept from every step would keep the memory
-    around it from being used again.
+    Values that were read are held as plain numbers: small tensors of every step would fragment the
+    device's memory.
 
     Parameters
     ----------
     values : dict of str to list of float, optional
-        Of batches that came before.
+        Of earlier batches.
     weights : list of int
         Instances in each of these.
     """
@@ -33,22 +33,22 @@ class LossMeans:
     ) -> None:
         self.values = {name: list(numbers) for name, numbers in (values or {}).items()}
         self.weights = list(weights or [])
-        self.new: list[dict[str, torch.Tensor]] = []
+        self._unread: list[dict[str, torch.Tensor]] = []
 
     def add(self, values: dict[str, torch.Tensor], weight: int) -> None:
-        """Take in the mean values of a batch."""
-        self.new.append({name: value.detach() for name, value in values.items()})
+        """Add the mean values of a batch of `weight` instances."""
+        self._unread.append({name: value.detach() for name, value in values.items()})
         self.weights.append(weight)
 
     def check_finite(self, epoch: int, lr: float) -> None:
-        """Look at the losses that are new.
+        """Check the losses added since the last check.
 
         Raises
         ------
         TrainingError
             When one is NaN or infinite.
         """
-        checked = self.look()
+        checked = self._read()
         losses = self.values["loss"][checked:]
         if not all(map(math.isfinite, losses)):
             at = [math.isfinite(loss) for loss in losses].index(False)
@@ -59,24 +59,25 @@ class LossMeans:
 
     def result(self) -> dict[str, float]:
         """Return the means over all batches."""
-        self.look()
+        self._read()
         return {
             name: float(np.average(values, weights=self.weights))
             for name, values in self.values.items()
         }
 
-    def look(self) -> int:
-        """Turn what is new into numbers; return how many steps were looked at before."""
-        looked = len(self.weights) - len(self.new)
-        for name in self.new[0] if self.new else ():
-            found = [values[name] for values in self.new]
+    def _read(self) -> int:
+        """Read values from the device; return how many steps were read before."""
+        n_read = len(self.weights) - len(self._unread)
+        for name in self._unread[0] if self._unread else ():
+            found = [values[name] for values in self._unread]
             numbers = [found[0].item()] if len(found) == 1 else torch.stack(found).tolist()
             self.values.setdefault(name, []).extend(numbers)
-        self.new = []
-        return looked
+        self._unread = []
+        return n_read
 
 
-FEWEST_TO_HOLD_OUT = 50
+#: Fewer labels than this are all trained on.
+MIN_TO_HOLD_OUT = 50
 
 
 def cross_entropy(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
@@ -92,7 +93,7 @@ def cross_entropy(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
 def hold_out_labelled(
     y: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split row numbers into those to train on and those to stop by.
+    """Split labelled rows into a training part and one for early stopping.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def hold_out_labelled(
     rows, classes = np.arange(len(y)), np.bincount(y)
     n_held_out = math.ceil(len(y) * fraction)
     smaller_part = min(n_held_out, len(y) - n_held_out)
-    if len(y) < FEWEST_TO_HOLD_OUT or smaller_part < len(classes) or classes[classes > 0].min() < 2:
+    if len(y) < MIN_TO_HOLD_OUT or smaller_part < len(classes) or classes[classes > 0].min() < 2:
         return rows, None
     train, held_out = train_test_split(rows, test_size=n_held_out, stratify=y, random_state=seed)
     return np.sort(train), np.sort(held_out)

@@ -1,4 +1,4 @@
-"""AdamW and Adadelta as torch computes them, without what `torch.optim` loads beside them."""
+"""AdamW and Adadelta by torch's functions, without the slow import of `torch.optim`'s classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AVERAGES = {"adamw": ("exp_avg", "exp_avg_sq"), "adadelta": ("square_avg", "acc_
 
 
 class Optimizer:
-    """Step along gradients.
+    """Update parameters along their gradients.
 
     The first optimiser object of a process makes torch import its compiler, which takes two
     seconds and more, longer than a small encoder trains for. Its functions do not.
@@ -54,7 +54,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Move all parameters that have a gradient, at a learning rate."""
+        """Update all parameters that have a gradient."""
         self.lr = lr
         parameters, gradients, states = [], [], []
         for index, parameter in enumerate(self.parameters):
@@ -75,12 +75,12 @@ class Optimizer:
             adamw(parameters, gradients, first, second, [], steps, **options)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Delete all gradients."""
         for parameter in self.parameters:
             parameter.grad = None
 
     def load(self, state: OptimizerState) -> None:
-        """Take over a state: by number of the parameter and by name."""
+        """Copy a state: by number of the parameter and by name."""
         for index, values in state.items():
             for name, value in values.items():
                 self.state[index][name].copy_(value)
