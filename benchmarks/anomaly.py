@@ -41,13 +41,10 @@ import time
 from typing import Any
 
 import numpy as np
-from _folder import data_folder
-from _isthmus import fit_detector, score_candidates, score_parts
-from _peers import CLASSIFIERS, PEERS, PYOD, detectors
-from _records import Journal, put_json, run, say, tables_console, versions
-from _show import show_per_table, show_summary
-from _summary import METRICS, PART, ranking, summarise
-from _tables import (
+from rich.console import Console
+from sklearn.preprocessing import StandardScaler
+
+from common.anomaly_tables import (
     MOST_ROWS,
     AnomalyTable,
     Split,
@@ -58,10 +55,20 @@ from _tables import (
     read_table,
     validation_half,
 )
-from _timed import try_out
-from rich.console import Console
-from sklearn.preprocessing import StandardScaler
-
+from common.detector_scores import fit_detector, score_candidates, score_parts
+from common.markdown import show_per_table, show_summary
+from common.peer_detectors import CLASSIFIERS, PEERS, PYOD, detectors
+from common.records import (
+    Journal,
+    data_folder,
+    put_json,
+    run,
+    say,
+    tables_console,
+    try_out,
+    versions,
+)
+from common.summary_statistics import METRICS, PART, ranking, summarise
 from isthmus import __version__
 from isthmus.detection import extract_features
 

@@ -27,11 +27,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _code_picture import draw
-from _code_runs import SOURCES, measure
-from _code_tables import show
-from _records import Journal, put_json, run, say, tables_console
-
+from common.code_features import SOURCES, measure
+from common.code_output import draw, show
+from common.records import Journal, put_json, run, say, tables_console
 from isthmus import __version__
 from isthmus.cli import tune_process
 from isthmus.errors import DataError

@@ -28,15 +28,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from _records import put_json, run, say, tables_console, versions
-from _show import markdown
-from speed_measures.machine import DECODER, ENCODER, operations
-from speed_measures.tables import numbers
-from speed_measures.target import TARGET
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from common.markdown import markdown
+from common.records import put_json, run, say, tables_console, versions
+from common.speed_measures.fit_to_target import TARGET
+from common.speed_measures.inputs import numbers
+from common.speed_measures.matmul_limit import DECODER, ENCODER, operations
 from isthmus import Autoencoder, load
 from isthmus.errors import DataError
 from isthmus.networks import build

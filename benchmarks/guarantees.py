@@ -37,12 +37,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _folder import data_folder
-from _records import errors, put_json, run, say, tables_console, versions
-from _show import markdown, number
-from _tables import AnomalyTable, find_tables, read_table
 from rich.progress import track
 
+from common.anomaly_tables import AnomalyTable, find_tables, read_table
+from common.markdown import markdown, number
+from common.records import data_folder, errors, put_json, run, say, tables_console, versions
 from isthmus import AnomalyDetector, Autoencoder
 from isthmus.data import ABNORMAL, verdicts
 from isthmus.errors import CalibrationWarning, DataError

@@ -23,14 +23,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _isthmus import fit_detector, score_parts
-from _peers import Scorer, neighbours, pca_residual, svm_on_components
-from _records import Journal, put_json, run, say, tables_console, versions
-from _show import show_per_table, show_summary
-from _summary import PART, summarise
-from _timed import try_out
 from sklearn.metrics import roc_auc_score
 
+from common.detector_scores import fit_detector, score_parts
+from common.markdown import show_per_table, show_summary
+from common.peer_detectors import Scorer, neighbours, pca_residual, svm_on_components
+from common.records import Journal, put_json, run, say, tables_console, try_out, versions
+from common.summary_statistics import PART, summarise
 from isthmus import Dataset, __version__, load
 from isthmus.errors import DataError
 

@@ -24,10 +24,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
-from _records import errors, put_json, run, say, tables_console, versions
-from _show import markdown
 from rich.progress import track
 
+from common.markdown import markdown
+from common.records import errors, put_json, run, say, tables_console, versions
 from isthmus import AnomalyDetector, Autoencoder, export_bundle, load, load_bundle, save_bundle
 from isthmus.export import Exported
 from isthmus.scoring import score

@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _records import Journal, put_json, run, say, tables_console
-from _scale_child import COLUMNS, EPOCHS, FILE_ROWS, write_file
-from _show import markdown
 
-CHILD = Path(__file__).with_name("_scale_child.py")
+from common.markdown import markdown
+from common.records import Journal, put_json, run, say, tables_console
+from common.scale_process import COLUMNS, EPOCHS, FILE_ROWS, write_file
+
+PROCESS_SCRIPT = Path(__file__).parent / "common" / "scale_process.py"
 CORES = sorted(os.sched_getaffinity(0))[:2]
 NAMES = ("memory", "array", "speed", "reading", "kill_fit", "kill_predict", "workers", "ray")
 #: Of a fit on a stream: the first pass, reading alone, the second pass (and what comes after
@@ -77,8 +78,8 @@ def finished(words):
 
 
 def child(name, *words):
-    """Run one task of `_scale_child.py` in a process of its own; return its facts."""
-    said, wrong = finished([sys.executable, str(CHILD), name, *map(str, words)])
+    """Run one task of `common/scale_process.py` in a process of its own; return its facts."""
+    said, wrong = finished([sys.executable, str(PROCESS_SCRIPT), name, *map(str, words)])
     if wrong is not None:
         sys.exit(f"error: {name} failed: {wrong}")
     return json.loads(said)
@@ -211,7 +212,7 @@ def ray(folder, rows, journal, options):
     for engine in ("local", "ray"):
         out = folder / f"by-{engine}.parquet"
         shutil.rmtree(out, ignore_errors=True)
-        words = [sys.executable, CHILD, "score", bundle, there, out, engine]
+        words = [sys.executable, PROCESS_SCRIPT, "score", bundle, there, out, engine]
         said, wrong = finished([str(word) for word in words])
         if wrong is not None:
             journal.add({"name": "ray", "wrong": wrong})

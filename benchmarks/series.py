@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _folder import data_folder
-from _records import put_json, run, say, tables_console, versions
-from _show import markdown
 from sklearn.neighbors import KNeighborsClassifier
 
+from common.markdown import markdown
+from common.records import data_folder, put_json, run, say, tables_console, versions
 from isthmus import Autoencoder, CodeClassifier, Dataset, evaluate, load
 from isthmus.errors import DataError
 from isthmus.evaluation import IN_WORDS

@@ -37,12 +37,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _records import Journal, put_json, run, say, tables_console, versions
-from _show import markdown
 from rich.console import Console
-from speed_measures import MEASURES
-from speed_measures.base import OURS, Facts, Measure, Row
 
+from common.markdown import markdown
+from common.records import Journal, put_json, run, say, tables_console, versions
+from common.speed_measures import MEASURES
+from common.speed_measures.measure import OURS, Facts, Measure, Row
 from isthmus import Autoencoder, load
 from isthmus.errors import DataError
 
@@ -223,7 +223,7 @@ def one_turn(measure: Measure, name: str, python: str, options: dict[str, Any]) 
     tuned = measure.tuned and (
         options["tuned"] == "both" or (options["tuned"] == "isthmus" and name == OURS)
     )
-    script = HERE / "speed_measures" / "one_side.py"
+    script = HERE / "common" / "speed_measures" / "run_side.py"
     done = subprocess.run(
         [python, script, measure.name, name, json.dumps(options)],
         env=os.environ | (TUNED if tuned else {}),

@@ -182,9 +182,17 @@ def test_no_private_name_is_taken_from_another_file(module):
     assert private == []
 
 
+def repeated(paths, allowed):
+    names = Counter(path.stem for path in paths if path.stem not in allowed)
+    return [name for name, times in names.items() if times > 1]
+
+
 def test_no_two_files_have_one_name():
-    names = Counter(path.stem for path in MODULES.values() if path.stem not in PER_KIND)
-    assert [name for name, times in names.items() if times > 1] == []
+    assert repeated(MODULES.values(), PER_KIND) == []
+
+
+def test_no_two_files_of_the_benchmarks_have_one_name():
+    assert repeated(ROOT.glob("benchmarks/**/*.py"), {"__init__"}) == []
 
 
 @pytest.mark.parametrize("package", sorted(doors(MODULES)))

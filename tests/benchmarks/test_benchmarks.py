@@ -2,6 +2,7 @@
 
 import functools
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -20,17 +21,14 @@ if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are not here", allow_module_level=True)
 sys.path.append(str(BENCHMARKS))  # scripts find the modules beside them in this way
 
-import _isthmus  # noqa: E402
-import _peers  # noqa: E402
-import _summary  # noqa: E402
-import _tables  # noqa: E402
 import anomaly  # noqa: E402
 import guarantees  # noqa: E402
 import one_class  # noqa: E402
 import rounding  # noqa: E402
 import scale  # noqa: E402
 import series  # noqa: E402
-from _records import Journal, run  # noqa: E402
+from common import anomaly_tables, detector_scores, peer_detectors, summary_statistics  # noqa: E402
+from common.records import Journal, run  # noqa: E402
 
 SEEDS = [0, 1, 1000]
 
@@ -57,7 +55,7 @@ def folder(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     """Encoders that train for one epoch: what they say is of no account here."""
-    for module in (_isthmus, guarantees, series):
+    for module in (detector_scores, guarantees, series):
         monkeypatch.setattr(module, "Autoencoder", functools.partial(Autoencoder, max_epochs=1))
 
 
@@ -76,20 +74,22 @@ def call(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_abnormal_row_trains_and_all_of_them_test(abnormal, seed):
-    split = _tables.one_class_split(abnormal, seed)
+    split = anomaly_tables.one_class_split(abnormal, seed)
     assert not abnormal[split.train].any()
     assert len(split.train) == 35
     assert sorted([*split.train, *split.test]) == list(range(100))
 
 
 def test_splits_depend_on_the_seed_and_on_nothing_else(abnormal):
-    first, again, other = (_tables.one_class_split(abnormal, seed).train for seed in (0, 0, 1))
+    first, again, other = (
+        anomaly_tables.one_class_split(abnormal, seed).train for seed in (0, 0, 1)
+    )
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
 
 
 def test_of_a_large_table_so_many_rows_are_drawn_before_the_split(abnormal):
-    split = _tables.one_class_split(abnormal, 0, most=40)
+    split = anomaly_tables.one_class_split(abnormal, 0, most=40)
     rows = [*split.train, *split.test]
     assert len(set(rows)) == len(rows) == 40
     assert len(split.train) == (~abnormal[rows]).sum() // 2
@@ -97,35 +97,36 @@ def test_of_a_large_table_so_many_rows_are_drawn_before_the_split(abnormal):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_split_for_labels_is_stratified(abnormal, seed):
-    split = _tables.labelled_split(abnormal, seed)
+    split = anomaly_tables.labelled_split(abnormal, seed)
     assert (len(split.train), abnormal[split.train].sum()) == (70, 21)
     assert sorted([*split.train, *split.test]) == list(range(100))
 
 
 def test_labels_are_of_abnormal_training_rows_and_fewer_are_among_more(abnormal):
-    train = _tables.labelled_split(abnormal, 0).train
+    train = anomaly_tables.labelled_split(abnormal, 0).train
     one, two, three = (
-        set(_tables.labelled_rows(abnormal, train, fraction, 0)) for fraction in (0.01, 0.05, 0.1)
+        set(anomaly_tables.labelled_rows(abnormal, train, fraction, 0))
+        for fraction in (0.01, 0.05, 0.1)
     )
     assert [len(one), len(two), len(three)] == [1, 2, 3]
     assert one < two < three <= set(train[abnormal[train]])
 
 
 def test_the_validation_half_is_half_of_each_kind_and_always_the_same(abnormal):
-    half = _tables.validation_half(abnormal)
+    half = anomaly_tables.validation_half(abnormal)
     assert (half & abnormal).sum() == 15
     assert (half & ~abnormal).sum() == 35
-    assert half.tolist() == _tables.validation_half(abnormal).tolist()
+    assert half.tolist() == anomaly_tables.validation_half(abnormal).tolist()
 
 
 def test_tables_come_in_the_order_of_their_numbers(folder):
-    assert [path.stem for path in _tables.find_tables(folder)] == ["2_near", "10_far"]
-    assert [path.stem for path in _tables.find_tables(folder, "10_far")] == ["10_far"]
+    assert [path.stem for path in anomaly_tables.find_tables(folder)] == ["2_near", "10_far"]
+    assert [path.stem for path in anomaly_tables.find_tables(folder, "10_far")] == ["10_far"]
 
 
 def test_a_table_that_is_not_there_is_named_with_its_neighbour(folder):
     with pytest.raises(DataError, match="no far.npz.*did you mean 10_far"):
-        _tables.find_tables(folder, "far")
+        anomaly_tables.find_tables(folder, "far")
 
 
 @pytest.mark.parametrize(
@@ -139,18 +140,18 @@ def test_a_table_that_is_not_there_is_named_with_its_neighbour(folder):
 def test_a_table_that_cannot_be_used_says_why(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **({"X": np.ones((4, 1)), "y": [0, 0, 1, 1]} | arrays))
     with pytest.raises(DataError, match=message):
-        _tables.read_table(tmp_path / "bad.npz")
+        anomaly_tables.read_table(tmp_path / "bad.npz")
 
 
 def test_mean_ranks_are_scipys_with_the_highest_first():
     values = np.random.default_rng(0).integers(5, size=(20, 6)) / 5  # with many ties
     expected = np.mean([rankdata(-row) for row in values], axis=0)
-    assert _summary.mean_ranks(values) == pytest.approx(expected)
+    assert summary_statistics.mean_ranks(values) == pytest.approx(expected)
 
 
 def test_the_interval_over_many_tables_is_the_normal_one():
     values = np.random.default_rng(0).exponential(size=400)
-    found = _summary.paired_interval(values)
+    found = summary_statistics.paired_interval(values)
     margin = norm.ppf(0.975) * values.std() / np.sqrt(400)
     assert found["mean"] == pytest.approx(values.mean())
     assert found["low"] == pytest.approx(values.mean() - margin, abs=margin / 10)
@@ -159,7 +160,7 @@ def test_the_interval_over_many_tables_is_the_normal_one():
 
 def test_the_interval_of_two_tables_reaches_from_one_to_the_other():
     # Their mean is drawn as 0, 1/2 and 1 with probabilities 1/4, 1/2 and 1/4.
-    assert _summary.paired_interval([0.0, 1.0]) == {"mean": 0.5, "low": 0.0, "high": 1.0}
+    assert summary_statistics.paired_interval([0.0, 1.0]) == {"mean": 0.5, "low": 0.0, "high": 1.0}
 
 
 def one_run(table, seed, *values, extra=()):
@@ -178,7 +179,7 @@ def test_a_summary_is_the_mean_over_tables_of_means_over_seeds():
         one_run("b", 0, 0.25, 0.5, 1.0, 0.5, extra=["late"]),
         one_run("b", 1, 0.25, 1.0, 1.0),
     ]
-    found = _summary.summarise(runs, "kNN", ["auroc"])
+    found = summary_statistics.summarise(runs, "kNN", ["auroc"])
     assert found["per_table"]["auroc"]["b"] == {
         "kNN": 0.25,
         "ours": 0.75,
@@ -199,7 +200,10 @@ def test_a_summary_is_the_mean_over_tables_of_means_over_seeds():
 def test_there_is_no_spread_over_seeds_that_lack_tables():
     runs = [one_run("a", 0, 0.5, 0.5, 0.5), one_run("a", 1, 0.5, 0.5, 0.5)]
     runs.append(one_run("b", 0, 0.5, 0.5, 0.5))
-    assert _summary.summarise(runs, "kNN", ["auroc"])["methods"]["kNN"]["auroc"]["spread"] is None
+    assert (
+        summary_statistics.summarise(runs, "kNN", ["auroc"])["methods"]["kNN"]["auroc"]["spread"]
+        is None
+    )
 
 
 def test_a_journal_is_taken_up_where_it_ended(tmp_path):
@@ -222,10 +226,10 @@ def test_a_journal_of_something_else_is_refused(tmp_path):
         Journal(path, {"mode": "a"})
 
 
-@pytest.mark.parametrize("name", _peers.PEERS)
+@pytest.mark.parametrize("name", peer_detectors.PEERS)
 def test_every_peer_ranks_what_is_far_away_last(name):
     train = np.random.default_rng(0).normal(size=(100, 3))
-    score = _peers.PEERS[name](train, 0)
+    score = peer_detectors.PEERS[name](train, 0)
     scores = score(np.vstack([train[:20], [[9.0, -9.0, 9.0]]]))
     assert scores.argmax() == 20
 
@@ -234,7 +238,7 @@ def test_the_neighbours_are_the_five_nearest():
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(50, 3)), rng.normal(size=(7, 3))
     distances = np.sort(np.linalg.norm(test[:, None] - train, axis=2), axis=1)
-    found = _peers.neighbours(train, 0)(test)
+    found = peer_detectors.neighbours(train, 0)(test)
     assert found == pytest.approx(distances[:, :5].mean(axis=1))
 
 
@@ -243,18 +247,18 @@ def test_the_pca_residual_is_what_pca_leaves():
     train = rng.normal(size=(50, 6)) * [9, 5, 1, 1, 1, 1]
     pca = PCA(0.9, svd_solver="full").fit(train)
     left = ((train - pca.inverse_transform(pca.transform(train))) ** 2).sum(axis=1)
-    assert _peers.pca_residual(train, 0)(train) == pytest.approx(left)
+    assert peer_detectors.pca_residual(train, 0)(train) == pytest.approx(left)
 
 
 def test_the_pca_residual_leaves_something_where_every_component_is_needed():
     train = np.random.default_rng(0).normal(size=(500, 3))
-    assert _peers.pca_residual(train, 0)(train).mean() > 0.1
+    assert peer_detectors.pca_residual(train, 0)(train).mean() > 0.1
 
 
 def test_the_parts_of_a_detector_hold_its_own_score(quick):
     X = np.random.default_rng(0).normal(size=(60, 4))
-    detector = _isthmus.fit_detector(X[:40], seed=0)
-    parts = _isthmus.score_parts(detector, X[40:])
+    detector = detector_scores.fit_detector(X[:40], seed=0)
+    parts = detector_scores.score_parts(detector, X[40:])
     assert parts[detector.method_] == pytest.approx(-detector.score_samples(X[40:]))
     assert {"neighbours", "mahalanobis", "reconstruction"} < set(parts)
 
@@ -284,7 +288,9 @@ def test_a_run_without_labels_says_it_all_and_is_not_run_again(quick, folder, ca
     [part] = found["summaries"]
     summary = part["summary"]
     assert (summary["tables"], summary["seeds"]) == (["2_near", "10_far"], [0, 1])
-    assert {"isthmus", "isthmus neighbours (part)", *_peers.PEERS} <= set(summary["methods"])
+    assert {"isthmus", "isthmus neighbours (part)", *peer_detectors.PEERS} <= set(
+        summary["methods"]
+    )
     for name, method in summary["methods"].items():
         for metric in ("auroc", "aucpr", "auroc_other_half", "aucpr_other_half"):
             assert 0 <= method[metric]["mean"] <= 1
@@ -408,3 +414,11 @@ def test_scale_writes_its_rows_once_and_says_what_did_not_hold(tmp_path, monkeyp
     journal.add({"name": "kill_fit", "same": 19, "killed": 20, "wrong": None})
     held = [row[-1] for row in scale.table(journal, [100, 200, 300])]
     assert held == ["NO", "yes", "yes", "NO"]
+
+
+@pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_prints_its_help(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit, match="^0$"):
+        runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out.startswith(f"usage: {script.name}")

@@ -15,8 +15,7 @@ if not BENCHMARKS.is_dir():
 sys.path.append(str(BENCHMARKS))  # scripts find the modules beside them in this way
 
 import codes  # noqa: E402
-from _code_heads import Graph, draws, one_class  # noqa: E402
-
+from common.head_accuracy import Graph, draws, one_class  # noqa: E402
 from isthmus.classification import SpreadingHead  # noqa: E402
 from isthmus.errors import DataError  # noqa: E402
 

@@ -19,11 +19,18 @@ if not BENCHMARKS.is_dir():
 sys.path.append(str(BENCHMARKS))
 
 import speed  # noqa: E402
-from _records import Journal  # noqa: E402
-from speed_measures import MEASURES, encode, linear, machine, memory, reference  # noqa: E402
-from speed_measures import small as small_table  # noqa: E402
-from speed_measures.base import OURS, Measure, Row, Side, paired  # noqa: E402
-from speed_measures.tables import numbers  # noqa: E402
+from common.records import Journal  # noqa: E402
+from common.speed_measures import (  # noqa: E402
+    MEASURES,
+    linear_head,
+    matmul_limit,
+    peak_memory,
+    reference_encode,
+    reference_fit,
+    small_table,
+)
+from common.speed_measures.inputs import numbers  # noqa: E402
+from common.speed_measures.measure import OURS, Measure, Row, Side, paired  # noqa: E402
 
 
 def facts(*values, **others):
@@ -44,12 +51,15 @@ def tiny(tmp_path):
 
 
 def test_the_layers_are_those_of_4969_parameters():
-    counts = [9 * before * after + after for _, before, after in machine.ENCODER + machine.DECODER]
+    counts = [
+        9 * before * after + after
+        for _, before, after in matmul_limit.ENCODER + matmul_limit.DECODER
+    ]
     assert (sum(counts[:3]), sum(counts)) == (1904, 4969)
 
 
 def test_operations_are_two_for_each_multiply_add():
-    assert machine.operations(((5, 2, 3),)) == 2 * 5 * 5 * 2 * 3 * 9
+    assert matmul_limit.operations(((5, 2, 3),)) == 2 * 5 * 5 * 2 * 3 * 9
 
 
 def test_a_ratio_is_taken_round_by_round():
@@ -60,7 +70,7 @@ def test_the_log_loss_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     probabilities, y = rng.dirichlet([1, 1, 1], 50), rng.integers(0, 3, 50)
     expected = sklearn.metrics.log_loss(y, probabilities, labels=[0, 1, 2])
-    assert linear.log_loss(probabilities, y) == pytest.approx(expected)
+    assert linear_head.log_loss(probabilities, y) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -135,19 +145,19 @@ def test_the_loop_by_hand_learns_what_fit_learns():
 
 
 def test_the_reference_network_is_timed_and_encodes(tiny):
-    for measure in (reference, encode):
+    for measure in (reference_fit, reference_encode):
         found = measure.ours(tiny)
         assert found["value"] > 0
         assert found["share"] > 0
 
 
 def test_peak_memory_is_that_of_the_process_started():
-    assert memory.peak(["-c", "b'x' * 300_000_000"]) > 300
+    assert peak_memory.peak(["-c", "b'x' * 300_000_000"]) > 300
 
 
 def test_what_peers_run_imports_nothing_that_they_lack():
     script = (
-        "import speed_measures, sys\n"
+        "import common.speed_measures, sys\n"
         "print([m for m in ('isthmus', 'torch', 'sklearn', 'rich') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -239,8 +249,8 @@ def test_images_and_codes_are_written_for_every_side(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["speed.py", *words])
     given = speed.arguments()
     paths = speed.prepare(given, [MEASURES["linear"]], tmp_path)
-    X, y, X_test, y_test = linear.read_codes(paths)
+    X, y, X_test, y_test = linear_head.read_codes(paths)
     assert (X.shape[1], len(y), len(y_test)) == (16, len(X), len(X_test))
     assert set(y) == set(y_test) == set(range(10))
-    found = linear.ours(paths)
+    found = linear_head.ours(paths)
     assert 0 < found["log_loss"] < 2.3  # that of knowing nothing is log 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from speed_measures.base import OURS, Facts, Measure, Row, Side, at_least, paired, values
-from speed_measures.images import read_images
+from common.speed_measures.inputs import read_images
+from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, at_least, paired, values
 
 EPOCHS = 50
 TARGET = 0.096  # cross-entropy where the tutorial's 50 epochs were seen to end
@@ -29,7 +29,7 @@ def ours(options: dict[str, Any]) -> Facts:
 
 
 def keras(options: dict[str, Any]) -> Facts:
-    from speed_measures.keras_reference import build, clock, floats
+    from common.speed_measures.keras_reference import build, clock, floats
 
     train, test = (floats(images) for images in read_images(options))
     autoencoder, _ = build()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,3 +123,30 @@ def run(main: Callable[[], None]) -> None:
         main()
     except IsthmusError as error:
         sys.exit(f"error: {error}")
+
+
+def data_folder(given: str | None, name: str) -> Path:
+    """Return the folder given, or else `$ISTHMUS_DATA/name`.
+
+    Raises
+    ------
+    DataError
+        When there is neither.
+    """
+    if given is not None:
+        return Path(given)
+    if os.environ.get("ISTHMUS_DATA"):
+        return Path(os.environ["ISTHMUS_DATA"]) / name
+    raise DataError(f"got no folder; pass it, or set ISTHMUS_DATA to where {name}/ lies")
+
+
+def try_out(
+    fit: Callable[[], Any], score: Callable[[Any], np.ndarray]
+) -> tuple[Any, np.ndarray, dict[str, float]]:
+    """Return what `fit` returns, what `score` makes of it, and the seconds that each took."""
+    started = time.perf_counter()
+    fitted = fit()
+    between = time.perf_counter()
+    scores = score(fitted)
+    ended = time.perf_counter()
+    return fitted, scores, {"seconds_fit": between - started, "seconds_score": ended - between}

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from speed_measures.base import OURS, Facts, Measure, Row, Side, at_least, paired, values
-from speed_measures.images import read_images
-from speed_measures.machine import ENCODER, matmul_rate, operations
+from common.speed_measures.inputs import read_images
+from common.speed_measures.matmul_limit import ENCODER, matmul_rate, operations
+from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, at_least, paired, values
 
 REPEATS = 3
 BATCHES = (128, 1024)  # of Keras; the better one counts
@@ -26,7 +26,7 @@ def ours(options: dict[str, Any]) -> Facts:
 
 
 def keras(options: dict[str, Any]) -> Facts:
-    from speed_measures.keras_reference import build, floats
+    from common.speed_measures.keras_reference import build, floats
 
     train = floats(read_images(options)[0])
     _, encoder = build()

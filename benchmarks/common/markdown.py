@@ -28,7 +28,7 @@ def markdown(console: Console, columns: Sequence[str], rows: Sequence[Sequence[s
 
 
 def show_summary(console: Console, summary: dict[str, Any]) -> None:
-    """Print what `_summary.summarise` found: figures, then differences and seconds."""
+    """Print what `summary_statistics.summarise` found: figures, then differences and seconds."""
     methods, reference = summary["methods"], summary["reference"]
     metrics = list(summary["per_table"])
     ranked = [metric for metric in metrics if metric in ("auroc", "aucpr")]

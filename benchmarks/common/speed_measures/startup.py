@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from speed_measures.base import OURS, Facts, Measure, Row, Side, at_most, values
+from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, at_most, values
 
 PYTHON = "Python alone"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from speed_measures.base import OURS, Facts, Measure, Row, Side, at_most, paired, values
-from speed_measures.tables import numbers
+from common.speed_measures.inputs import numbers
+from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, at_most, paired, values
 
 EPOCHS = 20
 REPEATS = 5

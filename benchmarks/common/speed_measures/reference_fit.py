@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from speed_measures.base import OURS, Facts, Measure, Row, Side, at_least, paired, values
-from speed_measures.images import read_images
-from speed_measures.machine import DECODER, ENCODER, matmul_rate, operations
+from common.speed_measures.inputs import read_images
+from common.speed_measures.matmul_limit import DECODER, ENCODER, matmul_rate, operations
+from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, at_least, paired, values
 
 
 def ours(options: dict[str, Any]) -> Facts:
@@ -24,7 +24,7 @@ def ours(options: dict[str, Any]) -> Facts:
 
 
 def keras(options: dict[str, Any]) -> Facts:
-    from speed_measures.keras_reference import build, clock, floats
+    from common.speed_measures.keras_reference import build, clock, floats
 
     train = floats(read_images(options)[0])
     autoencoder, _ = build()

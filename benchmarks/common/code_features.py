@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from _code_heads import all_labels, draws, few_labels, one_class
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import BernoulliRBM
 
+from common.head_accuracy import all_labels, draws, few_labels, one_class
 from isthmus import Autoencoder, Dataset, load
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.detection import Features, NeighbourScore, extract_features

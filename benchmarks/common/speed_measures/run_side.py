@@ -1,6 +1,6 @@
 """Measure one side in this process, and print its facts as JSON on the last line.
 
-    python one_side.py MEASURE SIDE OPTIONS_AS_JSON
+    python run_side.py MEASURE SIDE OPTIONS_AS_JSON
 
 `speed.py` runs this, in the environment of isthmus or of the peers.
 """
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).parents[1])
-    from speed_measures import MEASURES
+    sys.path[0] = str(Path(__file__).parents[2])
+    from common.speed_measures import MEASURES
 
     measure, side, options = sys.argv[1:]
     facts = MEASURES[measure].sides[side].measure(json.loads(options))

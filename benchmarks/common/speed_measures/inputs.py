@@ -1,4 +1,4 @@
-"""The images and codes that both sides read, from one file."""
+"""Images, codes and tables of numbers that every side of a comparison reads."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def read_codes(options: dict[str, Any]) -> tuple[np.ndarray, ...]:
     """Return standardised codes and labels to learn from, and those to test on."""
     with np.load(options["codes"]) as file:
         return tuple(file[name] for name in ("train", "y_train", "test", "y_test"))
+
+
+def numbers(n: int, m: int) -> np.ndarray:
+    """Return float32 numbers of shape (n, m): mixtures of half as many, and noise."""
+    rng = np.random.default_rng(0)
+    mixed = rng.normal(size=(n, m // 2)) @ rng.normal(size=(m // 2, m))
+    return np.float32(mixed + 0.5 * rng.normal(size=(n, m)))

@@ -8,8 +8,8 @@ import time
 import warnings
 from typing import Any
 
-from speed_measures.base import OURS, Facts, Measure, Row, Side, at_least, paired, values
-from speed_measures.tables import numbers
+from common.speed_measures.inputs import numbers
+from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, at_least, paired, values
 
 COLUMNS = 30
 HIDDEN, CODE = 128, 8

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from speed_measures.base import OURS, Facts, Measure, Row, Side, at_most, paired, values
-from speed_measures.images import read_codes
+from common.speed_measures.inputs import read_codes
+from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, at_most, paired, values
 
 #: scikit-learn's solvers for many classes, and how many passes each is given: the stochastic
 #: ones would not be done in minutes.

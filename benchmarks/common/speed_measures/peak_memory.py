@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from speed_measures.base import OURS, Facts, Measure, Row, Side, values
-from speed_measures.images import read_images
+from common.speed_measures.inputs import read_images
+from common.speed_measures.measure import OURS, Facts, Measure, Row, Side, values
 
 TORCH = "import torch"
 ONE_FIT = """
