@@ -11,33 +11,33 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: demo test test-slow test-all check bench format lock clean help
 
-help:            ## this list
+help:            ## print this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo: $(VENV)/.demo       ## the whole story on digits that need no download
+demo: $(VENV)/.demo       ## the whole pipeline on digits, which need no download
 	$(BIN)/isthmus demo digits
 
-test: $(VENV)/.dev        ## the tests, but for those that are long by nature or need Ray
+test: $(VENV)/.dev        ## the tests, except those marked slow
 	$(PYTEST) -n 2 --dist worksteal -m 'not slow'
 
-test-slow: $(VENV)/.scale ## the tests that make test leaves out; Ray is installed for them
+test-slow: $(VENV)/.scale ## the tests marked slow, which take long or need Ray; installs Ray
 	$(PYTEST) -m slow
 
-test-all: test test-slow  ## both
+test-all: test test-slow  ## test and test-slow
 
 check: $(VENV)/.dev       ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.demo $(PEERS)/.done    ## speed beside the peers, about twenty minutes; BENCH='--only small'
+bench: $(VENV)/.demo $(PEERS)/.done    ## speed beside Keras, PyOD, skorch and scikit-learn, about twenty minutes; BENCH='--only small' for a part
 	$(BIN)/python benchmarks/speed.py --short --peers-python $(PEERS)/bin/python $(BENCH)
 
 format: $(VENV)/.dev      ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(VENV)/.dev        ## write down the exact set installed now
+lock: $(VENV)/.dev        ## write the versions installed now to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude isthmus | sed 's/+cpu//' > constraints.txt
 
 clean:           ## remove the environments and every cache
@@ -49,12 +49,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(BIN)/python $(LOCK)
-	@echo "installing isthmus and what it stands on into $(VENV) (a few minutes, once)"
+	@echo "installing isthmus and its dependencies into $(VENV) (a few minutes, once)"
 	$(PIP) -c constraints.txt -e '.[report]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python $(LOCK)
-	@echo "installing isthmus with the test tools into $(VENV) (a few minutes, once)"
+	@echo "installing isthmus and the development tools into $(VENV) (a few minutes, once)"
 	$(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
@@ -64,7 +64,7 @@ $(VENV)/.scale: $(VENV)/.dev
 	@touch $@
 
 $(PEERS)/.done: $(BIN)/python benchmarks/peers.txt
-	@echo "installing what isthmus is measured against into $(PEERS) (a few minutes, 3 GB, once)"
+	@echo "installing the libraries that isthmus is compared with into $(PEERS) (a few minutes, 3 GB, once)"
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 	@touch $@
