@@ -109,7 +109,7 @@ def fit_on_a_third(table: AnomalyTable, seed: int) -> tuple[Autoencoder, np.ndar
     third = len(normal) // 3
     encoder = Autoencoder(random_state=seed).fit(table.X[normal[:third]])
     rest = normal[third:]
-    seen = encoder.seen_rows_.overlap(encoder.row_hashes(table.X[rest]))
+    seen = encoder.training_row_hashes_.overlap(encoder.row_hashes(table.X[rest]))
     return encoder, rest[~seen]
 
 

@@ -1,4 +1,4 @@
-"""What an encoder keeps of the instances that it was not trained on."""
+"""Codes and errors of held-out instances, and hashes of those trained on."""
 
 import json
 import shutil
@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from isthmus import Autoencoder, load_bundle
-from isthmus.autoencoder import TrainingRowHashes, row_hashes
-from isthmus.autoencoder import inference as held_out
-from isthmus.autoencoder.inference import split_rows
+from isthmus.autoencoder import TrainingRowHashes, row_hashes, training_rows
+from isthmus.autoencoder.training_rows import split_rows
 from isthmus.errors import BundleError
 
 
@@ -34,10 +33,10 @@ def test_codes_and_errors_are_those_of_the_validation_part(images, architecture)
     encoder = fit(images, architecture=architecture)
 
     rows = np.sort(validation_rows(encoder, len(images)))
-    kept = encoder.held_out_
-    assert len(kept) == 60
-    np.testing.assert_array_equal(kept.codes, encoder.transform(images[rows]))
-    np.testing.assert_array_equal(kept.errors, encoder.reconstruction_error(images[rows]))
+    held_out = encoder.held_out_
+    assert len(held_out) == 60
+    np.testing.assert_array_equal(held_out.codes, encoder.transform(images[rows]))
+    np.testing.assert_array_equal(held_out.errors, encoder.reconstruction_error(images[rows]))
 
 
 def test_a_table_of_mixed_columns_needs_no_second_check(frame):
@@ -48,8 +47,8 @@ def test_a_table_of_mixed_columns_needs_no_second_check(frame):
         np.testing.assert_array_equal(encoder.held_out_.codes, encoder.transform(X.iloc[rows]))
 
 
-def test_no_more_is_kept_than_said_and_those_are_drawn_at_random(table, monkeypatch):
-    monkeypatch.setattr(held_out, "MOST_KEPT", 10)
+def test_held_out_rows_are_bounded_and_drawn_at_random(table, monkeypatch):
+    monkeypatch.setattr(training_rows, "MAX_HELD_OUT", 10)
     encoder = fit(table)
 
     drawn = validation_rows(encoder, len(table))[:10]
@@ -65,14 +64,14 @@ def test_rows_with_an_equal_among_all_others_are_marked():
     assert not fit(X).held_out_.repeated.any()
 
 
-def test_global_randomness_is_left_alone_and_the_same_seed_keeps_the_same(table):
+def test_global_randomness_is_left_alone_and_the_same_seed_holds_out_the_same(table):
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     one = fit(table)
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
     same(one.held_out_, fit(table).held_out_)
 
 
-def test_without_a_validation_part_nothing_is_kept(table, tmp_path):
+def test_without_a_validation_part_nothing_is_held_out(table, tmp_path):
     encoder = fit(table, validation_fraction=0)
     assert encoder.held_out_.codes.shape == (0, 4)
     assert len(encoder.held_out_) == 0
@@ -82,13 +81,13 @@ def test_without_a_validation_part_nothing_is_kept(table, tmp_path):
     same(load_bundle(tmp_path / "press").encoder.held_out_, encoder.held_out_)
 
 
-def test_an_untrained_twin_keeps_nothing_and_takes_nothing_away(table):
+def test_an_untrained_twin_holds_out_nothing(table):
     encoder = fit(table)
     assert len(encoder.untrained(0).held_out_) == 0
     assert len(encoder.held_out_) == 35
 
 
-def test_a_resumed_run_keeps_what_an_uninterrupted_one_does(table, tmp_path):
+def test_a_resumed_run_holds_out_what_an_uninterrupted_one_does(table, tmp_path):
     class Interrupted(Exception):
         pass
 
@@ -115,7 +114,7 @@ def test_a_resumed_run_keeps_what_an_uninterrupted_one_does(table, tmp_path):
     )
 
 
-def test_a_bundle_gives_back_what_was_kept(image_fit, tmp_path):
+def test_a_bundle_stores_what_was_held_out(image_fit, tmp_path):
     image_fit.save(tmp_path / "press")
 
     loaded = load_bundle(tmp_path / "press").encoder
@@ -124,7 +123,7 @@ def test_a_bundle_gives_back_what_was_kept(image_fit, tmp_path):
     assert len(loaded.held_out_) == 100
 
 
-def test_a_bundle_of_before_loads_and_keeps_nothing(image_fit, images, tmp_path):
+def test_a_bundle_without_held_out_codes_loads(image_fit, images, tmp_path):
     image_fit.save(tmp_path / "press")
     (tmp_path / "press" / "held_out.safetensors").unlink()
     manifest = json.loads((tmp_path / "press" / "manifest.json").read_text())
@@ -169,54 +168,56 @@ def test_zero_has_one_hash_and_memory_layout_none():
 
 
 def test_repeats_are_the_share_of_rows_with_an_equal():
-    seen = TrainingRowHashes.of(hashes([[1], [2], [2], [3], [3], [3], [4], [5]]))
+    trained = TrainingRowHashes.from_hashes(hashes([[1], [2], [2], [3], [3], [3], [4], [5]]))
 
-    assert seen.repeated == 5 / 8
-    assert len(seen.hashes) == 5
-    assert seen.overlap(hashes([[3], [9], [1]])).tolist() == [True, False, True]
+    assert trained.repeated == 5 / 8
+    assert len(trained.hashes) == 5
+    assert trained.overlap(hashes([[3], [9], [1]])).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("values", [30, 300, 3000])
-@pytest.mark.parametrize(("n_seen", "n_new"), [(300, 300), (300, 3000), (1000, 5000)])
-def test_equals_by_chance_are_tolerated(values, n_seen, n_new):
+@pytest.mark.parametrize(("n_trained", "n_new"), [(300, 300), (300, 3000), (1000, 5000)])
+def test_equals_by_chance_are_tolerated(values, n_trained, n_new):
     # New rows from the source of the training rows: whatever they share is no overlap.
     rng = np.random.default_rng(values)
     refused = 0
     for _ in range(100):
-        seen = TrainingRowHashes.of(rng.integers(0, values, n_seen).astype(np.uint64))
+        trained = TrainingRowHashes.from_hashes(
+            rng.integers(0, values, n_trained).astype(np.uint64)
+        )
         new = rng.integers(0, values, n_new).astype(np.uint64)
-        refused += seen.overlap(new).sum() > seen.tolerated(n_new)
+        refused += trained.overlap(new).sum() > trained.max_overlap_by_chance(n_new)
     assert refused <= 3
 
 
 def test_none_is_tolerated_where_no_training_row_has_an_equal():
-    seen = TrainingRowHashes.of(np.arange(100, dtype=np.uint64))
-    assert [seen.tolerated(n) for n in (1, 100, 10_000)] == [0, 0, 0]
+    trained = TrainingRowHashes.from_hashes(np.arange(100, dtype=np.uint64))
+    assert [trained.max_overlap_by_chance(n) for n in (1, 100, 10_000)] == [0, 0, 0]
 
 
 def test_few_repeats_do_not_let_the_training_rows_through():
     rows = np.append(np.arange(300, dtype=np.uint64), np.uint64([0, 1]))  # two pairs among them
-    assert TrainingRowHashes.of(rows).tolerated(300) < 60
+    assert TrainingRowHashes.from_hashes(rows).max_overlap_by_chance(300) < 60
 
 
 def test_where_all_rows_are_repeated_nothing_is_refused():
-    seen = TrainingRowHashes.of(np.repeat(np.arange(3, dtype=np.uint64), 50))
-    assert seen.tolerated(40) == 40
+    trained = TrainingRowHashes.from_hashes(np.repeat(np.arange(3, dtype=np.uint64), 50))
+    assert trained.max_overlap_by_chance(40) == 40
 
 
-def test_an_encoder_knows_its_rows_in_any_dtype():
+def test_training_rows_are_found_in_any_dtype():
     counts = np.random.default_rng(0).integers(0, 1000, size=(120, 5))
     encoder = Autoencoder(n_components=2, max_epochs=1, random_state=0).fit(counts[:60])
     for dtype in (np.int64, np.uint16, np.float32, np.float64):
-        seen = encoder.seen_rows_.overlap(encoder.row_hashes(counts.astype(dtype)))
-        assert seen[:60].all()
-        assert not seen[60:].any()
+        trained = encoder.training_row_hashes_.overlap(encoder.row_hashes(counts.astype(dtype)))
+        assert trained[:60].all()
+        assert not trained[60:].any()
 
 
-def test_an_encoder_knows_its_rows_in_any_column_order(frame):
+def test_training_rows_are_found_in_any_column_order(frame):
     encoder = Autoencoder(n_components=2, max_epochs=1, random_state=0).fit(frame[:100])
 
-    seen = encoder.seen_rows_.overlap(encoder.row_hashes(frame[frame.columns[::-1]]))
+    trained = encoder.training_row_hashes_.overlap(encoder.row_hashes(frame[frame.columns[::-1]]))
 
-    assert seen[:100].all()
-    assert not seen[100:].any()
+    assert trained[:100].all()
+    assert not trained[100:].any()

@@ -101,14 +101,15 @@ def plain(learned):
     return schema.to_dict(), preprocessor.to_dict()
 
 
-def looked_through(stream, learned):
-    """Return what the second pass gives, as plain values."""
+def scanned(stream, learned):
+    """Return the results of the second pass as plain values."""
     encoder = Autoencoder()
     encoder.schema_, encoder.preprocessor_ = learned
     drawn = stream.draw(7, 0)
     hashed = np.union1d(drawn, stream.draw(20, 1))
-    digest, hashes, own, held, like = sources._looked_through(encoder, stream, drawn, hashed)
-    return digest, hashes.tolist(), own.tolist(), held.tobytes(), like.tobytes()
+    scan = sources.scan_stream(encoder, stream, drawn, hashed)
+    hashes = scan.hashes.tolist(), scan.validation_hashes.tolist()
+    return scan.fingerprint, *hashes, scan.validation.tobytes(), scan.example.tobytes()
 
 
 def table(n_rows, n_words, seed):
@@ -166,10 +167,10 @@ def test_processes_learn_of_a_table_what_one_learns(
             return
         assert plain(found) == plain(learned)
         assert list(last.known.bad_parts) == list(alone.known.bad_parts)
-        looked = looked_through(alone, learned)
-        assert by_ranks(size, last, lambda own: looked_through(own, learned)) == looked
+        expected = scanned(alone, learned)
+        assert by_ranks(size, last, lambda own: scanned(own, learned)) == expected
         if len(alone) == len(X):
-            assert looked[0] == fingerprint(learned[0].check(X))
+            assert expected[0] == fingerprint(learned[0].check(X))
 
 
 @given(kind=st.sampled_from(["table", "images", "series"]), **shares)
@@ -180,9 +181,9 @@ def test_processes_learn_of_arrays_what_one_learns(lengths, cuts, size, seed, ki
     alone, last = (stream_of(X, lengths, kind, cuts) for _ in range(2))
     learned = alone.schema, alone.preprocessor
     assert plain(by_ranks(size, last, sources.learn_from_stream)) == plain(learned)
-    looked = looked_through(alone, learned)
-    assert looked[0] == fingerprint(X)
-    assert by_ranks(size, last, lambda own: looked_through(own, learned)) == looked
+    expected = scanned(alone, learned)
+    assert expected[0] == fingerprint(X)
+    assert by_ranks(size, last, lambda own: scanned(own, learned)) == expected
 
 
 @given(lengths=shares["lengths"], cuts=shares["cuts"], size=st.integers(1, 7))

@@ -9,13 +9,11 @@ import torch
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load
 from isthmus.autoencoder import sources
-from isthmus.autoencoder import training_rows as seen
 from isthmus.cli import main
 from isthmus.data.streaming import parquet
 from isthmus.detection import reference_set as samples
 from isthmus.errors import CalibrationError, DataError, SchemaError, TrainingError
-from isthmus.training import StreamBatches, checkpoint
-from isthmus.training import stream_batches as stream_rows
+from isthmus.training import StreamBatches, checkpoint, stream_batches
 
 N, M = 2400, 8
 
@@ -63,14 +61,14 @@ def stream_fit(folder):
     return make().fit(load(folder, label="class", keys=["id"]))
 
 
-def rows_of(stream, left_out=()):
+def rows_of(stream, held_out=()):
     """Training rows whose only value is the row's number."""
-    left_out = np.array(left_out, dtype=np.int64)
+    held_out = np.array(held_out, dtype=np.int64)
 
     def as_is(values):
         return np.asarray(values, np.float32)
 
-    return StreamBatches(stream, left_out, as_is, as_is, np.zeros((1, 1), np.float32))
+    return StreamBatches(stream, held_out, as_is, as_is, np.zeros((1, 1), np.float32))
 
 
 @pytest.fixture
@@ -80,9 +78,9 @@ def numbers(folder, monkeypatch):
 
 
 @pytest.fixture
-def mixes(monkeypatch):
-    """Mixes of 600 rows of a single value."""
-    monkeypatch.setattr(stream_rows, "BUFFER_BYTES", 600 * 4)
+def small_buffers(monkeypatch):
+    """Shuffle buffers of 600 rows of a single value."""
+    monkeypatch.setattr(stream_batches, "BUFFER_BYTES", 600 * 4)
 
 
 def epoch(rows, seed=0, batch_size=64):
@@ -94,7 +92,7 @@ def flat(batches):
     return [row for batch in batches for row in batch]
 
 
-def test_an_epoch_has_every_row_once_but_those_left_out(numbers, mixes):
+def test_an_epoch_has_every_row_once_but_those_held_out(numbers, small_buffers):
     rows = rows_of(numbers, range(0, N, 10))
     batches = epoch(rows)
     assert len(rows) == N - N // 10
@@ -103,12 +101,12 @@ def test_an_epoch_has_every_row_once_but_those_left_out(numbers, mixes):
     assert sorted(flat(batches)) == [row for row in range(N) if row % 10]
 
 
-def test_a_batch_mixes_rows_of_several_files(numbers, mixes):
+def test_a_batch_mixes_rows_of_several_files(numbers, small_buffers):
     files = [{row // 300 for row in batch} for batch in epoch(rows_of(numbers))]
     assert np.mean([len(found) for found in files]) > 3
 
 
-def test_the_order_is_the_seeds(numbers, mixes):
+def test_the_order_is_the_seeds(numbers, small_buffers):
     rows = rows_of(numbers)
     assert epoch(rows, seed=1) == epoch(rows, seed=1)
     assert epoch(rows, seed=1) != epoch(rows, seed=2)
@@ -122,9 +120,9 @@ def test_the_order_is_the_seeds(numbers, mixes):
     assert not torch.equal(before, after_one)
 
 
-@pytest.mark.parametrize("left_out", [range(0), range(64 * 9 + 1, N)])
-def test_an_epoch_goes_on_from_any_step(numbers, mixes, left_out):
-    rows = rows_of(numbers, left_out)
+@pytest.mark.parametrize("held_out", [range(0), range(64 * 9 + 1, N)])
+def test_an_epoch_goes_on_from_any_step(numbers, small_buffers, held_out):
+    rows = rows_of(numbers, held_out)
     whole = epoch(rows)
     for first in (1, len(whole) // 2, len(whole) - 1):
         torch.manual_seed(0)
@@ -143,7 +141,9 @@ def test_it_learns_as_well_as_in_memory(stream_fit, folder, X):
 
     assert stream_fit.schema_ == in_memory.schema_
     assert stream_fit.data_fingerprint_ == in_memory.data_fingerprint_
-    np.testing.assert_array_equal(stream_fit.seen_rows_.hashes, in_memory.seen_rows_.hashes)
+    np.testing.assert_array_equal(
+        stream_fit.training_row_hashes_.hashes, in_memory.training_row_hashes_.hashes
+    )
     errors = [encoder.reconstruction_error(X).mean() for encoder in (stream_fit, in_memory)]
     assert errors[0] == pytest.approx(errors[1], rel=0.05)
     assert stream_fit.feature_names_in_.tolist() == list(X.columns)
@@ -158,12 +158,16 @@ def test_it_learns_as_well_as_in_memory(stream_fit, folder, X):
 def test_parts_decide_the_order_and_nothing_else(stream, stream_fit):
     cut = make().fit(stream)
     assert cut.data_fingerprint_ == stream_fit.data_fingerprint_
-    np.testing.assert_array_equal(cut.seen_rows_.hashes, stream_fit.seen_rows_.hashes)
+    np.testing.assert_array_equal(
+        cut.training_row_hashes_.hashes, stream_fit.training_row_hashes_.hashes
+    )
     assert cut.preprocessor_.network_shape == stream_fit.preprocessor_.network_shape
 
 
 @pytest.mark.parametrize("every", [0.0, 600.0])
-def test_a_broken_run_resumes_to_the_same_weights(stream, tmp_path, monkeypatch, mixes, every):
+def test_a_broken_run_resumes_to_the_same_weights(
+    stream, tmp_path, monkeypatch, small_buffers, every
+):
     monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", every)
     options = {"checkpoint_dir": tmp_path, "max_epochs": 4}
     whole = make(max_epochs=4).fit(stream)
@@ -198,7 +202,7 @@ def test_a_broken_run_resumes_to_the_same_weights(stream, tmp_path, monkeypatch,
 
 
 def test_a_store_lost_while_training_costs_nothing_that_was_learned(
-    folder, tmp_path, far_store, mixes
+    folder, tmp_path, far_store, small_buffers
 ):
     source = far_store.fill(folder)
 
@@ -239,24 +243,23 @@ def encoder_rows(encoder, stream):
 
 
 def test_what_is_kept_in_memory_is_bounded(stream, monkeypatch):
-    monkeypatch.setattr(seen, "MOST_HASHES", 500)
-    monkeypatch.setattr(sources, "MOST_HASHES", 500)
-    monkeypatch.setattr(sources, "MOST_VALIDATION", 50)
+    monkeypatch.setattr(sources, "MAX_HASHES", 500)
+    monkeypatch.setattr(sources, "MAX_VALIDATION", 50)
     encoder = make(max_epochs=1, validation_fraction=0.5).fit(stream)
     assert len(encoder.held_out_) == 50
-    assert 500 <= len(encoder.seen_rows_.hashes) <= 550
-    # A fifth of the rows is enough to tell that an encoder has seen them.
+    assert 500 <= len(encoder.training_row_hashes_.hashes) <= 550
+    # A sample of a fifth of the rows is enough to find that the encoder was trained on them.
     with pytest.raises(CalibrationError, match="were among those the encoder was trained on"):
         AnomalyDetector(encoder).fit(stream)
 
 
-def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch, mixes):
+def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch, small_buffers):
     import tracemalloc
 
     monkeypatch.setattr(parquet, "MOST_ROWS", 500)
-    monkeypatch.setattr(stream_rows, "BUFFER_BYTES", 2**16)
-    monkeypatch.setattr(sources, "MOST_HASHES", 100)
-    monkeypatch.setattr(sources, "MOST_VALIDATION", 100)
+    monkeypatch.setattr(stream_batches, "BUFFER_BYTES", 2**16)
+    monkeypatch.setattr(sources, "MAX_HASHES", 100)
+    monkeypatch.setattr(sources, "MAX_VALIDATION", 100)
     monkeypatch.setattr("isthmus.data.streaming.statistics.MEDIAN_ROWS", 100)
     rng = np.random.default_rng(0)
     names = [f"v{at}" for at in range(20)]
@@ -291,7 +294,7 @@ def test_partial_fit_goes_on_with_new_rows(stream, X):
     assert [record["epoch"] for record in encoder.history_] == [1, 2, 3, 4, 5, 6]
     assert encoder.best_epoch_ == 6
     assert encoder.reconstruction_error(X.iloc[1200:]).mean() < before
-    assert encoder.seen_rows_.overlap(encoder.row_hashes(X)).all()
+    assert encoder.training_row_hashes_.overlap(encoder.row_hashes(X)).all()
     assert not any(p.requires_grad for p in encoder.encoder_.parameters())
 
 
@@ -324,8 +327,8 @@ def test_a_detector_calibrates_on_rows_that_its_encoder_never_saw(stream, frame,
     reference_set = detector.reference_set_
 
     assert len(reference_set.y) == N // 5
-    assert not detector.encoder_.seen_rows_.overlap(reference_set.hashes).any()
-    assert len(detector.encoder_.seen_rows_.hashes) == N - N // 5
+    assert not detector.encoder_.training_row_hashes_.overlap(reference_set.hashes).any()
+    assert len(detector.encoder_.training_row_hashes_.hashes) == N - N // 5
     X = frame.drop(columns=["class", "id"])
     scores = [detector.score_samples(data) for data in (stream, X)]
     np.testing.assert_allclose(*scores, rtol=1e-5)

@@ -29,7 +29,7 @@ def test_split_calibrates_on_rows_that_trained_nothing(gaussians):
     detector = AnomalyDetector(unfitted(), "combined", 0.1, "split", random_state=0).fit(X, y)
 
     (fold,) = detector.reference_set_.folds
-    seen = detector.encoder_.seen_rows_.overlap(detector.encoder_.row_hashes(X))
+    seen = detector.encoder_.training_row_hashes_.overlap(detector.encoder_.row_hashes(X))
     rest = np.setdiff1d(np.arange(60), [*fold.held_out, *range(5, 10)])
     assert len(fold.held_out) == 11 == detector.n_calibration_
     np.testing.assert_array_equal(np.flatnonzero(seen), rest)
@@ -43,12 +43,12 @@ def test_cross_calibrates_each_row_on_a_model_that_has_not_seen_it(gaussians):
 
     normal = np.delete(np.arange(40), range(5, 10))
     for fold in detector.reference_set_.folds:
-        seen = fold.encoder.seen_rows_.overlap(fold.encoder.row_hashes(X))
+        seen = fold.encoder.training_row_hashes_.overlap(fold.encoder.row_hashes(X))
         np.testing.assert_array_equal(np.flatnonzero(seen), np.setdiff1d(normal, fold.held_out))
     held_out = np.concatenate([fold.held_out for fold in detector.reference_set_.folds])
     np.testing.assert_array_equal(np.sort(held_out), normal)
     assert detector.n_calibration_ == 35
-    seen = detector.encoder_.seen_rows_.overlap(detector.encoder_.row_hashes(X))
+    seen = detector.encoder_.training_row_hashes_.overlap(detector.encoder_.row_hashes(X))
     np.testing.assert_array_equal(np.flatnonzero(seen), normal)
 
 
@@ -137,7 +137,7 @@ def test_equals_by_chance_are_not_refused():
 
     encoder = unfitted().fit(dice(500, 0))
     X = dice(400, 1)
-    assert encoder.seen_rows_.overlap(encoder.row_hashes(X)).mean() > 0.25
+    assert encoder.training_row_hashes_.overlap(encoder.row_hashes(X)).mean() > 0.25
 
     detector = AnomalyDetector(encoder, "auto", 0.1, "split", random_state=0).fit(X)
 

@@ -108,7 +108,7 @@ def losses(encoder):
 def learned(encoder):
     """Return what the passes before training learned, as plain values."""
     known = encoder.schema_.to_dict(), encoder.preprocessor_.to_dict(), encoder.data_fingerprint_
-    return json.loads(json.dumps([*known, encoder.seen_rows_.hashes.tolist()]))
+    return json.loads(json.dumps([*known, encoder.training_row_hashes_.hashes.tolist()]))
 
 
 def said_of_infinite(data):

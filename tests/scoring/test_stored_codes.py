@@ -222,7 +222,7 @@ def test_a_detector_that_trained_several_encoders_takes_no_new_rows_as_codes(row
 
 def test_rows_that_the_encoder_saw_are_refused_as_codes_too(encoder, exact):
     seen = copy.copy(encoder)
-    seen.seen_rows_ = type(encoder.seen_rows_).of(exact.hashes)
+    seen.training_row_hashes_ = type(encoder.training_row_hashes_).from_hashes(exact.hashes)
     with pytest.raises(ValueError, match="were among those the encoder was trained on"):
         AnomalyDetector(seen).fit(exact)
 

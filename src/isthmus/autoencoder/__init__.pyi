@@ -1,5 +1,5 @@
 from .estimator import Autoencoder as Autoencoder
-from .inference import HeldOut as HeldOut
 from .sources import read_on_rank_zero as read_on_rank_zero
+from .training_rows import HeldOut as HeldOut
 from .training_rows import TrainingRowHashes as TrainingRowHashes
 from .training_rows import row_hashes as row_hashes

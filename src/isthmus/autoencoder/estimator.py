@@ -1,4 +1,4 @@
-"""The autoencoder as a scikit-learn transformer: instances in, codes out, and back."""
+"""`Autoencoder`: the scikit-learn transformer from instances to codes and back."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from torch import nn
 from isthmus._core import LearnedTable
 from isthmus.augmentations import Augmentations
 from isthmus.autoencoder.fitting import PARAMETERS, TrainingRun
-from isthmus.autoencoder.inference import HeldOut, Inference
+from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import learn_from_stream, open_source
-from isthmus.autoencoder.training_rows import TrainingRowHashes
+from isthmus.autoencoder.training_rows import HeldOut, TrainingRowHashes
 from isthmus.data import InMemory, Instances, Schema, as_instances
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
-from isthmus.networks import Networks, build, count_parameters, digest, summarise
+from isthmus.networks import Networks, build, digest
 from isthmus.training import choose_device, draw_seed, isolated_random_state, move_to_device
 
 
 class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
     """Learn a code from unlabelled instances, and reconstruct instances from it.
 
-    An encoder turns an instance of m values into a code of n < m; a mirrored decoder,
-    trained with it, gives the instance back. Images keep their shape: pass
+    An encoder maps an instance of m values to a code of n < m; a mirrored decoder, trained with
+    it, reconstructs the instance. Images keep their shape: pass
     `(n, h, w)` or `(n, h, w, c)`, uint8 or floats in [0, 1]. Windows of time series are
     `(n, t, c)` with `kind="series"`. Tables are `(n, m)` arrays or DataFrames.
 
@@ -52,31 +52,30 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         `"reference"` is the 4,969-parameter network of the Keras tutorials. A pair of
         `torch.nn.Module` is used as it is (a copy, its weights the starting point):
         `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)` to `(batch, n_components)` and
-        back, the decoder giving logits for images and standardised values otherwise.
+        back, with logits for images and standardised values otherwise.
     kind : {"auto", "images", "series", "table"}, default="auto"
-        What the instances are. `"auto"` takes arrays of three and four dimensions for
-        images; windows of series, `(n, t, c)`, are named here or by `architecture="conv1d"`.
+        `"auto"` takes arrays of three and four dimensions for images; for windows of series,
+        `(n, t, c)`, pass `"series"` or `architecture="conv1d"`.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Hidden widths (dense) or channels of the stages (conv) of the encoder; the decoder
         mirrors them. `()` with `"dense"` is a linear autoencoder.
     loss : {"auto", "bce", "mse"}, default="auto"
         Binary cross-entropy (images) or squared error (tables, after standardising).
     recipe : {"default", "fast", "thorough", "detection", "reference"}, default="default"
-        Named set of choices, see `isthmus.recipes`; what is given explicitly wins.
+        Named set of choices, see `isthmus.recipes`; explicit parameters override it.
     objective : str, Objective, mapping, callable or "auto", default="auto"
         What is minimised: `"reconstruction"`, `"denoising"`, `"masked"`, `"variational"`,
         `"invariant"`, one of `isthmus.objectives` with options of your own, a mapping of
         these to weights, or any `(network, batch) -> loss`, see `isthmus.objectives.Own`.
-        `"auto"` is the recipe's, with what `noise` says.
+        `"auto"` is the recipe's, with the level `noise`.
     noise : float of 0 or more, or "auto", default="auto"
-        Standard deviation of the Gaussian noise that instances get while training and that
-        the network learns to take off, in the network's units: short for the objective
+        Standard deviation of the Gaussian noise that is added to instances in training and that
+        the network learns to remove, in the network's units: short for the objective
         `Denoising(["gaussian"], (noise, noise))`, and unused with another objective. `"auto"` is
         0.6 for tables and 0 for images and series.
     augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
-        How the objective `"invariant"` makes views, see
-        `isthmus.build_augmentation`: name those that leave the meaning of your data as
-        it is. `transform` never applies any.
+        How the objective `"invariant"` makes views, see `isthmus.build_augmentation`: choose
+        those that do not change the meaning of your data. `transform` applies none.
     optimizer : {"auto", "adamw", "adadelta"}, default="auto"
     lr : float or "auto", default="auto"
         Highest learning rate.
@@ -92,20 +91,20 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         `"auto"` uses bfloat16 where the hardware has it.
     random_state : int, RandomState instance or None, default=None
         The same integer gives the same weights on the same machine. Global generators
-        are left as they were found.
+        are not changed.
     verbose : bool, default=False
         Show a progress bar on standard error.
     log_dir : path, optional
-        Write curves and reconstructions for TensorBoard there.
+        Folder for curves and reconstructions for TensorBoard.
     checkpoint_dir : path, optional
-        Write a checkpoint there after every epoch, and every ten minutes within one; keep the
-        best.
+        Folder for a checkpoint after every epoch, and every ten minutes within one, and for the
+        best one.
     resume : bool, default=False
         Go on from the last checkpoint in `checkpoint_dir`, to the same weights as an
         uninterrupted run.
     warm_start : bool, default=False
-        Let `fit` start from the weights that an earlier `fit` ended with. Schema and preprocessing
-        stay, because weights mean nothing with others; what is given must fit them.
+        Let `fit` start from the weights of the previous `fit`. Schema and preprocessing stay, as
+        the weights depend on them; new instances must match the schema.
 
     Attributes
     ----------
@@ -113,23 +112,23 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         Trained, in evaluation mode, without gradients.
     n_components_ : int
     schema_ : Schema
-        What the training instances look like; later ones are checked against it.
+        Kind, shape and columns of the training instances; later ones are checked against it.
     history_ : list of dict
         One record an epoch: losses, learning rate, seconds, instances per second.
     best_epoch_ : int
-        The epoch whose weights are kept.
+        The epoch whose weights are used.
     loss_ : {"bce", "mse"}
     digest_ : str
         SHA-256 of the encoder's parameters and buffers.
     data_fingerprint_ : str
         SHA-256 of the training instances.
-    seen_rows_ : SeenRows
-        Hashes of the training instances, by which calibration rows are told to be new.
+    training_row_hashes_ : TrainingRowHashes
+        Hashes of the training instances, to check that calibration rows are new.
     held_out_ : HeldOut
-        Codes and errors of up to 1,000 instances of the validation part, with which new data
-        is compared; empty without one.
+        Codes and errors of up to 1,000 instances of the validation part, to compare new data
+        with; empty without one.
     training_ : dict
-        Every training choice as it was settled, as plain values: seed, epochs, batch size,
+        Every training choice as plain values: seed, epochs, batch size,
         learning rate, optimiser, device, precision, objective.
     n_features_in_ : int
     feature_names_in_ : array of str
@@ -207,18 +206,18 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         """Learn encoder and decoder from instances without labels.
 
         In processes that torchrun started, or that joined a process group of torch's, all train
-        together: each takes its part of every batch, and all end with the same encoder.
+        together: each trains on its shard of every batch, and all end with the same encoder.
 
         Parameters
         ----------
         X : array of shape (n, h, w), (n, h, w, c) or (n, m), DataFrame of (n, m), or Stream
-            Of a stream a few parts at a time are in memory: two passes learn schema,
+            Of a stream a few chunks at a time are in memory: two passes learn schema,
             preprocessing, hashes and the validation part (10,000 rows at most), then
             each epoch reads all of it in an order of its own.
         y : ignored
         channel_names : sequence of str, optional
-            Of windows of series, which as an array have none: `Dataset.channel_names`. By them
-            later long tables are matched. A stream brings its own.
+            Of windows of series in an array: `Dataset.channel_names`. Columns of later long
+            tables are matched to them. A stream has its own.
 
         Returns
         -------
@@ -233,16 +232,16 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         ArchitectureError
             When architecture, code width and data do not fit together.
         TrainingError
-            When a parameter is out of range, the loss stops being finite, or another worker is
-            gone.
+            When a parameter is out of range, the loss stops being finite, or another process is
+            lost.
         """
         warm = self.warm_start and self.__sklearn_is_fitted__()
-        # One name, so that what the check made an array of is not held while the networks train.
+        # One name, so that the unchecked instances are not held in memory while the networks train.
         X = as_instances(X)
-        X = self._check_more(X) if warm else self._learn_schema(X)
+        X = self._check_training_instances(X) if warm else self._learn_schema(X)
         if channel_names is not None:
             self.schema_ = self.schema_.with_channel_names(channel_names)
-        return self._train(X, self._networks() if warm else None)
+        return self._train(X, self._copied_networks() if warm else None)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Go on from the present weights with one pass over new instances.
@@ -278,16 +277,17 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         if not self.__sklearn_is_fitted__():
             return self._train(self._learn_schema(X), None, one_pass=True)
         before = {
-            name: getattr(self, name) for name in ("history_", "seen_rows_", "data_fingerprint_")
+            name: getattr(self, name)
+            for name in ("history_", "training_row_hashes_", "data_fingerprint_")
         }
-        self._train(self._check_more(X), self._networks(), one_pass=True)
-        return self._follow(**before)
+        self._train(self._check_training_instances(X), self._copied_networks(), one_pass=True)
+        return self._prepend(**before)
 
     def untrained(self, random_state: int | np.random.RandomState | None = None) -> Autoencoder:
-        """Return the same autoencoder with fresh random weights: the control for training.
+        """Return the same autoencoder with fresh random weights: the baseline for training.
 
-        Schema, preprocessing and architecture are shared; modules of the person's own are
-        as they were given.
+        Schema, preprocessing and architecture are shared; modules passed as `architecture` have
+        the weights they were passed with.
         """
         check_is_fitted(self)
         twin = copy.copy(self)
@@ -296,26 +296,11 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             given = isinstance(self.architecture, tuple | list)
             own = {"architecture": self.architecture} if given else {}
             networks = build(**(self.spec_ | own))
-        twin._keep(networks, device)  # noqa: SLF001
-        twin.held_out_ = HeldOut.none(twin.n_components_)  # the codes kept are not its own
+        twin._freeze(networks, device)  # noqa: SLF001
+        twin.held_out_ = HeldOut.empty(
+            twin.n_components_
+        )  # those held out are codes of this encoder
         return twin
-
-    def summary(self) -> str:
-        """Return the layers as a table: name, output shape, parameters."""
-        check_is_fitted(self)
-        shape = self.preprocessor_.network_shape
-        lines = [f"{'layer':<22}{'output shape':<20}{'parameters':>12}"]
-        for title, network, inputs in (
-            ("encoder", self.encoder_, shape),
-            ("decoder", self.decoder_, (self.n_components_,)),
-        ):
-            lines.append(f"{title}, input {inputs}")
-            lines += [
-                f"  {layer.name:<20}{layer.output_shape!s:<20}{layer.parameters:>12,}"
-                for layer in summarise(network, inputs)
-            ]
-        lines.append(f"{'all':<42}{self.n_parameters_:>12,}")
-        return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:
         """Write a bundle: a folder with manifest, weights and history, no pickle.
@@ -323,14 +308,14 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         Parameters
         ----------
         path : path
-            An earlier bundle there is replaced, whole, at the very end.
+            An earlier bundle there is replaced as a whole, once all is written.
 
         Raises
         ------
         BundleError
             When `path` holds something that is not a bundle.
         """
-        # Files are written by code that needs this class, so it is imported at use.
+        # At use, as `isthmus.bundle` imports this module.
         from isthmus.bundle import save_encoder
 
         check_is_fitted(self)
@@ -340,7 +325,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     def restored(
         cls, parameters: Mapping[str, Any], learned: Mapping[str, Any], networks: Networks
     ) -> Autoencoder:
-        """Rebuild a fitted autoencoder from what an earlier one was made of and learned.
+        """Rebuild a fitted autoencoder from its parameters, fitted attributes and networks.
 
         Parameters
         ----------
@@ -356,13 +341,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         for name, value in learned.items():
             setattr(encoder, name, value)
         encoder._name_features()
-        encoder._keep(networks, choose_device(encoder.device))
+        encoder._freeze(networks, choose_device(encoder.device))
         return encoder
-
-    @property
-    def n_parameters_(self) -> int:
-        """Parameters of encoder and decoder together."""
-        return count_parameters(self.encoder_) + count_parameters(self.decoder_)
 
     @property
     def _n_features_out(self) -> int:
@@ -396,7 +376,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
 
     @singledispatchmethod
     def _learn_schema(self, instances: Instances) -> Instances:
-        """Check training data, learn schema and preprocessing, return it as an array or stream."""
+        """Check training instances, and learn their schema and preprocessing."""
         X = instances.held
         kind = "series" if self.kind == "auto" and self.architecture == "conv1d" else self.kind
         n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
@@ -435,21 +415,21 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         return stream
 
     def _name_features(self) -> None:
-        """Set number and names of the features as the schema has them."""
+        """Set number and names of the features from the schema."""
         self.n_features_in_ = self.schema_.n_features
         if self.schema_.kind == "table" and self.schema_.columns is not None:
             self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
 
-    def _check_more(self, instances: Instances) -> Instances:
-        """Check instances to go on training with."""
+    def _check_training_instances(self, instances: Instances) -> Instances:
+        """Check instances to train further on."""
         check_is_fitted(self)
         checked = instances.checked(self._check)
         if len(checked) < 2:
             raise DataError(f"got {len(checked)} instance, expected at least two to learn from")
         return checked
 
-    def _networks(self) -> Networks:
-        """Return copies of the networks, to be trained further."""
+    def _copied_networks(self) -> Networks:
+        """Return trainable copies of the networks."""
         encoder, decoder = copy.deepcopy((self.encoder_, self.decoder_))
         for network in (encoder, decoder):
             network.requires_grad_(True)
@@ -458,9 +438,9 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     def _train(
         self, instances: Instances, networks: Networks | None, *, one_pass: bool = False
     ) -> Self:
-        """Train new networks, or those given further, on checked instances."""
+        """Train new networks, or go on with those given, on checked instances."""
         epochs = len(self.history_) if one_pass and networks is not None else 0
-        self.__dict__.pop("digest_", None)  # a fit that fails leaves nothing that looks fitted
+        self.__dict__.pop("digest_", None)  # a failed fit leaves an unfitted estimator
         parameters = {name: getattr(self, name) for name in PARAMETERS}
         run = TrainingRun.plan(
             parameters,
@@ -473,31 +453,34 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         )
         self.loss_ = run.loss
         source = open_source(instances, self, run.validation_fraction, run.settings.seed)
-        self.data_fingerprint_, self.seen_rows_ = source.fingerprint, source.seen
+        self.data_fingerprint_, self.training_row_hashes_ = source.fingerprint, source.row_hashes
         self.training_ = run.describe()
         progress = run.train(source)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
-        self._keep(run.networks, run.settings.device)
+        self._freeze(run.networks, run.settings.device)
         self.held_out_ = source.held_out(self)
         return self
 
-    def _follow(
-        self, history_: list[dict[str, Any]], seen_rows_: TrainingRowHashes, data_fingerprint_: str
+    def _prepend(
+        self,
+        history_: list[dict[str, Any]],
+        training_row_hashes_: TrainingRowHashes,
+        data_fingerprint_: str,
     ) -> Self:
-        """Put what was known before the last pass in front of what is known of it."""
+        """Prepend history, hashes and fingerprint of before the last pass to those of the pass."""
         done = len(history_)
         self.history_ = history_ + [
             record | {"epoch": record["epoch"] + done} for record in self.history_
         ]
         self.best_epoch_ += done
-        self.seen_rows_ = seen_rows_.followed_by(self.seen_rows_)
+        self.training_row_hashes_ = training_row_hashes_.merged_with(self.training_row_hashes_)
         both = f"{data_fingerprint_} {self.data_fingerprint_}".encode()
         self.data_fingerprint_ = hashlib.sha256(both).hexdigest()
         return self
 
-    def _keep(self, networks: Networks, device: torch.device) -> None:
-        """Hold the networks as they will stay: on their device, frozen, with their digest."""
+    def _freeze(self, networks: Networks, device: torch.device) -> None:
+        """Set the trained networks, frozen and in evaluation mode on a device, and their digest."""
         for network in (networks.encoder, networks.decoder):
             move_to_device(network, device).eval().requires_grad_(False)
         self.encoder_, self.decoder_ = networks.encoder, networks.decoder

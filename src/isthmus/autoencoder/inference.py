@@ -1,4 +1,4 @@
-"""Inference: codes, reconstructions and errors batch by batch, and those of held-out rows."""
+"""Inference: codes, reconstructions and errors of instances, computed batch by batch."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from torch import nn
 from isthmus.autoencoder.training_rows import row_hashes
 from isthmus.data import Schema, as_instances, over_chunks
 from isthmus.data.preprocessing import Preprocessor
+from isthmus.networks import count_parameters, summarise
 from isthmus.objectives import Loss, errors_per_instance
 from isthmus.training import to_tensor
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A batch of instances as the network sees and rebuilds them.
+    """A batch of network inputs with their codes, reconstructions and errors.
 
     Attributes
     ----------
     inputs, outputs : tensor of shape (batch, *network_shape)
-        In the network's units: [0, 1] for images, standardised otherwise.
+        In the network's units: [0, 1] for images, standardised values otherwise.
     codes : tensor of shape (batch, n_components)
     errors : tensor of shape (batch,), float64
         Reconstruction errors.
@@ -42,7 +43,7 @@ class Reconstruction:
 
 
 class Inference(TransformerMixin):
-    """Instances in, codes out, and back: the part of an autoencoder that needs no training.
+    """The methods of an autoencoder that use its networks without training them.
 
     Attributes
     ----------
@@ -62,7 +63,7 @@ class Inference(TransformerMixin):
 
     @over_chunks
     def transform(self, X: Any) -> np.ndarray:
-        """Turn instances into codes.
+        """Return the codes of instances.
 
         Parameters
         ----------
@@ -79,7 +80,7 @@ class Inference(TransformerMixin):
         return codes
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Turn codes back into instances, in the units of the training data.
+        """Reconstruct instances from codes, in the units of the training data.
 
         Parameters
         ----------
@@ -91,8 +92,8 @@ class Inference(TransformerMixin):
         array of shape (n, *schema_.shape), float32, or DataFrame of shape (n, m)
             Images in 0..255 when they were uint8 at `fit`, else in [0, 1]. A DataFrame for
             tables that are not all numbers: names, order and types of the columns at `fit`,
-            with the likeliest category where there were categories. Nothing is missing in
-            it; where a value was missing it says what the code suggests.
+            and the most likely category of categorical columns. It has no missing values: where
+            one was missing it has the value decoded from the code.
         """
         codes = self._check_codes(X)
         back = np.empty((len(codes), *self.preprocessor_.network_shape), dtype=np.float32)
@@ -103,7 +104,7 @@ class Inference(TransformerMixin):
         return self.preprocessor_.from_network(back)
 
     def decode(self, codes: np.ndarray) -> Iterator[torch.Tensor]:
-        """Rebuild instances from codes batch by batch, as the network gives them.
+        """Yield the network's outputs for codes, batch by batch.
 
         Parameters
         ----------
@@ -112,7 +113,7 @@ class Inference(TransformerMixin):
         Yields
         ------
         tensor of shape (batch, *network_shape)
-            On the CPU; what `reconstruct` gives as outputs.
+            On the CPU; the outputs of `reconstruct`.
 
         Raises
         ------
@@ -137,7 +138,7 @@ class Inference(TransformerMixin):
 
     @over_chunks
     def reconstruction_error(self, X: Any) -> np.ndarray:
-        """Return how far each instance is from its reconstruction.
+        """Return the reconstruction error of each instance.
 
         The mean over an instance's values of the loss trained on: binary cross-entropy
         per pixel, natural logarithm (images), or squared error of standardised values
@@ -155,16 +156,16 @@ class Inference(TransformerMixin):
         return errors
 
     def reconstruct(self, X: Any) -> Iterator[Reconstruction]:
-        """Go through instances batch by batch, as the network sees and rebuilds them.
+        """Yield inputs, codes, reconstructions and errors of instances, batch by batch.
 
         Yields
         ------
-        Reconstructed
-            Inputs, codes, outputs and errors of one batch, as tensors on the CPU, in order.
+        Reconstruction
+            Of one batch, in order, as tensors on the CPU.
         """
         check_is_fitted(self)
         return itertools.chain.from_iterable(
-            as_instances(X).map(lambda held: self.reconstructed_batches(self._check(held)))
+            as_instances(X).map(lambda X: self.reconstructed_batches(self._check(X)))
         )
 
     def reconstructed_batches(self, X: np.ndarray) -> Iterator[Reconstruction]:
@@ -188,12 +189,34 @@ class Inference(TransformerMixin):
 
     @over_chunks
     def row_hashes(self, X: Any) -> np.ndarray:
-        """Return a hash of each instance as the network sees it: uint64 of shape (n,)."""
+        """Return the hash of each instance's network inputs, uint64 of shape (n,)."""
         return self.hash_checked_rows(self._check(X))
+
+    def summary(self) -> str:
+        """Return the layers as a table: name, output shape, parameters."""
+        check_is_fitted(self)
+        shape = self.preprocessor_.network_shape
+        lines = [f"{'layer':<22}{'output shape':<20}{'parameters':>12}"]
+        for title, network, inputs in (
+            ("encoder", self.encoder_, shape),
+            ("decoder", self.decoder_, (self.n_components_,)),
+        ):
+            lines.append(f"{title}, input {inputs}")
+            lines += [
+                f"  {layer.name:<20}{layer.output_shape!s:<20}{layer.parameters:>12,}"
+                for layer in summarise(network, inputs)
+            ]
+        lines.append(f"{'all':<42}{self.n_parameters_:>12,}")
+        return "\n".join(lines)
+
+    @property
+    def n_parameters_(self) -> int:
+        """Parameters of encoder and decoder together."""
+        return count_parameters(self.encoder_) + count_parameters(self.decoder_)
 
     def _check_codes(self, codes: Any) -> np.ndarray:
         check_is_fitted(self)
-        # torch wants memory that it may write to; a DataFrame's is read-only.
+        # torch needs writable memory; a DataFrame's is read-only.
         codes = np.require(np.asarray(codes), np.float32, ["C", "W"])
         if codes.ndim != 2 or codes.shape[1] != self.n_components_:
             raise ValueError(
@@ -212,7 +235,7 @@ class Inference(TransformerMixin):
         return self.schema_.check(X)
 
     def hash_checked_rows(self, X: np.ndarray) -> np.ndarray:
-        """Return a hash of each checked instance, uint64 of shape (n,)."""
+        """Return the hash of each checked instance, uint64 of shape (n,)."""
         step, prepare = self._inference_batch(), self.preprocessor_.to_network
         parts = [row_hashes(prepare(X[first : first + step])) for first in range(0, len(X), step)]
         return np.concatenate(parts)
@@ -230,94 +253,3 @@ class Inference(TransformerMixin):
     def _device(self) -> torch.device:
         parameter = next(self.encoder_.parameters(), None)
         return parameter.device if parameter is not None else torch.device("cpu")
-
-
-#: Instances that are kept at most: enough for a test, little on disk.
-MOST_KEPT = 1000
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Codes and reconstruction errors of instances of the validation part.
-
-    No weight was fitted to them, so they are what new instances of the same source look like
-    to the encoder. Two things they did decide: which epoch was kept, and, with all other
-    instances, the preprocessing. Windows that were cut from one series overlap windows that
-    were trained on, and each other: then these are not independent of the training part, and
-    their errors are lower than those of a series never seen.
-
-    Attributes
-    ----------
-    codes : float32 array of shape (k, n_components)
-    errors : float64 array of shape (k,)
-        As `Autoencoder.reconstruction_error` gives them.
-    repeated : boolean array of shape (k,)
-        Whether another instance at `fit` was equal.
-
-    Examples
-    --------
-    >>> from isthmus import Autoencoder
-    >>> X = np.random.default_rng(0).normal(size=(500, 8))
-    >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0).fit(X)
-    >>> encoder.held_out_.codes.shape, encoder.held_out_.errors.shape
-    ((50, 3), (50,))
-    """
-
-    codes: np.ndarray
-    errors: np.ndarray
-    repeated: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.errors)
-
-    @classmethod
-    def none(cls, n_components: int) -> HeldOut:
-        """Keep nothing: there was no validation part, or it is not known."""
-        codes = np.empty((0, n_components), dtype=np.float32)
-        return cls(codes, np.empty(0), np.empty(0, dtype=bool))
-
-
-def split_rows(n: int, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the validation part.
-
-    Returns
-    -------
-    validation, training : integer arrays
-        Row numbers in random order: the first k are k rows drawn at random.
-    """
-    order = np.random.default_rng([seed, 0]).permutation(n)
-    n_validation = math.floor(n * validation_fraction)
-    return order[:n_validation], order[n_validation:]
-
-
-def rows_held_out(drawn: np.ndarray) -> np.ndarray:
-    """Return which rows, given in random order, are kept: sorted."""
-    return np.sort(drawn[:MOST_KEPT])
-
-
-def hold_out(encoder: Inference, X: np.ndarray, repeated: np.ndarray) -> HeldOut:
-    """Keep what a trained encoder makes of some rows of its validation part.
-
-    Parameters
-    ----------
-    encoder : Coder
-        With its final weights.
-    X : array of shape (k, *schema.shape)
-        The rows, checked; `MOST_KEPT` at most.
-    repeated : boolean array of shape (k,)
-        Whether another instance at `fit` was equal.
-    """
-    if not len(X):
-        return HeldOut.none(encoder.n_components_)
-    parts = list(encoder.reconstructed_batches(X))
-    return HeldOut(
-        np.concatenate([part.codes.numpy() for part in parts]),
-        np.concatenate([part.errors.numpy() for part in parts]),
-        repeated,
-    )
-
-
-def is_repeated(hashes: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Return which of the rows with hashes `own`, which are among `hashes`, are not alone."""
-    distinct, counts = np.unique(hashes, return_counts=True)
-    return counts[np.searchsorted(distinct, own)] > 1

@@ -6,14 +6,21 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from isthmus.autoencoder.inference import HeldOut, hold_out, is_repeated, rows_held_out, split_rows
-from isthmus.autoencoder.training_rows import MOST_HASHES, TrainingRowHashes
+from isthmus.autoencoder.inference import Inference
+from isthmus.autoencoder.training_rows import (
+    MAX_HASHES,
+    HeldOut,
+    TrainingRowHashes,
+    has_duplicate,
+    rows_to_hold_out,
+    split_rows,
+)
 from isthmus.data import Blocks, Chunk, InMemory, Instances, Schema, fingerprint, rows_of
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.data.streaming import Facts, SkippedChunk, Stream, median_rows
@@ -26,9 +33,6 @@ from isthmus.distributed import (
 )
 from isthmus.errors import DataError
 from isthmus.training import Batches, StreamBatches
-
-if TYPE_CHECKING:
-    from isthmus.autoencoder.inference import Inference
 
 T = TypeVar("T")
 P = TypeVar("P", bound=PartialResult)
@@ -126,8 +130,8 @@ def _group_with_equal_files(stream: Stream) -> ProcessGroup:
     return group
 
 
-#: Rows of a stream that choose the best epoch, at most.
-MOST_VALIDATION = 10_000
+#: Validation rows of a stream, at most.
+MAX_VALIDATION = 10_000
 
 
 class Source(Protocol):
@@ -137,21 +141,21 @@ class Source(Protocol):
     ----------
     fingerprint : str
         SHA-256 of the instances.
-    seen : SeenRows
-    training : Rows or StreamRows
-    validation : Rows or None
+    row_hashes : TrainingRowHashes
+    training : Batches or StreamBatches
+    validation : Batches or None
     """
 
     fingerprint: str
-    seen: TrainingRowHashes
+    row_hashes: TrainingRowHashes
     training: Batches | StreamBatches
     validation: Batches | None
 
     def examples(self, n: int) -> np.ndarray:
-        """Return a few checked instances to look at, of the validation part if there is one."""
+        """Return n checked instances, of the validation part if there is one."""
 
     def held_out(self, encoder: Inference) -> HeldOut:
-        """Return what the trained encoder makes of some of the validation part."""
+        """Return codes and errors of some of the validation part by the trained encoder."""
 
 
 class ArraySource:
@@ -159,7 +163,7 @@ class ArraySource:
 
     Parameters
     ----------
-    encoder : Coder
+    encoder : Inference
         With schema and preprocessing.
     X : array of shape (n, *schema.shape)
     validation_fraction : float
@@ -170,34 +174,35 @@ class ArraySource:
         self, encoder: Inference, X: np.ndarray, validation_fraction: float, seed: int
     ) -> None:
         self.X, self.hashes = X, encoder.hash_checked_rows(X)
-        self.fingerprint, self.seen = fingerprint(X), TrainingRowHashes.of(self.hashes)
-        drawn, rest = split_rows(len(X), validation_fraction, seed)
-        self.kept = rows_held_out(drawn)
+        self.fingerprint = fingerprint(X)
+        self.row_hashes = TrainingRowHashes.from_hashes(self.hashes)
+        validation, training = split_rows(len(X), validation_fraction, seed)
+        self._held_out = rows_to_hold_out(validation)
         prepare = encoder.preprocessor_.to_network
-        self.training: Batches | StreamBatches = Batches(X, np.sort(rest), prepare)
-        self.validation = Batches(X, np.sort(drawn), prepare) if len(drawn) else None
+        self.training: Batches | StreamBatches = Batches(X, np.sort(training), prepare)
+        self.validation = Batches(X, np.sort(validation), prepare) if len(validation) else None
 
     def examples(self, n: int) -> np.ndarray:
         """Return the first instances of the validation part, or else of the training part."""
-        rows = self.training if self.validation is None else self.validation
-        assert isinstance(rows, Batches)
-        return self.X[rows.rows[:n]]
+        batches = self.training if self.validation is None else self.validation
+        assert isinstance(batches, Batches)
+        return self.X[batches.rows[:n]]
 
     def held_out(self, encoder: Inference) -> HeldOut:
-        """Return what the trained encoder makes of a bounded number of rows."""
-        repeated = is_repeated(self.hashes, self.hashes[self.kept])
-        return hold_out(encoder, self.X[self.kept], repeated)
+        """Return codes and errors of at most `MAX_HELD_OUT` rows of the validation part."""
+        repeated = has_duplicate(self.hashes, self.hashes[self._held_out])
+        return hold_out(encoder, self.X[self._held_out], repeated)
 
 
 class StreamSource:
-    """A stream; what is kept of it in memory is bounded.
+    """A stream, read in bounded memory.
 
-    One pass gives its fingerprint, the hashes of `MOST_HASHES` rows at most, and the validation
-    part, of `MOST_VALIDATION` rows at most. Several workers make it together.
+    One pass computes its fingerprint, the hashes of `MAX_HASHES` rows at most, and the validation
+    part of `MAX_VALIDATION` rows at most. Several processes share it.
 
     Parameters
     ----------
-    encoder : Coder
+    encoder : Inference
         With schema and preprocessing.
     stream : Stream
     validation_fraction : float
@@ -208,21 +213,20 @@ class StreamSource:
         self, encoder: Inference, stream: Stream, validation_fraction: float, seed: int
     ) -> None:
         schema, prepare = encoder.schema_, encoder.preprocessor_.to_network
-        n_validation = min(MOST_VALIDATION, math.floor(len(stream) * validation_fraction))
-        drawn = stream.draw(n_validation, [seed, 0])
-        hashed = np.union1d(drawn, stream.draw(MOST_HASHES, [seed, 1]))
-        self.fingerprint, self.hashes, own, self.X, like = _looked_through(
-            encoder, stream, drawn, hashed
-        )
-        self.seen = TrainingRowHashes.of(self.hashes)
+        n_validation = min(MAX_VALIDATION, math.floor(len(stream) * validation_fraction))
+        validation = stream.draw(n_validation, [seed, 0])
+        hashed = np.union1d(validation, stream.draw(MAX_HASHES, [seed, 1]))
+        scan = scan_stream(encoder, stream, validation, hashed)
+        self.X, self.hashes, self.fingerprint = scan.validation, scan.hashes, scan.fingerprint
+        self.row_hashes = TrainingRowHashes.from_hashes(self.hashes)
         self.training: Batches | StreamBatches = StreamBatches(
-            stream, drawn, schema.check, prepare, like
+            stream, validation, schema.check, prepare, scan.example
         )
-        everything = np.arange(len(self.X))
-        self.validation = Batches(self.X, everything, prepare) if len(self.X) else None
+        rows = np.arange(len(self.X))
+        self.validation = Batches(self.X, rows, prepare) if len(self.X) else None
         rng = np.random.default_rng([seed, 2])
-        self.kept = rows_held_out(rng.permutation(everything))
-        self.own = own[self.kept]
+        self._held_out = rows_to_hold_out(rng.permutation(rows))
+        self._held_out_hashes = scan.validation_hashes[self._held_out]
         self.stream, self._check = stream, schema.check
 
     def examples(self, n: int) -> np.ndarray:
@@ -232,59 +236,115 @@ class StreamSource:
         return self._check(self.stream.take(np.arange(n), label=False).X)
 
     def held_out(self, encoder: Inference) -> HeldOut:
-        """Return what the trained encoder makes of a bounded number of rows."""
-        return hold_out(encoder, self.X[self.kept], is_repeated(self.hashes, self.own))
+        """Return codes and errors of at most `MAX_HELD_OUT` rows of the validation part."""
+        repeated = has_duplicate(self.hashes, self._held_out_hashes)
+        return hold_out(encoder, self.X[self._held_out], repeated)
 
 
-class _Looked:
-    """What is kept of the pieces of a stream that were looked through."""
+@dataclass(frozen=True)
+class StreamScan:
+    """Results of the pass over a stream before training.
+
+    Attributes
+    ----------
+    fingerprint : str
+        SHA-256 of the instances.
+    hashes : uint64 array of shape (n_hashed,)
+        Of the rows chosen for hashing.
+    validation : array of shape (n_validation, *schema.shape)
+        The validation part, checked.
+    validation_hashes : uint64 array of shape (n_validation,)
+    example : array of shape (1, *schema.shape)
+        A checked instance.
+    """
+
+    fingerprint: str
+    hashes: np.ndarray
+    validation: np.ndarray
+    validation_hashes: np.ndarray
+    example: np.ndarray
+
+
+class _PartialScan:
+    """Results of the pass over some chunks of a stream."""
 
     def __init__(self) -> None:
         self.blocks: Blocks | None = None
-        self.like: np.ndarray | None = None
+        self.example: np.ndarray | None = None
         self.hashes = [np.empty(0, np.uint64)]
-        self.own_hashes = [np.empty(0, np.uint64)]
-        self.drawn: list[np.ndarray] = []
+        self.validation_hashes = [np.empty(0, np.uint64)]
+        self.validation: list[np.ndarray] = []
 
-    def extend(self, later: _Looked) -> None:
+    def extend(self, later: _PartialScan) -> None:
         if self.blocks is None:
-            self.blocks, self.like = later.blocks, later.like
+            self.blocks, self.example = later.blocks, later.example
         elif later.blocks is not None:
             self.blocks.extend(later.blocks)
         self.hashes += later.hashes
-        self.own_hashes += later.own_hashes
-        self.drawn += later.drawn
+        self.validation_hashes += later.validation_hashes
+        self.validation += later.validation
 
 
-def _looked_through(
-    encoder: Inference, stream: Stream, drawn: np.ndarray, hashed: np.ndarray
-) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return fingerprint, hashes, hashes of what is drawn, what is drawn, and an instance."""
+def scan_stream(
+    encoder: Inference, stream: Stream, validation: np.ndarray, hashed: np.ndarray
+) -> StreamScan:
+    """Read a stream once, for its fingerprint, hashes and validation part.
+
+    Parameters
+    ----------
+    encoder : Inference
+        With schema and preprocessing.
+    stream : Stream
+    validation, hashed : integer arrays
+        Row numbers, sorted; those of `validation` are among `hashed`.
+    """
     schema = encoder.schema_
 
-    def look(looked: _Looked, piece: Chunk) -> None:
+    def update(scan: _PartialScan, piece: Chunk) -> None:
         values = schema.check(piece.X)
-        if looked.blocks is None:
-            looked.blocks, looked.like = Blocks(values.dtype, schema.shape), values[:1].copy()
-        looked.blocks.update(piece.first_row, values)
-        held, rows = rows_of(drawn, piece), rows_of(hashed, piece)
-        looked.drawn.append(values[held])
+        if scan.blocks is None:
+            scan.blocks, scan.example = Blocks(values.dtype, schema.shape), values[:1].copy()
+        scan.blocks.update(piece.first_row, values)
+        held, rows = rows_of(validation, piece), rows_of(hashed, piece)
+        scan.validation.append(values[held])
         if len(rows):
-            looked.hashes.append(encoder.hash_checked_rows(values[rows]))
-            looked.own_hashes.append(looked.hashes[-1][np.isin(rows, held)])
+            scan.hashes.append(encoder.hash_checked_rows(values[rows]))
+            scan.validation_hashes.append(scan.hashes[-1][np.isin(rows, held)])
 
-    def finish(looked: _Looked) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        if looked.blocks is None or looked.like is None:
+    def finish(scan: _PartialScan) -> StreamScan:
+        if scan.blocks is None or scan.example is None:
             raise DataError(f"{stream.name} holds no row that can be read; expected at least one")
-        return (
-            looked.blocks.fingerprint(stream.n_rows),
-            np.concatenate(looked.hashes),
-            np.concatenate(looked.own_hashes),
-            np.concatenate(looked.drawn),
-            looked.like,
+        return StreamScan(
+            scan.blocks.fingerprint(stream.n_rows),
+            np.concatenate(scan.hashes),
+            np.concatenate(scan.validation),
+            np.concatenate(scan.validation_hashes),
+            scan.example,
         )
 
-    return read_by_shares(stream, _Looked(), look, finish)
+    return read_by_shares(stream, _PartialScan(), update, finish)
+
+
+def hold_out(encoder: Inference, X: np.ndarray, repeated: np.ndarray) -> HeldOut:
+    """Return codes and errors of rows of the validation part by a trained encoder.
+
+    Parameters
+    ----------
+    encoder : Inference
+        With its final weights.
+    X : array of shape (k, *schema.shape)
+        The rows, checked; `MAX_HELD_OUT` at most.
+    repeated : boolean array of shape (k,)
+        Whether another instance at `fit` was equal.
+    """
+    if not len(X):
+        return HeldOut.empty(encoder.n_components_)
+    batches = list(encoder.reconstructed_batches(X))
+    return HeldOut(
+        np.concatenate([batch.codes.numpy() for batch in batches]),
+        np.concatenate([batch.errors.numpy() for batch in batches]),
+        repeated,
+    )
 
 
 @singledispatch

@@ -43,7 +43,9 @@ def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
     write_weights(folder / DECODER, encoder.decoder_)
     lines = "".join(json.dumps(record) + "\n" for record in encoder.history_)
     write_bytes(folder / HISTORY, lines.encode())
-    write_bytes(folder / SEEN, safetensors.numpy.save({"hashes": encoder.seen_rows_.hashes}))
+    write_bytes(
+        folder / SEEN, safetensors.numpy.save({"hashes": encoder.training_row_hashes_.hashes})
+    )
     write_bytes(folder / HELD_OUT, safetensors.numpy.save(dict(vars(encoder.held_out_))))
     parameters = encoder.get_params()
     return {
@@ -56,7 +58,7 @@ def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
         "best_epoch": encoder.best_epoch_,
         "training": encoder.training_,
         "data_fingerprint": encoder.data_fingerprint_,
-        "repeated_rows": encoder.seen_rows_.repeated,
+        "repeated_rows": encoder.training_row_hashes_.repeated,
         "parameters": {k: _plain(k, v) for k, v in parameters.items() if k not in OF_THE_RUN},
     }
 
@@ -90,7 +92,7 @@ def read_encoder(
         "training_": facts["training"],
         "best_epoch_": facts["best_epoch"],
         "data_fingerprint_": facts["data_fingerprint"],
-        "seen_rows_": TrainingRowHashes(hashes, facts["repeated_rows"]),
+        "training_row_hashes_": TrainingRowHashes(hashes, facts["repeated_rows"]),
         "history_": [json.loads(line) for line in text.splitlines()],
         "held_out_": _read_held_out(folder / HELD_OUT, networks.n_components),
     }
@@ -100,7 +102,7 @@ def read_encoder(
 def _read_held_out(file: Path, n_components: int) -> HeldOut:
     """Read what was kept of the validation part; the first bundles have no such file."""
     if not file.is_file():
-        return HeldOut.none(n_components)
+        return HeldOut.empty(n_components)
     return HeldOut(**safetensors.numpy.load_file(file))
 
 

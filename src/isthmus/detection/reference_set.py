@@ -241,9 +241,9 @@ def build_calibrated_set(
     else:
         encoder = _train(given, instances, normal, seed, channel_names)
     hashes = [row_hashes(encoder, part) for part in (instances, calibrating)]
-    learned = TrainingRowHashes.of(hashes[0])
+    learned = TrainingRowHashes.from_hashes(hashes[0])
     overlap = learned.overlap(hashes[1])
-    if int(overlap.sum()) > learned.tolerated(len(overlap)):
+    if int(overlap.sum()) > learned.max_overlap_by_chance(len(overlap)):
         raise CalibrationError(
             f"{int(overlap.sum())} of {len(overlap)} rows of X_calibration are in X as well, "
             f"the first is row {int(overlap.argmax())}, counting from 0; a threshold set on "
@@ -295,8 +295,8 @@ def _train(
 
 def _check_new(encoder: Autoencoder, instances: Instances) -> None:
     """Refuse rows that a fitted encoder was trained on."""
-    overlap = encoder.seen_rows_.overlap(row_hashes(encoder, instances))
-    if int(overlap.sum()) > encoder.seen_rows_.tolerated(len(overlap)):
+    overlap = encoder.training_row_hashes_.overlap(row_hashes(encoder, instances))
+    if int(overlap.sum()) > encoder.training_row_hashes_.max_overlap_by_chance(len(overlap)):
         raise CalibrationError(
             f"{int(overlap.sum())} of {len(overlap)} rows were among those the encoder was "
             f"trained on, the first is row {int(overlap.argmax())}, counting from 0; a "

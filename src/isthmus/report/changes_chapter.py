@@ -431,8 +431,8 @@ def _new(encoder: Autoencoder, hashes: np.ndarray) -> np.ndarray:
 
     All, where no more equal one that it saw than chance would have it.
     """
-    seen = encoder.seen_rows_.overlap(hashes)
-    if seen.sum() <= encoder.seen_rows_.tolerated(len(hashes)):
+    seen = encoder.training_row_hashes_.overlap(hashes)
+    if seen.sum() <= encoder.training_row_hashes_.max_overlap_by_chance(len(hashes)):
         return np.ones(len(hashes), dtype=bool)
     return ~seen
 

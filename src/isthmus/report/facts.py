@@ -230,7 +230,7 @@ def _widths(advice: Advice | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seen(bundle: Bundle, hashes: np.ndarray) -> list[str]:
-    seen = bundle.encoder.seen_rows_.overlap(hashes)
+    seen = bundle.encoder.training_row_hashes_.overlap(hashes)
     if not seen.any():
         return []
     return [
