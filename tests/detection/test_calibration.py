@@ -11,10 +11,10 @@ from scipy.stats import false_discovery_control
 from isthmus.cli.options import FalseAlarmRate
 from isthmus.detection import AnomalyDetector, Calibration, check_rate
 from isthmus.detection.calibration import (
-    USUAL_RATE,
+    DEFAULT_RATE,
     benjamini_hochberg,
-    calibration_rows,
     choose_calibration,
+    draw_calibration_rows,
     round_up,
     rows_needed,
 )
@@ -50,7 +50,7 @@ def test_beyond_the_threshold_is_exactly_a_p_value_at_the_rate_or_below(n):
     for rate in [*every, *drawn, *(float(r) for r in RATES), 1 - 1e-12]:
         if rate < 1 / (n + 1):
             continue
-        beyond = scores > calibration.threshold(rate)
+        beyond = scores > calibration.threshold_for_rate(rate)
         np.testing.assert_array_equal(beyond, calibration.p_values(scores) <= rate)
 
 
@@ -58,7 +58,7 @@ def test_the_threshold_is_the_kth_largest_calibration_score():
     scores = np.random.default_rng(0).normal(size=99)
     largest = sorted(scores, reverse=True)
     for rate, k in ((0.01, 1), (0.019, 1), (0.02, 2), (0.05, 5), (0.07, 7), (0.5, 50)):
-        assert Calibration(scores).threshold(rate) == largest[k - 1]
+        assert Calibration(scores).threshold_for_rate(rate) == largest[k - 1]
 
 
 @pytest.mark.parametrize("n", [4, 19, 60])
@@ -89,7 +89,7 @@ def test_a_calibration_row_scored_again_keeps_its_p_value_and_verdict(n, scale):
     for scored in (np.round(own + off, 6), np.round(own - off, 6)):
         np.testing.assert_array_equal(calibration.p_values(scored), as_they_are)
         for rate in np.arange(1, n + 1) / (n + 1):
-            threshold = calibration.threshold(rate)
+            threshold = calibration.threshold_for_rate(rate)
             np.testing.assert_array_equal(scored > threshold, as_they_are <= rate)
 
 
@@ -174,19 +174,19 @@ def test_rows_needed_is_the_least_number_that_holds_the_rate(rate):
     least = next(n for n in range(1, 2000) if Fraction(rate) * (n + 1) >= 1)
 
     assert rows_needed(float(rate)) == least
-    Calibration(np.arange(least)).threshold(float(rate))
+    Calibration(np.arange(least)).threshold_for_rate(float(rate))
     if least > 1:
         with pytest.raises(CalibrationError, match=f"needs {least} calibration rows"):
-            Calibration(np.arange(least - 1)).threshold(float(rate))
+            Calibration(np.arange(least - 1)).threshold_for_rate(float(rate))
 
 
 @pytest.mark.parametrize("n", [*range(1, 60), 99, 1234])
 def test_the_rate_that_a_refusal_names_can_be_had(n):
     with pytest.raises(CalibrationError, match=f"there are {n}; the smallest rate") as refusal:
-        Calibration(np.arange(n)).threshold(1e-5)
+        Calibration(np.arange(n)).threshold_for_rate(1e-5)
 
     named = re.search(r"can hold is ([\d.e-]+):", str(refusal.value))[1]
-    Calibration(np.arange(n)).threshold(float(named))
+    Calibration(np.arange(n)).threshold_for_rate(float(named))
     assert float(named) == pytest.approx(1 / (n + 1), rel=0.01)
 
 
@@ -202,20 +202,20 @@ def test_a_rate_out_of_range_is_refused(rate):
     with pytest.raises(CalibrationError, match="expected a number above 0 and below 1"):
         check_rate(rate)
     with pytest.raises(CalibrationError, match="got false_alarm_rate="):
-        Calibration(np.arange(99.0)).threshold(rate)
+        Calibration(np.arange(99.0)).threshold_for_rate(rate)
 
 
 def test_auto_is_one_in_a_hundred_where_the_rows_hold_it():
-    assert Calibration(np.arange(99.0)).settle_rate("auto") == 0.01
-    assert Calibration(np.arange(98.0)).settle_rate(0.25) == 0.25
+    assert Calibration(np.arange(99.0)).choose_rate("auto") == 0.01
+    assert Calibration(np.arange(98.0)).choose_rate(0.25) == 0.25
 
 
 def test_auto_warns_and_takes_the_smallest_rate_otherwise():
     calibration = Calibration(np.arange(36.0))
     with pytest.warns(CalibrationWarning, match="0.0271, the smallest that 36 .* 0.01 needs 99"):
-        rate = calibration.settle_rate("auto")
+        rate = calibration.choose_rate("auto")
     assert rate == calibration.smallest_rate == 1 / 37
-    assert calibration.threshold(rate) == 35
+    assert calibration.threshold_for_rate(rate) == 35
 
 
 # --- selections --------------------------------------------------------------------------
@@ -245,12 +245,12 @@ def test_a_share_of_false_discoveries_out_of_range_is_refused():
 
 
 def test_the_help_of_the_command_line_states_the_usual_rate():
-    assert f"auto is {USUAL_RATE:g}," in FalseAlarmRate.__metadata__[0].help
-    assert f'`"auto"` is {USUAL_RATE:g},' in (AnomalyDetector.__doc__ or "")
+    assert f"auto is {DEFAULT_RATE:g}," in FalseAlarmRate.__metadata__[0].help
+    assert f'`"auto"` is {DEFAULT_RATE:g},' in (AnomalyDetector.__doc__ or "")
 
 
 def choose(calibration, n, rate=0.5, seed=0):
-    return calibration_rows(calibration, n, rate, np.random.default_rng(seed))
+    return draw_calibration_rows(calibration, n, rate, np.random.default_rng(seed))
 
 
 def test_auto_splits_from_two_thousand_normal_rows_on():

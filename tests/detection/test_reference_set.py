@@ -80,7 +80,7 @@ def test_a_calibration_row_found_abnormal_calibrates_no_more(detector, gaussians
 
     detector.add_labels(gaussians(80, 1)[[row]], [-1])
 
-    assert detector.n_calibration_ == 15 == len(detector.calibrated_.scores)
+    assert detector.n_calibration_ == 15 == len(detector.score_calibration_.scores)
 
 
 def test_a_training_row_found_abnormal_leaves_the_calibration_rows(detector, gaussians):

@@ -67,7 +67,7 @@ def test_p_values_are_the_librarys_for_the_same_score_ties_and_all(
 ):
     detector = detectors["combined"]
     got = compare(digit_encoder, {"normal": detector}, digits[0][500:900])
-    score, calibration = got["anomaly_score"], detector.calibrated_
+    score, calibration = got["anomaly_score"], detector.score_calibration_
     own = np.abs(score[:, None] - calibration.scores).min(axis=1)
     assert (own < 5e-4).sum() >= 60  # calibration rows, each beside its own score
     np.testing.assert_array_equal(got["p_value"], calibration.p_values(score))
@@ -327,10 +327,10 @@ def test_another_rate_gives_the_verdicts_that_the_library_would(judged, name):
     steps = [k / (n + 1) for k in (1, 2, 3, n // 3, n // 2, n)]
     hairs = [np.nextafter(step, 0) for step in steps] + [np.nextafter(step, 1) for step in steps]
     for rate in [0.05, 0.1, 1 - 0.9, 0.1 + 0.2, 0.999999, *steps, *hairs]:
-        threshold = detector.calibrated_.threshold(rate)
+        threshold = detector.score_calibration_.threshold_for_rate(rate)
         expected = got["anomaly_score"] > threshold
         np.testing.assert_array_equal(abnormal(got["p_value"], rate, n), expected)
     # On these steps, which a slider may take, the two may be compared as they are.
     for rate in steps:
-        expected = got["anomaly_score"] > detector.calibrated_.threshold(rate)
+        expected = got["anomaly_score"] > detector.score_calibration_.threshold_for_rate(rate)
         np.testing.assert_array_equal(got["p_value"] <= rate, expected)

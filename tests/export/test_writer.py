@@ -60,7 +60,7 @@ def test_calibration_scores_travel_in_the_graph(wine_bundle, table, tmp_path):
     held = [
         onnx.numpy_helper.to_array(one) for one in model.graph.initializer if one.data_type != 8
     ]
-    scores = load_bundle(wine_bundle).heads["normal"].calibrated_.scores
+    scores = load_bundle(wine_bundle).heads["normal"].score_calibration_.scores
     assert any(one.shape == (1, len(scores)) and (one == scores).all() for one in held)
 
 

@@ -209,7 +209,7 @@ def clear_rows(path: Path, X: Any) -> np.ndarray:
         detector = head if isinstance(head, AnomalyDetector) else head.rejecter_
         if detector is not None:
             scores = -detector.score_samples(X)
-            away = np.abs(scores[:, None] - detector.calibrated_.scores).min(axis=1)
+            away = np.abs(scores[:, None] - detector.score_calibration_.scores).min(axis=1)
             clear &= away > MARGIN * np.abs(scores)
         if detector is not head and hasattr(head, "predict_proba"):
             two = np.sort(head.predict_proba(X), axis=1)[:, -2:]

@@ -134,7 +134,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
             write_json(own / FACTS, write_encoder(fold.encoder, own))
     state = {
         "score": detector.fitted_score_.state(),
-        "calibration": detector.calibrated_.scores,
+        "calibration": detector.score_calibration_.scores,
         "memory": {  # keys on disk stay as the first bundles have them
             "views": _features_state(reference_set.features),
             "y": reference_set.y,
@@ -182,8 +182,8 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.encoder_ = encoder
         detector.method_, detector.calibration_ = facts["method"], facts["calibration"]
         detector.fitted_score_ = SCORES[facts["method"]].from_state(state["score"])
-        detector.calibrated_ = Calibration(state["calibration"])
-        detector.n_calibration_ = detector.calibrated_.n
+        detector.score_calibration_ = Calibration(state["calibration"])
+        detector.n_calibration_ = detector.score_calibration_.n
         detector.reference_set_ = _read_reference_set(folder, state, encoder)
         detector.curve_ = LabelCurve(facts["label_curve"], facts["wins_from"])
         detector.head_weight_ = facts["head_weight"]

@@ -343,7 +343,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         self.standardised_head_ = standardised_head
 
     def _fit_rejecter(self, X: Any) -> AnomalyDetector:
-        check_rate(self.rejection_rate, "rejection_rate")  # type: ignore[arg-type]
+        check_rate(self.rejection_rate, "rejection_rate")
         detector = AnomalyDetector(
             self.encoder,
             false_alarm_rate=self.rejection_rate,  # type: ignore[arg-type]

@@ -145,7 +145,7 @@ def _decide(decider: CodeClassifier | AnomalyDetector, X: Any) -> dict[str, np.n
     if isinstance(decider, AnomalyDetector):
         # Scored once, because a pass through the network is what costs.
         scores = -decider.score_samples(X)
-        p_values = decider.calibrated_.p_values(scores)
+        p_values = decider.score_calibration_.p_values(scores)
         verdict = verdicts(scores, -decider.offset_)
         return {"verdict": verdict, "anomaly_score": scores, "p_value": p_values}
     found = {"class": decider.predict(X)}

@@ -1,7 +1,10 @@
-"""Calibration: rows set aside, p-values and thresholds from their scores.
+"""Conformal calibration: which rows calibrate, and p-values and thresholds from their scores.
+
+A false-alarm rate becomes a threshold in `Calibration.threshold_for_rate`; what the rate `"auto"`
+means stands in `choose_rate`.
 
 The p-value of a score is its conformal rank among the scores of `n` calibration rows, which
-are normal and which nothing was trained on::
+are normal and on which nothing was trained::
 
     p(s) = (1 + #{calibration scores >= s}) / (n + 1)
 
@@ -11,42 +14,48 @@ for many instances these p-values are positively dependent (PRDS), so Benjamini 
 selection holds its false-discovery rate (Bates, Candès, Lei, Romano and Sesia, Annals of
 Statistics 51, 2023).
 
-The same row gets another last digit as a graph, in a batch of another size or on another
-processor, and a threshold that is itself the score of a row would make that digit decide.
-`Calibration.with_tolerance` therefore counts a score as no higher than a calibration score that
-it exceeds by less than a tolerance. Both guarantees stay exact: each calibration score is raised
-by a fixed increasing function of itself alone, so that calibration rows stay exchangeable, p can
-only grow, and the argument for the selection, in which calibration scores are replaced by larger
-ones, still applies.
+The last digit of a row's score depends on the batch size, the processor, and on whether the
+library or an exported graph computed it. A threshold equal to the score of a row would let that
+digit decide. `Calibration.with_tolerance` therefore counts a score as no higher than a calibration
+score that it exceeds by less than a tolerance. Both guarantees stay exact: each calibration score
+is raised by a fixed increasing function of itself alone, so calibration rows stay exchangeable,
+p-values can only grow, and the argument for the selection, in which calibration scores are replaced
+by larger ones, still applies.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import gammaln
 
 from isthmus.errors import CalibrationError, CalibrationWarning
 
-#: The false-alarm rate that `"auto"` stands for, where the calibration rows can hold it.
-USUAL_RATE = 0.01
+#: The false-alarm rate that `"auto"` means where the calibration rows can hold it.
+DEFAULT_RATE = 0.01
 #: A score that exceeds a calibration score by less counts as equal to it: relative to the larger
-#: of 1 and the calibration score. As much as an exported graph may be off.
+#: of 1 and the calibration score. An exported graph may differ from the library by as much.
 TOLERANCE = 1e-4
-#: Anomaly scores are rounded to so many decimals.
+#: Decimals to which anomaly scores are rounded.
 DECIMALS = 6
+#: Number of normal rows from which `"auto"` splits: a fifth of them can then be spared.
+MIN_ROWS_FOR_SPLIT = 2000
+#: More calibration rows than this hardly reduce the variance of the threshold.
+MAX_CALIBRATION_ROWS = 2000
+MAX_FOLDS = 5
+MIN_ROWS = 4
 
 
 class Calibration:
-    """The sorted anomaly scores of calibration rows, and what follows from them.
+    """The sorted anomaly scores of calibration rows, with p-values and thresholds from them.
 
     Parameters
     ----------
     scores : array of shape (n,)
-        Anomaly scores (higher is more abnormal) of rows that are normal. Compared as they are;
+        Anomaly scores of normal rows, higher is more abnormal. Compared as they are;
         `with_tolerance` raises them first.
 
     Examples
@@ -64,17 +73,17 @@ class Calibration:
 
     @classmethod
     def with_tolerance(cls, scores: np.ndarray) -> Self:
-        """Return a calibration in which rounding decides nothing about rows of these scores.
+        """Return a calibration whose p-values do not depend on rounding errors of scores.
 
         Each calibration score c becomes `c + 1e-4 max(1, |c|)`, moved to the middle between two
-        neighbouring numbers of six decimals, which no anomaly score is. A calibration row that
-        is scored again, or a row equal to one, then lies inside a step of the p-values, not at
-        its edge. p-values are no smaller than without: see the head of this file.
+        neighbouring numbers of six decimals, which no anomaly score equals. A calibration row
+        that is scored again, or a row equal to one, then lies inside a step of the p-values and
+        not at its edge. p-values are no smaller than without: see the top of this file.
 
         Parameters
         ----------
         scores : array of shape (n,)
-            Anomaly scores of rows that are normal.
+            Anomaly scores of normal rows.
 
         Examples
         --------
@@ -97,7 +106,7 @@ class Calibration:
 
     @property
     def smallest_rate(self) -> float:
-        """The smallest false-alarm rate that these rows can hold: 1 / (n + 1)."""
+        """Smallest false-alarm rate that these rows can hold: 1 / (n + 1)."""
         return 1 / (self.n + 1)
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
@@ -106,7 +115,7 @@ class Calibration:
         return (1 + at_least) / (self.n + 1)
 
     def conditional_p_values(self, scores: np.ndarray, confidence: float = 0.9) -> np.ndarray:
-        """Return p-values that hold for this very calibration set, not on average over sets.
+        """Return p-values that are valid given this calibration set, not on average over sets.
 
         With probability `confidence` over the calibration rows, P(p <= a) <= a for all a at
         once, given those rows. They are larger than the usual ones.
@@ -128,8 +137,8 @@ class Calibration:
         at_least = self.n - np.searchsorted(self.scores, scores, side="left")
         return _simes_bounds(self.n, 1 - confidence)[at_least]
 
-    def threshold(self, rate: float) -> float:
-        """Return the anomaly score above which an instance is abnormal.
+    def threshold_for_rate(self, rate: float) -> float:
+        """Return the anomaly score above which an instance is abnormal at a false-alarm rate.
 
         It is the k-th largest calibration score, k = floor(rate (n + 1)), raised where there is
         a tolerance: `score > threshold` exactly when `p_value <= rate`.
@@ -137,7 +146,7 @@ class Calibration:
         Raises
         ------
         CalibrationError
-            When the rate is not in (0, 1), or fewer than `rows_needed(rate)` rows are there.
+            When the rate is not in (0, 1), or there are fewer than `rows_needed(rate)` rows.
         """
         check_rate(rate)
         k = _rank(rate, self.n)
@@ -150,31 +159,59 @@ class Calibration:
             )
         return float(self.scores[self.n - k])
 
-    def settle_rate(self, rate: float | str) -> float:
-        """Return the rate asked for, checked; for `"auto"` `USUAL_RATE`, or the smallest reachable.
+    def choose_rate(self, rate: float | str) -> float:
+        """Return the false-alarm rate to hold: `choose_rate` for these calibration rows.
+
+        Raises
+        ------
+        CalibrationError
+            When the rate is not in (0, 1), or needs more rows.
 
         Warns
         -----
         CalibrationWarning
-            When `"auto"` has to take more than `USUAL_RATE`.
+            When `"auto"` has to take more than `DEFAULT_RATE`.
         """
-        if isinstance(rate, str) and rate == "auto":
-            if rows_needed(USUAL_RATE) <= self.n:
-                return USUAL_RATE
+        chosen = choose_rate(rate, self.n)
+        if isinstance(rate, str) and chosen > DEFAULT_RATE:
             warnings.warn(
-                f"false_alarm_rate is {round_up(self.smallest_rate):.3g}, the smallest that "
-                f"{self.n} calibration rows can hold; {USUAL_RATE:g} needs "
-                f"{rows_needed(USUAL_RATE)}",
+                f"false_alarm_rate is {round_up(chosen):.3g}, the smallest that {self.n} "
+                f"calibration rows can hold; {DEFAULT_RATE:g} needs {rows_needed(DEFAULT_RATE)}",
                 CalibrationWarning,
                 stacklevel=3,
             )
-            return self.smallest_rate
-        self.threshold(rate)  # type: ignore[arg-type]
-        return float(rate)
+        self.threshold_for_rate(chosen)  # raises when there are too few rows
+        return chosen
+
+
+def choose_rate(rate: float | str, n_rows: int) -> float:
+    """Return the false-alarm rate to hold with up to so many calibration rows.
+
+    Parameters
+    ----------
+    rate : float in (0, 1) or "auto"
+        A number is returned as it is. `"auto"` is `DEFAULT_RATE`, or the smallest rate that the
+        rows can hold, 1 / (n_rows + 1), where that is larger.
+    n_rows : int
+
+    Raises
+    ------
+    CalibrationError
+        When the rate is neither `"auto"` nor in (0, 1).
+
+    Examples
+    --------
+    >>> choose_rate(0.05, 10), choose_rate("auto", 99), choose_rate("auto", 19)
+    (0.05, 0.01, 0.05)
+    """
+    if isinstance(rate, str) and rate == "auto":
+        return DEFAULT_RATE if rows_needed(DEFAULT_RATE) <= n_rows else 1 / (n_rows + 1)
+    check_rate(rate)
+    return float(rate)
 
 
 def rows_needed(rate: float) -> int:
-    """Return how many calibration rows a rate needs: the least n with rate (n + 1) >= 1.
+    """Return the number of calibration rows that a rate needs: the least n, rate (n + 1) >= 1.
 
     Examples
     --------
@@ -185,7 +222,7 @@ def rows_needed(rate: float) -> int:
 
 
 def round_up(rate: float) -> float:
-    """Return a rate with three digits that is no smaller: whoever asks for it is not refused.
+    """Round a rate up to three digits, so that the rate named in an error can be held.
 
     Examples
     --------
@@ -196,17 +233,93 @@ def round_up(rate: float) -> float:
     return math.ceil(rate / unit - 1e-9) * unit
 
 
-def check_rate(rate: float, name: str = "false_alarm_rate") -> None:
-    """Check that a rate is a number strictly between 0 and 1."""
+def check_rate(rate: Any, name: str = "false_alarm_rate") -> None:
+    """Check that a rate is a number strictly between 0 and 1.
+
+    Raises
+    ------
+    CalibrationError
+        When it is not.
+    """
     number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
     if not number or not 0 < rate < 1:
         raise CalibrationError(
-            f"got {name}={rate!r}, expected a number above 0 and below 1, such as {USUAL_RATE:g}"
+            f"got {name}={rate!r}, expected a number above 0 and below 1, such as {DEFAULT_RATE:g}"
         )
 
 
+def choose_calibration(calibration: str, n_rows: int) -> str:
+    """Return `"split"` or `"cross"`; `"auto"` is split from 2,000 normal rows on.
+
+    Raises
+    ------
+    CalibrationError
+        When the name is unknown or there are fewer than four rows.
+    """
+    if calibration not in ("auto", "split", "cross"):
+        raise CalibrationError(
+            f"got calibration={calibration!r}, expected 'auto', 'split' or 'cross'"
+        )
+    if n_rows < MIN_ROWS:
+        raise CalibrationError(
+            f"got {n_rows} samples that are not labelled abnormal, expected at least "
+            f"{MIN_ROWS}, to fit on some and calibrate on the others"
+        )
+    if calibration == "auto":
+        return "split" if n_rows >= MIN_ROWS_FOR_SPLIT else "cross"
+    return calibration
+
+
+def n_folds(n_rows: int) -> int:
+    """Return the number of folds of cross calibration on so many rows."""
+    return min(MAX_FOLDS, n_rows // 2)
+
+
+def draw_calibration_rows(
+    calibration: str, n_rows: int, rate: float | str, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Draw the calibration rows among `n_rows` normal ones at random.
+
+    Parameters
+    ----------
+    calibration : {"split", "cross"}
+    n_rows : int
+    rate : float or "auto"
+        The false-alarm rate that they must be able to hold; see `choose_rate`.
+    rng : numpy Generator
+
+    Returns
+    -------
+    list of integer arrays
+        For `"split"` one: a fifth of the rows, 2,000 at most, but never fewer than the rate
+        needs while half of the rows remain. For `"cross"` five folds that hold every row once.
+
+    Raises
+    ------
+    CalibrationError
+        When the rate needs more rows than there are.
+    """
+    order = rng.permutation(n_rows)
+    most = n_rows if calibration == "cross" else n_rows // 2
+    chosen = choose_rate(rate, most)
+    needed = rows_needed(chosen)
+    if needed > most:
+        total = needed if calibration == "cross" else 2 * needed
+        other = "" if calibration == "cross" else ", or pass calibration='cross'"
+        raise CalibrationError(
+            f"a false-alarm rate of {chosen:g} needs {needed} calibration rows, and "
+            f"calibration={calibration!r} finds at most {most} among {n_rows} normal rows; bring "
+            f"{total} normal rows or more, ask for a rate of {round_up(1 / (most + 1)):.3g} or "
+            f"more{other}"
+        )
+    if calibration == "cross":
+        return [np.sort(part) for part in np.array_split(order, n_folds(n_rows))]
+    size = max(min(math.ceil(n_rows / 5), MAX_CALIBRATION_ROWS), needed)
+    return [np.sort(order[: min(size, most)])]
+
+
 def benjamini_hochberg(p_values: np.ndarray, fdr: float) -> np.ndarray:
-    """Select with the false-discovery rate held at `fdr` (Benjamini and Hochberg, 1995).
+    """Select p-values with the false-discovery rate at most `fdr` (Benjamini and Hochberg, 1995).
 
     Parameters
     ----------
@@ -232,95 +345,16 @@ def benjamini_hochberg(p_values: np.ndarray, fdr: float) -> np.ndarray:
 
 
 def _rank(rate: float, n: int) -> int:
-    return min(n, math.floor(rate * (n + 1) + 1e-9))  # a rate a hair below 1 is no n + 1
+    return min(n, math.floor(rate * (n + 1) + 1e-9))  # a rate just below 1 would give n + 1
 
 
 def _simes_bounds(n: int, delta: float) -> np.ndarray:
     """Return b_1, ..., b_n and 1: the conditional p-values of ranks 1 to n + 1."""
     k = max(1, n // 2)
     i = np.arange(n, 0, -1)  # of b_1, ..., b_n
-    enough = i >= k  # otherwise the product holds a zero, and the bound is 1
-    above = i[enough]
+    below_one = i >= k  # otherwise a factor of the product is zero, and the bound is 1
+    above = i[below_one]
     falling = gammaln(above + 1) - gammaln(above - k + 1) - gammaln(n + 1) + gammaln(n - k + 1)
     bounds = np.ones(n + 1)
-    bounds[:n][enough] = 1 - np.exp((np.log(delta) + falling) / k)
+    bounds[:n][below_one] = 1 - np.exp((np.log(delta) + falling) / k)
     return bounds
-
-
-#: From so many normal rows on a fifth of them can be spared for calibration.
-SPLIT_FROM = 2000
-#: More calibration rows than this make the threshold hardly steadier.
-MOST_CALIBRATION = 2000
-N_FOLDS = 5
-FEWEST_ROWS = 4
-
-
-def choose_calibration(calibration: str, n_rows: int) -> str:
-    """Return `"split"` or `"cross"`: for `"auto"`, split from 2,000 normal rows on.
-
-    Raises
-    ------
-    CalibrationError
-        When the name is not known or there are fewer than four rows.
-    """
-    if calibration not in ("auto", "split", "cross"):
-        raise CalibrationError(
-            f"got calibration={calibration!r}, expected 'auto', 'split' or 'cross'"
-        )
-    if n_rows < FEWEST_ROWS:
-        raise CalibrationError(
-            f"got {n_rows} samples that are not labelled abnormal, expected at least "
-            f"{FEWEST_ROWS}; some are to learn from and some to calibrate on"
-        )
-    if calibration == "auto":
-        return "split" if n_rows >= SPLIT_FROM else "cross"
-    return calibration
-
-
-def n_folds(n_rows: int) -> int:
-    """Return into how many folds cross calibration deals so many rows."""
-    return min(N_FOLDS, n_rows // 2)
-
-
-def calibration_rows(
-    calibration: str, n_rows: int, rate: float | str, rng: np.random.Generator
-) -> list[np.ndarray]:
-    """Choose calibration rows among `n_rows` normal ones.
-
-    Parameters
-    ----------
-    calibration : {"split", "cross"}
-    n_rows : int
-    rate : float or "auto"
-        The false-alarm rate that they must be able to hold.
-    rng : numpy Generator
-
-    Returns
-    -------
-    list of integer arrays
-        For `"split"` one: a fifth of the rows, 2,000 at most, but never fewer than the rate
-        needs while half of the rows remain. For `"cross"` five folds that hold every row once.
-
-    Raises
-    ------
-    CalibrationError
-        When the rate needs more rows than can be had.
-    """
-    asked = USUAL_RATE if rate == "auto" else rate
-    check_rate(asked)  # type: ignore[arg-type]
-    needed = rows_needed(float(asked))
-    order = rng.permutation(n_rows)
-    most = n_rows if calibration == "cross" else n_rows // 2
-    if needed > most and rate != "auto":
-        total = needed if calibration == "cross" else 2 * needed
-        other = "" if calibration == "cross" else ", or pass calibration='cross'"
-        raise CalibrationError(
-            f"a false-alarm rate of {asked:g} needs {needed} calibration rows, and "
-            f"calibration={calibration!r} finds at most {most} among {n_rows} normal rows; bring "
-            f"{total} normal rows or more, ask for a rate of {round_up(1 / (most + 1)):.3g} or "
-            f"more{other}"
-        )
-    if calibration == "cross":
-        return [np.sort(part) for part in np.array_split(order, n_folds(n_rows))]
-    size = min(math.ceil(n_rows / 5), MOST_CALIBRATION)
-    return [np.sort(order[: min(max(size, needed), most)])]

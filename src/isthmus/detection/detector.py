@@ -253,7 +253,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             When the calibration rows cannot hold it.
         """
         check_is_fitted(self)
-        rate = self.calibrated_.settle_rate(rate)
+        rate = self.score_calibration_.choose_rate(rate)
         self.false_alarm_rate = rate
         self._set_threshold(rate)
         return self
@@ -289,8 +289,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """
         scores = -self.score_samples(X)
         if confidence is None:
-            return self.calibrated_.p_values(scores)
-        return self.calibrated_.conditional_p_values(scores, confidence)
+            return self.score_calibration_.p_values(scores)
+        return self.score_calibration_.conditional_p_values(scores, confidence)
 
     def select(self, X: Any, fdr: float = 0.1) -> np.ndarray:
         """Select instances of a batch, of which at most a share `fdr` is normal on average.
@@ -324,7 +324,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """
         check_is_fitted(self)
         features = extract_features(self.encoder_, X)
-        p_values = self.calibrated_.p_values(anomaly_scores(self.fitted_score_, features))
+        p_values = self.score_calibration_.p_values(anomaly_scores(self.fitted_score_, features))
         # A p-value at the rate could go either way; far above it the answer is known.
         doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
         return most_informative(doubt, features.codes, n)
@@ -344,7 +344,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             {
                 "row": rows,
                 "anomaly_score": found.anomaly_scores,
-                "p_value": self.calibrated_.p_values(found.anomaly_scores),
+                "p_value": self.score_calibration_.p_values(found.anomaly_scores),
                 "reason": [f"{name} ({share:.0%})" for ((name, share),) in found.top(1)],
             }
         )
@@ -394,11 +394,11 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self.fitted_score_ = fitted
         if digest(self.encoder_.encoder_) != self.encoder_digest_:
             raise FrozenError("the encoder changed while the detector's head was fitted")
-        self.calibrated_ = Calibration.with_tolerance(np.concatenate(calibration_scores))
-        self.n_calibration_ = self.calibrated_.n
+        self.score_calibration_ = Calibration.with_tolerance(np.concatenate(calibration_scores))
+        self.n_calibration_ = self.score_calibration_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
         self.curve_: LabelCurve | None = None
-        self._set_threshold(self.calibrated_.settle_rate(self.false_alarm_rate))
+        self._set_threshold(self.score_calibration_.choose_rate(self.false_alarm_rate))
 
     def _measured_curve(self) -> LabelCurve:
         """Measure when first asked: it costs more than all else that a new label changes."""
@@ -423,7 +423,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
 
     def _set_threshold(self, rate: float) -> None:
         self.false_alarm_rate_ = rate
-        self.offset_ = -self.calibrated_.threshold(rate)
+        self.offset_ = -self.score_calibration_.threshold_for_rate(rate)
 
     def _check_labels_suffice(self, y: np.ndarray) -> None:
         if len(y) and (y == ABNORMAL).all():

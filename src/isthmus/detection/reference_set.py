@@ -15,7 +15,12 @@ from sklearn.utils.validation import check_array
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes, read_on_rank_zero
 from isthmus.data import ABNORMAL, InMemory, Instances, Schema, StoredCodes
 from isthmus.data.streaming import Stream
-from isthmus.detection.calibration import SPLIT_FROM, calibration_rows, choose_calibration, n_folds
+from isthmus.detection.calibration import (
+    MIN_ROWS_FOR_SPLIT,
+    choose_calibration,
+    draw_calibration_rows,
+    n_folds,
+)
 from isthmus.detection.features import Features, extract_features
 from isthmus.encoding import check_encoder, is_fitted, row_hashes
 from isthmus.errors import CalibrationError, DataError, TrainingError
@@ -176,7 +181,7 @@ def build_reference_set(
     if n_encoders(given, calibration, len(normal)) > 1:
         given = _without_checkpoints(given)
     calibration = choose_calibration(calibration, len(normal))
-    parts = calibration_rows(calibration, len(normal), rate, np.random.default_rng([seed, 1]))
+    parts = draw_calibration_rows(calibration, len(normal), rate, np.random.default_rng([seed, 1]))
     held_out = [normal[part] for part in parts]
     split = calibration == "split"
     learning = np.setdiff1d(normal, held_out[0]) if split else normal
@@ -269,12 +274,13 @@ def detection_encoder(given: Autoencoder, seed: int) -> Autoencoder:
 
 
 def _without_checkpoints(given: Autoencoder) -> Autoencoder:
-    """Return an encoder that keeps none: several in a row have no common one, and are small."""
+    """Return the encoder without a checkpoint folder: several trainings cannot share one."""
     if given.resume:
         raise TrainingError(
             "got resume=True, and a detector with cross calibration, which 'auto' takes for fewer "
-            f"than {SPLIT_FROM:,} normal rows, trains several encoders one after the other, which "
-            "keep no checkpoint; leave resume out (on the command line: leave --resume out)"
+            f"than {MIN_ROWS_FOR_SPLIT:,} normal rows, trains several encoders one after the "
+            "other, which keep no checkpoint; leave resume out (on the command line: leave "
+            "--resume out)"
         )
     encoder: Autoencoder = clone(given)
     return encoder.set_params(checkpoint_dir=None)

@@ -145,7 +145,7 @@ def add_detector(
 ) -> DetectorOutputs:
     """Add a fitted detector; its calibration scores travel in the graph."""
     score = add_score(part, detector.fitted_score_, seen)
-    calibration = detector.calibrated_
+    calibration = detector.score_calibration_
     column = part("Unsqueeze", score, part.constant([1]))
     at_least = part("GreaterOrEqual", part.constant(calibration.scores[None]), column)
     counts = total(part, part.double(at_least))

@@ -234,7 +234,7 @@ def _of_head(head: Head) -> dict[str, Any]:
 
 def _of_detector(detector: AnomalyDetector) -> dict[str, Any]:
     threshold, rate, n = -detector.offset_, detector.false_alarm_rate_, detector.n_calibration_
-    k = int((detector.calibrated_.scores >= threshold).sum())
+    k = int((detector.score_calibration_.scores >= threshold).sum())
     return {
         "method": detector.method_,
         "threshold": float(threshold),

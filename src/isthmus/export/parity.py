@@ -117,7 +117,9 @@ def library_outputs(
         elif one.what == "anomaly_score":
             value = -detector.score_samples(X)
         elif one.what == "p_value":
-            value = detector.calibrated_.p_values(found[_beside(one, "anomaly_score", outputs)])
+            value = detector.score_calibration_.p_values(
+                found[_beside(one, "anomaly_score", outputs)]
+            )
         else:
             score = found[_beside(one, "anomaly_score", outputs)]
             value = verdicts(score, -detector.offset_)
@@ -153,7 +155,7 @@ def measure(
             # A score a hair away may pass calibration scores, each of which moves the p-value by
             # 1 / (n + 1). For the graph's own score it has to be the library's.
             own = got[_beside(one, "anomaly_score", outputs)]
-            wrong = _detector(heads, one).calibrated_.p_values(own) != ours
+            wrong = _detector(heads, one).score_calibration_.p_values(own) != ours
             parity.worst[one.name]["wrong_for_score"] = int(wrong.sum())
     return parity
 

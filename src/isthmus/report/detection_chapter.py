@@ -72,7 +72,7 @@ def verdict_facts(
         "threshold": float(-detector.offset_),
         "calibration": detector.calibration_,
         "n_calibration": detector.n_calibration_,
-        "smallest_rate": detector.calibrated_.smallest_rate,
+        "smallest_rate": detector.score_calibration_.smallest_rate,
         "n": len(rows),
         "n_known": len(test) - len(rows),
         "label_curve": detector.label_curve_,
