@@ -1,4 +1,4 @@
-"""Print what small heads can do with frozen codes, recipe by recipe, beside every control.
+"""Print what small heads can do with frozen codes, recipe by recipe, beside every baseline.
 
     python benchmarks/codes.py mnist --data-dir FOLDER --seeds 3 --out codes.jsonl
     python benchmarks/codes.py digits                a small one that needs no download

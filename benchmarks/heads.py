@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default="digits")
     parser.add_argument("--data-dir")
     parser.add_argument("--recipe", default="default")
-    parser.add_argument("--controls", default="fast")
+    parser.add_argument("--baselines", default="fast")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", help="write every run's facts there")
     options = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
                     data,
                     folder,
                     recipe=options.recipe,
-                    controls=options.controls,
+                    baselines=options.baselines,
                     seed=seed,
                     console=Console(file=io.StringIO()),
                 )
@@ -60,11 +60,11 @@ def table(runs: list[dict[str, Any]]) -> str:
         f"| --- |{' --- |' * len(heads)}",
     ]
     lines.append(row("frozen code", [lambda run, h=h: run["heads"][h] for h in heads], runs))
-    for name, found in runs[0]["controls"].items():
+    for name, found in runs[0]["baselines"].items():
         if "heads" in found:
-            pick = [lambda run, n=name, h=h: run["controls"][n]["heads"].get(h) for h in heads]
+            pick = [lambda run, n=name, h=h: run["baselines"][n]["heads"].get(h) for h in heads]
         else:
-            pick = [lambda run, n=name: run["controls"][n]]
+            pick = [lambda run, n=name: run["baselines"][n]]
         lines.append(row(IN_WORDS[name], pick, runs))
     for title, values in {
         "reconstruction error, test": [run["reconstruction"]["test"] for run in runs],

@@ -5,7 +5,7 @@
 FOLDER holds pairs `NAME_TRAIN.ts` and `NAME_TEST.ts`, such as those of the UCR archive (Dau et
 al., 2019); $ISTHMUS_DATA/series when not given. The encoder (conv1d, default recipe) learns from
 the training file's series without labels, and is frozen; a linear head learns from their labels.
-The same head goes on the controls of `isthmus.evaluate`: the values themselves, as many principal
+The same head goes on the baselines of `isthmus.evaluate`: the values themselves, as many principal
 components as the code is wide, and the codes of the same network untrained. Beside them one
 nearest neighbour by Euclidean distance on the values as the file has them, the archive's usual
 reference. Accuracy on the test file, mean over the seeds 0 to 4 (lowest to highest).
@@ -95,8 +95,8 @@ def measure(train: Dataset, test: Dataset, seed: int) -> dict[str, Any]:
         classifier, test.X, test.y, X_train=train.X, y_train=train.y, random_state=seed
     )
     accuracy = {"frozen code": found["code"]["accuracy"]}
-    for name, control in found["controls"].items():
-        accuracy[IN_WORDS[name]] = control["accuracy"]
+    for name, baseline in found["baselines"].items():
+        accuracy[IN_WORDS[name]] = baseline["accuracy"]
     nearest = KNeighborsClassifier(1).fit(_flat(train.X), train.y)
     accuracy[NEAREST] = float(nearest.score(_flat(test.X), test.y))
     return {"accuracy": accuracy, "seconds_fit": seconds}

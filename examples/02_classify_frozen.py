@@ -18,11 +18,11 @@ X_few, y_few = digits.train.X[:100], digits.train.y[:100]
 classifier = CodeClassifier(encoder, head="linear", random_state=0).fit(X_few, y_few)
 assert classifier.encoder_digest_ == encoder.digest_  # frozen, provably
 
-# %% How good it is, beside its controls
+# %% How good it is, beside its baselines
 found = evaluate(
     classifier, digits.test.X, digits.test.y, X_train=X_few, y_train=y_few, random_state=0
 )
-for name, result in {"code": found["code"], **found["controls"]}.items():
+for name, result in {"code": found["code"], **found["baselines"]}.items():
     low, high = result["interval"]
     print(f"{name:<10}{result['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f})")
 

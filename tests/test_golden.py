@@ -45,6 +45,8 @@ RENAMED: dict[str, str] = {
     "novelty": "rejecter",
     "digest_before": "encoder_digest",
     "digest_after": "encoder_digest",
+    "controls": "baselines",
+    "worth": "baseline_comparison",
 }
 #: Keys of before that a command still prints, and not about a head.
 KEPT = {"demo": {"digest_before", "digest_after"}}

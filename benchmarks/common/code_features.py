@@ -21,7 +21,7 @@ from isthmus.detection import Features, NeighbourScore, extract_features
 from isthmus.errors import DataError
 from isthmus.evaluation import SupervisedNetwork
 
-#: Recipes with what they are given beside it; controls have no recipe.
+#: Recipes with what they are given beside it; baselines have no recipe.
 SOURCES: dict[str, dict[str, Any] | None] = {
     "fast": {"recipe": "fast"},
     "default": {"recipe": "default"},
@@ -61,7 +61,7 @@ def measure(name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
             choices["max_epochs"] = options["max_epochs"]
         found = _recipe(parts, choices)
     else:
-        found = _control(parts, name)
+        found = _baseline(parts, name)
     return found | {"peak_bytes": _peak_bytes(), "threads": torch.get_num_threads()}
 
 
@@ -80,7 +80,7 @@ def _recipe(parts: Parts, choices: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _control(parts: Parts, name: str) -> dict[str, Any]:
+def _baseline(parts: Parts, name: str) -> dict[str, Any]:
     flat, others = _flat(parts.train.X), _flat(parts.test.X)
     if name == "raw":
         return {"seconds": 0.0} | _on_features(parts, flat, others)

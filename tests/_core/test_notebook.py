@@ -92,9 +92,9 @@ def test_an_evaluation_is_a_plain_dict_and_a_table(encoder, digits):
 
     assert json.loads(json.dumps(found)) == found
     texts = Cells(found._repr_html_()).texts
-    low, high = found["controls"]["pca"]["interval"]
+    low, high = found["baselines"]["pca"]["interval"]
     assert texts[texts.index("pca") + 1] == (
-        f"{100 * found['controls']['pca']['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        f"{100 * found['baselines']['pca']['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
     )
 
 
@@ -107,7 +107,7 @@ def test_an_evaluation_of_a_detector_is_a_table_too(encoder, digits):
     texts = Cells(found._repr_html_()).texts
     flagged = found["code"]["false_alarms"]
     assert f"{flagged['count']} of {flagged['n']}" in texts
-    assert texts[texts.index("raw") + 1] == f"{found['controls']['raw']['auroc']:.3f}"
+    assert texts[texts.index("raw") + 1] == f"{found['baselines']['raw']['auroc']:.3f}"
 
 
 def test_advice_marks_the_width_that_it_recommends(digits):

@@ -97,12 +97,12 @@ def test_a_bundle_of_series_gives_the_same_codes_and_decisions(encoder, tmp_path
     )
 
 
-def test_codes_of_series_stand_beside_their_controls(encoder):
+def test_codes_of_series_stand_beside_their_baselines(encoder):
     X, y = sines(120, 3)
     classifier = CodeClassifier(encoder).fit(X, y)
-    found = evaluate(classifier, *sines(200, 4), X_train=X, y_train=y, controls="all",
+    found = evaluate(classifier, *sines(200, 4), X_train=X, y_train=y, baselines="all",
                      random_state=0)  # fmt: skip
-    assert set(found["controls"]) == {"raw", "pca", "untrained", "supervised"}
+    assert set(found["baselines"]) == {"raw", "pca", "untrained", "supervised"}
     assert found["code"]["accuracy"] > 0.5
 
 

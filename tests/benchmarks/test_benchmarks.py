@@ -356,7 +356,7 @@ def test_no_verdict_differs_between_library_graph_stream_and_service(call):
     assert max(found["scores"].values()) < 1e-4
 
 
-def test_series_stand_beside_their_controls(quick, call, tmp_path):
+def test_series_stand_beside_their_baselines(quick, call, tmp_path):
     rng = np.random.default_rng(0)
     for part in ("TRAIN", "TEST"):
         lines = ["@univariate true", "@classLabel true up down", "@data"]

@@ -212,7 +212,7 @@ def test_a_semi_supervised_classifier_of_ones_own_gets_the_unlabelled_too(image_
     assert classifier.predict(X).tolist() == [f"digit {c}" for c in expected.predict(features)]
 
 
-# --- more labels, on disk, beside controls ---------------------------------------------------
+# --- more labels, on disk, beside baselines ---------------------------------------------------
 
 
 def test_labels_can_be_added_and_taken_back(image_fit, digits, few):
@@ -257,7 +257,7 @@ def test_loaded_equals_saved_and_takes_labels(tmp_path, image_fit, digits, few):
     assert loaded.data_fingerprint_ == classifier.data_fingerprint_
 
 
-def test_controls_get_the_same_head_and_the_same_labels(fitted, digits, few):
+def test_baselines_get_the_same_head_and_the_same_labels(fitted, digits, few):
     X, y = digits
 
     found = evaluate(fitted, X[1000:], y[1000:], X_train=X[:1000], y_train=few, random_state=0)
@@ -266,14 +266,14 @@ def test_controls_get_the_same_head_and_the_same_labels(fitted, digits, few):
     scaler = StandardScaler().fit(flat[:1000])
     by_hand = SpreadingHead().fit(scaler.transform(flat[:1000]), few)
     accuracy = by_hand.score(scaler.transform(flat[1000:]), y[1000:])
-    assert found["controls"]["raw"]["accuracy"] == pytest.approx(accuracy, abs=0.01)
-    assert set(found["controls"]) == {"raw", "pca", "untrained"}
+    assert found["baselines"]["raw"]["accuracy"] == pytest.approx(accuracy, abs=0.01)
+    assert set(found["baselines"]) == {"raw", "pca", "untrained"}
     assert found["code"]["classes"] == list(range(10))
     json.dumps(found)
 
 
-def test_the_supervised_control_sees_labels_only(image_fit, digits, few, monkeypatch):
-    from isthmus.evaluation import baselines as controls
+def test_the_supervised_baseline_sees_labels_only(image_fit, digits, few, monkeypatch):
+    from isthmus.evaluation import baselines
 
     seen = {}
 
@@ -287,8 +287,8 @@ def test_the_supervised_control_sees_labels_only(image_fit, digits, few, monkeyp
         def predict_proba(self, X):
             return np.full((len(X), 10), 0.1)
 
-    monkeypatch.setattr(controls, "SupervisedNetwork", Network)
-    tests = controls.Baselines(
+    monkeypatch.setattr(baselines, "SupervisedNetwork", Network)
+    tests = baselines.Baselines(
         image_fit, digits[0][:1000], partial_labels(few), digits[0][1000:], digits[1][1000:]
     )
     tests.test_supervised()

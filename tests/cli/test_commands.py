@@ -38,13 +38,13 @@ def test_fit_writes_a_bundle_and_leaves_no_checkpoints(folder):
     assert load_bundle(folder / "press").encoder.n_components_ == 6
 
 
-def test_classify_measures_on_held_out_labels_beside_controls(folder):
+def test_classify_measures_on_held_out_labels_beside_baselines(folder):
     done = isthmus(
         "classify", "press", "labelled.csv", "--label", "kind", "--json", "-", cwd=folder
     )
     facts = json.loads(done.stdout)
     assert facts["code"]["n"] == 36
-    assert set(facts["controls"]) == {"raw", "pca", "untrained"}
+    assert set(facts["baselines"]) == {"raw", "pca", "untrained"}
     assert facts["n_labels"] == 178
     assert facts["frozen"]["unchanged"] is True
     assert facts["code"]["accuracy"] > 0.7
@@ -84,7 +84,7 @@ def test_empty_label_cells_are_unlabelled_rows_for_spreading(folder):
     assert (facts["n_labels"], facts["n_unlabelled"]) == (45, 133)
     assert facts["code"]["n"] < 20  # labelled rows only are measured on
     assert facts["code"]["classes"] == ["pink", "red", "white"]
-    assert set(facts["controls"]) == {"raw", "pca", "untrained"}
+    assert set(facts["baselines"]) == {"raw", "pca", "untrained"}
     assert "45 labels and 133 unlabelled rows" in done.stdout
     isthmus("predict", "partly", "plain.parquet", "-o", "s.csv", cwd=folder)
     truth = pd.read_csv(folder / "labelled.csv")["kind"]

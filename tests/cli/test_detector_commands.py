@@ -40,7 +40,7 @@ def source(tmp_path_factory):
     rows(30, 3, n_odd=4).assign(found=numbers).to_csv(where / "found.csv", index=False)
     rows(80, 4).assign(kind=rows(80, 4)["hue"]).to_csv(where / "kinds.csv", index=False)
     isthmus("fit", "first.csv", "-o", "press", "--max-epochs", "3", cwd=where)
-    words = ("--label", "kind", "--controls", "none")
+    words = ("--label", "kind", "--baselines", "none")
     isthmus("classify", "press", "kinds.csv", *words, cwd=where)
     words = ("--false-alarm-rate", "0.05", "--json", "facts.json")
     done = isthmus("detect", "press", "normal.csv", *words, cwd=where)
@@ -213,8 +213,8 @@ def test_words_for_labels_and_a_name_of_its_own(folder):
 
 def test_evaluate_counts_false_alarms_and_what_was_found_beside_raw_features(source):
     words = ("--label", "state", "--normal", "ok", "--json", "facts.json")
-    controls = ("--train", "normal.csv", "--controls", "fast")
-    done = isthmus("evaluate", "press", "words.csv", *words, *controls, cwd=source)
+    baselines = ("--train", "normal.csv", "--baselines", "fast")
+    done = isthmus("evaluate", "press", "words.csv", *words, *baselines, cwd=source)
     facts = json.loads((source / "facts.json").read_text())
     code = facts["code"]
     detector, X = load_bundle(source / "press").heads["normal"], rows(40, 2, n_odd=8)[:30]
@@ -227,7 +227,7 @@ def test_evaluate_counts_false_alarms_and_what_was_found_beside_raw_features(sou
     # AUROC is the share of pairs in which the abnormal row scores higher.
     assert code["auroc"] == pytest.approx((scores[:8, None] > scores[None, 8:]).mean())
     assert code["false_alarms"]["n"] == 22
-    assert set(facts["controls"]["raw"]) == {"auroc", "auprc", "n", "n_train"}
+    assert set(facts["baselines"]["raw"]) == {"auroc", "auprc", "n", "n_train"}
     false_alarms = code["false_alarms"]["count"]
     assert done.stdout.splitlines()[0] == "30 test instances: 22 normal, 8 abnormal"
     assert f"false alarms {false_alarms} of 22 normal, " in done.stdout
@@ -311,7 +311,7 @@ def test_windows_are_told_apart_by_channel_and_step(tmp_path):
         (["label", "press", "found.csv", "--label", "found", "--name", "linear"], "no detector"),
         (["suggest", "press", "new.csv", "-o", "look.txt"], ".csv, .parquet"),
         (["evaluate", "press", "words.csv", "--label", "state"], "--normal VALUE"),
-        (["evaluate", "press", "words.csv", "--label", "state", "--controls", "fast"], "--train"),
+        (["evaluate", "press", "words.csv", "--label", "state", "--baselines", "fast"], "--train"),
         (["history", "press", "--to", "1"], "--roll-back NAME"),
         (["history", "press", "--roll-back", "normal"], "version 1 is the first"),
         (["history", "press", "--roll-back", "normal", "--to", "5"], "expected one of 1"),

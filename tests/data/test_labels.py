@@ -249,7 +249,7 @@ def told_by_fit(head, encoder, X, y, value):
 def told_by_evaluation(encoder, X, y, value, beside):
     fitted_on = np.array([*beside, value if len(beside) == 1 else beside[0]] * 20)
     classifier = CodeClassifier(encoder).fit(X[: len(fitted_on)], fitted_on)
-    found = evaluate(classifier, X[: len(y)], y, controls=None)
+    found = evaluate(classifier, X[: len(y)], y, baselines=None)
     if found["n_unlabelled"]:
         assert found["n_unlabelled"] == N_EACH
         return "no label"
@@ -329,7 +329,7 @@ def test_a_report_on_folders_named_by_numbers(isthmus, digits_bundle):
     assert status == 0, errors
     facts = json.loads(Path("facts.json").read_text("utf-8"))
     bundle = load_bundle(press)
-    expected = evaluate(bundle.heads["kind"], X, y, controls=None)["code"]
+    expected = evaluate(bundle.heads["kind"], X, y, baselines=None)["code"]
     (found,), (verdicts,) = facts["classes"], facts["verdicts"]
     assert found["confusion"] == expected["confusion"]
     assert found["classes"] == list(range(10))
@@ -376,7 +376,7 @@ def test_a_file_of_true_and_false_tests_classes_that_are_text(isthmus, frame, ki
     status, _, errors = isthmus(*words)
     assert status == 0, errors
     found = json.loads(Path("found.json").read_text("utf-8"))
-    expected = evaluate(classifier, frame, state, controls=None)["code"]
+    expected = evaluate(classifier, frame, state, baselines=None)["code"]
     assert found["code"]["confusion"] == expected["confusion"]
     assert found["code"]["classes"] == ["False", "True"]
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.first
 
 KEYS = {
     *("dataset", "kind", "n_train", "n_test", "input_shape", "n_components", "label_share"),
-    *("first_labels", "parameters", "epochs", "reconstruction", "frozen", "heads", "controls"),
+    *("first_labels", "parameters", "epochs", "reconstruction", "frozen", "heads", "baselines"),
     *("first_predictions", "seconds", "bundle"),
 }
 
@@ -38,7 +38,7 @@ def told(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("isthmus.demo.run.Autoencoder", partial(Autoencoder, max_epochs=10))
         patch.setattr("isthmus.classification.heads.MLPHead", partial(MLPHead, max_epochs=10))
-        facts = run_demo(load("digits"), folder, controls="all", seed=0, console=console)
+        facts = run_demo(load("digits"), folder, baselines="all", seed=0, console=console)
     return folder, facts, said.getvalue()
 
 
@@ -51,9 +51,9 @@ def test_facts_have_the_promised_keys(told):
     assert set(facts["seconds"]) == {
         *("load", "fit", "encode", "heads", "detector", "report", "total")
     }
-    for found in (*facts["heads"].values(), *facts["controls"].values()):
+    for found in (*facts["heads"].values(), *facts["baselines"].values()):
         assert {"test_accuracy", "test_loss"} <= set(found)
-    assert set(facts["controls"]) == {"raw", "pca", "untrained", "supervised"}
+    assert set(facts["baselines"]) == {"raw", "pca", "untrained", "supervised"}
 
 
 def test_facts_are_those_of_the_data(told):
@@ -117,9 +117,9 @@ def test_the_code_is_as_good_as_promised(told):
     assert facts["heads"]["linear"]["test_accuracy"] >= 0.94
     assert (
         facts["heads"]["linear"]["test_accuracy"]
-        > (facts["controls"]["untrained"]["test_accuracy"])
+        > (facts["baselines"]["untrained"]["test_accuracy"])
     )
-    assert facts["controls"]["supervised"]["test_accuracy"] >= 0.95
+    assert facts["baselines"]["supervised"]["test_accuracy"] >= 0.95
 
 
 def test_the_story_holds_the_same_figures(told):
@@ -127,7 +127,7 @@ def test_the_story_holds_the_same_figures(told):
     for name in ("digest_before", "digest_after"):
         assert facts["frozen"][name] in said
     assert f"{100 * facts['heads']['linear']['test_accuracy']:.2f} %" in said
-    assert f"{100 * facts['controls']['pca']['test_accuracy']:.2f} %" in said
+    assert f"{100 * facts['baselines']['pca']['test_accuracy']:.2f} %" in said
     assert f"test {facts['reconstruction']['test']:.4f}" in said
     assert " ".join(str(label) for label in facts["first_predictions"]) in said
     assert json.loads((folder / "demo.json").read_text()) == facts
@@ -156,7 +156,7 @@ def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table):
     said = io.StringIO()
     facts = run_demo(load(table), tmp_path / "t", console=Console(file=said, width=120))
     assert facts["kind"] == "table"
-    assert facts["heads"] == facts["controls"] == {}
+    assert facts["heads"] == facts["baselines"] == {}
     assert facts["reconstruction"]["metric"] == "mse"
     assert "no labels" in said.getvalue()
 

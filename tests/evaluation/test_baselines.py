@@ -1,4 +1,4 @@
-"""What controls keep, what they make anew, and that doing so in parts changes nothing."""
+"""What baselines keep, what they make anew, and that doing so in parts changes nothing."""
 
 import numpy as np
 import pandas as pd
@@ -6,14 +6,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from isthmus.evaluation import Baselines, class_metrics
-from isthmus.evaluation import baselines as controls
+from isthmus.evaluation import Baselines, baselines, class_metrics
 from isthmus.evaluation import baselines as raw
 
 
 @pytest.fixture
 def tests_of(image_fit, digits):
-    """Controls on 600 digits, tested on 400 others."""
+    """Baselines on 600 digits, tested on 400 others."""
     X, y = digits
 
     def build(train=X[:600]):
@@ -51,15 +50,15 @@ def test_a_head_is_not_measured_twice(tests_of, monkeypatch):
 @pytest.mark.parametrize("head", ["linear", "neighbours"])
 def test_raw_features_tested_in_parts_give_the_figures_of_the_whole(tests_of, head, monkeypatch):
     tests = tests_of()
-    monkeypatch.setattr(controls, "TESTED_AT_ONCE", 64 * 7)
+    monkeypatch.setattr(baselines, "TESTED_AT_ONCE", 64 * 7)
     found = tests.test("raw", head)
     fitted, whole = tests._fit_head("raw", head), tests.test_features("raw")
-    expected = class_metrics(tests.y_test, *controls.decide(fitted, whole), fitted.classes_)
+    expected = class_metrics(tests.y_test, *baselines.decide(fitted, whole), fitted.classes_)
     assert found["confusion"] == expected["confusion"]
     assert found["log_loss"] == pytest.approx(expected["log_loss"], rel=1e-5)
 
 
-def test_the_raw_control_is_the_linear_head_in_float64_up_to_rounding(tests_of):
+def test_the_raw_baseline_is_the_linear_head_in_float64_up_to_rounding(tests_of):
     tests = tests_of()
     train, test = (tests.X_train / 255.0).reshape(600, -1), (tests.X_test / 255.0).reshape(400, -1)
     scaler = StandardScaler().fit(train)

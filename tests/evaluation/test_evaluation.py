@@ -1,4 +1,4 @@
-"""Numbers against closed forms and scikit-learn, and controls against what they are."""
+"""Numbers against closed forms and scikit-learn, and baselines against what they are."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_interval_is_wilsons():
 
 
 def test_numbers_equal_scikit_learns(classifier, split):
-    found = evaluate(classifier, split[2], split[3], controls=None)["code"]
+    found = evaluate(classifier, split[2], split[3], baselines=None)["code"]
     predicted, probabilities = classifier.predict(split[2]), classifier.predict_proba(split[2])
     assert found["accuracy"] == metrics.accuracy_score(split[3], predicted)
     assert found["log_loss"] == pytest.approx(metrics.log_loss(split[3], probabilities))
@@ -49,7 +49,7 @@ def test_numbers_equal_scikit_learns(classifier, split):
 def test_a_class_that_the_head_never_saw_counts_as_wrong(image_fit, split):
     known = split[1] < 9
     classifier = CodeClassifier(image_fit).fit(split[0][known], split[1][known])
-    found = evaluate(classifier, split[2], split[3], controls=None)["code"]
+    found = evaluate(classifier, split[2], split[3], baselines=None)["code"]
     nine = next(row for row in found["per_class"] if row["label"] == 9)
     assert nine["recall"] == 0
     assert nine["support"] == (split[3] == 9).sum()
@@ -67,14 +67,14 @@ def test_instances_that_a_head_was_fitted_on_are_counted(
     assert (loaded.labelled_ is None) == (most_kept == 100)
     X, y = digits[0][500:800], digits[1][500:800]
     for head in (fitted, loaded):
-        assert evaluate(head, X, y, controls=None)["n_known"] == 100
-        assert evaluate(head, split[2], split[3], controls=None)["n_known"] == 0
+        assert evaluate(head, X, y, baselines=None)["n_known"] == 100
+        assert evaluate(head, split[2], split[3], baselines=None)["n_known"] == 0
 
 
-def test_controls_are_what_their_names_say(classifier, split):
+def test_baselines_are_what_their_names_say(classifier, split):
     X_train, y_train, X_test, y_test = split
     found = evaluate(classifier, X_test, y_test, X_train=X_train, y_train=y_train, random_state=0)[
-        "controls"
+        "baselines"
     ]
     assert list(found) == ["raw", "pca", "untrained"]
     raw_train = X_train.reshape(len(X_train), -1).astype(np.float32) / 255
@@ -91,7 +91,7 @@ def test_controls_are_what_their_names_say(classifier, split):
     assert found["pca"]["accuracy"] == pytest.approx(expected, abs=0.006)
 
 
-def test_untrained_control_has_other_weights_and_the_same_architecture(image_fit, split):
+def test_untrained_baseline_has_other_weights_and_the_same_architecture(image_fit, split):
     untrained = image_fit.untrained(random_state=1)
     assert untrained.digest_ != image_fit.digest_
     assert untrained.transform(split[2]).shape == image_fit.transform(split[2]).shape
@@ -125,13 +125,13 @@ def test_evaluation_says_what_is_missing(classifier, split):
     with pytest.raises(DataError, match="X_train="):
         evaluate(classifier, split[2], split[3])
     with pytest.raises(DataError, match="one label for each"):
-        evaluate(classifier, split[2], split[3][:5], controls=None)
+        evaluate(classifier, split[2], split[3][:5], baselines=None)
     with pytest.raises(IsthmusError, match="'fast', 'all' or None"):
-        evaluate(classifier, split[2], split[3], controls="some")
+        evaluate(classifier, split[2], split[3], baselines="some")
     labels = split[1].astype(str)
     with pytest.raises(DataError, match="same kind"):
         names = CodeClassifier(classifier.encoder_).fit(split[0], np.char.add("no ", labels))
-        evaluate(names, split[2], split[3], controls=None)
+        evaluate(names, split[2], split[3], baselines=None)
 
 
 def test_labels_need_not_be_written_as_the_classes_are(classifier, split):

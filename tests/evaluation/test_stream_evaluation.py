@@ -94,7 +94,7 @@ def same(found, expected):
 def test_a_long_test_says_how_far_it_is(classifier, detector, stream, capsys, monkeypatch):
     monkeypatch.setattr(_progress, "SECONDS", 0.0)
     tests = [
-        lambda **said: evaluate(classifier, stream, controls=None, **said),
+        lambda **said: evaluate(classifier, stream, baselines=None, **said),
         lambda **said: evaluate_detector(detector, stream, normal="ok", **said),
     ]
     for test in tests:
@@ -110,8 +110,8 @@ def test_a_long_test_says_how_far_it_is(classifier, detector, stream, capsys, mo
 
 def test_a_classifier_is_tested_on_every_labelled_row(classifier, stream, frame, X):
     known = (frame["class"].notna() & (frame["class"] != "")).to_numpy()
-    found = evaluate(classifier, stream, controls=None)
-    same(found["code"], evaluate(classifier, X, frame["class"], controls=None)["code"])
+    found = evaluate(classifier, stream, baselines=None)
+    same(found["code"], evaluate(classifier, X, frame["class"], baselines=None)["code"])
     assert found["n_unlabelled"] == N - known.sum()
     assert found["skipped"] == []
 
@@ -126,22 +126,22 @@ def test_a_classifier_is_tested_on_every_labelled_row(classifier, stream, frame,
 
 
 @pytest.mark.parametrize("seen", ["some", "all"])
-def test_controls_are_tested_on_the_same_rows(classifier, stream, frame, X, train, folder, seen):
-    options = {"random_state": 0, "controls": "fast"}
+def test_baselines_are_tested_on_the_same_rows(classifier, stream, frame, X, train, folder, seen):
+    options = {"random_state": 0, "baselines": "fast"}
     if seen == "all":
         options |= {"X_train": train[0], "y_train": train[1]}
         expected = evaluate(classifier, X, frame["class"], **options)
         found = evaluate(classifier, stream, **options)
         for name in ("raw", "pca", "untrained"):
-            same(found["controls"][name], expected["controls"][name])
+            same(found["baselines"][name], expected["baselines"][name])
         return
     labelled = load(str(folder / "[123].parquet"), label="class", keys=["id"])
     rows = np.flatnonzero(frame["class"][300:].isna())
     with pytest.raises(DataError, match="labels are missing"):
         evaluate(classifier, stream, X_train=labelled, **options)
     found = evaluate(classifier, stream, X_train=labelled.without(rows), **options)
-    assert found["controls"]["raw"]["n_train"] == 900 - len(rows)
-    assert found["controls"]["raw"]["n"] == found["code"]["n"]
+    assert found["baselines"]["raw"]["n_train"] == 900 - len(rows)
+    assert found["baselines"]["raw"]["n"] == found["code"]["n"]
 
 
 def test_training_rows_of_a_long_stream_are_drawn(classifier, frame, folder, monkeypatch, train):
@@ -149,26 +149,26 @@ def test_training_rows_of_a_long_stream_are_drawn(classifier, frame, folder, mon
     stream = load(folder, label="class", keys=["id"])
     stream = stream.without(np.flatnonzero(frame["class"].isna() | (frame["class"] == "")))
     found = evaluate(classifier, *train, X_train=stream, random_state=0)
-    assert {control["n_train"] for control in found["controls"].values()} == {150}
-    assert {control["n"] for control in found["controls"].values()} == {400}
+    assert {baseline["n_train"] for baseline in found["baselines"].values()} == {150}
+    assert {baseline["n"] for baseline in found["baselines"].values()} == {400}
 
 
 def test_labels_that_are_no_labels_and_labels_of_another_kind(encoder, classifier, train, X):
     y = (train[1] == "ok").astype(int)
     numbers = CodeClassifier(encoder, random_state=0).fit(train[0], y)
     some = np.where(np.arange(400) % 4, y, -1)
-    found = evaluate(numbers, train[0], some, controls=None)
+    found = evaluate(numbers, train[0], some, baselines=None)
     assert (found["n_unlabelled"], found["code"]["classes"]) == (100, [0, 1])
     floats = np.where(np.arange(400) % 4, y, np.nan)
-    assert evaluate(numbers, train[0], floats, controls=None) == found
+    assert evaluate(numbers, train[0], floats, baselines=None) == found
     signs = CodeClassifier(encoder, random_state=0).fit(train[0], 2 * y - 1)
-    assert evaluate(signs, train[0], 2 * y - 1, controls=None)["code"]["n"] == 400
+    assert evaluate(signs, train[0], 2 * y - 1, baselines=None)["code"]["n"] == 400
 
     for fitted, given in ((numbers, train[1]), (classifier, y)):
         with pytest.raises(DataError, match="pass labels of the same kind"):
-            evaluate(fitted, train[0], given, controls=None)
+            evaluate(fitted, train[0], given, baselines=None)
     with pytest.raises(DataError, match="no labelled instances"):
-        evaluate(numbers, train[0], np.full(400, -1), controls=None)
+        evaluate(numbers, train[0], np.full(400, -1), baselines=None)
 
 
 def test_a_detector_is_tested_on_every_labelled_row(detector, stream, frame, X):
@@ -200,31 +200,31 @@ def test_labels_of_a_detector_in_the_files(detector, frame, X, tmp_path):
         evaluate_detector(detector, load(tmp_path, label="y"))
 
 
-def test_the_control_of_a_detector_is_tested_on_rows_drawn(
+def test_the_baseline_of_a_detector_is_tested_on_rows_drawn(
     detector, stream, frame, X, train, monkeypatch
 ):
     whole = evaluate_detector(detector, X, frame["class"], normal="ok", X_train=train[0])
     found = evaluate_detector(detector, stream, normal="ok", X_train=train[0])
-    same(found["controls"]["raw"], whole["controls"]["raw"])
-    assert found["controls"]["raw"]["n_train"] == 400
+    same(found["baselines"]["raw"], whole["baselines"]["raw"])
+    assert found["baselines"]["raw"]["n_train"] == 400
 
     monkeypatch.setattr(detection, "MOST_RANKED", 300)
     found = evaluate_detector(detector, stream, normal="ok", X_train=train[0], random_state=0)
-    raw = found["controls"]["raw"]
+    raw = found["baselines"]["raw"]
     assert 280 < raw["n"] <= 300
     assert found["code"]["n"] == whole["code"]["n"]
-    assert raw["auroc"] == pytest.approx(whole["controls"]["raw"]["auroc"], abs=0.1)
+    assert raw["auroc"] == pytest.approx(whole["baselines"]["raw"]["auroc"], abs=0.1)
 
     monkeypatch.setattr(detection, "MOST_SAMPLED", 500)
     unlabelled = load(stream.name, keys=["id", "class"])
     fitted_on = evaluate_detector(detector, X[:5], [1, 1, 1, -1, -1], X_train=unlabelled)
-    assert fitted_on["controls"]["raw"]["n_train"] == 500
+    assert fitted_on["baselines"]["raw"]["n_train"] == 500
 
 
 def test_streams_that_cannot_be_tested_on(classifier, detector, stream, folder):
     for test in (evaluate, evaluate_detector):
         fitted = classifier if test is evaluate else detector
-        options = {"controls": None} if test is evaluate else {}
+        options = {"baselines": None} if test is evaluate else {}
         with pytest.raises(DataError, match="has no labels; name their column"):
             test(fitted, load(folder, keys=["id", "class"]), **options)
         with pytest.raises(DataError, match="beside a stream"):
@@ -251,7 +251,7 @@ def test_memory_does_not_grow_with_the_rows(classifier, detector, frame, tmp_pat
         for name in peaks:
             tracemalloc.start()
             if name == "classes":
-                evaluate(classifier, stream, controls=None)
+                evaluate(classifier, stream, baselines=None)
             else:
                 evaluate_detector(detector, stream, normal="ok")
             peaks[name].append(tracemalloc.get_traced_memory()[1])
@@ -321,7 +321,7 @@ def test_the_command_tests_on_all_rows_and_lists_what_it_skipped(
     assert "2.parquet" in said
     rest = frame.drop(index=range(600, 900))
     for words, call in (
-        (["--head", "linear"], lambda X, y: evaluate(classifier, X, y, controls=None)),
+        (["--head", "linear"], lambda X, y: evaluate(classifier, X, y, baselines=None)),
         (
             ["--head", "normal", "--normal", "ok"],
             lambda X, y: evaluate_detector(detector, X, y, normal="ok"),

@@ -55,8 +55,8 @@ READING = {
     "suggest-digits": "suggest digits/bundle digits/rows.npz -n 5 --head spreading -o out.csv",
     "suggest-table": "suggest table/bundle table/rows.csv --label label -n 5 --head normal "
     "-o out.csv",
-    "report-digits": "report digits/bundle digits/rows.npz --normal 3 --controls none",
-    "report-series": f"report series/bundle series/rows.csv {' '.join(LONG)} --controls none",
+    "report-digits": "report digits/bundle digits/rows.npz --normal 3 --baselines none",
+    "report-series": f"report series/bundle series/rows.csv {' '.join(LONG)} --baselines none",
     "rolled-back": "history digits/bundle --roll-back normal",
 }
 #: Commands that train or measure: only the keys of what they print are compared.
@@ -71,7 +71,7 @@ TRAINING = {
     "detect-rate": "detect table/bundle --false-alarm-rate 0.2",
     "label": "label table/bundle table/rows.csv --label label",
     "evaluate-controls": "evaluate digits/bundle digits/rows.npz --head linear "
-    "--train digits/few.npz --controls fast",
+    "--train digits/few.npz --baselines fast",
     "advise": "advise digits/few.npz --widths 2,4 --max-epochs 1 --n-draws 2 --n-labels 30",
     "export": "export table/bundle table/rows.csv --label label -o out",
     "report": "report table/bundle codes/labelled.csv --label kind --normal wide --split 0.3",

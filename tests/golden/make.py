@@ -106,7 +106,7 @@ def write_table(folder: Path) -> None:
     looked_at.to_csv(folder / "looked_at.csv", index=False)
     run(folder, "fit", "train.csv", "-o", "bundle", "--n-components", 4, "--max-epochs", 3)
     run(folder, "classify", "bundle", "few.csv", "--label", "kind", "--head", "spreading",
-        "--controls", "none")  # fmt: skip
+        "--baselines", "none")  # fmt: skip
     for name, score in (("head", "head"), ("normal", "blend")):
         run(folder, "detect", "bundle", "looked_at.csv", "--label", "label", "--name", name,
             "--score", score, "--false-alarm-rate", 0.1)  # fmt: skip
@@ -151,7 +151,7 @@ def write_series(folder: Path) -> None:
     run(folder, "fit", "train.csv", *READINGS, "-o", "bundle", "--n-components", 4,
         "--max-epochs", 2, "--detector", "--false-alarm-rate", 0.1)  # fmt: skip
     run(folder, "classify", "bundle", "few.csv", *LONG, "--label", "state", "--head", "svm",
-        "--controls", "none")  # fmt: skip
+        "--baselines", "none")  # fmt: skip
     rows = readings(rng, 2, 160)
     rows["label"] = np.where(rows["hour"] % 32 < 8, -1, 1)
     rows.loc[rows["label"] == -1, "flow"] += 5 * rng.normal(size=int((rows["label"] == -1).sum()))

@@ -23,7 +23,7 @@ def test_facts_are_what_json_can_hold(facts):
 
 def test_the_classifier_is_tested_as_evaluate_tests_it(facts, press, splits):
     (found,) = facts["classes"]
-    direct = evaluate(press.heads["kind"], splits.test.X, splits.test.y, controls=None)["code"]
+    direct = evaluate(press.heads["kind"], splits.test.X, splits.test.y, baselines=None)["code"]
 
     assert {name: found[name] for name in direct} == direct
 
@@ -75,7 +75,7 @@ def test_a_detector_stands_beside_distances_without_a_code(facts, press, splits)
     )
 
     assert found["n_known"] == 0
-    assert found["raw"].items() <= direct["controls"]["raw"].items()
+    assert found["raw"].items() <= direct["baselines"]["raw"].items()
 
 
 def test_labels_that_stand_for_names_are_told_with_them(press, splits):
@@ -117,7 +117,7 @@ def test_labels_that_were_changed_are_doubted(press, splits):
     y = splits.test.y.copy()
     changed = np.flatnonzero(press.heads["kind"].predict(splits.test.X) == y)[[5, 50, 100]]
     y[changed] = (y[changed] + 1) % 10
-    (found,) = report_facts(press, Dataset(splits.test.X, y), controls=None)["classes"]
+    (found,) = report_facts(press, Dataset(splits.test.X, y), baselines=None)["classes"]
 
     assert set(changed) <= {one["row"] for one in found["doubtful"]}
     assert all(one["label"] != one["likelier"] for one in found["doubtful"])
@@ -199,7 +199,7 @@ def test_what_a_head_knows_does_not_test_it(press, splits):
     assert "nothing here tests the head 'kind'" in str(alone["data"]["warnings"])
 
 
-@pytest.mark.parametrize("given", [{"controls": "some"}, {"head": "forest"}])
+@pytest.mark.parametrize("given", [{"baselines": "some"}, {"head": "forest"}])
 def test_words_that_are_none_are_refused_before_anything_is_measured(press, splits, given):
     told = []
 
@@ -208,7 +208,7 @@ def test_words_that_are_none_are_refused_before_anything_is_measured(press, spli
     assert told == []
 
 
-# --- the code and its worth --------------------------------------------------------------
+# --- comparison with baselines ------------------------------------------------------------
 
 
 def test_errors_are_the_encoders(facts, press, splits):
@@ -237,7 +237,7 @@ def test_who_is_near_on_the_map_is_near_as_a_code(facts, press, splits):
 
 
 def test_with_all_labels_the_curve_ends_where_evaluate_does(facts, press, splits):
-    curves = facts["worth"]["curves"]
+    curves = facts["baseline_comparison"]["curves"]
     assert list(curves) == ["frozen code", "raw features", "PCA, same width", "untrained encoder"]
     assert {len(points) for points in curves.values()} == {5}  # 10, 30, 100, 300 and all
 
@@ -246,17 +246,17 @@ def test_with_all_labels_the_curve_ends_where_evaluate_does(facts, press, splits
     assert curves["frozen code"][0]["accuracy"] < curves["frozen code"][-1]["accuracy"]
 
 
-def test_what_controls_have_measured_is_taken_from_them(facts, press, splits, monkeypatch):
+def test_what_baselines_have_measured_is_taken_from_them(facts, press, splits, monkeypatch):
     train, test = splits.train, splits.test
     tests = Baselines(press.encoder, train.X, train.y, test.X, test.y, random_state=0)
     for name in ("raw", "pca", "untrained"):
         tests.test(name, "linear")
     head = CodeClassifier(press.encoder).fit(train.X, train.y)
-    tests.remember("code", "linear", evaluate(head, test.X, test.y, controls=None)["code"])
+    tests.remember("code", "linear", evaluate(head, test.X, test.y, baselines=None)["code"])
     tests.let_go()
     monkeypatch.setattr(tests, "_fit_head", None)
     found = comparison_facts(press.encoder, train, test, measured=tests)
-    for name, points in facts["worth"]["curves"].items():
+    for name, points in facts["baseline_comparison"]["curves"].items():
         for point, again in zip(points, found["curves"][name], strict=True):
             assert again == pytest.approx(point, abs=0.003)  # one of 360
 
@@ -337,7 +337,7 @@ def test_without_data_the_report_is_of_the_encoder_alone(press):
     found = report_facts(press)
 
     assert found["data"] is None
-    assert (found["worth"], found["classes"], found["verdicts"]) == (None, [], [])
+    assert (found["baseline_comparison"], found["classes"], found["verdicts"]) == (None, [], [])
     assert "map" not in found["code"]
     assert "This report looks at" not in found["summary"]
 
@@ -350,10 +350,10 @@ def test_few_instances_are_enough(press, splits, n):
     assert found["classes"][0]["n"] == n
 
 
-def test_one_class_has_no_curve_of_worth(press, splits):
+def test_one_class_has_no_baseline_comparison(press, splits):
     alike = splits.train.take(np.flatnonzero(splits.train.y == 3))
 
-    assert report_facts(press, alike.split(0.1, random_state=0))["worth"] is None
+    assert report_facts(press, alike.split(0.1, random_state=0))["baseline_comparison"] is None
 
 
 def test_labels_that_are_missing_are_left_out(press, splits):

@@ -85,7 +85,7 @@ def test_numbers_on_the_page_are_those_of_the_json(written):
         assert f"AUROC {found['found']['auroc']:.4g}" in read
         for one in found["findings"]:
             assert f"row {one['row']}, score {one['score']:.4g}" in read
-    for points in facts["worth"]["curves"].values():
+    for points in facts["baseline_comparison"]["curves"].values():
         for point in points:
             low, high = (f"{100 * point[name]:.1f} %" for name in ("low", "high"))
             assert f"{100 * point['accuracy']:.1f} % ({low} to {high})" in read
@@ -131,7 +131,7 @@ def test_advice_on_the_width_is_a_chapter_of_its_own(press, splits, tmp_path):
 def test_pictures_are_files_too(written):
     names = {path.name for path in (written / "plots").iterdir()}
 
-    assert {"history.png", "history.svg", "worth.png", "confusion-kind.svg"} <= names
+    assert {"history.png", "history.svg", "baseline_comparison.png", "confusion-kind.svg"} <= names
     assert {"scores-normal.png", "ranking-normal.svg", "reliability-kind.png"} <= names
 
 
@@ -171,7 +171,7 @@ def test_much_of_everything_stays_readable_and_small(kind, tmp_path):
     encoder = Autoencoder(4, max_epochs=1, random_state=0).fit(X)
     save_bundle(tmp_path / "b", encoder, {"linear": CodeClassifier(encoder).fit(X, y)})
 
-    write_report(tmp_path / "b", tmp_path / "r.html", Dataset(X, y), controls=None)
+    write_report(tmp_path / "b", tmp_path / "r.html", Dataset(X, y), baselines=None)
 
     text = (tmp_path / "r.html").read_text("utf-8")
     assert len(text) < 3e6
@@ -203,14 +203,14 @@ def folder(press, tmp_path_factory):
 
 def test_a_report_with_all_that_can_be_given(press, folder):
     bundle = str(press.path)
-    words = ("--normal", "0", "--controls", "none", "--earlier", bundle, "-o", "all.html")
+    words = ("--normal", "0", "--baselines", "none", "--earlier", bundle, "-o", "all.html")
     words += ("--advice", "advice.json", "--plots", "--json", "-")
 
     done = isthmus("report", bundle, "digits", *words, cwd=folder)
 
     facts = json.loads(done.stdout)
     assert facts == json.loads((folder / "all.json").read_text("utf-8"))
-    assert facts["worth"] is None
+    assert facts["baseline_comparison"] is None
     assert facts["changes"]["earlier"]["same_encoder"]
     assert facts["code"]["widths"]["dataset"]
     assert (folder / "plots" / "widths.png").exists()

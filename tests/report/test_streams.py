@@ -71,7 +71,7 @@ def told(press, folder, tmp_path_factory):
 
 def test_heads_are_tested_on_all_rows(press, told, in_order):
     (classes,), (verdicts,) = told[0]["classes"], told[0]["verdicts"]
-    direct = evaluate(press.heads["kind"], in_order.X, in_order.y, controls=None)["code"]
+    direct = evaluate(press.heads["kind"], in_order.X, in_order.y, baselines=None)["code"]
     assert classes["n"] == len(in_order) == 360
     assert classes["confusion"] == direct["confusion"]
     assert classes["accuracy"] == direct["accuracy"]
@@ -100,16 +100,16 @@ def test_what_is_drawn_is_said_and_shown(told, in_order):
 
 
 def test_a_short_stream_is_looked_at_as_a_whole(press, folder, in_order):
-    facts = report_facts(press, stream_of(folder), normal="ok", controls=None)
+    facts = report_facts(press, stream_of(folder), normal="ok", baselines=None)
     assert facts["data"]["drawn"] is None
     assert facts["data"]["parts"]["test"]["n"] == 360
-    expected = evaluate(press.heads["kind"], in_order.X, in_order.y, controls=None)["code"]
+    expected = evaluate(press.heads["kind"], in_order.X, in_order.y, baselines=None)["code"]
     assert facts["classes"][0]["confusion"] == expected["confusion"]
 
 
 def test_labels_that_do_not_test_a_head(press, folder, monkeypatch):
     monkeypatch.setattr(drawn, "MOST_SHOWN", 100)
-    facts = report_facts(press, stream_of(folder, "number"), controls=None)
+    facts = report_facts(press, stream_of(folder, "number"), baselines=None)
     assert facts["classes"] == []
     assert facts["verdicts"][0]["n"] == 360
     assert any("nothing here tests the head 'kind'" in one for one in facts["data"]["warnings"])

@@ -111,7 +111,7 @@ def test_heads_are_fitted_on_stored_codes(isthmus, bundle, shards, labelled):
     assert status == 0
     assert "holds stored codes: 200 of them are taken, the encoder is not run" in out
     facts = json.loads(Path("facts.json").read_text())
-    assert (facts["n_labels"], facts["controls"]) == (200, {})
+    assert (facts["n_labels"], facts["baselines"]) == (200, {})
     status, out, _ = isthmus("evaluate", "press", *later, "--head", "state")
     assert status == 0
     assert "200" in out
@@ -139,7 +139,7 @@ def test_one_file_carries_labels_and_says_of_which_encoder(isthmus, bundle, labe
     assert list(table.columns[:2]) == ["state", "autoencoder0"]
     for data in ("codes.parquet", "rows.parquet"):
         words = ("classify", "press", data, "--label", "state", "--name", data[0])
-        assert isthmus(*words, "--controls", "none")[0] == 0
+        assert isthmus(*words, "--baselines", "none")[0] == 0
     heads = load_bundle("press").heads
     X = labelled.drop(columns=["id", "state"])
     np.testing.assert_array_equal(heads["c"].predict_proba(X), heads["r"].predict_proba(X))

@@ -52,18 +52,18 @@ class LearnedTable:
 
 
 class Evaluation(dict[str, Any]):
-    """Figures of a head and its controls as a plain dict, which a notebook shows as a table.
+    """Figures of a head and its baselines as a plain dict, which a notebook shows as a table.
 
     Examples
     --------
     >>> found = Evaluation(head="linear", code={"accuracy": 0.9, "interval": [0.8, 0.95]},
-    ...                    controls={"raw": {"accuracy": 0.85, "interval": [0.7, 0.9]}})
+    ...                    baselines={"raw": {"accuracy": 0.85, "interval": [0.7, 0.9]}})
     >>> "90.0 % (80.0 to 95.0)" in found._repr_html_()
     True
     """
 
     def _repr_html_(self) -> str:
-        measured = {"code": self["code"]} | self["controls"]
+        measured = {"code": self["code"]} | self["baselines"]
         if "accuracy" in self["code"]:
             rows = [[name, _accuracy(one)] for name, one in measured.items()]
             return table(rows, ["features", "accuracy (95 % interval)"], f"head {self['head']}")

@@ -118,7 +118,7 @@ def fitted_scaler(features: np.ndarray) -> StandardScaler:
 class StandardisedHead:
     """A head with the standardisation of its training features in front.
 
-    The same object decides on codes and on every control's features. A head that uses unlabelled
+    The same object decides on codes and on every baseline's features. A head that uses unlabelled
     rows gets the positions of the labels in `classes_`, and -1 for unlabelled rows, so that labels
     may be text there too; the standardisation is over all rows.
 

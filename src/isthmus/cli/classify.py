@@ -42,7 +42,7 @@ def classify(
     test_fraction: Annotated[
         float, typer.Option(help="Share of the labels held out to measure the head.")
     ] = 0.2,
-    controls: Annotated[str, typer.Option(help="none, fast or all.")] = "fast",
+    baselines: Annotated[str, typer.Option(help="none, fast or all.")] = "fast",
     labels_from: LabelsFrom = None,
     seed: Seed = 0,
     reading: Reading = AS_IT_COMES,
@@ -52,12 +52,12 @@ def classify(
 
     The head is measured first: fitted on one part of the labels and tested on the other
     (the data's own test part where it has one, else --test-fraction held out), beside its
-    controls. Then, without a test part of its own, it is fitted on all labels and saved.
+    baselines. Then, without a test part of its own, it is fitted on all labels and saved.
     Windows of a long table are held out by group or by time, none sharing a row with another
     part.
 
     DATA may be codes that isthmus encode wrote as .parquet: the encoder is not run, and there are
-    no controls, which need the instances.
+    no baselines, which need the instances.
 
     With --head spreading rows with an empty label cell (or -1) are learned from too; the head is
     measured on labelled rows alone.
@@ -76,7 +76,7 @@ def classify(
     if partial and loaded.test is None:
         loaded = replace(loaded.train, y=y)
     splits = _splits(loaded, test_fraction, seed)
-    controls = "none" if holds_codes(splits) else controls
+    baselines = "none" if holds_codes(splits) else baselines
     if partial:
         splits = replace(splits, test=labelled_part(splits.test))
     encoder = load_bundle(bundle).encoder
@@ -88,7 +88,7 @@ def classify(
         splits.test.y,
         X_train=splits.train.X,
         y_train=splits.train.y,
-        controls=None if controls == "none" else controls,
+        baselines=None if baselines == "none" else baselines,
         random_state=seed,
         verbose=True,
     )

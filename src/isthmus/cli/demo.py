@@ -21,7 +21,7 @@ def demo(
         Path | None, typer.Option("--output", "-o", help="Folder to write to; runs/NAME.")
     ] = None,
     recipe: Recipe = "default",
-    controls: Annotated[
+    baselines: Annotated[
         str, typer.Option(help="fast, or all: the neural head on each, and a supervised network.")
     ] = "fast",
     normal_class: Annotated[
@@ -37,7 +37,7 @@ def demo(
     ] = False,
     json: Json = None,
 ) -> None:
-    """Tell the whole story on one data set: code, frozen encoder, heads, controls.
+    """Tell the whole story on one data set: code, frozen encoder, heads, baselines.
 
     On digits it needs no download and takes less than a minute.
     """
@@ -55,7 +55,7 @@ def demo(
             data,
             folder,
             recipe=recipe,
-            controls=controls,
+            baselines=baselines,
             normal_class=normal_class,
             seed=seed,
             resume=resume,

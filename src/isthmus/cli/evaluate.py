@@ -36,9 +36,9 @@ def evaluate(
     normal: Normal = None,
     train: Annotated[
         str | None,
-        typer.Option(help="What the head was fitted on, for the controls; path or name."),
+        typer.Option(help="What the head was fitted on, for the baselines; path or name."),
     ] = None,
-    controls: Annotated[
+    baselines: Annotated[
         str, typer.Option(help="none, fast or all; they need training data.")
     ] = "none",
     labels_from: LabelsFrom = None,
@@ -48,10 +48,10 @@ def evaluate(
 ) -> None:
     """Test a bundle's head on labelled instances.
 
-    Of data with two parts the test part is used, and the training part for the controls. Of data
-    read piece by piece every labelled row is tested on; controls are fitted on 100,000 rows at
+    Of data with two parts the test part is used, and the training part for the baselines. Of data
+    read piece by piece every labelled row is tested on; baselines are fitted on 100,000 rows at
     most. Rows without a label are left out. For a detector labels are 1 normal, -1 abnormal, 0 or
-    empty where nobody looked, or what --normal says; its control is the distance between raw rows.
+    empty where nobody looked, or what --normal says; its baseline is the distance between raw rows.
     DATA may be codes that isthmus encode wrote.
     """
     console = console_for(json)
@@ -59,10 +59,10 @@ def evaluate(
     test: Any = loaded.part("test")
     if not test.has_labels:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
-    if controls != "none" and train is None and loaded.test is None:
+    if baselines != "none" and train is None and loaded.test is None:
         raise DataError(
-            "controls are fitted on the training instances; name them with --train, or leave "
-            "--controls out"
+            "baselines are fitted on the training instances; name them with --train, or leave "
+            "--baselines out"
         )
     from isthmus.bundle import load_bundle
     from isthmus.cli.results import print_detection, print_evaluation, print_left_out
@@ -74,7 +74,7 @@ def evaluate(
     if isinstance(decider, AnomalyDetector):
         if train is not None:
             fitted_on = _perhaps_labelled(train, reading, bundle)
-        reference = None if controls == "none" else fitted_on
+        reference = None if baselines == "none" else fitted_on
         found = _test_detector(decider, test, data, reference, train or data, normal, seed)
         print_detection(console, found)
     elif normal is not None:
@@ -82,15 +82,15 @@ def evaluate(
     else:
         if train is not None:
             fitted_on = reading.open(train, bundle).train
-        level = None if controls == "none" else controls
+        level = None if baselines == "none" else baselines
         found = _test_classifier(decider, test, fitted_on, level, seed)
         print_evaluation(console, found)
-    print_left_out(console, found, None if controls == "none" else fitted_on)
+    print_left_out(console, found, None if baselines == "none" else fitted_on)
     write_json_facts(json, found | {"digest": opened.encoder.digest_})
 
 
 def _test_classifier(
-    classifier: Any, test: Any, fitted_on: Any, controls: str | None, seed: int
+    classifier: Any, test: Any, fitted_on: Any, baselines: str | None, seed: int
 ) -> dict[str, Any]:
     from isthmus.evaluation import evaluate as test_classifier
 
@@ -102,7 +102,7 @@ def _test_classifier(
         y,
         X_train=X_train,
         y_train=y_train,
-        controls=controls,
+        baselines=baselines,
         random_state=seed,
         verbose=True,
     )

@@ -31,9 +31,9 @@ def report(
         typer.Option("--normal", help="Label that means normal, for detectors: others are not."),
     ] = None,
     head: Annotated[
-        str, typer.Option(help="Of the chapter that compares code and controls.")
+        str, typer.Option(help="Of the chapter that compares code and baselines.")
     ] = "linear",
-    controls: Annotated[
+    baselines: Annotated[
         str, typer.Option(help="none, fast or all; they need data with a training part.")
     ] = "fast",
     split: Annotated[
@@ -86,7 +86,7 @@ def report(
             drawn_from=drawn_from,
             normal=normal,
             head=head,
-            controls=None if controls == "none" else controls,
+            baselines=None if baselines == "none" else baselines,
             seed=seed,
             earlier=earlier,
             advice=None if advice is None else _read_advice(advice),

@@ -77,12 +77,12 @@ MOST_CLASSES_SHOWN = 30
 
 
 def print_evaluation(console: Console, found: dict[str, Any]) -> None:
-    """Print accuracy beside the controls, then one line a class."""
+    """Print accuracy beside the baselines, then one line a class."""
     table = Table(box=None, pad_edge=False)
     table.add_column(f"features ({found['head']} head)")
     for title in ("accuracy", "95 % interval", "log-loss"):
         table.add_column(title, justify="right")
-    for name, result in {"frozen code": found["code"], **found["controls"]}.items():
+    for name, result in {"frozen code": found["code"], **found["baselines"]}.items():
         low, high = result["interval"]
         loss = result["log_loss"]
         table.add_row(
@@ -123,13 +123,13 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
         console.print(
             describe_unknown(found["unknown_classes"], "the head"), markup=False, soft_wrap=True
         )
-    for name, control in found["controls"].items():
-        if control["n"] < found["code"]["n"]:
+    for name, baseline in found["baselines"].items():
+        if baseline["n"] < found["code"]["n"]:
             words = IN_WORDS.get(name, name)
-            console.print(f"{words}: tested on {control['n']:,} instances, drawn at random")
+            console.print(f"{words}: tested on {baseline['n']:,} instances, drawn at random")
     of = getattr(fitted_on, "n_rows", 0)
     if of > MOST_SAMPLED:
-        console.print(f"controls are fitted on {MOST_SAMPLED:,} of {of:,} rows, drawn at random")
+        console.print(f"baselines are fitted on {MOST_SAMPLED:,} of {of:,} rows, drawn at random")
     for part in found.get("skipped", [])[:10]:
         lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"
         console.print(f"skipped {part['source']}{lost}: {part['reason']}", soft_wrap=True)
@@ -138,7 +138,7 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
 
 
 def print_detection(console: Console, found: dict[str, Any]) -> None:
-    """Print how a detector ranks beside its control, and what its threshold does."""
+    """Print how a detector ranks beside its baseline, and what its threshold does."""
     code = found["code"]
     console.print(
         f"{code['n']:,} test instances: {code['n_normal']:,} normal, "
@@ -149,7 +149,7 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
         table.add_column("features")
         for title in ("AUROC", "AUPRC"):
             table.add_column(title, justify="right")
-        for name, result in {f"frozen code ({found['head']})": code, **found["controls"]}.items():
+        for name, result in {f"frozen code ({found['head']})": code, **found["baselines"]}.items():
             words = "raw features (5 nearest neighbours)" if name == "raw" else name
             figures = [f"{result[figure]:.4f}" for figure in ("auroc", "auprc")]
             table.add_row(words, *figures, style="" if name == "raw" else "bold")

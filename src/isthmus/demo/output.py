@@ -79,9 +79,9 @@ def _figures(
 
 
 def _rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Flatten heads and controls to one row for each pair of features and head."""
+    """Flatten heads and baselines to one row for each pair of features and head."""
     tested = {"code": facts["heads"]}
-    for name, found in facts["controls"].items():
+    for name, found in facts["baselines"].items():
         tested[name] = found.get("heads", {"end to end": found})
     return [
         {
@@ -158,7 +158,7 @@ def print_freeze(console: Console, facts: dict[str, Any]) -> None:
 
 
 def print_heads(console: Console, facts: dict[str, Any]) -> None:
-    """Print heads beside controls in one table, and the first predictions."""
+    """Print heads beside baselines in one table, and the first predictions."""
     if not facts["heads"]:
         return
     _heading(console, f"4  Test accuracy of heads, on {facts['n_test']:,} test {facts['kind']}")
@@ -171,14 +171,14 @@ def print_heads(console: Console, facts: dict[str, Any]) -> None:
         *(_accuracy(found) for found in facts["heads"].values()),
         style="bold",
     )
-    for name, found in facts["controls"].items():
+    for name, found in facts["baselines"].items():
         by_head = found.get("heads", {})
         cells = [_accuracy(by_head[head]) if head in by_head else "" for head in facts["heads"]]
         if not by_head:
             cells[-1] = _accuracy(found)
         table.add_row(IN_WORDS[name], *cells)
     console.print(table)
-    console.print("(in brackets: 95 % interval; --controls all fills the table)")
+    console.print("(in brackets: 95 % interval; --baselines all fills the table)")
     console.print(_verdict(facts))
     first = " ".join(str(label) for label in facts["first_predictions"])
     true = " ".join(str(label) for label in facts["first_labels"]["test"])
@@ -199,8 +199,8 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
         decides = name == found["method"]
         words = f"{name} (decides)" if decides else name
         table.add_row(words, f"{100 * value:.2f} %", style="bold" if decides else None)
-    raw = found["controls"]["raw"]
-    table.add_row("control: 5 nearest neighbours on raw values", f"{100 * raw:.2f} %")
+    raw = found["baselines"]["raw"]
+    table.add_row("baseline: 5 nearest neighbours on raw values", f"{100 * raw:.2f} %")
     console.print(table)
     rate = found["false_alarm_rate"]
     console.print(
@@ -237,18 +237,18 @@ def print_end(console: Console, facts: dict[str, Any], output: Path, words: str)
 def _verdict(facts: dict[str, Any]) -> str:
     """Say whether the code earns its keep under a linear head, also when it does not."""
     code = facts["heads"]["linear"]
-    unlabelled = {k: v for k, v in facts["controls"].items() if k != "supervised"}
+    unlabelled = {k: v for k, v in facts["baselines"].items() if k != "supervised"}
     rival = max(unlabelled, key=lambda name: unlabelled[name]["test_accuracy"])
     ahead = 100 * (code["test_accuracy"] - unlabelled[rival]["test_accuracy"])
     low, high = code["interval"]
     other_low, other_high = unlabelled[rival]["interval"]
     clear = low > other_high or high < other_low
     if ahead == 0:
-        return f"with a linear head the code is level with the best control ({IN_WORDS[rival]})"
+        return f"with a linear head the code is level with the best baseline ({IN_WORDS[rival]})"
     place = "ahead of" if ahead > 0 else "behind"
     how = "and the intervals do not meet" if clear else "within the intervals"
     return (
-        f"with a linear head the code is {abs(ahead):.2f} points {place} the best control "
+        f"with a linear head the code is {abs(ahead):.2f} points {place} the best baseline "
         f"({IN_WORDS[rival]}), {how}"
     )
 

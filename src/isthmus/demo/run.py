@@ -124,7 +124,7 @@ def detect_anomalies(
         },
         "found": float(flagged[abnormal].mean()),
         "scores": by_name,
-        "controls": {
+        "baselines": {
             "raw": float(roc_auc_score(abnormal, raw_distances(encoder, reference, None, tested)))
         },
     }
@@ -141,7 +141,7 @@ def write_page(
 ) -> str | None:
     """Write the report and return its path, None where an extra is missing.
 
-    What the demo's controls measured already is handed over.
+    What the demo's baselines measured already is handed over.
     """
     path = output / "report.html"
     normal = str(facts["detector"]["normal_class"]) if "detector" in facts else None
@@ -169,7 +169,7 @@ def run_demo(
     output: str | Path,
     *,
     recipe: str = "default",
-    controls: str = "fast",
+    baselines: str = "fast",
     normal_class: str | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -186,7 +186,7 @@ def run_demo(
     output : path
         Folder for the bundle, the pictures and `demo.json`.
     recipe : {"default", "fast", "thorough", "reference"}
-    controls : {"fast", "all"}
+    baselines : {"fast", "all"}
         `"all"` trains the supervised network too.
     normal_class : str, optional
         The class that is normal in the chapter "normal or not"; the first by default.
@@ -211,7 +211,7 @@ def run_demo(
     bundle = check_target(output / "bundle")
     started = time.perf_counter()
     seconds = {"load": seconds_to_load}
-    names = baseline_names(controls)
+    names = baseline_names(baselines)
     train, test = _both_parts(data, seed)
 
     facts = _facts_of(train, test)
@@ -246,7 +246,7 @@ def run_demo(
 
     tests: Baselines | None = None
     classifiers: dict[str, CodeClassifier] = {}
-    facts |= {"heads": {}, "controls": {}, "first_predictions": [], "frozen": _frozen(encoder, {})}
+    facts |= {"heads": {}, "baselines": {}, "first_predictions": [], "frozen": _frozen(encoder, {})}
     seconds |= {"encode": 0.0, "heads": 0.0}
     with tempfile.TemporaryDirectory() as cache:
         with _timed(seconds, "encode"):
@@ -268,7 +268,7 @@ def run_demo(
                 }
                 facts["frozen"] = _frozen(encoder, classifiers)
                 telling.print_freeze(console, facts)
-                facts["controls"] = _test_controls(console, tests, names)
+                facts["baselines"] = _test_baselines(console, tests, names)
                 tests.let_go()
             decided = classifiers[HEADS[-1]].standardised_head_.predict(codes[:10])
             facts["first_predictions"] = [plain_label(label) for label in decided]
@@ -385,13 +385,13 @@ def _fit_heads(
     return classifiers, found
 
 
-def _test_controls(
+def _test_baselines(
     console: Console, tests: Baselines, names: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
-    """Test every control with every head; the linear head's figures stand for the control.
+    """Test every baseline with every head; the linear head's figures stand for the baseline.
 
     The neural head takes longer than all else together, so without the supervised network
-    (the fast controls) only PCA, the control of the same width, gets it.
+    (the fast baselines) only PCA, the baseline of the same width, gets it.
     """
     results: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -402,7 +402,7 @@ def _test_controls(
         for head in HEADS:
             if head == "mlp" and name != "pca" and "supervised" not in names:
                 continue
-            with console.status(f"control: {head} head on {name} features"):
+            with console.status(f"baseline: {head} head on {name} features"):
                 by_head[head] = _plain(tests.test(name, head))
             return_freed_memory()
         results[name] = by_head["linear"] | {"heads": by_head}

@@ -1,5 +1,5 @@
 from .advice import Advice as Advice
-from .baselines import CONTROLS as CONTROLS
+from .baselines import BASELINES as BASELINES
 from .baselines import IN_WORDS as IN_WORDS
 from .baselines import Baselines as Baselines
 from .baselines import SupervisedNetwork as SupervisedNetwork

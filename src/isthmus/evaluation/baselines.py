@@ -98,7 +98,7 @@ class SupervisedNetwork:
     Parameters
     ----------
     preprocessor : Preprocessor
-        Of the encoder that it is a control for.
+        Of the encoder that it is a baseline for.
     max_epochs : int, default=100
     patience : int, default=4
         Epochs without better validation accuracy after which it stops.
@@ -146,7 +146,7 @@ class SupervisedNetwork:
         prepare = self.preprocessor.to_network
         callbacks = []
         if self.verbose:
-            callbacks.append(ProgressBar("supervised control", len(rows), self.max_epochs))
+            callbacks.append(ProgressBar("supervised baseline", len(rows), self.max_epochs))
         progress = train(
             network,
             cross_entropy,
@@ -194,13 +194,13 @@ Decider = Callable[[Any], tuple[np.ndarray, np.ndarray | None, np.ndarray]]
 #: Raw features of test instances, in values, that are there at a time.
 TESTED_AT_ONCE = 2**20
 
-#: What each level of controls holds.
-CONTROLS: dict[str, tuple[str, ...]] = {
+#: What each level of baselines holds.
+BASELINES: dict[str, tuple[str, ...]] = {
     "fast": ("raw", "pca", "untrained"),
     "all": ("raw", "pca", "untrained", "supervised"),
 }
 
-#: What a control is called when a person reads it.
+#: What a baseline is called when a person reads it.
 IN_WORDS = {
     "raw": "raw features",
     "pca": "PCA, same width",
@@ -209,19 +209,19 @@ IN_WORDS = {
 }
 
 
-def baseline_names(controls: str | None) -> tuple[str, ...]:
+def baseline_names(baselines: str | None) -> tuple[str, ...]:
     """Return the names at a level: "fast", "all", or None for none."""
-    if controls is None:
+    if baselines is None:
         return ()
-    if controls not in CONTROLS:
-        raise IsthmusError(f"got controls={controls!r}, expected 'fast', 'all' or None")
-    return CONTROLS[controls]
+    if baselines not in BASELINES:
+        raise IsthmusError(f"got baselines={baselines!r}, expected 'fast', 'all' or None")
+    return BASELINES[baselines]
 
 
 class Baselines:
     """Test a head on what a person would use in place of the code.
 
-    The features of each control are computed once, however many heads are put on them, but for
+    The features of each baseline are computed once, however many heads are put on them, but for
     raw ones: they are as large as the data in float32, and soon made again.
 
     Parameters
@@ -263,14 +263,14 @@ class Baselines:
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def test(self, name: str, head: str | BaseEstimator) -> dict[str, Any]:
-        """Fit a head on a control's training features and test it.
+        """Fit a head on a baseline's training features and test it.
 
         What a head with a name made of it is kept, and not measured again.
 
         Parameters
         ----------
         name : {"raw", "pca", "untrained", "code"}
-            `"code"` is no control, but what they stand beside.
+            `"code"` is no baseline, but what they stand beside.
         head : see `build_head`
 
         Returns
@@ -298,7 +298,7 @@ class Baselines:
         return class_metrics(self.y_test, *self._supervised()(self.X_test))
 
     def decider(self, name: str, head: str | BaseEstimator) -> Decider:
-        """Fit a control, to be tested on instances piece by piece.
+        """Fit a baseline, to be tested on instances piece by piece.
 
         Parameters
         ----------
@@ -318,7 +318,7 @@ class Baselines:
         return lambda X: (*decide(fitted, mapping(X)), fitted.classes_)
 
     def train_features(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return a control's features of the training instances, or of those rows, float32.
+        """Return a baseline's features of the training instances, or of those rows, float32.
 
         `"raw"` are the instances as the network would see them, flattened; `"pca"` their
         principal components, as many as the code is wide; `"untrained"` the codes of the
@@ -334,7 +334,7 @@ class Baselines:
         return features if rows is None else features[rows]
 
     def test_features(self, name: str) -> np.ndarray:
-        """Return a control's test features, see `train_features`."""
+        """Return a baseline's test features, see `train_features`."""
         if name == "raw":
             return self._flat(self.X_test)
         if name not in self._test:
@@ -347,7 +347,7 @@ class Baselines:
         self._test.clear()
 
     def _mapping(self, name: str) -> Mapping:
-        """Return what makes a control's features of instances."""
+        """Return what makes a baseline's features of instances."""
         if name not in self._mappings:
             self._mappings[name] = self._learn(name)
         return self._mappings[name]
@@ -362,7 +362,7 @@ class Baselines:
             width = min(self.encoder.n_components_, train.shape[1], len(train) - 1)
             pca = PCA(width, random_state=self.seed).fit(train)
             return lambda X: raw_inputs(self.encoder, X, then=pca.transform)
-        raise IsthmusError(f"got the control {name!r}, expected 'raw', 'pca' or 'untrained'")
+        raise IsthmusError(f"got the baseline {name!r}, expected 'raw', 'pca' or 'untrained'")
 
     def _test_in_parts(self, fitted: StandardisedHead) -> dict[str, Any]:
         """Test a head on raw features, of which only some rows are there at a time."""

@@ -1,4 +1,4 @@
-"""One call: how good a classifier is, beside its controls."""
+"""One call: how good a classifier is, beside its baselines."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def evaluate(
     *,
     X_train: Any = None,
     y_train: Any = None,
-    controls: str | None = "fast",
+    baselines: str | None = "fast",
     random_state: int | np.random.RandomState | None = None,
     verbose: bool = False,
 ) -> Evaluation:
-    """Test a classifier, and its controls with the same head and the same labels.
+    """Test a classifier, and its baselines with the same head and the same labels.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ def evaluate(
         as wrong.
     X_train, y_train : like X and y
         What the classifier was fitted on, unlabelled instances among them where its head uses
-        those; the controls are fitted on it too: of a stream on 100,000 instances at most, drawn
+        those; the baselines are fitted on it too: of a stream on 100,000 instances at most, drawn
         at random. They are tested on the same instances as the head.
-    controls : {"fast", "all"} or None, default="fast"
+    baselines : {"fast", "all"} or None, default="fast"
         `"fast"`: raw features, PCA of the same width, the untrained encoder. `"all"`: and
-        a network supervised from end to end. None: no controls.
+        a network supervised from end to end. None: no baselines.
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
         Show on standard error how far it is.
@@ -58,8 +58,8 @@ def evaluate(
     Returns
     -------
     Evaluation
-        A dict of plain values, a table in a notebook: `head`, `code` and `controls`, each as
-        `class_metrics` gives them, controls with `n_train`, the instances that they were fitted
+        A dict of plain values, a table in a notebook: `head`, `code` and `baselines`, each as
+        `class_metrics` gives them, baselines with `n_train`, the instances that they were fitted
         on; `n_known`, how many of the instances the classifier was fitted on, which flatters it;
         `n_unlabelled`, how many were left out; where some labels are no class of the head,
         `unknown_classes`, each with how often it came; of a stream `skipped`, files and parts that
@@ -69,7 +69,7 @@ def evaluate(
     ------
     DataError
         When no instance is labelled, labels are no class and of another kind than the classes or
-        may be several of them, or controls are asked for without training instances.
+        may be several of them, or baselines are asked for without training instances.
 
     Examples
     --------
@@ -77,17 +77,17 @@ def evaluate(
     >>> digits = load("digits")
     >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(digits.train.X)
     >>> classifier = CodeClassifier(encoder).fit(digits.train.X, digits.train.y)
-    >>> found = evaluate(classifier, digits.test.X, digits.test.y, controls=None)
+    >>> found = evaluate(classifier, digits.test.X, digits.test.y, baselines=None)
     >>> found["code"]["n"], found["code"]["accuracy"] > 0.8
     (360, True)
     """
     check_is_fitted(classifier)
-    names = baseline_names(controls)
+    names = baseline_names(baselines)
     encoder, head = classifier.encoder_, classifier.standardised_head_
     instances = as_instances(X, y)
     pieces = instances.labelled_pieces(y)
     first = list(islice(pieces, 1))
-    for piece in first:  # labels of another kind are found before controls are fitted
+    for piece in first:  # labels of another kind are found before baselines are fitted
         ClassMatcher(classifier.classes_).labelled(piece.y)
     deciders: dict[str, Decider] = {}
     n_train = 0
@@ -95,8 +95,8 @@ def evaluate(
         training = as_instances(X_train, y_train)
         if X_train is None or (y_train is None and training.in_memory):
             raise DataError(
-                "controls are fitted on the labelled training instances; pass X_train= and "
-                "y_train=, or controls=None"
+                "baselines are fitted on the labelled training instances; pass X_train= and "
+                "y_train=, or baselines=None"
             )
         training, y_train = labelled_sample(training, encoder, y_train, random_state)
         n_train = len(training)
@@ -124,7 +124,7 @@ def evaluate(
     return Evaluation(
         head=classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
         code=result,
-        controls={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
+        baselines={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
         n_known=n_known,
         **unknown_classes(result, classifier.classes_),
         **left_out(instances, n_unlabelled),

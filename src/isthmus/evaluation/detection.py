@@ -29,9 +29,9 @@ from isthmus.evaluation.baselines import raw_inputs
 from isthmus.evaluation.labelled_rows import left_out, some_of, tested
 from isthmus.training import draw_seed
 
-#: Neighbours of the control on raw features.
+#: Neighbours of the baseline on raw features.
 N_NEIGHBOURS = 5
-#: Instances of a stream that this control is tested on: each is compared with all training rows.
+#: Instances of a stream that this baseline is tested on: each is compared with all training rows.
 MOST_RANKED = 20_000
 
 
@@ -59,10 +59,10 @@ def evaluate_detector(
     normal : str, optional
         The label that means normal, as text, where labels are others: any other is abnormal.
     X_train, y_train : like X and y, optional
-        What the detector was fitted on, for the control: the mean distance to the five nearest
+        What the detector was fitted on, for the baseline: the mean distance to the five nearest
         rows not labelled abnormal, between the instances as the network sees them. Without
         labels all rows count as normal. Of a stream 100,000 at most are drawn at random; and of
-        a longer stream to test on, 20,000 instances are, which this control is tested on.
+        a longer stream to test on, 20,000 instances are, which this baseline is tested on.
     random_state : int, RandomState instance or None, default=None
         Of what is drawn.
     verbose : bool, default=False
@@ -73,7 +73,7 @@ def evaluate_detector(
     Evaluation
         A dict of plain values, a table in a notebook: `head`, the score; `asked`, the
         false-alarm rate that the threshold was set for; `code` as `detection_metrics` gives it;
-        `controls`, with `auroc` and `auprc` of `raw`, `n` and `n_train`, the instances that it was
+        `baselines`, with `auroc` and `auprc` of `raw`, `n` and `n_train`, the instances that it was
         tested on and fitted on, when there are training rows; `n_known`, how many of the instances
         the detector was fitted or calibrated on, which flatters it; `n_unlabelled`, how many were
         left out; of a stream `skipped`, files and parts that could not be read.
@@ -102,13 +102,13 @@ def evaluate_detector(
     source = "y" if instances.in_memory else instances.name
     seed = draw_seed(random_state)
     first = list(islice(pieces, 1))
-    for piece in first:  # labels of another kind are found before a control is fitted
+    for piece in first:  # labels of another kind are found before a baseline is fitted
         _labels(piece, normal, source)
-    control: tuple[Callable[[Any], np.ndarray], int] | None = None
+    baseline: tuple[Callable[[Any], np.ndarray], int] | None = None
     if X_train is not None:
-        control = _control(detector.encoder_, X_train, y_train, normal, seed)
-    # Of a stream; in memory the control is tested on all.
-    ranks_all = control is None or instances.in_memory
+        baseline = _baseline(detector.encoder_, X_train, y_train, normal, seed)
+    # Of a stream; in memory the baseline is tested on all.
+    ranks_all = baseline is None or instances.in_memory
     drawn = None if ranks_all else instances.draw(MOST_RANKED, [seed, 6])
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     ranked: list[tuple[np.ndarray, np.ndarray]] = []
@@ -123,10 +123,10 @@ def evaluate_detector(
             continue
         n_known += count_rows_used_in_fit(detector, as_instances(piece.X), rows)
         kept.append((labels[rows], -detector.score_samples(some_of(piece.X, rows))))
-        if control is not None:
+        if baseline is not None:
             some = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, piece))
             if len(some):
-                ranked.append((labels[some], control[0](some_of(piece.X, some))))
+                ranked.append((labels[some], baseline[0](some_of(piece.X, some))))
     if normal is not None:
         check_normal(normal, names, source)
     if not kept:
@@ -134,15 +134,15 @@ def evaluate_detector(
     truth, scores = _joined(kept)
     del kept
     predicted = verdicts(scores, -detector.offset_).astype(np.int8)
-    controls: dict[str, Any] = {}
-    if control is not None and ranked:
+    baselines: dict[str, Any] = {}
+    if baseline is not None and ranked:
         true, distances = _joined(ranked)
-        controls["raw"] = ranking(true, distances) | {"n": len(true), "n_train": control[1]}
+        baselines["raw"] = ranking(true, distances) | {"n": len(true), "n_train": baseline[1]}
     return Evaluation(
         head=detector.method_,
         asked=detector.false_alarm_rate_,
         code=detection_metrics(truth, scores, predicted),
-        controls=controls,
+        baselines=baselines,
         n_known=n_known,
         **left_out(instances, n_unlabelled),
     )
@@ -238,10 +238,10 @@ def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None
     }
 
 
-def _control(
+def _baseline(
     encoder: Autoencoder, X_train: Any, y_train: Any, normal: str | None, seed: int
 ) -> tuple[Callable[[Any], np.ndarray], int]:
-    """Return the control, and how many instances it was fitted on."""
+    """Return the baseline, and how many instances it was fitted on."""
     training = as_instances(X_train, y_train)
     source = "y_train" if training.in_memory else training.name
     X_train, y_train = training.at_most(MOST_SAMPLED, seed, y_train, schema=encoder.schema_)

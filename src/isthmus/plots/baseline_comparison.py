@@ -166,7 +166,7 @@ def plot_baseline_comparison(
     ----------
     curves : mapping
         From the name of the features to points with `n_labels`, `accuracy`, `low` and `high`,
-        as in a report's `worth`; the first are drawn foremost.
+        as in a report's `baseline_comparison`; the first are drawn foremost.
     head : str
         Name of the head, for the axis.
 

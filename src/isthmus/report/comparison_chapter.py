@@ -1,4 +1,4 @@
-"""Chapter "does the code earn its keep?": one head, few labels to all, on code and controls."""
+"""Chapter "does the code earn its keep?": one head, few labels to all, on code and baselines."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def comparison_facts(
     test: Dataset,
     *,
     head: str = "linear",
-    controls: str = "fast",
+    baselines: str = "fast",
     seed: int = 0,
     measured: Baselines | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any] | None:
-    """Measure a head on the code and on every control, with more and more labels.
+    """Measure a head on the code and on every baseline, with more and more labels.
 
     Parameters
     ----------
@@ -37,10 +37,10 @@ def comparison_facts(
     train, test : Dataset
         With labels, and of more than one class, else None is returned.
     head : see `build_head`
-    controls : {"fast", "all"}
+    baselines : {"fast", "all"}
         `"all"` trains the supervised network with all labels too.
     seed : int
-    measured : Controls, optional
+    measured : Baselines, optional
         Of the same encoder, data and seed: what they measured already is taken from there, unless
         some instance has no label.
     tell : callable, optional
@@ -73,7 +73,7 @@ def comparison_facts(
     # Raw features of all instances take four times the memory of images: of most none are needed.
     rows = np.unique(np.concatenate([[], *(drawn.rows for drawn in draws.values())])).astype(int)
     curves: dict[str, list[dict[str, Any]]] = {}
-    for name in ("code", *(name for name in baseline_names(controls) if name != "supervised")):
+    for name in ("code", *(name for name in baseline_names(baselines) if name != "supervised")):
         called = CODE if name == "code" else IN_WORDS[name]
         tell(f"{head} head on {called}")
         whole = tests.test(name, head)
@@ -84,7 +84,7 @@ def comparison_facts(
             found = drawn.try_on(fitted_on[at], some_of(tested_on, drawn.held_out)).mean(axis=1)
             points.append(_point(n, found.mean(), found.min(), found.max()))
         curves[called] = [*points, _point(len(y), whole["accuracy"], *whole["interval"])]
-    if "supervised" in baseline_names(controls):
+    if "supervised" in baseline_names(baselines):
         tell("supervised network")
         found = tests.test_supervised()
         low, high = found["interval"]
@@ -99,13 +99,13 @@ def comparison_facts(
 
 
 def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
-    """Say in a sentence whether the code is worth more than the best control of the same labels.
+    """Say in a sentence whether the code is worth more than the best baseline of the same labels.
 
     Examples
     --------
     >>> few = {"n_labels": 100, "accuracy": 0.9}
     >>> verdict({"frozen code": [few], "raw features": [few | {"accuracy": 0.8}]})
-    'With 100 labels the frozen code is 10.0 percentage points better than the best control \
+    'With 100 labels the frozen code is 10.0 percentage points better than the best baseline \
 (90.0 % against 80.0 % for raw features): it earns its keep.'
     """
     code = {point["n_labels"]: point["accuracy"] for point in curves[CODE]}
@@ -123,10 +123,10 @@ def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
         gain = code[n] - others[best]
         gains.append(gain)
         if abs(gain) < LEVEL:
-            how = "level with the best control"
+            how = "level with the best baseline"
         else:
             better = "better" if gain > 0 else "worse"
-            how = f"{100 * abs(gain):.1f} percentage points {better} than the best control"
+            how = f"{100 * abs(gain):.1f} percentage points {better} than the best baseline"
         said.append(
             f"{'with' if said else 'With'} {n:,} labels {'it' if said else 'the frozen code'} is "
             f"{how} ({100 * code[n]:.1f} % against {100 * others[best]:.1f} % for {best})"

@@ -44,7 +44,7 @@ def verdict_facts(
     hashes : dict of str to uint64 array
         Of the instances of `"test"` and, where there are any, `"train"`.
     train : Dataset, optional
-        For the control without a code.
+        For the baseline without a code.
     tested : Tested, optional
         Of all rows of a stream, which `test` was drawn from: all but `findings` is then theirs.
 

@@ -32,7 +32,7 @@ def report_facts(
     drawn_from: int | None = None,
     normal: str | None = None,
     head: str = "linear",
-    controls: str | None = "fast",
+    baselines: str | None = "fast",
     seed: int = 0,
     advice: Advice | Mapping[str, Any] | None = None,
     earlier: Bundle | None = None,
@@ -57,8 +57,8 @@ def report_facts(
     normal : str, optional
         Label that means normal, for detectors; without it labels have to be 1, -1 and 0.
     head : see `isthmus.classification.build_head`
-        Of the chapter that compares the code with its controls.
-    controls : {"fast", "all"} or None, default="fast"
+        Of the chapter that compares the code with its baselines.
+    baselines : {"fast", "all"} or None, default="fast"
         None leaves that chapter out.
     seed : int
         Of what is drawn at random.
@@ -77,9 +77,9 @@ def report_facts(
     Returns
     -------
     dict
-        Chapters by name: `about`, `data`, `code`, `worth`, `classes` and `verdicts` (one entry a
-        head), `changes`, and `summary`, a paragraph. What there is nothing to say about is None or
-        empty. Everything in it is a plain value that JSON can hold. In `data`, `drawn` is None
+        Chapters by name: `about`, `data`, `code`, `baseline_comparison`, `classes` and `verdicts`
+        (one entry a head), `changes`, and `summary`, a paragraph. Chapters without data are None
+        or empty. Everything in it is a plain value that JSON can hold. In `data`, `drawn` is None
         where all data was looked at, otherwise how many were drawn (`n`, `of`), `rows`, the
         number in the stream of each that was drawn, or None, and `heads_on_all`.
 
@@ -97,7 +97,7 @@ def report_facts(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     encoder.save(f"{folder}/press")
     ...     facts = report_facts(load_bundle(f"{folder}/press"))
-    >>> facts["code"]["n_values"], facts["code"]["n_components"], facts["worth"]
+    >>> facts["code"]["n_values"], facts["code"]["n_components"], facts["baseline_comparison"]
     (64, 32, None)
     """
     encoder = bundle.encoder
@@ -109,7 +109,7 @@ def report_facts(
             drawn = _drawn(data, len(stream), rows) | {"heads_on_all": bool(bundle.heads)}
     train, looked_at = (None, None) if data is None else _parts(data)
     # What is wrong is said before minutes of work.
-    baseline_names(controls)
+    baseline_names(baselines)
     build_head(head, n_labels=2)
     _check_normal(normal, looked_at)
     labels = {
@@ -122,7 +122,7 @@ def report_facts(
         "command": command,
         "about": about_facts(bundle.manifest),
         "data": None,
-        "worth": None,
+        "baseline_comparison": None,
         "classes": [],
         "verdicts": [],
         "changes": None,
@@ -161,13 +161,13 @@ def report_facts(
             earlier=earlier,
             seed=seed,
         )
-    if train is not None and looked_at is not None and controls is not None:
-        facts["worth"] = comparison_facts(
+    if train is not None and looked_at is not None and baselines is not None:
+        facts["baseline_comparison"] = comparison_facts(
             encoder,
             train,
             looked_at,
             head=head,
-            controls=controls,
+            baselines=baselines,
             seed=seed,
             measured=measured,
             tell=tell,

@@ -57,9 +57,14 @@ def to_markdown(facts: dict[str, Any]) -> str:
         if drawn:
             lines.append(f"- {drawn['n']:,} of {drawn['of']:,} instances, drawn at random")
         lines.append("")
-    if facts["worth"]:
-        lines += ["## Does the code earn its keep?", "", _text(facts["worth"]["verdict"]), ""]
-        lines += _worth(facts["worth"]["curves"])
+    if facts["baseline_comparison"]:
+        lines += [
+            "## Comparison with baselines",
+            "",
+            _text(facts["baseline_comparison"]["verdict"]),
+            "",
+        ]
+        lines += _accuracy_table(facts["baseline_comparison"]["curves"])
     for found in facts["classes"]:
         low, high = found["interval"]
         lines += [f"## Which class: {_text(found['name'])}", ""]
@@ -96,7 +101,7 @@ def to_markdown(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _worth(curves: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _accuracy_table(curves: dict[str, list[dict[str, Any]]]) -> list[str]:
     counts = sorted({point["n_labels"] for points in curves.values() for point in points})
     rows = []
     for n in counts:
@@ -136,8 +141,10 @@ def figures(facts: dict[str, Any]) -> Figures:
         )
     if facts["code"]["widths"]:
         drawn["widths"] = plot_widths(facts["code"]["widths"])
-    if facts["worth"]:
-        drawn["worth"] = plot_baseline_comparison(facts["worth"]["curves"], facts["worth"]["head"])
+    if facts["baseline_comparison"]:
+        drawn["baseline_comparison"] = plot_baseline_comparison(
+            facts["baseline_comparison"]["curves"], facts["baseline_comparison"]["head"]
+        )
     for found in facts["classes"]:
         if found["reliability"]:
             drawn[f"reliability-{found['name']}"] = plot_reliability(found["reliability"]["bins"])

@@ -90,8 +90,8 @@ def describe_run_in_words(facts: dict[str, Any]) -> str:
         f"{UNITS[about['kind']]}. Its encoder was then frozen: nothing that decides on these codes "
         f"has changed it.{seen}"
     )
-    if facts["worth"]:
-        text += " " + facts["worth"]["verdict"]
+    if facts["baseline_comparison"]:
+        text += " " + facts["baseline_comparison"]["verdict"]
     for found in facts["classes"]:
         text += (
             f" The head {found['name']!r} names the right class of {found['accuracy']:.1%} of "

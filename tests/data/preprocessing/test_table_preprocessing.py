@@ -430,16 +430,16 @@ def test_rows_that_are_all_alike_can_be_learned_from():
     assert np.isfinite(encoder.reconstruction_error(frame)).all()
 
 
-def test_heads_and_controls_work_on_a_mixed_table(mixed_fit, mixed):
+def test_heads_and_baselines_work_on_a_mixed_table(mixed_fit, mixed):
     y = np.where(mixed["new"], "new", "old")
     classifier = CodeClassifier(mixed_fit).fit(mixed, y)
     assert classifier.score(mixed, y) > 0.7
-    controls = Baselines(mixed_fit, mixed[:300], y[:300], mixed[300:], y[300:], random_state=0)
+    baselines = Baselines(mixed_fit, mixed[:300], y[:300], mixed[300:], y[300:], random_state=0)
     for name in ("raw", "pca", "untrained"):
-        train, test = controls.train_features(name), controls.test_features(name)
+        train, test = baselines.train_features(name), baselines.test_features(name)
         assert np.isfinite(train).all()
         assert np.isfinite(test).all()
-    assert controls.train_features("raw").shape == (300, *mixed_fit.preprocessor_.network_shape)
+    assert baselines.train_features("raw").shape == (300, *mixed_fit.preprocessor_.network_shape)
 
 
 def test_from_a_file_to_codes(mixed, mixed_fit, tmp_path):
