@@ -11,6 +11,7 @@ between the rounds. About one minute.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -31,6 +32,9 @@ SIDE = 1024
 
 def main() -> None:
     """Time every case in turn, `ROUNDS` times."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     torch.manual_seed(0)
     networks = build("reference", (1, 28, 28))
     network = nn.Sequential(networks.encoder, networks.decoder)
