@@ -8,7 +8,7 @@ from torch import nn
 from isthmus import Autoencoder
 from isthmus.errors import TrainingError
 from isthmus.objectives import Invariant, Task, errors_per_instance
-from isthmus.objectives.invariant import MOST, MemoryBank
+from isthmus.objectives.invariant import MAX_CODES, MemoryBank
 from isthmus.training import Checkpoints
 
 WEIGHTS = {"reconstruction": 0.7, "invariance": 2.0, "variance": 3.0, "covariance": 5.0}
@@ -186,7 +186,7 @@ def test_the_nearest_of_the_latest_codes_is_found(sizes):
     assert torch.equal(seen.nearest(queries), expanded[nearest])
 
 
-@pytest.mark.parametrize(("n_rows", "size"), [(1, 1), (7, 1), (400, 100), (10**6, MOST)])
+@pytest.mark.parametrize(("n_rows", "size"), [(1, 1), (7, 1), (400, 100), (10**6, MAX_CODES)])
 def test_a_quarter_of_the_instances_is_kept(n_rows, size):
     assert len(MemoryBank(n_rows, 3, 5).codes) == size
 
@@ -202,7 +202,9 @@ def test_the_term_is_the_distance_to_what_the_nearest_code_was_expanded_to(netwo
     found = {name: value.item() for name, value in objective(network, (rows,)).items()}
 
     with torch.no_grad():
-        codes = network.encoder(torch.cat([x + 0.1 for x in earlier]))[-len(objective.seen.codes) :]
+        codes = network.encoder(torch.cat([x + 0.1 for x in earlier]))[
+            -len(objective.memory_bank.codes) :
+        ]
         mine = network.encoder(rows + 0.1), network.encoder(rows * 1.3)
         nearest = torch.cdist(mine[0], codes).argmin(dim=1)
         there, here = (objective.expand(z).numpy() for z in (codes[nearest], mine[1]))
@@ -211,11 +213,19 @@ def test_the_term_is_the_distance_to_what_the_nearest_code_was_expanded_to(netwo
     assert found["loss"] == pytest.approx(without + 2 * found["neighbour"], rel=1e-5)
 
 
+def test_a_state_of_before_the_memory_bank_was_renamed_loads(task):
+    first, second = (Invariant(neighbour=1.0).prepare(task) for _ in range(2))
+    first.memory_bank.codes.fill_(3.0)
+    state = {n.replace("memory_bank.", "seen."): v for n, v in first.state_dict().items()}
+    second.load_state_dict(state)
+    assert torch.equal(second.memory_bank.codes, first.memory_bank.codes)
+
+
 def test_evaluation_neither_counts_nor_keeps_neighbours(network, task, rows):
     objective = Invariant(neighbour=1.0, augmentations=None).prepare(task).eval()
 
     assert "neighbour" not in objective(network, (rows,))
-    assert objective.seen.count == 0
+    assert objective.memory_bank.count == 0
 
 
 def test_a_resumed_run_finds_the_neighbours_of_an_uninterrupted_one(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Architectures: an encoder and a decoder for the shape of the data, and a table of layers."""
+"""Architectures: build encoder and decoder for a shape of the data, and summarise layers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from isthmus.networks.reference import code_shape, reference_decoder, reference_
 
 
 class Layer(NamedTuple):
-    """One row of the summary."""
+    """A layer in the summary of a network."""
 
     name: str
     output_shape: tuple[int, ...]
@@ -41,7 +41,7 @@ class Layer(NamedTuple):
 
 
 def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
-    """List the layers in the order in which they run.
+    """List the layers of a network in the order in which they run.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
     list of Layer
         `output_shape` without the batch.
     """
-    rows: list[Layer] = []
+    layers: list[Layer] = []
 
     def record(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-        rows.append(Layer(type(module).__name__, tuple(output.shape[1:]), own))
+        n = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        layers.append(Layer(type(module).__name__, tuple(output.shape[1:]), n))
 
     leaves = [module for module in network.modules() if not list(module.children())]
     handles = [leaf.register_forward_hook(record) for leaf in leaves]
@@ -73,7 +73,7 @@ def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
         network.train(training)
         for handle in handles:
             handle.remove()
-    return rows
+    return layers
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -81,10 +81,10 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-Own = tuple[nn.Module, nn.Module]
+ModulePair = tuple[nn.Module, nn.Module]
 ARCHITECTURES = ("auto", "dense", "conv", "strided", "conv1d", "reference")
-# What chooses the hidden layers of an architecture, and what makes its two halves.
-_MAKERS: dict[str, tuple[Any, Any, Any]] = {
+# By architecture, the functions that choose hidden layers and build encoder and decoder.
+_BUILDERS: dict[str, tuple[Any, Any, Any]] = {
     "dense": (lambda shape: hidden_sizes(math.prod(shape)), dense_encoder, dense_decoder),
     "conv": (conv_channels, conv_encoder, conv_decoder),
     "strided": (strided_channels, strided_encoder, strided_decoder),
@@ -94,7 +94,7 @@ _MAKERS: dict[str, tuple[Any, Any, Any]] = {
 
 @dataclass
 class Networks:
-    """An encoder and a decoder that fit together, and what rebuilds them.
+    """A matching encoder and decoder, and the arguments to build them again.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Networks:
         `(batch, n_components) -> (batch, *input_shape)`.
     n_components : int
     spec : dict
-        Plain JSON values; `build(**spec)` gives the same architecture again.
+        Plain JSON values; `build(**spec)` builds the same architecture.
     """
 
     encoder: nn.Module
@@ -114,7 +114,7 @@ class Networks:
 
 
 def build(
-    architecture: str | Own,
+    architecture: str | ModulePair,
     input_shape: Sequence[int],
     n_components: int | Literal["auto"] = "auto",
     hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto",
@@ -126,7 +126,7 @@ def build(
     architecture : str or (encoder, decoder)
         One of `ARCHITECTURES`. `"auto"` takes `"conv"` for images, `"conv1d"` for windows of
         series and `"dense"` for tables. A pair of modules is copied, weights included, and
-        tried on two instances of zeros.
+        called with two instances of zeros.
     input_shape : tuple of int
         Of one instance: `(c, h, w)`, `(c, t)` or `(m,)`.
     n_components : int or "auto"
@@ -148,7 +148,7 @@ def build(
     """
     input_shape = tuple(input_shape)
     if isinstance(architecture, tuple | list):
-        return _own(tuple(architecture), input_shape, n_components)
+        return _use_modules(tuple(architecture), input_shape, n_components)
     if architecture not in ARCHITECTURES:
         raise ArchitectureError(
             f"got architecture={architecture!r}, expected one of {', '.join(ARCHITECTURES)}, "
@@ -158,16 +158,16 @@ def build(
         architecture = {3: "conv", 2: "conv1d"}.get(len(input_shape), "dense")
     _check_shape(architecture, input_shape)
     if architecture == "reference":
-        return _reference(input_shape, n_components, hidden_layer_sizes)
+        return _build_reference(input_shape, n_components, hidden_layer_sizes)
     width = _checked_width(n_components, input_shape)
-    choose_sizes, make_encoder, make_decoder = _MAKERS[architecture]
+    choose_sizes, build_encoder, build_decoder = _BUILDERS[architecture]
     if isinstance(hidden_layer_sizes, str) and hidden_layer_sizes == "auto":
         sizes = choose_sizes(input_shape)
     else:
         sizes = _checked_sizes(hidden_layer_sizes, architecture)
     return Networks(
-        make_encoder(input_shape, width, sizes),
-        make_decoder(input_shape, width, sizes),
+        build_encoder(input_shape, width, sizes),
+        build_decoder(input_shape, width, sizes),
         width,
         {
             "architecture": architecture,
@@ -181,16 +181,15 @@ def build(
 def choose_n_components(n_features: int) -> int:
     """Choose the code's width for `n_features` values: `4 √m`, a power of two, at most m/2 and 512.
 
-    The power of two is the next above. 784 pixels give 128, 64 pixels 32, 20 columns 10,
-    3 columns 1. The square root follows how slowly the number of directions that carry
-    most of the variance grows with resolution; that it serves was checked on validation
-    data, not derived.
+    The power of two is the next one above. 784 pixels give 128, 64 pixels 32, 20 columns 10,
+    3 columns 1. The square root reflects that the number of directions with most of the variance
+    grows slowly with resolution; it was checked on validation data, not derived.
     """
     power = 2 ** math.ceil(math.log2(4 * math.sqrt(n_features)))
     return max(1, min(power, n_features // 2, 512))
 
 
-def _reference(
+def _build_reference(
     input_shape: tuple[int, ...],
     n_components: int | Literal["auto"],
     hidden_layer_sizes: Sequence[int] | Literal["auto"],
@@ -217,7 +216,7 @@ def _reference(
     return Networks(reference_encoder(shape), reference_decoder(shape), width, spec)
 
 
-def _own(
+def _use_modules(
     pair: tuple[Any, ...], input_shape: tuple[int, ...], n_components: int | Literal["auto"]
 ) -> Networks:
     if len(pair) != 2 or not all(isinstance(part, nn.Module) for part in pair):
@@ -241,7 +240,7 @@ def _own(
             ) from error
     if code.ndim != 2 or len(code) != 2:
         raise ArchitectureError(
-            f"the encoder turned (2, {_inner(input_shape)}) into {tuple(code.shape)}, expected "
+            f"the encoder turned (2, {_join(input_shape)}) into {tuple(code.shape)}, expected "
             "(2, n_components); end it with nn.Flatten()"
         )
     if tuple(back.shape[1:]) != tuple(input_shape):
@@ -317,5 +316,5 @@ def _checked_sizes(sizes: Any, architecture: str) -> tuple[int, ...]:
     return checked
 
 
-def _inner(shape: tuple[int, ...]) -> str:
+def _join(shape: tuple[int, ...]) -> str:
     return ", ".join(str(side) for side in shape)

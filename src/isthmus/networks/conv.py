@@ -13,7 +13,7 @@ from torch.nn import functional
 Shape = tuple[int, int, int]  # (channels, height, width)
 Size = tuple[int, int]  # (height, width)
 
-SMALLEST_SIDE = 8  # halving stops here: the linear layer sees the whole of it
+MIN_SIDE = 8  # sides are not halved further: the linear layer takes all positions
 
 
 class SpaceToDepth(nn.Module):
@@ -21,7 +21,7 @@ class SpaceToDepth(nn.Module):
 
     Sides that `k` does not divide are padded with zeros. A convolution then works on
     k² times fewer positions with k² times more channels, which for images of few
-    channels is several times faster and loses nothing.
+    channels is several times faster and loses no information.
     """
 
     def __init__(self, block: int) -> None:
@@ -37,14 +37,14 @@ class SpaceToDepth(nn.Module):
 
 
 class DepthToSpace(nn.Module):
-    """Undo `SpaceToDepth`: (b, c k², ⌈h/k⌉, ⌈w/k⌉) -> (b, c, h, w)."""
+    """Invert `SpaceToDepth`: (b, c k², ⌈h/k⌉, ⌈w/k⌉) -> (b, c, h, w)."""
 
     def __init__(self, block: int, size: Size) -> None:
         super().__init__()
         self.block, self.size = block, size
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Unfold, then cut the padding off."""
+        """Unfold, then remove the padding."""
         return functional.pixel_shuffle(x, self.block)[..., : self.size[0], : self.size[1]]
 
 
@@ -74,7 +74,7 @@ def conv_decoder(input_shape: Shape, n_components: int, channels: Sequence[int])
     for (before, after), (small, large) in zip(
         pairwise(widths), pairwise(reversed(sizes)), strict=True
     ):
-        layers += [nn.ReLU(), _convolution_back(before, after, small, large)]
+        layers += [nn.ReLU(), _transposed_conv2d(before, after, small, large)]
     return nn.Sequential(*layers, DepthToSpace(block, input_shape[1:]))
 
 
@@ -86,17 +86,17 @@ def conv_channels(input_shape: Shape) -> tuple[int, ...]:
     """
     longest = -(-max(input_shape[1:]) // _block(input_shape))
     stages = 1
-    while longest > SMALLEST_SIDE:
+    while longest > MIN_SIDE:
         longest = _halve(longest)
         stages += 1
     return tuple(max(16, 64 >> i) for i in reversed(range(stages)))
 
 
-def _convolution_back(before: int, after: int, small: Size, large: Size) -> nn.Module:
+def _transposed_conv2d(before: int, after: int, small: Size, large: Size) -> nn.Module:
     stride = _stride(large, small)
     if stride == (1, 1):
         return nn.Conv2d(before, after, 3, padding=1)
-    # What the strided convolution rounded away has to be said again on the way back.
+    # The strided convolution rounded sizes up; output_padding restores the exact size.
     extra = (
         large[0] - 1 - (small[0] - 1) * stride[0],
         large[1] - 1 - (small[1] - 1) * stride[1],
@@ -105,13 +105,13 @@ def _convolution_back(before: int, after: int, small: Size, large: Size) -> nn.M
 
 
 def _block(input_shape: Shape) -> int:
-    """Side of the blocks that are folded: 4 from 16 pixels on, 2 from 4 on, else 1."""
+    """Return the side of the blocks that are folded: 4 from 16 pixels on, 2 from 4 on, else 1."""
     shortest = min(input_shape[1:])
     return 4 if shortest >= 16 else 2 if shortest >= 4 else 1
 
 
 def _sizes(input_shape: Shape, stages: int) -> tuple[int, list[Size]]:
-    """Block size, and height and width after the fold and after each stage."""
+    """Return the block size, and height and width after the fold and after each stage."""
     block = _block(input_shape)
     folded = (-(-input_shape[1] // block), -(-input_shape[2] // block))
     sizes = [folded, folded]
@@ -121,7 +121,7 @@ def _sizes(input_shape: Shape, stages: int) -> tuple[int, list[Size]]:
 
 
 def _halve(side: int) -> int:
-    return -(-side // 2) if side > SMALLEST_SIDE else side
+    return -(-side // 2) if side > MIN_SIDE else side
 
 
 def _stride(large: Size, small: Size) -> Size:
@@ -130,8 +130,8 @@ def _stride(large: Size, small: Size) -> Size:
 
 WindowShape = tuple[int, int]  # (channels, time steps)
 
-LONGEST = 64  # positions that are left after folding, at most
-KERNEL = 5  # positions that one convolution sees
+MAX_LENGTH = 64  # positions after folding, at most
+KERNEL = 5
 
 
 class FoldTime(nn.Module):
@@ -139,8 +139,7 @@ class FoldTime(nn.Module):
 
     A length that `k` does not divide is padded with zeros at its end. A convolution then
     works on k times fewer positions with k times more channels, which for series of few
-    channels is several times faster and loses nothing. It is to series what
-    `conv.SpaceToDepth` is to images.
+    channels is several times faster and loses no information, as `SpaceToDepth` does for images.
     """
 
     def __init__(self, steps: int) -> None:
@@ -158,14 +157,14 @@ class FoldTime(nn.Module):
 
 
 class UnfoldTime(nn.Module):
-    """Undo `FoldTime`: (b, c k, ⌈t/k⌉) -> (b, c, t)."""
+    """Invert `FoldTime`: (b, c k, ⌈t/k⌉) -> (b, c, t)."""
 
     def __init__(self, steps: int, length: int) -> None:
         super().__init__()
         self.steps, self.length = steps, length
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Unfold, then cut the padding off."""
+        """Unfold, then remove the padding."""
         batch, channels, length = x.shape
         x = x.reshape(batch, channels // self.steps, self.steps, length).transpose(2, 3)
         return x.reshape(batch, channels // self.steps, -1)[..., : self.length]
@@ -201,7 +200,7 @@ def conv1d_decoder(
     for (before, after), (short, long) in zip(
         pairwise(widths), pairwise(reversed(lengths)), strict=True
     ):
-        layers += [nn.ReLU(), _transposed_convolution(before, after, short, long)]
+        layers += [nn.ReLU(), _transposed_conv1d(before, after, short, long)]
     return nn.Sequential(*layers, UnfoldTime(steps, input_shape[1]))
 
 
@@ -209,17 +208,17 @@ def conv1d_channels(input_shape: WindowShape) -> tuple[int, ...]:
     """Choose the stages: one of 64 channels, whatever the length.
 
     A long series is folded more instead. More stages reconstruct no better from the few
-    windows that there often are, and their codes tell classes apart less well: with each
-    the code comes nearer to a linear map of the window (compared on series made for it,
-    with 60 training windows each).
+    windows that there often are, and their codes separate classes less well: with each stage
+    the code is closer to a linear map of the window (compared on synthetic series with 60
+    training windows each).
     """
     return (64,)
 
 
-def _transposed_convolution(before: int, after: int, short: int, long: int) -> nn.Module:
+def _transposed_conv1d(before: int, after: int, short: int, long: int) -> nn.Module:
     if short == long:
         return nn.Conv1d(before, after, KERNEL, padding=KERNEL // 2)
-    # What the strided convolution rounded away has to be said again on the way back.
+    # The strided convolution rounded sizes up; output_padding restores the exact size.
     extra = long - 1 - (short - 1) * 2
     return nn.ConvTranspose1d(
         before, after, KERNEL, stride=2, padding=KERNEL // 2, output_padding=extra
@@ -227,17 +226,18 @@ def _transposed_convolution(before: int, after: int, short: int, long: int) -> n
 
 
 def _fold(input_shape: WindowShape) -> int:
-    """Time steps that are folded together: 8 from 32 on, 4 from 16 on, 2 from 4 on, else 1.
+    """Return how many time steps are folded together.
 
-    Twice as many from 513 on, and so on: at most 64 positions are left.
+    8 from a length of 32 on, 4 from 16 on, 2 from 4 on, else 1; twice as many from 513 on, and so
+    on: at most 64 positions remain.
     """
     length = input_shape[1]
     few = 8 if length >= 32 else 4 if length >= 16 else 2 if length >= 4 else 1
-    return max(few, 2 ** math.ceil(math.log2(length / LONGEST)))
+    return max(few, 2 ** math.ceil(math.log2(length / MAX_LENGTH)))
 
 
 def _lengths(input_shape: WindowShape, stages: int) -> tuple[int, list[int]]:
-    """Steps folded together, and the number of positions after the fold and each stage."""
+    """Return the steps folded together, and the positions after the fold and each stage."""
     steps = _fold(input_shape)
     folded = -(-input_shape[1] // steps)
     lengths = [folded, folded]

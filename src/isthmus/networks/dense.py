@@ -1,4 +1,4 @@
-"""Dense networks, and strided convolutions with a dense decoder."""
+"""Dense networks, strided convolutions with a dense decoder, and a fast dropout."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _layers(widths: Sequence[int]) -> list[nn.Module]:
 
 Shape = tuple[int, int, int]  # (channels, height, width)
 
-SMALLEST_SIDE = 4  # strides stop here: the linear layer sees the whole of it
+MIN_SIDE = 4  # sides are not halved further: the linear layer takes all positions
 
 
 def strided_encoder(
@@ -54,8 +54,8 @@ def strided_encoder(
 
     A 5x5 convolution, then a 3x3 one for each further entry of `channels`, with stride 2 along
     sides longer than four; then one linear layer to the code, which has no activation. All but the
-    first are followed by batch normalisation (Ioffe and Szegedy, 2015): it is as good without, and
-    over so many values normalisation takes longer than the convolution.
+    first are followed by batch normalisation (Ioffe and Szegedy, 2015): after the first, with the
+    most values, it takes longer than the convolution and improves nothing.
     """
     layers: list[nn.Module] = []
     before, size = input_shape[0], input_shape[1:]
@@ -76,10 +76,10 @@ def strided_decoder(input_shape: Shape, n_components: int, channels: Sequence[in
 
     That is as wide as the image has values, rounded to a power of two, 128 to 1,024.
 
-    Dense layers make far better use of a CPU than transposed convolutions, and what a decoder
-    cannot do, the code need not hold: it is dropped after training.
+    Dense layers use a CPU far better than transposed convolutions, and a decoder need not mirror
+    its encoder.
     """
-    del channels  # the other half's
+    del channels  # of the encoder
     width = 2 ** round(math.log2(math.prod(input_shape)))
     return dense_decoder(input_shape, n_components, (min(1024, max(128, width)),))
 
@@ -90,20 +90,20 @@ def strided_channels(input_shape: Shape) -> tuple[int, ...]:
     Of 32, 64, then 128 channels.
     """
     longest, stages = max(input_shape[1:]), 0
-    while longest > SMALLEST_SIDE:
+    while longest > MIN_SIDE:
         longest, stages = -(-longest // 2), stages + 1
     return (32, 64, *(128,) * (stages - 2))
 
 
 def _stride(side: int) -> int:
-    return 2 if side > SMALLEST_SIDE else 1
+    return 2 if side > MIN_SIDE else 1
 
 
 class Dropout(nn.Module):
     """Set a share `p` of the values to zero in training, and scale the rest up.
 
-    On a CPU, drawing a number for each value takes torch longer than a small network takes
-    for all else. Eight bytes of every 64-bit draw serve here, which rounds `p` to a
+    On a CPU, torch draws a number for each value, which takes longer than all else in a small
+    network. Here the eight bytes of a 64-bit number serve eight values, which rounds `p` to a
     multiple of 1/256; on other devices torch's own dropout runs.
 
     Parameters
@@ -121,17 +121,17 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self.kept_of_256 = max(1, round((1 - p) * 256))
+        self.n_of_256 = max(1, round((1 - p) * 256))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a tensor of the same shape."""
-        if not self.training or self.kept_of_256 == 256:
+        if not self.training or self.n_of_256 == 256:
             return x
         if x.device.type != "cpu":
             return functional.dropout(x, self.p, training=True)
         draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        mask = draws.view(torch.uint8)[: x.numel()].view(x.shape) < self.kept_of_256
-        return x * mask.to(x.dtype).mul_(256 / self.kept_of_256)
+        mask = draws.view(torch.uint8)[: x.numel()].view(x.shape) < self.n_of_256
+        return x * mask.to(x.dtype).mul_(256 / self.n_of_256)
 
     def extra_repr(self) -> str:
         """Show the share in the module's repr."""

@@ -1,10 +1,10 @@
-"""The convolutional autoencoder of the Keras tutorials, to the parameter.
+"""The convolutional autoencoder of the Keras tutorials, with the same 4,969 parameters.
 
 Source: the conv example of "Building Autoencoders in Keras" (F. Chollet, 2016), with a
-code of 4 x 4 x 8 = 128 numbers for a 28 x 28 image and 4,969 parameters in all.
+code of 4 x 4 x 8 = 128 numbers for a 28 x 28 image.
 
-Layers and weights are the listing's. How they are computed is not: see `Encoder` and `Decoder`,
-and "The reference network on a CPU" in docs/performance.md for what was tried.
+Layers and weights are the listing's, computed in a faster way: see `Encoder` and `Decoder`, and
+"The reference network on a CPU" in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Along one axis: what the two pixels met take of a kernel's three weights. At even places of
-# the doubled image the first two weights fall on one pixel, at odd places the last two.
-_SHARES = [[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]]
+# Along one axis: which of a kernel's three weights fall on each of two neighbouring pixels. At
+# even positions of the doubled image the first two fall on one pixel, at odd ones the last two.
+_WEIGHT_SUMS = [[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]]
 
 
 def double_convolve(
@@ -25,10 +25,10 @@ def double_convolve(
 ) -> torch.Tensor:
     """Double every pixel in both directions, then convolve 3 x 3.
 
-    The doubled image is never made: each of its 2 x 2 places is an output channel of a 2 x 2
-    convolution on the small image, with weights added up from the 3 x 3 ones, and the
-    channels are then laid out as pixels. Four of nine multiplications are left, and gradients
-    reach the 3 x 3 weights through the sums.
+    The doubled image is never computed: each position in its 2 x 2 blocks is an output channel of
+    a 2 x 2 convolution on the small image, whose weights are sums of the 3 x 3 ones, and the
+    channels are then rearranged to pixels. This needs four of nine multiplications, and gradients
+    flow to the 3 x 3 weights through the sums.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def double_convolve(
     padding : {0, 1}
         Zeros around the doubled image.
     relu : bool, default=False
-        With a ReLU after it.
+        Apply a ReLU to the result.
 
     Returns
     -------
@@ -50,25 +50,25 @@ def double_convolve(
     >>> double_convolve(x, weight, torch.zeros(1), padding=1)[0, 0, :2, :3].tolist()
     [[4.0, 6.0, 6.0], [6.0, 9.0, 9.0]]
     """
-    shares = torch.tensor(_SHARES, dtype=weight.dtype, device=weight.device)
+    sums = torch.tensor(_WEIGHT_SUMS, dtype=weight.dtype, device=weight.device)
     # Outputs come in the order that pixel_shuffle expects: channel, row, column.
-    small = torch.einsum("auy,bvx,ocyx->oabcuv", shares, shares, weight).flatten(0, 2)
+    small = torch.einsum("auy,bvx,ocyx->oabcuv", sums, sums, weight).flatten(0, 2)
     out = functional.conv2d(x, small, bias.repeat_interleave(4), padding=padding)
     if relu:
         out = out.relu()
     image = functional.pixel_shuffle(out, 2)
-    # A zero of padding stands for two zeros around the doubled image: one too many.
+    # A zero of padding is two zeros around the doubled image, one too many: crop it.
     return image[..., 1:-1, 1:-1] if padding else image
 
 
 Shape = tuple[int, int, int]  # (channels, height, width)
 
-#: Images that an encoder takes at once: what its layers pass on is then still near the core.
+#: Images that an encoder processes at once, so that activations fit in the CPU's cache.
 CHUNK = 256
 
 
 class Crop(nn.Module):
-    """Cut an image to a size: (b, c, H, W) -> (b, c, h, w)."""
+    """Crop an image to a size: (b, c, H, W) -> (b, c, h, w)."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -80,15 +80,15 @@ class Crop(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """The listed layers; on a CPU between them in the layout that oneDNN works in.
+    """The listed layers; on a CPU, activations stay in oneDNN's memory layout between them.
 
-    Left to itself each layer turns its input into that layout and its output back, which
-    takes longer than the arithmetic.
+    By default each layer converts its input to that layout and its output back, which takes
+    longer than the arithmetic.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Run the layers: (batch, c, h, w) -> (batch, n_components)."""
-        if not _takes_onednn(x) or _watched(self):
+        if not _takes_onednn(x) or _has_hooks(self):
             return super().forward(x)
         return torch.cat([self._encode(part) for part in x.split(CHUNK)])
 
@@ -96,7 +96,7 @@ class Encoder(nn.Sequential):
         z = x.contiguous().to_mkldnn()
         for layer in self:
             if isinstance(layer, nn.Conv2d):
-                # The backward pass of this layout wants every setting spelt out.
+                # The backward pass in this layout needs every argument given.
                 z = torch.conv2d(z, layer.weight, layer.bias, (1, 1), (1, 1), (1, 1))
                 z = torch.max_pool2d(z, (2, 2), (2, 2), (0, 0), (1, 1), ceil_mode=True).relu()
         return z.to_dense().flatten(1)
@@ -107,7 +107,7 @@ class Decoder(nn.Sequential):
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         """Run the layers: (batch, n_components) -> (batch, c, h, w)."""
-        if _watched(self):
+        if _has_hooks(self):
             return super().forward(code)
         z, layers = code, list(self)
         while layers:
@@ -144,8 +144,8 @@ def reference_encoder(input_shape: Shape) -> nn.Sequential:
 def reference_decoder(input_shape: Shape) -> nn.Sequential:
     """Build `(batch, n_components) -> (batch, c, h, w)`, as logits.
 
-    The listing brings 16 x 16 to 14 x 14 by a convolution without padding. Sizes for
-    which that does not come out are cut to fit instead.
+    The listing reduces 16 x 16 to 14 x 14 by a convolution without padding. Sizes for which that
+    does not fit are cropped instead.
     """
     channels, height, width = input_shape
     code = code_shape(input_shape)
@@ -165,18 +165,18 @@ def reference_decoder(input_shape: Shape) -> nn.Sequential:
 
 
 def code_shape(input_shape: Shape) -> Shape:
-    """Shape of the code before it is flattened: `(8, ⌈h/8⌉, ⌈w/8⌉)`."""
+    """Return the shape of the code before it is flattened: `(8, ⌈h/8⌉, ⌈w/8⌉)`."""
     return (8, -(-input_shape[1] // 8), -(-input_shape[2] // 8))
 
 
-def _watched(network: nn.Sequential) -> bool:
-    """Whether someone looks at single layers, as `summarise` does: then they run one by one."""
-    # torch has no public way to ask for hooks.
+def _has_hooks(network: nn.Sequential) -> bool:
+    """Return whether layers have hooks, as in `summarise`: then they run one by one."""
+    # torch has no public way to look hooks up.
     return any(layer._forward_hooks or layer._forward_pre_hooks for layer in network)  # noqa: SLF001
 
 
 def _takes_onednn(x: torch.Tensor) -> bool:
-    """Whether an encoder's input can be in oneDNN's layout: float32 on a CPU, run eagerly."""
+    """Return whether oneDNN's layout applies: float32 on a CPU, run eagerly."""
     return bool(
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -189,7 +189,7 @@ def _takes_onednn(x: torch.Tensor) -> bool:
 
 
 def _initialised(network: nn.Sequential) -> nn.Sequential:
-    """Start as Keras does: Glorot uniform weights, zero biases."""
+    """Initialise as Keras does: Glorot uniform weights, zero biases."""
     for layer in network:
         if isinstance(layer, nn.Conv2d):
             nn.init.xavier_uniform_(layer.weight)

@@ -1,4 +1,4 @@
-"""Weights of a network: their digest, and safetensors files."""
+"""Weights of a network: digest, and safetensors files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from isthmus.errors import BundleError
 
 
 def digest(network: nn.Module) -> str:
-    """Hash all parameters **and buffers** of a network.
+    """Return the SHA-256 of all parameters **and buffers** of a network.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def digest(network: nn.Module) -> str:
     False
     """
     total = hashlib.sha256()
-    # Buffers that are not part of the state dict compute too, so both lists are walked.
+    # All buffers, as those that are not in the state dict affect outputs too.
     entries = dict(network.named_parameters()) | dict(network.named_buffers())
     for name in sorted(entries):
         tensor = entries[name].detach().cpu().contiguous()
@@ -47,7 +47,7 @@ def digest(network: nn.Module) -> str:
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    """Write parameters and buffers."""
+    """Write parameters and buffers to a safetensors file."""
     state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     write_bytes(path, save(state))
 

@@ -1,4 +1,4 @@
-"""Objectives by name, and weighted sums of them."""
+"""Objectives by name, custom ones, and weighted sums of several."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from isthmus.objectives.variational import Variational
 
 
 class Own(Objective):
-    """A person's own objective: any callable `(network, batch) -> mean value or dict of them`.
+    """A custom objective: any callable `(network, batch) -> mean value or dict of them`.
 
     Parameters
     ----------
     function : callable
-        `network` has `encoder`, `decoder` and `training`, and gives the output when called;
+        `network` has `encoder`, `decoder` and `training`, and returns the output when called;
         `batch` is `(x,)` with x of shape `(batch, *input_shape)`. It returns a scalar tensor, or
         a dict of them in which `"loss"` is minimised. When it is a `torch.nn.Module`
         its parameters are trained too.
@@ -48,16 +48,16 @@ class Own(Objective):
         Raises
         ------
         TrainingError
-            When that is no scalar tensor, nor a dict of them with `"loss"`.
+            When that is neither a scalar tensor nor a dict of them with `"loss"`.
         """
         if isinstance(self.function, nn.Module):
             self.function.train(network.training)
-        found = _of_whole_batch(self.function, network, batch)
+        found = _call_on_whole_batch(self.function, network, batch)
         values = found if isinstance(found, Mapping) else {"loss": found}
         scalars = all(isinstance(v, torch.Tensor) and v.ndim == 0 for v in values.values())
         if "loss" not in values or not scalars:
             raise TrainingError(
-                f"the objective {self.describe()['function']} returned {_shape_of(found)}, "
+                f"the objective {self.describe()['function']} returned {_describe_value(found)}, "
                 "expected a scalar tensor, or a dict of scalar tensors with 'loss'"
             )
         return dict(values)
@@ -111,50 +111,50 @@ class Composed(Objective):
         return [(name, part) for name, part in pairs if isinstance(part, Objective)]
 
 
-def _of_whole_batch(
+def _call_on_whole_batch(
     function: Callable[[Network, Batch], Any], network: Network, batch: Batch
 ) -> Any:
-    """Call what a person gave with a whole batch: what it draws and compares is not known."""
-    part = current_shard()
-    if part is None:
+    """Call a custom function with the whole batch, as it may draw for or compare its rows."""
+    shard = current_shard()
+    if shard is None:
         return function(network, batch)
-    everyone = tuple(all_gather(values) for values in batch)
+    whole_batch = tuple(all_gather(values) for values in batch)
     with unsharded():
-        return function(_Divided(network, part), everyone)
+        return function(_ShardedNetwork(network, shard), whole_batch)
 
 
-class _Divided:
-    """A network that runs on whole batches, each worker doing its part."""
+class _ShardedNetwork:
+    """A network called with whole batches, of which each process computes its shard."""
 
-    def __init__(self, network: Network, part: Shard) -> None:
-        self._network, self._part = network, part
+    def __init__(self, network: Network, shard: Shard) -> None:
+        self._network, self._shard = network, shard
 
     def encoder(self, x: torch.Tensor) -> torch.Tensor:
-        return self._divided(self._network.encoder, x)
+        return self._run(self._network.encoder, x)
 
     def decoder(self, code: torch.Tensor) -> torch.Tensor:
-        return self._divided(self._network.decoder, code)
+        return self._run(self._network.decoder, code)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._divided(self._network, x)
+        return self._run(self._network, x)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._network, name)
 
-    def _divided(
-        self, run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+    def _run(
+        self, function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
     ) -> torch.Tensor:
-        if len(x) % self._part.n:  # rows that are not those of the batch: each worker takes all
-            return run(x)
-        with sharded(self._part):
-            return all_gather(run(local_shard(x)))
+        if len(x) % self._shard.n:  # not the rows of the batch: each process computes all
+            return function(x)
+        with sharded(self._shard):
+            return all_gather(function(local_shard(x)))
 
 
-def _shape_of(found: Any) -> str:
+def _describe_value(found: Any) -> str:
     if isinstance(found, torch.Tensor):
         return f"a tensor of shape {tuple(found.shape)}"
     if isinstance(found, Mapping):
-        parts = [f"{name!r}: {_shape_of(value)}" for name, value in found.items()]
+        parts = [f"{name!r}: {_describe_value(value)}" for name, value in found.items()]
         return f"a dict of {', '.join(parts) or 'nothing'}"
     return f"{type(found).__name__}"
 
@@ -169,7 +169,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def build_objective(chosen: Any, **options: Any) -> Objective:
-    """Build an objective, still to be prepared for network and data.
+    """Build an objective; `prepare` then adapts it to network and data.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def build_objective(chosen: Any, **options: Any) -> Objective:
         callable as in `Own`, or a mapping of any of these to weights, minimised
         together: `{"denoising": 1.0, "invariant": 0.5}`.
     **options
-        For each objective that is chosen by name, those that it knows.
+        For objectives chosen by name: each takes those that are among its `options`.
 
     Raises
     ------
@@ -193,8 +193,8 @@ def build_objective(chosen: Any, **options: Any) -> Objective:
     if isinstance(chosen, Objective):
         return chosen
     if isinstance(chosen, str) and chosen in OBJECTIVES:
-        known = OBJECTIVES[chosen].options
-        return OBJECTIVES[chosen](**{name: options[name] for name in known if name in options})
+        accepted = OBJECTIVES[chosen].options
+        return OBJECTIVES[chosen](**{name: options[name] for name in accepted if name in options})
     if isinstance(chosen, type):
         raise TrainingError(
             f"got the class {chosen.__name__} for an objective, expected an instance: "
@@ -214,9 +214,9 @@ def _parts(
     chosen: Mapping[Any, float], options: Mapping[str, Any]
 ) -> dict[str, tuple[Objective, float]]:
     parts: dict[str, tuple[Objective, float]] = {}
-    for word, weight in chosen.items():
-        part = build_objective(word, **options)
-        name = word if isinstance(word, str) else _name(part)
+    for key, weight in chosen.items():
+        part = build_objective(key, **options)
+        name = key if isinstance(key, str) else _name(part)
         if name in parts:
             raise TrainingError(
                 f"got two objectives named {name!r}, expected one weight for each; "

@@ -38,21 +38,21 @@ def masking(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
 
 
 def salt_and_pepper(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """Set a share `level` of the values to 0 or 1, either as often (Vincent et al., 2010)."""
+    """Set a share `level` of the values to 0 or 1, equally often (Vincent et al., 2010)."""
     draw = draw_like(torch.rand_like, x)
     x = torch.where(draw < level / 2, torch.zeros_like(x), x)
     return torch.where(draw > 1 - level / 2, torch.ones_like(x), x)
 
 
 def swapping(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """Take a share `level` of the values from other instances of the batch.
+    """Replace a share `level` of the values by those of other instances of the batch.
 
-    What is put in comes from the column's own distribution, as in the feature corruption of
+    Replacements follow the column's own distribution, as in the feature corruption of
     SCARF (Bahri et al., 2022).
     """
-    everyone, width = all_gather(x).flatten(1), x[0].numel()
+    whole_batch, width = all_gather(x).flatten(1), x[0].numel()
     other = draw_for_batch(lambda n: torch.randint(n, (n, width), device=x.device), len(x))
-    swapped = everyone.gather(0, other).view_as(x)
+    swapped = whole_batch.gather(0, other).view_as(x)
     return torch.where(draw_like(torch.rand_like, x) < level, swapped, x)
 
 
@@ -63,8 +63,8 @@ CORRUPTIONS: dict[str, Corruption] = {
     "swapping": swapping,
 }
 
-#: Which of them "auto" takes, by kind of instance.
-OF_KIND = {
+#: The corruptions of "auto", by kind of instance.
+AUTO_CORRUPTIONS = {
     "images": ("gaussian", "masking", "salt_and_pepper"),
     "series": ("gaussian", "masking"),
     "table": ("gaussian", "masking", "swapping"),
@@ -72,12 +72,13 @@ OF_KIND = {
 
 
 class Denoising(Objective):
-    """Minimise the error of the reconstruction of the clean instance from a spoilt one.
+    """Minimise the error of reconstructing an instance from a corrupted copy.
 
     E over c of error(decoder(encoder(c(x))), x): the residual then points towards where
     instances are more frequent (Vincent et al., 2010; Alain and Bengio, 2014). Each instance
     gets one of the corruptions, drawn evenly, at a level drawn evenly between the two given,
-    so that the network serves every level between them. In evaluation mode nothing is spoilt.
+    so that the network is trained for every level between them. In evaluation mode nothing is
+    corrupted.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ class Denoising(Objective):
         self.corruptions, self.level = corruptions, level
 
     def _prepare(self, task: Task) -> None:
-        names = OF_KIND[task.kind] if self.corruptions == "auto" else self.corruptions
+        names = AUTO_CORRUPTIONS[task.kind] if self.corruptions == "auto" else self.corruptions
         chosen = (names,) if isinstance(names, str) else tuple(names)
         unknown = [name for name in chosen if name not in CORRUPTIONS]
         if unknown or not chosen:
@@ -132,7 +133,7 @@ class Denoising(Objective):
         return {"loss": mean_error(output, x, self.task.loss)}
 
     def corrupt(self, x: torch.Tensor) -> torch.Tensor:
-        """Spoil each instance of a batch in its own way."""
+        """Corrupt each instance of a batch by a corruption and a level of its own."""
         ones = (1,) * (x.ndim - 1)
         level = torch.full((), self.low, device=x.device)
         if self.low < self.high:
@@ -146,22 +147,22 @@ class Denoising(Objective):
         which = draw_for_batch(
             lambda n: torch.randint(n_chosen, (n, *ones), device=x.device), len(x)
         )
-        spoilt = x
+        corrupted = x
         for index, name in enumerate(self.chosen):
-            spoilt = torch.where(which == index, CORRUPTIONS[name](x, level), spoilt)
-        return spoilt
+            corrupted = torch.where(which == index, CORRUPTIONS[name](x, level), corrupted)
+        return corrupted
 
 
 class Masked(Objective):
-    """Hide parts of the instance and minimise the error there, and a little everywhere.
+    """Hide parts of the instance and minimise the error, mostly of the hidden values.
 
     With M the hidden ones of a batch's N values and w `visible`: (Σ_{i in M} e_i +
     w Σ_{i not in M} e_i) divided by (|M| + w (N - |M|)). Hidden are patches of images, spans of
     series (all channels at once) and single columns of tables; they become zero, black or a
     column's mean. With `visible`
-    of 0 this is the loss of masked autoencoders (He et al., 2022); but then nothing teaches the
-    decoder to rebuild what is seen, and residuals mean nothing. In evaluation mode nothing is
-    hidden, and all values count alike.
+    of 0 this is the loss of masked autoencoders (He et al., 2022); but then the
+    decoder is not trained to reconstruct visible values, and residuals mean nothing. In evaluation
+    mode nothing is hidden, and all values have the same weight.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ class Masked(Objective):
         Side of a patch in pixels, or length of a span in time steps. `"auto"` is a seventh of
         the shorter side, or a sixteenth of the window.
     visible : float in [0, 1], default=0.2
-        Weight of the values that are seen.
+        Weight of the visible values.
 
     Raises
     ------
@@ -212,13 +213,13 @@ class Masked(Objective):
         (x,) = batch
         if not self.training:
             return {"loss": mean_error(network(x), x, self.task.loss)}
-        seen = self.draw(x)
-        errors = errors_per_value(network(x * seen).float(), x, self.task.loss)
-        weights = (1 - seen + self.visible * seen).expand_as(errors)
+        mask = self.draw(x)
+        errors = errors_per_value(network(x * mask).float(), x, self.task.loss)
+        weights = (1 - mask + self.visible * mask).expand_as(errors)
         return {"loss": (errors * weights).sum() / rescaled_sum(weights.sum()).clamp(min=1e-12)}
 
     def draw(self, x: torch.Tensor) -> torch.Tensor:
-        """Return 1 where a value is seen and 0 where it is hidden, to be multiplied with x."""
+        """Draw a mask to multiply x by: 1 for visible values, 0 for hidden ones."""
         extent = x.shape[2:]
         if not extent:
             return (draw_like(torch.rand_like, x) >= self.share).to(x.dtype)

@@ -1,10 +1,10 @@
-"""Invariance: two augmented views of one instance should have nearly the same code."""
+"""Invariance: near codes for two augmented views of an instance, by the terms of VICReg."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -24,22 +24,22 @@ from isthmus.objectives.objective import (
     mean_error,
 )
 
-MOST = 2**14  # searching more takes longer than it brings
+#: Codes in the memory bank, at most: searching more takes longer than it improves codes.
+MAX_CODES = 2**14
 
 
 class MemoryBank(nn.Module):
-    """A ring of codes and what they were expanded to, the oldest overwritten first.
+    """A ring buffer of codes and their projections; the oldest are overwritten first.
 
-    Its state is saved and loaded with the network's, so a run that is resumed goes on as if it had
-    never stopped.
+    It is part of the network's state, so a resumed run finds the same neighbours.
 
     Parameters
     ----------
     n_rows : int
-        Training instances. A quarter of them is kept, 16,384 at most: an instance then rarely
-        meets itself as it was an epoch ago.
+        Training instances. The buffer holds a quarter of them, 16,384 at most: then the nearest
+        code is rarely the instance's own of an epoch ago.
     n_components, width : int
-        Of codes, and of what they are expanded to.
+        Of codes and of projections.
     """
 
     codes: torch.Tensor
@@ -48,66 +48,65 @@ class MemoryBank(nn.Module):
 
     def __init__(self, n_rows: int, n_components: int, width: int) -> None:
         super().__init__()
-        self.n_rows, size = n_rows, max(1, min(MOST, n_rows // 4))
+        self.n_rows, size = n_rows, max(1, min(MAX_CODES, n_rows // 4))
         self.register_buffer("codes", torch.zeros(size, n_components))
         self.register_buffer("expanded", torch.zeros(size, width))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def ready(self) -> bool:
-        """Return whether every instance was seen once: before, codes tell little."""
+        """Return whether an epoch has passed: before that, codes are not informative."""
         return int(self.count) >= self.n_rows
 
     def nearest(self, codes: torch.Tensor) -> torch.Tensor:
-        """Return what the nearest code seen was expanded to, for codes (n, n_components)."""
+        """Return the projection of the nearest stored code, for codes (n, n_components)."""
         # One neighbour on the device that trains: `isthmus._core.nearest_neighbors` is NumPy's.
-        # Half the squared distance is |code|²/2 - query · code + what the query alone decides.
+        # Half the squared distance is |code|²/2 - query · code + a constant of the query.
         nearness = torch.addmm(self.codes.square().sum(1).mul_(-0.5), codes, self.codes.T)
         return self.expanded[nearness.argmax(dim=1)]
 
     def add(self, codes: torch.Tensor, expanded: torch.Tensor) -> None:
-        """Keep a batch of codes in place of the oldest ones."""
+        """Store a batch of codes and projections in place of the oldest ones."""
         size = len(self.codes)
         self.count += len(codes)
         codes, expanded = codes[-size:], expanded[-size:]
-        places = (self.count - 1 - torch.arange(len(codes), device=codes.device).flip(0)) % size
-        self.codes[places], self.expanded[places] = codes, expanded
+        slots = (self.count - 1 - torch.arange(len(codes), device=codes.device).flip(0)) % size
+        self.codes[slots], self.expanded[slots] = codes, expanded
 
 
 EPSILON = 1e-4  # keeps the gradient of a standard deviation finite where it is zero
 
 
 class Invariant(Objective):
-    """Pull the codes of two views together, hold variance and covariance, and reconstruct.
+    """Minimise the distance between codes of two views, with VICReg's terms, and reconstruct.
 
-    Two augmented views x', x'' of each instance are encoded and their codes expanded to p', p''
-    by a small network that is dropped afterwards. Minimised is, with the terms of VICReg
-    (Bardes et al., 2022, equations 1 to 6),
+    Two augmented views x', x'' of each instance are encoded and their codes projected to p', p''
+    by a small network that is dropped afterwards. The loss, with the terms of VICReg
+    (Bardes et al., 2022, equations 1 to 6), is
 
         r · ½ [error(x') + error(x'')]
         + λ s(p', p'') + μ [v(p') + v(p'')] + ν [c(p') + c(p'')] + κ s(q', p'')
 
     s is the mean squared distance over values, v the mean over columns of max(0, 1 - standard
     deviation), c the sum of squared covariances between different columns, divided by their
-    number. Each view is reconstructed as it is, so that the code still says where and how
-    an instance lies, and residuals mean what they mean elsewhere. In evaluation mode views are
-    drawn too.
+    number. Each view is reconstructed itself, so that the code still holds position and pose of
+    an instance, and residuals have their usual meaning. In evaluation mode views are drawn too.
 
-    q' is what the code nearest to that of x', of those seen lately, was expanded to (Dwibedi et
-    al., 2021): so instances of one kind come together that no displacement makes of each other.
-    It counts in training only, from the second epoch on.
+    q' is the projection of the code nearest to that of x' among the latest ones (Dwibedi et al.,
+    2021): so instances of one kind get near codes though no augmentation turns one into another.
+    The term is used in training only, from the second epoch on.
 
     Parameters
     ----------
     reconstruction : float, default=3.0
-        The weight r: with more of it codes tell more of how an instance lies, with less more
-        of what it is.
+        The weight r: the larger, the more codes hold the pose of an instance and the less its
+        class.
     invariance, variance, covariance : float, default=1.0, 0.5 and 0.04
         λ, μ and ν; the paper has 25, 25 and 1.
     neighbour : float, default=0.0
-        κ; takes a fifth more time. Where neighbours are often of another kind it does harm.
+        κ; takes a fifth more time. Harmful where neighbours are often of another class.
     expander : sequence of int or "auto", default="auto"
-        Widths of the network that codes are expanded with: `"auto"` is two layers, four times as
-        wide as the code, `()` compares the codes themselves.
+        Widths of the projection network: `"auto"` is two layers, four times as wide as the code,
+        `()` compares the codes themselves.
     augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
         How views are made, see `isthmus.build_augmentation`.
 
@@ -160,17 +159,20 @@ class Invariant(Objective):
         self.augment = build_augmentation(self.augmentations, task.kind)
         widths = [task.n_components, *(int(width) for width in widths)]
         self.expand = _expander(widths)
-        self.seen = MemoryBank(task.n_rows, widths[0], widths[-1]) if self.neighbour else None
+        self.memory_bank = (
+            MemoryBank(task.n_rows, widths[0], widths[-1]) if self.neighbour else None
+        )
+        self.register_load_state_dict_pre_hook(_rename_memory_bank)
 
     def forward(self, network: Network, batch: Batch) -> Values:
         """Return `loss` and its terms for a batch `(x,)`."""
         (x,) = batch
         twice = torch.cat([x, x])
-        # Where a pixel comes from needs more digits than bfloat16 has.
+        # The coordinates of a pixel need more digits than bfloat16 has.
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            # What one of a person's own draws, and for which rows, is not known.
-            own = callable(self.augmentations)
-            views = _views_of_whole_batch(self.augment, twice) if own else self.augment(twice)
+            # A custom augmentation may draw for, or compare, the rows of a batch.
+            custom = callable(self.augmentations)
+            views = _augment_whole_batch(self.augment, twice) if custom else self.augment(twice)
         if views.shape != twice.shape:
             raise TrainingError(
                 f"augmentations returned shape {tuple(views.shape)} for a batch of shape "
@@ -178,15 +180,15 @@ class Invariant(Objective):
             )
         codes = network.encoder(views)
         error = mean_error(network.decoder(codes), views, self.task.loss)
-        # Variances and covariances are those of the whole batch, whoever has its rows.
+        # Variances and covariances are those of the whole batch, also when it is sharded.
         first, second = all_gather(self.expand(codes).float()).chunk(2)
         terms = {
             "invariance": functional.mse_loss(first, second),
             "variance": variance_term(first) + variance_term(second),
             "covariance": covariance_term(first) + covariance_term(second),
         }
-        if self.seen is not None and self.training:
-            terms["neighbour"] = _neighbour_term(self.seen, codes.chunk(2)[0], first, second)
+        if self.memory_bank is not None and self.training:
+            terms["neighbour"] = _neighbour_term(self.memory_bank, codes.chunk(2)[0], first, second)
         loss = self.reconstruction * error
         for name, term in terms.items():
             loss = loss + getattr(self, name) * term
@@ -216,23 +218,29 @@ def covariance_term(p: torch.Tensor) -> torch.Tensor:
     return off_diagonal / p.shape[1]
 
 
-def _views_of_whole_batch(augment: Augment, x: torch.Tensor) -> torch.Tensor:
-    everyone = all_gather(x)
+def _augment_whole_batch(augment: Augment, x: torch.Tensor) -> torch.Tensor:
+    whole_batch = all_gather(x)
     with unsharded():
-        views = augment(everyone)
-    return local_shard(views) if views.shape == everyone.shape else views
+        views = augment(whole_batch)
+    return local_shard(views) if views.shape == whole_batch.shape else views
 
 
 def _neighbour_term(
-    seen: MemoryBank, codes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+    bank: MemoryBank, codes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
 ) -> torch.Tensor:
-    """Return how far second views are from the neighbours of the first ones, and keep these."""
+    """Return the mean squared distance of second views to neighbours of first ones; store these."""
     codes = codes.detach().float()
-    ready = seen.ready()
+    ready = bank.ready()
     own = local_shard(second)
-    term = functional.mse_loss(seen.nearest(codes), own) if ready else own.sum() * 0
-    seen.add(all_gather(codes), first.detach())
+    term = functional.mse_loss(bank.nearest(codes), own) if ready else own.sum() * 0
+    bank.add(all_gather(codes), first.detach())
     return term
+
+
+def _rename_memory_bank(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Load checkpoints of before, in which the memory bank has another name."""
+    for name in [name for name in state if name.startswith(f"{prefix}seen.")]:
+        state[f"{prefix}memory_bank.{name.removeprefix(f'{prefix}seen.')}"] = state.pop(name)
 
 
 def _expander(widths: Sequence[int]) -> nn.Module:

@@ -32,7 +32,7 @@ def errors_per_instance(output: torch.Tensor, target: torch.Tensor, loss: Loss) 
     Parameters
     ----------
     output : tensor of shape (batch, *input_shape)
-        What the decoder gave: logits for `"bce"`, values for `"mse"`.
+        The decoder's output: logits for `"bce"`, values for `"mse"`.
     target : tensor of the same shape
         The instances; in [0, 1] for `"bce"`.
     loss : {"bce", "mse"}
@@ -61,7 +61,7 @@ Batch = tuple[torch.Tensor, ...]
 
 
 class Network(Protocol):
-    """What objectives see: an autoencoder whose halves can be called on their own."""
+    """The autoencoder that objectives are called with: its halves can be called separately."""
 
     training: bool
 
@@ -80,16 +80,16 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What an objective has to know of data and network before it can be used.
+    """The facts about data and network that an objective is prepared with.
 
     Attributes
     ----------
     kind : {"images", "series", "table"}
     input_shape : tuple of int
-        Of one instance as the network sees it: `(c, h, w)`, `(c, t)` or `(m,)`.
+        Of one instance as network input: `(c, h, w)`, `(c, t)` or `(m,)`.
     n_components : int
     loss : {"bce", "mse"}
-        What `reconstruction` means, see `errors_per_instance`.
+        The reconstruction error, see `errors_per_instance`.
     n_rows : int
         Training instances.
     """
@@ -102,21 +102,21 @@ class Task:
 
 
 class Objective(nn.Module):
-    """Base of the objectives. Parameters of their own are trained, and dropped afterwards.
+    """Base class of objectives. Their own parameters are trained, and dropped afterwards.
 
-    A subclass keeps its options as attributes of the same names, makes what depends on the
+    A subclass stores its options as attributes of the same names, creates what depends on the
     data in `_prepare`, and returns from `forward(network, batch)` a dict of mean values,
-    the one named `"loss"` being what is minimised. In evaluation mode `"loss"` is the value
+    of which `"loss"` is minimised. In evaluation mode `"loss"` is the value
     by which the best epoch is chosen.
     """
 
     options: tuple[str, ...] = ()
-    #: Whether the loss is about a batch as a whole, so that batches should not be small.
+    #: Whether the loss compares the instances of a batch, so that batches should not be small.
     compares_instances = False
     task: Task
 
     def prepare(self, task: Task) -> Self:
-        """Return a copy that is ready for a network and its data; this one stays as it is."""
+        """Return a copy prepared for a network and its data; this one is not changed."""
         ready = copy.deepcopy(self)
         ready.task = task
         ready._prepare(task)  # noqa: SLF001
@@ -133,7 +133,7 @@ class Objective(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options)
 
     def _prepare(self, task: Task) -> None:
-        """Make what depends on the data."""
+        """Create what depends on the data."""
 
 
 def check_share(name: str, value: float, *, above: bool = False) -> float:
@@ -142,7 +142,7 @@ def check_share(name: str, value: float, *, above: bool = False) -> float:
     Raises
     ------
     TrainingError
-        When it is something else.
+        Otherwise.
     """
     if not _is_number(value) or not 0 <= value <= 1 or (above and value == 0):
         low = "above 0" if above else "from 0"
@@ -156,7 +156,7 @@ def check_weight(name: str, value: float) -> float:
     Raises
     ------
     TrainingError
-        When it is something else.
+        Otherwise.
     """
     if not _is_number(value) or not 0 <= value < float("inf"):
         raise TrainingError(f"got {name}={value!r}, expected a number of 0 or more")
@@ -164,7 +164,7 @@ def check_weight(name: str, value: float) -> float:
 
 
 def is_count(value: Any) -> bool:
-    """Say whether a value is a whole number of 1 or more."""
+    """Return whether a value is a whole number of 1 or more."""
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
@@ -186,7 +186,7 @@ def _plain(value: Any) -> Any:
 
 
 class Reconstruction(Objective):
-    """Minimise the reconstruction error: an autoencoder in the plain sense.
+    """Minimise the reconstruction error, as a plain autoencoder does.
 
     The mean over the batch of `errors_per_instance(decoder(encoder(x)), x)`. A linear network
     trained so on squared error spans the principal subspace (Baldi and Hornik, 1989).

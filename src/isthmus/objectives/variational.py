@@ -1,4 +1,4 @@
-"""The code should be a distribution near the standard normal."""
+"""The variational objective: codes are distributions near the standard normal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Variational(Objective):
     KL = ½ Σ (μ² + σ² - log σ² - 1) over the code (Kingma and Welling, 2014; β: Higgins et al.,
     2017). With squared error the bound is, up to a constant, that of normal values around the
     output with a variance of ½. The code is the mean μ; log σ² is an affine function of it that
-    is learned beside and dropped afterwards, since an encoder here gives one code. In evaluation
+    is trained with it and dropped afterwards, since an encoder here returns one code. In evaluation
     mode ε is zero.
 
     Parameters
@@ -53,7 +53,7 @@ class Variational(Objective):
     def _prepare(self, task: Task) -> None:
         check_weight("beta", self.beta)
         self.log_variance = nn.Linear(task.n_components, task.n_components)
-        # Little noise at first: a decoder that sees only noise learns to ignore the code.
+        # Little noise at first: a decoder that gets only noise learns to ignore the code.
         nn.init.zeros_(self.log_variance.weight)
         nn.init.constant_(self.log_variance.bias, -2.0)
 
