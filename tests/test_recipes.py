@@ -4,11 +4,11 @@ import pytest
 
 from isthmus import AnomalyDetector, Autoencoder
 from isthmus.errors import TrainingError
-from isthmus.recipes import RECIPES, lr_with_batch_norm, settle, usual_lr
+from isthmus.recipes import RECIPES, default_lr, lr_with_batch_norm, resolve_choices
 
 
 def chosen(recipe="default", n_rows=1000, n_features=784, kind="images", **given):
-    return settle(recipe, given, n_rows, n_features, kind)
+    return resolve_choices(recipe, given, n_rows, n_features, kind)
 
 
 def test_every_recipe_has_a_row_for_every_kind_of_data():
@@ -38,7 +38,7 @@ def test_what_is_chosen_is_the_row_of_the_table(recipe, data, kind, n_features):
 def test_an_architecture_that_is_given_learns_at_the_usual_rate():
     assert RECIPES["default"]["small images"].lr is lr_with_batch_norm
     choices = chosen(architecture="conv")
-    assert choices.lr == usual_lr(choices.batch_size)
+    assert choices.lr == default_lr(choices.batch_size)
 
 
 @pytest.mark.parametrize(("n_rows", "kind"), [(80, "table"), (600_000, "table"), (60, "series")])

@@ -1,4 +1,4 @@
-"""Augmentations by kind of instance, for training only."""
+"""Random augmentations of images, windows of series and table rows, for training."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ GRID = 6  # points a side between which elastic displacements are interpolated
 
 
 class ImageAugmentation:
-    """Draw a displacement for each image, and look the pixels up there, bilinearly.
+    """Draw a displacement field for each image, and resample it bilinearly.
 
     Affine and elastic displacements (Simard et al., 2003) are added up first, so that an image is
-    interpolated once. What comes in from outside repeats the border.
+    resampled once. Beyond the image its border is repeated.
 
     Parameters
     ----------
@@ -50,19 +50,19 @@ class ImageAugmentation:
                 lambda n: torch.randn(n, *shape, device=x.device, dtype=x.dtype), len(x)
             )
             points *= 2 * ELASTIC * self.elastic  # the grid runs from -1 to 1
-            smooth = (points @ _between_points(x)).view(len(x), 2, *x.shape[2:])
+            smooth = (points @ _interpolation_weights(x)).view(len(x), 2, *x.shape[2:])
             grid = grid + smooth.permute(0, 2, 3, 1)
         return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def _between_points(x: torch.Tensor) -> torch.Tensor:
-    """Return what each of the 6 x 6 points counts at each pixel, bicubically: (36, h w).
+def _interpolation_weights(x: torch.Tensor) -> torch.Tensor:
+    """Return the bicubic weight of each of the 6 x 6 points at each pixel: (36, h w).
 
-    One matrix product with it is ten times as fast as interpolating image by image.
+    A matrix product with them is ten times as fast as interpolating image by image.
     """
-    one_by_one = torch.eye(GRID * GRID, device=x.device, dtype=x.dtype).view(-1, 1, GRID, GRID)
+    unit_grids = torch.eye(GRID * GRID, device=x.device, dtype=x.dtype).view(-1, 1, GRID, GRID)
     return functional.interpolate(
-        one_by_one, size=x.shape[2:], mode="bicubic", align_corners=False
+        unit_grids, size=x.shape[2:], mode="bicubic", align_corners=False
     ).flatten(1)
 
 
@@ -73,8 +73,8 @@ def _affine(x: torch.Tensor, strength: float) -> torch.Tensor:
     draw = (draw * 2 - 1) * strength
     wide, high = torch.exp(STRETCH * draw[1]), torch.exp(STRETCH * draw[2])
     cos, sin = torch.cos(ROTATION * draw[0]), torch.sin(ROTATION * draw[0])
-    # A coordinate counts half a side, whatever its pixels: what turns one side into the other
-    # takes their ratio, else an oblong image would be sheared and not rotated.
+    # Coordinates are in units of half a side, so the off-diagonal entries, which mix both sides,
+    # take the ratio of these; else an oblong image would be sheared instead of rotated.
     ratio = height / width
     theta = torch.zeros(n, 2, 3, device=x.device, dtype=x.dtype)
     theta[:, 0, 0], theta[:, 0, 1] = cos * wide, (SHEAR * draw[3] - sin * high) * ratio
@@ -85,7 +85,7 @@ def _affine(x: torch.Tensor, strength: float) -> torch.Tensor:
 
 JITTER = 0.1  # standard deviation, in those of the channel
 SCALING = 0.1  # standard deviation of a channel's factor around 1
-CROP = 0.2  # most that is cut off, of the length
+CROP = 0.2  # largest share of the length that is cut off
 
 
 def jitter(x: torch.Tensor, strength: float) -> torch.Tensor:
@@ -96,7 +96,7 @@ def jitter(x: torch.Tensor, strength: float) -> torch.Tensor:
 def scaling(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Multiply each channel by a factor drawn around 1 with standard deviation 0.1.
 
-    With jitter the augmentations of Um et al. (2017) that suit sensors at large.
+    Jitter and scaling are those augmentations of Um et al. (2017) that suit sensors in general.
     """
     channels = x.shape[1]
     factors = draw_for_batch(lambda n: torch.randn(n, channels, 1, device=x.device), len(x))
@@ -107,41 +107,41 @@ def crop(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Cut up to a fifth of the length off, and stretch the rest to the old length."""
     rows, length = len(x), x.shape[2]
     draw = partial(draw_for_batch, lambda n: torch.rand(n, 1, device=x.device), rows)
-    kept = 1 - CROP * min(strength, 1 / CROP / 2) * draw()
-    start = (1 - kept) * draw()
+    share = 1 - CROP * min(strength, 1 / CROP / 2) * draw()
+    start = (1 - share) * draw()
     steps = torch.linspace(0, 1, length, device=x.device)
-    at = (start + kept * steps) * (length - 1)
+    at = (start + share * steps) * (length - 1)
     left = at.floor().long().clamp(max=max(0, length - 2))
-    share = (at - left)[:, None, :]
+    weight = (at - left)[:, None, :]
     index = left[:, None, :].expand_as(x)
     after = (index + 1).clamp(max=length - 1)
-    return x.gather(2, index) * (1 - share) + x.gather(2, after) * share
+    return x.gather(2, index) * (1 - weight) + x.gather(2, after) * weight
 
 
-SHARE = 0.3
+SWAPPED = 0.3  # share of the values that are replaced
 
 
 def corruption(x: torch.Tensor, strength: float) -> torch.Tensor:
-    """Take 30 % of the values of (batch, m) from other rows of the batch.
+    """Replace 30 % of the values of (batch, m) by those of other rows of the batch.
 
-    The feature corruption of SCARF (Bahri et al., 2022), at half of its rate.
+    The feature corruption of SCARF (Bahri et al., 2022), at half its rate.
     """
     width = x.shape[1]
     rows = draw_for_batch(lambda n: torch.randint(n, (n, width), device=x.device), len(x))
     other = all_gather(x).gather(0, rows)
-    return torch.where(draw_like(torch.rand_like, x) < SHARE * strength, other, x)
+    return torch.where(draw_like(torch.rand_like, x) < SWAPPED * strength, other, x)
 
 
 Augment = Callable[[torch.Tensor], torch.Tensor]
 Augmentations = Literal["auto"] | Sequence[str] | Mapping[str, float] | Augment | None
 
-#: What there is for each kind of instance; "auto" takes all of a kind.
+#: Augmentations by kind of instance; "auto" takes all of a kind.
 AUGMENTATIONS = {
     "images": ("affine", "elastic"),
     "series": ("jitter", "scaling", "crop"),
     "table": ("corruption",),
 }
-_ONE_BY_ONE: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
+_FUNCTIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "jitter": jitter,
     "scaling": scaling,
     "crop": crop,
@@ -150,15 +150,15 @@ _ONE_BY_ONE: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
 
 
 def build_augmentation(chosen: Augmentations, kind: str) -> Augment:
-    """Build what turns a batch into one random view of each of its instances.
+    """Build the function from a batch to one random view of each of its instances.
 
     Parameters
     ----------
     chosen : "auto", sequence of str, mapping of str to float, callable or None
-        `"auto"` is every augmentation of the kind at its usual strength; names are those
-        alone; a mapping gives strengths, 1 the usual; a callable gets a batch as the network
-        sees it, `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)`, and returns as much; None
-        is none. Choose what leaves the meaning as it is: a 6 turned upside down is a 9.
+        `"auto"` is every augmentation of the kind at strength 1; names choose some of them; a
+        mapping also sets their strengths; a callable maps a batch of network inputs,
+        `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)`, to one of the same shape; None is no
+        augmentation. Choose those that do not change the meaning: a 6 turned upside down is a 9.
     kind : {"images", "series", "table"}
 
     Returns
@@ -180,33 +180,35 @@ def build_augmentation(chosen: Augmentations, kind: str) -> Augment:
     if kind not in AUGMENTATIONS:
         raise TrainingError(f"got kind={kind!r}, expected one of {', '.join(AUGMENTATIONS)}")
     if chosen is None:
-        return _unchanged
+        return _identity
     if callable(chosen):
         return chosen
     names = AUGMENTATIONS[kind] if chosen == "auto" else chosen
     if isinstance(names, str):
         names = (names,)
     strengths = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, 1.0)
-    wrong = [name for name in strengths if name not in AUGMENTATIONS[kind]]
-    if wrong or not all(map(_is_strength, strengths.values())):
+    unknown = [name for name in strengths if name not in AUGMENTATIONS[kind]]
+    if unknown or not all(map(_is_strength, strengths.values())):
         raise TrainingError(
             f"got augmentations={chosen!r}, expected some of {', '.join(AUGMENTATIONS[kind])} "
             f"for {kind}, with strengths of 0 or more"
         )
     if kind == "images":
         return ImageAugmentation(**strengths)
-    return partial(_in_turn, [(_ONE_BY_ONE[name], value) for name, value in strengths.items()])
+    return partial(
+        _apply_in_order, [(_FUNCTIONS[name], value) for name, value in strengths.items()]
+    )
 
 
 def _is_strength(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Real) and float(value) >= 0
 
 
-def _unchanged(x: torch.Tensor) -> torch.Tensor:
+def _identity(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _in_turn(
+def _apply_in_order(
     steps: list[tuple[Callable[[torch.Tensor, float], torch.Tensor], float]], x: torch.Tensor
 ) -> torch.Tensor:
     for augment, strength in steps:

@@ -1,7 +1,7 @@
-"""Recipes: named sets of training choices. A parameter given explicitly wins over them.
+"""Recipes: named sets of training choices; explicit parameters override them.
 
-What a recipe takes for a kind of data is a row of the table `RECIPES`; what depends on the size of
-the data is a function, named in the row and defined above it.
+A row of the table `RECIPES` holds the choices of a recipe for a kind of data. Choices that depend
+on the size of the data are functions, named in the row and defined above it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from isthmus.errors import TrainingError
 
-#: Values of an image up to which a network may have dense layers for pixels.
+#: Values of an image up to which dense layers on pixels are affordable.
 SMALL_IMAGE = 64 * 64
 
 
 @dataclass(frozen=True)
 class Choices:
-    """Every training choice, settled; `n_components` may stay `"auto"`."""
+    """Every training choice, with no `"auto"` left but that of `n_components`."""
 
     architecture: Any
     n_components: Any
@@ -37,28 +37,26 @@ class Choices:
 
 @dataclass(frozen=True)
 class Steps:
-    """How long to train: the epochs that make about so many steps, within bounds."""
+    """The length of training: the epochs that make about `n_steps`, within bounds."""
 
-    about: int
-    fewest_epochs: int
-    most_epochs: int
+    n_steps: int
+    min_epochs: int
+    max_epochs: int
 
     def __call__(self, n_rows: int, batch_size: int) -> int:
-        """Return the number of epochs for so many training rows."""
-        return choose_max_epochs(
-            n_rows, batch_size, self.about, self.fewest_epochs, self.most_epochs
-        )
+        """Return the number of epochs for `n_rows` training rows."""
+        return choose_max_epochs(n_rows, batch_size, self.n_steps, self.min_epochs, self.max_epochs)
 
 
-def usual_batch(n_rows: int, n_features: int, objective: Any) -> int:
+def default_batch_size(n_rows: int, n_features: int, objective: Any) -> int:
     """Return a power of two near a fiftieth of the rows, from 32 to 256.
 
-    An objective that compares instances gets 128 at least: variances and covariances of a few say
-    nothing. Very large instances are fewer, down to 8.
+    An objective that compares instances gets 128 at least, as it estimates variances and
+    covariances from a batch. Batches of very large instances are smaller, down to 8.
     """
-    least = 128 if _compares_instances(objective) else 32
-    usual = choose_batch_size(n_rows, least=least, most=256)
-    return max(8, min(usual, 2**22 // n_features))
+    minimum = 128 if _compares_instances(objective) else 32
+    batch_size = choose_batch_size(n_rows, minimum=minimum, maximum=256)
+    return max(8, min(batch_size, 2**22 // n_features))
 
 
 def batch_of_128(n_rows: int, n_features: int, objective: Any) -> int:
@@ -66,7 +64,7 @@ def batch_of_128(n_rows: int, n_features: int, objective: Any) -> int:
     return min(128, n_rows)
 
 
-def usual_lr(batch_size: int) -> float:
+def default_lr(batch_size: int) -> float:
     """Return 0.003 √(batch_size/256): square-root scaling fits Adam's normalised steps.
 
     Malladi et al., 2022.
@@ -75,7 +73,7 @@ def usual_lr(batch_size: int) -> float:
 
 
 def lr_with_batch_norm(batch_size: int) -> float:
-    """Return 0.01 √(batch_size/256): batch normalisation bears, and needs, larger steps."""
+    """Return 0.01 √(batch_size/256): batch normalisation allows, and needs, larger steps."""
     return 1e-2 * math.sqrt(batch_size / 256)
 
 
@@ -84,14 +82,14 @@ def quarter_of_epochs(max_epochs: int) -> int:
     return max(10, max_epochs // 4)
 
 
-def root_of_values(n_features: int) -> int:
-    """Return the largest power of two up to the root of the number of values."""
+def sqrt_of_values(n_features: int) -> int:
+    """Return the largest power of two up to the square root of the number of values."""
     return 2 ** int(math.log2(n_features) / 2)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a recipe takes for a kind of data.
+    """The choices of a recipe for a kind of data.
 
     Attributes
     ----------
@@ -120,8 +118,8 @@ class Row:
     max_epochs: int | Callable[[int, int], int]
     options: Mapping[str, Any] = field(default_factory=dict)
     n_components: Literal["auto"] | Callable[[int], int] = "auto"
-    lr: float | Callable[[int], float] = usual_lr
-    batch_size: int | Callable[[int, int, Any], int] = usual_batch
+    lr: float | Callable[[int], float] = default_lr
+    batch_size: int | Callable[[int, int, Any], int] = default_batch_size
     validation_fraction: float = 0.1
     patience: Callable[[int], int] | None = quarter_of_epochs
     optimizer: str = "adamw"
@@ -129,12 +127,12 @@ class Row:
     weight_decay: float = 1e-4
 
 
-# Of images, codes that views agree on tell classes apart far better than codes that only
-# reconstruct; these weights were chosen on validation parts of MNIST, and checked on digits.
+# Of images, codes that are invariant between views separate classes far better than codes that
+# only reconstruct; the weights were chosen on validation parts of MNIST, and checked on digits.
 _VIEWS = {"reconstruction": 3.0}
 _VIEWS_AND_NEIGHBOURS = {"reconstruction": 0.5, "neighbour": 2.0}
-# Training sets of series are small, and what a few epochs leave out tells classes apart: they may
-# have five times as many epochs. A step with views costs twice as much: there are fewer.
+# Series may have five times as many epochs: their training sets are small, and longer training
+# improves their classification. A step with views costs twice as much, so there are fewer.
 
 # The Keras tutorial: all training images, a fixed number of epochs, no selection.
 _TUTORIAL = Row(
@@ -152,7 +150,7 @@ _TUTORIAL = Row(
 )
 
 # fmt: off
-#: What is chosen when nothing is said, by recipe and kind of data.
+#: The default choices by recipe and kind of data.
 RECIPES: dict[str, dict[str, Row]] = {
     #                     architecture objective        noise steps and epochs       what is special
     "default": {
@@ -176,12 +174,12 @@ RECIPES: dict[str, dict[str, Row]] = {
         "series":       Row("auto",    "reconstruction", 0.0, Steps(6000, 30, 3000)),
         "table":        Row("auto",    "denoising",      0.6, Steps(6000, 30,  600)),
     },
-    # What a detector trains for itself. Convolutions rebuild images of a kind that they have never
-    # seen; a narrow dense network that takes noise off does not. Of a table all rows are needed
-    # to know what is normal.
+    # For the encoder that a detector trains. Convolutions also reconstruct images of kinds that
+    # were not in the training set; a narrow denoising dense network does not. Of a table all
+    # rows are trained on, to cover all that is normal.
     "detection": {
         "small images": Row("dense",   "denoising",      1.0, Steps(2000, 10,  200),
-                            n_components=root_of_values),
+                            n_components=sqrt_of_values),
         "large images": Row("auto",    "denoising",      1.0, Steps(2000, 10,  200)),
         "series":       Row("auto",    "reconstruction", 0.0, Steps(2000, 10, 1000)),
         "table":        Row("auto",    "denoising",      1.0, Steps(1000, 10, 1000),
@@ -197,10 +195,10 @@ RECIPES: dict[str, dict[str, Row]] = {
 # fmt: on
 
 
-def settle(
+def resolve_choices(
     recipe: str, given: Mapping[str, Any], n_rows: int, n_features: int, kind: str = "images"
 ) -> Choices:
-    """Settle every choice: given explicitly, else by the recipe, else by rule.
+    """Resolve every choice: the explicit one, else the recipe's, else by rule.
 
     Parameters
     ----------
@@ -219,13 +217,13 @@ def settle(
     Notes
     -----
     `default` is the best all-round, `fast` takes seconds, `thorough` makes three or more times as
-    many steps as `default`, and `detection` is what a detector trains for itself. The table
-    `RECIPES` says what each takes for small images (up to 64 x 64 values), large ones, series and
-    tables; the functions named there say what follows from the size of the data.
+    many steps as `default`, and `detection` is for the encoder that a detector trains. The table
+    `RECIPES` lists the choices for small images (up to 64 x 64 values), large ones, series and
+    tables; the functions named there compute those that depend on the size of the data.
 
-    An objective or an architecture that is given comes without what the row has for its own: the
-    options of the objective, and the learning rate that batch normalisation bears. `noise` that is
-    given is short for the objective `"denoising"`, 0 for `"reconstruction"`.
+    An explicit objective or architecture does not use what the row has for its own: the options of
+    the objective, and the learning rate for batch normalisation. Explicit `noise` is short for the
+    objective `"denoising"`, 0 for `"reconstruction"`.
 
     Raises
     ------
@@ -234,57 +232,57 @@ def settle(
     """
     if recipe not in RECIPES:
         raise TrainingError(f"got recipe={recipe!r}, expected one of {', '.join(RECIPES)}")
-    said = {name: value for name, value in given.items() if not _is_auto(value)}
-    row = RECIPES[recipe][_data(kind, n_features)]
-    if "architecture" in said and row.lr is lr_with_batch_norm:
-        row = replace(row, lr=usual_lr)
+    explicit = {name: value for name, value in given.items() if not _is_auto(value)}
+    row = RECIPES[recipe][_kind_of_data(kind, n_features)]
+    if "architecture" in explicit and row.lr is lr_with_batch_norm:
+        row = replace(row, lr=default_lr)
 
     def choose(name: str, *sizes: Any) -> Any:
-        if name in said:
-            return said[name]
+        if name in explicit:
+            return explicit[name]
         chosen = getattr(row, name)
         return chosen(*sizes) if callable(chosen) else chosen
 
-    objective, options = _objective(row, said)
-    fraction = _number("validation_fraction", choose("validation_fraction"), 0, 0.9)
-    batch_size = _whole("batch_size", choose("batch_size", n_rows, n_features, objective))
+    objective, options = _resolve_objective(row, explicit)
+    fraction = _checked_number("validation_fraction", choose("validation_fraction"), 0, 0.9)
+    batch_size = _checked_count("batch_size", choose("batch_size", n_rows, n_features, objective))
     n_training = math.ceil(n_rows * (1 - fraction))
-    max_epochs = _whole("max_epochs", choose("max_epochs", n_training, batch_size))
+    max_epochs = _checked_count("max_epochs", choose("max_epochs", n_training, batch_size))
     patience = choose("patience", max_epochs)
     return Choices(
         architecture=choose("architecture"),
         n_components=choose("n_components", n_features),
-        optimizer=_one_of("optimizer", choose("optimizer"), "adamw", "adadelta"),
-        schedule=_one_of("schedule", choose("schedule"), "cosine", "constant"),
-        lr=_number("lr", choose("lr", batch_size), 0, math.inf, above=True),
-        weight_decay=_number("weight_decay", choose("weight_decay"), 0, math.inf),
+        optimizer=_checked_name("optimizer", choose("optimizer"), "adamw", "adadelta"),
+        schedule=_checked_name("schedule", choose("schedule"), "cosine", "constant"),
+        lr=_checked_number("lr", choose("lr", batch_size), 0, math.inf, above=True),
+        weight_decay=_checked_number("weight_decay", choose("weight_decay"), 0, math.inf),
         max_epochs=max_epochs,
         batch_size=batch_size,
         validation_fraction=fraction,
-        patience=None if patience is None else _whole("patience", patience),
+        patience=None if patience is None else _checked_count("patience", patience),
         objective=objective,
         objective_options=options,
     )
 
 
-def _data(kind: str, n_features: int) -> str:
-    """Return which kind of data of `RECIPES` instances are."""
+def _kind_of_data(kind: str, n_features: int) -> str:
+    """Return the kind of data as `RECIPES` names it."""
     if kind != "images":
         return kind
     return "small images" if n_features <= SMALL_IMAGE else "large images"
 
 
-def _objective(row: Row, said: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the objective and its options: the one said, what noise says, or the recipe's."""
-    options = {"augmentations": said["augmentations"]} if "augmentations" in said else {}
-    noise = _number("noise", said.get("noise", row.noise), 0, math.inf)
-    if "objective" in said:
-        objective = said["objective"]
-    elif "noise" in said:
+def _resolve_objective(row: Row, explicit: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the objective and its options: the explicit one, that of `noise`, or the recipe's."""
+    options = {"augmentations": explicit["augmentations"]} if "augmentations" in explicit else {}
+    noise = _checked_number("noise", explicit.get("noise", row.noise), 0, math.inf)
+    if "objective" in explicit:
+        objective = explicit["objective"]
+    elif "noise" in explicit:
         objective = "denoising" if noise > 0 else "reconstruction"
     else:
         objective, options = row.objective, dict(row.options) | options
-    if "noise" in said or "objective" not in said:
+    if "noise" in explicit or "objective" not in explicit:
         options |= {"corruptions": ("gaussian",), "level": (noise, noise)}
     return objective, options
 
@@ -295,24 +293,24 @@ def _compares_instances(objective: Any) -> bool:
     return objective == "invariant" or getattr(objective, "compares_instances", False)
 
 
-def choose_batch_size(n_rows: int, most: int, least: int = 32) -> int:
-    """Return a power of two near a fiftieth of the rows, from `least` to `most`."""
+def choose_batch_size(n_rows: int, maximum: int, minimum: int = 32) -> int:
+    """Return a power of two near a fiftieth of the rows, from `minimum` to `maximum`."""
     power = 2 ** round(math.log2(max(1, n_rows / 50)))
-    return min(max(least, power), most)
+    return min(max(minimum, power), maximum)
 
 
 def choose_max_epochs(
-    n_rows: int, batch_size: int, steps: int, least: int = 10, most: int = 200
+    n_rows: int, batch_size: int, n_steps: int, minimum: int = 10, maximum: int = 200
 ) -> int:
-    """Return how many epochs make about so many steps, from `least` to `most`."""
-    return min(most, max(least, math.ceil(steps / math.ceil(n_rows / batch_size))))
+    """Return the epochs that make about `n_steps`, from `minimum` to `maximum`."""
+    return min(maximum, max(minimum, math.ceil(n_steps / math.ceil(n_rows / batch_size))))
 
 
 def _is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
-def _whole(name: str, value: Any) -> int:
+def _checked_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
         raise TrainingError(
             f"got {name}={value!r}, expected a whole number of 1 or more, or 'auto'"
@@ -320,7 +318,9 @@ def _whole(name: str, value: Any) -> int:
     return int(value)
 
 
-def _number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
+def _checked_number(
+    name: str, value: Any, low: float, high: float, *, above: bool = False
+) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -332,7 +332,7 @@ def _number(name: str, value: Any, low: float, high: float, *, above: bool = Fal
     return number
 
 
-def _one_of(name: str, value: Any, *allowed: str) -> str:
+def _checked_name(name: str, value: Any, *allowed: str) -> str:
     if value not in allowed:
         raise TrainingError(f"got {name}={value!r}, expected {' or '.join(map(repr, allowed))}")
     return str(value)

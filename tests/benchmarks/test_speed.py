@@ -11,7 +11,7 @@ import sklearn.metrics
 
 from isthmus import Autoencoder
 from isthmus.errors import DataError
-from isthmus.recipes import settle
+from isthmus.recipes import resolve_choices
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 if not BENCHMARKS.is_dir():
@@ -134,7 +134,7 @@ def test_a_solver_that_stopped_farther_off_is_not_the_faster():
 
 def test_the_loop_by_hand_learns_what_fit_learns():
     X = numbers(400, 20)
-    choices = settle("default", {"max_epochs": 8}, *X.shape, "table")
+    choices = resolve_choices("default", {"max_epochs": 8}, *X.shape, "table")
     by_hand = small_table.train_by_hand(X, [20, 128, 10], choices)
     fitted = Autoencoder(max_epochs=8, random_state=0).fit(X)
     assert fitted.spec_["hidden_layer_sizes"] == [128]

@@ -29,10 +29,10 @@ def ours(options: dict[str, Any]) -> Facts:
 def by_hand(options: dict[str, Any]) -> Facts:
     """Do what `fit` does, in the isthmus environment: it asks for the same choices there."""
     from isthmus.networks import choose_n_components, hidden_sizes
-    from isthmus.recipes import settle
+    from isthmus.recipes import resolve_choices
 
     X = numbers(options["small_rows"], 20)
-    choices = settle("default", {"max_epochs": EPOCHS}, len(X), X.shape[1], "table")
+    choices = resolve_choices("default", {"max_epochs": EPOCHS}, len(X), X.shape[1], "table")
     widths = [X.shape[1], *hidden_sizes(X.shape[1]), choose_n_components(X.shape[1])]
     return _facts(lambda: train_by_hand(X, widths, choices))
 

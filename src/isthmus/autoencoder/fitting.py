@@ -1,4 +1,4 @@
-"""Fitting: one training run of an autoencoder."""
+"""Fitting: plan one training run of an autoencoder, and carry it out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from isthmus.distributed import ProcessGroup
 from isthmus.errors import TrainingError
 from isthmus.networks import Networks, build, digest
 from isthmus.objectives import Loss, Objective, Task, build_objective
-from isthmus.recipes import Choices, settle
+from isthmus.recipes import Choices, resolve_choices
 from isthmus.training import (
     Callback,
     Checkpoints,
@@ -35,10 +35,10 @@ from isthmus.training import (
 
 
 class Model(nn.Module):
-    """Encoder and decoder as objectives see them.
+    """Encoder and decoder as one module, with which objectives are called.
 
-    The objective is a part of it, so that optimiser, checkpoints and best weights cover the
-    parameters that it has of its own.
+    The objective is a submodule, so that optimiser, checkpoints and best weights include its own
+    parameters.
     """
 
     def __init__(self, networks: Networks, objective: Objective) -> None:
@@ -47,12 +47,12 @@ class Model(nn.Module):
         self.objective = objective
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the decoder makes of the code."""
+        """Return the reconstructions."""
         return self.decoder(self.encoder(x))
 
 
-# Those of an autoencoder's parameters that recipe and size of the data settle.
-_SETTLED = (
+# The parameters of an autoencoder whose "auto" is resolved by recipe and size of the data.
+_RESOLVED = (
     "architecture",
     "n_components",
     "optimizer",
@@ -66,9 +66,9 @@ _SETTLED = (
     "augmentations",
 )
 
-#: The parameters of an autoencoder that a run is planned and watched by.
+#: The parameters of an autoencoder that a training run depends on.
 PARAMETERS = (
-    *_SETTLED,
+    *_RESOLVED,
     "recipe",
     "hidden_layer_sizes",
     "loss",
@@ -84,25 +84,25 @@ PARAMETERS = (
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training run with every choice settled.
+    """A training run with every choice made.
 
     Attributes
     ----------
     parameters : mapping
-        Those named in `PARAMETERS`, as they were given.
+        Those named in `PARAMETERS`, as passed by the caller.
     kind : {"images", "series", "table"}
     preprocessor : Preprocessor
     networks : Networks
-        New, or those to go on with; trained in place.
+        New, or those to train further; trained in place.
     objective : Objective
-        Ready for network and data.
+        Prepared for network and data.
     settings : Settings
     validation_fraction : float
     loss : {"bce", "mse"}
     started_from : str or None
-        Digest of the encoder to go on with.
+        Digest of the encoder that is trained further.
     one_pass : bool
-        Whether it is a single epoch, of which no checkpoint is kept.
+        Whether to train for a single epoch, without checkpoints.
     group : ProcessGroup
         The processes that train together; rank 0 alone prints and writes.
     """
@@ -131,7 +131,7 @@ class TrainingRun:
         one_pass: bool = False,
         epochs_before: int = 0,
     ) -> TrainingRun:
-        """Settle every choice that an autoencoder's parameters leave open.
+        """Make every choice that an autoencoder's parameters leave to `"auto"`.
 
         Parameters
         ----------
@@ -141,14 +141,14 @@ class TrainingRun:
         preprocessor : Preprocessor
         n_rows : int
         networks : Networks or None
-            Those to go on with; None makes new ones.
+            Those to train further; None builds new ones.
         one_pass : bool
         epochs_before : int
-            Epochs that the networks have been trained for, so that a later pass draws anew.
+            Epochs that the networks have been trained for, so that a later pass has another seed.
         """
         shape = preprocessor.network_shape
-        given = {name: parameters[name] for name in _SETTLED}
-        choices = settle(parameters["recipe"], given, n_rows, math.prod(shape), kind)
+        chosen = {name: parameters[name] for name in _RESOLVED}
+        choices = resolve_choices(parameters["recipe"], chosen, n_rows, math.prod(shape), kind)
         group = ProcessGroup.find()
         seed = group.broadcast(draw_seed(parameters["random_state"]))
         if epochs_before:
@@ -166,8 +166,8 @@ class TrainingRun:
             loss = _choose_loss(parameters["loss"], kind)
             n_training = math.ceil(n_rows * (1 - choices.validation_fraction))
             task = Task(kind, shape, networks.n_components, loss, n_training)
-            chosen = build_objective(choices.objective, **choices.objective_options)
-            objective = chosen.prepare(task)
+            objective = build_objective(choices.objective, **choices.objective_options)
+            objective = objective.prepare(task)
         settings = _settings(choices, seed, device, parameters["precision"])
         if one_pass:
             settings = replace(settings, max_epochs=1)
@@ -190,12 +190,12 @@ class TrainingRun:
         return self.settings.plain() | {"objective": self.objective.describe()}
 
     def train(self, source: Source) -> Progress:
-        """Train the networks in place, watched as the parameters say.
+        """Train the networks in place, with the callbacks and checkpoints of the parameters.
 
         Parameters
         ----------
         source : Source
-            Instances; some of them, drawn at random, choose the best epoch.
+            Training and validation part of the instances.
 
         Raises
         ------

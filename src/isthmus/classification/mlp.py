@@ -124,9 +124,9 @@ class MLPHead(ClassifierMixin, BaseEstimator):
             self.network_ = mlp(X.shape[1], self._sizes(), len(self.classes_), self.dropout)
         batch_size, max_epochs, lr = self.batch_size, self.max_epochs, self.lr
         if batch_size == "auto":
-            batch_size = choose_batch_size(len(X), most=1024)
+            batch_size = choose_batch_size(len(X), maximum=1024)
         if max_epochs == "auto":
-            max_epochs = choose_max_epochs(len(fit_rows), batch_size, steps=1500)
+            max_epochs = choose_max_epochs(len(fit_rows), batch_size, n_steps=1500)
         settings = Settings(
             max_epochs=max_epochs,
             batch_size=batch_size,

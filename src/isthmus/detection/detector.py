@@ -54,7 +54,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     encoder : Autoencoder
         Fitted: used as it is, and the rows given to `fit` must be new to it. Not fitted: a
         clone learns from those rows of `fit` that do not calibrate, by the recipe
-        `"detection"` in place of `"default"`; see `isthmus.recipes.settle`.
+        `"detection"` in place of `"default"`; see `isthmus.recipes.resolve_choices`.
     method : str, default="auto"
         Without labels one of `"combined"` (which `"auto"` takes), `"neighbours"`,
         `"mahalanobis"`, `"reconstruction"`; formulas and sources stand with the classes in
