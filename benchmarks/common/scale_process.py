@@ -104,8 +104,8 @@ def reading(data: str) -> dict[str, Any]:
     began = time.perf_counter()
     schema, prepare = stream.schema, stream.preprocessor.to_network
     learned = time.perf_counter()
-    for piece in stream.pieces():
-        some = schema.check(piece.X[:1])
+    for chunk in stream.chunks():
+        some = schema.check(chunk.X[:1])
     read = time.perf_counter()
     rows = StreamBatches(stream, np.arange(0), schema.check, prepare, some)
     for _ in rows.shuffled(1024, torch.device("cpu")):

@@ -16,7 +16,7 @@ from isthmus.data import Chunk, Schema
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.streaming import Stream
 from isthmus.data.streaming import statistics as column
-from isthmus.data.streaming.chunks import RowRange
+from isthmus.data.streaming.chunks import FileRange
 from isthmus.distributed import ProcessGroup
 from isthmus.distributed.collectives import merge_results
 from isthmus.errors import DataError, ShardError
@@ -44,7 +44,7 @@ def stream_of(X, lengths, kind="table", cuts=(), damaged=()):
     """Return a stream of parts of these lengths; those in `cuts` follow the one before."""
     starts = np.cumsum([0, *lengths]).tolist()
     slices = [
-        RowRange(("all",), (), *ends, cut_of=at in cuts) for at, ends in enumerate(pairwise(starts))
+        FileRange(("all",), (), *ends, cut_of=at in cuts) for at, ends in enumerate(pairwise(starts))
     ]
     bad = [starts[at] for at in damaged if at < len(lengths)]
     return Stream("all", InMemory(X, kind, bad), slices, on_bad_shard="skip")
@@ -56,7 +56,7 @@ class Sent(Exception):
 
 def by_ranks(size, stream, make):
     """Return what `make` returns to several processes, which run here one after another."""
-    known = pickle.dumps(stream.known)
+    known = pickle.dumps(stream.state)
     results = []
 
     def run_in_turn(group, result, work, finish):
@@ -80,7 +80,7 @@ def by_ranks(size, stream, make):
             patched.setattr(
                 sources, "_group_with_equal_files", lambda stream, at=rank: ProcessGroup(at, size)
             )
-            stream.known = pickle.loads(known)  # as it was before others found damaged chunks
+            stream.state = pickle.loads(known)  # as it was before others found damaged chunks
             try:
                 return make(stream)
             except Sent:
@@ -166,7 +166,7 @@ def test_processes_learn_of_a_table_what_one_learns(
             assert found == learned
             return
         assert plain(found) == plain(learned)
-        assert list(last.known.bad_parts) == list(alone.known.bad_parts)
+        assert list(last.state.damaged) == list(alone.state.damaged)
         expected = scanned(alone, learned)
         assert by_ranks(size, last, lambda own: scanned(own, learned)) == expected
         if len(alone) == len(X):
@@ -191,7 +191,7 @@ def test_processes_learn_of_arrays_what_one_learns(lengths, cuts, size, seed, ki
 def test_shares_are_all_parts_in_order_and_balanced(lengths, cuts, size):
     stream = stream_of(np.zeros((sum(lengths), 1)), lengths, cuts=cuts)
     own = [stream.share(rank, size) for rank in range(size)]
-    assert [part for share in own for part in share] == list(stream.parts)
+    assert [part for share in own for part in share] == list(stream.chunk_ranges)
     begins = {run[0].index for run in stream.runs}
     assert all(share[0].index in begins for share in own if share)
     largest = max(sum(part.n_rows for part in run) for run in stream.runs)

@@ -46,7 +46,7 @@ def folder(frame, tmp_path_factory):
 
 @pytest.fixture
 def stream(folder, monkeypatch):
-    monkeypatch.setattr(parquet, "MOST_ROWS", 100)
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", 100)
     return load(folder, label="class", keys=["id"])
 
 
@@ -73,7 +73,7 @@ def rows_of(stream, held_out=()):
 
 @pytest.fixture
 def numbers(folder, monkeypatch):
-    monkeypatch.setattr(parquet, "MOST_ROWS", 100)
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", 100)
     return load(folder, columns=["id"])
 
 
@@ -231,7 +231,7 @@ def test_images_of_bytes_stay_bytes(images, tmp_path):
     encoder = make(recipe="fast", max_epochs=2).fit(stream)
 
     rows = encoder_rows(encoder, stream)
-    assert rows._read(stream.parts[0]).dtype == np.uint8
+    assert rows._read(stream.chunk_ranges[0]).dtype == np.uint8
     (batch,) = next(rows.shuffled(32, torch.device("cpu")))
     assert batch.dtype == torch.float32
     assert float(batch.max()) <= 1
@@ -256,7 +256,7 @@ def test_what_is_kept_in_memory_is_bounded(stream, monkeypatch):
 def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch, small_buffers):
     import tracemalloc
 
-    monkeypatch.setattr(parquet, "MOST_ROWS", 500)
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", 500)
     monkeypatch.setattr(stream_batches, "BUFFER_BYTES", 2**16)
     monkeypatch.setattr(sources, "MAX_HASHES", 100)
     monkeypatch.setattr(sources, "MAX_VALIDATION", 100)

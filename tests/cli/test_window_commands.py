@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_folder_of_tables_from_fit_to_predict(isthmus, folder, monkeypatch):
-    monkeypatch.setattr("isthmus.data.streaming.window_reader.MOST_ROWS", 40)
+    monkeypatch.setattr("isthmus.data.streaming.window_reader.MAX_CHUNK_ROWS", 40)
     words = ("--kind", "series", *CUT, "--window", WINDOW, "--stride", STRIDE, "--label", "state")
     epochs = ("--max-epochs", 2, "--n-components", 3)
     status, _, err = isthmus("fit", folder, *words, "--key", "shift", "-o", "press", *epochs)

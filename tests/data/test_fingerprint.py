@@ -25,10 +25,10 @@ def test_is_the_documented_hash(monkeypatch, block_bytes):
     assert fingerprint(X) == hashlib.sha256(b"<f4 (4, 6)\n" + digests).hexdigest()
 
 
-def blocks_of(pieces):
+def blocks_of(chunks):
     """Return what is known of some rows, given as numbers and values."""
     blocks = Blocks(np.dtype("i8"), (2,))
-    for first_row, values in pieces:
+    for first_row, values in chunks:
         blocks.update(first_row, values)
     return blocks
 
@@ -43,14 +43,14 @@ def blocks_of(pieces):
 def test_shares_of_the_rows_make_the_fingerprint_of_all(lengths, missing, shares, size):
     values = np.arange(2 * sum(lengths)).reshape(-1, 2)
     starts = np.cumsum([0, *lengths]).tolist()
-    pieces = [(first, values[first:stop]) for first, stop in pairwise(starts)]
-    there = [piece for at, piece in enumerate(pieces) if at not in missing]
+    chunks = [(first, values[first:stop]) for first, stop in pairwise(starts)]
+    there = [chunk for at, chunk in enumerate(chunks) if at not in missing]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "BLOCK_BYTES", 16 * size)
         alone, together = blocks_of(there), blocks_of([])
-        bounds = [0, *sorted(shares), len(pieces)]
+        bounds = [0, *sorted(shares), len(chunks)]
         for first, stop in pairwise(bounds):
-            own = [piece for at, piece in enumerate(pieces[first:stop], first) if at not in missing]
+            own = [chunk for at, chunk in enumerate(chunks[first:stop], first) if at not in missing]
             together.extend(blocks_of(own))
         n_rows = len(values)
         assert together.fingerprint(n_rows) == alone.fingerprint(n_rows)

@@ -84,14 +84,14 @@ def test_the_door_gives_one_of_three_kinds_and_looks_at_nothing(table, stream, c
 def test_all_kinds_have_the_same_rows_in_chunks(handed_over, table):
     instances = as_instances(handed_over)
     assert len(instances) == instances.n_rows == N
-    pieces = list(instances.pieces())
-    starts = np.cumsum([0] + [len(piece) for piece in pieces])
-    assert [piece.first_row for piece in pieces] == starts[:-1].tolist()
-    assert len(pieces) == (1 if instances.in_memory else 5)
-    rows = np.concatenate([numbers(piece.X) for piece in pieces])
+    chunks = list(instances.chunks())
+    starts = np.cumsum([0] + [len(chunk) for chunk in chunks])
+    assert [chunk.first_row for chunk in chunks] == starts[:-1].tolist()
+    assert len(chunks) == (1 if instances.in_memory else 5)
+    rows = np.concatenate([numbers(chunk.X) for chunk in chunks])
     np.testing.assert_array_equal(rows, table.to_numpy(np.float32))
     if instances.in_memory:
-        assert pieces[0].X is handed_over
+        assert chunks[0].X is handed_over
 
 
 def test_all_kinds_draw_and_take_the_same_rows(handed_over, table):
@@ -99,16 +99,16 @@ def test_all_kinds_draw_and_take_the_same_rows(handed_over, table):
     rows = instances.draw(20, [3, 4])
     np.testing.assert_array_equal(rows, as_instances(table).draw(20, [3, 4]))
     np.testing.assert_array_equal(numbers(instances.take(rows).X), table.to_numpy(np.float32)[rows])
-    found = [rows_of(rows, piece) + piece.first_row for piece in instances.pieces()]
+    found = [rows_of(rows, chunk) + chunk.first_row for chunk in instances.chunks()]
     np.testing.assert_array_equal(np.concatenate(found), rows)
 
 
 def test_all_kinds_come_with_the_labels_given_or_their_own(handed_over, labels):
     instances = as_instances(handed_over)
     given = labels if instances.in_memory else None
-    pieces = list(instances.labelled_pieces(given))
-    np.testing.assert_array_equal(np.concatenate([piece.y for piece in pieces]), labels)
-    own = [piece.y for piece in instances.pieces(label=True)]
+    chunks = list(instances.labelled_chunks(given))
+    np.testing.assert_array_equal(np.concatenate([chunk.y for chunk in chunks]), labels)
+    own = [chunk.y for chunk in instances.chunks(label=True)]
     if isinstance(handed_over, Stream | StoredCodes):
         np.testing.assert_array_equal(np.concatenate(own), labels)
         np.testing.assert_array_equal(instances.take(np.array([2, 7])).y, labels[[2, 7]])
@@ -208,13 +208,13 @@ def test_labels_beside_a_stream_are_refused(stream, table, labels):
 )
 def test_instances_to_test_on_have_a_label_each(table, y, message):
     with pytest.raises(DataError, match=message):
-        as_instances(table).labelled_pieces(y)
+        as_instances(table).labelled_chunks(y)
 
 
 def test_a_stream_to_test_on_has_labels(tmp_path, table):
     table.to_parquet(tmp_path / "0.parquet")
     with pytest.raises(DataError, match="has no labels; name their column.*--label COLUMN"):
-        load(tmp_path).labelled_pieces(None)
+        load(tmp_path).labelled_chunks(None)
 
 
 def test_checks_are_made_at_once_in_memory_and_of_a_stream_when_it_is_read(table, stream):

@@ -164,7 +164,7 @@ def test_text_is_matched_with_equal_text_alone():
     assert matcher.match(np.array(["1", "01", "001"])).tolist() == ["1", "01", "001"]
 
 
-def test_labels_of_one_class_are_written_in_one_way_in_all_pieces():
+def test_labels_of_one_class_are_written_in_one_way_in_all_chunks():
     matcher = ClassMatcher(np.array([0, 1]))
     assert matcher.match(np.array(["1", "0"])).tolist() == [1, 0]
     with pytest.raises(DataError, match="'1' and '01', which both read as 1"):

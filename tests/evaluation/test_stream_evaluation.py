@@ -77,7 +77,7 @@ def detector(encoder, train):
 
 @pytest.fixture
 def stream(folder, monkeypatch):
-    monkeypatch.setattr(parquet, "MOST_ROWS", 90)
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", 90)
     return load(folder, label="class", keys=["id"])
 
 
@@ -102,8 +102,8 @@ def test_a_long_test_says_how_far_it_is(classifier, detector, stream, capsys, mo
         assert capsys.readouterr().err == ""
         test(verbose=True)
         lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == len(stream.parts) > 10
-        assert lines[0].startswith(f"testing: {stream.parts[0].n_rows} of 1,200 rows")
+        assert len(lines) == len(stream.chunk_ranges) > 10
+        assert lines[0].startswith(f"testing: {stream.chunk_ranges[0].n_rows} of 1,200 rows")
         assert lines[-1].startswith("testing: 1,200 of 1,200 rows")
         assert lines[-1].endswith(" 0 s left")
 
@@ -238,7 +238,7 @@ def test_streams_that_cannot_be_tested_on(classifier, detector, stream, folder):
 
 
 def test_memory_does_not_grow_with_the_rows(classifier, detector, frame, tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "MOST_ROWS", 300)
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", 300)
     peaks: dict[str, list[int]] = {"classes": [], "verdicts": []}
     for n_files in (4, 40):
         folder = tmp_path / str(n_files)
@@ -286,14 +286,14 @@ def test_held_out_calibration_on_a_stream(encoder, stream, X, train, monkeypatch
 def test_no_file_is_read_more_often_than_needed(encoder, folder, monkeypatch):
     stream = load(folder, label="class", keys=["id"])
     read = []
-    piece = stream.reader.read
+    chunk = stream.reader.read
     monkeypatch.setattr(
-        stream.reader, "read", lambda part, *options: (read.append(part), piece(part, *options))[1]
+        stream.reader, "read", lambda part, *options: (read.append(part), chunk(part, *options))[1]
     )
     detector = AnomalyDetector(encoder, random_state=0).fit(stream)
-    assert len(read) == len(stream.parts)
+    assert len(read) == len(stream.chunk_ranges)
     evaluate_detector(detector, stream, normal="ok")
-    assert len(read) == 2 * len(stream.parts)
+    assert len(read) == 2 * len(stream.chunk_ranges)
 
 
 def test_the_command_tests_on_all_rows_and_lists_what_it_skipped(

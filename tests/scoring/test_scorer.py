@@ -285,8 +285,8 @@ def test_what_is_no_stream_or_does_not_fit_is_refused(bundle, shards, tmp_path):
 
 def test_a_stream_can_be_sent_to_another_process(shards):
     stream = opened(shards)
-    first = stream.read(stream.parts[0], keys=True)
+    first = stream.read(stream.chunk_ranges[0], keys=True)
     sent = pickle.loads(pickle.dumps(stream))
-    again = sent.read(sent.parts[0], keys=True)
+    again = sent.read(sent.chunk_ranges[0], keys=True)
     pd.testing.assert_frame_equal(again.X, first.X)
     pd.testing.assert_frame_equal(again.keys, first.keys)

@@ -23,7 +23,7 @@ from isthmus.autoencoder.training_rows import (
 )
 from isthmus.data import Blocks, Chunk, InMemory, Instances, Schema, fingerprint, rows_of
 from isthmus.data.preprocessing import Preprocessor
-from isthmus.data.streaming import Facts, SkippedChunk, Stream, median_rows
+from isthmus.data.streaming import StreamStatistics, SkippedChunk, Stream, median_rows
 from isthmus.distributed import (
     IsCancelled,
     PartialResult,
@@ -47,7 +47,7 @@ def read_on_rank_zero(stream: Stream, read: Callable[[], T]) -> T:
         As `read` does; also when another process has other files.
     """
     group = _group_with_equal_files(stream)
-    found, stream.known = run_on_rank_zero(group, lambda: (read(), stream.known))
+    found, stream.state = run_on_rank_zero(group, lambda: (read(), stream.state))
     return found
 
 
@@ -76,18 +76,18 @@ def read_by_shares(
     parts = stream.share(group.rank, group.world_size)
 
     def work(share: _Share[P], is_cancelled: IsCancelled) -> None:
-        for piece in stream.pieces(parts):
+        for chunk in stream.chunks(parts):
             if is_cancelled():
                 return
-            update(share.result, piece)
+            update(share.result, chunk)
 
-    found, bad_parts = run_on_all_ranks(
+    found, damaged = run_on_all_ranks(
         group,
-        _Share(result, stream.known.bad_parts),
+        _Share(result, stream.state.damaged),
         work,
-        lambda merged: (finish(merged.result), merged.bad_parts),
+        lambda merged: (finish(merged.result), merged.damaged),
     )
-    stream.known = replace(stream.known, bad_parts=bad_parts)
+    stream.state = replace(stream.state, damaged=damaged)
     return found
 
 
@@ -99,32 +99,32 @@ def learn_from_stream(stream: Stream) -> tuple[Schema, Preprocessor]:
     DataError
         As `Schema.learn` and `learn_preprocessor` do.
     """
-    known = read_on_rank_zero(stream, lambda: stream.known.learned)
+    known = read_on_rank_zero(stream, lambda: stream.state.learned)
     if known is None:
         drawn = median_rows(stream.n_rows)
-        facts = Facts(stream.name, stream.kind, stream.reader.channels)
+        facts = StreamStatistics(stream.name, stream.kind, stream.reader.channels)
         known = read_by_shares(
-            stream, facts, lambda result, piece: result.update(piece, drawn), Facts.result
+            stream, facts, lambda result, chunk: result.update(chunk, drawn), StreamStatistics.result
         )
-        stream.known = replace(stream.known, learned=known)
+        stream.state = replace(stream.state, learned=known)
     return known
 
 
 class _Share(Generic[P]):
     """The result of some chunks, and which of them are damaged."""
 
-    def __init__(self, result: P, bad_parts: dict[int, SkippedChunk]) -> None:
-        self.result, self.bad_parts = result, bad_parts
+    def __init__(self, result: P, damaged: dict[int, SkippedChunk]) -> None:
+        self.result, self.damaged = result, damaged
 
     def extend(self, later: _Share[P]) -> None:
         self.result.extend(later.result)
-        self.bad_parts = self.bad_parts | later.bad_parts
+        self.damaged = self.damaged | later.damaged
 
 
 def _group_with_equal_files(stream: Stream) -> ProcessGroup:
     """Return the process group, after checking that all processes read the same files."""
     group = ProcessGroup.find()
-    files = [(part.source, part.n_rows) for part in stream.parts]
+    files = [(part.source, part.n_rows) for part in stream.chunk_ranges]
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     group.check_equal({"instances": len(stream), "files with digest": digest})
     return group
@@ -300,12 +300,12 @@ def scan_stream(
     """
     schema = encoder.schema_
 
-    def update(scan: _PartialScan, piece: Chunk) -> None:
-        values = schema.check(piece.X)
+    def update(scan: _PartialScan, chunk: Chunk) -> None:
+        values = schema.check(chunk.X)
         if scan.blocks is None:
             scan.blocks, scan.example = Blocks(values.dtype, schema.shape), values[:1].copy()
-        scan.blocks.update(piece.first_row, values)
-        held, rows = rows_of(validation, piece), rows_of(hashed, piece)
+        scan.blocks.update(chunk.first_row, values)
+        held, rows = rows_of(validation, chunk), rows_of(hashed, chunk)
         scan.validation.append(values[held])
         if len(rows):
             scan.hashes.append(encoder.hash_checked_rows(values[rows]))

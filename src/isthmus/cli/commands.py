@@ -112,7 +112,7 @@ def _in_words(error: Exception) -> str:
         return f"{error.strerror}:{where}" if where else error.strerror
     if is_out_of_memory(error):
         return (
-            "out of memory; pass fewer instances, several files, which are read piece by piece, or "
+            "out of memory; pass fewer instances, several files, which are read chunk by chunk, or "
             f"a smaller --batch-size, {AGAIN}"
         )
     if isinstance(error, ValueError):

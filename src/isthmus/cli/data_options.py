@@ -73,7 +73,7 @@ class Reading:
         bool,
         typer.Option(
             "--lazy",
-            help="Read one .parquet or .npy file, or a folder of images, piece by piece, as "
+            help="Read one .parquet or .npy file, or a folder of images, chunk by chunk, as "
             "folders of such files always are.",
         ),
     ] = False
@@ -81,7 +81,7 @@ class Reading:
         list[str] | None,
         typer.Option(
             "--key",
-            help="Column of data read piece by piece that says which row is which, and is no "
+            help="Column of data read chunk by chunk that says which row is which, and is no "
             "feature; may be repeated.",
         ),
     ] = None
@@ -97,7 +97,7 @@ class Reading:
     def read(self, source: str, bundle: Path | None = None, *, sample: bool = False) -> Any:
         """Load data as the options say; warnings become lines on standard error.
 
-        Data that is read piece by piece comes as a whole when it is small, and is otherwise
+        Data that is read chunk by chunk comes as a whole when it is small, and is otherwise
         refused, or with `sample` some of it is drawn at random, which is said.
 
         With a bundle of series, a table is a long one, and is cut into windows as long as those
@@ -115,7 +115,7 @@ class Reading:
         bundle : Path, optional
             That the data is for.
         lazy : bool
-            Read a single file piece by piece, too; so is one with keys.
+            Read a single file chunk by chunk, too; so is one with keys.
         """
         from isthmus.data import is_stored_codes, load
 
@@ -127,9 +127,9 @@ class Reading:
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
         lazy = lazy or self.lazy or bool(self.keys)
         options |= {"lazy": lazy, "keys": self.keys or ()}
-        if self.in_pieces(source, lazy=lazy):
+        if self.in_chunks(source, lazy=lazy):
             if bundle is not None:
-                options |= _pieces_as_at_fit(bundle, source, self.kind, self.window)
+                options |= _chunks_as_at_fit(bundle, source, self.kind, self.window)
         elif bundle is not None:
             options |= _as_at_fit(bundle, source, self.kind, self.window)
         with warnings_as_lines():
@@ -137,7 +137,7 @@ class Reading:
         return_freed_memory()  # files that are read whole take as much again
         return loaded
 
-    def in_pieces(self, source: str, *, lazy: bool = False) -> bool:
+    def in_chunks(self, source: str, *, lazy: bool = False) -> bool:
         """Return whether `open` gives a stream."""
         from isthmus.data.streaming import is_streamed
 
@@ -195,7 +195,7 @@ def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict
     return _windows_as_at_fit(bundle, schema, window)
 
 
-def _pieces_as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:
+def _chunks_as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:
     """Return the options of `load` for files in the form that the bundle's encoder asks for."""
     from isthmus.bundle import read_manifest
     from isthmus.data.streaming import are_tables
@@ -234,7 +234,7 @@ def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Datas
         if not sample:
             raise DataError(
                 f"{stream.name} holds {len(stream):,} instances, and this command takes at most "
-                f"{MOST_IN_MEMORY:,} of data that is read piece by piece; name fewer files"
+                f"{MOST_IN_MEMORY:,} of data that is read chunk by chunk; name fewer files"
             )
         print(
             f"{MOST_IN_MEMORY:,} of {len(stream):,} instances, drawn at random, are looked at",

@@ -51,7 +51,7 @@ def encode(
     """Turn instances into codes with a bundle's encoder.
 
     Of a long table, .csv and .parquet say which window each code is of. Several files are read
-    and written piece by piece, as `isthmus predict` does it. A column of --label goes along.
+    and written chunk by chunk, as `isthmus predict` does it. A column of --label goes along.
 
     `isthmus classify` and, with --for-heads, `isthmus detect` take a .parquet output in place of
     instances, and do not run the encoder again.
@@ -61,7 +61,7 @@ def encode(
     check_suffix(output, ".npy", ".csv", ".parquet")
     if for_heads:
         check_suffix(output, ".parquet")
-    if reading.label is not None and reading.in_pieces(data, lazy=scoring.lazy):
+    if reading.label is not None and reading.in_chunks(data, lazy=scoring.lazy):
         # It stands beside each code, like a key.
         reading = replace(reading, keys=[*(reading.keys or ()), reading.label])
     loaded = reading.open(data, bundle, lazy=scoring.lazy)

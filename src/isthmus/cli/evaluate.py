@@ -49,7 +49,7 @@ def evaluate(
     """Test a bundle's head on labelled instances.
 
     Of data with two parts the test part is used, and the training part for the baselines. Of data
-    read piece by piece every labelled row is tested on; baselines are fitted on 100,000 rows at
+    read chunk by chunk every labelled row is tested on; baselines are fitted on 100,000 rows at
     most. Rows without a label are left out. For a detector labels are 1 normal, -1 abnormal, 0 or
     empty where nobody looked, or what --normal says; its baseline is the distance between raw rows.
     DATA may be codes that isthmus encode wrote.

@@ -91,7 +91,7 @@ def fit(
     Labels that the data brings are not looked at; --label leaves that column out. Of data
     with a training and a test part the training part is learned from. With --kind series a
     table is a long one, a row for each moment, and is cut into windows. A folder of Parquet or
-    .npy files, or a pattern such as 'events/*.parquet', is read piece by piece and may be larger
+    .npy files, or a pattern such as 'events/*.parquet', is read chunk by chunk and may be larger
     than memory; long tables in it are cut each by itself.
 
     With --detector the data is mostly normal, and the bundle gets a head "normal" that tells
@@ -122,7 +122,7 @@ def fit(
     instances = train if streamed else train.X
     if streamed and normal is not None:
         raise DataError(
-            f"got --normal {normal}, and labels of data read piece by piece are not looked at; "
+            f"got --normal {normal}, and labels of data read chunk by chunk are not looked at; "
             "leave it out"
         )
     y = detector_labels(train, data, normal) if detector and not streamed else None

@@ -294,7 +294,7 @@ Resume = Annotated[
 
 @dataclass(frozen=True)
 class Scoring:
-    """Where and how what is read piece by piece is scored; every field is an option."""
+    """Where and how what is read chunk by chunk is scored; every field is an option."""
 
     engine: Engine = "local"
     workers: Workers = None
@@ -303,7 +303,7 @@ class Scoring:
 
     @property
     def lazy(self) -> bool:
-        """Whether a single file is read piece by piece, too."""
+        """Whether a single file is read chunk by chunk, too."""
         return streams_data(self.engine, self.resume)
 
 
@@ -311,7 +311,7 @@ HERE = Scoring()
 
 
 def streams_data(engine: str, resume: bool) -> bool:
-    """Return whether a single file is read piece by piece, too, for what was asked."""
+    """Return whether a single file is read chunk by chunk, too, for what was asked."""
     if engine not in ("local", "ray"):
         raise DataError(f"got --engine {engine}, expected local or ray")
     return engine != "local" or resume
@@ -339,7 +339,7 @@ def run_scoring(
     if output is None or output.suffix != ".parquet":
         raise DataError(
             f"got {'no output' if output is None else f'the output {output}'}, and what is read "
-            "piece by piece is written so, to a folder of Parquet files; give one with "
+            "chunk by chunk is written so, to a folder of Parquet files; give one with "
             "-o NAME.parquet"
         )
     from isthmus.scoring import score

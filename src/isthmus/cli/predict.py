@@ -72,9 +72,9 @@ def predict(
     --label leaves that column out. Of data with two parts the test part is predicted. Of a
     long table each window is, and comes with its group, its first and its last time.
 
-    Several files (a folder, "events/*.parquet") are read piece by piece, and so is one with
+    Several files (a folder, "events/*.parquet") are read chunk by chunk, and so is one with
     --lazy, --key, --resume or --engine ray. They need not fit into memory. The output is then a
-    folder with a Parquet file for each piece; --resume goes on with it after a crash.
+    folder with a Parquet file for each chunk; --resume goes on with it after a crash.
     """
     from isthmus.cli.results import check_suffix, write_table
 

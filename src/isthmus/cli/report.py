@@ -56,8 +56,8 @@ def report(
     """Write one page on a bundle: the data, the code, what it is worth, heads, what changed.
 
     The page needs no network and nothing beside it. Without data it tells of the encoder alone.
-    Heads decide on the test part of data that has two, else on all of it. Of data read piece by
-    piece it shows and describes 20,000 rows drawn at random, and says so; heads decide on all.
+    Heads decide on the test part of data that has two, else on all of it. Of data read chunk by
+    chunk it shows and describes 20,000 rows drawn at random, and says so; heads decide on all.
     """
     console = console_for(json)
     loaded, drawn_from = None, None

@@ -74,7 +74,7 @@ class Instances(ABC):
         """Whether `row_hashes` can give them."""
         return True
 
-    def pieces(self, *, label: bool = False) -> Iterator[Chunk]:
+    def chunks(self, *, label: bool = False) -> Iterator[Chunk]:
         """Return all rows in bounded chunks, without a copy of those in memory.
 
         Parameters
@@ -85,7 +85,9 @@ class Instances(ABC):
         return iter([Chunk(0, self.held, self.labels if label else None)])
 
     @abstractmethod
-    def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Taken:
+    def take(
+        self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None
+    ) -> SelectedRows:
         """Return rows by their numbers, in memory, with their own labels where there are some."""
 
     def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
@@ -104,7 +106,7 @@ class Instances(ABC):
         """Return instances and labels in memory: as they are, of a stream `n` drawn uniformly."""
         return self.held, y
 
-    def labelled_pieces(self, y: Any) -> Iterator[Chunk]:
+    def labelled_chunks(self, y: Any) -> Iterator[Chunk]:
         """Return all rows in chunks with labels: those given, or those that a stream has.
 
         Raises
@@ -161,7 +163,7 @@ class Instances(ABC):
         return {}
 
 
-class Taken(Protocol):
+class SelectedRows(Protocol):
     """Rows in memory, and their labels where there are some."""
 
     @property
@@ -221,7 +223,7 @@ class Chunk:
         return len(self.X)
 
     def take(self, rows: np.ndarray) -> Chunk:
-        """Return some rows, by their positions in the piece; `first_row` stays."""
+        """Return some rows, by their positions in the chunk; `first_row` stays."""
         return Chunk(
             self.first_row,
             take_rows(self.X, rows),
@@ -295,7 +297,7 @@ def joined_chunks(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
     filled = 0
     for array in arrays:
         if whole is None or array.dtype != whole.dtype:
-            # Text may become longer from one piece to the next.
+            # Text may become longer from one chunk to the next.
             dtype = array.dtype if whole is None else np.promote_types(whole.dtype, array.dtype)
             wider = np.empty((n_rows, *array.shape[1:]), dtype)
             if whole is not None:
@@ -318,7 +320,7 @@ def draw_rows(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
     return np.sort(rng.choice(rows, n, replace=False))
 
 
-def rows_of(rows: np.ndarray, piece: Chunk) -> np.ndarray:
-    """Return which of some sorted row numbers lie in a piece, as positions in it."""
-    first, end = np.searchsorted(rows, [piece.first_row, piece.first_row + len(piece)])
-    return rows[first:end] - piece.first_row
+def rows_of(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
+    """Return which of some sorted row numbers lie in a chunk, as positions in it."""
+    first, end = np.searchsorted(rows, [chunk.first_row, chunk.first_row + len(chunk)])
+    return rows[first:end] - chunk.first_row

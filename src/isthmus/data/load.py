@@ -80,13 +80,13 @@ def load(
     channels : sequence of str or None
         Columns of a long table that are the channels; all others, when not given.
     lazy : bool
-        Read one `.parquet` or `.npy` file, or a folder of images, piece by piece. Several files
+        Read one `.parquet` or `.npy` file, or a folder of images, chunk by chunk. Several files
         (a folder of them, a pattern such as "events/*.parquet", an address such as
         "s3://bucket/events") always are.
     columns : sequence of str or None
-        Of data read piece by piece, the columns that are features; others are never read.
+        Of data read chunk by chunk, the columns that are features; others are never read.
     keys : sequence of str
-        Of data read piece by piece, columns that say which row is which: no features, but
+        Of data read chunk by chunk, columns that say which row is which: no features, but
         carried along to what is written of each row. A window's are those of its last row.
     on_bad_shard : {"fail", "skip"}
         What becomes of a file among several that is damaged or unlike the others: an error, or
@@ -95,7 +95,7 @@ def load(
     Returns
     -------
     Dataset, Splits or Stream
-        A `Stream` of what is read piece by piece, of which nothing but footers and headers has
+        A `Stream` of what is read chunk by chunk, of which nothing but footers and headers has
         been read yet; of files that are cut into windows also times and groups.
         `Splits` when the source says which part is for testing. Of a long table, `windows`
         says where each instance lies in it, and `y` is one label a window (see
@@ -139,7 +139,7 @@ def load(
     opened = data_dir is None and is_streamed(source, lazy)
     if opened:
         if y is not None:
-            raise DataError("got y, and data read piece by piece has its labels in its files")
+            raise DataError("got y, and data read chunk by chunk has its labels in its files")
         if cutting.given and kind != "series":
             raise DataError(_needs_series(cutting))
         return open_streamed(
@@ -155,8 +155,8 @@ def load(
     _check_cutting(source, kind, cutting)
     if columns is not None or keys:
         raise DataError(
-            f"got {'columns' if columns is not None else 'keys'}=, which is for data read piece by "
-            "piece; pass lazy=True for a Parquet file, or leave it out"
+            f"got {'columns' if columns is not None else 'keys'}=, which is for data read chunk by "
+            "chunk; pass lazy=True for a Parquet file, or leave it out"
         )
     data = _load(source, data_dir, label, size, kind, cutting)
     if kind not in ("auto", data.kind):

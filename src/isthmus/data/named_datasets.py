@@ -19,7 +19,7 @@ from isthmus.errors import DataError, DownloadError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# Seconds to connect and between two pieces of the answer, not for the whole file.
+# Seconds to connect and between two chunks of the answer, not for the whole file.
 _TIMEOUT = 20
 
 

@@ -298,7 +298,7 @@ class Baselines:
         return class_metrics(self.y_test, *self._supervised()(self.X_test))
 
     def decider(self, name: str, head: str | BaseEstimator) -> Decider:
-        """Fit a baseline, to be tested on instances piece by piece.
+        """Fit a baseline, to be tested on instances chunk by chunk.
 
         Parameters
         ----------

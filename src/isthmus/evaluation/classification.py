@@ -37,7 +37,7 @@ def evaluate(
     ----------
     classifier : fitted CodeClassifier
     X : array or DataFrame of n test instances, or Stream
-        Of a stream every labelled instance is tested on, a piece at a time. Nothing is kept of
+        Of a stream every labelled instance is tested on, a chunk at a time. Nothing is kept of
         an instance but one more in the count of its pair of true and predicted class.
     y : array of shape (n,); None with a stream
         Their labels, which need not be written as the head's classes are: "0" is 0, see
@@ -85,10 +85,10 @@ def evaluate(
     names = baseline_names(baselines)
     encoder, head = classifier.encoder_, classifier.standardised_head_
     instances = as_instances(X, y)
-    pieces = instances.labelled_pieces(y)
-    first = list(islice(pieces, 1))
-    for piece in first:  # labels of another kind are found before baselines are fitted
-        ClassMatcher(classifier.classes_).labelled(piece.y)
+    chunks = instances.labelled_chunks(y)
+    first = list(islice(chunks, 1))
+    for chunk in first:  # labels of another kind are found before baselines are fitted
+        ClassMatcher(classifier.classes_).labelled(chunk.y)
     deciders: dict[str, Decider] = {}
     n_train = 0
     if names:
@@ -110,16 +110,16 @@ def evaluate(
     matcher = ClassMatcher(classifier.classes_)
     code, tallies = ClassTally(), {name: ClassTally() for name in names}
     n_unlabelled = n_known = 0
-    for piece in tested(instances, chain(first, pieces), verbose):
-        codes = encode_cached(encoder, piece.X, classifier.cache_dir)
-        rows, labels = matcher.labelled(piece.y)
-        n_unlabelled += len(piece) - len(rows)
+    for chunk in tested(instances, chain(first, chunks), verbose):
+        codes = encode_cached(encoder, chunk.X, classifier.cache_dir)
+        rows, labels = matcher.labelled(chunk.y)
+        n_unlabelled += len(chunk) - len(rows)
         if not len(rows):
             continue
-        n_known += count_rows_used_in_fit(classifier, as_instances(piece.X), rows)
+        n_known += count_rows_used_in_fit(classifier, as_instances(chunk.X), rows)
         code.update(labels, *decide(head, codes[rows]), head.classes_)
         for name, decider in deciders.items():
-            tallies[name].update(labels, *decider(some_of(piece.X, rows)))
+            tallies[name].update(labels, *decider(some_of(chunk.X, rows)))
     result = code.result()
     return Evaluation(
         head=classifier.head if isinstance(classifier.head, str) else repr(classifier.head),

@@ -52,7 +52,7 @@ def evaluate_detector(
     ----------
     detector : fitted AnomalyDetector
     X : array or DataFrame of n test instances, or Stream
-        Of a stream every labelled instance is tested on, a piece at a time. Nine bytes are kept
+        Of a stream every labelled instance is tested on, a chunk at a time. Nine bytes are kept
         of each, its score and its label; AUROC sorts them, which takes 85 more for a while.
     y : array of shape (n,); None with a stream
         1 normal, -1 abnormal; instances labelled 0, or not at all, are left out.
@@ -98,12 +98,12 @@ def evaluate_detector(
     """
     check_is_fitted(detector)
     instances = as_instances(X, y)
-    pieces = instances.labelled_pieces(y)
+    chunks = instances.labelled_chunks(y)
     source = "y" if instances.in_memory else instances.name
     seed = draw_seed(random_state)
-    first = list(islice(pieces, 1))
-    for piece in first:  # labels of another kind are found before a baseline is fitted
-        _labels(piece, normal, source)
+    first = list(islice(chunks, 1))
+    for chunk in first:  # labels of another kind are found before a baseline is fitted
+        _labels(chunk, normal, source)
     baseline: tuple[Callable[[Any], np.ndarray], int] | None = None
     if X_train is not None:
         baseline = _baseline(detector.encoder_, X_train, y_train, normal, seed)
@@ -114,19 +114,19 @@ def evaluate_detector(
     ranked: list[tuple[np.ndarray, np.ndarray]] = []
     names: set[str] = set()
     n_unlabelled = n_known = 0
-    for piece in tested(instances, chain(first, pieces), verbose):
-        labels, found = _labels(piece, normal, source)
+    for chunk in tested(instances, chain(first, chunks), verbose):
+        labels, found = _labels(chunk, normal, source)
         names |= found
         rows = np.flatnonzero(labels != UNKNOWN)
-        n_unlabelled += len(piece) - len(rows)
+        n_unlabelled += len(chunk) - len(rows)
         if not len(rows):
             continue
-        n_known += count_rows_used_in_fit(detector, as_instances(piece.X), rows)
-        kept.append((labels[rows], -detector.score_samples(some_of(piece.X, rows))))
+        n_known += count_rows_used_in_fit(detector, as_instances(chunk.X), rows)
+        kept.append((labels[rows], -detector.score_samples(some_of(chunk.X, rows))))
         if baseline is not None:
-            some = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, piece))
+            some = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, chunk))
             if len(some):
-                ranked.append((labels[some], baseline[0](some_of(piece.X, some))))
+                ranked.append((labels[some], baseline[0](some_of(chunk.X, some))))
     if normal is not None:
         check_normal(normal, names, source)
     if not kept:
@@ -251,14 +251,14 @@ def _baseline(
     return raw_distance(encoder, X_train, labels), int((labels != ABNORMAL).sum())
 
 
-def _labels(piece: Chunk, normal: str | None, source: str) -> tuple[np.ndarray, set[str]]:
-    """Return a piece's labels, 1, -1 or 0, and what they were called where one means normal."""
+def _labels(chunk: Chunk, normal: str | None, source: str) -> tuple[np.ndarray, set[str]]:
+    """Return a chunk's labels, 1, -1 or 0, and what they were called where one means normal."""
     if normal is not None:
-        return translate_labels(piece.y, normal)
+        return translate_labels(chunk.y, normal)
     try:
-        return check_detector_labels(piece.y, len(piece)), set()
+        return check_detector_labels(chunk.y, len(chunk)), set()
     except DataError as error:
-        where = f", rows {piece.first_row:,} and on" if piece.first_row else ""
+        where = f", rows {chunk.first_row:,} and on" if chunk.first_row else ""
         raise DataError(
             f"{source}{where}: {error}; or say which label means normal with normal= (on the "
             "command line --normal VALUE)"

@@ -15,11 +15,11 @@ from isthmus.data import CLASSES, Chunk, ClassMatcher, Instances, as_instances, 
 from isthmus.errors import DataError
 
 
-def tested(instances: Instances, pieces: Iterable[Chunk], verbose: bool) -> Iterator[Chunk]:
-    """Pass pieces on, and show how far it is where they are a stream's."""
+def tested(instances: Instances, chunks: Iterable[Chunk], verbose: bool) -> Iterator[Chunk]:
+    """Pass chunks on, and show how far it is where they are a stream's."""
     if not verbose or instances.in_memory:
-        return iter(pieces)
-    return with_progress(pieces, len, "testing", len(instances))
+        return iter(chunks)
+    return with_progress(chunks, len, "testing", len(instances))
 
 
 def some_of(X: Any, rows: np.ndarray) -> Any:

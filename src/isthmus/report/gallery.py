@@ -43,7 +43,7 @@ def draw_sample(stream: Stream, encoder: Autoencoder, seed: int) -> StreamSample
     data = stream.take(rows, schema=encoder.schema_)
     # Parts that turned out to be damaged were passed over.
     there = np.zeros(len(rows), dtype=bool)
-    for part in stream.parts:
+    for part in stream.chunk_ranges:
         there |= (rows >= part.first_row) & (rows < part.first_row + part.n_rows)
     return StreamSample(stream, data, rows[there])
 
@@ -96,7 +96,7 @@ def decide_on_all(
     stream : Stream
     bundle : Bundle
     labels_of : callable
-        From the labels of a piece to those for detectors, None where they mean something else.
+        From the labels of a chunk to those for detectors, None where they mean something else.
 
     Returns
     -------
@@ -109,27 +109,27 @@ def decide_on_all(
         for name, head in bundle.heads.items()
         if not isinstance(head, AnomalyDetector)
     }
-    for piece in stream.pieces(label=True):
-        hashes, codes = encoder.row_hashes(piece.X), encoder.transform(piece.X)
+    for chunk in stream.chunks(label=True):
+        hashes, codes = encoder.row_hashes(chunk.X), encoder.transform(chunk.X)
         for name, head in bundle.heads.items():
             if isinstance(head, AnomalyDetector):
-                _verdicts(found[name], head, piece, hashes, labels_of(piece.y))
-            elif piece.y is not None and found[name].refused is None:
-                _classes(found[name], head, matchers[name], piece.y, codes, hashes)
+                _verdicts(found[name], head, chunk, hashes, labels_of(chunk.y))
+            elif chunk.y is not None and found[name].refused is None:
+                _classes(found[name], head, matchers[name], chunk.y, codes, hashes)
     return found
 
 
 def _verdicts(
     found: TestResult,
     detector: AnomalyDetector,
-    piece: Chunk,
+    chunk: Chunk,
     hashes: np.ndarray,
     labels: np.ndarray | None,
 ) -> None:
     rows = np.flatnonzero(~rows_used_in_fit(detector, hashes))
     found.n_known += len(hashes) - len(rows)
     if len(rows):
-        found.scores.append(-detector.score_samples(some_of(piece.X, rows)))
+        found.scores.append(-detector.score_samples(some_of(chunk.X, rows)))
         found.labels.append(np.zeros(len(rows), np.int8) if labels is None else labels[rows])
 
 

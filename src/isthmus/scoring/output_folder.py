@@ -63,7 +63,7 @@ def describe_run(
     described["columns"] = [{"name": field.name, "type": str(field.type)} for field in schema]
     if isinstance(stream.reader, WindowReader):
         described["cutting"] = stream.reader.cutting
-    parts = [part for part in stream.parts if part.n_rows]
+    parts = [part for part in stream.chunk_ranges if part.n_rows]
     sources = dict.fromkeys(part.source for part in parts)
     described["sources"] = {source: stream.reader.stamp(source) for source in sources}
     described["parts"] = [

@@ -64,7 +64,7 @@ def export_scoring_graph(
 def _some_rows(bundle: Bundle, stream: Stream) -> Any:
     """Return rows spread over the first part that can be used; drawn from all would read all."""
     refused: DataError | None = None
-    for part in stream.parts:
+    for part in stream.chunk_ranges:
         try:
             X = stream.read(part).X
             rows = np.unique(np.linspace(0, len(X) - 1, ROWS).astype(np.intp))
@@ -191,7 +191,7 @@ def score(
     run = describe_run(opened, head, what, stream, schema)
     began = time.perf_counter()
     with open_output(Path(output).absolute(), run, schema, resume) as files:
-        parts = [part for part in stream.parts if part.n_rows]
+        parts = [part for part in stream.chunk_ranges if part.n_rows]
         missing = [part for part in parts if files.find(part) is None]
         n_missing = sum(part.n_rows for part in missing)
         n_rows = sum(part.n_rows for part in parts)

@@ -46,20 +46,20 @@ def key_schema(stream: Stream, beside: pa.Schema) -> pa.Schema:
     return pa.schema([(name, _plain(type_)) for name, type_ in types.items()])
 
 
-def key_arrays(schema: pa.Schema, piece: Chunk, source: str) -> list[pa.Array]:
-    """Return the key columns of a piece.
+def key_arrays(schema: pa.Schema, chunk: Chunk, source: str) -> list[pa.Array]:
+    """Return the key columns of a chunk.
 
     Raises
     ------
     ShardError
         When a value does not fit the type in the first file.
     """
-    if piece.keys is None:
-        return [pa.array(piece.first_row + np.arange(len(piece)), type=pa.int64())]
+    if chunk.keys is None:
+        return [pa.array(chunk.first_row + np.arange(len(chunk)), type=pa.int64())]
     arrays = []
     for field in schema:
         try:
-            arrays.append(pa.Array.from_pandas(piece.keys[field.name], type=field.type))
+            arrays.append(pa.Array.from_pandas(chunk.keys[field.name], type=field.type))
         except pa.ArrowException as error:
             raise ShardError(
                 f"the key column {field.name!r} of {source} holds values that are no {field.type}, "
@@ -240,18 +240,18 @@ class Worker:
         if found is not None:
             return ScoredPart(part, found)
         try:
-            piece = stream.read(part, keys=True)
+            chunk = stream.read(part, keys=True)
             try:
-                rows = self.exported.feed(piece.X)
+                rows = self.exported.feed(chunk.X)
                 heads = self.work.columns.for_heads
-                inputs = self.exported.prepared(piece.X) if heads else None
+                inputs = self.exported.prepared(chunk.X) if heads else None
             except DataError as error:
                 last = part.first_row + part.n_rows - 1
                 raise ShardError(
                     f"rows {part.first_row:,} to {last:,}, of {part.source}, cannot be decided "
                     f"on: {error}"
                 ) from error
-            return _Ready(part, key_arrays(self.work.keys, piece, part.source), rows, inputs)
+            return _Ready(part, key_arrays(self.work.keys, chunk, part.source), rows, inputs)
         except ShardError as error:
             if stream.on_bad_shard == "fail":
                 raise

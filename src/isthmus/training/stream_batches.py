@@ -187,10 +187,10 @@ class StreamBatches:
         self._held_out_of = {
             part.index: held_out[slice(*np.searchsorted(held_out, [first, first + part.n_rows]))]
             - first
-            for part in stream.parts
+            for part in stream.chunk_ranges
             for first in [part.first_row]
         }
-        self._length = sum(self._n_rows(part) for part in stream.parts)
+        self._length = sum(self._n_rows(part) for part in stream.chunk_ranges)
 
     def __len__(self) -> int:
         return self._length
@@ -284,16 +284,16 @@ class StreamBatches:
 
     def _read(self, part: ChunkRange) -> np.ndarray:
         """Return a part's rows, prepared; images of bytes are prepared batch by batch."""
-        piece = self.stream.read(part)
-        if len(piece) != part.n_rows:
+        chunk = self.stream.read(part)
+        if len(chunk) != part.n_rows:
             raise DataError(
-                f"got {len(piece):,} rows of {part.source}, expected the {part.n_rows:,} that it "
+                f"got {len(chunk):,} rows of {part.source}, expected the {part.n_rows:,} that it "
                 "had before; leave files as they are while they are read, and start again"
             )
         gaps = self._held_out_of[part.index]
         if len(gaps):
-            piece = piece.take(np.delete(np.arange(len(piece)), gaps))
-        values = self.check(piece.X)
+            chunk = chunk.take(np.delete(np.arange(len(chunk)), gaps))
+        values = self.check(chunk.X)
         return values if self._is_bytes else self.prepare(values)
 
     def _n_rows(self, part: ChunkRange) -> int:

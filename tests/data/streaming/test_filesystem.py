@@ -42,10 +42,10 @@ def test_a_store_lost_in_the_middle_is_an_error_that_says_how_to_go_on(
 ):
     stream = load(source, on_bad_shard=on_bad_shard)
     far_store.lose(error, answers=1)
-    pieces = stream.pieces()
-    assert next(pieces).X["a"].tolist() == [0, 1, 2, 3]
+    chunks = stream.chunks()
+    assert next(chunks).X["a"].tolist() == [0, 1, 2, 3]
     with pytest.raises(DataError) as raised:
-        list(pieces)
+        list(chunks)
     said = str(raised.value)
     assert not isinstance(raised.value, ShardError)
     assert said.startswith("/bucket/1.parquet cannot be reached (")
@@ -53,7 +53,7 @@ def test_a_store_lost_in_the_middle_is_an_error_that_says_how_to_go_on(
     assert "run again, with resume (on the command line --resume)" in said
     assert stream.skipped == ()
     far_store.mend()
-    assert [row for piece in stream.pieces() for row in piece.X["a"]] == list(range(12))
+    assert [row for chunk in stream.chunks() for row in chunk.X["a"]] == list(range(12))
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
@@ -86,7 +86,7 @@ def test_damage_that_cannot_be_told_from_a_file_that_is_gone(source, far_store, 
     far_store.lose(pa.ArrowInvalid("half a page"), answers=1)
     monkeypatch.setattr(far_store, "is_there", False)
     with pytest.raises(DataError, match=r"/bucket/1.parquet cannot be reached \(half a page"):
-        list(stream.pieces())
+        list(stream.chunks())
     assert stream.skipped == ()
 
 
@@ -99,7 +99,7 @@ def test_want_of_memory_is_nothing_wrong_with_a_file(source, far_store, error):
     stream = load(source, on_bad_shard="skip")
     far_store.lose(error, answers=1)
     with pytest.raises(MemoryError, match=str(error)):
-        list(stream.pieces())
+        list(stream.chunks())
     assert stream.skipped == ()
 
 
@@ -113,5 +113,5 @@ def test_want_of_open_files_is_nothing_wrong_with_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(LocalFileSystem, "open", full)
     with pytest.raises(DataError, match=r"0.parquet cannot be reached .*Too many open files"):
-        list(stream.pieces())
+        list(stream.chunks())
     assert stream.skipped == ()

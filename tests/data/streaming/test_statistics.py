@@ -69,10 +69,10 @@ def test_a_mixed_table_is_learned_as_in_memory(mixed, tmp_path):
 
     assert stream.schema == schema == whole.schema
     assert_close(stream.preprocessor.to_dict(), preprocessor.to_dict())
-    piece = next(stream.pieces())
+    chunk = next(stream.chunks())
     np.testing.assert_allclose(
-        stream.preprocessor.to_network(stream.schema.check(piece.X)),
-        preprocessor.to_network(schema.check(whole.X[: len(piece)])),
+        stream.preprocessor.to_network(stream.schema.check(chunk.X)),
+        preprocessor.to_network(schema.check(whole.X[: len(chunk)])),
         rtol=1e-6,
         atol=1e-6,
     )
@@ -105,16 +105,16 @@ def test_the_median_of_a_long_column_is_within_the_stated_rank(tmp_path, monkeyp
     assert np.unique(ranks).size > 1
 
 
-def test_moments_of_pieces_are_those_of_all():
+def test_moments_of_chunks_are_those_of_all():
     rng = np.random.default_rng(0)
     values = 1e8 + rng.normal(size=(1000, 3))
-    pieces = Moments()
+    chunks = Moments()
     for part in np.array_split(values, 7):
-        pieces.update(part)
+        chunks.update(part)
     exact = values.astype(np.longdouble)
-    np.testing.assert_allclose(pieces.mean, exact.mean(axis=0).astype(float), rtol=3e-16)
-    np.testing.assert_allclose(pieces.variance, exact.var(axis=0).astype(float), rtol=1e-12)
-    assert pieces.n == 1000
+    np.testing.assert_allclose(chunks.mean, exact.mean(axis=0).astype(float), rtol=3e-16)
+    np.testing.assert_allclose(chunks.variance, exact.var(axis=0).astype(float), rtol=1e-12)
+    assert chunks.n == 1000
 
 
 def test_a_column_without_a_value_and_one_that_names_things(tmp_path, mixed):

@@ -42,7 +42,7 @@ def write(frame, folder, n_files=3, **options):
 
 
 def values(stream):
-    return np.concatenate([np.asarray(piece.X) for piece in stream.pieces()])
+    return np.concatenate([np.asarray(chunk.X) for chunk in stream.chunks()])
 
 
 def test_a_folder_and_a_pattern_are_streams(folder):
@@ -71,39 +71,39 @@ def test_a_folder_with_images_is_read_as_before(folder):
 
 @pytest.mark.parametrize("most_rows", [60, 130, 1000, 25])
 def test_parts_cover_all_rows_once_and_are_bounded(frame, folder, monkeypatch, most_rows):
-    monkeypatch.setattr(parquet, "MOST_ROWS", most_rows)
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", most_rows)
     stream = load(folder)
-    pieces = list(stream.pieces())
+    chunks = list(stream.chunks())
 
-    assert all(len(piece) <= most_rows for piece in pieces)
-    first_rows = np.cumsum([0] + [part.n_rows for part in stream.parts])
-    assert [part.first_row for part in stream.parts] == first_rows[:-1].tolist()
-    found = pd.concat([piece.X for piece in pieces], ignore_index=True)
+    assert all(len(chunk) <= most_rows for chunk in chunks)
+    first_rows = np.cumsum([0] + [part.n_rows for part in stream.chunk_ranges])
+    assert [part.first_row for part in stream.chunk_ranges] == first_rows[:-1].tolist()
+    found = pd.concat([chunk.X for chunk in chunks], ignore_index=True)
     pd.testing.assert_frame_equal(found, frame)
 
 
 def test_a_cut_row_group_can_be_read_in_any_order(frame, folder, monkeypatch):
-    monkeypatch.setattr(parquet, "MOST_ROWS", 25)
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", 25)
     stream = load(folder)
     assert max(len(run) for run in stream.runs) == 3
-    for at in np.random.default_rng(0).permutation(len(stream.parts)):
-        part = stream.parts[at]
+    for at in np.random.default_rng(0).permutation(len(stream.chunk_ranges)):
+        part = stream.chunk_ranges[at]
         rows = frame["id"][part.first_row : part.first_row + part.n_rows]
         assert stream.read(part).X["id"].tolist() == rows.tolist()
 
 
 def test_a_cut_row_group_read_in_order_is_decoded_once(folder, monkeypatch):
-    monkeypatch.setattr(parquet, "MOST_ROWS", 25)
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", 25)
     skipped = []
     monkeypatch.setattr(OpenGroup, "skip", lambda self, n_rows: skipped.append(n_rows))
-    for _ in load(folder).pieces():
+    for _ in load(folder).chunks():
         pass
     assert set(skipped) == {0}
 
 
 def test_labels_and_keys_are_read_on_demand_and_are_no_features(frame, folder):
     stream = load(folder, label="class", keys=["id"])
-    part = stream.parts[1]
+    part = stream.chunk_ranges[1]
     rows = frame.iloc[200:400]
 
     bare = stream.read(part)
@@ -160,16 +160,16 @@ def test_rows_can_be_left_out_again_and_again(frame, folder):
     expected = np.delete(np.arange(1, N, 2), [0, 5, 299])
 
     assert len(rest) == 297
-    pieces = list(rest.pieces(keys=True))
-    assert np.concatenate([piece.keys["id"] for piece in pieces]).tolist() == expected.tolist()
-    assert [piece.first_row for piece in pieces][1:] == np.cumsum([len(p) for p in pieces])[
+    chunks = list(rest.chunks(keys=True))
+    assert np.concatenate([chunk.keys["id"] for chunk in chunks]).tolist() == expected.tolist()
+    assert [chunk.first_row for chunk in chunks][1:] == np.cumsum([len(p) for p in chunks])[
         :-1
     ].tolist()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "uint8"])
 def test_numpy_files(tmp_path, dtype, monkeypatch):
-    monkeypatch.setattr("isthmus.data.streaming.npy_files.MOST_ROWS", 7)
+    monkeypatch.setattr("isthmus.data.streaming.npy_files.MAX_CHUNK_ROWS", 7)
     shape = (40, 5, 4) if dtype == "uint8" else (40, 6)
     X = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
     np.save(tmp_path / "0.npy", X[:25])
@@ -182,7 +182,7 @@ def test_numpy_files(tmp_path, dtype, monkeypatch):
 
 
 def test_a_folder_of_images_file_by_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("isthmus.data.streaming.image_folder.MOST_FILES", 3)
+    monkeypatch.setattr("isthmus.data.streaming.image_folder.MAX_CHUNK_FILES", 3)
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
@@ -209,10 +209,10 @@ def test_other_stores_by_their_address(frame):
             frame.iloc[at * 300 : (at + 1) * 300].to_parquet(file, index=False)
     for source in ("memory://bucket", "memory://bucket/*.parquet"):
         stream = load(source, label="class")
-        assert np.concatenate([p.X["id"] for p in stream.pieces()]).tolist() == list(range(N))
+        assert np.concatenate([p.X["id"] for p in stream.chunks()]).tolist() == list(range(N))
     store.rm("/bucket", recursive=True)
     with pytest.raises(DataError, match=r"bucket/0.parquet cannot be reached .* run again"):
-        list(stream.pieces())
+        list(stream.chunks())
 
 
 def test_a_damaged_file_is_named_or_skipped(frame, folder):
@@ -233,16 +233,16 @@ def test_damage_inside_a_file_is_found_when_it_is_read(frame, folder):
     content[4:2000] = b"\0" * 1996
     (folder / "1.parquet").write_bytes(content)
     with pytest.raises(ShardError, match=r"cannot read .*1\.parquet"):
-        list(load(folder).pieces())
+        list(load(folder).chunks())
 
     stream = load(folder, on_bad_shard="skip")
     assert len(stream) == 600
-    ids = np.concatenate([piece.X["id"] for piece in stream.pieces()])
+    ids = np.concatenate([chunk.X["id"] for chunk in stream.chunks()])
     assert ids.tolist() == [*range(200), *range(400, 600)]
     assert len(stream) == 400
     assert stream.skipped[0].n_rows == 200
     # Numbers stay, so that rows drawn before are the same rows after.
-    assert [part.first_row for part in stream.parts] == [0, 400]
+    assert [part.first_row for part in stream.chunk_ranges] == [0, 400]
 
 
 @pytest.mark.parametrize(
@@ -267,13 +267,13 @@ def test_widths_of_numbers_and_the_order_of_columns_may_differ(frame, folder):
     other = frame.iloc[200:400].astype({"a": "float64", "b": "int16"})
     other[["b", "class", "a", "id"]].to_parquet(folder / "1.parquet", index=False)
     stream = load(folder, label="class")
-    found = pd.concat([piece.X for piece in stream.pieces()], ignore_index=True)
+    found = pd.concat([chunk.X for chunk in stream.chunks()], ignore_index=True)
     pd.testing.assert_frame_equal(found, frame.drop(columns="class"), check_dtype=False)
 
 
 def test_an_empty_file_has_no_part(frame, folder):
     frame.iloc[:0].to_parquet(folder / "0.parquet", index=False)
-    assert [part.n_rows for part in load(folder).parts] == [200, 200]
+    assert [part.n_rows for part in load(folder).chunk_ranges] == [200, 200]
     for at in (1, 2):
         frame.iloc[:0].to_parquet(folder / f"{at}.parquet", index=False)
     with pytest.raises(DataError, match="holds no rows in 3 files"):

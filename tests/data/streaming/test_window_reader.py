@@ -64,22 +64,22 @@ def quietly(*args, **options):
 
 def check_same(folder, options, most_rows, monkeypatch):
     """Compare a stream with its files, each loaded by itself, to the last bit."""
-    monkeypatch.setattr(module, "MOST_ROWS", most_rows)
+    monkeypatch.setattr(module, "MAX_CHUNK_ROWS", most_rows)
     stream = quietly(folder, **options)
     files = [quietly(path, **options) for path in sorted(folder.iterdir())]
-    pieces = list(stream.pieces(label=True, keys=True))
+    chunks = list(stream.chunks(label=True, keys=True))
 
     assert isinstance(stream, Stream)
-    assert all(len(piece) <= most_rows for piece in pieces)
+    assert all(len(chunk) <= most_rows for chunk in chunks)
     assert len(stream) == sum(map(len, files))
-    X, expected = (np.concatenate([one.X for one in many]) for many in (pieces, files))
+    X, expected = (np.concatenate([one.X for one in many]) for many in (chunks, files))
     assert (X.dtype, X.shape, X.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
     if "label" in options:
-        y, expected = (np.concatenate([one.y for one in many]) for many in (pieces, files))
+        y, expected = (np.concatenate([one.y for one in many]) for many in (chunks, files))
         assert y.dtype == expected.dtype
         np.testing.assert_array_equal(y, expected)
     pd.testing.assert_frame_equal(
-        pd.concat([piece.keys for piece in pieces], ignore_index=True),
+        pd.concat([chunk.keys for chunk in chunks], ignore_index=True),
         pd.concat([data.windows.to_frame() for data in files], ignore_index=True),
     )
     assert stream.schema.columns == files[0].schema.columns
@@ -151,8 +151,10 @@ def test_parts_are_read_in_any_order_and_windows_can_be_taken(tmp_path, monkeypa
     folder = write([missing(readings(at, interleaved=True), at) for at in range(2)], tmp_path / "r")
     options = CUT | {"window": 6, "stride": 2, "label": "state"}
     stream = check_same(folder, options, 12, monkeypatch)
-    whole = np.concatenate([piece.X for piece in stream.pieces()])
-    for part in np.random.default_rng(0).permutation(np.array(stream.parts, dtype=object))[:9]:
+    whole = np.concatenate([chunk.X for chunk in stream.chunks()])
+    for part in np.random.default_rng(0).permutation(np.array(stream.chunk_ranges, dtype=object))[
+        :9
+    ]:
         end = part.first_row + part.n_rows
         np.testing.assert_array_equal(stream.read(part).X, whole[part.first_row : end])
     rows = stream.draw(20, 0)
@@ -176,7 +178,7 @@ def test_a_key_is_that_of_the_last_row(tmp_path):
     frame = readings(0, n_gaps=0).assign(shift=lambda frame: frame.index // 10)
     write([frame], tmp_path / "r")
     stream = load(tmp_path / "r", **CUT, window=20, label="state", keys=["shift", "machine"])
-    keys = next(iter(stream.pieces(keys=True))).keys
+    keys = next(iter(stream.chunks(keys=True))).keys
     assert keys.columns.tolist() == ["group", "first_time", "last_time", "shift", "machine"]
     assert keys["shift"].tolist() == [1, 3, 6, 10, 12]
     assert stream.schema.columns == ("a", "b")
@@ -187,15 +189,17 @@ def test_a_key_is_that_of_the_last_row(tmp_path):
 def test_the_label_as_a_key_is_that_of_the_window(tmp_path):
     folder = write([readings(0)], tmp_path / "r")
     options = CUT | {"window": 6, "label": "state"}
-    piece = next(iter(quietly(folder, **options, keys=["state", "state"]).pieces(keys=True)))
-    assert piece.y is None
-    assert piece.keys["state"].tolist() == quietly(folder / "0.parquet", **options).y.tolist()
+    chunk = next(iter(quietly(folder, **options, keys=["state", "state"]).chunks(keys=True)))
+    assert chunk.y is None
+    assert chunk.keys["state"].tolist() == quietly(folder / "0.parquet", **options).y.tolist()
 
 
 def test_a_stream_can_be_sent_to_a_worker_of_ray(tmp_path):
     stream = quietly(write([readings(0)], tmp_path / "r"), **CUT, window=6, label="state")
     sent = pickle.loads(pickle.dumps(stream))
-    np.testing.assert_array_equal(sent.read(sent.parts[0]).X, stream.read(stream.parts[0]).X)
+    np.testing.assert_array_equal(
+        sent.read(sent.chunk_ranges[0]).X, stream.read(stream.chunk_ranges[0]).X
+    )
 
 
 def test_what_is_kept_does_not_grow_with_the_rows(tmp_path):
@@ -210,11 +214,11 @@ def test_what_is_kept_does_not_grow_with_the_rows(tmp_path):
 
 def test_a_part_is_bounded_in_bytes_too(tmp_path, monkeypatch):
     folder = write([readings(0, n_gaps=0)], tmp_path / "r")
-    monkeypatch.setattr(module, "MOST_BYTES", 10 * 8 * 2 * 5)  # five windows of ten rows
+    monkeypatch.setattr(module, "MAX_CHUNK_BYTES", 10 * 8 * 2 * 5)  # five windows of ten rows
     options = CUT | {"window": 10, "channels": CHANNELS}
-    assert max(part.n_rows for part in load(folder, **options).parts) == 5
+    assert max(part.n_rows for part in load(folder, **options).chunk_ranges) == 5
     # The rows between windows count as well.
-    assert max(part.n_rows for part in load(folder, **options, stride=20).parts) == 2
+    assert max(part.n_rows for part in load(folder, **options, stride=20).chunk_ranges) == 2
 
 
 def test_only_what_is_needed_is_read(tmp_path, monkeypatch):
@@ -227,10 +231,10 @@ def test_only_what_is_needed_is_read(tmp_path, monkeypatch):
         return batches(self, *args, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
-    monkeypatch.setattr(module, "MOST_ROWS", 2)
+    monkeypatch.setattr(module, "MAX_CHUNK_ROWS", 2)
     stream = load(folder, **CUT, window=5, label="state", channels=["b"])
     assert asked == [(None, ["machine", "t"])]
-    stream.read(stream.parts[4], label=True)  # rows 40 to 49, in row groups of 17
+    stream.read(stream.chunk_ranges[4], label=True)  # rows 40 to 49, in row groups of 17
     assert asked[1:] == [([2], ["b", "machine", "state"])]
 
 
@@ -247,7 +251,7 @@ def test_what_is_left_out_is_summed_up(tmp_path):
     assert "1.parquet" in said
     assert "groups is left out" in said
     assert "gaps in time" in said
-    assert {part.source[-9:] for part in stream.parts} == {"0.parquet", "2.parquet"}
+    assert {part.source[-9:] for part in stream.chunk_ranges} == {"0.parquet", "2.parquet"}
 
 
 def test_without_any_window_the_longest_file_is_named(tmp_path):
@@ -296,14 +300,14 @@ def test_a_bad_file_is_named_and_can_be_left_out(tmp_path, change, message):
     ],
 )
 def test_bad_values_are_found_when_they_are_read(tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr(module, "MOST_ROWS", 3)
+    monkeypatch.setattr(module, "MAX_CHUNK_ROWS", 3)
     frame = readings(0, n_gaps=0)
     folder = write([frame, frame.assign(**change)], tmp_path / "r")
     options = CUT | {"window": 6, "label": "state"}
     with pytest.raises(ShardError, match=message):
-        list(load(folder, **options).pieces())
+        list(load(folder, **options).chunks())
     stream = load(folder, **options, on_bad_shard="skip")
-    assert sum(map(len, stream.pieces())) == len(load(folder / "0.parquet", **options))
+    assert sum(map(len, stream.chunks())) == len(load(folder / "0.parquet", **options))
     assert stream.skipped
 
 
@@ -313,7 +317,7 @@ def test_text_is_no_channel_which_is_said_when_opening(tmp_path):
         load(folder, **CUT, window=6, label="state")
 
 
-def test_one_file_is_cut_piece_by_piece_when_asked(tmp_path):
+def test_one_file_is_cut_chunk_by_chunk_when_asked(tmp_path):
     path = write([readings(0, n_gaps=0)], tmp_path / "r") / "0.parquet"
     options = CUT | {"window": 6, "label": "state"}
     stream = load(path, **options, lazy=True)

@@ -75,9 +75,9 @@ class Preprocessor(ABC):
 class Moments:
     """Number, mean, variance and range of values of shape (n,), or of the columns of (n, m).
 
-    Pieces are put together by the formula of Chan, Golub and LeVeque (The American
+    Chunks are put together by the formula of Chan, Golub and LeVeque (The American
     Statistician 37, 1983), with the rounding of each mean carried along, so that no digits are
-    lost where the mean is large. Values that come in one piece get what NumPy gives for them,
+    lost where the mean is large. Values that come in one chunk get what NumPy gives for them,
     to the last bit.
 
     Attributes

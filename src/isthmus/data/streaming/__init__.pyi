@@ -4,7 +4,7 @@ from .chunks import prefetch as prefetch
 from .opening import are_tables as are_tables
 from .opening import is_streamed as is_streamed
 from .opening import open_streamed as open_streamed
-from .statistics import Facts as Facts
+from .statistics import StreamStatistics as StreamStatistics
 from .statistics import median_rows as median_rows
 from .stream import Stream as Stream
 from .window_reader import WindowReader as WindowReader

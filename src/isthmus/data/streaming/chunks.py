@@ -1,4 +1,4 @@
-"""Chunks that a stream is read in: described, read ahead, and rows drawn from them."""
+"""Chunks, the bounded parts of files that a stream is read in: their place, and reading ahead."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from isthmus.data.preprocessing import Preprocessor
     from isthmus.data.schema import Schema
 
-#: Rows in a part, and bytes of them, at most.
-MOST_ROWS = 131_072
-MOST_BYTES = 2**26
-#: What the error of a damaged file ends with, and a list of what was left out need not.
+#: Upper limits of a chunk: rows, and bytes of them in memory.
+MAX_CHUNK_ROWS = 131_072
+MAX_CHUNK_BYTES = 2**26
+#: End of the error about a damaged file; the list of what was skipped goes without it.
 HOW_TO_SKIP = ", or leave it out with on_bad_shard='skip' (on the command line --on-bad-shard skip)"
 
 
 @dataclass(frozen=True)
 class ChunkRange:
-    """A bounded piece of one file.
+    """The rows of one chunk, as numbered in the stream.
 
     Attributes
     ----------
     index : int
-        Its number in the stream; it stays the same when a part before it is skipped.
+        Number of the chunk in the stream; it stays the same when a chunk before it is skipped.
     source : str
-        The file, or of a folder of images the first of them.
+        The file; of a folder of images the first of the files.
     first_row : int
-        Number of its first row in the stream.
+        Number of the first row in the stream.
     n_rows : int
     """
 
@@ -46,13 +46,13 @@ class ChunkRange:
 
 @dataclass(frozen=True)
 class SkippedChunk:
-    """A file or part that could not be used and was left out.
+    """A file or chunk that could not be read and was skipped.
 
     Attributes
     ----------
     source : str
     n_rows : int or None
-        Rows lost; None when the file does not say how many it had.
+        Rows lost; None where the number is unknown.
     reason : str
     """
 
@@ -62,39 +62,39 @@ class SkippedChunk:
 
     @classmethod
     def because(cls, source: str, n_rows: int | None, error: ShardError) -> SkippedChunk:
-        """Return what was left out because of an error."""
+        """Return the record of what was skipped because of an error."""
         return cls(source, n_rows, str(error).removesuffix(HOW_TO_SKIP))
 
 
 @dataclass(frozen=True)
-class KnownFacts:
-    """What reading a stream has shown; another process that is told need not read for it.
+class StreamState:
+    """What reading a stream has found out; passed to another process, it saves a pass.
 
     Attributes
     ----------
-    bad_parts : dict
-        Parts that turned out to be damaged and are skipped, by index.
+    damaged : dict
+        Chunks that are damaged and skipped, by index.
     learned : tuple of Schema and Preprocessor, optional
     """
 
-    bad_parts: dict[int, SkippedChunk] = field(default_factory=dict)
+    damaged: dict[int, SkippedChunk] = field(default_factory=dict)
     learned: tuple[Schema, Preprocessor] | None = None
 
 
 @dataclass(frozen=True)
-class RowRange:
-    """Where a part lies.
+class FileRange:
+    """The rows of one chunk, as a reader finds them in files.
 
     Attributes
     ----------
     files : tuple of str
-        One, or of a folder of images as many as rows.
+        One file; of a folder of images as many as rows.
     groups : tuple of int
         Row groups of a Parquet file.
     start, stop : int
-        Rows, counting from the first of the row groups, or of the file; of a long table windows.
+        Rows, counted from the first of the row groups, or of the file; of a long table windows.
     cut_of : int
-        Rows in the row group that was too large for one part; 0 where none was cut.
+        Rows of the row group, where that is too large for one chunk and was divided; otherwise 0.
     """
 
     files: tuple[str, ...]
@@ -110,7 +110,7 @@ class RowRange:
 
     @property
     def follows(self) -> bool:
-        """Whether it is quickest to read after the part before it.
+        """Whether it is read fastest right after the chunk before it.
 
         A row group can only be read from its beginning.
         """
@@ -118,7 +118,7 @@ class RowRange:
 
 
 class Reader(Protocol):
-    """How one kind of file is laid out in parts and read."""
+    """Divides files of one format into chunks, and reads them."""
 
     kind: str
 
@@ -130,17 +130,17 @@ class Reader(Protocol):
     def channels(self) -> tuple[str, ...] | None:
         """Names of a series' channels, None when they have none."""
 
-    def lay_out(self, source: str) -> list[RowRange]:
-        """Return the parts of a file, by its footer or header; ShardError when it is bad."""
+    def lay_out(self, source: str) -> list[FileRange]:
+        """Return the chunks of a file, by its footer or header; ShardError when it is damaged."""
 
-    def read(self, part: RowRange, label: bool, keys: bool) -> Chunk:
-        """Read a part; its first row is not known here, and 0."""
+    def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
+        """Read a chunk, whose `first_row` is left at 0: the stream numbers the rows."""
 
     def key_types(self) -> dict[str, pa.DataType]:
         """Return the key columns that `read` gives, and their types in the first file."""
 
     def stamp(self, source: str) -> dict[str, Any]:
-        """Return plain values that differ once a file was written anew."""
+        """Return plain values that change when a file is rewritten, such as size and time."""
 
     def describe(self) -> str:
         """Return what a row is, such as "rows of 30 columns"."""
@@ -151,9 +151,9 @@ B = TypeVar("B")
 
 
 def prefetch(make: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, None]:
-    """Yield `make(item)` of each item in order, the next one being made in another thread.
+    """Yield `make(item)` of each item in order, while the next is made in another thread.
 
-    At most two results are there at any time: the one given out and the next.
+    At most two results exist at any time: the one yielded and the next.
 
     Examples
     --------
@@ -161,11 +161,11 @@ def prefetch(make: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, N
     [1, 4, 9]
     """
     with ThreadPoolExecutor(1, "isthmus-ahead") as thread:
-        waiting = None
+        current = None
         for item in items:
-            coming = thread.submit(make, item)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = coming
-        if waiting is not None:
-            yield waiting.result()
+            following = thread.submit(make, item)
+            if current is not None:
+                yield current.result()
+            current = following
+        if current is not None:
+            yield current.result()

@@ -65,7 +65,7 @@ class FileStore:
         shards = [path for path in found if path.lower().endswith(SHARDS)]
         if not shards:
             raise DataError(
-                f"{self.source} names no files that can be read piece by piece; expected files "
+                f"{self.source} names no files that can be read chunk by chunk; expected files "
                 f"that end in {', '.join(SHARDS)}"
             )
         if len({path.lower().endswith(PARQUET) for path in shards}) > 1:

@@ -10,11 +10,11 @@ from PIL import Image
 
 from isthmus.data.formats import list_images, read_images, train_and_test
 from isthmus.data.instances import Chunk
-from isthmus.data.streaming.chunks import RowRange
+from isthmus.data.streaming.chunks import FileRange
 from isthmus.errors import DataError, ShardError
 
-#: Image files in a part: so many are lost when one cannot be read and bad ones are skipped.
-MOST_FILES = 1024
+#: Image files in a chunk, at most; one that cannot be read costs the whole chunk when skipped.
+MAX_CHUNK_FILES = 1024
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -37,7 +37,7 @@ class ImageReader:
         parts = train_and_test(folder)
         if parts is not None:
             raise DataError(
-                f"{folder} holds a training and a test part; read one of them piece by piece: "
+                f"{folder} holds a training and a test part; read one of them chunk by chunk: "
                 f"load({str(parts[0])!r}, lazy=True)"
             )
         self.resize = resize
@@ -53,34 +53,34 @@ class ImageReader:
         return bool(self.y)
 
     def sources(self) -> list[str]:
-        """Return the first file of each part."""
-        return [str(path) for path in self.paths[::MOST_FILES]]
+        """Return the first file of each chunk."""
+        return [str(path) for path in self.paths[::MAX_CHUNK_FILES]]
 
-    def lay_out(self, source: str) -> list[RowRange]:
-        """Return the part that begins with a file."""
+    def lay_out(self, source: str) -> list[FileRange]:
+        """Return the chunk that begins with a file."""
         names = [str(path) for path in self.paths]
         first = names.index(source)
-        files = tuple(names[first : first + MOST_FILES])
-        return [RowRange(files, (), 0, len(files))]
+        files = tuple(names[first : first + MAX_CHUNK_FILES])
+        return [FileRange(files, (), 0, len(files))]
 
-    def read(self, part: RowRange, label: bool, keys: bool) -> Chunk:
-        """Read the files of a part."""
+    def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
+        """Read the files of a chunk."""
         try:
-            X = read_images([Path(file) for file in part.files], self.resize)
+            X = read_images([Path(file) for file in file_range.files], self.resize)
         except DataError as error:
-            if not Path(part.files[0]).exists():
+            if not Path(file_range.files[0]).exists():
                 raise
             raise ShardError(str(error)) from error
         if X.shape[1:3] != self.shape or X.dtype != self.dtype:
             raise ShardError(
-                f"{part.files[0]} is {X.shape[1]}x{X.shape[2]} {X.dtype}, and the first image "
+                f"{file_range.files[0]} is {X.shape[1]}x{X.shape[2]} {X.dtype}, and the first image "
                 f"{self.shape[0]}x{self.shape[1]} {self.dtype}; pass resize="
                 f"{(self.shape[0], self.shape[1])}, on the command line --resize "
                 f"{self.shape[0]}x{self.shape[1]}"
             )
         if self.colour and X.ndim == 3:
             X = np.repeat(X[..., None], 3, axis=-1)
-        y = np.array([self.y[file] for file in part.files]) if label and self.y else None
+        y = np.array([self.y[file] for file in file_range.files]) if label and self.y else None
         return Chunk(0, X, y)
 
     def key_types(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class ImageReader:
         return {}
 
     def stamp(self, source: str) -> dict[str, Any]:
-        """Return size and time of the first file of a part."""
+        """Return size and time of the first file of a chunk."""
         found = Path(source).stat()
         return {"size": found.st_size, "modified": found.st_mtime}
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from isthmus.data.instances import Chunk
-from isthmus.data.streaming.chunks import MOST_BYTES, MOST_ROWS, RowRange
+from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.errors import DataError, ShardError
 
@@ -37,8 +37,8 @@ class NumpyReader:
         """Arrays bring no labels."""
         return False
 
-    def lay_out(self, source: str) -> list[RowRange]:
-        """Cut a file into parts of bounded size."""
+    def lay_out(self, source: str) -> list[FileRange]:
+        """Divide a file into chunks of bounded size."""
         with self.store.open(source) as file:
             shape, dtype = _header(file, source)
             begins = file.tell()
@@ -51,24 +51,24 @@ class NumpyReader:
                 "write it again"
             )
         self._begins[source] = begins
-        step = max(1, min(MOST_ROWS, MOST_BYTES // row_bytes))
+        step = max(1, min(MAX_CHUNK_ROWS, MAX_CHUNK_BYTES // row_bytes))
         return [
-            RowRange((source,), (), first, min(first + step, n_rows))
+            FileRange((source,), (), first, min(first + step, n_rows))
             for first in range(0, n_rows, step)
         ]
 
-    def read(self, part: RowRange, label: bool, keys: bool) -> Chunk:
+    def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
         """Read some rows."""
         assert self._first is not None
         _, shape, dtype = self._first
         row_bytes = math.prod(shape) * dtype.itemsize
-        source = part.files[0]
+        source = file_range.files[0]
         with self.store.open(source) as file:
-            file.seek(self._begins[source] + part.start * row_bytes)
-            content = bytearray(file.read(part.n_rows * row_bytes))
-        if len(content) < part.n_rows * row_bytes:
+            file.seek(self._begins[source] + file_range.start * row_bytes)
+            content = bytearray(file.read(file_range.n_rows * row_bytes))
+        if len(content) < file_range.n_rows * row_bytes:
             raise ShardError(f"{source} has become shorter than its header says; write it again")
-        return Chunk(0, np.frombuffer(content, dtype).reshape(part.n_rows, *shape))
+        return Chunk(0, np.frombuffer(content, dtype).reshape(file_range.n_rows, *shape))
 
     def key_types(self) -> dict[str, Any]:
         """Return nothing: arrays have no columns."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from isthmus.data.catalog import find_entry
 from isthmus.data.formats import FOUR_FILES, find_idx
-from isthmus.data.streaming.chunks import Reader, RowRange, SkippedChunk
+from isthmus.data.streaming.chunks import FileRange, Reader, SkippedChunk
 from isthmus.data.streaming.filesystem import PARQUET, FileStore
 from isthmus.data.streaming.npy_files import NumpyReader
 from isthmus.data.streaming.parquet import ParquetReader
@@ -22,7 +22,7 @@ _ENDINGS = (".parquet", ".pq", ".npy")
 
 
 def is_streamed(source: Any, lazy: bool) -> bool:
-    """Return whether a source is one that is read piece by piece.
+    """Return whether a source is one that is read chunk by chunk.
 
     So are patterns, addresses but those of web pages, folders of Parquet or `.npy` files, and
     what is asked for with `lazy`.
@@ -48,7 +48,7 @@ def is_streamed(source: Any, lazy: bool) -> bool:
         return any(mark in str(source) for mark in "*?[")
     if lazy and not path.name.lower().endswith(_ENDINGS):
         raise DataError(
-            f"got lazy=True, and {path} cannot be read piece by piece; expected .parquet, .npy or "
+            f"got lazy=True, and {path} cannot be read chunk by chunk; expected .parquet, .npy or "
             "a folder of these or of images; leave it out"
         )
     return lazy
@@ -208,7 +208,7 @@ def open_image_folder(
 
 
 def _open(name: str, reader: Reader, files: Sequence[str], on_bad_shard: str) -> Stream:
-    slices: list[RowRange] = []
+    slices: list[FileRange] = []
     skipped: list[SkippedChunk] = []
     for file in files:
         try:

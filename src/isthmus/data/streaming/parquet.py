@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from isthmus.data.formats import arrow_to_frame
 from isthmus.data.instances import Chunk
 from isthmus.data.labels import as_labels
-from isthmus.data.streaming.chunks import MOST_BYTES, MOST_ROWS, RowRange
+from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.errors import DataError, ShardError
 
@@ -203,24 +203,24 @@ class OpenGroups:
         # What is open here cannot be sent to another process, which opens its own.
         return OpenGroups, ()
 
-    def pop(self, part: RowRange, columns: Sequence[str]) -> OpenGroup | None:
-        """Return the row group that stands where a part begins, if it is open."""
+    def pop(self, file_range: FileRange, columns: Sequence[str]) -> OpenGroup | None:
+        """Return the row group that stands at which a chunk begins, if it is open."""
         with self._lock:
-            return self._groups.pop(_key(part, part.start, columns), None)
+            return self._groups.pop(_key(file_range, file_range.start, columns), None)
 
-    def keep(self, part: RowRange, columns: Sequence[str], group: OpenGroup) -> None:
-        """Keep a row group from which a part was just read."""
+    def keep(self, file_range: FileRange, columns: Sequence[str], group: OpenGroup) -> None:
+        """Keep a row group from which a chunk was just read."""
         with self._lock:
-            same = self._groups.pop(_key(part, part.stop, columns), None)
-            self._groups[_key(part, part.stop, columns)] = group
+            same = self._groups.pop(_key(file_range, file_range.stop, columns), None)
+            self._groups[_key(file_range, file_range.stop, columns)] = group
             oldest = self._groups.popitem(last=False)[1] if len(self._groups) > _MOST_OPEN else None
         for closed in (same, oldest):
             if closed is not None:
                 closed.close()
 
 
-def _key(part: RowRange, row: int, columns: Sequence[str]) -> tuple[Any, ...]:
-    return (part.files[0], part.groups[0], row, *columns)
+def _key(file_range: FileRange, row: int, columns: Sequence[str]) -> tuple[Any, ...]:
+    return (file_range.files[0], file_range.groups[0], row, *columns)
 
 
 class ParquetReader:
@@ -260,42 +260,42 @@ class ParquetReader:
         """Whether a column of labels was named."""
         return self.label is not None
 
-    def lay_out(self, source: str) -> list[RowRange]:
-        """Put a file's row groups together into parts, and cut those that are too large."""
+    def lay_out(self, source: str) -> list[FileRange]:
+        """Put a file's row groups together into chunks, and divide those that are too large."""
         with self.store.open(source) as file:
             footer = pq.ParquetFile(file)
             self._of_files.check(source, footer.schema_arrow)
             metadata = footer.metadata
             groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
             sizes = [(group.num_rows, group.total_byte_size) for group in groups]
-        slices: list[RowRange] = []
+        slices: list[FileRange] = []
         held: list[int] = []
         rows = n_bytes = 0
         for at, (n, size) in enumerate(sizes):
-            if held and (rows + n > MOST_ROWS or n_bytes + size > MOST_BYTES):
-                slices.append(RowRange((source,), tuple(held), 0, rows))
+            if held and (rows + n > MAX_CHUNK_ROWS or n_bytes + size > MAX_CHUNK_BYTES):
+                slices.append(FileRange((source,), tuple(held), 0, rows))
                 held, rows, n_bytes = [], 0, 0
-            if n > MOST_ROWS or (size > MOST_BYTES and n > 1):
-                step = max(1, min(MOST_ROWS, n * MOST_BYTES // max(1, size)))
+            if n > MAX_CHUNK_ROWS or (size > MAX_CHUNK_BYTES and n > 1):
+                step = max(1, min(MAX_CHUNK_ROWS, n * MAX_CHUNK_BYTES // max(1, size)))
                 slices += [
-                    RowRange((source,), (at,), first, min(first + step, n), cut_of=n)
+                    FileRange((source,), (at,), first, min(first + step, n), cut_of=n)
                     for first in range(0, n, step)
                 ]
             elif n:
                 held.append(at)
                 rows, n_bytes = rows + n, n_bytes + size
         if held:
-            slices.append(RowRange((source,), tuple(held), 0, rows))
+            slices.append(FileRange((source,), tuple(held), 0, rows))
         return slices
 
-    def read(self, part: RowRange, label: bool, keys: bool) -> Chunk:
-        """Read a part's features, and label and keys when they are asked for."""
+    def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
+        """Read the features of a chunk, and its labels and keys where asked for."""
         labels = [self.label] if label and self.label is not None else []
         names = [*self.columns, *labels, *(self.keys if keys else [])]
-        table = self._table(part, list(dict.fromkeys(names)))
-        if table.num_rows != part.n_rows:
+        table = self._table(file_range, list(dict.fromkeys(names)))
+        if table.num_rows != file_range.n_rows:
             raise ShardError(
-                f"{part.files[0]} has {table.num_rows} rows where its footer says {part.n_rows}; "
+                f"{file_range.files[0]} has {table.num_rows} rows where its footer says {file_range.n_rows}; "
                 "write the file again"
             )
         y = as_labels(arrow_to_frame(table.select(labels))[labels[0]]) if labels else None
@@ -314,20 +314,22 @@ class ParquetReader:
         """Return how many columns a row has."""
         return f"rows of {len(self.columns)} columns"
 
-    def _table(self, part: RowRange, names: list[str]) -> pa.Table:
-        source = part.files[0]
-        if not part.cut_of:
+    def _table(self, file_range: FileRange, names: list[str]) -> pa.Table:
+        source = file_range.files[0]
+        if not file_range.cut_of:
             with self.store.open(source) as file:
-                groups = pq.ParquetFile(file).read_row_groups(list(part.groups), columns=names)
+                groups = pq.ParquetFile(file).read_row_groups(
+                    list(file_range.groups), columns=names
+                )
                 return groups.replace_schema_metadata(None)
-        group = self._groups.pop(part, names)
+        group = self._groups.pop(file_range, names)
         with self.store.watch(source):
             if group is None:
-                group = OpenGroup(self.store.fs.open(source, "rb"), part.groups[0], names)
-                group.skip(part.start)
-            table = group.take(part.n_rows)
-        if part.stop < part.cut_of:
-            self._groups.keep(part, names, group)
+                group = OpenGroup(self.store.fs.open(source, "rb"), file_range.groups[0], names)
+                group.skip(file_range.start)
+            table = group.take(file_range.n_rows)
+        if file_range.stop < file_range.cut_of:
+            self._groups.keep(file_range, names, group)
         else:
             group.close()
         return table.replace_schema_metadata(None)

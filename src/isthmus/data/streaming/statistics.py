@@ -31,10 +31,10 @@ from isthmus.errors import DataError
 
 
 class ChunkMoments:
-    """Moments of values that come in pieces, some of which another process may have.
+    """Moments of values that come in chunks, some of which another process may have.
 
-    In which order pieces are put together shows in the last bits. So they are kept apart, 48
-    bytes a piece and column, and put together in the order of the rows.
+    In which order chunks are put together shows in the last bits. So they are kept apart, 48
+    bytes a chunk and column, and put together in the order of the rows.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class ChunkMoments:
         self._lengths, self._known = array("q"), array("d")
 
     def update(self, values: np.ndarray) -> None:
-        """Take in a piece, float64, none missing."""
+        """Take in a chunk, float64, none missing."""
         if not len(values):
             return
         own = Moments()
@@ -66,7 +66,7 @@ class ChunkMoments:
         self._known.frombytes(known.tobytes())
 
     def extend(self, later: ChunkMoments) -> None:
-        """Take in what is known of pieces after these."""
+        """Take in what is known of chunks after these."""
         self._lengths += later._lengths
         self._known += later._known
 
@@ -85,7 +85,7 @@ MOST_DISTINCT = 100_000
 Learned = tuple[Column, ValueInputs | CategoryInputs, tuple[float, float] | None]
 
 
-class ColumnFacts:
+class ColumnStatistics:
     """Type, moments, range and some values of a column; of text, how often each occurs.
 
     Parameters
@@ -102,7 +102,7 @@ class ColumnFacts:
         self.low, self.high = np.inf, -np.inf
         self.some = array("d")
         self.counts: Counter[Any] = Counter()
-        #: How many different texts there were after each piece.
+        #: How many different texts there were after each chunk.
         self.n_texts = array("q")
         self.column: Column | None = None
         self.categorical = False
@@ -116,7 +116,7 @@ class ColumnFacts:
             self._measure(values, chosen, first_row)
         self.n_texts.append(len(self.counts))
 
-    def extend(self, later: ColumnFacts) -> None:
+    def extend(self, later: ColumnStatistics) -> None:
         """Take in what is known of rows after these."""
         self.n_rows += later.n_rows
         self.moments.extend(later.moments)
@@ -126,8 +126,8 @@ class ColumnFacts:
         self.column = later.column or self.column
         self.categorical |= later.categorical
 
-    def full_after(self, later: ColumnFacts) -> int | None:
-        """Return the first piece of rows after these, from 0, that brings too many texts."""
+    def full_after(self, later: ColumnStatistics) -> int | None:
+        """Return the first chunk of rows after these, from 0, that brings too many texts."""
         room = MOST_DISTINCT - len(self.counts)
         if len(later.counts) <= room:
             return None
@@ -258,8 +258,8 @@ def median_rows(n_rows: int) -> np.ndarray:
     return draw_rows(n_rows, MEDIAN_ROWS, 0)
 
 
-class Facts:
-    """What is known of a stream, or of a stretch of its pieces, while these go by in order.
+class StreamStatistics:
+    """What is known of a stream, or of a stretch of its chunks, while these go by in order.
 
     Parameters
     ----------
@@ -272,14 +272,14 @@ class Facts:
 
     def __init__(self, name: str, kind: str, channels: tuple[str, ...] | None = None) -> None:
         self.name, self.kind, self.channels = name, kind, channels
-        self._known: _TableFacts | _ArrayFacts | None = None
+        self._known: _TableStatistics | _ArrayStatistics | None = None
 
-    def update(self, piece: Chunk, drawn: np.ndarray) -> None:
-        """Take in the next piece.
+    def update(self, chunk: Chunk, drawn: np.ndarray) -> None:
+        """Take in the next chunk.
 
         Parameters
         ----------
-        piece : Piece
+        chunk : Chunk
         drawn : integer array
             `median_rows` of the stream.
 
@@ -292,16 +292,16 @@ class Facts:
         if self._known is None:
             is_table = self.kind == "table"
             self._known = (
-                _TableFacts(self.name, piece.X)
+                _TableStatistics(self.name, chunk.X)
                 if is_table
-                else _ArrayFacts(self.kind, piece.X, self.channels)
+                else _ArrayStatistics(self.kind, chunk.X, self.channels)
             )
-        self._known.update(piece, drawn)
+        self._known.update(chunk, drawn)
 
-    def extend(self, later: Facts) -> None:
-        """Take in what is known of the pieces after these.
+    def extend(self, later: StreamStatistics) -> None:
+        """Take in what is known of the chunks after these.
 
-        What comes out does not depend on where the pieces were divided.
+        What comes out does not depend on where the chunks were divided.
 
         Raises
         ------
@@ -333,27 +333,27 @@ class Facts:
         return self._known.result()
 
 
-class _TableFacts:
-    """Facts on each column of a table."""
+class _TableStatistics:
+    """StreamStatistics on each column of a table."""
 
     def __init__(self, name: str, X: Any) -> None:
         self.names = [str(column) for column in X.columns] if _has_names(X) else None
         self.dtype = "float64" if self.names else str(X.dtype)
         self.columns = [
-            ColumnFacts(str(column), name) for column in self.names or range(X.shape[1])
+            ColumnStatistics(str(column), name) for column in self.names or range(X.shape[1])
         ]
 
-    def update(self, piece: Chunk, chosen: np.ndarray) -> None:
-        X, rows = piece.X, rows_of(chosen, piece)
+    def update(self, chunk: Chunk, chosen: np.ndarray) -> None:
+        X, rows = chunk.X, rows_of(chosen, chunk)
         if not _has_names(X):
             X = pd.DataFrame(check_table(X))
         for at, facts in enumerate(self.columns):
-            facts.update(X.iloc[:, at], rows, piece.first_row)
+            facts.update(X.iloc[:, at], rows, chunk.first_row)
 
-    def extend(self, later: _TableFacts) -> None:
+    def extend(self, later: _TableStatistics) -> None:
         pairs = list(zip(self.columns, later.columns, strict=True))
         full = [(own.full_after(other), at) for at, (own, other) in enumerate(pairs)]
-        if found := [(piece, at) for piece, at in full if piece is not None]:
+        if found := [(chunk, at) for chunk, at in full if chunk is not None]:
             raise self.columns[min(found)[1]].too_many_texts()
         for own, other in pairs:
             own.extend(other)
@@ -375,7 +375,7 @@ class _TableFacts:
         return schema, TablePreprocessor(schema, tuple(inputs for _, inputs, _ in learned))
 
 
-class _ArrayFacts:
+class _ArrayStatistics:
     """Range of images; range, mean and deviation of windows of series."""
 
     def __init__(self, kind: str, X: np.ndarray, channels: tuple[str, ...] | None) -> None:
@@ -383,14 +383,14 @@ class _ArrayFacts:
         self.low, self.high = np.inf, -np.inf
         self.moments = ChunkMoments(X.shape[2:])
 
-    def update(self, piece: Chunk, chosen: np.ndarray) -> None:
-        X = piece.X
+    def update(self, chunk: Chunk, chosen: np.ndarray) -> None:
+        X = chunk.X
         (check_images if self.kind == "images" else check_series)(X)
         self.low, self.high = min(self.low, float(X.min())), max(self.high, float(X.max()))
         if self.kind == "series":
             self.moments.update(X.reshape(-1, X.shape[2]).astype(np.float64, copy=False))
 
-    def extend(self, later: _ArrayFacts) -> None:
+    def extend(self, later: _ArrayStatistics) -> None:
         self.low, self.high = min(self.low, later.low), max(self.high, later.high)
         self.moments.extend(later.moments)
 

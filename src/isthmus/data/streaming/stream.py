@@ -14,10 +14,10 @@ from isthmus.data.instances import Chunk, Instances, joined_chunks, rows_of
 from isthmus.data.schema import Kind, Schema
 from isthmus.data.streaming.chunks import (
     ChunkRange,
-    KnownFacts,
+    FileRange,
     Reader,
-    RowRange,
     SkippedChunk,
+    StreamState,
     prefetch,
 )
 from isthmus.data.windows import Windows
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Stream(Instances):
-    """Instances in files, of which a part at a time is in memory.
+    """Instances in files, of which one chunk at a time is in memory.
 
     `isthmus.load` makes one of a folder of Parquet files. `Autoencoder.fit`, `transform` and
     what else takes instances take a stream as well.
@@ -40,11 +40,11 @@ class Stream(Instances):
     name : str
         What `load` was given.
     kind : {"images", "series", "table"}
-    parts : tuple of Part
-        Bounded pieces of the files, in order: row groups of Parquet, at most 131,072 rows or
+    chunk_ranges : tuple of ChunkRange
+        The chunks of the files, in order: row groups of Parquet, at most 131,072 rows or
         64 MB of them; of tables that are cut into windows so many of these.
-    skipped : tuple of Skipped
-        Files and parts left out with `on_bad_shard="skip"`.
+    skipped : tuple of SkippedChunk
+        Files and chunks skipped with `on_bad_shard="skip"`.
     schema : Schema
         Of all instances, learned at first use in one pass over the files.
     preprocessor : Preprocessor
@@ -59,9 +59,9 @@ class Stream(Instances):
     ...     table = pd.DataFrame({"a": np.arange(4.0) + at, "b": [0.0, 1.0, 0.0, 1.0]})
     ...     table.to_parquet(f"{folder.name}/{at}.parquet")
     >>> stream = load(f"{folder.name}/*.parquet", label="b")
-    >>> len(stream), [part.n_rows for part in stream.parts], stream.schema.maximum
+    >>> len(stream), [one.n_rows for one in stream.chunk_ranges], stream.schema.maximum
     (12, [4, 4, 4], 5.0)
-    >>> [piece.first_row for piece in stream.pieces()]
+    >>> [chunk.first_row for chunk in stream.chunks()]
     [0, 4, 8]
     >>> sample = stream.sample(8, seed=0)
     >>> sample.X.shape, sample.class_names
@@ -72,40 +72,40 @@ class Stream(Instances):
     in_memory: ClassVar[Literal[False]] = False
     test: None = None
     """None: nothing was set aside."""
-    known: KnownFacts
-    """What reading has shown so far."""
+    state: StreamState
+    """Damaged chunks found, and what was learned, so far."""
 
     def __init__(
         self,
         name: str,
         reader: Reader,
-        slices: Sequence[RowRange],
+        file_ranges: Sequence[FileRange],
         skipped: Sequence[SkippedChunk] = (),
         on_bad_shard: str = "fail",
-        left_out: np.ndarray | None = None,
+        excluded: np.ndarray | None = None,
     ) -> None:
         self.name, self.reader, self.on_bad_shard = name, reader, on_bad_shard
-        self._slices, self._unopened = tuple(slices), tuple(skipped)
-        self._left_out = np.empty(0, np.int64) if left_out is None else left_out
-        self._starts = np.cumsum([0, *(part.n_rows for part in slices)])
-        # Rows of each part that are left out lie between these positions.
-        self._gaps = np.searchsorted(self._left_out, self._starts)
-        self.known = KnownFacts()
-        own = self._starts - self._gaps
-        self._all = tuple(
-            ChunkRange(at, part.files[0], int(own[at]), int(own[at + 1] - own[at]))
-            for at, part in enumerate(slices)
+        self._file_ranges, self._skipped_files = tuple(file_ranges), tuple(skipped)
+        self._excluded = np.empty(0, np.int64) if excluded is None else excluded
+        self._starts = np.cumsum([0, *(one.n_rows for one in file_ranges)])
+        # Excluded rows of chunk i are at gaps[i]:gaps[i + 1] of `_excluded`.
+        self._gaps = np.searchsorted(self._excluded, self._starts)
+        self.state = StreamState()
+        first = self._starts - self._gaps
+        self._all_ranges = tuple(
+            ChunkRange(at, one.files[0], int(first[at]), int(first[at + 1] - first[at]))
+            for at, one in enumerate(file_ranges)
         )
 
     def __repr__(self) -> str:
         return (
             f"Stream({self.name!r}, {len(self):,} {self.reader.describe()} in "
-            f"{len(self.parts)} {'part' if len(self.parts) == 1 else 'parts'}"
+            f"{len(self.chunk_ranges)} {'chunk' if len(self.chunk_ranges) == 1 else 'chunks'}"
             + (f", {len(self.skipped)} skipped)" if self.skipped else ")")
         )
 
     def __len__(self) -> int:
-        return sum(part.n_rows for part in self.parts)
+        return sum(one.n_rows for one in self.chunk_ranges)
 
     @property
     def kind(self) -> Kind:
@@ -113,43 +113,44 @@ class Stream(Instances):
         return self.reader.kind  # type: ignore[return-value]
 
     @property
-    def parts(self) -> tuple[ChunkRange, ...]:
-        """The pieces that can be read, in order."""
-        if not self.known.bad_parts:
-            return self._all
-        return tuple(part for part in self._all if part.index not in self.known.bad_parts)
+    def chunk_ranges(self) -> tuple[ChunkRange, ...]:
+        """The chunks that can be read, in order: all but those found damaged."""
+        if not self.state.damaged:
+            return self._all_ranges
+        return tuple(one for one in self._all_ranges if one.index not in self.state.damaged)
 
     @property
     def n_rows(self) -> int:
         """Rows that were counted when the files were opened: those numbered, skipped ones too."""
-        return int(self._starts[-1] - len(self._left_out))
+        return int(self._starts[-1] - len(self._excluded))
 
     @property
     def skipped(self) -> tuple[SkippedChunk, ...]:
-        """What was left out, with the reason."""
-        return (*self._unopened, *self.known.bad_parts.values())
+        """Files and chunks that were skipped, with the reason."""
+        return (*self._skipped_files, *self.state.damaged.values())
 
     @property
     def runs(self) -> list[list[ChunkRange]]:
-        """Parts that are quickest to read one after the other, such as those of one row group."""
+        """Chunks to be read one after the other, such as those of one large row group."""
         runs: list[list[ChunkRange]] = []
-        for part in self.parts:
-            if runs and self._slices[part.index].follows:
-                runs[-1].append(part)
+        for chunk_range in self.chunk_ranges:
+            if runs and self._file_ranges[chunk_range.index].follows:
+                runs[-1].append(chunk_range)
             else:
-                runs.append([part])
+                runs.append([chunk_range])
         return runs
 
     def share(self, rank: int, size: int) -> list[ChunkRange]:
-        """Return the parts of one of `size` workers: as many rows each, as nearly as runs allow.
+        """Return the chunks of one of `size` processes, about as many rows for each.
 
-        The shares of all are all parts in order. Some are empty where runs are few.
+        Runs (see `runs`) are not divided. The shares of all processes in order are all chunks in
+        order; some are empty where runs are few.
         """
         n_rows, before = max(1, len(self)), 0
         own: list[ChunkRange] = []
         for run in self.runs:
-            after = before + sum(part.n_rows for part in run)
-            # A run goes to the worker into whose equal stretch of the rows its middle falls.
+            after = before + sum(one.n_rows for one in run)
+            # A run goes to the process whose equal share of the rows holds the run's middle.
             if (before + after) * size // (2 * n_rows) == rank:
                 own += run
             before = after
@@ -162,7 +163,7 @@ class Stream(Instances):
 
     @property
     def train(self) -> Stream:
-        """The stream itself, so that all that `load` returns has a `train`."""
+        """The stream itself: whatever `load` returns has a `train`."""
         return self
 
     @property
@@ -201,32 +202,30 @@ class Stream(Instances):
 
     @property
     def _learned(self) -> tuple[Schema, Preprocessor]:
-        from isthmus.data.streaming.statistics import Facts, median_rows
+        from isthmus.data.streaming.statistics import StreamStatistics, median_rows
 
-        if self.known.learned is None:
-            facts, drawn = (
-                Facts(self.name, self.kind, self.reader.channels),
-                median_rows(self.n_rows),
-            )
-            for piece in self.pieces():
-                facts.update(piece, drawn)
-            self.known = replace(self.known, learned=facts.result())
-        assert self.known.learned is not None
-        return self.known.learned
+        if self.state.learned is None:
+            statistics = StreamStatistics(self.name, self.kind, self.reader.channels)
+            drawn = median_rows(self.n_rows)
+            for chunk in self.chunks():
+                statistics.update(chunk, drawn)
+            self.state = replace(self.state, learned=statistics.result())
+        assert self.state.learned is not None
+        return self.state.learned
 
-    def read(self, part: ChunkRange, *, label: bool = False, keys: bool = False) -> Chunk:
-        """Read one part.
+    def read(self, chunk_range: ChunkRange, *, label: bool = False, keys: bool = False) -> Chunk:
+        """Read one chunk.
 
         Parameters
         ----------
-        part : Part
-            One of `parts`.
+        chunk_range : ChunkRange
+            One of `chunk_ranges`.
         label, keys : bool
-            Read the labels and the key columns as well; otherwise they are never looked at.
+            Read the labels and the key columns as well; otherwise they are not read.
 
         Returns
         -------
-        Piece
+        Chunk
 
         Raises
         ------
@@ -235,31 +234,34 @@ class Stream(Instances):
         DataError
             When it cannot be reached.
         """
-        piece = self.reader.read(self._slices[part.index], label, keys)
-        begin, end = self._gaps[part.index], self._gaps[part.index + 1]
+        chunk = self.reader.read(self._file_ranges[chunk_range.index], label, keys)
+        begin, end = self._gaps[chunk_range.index], self._gaps[chunk_range.index + 1]
         if end > begin:
-            gaps = self._left_out[begin:end] - self._starts[part.index]
-            piece = piece.take(np.delete(np.arange(len(piece)), gaps))
-        return replace(piece, first_row=part.first_row)
+            gaps = self._excluded[begin:end] - self._starts[chunk_range.index]
+            chunk = chunk.take(np.delete(np.arange(len(chunk)), gaps))
+        return replace(chunk, first_row=chunk_range.first_row)
 
-    def pieces(
-        self, parts: Sequence[ChunkRange] | None = None, *, label: bool = False, keys: bool = False
+    def chunks(
+        self,
+        ranges: Sequence[ChunkRange] | None = None,
+        *,
+        label: bool = False,
+        keys: bool = False,
     ) -> Iterator[Chunk]:
-        """Read all parts in order, or those given, the next one while a piece is worked on.
+        """Read all chunks in order, or those given; the next one is read in the background.
 
-        With `on_bad_shard="skip"` parts that turn out to be damaged are passed over, and
-        `skipped` says so.
+        With `on_bad_shard="skip"` damaged chunks are skipped and added to `skipped`.
 
         Yields
         ------
-        Piece
+        Chunk
         """
-        yield from self._read_all(self.parts if parts is None else parts, label, keys)
+        yield from self._read_all(self.chunk_ranges if ranges is None else ranges, label, keys)
 
     def take(
         self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None
     ) -> Dataset:
-        """Return some rows as a data set in memory, in the order of their numbers.
+        """Return rows by their numbers as a data set in memory, in ascending order.
 
         Parameters
         ----------
@@ -268,26 +270,26 @@ class Stream(Instances):
         label : bool
             Read their labels as well.
         schema : Schema, optional
-            Of the data set, such as that of an encoder which it is for. Without one it is the
-            stream's own, for which all files are read once.
+            Of the data set returned, such as that of the encoder it is for. Default: the
+            stream's own, which is learned from all files once.
         """
         wanted = [
-            part
-            for part in self.parts
-            if np.searchsorted(rows, part.first_row)
-            < np.searchsorted(rows, part.first_row + part.n_rows)
+            one
+            for one in self.chunk_ranges
+            if np.searchsorted(rows, one.first_row)
+            < np.searchsorted(rows, one.first_row + one.n_rows)
         ]
-        taken = [piece.take(rows_of(rows, piece)) for piece in self._read_all(wanted, label, False)]
+        taken = [chunk.take(rows_of(rows, chunk)) for chunk in self._read_all(wanted, label, False)]
         if not taken:
             raise DataError(f"{self.name} has none of the {len(rows)} rows asked for")
         if isinstance(taken[0].X, pd.DataFrame):
-            X: Any = pd.concat([piece.X for piece in taken], ignore_index=True)
+            X: Any = pd.concat([chunk.X for chunk in taken], ignore_index=True)
         else:
-            X = np.concatenate([piece.X for piece in taken])
+            X = np.concatenate([chunk.X for chunk in taken])
         y = None
         if taken[0].y is not None:
-            y = np.concatenate([piece.y for piece in taken if piece.y is not None])
-        places = [piece.windows for piece in taken if piece.windows is not None]
+            y = np.concatenate([chunk.y for chunk in taken if chunk.y is not None])
+        places = [chunk.windows for chunk in taken if chunk.windows is not None]
         return Dataset(
             X,
             y,
@@ -302,7 +304,7 @@ class Stream(Instances):
         Parameters
         ----------
         n : int
-            All rows when there are no more; rows of parts that are skipped are missing.
+            All rows where there are fewer; rows of skipped chunks are missing.
         seed : int
         schema : Schema, optional
             As for `take`.
@@ -310,21 +312,26 @@ class Stream(Instances):
         return self.take(self.draw(n, seed), schema=schema)
 
     def without(self, rows: np.ndarray) -> Stream:
-        """Return the same stream without some rows; the others are numbered anew.
+        """Return the same stream without some rows; the others are renumbered.
 
         Parameters
         ----------
         rows : integer array
             Sorted, each once.
         """
-        # From numbers in this stream to numbers in the files.
-        before = self._left_out - np.arange(len(self._left_out))
+        # From row numbers in this stream to row numbers in the files.
+        before = self._excluded - np.arange(len(self._excluded))
         in_files = rows + np.searchsorted(before, rows, side="right")
-        left_out = np.union1d(self._left_out, in_files)
+        excluded = np.union1d(self._excluded, in_files)
         rest = Stream(
-            self.name, self.reader, self._slices, self._unopened, self.on_bad_shard, left_out
+            self.name,
+            self.reader,
+            self._file_ranges,
+            self._skipped_files,
+            self.on_bad_shard,
+            excluded,
         )
-        rest.known = KnownFacts(dict(self.known.bad_parts))
+        rest.state = StreamState(dict(self.state.damaged))
         return rest
 
     def at_most(
@@ -340,8 +347,8 @@ class Stream(Instances):
         drawn = self.take(self.draw(n, seed), label=label, schema=schema)
         return drawn.X, drawn.y
 
-    def labelled_pieces(self, y: Any) -> Iterator[Chunk]:
-        """Read all parts with their labels.
+    def labelled_chunks(self, y: Any) -> Iterator[Chunk]:
+        """Read all chunks with their labels.
 
         Raises
         ------
@@ -349,14 +356,14 @@ class Stream(Instances):
             When there are no labels to read.
         """
         self.check_labelled()
-        return self.pieces(label=True)
+        return self.chunks(label=True)
 
     def map(self, function: Callable[[Any], T]) -> Iterable[T]:
-        """Apply a function to the instances of each part, as the results are asked for."""
-        return (function(piece.X) for piece in self.pieces())
+        """Apply a function to the instances of each chunk, lazily."""
+        return (function(chunk.X) for chunk in self.chunks())
 
     def gather(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Apply a function that gives a row an instance to each part; return one array."""
+        """Apply a function that gives one row per instance to each chunk; return one array."""
         return joined_chunks(len(self), self.map(function))
 
     def checked(self, check: Callable[[Any], np.ndarray]) -> Stream:
@@ -364,22 +371,23 @@ class Stream(Instances):
         return self
 
     def reading_facts(self) -> dict[str, Any]:
-        """Return as plain values which files and parts were skipped so far, and why."""
-        return {"skipped": [asdict(part) for part in self.skipped]}
+        """Return as plain values which files and chunks were skipped so far, and why."""
+        return {"skipped": [asdict(one) for one in self.skipped]}
 
-    def _read_all(self, parts: Sequence[ChunkRange], label: bool, keys: bool) -> Iterator[Chunk]:
-        def read(part: ChunkRange) -> Chunk | ShardError:
+    def _read_all(self, ranges: Sequence[ChunkRange], label: bool, keys: bool) -> Iterator[Chunk]:
+        def read(chunk_range: ChunkRange) -> Chunk | ShardError:
             try:
-                return self.read(part, label=label, keys=keys)
+                return self.read(chunk_range, label=label, keys=keys)
             except ShardError as error:
                 return error
 
-        for part, piece in zip(parts, prefetch(read, parts), strict=True):
-            if isinstance(piece, Chunk):
-                if len(piece):
-                    yield piece
+        for chunk_range, found in zip(ranges, prefetch(read, ranges), strict=True):
+            if isinstance(found, Chunk):
+                if len(found):
+                    yield found
                 continue
             if self.on_bad_shard == "fail":
-                raise piece
-            skipped = SkippedChunk.because(part.source, part.n_rows, piece)
-            self.known.bad_parts[part.index] = skipped
+                raise found
+            self.state.damaged[chunk_range.index] = SkippedChunk.because(
+                chunk_range.source, chunk_range.n_rows, found
+            )

@@ -77,7 +77,7 @@ class FileWindows:
         Where in that order the stretches without a gap begin and end; windows fit in each.
     window, stride : int
     step : int
-        Windows in a part, at most.
+        Windows in a chunk, at most.
     row_groups : int array of shape (n_row_groups + 1,)
         First row of each row group, and the number of rows.
     """
@@ -117,7 +117,7 @@ class FileWindows:
         return int(self.begins[-1])
 
     def spans(self, start: int, stop: int) -> WindowSpans:
-        """Return the rows of a part of the windows."""
+        """Return the rows of the windows `start` to `stop`."""
         begins = self.begins
         s = slice(np.searchsorted(begins, start, "right") - 1, np.searchsorted(begins, stop))
         first_row, last_row = self.first_row[s].copy(), self.last_row[s].copy()

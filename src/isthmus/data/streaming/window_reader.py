@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from isthmus.data.formats import arrow_to_frame
 from isthmus.data.instances import Chunk
 from isthmus.data.labels import as_labels
-from isthmus.data.streaming.chunks import MOST_BYTES, MOST_ROWS, RowRange
+from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.data.streaming.parquet import FileColumns, is_number
 from isthmus.data.streaming.window_index import FileWindows, rows_in_order
@@ -96,7 +96,7 @@ class WindowReader:
     """Cuts each file into the windows that it has in memory, see `series_from_frame`.
 
     Opening reads times and groups of one file at a time; what is kept of them grows with gaps
-    and groups. Reading a part reads the row groups that its windows lie in.
+    and groups. Reading a chunk reads the row groups that its windows lie in.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ class WindowReader:
         """Whether a column of labels was named."""
         return self.label is not None
 
-    def lay_out(self, source: str) -> list[RowRange]:
-        """Find where a file's windows begin, and put them together into parts."""
+    def lay_out(self, source: str) -> list[FileRange]:
+        """Find where a file's windows begin, and divide them into chunks."""
         with self.store.open(source) as file:
             parquet = pq.ParquetFile(file)
             self._of_files.check(source, parquet.schema_arrow)
@@ -180,13 +180,13 @@ class WindowReader:
             end[long_enough],
             window=self.window,
             stride=self.stride,
-            step=max(1, min(MOST_ROWS, MOST_BYTES // row_bytes)),
+            step=max(1, min(MAX_CHUNK_ROWS, MAX_CHUNK_BYTES // row_bytes)),
             row_groups=row_groups,
         )
         self._cut[source], self._rows_before[source] = here, self._n_rows
         self._n_rows += metadata.num_rows
         return [
-            RowRange((source,), (), start, min(start + here.step, here.n_windows))
+            FileRange((source,), (), start, min(start + here.step, here.n_windows))
             for start in range(0, here.n_windows, here.step)
         ]
 
@@ -200,11 +200,11 @@ class WindowReader:
         """
         self._uncut.tell(name, len(self._cut))
 
-    def read(self, part: RowRange, label: bool, keys: bool) -> Chunk:
-        """Read the rows of a part and cut its windows."""
-        source = part.files[0]
+    def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
+        """Read the rows of a chunk and cut its windows."""
+        source = file_range.files[0]
         here = self._cut[source]
-        spans = here.spans(part.start, part.stop)
+        spans = here.spans(file_range.start, file_range.stop)
         members = SpanReader(self.store, source, here, self.group, self._unsaid)
         # As a key, the label of a window is the one that decides, not that of its last row.
         labelled = self.label is not None and (label or (keys and self.label in self.keys))
