@@ -1,4 +1,4 @@
-"""Streams: which sources make one, how files are laid out in parts, and what is read of them."""
+"""Streams: which sources make one, how files are divided into chunks, and what is read of them."""
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ def test_a_folder_and_a_pattern_are_streams(folder):
     for source in (folder, str(folder), f"{folder}/*.parquet", f"{folder}/[01].parquet"):
         assert isinstance(load(source), Stream)
     stream = load(f"{folder}/*.parquet")
-    assert repr(stream) == f"Stream('{folder}/*.parquet', 600 rows of 4 columns in 3 parts)"
+    assert repr(stream) == f"Stream('{folder}/*.parquet', 600 rows of 4 columns in 3 chunks)"
     assert len(stream) == N
     assert stream.train is stream
     assert stream.test is None
@@ -70,7 +70,7 @@ def test_a_folder_with_images_is_read_as_before(folder):
 
 
 @pytest.mark.parametrize("most_rows", [60, 130, 1000, 25])
-def test_parts_cover_all_rows_once_and_are_bounded(frame, folder, monkeypatch, most_rows):
+def test_chunks_cover_all_rows_once_and_are_bounded(frame, folder, monkeypatch, most_rows):
     monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", most_rows)
     stream = load(folder)
     chunks = list(stream.chunks())
@@ -194,7 +194,7 @@ def test_a_folder_of_images_file_by_file(tmp_path, monkeypatch):
     whole = load(tmp_path)
     stream = load(tmp_path, lazy=True)
 
-    assert repr(stream).endswith("8 images of 6x5x3 uint8 in 3 parts)")
+    assert repr(stream).endswith("8 images of 6x5x3 uint8 in 3 chunks)")
     np.testing.assert_array_equal(values(stream), whole.X)
     assert stream.schema == whole.schema
     assert stream.sample(8, 0).y.tolist() == whole.y.tolist()

@@ -322,7 +322,7 @@ def test_one_file_is_cut_chunk_by_chunk_when_asked(tmp_path):
     options = CUT | {"window": 6, "label": "state"}
     stream = load(path, **options, lazy=True)
     np.testing.assert_array_equal(stream.take(np.arange(len(stream))).X, load(path, **options).X)
-    assert repr(stream).endswith("19 series of 6 time steps and 2 channels in 1 part)")
+    assert repr(stream).endswith("19 series of 6 time steps and 2 channels in 1 chunk)")
 
 
 def test_windows_in_arrays_are_not_cut_again(tmp_path):

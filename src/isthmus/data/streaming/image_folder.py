@@ -73,8 +73,8 @@ class ImageReader:
             raise ShardError(str(error)) from error
         if X.shape[1:3] != self.shape or X.dtype != self.dtype:
             raise ShardError(
-                f"{file_range.files[0]} is {X.shape[1]}x{X.shape[2]} {X.dtype}, and the first image "
-                f"{self.shape[0]}x{self.shape[1]} {self.dtype}; pass resize="
+                f"{file_range.files[0]} is {X.shape[1]}x{X.shape[2]} {X.dtype}, and the first "
+                f"image {self.shape[0]}x{self.shape[1]} {self.dtype}; pass resize="
                 f"{(self.shape[0], self.shape[1])}, on the command line --resize "
                 f"{self.shape[0]}x{self.shape[1]}"
             )

@@ -295,8 +295,8 @@ class ParquetReader:
         table = self._table(file_range, list(dict.fromkeys(names)))
         if table.num_rows != file_range.n_rows:
             raise ShardError(
-                f"{file_range.files[0]} has {table.num_rows} rows where its footer says {file_range.n_rows}; "
-                "write the file again"
+                f"{file_range.files[0]} has {table.num_rows} rows where its footer says "
+                f"{file_range.n_rows}; write the file again"
             )
         y = as_labels(arrow_to_frame(table.select(labels))[labels[0]]) if labels else None
         carried = arrow_to_frame(table.select(self.keys)) if keys and self.keys else None
