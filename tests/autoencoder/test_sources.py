@@ -44,7 +44,8 @@ def stream_of(X, lengths, kind="table", cuts=(), damaged=()):
     """Return a stream of parts of these lengths; those in `cuts` follow the one before."""
     starts = np.cumsum([0, *lengths]).tolist()
     slices = [
-        FileRange(("all",), (), *ends, cut_of=at in cuts) for at, ends in enumerate(pairwise(starts))
+        FileRange(("all",), (), *ends, cut_of=at in cuts)
+        for at, ends in enumerate(pairwise(starts))
     ]
     bad = [starts[at] for at in damaged if at < len(lengths)]
     return Stream("all", InMemory(X, kind, bad), slices, on_bad_shard="skip")

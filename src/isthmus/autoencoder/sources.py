@@ -23,7 +23,7 @@ from isthmus.autoencoder.training_rows import (
 )
 from isthmus.data import Blocks, Chunk, InMemory, Instances, Schema, fingerprint, rows_of
 from isthmus.data.preprocessing import Preprocessor
-from isthmus.data.streaming import StreamStatistics, SkippedChunk, Stream, median_rows
+from isthmus.data.streaming import SkippedChunk, Stream, StreamStatistics, median_rows
 from isthmus.distributed import (
     IsCancelled,
     PartialResult,
@@ -104,7 +104,10 @@ def learn_from_stream(stream: Stream) -> tuple[Schema, Preprocessor]:
         drawn = median_rows(stream.n_rows)
         facts = StreamStatistics(stream.name, stream.kind, stream.reader.channels)
         known = read_by_shares(
-            stream, facts, lambda result, chunk: result.update(chunk, drawn), StreamStatistics.result
+            stream,
+            facts,
+            lambda result, chunk: result.update(chunk, drawn),
+            StreamStatistics.result,
         )
         stream.state = replace(stream.state, learned=known)
     return known
