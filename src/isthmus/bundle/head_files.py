@@ -19,9 +19,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import skops.io
 from safetensors import SafetensorError
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from isthmus._core import write_bytes, write_json
 from isthmus.autoencoder import Autoencoder
@@ -284,6 +282,8 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
         facts["state"] = write_state(folder / SPREADING, head.state())
     else:
         content["head"] = head
+    import skops.io  # takes a second: only when a head is written or read
+
     packed = skops.io.dumps(content)
     # Named here so that who loads it knows beforehand what to look at and trust.
     facts["types_to_trust"] = sorted(
@@ -303,6 +303,9 @@ def read_classifier(
     BundleError
         When it holds types that skops does not vouch for and that are not in `trusted`.
     """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
     try:
         content = skops.io.load(folder / SKOPS, trusted=[*TYPES, *trusted])
     except UntrustedTypesFoundException as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -249,10 +248,17 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
 
 
 def _render(figure: Figure, ending: str, metadata: dict[str, Any]) -> bytes:
-    # Each drawing starts the layout from where the last one left it, so the second would
-    # differ by a hair from the first. A copy leaves the person's figure as it was.
-    figure = copy.deepcopy(figure)
+    # The layout starts from the positions of the last drawing, so a second drawing would differ
+    # by a hair from the first. Positions are restored, which costs less than a copy to draw.
+    before = [
+        (axes, axes.get_in_layout(), axes.get_position(True).frozen(), axes.get_position().frozen())
+        for axes in figure.get_axes()
+    ]
     buffer = BytesIO()
     colour = figure.get_facecolor()
     figure.savefig(buffer, format=ending, dpi=DOTS_PER_INCH, facecolor=colour, metadata=metadata)
+    for axes, in_layout, original, active in before:
+        axes.set_position(original, which="original")
+        axes.set_position(active, which="active")
+        axes.set_in_layout(in_layout)  # `set_position` takes axes out of the layout
     return buffer.getvalue()
