@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +10,6 @@ from isthmus.cli.data_options import (
     AS_IT_COMES,
     LabelsFrom,
     Reading,
-    holds_codes,
     read_instances_or_codes,
     reads_data,
 )
@@ -22,13 +20,9 @@ from isthmus.cli.options import (
     Json,
     Seed,
     console_for,
-    labelled_part,
     write_json_facts,
 )
 from isthmus.errors import DataError
-
-if TYPE_CHECKING:
-    from isthmus.data import Dataset, Splits
 
 
 @reads_data
@@ -67,33 +61,19 @@ def classify(
     if loaded.train.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import add_head, load_bundle
-    from isthmus.classification import CodeClassifier, check_labels, uses_unlabelled
+    from isthmus.classification import uses_unlabelled
     from isthmus.cli.results import print_evaluation
-    from isthmus.evaluation import evaluate
+    from isthmus.evaluation import fit_and_evaluate
 
-    partial = uses_unlabelled(head)
-    y = check_labels(loaded.train.y, len(loaded.train.X), unlabelled=partial)
-    if partial and loaded.test is None:
-        loaded = replace(loaded.train, y=y)
-    splits = _splits(loaded, test_fraction, seed)
-    baselines = "none" if holds_codes(splits) else baselines
-    if partial:
-        splits = replace(splits, test=labelled_part(splits.test))
-    encoder = load_bundle(bundle).encoder
-    classifier = CodeClassifier(encoder, head, random_state=seed)
-    classifier.fit(splits.train.X, splits.train.y)
-    found = evaluate(
-        classifier,
-        splits.test.X,
-        splits.test.y,
-        X_train=splits.train.X,
-        y_train=splits.train.y,
+    classifier, found = fit_and_evaluate(
+        load_bundle(bundle).encoder,
+        loaded,
+        head,
+        test_fraction=test_fraction,
         baselines=None if baselines == "none" else baselines,
         random_state=seed,
         verbose=True,
     )
-    if loaded.test is None:
-        classifier.fit(loaded.train.X, loaded.train.y)
     stored = name or head
     metrics: dict[str, Any] = {
         "test_accuracy": found["code"]["accuracy"],
@@ -104,7 +84,8 @@ def classify(
     }
     add_head(bundle, stored, classifier, metrics=metrics)
     print_evaluation(console, found)
-    beside = f" and {classifier.n_unlabelled_:,} unlabelled rows" if partial else ""
+    n_unlabelled = classifier.n_unlabelled_
+    beside = f" and {n_unlabelled:,} unlabelled rows" if uses_unlabelled(head) else ""
     console.print(
         f"head {stored!r}, fitted on {classifier.n_labels_:,} labels{beside}, is in {bundle}",
         soft_wrap=True,
@@ -115,7 +96,7 @@ def classify(
         | {
             "name": stored,
             "n_labels": classifier.n_labels_,
-            "n_unlabelled": classifier.n_unlabelled_,
+            "n_unlabelled": n_unlabelled,
             "bundle": str(bundle),
             "frozen": {
                 "encoder_digest": classifier.encoder_digest_,
@@ -123,13 +104,3 @@ def classify(
             },
         },
     )
-
-
-def _splits(loaded: Dataset | Splits, test_fraction: float, seed: int) -> Splits:
-    from isthmus.data import Dataset
-
-    if isinstance(loaded, Dataset):
-        return loaded.split(test_fraction, random_state=seed)
-    if loaded.test.y is None:
-        raise DataError("the test part has no labels; pass labelled data")
-    return loaded

@@ -311,10 +311,3 @@ def read_instances_or_codes(
         markup=False,
     )
     return Dataset(codes, codes.y, name=data)
-
-
-def holds_codes(data: Any) -> bool:
-    """Return whether a data set is of stored codes."""
-    from isthmus.data import as_instances
-
-    return as_instances(data.train.X).encoded

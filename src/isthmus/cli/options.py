@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -135,20 +135,6 @@ def names_or_none(text: str) -> Literal["auto"] | tuple[str, ...] | None:
 Part = Annotated[
     str, typer.Option("--part", help="Of data with two parts: train, test or all, in that order.")
 ]
-
-
-def labelled_part(data: Dataset) -> Dataset:
-    """Return the instances that have a label, their labels as numbers or text."""
-    import numpy as np
-
-    from isthmus.classification import known_labels, labelled_rows, partial_labels
-
-    y = partial_labels(np.asarray(data.y))
-    rows = labelled_rows(y)
-    if not len(rows):
-        raise DataError(f"none of {len(data):,} rows to test on has a label; label some of them")
-    return replace(data.take(rows), y=known_labels(y))
-
 
 Normal = Annotated[
     str | None,

@@ -7,6 +7,7 @@ from .baselines import baseline_names as baseline_names
 from .baselines import decide as decide
 from .baselines import score_head as score_head
 from .classification import evaluate as evaluate
+from .classification import fit_and_evaluate as fit_and_evaluate
 from .comparison import compare_classifications as compare_classifications
 from .comparison import compare_detections as compare_detections
 from .comparison import compare_errors as compare_errors

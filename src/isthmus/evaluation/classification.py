@@ -1,7 +1,8 @@
-"""One call: how good a classifier is, beside its baselines."""
+"""Evaluate a classifier beside its baselines, one that is fitted or one to be fitted."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
@@ -9,9 +10,18 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation
+from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import count_rows_used_in_fit
-from isthmus.classification import CodeClassifier, as_classes, check_labels, uses_unlabelled
-from isthmus.data import ClassMatcher, as_instances
+from isthmus.classification import (
+    CodeClassifier,
+    as_classes,
+    check_labels,
+    known_labels,
+    labelled_rows,
+    partial_labels,
+    uses_unlabelled,
+)
+from isthmus.data import ClassMatcher, Dataset, Splits, as_instances
 from isthmus.detection import labelled_sample
 from isthmus.encoding import encode_cached
 from isthmus.errors import DataError
@@ -129,3 +139,94 @@ def evaluate(
         **unknown_classes(result, classifier.classes_),
         **left_out(instances, n_unlabelled),
     )
+
+
+def fit_and_evaluate(
+    encoder: Autoencoder,
+    data: Dataset | Splits,
+    head: str = "linear",
+    *,
+    test_fraction: float = 0.2,
+    baselines: str | None = "fast",
+    random_state: int | None = None,
+    verbose: bool = False,
+) -> tuple[CodeClassifier, Evaluation]:
+    """Fit a classifier on labelled data, and evaluate it on labels held out from that fit.
+
+    Data without a test part is split. After the evaluation the classifier is fitted again, on
+    all of it. Data with a test part is fitted on its training part alone.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder
+    data : Dataset or Splits
+        Labelled, in memory; or stored codes, for which there are no baselines.
+    head : str, default="linear"
+        See `CodeClassifier`. With `"spreading"` instances may be unlabelled (None, NaN, empty
+        text, -1); they are fitted on, and not tested on.
+    test_fraction : float in (0, 1), default=0.2
+        Share of data without a test part that is held out; see `Dataset.split`.
+    baselines : {"fast", "all"} or None, default="fast"
+        See `evaluate`.
+    random_state : int or None, default=None
+        Of the split, the head and the baselines.
+    verbose : bool, default=False
+        Show progress on standard error.
+
+    Returns
+    -------
+    classifier : CodeClassifier
+        Fitted.
+    evaluation : Evaluation
+        What `evaluate` returns.
+
+    Raises
+    ------
+    DataError
+        When labels are missing, in the training or the test part, or are not usable as classes.
+
+    Examples
+    --------
+    >>> from isthmus import Autoencoder, load
+    >>> digits = load("digits").train
+    >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(digits.X)
+    >>> classifier, found = fit_and_evaluate(encoder, digits, baselines=None, random_state=0)
+    >>> classifier.n_labels_, found["code"]["n"]
+    (1437, 288)
+    """
+    partial = uses_unlabelled(head)
+    y = check_labels(data.train.y, len(data.train.X), unlabelled=partial)
+    if isinstance(data, Splits):
+        splits = data
+    else:
+        data = replace(data, y=y) if partial else data
+        splits = data.split(test_fraction, random_state=random_state)
+    train, test = splits.train, splits.test
+    if test.y is None:
+        raise DataError("the test part has no labels; pass labelled data")
+    if partial:
+        test = _labelled(test)
+    classifier = CodeClassifier(encoder, head, random_state=random_state)
+    classifier.fit(train.X, train.y)
+    found = evaluate(
+        classifier,
+        test.X,
+        test.y,
+        X_train=train.X,
+        y_train=train.y,
+        baselines=None if as_instances(train.X).encoded else baselines,
+        random_state=random_state,
+        verbose=verbose,
+    )
+    if data.test is None:
+        classifier.fit(data.train.X, data.train.y)
+    return classifier, found
+
+
+def _labelled(data: Dataset) -> Dataset:
+    """Return the instances that have a label, their labels as numbers or text."""
+    y = partial_labels(np.asarray(data.y))
+    rows = labelled_rows(y)
+    if not len(rows):
+        raise DataError(f"none of {len(data):,} rows to test on has a label; label some of them")
+    return replace(data.take(rows), y=known_labels(y))
