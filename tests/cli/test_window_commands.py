@@ -109,7 +109,7 @@ def test_bad_files_and_other_windows(isthmus, folder, tmp_path):
     assert "skipped" in out
     status, _, err = isthmus("encode", "press", folder, *CUT, "--window", 9, "-o", "c.parquet")
     assert status == 1
-    assert "was fitted on windows of 8 rows; leave --window out" in err
+    assert "was fitted on windows of 8 rows; leave window out" in err
     status, _, err = isthmus("encode", "press", folder, *CUT, "--label", "state", "-o", "c.parquet")
     assert (status, err) == (0, "")
     codes = pd.read_parquet("c.parquet")

@@ -17,11 +17,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus import __version__
 from isthmus._core import file_digest, library_versions, refuse_address, replaced_folder, write_json
 from isthmus.errors import BundleError
+
+if TYPE_CHECKING:
+    from isthmus.data import Schema
 
 FORMAT_VERSION = 1
 #: Keys of heads in bundles and exports of before, and what they are called today.
@@ -113,6 +116,34 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     for name, entries in manifest.get("history", {}).items():
         manifest["history"][name] = [in_todays_words(entry) for entry in entries]
     return dict(manifest)
+
+
+def read_schema(path: str | Path) -> Schema:
+    """Read the schema of a bundle's encoder, for `load(..., schema=)`, without the encoder.
+
+    Raises
+    ------
+    BundleError
+        See `read_manifest`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from isthmus import Autoencoder, load, save_bundle
+    >>> table = pd.DataFrame({"load": np.sin(np.arange(960.0)), "heat": np.cos(np.arange(960.0))})
+    >>> windows = load(table, kind="series", window=12)
+    >>> encoder = Autoencoder(2, kind="series", max_epochs=1)
+    >>> encoder = encoder.fit(windows.X, channel_names=windows.channel_names)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", encoder)
+    ...     load(table[:48], schema=read_schema(f"{folder}/press"))
+    Dataset('data', 4 series of 12 time steps and 2 channels, no labels)
+    """
+    from isthmus.data import Schema
+
+    return Schema.from_dict(read_manifest(path)["encoder"]["schema"])
 
 
 def in_todays_words(head: Mapping[str, Any]) -> dict[str, Any]:

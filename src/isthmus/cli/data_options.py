@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from isthmus.data import Dataset
     from isthmus.data.streaming import Stream
 
-#: Instances of a stream that commands which work in memory take.
-MOST_IN_MEMORY = 100_000
-
 
 Label = Annotated[
     str | None, typer.Option("--label", "--labels", help="Column of a table that holds the labels.")
@@ -127,11 +124,10 @@ class Reading:
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
         lazy = lazy or self.lazy or bool(self.keys)
         options |= {"lazy": lazy, "keys": self.keys or ()}
-        if self.in_chunks(source, lazy=lazy):
-            if bundle is not None:
-                options |= _chunks_as_at_fit(bundle, source, self.kind, self.window)
-        elif bundle is not None:
-            options |= _as_at_fit(bundle, source, self.kind, self.window)
+        if bundle is not None:
+            from isthmus.bundle import read_schema
+
+            options["schema"] = read_schema(bundle)
         with warnings_as_lines():
             loaded = load(source, **options)
         return_freed_memory()  # files that are read whole take as much again
@@ -178,72 +174,26 @@ def _options(group: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(group, eval_str=True).parameters.values())
 
 
-def _as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:
-    """Return the options of `load` that the bundle's encoder asks for."""
-    from isthmus.bundle import read_manifest
-    from isthmus.data import is_table_file
-
-    schema = read_manifest(bundle)["encoder"]["schema"]
-    path = Path(source)
-    # A .ts file says itself what it holds.
-    if schema["kind"] != "series" or kind not in ("auto", "series"):
-        return {}
-    if path.suffix.lower() in (".npy", ".npz"):
-        return {"kind": "series"}
-    if not is_table_file(path):
-        return {}
-    return _windows_as_at_fit(bundle, schema, window)
-
-
-def _chunks_as_at_fit(bundle: Path, source: str, kind: str, window: int | None) -> dict[str, Any]:
-    """Return the options of `load` for files in the form that the bundle's encoder asks for."""
-    from isthmus.bundle import read_manifest
-    from isthmus.data.streaming import are_tables
-
-    schema = read_manifest(bundle)["encoder"]["schema"]
-    if schema["kind"] == "series":
-        if kind not in ("auto", "series"):
-            return {}
-        return (
-            _windows_as_at_fit(bundle, schema, window) if are_tables(source) else {"kind": "series"}
-        )
-    # Other columns of the files are never read.
-    return {"columns": schema["columns"]} if schema.get("columns") else {}
-
-
-def _windows_as_at_fit(bundle: Path, schema: Any, window: int | None) -> dict[str, Any]:
-    """Return the options of `load` for long tables."""
-    steps = schema["shape"][0]
-    if window not in (None, steps):
-        raise DataError(
-            f"got --window {window}, and the encoder in {bundle} was fitted on windows of {steps} "
-            "rows; leave --window out"
-        )
-    return {"kind": "series", "window": steps, "channels": schema["columns"]}
-
-
 def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Dataset:
     """Return a stream's instances in memory: all, or as many as a command takes.
 
     With the bundle that they are for its schema is taken, and not learned from all files.
     """
-    from isthmus.bundle import read_manifest
-    from isthmus.data import Schema
+    from isthmus.bundle import read_schema
+    from isthmus.data.streaming import MOST_SAMPLED
 
-    if len(stream) > MOST_IN_MEMORY:
+    if len(stream) > MOST_SAMPLED:
         if not sample:
             raise DataError(
                 f"{stream.name} holds {len(stream):,} instances, and this command takes at most "
-                f"{MOST_IN_MEMORY:,} of data that is read chunk by chunk; name fewer files"
+                f"{MOST_SAMPLED:,} of data that is read piece by piece; name fewer files"
             )
         print(
-            f"{MOST_IN_MEMORY:,} of {len(stream):,} instances, drawn at random, are looked at",
+            f"{MOST_SAMPLED:,} of {len(stream):,} instances, drawn at random, are looked at",
             file=sys.stderr,
         )
-    schema = None
-    if bundle is not None:
-        schema = Schema.from_dict(read_manifest(bundle)["encoder"]["schema"])
-    return stream.sample(MOST_IN_MEMORY, 0, schema)
+    schema = None if bundle is None else read_schema(bundle)
+    return stream.sample(MOST_SAMPLED, 0, schema)
 
 
 @contextmanager

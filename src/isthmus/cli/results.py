@@ -15,8 +15,8 @@ from rich.table import Table
 
 from isthmus._core import refuse_address, write_bytes
 from isthmus.data import StoredCodes
+from isthmus.data.streaming import MOST_SAMPLED
 from isthmus.data.windows import Windows
-from isthmus.detection import MOST_SAMPLED
 from isthmus.errors import DataError
 from isthmus.evaluation import IN_WORDS, describe_unknown
 

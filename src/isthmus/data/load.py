@@ -18,7 +18,7 @@ from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import is_idx, load_idx_file, load_idx_folder
 from isthmus.data.named_datasets import load_named
 from isthmus.data.schema import KINDS, Schema
-from isthmus.data.streaming import is_streamed, open_streamed
+from isthmus.data.streaming import are_tables, is_streamed, open_streamed
 from isthmus.data.windows import WindowOptions
 from isthmus.errors import DataError
 
@@ -42,6 +42,7 @@ def load(
     columns: Sequence[str] | None = None,
     keys: Sequence[str] = (),
     on_bad_shard: str = "fail",
+    schema: Schema | None = None,
 ) -> Any:
     """Load data from a name, a path, an array or a table.
 
@@ -91,6 +92,11 @@ def load(
     on_bad_shard : {"fail", "skip"}
         What becomes of a file among several that is damaged or unlike the others: an error, or
         an entry in the stream's `skipped`.
+    schema : Schema or None
+        Of the encoder that the data is for (`encoder.schema_`, or `read_schema` of a bundle), as
+        far as other arguments do not say it: windows of the same length and channels are cut
+        from a long table, arrays are taken for series, and columns of files that the encoder does
+        not take are never read.
 
     Returns
     -------
@@ -127,6 +133,15 @@ def load(
     for name, names in (("columns", columns), ("keys", keys)):
         if isinstance(names, str):
             raise DataError(f"got {name}={names!r}, expected a list: [{names!r}]")
+    opened = data_dir is None and is_streamed(source, lazy)
+    if schema is not None and schema.kind == "series":
+        if kind in ("auto", "series") and _may_be_series(source, opened):
+            kind = "series"
+            if are_tables(source) if opened else _is_table(source):
+                window = _window_as_at_fit(window, schema)
+                channels = schema.columns if channels is None else channels
+    elif schema is not None and opened and columns is None:
+        columns = schema.columns or None
     cutting = WindowOptions(
         window, stride, time, group, None if channels is None else tuple(channels)
     )
@@ -136,7 +151,6 @@ def load(
         from isthmus.data.formats import check_size, resize_images
 
         size = check_size(resize)
-    opened = data_dir is None and is_streamed(source, lazy)
     if opened:
         if y is not None:
             raise DataError("got y, and data read chunk by chunk has its labels in its files")
@@ -168,15 +182,37 @@ def load(
     return data if size is None else resize_images(data, size)
 
 
+def _may_be_series(source: Any, opened: bool) -> bool:
+    """Return whether a source does not say by itself whether it holds series."""
+    if opened or not isinstance(source, str | os.PathLike):
+        return not isinstance(source, Dataset | Splits)
+    return is_table_file(Path(source)) or Path(source).suffix.lower() in (".npy", ".npz")
+
+
+def _is_table(source: Any) -> bool:
+    """Return whether `kind="series"` makes a source in memory, or one file, a long table."""
+    if isinstance(source, str | os.PathLike):
+        return is_table_file(Path(source))
+    return isinstance(source, pd.DataFrame | pd.Series)
+
+
+def _window_as_at_fit(window: int | None, schema: Schema) -> int:
+    steps = schema.shape[0]
+    if window not in (None, steps):
+        raise DataError(
+            f"got window={window}, and the encoder was fitted on windows of {steps} rows; leave "
+            "window out (on the command line --window)"
+        )
+    return steps
+
+
 def _check_cutting(source: Any, kind: str, cutting: WindowOptions) -> None:
     """Check that what says how to cut a long table stands beside one."""
     if not cutting.given:
         return
     if kind != "series":
         raise DataError(_needs_series(cutting))
-    if isinstance(source, pd.DataFrame | pd.Series):
-        return
-    if isinstance(source, str | os.PathLike) and is_table_file(Path(source)):
+    if _is_table(source):
         return
     raise DataError(
         f"{_said(cutting)} is for a long table (a DataFrame, .csv, .tsv or .parquet), and the "

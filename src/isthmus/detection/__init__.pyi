@@ -21,7 +21,6 @@ from .labelled_scores import LINEAR_WEIGHT as LINEAR_WEIGHT
 from .labelled_scores import BlendedScore as BlendedScore
 from .labelled_scores import HeadScore as HeadScore
 from .labelled_scores import LabelCurve as LabelCurve
-from .reference_set import MOST_SAMPLED as MOST_SAMPLED
 from .reference_set import Fold as Fold
 from .reference_set import ReferenceSet as ReferenceSet
 from .reference_set import labelled_sample as labelled_sample

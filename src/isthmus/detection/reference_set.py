@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array
 
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes, read_on_rank_zero
 from isthmus.data import ABNORMAL, InMemory, Instances, Schema, StoredCodes
-from isthmus.data.streaming import Stream
+from isthmus.data.streaming import MOST_SAMPLED, Stream
 from isthmus.detection.calibration import (
     MIN_ROWS_FOR_SPLIT,
     choose_calibration,
@@ -311,9 +311,6 @@ def _check_new(encoder: Autoencoder, instances: Instances) -> None:
             "rows aside by itself (on the command line: isthmus fit DATA -o BUNDLE --detector)"
         )
 
-
-#: Instances of a stream that a head is fitted on, at most.
-MOST_SAMPLED = 100_000
 
 RandomState = int | np.random.RandomState | None
 

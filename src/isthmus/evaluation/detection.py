@@ -16,8 +16,8 @@ from isthmus._core import Evaluation
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import count_rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Chunk, as_instances, rows_of, verdicts
+from isthmus.data.streaming import MOST_SAMPLED
 from isthmus.detection import (
-    MOST_SAMPLED,
     UNKNOWN,
     AnomalyDetector,
     check_detector_labels,

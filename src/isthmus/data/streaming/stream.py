@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+#: Instances of a stream that are taken into memory at most, drawn at random, to fit or test on.
+MOST_SAMPLED = 100_000
+
+
 class Stream(Instances):
     """Instances in files, of which one chunk at a time is in memory.
 
