@@ -124,7 +124,7 @@ def test_a_classifier_is_not_explained(source):
     words = ("predict", "press", "new.csv", "--head", "linear", "--explain")
     done = isthmus(*words, cwd=source, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the head is a classifier, and --explain is for")
+    assert done.stderr.startswith("error: the head is a classifier, and explain=True")
 
 
 def test_suggestions_are_the_detectors_rows_with_a_reason(source):

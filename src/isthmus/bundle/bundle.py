@@ -23,11 +23,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
-from isthmus.bundle.head_binding import Head, check_bound
+from isthmus.bundle.head_binding import Head, check_bound, decisions
 from isthmus.bundle.head_files import read_head, write_head
 from isthmus.bundle.manifest import (
     history,
@@ -39,9 +40,10 @@ from isthmus.bundle.manifest import (
     with_version,
     write_manifest,
 )
+from isthmus.data import prediction_columns
 from isthmus.detection import AnomalyDetector
 from isthmus.encoding import encoder_identity, identity_in_manifest
-from isthmus.errors import BundleError
+from isthmus.errors import BundleError, DataError
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Bundle:
     ...     bundle = load_bundle(f"{folder}/press")
     >>> bundle.heads["normal"].false_alarm_rate_
     0.1
+    >>> bundle.predictions(normal[:2]).columns.tolist()
+    ['prediction', 'anomaly_score', 'p_value', 'reconstruction_error']
     >>> [(head["version"], head["false_alarm_rate"]) for head in bundle.history("normal")]
     [(1, 0.05), (2, 0.1)]
     """
@@ -119,6 +123,45 @@ class Bundle:
                 "fit one with: isthmus detect BUNDLE NORMAL"
             )
         return head
+
+    def predictions(
+        self, X: Any, head: str | None = None, *, explain: bool = False
+    ) -> pd.DataFrame:
+        """Return what a head predicts for instances in memory, as `isthmus predict` writes it.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+        head : str, optional
+            Its name; without one the head that was fitted last.
+        explain : bool, default=False
+            Add the columns of `Explanation.frame`; for detectors.
+
+        Returns
+        -------
+        DataFrame
+            n rows; the columns of `isthmus.data.prediction_columns`, `reconstruction_error` last.
+
+        Raises
+        ------
+        BundleError
+            When there is no such head.
+        DataError
+            When explanations of a classifier are asked for.
+        """
+        decider = self.head(head)
+        if explain and not isinstance(decider, AnomalyDetector):
+            raise DataError(
+                "the head is a classifier, and explain=True (on the command line --explain) is for "
+                "detectors; leave it out"
+            )
+        found = decisions(decider, X)
+        found["reconstruction_error"] = self.encoder.reconstruction_error(X)
+        table = pd.DataFrame(prediction_columns(found, getattr(decider, "classes_", ())))
+        if isinstance(decider, AnomalyDetector) and explain:
+            reasons = decider.explain(X).frame().drop(columns="anomaly_score")
+            table = pd.concat([table.iloc[:, :-1], reasons, table.iloc[:, -1:]], axis=1)
+        return table
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Return all versions of a head, oldest first; see `isthmus.bundle.manifest.history`."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.classification import CodeClassifier
-from isthmus.data import Instances
+from isthmus.data import Instances, verdicts
 from isthmus.detection import AnomalyDetector
 from isthmus.encoding import encoder_identity, row_hashes
 from isthmus.errors import BundleError
@@ -93,3 +93,23 @@ def count_rows_used_in_fit(head: Head, instances: Instances, rows: np.ndarray) -
     if not instances.has_row_hashes:
         return 0
     return int(rows_used_in_fit(head, row_hashes(head.encoder_, instances)[rows]).sum())
+
+
+def decisions(head: Head, X: Any) -> dict[str, np.ndarray]:
+    """Return what a head decides for instances, by name of `isthmus.data.predictions.DECISIONS`.
+
+    The network runs once: a detector's verdicts and p-values come from the same scores.
+    """
+    if isinstance(head, AnomalyDetector):
+        scores = -head.score_samples(X)
+        return {
+            "verdict": verdicts(scores, -head.offset_),
+            "anomaly_score": scores,
+            "p_value": head.score_calibration_.p_values(scores),
+        }
+    found = {"class": head.predict(X)}
+    if hasattr(head, "predict_proba"):
+        found["probabilities"] = head.predict_proba(X)
+    if head.rejecter_ is not None:
+        found["p_value"] = head.rejecter_.p_values(X)
+    return found

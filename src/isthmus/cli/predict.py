@@ -23,11 +23,7 @@ from isthmus.cli.options import (
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-
-    from isthmus.classification import CodeClassifier
-    from isthmus.detection import AnomalyDetector
 
 #: So many rows are explained on the screen.
 SHOWN = 5
@@ -90,25 +86,17 @@ def predict(
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
-    X = instances.X
     import pandas as pd
 
     from isthmus.bundle import load_bundle
-    from isthmus.data import decision_counts, prediction_columns
-    from isthmus.detection import AnomalyDetector
+    from isthmus.data import decision_counts
 
     opened = load_bundle(bundle)
-    decider = opened.head(head)
-    if explain and not isinstance(decider, AnomalyDetector):
-        raise DataError("the head is a classifier, and --explain is for detectors; leave it out")
-    decisions = _decide(decider, X)
-    counts = decision_counts(decisions)
-    decisions["reconstruction_error"] = opened.encoder.reconstruction_error(X)
-    table = pd.DataFrame(prediction_columns(decisions, getattr(decider, "classes_", ())))
-    if isinstance(decider, AnomalyDetector) and explain:
-        reasons = decider.explain(X).frame().drop(columns="anomaly_score")
-        table = pd.concat([table.iloc[:, :-1], reasons, table.iloc[:, -1:]], axis=1)
+    decider: Any = opened.head(head)
+    table = opened.predictions(instances.X, head, explain=explain)
+    detects = "anomaly_score" in table
     predicted = table["prediction"].to_numpy()
+    counts = decision_counts({"verdict" if detects else "class": predicted})
     if instances.windows is not None:
         table = pd.concat([instances.windows.to_frame(), table], axis=1)
     console = console_for(json)
@@ -126,7 +114,7 @@ def predict(
         "digest": opened.encoder.digest_,
         "output": None if output is None else str(output),
     }
-    if isinstance(decider, AnomalyDetector):
+    if detects:
         facts |= {
             "false_alarm_rate": decider.false_alarm_rate_,
             "threshold": -decider.offset_,
@@ -135,25 +123,6 @@ def predict(
         write_table(output, table)
         console.print(f"predictions in {output}", soft_wrap=True)
     write_json_facts(json, facts)
-
-
-def _decide(decider: CodeClassifier | AnomalyDetector, X: Any) -> dict[str, np.ndarray]:
-    """Return what a head gives, by name of `isthmus.data.predictions.DECISIONS`."""
-    from isthmus.data import verdicts
-    from isthmus.detection import AnomalyDetector
-
-    if isinstance(decider, AnomalyDetector):
-        # Scored once, because a pass through the network is what costs.
-        scores = -decider.score_samples(X)
-        p_values = decider.score_calibration_.p_values(scores)
-        verdict = verdicts(scores, -decider.offset_)
-        return {"verdict": verdict, "anomaly_score": scores, "p_value": p_values}
-    found = {"class": decider.predict(X)}
-    if hasattr(decider, "predict_proba"):
-        found["probabilities"] = decider.predict_proba(X)
-    if decider.rejecter_ is not None:
-        found["p_value"] = decider.rejecter_.p_values(X)
-    return found
 
 
 def _most_abnormal(table: pd.DataFrame) -> list[str]:
