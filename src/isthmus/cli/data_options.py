@@ -175,25 +175,32 @@ def _options(group: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Dataset:
-    """Return a stream's instances in memory: all, or as many as a command takes.
+    """Return the instances of a stream in memory, a sample of a long one where that is allowed.
 
-    With the bundle that they are for its schema is taken, and not learned from all files.
+    The schema is the bundle's, where there is one: learning it would read all files.
     """
     from isthmus.bundle import read_schema
     from isthmus.data.streaming import MOST_SAMPLED
 
+    if not sample and len(stream) > MOST_SAMPLED:
+        raise DataError(
+            f"{stream.name} holds {len(stream):,} instances, and this command takes at most "
+            f"{MOST_SAMPLED:,} of data that is read piece by piece; name fewer files"
+        )
+    print_sampling(stream)
+    schema = None if bundle is None else read_schema(bundle)
+    return stream.sample(MOST_SAMPLED, 0, schema)
+
+
+def print_sampling(stream: Stream) -> None:
+    """Print on standard error how many instances of a long stream are drawn."""
+    from isthmus.data.streaming import MOST_SAMPLED
+
     if len(stream) > MOST_SAMPLED:
-        if not sample:
-            raise DataError(
-                f"{stream.name} holds {len(stream):,} instances, and this command takes at most "
-                f"{MOST_SAMPLED:,} of data that is read piece by piece; name fewer files"
-            )
         print(
             f"{MOST_SAMPLED:,} of {len(stream):,} instances, drawn at random, are looked at",
             file=sys.stderr,
         )
-    schema = None if bundle is None else read_schema(bundle)
-    return stream.sample(MOST_SAMPLED, 0, schema)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus._core import return_freed_memory
-from isthmus.cli.data_options import AS_IT_COMES, Reading, in_memory, reads_data
+from isthmus.cli.data_options import AS_IT_COMES, Reading, print_sampling, reads_data
 from isthmus.cli.options import BundlePath, Json, Seed, console_for, write_json_facts
 from isthmus.errors import DataError
 
@@ -60,17 +60,11 @@ def report(
     chunk it shows and describes 20,000 rows drawn at random, and says so; heads decide on all.
     """
     console = console_for(json)
-    loaded, drawn_from = None, None
+    loaded = None
     if data is not None:
         loaded = reading.open(data, bundle)
-        if split is not None:
-            if not loaded.in_memory:
-                # What is set aside of a stream, and what is not, has to be in memory.
-                whole, loaded = loaded, in_memory(loaded, sample=True, bundle=bundle)
-                drawn_from = len(whole) if len(loaded) < len(whole) else None
-            if loaded.test is not None:
-                raise DataError(f"{data} has a test part already; leave --split out")
-            loaded = loaded.train.split(split, random_state=seed)
+        if split is not None and not loaded.in_memory:
+            print_sampling(loaded)
     from isthmus.report import write_report
 
     with console.status("reading the bundle") as status:
@@ -83,7 +77,7 @@ def report(
             bundle,
             output,
             loaded,
-            drawn_from=drawn_from,
+            test_fraction=split,
             normal=normal,
             head=head,
             baselines=None if baselines == "none" else baselines,

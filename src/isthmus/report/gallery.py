@@ -17,7 +17,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import CodeClassifier
 from isthmus.data import Chunk, ClassMatcher, Dataset, Splits
-from isthmus.data.streaming import Stream
+from isthmus.data.streaming import MOST_SAMPLED, Stream
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import DataError
 from isthmus.evaluation import ClassTally, decide, some_of
@@ -46,6 +46,34 @@ def draw_sample(stream: Stream, encoder: Autoencoder, seed: int) -> StreamSample
     for part in stream.chunk_ranges:
         there |= (rows >= part.first_row) & (rows < part.first_row + part.n_rows)
     return StreamSample(stream, data, rows[there])
+
+
+def hold_out(
+    data: Dataset | Splits | Stream, test_fraction: float, encoder: Autoencoder, seed: int
+) -> tuple[Splits, int | None]:
+    """Split data for a report; of a stream `MOST_SAMPLED` instances at most, drawn at random.
+
+    Returns
+    -------
+    splits : Splits
+    drawn_from : int or None
+        Instances of the stream, where fewer were drawn.
+
+    Raises
+    ------
+    DataError
+        When the data has a test part already.
+    """
+    drawn_from = None
+    if not data.in_memory:
+        stream, data = data, data.sample(MOST_SAMPLED, 0, encoder.schema_)
+        drawn_from = len(stream) if len(data) < len(stream) else None
+    if data.test is not None:
+        raise DataError(
+            f"{data.name} has a test part already; leave test_fraction out (on the command line "
+            "--split)"
+        )
+    return data.train.split(test_fraction, random_state=seed), drawn_from
 
 
 def draw_if_streamed(

@@ -27,7 +27,7 @@ from isthmus.plots import (
     save_figure,
 )
 from isthmus.report.facts import report_facts
-from isthmus.report.gallery import StreamSample, draw_if_streamed
+from isthmus.report.gallery import StreamSample, draw_if_streamed, hold_out
 from isthmus.report.wording import LOSSES, UNITS
 
 if TYPE_CHECKING:
@@ -272,6 +272,7 @@ def write_report(
     path: str | Path,
     data: Dataset | Splits | Stream | None = None,
     *,
+    test_fraction: float | None = None,
     earlier: Bundle | str | Path | None = None,
     plots: bool = False,
     tell: Callable[[str], object] = lambda _: None,
@@ -286,6 +287,9 @@ def write_report(
         Of the page, such as `report.html`; facts go beside it, as `report.json` and `report.md`.
     data : Dataset, Splits or Stream, optional
         What to look at, see `report_facts`.
+    test_fraction : float, optional
+        Share of data without a test part that is held out for testing, see `Dataset.split`. Of a
+        stream 100,000 instances at most are taken, drawn at random.
     earlier : Bundle or path, optional
         To say what has changed since.
     plots : bool, default=False
@@ -303,7 +307,7 @@ def write_report(
     Raises
     ------
     DataError, SchemaError
-        When the data does not fit the encoder.
+        When the data does not fit the encoder, or has a test part and `test_fraction` is given.
     MissingExtraError
         When matplotlib or jinja2 is not installed.
 
@@ -325,7 +329,10 @@ def write_report(
 
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     before = earlier if earlier is None or isinstance(earlier, Bundle) else load_bundle(earlier)
-    of = draw_if_streamed(data, opened.encoder, options.get("seed", 0), tell)
+    seed = options.get("seed", 0)
+    if data is not None and test_fraction is not None:
+        data, options["drawn_from"] = hold_out(data, test_fraction, opened.encoder, seed)
+    of = draw_if_streamed(data, opened.encoder, seed, tell)
     trained_on = of.train if isinstance(of, Splits) else None
     shown = of.test if isinstance(of, Splits) else of
     looked_at = shown.data if isinstance(shown, StreamSample) else shown
