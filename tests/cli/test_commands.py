@@ -332,7 +332,7 @@ def test_warnings_are_lines_of_their_own(machines):
             "columns 't', 'machine' of readings.parquet cannot be channels",
         ),
         (["fit", "readings.parquet", "-o", "x", "--kind", "windows"], "auto, images, series"),
-        (["predict", "press", "labelled.csv", "--window", "30"], "leave --window out"),
+        (["predict", "press", "labelled.csv", "--window", "30"], "leave window out"),
         (["predict", "press", "labelled.csv", "--time", "T"], "no column 'T'"),
         (["predict", "press", "heat.csv", "--time", "t"], "no column 'load'"),
     ],
