@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,7 +133,20 @@ class Reading:
         return_freed_memory()  # files that are read whole take as much again
         return loaded
 
-    def in_chunks(self, source: str, *, lazy: bool = False) -> bool:
+    def open_train(self, source: str, bundle: Path, *, label_optional: bool) -> Any:
+        """Load the training instances of data that may lack the label column, where it may."""
+        if not label_optional or self.label is None:
+            return self.open(source, bundle).train
+        unlabelled = replace(self, label=None).open(source, bundle).train
+        if not unlabelled.in_memory:
+            try:
+                return self.open(source, bundle)
+            except DataError:  # none of the files' columns has that name
+                return unlabelled
+        columns = getattr(unlabelled.X, "columns", ())
+        return self.open(source, bundle).train if self.label in columns else unlabelled
+
+    def in_pieces(self, source: str, *, lazy: bool = False) -> bool:
         """Return whether `open` gives a stream."""
         from isthmus.data.streaming import is_streamed
 

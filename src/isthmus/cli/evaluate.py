@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +20,6 @@ from isthmus.cli.options import (
     Normal,
     Seed,
     console_for,
-    refuse_windows,
     write_json_facts,
 )
 from isthmus.errors import DataError
@@ -59,99 +56,28 @@ def evaluate(
     test: Any = loaded.part("test")
     if not test.has_labels:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
-    if baselines != "none" and train is None and loaded.test is None:
-        raise DataError(
-            "baselines are fitted on the training instances; name them with --train, or leave "
-            "--baselines out"
-        )
     from isthmus.bundle import load_bundle
     from isthmus.cli.results import print_detection, print_evaluation, print_left_out
     from isthmus.detection import AnomalyDetector
+    from isthmus.evaluation import evaluate_head
 
     opened = load_bundle(bundle)
     decider = opened.head(head)
+    detects = isinstance(decider, AnomalyDetector)
     fitted_on = None if loaded.test is None else loaded.train
-    if isinstance(decider, AnomalyDetector):
-        if train is not None:
-            fitted_on = _perhaps_labelled(train, reading, bundle)
-        reference = None if baselines == "none" else fitted_on
-        found = _test_detector(decider, test, data, reference, train or data, normal, seed)
-        print_detection(console, found)
-    elif normal is not None:
-        raise DataError("the head is a classifier, and --normal is for detectors; leave it out")
-    else:
-        if train is not None:
-            fitted_on = reading.open(train, bundle).train
-        level = None if baselines == "none" else baselines
-        found = _test_classifier(decider, test, fitted_on, level, seed)
-        print_evaluation(console, found)
-    print_left_out(console, found, None if baselines == "none" else fitted_on)
-    write_json_facts(json, found | {"digest": opened.encoder.digest_})
-
-
-def _test_classifier(
-    classifier: Any, test: Any, fitted_on: Any, baselines: str | None, seed: int
-) -> dict[str, Any]:
-    from isthmus.evaluation import evaluate as test_classifier
-
-    X, y = _rows_of(test)
-    X_train, y_train = _rows_of(fitted_on)
-    return test_classifier(
-        classifier,
-        X,
-        y,
-        X_train=X_train,
-        y_train=y_train,
-        baselines=baselines,
-        random_state=seed,
-        verbose=True,
-    )
-
-
-def _test_detector(
-    detector: Any,
-    test: Any,
-    data: str,
-    fitted_on: Any,
-    train: str,
-    normal: str | None,
-    seed: int,
-) -> dict[str, Any]:
-    from isthmus.evaluation import evaluate_detector
-
-    X, y = _rows_of(test)
-    X_train, y_train = _rows_of(fitted_on)
-    for part, source in ((test, data), (fitted_on, train)):
-        if normal is not None and part is not None and part.in_memory:
-            refuse_windows(part, source, normal)
-    return evaluate_detector(
-        detector,
-        X,
-        y,
+    if train is not None:
+        # A detector may have been fitted on rows without a label column.
+        fitted_on = reading.open_train(train, bundle, label_optional=detects)
+    level = None if baselines == "none" else baselines
+    found = evaluate_head(
+        decider,
+        test,
+        fitted_on,
+        baselines=level,
         normal=normal,
-        X_train=X_train,
-        y_train=y_train,
         random_state=seed,
         verbose=True,
     )
-
-
-def _rows_of(data: Any) -> tuple[Any, Any]:
-    """Return instances and labels as an evaluation takes them: those of a stream stay in it."""
-    if data is None:
-        return None, None
-    return (data.X, data.y) if data.in_memory else (data, None)
-
-
-def _perhaps_labelled(source: str, reading: Reading, bundle: Path) -> Any:
-    """Open the rows that a detector was fitted on, which need no label column."""
-    unlabelled = replace(reading, label=None).open(source, bundle).train
-    if reading.label is None:
-        return unlabelled
-    if not unlabelled.in_memory:
-        try:
-            return reading.open(source, bundle)
-        except DataError:  # none of the files' columns has that name
-            return unlabelled
-    columns = getattr(unlabelled.X, "columns", ())
-    return reading.open(source, bundle).train if reading.label in columns else unlabelled
+    (print_detection if detects else print_evaluation)(console, found)
+    print_left_out(console, found, None if level is None else fitted_on)
+    write_json_facts(json, found | {"digest": opened.encoder.digest_})

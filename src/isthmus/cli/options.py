@@ -245,20 +245,10 @@ def _tell_labels(console: Console, facts: dict[str, Any]) -> None:
     console.print(f"labels       {told}, measured on held-out rows")
 
 
-def refuse_windows(data: Dataset, source: str, normal: str) -> None:
-    """Refuse to translate labels of windows, each of which is taken from several rows."""
-    if data.windows is not None:
-        raise DataError(
-            f"got --normal {normal} for the long table {source}, where the label of a window is "
-            "taken from its rows: write 1 (normal), -1 (abnormal) or 0 (nobody looked) into the "
-            "column, so that one abnormal row makes its window abnormal"
-        )
-
-
 def _translated(data: Dataset, source: str, normal: str) -> np.ndarray:
-    from isthmus.detection import check_normal, translate_labels
+    from isthmus.detection import check_normal, refuse_windows, translate_labels
 
-    refuse_windows(data, source, normal)
+    refuse_windows(data, normal)
     labels, names = translate_labels(data.y, normal)
     check_normal(normal, names, source)
     return labels

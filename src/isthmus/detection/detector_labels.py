@@ -13,6 +13,7 @@ from isthmus.data import (
     MISSING,
     NORMAL,
     ClassMatcher,
+    Dataset,
     as_labels,
     factorize_labels,
     label_text,
@@ -113,3 +114,20 @@ def check_normal(normal: str, names: set[str], source: str) -> None:
 
 def _shown(label: Any) -> str:
     return repr(label.item() if isinstance(label, np.generic) else label)
+
+
+def refuse_windows(data: Dataset, normal: str) -> None:
+    """Refuse to translate labels of windows, each of which is taken from several rows.
+
+    Raises
+    ------
+    DataError
+        When the instances are windows of a long table.
+    """
+    if data.windows is not None:
+        raise DataError(
+            f"got normal={normal!r} (on the command line --normal) for the long table {data.name}, "
+            "where the label of a window is taken from its rows: write 1 (normal), -1 (abnormal) "
+            "or 0 (nobody looked) into the column, so that one abnormal row makes its window "
+            "abnormal"
+        )

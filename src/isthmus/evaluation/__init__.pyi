@@ -13,6 +13,7 @@ from .comparison import compare_detections as compare_detections
 from .comparison import compare_errors as compare_errors
 from .detection import detection_metrics as detection_metrics
 from .detection import evaluate_detector as evaluate_detector
+from .detection import evaluate_head as evaluate_head
 from .detection import ranking as ranking
 from .detection import raw_distances as raw_distances
 from .drift import FEWEST as FEWEST

@@ -14,18 +14,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation
 from isthmus.autoencoder import Autoencoder
-from isthmus.bundle import count_rows_used_in_fit
-from isthmus.data import ABNORMAL, NORMAL, Chunk, as_instances, rows_of, verdicts
-from isthmus.data.streaming import MOST_SAMPLED
+from isthmus.bundle import Head, count_rows_used_in_fit
+from isthmus.data import ABNORMAL, NORMAL, Chunk, Dataset, as_instances, rows_of, verdicts
+from isthmus.data.streaming import MOST_SAMPLED, Stream
 from isthmus.detection import (
     UNKNOWN,
     AnomalyDetector,
     check_detector_labels,
     check_normal,
+    refuse_windows,
     translate_labels,
 )
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import raw_inputs
+from isthmus.evaluation.classification import evaluate
 from isthmus.evaluation.labelled_rows import left_out, some_of, tested
 from isthmus.training import draw_seed
 
@@ -146,6 +148,90 @@ def evaluate_detector(
         n_known=n_known,
         **left_out(instances, n_unlabelled),
     )
+
+
+def evaluate_head(
+    head: Head,
+    test: Dataset | Stream,
+    train: Dataset | Stream | None = None,
+    *,
+    baselines: str | None = None,
+    normal: str | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    verbose: bool = False,
+) -> Evaluation:
+    """Test a classifier or a detector on labelled data, as `load` returns it.
+
+    Parameters
+    ----------
+    head : fitted CodeClassifier or AnomalyDetector
+    test : Dataset or Stream
+        Labelled.
+    train : Dataset or Stream, optional
+        What the head was fitted on, for the baselines.
+    baselines : {"fast", "all"} or None, default=None
+        See `evaluate`; a detector has one baseline, and either name asks for it.
+    normal : str, optional
+        For a detector, see `evaluate_detector`.
+    random_state, verbose
+        See `evaluate`.
+
+    Returns
+    -------
+    Evaluation
+        What `evaluate` or `evaluate_detector` returns.
+
+    Raises
+    ------
+    DataError
+        When baselines are asked for without `train`, or `normal` is given with a classifier or
+        with windows of a long table.
+    """
+    if baselines is not None and train is None:
+        raise DataError(
+            "baselines are fitted on the training instances; pass train (on the command line "
+            "--train), or leave baselines out"
+        )
+    X, y = _instances_and_labels(test)
+    if isinstance(head, AnomalyDetector):
+        reference = None if baselines is None else train
+        for data in (test, reference):
+            if normal is not None and isinstance(data, Dataset):
+                refuse_windows(data, normal)
+        X_train, y_train = _instances_and_labels(reference)
+        return evaluate_detector(
+            head,
+            X,
+            y,
+            normal=normal,
+            X_train=X_train,
+            y_train=y_train,
+            random_state=random_state,
+            verbose=verbose,
+        )
+    if normal is not None:
+        raise DataError(
+            "the head is a classifier, and normal= (on the command line --normal) is for "
+            "detectors; leave it out"
+        )
+    X_train, y_train = _instances_and_labels(train)
+    return evaluate(
+        head,
+        X,
+        y,
+        X_train=X_train,
+        y_train=y_train,
+        baselines=baselines,
+        random_state=random_state,
+        verbose=verbose,
+    )
+
+
+def _instances_and_labels(data: Dataset | Stream | None) -> tuple[Any, Any]:
+    """Return instances and labels as `evaluate` takes them: those of a stream stay in it."""
+    if isinstance(data, Dataset):
+        return data.X, data.y
+    return data, None
 
 
 def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> np.ndarray:
