@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data, warnings_as_lines
+from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     Data,
     Head,
@@ -22,39 +22,41 @@ from isthmus.cli.options import (
 from isthmus.errors import DataError
 
 
-@reads_data
+@with_option_groups
 def advise(
     data: Data,
     widths: Annotated[
-        str, typer.Option("--widths", help="Widths to try, such as 8,16,32; or auto.")
+        str, typer.Option("--widths", help="Widths to compare, such as 8,16,32; or auto.")
     ] = "auto",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Picture: NAME.png, and NAME.svg beside it."),
+        typer.Option(
+            "--output", "-o", help="File for a plot: NAME.png; NAME.svg is written beside it."
+        ),
     ] = None,
     recipe: Recipe = "fast",
-    max_epochs: Annotated[str, typer.Option(help="Most passes over the data.")] = "auto",
+    max_epochs: Annotated[str, typer.Option(help="Maximum number of epochs.")] = "auto",
     n_labels: Annotated[
-        str, typer.Option(help="Labels that the head gets; auto is ten a class.")
+        str, typer.Option(help="Number of labels to fit the head on; auto is ten per class.")
     ] = "auto",
-    n_draws: Annotated[int, typer.Option(help="How often these labels are drawn anew.")] = 5,
+    n_draws: Annotated[int, typer.Option(help="Number of random draws of these labels.")] = 5,
     head: Head = "linear",
     max_rows: Annotated[
-        str, typer.Option(help="Instances used at most, drawn at random; auto is 10000.")
+        str, typer.Option(help="Maximum number of instances, drawn at random; auto is 10000.")
     ] = "auto",
     seed: Seed = 0,
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
-    """Advise on the width of the code, --n-components: try several, and PCA beside them.
+    """Compare widths of the code (--n-components), and recommend one.
 
-    Prints a line for each width, measured on instances held out from DATA (from its training
-    part, where there are two): the squared error of reconstructions, the share of the
-    variance that they keep and, with labels, the accuracy after a few of them. Instances
-    without a label, or with -1, are only reconstructed.
+    For each width, and for PCA of that width, prints what is measured on instances held out from
+    DATA (from its training part, where it has two parts): the squared reconstruction error, the
+    share of variance explained and, with labels, the accuracy of a head fitted on a few of them.
+    Instances without a label, or with -1, are only reconstructed.
 
-    Recommended is the narrowest width whose accuracy is within one standard error of the
-    best; without labels, the knee of the error.
+    The recommended width is the narrowest whose accuracy is within one standard error of the
+    best; without labels, the knee of the reconstruction error.
     """
     chosen = _widths(widths)
     if output is not None:
@@ -62,7 +64,7 @@ def advise(
         from isthmus.cli.results import check_suffix
 
         check_suffix(output, ".png", ".svg")
-        # Said now, and not after minutes of training.
+        # Refused before minutes of training.
         require("matplotlib", extra="report", purpose="drawing pictures")
     console = console_for(json)
     train = reading.read(data, sample=True).train

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.data_options import (
-    AS_IT_COMES,
+    DEFAULTS,
+    DataOptions,
     LabelsFrom,
-    Reading,
     read_instances_or_codes,
-    reads_data,
+    with_option_groups,
 )
 from isthmus.cli.options import (
     BundlePath,
@@ -25,36 +25,37 @@ from isthmus.cli.options import (
 from isthmus.errors import DataError
 
 
-@reads_data
+@with_option_groups
 def classify(
     bundle: BundlePath,
     data: Data,
     head: Head = "linear",
     name: Annotated[
-        str | None, typer.Option(help="Name of the head in the bundle; the head's own.")
+        str | None, typer.Option(help="Name of the head in the bundle; by default that of --head.")
     ] = None,
     test_fraction: Annotated[
-        float, typer.Option(help="Share of the labels held out to measure the head.")
+        float, typer.Option(help="Share of the labels held out to test the head.")
     ] = 0.2,
-    baselines: Annotated[str, typer.Option(help="none, fast or all.")] = "fast",
+    baselines: Annotated[
+        str, typer.Option(help="Baselines to compare with: none, fast or all.")
+    ] = "fast",
     labels_from: LabelsFrom = None,
     seed: Seed = 0,
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
-    """Fit a head on the codes of labelled instances, and add it to the bundle.
+    """Fit a classifier on the codes of labelled instances, and add it to the bundle.
 
-    The head is measured first: fitted on one part of the labels and tested on the other
-    (the data's own test part where it has one, else --test-fraction held out), beside its
-    baselines. Then, without a test part of its own, it is fitted on all labels and saved.
-    Windows of a long table are held out by group or by time, none sharing a row with another
-    part.
+    The head is tested first, beside baselines: on the test part of the data, or without one on
+    the share --test-fraction of the labels, held out from the fit. In the second case it is then
+    fitted again, on all labels, before it is saved. Windows of a long table are held out by group
+    or by time, so that no window shares a row with one of the other part.
 
-    DATA may be codes that isthmus encode wrote as .parquet: the encoder is not run, and there are
-    no baselines, which need the instances.
+    DATA may be codes that isthmus encode wrote as .parquet. The encoder is then not run, and there
+    are no baselines, as these need the instances.
 
-    With --head spreading rows with an empty label cell (or -1) are learned from too; the head is
-    measured on labelled rows alone.
+    With --head spreading the head is also fitted on rows without a label (an empty cell, or -1).
+    It is tested on labelled rows alone.
     """
     console = console_for(json)
     loaded = read_instances_or_codes(reading, data, bundle, labels_from, console)

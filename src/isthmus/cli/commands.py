@@ -1,4 +1,4 @@
-"""The commands together, and what happens when one of them fails."""
+"""The command line: its commands, and how their errors are printed."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from isthmus import __version__
 from isthmus._core import is_disk_full
 from isthmus.errors import IsthmusError, is_out_of_memory
 
-#: How to mend what stopped a command in the middle.
-AGAIN = "and run again, with --resume to go on from what a fit, predict or encode has written"
+#: What to do after an error in the middle of a command.
+RESUME_HINT = "and run again, with --resume to go on from what a fit, predict or encode has written"
 
-#: Each command and the line about it in `isthmus --help`. It is the function of its name in the
-#: module of its name beside this one, which is imported when the command is called for: reading
-#: every command's options would take as long as all the rest of `isthmus --help`.
+#: Each command, and its line in `isthmus --help`. The command NAME is the function NAME in the
+#: module `isthmus.cli.NAME`, which is imported when the command is called: importing all of them
+#: would take as long as the rest of `isthmus --help`.
 COMMANDS = {
-    "demo": "Tell the whole story on one data set.",
-    "advise": "Advise on the width of the code: try several, and PCA beside them.",
-    "fit": "Learn a code from instances without labels, and write a bundle.",
-    "encode": "Turn instances into codes with a bundle's encoder.",
-    "classify": "Fit a head on the codes of labelled instances.",
-    "detect": "Fit a detector, normal or not, on the frozen encoder.",
-    "predict": "Predict what each instance is: its class, or normal or not.",
-    "suggest": "Say which rows to look at next.",
-    "label": "Give a detector labels that people have found.",
-    "evaluate": "Test a bundle's head on labelled instances.",
-    "report": "Write one page on a bundle, to be opened in a browser.",
-    "export": "Write the whole decision as one ONNX graph, its parity measured.",
-    "serve": "Serve decisions over HTTP, without torch.",
-    "info": "Say what is in a bundle, without loading it.",
-    "history": "Say which versions of its heads a bundle holds.",
+    "demo": "Run every step on one data set, and write a report.",
+    "advise": "Compare widths of the code, and recommend one.",
+    "fit": "Train an encoder on unlabelled instances, and write a bundle.",
+    "encode": "Compute the codes of instances.",
+    "classify": "Fit a classifier on the codes of labelled instances.",
+    "detect": "Fit an anomaly detector on the codes of normal instances.",
+    "predict": "Predict the class of each instance, or whether it is normal.",
+    "suggest": "List the rows that are most worth labelling next.",
+    "label": "Update a head with new labels.",
+    "evaluate": "Test a head on labelled instances.",
+    "report": "Write a report on a bundle as one HTML page.",
+    "export": "Export a bundle as one ONNX graph, and measure its parity.",
+    "serve": "Serve predictions over HTTP, without torch.",
+    "info": "Show what a bundle contains.",
+    "history": "List the versions of each head, or go back to one.",
 }
 
-#: Commands that are in the module of another one.
+#: Commands that are in the module of another command.
 MODULES = {"history": "info"}
 
 
-class _Later(TyperCommand):
-    """A command known by its name and one line; the real one takes over when it is called."""
+class _LazyCommand(TyperCommand):
+    """A command that is imported when it is called."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Read the words as the real command does."""
-        from isthmus.cli.process import refuse_workers, tune_process
+        """Parse the arguments with the options of the command itself."""
+        from isthmus.cli.process import refuse_process_group, tune_process
 
-        refuse_workers(str(self.name))
+        refuse_process_group(str(self.name))
         tune_process()
         name = str(self.name)
         function = getattr(importlib.import_module(f"isthmus.cli.{MODULES.get(name, name)}"), name)
-        alone = _new_app()
-        alone.command()(function)
-        return typer.main.get_command(alone).make_context(*args, **kwargs)
+        command = _new_app()
+        command.command()(function)
+        return typer.main.get_command(command).make_context(*args, **kwargs)
 
 
 def _new_app(**settings: Any) -> typer.Typer:
@@ -69,21 +69,21 @@ app = _new_app(
     no_args_is_help=True,
 )
 for name, line in COMMANDS.items():
-    app.command(name, cls=_Later, short_help=line)(lambda: None)
+    app.command(name, cls=_LazyCommand, short_help=line)(lambda: None)
 
 
 @app.callback()
 def _options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line: exit status 0 done, 1 failed, 2 wrong words, 130 interrupted."""
+    """Run the command line: exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     words = sys.argv[1:]
-    # Both are understood wherever they stand, as people add them to the end of a line.
+    # Both are accepted anywhere in the line, as people add them at its end.
     if "--version" in words:
         print(f"isthmus {__version__}")
         return
@@ -96,24 +96,27 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        from isthmus.cli.process import name_of_worker
+        from isthmus.cli.process import process_suffix
 
-        print(f"error{name_of_worker()}: {_in_words(error)}", file=sys.stderr, flush=True)
+        print(f"error{process_suffix()}: {describe_error(error)}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 
-def _in_words(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
+    """Return an error as one line for a person."""
     if isinstance(error, IsthmusError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         if is_disk_full(error):
-            return f"no space left for {error.filename or 'temporary files'}; make room, {AGAIN}"
+            return (
+                f"no space left for {error.filename or 'temporary files'}; free some, {RESUME_HINT}"
+            )
         where = f" {error.filename}" if error.filename else ""
         return f"{error.strerror}:{where}" if where else error.strerror
     if is_out_of_memory(error):
         return (
-            "out of memory; pass fewer instances, several files, which are read chunk by chunk, or "
-            f"a smaller --batch-size, {AGAIN}"
+            "out of memory; pass fewer instances, several files, which are read in chunks, or "
+            f"a smaller --batch-size, {RESUME_HINT}"
         )
     if isinstance(error, ValueError):
         return str(error)

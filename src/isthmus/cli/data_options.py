@@ -1,4 +1,4 @@
-"""Data as a command's options describe it."""
+"""Options that say how data is read."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder with the files of a named data set.")
 ]
 Resize = Annotated[
-    str | None, typer.Option("--resize", help="Bring all images to this size, such as 28x28.")
+    str | None,
+    typer.Option("--resize", help="Resize all images to this height x width, such as 28x28."),
 ]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How data is to be read; every field is an option, see `reads_data`."""
+class DataOptions:
+    """Options of how data is read; every field is one, see `with_option_groups`."""
 
     label: Label = None
     data_dir: DataDir = None
@@ -47,72 +48,74 @@ class Reading:
         str,
         typer.Option(
             "--kind",
-            help="auto, images, series or table: series for arrays of windows, and for a long "
-            "table that is to be cut into windows.",
+            help="Kind of data: auto, images, series or table. Pass series for arrays of windows, "
+            "and for a long table (a row for each moment), which is cut into windows.",
         ),
     ] = "auto"
     time: Annotated[
-        str | None, typer.Option("--time", help="Column of a long table that says when.")
+        str | None, typer.Option("--time", help="Column of a long table with the time of each row.")
     ] = None
     group: Annotated[
         str | None,
-        typer.Option("--group", help="Column of a long table that says which series."),
+        typer.Option("--group", help="Column of a long table that names the series of each row."),
     ] = None
     window: Annotated[
-        int | None, typer.Option("--window", help="Rows of a long table in one window.")
+        int | None, typer.Option("--window", help="Number of rows in a window of a long table.")
     ] = None
     stride: Annotated[
         int | None,
-        typer.Option("--stride", help="Rows from one window to the next; as many as in a window."),
+        typer.Option(
+            "--stride",
+            help="Rows between the starts of two windows; by default the length of a window.",
+        ),
     ] = None
 
     lazy: Annotated[
         bool,
         typer.Option(
             "--lazy",
-            help="Read one .parquet or .npy file, or a folder of images, chunk by chunk, as "
-            "folders of such files always are.",
+            help="Read one .parquet or .npy file, or a folder of images, in chunks, so that it "
+            "need not fit into memory. Folders of .parquet or .npy files are always read so.",
         ),
     ] = False
     keys: Annotated[
         list[str] | None,
         typer.Option(
             "--key",
-            help="Column of data read chunk by chunk that says which row is which, and is no "
-            "feature; may be repeated.",
+            help="Column that identifies rows: no feature, but copied to the output. For data read "
+            "in chunks; may be repeated.",
         ),
     ] = None
     on_bad_shard: Annotated[
         str,
         typer.Option(
             "--on-bad-shard",
-            help="What becomes of a file among several that is damaged or unlike the others: "
-            "fail or skip.",
+            help="What to do when one of several files is damaged or has other columns: fail or "
+            "skip.",
         ),
     ] = "fail"
 
     def read(self, source: str, bundle: Path | None = None, *, sample: bool = False) -> Any:
-        """Load data as the options say; warnings become lines on standard error.
+        """Load data into memory as the options say.
 
-        Data that is read chunk by chunk comes as a whole when it is small, and is otherwise
-        refused, or with `sample` some of it is drawn at random, which is said.
+        Of data that is read in chunks all instances are taken when they are few. Otherwise it is
+        refused, or with `sample` instances are drawn at random, and their number is printed.
 
-        With a bundle of series, a table is a long one, and is cut into windows as long as those
-        at fit, of the channels that had the same names.
+        With a bundle the data is read as its encoder expects it, see `schema` of `load`.
         """
         loaded = self.open(source, bundle)
         return loaded if loaded.in_memory else in_memory(loaded, sample, bundle)
 
     def open(self, source: str, bundle: Path | None = None, *, lazy: bool = False) -> Any:
-        """Load data as the options say, a stream as it is.
+        """Load data as the options say; data that is read in chunks is a stream.
 
         Parameters
         ----------
         source : str
         bundle : Path, optional
-            That the data is for.
+            Bundle that the data is for.
         lazy : bool
-            Read a single file chunk by chunk, too; so is one with keys.
+            Read a single file in chunks too, as one with keys is.
         """
         from isthmus.data import is_stored_codes, load
 
@@ -147,18 +150,21 @@ class Reading:
         return self.open(source, bundle).train if self.label in columns else unlabelled
 
     def in_pieces(self, source: str, *, lazy: bool = False) -> bool:
-        """Return whether `open` gives a stream."""
+        """Return whether `open` returns a stream."""
         from isthmus.data.streaming import is_streamed
 
         lazy = lazy or self.lazy or bool(self.keys)
         return self.data_dir is None and is_streamed(source, lazy)
 
 
-AS_IT_COMES = Reading()
+DEFAULTS = DataOptions()
 
 
-def reads_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Reading` and such; it gets those of each together."""
+def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace parameters of a command that are dataclasses of options by those options.
+
+    The command receives each dataclass filled in.
+    """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Callable[..., Any]] = {}
     parameters: list[inspect.Parameter] = []
@@ -171,16 +177,16 @@ def reads_data(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter)
 
     @functools.wraps(command)
-    def told(**words: Any) -> None:
+    def expanded(**values: Any) -> None:
         for name, group in groups.items():
-            options = {option.name: words.pop(option.name) for option in _options(group)}
-            words[name] = group(**options)
-        command(**words)
+            options = {option.name: values.pop(option.name) for option in _options(group)}
+            values[name] = group(**options)
+        command(**values)
 
-    # What typer makes its options of.
-    told.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return told
+    # typer makes the options from these.
+    expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return expanded
 
 
 def _options(group: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -218,7 +224,7 @@ def print_sampling(stream: Stream) -> None:
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Print what isthmus warns of as one plain line each."""
+    """Print each warning of isthmus as one line on standard error."""
 
     def show(message: Warning | str, *_: Any) -> None:
         if workers.rank() == 0:
@@ -243,14 +249,14 @@ LabelsFrom = Annotated[
     Path | None,
     typer.Option(
         "--labels-from",
-        help="With stored codes: a .csv or .parquet with the labels (their column is --label) and "
-        "the codes' key columns. Only rows that have a label there are taken.",
+        help="With stored codes: a .csv or .parquet file with labels (in the column --label) and "
+        "the key columns of the codes. Only rows with a label in it are used.",
     ),
 ]
 
 
 def read_instances_or_codes(
-    reading: Reading,
+    reading: DataOptions,
     data: str,
     bundle: Path,
     labels_from: Path | None,
@@ -259,7 +265,7 @@ def read_instances_or_codes(
     sample: bool = True,
     stream: bool = False,
 ) -> Any:
-    """Load data as `Reading.read` does, or leave a stream as it is; stored codes as a data set."""
+    """Load instances as `DataOptions.read` or, with `stream`, `open` does; or stored codes."""
     from isthmus.data import is_stored_codes
 
     if not is_stored_codes(data):

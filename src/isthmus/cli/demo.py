@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.data_options import DataDir, Label, Reading, Resize
+from isthmus.cli.data_options import DataDir, DataOptions, Label, Resize
 from isthmus.cli.options import Json, Recipe, Seed, console_for, resumable, write_json_facts
 
 
@@ -18,7 +18,8 @@ def demo(
         str, typer.Argument(help="digits, mnist, fashion-mnist, kmnist, or the path of your data.")
     ] = "digits",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write to; runs/NAME.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the results; by default runs/NAME."),
     ] = None,
     recipe: Recipe = "default",
     baselines: Annotated[
@@ -33,17 +34,18 @@ def demo(
     data_dir: DataDir = None,
     resize: Resize = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
+        bool,
+        typer.Option("--resume", help="Resume from the last checkpoint of an interrupted run."),
     ] = False,
     json: Json = None,
 ) -> None:
-    """Tell the whole story on one data set: code, frozen encoder, heads, baselines.
+    """Run every step on one data set: train, freeze, fit heads, compare with baselines, report.
 
-    On digits it needs no download and takes less than a minute.
+    The data set digits needs no download, and takes less than a minute.
     """
     started = time.perf_counter()
     console = console_for(json)
-    data = Reading(label=label, data_dir=data_dir, resize=resize).read(source)
+    data = DataOptions(label=label, data_dir=data_dir, resize=resize).read(source)
     from isthmus.demo import run_demo
 
     words = [source]

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.data_options import (
-    AS_IT_COMES,
-    Reading,
+    DEFAULTS,
+    DataOptions,
     read_instances_or_codes,
-    reads_data,
     warnings_as_lines,
+    with_option_groups,
 )
 from isthmus.cli.options import (
     BundlePath,
@@ -30,14 +30,14 @@ from isthmus.cli.options import (
 from isthmus.errors import DataError
 
 
-@reads_data
+@with_option_groups
 def detect(
     bundle: BundlePath,
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Rows that are mostly normal and new to the encoder: a name or path, as for "
-            "isthmus fit. Without it only the false-alarm rate of a detector is changed."
+            help="Mostly normal rows that the encoder was not trained on: a name or path, as for "
+            "isthmus fit. Without DATA only the false-alarm rate of a detector is changed."
         ),
     ] = None,
     normal: Normal = None,
@@ -45,30 +45,37 @@ def detect(
     method: Annotated[
         str | None,
         typer.Option(
-            help="auto, combined, neighbours, mahalanobis, reconstruction; with labels also head "
-            "or blend."
+            help="Anomaly score: auto, combined, neighbours, mahalanobis or reconstruction; with "
+            "labels also head or blend."
         ),
     ] = None,
-    calibration: Annotated[str | None, typer.Option(help="auto, split or cross.")] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="How the threshold is calibrated: auto, split (on held-out rows) or cross (by "
+            "cross-fitting)."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the head in the bundle.")] = "normal",
     seed: Seed = 0,
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
-    """Fit a detector, normal or not, on the frozen encoder, and add it to the bundle.
+    """Fit an anomaly detector on the frozen encoder, and add it to the bundle.
 
-    DATA is mostly normal, and none of its rows was among those that the encoder was trained
-    on: with one file of normal rows use isthmus fit DATA -o BUNDLE --detector. Labels are
-    optional: 1 normal, -1 abnormal, 0 or empty where nobody looked, or what --normal says.
-    DATA may be codes that isthmus encode --for-heads wrote: the encoder is not run.
-    Without DATA, --false-alarm-rate moves the threshold of a detector that is there. A
-    detector of the same name is kept as an earlier version: isthmus history BUNDLE.
+    DATA is mostly normal, and has no rows that the encoder was trained on. With one file of
+    normal rows for both, use isthmus fit DATA -o BUNDLE --detector. Labels are optional: 1
+    normal, -1 abnormal, 0 or empty for unlabelled; or see --normal. DATA may be codes that isthmus
+    encode --for-heads wrote; the encoder is then not run.
+
+    Without DATA, --false-alarm-rate moves the threshold of a detector in the bundle. The bundle
+    keeps the earlier version of a detector of the same name: see isthmus history.
     """
     console = console_for(json)
     if data is None:
         given = {"--label": reading.label, "--normal": normal, "--method": method}
         given |= {"--calibration": calibration}
-        detector = _moved(bundle, name, false_alarm_rate, given)
+        detector = _with_another_rate(bundle, name, false_alarm_rate, given)
     else:
         loaded = read_instances_or_codes(reading, data, bundle, None, console).train
         y = detector_labels(loaded, data, normal)
@@ -95,8 +102,8 @@ def detect(
     write_json_facts(json, facts | {"name": name, "version": version, "bundle": str(bundle)})
 
 
-def _moved(bundle: Path, name: str, rate: str | None, given: dict[str, Any]) -> Any:
-    """Return the detector that is there, with its threshold at another rate."""
+def _with_another_rate(bundle: Path, name: str, rate: str | None, given: dict[str, Any]) -> Any:
+    """Return the detector of this name with its threshold set for another false-alarm rate."""
     surplus = [option for option, value in given.items() if value is not None]
     if surplus:
         raise DataError(f"got {surplus[0]} and no DATA to fit a detector on; pass the normal rows")

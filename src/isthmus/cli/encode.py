@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
 from isthmus.cli.options import (
-    HERE,
+    LOCAL,
     BundlePath,
     Data,
     Json,
@@ -23,7 +23,7 @@ from isthmus.cli.options import (
 )
 
 
-@reads_data
+@with_option_groups
 def encode(
     bundle: BundlePath,
     data: Data,
@@ -32,7 +32,8 @@ def encode(
         typer.Option(
             "--output",
             "-o",
-            help="File for the codes: .npy, .csv or .parquet; a folder .parquet for several files.",
+            help="File for the codes: .npy, .csv or .parquet. For several files a folder "
+            "NAME.parquet.",
         ),
     ],
     part: Part = "all",
@@ -40,20 +41,21 @@ def encode(
         bool,
         typer.Option(
             "--for-heads",
-            help="Write each row's hash and residual too: detectors can then be fitted on the "
-            "codes alone.",
+            help="Also write the hash and the residual of each row, which isthmus detect needs to "
+            "fit a detector on codes.",
         ),
     ] = False,
-    reading: Reading = AS_IT_COMES,
-    scoring: Scoring = HERE,
+    reading: DataOptions = DEFAULTS,
+    scoring: Scoring = LOCAL,
     json: Json = None,
 ) -> None:
-    """Turn instances into codes with a bundle's encoder.
+    """Compute the codes of instances with the encoder of a bundle.
 
-    Of a long table, .csv and .parquet say which window each code is of. Several files are read
-    and written chunk by chunk, as `isthmus predict` does it. A column of --label goes along.
+    Of a long table, .csv and .parquet have columns for the group and the times of each window.
+    The column --label is copied to the output. Several files are read and written in chunks, as by
+    isthmus predict.
 
-    `isthmus classify` and, with --for-heads, `isthmus detect` take a .parquet output in place of
+    isthmus classify and, with --for-heads, isthmus detect take a .parquet output in place of
     instances, and do not run the encoder again.
     """
     from isthmus.cli.results import check_suffix, write_codes
@@ -61,8 +63,8 @@ def encode(
     check_suffix(output, ".npy", ".csv", ".parquet")
     if for_heads:
         check_suffix(output, ".parquet")
-    if reading.label is not None and reading.in_chunks(data, lazy=scoring.lazy):
-        # It stands beside each code, like a key.
+    if reading.label is not None and reading.in_pieces(data, lazy=scoring.lazy):
+        # Copied to the output like a key.
         reading = replace(reading, keys=[*(reading.keys or ()), reading.label])
     loaded = reading.open(data, bundle, lazy=scoring.lazy)
     if not loaded.in_memory:

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.data_options import (
-    AS_IT_COMES,
+    DEFAULTS,
+    DataOptions,
     LabelsFrom,
-    Reading,
     read_instances_or_codes,
-    reads_data,
+    with_option_groups,
 )
 from isthmus.cli.options import (
     BundlePath,
@@ -25,30 +25,36 @@ from isthmus.cli.options import (
 from isthmus.errors import DataError
 
 
-@reads_data
+@with_option_groups
 def evaluate(
     bundle: BundlePath,
     data: Data,
-    head: Annotated[str | None, typer.Option(help="Name of the head; the one fitted last.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Name of the head; by default the one fitted last.")
+    ] = None,
     normal: Normal = None,
     train: Annotated[
         str | None,
-        typer.Option(help="What the head was fitted on, for the baselines; path or name."),
+        typer.Option(help="Data that the head was fitted on, for the baselines: a name or path."),
     ] = None,
     baselines: Annotated[
-        str, typer.Option(help="none, fast or all; they need training data.")
+        str,
+        typer.Option(help="Baselines to compare with: none, fast or all. They need training data."),
     ] = "none",
     labels_from: LabelsFrom = None,
     seed: Seed = 0,
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
     """Test a bundle's head on labelled instances.
 
-    Of data with two parts the test part is used, and the training part for the baselines. Of data
-    read chunk by chunk every labelled row is tested on; baselines are fitted on 100,000 rows at
-    most. Rows without a label are left out. For a detector labels are 1 normal, -1 abnormal, 0 or
-    empty where nobody looked, or what --normal says; its baseline is the distance between raw rows.
+    Of data with two parts the head is tested on the test part, and baselines are fitted on the
+    training part. Of data read in chunks the head is tested on every labelled row, and baselines
+    are fitted on 100,000 rows at most. Rows without a label are left out.
+
+    For a detector the labels are 1 normal, -1 abnormal, 0 or empty for unlabelled; or see --normal.
+    Its baseline is the distance to the nearest rows without any encoder.
+
     DATA may be codes that isthmus encode wrote.
     """
     console = console_for(json)

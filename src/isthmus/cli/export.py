@@ -7,61 +7,62 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
 from isthmus.cli.options import BundlePath, Json, Part, console_for, write_json_facts
 
 
-@reads_data
+@with_option_groups
 def export(
     bundle: BundlePath,
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Rows to measure parity on: a name or path, as for `isthmus predict`. Without "
-            "any, rows rebuilt from codes that the heads keep."
+            help="Rows to measure parity on: a name or path, as for isthmus predict. By default "
+            "rows decoded from the codes that the heads keep."
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the graph and what is beside it.")
+        Path, typer.Option("-o", "--output", help="Folder for the graph and the files beside it.")
     ] = Path("exported"),
     head: Annotated[
-        list[str] | None, typer.Option("--head", help="Export this head alone; may be repeated.")
+        list[str] | None, typer.Option("--head", help="Export only this head; may be repeated.")
     ] = None,
     residual: Annotated[
         bool,
         typer.Option(
-            "--residual", help="Give the squared residual of each value and the reconstruction too."
+            "--residual",
+            help="Also output the reconstruction, and the squared residual of each value.",
         ),
     ] = False,
     fp16: Annotated[
-        bool, typer.Option("--fp16", help="Write a variant with networks in float16 too.")
+        bool, typer.Option("--fp16", help="Also write a variant with networks in float16.")
     ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Write a variant with networks in eight bits too.")
+        bool, typer.Option("--int8", help="Also write a variant with networks in int8.")
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(help="Largest deviation from the library, relative to the value.")
+        float, typer.Option(help="Maximum relative deviation from the library.")
     ] = 1e-4,
     known: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Keep so many of the rows of the data, with their labels, in known.npz. Without, "
-            "known.npz holds none of them, but codes that the heads keep, rebuilt.",
+            help="Number of rows of DATA to write, with their labels, into known.npz. With 0 it "
+            "holds rows decoded from the codes that the heads keep.",
         ),
     ] = 0,
     part: Part = "all",
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
-    """Write the whole decision, from raw instance to verdict, as one ONNX graph.
+    """Export a bundle as one ONNX graph, from the raw instance to the decision.
 
-    Beside model.onnx come predict.py, which needs numpy and onnxruntime and nothing else, a
-    README.md, and known.npz with instances that a new one may be compared with.
+    Beside model.onnx it writes predict.py, which needs only numpy and onnxruntime, a README.md,
+    and known.npz with reference instances to compare new ones with.
 
-    Every output of the graph is compared with the library's on all rows of the data. The export
-    fails when one is off by more than --tolerance, or a decision differs for a row that is not
-    as near to its threshold; then nothing is written.
+    Every output of the graph is compared with that of the library on all rows of the data. The
+    export fails, and writes nothing, when an output deviates by more than --tolerance, or a
+    decision differs for a row whose score is not within it of the threshold.
     """
     console = console_for(json)
     rows: Any = None

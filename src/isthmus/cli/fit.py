@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.bundle import check_target
-from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data, warnings_as_lines
+from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     Address,
     Data,
@@ -28,56 +28,61 @@ from isthmus.cli.options import (
     names_or_none,
     number_or_auto,
     print_detector,
+    reads_in_chunks,
     refuse_ray,
     resumable,
-    streams_data,
     weights_by_name,
     whole_or_auto,
     write_json_facts,
 )
-from isthmus.cli.process import rank, refuse_workers
+from isthmus.cli.process import rank, refuse_process_group
 from isthmus.errors import DataError, TrainingError
 
 
-@reads_data
+@with_option_groups
 def fit(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the bundle.")],
-    n_components: Annotated[str, typer.Option(help="Width of the code.")] = "auto",
+    n_components: Annotated[str, typer.Option(help="Width of the code, or auto.")] = "auto",
     architecture: Annotated[
         str,
-        typer.Option(help="auto, dense, conv, strided, conv1d or reference."),
+        typer.Option(help="Network: auto, dense, conv, strided, conv1d or reference."),
     ] = "auto",
     recipe: Recipe = "default",
     objective: Annotated[
         str,
         typer.Option(
-            help="auto (the recipe's), reconstruction, denoising, masked, variational, invariant; "
-            "or several with weights: denoising=1,invariant=0.5."
+            help="Objective: auto (that of the recipe), reconstruction, denoising, masked, "
+            "variational, invariant; or several with weights: denoising=1,invariant=0.5."
         ),
     ] = "auto",
     augmentations: Annotated[
         str,
         typer.Option(
-            help="Views for the objective invariant: auto, none, or some of affine,elastic "
+            help="Augmentations for the objective invariant: auto, none, or some of affine,elastic "
             "(images), jitter,scaling,crop (series), corruption (tables)."
         ),
     ] = "auto",
-    max_epochs: Annotated[str, typer.Option(help="Most passes over the data.")] = "auto",
-    batch_size: Annotated[str, typer.Option(help="Instances in a step.")] = "auto",
-    lr: Annotated[str, typer.Option(help="Highest learning rate.")] = "auto",
+    max_epochs: Annotated[str, typer.Option(help="Maximum number of epochs.")] = "auto",
+    batch_size: Annotated[str, typer.Option(help="Instances in a training step.")] = "auto",
+    lr: Annotated[str, typer.Option(help="Maximum learning rate.")] = "auto",
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    reading: Reading = AS_IT_COMES,
+    device: Annotated[
+        str, typer.Option(help="Device to train on: auto, cpu, cuda or mps.")
+    ] = "auto",
+    reading: DataOptions = DEFAULTS,
     log_dir: Annotated[
-        Path | None, typer.Option(help="Folder for TensorBoard's curves and pictures.")
+        Path | None, typer.Option(help="Folder for curves and images of TensorBoard.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
+        bool,
+        typer.Option("--resume", help="Resume from the last checkpoint of an interrupted run."),
     ] = False,
     detector: Annotated[
         bool,
-        typer.Option("--detector", help="Fit a detector too, on rows set aside from the data."),
+        typer.Option(
+            "--detector", help="Also fit an anomaly detector, on rows held out from training."
+        ),
     ] = False,
     false_alarm_rate: FalseAlarmRate = None,
     normal: Normal = None,
@@ -86,28 +91,28 @@ def fit(
     address: Address = None,
     json: Json = None,
 ) -> None:
-    """Learn a code from instances without labels, and write a bundle.
+    """Train an autoencoder on instances without labels, and write a bundle with its encoder.
 
-    Labels that the data brings are not looked at; --label leaves that column out. Of data
-    with a training and a test part the training part is learned from. With --kind series a
-    table is a long one, a row for each moment, and is cut into windows. A folder of Parquet or
-    .npy files, or a pattern such as 'events/*.parquet', is read chunk by chunk and may be larger
-    than memory; long tables in it are cut each by itself.
+    Labels are not used; the column --label is no feature. Of data with a training and a test part
+    the training part is used. With --kind series a table is a long one, with a row for each
+    moment, and is cut into windows. A folder of Parquet or .npy files, or a pattern such as
+    'events/*.parquet', is read in chunks and may be larger than memory; each long table in it is
+    cut by itself.
 
-    With --detector the data is mostly normal, and the bundle gets a head "normal" that tells
-    normal from abnormal at --false-alarm-rate; its threshold is set on rows that neither
-    encoder nor head learned from. Labels are then looked at: 1 normal, -1 abnormal, 0 or
-    empty where nobody looked, or what --normal says.
+    With --detector the data is mostly normal, and the bundle gets a head "normal" that separates
+    normal from abnormal instances at --false-alarm-rate. Its threshold is calibrated on rows that
+    neither the encoder nor the head was trained on. Labels are then used: 1 normal, -1 abnormal, 0
+    or empty for unlabelled; or see --normal.
 
-    With --engine ray the workers of a Ray cluster train together, as those of torchrun do.
+    With --engine ray the workers of a Ray cluster train together, as processes of torchrun do.
     """
     options = dict(locals())
     check_target(output)
     checkpoints = output.with_name(f"{output.name}-checkpoints")
-    if streams_data(engine, resume=False):
+    if reads_in_chunks(engine, resume=False):
         from isthmus.cli.ray_training import fit_on_ray
 
-        refuse_workers("fit --engine ray")
+        refuse_process_group("fit --engine ray")
         reading = options.pop("reading")
         options |= {"engine": "local", "workers": None, "address": None}
         fit_on_ray(fit, options | vars(reading), checkpoints, workers, address)
@@ -146,15 +151,15 @@ def fit(
         resume=resume,
     )
     heads: dict[str, Any] = {}
-    one = True
+    resumes = True
     if detector:
         from isthmus.detection import AnomalyDetector
 
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         heads["normal"] = AnomalyDetector(encoder, false_alarm_rate=rate, random_state=seed)
-        one = heads["normal"].n_encoders(instances, y) == 1
+        resumes = heads["normal"].n_encoders(instances, y) == 1
     channel_names = None if streamed else train.channel_names
-    with resumable(checkpoints) if one else nullcontext():
+    with resumable(checkpoints) if resumes else nullcontext():
         if detector:
             with warnings_as_lines():
                 heads["normal"].fit(instances, y, channel_names=channel_names)
@@ -162,21 +167,21 @@ def fit(
         else:
             encoder.fit(instances, channel_names=channel_names)
     if rank() > 0:
-        return  # the first writes what all have
+        return  # rank 0 writes what all have
     from isthmus.bundle import save_bundle
 
     try:
         save_bundle(output, encoder, heads)
     except OSError as error:
-        if not one:
+        if not resumes:
             raise
         raise TrainingError(
             f"cannot write {output} ({error.strerror or error}); training is done and its last "
             "checkpoint stands: see to it, and run the same line with --resume"
         ) from error
-    if one:
+    if resumes:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    kept = encoder.history_[encoder.best_epoch_ - 1]
+    best = encoder.history_[encoder.best_epoch_ - 1]
     facts: dict[str, Any] = {
         "dataset": train.name,
         "kind": train.kind,
@@ -189,23 +194,23 @@ def fit(
         "skipped": [asdict(part) for part in train.skipped] if streamed else [],
         "loss": {
             "metric": encoder.loss_,
-            "train": kept["train_loss"],
-            "validation": kept.get("validation_loss"),
+            "train": best["train_loss"],
+            "validation": best.get("validation_loss"),
         },
         "digest": encoder.digest_,
         "bundle": str(output),
     }
     if detector:
-        known = facts["detector"] = detector_facts(heads["normal"])
-        facts["n_train"] -= known["labels"]["abnormal"]
-        facts["n_train"] -= known["n_calibration"] if known["calibration"] == "split" else 0
+        found = facts["detector"] = detector_facts(heads["normal"])
+        facts["n_train"] -= found["labels"]["abnormal"]
+        facts["n_train"] -= found["n_calibration"] if found["calibration"] == "split" else 0
     console.print(encoder.summary())
-    held_out = kept.get("validation_loss")
-    told = f"training loss {kept['train_loss']:.4f}"
-    told += f", validation loss {held_out:.4f}" if held_out is not None else ""
+    held_out = best.get("validation_loss")
+    losses = f"training loss {best['train_loss']:.4f}"
+    losses += f", validation loss {held_out:.4f}" if held_out is not None else ""
     console.print(
         f"{facts['n_train']:,} instances, {train.schema.n_features} values -> "
-        f"{facts['n_components']}; kept epoch {facts['best_epoch']} of {facts['epochs']}: {told}"
+        f"{facts['n_components']}; kept epoch {facts['best_epoch']} of {facts['epochs']}: {losses}"
     )
     for part in facts["skipped"]:
         lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"

@@ -12,20 +12,21 @@ from isthmus.errors import BundleError
 
 def history(
     bundle: BundlePath,
-    head: Annotated[str | None, typer.Option(help="Name of a head; all heads.")] = None,
+    head: Annotated[str | None, typer.Option(help="Name of a head; by default all heads.")] = None,
     roll_back: Annotated[
         str | None,
-        typer.Option("--roll-back", help="Make an earlier version of the head NAME current."),
+        typer.Option("--roll-back", help="Name of a head to return to an earlier version."),
     ] = None,
     to: Annotated[
-        int | None, typer.Option("--to", help="Which version; the one before the current.")
+        int | None,
+        typer.Option("--to", help="Version to return to; by default the one before the current."),
     ] = None,
     json: Json = None,
 ) -> None:
-    """Say which versions of its heads a bundle holds, and go back to one (without torch).
+    """List the versions of each head of a bundle, or go back to one (without torch).
 
-    Every head that was ever fitted is kept, with its date, the fingerprint of its rows and
-    labels, and its figures; * is the version that decides. Rolling back loses none.
+    A bundle keeps every version of a head, with its date, the fingerprint of its rows and labels,
+    and its metrics. * marks the version that is used. Rolling back deletes none.
     """
     from isthmus.bundle import history as versions_of
     from isthmus.bundle import read_manifest
@@ -50,20 +51,20 @@ def history(
 
 
 def describe(entry: dict[str, Any]) -> str:
-    """Return what a head is, in a few words, from its entry in the manifest."""
+    """Describe a head in a few words, from its entry in the manifest."""
     metrics = entry["metrics"]
     if entry["kind"] == "detector":
-        told = (
+        text = (
             f"detector, {entry['method']}, false-alarm rate {entry['false_alarm_rate']:.3g} "
             f"({entry['calibration']}, {entry['n_calibration']:,} calibration rows)"
         )
         n_abnormal = entry["labels"]["abnormal"]
-        told += f", {n_abnormal:,} labelled abnormal" if n_abnormal else ""
-        return told + (f", AUROC {metrics['auroc']:.4f}" if "auroc" in metrics else "")
+        text += f", {n_abnormal:,} labelled abnormal" if n_abnormal else ""
+        return text + (f", AUROC {metrics['auroc']:.4f}" if "auroc" in metrics else "")
     accuracy, rate = metrics.get("test_accuracy"), entry["rejection_rate"]
-    told = "" if rate is None else f", rejection rate {rate:.3g}"
-    told += "" if accuracy is None else f", test accuracy {100 * accuracy:.2f} %"
-    return f"{entry['head']}, {len(entry['classes'])} classes{told}"
+    text = "" if rate is None else f", rejection rate {rate:.3g}"
+    text += "" if accuracy is None else f", test accuracy {100 * accuracy:.2f} %"
+    return f"{entry['head']}, {len(entry['classes'])} classes{text}"
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -75,7 +76,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def info(bundle: BundlePath, json: Json = None) -> None:
-    """Say what is in a bundle, without loading it (and without torch)."""
+    """Show what a bundle contains, without loading it (and without torch)."""
     from isthmus.bundle import read_manifest
 
     manifest = read_manifest(bundle)
@@ -100,8 +101,8 @@ def info(bundle: BundlePath, json: Json = None) -> None:
         if value:
             console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
     for name, head in manifest["heads"].items():
-        told = f"head         {name}: {describe(head)}"
+        text = f"head         {name}: {describe(head)}"
         n_versions = len(manifest["history"][name])
-        told += f"; version {head['version']} of {n_versions}" if n_versions > 1 else ""
-        console.print(told, soft_wrap=True, markup=False)
+        text += f"; version {head['version']} of {n_versions}" if n_versions > 1 else ""
+        console.print(text, soft_wrap=True, markup=False)
     write_json_facts(json, manifest)

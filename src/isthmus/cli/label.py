@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.data_options import (
-    AS_IT_COMES,
+    DEFAULTS,
+    DataOptions,
     LabelsFrom,
-    Reading,
     read_instances_or_codes,
-    reads_data,
     warnings_as_lines,
+    with_option_groups,
 )
 from isthmus.cli.options import (
     BundlePath,
@@ -28,43 +28,43 @@ from isthmus.cli.options import (
 from isthmus.errors import DataError
 
 
-@reads_data
+@with_option_groups
 def label(
     bundle: BundlePath,
     data: Annotated[
-        str | None, typer.Argument(help="Labelled instances: a path, as the other commands take.")
+        str | None, typer.Argument(help="Labelled instances: a name or path, as for isthmus fit.")
     ] = None,
     queue: Annotated[
         Path | None,
-        typer.Option(help="Instead of DATA, what `isthmus serve --labels` wrote: for every head."),
+        typer.Option(help="Instead of DATA: the file of isthmus serve --labels, for every head."),
     ] = None,
     normal: Normal = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of the detector; the one fitted last. Of a queue: this head alone."
+            help="Name of the detector; by default the one fitted last. With --queue: only it."
         ),
     ] = None,
     labels_from: LabelsFrom = None,
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
-    """Give a detector labels that people have found, and save it as a new version.
+    """Update a detector with new labels, and save it as a new version.
 
-    1 is normal, -1 abnormal, 0 takes a label back, or what --normal says; rows with an empty
-    cell are left out. A row that the detector was fitted on gets the label, any other is
-    added. No encoder is trained. DATA may be codes that isthmus encode --for-heads wrote.
+    1 is normal, -1 abnormal, 0 removes a label; or see --normal. Rows with an empty cell are
+    left out. A row that the detector was fitted on gets the label, any other row is added. The
+    encoder is not trained. DATA may be codes that isthmus encode --for-heads wrote.
 
-    With --queue the labels are those that a service was given, for classifiers too. Of an
-    instance with several the last counts; labels that a head has already change nothing.
+    With --queue the labels are those that a service received, for classifiers too. Of several
+    labels of one instance the last counts. Labels that a head already has change nothing.
     """
     if queue is not None:
-        if data is not None or normal is not None or reading != AS_IT_COMES:
+        if data is not None or normal is not None or reading != DEFAULTS:
             raise DataError(
                 "got --queue and data or options to read it by, expected one of the two; a queue "
                 "says itself what its labels mean"
             )
-        _take(bundle, queue, name, json)
+        _update_from_queue(bundle, queue, name, json)
         return
     if data is None:
         raise DataError(
@@ -102,7 +102,7 @@ def label(
     write_json_facts(json, facts | {"n_given": len(looked_at), "n_new": added})
 
 
-def _take(bundle: Path, queue: Path, name: str | None, json: str | None) -> None:
+def _update_from_queue(bundle: Path, queue: Path, name: str | None, json: str | None) -> None:
     from isthmus.serve import take_labels
 
     with warnings_as_lines():

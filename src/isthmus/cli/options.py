@@ -1,4 +1,4 @@
-"""Options that commands share."""
+"""Options that several commands have, and what they print alike."""
 
 from __future__ import annotations
 
@@ -26,30 +26,33 @@ if TYPE_CHECKING:
 Data = Annotated[
     str,
     typer.Argument(
-        help="digits, mnist, fashion-mnist, kmnist, or a path: .npy .npz .csv .parquet .ts, IDX, "
-        "a folder of images (sub-folders are classes); or several .parquet or .npy files: a "
-        "folder, a pattern such as 'events/*.parquet', or an address such as s3://bucket/events."
+        help="A data set by name (digits, mnist, fashion-mnist, kmnist), or a path: a .npy, .npz, "
+        ".csv, .parquet, .ts or IDX file, or a folder of images (sub-folders are classes); or "
+        "several .parquet or .npy files: a folder, a pattern such as 'events/*.parquet', or an "
+        "address such as s3://bucket/events."
     ),
 ]
-BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle that `isthmus fit` wrote.")]
+BundlePath = Annotated[Path, typer.Argument(help="Folder of a bundle, as written by isthmus fit.")]
 Json = Annotated[
     str | None,
-    typer.Option("--json", help="Write the facts as JSON to this path; - is standard output."),
+    typer.Option("--json", help="File to write the results to as JSON; - is standard output."),
 ]
-Head = Annotated[str, typer.Option("--head", help="linear, mlp, neighbours, svm or spreading.")]
+Head = Annotated[
+    str, typer.Option("--head", help="Kind of head: linear, mlp, neighbours, svm or spreading.")
+]
 Recipe = Annotated[
     str,
     typer.Option(
         "--recipe",
-        help="default; fast (seconds), thorough (several times as long), detection (for normal or "
-        "not), reference (the Keras tutorial's network).",
+        help="Recipe: default, fast (seconds), thorough (several times as long), detection "
+        "(for anomaly detection) or reference (the network of the Keras tutorial).",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of all randomness.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")]
 
 
 def console_for(json: str | None) -> Console:
-    """Return where to talk to a person: standard error when JSON takes standard output."""
+    """Return the console for text: standard error when the JSON goes to standard output."""
     from rich.console import Console
 
     # Wide enough for a digest where the output is a file or a pipe.
@@ -58,7 +61,7 @@ def console_for(json: str | None) -> Console:
 
 
 def write_json_facts(json: str | None, facts: dict[str, Any]) -> None:
-    """Write a command's facts as one JSON object, when asked for."""
+    """Write the facts of a command as one JSON object, where --json is given."""
     if json is None or workers.rank() > 0:
         return
     from isthmus._core import to_json, write_bytes
@@ -71,29 +74,29 @@ def write_json_facts(json: str | None, facts: dict[str, Any]) -> None:
 
 @contextmanager
 def resumable(checkpoints: Path) -> Iterator[None]:
-    """Turn Ctrl-C into exit status 130 and one line that says how to go on.
+    """Exit with status 130 on Ctrl-C, and print the command that resumes training.
 
-    With several workers the loss of another one too, into exit status 143.
+    Where torchrun ends this process because another one failed, the status is 143.
     """
     try:
-        with workers.told_to_end():
+        with workers.raise_on_sigterm():
             yield
     except KeyboardInterrupt as stop:
-        lost = isinstance(stop, workers.Ended)
+        lost = isinstance(stop, workers.Terminated)
         what = "ended by torchrun, as when another worker is lost" if lost else "interrupted"
         if (checkpoints / "last.safetensors").exists():
             words = [word for word in sys.argv[1:] if word != "--resume"]
-            again = workers.line_again([*words, "--resume"])
+            again = workers.command_line([*words, "--resume"])
             line = f"the last checkpoint stands; go on with: {again}"
         else:
             line = "no epoch was finished, so there is nothing to go on from"
         if lost or workers.rank() == 0:
-            print(f"{what}{workers.name_of_worker()}; {line}", file=sys.stderr, flush=True)
+            print(f"{what}{workers.process_suffix()}; {line}", file=sys.stderr, flush=True)
         raise typer.Exit(143 if lost else 130) from None
 
 
 def whole_or_auto(option: str, text: str) -> int | Literal["auto"]:
-    """Return what an option says: a whole number, or `"auto"`."""
+    """Parse the value of an option: a whole number, or `"auto"`."""
     if text == "auto":
         return "auto"
     if not text.isdigit():
@@ -102,7 +105,7 @@ def whole_or_auto(option: str, text: str) -> int | Literal["auto"]:
 
 
 def number_or_auto(option: str, text: str) -> float | Literal["auto"]:
-    """Return what an option says: a number, or `"auto"`."""
+    """Parse the value of an option: a number, or `"auto"`."""
     try:
         return "auto" if text == "auto" else float(text)
     except ValueError as error:
@@ -110,7 +113,7 @@ def number_or_auto(option: str, text: str) -> float | Literal["auto"]:
 
 
 def weights_by_name(option: str, text: str) -> str | dict[str, float]:
-    """Return what an option says: one name, or names with weights (`a=1,b=0.5`)."""
+    """Parse the value of an option: one name, or names with weights (`a=1,b=0.5`)."""
     if "=" not in text:
         return text
     weights: dict[str, float] = {}
@@ -126,42 +129,46 @@ def weights_by_name(option: str, text: str) -> str | dict[str, float]:
 
 
 def names_or_none(text: str) -> Literal["auto"] | tuple[str, ...] | None:
-    """Return what an option says: `"auto"`, None for none, or names split at commas."""
+    """Parse the value of an option: `"auto"`, `"none"` (None), or names split at commas."""
     if text in ("auto", "none"):
         return "auto" if text == "auto" else None
     return tuple(name.strip() for name in text.split(","))
 
 
 Part = Annotated[
-    str, typer.Option("--part", help="Of data with two parts: train, test or all, in that order.")
+    str,
+    typer.Option(
+        "--part",
+        help="Part to use of data with a training and a test part: train, test or all.",
+    ),
 ]
 
 Normal = Annotated[
     str | None,
     typer.Option(
         "--normal",
-        help="Value of the label column that means normal: any other is abnormal, and an empty "
-        "cell that nobody looked.",
+        help="Value of the label column that means normal. Any other value means abnormal; an "
+        "empty cell means unlabelled.",
     ),
 ]
 FalseAlarmRate = Annotated[
     str | None,
     typer.Option(
         "--false-alarm-rate",
-        help="Share of normal instances that may be called abnormal; auto is 0.01, or the "
-        "smallest that the rows can hold.",
+        help="Share of normal instances that may be called abnormal. auto: 0.01, or the smallest "
+        "rate that so few rows allow.",
     ),
 ]
 
 
 def detector_labels(data: Dataset, source: str, normal: str | None) -> np.ndarray | None:
-    """Return labels as a detector takes them: 1, -1 and 0; None when the data has none.
+    """Return labels for a detector (1, -1 and 0), or None when the data has no labels.
 
     Raises
     ------
     DataError
-        When the column holds other values and `normal` does not say what they mean, or no
-        row has the value that it names.
+        When the column has other values and `normal` is not given, or no row has the value
+        `normal`.
     """
     if data.y is None:
         if normal is not None:
@@ -183,7 +190,7 @@ def detector_labels(data: Dataset, source: str, normal: str | None) -> np.ndarra
 
 
 def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
-    """Return what is known about a fitted detector as plain values."""
+    """Return facts of a fitted detector as plain values."""
     from isthmus.bundle import label_counts
 
     return {
@@ -205,16 +212,16 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
 
 
 def print_detector(console: Console, facts: dict[str, Any]) -> None:
-    """Print what `detector_facts` gives."""
+    """Print the facts of `detector_facts`."""
     labels = facts["labels"]
-    how = {
+    source = {
         "split": " that nothing was trained on",
         "cross": ", each scored by a model that did not see it",
     }[facts["calibration"]]
     lines = {
         "rows": f"{facts['n']:,}: {labels['normal']:,} labelled normal, {labels['abnormal']:,} "
         f"abnormal, {labels['unknown']:,} that nobody looked at",
-        "calibration": f"{facts['calibration']}, {facts['n_calibration']:,} rows{how}",
+        "calibration": f"{facts['calibration']}, {facts['n_calibration']:,} rows{source}",
         "false alarms": f"{100 * facts['false_alarm_rate']:.3g} % of normal instances",
         "method": facts["method"],
         "threshold": f"{facts['threshold']:.4g}, an anomaly score above it is abnormal",
@@ -222,11 +229,11 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
     for name, value in lines.items():
         console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
     if labels["abnormal"]:
-        _tell_labels(console, facts)
+        _print_label_curve(console, facts)
 
 
-def _tell_labels(console: Console, facts: dict[str, Any]) -> None:
-    """Print from how many labels on the head is better than none."""
+def _print_label_curve(console: Console, facts: dict[str, Any]) -> None:
+    """Print from how many labels on the head ranks better than the score without labels."""
     if not facts["label_curve"]:
         console.print("labels       too few abnormal ones to measure what they bring")
         return
@@ -239,10 +246,10 @@ def _tell_labels(console: Console, facts: dict[str, Any]) -> None:
         table.add_row(str(point["labels"]), f"{point['label_free']:.4f}", f"{point['head']:.4f}")
     console.print(table)
     wins = facts["wins_from"]
-    told = "the head does not win yet"
+    result = "the head does not win yet"
     if wins is not None:
-        told = f"the head wins from {wins} abnormal {'one' if wins == 1 else 'ones'} on"
-    console.print(f"labels       {told}, measured on held-out rows")
+        result = f"the head wins from {wins} abnormal {'one' if wins == 1 else 'ones'} on"
+    console.print(f"labels       {result}, measured on held-out rows")
 
 
 def _translated(data: Dataset, source: str, normal: str) -> np.ndarray:
@@ -255,22 +262,30 @@ def _translated(data: Dataset, source: str, normal: str) -> np.ndarray:
 
 
 Engine = Annotated[
-    str, typer.Option("--engine", help="local, or ray: over the workers of a Ray cluster.")
+    str, typer.Option("--engine", help="Where to run: local, or ray (a Ray cluster).")
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Of Ray; one a CPU of the cluster.")
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Number of Ray workers; by default one for each CPU of the cluster.",
+    ),
 ]
 Address = Annotated[
-    str | None, typer.Option("--address", help="Of a Ray cluster; without, Ray starts here.")
+    str | None,
+    typer.Option(
+        "--address", help="Address of a Ray cluster; by default Ray is started on this machine."
+    ),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the output of an interrupted run.")
+    bool, typer.Option("--resume", help="Continue the output of an interrupted run.")
 ]
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """Where and how what is read chunk by chunk is scored; every field is an option."""
+    """Where data is scored that is read in chunks; every field is an option."""
 
     engine: Engine = "local"
     workers: Workers = None
@@ -279,22 +294,22 @@ class Scoring:
 
     @property
     def lazy(self) -> bool:
-        """Whether a single file is read chunk by chunk, too."""
-        return streams_data(self.engine, self.resume)
+        """Whether a single file is read in chunks too."""
+        return reads_in_chunks(self.engine, self.resume)
 
 
-HERE = Scoring()
+LOCAL = Scoring()
 
 
-def streams_data(engine: str, resume: bool) -> bool:
-    """Return whether a single file is read chunk by chunk, too, for what was asked."""
+def reads_in_chunks(engine: str, resume: bool) -> bool:
+    """Return whether these options need a single file to be read in chunks too."""
     if engine not in ("local", "ray"):
         raise DataError(f"got --engine {engine}, expected local or ray")
     return engine != "local" or resume
 
 
 def refuse_ray(workers: int | None, address: str | None) -> None:
-    """Refuse what is for Ray when the data is in memory."""
+    """Refuse options of Ray where it is not used."""
     if workers is not None or address is not None:
         option = "--workers" if workers is not None else "--address"
         raise DataError(f"got {option}, which is for Ray; add --engine ray, or leave it out")
@@ -311,11 +326,11 @@ def run_scoring(
     scoring: Scoring,
     json: str | None,
 ) -> None:
-    """Write the rows of a stream to a folder, and say what came of it."""
+    """Score a stream into a folder, and print a summary."""
     if output is None or output.suffix != ".parquet":
         raise DataError(
-            f"got {'no output' if output is None else f'the output {output}'}, and what is read "
-            "chunk by chunk is written so, to a folder of Parquet files; give one with "
+            f"got {'no output' if output is None else f'the output {output}'}, and data read in "
+            "chunks is written in chunks, to a folder of Parquet files; name one with "
             "-o NAME.parquet"
         )
     from isthmus.scoring import score
@@ -334,19 +349,23 @@ def run_scoring(
     except KeyboardInterrupt:
         words = [word for word in sys.argv[1:] if word != "--resume"]
         line = f"isthmus {shlex.join(words)} --resume"
-        print(f"interrupted; parts that are there stand; go on with: {line}", file=sys.stderr)
+        print(
+            f"interrupted; the parts written so far are kept; go on with: {line}", file=sys.stderr
+        )
         raise typer.Exit(130) from None
     console = console_for(json)
     counts = ", ".join(f"{name}: {count:,}" for name, count in facts["counts"].items())
     console.print(f"{facts['n']:,} instances" + (f": {counts}" if counts else ""), markup=False)
-    for one in facts["skipped"][:10]:
-        n = "" if one["n_rows"] is None else f" ({one['n_rows']:,} rows)"
-        console.print(f"skipped {one['source']}{n}: {one['reason']}", soft_wrap=True, markup=False)
+    for part in facts["skipped"][:10]:
+        n = "" if part["n_rows"] is None else f" ({part['n_rows']:,} rows)"
+        console.print(
+            f"skipped {part['source']}{n}: {part['reason']}", soft_wrap=True, markup=False
+        )
     if len(facts["skipped"]) > 10:
         console.print(f"and {len(facts['skipped']) - 10} more, all of them in --json")
-    there = f", {facts['n_resumed']} of them there before" if facts["n_resumed"] else ""
+    resumed = f", {facts['n_resumed']} of them there before" if facts["n_resumed"] else ""
     console.print(
-        f"{facts['n_parts']} parts in {output}{there}; {facts['rows_per_second']:,.0f} rows/s",
+        f"{facts['n_parts']} parts in {output}{resumed}; {facts['rows_per_second']:,.0f} rows/s",
         soft_wrap=True,
         markup=False,
     )

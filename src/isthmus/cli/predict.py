@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
 from isthmus.cli.options import (
-    HERE,
+    LOCAL,
     BundlePath,
     Data,
     Json,
@@ -25,11 +25,11 @@ from isthmus.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-#: So many rows are explained on the screen.
-SHOWN = 5
+#: Rows that are printed with an explanation.
+MAX_EXPLAINED = 5
 
 
-@reads_data
+@with_option_groups
 def predict(
     bundle: BundlePath,
     data: Data,
@@ -38,39 +38,42 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            help="File for the predictions: .csv or .parquet; a folder .parquet for several files.",
+            help="File for the predictions: .csv or .parquet. For several files a folder "
+            "NAME.parquet.",
         ),
     ] = None,
-    head: Annotated[str | None, typer.Option(help="Name of the head; the one fitted last.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Name of the head; by default the one fitted last.")
+    ] = None,
     part: Part = "test",
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say why, when the head is a detector.")
+        bool, typer.Option("--explain", help="Explain the decisions of a detector.")
     ] = False,
-    scoring: Scoring = HERE,
+    scoring: Scoring = LOCAL,
     json: Json = None,
 ) -> None:
-    """Predict what each instance is: its class, or normal or not.
+    """Predict the class of each instance, or whether it is normal.
 
-    A classifier gives prediction, probability, the probability of each class, and, if it rejects
-    what is of no class, p_value: how often an instance of a known class would look at least as
-    odd.
+    A classifier writes the columns prediction, probability, the probability of each class and, if
+    it rejects instances of no class, p_value: the share of instances of its classes that are at
+    least as far from them.
 
-    A detector gives prediction (1 normal, -1 abnormal), anomaly_score (higher is more abnormal)
-    and p_value: how often a normal instance would look at least as abnormal. With --explain it
-    adds reason_1, share_1 to reason_3, share_3, what the network rebuilds worst and its share of
-    the squared residual; head, what labels add to the score, if there were any; nearest_normal,
-    the nearest normal row by code, as its number in the data that the detector was fitted on,
-    counting from 0 (rows that isthmus label added come after these).
+    A detector writes prediction (1 normal, -1 abnormal), anomaly_score (higher is more abnormal)
+    and p_value: the share of normal instances whose anomaly score is at least as high. With
+    --explain also reason_1, share_1 to reason_3, share_3: the values with the largest residuals,
+    and their shares of the squared residual; head: what labels add to the score, if there were
+    any; nearest_normal: the normal row with the nearest code, by its number in the data that the
+    detector was fitted on, counting from 0 (rows that isthmus label added come after these).
 
-    Each row has its reconstruction_error.
+    Both write reconstruction_error.
 
-    --label leaves that column out. Of data with two parts the test part is predicted. Of a
-    long table each window is, and comes with its group, its first and its last time.
+    The column --label is no feature. Of data with two parts the test part is predicted. Of a long
+    table each window is predicted, and written with its group, its first and its last time.
 
-    Several files (a folder, "events/*.parquet") are read chunk by chunk, and so is one with
-    --lazy, --key, --resume or --engine ray. They need not fit into memory. The output is then a
-    folder with a Parquet file for each chunk; --resume goes on with it after a crash.
+    Several files (a folder, "events/*.parquet") are read in chunks and need not fit into memory;
+    so is one file with --lazy, --key, --resume or --engine ray. The output is then a folder with a
+    Parquet file for each chunk; --resume continues it after an interruption.
     """
     from isthmus.cli.results import check_suffix, write_table
 
@@ -126,11 +129,11 @@ def predict(
 
 
 def _most_abnormal(table: pd.DataFrame) -> list[str]:
-    """Return a line for each of the most abnormal rows, and why."""
+    """Return a line with the explanation of each of the most abnormal rows."""
     from isthmus.data import VERDICT_NAMES
 
     lines = []
-    for row, found in table.nlargest(SHOWN, "anomaly_score").iterrows():
+    for row, found in table.nlargest(MAX_EXPLAINED, "anomaly_score").iterrows():
         ranks = [rank for rank in (1, 2, 3) if f"reason_{rank}" in table]
         reasons = [f"{found[f'reason_{rank}']} ({found[f'share_{rank}']:.0%})" for rank in ranks]
         word = VERDICT_NAMES[found["prediction"]]

@@ -1,9 +1,9 @@
-"""The command's own process: memory, threads, signals, and its rank among several.
+"""Settings of the command's process: memory, threads, signals, and its rank.
 
-The library never does this to a program that imports it: these are process-wide, and not a
-library's to choose. `benchmarks/training_step.py` prints what the first two are worth.
+They hold for the whole process, so the library leaves them to the program that imports it.
+`benchmarks/training_step.py` measures the effect of those of memory and threads.
 
-Read from the environment, where torchrun says it, so that no torch is loaded for it.
+The rank is read from torchrun's environment variables, so that torch is not loaded for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEEP_BYTES = 2**31 - 1
 
 
 def tune_process() -> None:
-    """Let threads wait briefly rather than spin, and keep freed memory.
+    """Set how long OpenMP threads spin, and let malloc keep freed memory.
 
     Must run before torch is loaded, which reads the first when it starts.
     """
@@ -46,10 +46,10 @@ def tune_process() -> None:
 
 @contextmanager
 def exit_cleanly_on_sigterm() -> Iterator[None]:
-    """End with status 0 when SIGTERM comes, as a supervisor takes any other for a crash.
+    """Exit with status 0 on SIGTERM within the block: supervisors take any other for a crash.
 
-    uvicorn stops gracefully by a handler of its own, and then raises the signal once more for
-    the one that was there before.
+    uvicorn stops gracefully by a handler of its own, and then raises the signal again for the
+    handler that was set before.
     """
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -58,56 +58,56 @@ def exit_cleanly_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-#: What trains; all else is done by one process.
-TRAINS = "fit"
+#: The only command that several processes may run together.
+DISTRIBUTED_COMMAND = "fit"
 
 
 def rank() -> int:
-    """Return the number of this worker, from 0: the first talks and writes."""
+    """Return the rank of this process: rank 0 alone prints and writes."""
     return int(os.environ["RANK"]) if size() > 1 else 0
 
 
 def size() -> int:
-    """Return how many workers torchrun started, 1 without it."""
+    """Return the number of processes that torchrun started, 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
-def refuse_workers(command: str) -> None:
-    """Refuse a command that several workers would only do several times.
+def refuse_process_group(command: str) -> None:
+    """Refuse a command that several processes would each run by themselves.
 
     Raises
     ------
     TrainingError
-        On the first of several workers; the others leave without a word.
+        On rank 0 of several processes; the others exit with status 1.
     """
-    if command != TRAINS and size() > 1:
+    if command != DISTRIBUTED_COMMAND and size() > 1:
         if rank() > 0:
             raise SystemExit(1)
         raise TrainingError(
-            f"got isthmus {command} on {size()} workers, and only isthmus {TRAINS} trains on "
-            "several; run it without torchrun"
+            f"got isthmus {command} on {size()} workers, and only isthmus {DISTRIBUTED_COMMAND} "
+            "trains on several; run it without torchrun"
         )
 
 
-def name_of_worker() -> str:
-    """Return what tells one worker's errors from another's: nothing for the first."""
+def process_suffix() -> str:
+    """Return a suffix for errors that names the process; empty on rank 0."""
     return f" (worker {rank()})" if rank() else ""
 
 
-class Ended(KeyboardInterrupt):
-    """torchrun ends this worker, as it does when another one ended."""
+class Terminated(KeyboardInterrupt):
+    """torchrun ended this process, as it does when another one failed."""
 
 
 @contextmanager
-def told_to_end() -> Iterator[None]:
-    """Raise `Ended` within the block when torchrun says so, where there are several workers."""
-    # Ray Train works in another thread, and ends the process itself.
+def raise_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM within the block, where there are several processes."""
+    # Ray Train runs this in another thread, and ends the process itself.
     if size() == 1 or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(*_: Any) -> None:
-        raise Ended
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:
@@ -116,7 +116,7 @@ def told_to_end() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def line_again(words: list[str]) -> str:
-    """Return the line that starts the same command once more, as a person typed it."""
+def command_line(arguments: list[str]) -> str:
+    """Return the command line with these arguments, quoted for a shell."""
     start = "" if size() == 1 else "torchrun (its options as before) -m "
-    return f"{start}isthmus {shlex.join(words)}"
+    return f"{start}isthmus {shlex.join(arguments)}"

@@ -1,4 +1,4 @@
-"""`isthmus fit --engine ray`: the same command on every worker of Ray Train."""
+"""`isthmus fit --engine ray`: run the command on every worker of Ray Train."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from isthmus._core import require
 from isthmus.cli.options import resumable
 from isthmus.errors import TrainingError
 
-#: How often training goes on by itself after workers were lost.
-MOST_RESTARTS = 3
+#: How often training is restarted after workers were lost.
+MAX_RESTARTS = 3
 
 
 def fit_on_ray(
@@ -31,7 +31,7 @@ def fit_on_ray(
     workers: int | None,
     address: str | None,
 ) -> None:
-    """Call `fit` on all workers of a cluster, and print here what the first one prints.
+    """Call `fit` on all workers of a cluster, and print here what rank 0 prints.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def fit_on_ray(
         What `fit` raises on a worker.
     TrainingError
         When the cluster cannot be reached, has too few CPUs or GPUs, or workers were lost more
-        than `MOST_RESTARTS` times.
+        than `MAX_RESTARTS` times.
     """
     ray = require("ray", extra="scale", purpose="the engine ray")
     require("ray.train.torch", extra="scale", purpose="the engine ray")
@@ -66,23 +66,23 @@ def fit_on_ray(
     with resumable(checkpoints), started_cluster(ray, address, TrainingError):
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         if not options["detector"]:
-            # So that whoever starts workers again, Ray too, goes on from where the last ones were.
+            # Restarted workers resume from the checkpoint, also those that Ray restarts by itself.
             if not options["resume"]:
                 from isthmus.training import lock_checkpoints
 
                 with lock_checkpoints(checkpoints):
                     shutil.rmtree(checkpoints, ignore_errors=True)
             options["resume"] = True
-        for restarts in range(MOST_RESTARTS + 1):
+        for restarts in range(MAX_RESTARTS + 1):
             size, gpus = _size(ray, workers, address, options["device"])
             loss = _train(_Task(fit, options, str(Path.cwd())), size, gpus)
             if loss is None:
                 break
-            if restarts < MOST_RESTARTS:
+            if restarts < MAX_RESTARTS:
                 print(f"a worker was lost; starting {size} again", file=sys.stderr, flush=True)
         else:
             raise TrainingError(
-                f"workers were lost {MOST_RESTARTS + 1} times ({loss}), as they are for want of "
+                f"workers were lost {MAX_RESTARTS + 1} times ({loss}), as they are for want of "
                 "memory; take fewer --workers or a smaller --batch-size, or machines with more "
                 "memory, and go on from the last checkpoint with the same line and --resume"
             )
@@ -95,15 +95,15 @@ def fit_on_ray(
 
 @dataclass(frozen=True)
 class _Task:
-    """What every worker does."""
+    """The work of each worker."""
 
     fit: Callable[..., None]
     options: dict[str, Any]
     folder: str
 
     def run(self, config: dict[str, Any]) -> None:
-        """Fit, telling the process that asked what is printed and what went wrong."""
-        told = config["told"]
+        """Fit, and send what is printed and the error, if any, to the process that prints them."""
+        messages = config["messages"]
         from isthmus.cli.process import rank
         from isthmus.distributed import is_process_lost
 
@@ -112,31 +112,31 @@ class _Task:
         try:
             with contextlib.ExitStack() as printed:
                 if rank() == 0:
-                    out, err = _Printed(told, "stdout"), _Printed(told, "stderr")
+                    out, err = _Printed(messages, "stdout"), _Printed(messages, "stderr")
                     printed.enter_context(contextlib.redirect_stdout(out))
                     printed.enter_context(contextlib.redirect_stderr(err))
                 self.fit(**self.options)
         except Exception as error:
             if not (is_process_lost(error) or is_process_lost(error.__cause__)):
-                told.put(("error", error))
+                messages.put(("error", error))
             raise
 
 
 class _Printed(io.TextIOBase):
-    """Standard output of a worker, which another process prints."""
+    """Standard output or error of a worker, sent to the process that prints it."""
 
-    def __init__(self, told: Any, name: str) -> None:
-        self.told, self.name = told, name
+    def __init__(self, messages: Any, name: str) -> None:
+        self.messages, self.name = messages, name
 
     def write(self, text: str) -> int:
-        """Send text on."""
+        """Send the text."""
         if text:
-            self.told.put((self.name, text))
+            self.messages.put((self.name, text))
         return len(text)
 
 
 def _size(ray: Any, workers: int | None, address: str | None, device: str) -> tuple[int, bool]:
-    """Return how many workers there are to be, and whether each has a GPU."""
+    """Return the number of workers, and whether each has a GPU."""
     there = ray.cluster_resources()
     gpus = int(there.get("GPU", 0)) if device == "auto" or device.startswith("cuda") else 0
     n, what = (gpus, "GPU") if gpus else (max(1, int(there.get("CPU", 1))), "CPU")
@@ -149,7 +149,7 @@ def _size(ray: Any, workers: int | None, address: str | None, device: str) -> tu
 
 
 def _train(task: _Task, size: int, gpus: bool) -> str | None:
-    """Train once; return None when that went well, and else how a worker was lost."""
+    """Train once; return None on success, otherwise how a worker was lost."""
     from ray.exceptions import RayError
     from ray.train import ControllerError, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -157,12 +157,12 @@ def _train(task: _Task, size: int, gpus: bool) -> str | None:
 
     from isthmus.distributed import TIMEOUT
 
-    told = Queue(actor_options={"num_cpus": 0})
+    messages = Queue(actor_options={"num_cpus": 0})
     failed: list[Exception] = []
     with tempfile.TemporaryDirectory() as notes:
         trainer = TorchTrainer(
             task.run,
-            train_loop_config={"told": told},
+            train_loop_config={"messages": messages},
             # As torchrun has it: tensors travel from GPU to GPU, plain values over the CPU.
             torch_config=TorchConfig(
                 backend="cpu:gloo,cuda:nccl" if gpus else "gloo",
@@ -178,32 +178,32 @@ def _train(task: _Task, size: int, gpus: bool) -> str | None:
                 trainer.fit()
             except Exception as error:
                 failed.append(error)
-            with contextlib.suppress(Exception):  # after Ctrl-C nobody listens any more
-                told.put(("end", ""))
+            with contextlib.suppress(Exception):  # after Ctrl-C the queue is gone
+                messages.put(("end", ""))
 
         # In the main thread Ray would take Ctrl-C for itself.
         threading.Thread(target=run, daemon=True).start()
         try:
-            wrong = _print_until_end(told)
+            error_of_worker = _print_until_end(messages)
         except RayError as error:
             raise TrainingError(_gave_up(error)) from error
-    told.shutdown()
-    if wrong is not None:
-        raise wrong
-    if failed and isinstance(failed[0], ControllerError):  # no worker's doing
+    messages.shutdown()
+    if error_of_worker is not None:
+        raise error_of_worker
+    if failed and isinstance(failed[0], ControllerError):  # no error of a worker
         raise TrainingError(_gave_up(failed[0])) from failed[0]
     return _last_line(failed[0]) if failed else None
 
 
-def _print_until_end(told: Any) -> Exception | None:
-    """Print what the first worker prints until the end; return what went wrong first, if any."""
-    wrong = None
-    while (said := told.get())[0] != "end":
-        if said[0] == "error":
-            wrong = wrong or said[1]
+def _print_until_end(messages: Any) -> Exception | None:
+    """Print what rank 0 prints until the end; return the first error, if any."""
+    first_error = None
+    while (message := messages.get())[0] != "end":
+        if message[0] == "error":
+            first_error = first_error or message[1]
         else:
-            print(said[1], end="", file=getattr(sys, said[0]), flush=True)
-    return wrong
+            print(message[1], end="", file=getattr(sys, message[0]), flush=True)
+    return first_error
 
 
 def _gave_up(error: Exception) -> str:

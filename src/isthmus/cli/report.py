@@ -11,53 +11,67 @@ from typing import Annotated, Any
 import typer
 
 from isthmus._core import return_freed_memory
-from isthmus.cli.data_options import AS_IT_COMES, Reading, print_sampling, reads_data
+from isthmus.cli.data_options import DEFAULTS, DataOptions, print_sampling, with_option_groups
 from isthmus.cli.options import BundlePath, Json, Seed, console_for, write_json_facts
 from isthmus.errors import DataError
 
 
-@reads_data
+@with_option_groups
 def report(
     bundle: BundlePath,
     data: Annotated[
         str | None,
-        typer.Argument(help="What to look at: a name or path, as for `isthmus evaluate`."),
+        typer.Argument(help="Data to report on: a name or path, as for isthmus evaluate."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The page; .json and .md go beside it.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="File for the page; the same as .json and .md is written beside it.",
+        ),
     ] = Path("report.html"),
     normal: Annotated[
         str | None,
-        typer.Option("--normal", help="Label that means normal, for detectors: others are not."),
+        typer.Option(
+            "--normal", help="Label that means normal, for detectors. Any other means abnormal."
+        ),
     ] = None,
     head: Annotated[
-        str, typer.Option(help="Of the chapter that compares code and baselines.")
+        str,
+        typer.Option(help="Head that is fitted on the code and on the baselines, to compare them."),
     ] = "linear",
     baselines: Annotated[
-        str, typer.Option(help="none, fast or all; they need data with a training part.")
+        str,
+        typer.Option(
+            help="Baselines to compare with: none, fast or all. They need a training part."
+        ),
     ] = "fast",
     split: Annotated[
         float | None,
-        typer.Option(help="Share of data with one part that is set aside for testing."),
+        typer.Option(help="Share of the data to hold out for testing, where it has no test part."),
     ] = None,
     earlier: Annotated[
-        Path | None, typer.Option(help="An earlier bundle, to say what has changed since.")
+        Path | None, typer.Option(help="An earlier bundle, to report what has changed since.")
     ] = None,
     advice: Annotated[
-        Path | None, typer.Option(help="What `isthmus advise --json` wrote, on the width.")
+        Path | None,
+        typer.Option(help="JSON of isthmus advise, to report on the width of the code."),
     ] = None,
     plots: Annotated[
-        bool, typer.Option("--plots", help="Write each picture as PNG and SVG too.")
+        bool, typer.Option("--plots", help="Also write each plot as PNG and SVG.")
     ] = False,
     seed: Seed = 0,
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
-    """Write one page on a bundle: the data, the code, what it is worth, heads, what changed.
+    """Write a report on a bundle as one HTML page.
 
-    The page needs no network and nothing beside it. Without data it tells of the encoder alone.
-    Heads decide on the test part of data that has two, else on all of it. Of data read chunk by
-    chunk it shows and describes 20,000 rows drawn at random, and says so; heads decide on all.
+    It covers the data, the code, the comparison with baselines, the heads, and what has changed
+    since the fit. The page needs no network and no other file. Without data it covers the encoder
+    alone. Heads are tested on the test part of data with two parts, otherwise on all of it. Of data
+    read in chunks 20,000 rows drawn at random are described and shown, and heads are tested on
+    all rows.
     """
     console = console_for(json)
     loaded = None
@@ -69,9 +83,9 @@ def report(
 
     with console.status("reading the bundle") as status:
 
-        def tell(words: str) -> None:
+        def show(step: str) -> None:
             return_freed_memory()  # of the chapter before
-            status.update(words)
+            status.update(step)
 
         facts = write_report(
             bundle,
@@ -86,7 +100,7 @@ def report(
             advice=None if advice is None else _read_advice(advice),
             command=f"isthmus {shlex.join(sys.argv[1:])}",
             plots=plots,
-            tell=tell,
+            tell=show,
         )
     console.print(facts["summary"], markup=False)
     console.print(f"report       {output}", markup=False)

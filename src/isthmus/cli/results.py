@@ -41,10 +41,10 @@ def write_codes(
     windows: Windows | None,
     beside: Mapping[str, Any],
 ) -> None:
-    """Write codes, with the names of their columns where the format has any.
+    """Write codes as .npy, .csv or .parquet.
 
-    Where it has names, columns that say where each window lies come first, then those `beside`.
-    Parquet says of which encoder the codes are, too.
+    In .csv and .parquet the columns of `windows` come first, then those of `beside`, then the
+    codes under their names. Parquet files hold the digest of the encoder too.
     """
     if path.suffix == ".npy":
         buffer = io.BytesIO()
@@ -73,11 +73,11 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-MOST_CLASSES_SHOWN = 30
+MAX_CLASSES = 30
 
 
 def print_evaluation(console: Console, found: dict[str, Any]) -> None:
-    """Print accuracy beside the baselines, then one line a class."""
+    """Print the metrics of a classifier beside its baselines, and those of each class."""
     table = Table(box=None, pad_edge=False)
     table.add_column(f"features ({found['head']} head)")
     for title in ("accuracy", "95 % interval", "log-loss"):
@@ -99,19 +99,19 @@ def print_evaluation(console: Console, found: dict[str, Any]) -> None:
     for title in ("precision", "recall", "f1", "instances"):
         classes.add_column(title, justify="right")
     rows = found["code"]["per_class"]
-    for row in rows[:MOST_CLASSES_SHOWN]:
+    for row in rows[:MAX_CLASSES]:
         classes.add_row(
             str(row["label"]),
             *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")),
             f"{row['support']:,}",
         )
     console.print(classes)
-    if len(rows) > MOST_CLASSES_SHOWN:
-        console.print(f"and {len(rows) - MOST_CLASSES_SHOWN} more classes, all of them in --json")
+    if len(rows) > MAX_CLASSES:
+        console.print(f"and {len(rows) - MAX_CLASSES} more classes, all of them in --json")
 
 
 def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> None:
-    """Print what an evaluation could not use, and what it drew of a longer stream."""
+    """Print what an evaluation left out, and what was drawn from a longer stream."""
     if found["n_known"]:
         console.print(
             f"{found['n_known']:,} of the instances are such as the head was fitted on: on them "
@@ -138,7 +138,7 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
 
 
 def print_detection(console: Console, found: dict[str, Any]) -> None:
-    """Print how a detector ranks beside its baseline, and what its threshold does."""
+    """Print the metrics of a detector beside its baseline, and the rates at its threshold."""
     code = found["code"]
     console.print(
         f"{code['n']:,} test instances: {code['n_normal']:,} normal, "
@@ -155,11 +155,11 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
             table.add_row(words, *figures, style="" if name == "raw" else "bold")
         console.print(table)
     asked = f"asked for {100 * found['asked']:.3g} %"
-    console.print(f"false alarms {_in_words(code['false_alarms'], 'normal')}, {asked}")
-    console.print(f"found        {_in_words(code['power'], 'abnormal')}")
+    console.print(f"false alarms {_describe_share(code['false_alarms'], 'normal')}, {asked}")
+    console.print(f"found        {_describe_share(code['power'], 'abnormal')}")
 
 
-def _in_words(part: dict[str, Any], what: str) -> str:
+def _describe_share(part: dict[str, Any], what: str) -> str:
     if part["share"] is None:
         return f"no {what} instances"
     low, high = part["interval"]

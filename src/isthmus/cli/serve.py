@@ -13,51 +13,58 @@ def serve(
         list[str],
         typer.Argument(
             metavar="BUNDLE...",
-            help="Folders that `isthmus export` or `isthmus fit` wrote, or NAME=FOLDER. The "
-            "first is served at /predict, each at /bundles/NAME/predict.",
+            help="Folders that isthmus export or isthmus fit wrote, or NAME=FOLDER. The first is "
+            "served at /predict, each at /bundles/NAME/predict.",
         ),
     ],
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but the loopback needs --token.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any free one.")
     ] = 8000,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="ISTHMUS_TOKEN",
-            help="What every request must carry, as Authorization: Bearer TOKEN. Better in the "
-            "environment, where other users of the machine do not see it.",
+            help="Token that every request must have: Authorization: Bearer TOKEN. Better set in "
+            "the environment, where other users of the machine do not see it.",
         ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="File of JSON Lines that POST /labels appends to.")
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=0, help="Threads that a decision takes; 0 is one a core.")
+        int, typer.Option(min=0, help="Threads of one prediction; 0 is one per core.")
     ] = 0,
-    body_mb: Annotated[int, typer.Option(min=1, help="Largest body, in MiB.")] = 16,
-    rows: Annotated[int, typer.Option(min=1, help="Most instances in one request.")] = 10_000,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for an answer.")] = 30.0,
+    body_mb: Annotated[
+        int, typer.Option(min=1, help="Maximum size of a request body, in MiB.")
+    ] = 16,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Maximum number of instances in a request.")
+    ] = 10_000,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Maximum time for a response, in seconds.")
+    ] = 30.0,
     body_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Longest time for a body to arrive.")
+        float, typer.Option(min=0.1, help="Maximum time for a body to arrive, in seconds.")
     ] = 10.0,
-    in_flight: Annotated[int, typer.Option(min=1, help="Most requests at one time.")] = 64,
+    in_flight: Annotated[
+        int, typer.Option(min=1, help="Maximum number of requests at a time.")
+    ] = 64,
     connections: Annotated[
-        int, typer.Option(min=1, help="Most connections open at one time.")
+        int, typer.Option(min=1, help="Maximum number of open connections.")
     ] = 1000,
 ) -> None:
-    """Serve decisions over HTTP, without torch, and a page at / to try them on.
+    """Serve predictions over HTTP, without torch, with a web page at / to try them.
 
-    /predict, /encode, /explain, /nearest and /labels are for programs; /openapi.json describes
-    them.
+    Programs use /predict, /encode, /explain, /nearest and /labels, which /openapi.json describes.
 
-    A new version of a bundle is taken up when it lies on disk, and no request is dropped. A bundle
-    that is no export is exported first, in a process of its own.
+    A new version of a bundle is loaded when it is written to disk, and no request is dropped. A
+    bundle that is not an export is exported first, in a process of its own.
 
-    Ctrl-C or SIGTERM stops the service when what is in flight is answered: exit status 0 after
-    SIGTERM, 130 after Ctrl-C.
+    Ctrl-C or SIGTERM stops the service when the requests in flight are answered: exit status 0
+    after SIGTERM, 130 after Ctrl-C.
     """
     from isthmus._core import require
     from isthmus.cli.process import exit_cleanly_on_sigterm

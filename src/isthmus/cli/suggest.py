@@ -7,32 +7,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.data_options import AS_IT_COMES, Reading, reads_data
+from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
 from isthmus.cli.options import BundlePath, Data, Json, Part, console_for, write_json_facts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@reads_data
+@with_option_groups
 def suggest(
     bundle: BundlePath,
     data: Data,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many rows.")] = 20,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="Number of rows.")] = 20,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the rows: .csv or .parquet.")
     ] = None,
-    head: Annotated[str | None, typer.Option(help="Name of the head; the one fitted last.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Name of the head; by default the one fitted last.")
+    ] = None,
     part: Part = "train",
-    reading: Reading = AS_IT_COMES,
+    reading: DataOptions = DEFAULTS,
     json: Json = None,
 ) -> None:
-    """Say which rows to look at next: those in doubt, and unlike each other.
+    """List the rows that are most worth labelling next: uncertain, and unlike each other.
 
-    A line a row, the most informative first. row: its number in DATA, counting from 0. For a
-    detector anomaly_score, p_value and, as the reason, what the network rebuilds worst, with
-    its share. For a classifier doubt, 1 less the gap between the two likeliest classes, and
-    these as the reason. --label leaves that column out.
+    Prints a line for each row, the most informative first. row is its number in DATA, counting
+    from 0. For a detector the columns are anomaly_score, p_value and, as the reason, the value
+    with the largest residual and its share. For a classifier they are doubt, 1 minus the gap
+    between the probabilities of the two likeliest classes, and these classes as the reason. The
+    column --label is no feature.
     """
     from isthmus.cli.results import check_suffix, write_table
 
@@ -64,7 +67,7 @@ def _lines(table: pd.DataFrame) -> list[str]:
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    """Return a row as JSON can hold it: NumPy's numbers as Python's, times as text."""
+    """Return a row as plain values for JSON: numbers of Python, times as text."""
     values = {name: getattr(value, "item", lambda v=value: v)() for name, value in row.items()}
     simple = str | int | float | None
     return {n: value if isinstance(value, simple) else str(value) for n, value in values.items()}
