@@ -109,7 +109,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         if is_disk_full(error):
             return (
-                f"no space left for {error.filename or 'temporary files'}; free some, {RESUME_HINT}"
+                f"no space left for {error.filename or 'temporary files'}; make room, {RESUME_HINT}"
             )
         where = f" {error.filename}" if error.filename else ""
         return f"{error.strerror}:{where}" if where else error.strerror
