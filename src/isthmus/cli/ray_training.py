@@ -186,12 +186,12 @@ def _train(task: _Task, size: int, gpus: bool) -> str | None:
         try:
             error_of_worker = _print_until_end(messages)
         except RayError as error:
-            raise TrainingError(_gave_up(error)) from error
+            raise TrainingError(_describe_failure(error)) from error
     messages.shutdown()
     if error_of_worker is not None:
         raise error_of_worker
     if failed and isinstance(failed[0], ControllerError):  # no error of a worker
-        raise TrainingError(_gave_up(failed[0])) from failed[0]
+        raise TrainingError(_describe_failure(failed[0])) from failed[0]
     return _last_line(failed[0]) if failed else None
 
 
@@ -206,9 +206,9 @@ def _print_until_end(messages: Any) -> Exception | None:
     return first_error
 
 
-def _gave_up(error: Exception) -> str:
+def _describe_failure(error: Exception) -> str:
     return (
-        f"Ray gave up: {_last_line(error)}; see that the cluster is well, and go on from the last "
+        f"Ray gave up: {_last_line(error)}; check the cluster, and go on from the last "
         "checkpoint with the same line and --resume"
     )
 
