@@ -155,8 +155,8 @@ FalseAlarmRate = Annotated[
     str | None,
     typer.Option(
         "--false-alarm-rate",
-        help="Share of normal instances that may be called abnormal. auto: 0.01, or the smallest "
-        "rate that so few rows allow.",
+        help="Share of normal instances that may be called abnormal; auto is 0.01, or the "
+        "smallest rate that so few rows allow.",
     ),
 ]
 
