@@ -22,7 +22,6 @@ from isthmus.cli.options import (
     Seed,
     console_for,
     detector_facts,
-    detector_labels,
     number_or_auto,
     print_detector,
     write_json_facts,
@@ -78,11 +77,11 @@ def detect(
         detector = _with_another_rate(bundle, name, false_alarm_rate, given)
     else:
         loaded = read_instances_or_codes(reading, data, bundle, None, console).train
-        y = detector_labels(loaded, data, normal)
-        rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         from isthmus.bundle import load_bundle
-        from isthmus.detection import AnomalyDetector
+        from isthmus.detection import AnomalyDetector, labels_for_detector
 
+        y = labels_for_detector(loaded, normal)
+        rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         detector = AnomalyDetector(
             load_bundle(bundle).encoder,
             method=method or "auto",

@@ -24,7 +24,6 @@ from isthmus.cli.options import (
     Workers,
     console_for,
     detector_facts,
-    detector_labels,
     names_or_none,
     number_or_auto,
     print_detector,
@@ -130,8 +129,10 @@ def fit(
             f"got --normal {normal}, and labels of data read chunk by chunk are not looked at; "
             "leave it out"
         )
-    y = detector_labels(train, data, normal) if detector and not streamed else None
     from isthmus.autoencoder import Autoencoder
+    from isthmus.detection import AnomalyDetector, labels_for_detector
+
+    y = labels_for_detector(train, normal) if detector and not streamed else None
 
     encoder = Autoencoder(
         n_components=whole_or_auto("--n-components", n_components),
@@ -153,8 +154,6 @@ def fit(
     heads: dict[str, Any] = {}
     resumes = True
     if detector:
-        from isthmus.detection import AnomalyDetector
-
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         heads["normal"] = AnomalyDetector(encoder, false_alarm_rate=rate, random_state=seed)
         resumes = heads["normal"].n_encoders(instances, y) == 1

@@ -21,7 +21,6 @@ from isthmus.cli.options import (
     Normal,
     console_for,
     detector_facts,
-    detector_labels,
     print_detector,
     write_json_facts,
 )
@@ -81,8 +80,9 @@ def label(
 
     from isthmus.bundle import add_head, load_bundle
     from isthmus.data import MISSING
+    from isthmus.detection import labels_for_detector
 
-    y = detector_labels(loaded, data, normal)
+    y = labels_for_detector(loaded, normal)
     looked_at = np.flatnonzero(MISSING.has_label(loaded.y))
     if y is None or not len(looked_at):
         raise DataError(f"all labels in {data} are empty; fill in 1 (normal) or -1 (abnormal)")

@@ -16,10 +16,8 @@ from isthmus.cli import process as workers
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.console import Console
 
-    from isthmus.data import Dataset
     from isthmus.data.streaming import Stream
     from isthmus.detection import AnomalyDetector
 
@@ -161,34 +159,6 @@ FalseAlarmRate = Annotated[
 ]
 
 
-def detector_labels(data: Dataset, source: str, normal: str | None) -> np.ndarray | None:
-    """Return labels for a detector (1, -1 and 0), or None when the data has no labels.
-
-    Raises
-    ------
-    DataError
-        When the column has other values and `normal` is not given, or no row has the value
-        `normal`.
-    """
-    if data.y is None:
-        if normal is not None:
-            raise DataError(
-                f"got --normal {normal}, and {source} has no labels; name their column with "
-                "--label COLUMN"
-            )
-        return None
-    from isthmus.detection import check_detector_labels
-
-    if normal is not None:
-        return _translated(data, source, normal)
-    try:
-        return check_detector_labels(data.y, len(data))
-    except DataError as error:
-        raise DataError(
-            f"{source}: {error}; or name the value that means normal with --normal VALUE"
-        ) from error
-
-
 def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
     """Return facts of a fitted detector as plain values."""
     from isthmus.bundle import label_counts
@@ -250,15 +220,6 @@ def _print_label_curve(console: Console, facts: dict[str, Any]) -> None:
     if wins is not None:
         result = f"the head wins from {wins} abnormal {'one' if wins == 1 else 'ones'} on"
     console.print(f"labels       {result}, measured on held-out rows")
-
-
-def _translated(data: Dataset, source: str, normal: str) -> np.ndarray:
-    from isthmus.detection import check_normal, refuse_windows, translate_labels
-
-    refuse_windows(data, normal)
-    labels, names = translate_labels(data.y, normal)
-    check_normal(normal, names, source)
-    return labels
 
 
 Engine = Annotated[

@@ -5,6 +5,7 @@ from .detector import AnomalyDetector as AnomalyDetector
 from .detector_labels import UNKNOWN as UNKNOWN
 from .detector_labels import check_detector_labels as check_detector_labels
 from .detector_labels import check_normal as check_normal
+from .detector_labels import labels_for_detector as labels_for_detector
 from .detector_labels import refuse_windows as refuse_windows
 from .detector_labels import translate_labels as translate_labels
 from .explanation import squared_residuals as squared_residuals

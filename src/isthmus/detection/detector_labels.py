@@ -116,6 +116,48 @@ def _shown(label: Any) -> str:
     return repr(label.item() if isinstance(label, np.generic) else label)
 
 
+def labels_for_detector(data: Dataset, normal: str | None = None) -> np.ndarray | None:
+    """Return the labels of a data set for a detector: 1, -1 and 0; None when it has none.
+
+    Parameters
+    ----------
+    data : Dataset
+    normal : str, optional
+        The label that means normal, as text, where labels are others than 1, -1 and 0. Any other
+        is abnormal; a missing one is 0.
+
+    Raises
+    ------
+    DataError
+        When labels are none of 1, -1 and 0 and `normal` is not given, or no label is `normal`.
+
+    Examples
+    --------
+    >>> data = Dataset(np.zeros((3, 2)), ["ok", "bent", None])
+    >>> labels_for_detector(data, normal="ok").tolist()
+    [1, -1, 0]
+    """
+    if data.y is None:
+        if normal is not None:
+            raise DataError(
+                f"got normal={normal!r}, and {data.name} has no labels; name their column with "
+                "label= (on the command line --label COLUMN)"
+            )
+        return None
+    if normal is not None:
+        refuse_windows(data, normal)
+        labels, names = translate_labels(data.y, normal)
+        check_normal(normal, names, data.name)
+        return labels
+    try:
+        return check_detector_labels(data.y, len(data))
+    except DataError as error:
+        raise DataError(
+            f"{data.name}: {error}; or say which label means normal with normal= (on the command "
+            "line --normal VALUE)"
+        ) from error
+
+
 def refuse_windows(data: Dataset, normal: str) -> None:
     """Refuse to translate labels of windows, each of which is taken from several rows.
 
