@@ -82,14 +82,14 @@ def _options(
 
 def main() -> None:
     """Run the command line: exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    words = sys.argv[1:]
+    arguments = sys.argv[1:]
     # Both are accepted anywhere in the line, as people add them at its end.
-    if "--version" in words:
+    if "--version" in arguments:
         print(f"isthmus {__version__}")
         return
-    debug = "--debug" in words
+    debug = "--debug" in arguments
     try:
-        app(args=[word for word in words if word != "--debug"], prog_name="isthmus")
+        app(args=[argument for argument in arguments if argument != "--debug"], prog_name="isthmus")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

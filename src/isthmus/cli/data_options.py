@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus._core import return_freed_memory
-from isthmus.cli import process as workers
+from isthmus.cli import process
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Datas
     if not sample and len(stream) > MOST_SAMPLED:
         raise DataError(
             f"{stream.name} holds {len(stream):,} instances, and this command takes at most "
-            f"{MOST_SAMPLED:,} of data that is read piece by piece; name fewer files"
+            f"{MOST_SAMPLED:,} of data that is read in chunks; name fewer files"
         )
     print_sampling(stream)
     schema = None if bundle is None else read_schema(bundle)
@@ -227,7 +227,7 @@ def warnings_as_lines() -> Iterator[None]:
     """Print each warning of isthmus as one line on standard error."""
 
     def show(message: Warning | str, *_: Any) -> None:
-        if workers.rank() == 0:
+        if process.rank() == 0:
             print(f"warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():

@@ -48,9 +48,9 @@ def demo(
     data = DataOptions(label=label, data_dir=data_dir, resize=resize).read(source)
     from isthmus.demo import run_demo
 
-    words = [source]
+    arguments = [source]
     for option, value in (("--data-dir", data_dir), ("--label", label), ("--resize", resize)):
-        words += [] if value is None else [option, str(value)]
+        arguments += [] if value is None else [option, str(value)]
     folder = output or Path("runs") / (Path(source).stem or "data")
     with resumable(folder / "checkpoints"):
         facts = run_demo(
@@ -63,6 +63,6 @@ def demo(
             resume=resume,
             console=console,
             seconds_to_load=time.perf_counter() - started,
-            words=shlex.join(words),
+            words=shlex.join(arguments),
         )
     write_json_facts(json, facts)

@@ -126,8 +126,7 @@ def fit(
     instances = train if streamed else train.X
     if streamed and normal is not None:
         raise DataError(
-            f"got --normal {normal}, and labels of data read chunk by chunk are not looked at; "
-            "leave it out"
+            f"got --normal {normal}, and labels of data read in chunks are not used; leave it out"
         )
     from isthmus.autoencoder import Autoencoder
     from isthmus.detection import AnomalyDetector, labels_for_detector

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from isthmus.cli import process as workers
+from isthmus.cli import process
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ def console_for(json: str | None) -> Console:
 
     # Wide enough for a digest where the output is a file or a pipe.
     wide = None if sys.stdout.isatty() else 120
-    return Console(stderr=json == "-", width=wide, highlight=False, quiet=workers.rank() > 0)
+    return Console(stderr=json == "-", width=wide, highlight=False, quiet=process.rank() > 0)
 
 
 def write_json_facts(json: str | None, facts: dict[str, Any]) -> None:
     """Write the facts of a command as one JSON object, where --json is given."""
-    if json is None or workers.rank() > 0:
+    if json is None or process.rank() > 0:
         return
     from isthmus._core import to_json, write_bytes
 
@@ -77,19 +77,19 @@ def resumable(checkpoints: Path) -> Iterator[None]:
     Where torchrun ends this process because another one failed, the status is 143.
     """
     try:
-        with workers.raise_on_sigterm():
+        with process.raise_on_sigterm():
             yield
     except KeyboardInterrupt as stop:
-        lost = isinstance(stop, workers.Terminated)
+        lost = isinstance(stop, process.Terminated)
         what = "ended by torchrun, as when another worker is lost" if lost else "interrupted"
         if (checkpoints / "last.safetensors").exists():
-            words = [word for word in sys.argv[1:] if word != "--resume"]
-            again = workers.command_line([*words, "--resume"])
+            arguments = [one for one in sys.argv[1:] if one != "--resume"]
+            again = process.command_line([*arguments, "--resume"])
             line = f"the last checkpoint stands; go on with: {again}"
         else:
             line = "no epoch was finished, so there is nothing to go on from"
-        if lost or workers.rank() == 0:
-            print(f"{what}{workers.process_suffix()}; {line}", file=sys.stderr, flush=True)
+        if lost or process.rank() == 0:
+            print(f"{what}{process.process_suffix()}; {line}", file=sys.stderr, flush=True)
         raise typer.Exit(143 if lost else 130) from None
 
 
@@ -308,8 +308,8 @@ def run_scoring(
             **vars(scoring),
         )
     except KeyboardInterrupt:
-        words = [word for word in sys.argv[1:] if word != "--resume"]
-        line = f"isthmus {shlex.join(words)} --resume"
+        arguments = [one for one in sys.argv[1:] if one != "--resume"]
+        line = f"isthmus {shlex.join(arguments)} --resume"
         print(
             f"interrupted; the parts written so far are kept; go on with: {line}", file=sys.stderr
         )
