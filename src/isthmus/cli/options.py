@@ -291,7 +291,7 @@ def run_scoring(
     if output is None or output.suffix != ".parquet":
         raise DataError(
             f"got {'no output' if output is None else f'the output {output}'}, and data read in "
-            "chunks is written in chunks, to a folder of Parquet files; name one with "
+            "chunks is written in chunks, to a folder of Parquet files; give one with "
             "-o NAME.parquet"
         )
     from isthmus.scoring import score
