@@ -149,7 +149,7 @@ class DataOptions:
         columns = getattr(unlabelled.X, "columns", ())
         return self.open(source, bundle).train if self.label in columns else unlabelled
 
-    def in_pieces(self, source: str, *, lazy: bool = False) -> bool:
+    def in_chunks(self, source: str, *, lazy: bool = False) -> bool:
         """Return whether `open` returns a stream."""
         from isthmus.data.streaming import is_streamed
 

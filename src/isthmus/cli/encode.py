@@ -63,7 +63,7 @@ def encode(
     check_suffix(output, ".npy", ".csv", ".parquet")
     if for_heads:
         check_suffix(output, ".parquet")
-    if reading.label is not None and reading.in_pieces(data, lazy=scoring.lazy):
+    if reading.label is not None and reading.in_chunks(data, lazy=scoring.lazy):
         # Copied to the output like a key.
         reading = replace(reading, keys=[*(reading.keys or ()), reading.label])
     loaded = reading.open(data, bundle, lazy=scoring.lazy)
