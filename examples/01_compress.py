@@ -22,7 +22,7 @@ back = encoder.inverse_transform(codes)  # (360, 8, 8), in the units that went i
 error = encoder.reconstruction_error(digits.test.X).mean()
 print(f"codes {codes.shape}, reconstructions {back.shape}, error {error:.4f}")
 
-# %% Beside the baseline: as many principal components
+# %% The baseline: as many principal components
 flat_train = digits.train.X.reshape(len(digits.train.X), -1)
 flat_test = digits.test.X.reshape(len(digits.test.X), -1)
 pca = PCA(8, random_state=0).fit(flat_train)

@@ -11,14 +11,14 @@ import tempfile
 from isthmus import Autoencoder, CodeClassifier, evaluate, load, load_bundle, save_bundle
 
 digits = load("digits")
-encoder = Autoencoder(max_epochs=12, random_state=0).fit(digits.train.X)  # sees no label
+encoder = Autoencoder(max_epochs=12, random_state=0).fit(digits.train.X)  # without labels
 
 # %% A head on the codes of a hundred labelled digits
 X_few, y_few = digits.train.X[:100], digits.train.y[:100]
 classifier = CodeClassifier(encoder, head="linear", random_state=0).fit(X_few, y_few)
-assert classifier.encoder_digest_ == encoder.digest_  # frozen, provably
+assert classifier.encoder_digest_ == encoder.digest_  # the encoder is unchanged
 
-# %% How good it is, beside its baselines
+# %% Its accuracy beside the baselines
 found = evaluate(
     classifier, digits.test.X, digits.test.y, X_train=X_few, y_train=y_few, random_state=0
 )
@@ -26,7 +26,7 @@ for name, result in {"code": found["code"], **found["baselines"]}.items():
     low, high = result["interval"]
     print(f"{name:<10}{result['accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f})")
 
-# %% Keep it, and use it elsewhere
+# %% Save it and load it
 with tempfile.TemporaryDirectory() as folder:
     save_bundle(f"{folder}/digits", encoder, {"linear": classifier})
     same = load_bundle(f"{folder}/digits").head("linear")

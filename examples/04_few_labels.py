@@ -1,8 +1,8 @@
-"""A few labels make a detector better, and it says from how many on.
+"""Improve a detector with a few labels, some of which it asks for.
 
-Runs in about 15 seconds on two cores. Normal are all digits but the eights, and nobody has sorted
-the first ones: a tenth of what the detector learns from are eights. Without labels they are
-normal to it. With five labelled it finds most, and more with twenty that it asks for.
+Runs in about 15 seconds on two cores. All digits but the eights are normal, and the training digits
+are unlabelled: a tenth of them are eights, which the detector takes for normal. With five labelled
+it finds most eights, and more with twenty labels that it asks for.
 """
 
 # %%
@@ -13,7 +13,7 @@ from isthmus import AnomalyDetector, Autoencoder, load
 
 digits = load("digits")
 unsorted, pool = digits.train.X[:900], digits.train.X[900:]
-is_eight = digits.train.y[900:] == 8  # what a person would answer when asked
+is_eight = digits.train.y[900:] == 8  # a person's answer when asked
 truth = digits.test.y == 8
 
 # %% No labels
@@ -35,12 +35,12 @@ def report(words: str) -> None:
 
 report("no labels")
 
-# %% Five instances that somebody found abnormal; no encoder is trained again
+# %% Five instances labelled abnormal; no encoder is trained again
 first = np.flatnonzero(is_eight)[:5]
 detector.add_labels(pool[first], np.full(5, -1))
 report("5 labels")
 
-# %% The detector says which ones to look at next: in doubt, and unlike each other
+# %% Labels for instances that the detector suggests: uncertain, and unlike each other
 asked = detector.suggest(pool, n=20)
 detector.add_labels(pool[asked], np.where(is_eight[asked], -1, 1))
 report("20 it asked for")

@@ -1,10 +1,10 @@
-"""Windows of sensor readings from one long table: learn what running well looks like.
+"""Detect abnormal windows of sensor readings in one long table.
 
-Runs in about 40 seconds on two cores. Three machines hum at their own frequency; one of them
-starts to knock towards the end. Expect the knocking windows at the top of the list.
+Runs in about 40 seconds on two cores. Three machines vibrate at different frequencies; one of them
+starts to knock towards the end. Expect the knocking windows to have the smallest p-values.
 """
 
-# %% A long table, as a logger writes it: one row a reading
+# %% A long table: one row a reading
 import numpy as np
 import pandas as pd
 
@@ -28,13 +28,13 @@ for machine, hertz in {"north": 1.0, "south": 1.3, "west": 0.8}.items():
     )
 readings = pd.concat(parts)
 
-# %% Windows of 3.2 seconds that never straddle two machines
+# %% Windows of 3.2 seconds, each of one machine
 read = {"kind": "series", "time": "time", "group": "machine", "window": 32, "stride": 32}
 early = load(readings[readings.time < 300], **read)
 late = load(readings[readings.time >= 300], **read)
 print(early, "and", late)
 
-# %% Learn and calibrate on the early ones, look at the late ones
+# %% Fit and calibrate on the early windows, decide on the late ones
 detector = AnomalyDetector(
     Autoencoder(kind="series", max_epochs=30, random_state=0), false_alarm_rate=0.02, random_state=0
 ).fit(early.X)
@@ -45,6 +45,6 @@ print(f"knocking windows found: {table.flag[knocking].mean():.2f}")
 print(f"other windows flagged:  {table.flag[~knocking].mean():.2f} (asked 0.02)")
 print(table.sort_values("p_value").head(5).to_string(index=False))
 
-# %% Why: the channel and the step where the reconstruction fails
+# %% Explanation: the channel and step with the largest residual
 worst = np.argmin(p_values)
 print(detector.explain(late.X[[worst]]).top(2)[0])

@@ -1,8 +1,8 @@
-"""What an encoder is trained to do decides what its code is good for.
+"""Compare three training objectives by error, accuracy with few labels, and sparsity.
 
-Runs in about 15 seconds on two cores. The same small network learns from digits, without labels, to
-reconstruct; to give shifted and bent digits nearly the same code; and to use few values of its
-code, an objective written here. Expect the second to have the best accuracy from 50 labels, and the
+Runs in about 15 seconds on two cores. The same small network is trained on digits, without
+labels, to reconstruct; to give displaced digits nearly the same code; and to have a sparse code,
+by an objective defined here. Expect the second to have the best accuracy from 50 labels, and the
 first the lower reconstruction error of the two.
 """
 
@@ -44,6 +44,6 @@ for name, objective in objectives.items():
     activity = abs(encoder.transform(digits.test.X)).mean()
     print(f"{name:<15}error {error:.3f}, accuracy {accuracy:.3f}, mean |code| {activity:.2f}")
 
-# %% The parts of an objective are in the history by name
+# %% The losses of each objective are in the history by name
 last = encoder.history_[-1]
 print(f"parts: {last['train_reconstruction']:.3f} + 0.05 x {last['train_sparsity']:.3f}")

@@ -1,7 +1,7 @@
-"""Take a decision elsewhere: one ONNX graph from raw instance to verdict, its parity measured.
+"""Export decisions: one ONNX graph from raw instance to verdict, its parity measured.
 
-Runs in about 10 seconds on two cores. Digits, a table of mixed columns and windows of a series are
-learned from; each bundle is exported with a graph that takes raw instances, and every output is
+Runs in about 10 seconds on two cores. Bundles for digits, a table of mixed columns and windows of
+a series are fitted; each is exported as a graph that takes raw instances, and every output is
 compared with the library's. The table's graph is then called as another program would, with numpy
 and onnxruntime alone. Needs the extra `onnx`.
 """
@@ -68,7 +68,7 @@ machine = AnomalyDetector(
 ).fit(windows)
 export("machine", machine.encoder_, {"normal": machine}, windows)
 
-# %% Another program: predict.py knows nothing of isthmus
+# %% Another program: predict.py does not import isthmus
 new = orders[:3].assign(weight=[6.0, 500.0, None], kind=["nut", "nut", "cog"])
 new.to_csv(folder / "new.csv", index=False)
 script = folder / "orders-onnx" / "predict.py"

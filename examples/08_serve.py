@@ -1,7 +1,7 @@
-"""Ask for decisions over HTTP: a service that loads no torch, a decision, and a refusal.
+"""Request decisions over HTTP from a service without torch: a decision, and a refusal.
 
-Runs in about 15 seconds on two cores. Needs the extras `onnx` and `serve`. The service is a process
-of its own, as `isthmus serve` is; it is asked with the standard library, as any program could.
+Runs in about 15 seconds on two cores. Needs the extras `onnx` and `serve`. The service runs as a
+separate process, by `isthmus serve`; requests are sent with the standard library.
 """
 
 # %%
@@ -47,8 +47,8 @@ def ask(instances):
 
 # %%
 try:
-    some = digits.test.X[:5].tolist()
-    answer = ask(some)
+    instances = digits.test.X[:5].tolist()
+    answer = ask(instances)
     print("over HTTP:", [one["class"] for one in answer["predictions"]])
     print("decided by", answer["digest"][:12])
     refusal = ask([[1, 2, 3]])

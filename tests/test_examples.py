@@ -1,4 +1,4 @@
-"""Examples and docstrings run as they claim; what README and docs name is there."""
+"""Examples and docstrings run as they claim; what README and docs name exists."""
 
 import ast
 import doctest

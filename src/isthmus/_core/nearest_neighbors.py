@@ -1,12 +1,13 @@
 """The nearest of many reference points: exact, in bounded memory, in NumPy alone.
 
-Three searches are others, each for a reason:
+Three other searches remain, each for a reason:
 
-- A detector's scores (`heads/scores.py`, `heads/labelled.py`) and the baseline on raw rows
-  (`evaluation/detection.py`) use scikit-learn's. Thresholds and p-values of saved detectors rest on
-  its distances to the last decimal, and in few dimensions its trees are faster on long streams.
-- Training (`objectives/seen.py`) asks for the single nearest code, on the device that it trains on.
-- An export (`export/nearest.py`) has the search as a graph.
+- A detector's scores (`detection/scores.py`, `detection/labelled_scores.py`) and the baseline on
+  raw rows (`evaluation/detection.py`) use scikit-learn's. Thresholds and p-values of saved
+  detectors depend on its distances to the last decimal, and in few dimensions its trees are
+  faster on long streams.
+- Training (`objectives/invariant.py`) needs the single nearest code, on the training device.
+- An export (`export/feature_graph.py`) has the search as a graph.
 """
 
 from __future__ import annotations
