@@ -158,7 +158,7 @@ def test_processes_learn_of_a_table_what_one_learns(
     if infinite is not None and infinite < len(X):
         X.loc[infinite, "far"] = np.inf
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(column, "MOST_DISTINCT", 12)
+        patched.setattr(column, "MAX_DISTINCT", 12)
         patched.setattr(importlib.import_module("isthmus.data.fingerprint"), "BLOCK_BYTES", 640)
         alone, last = (stream_of(X, lengths, cuts=cuts, damaged=damaged) for _ in range(2))
         learned = outcome(lambda: (alone.schema, alone.preprocessor))
@@ -204,7 +204,7 @@ def test_texts_that_are_too_many_only_together_are_refused():
     X = pd.DataFrame({"a": np.arange(40.0), "b": [f"text {at % 20}" for at in range(40)]})
     for most, refused in ((20, False), (19, True)):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(column, "MOST_DISTINCT", most)
+            patched.setattr(column, "MAX_DISTINCT", most)
             found = outcome(lambda: by_ranks(4, stream_of(X, [10] * 4), sources.learn_from_stream))
         assert (found[0] is DataError and "more than 19 different" in found[1]) == refused
 
@@ -224,7 +224,7 @@ def test_the_first_error_is_raised_whatever_comes_later(infinite, said):
     )
     stream = stream_of(X, [5] * 8)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(column, "MOST_DISTINCT", 12)
+        patched.setattr(column, "MAX_DISTINCT", 12)
         with pytest.raises(DataError, match=said):
             stream.schema  # noqa: B018
         with pytest.raises(DataError, match=said):

@@ -142,7 +142,7 @@ class Inference(TransformerMixin):
 
         The mean over an instance's values of the loss trained on: binary cross-entropy
         per pixel, natural logarithm (images), or squared error of standardised values
-        (series, and tables after taming heavy tails).
+        (series, and tables after asinh scaling).
 
         Returns
         -------

@@ -51,27 +51,27 @@ class Instances(ABC):
     @property
     @abstractmethod
     def held(self) -> Any:
-        """What was handed over, for functions that take it as it is."""
+        """The object handed over, unchanged."""
 
     @property
     def n_rows(self) -> int:
-        """Rows that are numbered: of a stream those that turned out to be damaged too."""
+        """Number of numbered rows: of a stream including those in damaged chunks."""
         return len(self)
 
     @property
     def values(self) -> np.ndarray | pd.DataFrame:
-        """What a schema is learned from: an array, or a DataFrame as it is."""
+        """The values a schema is learned from: an array, or a DataFrame unchanged."""
         held = self.held
         return held if isinstance(held, pd.DataFrame) else np.asarray(held)
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Labels in memory that belong to them; those of a stream come with its chunks."""
+        """Their own labels, where in memory; those of a stream come with its chunks."""
         return None
 
     @property
     def has_row_hashes(self) -> bool:
-        """Whether `row_hashes` can give them."""
+        """Whether `row_hashes` is available."""
         return True
 
     def chunks(self, *, label: bool = False) -> Iterator[Chunk]:
@@ -126,15 +126,15 @@ class Instances(ABC):
         return iter([Chunk(0, self.held, labels)])
 
     def map(self, function: Callable[[Any], T]) -> Iterable[T]:
-        """Apply a function to each chunk: of a stream one at a time, as they are asked for."""
+        """Apply a function to each chunk; of a stream lazily."""
         return [function(self.held)]
 
     def gather(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Apply a function that gives a row an instance to each chunk; return one array."""
+        """Apply a function that gives one row per instance to each chunk; return one array."""
         return function(self.held)
 
     def checked(self, check: Callable[[Any], np.ndarray]) -> Instances:
-        """Return the instances that a check gives; a stream's are checked when they are read."""
+        """Return the instances after a check; those of a stream are checked when they are read."""
         return InMemory(check(self.held))
 
     def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
@@ -159,7 +159,7 @@ class Instances(ABC):
         """
 
     def reading_facts(self) -> dict[str, Any]:
-        """Return as plain values what reading has shown: of a stream what was skipped."""
+        """Return facts on reading as plain values: of a stream what was skipped."""
         return {}
 
 
@@ -187,7 +187,7 @@ class InMemory(Instances):
 
     @property
     def held(self) -> Any:
-        """What was handed over."""
+        """The object handed over, unchanged."""
         return self.X
 
     def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Chunk:
@@ -276,7 +276,7 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
 
 
 def over_chunks(method: M) -> M:
-    """Let a method `(self, X, ...) -> array` take a stream: chunk by chunk, one array out."""
+    """Make a method `(self, X, ...) -> array` accept a stream, which it is given in chunks."""
 
     @functools.wraps(method)
     def of_any_kind(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
@@ -286,7 +286,7 @@ def over_chunks(method: M) -> M:
 
 
 def joined_chunks(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Put arrays of `n_rows` rows in all, or fewer, after each other in memory taken once.
+    """Concatenate arrays of at most `n_rows` rows in all, allocated once.
 
     Examples
     --------
@@ -313,7 +313,7 @@ def draw_rows(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
     rng = np.random.default_rng(seed)
     if 2 * n >= n_rows:
         return np.sort(rng.permutation(n_rows)[:n])
-    # In memory for `n` rows, however many there are; whatever set comes out is as likely.
+    # Memory for `n` rows only; every set of `n` rows is as likely.
     rows = np.empty(0, np.int64)
     while len(rows) < n:
         rows = np.union1d(rows, rng.integers(n_rows, size=2 * (n - len(rows)) + 100))
@@ -321,6 +321,6 @@ def draw_rows(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
 
 
 def rows_of(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
-    """Return which of some sorted row numbers lie in a chunk, as positions in it."""
+    """Return those of some sorted row numbers that lie in a chunk, as positions in it."""
     first, end = np.searchsorted(rows, [chunk.first_row, chunk.first_row + len(chunk)])
     return rows[first:end] - chunk.first_row

@@ -54,10 +54,10 @@ def refused(frame):
     return str(caught.value)
 
 
-# --- taming ------------------------------------------------------------------------------
+# --- asinh scaling -----------------------------------------------------------------------
 
 
-def test_taming_is_monotone_odd_and_linear_in_the_middle():
+def test_asinh_scaling_is_monotone_odd_and_linear_in_the_middle():
     u = np.concatenate([np.linspace(0, 5, 100), np.geomspace(5.01, 1e20, 200)])
     v = asinh_scale(u)
     assert (np.diff(v) > 0).all()
@@ -66,7 +66,7 @@ def test_taming_is_monotone_odd_and_linear_in_the_middle():
     np.testing.assert_allclose(v, 2 * np.arcsinh(u / 2), rtol=1e-6)
 
 
-def test_taming_is_undone_to_a_ten_thousandth():
+def test_asinh_scaling_is_undone_to_a_ten_thousandth():
     u = np.concatenate([[0], np.geomspace(1e-6, 1e20, 500)])
     np.testing.assert_allclose(sinh_unscale(asinh_scale(u)), u, rtol=1e-4)
 
@@ -80,7 +80,7 @@ def test_nothing_overflows_either_way():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "uint8", "bool"])
-def test_numbers_are_standardised_and_tamed(dtype):
+def test_numbers_are_standardised_and_asinh_scaled(dtype):
     X = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 200, (50, 4)).astype(dtype)
     _, prepare, values = prepared(X)
     expected = asinh_scale(StandardScaler().fit_transform(X.astype(np.float64)))

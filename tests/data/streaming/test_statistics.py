@@ -128,7 +128,7 @@ def test_a_column_without_a_value_and_one_that_names_things(tmp_path, mixed):
 
 
 def test_text_without_end_is_refused_before_it_fills_memory(tmp_path, mixed, monkeypatch):
-    monkeypatch.setattr("isthmus.data.streaming.statistics.MOST_DISTINCT", 300)
+    monkeypatch.setattr("isthmus.data.streaming.statistics.MAX_DISTINCT", 300)
     write(mixed[["far"]].assign(name=[f"name {at}" for at in range(N)]), tmp_path)
     with pytest.raises(DataError, match="more than 300 different texts"):
         load(tmp_path).schema  # noqa: B018

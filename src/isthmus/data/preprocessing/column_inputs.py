@@ -13,9 +13,9 @@ from isthmus.data.columns import Column
 from isthmus.data.preprocessing.preprocessor import Moments
 from isthmus.errors import DataError
 
-#: Most categories that have an input of their own; the others share one.
+#: Categories, at most, that have an input of their own; the others share one.
 MOST_LEVELS = 50
-#: A category seen in fewer than this share of the rows, or only once, shares an input.
+#: A category in fewer than this share of the training rows, or in one row, shares an input.
 LEAST_SHARE = 0.001
 #: More distinct texts than this are no categories.
 MOST_CATEGORIES = 10_000
@@ -44,7 +44,7 @@ class ValueInputs:
     Notes
     -----
     A constant column has no deviation. Its scale is a thousandth of its value (of 1 when
-    that is 0, of a day for dates), so that a value never seen in it counts: one that is
+    that is 0, of a day for dates), so that a new value in it counts: one that is
     half or twice as large is hundreds of scales away. Its reconstruction is the constant.
     """
 
@@ -69,7 +69,7 @@ class ValueInputs:
 
     @classmethod
     def of(cls, moments: Moments, fill: float, n_missing: int, column: Column) -> Self:
-        """Take what is known of all values, the missing ones filled, none above `LARGEST`."""
+        """Build from the moments of all values, the missing ones filled, none above `LARGEST`."""
         mean, deviation = float(moments.mean), float(moments.deviation)
         constant = bool(moments.constant)
         if constant:
@@ -130,7 +130,7 @@ class CategoryInputs:
 
     @classmethod
     def of(cls, counts: np.ndarray, n_rows: int) -> Self:
-        """Take how many of `n_rows` rows hold each category; the others are missing."""
+        """Build from the rows of each category, of `n_rows` in all; the others are missing."""
         levels = _levels(counts, max(2, int(np.ceil(LEAST_SHARE * n_rows))))
         sizes = np.bincount(levels, weights=counts)
         missing_level = int(sizes.argmax())
@@ -150,16 +150,16 @@ class CategoryInputs:
         return len(self.shares)
 
     @property
-    def n_known(self) -> int:
+    def n_category_levels(self) -> int:
         """Number of levels that stand for categories, not for a missing value."""
         return max(self.levels) + 1
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """Inputs of each category, then of one never seen, then of a missing value.
+        """Inputs of each category, then of an unknown one, then of a missing value.
 
-        Shape (len(levels) + 2, width), float64, before taming. A category's level is 1 and
-        the others are 0. One never seen has -1 everywhere: it is farther from each known
+        Shape (len(levels) + 2, width), float64, before asinh scaling. A category's level is 1 and
+        the others are 0. An unknown one has -1 everywhere: it is farther from each known
         category than these are from one another, and from all that they add up to.
         """
         n = len(self.levels)
@@ -170,14 +170,14 @@ class CategoryInputs:
         return (raw - self.shares) / self.scale
 
     def likeliest(self, inputs: np.ndarray) -> np.ndarray:
-        """Return the level, not counting missing, of untamed inputs of shape (n, width)."""
-        known = inputs[:, : self.n_known]
-        shares = np.array(self.shares[: self.n_known], dtype=np.float32)
+        """Return the level, not counting missing, of inputs of shape (n, width)."""
+        known = inputs[:, : self.n_category_levels]
+        shares = np.array(self.shares[: self.n_category_levels], dtype=np.float32)
         return (known * np.float32(self.scale) + shares).argmax(axis=1)
 
     def names(self, column: Column) -> list[Any]:
         """Return what each level is called: its category, or "other values" for rare ones."""
-        members: list[list[Any]] = [[] for _ in range(self.n_known)]
+        members: list[list[Any]] = [[] for _ in range(self.n_category_levels)]
         for category, level in zip(column.categories, self.levels, strict=True):
             members[level].append(category)
         return [own[0] if len(own) == 1 else "other values" for own in members]
@@ -211,12 +211,12 @@ def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs |
         As `Schema.check` gives them.
     column : Column
     name : str
-        What the errors call it.
+        Name of the column in errors.
 
     Raises
     ------
     DataError
-        When no row has a value, or a column of text names things instead of grouping them.
+        When no row has a value, or a column of text hardly repeats.
     """
     values = values.astype(np.float64, copy=False)
     check_repeats(len(values), len(values) - int(np.isnan(values).sum()), column, name)

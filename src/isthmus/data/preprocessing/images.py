@@ -29,7 +29,7 @@ class ImagePreprocessor(Preprocessor):
 
     @classmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
-        """Return the preprocessor: the schema says all."""
+        """Return the preprocessor; nothing is learned."""
         return cls(schema)
 
     @property
@@ -53,13 +53,13 @@ class ImagePreprocessor(Preprocessor):
         return images * np.float32(255) if self.schema.dtype == "uint8" else images
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
-        """Put the channels last again: one number a pixel and channel."""
+        """Move the channels last: one number per pixel and channel."""
         if len(self.schema.shape) == 2:
             return np.ascontiguousarray(values[:, 0])
         return np.ascontiguousarray(values.transpose(0, 2, 3, 1))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return an empty dict: the schema says all."""
+        """Return an empty dict; nothing is learned."""
         return {}
 
     @classmethod

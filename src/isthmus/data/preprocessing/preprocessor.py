@@ -24,7 +24,7 @@ class Preprocessor(ABC):
     @classmethod
     @abstractmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
-        """Learn what is needed from checked training data of shape `(n, *schema.shape)`."""
+        """Learn from checked training data of shape `(n, *schema.shape)`."""
 
     @property
     @abstractmethod
@@ -46,11 +46,11 @@ class Preprocessor(ABC):
 
     @abstractmethod
     def from_network(self, values: np.ndarray) -> Any:
-        """Bring reconstructions of shape (n, *network_shape) back to the person's own units."""
+        """Return reconstructions of shape (n, *network_shape) in the units of the data."""
 
     @abstractmethod
     def per_feature(self, values: np.ndarray) -> np.ndarray:
-        """Add up what belongs to each of the person's own values.
+        """Sum a number for each network input over the inputs of each value.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class Moments:
     ----------
     n : int
     mean, variance, low, high, rest : float, or array of shape (m,)
-        The rest is what rounding took from the mean.
+        `rest` is the rounding error of the mean, to be added to it.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class Moments:
         self.high: Any = -np.inf
 
     def update(self, values: np.ndarray) -> None:
-        """Take in values of shape (n,) or (n, m), float64, none missing."""
+        """Add values of shape (n,) or (n, m), float64, none missing."""
         if not len(values):
             return
         mean, variance = values.mean(axis=0), values.var(axis=0)
@@ -112,16 +112,16 @@ class Moments:
         self.add(len(values), mean, variance, low, high, (values - mean).mean(axis=0))
 
     def add(self, n: int, mean: Any, variance: Any, low: Any, high: Any, rest: Any = 0.0) -> None:
-        """Take in n values of which this is known; `rest` is to be added to their mean."""
+        """Add n values given by their moments; `rest` is the rounding error of their mean."""
         if self.n == 0:
             self.n, self.mean, self.variance, self.low, self.high = n, mean, variance, low, high
             self.rest = rest
             return
         total = self.n + n
         own, other = self.n / total, n / total
-        apart = (mean - self.mean) + (rest - self.rest)
-        self.variance = own * self.variance + other * variance + own * other * apart**2
-        step = self.rest + other * apart
+        difference = (mean - self.mean) + (rest - self.rest)
+        self.variance = own * self.variance + other * variance + own * other * difference**2
+        step = self.rest + other * difference
         before, self.mean = self.mean, self.mean + step
         self.rest = step - (self.mean - before)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
@@ -155,9 +155,9 @@ def scale_of(moments: Moments) -> np.ndarray:
     return np.where(moments.constant, 1.0, moments.deviation)
 
 
-#: Largest magnitude of a tamed value; it stands for 5e21 standard deviations and more.
+#: Largest magnitude of an asinh-scaled value, that of 5e21 standard deviations and more.
 BOUND = 100.0
-#: What `BOUND` stands for, before taming.
+#: `BOUND` in standard deviations, before scaling.
 FARTHEST = 2 * np.sinh(BOUND / 2)
 
 
@@ -183,7 +183,7 @@ def asinh_scale(u: np.ndarray) -> np.ndarray:
     >>> asinh_scale(np.array([0.5, 2.0, 1000.0])).round(2).tolist()
     [0.49000000953674316, 1.7599999904632568, 13.819999694824219]
     """
-    # The farthest value still fits float32, in which asinh takes a fifth of the time.
+    # `FARTHEST` still fits float32, in which asinh takes a fifth of the time.
     values = np.clip(u, -FARTHEST, FARTHEST).astype(np.float32, copy=False)
     values *= np.float32(0.5)
     np.arcsinh(values, out=values)

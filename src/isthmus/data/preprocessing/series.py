@@ -31,14 +31,14 @@ class ValuesBeyond:
 def interpolate(
     values: np.ndarray, before: ValuesBeyond | None = None, after: ValuesBeyond | None = None
 ) -> np.ndarray:
-    """Fill NaN along time: on a straight line between neighbours, held at the ends.
+    """Fill NaN along time by linear interpolation, and by the nearest value at the ends.
 
     Parameters
     ----------
     values : float array of shape (t, c)
         No channel may be NaN throughout, unless there is a value before or after.
-    before, after : Beyond, optional
-        Of a longer series that this is a stretch of: what is filled is the same as there.
+    before, after : ValuesBeyond, optional
+        Of the longer series that this is a stretch of: it is filled as that would be.
 
     Returns
     -------
@@ -72,12 +72,12 @@ def interpolate(
 
 
 def describe_empty_column(column: str, first: str, last: str) -> str:
-    """Say that a column holds nothing from one row to another, for an error."""
+    """Describe a column without values from one row to another, for an error."""
     return f"{column} is empty from {first} to {last}; leave these rows out, or drop the column"
 
 
 def describe_filled(n_missing: int, n_values: int) -> str:
-    """Say how many values were filled and how, for a warning.
+    """Describe how many values were filled and how, for a warning.
 
     Examples
     --------
@@ -134,7 +134,7 @@ class SeriesPreprocessor(Preprocessor):
         return (self.per_feature(values) * self.scale + self.mean).astype(np.float32)
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
-        """Put the channels last again: one number a time step and channel."""
+        """Move the channels last: one number per time step and channel."""
         return np.ascontiguousarray(values.transpose(0, 2, 1))
 
     def to_dict(self) -> dict[str, Any]:

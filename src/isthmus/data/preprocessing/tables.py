@@ -1,4 +1,4 @@
-"""Tables: every column standardised, heavy tails tamed, categories one-hot."""
+"""Tables: every column standardised and asinh-scaled, categories one-hot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TablePreprocessor(Preprocessor):
     standardised with mean and deviation of the training rows; if values were missing at
     fit, a standardised 0 or 1 beside says where. Categories become one 0 or 1 for each
     level, scaled so that the column has variance one in total (see `CategoryInputs`).
-    Every input is then tamed (see `tame`).
+    Every input is then asinh-scaled (see `asinh_scale`).
 
     Attributes
     ----------
@@ -91,35 +91,35 @@ class TablePreprocessor(Preprocessor):
         return [f"column {at}" for at in range(len(self.inputs))] if names is None else list(names)
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
-        """Fill, standardise and tame: (n, m) as checked to (n, width) float32."""
-        part = self._parts
-        own = X if len(part.columns) == X.shape[1] else X[:, part.columns]
+        """Fill, standardise and asinh-scale: (n, m) as checked to (n, width) float32."""
+        arrays = self._arrays
+        own = X if len(arrays.columns) == X.shape[1] else X[:, arrays.columns]
         # One copy, and what follows in place: a whole table may be large.
         values = own.astype(np.float64)
         np.clip(values, -LARGEST, LARGEST, out=values)
         if own.dtype.kind == "f" and (missing := np.isnan(values)).any():
-            np.copyto(values, part.fill, where=missing)
-        # Far beyond all training values the division may overflow; taming bounds that.
+            np.copyto(values, arrays.fill, where=missing)
+        # Far beyond all training values the division may overflow; `asinh_scale` bounds that.
         with np.errstate(over="ignore"):
-            values -= part.mean
-            values /= part.scale
-        tamed = asinh_scale(values)
-        if len(part.at) == self.network_shape[0]:
-            return tamed
+            values -= arrays.mean
+            values /= arrays.scale
+        scaled = asinh_scale(values)
+        if len(arrays.at) == self.network_shape[0]:
+            return scaled
         out = np.empty((len(X), *self.network_shape), dtype=np.float32)
-        out[:, part.at] = tamed
-        if part.flagged.size:
-            flags = np.isnan(X[:, part.columns[part.flagged]])
-            out[:, part.at[part.flagged] + 1] = np.where(flags, part.flag[1], part.flag[0])
-        for column, first, rows in part.categories:
+        out[:, arrays.at] = scaled
+        if arrays.flagged.size:
+            flags = np.isnan(X[:, arrays.columns[arrays.flagged]])
+            out[:, arrays.at[arrays.flagged] + 1] = np.where(flags, arrays.flag[1], arrays.flag[0])
+        for column, first, rows in arrays.categories:
             positions = X[:, column]
-            # A missing value has the last row, one never seen the row before.
+            # A missing value has the last row, an unknown category the row before.
             taken = np.where(np.isnan(positions), len(rows) - 1, positions).astype(np.intp)
             out[:, first : first + rows.shape[1]] = rows[taken]
         return out
 
     def from_network(self, values: np.ndarray) -> Any:
-        """Bring reconstructions back to the person's own columns and units.
+        """Return reconstructions in the columns and units of the data.
 
         Parameters
         ----------
@@ -133,15 +133,15 @@ class TablePreprocessor(Preprocessor):
             dtype, categories the likeliest; several rare ones together are "other values".
             Nothing is missing in it. Numbers beyond float32 become its largest.
         """
-        part = self._parts
+        arrays = self._arrays
         plain = sinh_unscale(values)
-        inputs_of_values = plain if plain.shape[1] == len(part.at) else plain[:, part.at]
-        own = inputs_of_values * part.spread
-        own += part.mean
+        inputs_of_values = plain if plain.shape[1] == len(arrays.at) else plain[:, arrays.at]
+        own = inputs_of_values * arrays.spread
+        own += arrays.mean
         if self.schema.column_types is None:
             return _as_float32(own)
-        place_of = {int(column): at for at, column in enumerate(part.columns)}
-        first = {column: at for column, at, _ in part.categories}
+        place_of = {int(column): at for at, column in enumerate(arrays.columns)}
+        first = {column: at for column, at, _ in arrays.categories}
         restored: dict[str, Any] = {}
         for at, (name, column) in enumerate(
             zip(self.feature_names, self.schema.types, strict=True)
@@ -168,7 +168,7 @@ class TablePreprocessor(Preprocessor):
         """Add up the inputs of each column: (n, width) to (n, m)."""
         if values.shape[1] == len(self.inputs):
             return values
-        return np.add.reduceat(values, self._parts.first, axis=1)
+        return np.add.reduceat(values, self._arrays.first, axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was learned of each column, in order."""
@@ -181,8 +181,8 @@ class TablePreprocessor(Preprocessor):
         return cls(schema, tuple(_read(inputs, column.type) for inputs, column in learned))
 
     @cached_property
-    def _parts(self) -> _Parts:
-        """All value columns in arrays, so that a batch takes a few steps however many there are."""
+    def _arrays(self) -> _ColumnArrays:
+        """Constants of all value columns as arrays, so that a batch takes few NumPy calls."""
         first = np.cumsum([0, *(inputs.width for inputs in self.inputs)])[:-1]
         values = [
             (at, inputs) for at, inputs in enumerate(self.inputs) if isinstance(inputs, ValueInputs)
@@ -198,7 +198,7 @@ class TablePreprocessor(Preprocessor):
             for at, inputs in enumerate(self.inputs)
             if isinstance(inputs, CategoryInputs)
         )
-        return _Parts(
+        return _ColumnArrays(
             first=first,
             columns=columns,
             at=first[columns],
@@ -212,8 +212,8 @@ class TablePreprocessor(Preprocessor):
         )
 
 
-class _Parts(NamedTuple):
-    """What `to_network` needs of k value columns and of the category columns."""
+class _ColumnArrays(NamedTuple):
+    """Arrays over the k value columns, and the tables of the category columns."""
 
     first: np.ndarray  # (m,) first input of each column
     columns: np.ndarray  # (k,) which columns hold values
@@ -221,7 +221,7 @@ class _Parts(NamedTuple):
     fill: np.ndarray
     mean: np.ndarray
     scale: np.ndarray
-    spread: np.ndarray  # the scale, 0 where the column was constant: a network says nothing there
+    spread: np.ndarray  # the scale, 0 where the column was constant
     flagged: np.ndarray  # which of the k have an input for missing
     flag: np.ndarray  # (2, n_flagged) that input where a value is there, and where not
     categories: tuple[tuple[int, int, np.ndarray], ...]  # column, first input, rows

@@ -33,8 +33,8 @@ from isthmus.errors import DataError
 class ChunkMoments:
     """Moments of values that come in chunks, some of which another process may have.
 
-    In which order chunks are put together shows in the last bits. So they are kept apart, 48
-    bytes a chunk and column, and put together in the order of the rows.
+    The order in which chunks are combined changes the last bits. So the moments of each are
+    stored, 48 bytes a chunk and column, and combined in the order of the rows.
 
     Parameters
     ----------
@@ -47,40 +47,40 @@ class ChunkMoments:
     >>> first.update(np.array([1.0, 2.0]))
     >>> second.update(np.array([6.0]))
     >>> first.extend(second)
-    >>> float(first.together().mean)
+    >>> float(first.combined().mean)
     3.0
     """
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
         self.shape = shape
-        self._lengths, self._known = array("q"), array("d")
+        self._lengths, self._moments = array("q"), array("d")
 
     def update(self, values: np.ndarray) -> None:
-        """Take in a chunk, float64, none missing."""
+        """Add a chunk, float64, none missing."""
         if not len(values):
             return
         own = Moments()
         own.update(values)
         self._lengths.append(own.n)
-        known = np.array([own.mean, own.variance, own.low, own.high, own.rest], np.float64)
-        self._known.frombytes(known.tobytes())
+        moments = np.array([own.mean, own.variance, own.low, own.high, own.rest], np.float64)
+        self._moments.frombytes(moments.tobytes())
 
     def extend(self, later: ChunkMoments) -> None:
-        """Take in what is known of chunks after these."""
+        """Append the moments of later chunks."""
         self._lengths += later._lengths
-        self._known += later._known
+        self._moments += later._moments
 
-    def together(self) -> Moments:
+    def combined(self) -> Moments:
         """Return the moments of all values."""
         moments = Moments()
-        known = np.frombuffer(self._known).reshape(len(self._lengths), 5, *self.shape)
-        for n, (mean, variance, low, high, rest) in zip(self._lengths, known, strict=True):
+        stored = np.frombuffer(self._moments).reshape(len(self._lengths), 5, *self.shape)
+        for n, (mean, variance, low, high, rest) in zip(self._lengths, stored, strict=True):
             moments.add(n, mean, variance, low, high, rest)
         return moments
 
 
-#: Different texts of a column that are counted; categories may have a tenth of that.
-MOST_DISTINCT = 100_000
+#: Different texts of a column that are counted, at most; of categories a tenth of that.
+MAX_DISTINCT = 100_000
 
 Learned = tuple[Column, ValueInputs | CategoryInputs, tuple[float, float] | None]
 
@@ -100,7 +100,7 @@ class ColumnStatistics:
         self.n_rows = 0
         self.moments = ChunkMoments()
         self.low, self.high = np.inf, -np.inf
-        self.some = array("d")
+        self.median_values = array("d")
         self.counts: Counter[Any] = Counter()
         #: How many different texts there were after each chunk.
         self.n_texts = array("q")
@@ -108,7 +108,7 @@ class ColumnStatistics:
         self.categorical = False
 
     def update(self, values: pd.Series, chosen: np.ndarray, first_row: int) -> None:
-        """Take in the next values; of those at `chosen` the median is found."""
+        """Add the next values; the median is that of those at `chosen`."""
         self.n_rows += len(values)
         if _counted(values.dtype):
             self._count(values)
@@ -117,28 +117,28 @@ class ColumnStatistics:
         self.n_texts.append(len(self.counts))
 
     def extend(self, later: ColumnStatistics) -> None:
-        """Take in what is known of rows after these."""
+        """Add the statistics of later rows."""
         self.n_rows += later.n_rows
         self.moments.extend(later.moments)
         self._widen(later.low, later.high)
-        self.some += later.some
+        self.median_values += later.median_values
         self.counts.update(later.counts)
         self.column = later.column or self.column
         self.categorical |= later.categorical
 
     def full_after(self, later: ColumnStatistics) -> int | None:
         """Return the first chunk of rows after these, from 0, that brings too many texts."""
-        room = MOST_DISTINCT - len(self.counts)
-        if len(later.counts) <= room:
+        n_free = MAX_DISTINCT - len(self.counts)
+        if len(later.counts) <= n_free:
             return None
         new = (at for at, text in enumerate(later.counts) if text not in self.counts)
-        past = next(islice(new, room, None), None)
+        past = next(islice(new, n_free, None), None)
         return None if past is None else bisect_right(later.n_texts, past)
 
     def too_many_texts(self) -> DataError:
         """Return the error about a column of more texts than are counted."""
         return DataError(
-            f"column {self.name!r} of {self.table} holds more than {MOST_DISTINCT:,} different "
+            f"column {self.name!r} of {self.table} holds more than {MAX_DISTINCT:,} different "
             "texts, which looks like a name or free text; leave it out with columns=[...], or "
             "write numbers and dates as such"
         )
@@ -152,15 +152,15 @@ class ColumnStatistics:
             As these do.
         """
         called = f"column {self.name!r}" if not self.name.isdecimal() else f"column {self.name}"
-        moments = self.moments.together()
+        moments = self.moments.combined()
         if self.counts:
             return self._of_counts(called, moments)
         column = self.column or Column()
         check_repeats(self.n_rows, moments.n, column, called)
-        some = np.frombuffer(self.some)
-        some = some[~np.isnan(some)]
+        sample = np.frombuffer(self.median_values)
+        sample = sample[~np.isnan(sample)]
         # Where hardly anything is there, no row drawn may have a value.
-        median = float(np.median(some)) if len(some) else float(moments.mean)
+        median = float(np.median(sample)) if len(sample) else float(moments.mean)
         return self._of_values(float(np.clip(median, -LARGEST, LARGEST)), column, moments)
 
     def _of_values(self, median: float, column: Column, moments: Moments) -> Learned:
@@ -199,7 +199,7 @@ class ColumnStatistics:
         self.column = Column(type_, dtype=str(known.dtype) if type_ == "date" else "")
         numbers = self.column.read(known, place)
         check_no_infinity(numbers, place)
-        self.some.frombytes(numbers[chosen].tobytes())
+        self.median_values.frombytes(numbers[chosen].tobytes())
         present = numbers[~np.isnan(numbers)] if np.isnan(numbers).any() else numbers
         if not len(present):
             return
@@ -215,7 +215,7 @@ class ColumnStatistics:
             found = values.value_counts()
         except TypeError as error:
             raise DataError(
-                f"column {self.name!r} of {self.table} holds values that are no single ones, "
+                f"column {self.name!r} of {self.table} holds lists or other objects, "
                 "expected numbers, text, true and false, or dates; name the others with columns=["
                 "...]"
             ) from error
@@ -224,7 +224,7 @@ class ColumnStatistics:
                 self.counts[as_plain(value) if isinstance(value, np.generic) else value] += int(
                     count
                 )
-        if len(self.counts) > MOST_DISTINCT:
+        if len(self.counts) > MAX_DISTINCT:
             raise self.too_many_texts()
 
     def _widen(self, low: float, high: float) -> None:
@@ -259,7 +259,7 @@ def median_rows(n_rows: int) -> np.ndarray:
 
 
 class StreamStatistics:
-    """What is known of a stream, or of a stretch of its chunks, while these go by in order.
+    """Schema and preprocessing of a stream, or of a share of it, from its chunks in order.
 
     Parameters
     ----------
@@ -272,10 +272,10 @@ class StreamStatistics:
 
     def __init__(self, name: str, kind: str, channels: tuple[str, ...] | None = None) -> None:
         self.name, self.kind, self.channels = name, kind, channels
-        self._known: _TableStatistics | _ArrayStatistics | None = None
+        self._statistics: _TableStatistics | _ArrayStatistics | None = None
 
     def update(self, chunk: Chunk, drawn: np.ndarray) -> None:
-        """Take in the next chunk.
+        """Add the next chunk.
 
         Parameters
         ----------
@@ -286,32 +286,31 @@ class StreamStatistics:
         Raises
         ------
         DataError
-            As `Schema.learn` does; also when a column holds more different texts than can be told
-            apart in bounded memory.
+            As `Schema.learn` does; also when a column holds more than `MAX_DISTINCT` texts.
         """
-        if self._known is None:
+        if self._statistics is None:
             is_table = self.kind == "table"
-            self._known = (
+            self._statistics = (
                 _TableStatistics(self.name, chunk.X)
                 if is_table
                 else _ArrayStatistics(self.kind, chunk.X, self.channels)
             )
-        self._known.update(chunk, drawn)
+        self._statistics.update(chunk, drawn)
 
     def extend(self, later: StreamStatistics) -> None:
-        """Take in what is known of the chunks after these.
+        """Add the statistics of later chunks.
 
-        What comes out does not depend on where the chunks were divided.
+        The result does not depend on where the chunks were divided.
 
         Raises
         ------
         DataError
-            When both together hold more different texts than can be told apart.
+            When both together hold more than `MAX_DISTINCT` texts in a column.
         """
-        if self._known is None:
-            self._known = later._known
-        elif later._known is not None:
-            self._known.extend(later._known)  # type: ignore[arg-type]
+        if self._statistics is None:
+            self._statistics = later._statistics
+        elif later._statistics is not None:
+            self._statistics.extend(later._statistics)  # type: ignore[arg-type]
 
     def result(self) -> tuple[Schema, Preprocessor]:
         """Return what was learned.
@@ -328,9 +327,9 @@ class StreamStatistics:
         DataError
             As `learn_preprocessor` does.
         """
-        if self._known is None:
+        if self._statistics is None:
             raise DataError(f"{self.name} holds no row that can be read; expected at least one")
-        return self._known.result()
+        return self._statistics.result()
 
 
 class _TableStatistics:
@@ -401,7 +400,7 @@ class _ArrayStatistics:
             kind, like.shape[1:], str(like.dtype), self.low, self.high, columns=self.channels
         )
         if kind == "series":
-            moments = self.moments.together()
+            moments = self.moments.combined()
             return schema, SeriesPreprocessor(schema, moments.mean, scale_of(moments))
         return schema, learn_preprocessor(like, schema)
 
