@@ -9,18 +9,18 @@
     ├── DownloadError       (OSError)       a named data set could not be found or fetched
     ├── MissingExtraError   (ImportError)   an optional dependency is not installed
     ├── ArchitectureError   (ValueError)    the network does not fit the data or the code width
-    ├── TrainingError       (RuntimeError)  training could not go on
+    ├── TrainingError       (RuntimeError)  training cannot continue
     │   └── CheckpointError (ValueError)    a checkpoint belongs to another run, or is damaged
-    ├── CalibrationError    (ValueError)    a rate that the calibration rows cannot hold
+    ├── CalibrationError    (ValueError)    too few calibration rows for the rate asked for
     ├── FrozenError         (RuntimeError)  the encoder changed while it was frozen
     ├── BundleError         (ValueError)    a saved bundle is missing, damaged or too new
-    ├── ExportError         (ValueError)    what cannot be exported, or decides differently there
-    ├── ScoringError        (ValueError)    an output is another run's, in use, or out of space
-    └── ServeError          (ValueError)    the service cannot start so, or refuses a request
+    ├── ExportError         (ValueError)    not exportable, or the graph decides differently
+    ├── ScoringError        (ValueError)    the output is of another run, in use, or out of space
+    └── ServeError          (ValueError)    the service cannot start, or refuses a request
 
 Each also inherits the built-in error that people already catch. A message says what
-was got, what was expected, and how to mend it. `CalibrationWarning` (UserWarning) says that
-a detector holds less than it would with more rows.
+was got, what was expected, and how to fix it. `CalibrationWarning` (UserWarning): too few
+calibration rows for the default false-alarm rate.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class IsthmusError(Exception):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether Python, torch or ONNX Runtime says that there is no memory left."""
+    """Return whether an error of Python, torch or ONNX Runtime means out of memory."""
     if isinstance(error, MemoryError):
         return True
     # torch and ONNX Runtime have no class for it.
-    said = str(error).lower()
-    return any(words in said for words in _NO_MEMORY)
+    message = str(error).lower()
+    return any(words in message for words in _NO_MEMORY)
 
 
 _NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")
@@ -67,7 +67,7 @@ class ArchitectureError(IsthmusError, ValueError):
 
 
 class TrainingError(IsthmusError, RuntimeError):
-    """Training could not go on."""
+    """Training cannot continue."""
 
 
 class CheckpointError(TrainingError, ValueError):
@@ -75,11 +75,11 @@ class CheckpointError(TrainingError, ValueError):
 
 
 class CalibrationError(IsthmusError, ValueError):
-    """A false-alarm rate is out of range, or more than the calibration rows can hold."""
+    """A false-alarm rate is out of range, or needs more calibration rows."""
 
 
 class CalibrationWarning(UserWarning):
-    """A detector holds less than it would with more calibration rows."""
+    """There are too few calibration rows for the default false-alarm rate."""
 
 
 class FrozenError(IsthmusError, RuntimeError):
@@ -91,11 +91,11 @@ class BundleError(IsthmusError, ValueError):
 
 
 class ExportError(IsthmusError, ValueError):
-    """A part cannot be exported, or the exported graph does not do what the library does."""
+    """Something cannot be exported, or the exported graph differs from the library."""
 
 
 class ScoringError(IsthmusError, ValueError):
-    """An output belongs to another run or is being written, or it cannot be written further."""
+    """The output is of another run, being written by another process, or out of space."""
 
 
 class ServeError(IsthmusError, ValueError):

@@ -92,7 +92,7 @@ def same(found, expected):
 
 
 def test_a_long_test_says_how_far_it_is(classifier, detector, stream, capsys, monkeypatch):
-    monkeypatch.setattr(_progress, "SECONDS", 0.0)
+    monkeypatch.setattr(_progress, "LINE_INTERVAL", 0.0)
     tests = [
         lambda **said: evaluate(classifier, stream, baselines=None, **said),
         lambda **said: evaluate_detector(detector, stream, normal="ok", **said),

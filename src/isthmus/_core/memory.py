@@ -1,4 +1,4 @@
-"""Memory that was freed and is kept by the C library: return it to the system."""
+"""Return memory that the C library holds after it was freed to the operating system."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import ctypes
 
 
 def return_freed_memory() -> None:
-    """Hand freed memory back to the system, where the C library is glibc; elsewhere do nothing.
+    """Return freed memory to the operating system where the C library is glibc; else do nothing.
 
-    The `isthmus` command keeps what is freed (`isthmus.cli.process`), since steps of training
-    would otherwise give it back and take it again. Between two chapters of a run nothing is
-    taken again soon, and what is kept adds to the most that the process ever holds. Pages that
-    hold anything stay; it takes milliseconds.
+    The `isthmus` command sets glibc to hold freed memory (`isthmus.cli.process`), so that
+    training steps do not return and request it over and over. Between two phases of a run that
+    memory is not needed soon, and would add to the peak of the process. Takes milliseconds.
 
     Examples
     --------

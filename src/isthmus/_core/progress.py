@@ -9,14 +9,14 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-#: Where standard error is no terminal a line is printed so often at most.
-SECONDS = 10.0
+#: Seconds between two lines, at least, where standard error is not a terminal.
+LINE_INTERVAL = 10.0
 
 T = TypeVar("T")
 
 
 def with_progress(
-    parts: Iterable[T],
+    items: Iterable[T],
     rows_of: Callable[[T], int],
     title: str,
     n_rows: int,
@@ -24,19 +24,19 @@ def with_progress(
     n_done: int = 0,
     silent: bool = False,
 ) -> Iterator[T]:
-    """Pass parts on, and show how far it is on standard error.
+    """Yield items unchanged, and show progress on standard error.
 
     Parameters
     ----------
-    parts : iterable
-        They count as done when the next one is asked for.
+    items : iterable
+        One counts as done when the next is requested.
     rows_of : callable
-        Says how many rows a part has.
+        Returns the number of rows of an item.
     title : str
     n_rows : int
-        Of all parts.
+        Of all items.
     n_done : int
-        Of parts that an earlier run has finished.
+        Rows that an earlier run has finished.
     silent : bool
         Show nothing.
 
@@ -57,17 +57,17 @@ def with_progress(
         disable=silent or not console.is_terminal,
     )
     task = bar.add_task(title, total=n_rows, completed=n_done, speed=0.0)
-    began = told = time.perf_counter()
+    began = printed = time.perf_counter()
     finished = 0
     with bar:
-        for one in parts:
-            yield one  # worked on by whoever takes it, before it counts
+        for one in items:
+            yield one  # counted once the caller has processed it
             finished += rows_of(one)
             now = time.perf_counter()
             speed = finished / max(now - began, 1e-9)
             bar.update(task, advance=rows_of(one), speed=speed)
-            if not silent and not console.is_terminal and now - told >= SECONDS:
-                told = now
+            if not silent and not console.is_terminal and now - printed >= LINE_INTERVAL:
+                printed = now
                 left = max(0, n_rows - n_done - finished) / speed
                 console.print(
                     f"{title}: {n_done + finished:,} of {n_rows:,} rows  {speed:,.0f} rows/s  "
