@@ -66,7 +66,7 @@ def test_calibration_scores_travel_in_the_graph(wine_bundle, table, tmp_path):
 
 def test_without_rows_those_of_the_heads_codes_are_rebuilt(wine_bundle, tmp_path):
     facts = export_bundle(wine_bundle, tmp_path / "out")
-    assert facts["parity"]["of"] == "rebuilt from codes that the heads keep"
+    assert facts["parity"]["of"] == "rebuilt from codes stored by the heads"
     assert facts["parity"]["n_rows"] == 178 + 89
 
 

@@ -1,4 +1,4 @@
-"""A classifier as a graph: probabilities, and the class."""
+"""A classifier as a graph: probabilities and the class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from isthmus.classification import CodeClassifier, MLPHead, SpreadingHead
 from isthmus.errors import ExportError
 from isthmus.export.detector_graph import DetectorOutputs, add_detector
 from isthmus.export.feature_graph import FeatureValues, nearest, total
-from isthmus.export.graph import BATCH, OPSETS, GraphPart, onnx_module, own_names
+from isthmus.export.graph import BATCH, OPSETS, GraphBuilder, normalise_model, onnx_module
 from isthmus.networks import Dropout
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def convert(name: str, head: Any, width: int, takes: str, gives: str) -> ModelProto:
-    """Return what skl2onnx makes of a fitted classifier, as a graph from `takes` to `gives`.
+    """Convert a fitted classifier by skl2onnx to a graph from input `takes` to output `gives`.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def convert(name: str, head: Any, width: int, takes: str, gives: str) -> ModelPr
     width : int
         Number of features.
     takes, gives : str
-        What the graph's input, (n, width) float64, and its output are to be called. The output is
-        float64 probabilities (n, n_classes) where the classifier has them, else the positions
+        Names of the graph's input, (n, width) float64, and of its output. The output is float64
+        probabilities (n, n_classes) where the classifier has them, else the positions
         (n,) int64 of the predicted classes among `head.classes_`.
 
     Raises
@@ -46,14 +46,14 @@ def convert(name: str, head: Any, width: int, takes: str, gives: str) -> ModelPr
         When skl2onnx cannot convert it, or ONNX Runtime cannot run what it made.
     """
     reasons: list[Exception] = []
-    # In float64 where it can be: then only the last bit is another.
+    # In float64 where skl2onnx allows it: then at most the last bit differs.
     for dtype, options in product((np.float64, np.float32), ({"zipmap": False}, None)):
         try:
-            found = _by_skl2onnx(head, width, dtype, options)
+            found = _convert_by_skl2onnx(head, width, dtype, options)
         except Exception as error:  # of every kind, from two libraries
             reasons.append(error)
             continue
-        return _renamed(found, name, head, dtype, takes, gives)
+        return _wrap(found, name, head, dtype, takes, gives)
     reason = (str(reasons[0]).strip().splitlines() or [type(reasons[0]).__name__])[0]
     raise ExportError(
         f"the head {name!r} is a {type(head).__name__}, which skl2onnx cannot convert "
@@ -72,29 +72,28 @@ def is_exact_neighbours(head: Any) -> bool:
     )
 
 
-def add_neighbours(part: GraphPart, head: KNeighborsClassifier, points: str) -> str:
-    """Add the nearest neighbours' votes: probabilities, (n, n_classes), float64.
+def add_neighbours(graph: GraphBuilder, head: KNeighborsClassifier, points: str) -> str:
+    """Add the votes of the nearest neighbours: probabilities, (n, n_classes), float64.
 
-    skl2onnx weighs a neighbour at distance zero by a finite number; scikit-learn lets it decide
-    alone.
+    In scikit-learn a neighbour at distance zero decides alone; skl2onnx gives it a finite weight.
     """
-    distances, rows = nearest(part, points, head._fit_X, head.n_neighbors)  # noqa: SLF001
+    distances, rows = nearest(graph, points, head._fit_X, head.n_neighbors)  # noqa: SLF001
     votes = np.eye(len(head.classes_))[np.ravel(head._y)]  # noqa: SLF001
     if head.weights == "uniform":
-        shares = part.constant(np.full((1, head.n_neighbors), 1 / head.n_neighbors))
+        shares = graph.constant(np.full((1, head.n_neighbors), 1 / head.n_neighbors))
     else:
-        equal = part.double(part("Equal", distances, part.constant(np.float64(0))))
-        any_equal = part("ReduceMax", equal, part.constant([1]), keepdims=1)
-        weights = part("Where", part.cast(any_equal, bool), equal, part("Reciprocal", distances))
-        shares = part("Div", weights, total(part, weights, keep=True))
-    return weighted(part, shares, votes, rows)
+        equal = graph.double(graph("Equal", distances, graph.constant(np.float64(0))))
+        any_equal = graph("ReduceMax", equal, graph.constant([1]), keepdims=1)
+        weights = graph("Where", graph.cast(any_equal, bool), equal, graph("Reciprocal", distances))
+        shares = graph("Div", weights, total(graph, weights, keep=True))
+    return add_weighted_votes(graph, shares, votes, rows)
 
 
-def weighted(part: GraphPart, shares: str, votes: np.ndarray, rows: str) -> str:
+def add_weighted_votes(graph: GraphBuilder, shares: str, votes: np.ndarray, rows: str) -> str:
     """Add Σ_k shares[n, k] votes[rows[n, k]]: (n, c), float64."""
-    found = part("Gather", part.constant(votes, np.float64), rows, axis=0)  # (n, k, c)
-    products = part("Mul", part("Unsqueeze", shares, part.constant([2])), found)
-    return part("ReduceSum", products, part.constant([1]), keepdims=0)
+    found = graph("Gather", graph.constant(votes, np.float64), rows, axis=0)  # (n, k, c)
+    products = graph("Mul", graph("Unsqueeze", shares, graph.constant([2])), found)
+    return graph("ReduceSum", products, graph.constant([1]), keepdims=0)
 
 
 def is_tempered_svm(head: Any) -> bool:
@@ -109,31 +108,31 @@ def is_tempered_svm(head: Any) -> bool:
     )
 
 
-def add_svm(part: GraphPart, head: CalibratedClassifierCV, points: str) -> str:
+def add_svm(graph: GraphBuilder, head: CalibratedClassifierCV, points: str) -> str:
     """Add a support vector machine with a temperature: probabilities, (n, n_classes), float64.
 
-    skl2onnx knows no temperature. The decisions are those of `SVC.decision_function`: votes of
-    each pair of classes, and between equal votes the sum of how sure they are.
+    skl2onnx does not support the temperature. Decisions are those of `SVC.decision_function`: one
+    vote of each pair of classes, ties broken by the sum of the pairwise decisions.
     """
     calibrated = head.calibrated_classifiers_[0]
     machine, n = calibrated.estimator, len(head.classes_)
     vectors = np.asarray(machine.support_vectors_, dtype=np.float64)
-    points = part.double(points)
-    norms = part.constant(np.square(vectors).sum(axis=1)[None])
-    apart = part("Gemm", points, part.constant(vectors), norms, alpha=-2.0, transB=1)
-    squared = part("Add", apart, total(part, part("Mul", points, points), keep=True))
-    squared = part("Max", squared, part.constant(np.float64(0)))
+    points = graph.double(points)
+    norms = graph.constant(np.square(vectors).sum(axis=1)[None])
+    apart = graph("Gemm", points, graph.constant(vectors), norms, alpha=-2.0, transB=1)
+    squared = graph("Add", apart, total(graph, graph("Mul", points, points), keep=True))
+    squared = graph("Max", squared, graph.constant(np.float64(0)))
     gamma = machine._gamma  # noqa: SLF001
-    kernel = part("Exp", part("Mul", squared, part.constant(np.float64(-gamma))))
+    kernel = graph("Exp", graph("Mul", squared, graph.constant(np.float64(-gamma))))
     weights, pairs = _pair_weights(machine, n)
-    decisions = part("MatMul", kernel, part.constant(weights))
-    decisions = part("Add", decisions, part.constant(machine.intercept_, np.float64))
+    decisions = graph("MatMul", kernel, graph.constant(weights))
+    decisions = graph("Add", decisions, graph.constant(machine.intercept_, np.float64))
     if n == 2:
-        logits = part("Concat", part("Neg", decisions), decisions, axis=1)
+        logits = graph("Concat", graph("Neg", decisions), decisions, axis=1)
     else:
-        logits = _one_against_rest(part, decisions, pairs, n)
-    tempered = part("Mul", logits, part.constant(np.float64(calibrated.calibrators[0].beta_)))
-    return part("Softmax", tempered, axis=1)
+        logits = _one_against_rest(graph, decisions, pairs, n)
+    tempered = graph("Mul", logits, graph.constant(np.float64(calibrated.calibrators[0].beta_)))
+    return graph("Softmax", tempered, axis=1)
 
 
 def _pair_weights(machine: SVC, n: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
@@ -149,22 +148,26 @@ def _pair_weights(machine: SVC, n: int) -> tuple[np.ndarray, list[tuple[int, int
     return weights, pairs
 
 
-def _one_against_rest(part: GraphPart, decisions: str, pairs: list[tuple[int, int]], n: int) -> str:
+def _one_against_rest(
+    graph: GraphBuilder, decisions: str, pairs: list[tuple[int, int]], n: int
+) -> str:
     first, second = (np.eye(n)[[pair[side] for pair in pairs]] for side in (0, 1))
-    for_second = part.double(part("Less", decisions, part.constant(np.float64(0))))
-    for_first = part("Sub", part.constant(np.float64(1)), for_second)
-    votes = part(
+    for_second = graph.double(graph("Less", decisions, graph.constant(np.float64(0))))
+    for_first = graph("Sub", graph.constant(np.float64(1)), for_second)
+    votes = graph(
         "Add",
-        part("MatMul", for_first, part.constant(first)),
-        part("MatMul", for_second, part.constant(second)),
+        graph("MatMul", for_first, graph.constant(first)),
+        graph("MatMul", for_second, graph.constant(second)),
     )
-    sure = part("MatMul", decisions, part.constant(first - second))
-    bound = part("Add", part("Abs", sure), part.constant(np.float64(1)))
-    third = part("Div", sure, part("Mul", part.constant(np.float64(3)), bound))
-    return part("Add", votes, third)
+    confidence = graph("MatMul", decisions, graph.constant(first - second))
+    bound = graph("Add", graph("Abs", confidence), graph.constant(np.float64(1)))
+    bounded = graph("Div", confidence, graph("Mul", graph.constant(np.float64(3)), bound))
+    return graph("Add", votes, bounded)
 
 
-def _by_skl2onnx(head: Any, width: int, dtype: Any, options: dict[str, Any] | None) -> ModelProto:
+def _convert_by_skl2onnx(
+    head: Any, width: int, dtype: Any, options: dict[str, Any] | None
+) -> ModelProto:
     skl2onnx = require("skl2onnx", extra="onnx", purpose="exporting")
     types = require("skl2onnx.common.data_types", extra="onnx", purpose="exporting")
     runtime = require("onnxruntime", extra="onnx", purpose="exporting")
@@ -180,20 +183,20 @@ def _by_skl2onnx(head: Any, width: int, dtype: Any, options: dict[str, Any] | No
     quiet = runtime.SessionOptions()
     quiet.log_severity_level = 4
     runtime.InferenceSession(
-        own_names(model).SerializeToString(), quiet, providers=["CPUExecutionProvider"]
+        normalise_model(model).SerializeToString(), quiet, providers=["CPUExecutionProvider"]
     )
     return model
 
 
-def _renamed(
+def _wrap(
     found: ModelProto, name: str, head: Any, dtype: Any, takes: str, gives: str
 ) -> ModelProto:
-    """Put the types and names that `convert` promises around what skl2onnx made."""
+    """Give a graph of skl2onnx the types and names that `convert` promises."""
     compose = onnx_module("compose")
     found = compose.add_prefix(found, f"isthmus/{name}/skl2onnx/")
     width = found.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     label, scores = (value.name for value in found.graph.output)
-    before, after = GraphPart(f"{name}/before"), GraphPart(f"{name}/after")
+    before, after = GraphBuilder(f"{name}/before"), GraphBuilder(f"{name}/after")
     narrow, raw = f"{takes}/narrow", f"{gives}/raw"
     value = before.cast(before.input(takes, np.float64, (BATCH, width)), dtype)
     before.output(narrow, value, dtype, (BATCH, width))
@@ -202,22 +205,24 @@ def _renamed(
         after.output(gives, after.double(after.input(raw, dtype, shape)), np.float64, shape)
     else:
         out = label
-        _positions(after, head.classes_, raw, gives)
+        _add_class_positions(after, head.classes_, raw, gives)
     merged = compose.merge_models(
         before.model(), found, io_map=[(narrow, found.graph.input[0].name)], outputs=[out]
     )
-    return own_names(compose.merge_models(own_names(merged), after.model(), io_map=[(out, raw)]))
+    return normalise_model(
+        compose.merge_models(normalise_model(merged), after.model(), io_map=[(out, raw)])
+    )
 
 
-def _positions(part: GraphPart, classes: np.ndarray, label: str, gives: str) -> None:
+def _add_class_positions(graph: GraphBuilder, classes: np.ndarray, label: str, gives: str) -> None:
     """Add the position of each label among the classes."""
     if classes.dtype.kind in "USO":
-        part.input(label, "str", (BATCH,))
+        graph.input(label, "str", (BATCH,))
         keys: dict[str, Any] = {"keys_strings": [str(value) for value in classes]}
     else:
-        part.input(label, np.int64, (BATCH,))
+        graph.input(label, np.int64, (BATCH,))
         keys = {"keys_int64s": [int(value) for value in classes]}
-    places = part(
+    places = graph(
         "LabelEncoder",
         label,
         domain="ai.onnx.ml",
@@ -225,12 +230,12 @@ def _positions(part: GraphPart, classes: np.ndarray, label: str, gives: str) -> 
         default_int64=-1,
         **keys,
     )
-    part.output(gives, places, np.int64, (BATCH,))
+    graph.output(gives, places, np.int64, (BATCH,))
 
 
 @dataclass(frozen=True)
 class ClassifierOutputs:
-    """Names of values in a graph.
+    """Names of a classifier's outputs in a graph.
 
     Attributes
     ----------
@@ -240,50 +245,50 @@ class ClassifierOutputs:
         int64, float64, bool or str.
     probabilities : str or None
         (n, n_classes), float64.
-    judged : Judged or None
-        Of the detector that rejects what is of no class.
+    rejection : DetectorOutputs or None
+        Of the detector that rejects instances of no class.
     """
 
     label: str
     dtype: Any
     probabilities: str | None
-    judged: DetectorOutputs | None
+    rejection: DetectorOutputs | None
 
 
 def needs_skl2onnx(classifier: CodeClassifier) -> bool:
-    """Whether the head goes through skl2onnx."""
+    """Whether the head is converted by skl2onnx."""
     head = classifier.head_
     own = isinstance(head, MLPHead | SpreadingHead)
     return not (own or is_exact_neighbours(head) or is_tempered_svm(head))
 
 
-def converted(name: str, classifier: CodeClassifier) -> ModelProto:
-    """Return a head that `needs_skl2onnx` as a graph from `features_of` to `decided_of` it."""
+def converted_head(name: str, classifier: CodeClassifier) -> ModelProto:
+    """Return a head that `needs_skl2onnx` as a graph of its own."""
     width = classifier.encoder_.n_components_
-    return convert(name, classifier.head_, width, features_of(name), decided_of(name))
+    return convert(name, classifier.head_, width, head_input_name(name), head_output_name(name))
 
 
-def features_of(name: str) -> str:
-    """Return what a converted head's standardised codes are called."""
+def head_input_name(name: str) -> str:
+    """Return the name of a converted head's input, the standardised codes."""
     return f"isthmus/{name}/features"
 
 
-def decided_of(name: str) -> str:
-    """Return what comes out of a converted head is called."""
+def head_output_name(name: str) -> str:
+    """Return the name of a converted head's output."""
     return f"isthmus/{name}/decided"
 
 
-def standardised(part: GraphPart, classifier: CodeClassifier, code: str) -> str:
+def add_standardised(graph: GraphBuilder, classifier: CodeClassifier, code: str) -> str:
     """Add the standardised codes, float64."""
     scaler = classifier.standardised_head_.scaler_
-    centred = part("Sub", part.double(code), part.constant(scaler.mean_, np.float64))
-    return part("Div", centred, part.constant(scaler.scale_, np.float64))
+    centred = graph("Sub", graph.double(code), graph.constant(scaler.mean_, np.float64))
+    return graph("Div", centred, graph.constant(scaler.scale_, np.float64))
 
 
 def add_classifier(
-    part: GraphPart, name: str, classifier: CodeClassifier, seen: FeatureValues
+    graph: GraphBuilder, name: str, classifier: CodeClassifier, features: FeatureValues
 ) -> ClassifierOutputs:
-    """Add a fitted classifier; one that `needs_skl2onnx` has been joined before.
+    """Add a fitted classifier; one that `needs_skl2onnx` must have been merged before.
 
     Raises
     ------
@@ -294,64 +299,64 @@ def add_classifier(
     probabilities: str | None
     if needs_skl2onnx(classifier):
         with_probabilities = hasattr(head, "predict_proba")
-        decided = decided_of(name)
+        decided = head_output_name(name)
         shape = (BATCH, len(classes)) if with_probabilities else (BATCH,)
-        part.input(decided, np.float64 if with_probabilities else np.int64, shape)
+        graph.input(decided, np.float64 if with_probabilities else np.int64, shape)
         probabilities = decided if with_probabilities else None
     else:
-        # The heads themselves take them as float32.
-        points = part.cast(standardised(part, classifier, seen.code), np.float32)
-        probabilities = decided = _own(part, name, head, points)
-    place = decided if probabilities is None else part("ArgMax", probabilities, axis=1, keepdims=0)
-    judged = None
+        # The heads of the library take the codes as float32.
+        points = graph.cast(add_standardised(graph, classifier, features.code), np.float32)
+        probabilities = decided = _add_own_head(graph, name, head, points)
+    place = decided if probabilities is None else graph("ArgMax", probabilities, axis=1, keepdims=0)
+    rejection = None
     labels, dtype = _labels(classes)
     if classifier.rejecter_ is not None:
-        judged = add_detector(part, classifier.rejecter_, seen)
+        rejection = add_detector(graph, classifier.rejecter_, features)
         if dtype is bool:
             labels, dtype = [str(value) for value in classes], str
-    label = part("Gather", part.constant(labels, dtype), place, axis=0)
-    if judged is not None:
-        unknown = part.constant(np.asarray(classifier.unknown_label_), dtype)
-        label = part("Where", judged.normal, label, unknown)
-    return ClassifierOutputs(label, dtype, probabilities, judged)
+    label = graph("Gather", graph.constant(labels, dtype), place, axis=0)
+    if rejection is not None:
+        unknown = graph.constant(np.asarray(classifier.unknown_label_), dtype)
+        label = graph("Where", rejection.normal, label, unknown)
+    return ClassifierOutputs(label, dtype, probabilities, rejection)
 
 
-def _own(part: GraphPart, name: str, head: Any, points: str) -> str:
+def _add_own_head(graph: GraphBuilder, name: str, head: Any, points: str) -> str:
     if isinstance(head, MLPHead):
-        return _mlp(part, name, head, points)
+        return _add_mlp(graph, name, head, points)
     if isinstance(head, SpreadingHead):
-        return _spreading(part, head, points)
+        return _add_label_spreading(graph, head, points)
     if is_exact_neighbours(head):
-        return add_neighbours(part, head, points)
-    return add_svm(part, head, points)
+        return add_neighbours(graph, head, points)
+    return add_svm(graph, head, points)
 
 
-def _mlp(part: GraphPart, name: str, head: MLPHead, value: str) -> str:
+def _add_mlp(graph: GraphBuilder, name: str, head: MLPHead, value: str) -> str:
     for layer in head.network_:
         if isinstance(layer, nn.Linear):
             weight, bias = (p.detach().cpu().numpy() for p in (layer.weight, layer.bias))
-            value = part("Gemm", value, part.constant(weight), part.constant(bias), transB=1)
+            value = graph("Gemm", value, graph.constant(weight), graph.constant(bias), transB=1)
         elif isinstance(layer, nn.ReLU):
-            value = part("Relu", value)
-        elif not isinstance(layer, Dropout | nn.Dropout):  # which do nothing when predicting
+            value = graph("Relu", value)
+        elif not isinstance(layer, Dropout | nn.Dropout):  # inactive in inference
             raise ExportError(
                 f"the head {name!r} has a layer {type(layer).__name__}, which cannot be exported; "
                 "fit head='mlp' as it is"
             )
-    return part("Softmax", part.double(value), axis=1)
+    return graph("Softmax", graph.double(value), axis=1)
 
 
-def _spreading(part: GraphPart, head: SpreadingHead, points: str) -> str:
+def _add_label_spreading(graph: GraphBuilder, head: SpreadingHead, points: str) -> str:
     k = min(head.n_neighbors, len(head.points_))
-    distances, rows = nearest(part, points, head.points_, k)
-    own = part("ReduceMax", distances, part.constant([1]), keepdims=1)
-    theirs = part("Gather", part.constant(head.scale_, np.float64), rows, axis=0)
-    tiny = part.constant(np.float64(np.finfo(np.float32).tiny))
-    width = part("Max", part("Mul", own, theirs), tiny)
-    squared = part("Mul", distances, distances)
-    # The weights exp(-d^2 / width) over their sum, which for far points would be 0 / 0.
-    shares = part("Softmax", part("Neg", part("Div", squared, width)), axis=1)
-    return weighted(part, shares, head.label_distributions_, rows)
+    distances, rows = nearest(graph, points, head.points_, k)
+    own_scale = graph("ReduceMax", distances, graph.constant([1]), keepdims=1)
+    neighbour_scales = graph("Gather", graph.constant(head.scale_, np.float64), rows, axis=0)
+    tiny = graph.constant(np.float64(np.finfo(np.float32).tiny))
+    width = graph("Max", graph("Mul", own_scale, neighbour_scales), tiny)
+    squared = graph("Mul", distances, distances)
+    # exp(-d^2 / width) over its sum, as a softmax: for far points the quotient would be 0 / 0.
+    shares = graph("Softmax", graph("Neg", graph("Div", squared, width)), axis=1)
+    return add_weighted_votes(graph, shares, head.label_distributions_, rows)
 
 
 def _labels(classes: np.ndarray) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The whole decision as one graph: preprocessing, networks, heads, joined."""
+"""The whole decision as one graph: preprocessing, networks and heads, merged."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection import AnomalyDetector
 from isthmus.export.classifier_graph import (
     add_classifier,
-    converted,
-    features_of,
+    add_standardised,
+    converted_head,
+    head_input_name,
     needs_skl2onnx,
-    standardised,
 )
 from isthmus.export.detector_graph import DetectorOutputs, add_detector
-from isthmus.export.feature_graph import add_features, residual
-from isthmus.export.graph import BATCH, GraphPart, join, keep_outputs, onnx_module
+from isthmus.export.feature_graph import add_features, add_residual
+from isthmus.export.graph import BATCH, GraphBuilder, keep_outputs, merge, onnx_module
 from isthmus.export.inputs import Input
-from isthmus.export.network_graph import CODE, DECODED, TAKES
-from isthmus.export.preprocessing_graph import NETWORK_INPUT, add_preprocessing
+from isthmus.export.network_graph import CODE, DECODED, NETWORK_INPUT
+from isthmus.export.preprocessing_graph import PREPROCESSED, build_preprocessing_graph
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -38,10 +38,10 @@ class Output:
     Attributes
     ----------
     name : str
-        What it is, such as `"p_value"`; with the head's name before it, `"normal.p_value"`, where
-        more than one head gives such an output.
+        The kind of output, such as `"p_value"`; with the head's name before it,
+        `"normal.p_value"`, where more than one head gives such an output.
     what : str
-        What it is.
+        The kind of output.
     head : str or None
         Of which head; None for what the encoder gives.
     dtype : str
@@ -70,18 +70,18 @@ def build_decision_graph(
     *,
     with_residual: bool = False,
 ) -> tuple[ModelProto, list[Output]]:
-    """Join everything from raw instances to decisions.
+    """Build the graph from raw instances to decisions.
 
     Parameters
     ----------
     encoder : fitted Autoencoder
     networks : ModelProto
-        As `export_networks` gives it, or a smaller variant of it.
+        As `export_networks` returns it, or a smaller variant of it.
     heads : mapping of name to fitted CodeClassifier or AnomalyDetector
     inputs : sequence of Input
         Of the graph.
     with_residual : bool, default=False
-        Give the squared residual of each value and the reconstruction too.
+        Add the squared residual of each value and the reconstruction to the outputs.
 
     Returns
     -------
@@ -95,36 +95,42 @@ def build_decision_graph(
     ExportError
         When a head cannot be exported.
     """
-    model = join(add_preprocessing(encoder.preprocessor_, inputs), networks, {NETWORK_INPUT: TAKES})
+    model = merge(
+        build_preprocessing_graph(encoder.preprocessor_, inputs),
+        networks,
+        {PREPROCESSED: NETWORK_INPUT},
+    )
     for name, head in heads.items():
         if isinstance(head, AnomalyDetector) or not needs_skl2onnx(head):
             continue
-        part, width = GraphPart(f"{name}/standardise"), encoder.n_components_
-        code = part.input(CODE, np.float32, (BATCH, width))
-        features = standardised(part, head, code)
-        part.output(features_of(name), features, np.float64, (BATCH, width))
-        model = join(model, part.model(), {CODE: CODE})
-        model = join(model, converted(name, head), {features_of(name): features_of(name)})
-    part = GraphPart("decide")
-    outputs = _decide(part, encoder, heads, with_residual)
-    decide = part.model()
+        graph, width = GraphBuilder(f"{name}/standardise"), encoder.n_components_
+        code = graph.input(CODE, np.float32, (BATCH, width))
+        features = add_standardised(graph, head, code)
+        graph.output(head_input_name(name), features, np.float64, (BATCH, width))
+        model = merge(model, graph.model(), {CODE: CODE})
+        model = merge(
+            model, converted_head(name, head), {head_input_name(name): head_input_name(name)}
+        )
+    graph = GraphBuilder("decide")
+    outputs = _add_heads(graph, encoder, heads, with_residual)
+    decide = graph.model()
     taken = [value.name for value in decide.graph.input]
     model = keep_outputs(
-        join(model, decide, {name: name for name in taken}), [one.name for one in outputs]
+        merge(model, decide, {name: name for name in taken}), [one.name for one in outputs]
     )
     onnx_module("checker").check_model(model, full_check=True)
     return model, outputs
 
 
-def _decide(
-    part: GraphPart, encoder: Autoencoder, heads: Mapping[str, Head], with_residual: bool
+def _add_heads(
+    graph: GraphBuilder, encoder: Autoencoder, heads: Mapping[str, Head], with_residual: bool
 ) -> list[Output]:
-    """Add what follows the networks; return the outputs that it gives."""
+    """Add features and heads, which follow the networks; return the outputs."""
     shape = encoder.preprocessor_.network_shape
-    value = part.input(NETWORK_INPUT, np.float32, (BATCH, *shape))
-    code = part.input(CODE, np.float32, (BATCH, encoder.n_components_))
-    decoded = part.input(DECODED, np.float32, (BATCH, *shape))
-    seen = add_features(part, encoder, value, code, decoded)
+    value = graph.input(PREPROCESSED, np.float32, (BATCH, *shape))
+    code = graph.input(CODE, np.float32, (BATCH, encoder.n_components_))
+    decoded = graph.input(DECODED, np.float32, (BATCH, *shape))
+    features = add_features(graph, encoder, value, code, decoded)
     given: list[tuple[Output, str, Any]] = []
 
     def give(
@@ -136,27 +142,27 @@ def _decide(
     give("code", code, np.float32, (encoder.n_components_,))
     for name, head in heads.items():
         if isinstance(head, AnomalyDetector):
-            judged: DetectorOutputs | None = add_detector(part, head, seen)
+            rejection: DetectorOutputs | None = add_detector(graph, head, features)
         else:
-            found = add_classifier(part, name, head, seen)
-            judged = found.judged
+            found = add_classifier(graph, name, head, features)
+            rejection = found.rejection
             give("class", found.label, found.dtype, head=name)
             if found.probabilities is not None:
                 n_classes = len(head.classes_)
                 give("probabilities", found.probabilities, np.float64, (n_classes,), name)
-        if judged is not None:
-            give("anomaly_score", judged.score, np.float64, head=name)
-            give("p_value", judged.p_value, np.float64, head=name)
-            one, other = (part.constant(np.int64(sign)) for sign in (NORMAL, ABNORMAL))
-            give("verdict", part("Where", judged.normal, one, other), np.int64, head=name)
-    give("reconstruction_error", seen.error, np.float64)
+        if rejection is not None:
+            give("anomaly_score", rejection.score, np.float64, head=name)
+            give("p_value", rejection.p_value, np.float64, head=name)
+            one, other = (graph.constant(np.int64(sign)) for sign in (NORMAL, ABNORMAL))
+            give("verdict", graph("Where", rejection.normal, one, other), np.int64, head=name)
+    give("reconstruction_error", features.error, np.float64)
     if with_residual:
-        give("residual", residual(part, encoder, seen), np.float32, encoder.schema_.shape)
-        give("reconstruction", seen.output, np.float32, shape)
+        give("residual", add_residual(graph, encoder, features), np.float32, encoder.schema_.shape)
+        give("reconstruction", features.output, np.float32, shape)
     counts = Counter(output.what for output, _, _ in given)
     outputs = []
     for output, value, dtype in given:
-        called = output.what if counts[output.what] == 1 else f"{output.head}.{output.what}"
-        part.output(called, value, dtype, (BATCH, *output.shape))
-        outputs.append(Output(called, output.what, output.head, output.dtype, output.shape))
+        name = output.what if counts[output.what] == 1 else f"{output.head}.{output.what}"
+        graph.output(name, value, dtype, (BATCH, *output.shape))
+        outputs.append(Output(name, output.what, output.head, output.dtype, output.shape))
     return outputs

@@ -22,110 +22,114 @@ from isthmus.detection import (
 )
 from isthmus.errors import ExportError
 from isthmus.export.feature_graph import FeatureValues, dot, mean, nearest, total
-from isthmus.export.graph import GraphPart
+from isthmus.export.graph import GraphBuilder
 
 
-def add_score(part: GraphPart, score: Score, seen: FeatureValues) -> str:
+def add_score(graph: GraphBuilder, score: Score, features: FeatureValues) -> str:
     """Add a fitted score: (n,), float64, to six decimals as `anomaly_scores` gives it.
 
     Raises
     ------
     ExportError
-        When it is a score of the person's own.
+        When the score is a class from outside isthmus.
     """
     if isinstance(score, ReconstructionScore):
-        value = _reconstruction(part, score, seen)
+        value = _reconstruction(graph, score, features)
     elif isinstance(score, MahalanobisScore):
-        value = _mahalanobis(part, score, seen)
+        value = _mahalanobis(graph, score, features)
     elif isinstance(score, NeighbourScore):
-        value = _neighbours(part, score, seen)[1]
+        value = _neighbours(graph, score, features)[1]
     elif isinstance(score, HeadScore):
-        value = _head(part, score, seen)[1]
+        value = _head(graph, score, features)[1]
     elif isinstance(score, BlendedScore):
-        value = _blend(part, score, seen)
+        value = _blend(graph, score, features)
     else:
         raise ExportError(
             f"the score {type(score).__name__} cannot be exported; fit the detector with a method "
             "of isthmus, such as method='combined'"
         )
-    units = _number(part, 10.0**DECIMALS)
-    return part("Div", part("Round", part("Mul", value, units)), units)
+    units = _number(graph, 10.0**DECIMALS)
+    return graph("Div", graph("Round", graph("Mul", value, units)), units)
 
 
-def _reconstruction(part: GraphPart, score: ReconstructionScore, seen: FeatureValues) -> str:
-    residual = part.double(seen.summary)
-    length = part("Sqrt", total(part, part("Mul", residual, residual)))
-    return part("Div", length, _number(part, score.mean_ + TINY))
+def _reconstruction(
+    graph: GraphBuilder, score: ReconstructionScore, features: FeatureValues
+) -> str:
+    residual = graph.double(features.summary)
+    length = graph("Sqrt", total(graph, graph("Mul", residual, residual)))
+    return graph("Div", length, _number(graph, score.mean_ + TINY))
 
 
-def _mahalanobis(part: GraphPart, score: MahalanobisScore, seen: FeatureValues) -> str:
-    away = part("Sub", part.double(seen.code), part.constant(score.centre_, np.float64))
-    turned = part("MatMul", away, part.constant(score.precision_, np.float64))
-    squared = part("Max", total(part, part("Mul", turned, away)), _number(part, 0.0))
-    return part("Div", part("Sqrt", squared), _number(part, score.mean_))
+def _mahalanobis(graph: GraphBuilder, score: MahalanobisScore, features: FeatureValues) -> str:
+    away = graph("Sub", graph.double(features.code), graph.constant(score.centre_, np.float64))
+    turned = graph("MatMul", away, graph.constant(score.precision_, np.float64))
+    squared = graph("Max", total(graph, graph("Mul", turned, away)), _number(graph, 0.0))
+    return graph("Div", graph("Sqrt", squared), _number(graph, score.mean_))
 
 
-def _neighbours(part: GraphPart, score: NeighbourScore, seen: FeatureValues) -> tuple[str, str]:
-    """Return the mean distance to the nearest references, and the score."""
+def _neighbours(
+    graph: GraphBuilder, score: NeighbourScore, features: FeatureValues
+) -> tuple[str, str]:
+    """Add the mean distance to the nearest references, and the score; return both names."""
     k = min(score.n_neighbors, len(score.references_))
-    distances, rows = nearest(part, _space(part, score, seen), score.references_, k)
-    near = part("Less", distances, _number(part, EQUAL))
-    distance = mean(part, part("Where", near, _number(part, 0.0), distances))
-    apart = mean(part, part("Gather", part.constant(score.apart_, np.float64), rows, axis=0))
-    around = part("Sqrt", part("Add", apart, _number(part, score.overall)))
-    return distance, part("Div", part("Div", distance, around), _number(part, score.mean_))
+    distances, rows = nearest(graph, _search_points(graph, score, features), score.references_, k)
+    near = graph("Less", distances, _number(graph, EQUAL))
+    distance = mean(graph, graph("Where", near, _number(graph, 0.0), distances))
+    apart = mean(graph, graph("Gather", graph.constant(score.apart_, np.float64), rows, axis=0))
+    around = graph("Sqrt", graph("Add", apart, _number(graph, score.overall)))
+    return distance, graph("Div", graph("Div", distance, around), _number(graph, score.mean_))
 
 
-def _head(part: GraphPart, score: HeadScore, seen: FeatureValues) -> tuple[str, str]:
-    """Return the label-free score and the head's."""
-    to_normal, free = _neighbours(part, score.free_, seen)
+def _head(graph: GraphBuilder, score: HeadScore, features: FeatureValues) -> tuple[str, str]:
+    """Add the label-free score and that of the labelled head; return both names."""
+    to_normal, free = _neighbours(graph, score.free_, features)
     k = min(ABNORMAL_NEIGHBOURS, len(score.abnormal_))
-    distances, _ = nearest(part, _space(part, score.free_, seen), score.abnormal_, k)
-    little = _number(part, score.little)
-    logs = [part("Log", part("Add", d, little)) for d in (to_normal, mean(part, distances))]
-    contrast = part("Sub", *logs)
-    features = part.double(seen.code)
-    if seen.signed:
-        logs_free = part("Log", part("Add", free, _number(part, 1e-3)))
-        column = part("Unsqueeze", logs_free, part.constant([1]))
-        features = part("Concat", features, part.double(seen.summary), column, axis=1)
-    centred = part("Sub", features, part.constant(score.scaler_mean_, np.float64))
-    standardised = part("Div", centred, part.constant(score.scaler_scale_, np.float64))
-    log_odds = part("Add", dot(part, standardised, score.coef_), _number(part, score.intercept_))
+    distances, _ = nearest(graph, _search_points(graph, score.free_, features), score.abnormal_, k)
+    offset = _number(graph, score.little)
+    logs = [graph("Log", graph("Add", d, offset)) for d in (to_normal, mean(graph, distances))]
+    contrast = graph("Sub", *logs)
+    inputs = graph.double(features.code)
+    if features.signed:
+        logs_free = graph("Log", graph("Add", free, _number(graph, 1e-3)))
+        column = graph("Unsqueeze", logs_free, graph.constant([1]))
+        inputs = graph("Concat", inputs, graph.double(features.summary), column, axis=1)
+    centred = graph("Sub", inputs, graph.constant(score.scaler_mean_, np.float64))
+    standardised = graph("Div", centred, graph.constant(score.scaler_scale_, np.float64))
+    log_odds = graph("Add", dot(graph, standardised, score.coef_), _number(graph, score.intercept_))
     parts = [
-        part("Div", part("Sub", value, _number(part, middle)), _number(part, spread))
+        graph("Div", graph("Sub", value, _number(graph, middle)), _number(graph, spread))
         for value, middle, spread in zip(
             (contrast, log_odds), score.middle_, score.spread_, strict=True
         )
     ]
-    return free, part("Add", parts[0], part("Mul", _number(part, LINEAR_WEIGHT), parts[1]))
+    return free, graph("Add", parts[0], graph("Mul", _number(graph, LINEAR_WEIGHT), parts[1]))
 
 
-def _blend(part: GraphPart, score: BlendedScore, seen: FeatureValues) -> str:
-    free, head = _head(part, score.head_, seen)
-    log = part("Log", part("Add", free, _number(part, 1e-3)))
-    centred = part("Sub", log, _number(part, score.middle_))
-    standardised = part("Div", centred, _number(part, score.spread_))
+def _blend(graph: GraphBuilder, score: BlendedScore, features: FeatureValues) -> str:
+    free, head = _head(graph, score.head_, features)
+    log = graph("Log", graph("Add", free, _number(graph, 1e-3)))
+    centred = graph("Sub", log, _number(graph, score.middle_))
+    standardised = graph("Div", centred, _number(graph, score.spread_))
     shares = [
-        part("Mul", _number(part, 1 - score.weight_), standardised),
-        part("Mul", _number(part, score.weight_), head),
+        graph("Mul", _number(graph, 1 - score.weight_), standardised),
+        graph("Mul", _number(graph, score.weight_), head),
     ]
-    return part("Add", *shares)
+    return graph("Add", *shares)
 
 
-def _space(part: GraphPart, score: NeighbourScore, seen: FeatureValues) -> str:
-    """Return the points between which distances are taken, float32."""
-    codes = part("Mul", seen.code, part.constant(np.float32(score.scale_)))
-    return part("Concat", codes, seen.summary, axis=1) if score.residuals else codes
+def _search_points(graph: GraphBuilder, score: NeighbourScore, features: FeatureValues) -> str:
+    """Add the points between which distances are taken, float32."""
+    codes = graph("Mul", features.code, graph.constant(np.float32(score.scale_)))
+    return graph("Concat", codes, features.summary, axis=1) if score.residuals else codes
 
 
-def _number(part: GraphPart, value: float) -> str:
-    return part.constant(np.float64(value))
+def _number(graph: GraphBuilder, value: float) -> str:
+    return graph.constant(np.float64(value))
 
 
 @dataclass(frozen=True)
 class DetectorOutputs:
-    """Names of values in a graph, each of shape (n,).
+    """Names of a detector's outputs in a graph, each of shape (n,).
 
     Attributes
     ----------
@@ -141,15 +145,15 @@ class DetectorOutputs:
 
 
 def add_detector(
-    part: GraphPart, detector: AnomalyDetector, seen: FeatureValues
+    graph: GraphBuilder, detector: AnomalyDetector, features: FeatureValues
 ) -> DetectorOutputs:
-    """Add a fitted detector; its calibration scores travel in the graph."""
-    score = add_score(part, detector.fitted_score_, seen)
+    """Add a fitted detector; its calibration scores are stored in the graph."""
+    score = add_score(graph, detector.fitted_score_, features)
     calibration = detector.score_calibration_
-    column = part("Unsqueeze", score, part.constant([1]))
-    at_least = part("GreaterOrEqual", part.constant(calibration.scores[None]), column)
-    counts = total(part, part.double(at_least))
-    one_more = part("Add", counts, part.constant(np.float64(1)))
-    p_value = part("Div", one_more, part.constant(np.float64(calibration.n + 1)))
-    threshold = part.constant(np.float64(-detector.offset_))
-    return DetectorOutputs(score, p_value, part("LessOrEqual", score, threshold))
+    column = graph("Unsqueeze", score, graph.constant([1]))
+    at_least = graph("GreaterOrEqual", graph.constant(calibration.scores[None]), column)
+    counts = total(graph, graph.double(at_least))
+    one_more = graph("Add", counts, graph.constant(np.float64(1)))
+    p_value = graph("Div", one_more, graph.constant(np.float64(calibration.n + 1)))
+    threshold = graph.constant(np.float64(-detector.offset_))
+    return DetectorOutputs(score, p_value, graph("LessOrEqual", score, threshold))

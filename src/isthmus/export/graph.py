@@ -1,4 +1,4 @@
-"""A piece of an ONNX graph, written step by step, and pieces joined to one."""
+"""Building of ONNX graphs, operation by operation, and merging of several into one."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from isthmus._core import require
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-#: What ONNX Runtime 1.20 and every later one can run.
+#: Operator sets that ONNX Runtime 1.20 and every later version can run.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION = 10
-#: The dimension that any number of instances may have.
+#: Name of the first dimension, the number of instances.
 BATCH = "n"
 
 Shape = Sequence[int | str]
 
 
 def onnx_module(name: str = "") -> Any:
-    """Import `onnx`, or a module of it, or say which extra brings it."""
+    """Import `onnx` or one of its modules; without it, the error names the extra to install."""
     return require(f"onnx.{name}" if name else "onnx", extra="onnx", purpose="exporting")
 
 
-class GraphPart:
-    """A piece of a graph: what goes in, steps, what comes out.
+class GraphBuilder:
+    """Builder of an ONNX graph: inputs, operations and outputs.
 
-    A value is known by its name, which every method returns. Names of one part never meet those
-    of another.
+    A value is referred to by its name, which every method returns. Names begin with that of the
+    builder, so that those of several builders never collide.
 
     Parameters
     ----------
     name : str
-        Of the part, unlike that of any other.
+        Of the graph; unique among the graphs that are merged.
 
     Examples
     --------
-    >>> part = GraphPart("double")
-    >>> x = part.input("x", np.float64, (BATCH, 3))
-    >>> part.output("y", part("Mul", x, part.constant(np.array(2.0))), np.float64, (BATCH, 3))
-    >>> [value.name for value in part.model().graph.output]
+    >>> graph = GraphBuilder("double")
+    >>> x = graph.input("x", np.float64, (BATCH, 3))
+    >>> graph.output("y", graph("Mul", x, graph.constant(np.array(2.0))), np.float64, (BATCH, 3))
+    >>> [value.name for value in graph.model().graph.output]
     ['y']
     """
 
@@ -55,14 +55,14 @@ class GraphPart:
         self._count = 0
 
     def __call__(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add an operation with one result."""
+        """Add an operation with one result; return the result's name."""
         return self.several(op, 1, *inputs, domain=domain, **attributes)[0]
 
     def several(
         self, op: str, n_results: int, *inputs: str, domain: str = "", **attributes: Any
     ) -> list[str]:
-        """Add an operation with several results."""
-        results = [self._fresh() for _ in range(n_results)]
+        """Add an operation with several results; return their names."""
+        results = [self._new_name() for _ in range(n_results)]
         helper = onnx_module("helper")
         node = helper.make_node(
             op, list(inputs), results, name=results[0], domain=domain, **attributes
@@ -71,9 +71,9 @@ class GraphPart:
         return results
 
     def constant(self, values: Any, dtype: Any = None) -> str:
-        """Add numbers, or text, that are part of the graph."""
+        """Add constant numbers or text."""
         array = np.asarray(values) if dtype is None else np.asarray(values, dtype=dtype)
-        name = self._fresh()
+        name = self._new_name()
         if array.dtype.kind in "USO":
             text = [str(value).encode() for value in array.ravel()]
             kind = onnx_module().TensorProto.STRING
@@ -85,42 +85,44 @@ class GraphPart:
         return name
 
     def cast(self, value: str, dtype: Any) -> str:
-        """Add a change of type."""
+        """Add a cast to a type."""
         return self("Cast", value, to=_onnx_type(dtype))
 
     def double(self, value: str) -> str:
-        """Add a change to float64."""
+        """Add a cast to float64."""
         return self.cast(value, np.float64)
 
     def input(self, name: str, dtype: Any, shape: Shape) -> str:
-        """Say what goes in."""
+        """Declare an input of the graph."""
         self._inputs.append(_value(name, dtype, shape))
         return name
 
     def output(self, name: str, value: str, dtype: Any, shape: Shape) -> None:
-        """Say what comes out."""
+        """Declare an output of the graph."""
         self._nodes.append(onnx_module("helper").make_node("Identity", [value], [name], name=name))
         self._outputs.append(_value(name, dtype, shape))
 
     def model(self) -> ModelProto:
-        """Return the part as a model of its own."""
+        """Return the graph as an ONNX model."""
         helper = onnx_module("helper")
-        graph = helper.make_graph(
+        built = helper.make_graph(
             self._nodes, self.name, self._inputs, self._outputs, self._constants
         )
-        return own_names(helper.make_model(graph))
+        return normalise_model(helper.make_model(built))
 
-    def _fresh(self) -> str:
+    def _new_name(self) -> str:
         self._count += 1
         return f"isthmus/{self.name}/{self._count}"
 
 
-def own_names(model: ModelProto) -> ModelProto:
-    """Bring a model to our versions, and take out what tells of the machine it was made on."""
+def normalise_model(model: ModelProto) -> ModelProto:
+    """Set the versions that every export has, and remove paths and traces of the machine."""
     helper = onnx_module("helper")
-    others = {one.domain: one.version for one in model.opset_import if one.domain not in OPSETS}
+    other_domains = {
+        one.domain: one.version for one in model.opset_import if one.domain not in OPSETS
+    }
     del model.opset_import[:]
-    versions = (OPSETS | others).items()
+    versions = (OPSETS | other_domains).items()
     model.opset_import.extend(helper.make_opsetid(name, at) for name, at in versions)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version, model.doc_string = "isthmus", "", ""
@@ -134,30 +136,30 @@ def own_names(model: ModelProto) -> ModelProto:
     return model
 
 
-def join(first: ModelProto, second: ModelProto, meets: Mapping[str, str]) -> ModelProto:
-    """Join two models; what the first gives stays there to be used again.
+def merge(first: ModelProto, second: ModelProto, connections: Mapping[str, str]) -> ModelProto:
+    """Merge two models; outputs of the first stay outputs of the whole.
 
     Parameters
     ----------
     first, second : ModelProto
-    meets : mapping
+    connections : mapping
         From outputs of the first to the inputs of the second that take them.
     """
     outputs = [value.name for model in (first, second) for value in model.graph.output]
     merged = onnx_module("compose").merge_models(
-        first, second, io_map=list(meets.items()), outputs=outputs
+        first, second, io_map=list(connections.items()), outputs=outputs
     )
-    return own_names(merged)
+    return normalise_model(merged)
 
 
 def keep_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:
-    """Return a model that gives these outputs, in this order, and computes nothing else."""
+    """Return a model with these outputs, in this order, and only the nodes they need."""
     graph = model.graph
     by_name = {value.name: value for value in graph.output}
     del graph.output[:]
     graph.output.extend(by_name[name] for name in names)
     needed, nodes = set(names), []
-    for node in reversed(graph.node):  # they stand in the order in which they are computed
+    for node in reversed(graph.node):  # nodes stand in the order of computation
         if needed.intersection(node.output):
             needed.update(node.input)
             nodes.append(node)

@@ -1,4 +1,4 @@
-"""What goes into the graph: the schema's raw form, and a person's rows as ONNX Runtime takes it."""
+"""Inputs of the graph: their declaration from a schema, and rows in the form of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pandas as pd
 from isthmus.data import Schema, as_plain, category_text
 from isthmus.errors import DataError
 
-#: The one input of images, series and tables without names.
-ALL = "X"
-#: What the graph gives; a column of such a name gets another.
+#: Name of the one input of images, series and tables without column names.
+WHOLE_INPUT = "X"
+#: Kinds of outputs; a column of such a name becomes the input `column:NAME`.
 OUTPUTS = (
     "code",
     "class",
@@ -75,23 +75,23 @@ def inputs_of(schema: Schema) -> list[Input]:
     if schema.kind != "table" or schema.columns is None:
         image = "uint8" if schema.dtype == "uint8" else "float32"
         dtype = image if schema.kind == "images" else "float64"
-        return [Input(ALL, dtype, schema.shape, type=schema.kind)]
+        return [Input(WHOLE_INPUT, dtype, schema.shape, type=schema.kind)]
     inputs: list[Input] = []
     for name, column in zip(schema.columns, schema.types, strict=True):
         free = name and name not in OUTPUTS and not name.startswith(("isthmus/", "column:"))
         # Outputs of several heads have a dot in them.
         free = free and name.rpartition(".")[2] not in OUTPUTS
-        called = name if free else f"column:{name}"
+        input_name = name if free else f"column:{name}"
         if column.type == "category":
-            missing = _unused([category_text(value) for value in column.categories])
-            inputs.append(Input(called, "str", (), name, column.type, missing))
+            missing = _missing_text([category_text(value) for value in column.categories])
+            inputs.append(Input(input_name, "str", (), name, column.type, missing))
         else:
-            inputs.append(Input(called, "float64", (), name, column.type))
+            inputs.append(Input(input_name, "float64", (), name, column.type))
     return inputs
 
 
 def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarray]:
-    """Return rows as ONNX Runtime takes them, after the checks that the library makes.
+    """Check rows as the library does, and return them as inputs of ONNX Runtime.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
     """
     values = schema.check(X)
     if inputs[0].column is None:
-        return {ALL: _as_input(values, inputs[0].dtype)}
-    raw = own_columns(schema, X)
+        return {WHOLE_INPUT: _as_input(values, inputs[0].dtype)}
+    raw = columns_by_name(schema, X)
     rows: dict[str, np.ndarray] = {}
     for at, (one, column) in enumerate(zip(inputs, schema.types, strict=True)):
         if one.missing is None:
@@ -120,7 +120,7 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
         elif raw is None:
             names = [
                 *map(category_text, column.categories),
-                never_seen(column.categories),
+                unseen_category_text(column.categories),
                 one.missing,
             ]
             places = np.where(np.isnan(values[:, at]), len(names) - 1, values[:, at])
@@ -132,8 +132,8 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
     return rows
 
 
-def own_columns(schema: Schema, X: Any) -> pd.DataFrame | None:
-    """Return a table's rows by the columns' names; None for numbers, as `Schema.check` gives."""
+def columns_by_name(schema: Schema, X: Any) -> pd.DataFrame | None:
+    """Return a table with text as column names; None where X is an array of numbers."""
     raw = X if isinstance(X, pd.DataFrame) else None
     if raw is None and np.asarray(X).dtype.kind not in "fiub":
         raw = pd.DataFrame(np.asarray(X, dtype=object), columns=list(schema.columns or ()))
@@ -151,20 +151,20 @@ def _as_input(values: np.ndarray, dtype: str) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=dtype)
 
 
-def _unused(texts: Sequence[str]) -> str:
-    """Return a text that is none of these: the empty one when it can be."""
+def _missing_text(texts: Sequence[str]) -> str:
+    """Return a text that stands for a missing category: the empty one unless it is a category."""
     mark = ""
     while mark in texts:
         mark = f"<missing{mark}>"
     return mark
 
 
-def never_seen(categories: Sequence[Any]) -> str:
-    """Return a text that is no category.
+def unseen_category_text(categories: Sequence[Any]) -> str:
+    """Return a text that is none of the categories.
 
     Examples
     --------
-    >>> never_seen(["bolt", "nut"])
+    >>> unseen_category_text(["bolt", "nut"])
     '?boltnut'
     """
     return "?" + "".join(category_text(value) for value in categories)

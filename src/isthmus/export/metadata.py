@@ -26,21 +26,21 @@ from isthmus.export.runtime import FORMAT_VERSION, KEY
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_MEANING = {
-    "code": "what the encoder makes of an instance",
+_DESCRIPTIONS = {
+    "code": "the code of the instance",
     "class": "the class",
     "probabilities": "of each class, in the order of `classes`",
     "anomaly_score": "higher is more abnormal",
-    "p_value": "how often a normal instance would look at least as abnormal",
+    "p_value": "conformal p-value of a normal instance",
     "verdict": "1 normal, -1 abnormal",
-    "reconstruction_error": "how far the instance is from its reconstruction",
+    "reconstruction_error": "error between the instance and its reconstruction",
     "residual": "squared residual of each value, in the network's units",
-    "reconstruction": "what the code is decoded to, in the network's units",
+    "reconstruction": "decoded from the code, in the network's units",
 }
-_NOVELTY = {
+_REJECTION_DESCRIPTIONS = {
     "anomaly_score": "higher is less like any class",
-    "p_value": "how often an instance of a known class would look at least as odd",
-    "verdict": "1 of a known class, -1 of none",
+    "p_value": "conformal p-value of an instance of one of the classes",
+    "verdict": "1 of one of the classes, -1 of none",
 }
 
 
@@ -57,8 +57,8 @@ def readme(facts: Mapping[str, Any]) -> str:
         "# An exported decision",
         "",
         f"`model.onnx` takes raw instances ({schema['kind']}) and gives decisions: preprocessing, "
-        "encoder and heads are in the one graph. `predict.py` calls it, and needs numpy and "
-        "onnxruntime, nothing else:",
+        "encoder and heads are one graph. `predict.py` runs it, and needs numpy and onnxruntime "
+        "only:",
         "",
         "```",
         "pip install numpy onnxruntime",
@@ -69,31 +69,31 @@ def readme(facts: Mapping[str, Any]) -> str:
         "from predict import predict",
         "",
         f"found = predict({_call(inputs)})",
-        *(f"found[{one['name']!r}]  # {_what(facts, one)}" for one in facts["outputs"]),
+        *(f"found[{one['name']!r}]  # {_describe_output(facts, one)}" for one in facts["outputs"]),
         "```",
         "",
-        "## What goes in",
+        "## Inputs",
         "",
-        "| input | type | of one instance | |",
+        "| input | type | shape of one instance | |",
         "| --- | --- | --- | --- |",
         *(_input_line(one) for one in inputs),
         "",
-        "## How it decides",
+        "## Decisions",
         "",
         *_head_lines(facts),
-        *_known_lines(facts["known"]),
+        *_reference_lines(facts["known"]),
         "## Parity",
         "",
         *parity_lines(facts),
         "",
-        "All of this, with the schema, stands as JSON in the model's metadata under `isthmus`.",
+        "All of this and the schema are stored as JSON in the model's metadata under `isthmus`.",
         "",
     ]
     return "\n".join(lines)
 
 
 def parity_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Return what was measured, a line for each output."""
+    """Return the measured parity, one line for each output."""
     parity = facts["parity"]
     lines = [
         f"Measured on {parity['n_rows']:,} rows ({parity['of']}), graph against library:",
@@ -102,7 +102,7 @@ def parity_lines(facts: Mapping[str, Any]) -> list[str]:
     for name, worst in parity["worst"].items():
         line = f"- {name}: off by {worst['deviation']:.2g} at most (row {worst['row']})"
         if "wrong_for_score" in worst:
-            line += f", {worst['wrong_for_score']} other than the library's for the same score"
+            line += f", {worst['wrong_for_score']} differ from the library's for the same score"
         lines.append(line)
     for name, found in parity["decisions"].items():
         lines.append(
@@ -113,21 +113,21 @@ def parity_lines(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _known_lines(known: Mapping[str, Any] | None) -> list[str]:
-    if known is None:
+def _reference_lines(references: Mapping[str, Any] | None) -> list[str]:
+    if references is None:
         return []
-    whose = (
-        "reconstructions of codes that heads keep; it holds no row that anybody brought"
-        if known["rebuilt"]
-        else "rows that were given to be kept, as they were"
+    source = (
+        "reconstructions of codes stored by the heads; the file holds none of your rows"
+        if references["rebuilt"]
+        else "rows that were passed to the export, unchanged"
     )
     return [
-        "## Known instances",
+        "## Reference instances",
         "",
-        f"`known.npz` holds {known['n']:,} instances that a new one may be compared with: {whose}. "
-        "`codes`, (k, n_components); `labels`, empty where there is none; `instances`, of a table "
-        "with names one JSON object a row; `rebuilt`; and the `digest` of the encoder. The graph "
-        "does without it: delete it where nobody is to see it.",
+        f"`known.npz` holds {references['n']:,} instances to compare new ones with: {source}. "
+        "It has `codes`, (k, n_components); `labels`, empty where there is none; `instances`, of a "
+        "table with column names one JSON object a row; `rebuilt`; and the `digest` of the "
+        "encoder. The graph does not need the file: delete it to keep these instances private.",
         "",
     ]
 
@@ -136,21 +136,23 @@ def _call(inputs: list[dict[str, Any]]) -> str:
     if inputs[0]["column"] is None:
         shape = ", ".join(str(side) for side in inputs[0]["shape"])
         return f"X)  # {inputs[0]['dtype']}, shape (n, {shape}"
-    some = ", ".join(f"{one['column']!r}: [...]" for one in inputs[:2])
-    return f"{{{some}{', ...' if len(inputs) > 2 else ''}}}"
+    columns = ", ".join(f"{one['column']!r}: [...]" for one in inputs[:2])
+    return f"{{{columns}{', ...' if len(inputs) > 2 else ''}}}"
 
 
-def _what(facts: Mapping[str, Any], one: Mapping[str, Any]) -> str:
+def _describe_output(facts: Mapping[str, Any], one: Mapping[str, Any]) -> str:
     shape = ", ".join(["n", *(str(side) for side in one["shape"])]) if one["shape"] else "n,"
     of_classifier = one["head"] and facts["heads"][one["head"]]["kind"] == "classifier"
-    meaning = (_MEANING | _NOVELTY if of_classifier else _MEANING)[one["what"]]
+    meaning = (_DESCRIPTIONS | _REJECTION_DESCRIPTIONS if of_classifier else _DESCRIPTIONS)[
+        one["what"]
+    ]
     return f"({shape}) {one['dtype']}: {meaning}"
 
 
 def _input_line(one: Mapping[str, Any]) -> str:
     shape = " x ".join(str(side) for side in one["shape"]) or "one value"
     note = {
-        "category": f"text; {one['missing']!r} is missing, any other text one never seen",
+        "category": f"text; {one['missing']!r} is missing; other text counts as an unseen category",
         "boolean": "1, 0, NaN where missing",
         "date": "seconds since 1970 in UTC, NaN where missing",
         "number": "NaN where missing",
@@ -162,32 +164,34 @@ def _input_line(one: Mapping[str, Any]) -> str:
 def _head_lines(facts: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, head in facts["heads"].items():
-        judge = head if head["kind"] == "detector" else head.get("rejecter")
+        detector = head if head["kind"] == "detector" else head.get("rejecter")
         if head["kind"] == "classifier":
             classes = ", ".join(str(value) for value in head["classes"])
             lines.append(f"- `{name}`: a classifier ({head['head']}) of the classes {classes}.")
-        if judge:
+        if detector:
             of_detector = head["kind"] == "detector"
-            begins = f"- `{name}`: a detector" if of_detector else "  What is of no class"
-            lines.append(
-                f"{begins} ({judge['method']}): threshold {judge['threshold']:g}, for "
-                f"{judge['threshold_set_by']}."
+            start = (
+                f"- `{name}`: a detector" if of_detector else "  Rejection of instances of no class"
             )
-    return [*lines, ""] if lines else ["It gives codes; no head was exported.", ""]
+            lines.append(
+                f"{start} ({detector['method']}): threshold {detector['threshold']:g}, for "
+                f"{detector['threshold_set_by']}."
+            )
+    return [*lines, ""] if lines else ["No head was exported: the graph gives codes.", ""]
 
 
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 
 
-def facts_of(
+def describe_export(
     encoder: Autoencoder,
     heads: Mapping[str, Head],
     inputs: Sequence[Input],
     outputs: Sequence[Output],
     parity: Parity,
-    known: ReferenceInstances | None,
+    references: ReferenceInstances | None,
 ) -> dict[str, Any]:
-    """Return what goes into the metadata, as plain JSON values."""
+    """Return the metadata of an export, as plain JSON values."""
     return {
         "format_version": FORMAT_VERSION,
         "isthmus_version": __version__,
@@ -202,37 +206,37 @@ def facts_of(
         "encoder_identity": encoder_identity(encoder),
         "inputs": [one.to_dict() for one in inputs],
         "outputs": [one.to_dict() for one in outputs],
-        "heads": {name: _of_head(head) for name, head in heads.items()},
-        "known": None if known is None else known.to_dict(),
+        "heads": {name: _describe_head(head) for name, head in heads.items()},
+        "known": None if references is None else references.to_dict(),
         "parity": parity.to_dict(),
     }
 
 
 def write_facts(model: ModelProto, facts: Mapping[str, Any]) -> None:
-    """Write facts into a model's metadata, in place of what is there."""
+    """Replace a model's metadata by these facts."""
     del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(facts, ensure_ascii=False, allow_nan=False)
 
 
-def _of_head(head: Head) -> dict[str, Any]:
+def _describe_head(head: Head) -> dict[str, Any]:
     facts: dict[str, Any] = {"data_fingerprint": head.data_fingerprint_}
     if isinstance(head, AnomalyDetector):
-        return {"kind": "detector"} | facts | _of_detector(head)
+        return {"kind": "detector"} | facts | _describe_detector(head)
     facts |= {
         "kind": "classifier",
         "head": head.head if isinstance(head.head, str) else type(head.head_).__name__,
         "classes": np.asarray(head.classes_).tolist(),
         "n_labels": head.n_labels_,
-        # One of very many labels keeps no codes, and is fitted again to learn from more.
+        # With very many labels no codes are stored: such a head has to be fitted again.
         "takes_labels": head.labelled_ is not None,
     }
     if head.rejecter_ is not None:
-        facts |= {"unknown": head.unknown_label_, "rejecter": _of_detector(head.rejecter_)}
+        facts |= {"unknown": head.unknown_label_, "rejecter": _describe_detector(head.rejecter_)}
     return facts
 
 
-def _of_detector(detector: AnomalyDetector) -> dict[str, Any]:
+def _describe_detector(detector: AnomalyDetector) -> dict[str, Any]:
     threshold, rate, n = -detector.offset_, detector.false_alarm_rate_, detector.n_calibration_
     k = int((detector.score_calibration_.scores >= threshold).sum())
     return {

@@ -1,7 +1,7 @@
 """Encoder and decoder as ONNX graphs, layer by layer.
 
-torch's exporter can do all of them and takes ten seconds for any network; this takes none, and
-needs nothing beside onnx.
+torch's exporter takes ten seconds for any network; this takes none and needs only onnx. Networks
+with other layers go through torch's exporter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 from isthmus._core import require
 from isthmus.autoencoder import Autoencoder
 from isthmus.errors import ExportError
-from isthmus.export.graph import BATCH, OPSETS, GraphPart, own_names
+from isthmus.export.graph import BATCH, OPSETS, GraphBuilder, normalise_model
 from isthmus.networks import (
     Crop,
     Decoder,
@@ -36,51 +36,61 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]  # of one instance
 
 
-def has_own_layers(network: nn.Module) -> bool:
+def can_add_layers(network: nn.Module) -> bool:
     """Whether `add_layers` can add all layers of a network."""
-    # A subclass may do anything in its forward; these do what their layers say.
+    # A subclass may compute anything in its forward; these run their layers in order.
     plain = type(network) in (nn.Sequential, Encoder, Decoder)
     return plain and all(
-        type(layer) in _LAYERS and _is_plain(layer) for layer in network.children()
+        type(layer) in _LAYERS and _has_supported_settings(layer) for layer in network.children()
     )
 
 
-def add_layers(part: GraphPart, network: nn.Module, value: str, shape: Shape) -> tuple[str, Shape]:
-    """Add a network that `has_own_layers` accepts, for inputs (n, *shape); return what it gives."""
+def add_layers(
+    graph: GraphBuilder, network: nn.Module, value: str, shape: Shape
+) -> tuple[str, Shape]:
+    """Add a network that `can_add_layers` accepts, for inputs (n, *shape).
+
+    Returns
+    -------
+    output : str
+        Name of the result.
+    shape : tuple of int
+        Of the result of one instance.
+    """
     for layer in network.children():
-        value = _LAYERS[type(layer)](part, layer, value, shape)
+        value = _LAYERS[type(layer)](graph, layer, value, shape)
         parameter = next(layer.parameters(), torch.empty(0))
         with torch.inference_mode():
             shape = tuple(layer(torch.zeros(1, *shape, device=parameter.device)).shape[1:])
     return value, shape
 
 
-def _linear(part: GraphPart, layer: nn.Linear, value: str, shape: Shape) -> str:
+def _linear(graph: GraphBuilder, layer: nn.Linear, value: str, shape: Shape) -> str:
     if len(shape) == 1:
-        return part("Gemm", value, *_weights(part, layer), transB=1)
-    value = part("MatMul", value, part.constant(_array(layer.weight.T)))
-    return value if layer.bias is None else part("Add", value, part.constant(_array(layer.bias)))
+        return graph("Gemm", value, *_weights(graph, layer), transB=1)
+    value = graph("MatMul", value, graph.constant(_array(layer.weight.T)))
+    return value if layer.bias is None else graph("Add", value, graph.constant(_array(layer.bias)))
 
 
-def _conv(part: GraphPart, layer: Any, value: str, shape: Shape) -> str:
-    return part("Conv", value, *_weights(part, layer), **_window(layer))
+def _conv(graph: GraphBuilder, layer: Any, value: str, shape: Shape) -> str:
+    return graph("Conv", value, *_weights(graph, layer), **_window(layer))
 
 
-def _conv_back(part: GraphPart, layer: Any, value: str, shape: Shape) -> str:
+def _conv_transpose(graph: GraphBuilder, layer: Any, value: str, shape: Shape) -> str:
     extra = list(layer.output_padding)
     window = _window(layer)
-    return part("ConvTranspose", value, *_weights(part, layer), **window, output_padding=extra)
+    return graph("ConvTranspose", value, *_weights(graph, layer), **window, output_padding=extra)
 
 
-def _batch_norm(part: GraphPart, layer: nn.BatchNorm2d, value: str, shape: Shape) -> str:
+def _batch_norm(graph: GraphBuilder, layer: nn.BatchNorm2d, value: str, shape: Shape) -> str:
     names = ("weight", "bias", "running_mean", "running_var")
-    numbers = [part.constant(_array(getattr(layer, name))) for name in names]
-    return part("BatchNormalization", value, *numbers, epsilon=layer.eps)
+    numbers = [graph.constant(_array(getattr(layer, name))) for name in names]
+    return graph("BatchNormalization", value, *numbers, epsilon=layer.eps)
 
 
-def _max_pool(part: GraphPart, layer: nn.MaxPool2d, value: str, shape: Shape) -> str:
+def _max_pool(graph: GraphBuilder, layer: nn.MaxPool2d, value: str, shape: Shape) -> str:
     size, stride, pad = (_pair(of) for of in (layer.kernel_size, layer.stride, layer.padding))
-    return part(
+    return graph(
         "MaxPool",
         value,
         kernel_shape=size,
@@ -90,10 +100,10 @@ def _max_pool(part: GraphPart, layer: nn.MaxPool2d, value: str, shape: Shape) ->
     )
 
 
-def _upsample(part: GraphPart, layer: nn.Upsample, value: str, shape: Shape) -> str:
+def _upsample(graph: GraphBuilder, layer: nn.Upsample, value: str, shape: Shape) -> str:
     sides = _pair(layer.scale_factor)
-    scales = part.constant([1.0, 1.0, *sides], np.float32)
-    return part(
+    scales = graph.constant([1.0, 1.0, *sides], np.float32)
+    return graph(
         "Resize",
         value,
         "",
@@ -104,61 +114,61 @@ def _upsample(part: GraphPart, layer: nn.Upsample, value: str, shape: Shape) -> 
     )
 
 
-def _flatten(part: GraphPart, layer: nn.Flatten, value: str, shape: Shape) -> str:
-    return part("Flatten", value, axis=1)
+def _flatten(graph: GraphBuilder, layer: nn.Flatten, value: str, shape: Shape) -> str:
+    return graph("Flatten", value, axis=1)
 
 
-def _unflatten(part: GraphPart, layer: nn.Unflatten, value: str, shape: Shape) -> str:
-    return _reshape(part, value, *layer.unflattened_size)
+def _unflatten(graph: GraphBuilder, layer: nn.Unflatten, value: str, shape: Shape) -> str:
+    return _reshape(graph, value, *layer.unflattened_size)
 
 
-def _relu(part: GraphPart, layer: nn.ReLU, value: str, shape: Shape) -> str:
-    return part("Relu", value)
+def _relu(graph: GraphBuilder, layer: nn.ReLU, value: str, shape: Shape) -> str:
+    return graph("Relu", value)
 
 
-def _identity(part: GraphPart, layer: nn.Module, value: str, shape: Shape) -> str:
+def _identity(graph: GraphBuilder, layer: nn.Module, value: str, shape: Shape) -> str:
     return value
 
 
-def _space_to_depth(part: GraphPart, layer: SpaceToDepth, value: str, shape: Shape) -> str:
+def _space_to_depth(graph: GraphBuilder, layer: SpaceToDepth, value: str, shape: Shape) -> str:
     k, (channels, *sides) = layer.block, shape
-    value = _pad(part, value, [-side % k for side in sides])
+    value = _pad(graph, value, [-side % k for side in sides])
     height, width = (-(-side // k) for side in sides)
-    value = _reshape(part, value, channels, height, k, width, k)
-    value = part("Transpose", value, perm=[0, 1, 3, 5, 2, 4])
-    return _reshape(part, value, channels * k * k, height, width)
+    value = _reshape(graph, value, channels, height, k, width, k)
+    value = graph("Transpose", value, perm=[0, 1, 3, 5, 2, 4])
+    return _reshape(graph, value, channels * k * k, height, width)
 
 
-def _depth_to_space(part: GraphPart, layer: DepthToSpace, value: str, shape: Shape) -> str:
-    value = part("DepthToSpace", value, blocksize=layer.block, mode="CRD")
-    return _crop_to(part, value, layer.size)
+def _depth_to_space(graph: GraphBuilder, layer: DepthToSpace, value: str, shape: Shape) -> str:
+    value = graph("DepthToSpace", value, blocksize=layer.block, mode="CRD")
+    return _crop_to(graph, value, layer.size)
 
 
-def _crop(part: GraphPart, layer: Crop, value: str, shape: Shape) -> str:
-    return _crop_to(part, value, (layer.height, layer.width))
+def _crop(graph: GraphBuilder, layer: Crop, value: str, shape: Shape) -> str:
+    return _crop_to(graph, value, (layer.height, layer.width))
 
 
-def _fold_time(part: GraphPart, layer: FoldTime, value: str, shape: Shape) -> str:
+def _fold_time(graph: GraphBuilder, layer: FoldTime, value: str, shape: Shape) -> str:
     k, (channels, steps) = layer.steps, shape
     length = -(-steps // k)
-    value = _reshape(part, _pad(part, value, [-steps % k]), channels, length, k)
-    value = part("Transpose", value, perm=[0, 1, 3, 2])
-    return _reshape(part, value, channels * k, length)
+    value = _reshape(graph, _pad(graph, value, [-steps % k]), channels, length, k)
+    value = graph("Transpose", value, perm=[0, 1, 3, 2])
+    return _reshape(graph, value, channels * k, length)
 
 
-def _unfold_time(part: GraphPart, layer: UnfoldTime, value: str, shape: Shape) -> str:
+def _unfold_time(graph: GraphBuilder, layer: UnfoldTime, value: str, shape: Shape) -> str:
     k, (channels, length) = layer.steps, shape
-    value = _reshape(part, value, channels // k, k, length)
-    value = part("Transpose", value, perm=[0, 1, 3, 2])
-    return _crop_to(part, _reshape(part, value, channels // k, k * length), (layer.length,))
+    value = _reshape(graph, value, channels // k, k, length)
+    value = graph("Transpose", value, perm=[0, 1, 3, 2])
+    return _crop_to(graph, _reshape(graph, value, channels // k, k * length), (layer.length,))
 
 
-_LAYERS: dict[type, Callable[[GraphPart, Any, str, Shape], str]] = {
+_LAYERS: dict[type, Callable[[GraphBuilder, Any, str, Shape], str]] = {
     nn.Linear: _linear,
     nn.Conv1d: _conv,
     nn.Conv2d: _conv,
-    nn.ConvTranspose1d: _conv_back,
-    nn.ConvTranspose2d: _conv_back,
+    nn.ConvTranspose1d: _conv_transpose,
+    nn.ConvTranspose2d: _conv_transpose,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.MaxPool2d: _max_pool,
@@ -176,8 +186,8 @@ _LAYERS: dict[type, Callable[[GraphPart, Any, str, Shape], str]] = {
 }
 
 
-def _is_plain(layer: Any) -> bool:
-    """Whether a layer's settings are such as are added here."""
+def _has_supported_settings(layer: Any) -> bool:
+    """Whether a layer has only settings that are implemented here."""
     if isinstance(layer, nn.Upsample):
         return layer.mode == "nearest" and layer.size is None
     if isinstance(layer, nn.MaxPool2d):
@@ -202,9 +212,9 @@ def _window(layer: Any) -> dict[str, Any]:
     }
 
 
-def _weights(part: GraphPart, layer: Any) -> list[str]:
+def _weights(graph: GraphBuilder, layer: Any) -> list[str]:
     given = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
-    return [part.constant(_array(one)) for one in given]
+    return [graph.constant(_array(one)) for one in given]
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -215,30 +225,31 @@ def _pair(of: Any) -> list[Any]:
     return list(of) if isinstance(of, tuple | list) else [of, of]
 
 
-def _reshape(part: GraphPart, value: str, *shape: int) -> str:
-    return part("Reshape", value, part.constant([-1, *shape], np.int64))
+def _reshape(graph: GraphBuilder, value: str, *shape: int) -> str:
+    return graph("Reshape", value, graph.constant([-1, *shape], np.int64))
 
 
-def _pad(part: GraphPart, value: str, missing: list[int]) -> str:
+def _pad(graph: GraphBuilder, value: str, missing: list[int]) -> str:
     """Add zeros at the end of the last axes."""
     if not any(missing):
         return value
     pads = [0] * (2 + len(missing))
-    return part("Pad", value, part.constant([*pads, 0, 0, *missing], np.int64))
+    return graph("Pad", value, graph.constant([*pads, 0, 0, *missing], np.int64))
 
 
-def _crop_to(part: GraphPart, value: str, sides: tuple[int, ...]) -> str:
+def _crop_to(graph: GraphBuilder, value: str, sides: tuple[int, ...]) -> str:
     axes = [2 + at for at in range(len(sides))]
-    first, last, along = ([0] * len(sides), list(sides), axes)
-    return part("Slice", value, *(part.constant(one, np.int64) for one in (first, last, along)))
+    bounds = ([0] * len(sides), list(sides), axes)
+    return graph("Slice", value, *(graph.constant(one, np.int64) for one in bounds))
 
 
-#: What the network gives: the code (n, n_components), and what the decoder makes of it.
+#: Outputs of the networks: the code (n, n_components), and the decoder's output.
 CODE, DECODED = "isthmus/code", "isthmus/decoded"
-TAKES = "isthmus/network"
+#: Name of the networks' input.
+NETWORK_INPUT = "isthmus/network"
 
 
-class _Both(nn.Module):
+class _EncoderAndDecoder(nn.Module):
     """Encoder and decoder, in one pass."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
@@ -246,46 +257,47 @@ class _Both(nn.Module):
         self.encoder, self.decoder = encoder, decoder
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the code and what the decoder makes of it."""
+        """Return the code and the decoder's output."""
         code = self.encoder(x)
         return code, self.decoder(code)
 
 
 def export_networks(encoder: Autoencoder) -> ModelProto:
-    """Return the networks of a fitted autoencoder as a graph from `TAKES` to `CODE` and `DECODED`.
+    """Return a fitted autoencoder's networks as a graph.
 
-    Modules of the person's own go through torch's exporter.
+    Its input is `NETWORK_INPUT`, its outputs are `CODE` and `DECODED`. Modules from
+    outside isthmus go through torch's exporter.
 
     Raises
     ------
     ExportError
-        When torch cannot export a module of the person's own.
+        When torch cannot export such a module.
     MissingExtraError
         When that is needed and not installed.
     """
-    if not (has_own_layers(encoder.encoder_) and has_own_layers(encoder.decoder_)):
-        return _by_torch(encoder)
-    part, shape = GraphPart("network"), encoder.preprocessor_.network_shape
-    value = part.input(TAKES, np.float32, (BATCH, *shape))
-    code, width = add_layers(part, encoder.encoder_, value, shape)
-    decoded, _ = add_layers(part, encoder.decoder_, code, width)
-    part.output(CODE, code, np.float32, (BATCH, *width))
-    part.output(DECODED, decoded, np.float32, (BATCH, *shape))
-    return part.model()
+    if not (can_add_layers(encoder.encoder_) and can_add_layers(encoder.decoder_)):
+        return _export_by_torch(encoder)
+    graph, shape = GraphBuilder("network"), encoder.preprocessor_.network_shape
+    value = graph.input(NETWORK_INPUT, np.float32, (BATCH, *shape))
+    code, width = add_layers(graph, encoder.encoder_, value, shape)
+    decoded, _ = add_layers(graph, encoder.decoder_, code, width)
+    graph.output(CODE, code, np.float32, (BATCH, *width))
+    graph.output(DECODED, decoded, np.float32, (BATCH, *shape))
+    return graph.model()
 
 
-def _by_torch(encoder: Autoencoder) -> ModelProto:
+def _export_by_torch(encoder: Autoencoder) -> ModelProto:
     require("onnxscript", extra="onnx", purpose="exporting modules of your own")
-    both = _Both(encoder.encoder_, encoder.decoder_).eval()
+    both = _EncoderAndDecoder(encoder.encoder_, encoder.decoder_).eval()
     device = next((parameter.device for parameter in both.parameters()), torch.device("cpu"))
     example = torch.zeros(2, *encoder.preprocessor_.network_shape, device=device)
     try:
-        with _quiet():
+        with _silence_exporter():
             program = torch.onnx.export(
                 both,
                 (example,),
                 dynamo=True,
-                input_names=[TAKES],
+                input_names=[NETWORK_INPUT],
                 output_names=[CODE, DECODED],
                 dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
                 opset_version=OPSETS[""],
@@ -300,15 +312,15 @@ def _by_torch(encoder: Autoencoder) -> ModelProto:
         ) from error
     if program is None:
         raise ExportError("torch.onnx gave no graph; install the torch of constraints.txt")
-    model = own_names(program.model_proto)
+    model = normalise_model(program.model_proto)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
     return model
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes on itself from the person, who can do nothing about them."""
+def _silence_exporter() -> Iterator[None]:
+    """Silence the exporter's warnings, which concern torch itself and need no action."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

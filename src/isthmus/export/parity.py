@@ -1,4 +1,4 @@
-"""Whether the graph does what the library does, measured on rows."""
+"""Parity of graph and library: their outputs compared on rows."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from isthmus.detection import AnomalyDetector, squared_residuals
 from isthmus.errors import ExportError
 from isthmus.export.decision_graph import Output
 
-#: Decisions, which are equal or not.
+#: Outputs that are compared for equality.
 DECISIONS = ("class", "verdict")
 
 
 @dataclass
 class Parity:
-    """How far the graph is from the library.
+    """Deviations of the graph's outputs from the library's.
 
     Attributes
     ----------
     n_rows : int
     of : str
-        Which rows.
+        Which rows were used.
     tolerance : float
         Largest deviation that passes, relative to the larger of 1 and the library's value.
         Decisions may differ only for rows that are as near to the threshold, or whose two most
@@ -35,8 +35,8 @@ class Parity:
     worst : dict of str to dict
         By output: `deviation`, absolute, and `relative`, of the row where that is largest, with
         the `row`'s number. Of p-values also how many are `wrong_for_score`: not what the library
-        gives for the graph's own score. Only that must be 0, because a score that is off by the
-        last digit may pass a calibration score.
+        gives for the graph's own score. Only that must be 0, because a score that differs in the
+        last digit may lie on the other side of a calibration score.
     decisions : dict of str to dict
         By output: number of decisions that `differ`, of these the number `in_band`, number of all
         rows `near` (in the band), and the first `rows` that differ.
@@ -59,12 +59,12 @@ class Parity:
         }
 
     def check(self) -> None:
-        """Check that every output is within the tolerance and no decision is another.
+        """Check that outputs are within the tolerance and decisions differ only in the band.
 
         Raises
         ------
         ExportError
-            Naming the output and the row that are farthest off.
+            Naming the output and the row with the largest deviation.
         """
         for name, worst in self.worst.items():
             if worst.get("wrong_for_score"):
@@ -96,7 +96,7 @@ class Parity:
 def library_outputs(
     encoder: Autoencoder, heads: Mapping[str, Head], outputs: Sequence[Output], X: Any
 ) -> dict[str, np.ndarray]:
-    """Return what the library gives for each output: torch and scikit-learn are the oracle."""
+    """Return the library's value of each output, which the graph is compared with."""
     found: dict[str, np.ndarray] = {}
     for one in outputs:
         head: Any = heads.get(one.head or "")
@@ -108,8 +108,7 @@ def library_outputs(
         elif one.what == "residual":
             value = squared_residuals(encoder, X)
         elif one.what == "reconstruction":
-            parts = [batch.outputs.numpy() for batch in encoder.reconstruct(X)]
-            value = np.concatenate(parts)
+            value = np.concatenate([batch.outputs.numpy() for batch in encoder.reconstruct(X)])
         elif one.what == "class":
             value = head.predict(X)
         elif one.what == "probabilities":
@@ -118,10 +117,10 @@ def library_outputs(
             value = -detector.score_samples(X)
         elif one.what == "p_value":
             value = detector.score_calibration_.p_values(
-                found[_beside(one, "anomaly_score", outputs)]
+                found[_output_of_same_head(one, "anomaly_score", outputs)]
             )
         else:
-            score = found[_beside(one, "anomaly_score", outputs)]
+            score = found[_output_of_same_head(one, "anomaly_score", outputs)]
             value = verdicts(score, -detector.offset_)
         found[one.name] = value
     return found
@@ -135,12 +134,12 @@ def measure(
     tolerance: float,
     of: str,
 ) -> Parity:
-    """Compare what the graph gives with what the library gives."""
+    """Compare the graph's outputs, `got`, with the library's, `expected`."""
     parity = Parity(len(expected["code"]), of, tolerance)
     for one in outputs:
         theirs, ours = expected[one.name], got[one.name]
         if one.what in DECISIONS:
-            near = _near(heads, one, outputs, expected, tolerance)
+            near = _near_boundary(heads, one, outputs, expected, tolerance)
             differ = theirs.astype(object) != ours.astype(object)
             parity.decisions[one.name] = {
                 "differ": int(differ.sum()),
@@ -150,18 +149,18 @@ def measure(
                 "outside": np.flatnonzero(differ & ~near)[:10].tolist(),
             }
             continue
-        parity.worst[one.name] = _worst(theirs, ours)
+        parity.worst[one.name] = _largest_deviation(theirs, ours)
         if one.what == "p_value":
-            # A score a hair away may pass calibration scores, each of which moves the p-value by
-            # 1 / (n + 1). For the graph's own score it has to be the library's.
-            own = got[_beside(one, "anomaly_score", outputs)]
+            # A score that differs in the last digit may pass a calibration score, which moves the
+            # p-value by 1 / (n + 1). So it is compared with the library's for the same score.
+            own = got[_output_of_same_head(one, "anomaly_score", outputs)]
             wrong = _detector(heads, one).score_calibration_.p_values(own) != ours
             parity.worst[one.name]["wrong_for_score"] = int(wrong.sum())
     return parity
 
 
-def _worst(expected: np.ndarray, got: np.ndarray) -> dict[str, Any]:
-    """Return the largest deviation; what is no number where it should be is infinitely far."""
+def _largest_deviation(expected: np.ndarray, got: np.ndarray) -> dict[str, Any]:
+    """Return the largest deviation; NaN in one alone counts as the largest number."""
     theirs = expected.reshape(len(expected), -1).astype(np.float64)
     ours = got.reshape(len(got), -1).astype(np.float64)
     apart = np.abs(theirs - ours)
@@ -175,7 +174,7 @@ def _worst(expected: np.ndarray, got: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _near(
+def _near_boundary(
     heads: Mapping[str, Head],
     one: Output,
     outputs: Sequence[Output],
@@ -187,9 +186,9 @@ def _near(
     detector = _detector(heads, one)
     if detector is not None:
         threshold = -detector.offset_
-        score = expected[_beside(one, "anomaly_score", outputs)]
+        score = expected[_output_of_same_head(one, "anomaly_score", outputs)]
         near |= np.abs(score - threshold) <= tolerance * max(1, abs(threshold))
-    probabilities = _beside(one, "probabilities", outputs)
+    probabilities = _output_of_same_head(one, "probabilities", outputs)
     if one.what == "class" and probabilities in expected:
         two = np.sort(expected[probabilities], axis=1)[:, -2:]
         near |= two[:, 1] - two[:, 0] <= tolerance
@@ -201,7 +200,7 @@ def _detector(heads: Mapping[str, Head], one: Output) -> Any:
     return head if isinstance(head, AnomalyDetector) else head.rejecter_
 
 
-def _beside(one: Output, what: str, outputs: Sequence[Output]) -> str:
+def _output_of_same_head(one: Output, what: str, outputs: Sequence[Output]) -> str:
     """Return the name of another output of the same head, "" when there is none."""
     names = [other.name for other in outputs if (other.what, other.head) == (what, one.head)]
     return names[0] if names else ""

@@ -16,18 +16,20 @@ MISSING = ("", "None", "nan", "NaT", "<NA>")
 
 
 def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
-    """Return arrays by output's name, for an array or a mapping of columns, as a DataFrame is."""
+    """Return arrays by name of the output, for an array or a mapping of columns (a DataFrame)."""
     feed = {one["name"]: _feed(one, rows) for one in facts["inputs"]}
     starts = range(0, len(next(iter(feed.values()))), batch)
-    cut = [{k: v[at : at + batch] for k, v in feed.items()} for at in starts]
-    parts = zip(*(model.run(names, part) for part in cut), strict=True)
-    found = {name: np.concatenate(part) for name, part in zip(names, parts, strict=True)}
+    batches = [{k: v[at : at + batch] for k, v in feed.items()} for at in starts]
+    outputs = zip(*(model.run(names, one) for one in batches), strict=True)
+    found = {name: np.concatenate(values) for name, values in zip(names, outputs, strict=True)}
     return {name: v.astype(str) if v.dtype == object else v for name, v in found.items()}
 
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     if one["type"] == "category":
-        return np.array([_spelled(v, one["missing"]) for v in rows[one["column"]]], dtype=object)
+        return np.array(
+            [_category_text(v, one["missing"]) for v in rows[one["column"]]], dtype=object
+        )
     if one["column"] is not None:
         values = [None if str(v) in MISSING else v for v in rows[one["column"]]]
         if one["type"] == "date":  # datetimes or ISO 8601 text, in UTC
@@ -42,7 +44,7 @@ def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     return array.astype(dtype)
 
 
-def _spelled(value: Any, missing: str) -> str:
+def _category_text(value: Any, missing: str) -> str:
     if not isinstance(value, str) and str(value) in MISSING:
         return missing
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value)

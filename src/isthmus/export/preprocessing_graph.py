@@ -1,4 +1,4 @@
-"""Preprocessing as a graph: from a person's units to what the network works on."""
+"""Preprocessing as a graph: from raw values to the network's input."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from isthmus.data.preprocessing import (
     asinh_scale,
 )
 from isthmus.errors import ExportError
-from isthmus.export.graph import BATCH, GraphPart
+from isthmus.export.graph import BATCH, GraphBuilder
 from isthmus.export.inputs import Input
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-#: What the network takes.
-NETWORK_INPUT = "isthmus/input"
+#: Name of the graph's output, the network's input.
+PREPROCESSED = "isthmus/input"
 
 
-def add_preprocessing(preprocessor: Preprocessor, inputs: Sequence[Input]) -> ModelProto:
-    """Return the preprocessing of a schema as a graph that gives `NETWORK_INPUT`.
+def build_preprocessing_graph(preprocessor: Preprocessor, inputs: Sequence[Input]) -> ModelProto:
+    """Return the preprocessing of a schema as a graph whose output is `PREPROCESSED`.
 
     Parameters
     ----------
@@ -47,120 +47,122 @@ def add_preprocessing(preprocessor: Preprocessor, inputs: Sequence[Input]) -> Mo
     Raises
     ------
     ExportError
-        When it is a preprocessing that has no graph.
+        When the preprocessing is a class from outside isthmus.
     """
-    part = GraphPart("prepare")
+    graph = GraphBuilder("prepare")
     for one in inputs:
-        part.input(one.name, one.dtype, (BATCH, *one.shape))
+        graph.input(one.name, one.dtype, (BATCH, *one.shape))
     if isinstance(preprocessor, ImagePreprocessor):
-        value = _images(part, preprocessor, inputs[0])
+        value = _images(graph, preprocessor, inputs[0])
     elif isinstance(preprocessor, SeriesPreprocessor):
-        value = _series(part, preprocessor, inputs[0])
+        value = _series(graph, preprocessor, inputs[0])
     elif isinstance(preprocessor, TablePreprocessor):
-        value = _table(part, preprocessor, inputs)
+        value = _table(graph, preprocessor, inputs)
     else:
         raise ExportError(
             f"the preprocessing {type(preprocessor).__name__} cannot be exported, expected that of "
             "images, series or tables"
         )
-    part.output(NETWORK_INPUT, value, np.float32, (BATCH, *preprocessor.network_shape))
-    return part.model()
+    graph.output(PREPROCESSED, value, np.float32, (BATCH, *preprocessor.network_shape))
+    return graph.model()
 
 
-def _images(part: GraphPart, preprocessor: ImagePreprocessor, own: Input) -> str:
+def _images(graph: GraphBuilder, preprocessor: ImagePreprocessor, own: Input) -> str:
     value = own.name
     if own.dtype == "uint8":
-        value = part("Div", part.cast(value, np.float32), part.constant(np.float32(255)))
+        value = graph("Div", graph.cast(value, np.float32), graph.constant(np.float32(255)))
     if len(own.shape) == 2:
-        return part("Unsqueeze", value, part.constant([1]))
-    return part("Transpose", value, perm=[0, 3, 1, 2])
+        return graph("Unsqueeze", value, graph.constant([1]))
+    return graph("Transpose", value, perm=[0, 3, 1, 2])
 
 
-def _series(part: GraphPart, preprocessor: SeriesPreprocessor, own: Input) -> str:
-    centred = part("Sub", own.name, part.constant(preprocessor.mean))
-    standardised = part("Div", centred, part.constant(preprocessor.scale))
-    return part("Transpose", part.cast(standardised, np.float32), perm=[0, 2, 1])
+def _series(graph: GraphBuilder, preprocessor: SeriesPreprocessor, own: Input) -> str:
+    centred = graph("Sub", own.name, graph.constant(preprocessor.mean))
+    standardised = graph("Div", centred, graph.constant(preprocessor.scale))
+    return graph("Transpose", graph.cast(standardised, np.float32), perm=[0, 2, 1])
 
 
-def _table(part: GraphPart, preprocessor: TablePreprocessor, inputs: Sequence[Input]) -> str:
+def _table(graph: GraphBuilder, preprocessor: TablePreprocessor, inputs: Sequence[Input]) -> str:
     values = [at for at, own in enumerate(preprocessor.inputs) if isinstance(own, ValueInputs)]
     blocks: list[str] = []  # of network inputs, each (n, width)
-    places: list[np.ndarray] = []  # where they belong
+    places: list[np.ndarray] = []  # of each block's columns in the network's input
     first = np.cumsum([0, *(own.width for own in preprocessor.inputs)])
     if values:
         numbers = inputs[0].name
         if inputs[0].column is not None:
-            one = part.constant([1])
-            columns = [part("Unsqueeze", inputs[at].name, one) for at in values]
-            numbers = part("Concat", *columns, axis=1)
-        missing = part("IsNaN", numbers)
+            one = graph.constant([1])
+            columns = [graph("Unsqueeze", inputs[at].name, one) for at in values]
+            numbers = graph("Concat", *columns, axis=1)
+        missing = graph("IsNaN", numbers)
         learned = [own for own in preprocessor.inputs if isinstance(own, ValueInputs)]
-        blocks.append(_numbers(part, numbers, missing, learned))
+        blocks.append(_numbers(graph, numbers, missing, learned))
         places.append(first[values])
         flagged = [at for at, own in enumerate(learned) if own.missing_share]
         if flagged:
-            blocks.append(_flags(part, missing, learned, flagged))
+            blocks.append(_flags(graph, missing, learned, flagged))
             places.append(first[[values[at] for at in flagged]] + 1)
     for at, own in enumerate(preprocessor.inputs):
         if isinstance(own, CategoryInputs):
-            blocks.append(_category(part, preprocessor, at, own, inputs[at]))
+            blocks.append(_category(graph, preprocessor, at, own, inputs[at]))
             places.append(np.arange(first[at], first[at + 1]))
-    together = part("Concat", *blocks, axis=1) if len(blocks) > 1 else blocks[0]
+    joined = graph("Concat", *blocks, axis=1) if len(blocks) > 1 else blocks[0]
     order = np.argsort(np.concatenate(places))
     if (order == np.arange(len(order))).all():
-        return together
-    return part("Gather", together, part.constant(order, np.int64), axis=1)
+        return joined
+    return graph("Gather", joined, graph.constant(order, np.int64), axis=1)
 
 
-def _numbers(part: GraphPart, numbers: str, missing: str, learned: Sequence[ValueInputs]) -> str:
-    """Fill, standardise and tame: float64 of shape (n, k) to float32."""
+def _numbers(
+    graph: GraphBuilder, numbers: str, missing: str, learned: Sequence[ValueInputs]
+) -> str:
+    """Fill missing values, standardise, scale by asinh: float64 of shape (n, k) to float32."""
     fill, mean, scale = (
-        part.constant([getattr(own, name) for own in learned], np.float64)
+        graph.constant([getattr(own, name) for own in learned], np.float64)
         for name in ("fill", "mean", "scale")
     )
-    # NaN first: what Clip makes of it is not the same everywhere.
-    filled = part("Where", missing, fill, numbers)
-    far = part.constant(np.float64(LARGEST))
-    filled = part("Min", part("Max", filled, part("Neg", far)), far)
-    u = part("Div", part("Sub", filled, mean), scale)
-    return _tame(part, u)
+    # NaN first: runtimes differ in what they clip it to.
+    filled = graph("Where", missing, fill, numbers)
+    far = graph.constant(np.float64(LARGEST))
+    filled = graph("Min", graph("Max", filled, graph("Neg", far)), far)
+    u = graph("Div", graph("Sub", filled, mean), scale)
+    return _asinh_scale(graph, u)
 
 
-def _tame(part: GraphPart, u: str) -> str:
-    """As `tame`: 2 asinh(u / 2) of float64, in float32."""
-    far = part.constant(np.float64(FARTHEST))
-    bounded = part.cast(part("Min", part("Max", u, part("Neg", far)), far), np.float32)
-    half = part("Mul", bounded, part.constant(np.float32(0.5)))
-    value = part("Mul", part("Asinh", half), part.constant(np.float32(2)))
-    bound = part.constant(np.float32(BOUND))
-    return part("Min", part("Max", value, part("Neg", bound)), bound)
+def _asinh_scale(graph: GraphBuilder, u: str) -> str:
+    """Add 2 asinh(u / 2) of float64 values, in float32, as `asinh_scale` computes it."""
+    far = graph.constant(np.float64(FARTHEST))
+    bounded = graph.cast(graph("Min", graph("Max", u, graph("Neg", far)), far), np.float32)
+    half = graph("Mul", bounded, graph.constant(np.float32(0.5)))
+    value = graph("Mul", graph("Asinh", half), graph.constant(np.float32(2)))
+    bound = graph.constant(np.float32(BOUND))
+    return graph("Min", graph("Max", value, graph("Neg", bound)), bound)
 
 
 def _flags(
-    part: GraphPart, missing: str, learned: Sequence[ValueInputs], flagged: Sequence[int]
+    graph: GraphBuilder, missing: str, learned: Sequence[ValueInputs], flagged: Sequence[int]
 ) -> str:
-    """Return the inputs that say where a value is missing, float32 of shape (n, n_flagged)."""
+    """Add the missing-value indicators, float32 of shape (n, n_flagged)."""
     share = np.array([learned[at].missing_share for at in flagged])
     there, not_there = asinh_scale(
         (np.array([[0.0], [1.0]]) - share) / np.sqrt(share * (1 - share))
     )
-    of_flagged = part("Gather", missing, part.constant(flagged, np.int64), axis=1)
-    return part("Where", of_flagged, part.constant(not_there), part.constant(there))
+    of_flagged = graph("Gather", missing, graph.constant(flagged, np.int64), axis=1)
+    return graph("Where", of_flagged, graph.constant(not_there), graph.constant(there))
 
 
 def _category(
-    part: GraphPart, preprocessor: TablePreprocessor, at: int, own: CategoryInputs, one: Input
+    graph: GraphBuilder, preprocessor: TablePreprocessor, at: int, own: CategoryInputs, one: Input
 ) -> str:
-    """Look each text up among the categories, and its inputs up in a table: (n, width)."""
-    known = preprocessor.schema.types[at].texts
+    """Add the inputs of a category, looked up by its text: (n, width)."""
+    positions = preprocessor.schema.types[at].texts
     rows = asinh_scale(own.rows)
-    known[str(one.missing)] = len(rows) - 1
-    place = part(
+    positions[str(one.missing)] = len(rows) - 1
+    place = graph(
         "LabelEncoder",
         one.name,
         domain="ai.onnx.ml",
-        keys_strings=list(known),
-        values_int64s=list(known.values()),
+        keys_strings=list(positions),
+        values_int64s=list(positions.values()),
         default_int64=len(rows) - 2,
     )
-    return part("Gather", part.constant(rows), place, axis=0)
+    return graph("Gather", graph.constant(rows), place, axis=0)

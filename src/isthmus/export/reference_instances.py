@@ -1,4 +1,4 @@
-"""Reference instances beside a graph, and instances as JSON; needs no torch."""
+"""Reference instances of an export, and instances as plain JSON values; needs no torch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ import pandas as pd
 
 from isthmus.data import Column, Schema, as_plain
 from isthmus.errors import ExportError
-from isthmus.export.inputs import ALL, feed, inputs_of, never_seen, own_columns
+from isthmus.export.inputs import (
+    WHOLE_INPUT,
+    columns_by_name,
+    feed,
+    inputs_of,
+    unseen_category_text,
+)
 
 
 def restore_instances(schema: Schema, rebuilt: Any) -> Any:
-    """Return reconstructions in the form that instances were given in.
+    """Return reconstructions in the form of the original instances.
 
     Parameters
     ----------
@@ -76,7 +82,7 @@ def plain_instances(schema: Schema, X: Any) -> list[Any]:
         plain: list[Any] = np.asarray(X).tolist()
         return plain
     values = schema.check(X)
-    raw = own_columns(schema, X)
+    raw = columns_by_name(schema, X)
     cells = [
         _cells(column, values[:, at].astype(np.float64), None if raw is None else raw[name])
         for at, (name, column) in enumerate(zip(schema.columns, schema.types, strict=True))
@@ -85,26 +91,28 @@ def plain_instances(schema: Schema, X: Any) -> list[Any]:
 
 
 def _cells(column: Column, values: np.ndarray, raw: pd.Series | None) -> list[Any]:
-    """Return the cells of one column from what the schema makes of them, and as they came."""
+    """Return the cells of one column, from the schema's numbers and the raw values."""
     if column.type == "date":
-        return _dates(column, values)
+        return _iso_dates(column, values)
     if column.type == "boolean":
         return [None if np.isnan(value) else bool(value) for value in values]
     if column.type == "number":
         return [None if np.isnan(value) else value for value in values.tolist()]
-    known, found = column.categories, list[Any]()
+    categories, found = column.categories, list[Any]()
     for at, position in enumerate(values):
         if np.isnan(position):
             found.append(None)
-        elif position < len(known):
-            found.append(known[int(position)])
+        elif position < len(categories):
+            found.append(categories[int(position)])
         else:
-            found.append(never_seen(known) if raw is None else as_plain(raw.iloc[at]))
+            found.append(
+                unseen_category_text(categories) if raw is None else as_plain(raw.iloc[at])
+            )
     return found
 
 
-def _dates(column: Column, values: np.ndarray) -> list[str | None]:
-    """Return seconds since 1970 as ISO 8601: in the column's own zone, without one where none."""
+def _iso_dates(column: Column, values: np.ndarray) -> list[str | None]:
+    """Return seconds since 1970 as ISO 8601, in the time zone of the column if it has one."""
     there = ~np.isnan(values)
     whole = np.full(len(values), np.datetime64("NaT", "us"))
     whole[there] = np.rint(values[there] * 1e6).astype(np.int64).astype("datetime64[us]")
@@ -115,12 +123,12 @@ def _dates(column: Column, values: np.ndarray) -> list[str | None]:
     return [None if pd.isna(date) else date.isoformat() for date in dates]
 
 
-KNOWN = "known.npz"
+REFERENCES_FILE = "known.npz"
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceInstances:
-    """Codes, labels and instances that a new one may be compared with.
+    """Codes, labels and instances to compare new instances with.
 
     Attributes
     ----------
@@ -131,7 +139,7 @@ class ReferenceInstances:
         As the graph takes them; of a table with names a JSON object a row, see
         `isthmus.export.reference_instances.plain_instances`.
     rebuilt : bool
-        Whether the instances are reconstructions of codes, and no row of the person's.
+        Whether the instances are reconstructions of codes and not original rows.
     """
 
     codes: np.ndarray
@@ -143,30 +151,30 @@ class ReferenceInstances:
     def of(
         cls, schema: Schema, X: Any, codes: np.ndarray, labels: Sequence[str], *, rebuilt: bool
     ) -> Self:
-        """Put instances into the form that is kept."""
+        """Build reference instances from rows, their codes and labels."""
         if schema.kind == "table" and schema.columns is not None:
-            kept = np.array(
+            stored = np.array(
                 [json.dumps(row, allow_nan=False) for row in plain_instances(schema, X)]
             )
         else:
-            kept = feed(schema, inputs_of(schema), X)[ALL]
-        return cls(codes.astype(np.float32), np.array(labels, dtype=np.str_), kept, rebuilt)
+            stored = feed(schema, inputs_of(schema), X)[WHOLE_INPUT]
+        return cls(codes.astype(np.float32), np.array(labels, dtype=np.str_), stored, rebuilt)
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what metadata and service say: how many, and whether rebuilt."""
+        """Return the entry of the metadata: how many, and whether rebuilt."""
         return {"n": len(self), "rebuilt": self.rebuilt}
 
     def plain(self, at: int) -> Any:
-        """Return one instance as plain values, as `POST /predict` takes it."""
+        """Return the instance at a position as plain values, as `POST /predict` takes it."""
         if self.instances.dtype.kind == "U":
             return json.loads(str(self.instances[at]))
         return self.instances[at].tolist()
 
     def label(self, at: int) -> str | None:
-        """Return the label of one, None where there is none."""
+        """Return the label at a position, None where there is none."""
         return str(self.labels[at]) or None
 
     def to_bytes(self, digest: str) -> bytes:
@@ -186,7 +194,7 @@ class ReferenceInstances:
 def read_references(
     model: Path, facts: Mapping[str, Any], schema: Schema
 ) -> ReferenceInstances | None:
-    """Return the known instances that lie beside a graph; None where there are none.
+    """Read the reference instances stored beside a graph; None where there are none.
 
     Parameters
     ----------
@@ -201,16 +209,16 @@ def read_references(
     ExportError
         When the file is damaged, or belongs to another graph.
     """
-    file = model.with_name(KNOWN)
-    # What another export has left there is none of this graph's.
+    file = model.with_name(REFERENCES_FILE)
+    # A file left there by another export does not belong to this graph.
     if not facts.get("known") or not file.is_file():
         return None
     try:
         with np.load(BytesIO(file.read_bytes()), allow_pickle=False) as found:
-            parts = {name: found[name] for name in ("codes", "labels", "instances", "rebuilt")}
+            arrays = {name: found[name] for name in ("codes", "labels", "instances", "rebuilt")}
             digest = str(found["digest"])
-        known = ReferenceInstances(**parts | {"rebuilt": bool(parts["rebuilt"])})
-        _check(known, facts, schema)
+        references = ReferenceInstances(**arrays | {"rebuilt": bool(arrays["rebuilt"])})
+        _check(references, facts, schema)
         if digest != facts["digest"]:
             raise ValueError("its codes are of another encoder")
     except Exception as error:  # a damaged archive raises errors of many kinds
@@ -219,28 +227,28 @@ def read_references(
             f"({(str(error) or type(error).__name__).splitlines()[0][:200]}); export the bundle "
             "again, or delete it"
         ) from error
-    return known
+    return references
 
 
-def spread(groups: Sequence[Hashable], n: int, seed: int = 0) -> np.ndarray:
-    """Choose n places such that every group has as many as any other, as far as it reaches.
+def sample_evenly(groups: Sequence[Hashable], n: int, seed: int = 0) -> np.ndarray:
+    """Draw n positions, as evenly over the groups as their sizes allow.
 
     Parameters
     ----------
     groups : sequence of k
-        Which group each place is of.
+        The group of each position.
     n : int
     seed : int, default=0
-        By which places are drawn within a group.
+        For the draw within a group.
 
     Returns
     -------
     integer array of shape (min(n, k),)
-        In their order.
+        Sorted.
 
     Examples
     --------
-    >>> spread(["rare", "often", "often", "often", "rare", "once"], 5).tolist()
+    >>> sample_evenly(["rare", "often", "often", "often", "rare", "once"], 5).tolist()
     [0, 2, 3, 4, 5]
     """
     drawn = np.random.default_rng(seed).permutation(len(groups))
@@ -252,17 +260,19 @@ def spread(groups: Sequence[Hashable], n: int, seed: int = 0) -> np.ndarray:
     return np.sort(drawn[np.argsort(turn[drawn], kind="stable")[:n]])
 
 
-def _check(known: ReferenceInstances, facts: Mapping[str, Any], schema: Schema) -> None:
-    """Check that all is of one length and of the graph's shapes."""
+def _check(references: ReferenceInstances, facts: Mapping[str, Any], schema: Schema) -> None:
+    """Check lengths, shapes and types against the graph's metadata."""
     (code,) = (one["shape"] for one in facts["outputs"] if one["what"] == "code")
     n = facts["known"]["n"]
-    if known.codes.shape != (n, *code) or not np.isfinite(known.codes).all():
-        raise ValueError(f"codes of shape {known.codes.shape}, expected {(n, *code)}, finite")
-    if known.labels.shape != (n,) or known.labels.dtype.kind != "U":
-        raise ValueError(f"labels of shape {known.labels.shape}, expected text, {(n,)}")
+    if references.codes.shape != (n, *code) or not np.isfinite(references.codes).all():
+        raise ValueError(f"codes of shape {references.codes.shape}, expected {(n, *code)}, finite")
+    if references.labels.shape != (n,) or references.labels.dtype.kind != "U":
+        raise ValueError(f"labels of shape {references.labels.shape}, expected text, {(n,)}")
     named = schema.kind == "table" and schema.columns is not None
     shape = (n,) if named else (n, *schema.shape)
-    if known.instances.shape != shape or known.instances.dtype.kind not in ("U" if named else "fu"):
-        raise ValueError(f"instances of shape {known.instances.shape}, expected {shape}")
-    if named and any(list(known.plain(at)) != list(schema.columns or ()) for at in range(n)):
+    if references.instances.shape != shape or references.instances.dtype.kind not in (
+        "U" if named else "fu"
+    ):
+        raise ValueError(f"instances of shape {references.instances.shape}, expected {shape}")
+    if named and any(list(references.plain(at)) != list(schema.columns or ()) for at in range(n)):
         raise ValueError("rows of other columns")

@@ -1,4 +1,4 @@
-"""Which reference instances an export holds: rows given, or rebuilt from codes."""
+"""Selection of an export's reference instances: rows passed, or reconstructions of codes."""
 
 from __future__ import annotations
 
@@ -13,66 +13,66 @@ from isthmus.bundle import Head
 from isthmus.data import ABNORMAL, Schema, label_text
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import ExportError
-from isthmus.export.reference_instances import ReferenceInstances, restore_instances, spread
+from isthmus.export.reference_instances import ReferenceInstances, restore_instances, sample_evenly
 
-#: So many are rebuilt at most.
-MOST_REBUILT = 512
+#: Largest number of reconstructed instances.
+MAX_RECONSTRUCTED = 512
 
 
 def reconstructed_rows(encoder: Autoencoder, heads: Mapping[str, Head]) -> Any:
-    """Return the decoder's reconstructions of codes that the heads keep.
+    """Return the decoder's reconstructions of codes stored by the heads.
 
     Raises
     ------
     ExportError
-        When no head keeps any code.
+        When no head stores codes.
     """
-    kept = []
+    stored = []
     for head in heads.values():
         if isinstance(head, AnomalyDetector):
-            kept.append(head.reference_set_.features.codes)
+            stored.append(head.reference_set_.features.codes)
         elif head.labelled_ is not None:
-            kept.append(head.labelled_.codes)
-    if not kept:
+            stored.append(head.labelled_.codes)
+    if not stored:
         raise ExportError(
-            "no head of the bundle keeps codes to rebuild rows from, and parity is measured on "
+            "no head of the bundle stores codes to rebuild rows from, and parity is measured on "
             "rows; pass some: export_bundle(bundle, folder, rows=X), or isthmus export BUNDLE DATA"
         )
-    codes = np.concatenate(kept)
-    some = np.linspace(0, len(codes) - 1, min(MOST_REBUILT, len(codes))).astype(np.intp)
-    return reconstructed(encoder, codes[some])
+    codes = np.concatenate(stored)
+    sample = np.linspace(0, len(codes) - 1, min(MAX_RECONSTRUCTED, len(codes))).astype(np.intp)
+    return _reconstruct(encoder, codes[sample])
 
 
-def reconstructed(encoder: Autoencoder, codes: np.ndarray) -> Any:
+def _reconstruct(encoder: Autoencoder, codes: np.ndarray) -> Any:
     """Return the decoder's reconstructions of codes.
 
-    A bundle keeps codes and never the rows themselves. The reconstructions have the form of
-    the person's rows, and values like theirs.
+    A bundle stores codes and never the rows themselves. The reconstructions have the form and the
+    units of the rows.
     """
     return restore_instances(encoder.schema_, encoder.inverse_transform(codes))
 
 
 def check_reference_instances(known: Any, rows: Any) -> None:
-    """Check that so many rows can be kept.
+    """Check the number of rows to store as reference instances.
 
     Raises
     ------
     ExportError
-        When it is no whole number of 0 or more, or there are no rows to keep some of.
+        When it is no whole number of 0 or more, or is above 0 without rows.
     """
     if isinstance(known, bool) or not isinstance(known, int | np.integer) or known < 0:
         raise ExportError(f"got known={known!r}, expected a whole number of 0 or more")
     if known and rows is None:
         raise ExportError(
             f"got known={known} and no rows, expected rows to keep {known} of; pass rows=X, or "
-            "leave known out, and codes that the heads keep are rebuilt"
+            "leave known out, and codes stored by the heads are rebuilt"
         )
 
 
 def references_from_rows(
     schema: Schema, X: Any, y: Any, codes: np.ndarray, n: int
 ) -> ReferenceInstances:
-    """Keep n of the rows given, spread over their labels.
+    """Select n of the rows as reference instances, evenly over their labels.
 
     Parameters
     ----------
@@ -83,61 +83,66 @@ def references_from_rows(
     codes : array of shape (k, n_components)
     n : int
     """
-    labels = texts([None] * len(codes) if y is None else y)
-    rows = spread(labels, n)
-    some = X.iloc[rows] if isinstance(X, pd.DataFrame) else np.asarray(X)[rows]
-    if isinstance(some, pd.DataFrame):
-        some = some.reset_index(drop=True)
+    labels = label_texts([None] * len(codes) if y is None else y)
+    rows = sample_evenly(labels, n)
+    sample = X.iloc[rows] if isinstance(X, pd.DataFrame) else np.asarray(X)[rows]
+    if isinstance(sample, pd.DataFrame):
+        sample = sample.reset_index(drop=True)
     return ReferenceInstances.of(
-        schema, some, codes[rows], [labels[row] for row in rows], rebuilt=False
+        schema, sample, codes[rows], [labels[row] for row in rows], rebuilt=False
     )
 
 
 def references_from_heads(
     encoder: Autoencoder, heads: Mapping[str, Head]
 ) -> ReferenceInstances | None:
-    """Rebuild codes that the heads keep, spread over heads and labels; None when none keeps any.
+    """Rebuild codes stored by the heads, evenly over heads and labels; None where there are none.
 
-    An instance that several heads keep is taken once, and a classifier's label before that of a
-    detector, whose labels are "normal" and "abnormal".
+    An instance stored by several heads is taken once, with the label of a classifier if one has
+    it, else that of a detector, "normal" or "abnormal".
     """
     codes, labels, hashes = [], [], []
     groups: list[tuple[str, str]] = []
-    # A class says more of an instance than that it is normal.
+    # Classifiers first: a class is more specific than "normal".
     for name, head in sorted(heads.items(), key=lambda pair: isinstance(pair[1], AnomalyDetector)):
         if isinstance(head, AnomalyDetector):
             reference_set = head.reference_set_
             codes.append(reference_set.features.codes)
             hashes.append(reference_set.hashes)
-            own = ["abnormal" if label == ABNORMAL else "normal" for label in reference_set.y]
+            head_labels = [
+                "abnormal" if label == ABNORMAL else "normal" for label in reference_set.y
+            ]
         elif head.labelled_ is not None:
             codes.append(head.labelled_.codes)
             hashes.append(head.labelled_.hashes)
-            own = texts(head.labelled_.y)
+            head_labels = label_texts(head.labelled_.y)
         else:
             continue
-        labels += own
-        groups += [(name, label) for label in own]
+        labels += head_labels
+        groups += [(name, label) for label in head_labels]
     if not codes:
         return None
     _, first = np.unique(np.concatenate(hashes), return_index=True)
-    once = np.sort(first)
-    rows = once[spread([groups[at] for at in once], MOST_REBUILT)]
+    unique = np.sort(first)
+    rows = unique[sample_evenly([groups[at] for at in unique], MAX_RECONSTRUCTED)]
     chosen = np.concatenate(codes)[rows]
-    X = reconstructed(encoder, chosen)
+    X = _reconstruct(encoder, chosen)
     return ReferenceInstances.of(
         encoder.schema_, X, chosen, [labels[at] for at in rows], rebuilt=True
     )
 
 
-def texts(y: Any) -> list[str]:
+def label_texts(y: Any) -> list[str]:
     """Return labels as text, "" where one is missing.
 
     Examples
     --------
-    >>> texts(np.array([2.0, np.nan, 1.5]))
+    >>> label_texts(np.array([2.0, np.nan, 1.5]))
     ['2', '', '1.5']
     """
     plain = np.asarray(y).tolist()
     missing = pd.isna(plain).tolist()
-    return ["" if gone else label_text(label) for label, gone in zip(plain, missing, strict=True)]
+    return [
+        "" if is_missing else label_text(label)
+        for label, is_missing in zip(plain, missing, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The runtime of an export: ONNX Runtime, without torch."""
+"""Running of exports by ONNX Runtime, without torch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from isthmus.export.inputs import Input, feed
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-#: Rows that are run at once.
+#: Rows of one batch.
 ROWS = 512
 
 
 def open_session(model: ModelProto, threads: int = 0) -> Any:
-    """Return a session of ONNX Runtime on the CPU, of so many threads; 0 is one a core."""
+    """Return an ONNX Runtime session on the CPU; 0 threads is one a core."""
     return new_session(model.SerializeToString(), threads)
 
 
 def new_session(content: bytes, threads: int = 0) -> Any:
-    """Return a session for a model's file content, as `open_session` does."""
+    """Return a session for the content of a model's file, as `open_session` does."""
     runtime = require("onnxruntime", extra="onnx", purpose="running an exported graph")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
@@ -42,21 +42,21 @@ def run(
 ) -> dict[str, np.ndarray]:
     """Return outputs by name for rows as `isthmus.export.inputs.feed` gives them."""
     n = len(next(iter(rows.values())))
-    parts = []
+    batches = []
     for first in range(0, n, ROWS):
-        some = {name: values[first : first + ROWS] for name, values in rows.items()}
-        parts.append(session.run(list(names), some))
-    columns = zip(*parts, strict=True)
+        batch = {name: values[first : first + ROWS] for name, values in rows.items()}
+        batches.append(session.run(list(names), batch))
+    columns = zip(*batches, strict=True)
     return {name: np.concatenate(c) for name, c in zip(names, columns, strict=True)}
 
 
-#: The metadata's one entry, a JSON object.
+#: Key of the metadata's one entry, a JSON object.
 KEY = "isthmus"
 FORMAT_VERSION = 1
 
 
 class Exported:
-    """What `export_bundle` wrote, ready to decide; instances are checked as the library does.
+    """An export opened for inference; instances are checked as the library does.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class Exported:
         self.facts: dict[str, Any] = facts | {"heads": heads}
         self.schema = Schema.from_dict(facts["schema"])
         self.names: list[str] = [one["name"] for one in facts["outputs"]]
-        plain = facts.get("preprocessing")  # exports of before have none
+        plain = facts.get("preprocessing")  # older exports have none
         self._preprocessor = None if plain is None else read_preprocessor(plain, self.schema)
         self.inputs = [Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]]
 
@@ -141,11 +141,11 @@ class Exported:
         return self.run_fed(self.feed(X))
 
     def feed(self, X: Any) -> dict[str, np.ndarray]:
-        """Return instances as the graph takes them, by input, after the checks of `run`."""
+        """Check instances as `run` does, and return them by input of the graph."""
         return feed(self.schema, self.inputs, X)
 
-    def prepared(self, X: Any) -> np.ndarray:
-        """Return instances as the network sees them: (n, *network_shape), float32.
+    def preprocess(self, X: Any) -> np.ndarray:
+        """Return instances as the network's input: (n, *network_shape), float32.
 
         Raises
         ------
@@ -161,16 +161,16 @@ class Exported:
     def run_fed(
         self, rows: Mapping[str, np.ndarray], names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
-        """Return outputs, all or these, for what `feed` gave."""
+        """Return all outputs, or those named, for rows as `feed` returns them."""
         return run(self._session, rows, self.names if names is None else names)
 
     @property
     def rebuilds(self) -> bool:
-        """Whether the graph gives reconstructions, and they can be brought back to own units."""
+        """Whether the export has reconstructions and the preprocessing to invert."""
         return "reconstruction" in self.names and self._preprocessor is not None
 
     def rebuilt(self, values: np.ndarray) -> Any:
-        """Bring reconstructions back to the person's own units.
+        """Return reconstructions in the units of the raw values.
 
         Parameters
         ----------

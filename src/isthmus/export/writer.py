@@ -1,4 +1,4 @@
-"""Writing an export: the folder, and smaller variants of the networks."""
+"""Export of a bundle: the graph and its variants, measured, timed and written to a folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from isthmus.bundle import Bundle, Head, load_bundle
 from isthmus.data import Dataset
 from isthmus.errors import ExportError
 from isthmus.export.decision_graph import build_decision_graph
-from isthmus.export.graph import onnx_module, own_names
+from isthmus.export.graph import normalise_model, onnx_module
 from isthmus.export.inputs import feed, inputs_of
-from isthmus.export.metadata import facts_of, readme, write_facts
+from isthmus.export.metadata import describe_export, readme, write_facts
 from isthmus.export.network_graph import export_networks
 from isthmus.export.parity import Parity, library_outputs, measure
-from isthmus.export.reference_instances import KNOWN, ReferenceInstances
+from isthmus.export.reference_instances import REFERENCES_FILE, ReferenceInstances
 from isthmus.export.reference_selection import (
     check_reference_instances,
     reconstructed_rows,
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 VARIANTS = ("fp16", "int8")
-#: Each timing takes the best of so many runs, on so many rows at most.
-ROUNDS, TIMED_ROWS = 3, 1024
+#: A timing is the best of so many runs, on at most so many rows.
+N_RUNS, MAX_TIMED_ROWS = 3, 1024
 
 
-def write_variants(networks: ModelProto, variant: str) -> ModelProto:
-    """Return the networks with smaller numbers; what follows them stays in float64.
+def convert_networks(networks: ModelProto, variant: str) -> ModelProto:
+    """Return the networks in lower precision; the heads that follow stay in float64.
 
     Parameters
     ----------
     networks : ModelProto
-        As `export_networks` gives it.
+        As `export_networks` returns it.
     variant : {"fp16", "int8"}
         Weights and arithmetic in float16; or weights, and inputs as they come, in eight bits
         (dynamic quantisation), of layers that are matrix products.
@@ -62,15 +62,15 @@ def write_variants(networks: ModelProto, variant: str) -> ModelProto:
         models = require(
             "onnxruntime.transformers.onnx_model", extra="onnx", purpose="the variant fp16"
         )
-        networks = copy.deepcopy(networks)  # it is converted in place
-        small = models.OnnxModel(convert.convert_float_to_float16(networks, keep_io_types=True))
-        small.topological_sort()  # the casts stand last
-        return own_names(small.model)
+        networks = copy.deepcopy(networks)  # the conversion is in place
+        converted = models.OnnxModel(convert.convert_float_to_float16(networks, keep_io_types=True))
+        converted.topological_sort()  # casts are appended at the end
+        return normalise_model(converted.model)
     quantization = require("onnxruntime.quantization", extra="onnx", purpose="the variant int8")
     onnx = require("onnx", extra="onnx", purpose="exporting")
     logger = logging.getLogger()
     before = logger.level
-    logger.setLevel(logging.ERROR)  # it advises steps that change nothing here
+    logger.setLevel(logging.ERROR)  # its advice on preprocessing does not apply here
     try:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "networks.onnx", Path(folder) / "int8.onnx"
@@ -78,7 +78,7 @@ def write_variants(networks: ModelProto, variant: str) -> ModelProto:
             quantization.quantize_dynamic(
                 source, target, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True
             )
-            return own_names(onnx.load(target))
+            return normalise_model(onnx.load(target))
     finally:
         logger.setLevel(before)
 
@@ -86,11 +86,11 @@ def write_variants(networks: ModelProto, variant: str) -> ModelProto:
 def rows_per_second(
     sessions: Mapping[str, Any], rows: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict[str, float]:
-    """Time several graphs on the same rows, in turns; return the best of each."""
-    rows = {name: values[:TIMED_ROWS] for name, values in rows.items()}
+    """Return the best speed of each graph on the same rows, timed in turn."""
+    rows = {name: values[:MAX_TIMED_ROWS] for name, values in rows.items()}
     n = len(next(iter(rows.values())))
     best = dict.fromkeys(sessions, np.inf)
-    for _ in range(ROUNDS):
+    for _ in range(N_RUNS):
         for name, session in sessions.items():
             start = time.perf_counter()
             run(session, rows, names)
@@ -99,7 +99,7 @@ def rows_per_second(
 
 
 MODEL, PREDICT, README = "model.onnx", "predict.py", "README.md"
-#: Largest deviation that passes: see `isthmus.export.parity.Parity`.
+#: Largest deviation allowed: see `isthmus.export.parity.Parity`.
 TOLERANCE = 1e-4
 
 
@@ -119,47 +119,47 @@ def export_bundle(
     `model.onnx` takes the schema's raw form and gives `code`, `reconstruction_error` and, of a
     classifier, `class` and `probabilities`; of a detector, or a classifier that rejects what is
     of no class, `anomaly_score`, `p_value` and `verdict` (1 normal, -1 abnormal). Where several
-    heads give such an output the head's name stands before each, as in `normal.p_value`. Beside it
-    are `predict.py`, which needs numpy and onnxruntime, a `README.md`, and `known.npz` with codes,
-    labels and instances that a new one may be compared with.
+    heads give such an output, each is prefixed with the head's name, as in `normal.p_value`. Beside
+    it are `predict.py`, which needs numpy and onnxruntime, a `README.md`, and `known.npz` with
+    reference instances: codes, labels and instances to compare new ones with.
 
     Parameters
     ----------
     bundle : Bundle or path
     directory : path
-        An earlier export there is replaced, whole, at the very end.
+        An earlier export there is replaced at the end, when everything has succeeded.
     rows : array, DataFrame or Dataset, optional
-        Instances to measure on whether the graph does what the library does; all are taken.
-        Without any, reconstructions of codes that the heads keep.
+        Instances on which graph and library are compared; all are used. Without any,
+        reconstructions of codes stored by the heads.
     heads : sequence of str, optional
         Which to export; all when left out.
     residual : bool, default=False
         Give the squared residual of each value too, `residual`, and the `reconstruction` as the
-        network gives it; `isthmus.export.Exported.rebuilt` brings it back to own units.
+        network returns it; `isthmus.export.Exported.rebuilt` brings it to the units of the raw
+        values.
     variants : sequence of {"fp16", "int8"}, default=()
-        Write `model-fp16.onnx` and `model-int8.onnx` too, whose networks have smaller numbers.
-        How far they are from the library is measured and does not make the export fail.
+        Write `model-fp16.onnx` and `model-int8.onnx` too, with networks in lower precision.
+        Their deviation from the library is measured and does not make the export fail.
     tolerance : float above 0, default=0.0001
-        Largest deviation, relative to the larger of 1 and the value, and how near to its
-        threshold a decision may go the other way.
+        Largest deviation, relative to the larger of 1 and the value, and how near to the threshold
+        a decision may differ.
     known : int of 0 or more, default=0
-        Keep so many of the rows in `known.npz`, spread over the labels of a Dataset. With 0 the
-        export holds no row of yours: the known instances are reconstructions of at most 512 codes
-        that the heads keep, and there are none where no head keeps any.
+        Number of rows to store in `known.npz` as reference instances, evenly over the labels of
+        a Dataset. With 0 the export holds no row of yours: the reference instances are
+        reconstructions of at most 512 codes stored by the heads, none where no head stores any.
 
     Returns
     -------
     dict
-        What is in the graph's metadata, plain JSON values: `schema`, `digest`, `inputs`,
+        The graph's metadata, plain JSON values: `schema`, `digest`, `inputs`,
         `outputs`, `heads` with classes and thresholds, `known` (`n` and whether `rebuilt`, or
-        None), `parity`, `libraries`; and `directory`,
-        `files` with their sizes in bytes, `rows_per_second` by graph, `variants` with the parity
-        of each.
+        None), `parity`, `libraries`; and `directory`, `files` with their sizes in bytes,
+        `rows_per_second` by graph, `variants` with the parity of each.
 
     Raises
     ------
     ExportError
-        When a part cannot be exported, or the graph's outputs are off by more than `tolerance`:
+        When something cannot be exported, or the graph's outputs deviate by more than `tolerance`:
         output and row are named, and nothing is written.
     MissingExtraError
         When the extra `onnx` is not installed.
@@ -183,59 +183,62 @@ def export_bundle(
     0
     """
     onnx_module()
-    unknown = [name for name in variants if name not in VARIANTS]
-    if unknown:
-        raise ExportError(f"got the variant {unknown[0]!r}, expected {' or '.join(VARIANTS)}")
+    unsupported = [name for name in variants if name not in VARIANTS]
+    if unsupported:
+        raise ExportError(f"got the variant {unsupported[0]!r}, expected {' or '.join(VARIANTS)}")
     if not tolerance > 0:
         raise ExportError(f"got tolerance={tolerance!r}, expected a number above 0")
     check_reference_instances(known, rows)
     target = check_directory(directory)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-    encoder, chosen = opened.encoder, _chosen(opened, heads)
-    of = "rows given"
+    encoder, chosen = opened.encoder, _select_heads(opened, heads)
+    rows_used = "rows given"
     if rows is None:
-        rows, of = reconstructed_rows(encoder, chosen), "rebuilt from codes that the heads keep"
+        rows, rows_used = (
+            reconstructed_rows(encoder, chosen),
+            "rebuilt from codes stored by the heads",
+        )
     X, y = (rows.X, rows.y) if isinstance(rows, Dataset) else (rows, None)
     inputs = inputs_of(encoder.schema_)
-    fed = feed(encoder.schema_, inputs, X)
+    graph_rows = feed(encoder.schema_, inputs, X)
     networks = {MODEL: export_networks(encoder)}
-    networks |= {f"model-{name}.onnx": write_variants(networks[MODEL], name) for name in variants}
+    networks |= {f"model-{name}.onnx": convert_networks(networks[MODEL], name) for name in variants}
     models: dict[str, ModelProto] = {}
     sessions: dict[str, Any] = {}
     parities: dict[str, Parity] = {}
     expected: dict[str, np.ndarray] = {}
-    for name, network in networks.items():  # the exact one first: the others only when it passes
+    for name, network in networks.items():  # the exact one first: variants only if it passes
         models[name], outputs = build_decision_graph(
             encoder, network, chosen, inputs, with_residual=residual
         )
         sessions[name] = open_session(models[name])
         names = [one.name for one in outputs]
         expected = expected or library_outputs(encoder, chosen, outputs, X)
-        got = run(sessions[name], fed, names)
-        parities[name] = measure(chosen, outputs, expected, got, tolerance, of)
+        got = run(sessions[name], graph_rows, names)
+        parities[name] = measure(chosen, outputs, expected, got, tolerance, rows_used)
         if name == MODEL:
             parities[name].check()
     if known:
-        beside: ReferenceInstances | None = references_from_rows(
+        references: ReferenceInstances | None = references_from_rows(
             encoder.schema_, X, y, expected["code"], known
         )
     else:
-        beside = references_from_heads(encoder, chosen)
+        references = references_from_heads(encoder, chosen)
     facts = {}
     for name in models:
-        facts[name] = facts_of(encoder, chosen, inputs, outputs, parities[name], beside)
+        facts[name] = describe_export(encoder, chosen, inputs, outputs, parities[name], references)
         write_facts(models[name], facts[name])
     with replaced_folder(target) as folder:
         for name in models:
             write_bytes(folder / name, models[name].SerializeToString())
         write_bytes(folder / PREDICT, Path(__file__).with_name("predict_script.py").read_bytes())
-        if beside is not None:
-            write_bytes(folder / KNOWN, beside.to_bytes(encoder.digest_))
+        if references is not None:
+            write_bytes(folder / REFERENCES_FILE, references.to_bytes(encoder.digest_))
         write_bytes(folder / README, readme(facts[MODEL]).encode())
     return facts[MODEL] | {
         "directory": str(target),
         "files": {path.name: path.stat().st_size for path in sorted(target.iterdir())},
-        "rows_per_second": rows_per_second(sessions, fed, names),
+        "rows_per_second": rows_per_second(sessions, graph_rows, names),
         "variants": {name: parities[name].to_dict() for name in models if name != MODEL},
     }
 
@@ -246,19 +249,21 @@ def check_directory(directory: str | Path) -> Path:
     Raises
     ------
     ExportError
-        When something is there that is no export.
+        When the folder holds something other than an export.
     """
     target = Path(directory)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return target
-    ours = target.is_dir() and all((target / name).is_file() for name in (MODEL, PREDICT, README))
-    if not ours:
+    is_export = target.is_dir() and all(
+        (target / name).is_file() for name in (MODEL, PREDICT, README)
+    )
+    if not is_export:
         raise ExportError(
-            f"{target} exists and is no earlier export, so it is left alone; choose another folder"
+            f"{target} exists and is no earlier export, and is not replaced; choose another folder"
         )
     return target
 
 
-def _chosen(bundle: Bundle, heads: Sequence[str] | None) -> dict[str, Head]:
+def _select_heads(bundle: Bundle, heads: Sequence[str] | None) -> dict[str, Head]:
     names = list(bundle.heads) if heads is None else list(heads)
     return {name: bundle.head(name) for name in names}

@@ -244,7 +244,7 @@ class Worker:
             try:
                 rows = self.exported.feed(chunk.X)
                 heads = self.work.columns.for_heads
-                inputs = self.exported.prepared(chunk.X) if heads else None
+                inputs = self.exported.preprocess(chunk.X) if heads else None
             except DataError as error:
                 last = part.first_row + part.n_rows - 1
                 raise ShardError(

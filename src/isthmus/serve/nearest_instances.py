@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from isthmus._core import find_nearest
-from isthmus.export import ReferenceInstances, spread
+from isthmus.export import ReferenceInstances, sample_evenly
 from isthmus.serve.models import Served
 from isthmus.serve.refusals import Refusal
 from isthmus.serve.service import Service, check_values, json_answer
@@ -50,7 +50,7 @@ async def sample_references(service: Service, _: Request, served: Served, n: int
     n = min(n, max(1, service.limits.values // served.schema.n_features))
 
     def answer() -> Response:
-        rows = spread(known.labels.tolist(), n).tolist()
+        rows = sample_evenly(known.labels.tolist(), n).tolist()
         plain: dict[str, Any] = {"digest": served.digest, "rebuilt": known.rebuilt}
         plain["instances"] = [known.plain(at) for at in rows]
         return json_answer(plain | {"labels": [known.label(at) for at in rows]})
