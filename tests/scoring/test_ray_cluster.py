@@ -43,18 +43,18 @@ def cluster():
 
 @dataclass(frozen=True)
 class Doomed(PartFiles):
-    """Part files that a node gets to, and never writes."""
+    """Part files that one node never writes."""
 
     node: str = ""
     reached: str = ""
     gate: str = ""
 
-    def write(self, part, arrays, counts):
+    def write(self, chunk, arrays, counts):
         if ray.get_runtime_context().get_node_id() == self.node:
             with open(self.reached, "w") as pipe:  # noqa: PTH123
                 pipe.write("here")
             FileLock(self.gate).acquire()  # the test has it
-        return super().write(part, arrays, counts)
+        return super().write(chunk, arrays, counts)
 
 
 def test_a_node_killed_in_the_middle_loses_nothing(
@@ -71,11 +71,11 @@ def test_a_node_killed_in_the_middle_loses_nothing(
         there.extend(out.glob("part-*"))
         cluster.remove_node(lost, allow_graceful=False)
 
-    def doomed(work, parts, workers, address):
+    def doomed(job, chunks, workers, address):
         files = Doomed(
-            **vars(work.files), node=lost.node_id, reached=str(reached), gate=f"{reached}.lock"
+            **vars(job.files), node=lost.node_id, reached=str(reached), gate=f"{reached}.lock"
         )
-        yield from score_on_ray(replace(work, files=files), parts, workers, address)
+        yield from score_on_ray(replace(job, files=files), chunks, workers, address)
 
     score_on_ray = on_ray.score_on_ray
     monkeypatch.setattr(on_ray, "score_on_ray", doomed)
@@ -95,23 +95,26 @@ def test_a_node_killed_in_the_middle_loses_nothing(
 
 @dataclass(frozen=True)
 class Deadly(PartFiles):
-    """Part files, one of which a worker dies of."""
+    """Part files; writing one of them kills the worker."""
 
     last: str = "kill"
 
-    def write(self, part, arrays, counts):
-        if part.index == 3:
+    def write(self, chunk, arrays, counts):
+        if chunk.index == 3:
             if self.last == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             np.empty(2**58)
-        return super().write(part, arrays, counts)
+        return super().write(chunk, arrays, counts)
 
 
 @pytest.mark.parametrize(
     ("last", "said"),
     [
-        ("kill", r"^a worker of Ray died of the same rows 1 times, .*want of memory; the parts"),
-        ("ask", r"^a worker of Ray ran out of memory; the parts that are there stay: take fewer"),
+        (
+            "kill",
+            r"^a worker of Ray died on the same rows 1 times, .*want of memory; finished",
+        ),
+        ("ask", r"^a worker of Ray ran out of memory; finished parts are kept: use fewer"),
     ],
     ids=["killed", "refused"],
 )
@@ -121,14 +124,14 @@ def test_rows_that_workers_die_of_end_the_run_and_the_rest_stays(
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     out, words = tmp_path / "out.parquet", {"engine": "ray", "address": cluster.address}
 
-    def deadly(work, parts, workers, address):
-        files = Deadly(**vars(work.files), last=last)
-        yield from score_on_ray(replace(work, files=files), parts, workers, address)
+    def deadly(job, chunks, workers, address):
+        files = Deadly(**vars(job.files), last=last)
+        yield from score_on_ray(replace(job, files=files), chunks, workers, address)
 
     score_on_ray = on_ray.score_on_ray
     with monkeypatch.context() as patched:
         patched.setattr(on_ray, "score_on_ray", deadly)
-        patched.setattr(on_ray, "MOST_RETRIES", 0)
+        patched.setattr(on_ray, "MAX_RETRIES", 0)
         with pytest.raises(ScoringError, match=said) as raised:
             score(bundle, load(shards, keys=KEYS), out, **words)
     assert "--workers" in str(raised.value)

@@ -8,7 +8,7 @@ import pytest
 from isthmus import load
 from isthmus.errors import MissingExtraError, ScoringError
 from isthmus.scoring import score
-from isthmus.scoring.ray import scoring_gave_up
+from isthmus.scoring.ray import describe_failure
 
 pytest.importorskip("onnxruntime")
 
@@ -44,9 +44,9 @@ def test_without_ray_the_extra_is_named(bundle, shards, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_worker_that_ray_ends_for_its_memory_is_said_in_plain_words(ray):
     error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed\nSee https://... for more")
-    said = scoring_gave_up(ray, error)
-    assert said.startswith("a worker of Ray ran out of memory; the parts that are there stay")
+    said = describe_failure(ray, error)
+    assert said.startswith("a worker of Ray ran out of memory; finished parts are kept")
     assert "--workers" in said
     assert said.endswith("--resume)")
-    other = scoring_gave_up(ray, ray.exceptions.RaySystemError("the raylet left"))
+    other = describe_failure(ray, ray.exceptions.RaySystemError("the raylet left"))
     assert other.startswith("Ray gave up: System error: the raylet left")

@@ -56,14 +56,14 @@ def fit_on_ray(
     """
     ray = require("ray", extra="scale", purpose="the engine ray")
     require("ray.train.torch", extra="scale", purpose="the engine ray")
-    from isthmus.scoring import started_cluster
+    from isthmus.scoring import connected_cluster
 
     options = options | {
         name: value.absolute() for name, value in options.items() if isinstance(value, Path)
     }
     if options["json"] not in (None, "-"):
         options["json"] = str(Path(options["json"]).absolute())
-    with resumable(checkpoints), started_cluster(ray, address, TrainingError):
+    with resumable(checkpoints), connected_cluster(ray, address, TrainingError):
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         if not options["detector"]:
             # Restarted workers resume from the checkpoint, also those that Ray restarts by itself.

@@ -1,2 +1,2 @@
-from .ray import started_cluster as started_cluster
+from .ray import connected_cluster as connected_cluster
 from .scorer import score as score

@@ -1,14 +1,14 @@
-"""The output folder: part files, each whole or absent, and of which run they are.
+"""The output folder: one part file for each chunk, written whole or not at all, and a manifest.
 
 ::
 
     out.parquet/
-      part-00000.parquet   of the stream's first part: keys, and decisions or codes
+      part-00000.parquet   the stream's first chunk: keys, and decisions or codes
       part-00001.parquet
-      _manifest.json       of which bundle and files, which rows, finished or not
+      _manifest.json       bundle, source files and chunks of the run, and whether it is finished
       .lock                held by the process that writes
 
-A part is finished when its file is there; its footer says of which run it is.
+A chunk is finished when its file exists; the file's footer holds the digest of the run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Plain = dict[str, Any]
 def describe_run(
     bundle: Bundle, head: str | None, what: str, stream: Stream, schema: pa.Schema
 ) -> Plain:
-    """Return a run as plain values: two that are equal write the same rows.
+    """Describe a run by plain values; runs with equal descriptions write the same rows.
 
     Parameters
     ----------
@@ -59,33 +59,47 @@ def describe_run(
         Of what is written.
     """
     described: Plain = {"what": what, "encoder": bundle.encoder.digest_, "head": head}
-    described |= _of_codes(bundle) if head is None else _of_head(bundle, head)
+    described |= _describe_codes(bundle) if head is None else _describe_head(bundle, head)
     described["columns"] = [{"name": field.name, "type": str(field.type)} for field in schema]
     if isinstance(stream.reader, WindowReader):
         described["cutting"] = stream.reader.cutting
-    parts = [part for part in stream.chunk_ranges if part.n_rows]
-    sources = dict.fromkeys(part.source for part in parts)
+    chunks = [chunk for chunk in stream.chunk_ranges if chunk.n_rows]
+    sources = dict.fromkeys(chunk.source for chunk in chunks)
     described["sources"] = {source: stream.reader.stamp(source) for source in sources}
     described["parts"] = [
-        {"index": part.index, "source": part.source, "row": part.first_row, "n_rows": part.n_rows}
-        for part in parts
+        {
+            "index": chunk.index,
+            "source": chunk.source,
+            "row": chunk.first_row,
+            "n_rows": chunk.n_rows,
+        }
+        for chunk in chunks
     ]
     return described
 
 
 def digest(run: Plain) -> str:
-    """Return the SHA-256 of a run."""
+    """Return the SHA-256 of a run's description."""
     return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
 
 
-_NAMED = ("what", "encoder", "identity", "head", "head_version", "head_files", "columns", "cutting")
+_COMPARED_KEYS = (
+    "what",
+    "encoder",
+    "identity",
+    "head",
+    "head_version",
+    "head_files",
+    "columns",
+    "cutting",
+)
 
 
 def differences(before: Plain, now: Plain) -> list[str]:
-    """Say in what two runs differ, a few words each."""
+    """Return the differences of two runs as short phrases."""
     found = [
         f"{name} (there {_short(before.get(name))}, now {_short(now.get(name))})"
-        for name in _NAMED
+        for name in _COMPARED_KEYS
         if before.get(name) != now.get(name)
     ]
     old, new = before.get("sources", {}), now["sources"]
@@ -96,24 +110,24 @@ def differences(before: Plain, now: Plain) -> list[str]:
             found.append(f"the file {source} (changed since)")
     if not found and before.get("parts") != now["parts"]:
         found.append(
-            f"the parts that files are read in (there {len(before.get('parts', []))}, "
+            f"the chunks that files are read in (there {len(before.get('parts', []))}, "
             f"now {len(now['parts'])})"
         )
     return found
 
 
-def _of_codes(bundle: Bundle) -> Plain:
-    from isthmus.encoding import encoder_identity  # needs torch, which a worker does not
+def _describe_codes(bundle: Bundle) -> Plain:
+    from isthmus.encoding import encoder_identity  # imports torch, which workers do without
 
     encoder = bundle.encoder
     names = list(encoder.get_feature_names_out())
     return codes_facts(encoder.digest_, encoder_identity(encoder), names)
 
 
-def _of_head(bundle: Bundle, head: str) -> Plain:
+def _describe_head(bundle: Bundle, head: str) -> Plain:
     version = bundle.manifest["heads"][head]["version"]
-    begins = f"{Path(version_folder(head, version)).as_posix()}/"
-    files = {name: sha for name, sha in bundle.manifest["files"].items() if name.startswith(begins)}
+    prefix = f"{Path(version_folder(head, version)).as_posix()}/"
+    files = {name: sha for name, sha in bundle.manifest["files"].items() if name.startswith(prefix)}
     return {"head_version": version, "head_files": digest(files)}
 
 
@@ -125,18 +139,18 @@ def _short(value: Any) -> str:
 
 MANIFEST, LOCK = "_manifest.json", ".lock"
 FORMAT_VERSION = 1
-_ENTRY = b"isthmus"
+_METADATA_KEY = b"isthmus"
 
 
 @dataclass(frozen=True)
-class WrittenPart:
-    """A part that is there.
+class WrittenChunk:
+    """What is stored of a finished chunk.
 
     Attributes
     ----------
     n_rows : int
     counts : dict of str to int
-        Rows of each decision.
+        Number of rows of each decision.
     """
 
     n_rows: int
@@ -145,7 +159,7 @@ class WrittenPart:
 
 @dataclass(frozen=True)
 class PartFiles:
-    """Where the parts of one run go.
+    """The part files of one run.
 
     Attributes
     ----------
@@ -159,40 +173,40 @@ class PartFiles:
     run: str
     schema: pa.Schema
 
-    def path(self, part: ChunkRange) -> Path:
-        """Return the file of a part; their names are in the order of the rows."""
-        return self.folder / f"part-{part.index:05d}.parquet"
+    def path(self, chunk: ChunkRange) -> Path:
+        """Return the path of a chunk's file; names sort in the order of the rows."""
+        return self.folder / f"part-{chunk.index:05d}.parquet"
 
-    def find(self, part: ChunkRange) -> WrittenPart | None:
-        """Return a finished part of this run, None when it is not there.
+    def find(self, chunk: ChunkRange) -> WrittenChunk | None:
+        """Read the footer of a chunk's file; None where the file does not exist.
 
         Raises
         ------
         ScoringError
-            When the file is another run's, or no longer what was written.
+        When the file is another run's, or is damaged.
         """
-        path = self.path(part)
+        path = self.path(chunk)
         if not path.exists():
             return None
         try:
             footer = pq.read_metadata(path)
-            facts = json.loads((footer.metadata or {})[_ENTRY])
-            same = facts["run"] == self.run
+            facts = json.loads((footer.metadata or {})[_METADATA_KEY])
+            is_same_run = facts["run"] == self.run
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise ScoringError(
                 f"{path} is damaged or was not written by isthmus ({error}); delete it and run "
                 "again with resume"
             ) from error
-        if not same:
+        if not is_same_run:
             raise ScoringError(
                 f"{path} was written by another run; delete it and run again with resume"
             )
-        return WrittenPart(footer.num_rows, facts["counts"])
+        return WrittenChunk(footer.num_rows, facts["counts"])
 
     def write(
-        self, part: ChunkRange, arrays: Sequence[pa.Array], counts: Mapping[str, int]
-    ) -> WrittenPart:
-        """Write a part.
+        self, chunk: ChunkRange, arrays: Sequence[pa.Array], counts: Mapping[str, int]
+    ) -> WrittenChunk:
+        """Write the file of a chunk.
 
         Raises
         ------
@@ -201,26 +215,26 @@ class PartFiles:
         """
         entry = json.dumps({"run": self.run, "counts": counts}).encode()
         table = pa.Table.from_arrays(
-            list(arrays), schema=self.schema.with_metadata({_ENTRY: entry})
+            list(arrays), schema=self.schema.with_metadata({_METADATA_KEY: entry})
         )
         content = io.BytesIO()
         pq.write_table(table, content)
         try:
-            write_bytes(self.path(part), content.getbuffer())
+            write_bytes(self.path(chunk), content.getbuffer())
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        return WrittenPart(table.num_rows, dict(counts))
+        return WrittenChunk(table.num_rows, dict(counts))
 
 
 @contextmanager
 def open_output(folder: Path, run: Plain, schema: pa.Schema, resume: bool) -> Iterator[PartFiles]:
-    """Take a folder for a run, as the only one who writes there, and write its manifest.
+    """Lock a folder for a run, and write its manifest.
 
     Raises
     ------
     ScoringError
-        When another process writes there; when something is there already and `resume` was not
-        asked for; when what is there is of another run.
+        When another process writes there; when the folder is not empty and `resume` is False;
+        when its files are of another run.
     """
     if folder.exists() and not folder.is_dir():
         raise ScoringError(
@@ -228,27 +242,28 @@ def open_output(folder: Path, run: Plain, schema: pa.Schema, resume: bool) -> It
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Held by the operating system: a process that was killed holds nothing.
+        # A lock of the operating system, which releases it when the process is killed.
         lock = FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout as error:
         raise ScoringError(
-            f"{folder} is being written by {_who(folder)}; wait for it, or choose another path"
+            f"{folder} is being written by {_describe_writer(folder)}; wait for it, or choose "
+            "another path"
         ) from error
     except OSError as error:
         raise _cannot_write(folder, error) from error
     try:
         _check(folder, run, resume)
-        for left in folder.glob(".part-*"):  # half written when a process died
-            left.unlink(missing_ok=True)
-        _write_manifest(folder, run, {"finished": False} | _me())
+        for unfinished in folder.glob(".part-*"):  # of a process that was killed
+            unfinished.unlink(missing_ok=True)
+        _write_manifest(folder, run, {"finished": False} | _this_process())
         yield PartFiles(folder, digest(run), schema)
     finally:
         lock.release()
 
 
 def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Plain:
-    """Count what is there and write the manifest as finished.
+    """Sum up the part files and mark the manifest as finished.
 
     Returns
     -------
@@ -258,20 +273,20 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     Raises
     ------
     ScoringError
-        When a part is missing that was not skipped.
+        When the file of a chunk is missing that was not skipped.
     """
     counts: Counter[str] = Counter()
     n_rows = n_files = 0
-    gone: list[str] = []
+    missing: list[str] = []
     for facts in run["parts"]:
-        part = ChunkRange(facts["index"], facts["source"], facts["row"], facts["n_rows"])
-        found = files.find(part)
+        chunk = ChunkRange(facts["index"], facts["source"], facts["row"], facts["n_rows"])
+        found = files.find(chunk)
         if found is None:
-            gone.append(part.source)
+            missing.append(chunk.source)
             continue
         counts.update(found.counts)
         n_rows, n_files = n_rows + found.n_rows, n_files + 1
-    unexplained = [source for source in gone if source not in {one.source for one in skipped}]
+    unexplained = [source for source in missing if source not in {one.source for one in skipped}]
     if unexplained:
         raise ScoringError(
             f"{files.folder} lacks the rows of {unexplained[0]}, which were written before; run "
@@ -288,20 +303,21 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
 
 
 def _check(folder: Path, run: Plain, resume: bool) -> None:
-    held = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-    if not held:
+    existing = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if not existing:
         return
     if not resume:
         raise ScoringError(
-            f"{folder} exists and holds {len(held)} files; go on with resume (on the command line "
-            "--resume) when they are of this run, or choose another path"
+            f"{folder} exists and holds {len(existing)} files; go on with resume (on the command "
+            "line --resume) when they are of this run, or choose another path"
         )
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         before = manifest["run"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ScoringError(
-            f"{folder} holds files, and no {MANIFEST} that says of which run; choose another path"
+            f"{folder} holds files, and no {MANIFEST} of the run that wrote them; choose another "
+            "path"
         ) from error
     different = differences(before, run)
     if different:
@@ -324,14 +340,14 @@ def _write_manifest(folder: Path, run: Plain, facts: Plain) -> None:
         raise _cannot_write(folder, error) from error
 
 
-def _me() -> Plain:
+def _this_process() -> Plain:
     return {"writing": {"process": os.getpid(), "host": socket.gethostname()}}
 
 
-def _who(folder: Path) -> str:
+def _describe_writer(folder: Path) -> str:
     try:
-        who: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["writing"]
-        return f"process {who['process']} on {who['host']}"
+        writer: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["writing"]
+        return f"process {writer['process']} on {writer['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 
@@ -339,10 +355,10 @@ def _who(folder: Path) -> str:
 def _cannot_write(folder: Path, error: OSError) -> ScoringError:
     if is_disk_full(error):
         return ScoringError(
-            f"no space left for {folder}; the parts that are there stay: make room, and go on "
+            f"no space left for {folder}; finished parts are kept: free some space, and go on "
             "with resume (on the command line --resume)"
         )
     return ScoringError(
-        f"cannot write to {folder} ({error.strerror or error}); see that the folder is there and "
-        "may be written to, and go on with resume (on the command line --resume)"
+        f"cannot write to {folder} ({error.strerror or error}); check that the folder exists and "
+        "is writable, and go on with resume (on the command line --resume)"
     )

@@ -1,4 +1,4 @@
-"""Scoring of a stream: the graph chosen, the engine run, the folder written."""
+"""Scoring of a stream: export of the graph, then every chunk through it to an output folder."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from isthmus.errors import DataError
 from isthmus.export import export_bundle
 from isthmus.scoring.output_folder import describe_run, finish, open_output
 from isthmus.scoring.worker import (
-    ScoredPart,
-    Work,
+    ScoredChunk,
+    ScoringJob,
     Worker,
     code_columns,
     decision_columns,
     key_schema,
 )
 
-#: Rows that parity is measured on.
-ROWS = 512
+#: Number of rows that parity is measured on.
+N_PARITY_ROWS = 512
 
 
 def export_scoring_graph(
-    bundle: Bundle, head: str | None, stream: Stream, *, rebuilds: bool = False
+    bundle: Bundle, head: str | None, stream: Stream, *, with_reconstructions: bool = False
 ) -> tuple[bytes, dict[str, Any]]:
-    """Export encoder and head, and with `rebuilds` what gives reconstructions.
+    """Export encoder and head as a graph, with reconstructions on request.
 
     Returns
     -------
@@ -48,39 +48,39 @@ def export_scoring_graph(
     Raises
     ------
     ExportError
-        When the head cannot be exported, or decides differently as a graph.
+        When the head cannot be exported, or the graph decides differently.
     DataError
         When the stream's rows do not fit the bundle.
     """
-    rows = _some_rows(bundle, stream)
+    rows = _parity_rows(bundle, stream)
     with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
         target = Path(folder) / "exported"
         facts = export_bundle(
-            bundle, target, rows, [] if head is None else [head], residual=rebuilds
+            bundle, target, rows, [] if head is None else [head], residual=with_reconstructions
         )
         return (target / "model.onnx").read_bytes(), facts
 
 
-def _some_rows(bundle: Bundle, stream: Stream) -> Any:
-    """Return rows spread over the first part that can be used; drawn from all would read all."""
-    refused: DataError | None = None
-    for part in stream.chunk_ranges:
+def _parity_rows(bundle: Bundle, stream: Stream) -> Any:
+    """Return rows spread over the first usable chunk; rows of all would need all to be read."""
+    first_error: DataError | None = None
+    for chunk in stream.chunk_ranges:
         try:
-            X = stream.read(part).X
-            rows = np.unique(np.linspace(0, len(X) - 1, ROWS).astype(np.intp))
-            some = X.iloc[rows].reset_index(drop=True) if isinstance(X, pd.DataFrame) else X[rows]
-            bundle.encoder.schema_.check(some)
+            X = stream.read(chunk).X
+            rows = np.unique(np.linspace(0, len(X) - 1, N_PARITY_ROWS).astype(np.intp))
+            sample = X.iloc[rows].reset_index(drop=True) if isinstance(X, pd.DataFrame) else X[rows]
+            bundle.encoder.schema_.check(sample)
         except DataError as error:
             if stream.on_bad_shard == "fail":
                 raise
-            refused = refused or error
+            first_error = first_error or error
         else:
-            return some
-    raise refused or DataError(f"{stream.name} holds no rows; expected at least one")
+            return sample
+    raise first_error or DataError(f"{stream.name} holds no rows; expected at least one")
 
 
 ENGINES = ("local", "ray")
-Engine = Callable[[Work, Sequence[ChunkRange]], Iterable[ScoredPart]]
+Engine = Callable[[ScoringJob, Sequence[ChunkRange]], Iterable[ScoredChunk]]
 
 
 def score(
@@ -97,43 +97,43 @@ def score(
     address: str | None = None,
     verbose: bool = False,
 ) -> dict[str, Any]:
-    """Decide on every row of a stream, or encode it, and write the rows as they come.
+    """Predict or encode every row of a stream, and write the results to a folder of Parquet files.
 
-    The bundle's exported graph is run, whose parity with the library is measured on rows of the
-    stream first. Memory holds a few parts at a time, however long the stream is.
+    The bundle is exported and its graph run, after its parity with the library is measured on rows
+    of the stream. Memory holds a few chunks at a time, however long the stream is.
 
     Parameters
     ----------
     bundle : Bundle or path
     stream : Stream
         Opened by `isthmus.load` with the bundle's columns, and with `keys=[...]` for columns
-        that say which row is which. Without, `row` is the row's number, counting from 0.
+        that identify rows. Without keys, `row` is the row's number, counting from 0.
     output : path
         Folder for the part files; `pandas.read_parquet` reads it as one table, in the order of
-        the stream. For several machines it lies where all of them see it.
+        the stream. For several machines, on storage that all of them share.
     what : {"predict", "encode"}, default="predict"
     head : str, optional
-        Which decides; the one fitted last.
+        Which head decides; by default the one fitted last.
     for_heads : bool, default=False
-        Of `"encode"`: write each row's hash and residual beside its code, which detectors need to
-        be fitted on `isthmus.load_codes`.
+        Of `"encode"`: write each row's hash and residual beside its code; detectors need them to
+        be fitted on what `isthmus.load_codes` returns.
     engine : {"local", "ray"}, default="local"
-        In this process, or by the workers of a Ray cluster. The rows are the same.
+        In this process, or on the workers of a Ray cluster. The results are the same.
     resume : bool, default=False
-        Go on with what an earlier run of the same bundle, data and options has left in `output`.
-        Each row is there once.
+        Continue an earlier run of the same bundle, data and options in `output`. No row is
+        written twice.
     workers : int, optional
-        Of Ray; without, one a CPU of the cluster.
+        Number of workers of Ray; by default one a CPU of the cluster.
     address : str, optional
-        Of a Ray cluster; without, a local one is started and stopped again.
+        Of a Ray cluster; by default a local one is started for this call.
     verbose : bool, default=False
         Show rows, rows a second and time left on standard error.
 
     Returns
     -------
     dict
-        Plain values: `n` rows, `n_parts`, `n_resumed` parts that were there already, `counts` of
-        each decision, `skipped` parts with reasons, `digest` of the encoder, `head`, `parity`,
+        Plain values: `n` rows, `n_parts` files, `n_resumed` of them from earlier runs, `counts`
+        of each decision, `skipped` chunks with reasons, `digest` of the encoder, `head`, `parity`,
         `engine`, `seconds`, `rows_per_second`, `output`.
 
     Raises
@@ -177,10 +177,10 @@ def score(
     refuse_address(output)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     if what == "predict":
-        opened.head(head)  # says which there are
+        opened.head(head)  # raises when there is no such head
         head = head or last_head(opened.manifest)
-    start = _engine(engine, workers, address)
-    graph, exported = export_scoring_graph(opened, head, stream, rebuilds=for_heads)
+    run_engine = _select_engine(engine, workers, address)
+    graph, exported = export_scoring_graph(opened, head, stream, with_reconstructions=for_heads)
     if head is None:
         width = n_residuals(opened.encoder.preprocessor_.network_shape) if for_heads else 0
         columns = code_columns(list(opened.encoder.get_feature_names_out()), width)
@@ -189,17 +189,17 @@ def score(
     keys = key_schema(stream, columns.schema)
     schema = pa.schema([*keys, *columns.schema])
     run = describe_run(opened, head, what, stream, schema)
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     with open_output(Path(output).absolute(), run, schema, resume) as files:
-        parts = [part for part in stream.chunk_ranges if part.n_rows]
-        missing = [part for part in parts if files.find(part) is None]
-        n_missing = sum(part.n_rows for part in missing)
-        n_rows = sum(part.n_rows for part in parts)
+        chunks = [chunk for chunk in stream.chunk_ranges if chunk.n_rows]
+        missing = [chunk for chunk in chunks if files.find(chunk) is None]
+        n_missing = sum(chunk.n_rows for chunk in missing)
+        n_rows = sum(chunk.n_rows for chunk in chunks)
         skipped = list(stream.skipped)
-        done = start(Work(stream, graph, keys, columns, files), missing)
+        done = run_engine(ScoringJob(stream, graph, keys, columns, files), missing)
         for one in with_progress(
             done,
-            lambda one: one.part.n_rows,
+            lambda one: one.chunk.n_rows,
             what,
             n_rows,
             n_done=n_rows - n_missing,
@@ -207,9 +207,9 @@ def score(
         ):
             skipped += [] if one.skipped is None else [one.skipped]
         facts = finish(files, run, skipped)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start_time
     return facts | {
-        "n_resumed": len(parts) - len(missing),
+        "n_resumed": len(chunks) - len(missing),
         "what": what,
         "digest": opened.encoder.digest_,
         "head": head,
@@ -242,10 +242,10 @@ def _check(
         raise DataError(f"got workers={workers}, expected 1 or more")
 
 
-def _engine(engine: str, workers: int | None, address: str | None) -> Engine:
+def _select_engine(engine: str, workers: int | None, address: str | None) -> Engine:
     if engine == "local":
-        return lambda work, parts: Worker(work).run(parts)
+        return lambda job, chunks: Worker(job).run(chunks)
     from isthmus.scoring.ray import check_ray, score_on_ray
 
     check_ray()
-    return lambda work, parts: score_on_ray(work, parts, workers, address)
+    return lambda job, chunks: score_on_ray(job, chunks, workers, address)

@@ -1,4 +1,4 @@
-"""The worker: chunks of a stream scored one after the other, with keys and columns."""
+"""The worker: scores chunks one after the other, and builds the columns that are written."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from isthmus.data import (
 from isthmus.data.streaming import ChunkRange, SkippedChunk, Stream, prefetch
 from isthmus.errors import DataError, ShardError
 from isthmus.export import Exported
-from isthmus.scoring.output_folder import PartFiles, WrittenPart
+from isthmus.scoring.output_folder import PartFiles, WrittenChunk
 
-#: The column when no key was named: the number in the stream, counting from 0.
-ROW = "row"
+#: Column of row numbers, counting from 0, for streams without key columns.
+ROW_NUMBER = "row"
 
 
-def key_schema(stream: Stream, beside: pa.Schema) -> pa.Schema:
-    """Return the types of the key columns, which are those in the first file.
+def key_schema(stream: Stream, written: pa.Schema) -> pa.Schema:
+    """Return names and types of the key columns, as in the first file.
 
     Raises
     ------
     DataError
-        When a key column is called like one that is written `beside` it.
+        When a key column has the name of a column that is `written` too.
     """
     types = stream.reader.key_types()
     for name in types:
-        if name in beside.names:
+        if name in written.names:
             raise DataError(
-                f"the key column {name!r} is called like a column that is written beside it "
-                f"({', '.join(beside.names)}); give it another name in the files"
+                f"the key column {name!r} has the name of a column that is written too "
+                f"({', '.join(written.names)}); give it another name in the files"
             )
     if not types:
-        return pa.schema([(ROW, pa.int64())])
+        return pa.schema([(ROW_NUMBER, pa.int64())])
     return pa.schema([(name, _plain(type_)) for name, type_ in types.items()])
 
 
@@ -77,25 +77,25 @@ def _plain(type_: pa.DataType) -> pa.DataType:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Outputs of the graph, and the columns that are made of them.
+class OutputColumns:
+    """The columns that are written, and the outputs of the graph they are built from.
 
     Attributes
     ----------
     outputs : tuple of str
-        What to ask the graph for; it computes nothing else.
+        To compute; the graph computes nothing else.
     schema : pyarrow.Schema
         Of the columns.
     classes : tuple
-        That probabilities are of.
+        In the order of the probabilities.
     """
 
     outputs: tuple[str, ...]
     schema: pa.Schema
     classes: tuple[object, ...] = ()
 
-    def of(self, found: Mapping[str, np.ndarray]) -> list[pa.Array]:
-        """Return the columns for what the graph gave, in the order of the schema."""
+    def build(self, found: Mapping[str, np.ndarray]) -> list[pa.Array]:
+        """Return the columns for outputs of the graph, in the order of the schema."""
         if "code" in self.outputs:
             values: list[np.ndarray] = list(found["code"].T)
             values += [found[name] for name in (ROW_HASH, RESIDUAL) if name in found]
@@ -108,31 +108,32 @@ class Columns:
 
     @property
     def for_heads(self) -> bool:
-        """Whether row hashes and residuals stand beside the codes."""
+        """Whether row hashes and residuals are written beside the codes."""
         return RESIDUAL in self.schema.names
 
     def counts(self, found: Mapping[str, np.ndarray]) -> dict[str, int]:
-        """Return how many rows have each decision; of codes there are none."""
+        """Return the number of rows of each decision; empty for codes."""
         return decision_counts(found)
 
 
-def code_columns(names: Sequence[str], n_residuals: int = 0) -> Columns:
-    """Return the columns of `isthmus encode`: the code's numbers by name, and more for heads.
+def code_columns(names: Sequence[str], n_residuals: int = 0) -> OutputColumns:
+    """Return the columns of `isthmus encode`: codes, and for heads row hashes and residuals.
 
     Parameters
     ----------
     names : sequence of str
+        Of the code's components.
     n_residuals : int, default=0
         Length of an instance's residual; 0 for codes alone.
     """
     fields: list[tuple[str, pa.DataType]] = [(name, pa.float32()) for name in names]
     if not n_residuals:
-        return Columns(("code",), pa.schema(fields))
+        return OutputColumns(("code",), pa.schema(fields))
     fields += [(ROW_HASH, pa.uint64()), (RESIDUAL, pa.list_(pa.float32(), n_residuals))]
-    return Columns(("code", "reconstruction"), pa.schema(fields))
+    return OutputColumns(("code", "reconstruction"), pa.schema(fields))
 
 
-def decision_columns(facts: Mapping[str, Any], head: str) -> Columns:
+def decision_columns(facts: Mapping[str, Any], head: str) -> OutputColumns:
     """Return the columns of `isthmus predict`.
 
     Parameters
@@ -145,10 +146,10 @@ def decision_columns(facts: Mapping[str, Any], head: str) -> Columns:
     unused = ("code", *(("anomaly_score", "verdict") if "class" in types else ()))
     outputs = tuple(name for name in types if name not in unused)
     classes = tuple(facts["heads"][head].get("classes", ()))
-    none = {name: np.empty((0, *types[name]["shape"]), types[name]["dtype"]) for name in outputs}
-    columns = prediction_columns(none, classes)
+    no_rows = {name: np.empty((0, *types[name]["shape"]), types[name]["dtype"]) for name in outputs}
+    columns = prediction_columns(no_rows, classes)
     schema = pa.schema([(name, _arrow(column.dtype)) for name, column in columns.items()])
-    return Columns(outputs, schema, classes)
+    return OutputColumns(outputs, schema, classes)
 
 
 def _arrow(dtype: np.dtype[Any]) -> pa.DataType:
@@ -156,8 +157,8 @@ def _arrow(dtype: np.dtype[Any]) -> pa.DataType:
 
 
 @dataclass(frozen=True)
-class Work:
-    """All that a worker needs to know; it can be sent to another machine.
+class ScoringJob:
+    """All that a worker needs; it can be sent to another machine.
 
     Attributes
     ----------
@@ -165,120 +166,124 @@ class Work:
     graph : bytes
         `model.onnx`.
     keys : pyarrow.Schema
-    columns : Columns
+    columns : OutputColumns
     files : PartFiles
     """
 
     stream: Stream
     graph: bytes
     keys: pa.Schema
-    columns: Columns
+    columns: OutputColumns
     files: PartFiles
 
 
 @dataclass(frozen=True)
-class ScoredPart:
-    """A part that was written, or passed over.
+class ScoredChunk:
+    """A chunk that was written or skipped.
 
     Attributes
     ----------
-    part : Part
-    written : Written or None
-    skipped : Skipped or None
+    chunk : ChunkRange
+    written : WrittenChunk or None
+    skipped : SkippedChunk or None
     """
 
-    part: ChunkRange
-    written: WrittenPart | None
+    chunk: ChunkRange
+    written: WrittenChunk | None
     skipped: SkippedChunk | None = None
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A part as the graph takes it."""
+class _PreparedChunk:
+    """A chunk as inputs of the graph."""
 
-    part: ChunkRange
+    chunk: ChunkRange
     keys: list[pa.Array]
     rows: dict[str, np.ndarray]
-    inputs: np.ndarray | None  # as the network sees them, for what heads need beside codes
+    inputs: np.ndarray | None  # of the network, for row hashes and residuals
 
 
 class Worker:
-    """One session of the graph, and the parts that go through it.
+    """A session of the graph that scores chunks.
 
     Parameters
     ----------
-    work : Work
+    job : ScoringJob
     threads : int, default=0
         Of ONNX Runtime; 0 is one a core.
     """
 
-    def __init__(self, work: Work, threads: int = 0) -> None:
-        self.work = work
-        self.exported = Exported(work.graph, threads)
+    def __init__(self, job: ScoringJob, threads: int = 0) -> None:
+        self.job = job
+        self.exported = Exported(job.graph, threads)
 
-    def run(self, parts: Sequence[ChunkRange]) -> Iterator[ScoredPart]:
-        """Score parts in order: while one is in the graph the next is read and the last written.
+    def run(self, chunks: Sequence[ChunkRange]) -> Iterator[ScoredChunk]:
+        """Score chunks in order; reading, computing and writing overlap.
 
         Yields
         ------
-        Done
-            For each part, once its file is there.
+        ScoredChunk
+            For each chunk, once its file is written.
 
         Raises
         ------
         ShardError
-            When a part cannot be used, unless bad ones are to be skipped.
+            When a chunk cannot be used, unless the stream skips bad ones.
         ScoringError
-            When a part cannot be written.
+            When a file cannot be written.
         """
-        ready = prefetch(self._read, parts)
-        yield from prefetch(self._write, (self._decide(one) for one in ready))
+        prepared = prefetch(self._read, chunks)
+        yield from prefetch(self._write, (self._decide(one) for one in prepared))
 
-    def _read(self, part: ChunkRange) -> _Ready | ScoredPart:
-        stream = self.work.stream
-        found = self.work.files.find(part)
+    def _read(self, chunk: ChunkRange) -> _PreparedChunk | ScoredChunk:
+        stream = self.job.stream
+        found = self.job.files.find(chunk)
         if found is not None:
-            return ScoredPart(part, found)
+            return ScoredChunk(chunk, found)
         try:
-            chunk = stream.read(part, keys=True)
+            content = stream.read(chunk, keys=True)
             try:
-                rows = self.exported.feed(chunk.X)
-                heads = self.work.columns.for_heads
-                inputs = self.exported.preprocess(chunk.X) if heads else None
+                rows = self.exported.feed(content.X)
+                heads = self.job.columns.for_heads
+                inputs = self.exported.preprocess(content.X) if heads else None
             except DataError as error:
-                last = part.first_row + part.n_rows - 1
+                last = chunk.first_row + chunk.n_rows - 1
                 raise ShardError(
-                    f"rows {part.first_row:,} to {last:,}, of {part.source}, cannot be decided "
-                    f"on: {error}"
+                    f"rows {chunk.first_row:,} to {last:,}, of {chunk.source}, cannot be scored: "
+                    f"{error}"
                 ) from error
-            return _Ready(part, key_arrays(self.work.keys, chunk, part.source), rows, inputs)
+            keys = key_arrays(self.job.keys, content, chunk.source)
+            return _PreparedChunk(chunk, keys, rows, inputs)
         except ShardError as error:
             if stream.on_bad_shard == "fail":
                 raise
-            return ScoredPart(part, None, SkippedChunk.because(part.source, part.n_rows, error))
+            skipped = SkippedChunk.because(chunk.source, chunk.n_rows, error)
+            return ScoredChunk(chunk, None, skipped)
 
-    def _decide(self, ready: _Ready | ScoredPart) -> tuple[_Ready, dict[str, Any]] | ScoredPart:
-        if isinstance(ready, ScoredPart):
-            return ready
-        found = self.exported.run_fed(ready.rows, self.work.columns.outputs)
-        if ready.inputs is not None:
-            found |= _beside(ready.inputs, found.pop("reconstruction"))
-        return ready, found
+    def _decide(
+        self, prepared: _PreparedChunk | ScoredChunk
+    ) -> tuple[_PreparedChunk, dict[str, Any]] | ScoredChunk:
+        if isinstance(prepared, ScoredChunk):
+            return prepared
+        found = self.exported.run_fed(prepared.rows, self.job.columns.outputs)
+        if prepared.inputs is not None:
+            found |= _hashes_and_residuals(prepared.inputs, found.pop("reconstruction"))
+        return prepared, found
 
-    def _write(self, decided: tuple[_Ready, dict[str, Any]] | ScoredPart) -> ScoredPart:
-        if isinstance(decided, ScoredPart):
+    def _write(self, decided: tuple[_PreparedChunk, dict[str, Any]] | ScoredChunk) -> ScoredChunk:
+        if isinstance(decided, ScoredChunk):
             return decided
-        ready, found = decided
-        columns = self.work.columns
-        arrays = [*ready.keys, *columns.of(found)]
-        return ScoredPart(
-            ready.part, self.work.files.write(ready.part, arrays, columns.counts(found))
+        prepared, found = decided
+        columns = self.job.columns
+        arrays = [*prepared.keys, *columns.build(found)]
+        return ScoredChunk(
+            prepared.chunk, self.job.files.write(prepared.chunk, arrays, columns.counts(found))
         )
 
 
-def _beside(inputs: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the hash and the residual of each row, as a detector takes them."""
-    import torch  # only for this: decisions and codes need none
+def _hashes_and_residuals(inputs: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
+    """Return hash and residual of each row, which detectors are fitted on."""
+    import torch  # here, because decisions and codes do without torch
 
     from isthmus.autoencoder import row_hashes
     from isthmus.detection import summary

@@ -98,6 +98,22 @@ class FileColumns:
         return {} if self._first is None else self._first[1]
 
 
+def open_parquet(
+    file: IO[bytes], source: str, columns: FileColumns
+) -> tuple[pq.ParquetFile, list[pq.RowGroupMetaData]]:
+    """Open a Parquet file, check its columns, and return it with the metadata of its row groups.
+
+    Raises
+    ------
+    DataError, ShardError
+        As `FileColumns.check` does.
+    """
+    parquet = pq.ParquetFile(file)
+    columns.check(source, parquet.schema_arrow)
+    metadata = parquet.metadata
+    return parquet, [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+
+
 def _no_column(
     source: str,
     name: str,
@@ -263,10 +279,7 @@ class ParquetReader:
     def lay_out(self, source: str) -> list[FileRange]:
         """Put a file's row groups together into chunks, and divide those that are too large."""
         with self.store.open(source) as file:
-            footer = pq.ParquetFile(file)
-            self._of_files.check(source, footer.schema_arrow)
-            metadata = footer.metadata
-            groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+            _, groups = open_parquet(file, source, self._of_files)
             sizes = [(group.num_rows, group.total_byte_size) for group in groups]
         slices: list[FileRange] = []
         held: list[int] = []

@@ -17,7 +17,7 @@ from isthmus.data.instances import Chunk
 from isthmus.data.labels import as_labels
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
-from isthmus.data.streaming.parquet import FileColumns, is_number
+from isthmus.data.streaming.parquet import FileColumns, is_number, open_parquet
 from isthmus.data.streaming.window_index import FileWindows, rows_in_order
 from isthmus.data.streaming.window_rows import SpanReader, fill_missing, naming_file, rows_of_spans
 from isthmus.data.windows import (
@@ -149,12 +149,9 @@ class WindowReader:
     def lay_out(self, source: str) -> list[FileRange]:
         """Find where a file's windows begin, and divide them into chunks."""
         with self.store.open(source) as file:
-            parquet = pq.ParquetFile(file)
-            self._of_files.check(source, parquet.schema_arrow)
-            metadata = parquet.metadata
-            groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+            parquet, groups = open_parquet(file, source, self._of_files)
             row_groups = np.cumsum([0, *(group.num_rows for group in groups)])
-            if not metadata.num_rows:
+            if not row_groups[-1]:
                 return []
             with naming_file(source):
                 self._check_text(parquet, source)
@@ -184,7 +181,7 @@ class WindowReader:
             row_groups=row_groups,
         )
         self._cut[source], self._rows_before[source] = here, self._n_rows
-        self._n_rows += metadata.num_rows
+        self._n_rows += int(row_groups[-1])
         return [
             FileRange((source,), (), start, min(start + here.step, here.n_windows))
             for start in range(0, here.n_windows, here.step)
