@@ -13,7 +13,7 @@ from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, export_bundle,
 from isthmus.bundle import Bundle
 from isthmus.data import Dataset
 from isthmus.errors import ExportError
-from isthmus.export import Exported, plain_instances, read_references, spread
+from isthmus.export import Exported, plain_instances, read_references, sample_evenly
 from isthmus.export.metadata import write_facts
 from isthmus.export.reference_selection import reconstructed
 from isthmus.serve import Limits
@@ -266,12 +266,12 @@ def test_a_damaged_file_is_refused_in_words(exports, tmp_path, name, said):
 
 def test_every_group_gets_as_many_as_any_other_as_far_as_it_reaches():
     groups = ["a"] * 100 + ["b"] * 3 + ["c"] * 50
-    chosen = spread(groups, 23)
+    chosen = sample_evenly(groups, 23)
     assert [groups[at] for at in chosen] == ["a"] * 10 + ["b"] * 3 + ["c"] * 10
     assert (np.diff(chosen) > 0).all()
-    np.testing.assert_array_equal(chosen, spread(groups, 23))
-    assert chosen.tolist() != spread(groups, 23, seed=1).tolist()
-    assert spread(groups, 1000).tolist() == list(range(153))
+    np.testing.assert_array_equal(chosen, sample_evenly(groups, 23))
+    assert chosen.tolist() != sample_evenly(groups, 23, seed=1).tolist()
+    assert sample_evenly(groups, 1000).tolist() == list(range(153))
 
 
 def test_images_rebuilt_beyond_a_byte_do_not_wrap_around():

@@ -183,7 +183,7 @@ class PartFiles:
         Raises
         ------
         ScoringError
-        When the file is another run's, or is damaged.
+            When the file is another run's, or is damaged.
         """
         path = self.path(chunk)
         if not path.exists():
