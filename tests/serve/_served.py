@@ -14,7 +14,7 @@ import httpx
 import uvicorn
 
 from isthmus.serve import Limits, build_app
-from isthmus.serve.server import limited_protocol, watched
+from isthmus.serve.server import limited_protocol, track_requests
 
 DEADLINE = 30
 
@@ -25,7 +25,7 @@ def running(bundles, limits=None, **options):
     limits = limits or Limits()
     app = build_app([str(one) for one in bundles], limits=limits, threads=1, **options)
     config = uvicorn.Config(
-        watched(app),
+        track_requests(app),
         http=limited_protocol(limits),
         ws="none",
         log_config=None,

@@ -12,7 +12,7 @@ from isthmus import load_bundle
 from isthmus._core import file_digest
 from isthmus.data import Schema
 from isthmus.export import Exported
-from isthmus.serve.label_queue import read_labels
+from isthmus.serve import read_labels
 
 
 def npy(X):
@@ -132,7 +132,7 @@ def test_labels_wait_for_the_next_decision(client, digits_folder, X):
     assert answer.json()["queued"] == 5
     refused = client.post("/labels", json=body | {"labels": [1, 1, -1, 1, 7]})
     assert refused.status_code == 422
-    assert "0 to take a label back" in refused.json()["expected"]
+    assert "0 to withdraw a label" in refused.json()["expected"]
     schema = Schema.from_dict(client.get("/schema").json()["schema"])
     read, y = read_labels(client.queue, schema, "digits", "normal")
     assert np.array_equal(read, X)

@@ -25,7 +25,7 @@ def test_what_waits_while_the_thread_is_busy_is_one_batch():
         return dict.fromkeys(names, fed["X"] * 2)
 
     async def main(thread):
-        batcher = Batcher(run, thread, most=5, seen=sizes.append)
+        batcher = Batcher(run, thread, max_rows=5, on_batch=sizes.append)
         first = asyncio.create_task(batcher.run(rows(1), ["a"]))
         await asyncio.to_thread(begun.wait, DEADLINE)
         later = [

@@ -12,8 +12,7 @@ from isthmus.bundle import add_head, read_manifest
 from isthmus.cli import main
 from isthmus.data import Schema
 from isthmus.errors import BundleError, DataError
-from isthmus.serve import take_labels
-from isthmus.serve.label_queue import read_labels
+from isthmus.serve import read_labels, take_labels
 
 
 @pytest.fixture

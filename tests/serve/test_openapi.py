@@ -44,7 +44,7 @@ def test_the_description_says_what_each_status_means_and_the_page_points_at_it(c
             for status, answer in operation["responses"].items():
                 assert answer["description"] == MEANINGS[int(status)]
     refused = plain["paths"]["/predict"]["post"]["responses"]["503"]["description"]
-    assert "too much is asked at one time" in refused
+    assert "too much load" in refused
     assert 'href="/openapi.json"' in client.get("/").text
     assert client.get("/docs").json()["fix"] == "see /openapi.json"
 

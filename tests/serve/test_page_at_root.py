@@ -11,7 +11,7 @@ from PIL import Image
 
 from isthmus import Dataset, export_bundle
 from isthmus.data.formats.images import resize_pixels
-from isthmus.serve.label_queue import read_labels
+from isthmus.serve import read_labels
 
 pytestmark = pytest.mark.first
 

@@ -150,7 +150,7 @@ TABLES = {
         JSON,
         b'{"instances": [{"width": [1], "hue": null, "ok": null, "day": null}]}',
         422,
-        "no cell holds",
+        "no cell can hold",
     ),
     "columns that differ": (
         JSON,
@@ -202,7 +202,7 @@ def test_a_full_queue(digits_folder, tmp_path):
         many = {"instances": GOOD["instances"] * 3, "labels": [1] * 3, "head": "normal"}
         assert client.post("/labels", json=body).status_code == 202
         before = (tmp_path / "queue").read_bytes()
-        check(client.post("/labels", json=many), 503, "no room")
+        check(client.post("/labels", json=many), 503, "is full")
         assert (tmp_path / "queue").read_bytes() == before
 
 
@@ -402,5 +402,5 @@ def test_a_head_that_keeps_no_codes_takes_no_labels(client, monkeypatch):
     assert kind["takes_labels"] is True
     monkeypatch.setitem(kind, "takes_labels", False)
     body = GOOD | {"labels": [1] * len(GOOD["instances"]), "head": "kind"}
-    check(client.post("/labels", json=body), 422, "keeps no codes")
+    check(client.post("/labels", json=body), 422, "stores no codes")
     assert client.get("/schema").json()["takes_labels"] is True  # the detector does

@@ -25,7 +25,7 @@ from isthmus.cli import main
 from isthmus.errors import ServeError
 from isthmus.serve import Limits, build_app
 from isthmus.serve.models import Source
-from isthmus.serve.server import Lingering, limited_protocol
+from isthmus.serve.server import DrainingTransport, limited_protocol
 
 GOOD = {"instances": np.zeros((1, 8, 8), int).tolist()}
 
@@ -109,7 +109,7 @@ def test_a_new_version_is_taken_up_and_no_request_is_dropped(digits_folder, tmp_
         (kept / "model.onnx").write_bytes(b"no graph")
         until(lambda: client.get("/ready").json()["stale"] == ["served"])
         (kept / "model.onnx").unlink()
-        assert service.models.look() == []
+        assert service.models.reload() == []
         assert client.post("/predict", json=GOOD).status_code == 200
         stop.set()
         for one in asking:
@@ -140,7 +140,7 @@ def test_a_bundle_is_exported_first(digits_folder, tmp_path, monkeypatch):
     with running([digits_folder / "bundle"]):
         assert asked == [[sys.executable, "-m", "isthmus", "export"]]
     # What an earlier isthmus has exported may lack what this one serves.
-    monkeypatch.setattr("isthmus.serve.models.EXPORTS", 1000)
+    monkeypatch.setattr("isthmus.serve.models.CACHE_VERSION", 1000)
     with running([digits_folder / "bundle"]):
         assert len(asked) == 2
 
@@ -152,7 +152,7 @@ def test_the_cache_keeps_what_was_used_last(digits_folder, tmp_path, monkeypatch
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(subprocess, "run", export_here)
-    monkeypatch.setattr("isthmus.serve.models.KEPT_EXPORTS", 3)
+    monkeypatch.setattr("isthmus.serve.models.MAX_CACHED_EXPORTS", 3)
     first = Source(f"{digits_folder / 'bundle'}").graph().parent
     cache = first.parent
     for at, name in enumerate(["oldest", "older", "newer", "newest"]):
@@ -207,15 +207,15 @@ async def connected():
 def test_it_stays_only_where_more_of_the_request_may_come(unread, open_for_more):
     async def close_one():
         transport, client = await connected()
-        lingering = Lingering(transport, 30, lambda: unread)
+        draining = DrainingTransport(transport, 30, lambda: unread)
         transport.write(b"answer")
-        lingering.close()
-        assert lingering.is_closing()
+        draining.close()
+        assert draining.is_closing()
         loop = asyncio.get_running_loop()
         assert await loop.sock_recv(client, 10) == b"answer"
         assert await loop.sock_recv(client, 10) == b""
         assert transport.is_closing() is not open_for_more
-        lingering.close()
+        draining.close()
         assert transport.is_closing()
         client.close()
 
@@ -234,8 +234,8 @@ def test_a_client_that_has_gone_is_not_waited_for():
         # Closing at once, without a farewell, as a process that is killed does.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-        lingering = Lingering(transport, 30, lambda: True)
-        lingering.close()
+        draining = DrainingTransport(transport, 30, lambda: True)
+        draining.close()
         assert transport.is_closing()
         listening.close()
 

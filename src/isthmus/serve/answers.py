@@ -1,4 +1,4 @@
-"""Outputs of a graph as what a client gets: plain values, in the shape that the docs state."""
+"""Answers of the service: outputs of a graph as plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from isthmus.export import plain_instances, restore_instances
 
 
 def decision_outputs(outputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return those of a graph's outputs that decide, as its metadata has them."""
+    """Return the outputs that are decisions, from a graph's metadata."""
     return [one for one in outputs if one["what"] in DECISIONS]
 
 
@@ -21,20 +21,20 @@ def predictions(
     heads: Mapping[str, Mapping[str, Any]],
     values: Mapping[str, np.ndarray],
 ) -> list[dict[str, Any]]:
-    """Return one object an instance.
+    """Return one object of decisions for each instance.
 
     Parameters
     ----------
     outputs : sequence of mapping
-        Those that decide, as the graph's metadata has them.
+        As `decision_outputs` returns them.
     heads : mapping
-        By name, as the metadata has them.
+        By name, from the graph's metadata.
     values : mapping of str to array of shape (n, ...)
 
     Returns
     -------
     list of dict
-        By name of the output; probabilities by class, the verdict in words.
+        By name of the output; probabilities by class, the verdict as text.
     """
     columns = {}
     for one in outputs:
@@ -50,7 +50,7 @@ def predictions(
 
 
 def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[str, Any]]:
-    """Return the values that were rebuilt worst, and their share of all that was lost.
+    """Return the values with the largest residuals, and their shares of the total.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[st
     residual : array of shape (n, *schema.shape)
         Squared.
     top : int
-        Values to name.
+        Number of values to return.
 
     Returns
     -------
     list of dict
-        `top`: a list of `feature` (a column's name, or the place in the instance), `residual` and
+        `top`: a list of `feature` (a column's name, or a position in the instance), `residual` and
         `share`, the largest first; `rest`, the share of all others.
     """
     flat = residual.reshape(len(residual), -1).astype(np.float64)
@@ -73,41 +73,41 @@ def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[st
     order = np.argsort(-flat, axis=1, kind="stable")[:, :top]
     found = []
     for row, places in enumerate(order):
-        named = [
+        largest = [
             {
-                "feature": _place(schema, int(at)),
+                "feature": _feature_name(schema, int(at)),
                 "residual": float(flat[row, at]),
                 "share": float(shares[row, at]),
             }
             for at in places
         ]
         rest = max(0.0, float(shares[row].sum() - shares[row, places].sum()))
-        found.append({"top": named, "rest": rest})
+        found.append({"top": largest, "rest": rest})
     return found
 
 
-def with_whole(
+def add_reconstructions(
     found: list[dict[str, Any]], schema: Schema, residual: np.ndarray, rebuilt: Any
 ) -> list[dict[str, Any]]:
-    """Return explanations with the residual of every value and the reconstruction beside.
+    """Return explanations with every value's residual and the reconstruction added.
 
     Parameters
     ----------
     found : list of n dict
-        As `explanations` gives them.
+        As `explanations` returns them.
     schema : Schema
     residual : array of shape (n, *schema.shape)
     rebuilt : array or DataFrame of n instances
-        In own units, as `Exported.rebuilt` gives them.
+        In the units of the raw values, as `Exported.rebuilt` returns them.
     """
     instances = plain_instances(schema, restore_instances(schema, rebuilt))
     return [
-        one | {"reconstruction": instance, "residual": own}
-        for one, instance, own in zip(found, instances, residual.tolist(), strict=True)
+        one | {"reconstruction": instance, "residual": values}
+        for one, instance, values in zip(found, instances, residual.tolist(), strict=True)
     ]
 
 
-def _place(schema: Schema, at: int) -> str | list[int]:
+def _feature_name(schema: Schema, at: int) -> str | list[int]:
     if schema.kind == "table" and schema.columns is not None:
         return schema.columns[at]
     return [int(i) for i in np.unravel_index(at, schema.shape)]

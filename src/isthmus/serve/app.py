@@ -1,4 +1,4 @@
-"""The FastAPI application: its routes, its errors, and the page at `/`."""
+"""The FastAPI application: routes, error handlers, and the page at `/`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from isthmus.serve.guard import LOOPBACK, Guard, Metrics
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.models import Models, Served, Source
 from isthmus.serve.nearest_instances import nearest_instances, sample_references
-from isthmus.serve.refusals import Limits, Refusal, add_meanings
+from isthmus.serve.refusals import Limits, Refusal, describe_statuses
 from isthmus.serve.service import Service, json_answer
 
 PAGE = Path(__file__).parent / "page"
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-#: Only what the service itself sends is shown, run and asked.
+#: The page may load, run and request only what the service itself serves.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; object-src 'none'",
@@ -38,7 +38,7 @@ _HEADERS = {
 
 
 def add_page(app: FastAPI) -> frozenset[str]:
-    """Add the page and what it is made of to an application.
+    """Add the page and its files to an application.
 
     Parameters
     ----------
@@ -47,28 +47,26 @@ def add_page(app: FastAPI) -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        The paths, which hold nothing of any bundle.
+        The paths, none of which shows content of a bundle.
     """
-    served = _read()
-    for path in served:
-        app.get(path, include_in_schema=False)(_answer(served[path]))
-    return frozenset(served)
+    files = _read_page()
+    for path, (content_type, content) in files.items():
+        app.get(path, include_in_schema=False)(_file_handler(content_type, content))
+    return frozenset(files)
 
 
-def _read() -> dict[str, tuple[str, bytes]]:
+def _read_page() -> dict[str, tuple[str, bytes]]:
     """Return content type and bytes by path."""
     found = {}
     for file in PAGE.iterdir():
-        name, _, end = file.name.rpartition(".")
-        if end in _TYPES:
+        name, _, suffix = file.name.rpartition(".")
+        if suffix in _TYPES:
             path = "/" if name == "index" else f"/page/{file.name}"
-            found[path] = f"{_TYPES[end]}; charset=utf-8", file.read_bytes()
+            found[path] = f"{_TYPES[suffix]}; charset=utf-8", file.read_bytes()
     return found
 
 
-def _answer(served: tuple[str, bytes]) -> Callable[[], Awaitable[Response]]:
-    content_type, content = served
-
+def _file_handler(content_type: str, content: bytes) -> Callable[[], Awaitable[Response]]:
     async def answer() -> Response:
         return Response(content, headers=_HEADERS | {"Content-Type": content_type})
 
@@ -87,7 +85,7 @@ def build_app(
     labels: str | Path | None = None,
     threads: int = 0,
 ) -> FastAPI:
-    """Return the application that serves bundles or exports.
+    """Build the application that serves bundles or exports.
 
     Parameters
     ----------
@@ -96,11 +94,11 @@ def build_app(
         another process. The first is served at `/predict`, each at `/bundles/NAME/predict`.
     limits : Limits, optional
     token : str, optional
-        That every request must carry; then any host may be asked for.
+        Required of every request; any value of the header Host is then allowed.
     hosts : collection of str or None
-        What the header `Host` may say without a token; None is anything.
+        Allowed values of the header Host without a token; None allows any.
     labels : path, optional
-        File that labels are queued in.
+        File to queue labels in.
     threads : int, default=0
         Of ONNX Runtime; 0 is one a core.
 
@@ -122,7 +120,7 @@ def build_app(
     service = Service(models, limits, metrics, queue)
 
     @contextlib.asynccontextmanager
-    async def watching(_: FastAPI) -> AsyncIterator[None]:
+    async def watch_models(_: FastAPI) -> AsyncIterator[None]:
         watcher = asyncio.create_task(models.watch())
         yield
         watcher.cancel()
@@ -131,8 +129,8 @@ def build_app(
     app = FastAPI(
         title="isthmus",
         version=__version__,
-        description="Decisions of a bundle: which class, or normal or not.",
-        lifespan=watching,
+        description="Decisions of bundles: the class of an instance, or whether it is normal.",
+        lifespan=watch_models,
         docs_url=None,
         redoc_url=None,
     )
@@ -159,11 +157,11 @@ def build_app(
 def _add_common(app: FastAPI, service: Service) -> None:
     refused: Any = {403: {"model": describe.Problem}, 401: {"model": describe.Problem}}
 
-    @app.get("/health", response_model=describe.Health, summary="Whether the process lives")
+    @app.get("/health", response_model=describe.Health, summary="Check that the process runs")
     async def health() -> Response:
         return service.health()
 
-    @app.get("/ready", response_model=describe.Health, summary="Whether requests are answered")
+    @app.get("/ready", response_model=describe.Health, summary="Check that requests are answered")
     async def ready() -> Response:
         return service.health()
 
@@ -195,8 +193,8 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
             operation_id="_".join([*prefix.strip("/").split("/"), word]).lstrip("_"),
         )
 
-    async def told(handler: Handler, request: Request) -> Response:
-        # The version that a request begins with answers it, whatever comes meanwhile.
+    async def run(handler: Handler, request: Request) -> Response:
+        # A request is answered by the version it began with, even if another is loaded meanwhile.
         served = models.get(name)
         try:
             return await handler(request, served)
@@ -204,35 +202,40 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
             refusal.digest = served.digest
             raise
 
-    reading = (400, 404, 408, 413, 415, 422, 503)
+    body_errors = (400, 404, 408, 413, 415, 422, 503)
 
-    @add("predict", describe.Predictions, reading, "Decide on every instance")
+    @add("predict", describe.Predictions, body_errors, "Decide on every instance")
     async def predict(request: Request) -> Response:
-        return await told(service.predict, request)
+        return await run(service.predict, request)
 
-    @add("encode", describe.Codes, reading, "Give every instance's code")
+    @add("encode", describe.Codes, body_errors, "Return the code of every instance")
     async def encode(request: Request) -> Response:
-        return await told(service.encode, request)
+        return await run(service.encode, request)
 
-    @add("explain", describe.Explanations, reading, "Say which values were rebuilt worst")
+    @add(
+        "explain",
+        describe.Explanations,
+        body_errors,
+        "Return the values with the largest residuals",
+    )
     async def explain(
         request: Request, top: Annotated[int, Query(ge=1, le=100)] = 5, whole: bool = False
     ) -> Response:
-        return await told(partial(service.explain, top=top, whole=whole), request)
+        return await run(partial(service.explain, top=top, whole=whole), request)
 
-    @add("nearest", describe.Neighbours, reading, "Name the known instances that are nearest")
+    @add("nearest", describe.Neighbours, body_errors, "Return the nearest reference instances")
     async def nearest(request: Request, k: Annotated[int, Query(ge=1, le=50)] = 6) -> Response:
-        return await told(partial(nearest_instances, service, k=k), request)
+        return await run(partial(nearest_instances, service, k=k), request)
 
-    @add("known", describe.KnownInstances, (404, 422, 503), "Give some known instances")
+    @add("known", describe.ReferenceSample, (404, 422, 503), "Return some reference instances")
     async def known(request: Request, n: Annotated[int, Query(ge=1, le=100)] = 24) -> Response:
-        return await told(partial(sample_references, service, n=n), request)
+        return await run(partial(sample_references, service, n=n), request)
 
-    @add("labels", describe.Queued, reading, "Queue labels for the next decision", 202)
+    @add("labels", describe.Queued, body_errors, "Queue labels for the next update of a head", 202)
     async def labels(request: Request) -> Response:
-        return await told(service.labels, request)
+        return await run(service.labels, request)
 
-    @add("schema", dict[str, Any], (), "Say what an instance is")
+    @add("schema", dict[str, Any], (), "Describe an instance")
     async def schema() -> Response:
         return service.schema(models.get(name))
 
@@ -267,19 +270,19 @@ def _add_errors(app: FastAPI) -> None:
     async def unexpected(_: Request, error: Exception) -> Response:
         refusal = Refusal(
             500,
-            "an error that was not foreseen",
+            "an unexpected error",
             "an answer",
-            "look at the service's log, and report it",
+            "look at the service's log, and report the error",
         )
         return json_answer(refusal.to_dict(), 500)
 
 
 def _openapi(app: FastAPI, service: Service, with_token: bool) -> dict[str, Any]:
-    """Return the description of the versions that are served now."""
+    """Return the OpenAPI description of the versions that are served now."""
     plain = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    add_meanings(plain)
+    describe_statuses(plain)
     models = service.models
     for name in models.names:
         served = models.get(name)

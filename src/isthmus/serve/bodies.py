@@ -1,4 +1,4 @@
-"""Request bodies into instances, by content type. Nothing is unpickled."""
+"""Request bodies as instances, by content type; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
 
 
 def read_json(content: bytes) -> dict[str, Any]:
-    """Return the object that a body of JSON is.
+    """Parse a JSON body and return its object.
 
     Raises
     ------
     Refusal
-        400 when it is not JSON, NaN and infinity included, or no object with `instances`.
+        400 when it is not JSON (NaN and infinity are not), or no object with `instances`.
     """
-    # Of the extra, which a queue of labels is read without.
+    # Of the extra `serve`, which reading a queue of labels does without.
     from pydantic_core import from_json
 
     try:
@@ -33,41 +33,41 @@ def read_json(content: bytes) -> dict[str, Any]:
             400,
             f"a body that is not JSON ({str(error)[:200]})",
             'JSON, such as {"instances": [...]}',
-            "mend the body; what is missing in a table is null, not NaN",
+            "correct the body; a missing value of a table is null, not NaN",
         ) from error
     if not isinstance(plain, dict) or not isinstance(plain.get("instances"), list):
         raise Refusal(
             400,
             "JSON without a list of instances",
             'an object such as {"instances": [...]}',
-            "put the instances into a list, also when there is one",
+            "put the instances into a list, even a single one",
         )
     return plain
 
 
 def from_lists(instances: list[Any], schema: Schema, limits: Limits) -> Any:
-    """Return instances that came as JSON: nested lists, or objects by column."""
+    """Return instances from JSON: nested lists, or objects by column."""
     check_rows(len(instances), limits)
     if schema.kind == "table" and schema.columns is not None:
-        return _table(instances, schema)
+        return _table_from_rows(instances, schema)
     try:
-        # An object array first would be slow; NumPy names what is ragged or no number.
+        # Directly, because an object array would be slow; NumPy rejects ragged lists and text.
         values = np.asarray(instances, dtype=None if schema.kind != "table" else np.float64)
     except (ValueError, TypeError, OverflowError) as error:
-        raise _not_numbers(schema) from error
+        raise _bad_numbers(schema) from error
     if values.dtype.kind not in "fiu":
-        raise _not_numbers(schema)
+        raise _bad_numbers(schema)
     if schema.kind == "images" and values.size:
         if schema.dtype != "uint8":
             return values.astype(np.float64)
-        # 7.0 is a whole number in JSON; what lies in [0, 1] may be scaled pixels instead.
+        # 7.0 is a whole number in JSON; values within [0, 1] may be scaled pixels instead.
         whole = values.dtype.kind in "iu" or (values.max() > 1 and not (values % 1).any())
         if whole and values.min() >= 0 and values.max() <= 255:
             return values.astype(np.uint8)
     return values.astype(np.float64) if schema.kind == "series" else values
 
 
-def _table(instances: list[Any], schema: Schema) -> pd.DataFrame:
+def _table_from_rows(instances: list[Any], schema: Schema) -> pd.DataFrame:
     columns = list(schema.columns or ())
     if all(isinstance(row, dict) for row in instances):
         names = instances[0].keys()
@@ -98,14 +98,14 @@ def _table(instances: list[Any], schema: Schema) -> pd.DataFrame:
             ):
                 raise Refusal(
                     422,
-                    f"a value in column {name[:100]!r} of instance {at} that no cell holds",
+                    f"a value in column {name[:100]!r} of instance {at} that no cell can hold",
                     "text, true or false, null, or a number of 64 bits",
-                    "write one such value a column",
+                    "send one such value for each column",
                 )
     return pd.DataFrame(rows)
 
 
-def _not_numbers(schema: Schema) -> Refusal:
+def _bad_numbers(schema: Schema) -> Refusal:
     return Refusal(
         422,
         "instances that are not lists of numbers of one length",
@@ -118,17 +118,17 @@ _MAGIC = b"\x93NUMPY"
 
 
 def read_npy(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
-    """Return the numbers of a .npy file."""
+    """Return the array of a .npy file, which must hold numbers."""
     file = BytesIO(content)
     try:
         if not content.startswith(_MAGIC):
             raise ValueError("it does not begin like one")
         version = np.lib.format.read_magic(file)
-        read = {
+        read_header = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = read_header(file)
     except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise Refusal(
             400,
@@ -169,8 +169,8 @@ def read_npy(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
 def read_csv(content: bytes, schema: Schema, limits: Limits) -> pd.DataFrame:
     """Return the rows of a CSV file."""
     header = content.lstrip(b"\xef\xbb\xbf\r\n").split(b"\n", 1)[0]
-    most = 10 * schema.n_features + 100
-    if max(header.count(mark) for mark in (b",", b";", b"\t", b"|")) > most:
+    max_columns = 10 * schema.n_features + 100
+    if max(header.count(mark) for mark in (b",", b";", b"\t", b"|")) > max_columns:
         raise Refusal(
             422,
             "a header of far too many columns",
@@ -211,7 +211,7 @@ def read_parquet(content: bytes, schema: Schema, limits: Limits) -> pd.DataFrame
         frame = arrow_to_frame(pa.Table.from_batches(batches, file.schema_arrow))
     except Refusal:
         raise
-    except Exception as error:  # Arrow raises errors of many kinds on damaged files
+    except Exception as error:  # Arrow raises many kinds of errors on damaged files
         raise Refusal(
             400, "a damaged Parquet file", "a whole Parquet file of a flat table", "write it again"
         ) from error
@@ -230,7 +230,7 @@ def _check_size(size: int, limits: Limits) -> None:
 
 
 def read_image(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
-    """Return the one instance that an image file is."""
+    """Return an image file as an array of one instance."""
     from isthmus.data.formats import TooManyPixelsError, decode_image
 
     try:
@@ -254,20 +254,20 @@ PNG, JPEG = "image/png", "image/jpeg"
 
 
 def content_types(schema: Schema) -> list[str]:
-    """Return what a body of such instances may be."""
+    """Return the content types that instances of a schema can be sent as."""
     if schema.kind == "images":
         return [JSON, NPY, PNG, JPEG]
     return [JSON, NPY, CSV, PARQUET] if schema.kind == "table" else [JSON, NPY]
 
 
 def read_instances(content: bytes, content_type: str, schema: Schema, limits: Limits) -> Any:
-    """Return the instances of a body.
+    """Return the instances in a request's body.
 
     Parameters
     ----------
     content : bytes
     content_type : str
-        As the header has it.
+        The header Content-Type.
     schema : Schema
         Of the instances.
     limits : Limits
@@ -275,33 +275,34 @@ def read_instances(content: bytes, content_type: str, schema: Schema, limits: Li
     Returns
     -------
     array of shape (n, ...) or DataFrame of n rows
-        To be checked against the schema.
+        Not yet checked against the schema.
 
     Raises
     ------
     Refusal
-        400 when the body is not what its content type says, 413 when it is more than the limits
-        allow, 415 when such a body does not hold such instances, 422 when the values do not fit.
+        400 when the body is not of its content type, 413 when it exceeds the limits, 415 when the
+        content type cannot hold such instances, 422 when the values do not fit.
     """
-    called = content_type.partition(";")[0].strip().lower()
+    media_type = content_type.partition(";")[0].strip().lower()
     allowed = content_types(schema)
-    if called not in allowed:
+    if media_type not in allowed:
         raise Refusal(
             415,
-            f"the content type {called[:100]!r}" if called else "no content type",
+            f"the content type {media_type[:100]!r}" if media_type else "no content type",
             f"one of {', '.join(allowed)}, for {schema.kind}",
-            "say what the body is in the header Content-Type",
+            "name the type of the body in the header Content-Type",
         )
     if not content:
         raise Refusal(
-            400, "an empty body", f"instances as {called}", "send the instances in the body"
+            400, "an empty body", f"instances as {media_type}", "send the instances in the body"
         )
     readers: dict[str, Callable[[bytes, Schema, Limits], Any]] = {
-        JSON: _json, NPY: read_npy, CSV: read_csv, PARQUET: read_parquet, PNG: read_image,
+        JSON: read_lists, NPY: read_npy, CSV: read_csv, PARQUET: read_parquet, PNG: read_image,
         JPEG: read_image,
     }  # fmt: skip
-    return readers[called](content, schema, limits)
+    return readers[media_type](content, schema, limits)
 
 
-def _json(content: bytes, schema: Schema, limits: Limits) -> Any:
+def read_lists(content: bytes, schema: Schema, limits: Limits) -> Any:
+    """Return the instances of a JSON body."""
     return from_lists(read_json(content)["instances"], schema, limits)

@@ -1,4 +1,4 @@
-"""The guard before every route: host, token, sizes, times, requests in flight, counters."""
+"""Checks before every route (host, token, sizes, times, requests in flight), and metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from isthmus.serve.refusals import Limits, Refusal
 
 
 class Metrics:
-    """Counters of one service."""
+    """Prometheus metrics of one service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -66,13 +66,13 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-#: Answered without a token and whatever is in flight: who asks is a supervisor.
-OPEN = ("/health", "/ready")
+#: Paths for supervisors, answered without a token and under any load.
+UNGUARDED = ("/health", "/ready")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Guard:
-    """ASGI middleware: reads a body whole within the limits before any route sees it.
+    """ASGI middleware: checks a request and reads its body, within limits, before any route runs.
 
     Parameters
     ----------
@@ -80,13 +80,13 @@ class Guard:
     limits : Limits
     metrics : Metrics
     paths : collection of str
-        That exist; others are counted as one.
+        Existing paths; metrics count all others as one.
     public : collection of str
-        Of them, those that need no token.
+        Paths that need no token.
     token : str or None
     hosts : collection of str or None
-        Names that a request may call the server by, so that no web page reaches a service without
-        a token by a name of its own; None is any.
+        Allowed values of the header Host, so that no web page reaches a service without a token
+        by a DNS name of its own; None allows any.
     """
 
     def __init__(
@@ -103,16 +103,16 @@ class Guard:
         self._paths, self._public = frozenset(paths), frozenset(public)
         self._token = None if token is None else token.encode()
         self._hosts = None if hosts is None else frozenset(hosts)
-        self._in_flight = self._held = 0
+        self._in_flight = self._buffered = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = time.perf_counter(), 0
+        start, status = time.perf_counter(), 0
 
-        async def counted(message: Any) -> None:
+        async def send_counted(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -121,19 +121,19 @@ class Guard:
         self._in_flight += 1
         self._metrics.in_flight.set(self._in_flight)
         try:
-            await self._pass(scope, receive, counted, lambda: status > 0)
+            await self._forward(scope, receive, send_counted, lambda: status > 0)
         except Refusal as refusal:
-            await _send(refusal, counted)
+            await _send(refusal, send_counted)
         finally:
             self._in_flight -= 1
             self._metrics.in_flight.set(self._in_flight)
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.requests.labels(path, str(status or 499)).inc()
-            self._metrics.seconds.labels(path).observe(time.perf_counter() - begun)
+            self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
 
-    async def _pass(self, scope: Any, receive: Any, send: Any, started: Any) -> None:
+    async def _forward(self, scope: Any, receive: Any, send: Any, started: Any) -> None:
         headers = dict(scope["headers"])
-        if scope["path"] not in OPEN:
+        if scope["path"] not in UNGUARDED:
             self._check_host(headers)
             if scope["path"] not in self._public:
                 self._check_token(headers)
@@ -148,32 +148,32 @@ class Guard:
         body = b""
         try:
             if scope["method"] == "POST":
-                found = await self._body(headers, receive)
-                if found is None:
+                content = await self._read_body(headers, receive)
+                if content is None:
                     return
-                body = found
-            given = False
+                body = content
+            replayed = False
 
-            async def again() -> Any:
-                nonlocal given
-                if given:
+            async def replay() -> Any:
+                nonlocal replayed
+                if replayed:
                     return await receive()
-                given = True
+                replayed = True
                 return {"type": "http.request", "body": body, "more_body": False}
 
             async with asyncio.timeout(self._limits.seconds):
-                await self._app(scope, again, send)
+                await self._app(scope, replay, send)
         except TimeoutError:
             if not started():
                 raise Refusal(
                     503,
                     f"a request that took longer than {self._limits.seconds:g} s",
                     "one that is answered within that time",
-                    "send fewer instances at once, or again when less is asked",
+                    "send fewer instances at once, or try again under less load",
                     {"Retry-After": "5"},
                 ) from None
         finally:
-            self._held -= len(body)
+            self._buffered -= len(body)
 
     def _check_host(self, headers: dict[bytes, bytes]) -> None:
         if self._hosts is None:
@@ -202,8 +202,8 @@ class Guard:
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Any) -> bytes | None:
-        """Return the body; None when the client has gone."""
+    async def _read_body(self, headers: dict[bytes, bytes], receive: Any) -> bytes | None:
+        """Return the body; None when the client has disconnected."""
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Refusal(
                 415,
@@ -212,10 +212,10 @@ class Guard:
                 "send it as it is; Parquet is compressed in itself",
             )
         declared = headers.get(b"content-length", b"0")
-        most = self._limits.body_bytes
-        if len(declared) > 20 or int(declared) > most:
+        max_bytes = self._limits.body_bytes
+        if len(declared) > 20 or int(declared) > max_bytes:
             raise self._too_large(f"a body of {declared[:20].decode('latin-1')} bytes")
-        parts: list[bytes] = []
+        chunks: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(self._limits.body_seconds):
@@ -223,25 +223,25 @@ class Guard:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        self._held -= size
+                        self._buffered -= size
                         return None
-                    part = message.get("body", b"")
-                    size += len(part)
-                    self._held += len(part)
-                    parts.append(part)
-                    if size > most:
+                    chunk = message.get("body", b"")
+                    size += len(chunk)
+                    self._buffered += len(chunk)
+                    chunks.append(chunk)
+                    if size > max_bytes:
                         raise self._too_large(f"a body of {size} bytes or more")
-                    if self._held > self._limits.bodies_bytes:
+                    if self._buffered > self._limits.bodies_bytes:
                         raise Refusal(
                             503,
-                            "more in all requests together than is held at one time",
+                            "more bytes in all requests together than are buffered",
                             f"at most {self._limits.bodies_bytes} bytes",
                             "send it again in a second",
                             {"Retry-After": "1"},
                         )
                     more = message.get("more_body", False)
         except TimeoutError:
-            self._held -= size
+            self._buffered -= size
             raise Refusal(
                 408,
                 f"{size} bytes of a body in {self._limits.body_seconds:g} s",
@@ -249,9 +249,9 @@ class Guard:
                 "send it faster, or in several requests",
             ) from None
         except Refusal:
-            self._held -= size
+            self._buffered -= size
             raise
-        return b"".join(parts)
+        return b"".join(chunks)
 
     def _too_large(self, got: str) -> Refusal:
         return Refusal(
@@ -264,7 +264,7 @@ class Guard:
 
 async def _send(refusal: Refusal, send: Any) -> None:
     body = to_json(refusal.to_dict())
-    # The connection ends, because the body may still be on its way.
+    # The connection is closed, because more of the body may still arrive.
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     headers |= refusal.headers | {"Connection": "close"}
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]

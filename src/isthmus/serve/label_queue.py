@@ -1,4 +1,4 @@
-"""Labels that people give over HTTP, queued in a file of JSON Lines for the next re-decision."""
+"""The queue of labels: a file of JSON Lines, appended to by `POST /labels`."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from isthmus.errors import DataError
 from isthmus.serve.bodies import from_lists
 from isthmus.serve.refusals import Limits, Refusal
 
-#: What each line holds, beside the time.
+#: Keys of each line, beside `time`.
 KEYS = ("bundle", "digest", "encoder_digest", "head", "label", "instance")
 
 
 class LabelQueue:
-    """A file that labels are appended to, all of one request or none.
+    """A file that labels are appended to, all labels of a request or none.
 
     Parameters
     ----------
     path : path
-        Made when it is not there.
-    most : int
-        Bytes that it may have.
+        Created where it does not exist.
+    max_bytes : int
+        Largest size of the file.
     """
 
-    def __init__(self, path: str | Path, most: int) -> None:
-        self._path, self._most = Path(path), most
+    def __init__(self, path: str | Path, max_bytes: int) -> None:
+        self._path, self._max_bytes = Path(path), max_bytes
         self._lock = threading.Lock()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch()
 
     def add(self, records: Sequence[dict[str, Any]]) -> None:
-        """Append records, and return when they are on disk.
+        """Append records; returns when they are on disk.
 
         Raises
         ------
         Refusal
-            503 when the queue is full, or the disk is.
+            503 when the queue or the disk is full.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = [json.dumps({"time": now} | one, allow_nan=False) + "\n" for one in records]
@@ -52,34 +52,34 @@ class LabelQueue:
         with self._lock:
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                before = os.fstat(handle).st_size
-                if before + len(content) > self._most:
-                    raise self._full(before)
+                size = os.fstat(handle).st_size
+                if size + len(content) > self._max_bytes:
+                    raise self._full(size)
                 try:
                     written = os.write(handle, content)
                     os.fsync(handle)
                 except OSError as error:
-                    os.ftruncate(handle, before)
-                    raise self._full(before) from error
+                    os.ftruncate(handle, size)
+                    raise self._full(size) from error
                 if written < len(content):
-                    os.ftruncate(handle, before)
-                    raise self._full(before)
+                    os.ftruncate(handle, size)
+                    raise self._full(size)
             finally:
                 os.close(handle)
 
     def _full(self, size: int) -> Refusal:
         return Refusal(
             503,
-            f"a queue of {size} bytes that has no room",
-            f"room for the labels, within {self._most} bytes",
-            "take it in with: isthmus label BUNDLE --queue FILE, then move it aside",
+            f"a label queue that is full, at {size} bytes",
+            f"at most {self._max_bytes} bytes with the new labels",
+            "take the labels with: isthmus label BUNDLE --queue FILE, then move the file away",
         )
 
 
 def read_labels(
     path: str | Path, schema: Schema, bundle: str, head: str | None = None
 ) -> tuple[Any, np.ndarray]:
-    """Read a queue: instances and labels, for `AnomalyDetector.add_labels` or a classifier.
+    """Read instances and labels from a queue, for `add_labels` of a detector or a classifier.
 
     Parameters
     ----------
@@ -90,18 +90,18 @@ def read_labels(
     bundle : str
         The name it was served under.
     head : str, optional
-        Labels for this head alone.
+        Read only labels for this head.
 
     Returns
     -------
     X : array or DataFrame of n instances
     y : array of shape (n,)
-        Of an instance that was labelled several times, each label in the order given.
+        In the order of the queue; an instance may have several.
 
     Raises
     ------
     DataError
-        When there are none, or a line is damaged.
+        When there are no such labels, or a line is damaged.
     """
     chosen = [
         one
@@ -109,12 +109,12 @@ def read_labels(
         if one["bundle"] == bundle and head in (None, one["head"])
     ]
     if not chosen:
-        raise DataError(f"{path} holds no labels for {bundle!r}; its name is the one served under")
+        raise DataError(f"{path} holds no labels for {bundle!r}; pass the name it was served under")
     return queued_instances(chosen, schema), np.array([one["label"] for one in chosen])
 
 
 def read_queue(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
-    """Return the lines of a queue by number, from 1, as plain values.
+    """Return the lines of a queue as plain values, each with its number, from 1.
 
     Raises
     ------
@@ -138,15 +138,15 @@ def read_queue(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def queued_instances(records: Sequence[dict[str, Any]], schema: Schema) -> Any:
-    """Return the instances of lines of a queue: an array or DataFrame of n."""
+    """Return the instances of a queue's lines, as an array or a DataFrame of n."""
     rows = [one["instance"] for one in records]
     if schema.kind == "table" and schema.columns is not None:
-        # Each request had one form, its rows objects or lists; the queue may have both.
+        # Rows are objects or lists, as they were sent; a queue may hold both forms.
         columns = schema.columns
-        whole = [isinstance(row, list) and len(row) == len(columns) for row in rows]
+        is_list = [isinstance(row, list) and len(row) == len(columns) for row in rows]
         rows = [
             dict(zip(columns, row, strict=True)) if listed else row
-            for row, listed in zip(rows, whole, strict=True)
+            for row, listed in zip(rows, is_list, strict=True)
         ]
     return from_lists(rows, schema, Limits(rows=len(rows)))
 
@@ -154,5 +154,5 @@ def queued_instances(records: Sequence[dict[str, Any]], schema: Schema) -> Any:
 def _damaged(path: str | Path, number: int, what: str) -> DataError:
     return DataError(
         f"line {number} of {path} {what}, expected a JSON object with {', '.join(KEYS)}, the label "
-        "text or a whole number; mend the line, or delete it"
+        "text or a whole number; correct the line, or delete it"
     )

@@ -1,4 +1,4 @@
-"""Served models: exports by name, each replaced whole when a new version is on disk."""
+"""Served models: exports by name, reloaded when a new version is on disk."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from isthmus.serve.answers import decision_outputs
 from isthmus.serve.batching import Batcher
 from isthmus.serve.guard import Metrics
 
-#: Counted up when an export of the same bundle has more in it than before.
-EXPORTS = 2
+#: Version of cached exports; raised when exports of the same bundle get new content.
+CACHE_VERSION = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-#: Exports that the cache keeps: those used last.
-KEPT_EXPORTS = 16
-#: What this process serves from the cache, by bundle; it deletes none of these.
-_served: dict[Path, Path] = {}
+#: Number of exports in the cache; those used least recently are deleted.
+MAX_CACHED_EXPORTS = 16
+#: Cached exports that this process serves, by bundle; it does not delete them.
+_in_use: dict[Path, Path] = {}
 
 
 class Source:
-    """A bundle or export on disk, under the name it is served by.
+    """A bundle or export on disk, and the name it is served under.
 
     Parameters
     ----------
     word : str
-        A path, or `name=path`; without a name the folder's counts.
+        A path, or `name=path`; the default is the name of the folder.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Source:
     Raises
     ------
     ServeError
-        When the path is neither bundle nor export, or the name cannot stand in a URL.
+        When the path is neither bundle nor export, or the name is not valid in a URL.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class Source:
             )
 
     def stamp(self) -> tuple[int, ...]:
-        """Return what changes when a new version lies there; empty while none does."""
+        """Return time, size and inode of the watched file; empty while it does not exist."""
         try:
             facts = self._watched.stat()
         except OSError:
@@ -84,12 +84,12 @@ class Source:
         return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
     def graph(self) -> Path:
-        """Return the graph's file; of a bundle, export it first, in another process.
+        """Return the path of the graph; a bundle is exported first, in another process.
 
         Raises
         ------
         ServeError
-            When the bundle cannot be exported, in the words of that process.
+            When the bundle cannot be exported, with the error of that process.
         BundleError
             When it is damaged.
         """
@@ -98,23 +98,23 @@ class Source:
         for _ in range(3):
             read_manifest(self.path)
             version = file_digest(self._watched)
-            target = _cache() / f"{__version__}-{EXPORTS}" / version[:32]
+            target = _cache() / f"{__version__}-{CACHE_VERSION}" / version[:32]
             if not (target / "model.onnx").is_file():
                 self._export(target)
             # The bundle may have been replaced while it was exported.
             if self._watched.is_file() and file_digest(self._watched) == version:
-                _served[self.path.absolute()] = target
-                _tidy(target)
+                _in_use[self.path.absolute()] = target
+                _prune_cache(target)
                 return target / "model.onnx"
-        raise ServeError(f"{self.path} changes all the time; serve it when it stands still")
+        raise ServeError(f"{self.path} changes again and again; serve it once it is fully written")
 
     def _export(self, target: Path) -> None:
-        words = [sys.executable, "-m", "isthmus", "export", str(self.path), "-o", str(target)]
-        done = subprocess.run([*words, "--residual"], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "isthmus", "export", str(self.path), "-o", str(target)]
+        done = subprocess.run([*command, "--residual"], capture_output=True, text=True, check=False)
         if done.returncode:
-            said = done.stderr.strip().splitlines() or ["error: no word of why"]
+            lines = done.stderr.strip().splitlines() or ["error: no reason was given"]
             raise ServeError(
-                f"{self.path} cannot be exported to be served: {said[-1].removeprefix('error: ')}"
+                f"{self.path} cannot be exported to be served: {lines[-1].removeprefix('error: ')}"
             )
 
     def _find(self) -> Path:
@@ -135,45 +135,45 @@ def _cache() -> Path:
     return Path(pooch.os_cache("isthmus")) / "exports"
 
 
-def _tidy(used: Path) -> None:
-    """Mark an export as used now, and delete those that were not used for longest."""
+def _prune_cache(used: Path) -> None:
+    """Mark an export as used now, and delete those used least recently."""
     with contextlib.suppress(OSError):  # the cache may be another user's
         os.utime(used)
     folders = []
     for folder in used.parent.iterdir():
-        with contextlib.suppress(OSError):  # another process may tidy up at the same time
+        with contextlib.suppress(OSError):  # another process may prune at the same time
             folders.append((folder.stat().st_mtime_ns, folder))
     folders.sort(reverse=True)
-    for _, folder in folders[KEPT_EXPORTS:]:
-        if folder in _served.values():
+    for _, folder in folders[MAX_CACHED_EXPORTS:]:
+        if folder in _in_use.values():
             continue
-        # Renamed first, so that nobody finds half of it; whoever serves it has read it whole.
-        gone = folder.with_name(f".{folder.name}.gone")
+        # Renamed first, so that no process finds it half deleted; servers have read it whole.
+        doomed = folder.with_name(f".{folder.name}.gone")
         with contextlib.suppress(OSError):
-            folder.rename(gone)
-            shutil.rmtree(gone)
+            folder.rename(doomed)
+            shutil.rmtree(doomed)
 
 
 log = logging.getLogger("isthmus.serve")
-#: Seconds from one look at the disk to the next.
-LOOK_EVERY = 1.0
+#: Seconds between checks for new versions on disk.
+POLL_SECONDS = 1.0
 
 
 class Served:
-    """One version of a bundle: requests that began with it are answered by it.
+    """One version of a bundle; requests that begin with it are answered by it.
 
     Attributes
     ----------
     digest : str
-        SHA-256 of the graph's file, which holds the whole decision.
+        SHA-256 of the graph's file.
     exported : Exported
     schema : Schema
     outputs : list of dict
-        Of the graph, as its metadata has them.
+        Of the graph, from its metadata.
     decisions : list of dict
-        Those of them that decide.
-    known : Known or None
-        Instances that lie beside the graph.
+        The outputs that are decisions.
+    references : ReferenceInstances or None
+        Stored beside the graph.
     """
 
     def __init__(
@@ -182,9 +182,10 @@ class Served:
         exported: Exported,
         digest: str,
         batcher: Batcher,
-        known: ReferenceInstances | None = None,
+        references: ReferenceInstances | None = None,
     ) -> None:
-        self.name, self.exported, self.digest, self.known = name, exported, digest, known
+        self.name, self.exported, self.digest = name, exported, digest
+        self.references = references
         self._batcher = batcher
         self.schema: Schema = exported.schema
         self.facts: dict[str, Any] = exported.facts
@@ -193,20 +194,20 @@ class Served:
         self.decisions = decision_outputs(self.outputs)
 
     async def run(self, rows: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return outputs for rows as `Exported.feed` gives them, run with what else waits."""
+        """Return outputs for rows as `Exported.feed` returns them, batched with other requests."""
         return await self._batcher.run(rows, names)
 
 
 class Models:
-    """Bundles by name.
+    """The served bundles by name.
 
     Parameters
     ----------
     sources : sequence of Source
-        The first is the one served without a name.
+        The first is the default.
     metrics : Metrics
     threads : int
-        Of ONNX Runtime for each; 0 is one a core.
+        Of ONNX Runtime for each bundle; 0 is one a core.
 
     Raises
     ------
@@ -218,16 +219,16 @@ class Models:
 
     def __init__(self, sources: Sequence[Source], metrics: Metrics, threads: int = 0) -> None:
         names = [one.name for one in sources]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice or not names:
+        duplicates = [name for name in names if names.count(name) > 1]
+        if duplicates or not names:
             raise ServeError(
-                f"got {len(twice)} bundles called {twice[0]!r}, expected each name once; "
+                f"got {len(duplicates)} bundles called {duplicates[0]!r}, expected each name once; "
                 f"give them names: a=PATH b=PATH"
-                if twice
+                if duplicates
                 else "got no bundle, expected one or more; name it: isthmus serve BUNDLE"
             )
         self._sources, self._metrics, self._threads = list(sources), metrics, threads
-        # One thread for all: graphs that run at once would only share the same cores.
+        # One thread for all: graphs that run at the same time would share the same cores.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="isthmus-run")
         self._stamps = {one.name: one.stamp() for one in sources}
         self._current = {one.name: self._load(one) for one in sources}
@@ -236,69 +237,69 @@ class Models:
 
     @property
     def names(self) -> list[str]:
-        """Names, the default's first."""
+        """Names, that of the default first."""
         return [one.name for one in self._sources]
 
     def get(self, name: str) -> Served:
-        """Return the version of a bundle that answers now."""
+        """Return the current version of a bundle."""
         return self._current[name]
 
-    def look(self) -> list[str]:
-        """Take up what is new on disk, and return the names of what was replaced.
+    def reload(self) -> list[str]:
+        """Load new versions from disk, and return the names of the replaced bundles.
 
-        What cannot be read is left, and the version before it goes on answering.
+        Where a new version cannot be read, the previous one stays in service.
         """
-        taken = []
+        reloaded = []
         for source in self._sources:
             stamp = source.stamp()
             if not stamp or stamp == self._stamps[source.name]:
                 continue
             self._stamps[source.name] = stamp
-            before = self._current[source.name]
+            previous = self._current[source.name]
             try:
-                fresh = self._load(source)
+                served = self._load(source)
             except (IsthmusError, OSError, ValueError) as error:
                 log.error("the new version of %s cannot be served: %s", source.name, error)
                 self.stale.add(source.name)
                 self._metrics.reloads.labels(source.name, "failed").inc()
                 continue
-            self._current[source.name] = fresh
+            self._current[source.name] = served
             self.stale.discard(source.name)
-            if fresh.digest != before.digest:
-                self._metrics.serving.remove(source.name, before.digest)
+            if served.digest != previous.digest:
+                self._metrics.serving.remove(source.name, previous.digest)
             self._metrics.reloads.labels(source.name, "taken").inc()
-            log.warning("%s is served in its new version, %s", source.name, fresh.digest)
-            taken.append(source.name)
-        return taken
+            log.warning("%s is served in its new version, %s", source.name, served.digest)
+            reloaded.append(source.name)
+        return reloaded
 
     async def watch(self) -> None:
-        """Look at the disk again and again, until cancelled."""
+        """Reload new versions every `POLL_SECONDS`, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY)
-            await asyncio.to_thread(self.look)
+            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.to_thread(self.reload)
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Stop the thread."""
         self._thread.shutdown(wait=False)
 
     def _load(self, source: Source) -> Served:
         file = source.graph()
-        # Hashed before and after, so that the digest is of what was read.
+        # Hashed before and after reading, so that the digest is of the content that was read.
         digest = file_digest(file)
         exported = Exported(file, self._threads)
-        known = read_references(file, exported.facts, exported.schema)
+        references = read_references(file, exported.facts, exported.schema)
         if file_digest(file) != digest:
             raise ServeError(f"{source.path} changed while it was read; write it whole elsewhere "
                              "and rename it")  # fmt: skip
-        batcher = Batcher(exported.run_fed, self._thread, seen=self._metrics.batch_rows.observe)
-        served = Served(source.name, exported, digest, batcher, known)
-        # The first run takes longer, and shows that the graph runs.
-        exported.run_fed(_blank(exported))
+        batcher = Batcher(exported.run_fed, self._thread, on_batch=self._metrics.batch_rows.observe)
+        served = Served(source.name, exported, digest, batcher, references)
+        # A warm-up, which also checks that the graph runs.
+        exported.run_fed(_blank_instance(exported))
         self._metrics.serving.labels(source.name, digest).set(1)
         return served
 
 
-def _blank(exported: Exported) -> dict[str, np.ndarray]:
+def _blank_instance(exported: Exported) -> dict[str, np.ndarray]:
     return {
         one.name: np.array([one.missing], dtype=object)
         if one.missing is not None

@@ -1,4 +1,4 @@
-"""Known instances over HTTP: those that a new one is nearest to, and some of them to look at."""
+"""Reference instances over HTTP: the nearest ones to an instance, and a sample of all."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from isthmus.serve.service import Service, check_values, json_answer
 
 
 async def nearest_instances(service: Service, request: Request, served: Served, k: int) -> Response:
-    """Name the known instances that each one is nearest to, by code."""
-    known = _known(served)
-    k = min(k, len(known))
+    """Return the reference instances nearest to each instance, by code."""
+    references = _references_of(served)
+    k = min(k, len(references))
     rows = await service.read(request, served)
     n = len(next(iter(rows.values())))
     n_values = n * k * served.schema.n_features
@@ -27,44 +27,44 @@ async def nearest_instances(service: Service, request: Request, served: Served, 
 
     def answer() -> Response:
         distances, places = find_nearest(
-            codes.astype(np.float64), known.codes.astype(np.float64), k
+            codes.astype(np.float64), references.codes.astype(np.float64), k
         )
-        plain = {at: known.plain(at) for at in np.unique(places).tolist()}
+        plain = {at: references.plain(at) for at in np.unique(places).tolist()}
         found = [
             [
-                {"instance": plain[at], "label": known.label(at), "distance": distance}
+                {"instance": plain[at], "label": references.label(at), "distance": distance}
                 for at, distance in zip(*pair, strict=True)
             ]
             for pair in zip(places.tolist(), distances.tolist(), strict=True)
         ]
-        head = {"digest": served.digest, "rebuilt": known.rebuilt}
+        head = {"digest": served.digest, "rebuilt": references.rebuilt}
         return json_answer(head | {"neighbours": found})
 
-    response: Response = await service.aside(answer, 8 * max(n_values, n * len(known)))
+    response: Response = await service.run_task(answer, 8 * max(n_values, n * len(references)))
     return response
 
 
 async def sample_references(service: Service, _: Request, served: Served, n: int) -> Response:
-    """Give some known instances, as many of each label as of any other."""
-    known = _known(served)
+    """Return a sample of the reference instances, evenly over their labels."""
+    references = _references_of(served)
     n = min(n, max(1, service.limits.values // served.schema.n_features))
 
     def answer() -> Response:
-        rows = sample_evenly(known.labels.tolist(), n).tolist()
-        plain: dict[str, Any] = {"digest": served.digest, "rebuilt": known.rebuilt}
-        plain["instances"] = [known.plain(at) for at in rows]
-        return json_answer(plain | {"labels": [known.label(at) for at in rows]})
+        rows = sample_evenly(references.labels.tolist(), n).tolist()
+        plain: dict[str, Any] = {"digest": served.digest, "rebuilt": references.rebuilt}
+        plain["instances"] = [references.plain(at) for at in rows]
+        return json_answer(plain | {"labels": [references.label(at) for at in rows]})
 
-    response: Response = await service.aside(answer, 8 * n * served.schema.n_features)
+    response: Response = await service.run_task(answer, 8 * n * served.schema.n_features)
     return response
 
 
-def _known(served: Served) -> ReferenceInstances:
-    if served.known is None:
+def _references_of(served: Served) -> ReferenceInstances:
+    if served.references is None:
         raise Refusal(
             404,
-            "an export without known instances",
+            "an export without reference instances",
             "one that has some",
-            "export the bundle again with rows to keep: isthmus export BUNDLE DATA --known 200",
+            "export the bundle again with rows to store: isthmus export BUNDLE DATA --known 200",
         )
-    return served.known
+    return served.references

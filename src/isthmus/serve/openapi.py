@@ -1,4 +1,4 @@
-"""The OpenAPI description of the service."""
+"""The OpenAPI description of the service: models of its answers, and schemas of bodies."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from isthmus.serve.bodies import JSON, content_types
 from isthmus.serve.models import Served
 from isthmus.serve.refusals import Limits
 
-_LARGEST = 1e300
+_LARGEST_NUMBER = 1e300
 
 
 class Problem(BaseModel):
-    """Why a request was not answered as asked."""
+    """Why a request was refused."""
 
-    digest: str | None = Field(None, description="Of the bundle asked, where there was one.")
+    digest: str | None = Field(None, description="Of the requested bundle, where there was one.")
     got: str
     expected: str
     fix: str
 
 
-#: The same as OpenAPI has it. Given the model, FastAPI builds it anew for each status of each
-#: route, which is half of what a bundle takes to be added.
+#: `Problem` as a reference. From the model, FastAPI would build the schema for each status of each
+#: route, half of the time that adding a bundle takes.
 PROBLEM = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
 class Prediction(BaseModel):
-    """Of one instance; a key is absent where the bundle has no such head.
+    """The decision on one instance; a key is absent where the bundle has no such head.
 
-    Where several heads give a key, each has the head's name before it: `normal.verdict`.
+    Where several heads have a key, it is prefixed with the head's name: `normal.verdict`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -44,14 +44,14 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """Of every instance, in the order sent."""
+    """The decisions on all instances, in the order sent."""
 
     digest: str
     predictions: list[Prediction]
 
 
 class Codes(BaseModel):
-    """Codes, and how far each instance is from what its code is decoded to."""
+    """Codes and reconstruction errors of all instances, in the order sent."""
 
     digest: str
     codes: list[list[float]]
@@ -59,7 +59,7 @@ class Codes(BaseModel):
 
 
 class Feature(BaseModel):
-    """One value of an instance: a column's name, or its place in the instance."""
+    """One value of an instance, by column name or position, and its residual."""
 
     feature: str | list[int]
     residual: float
@@ -67,10 +67,10 @@ class Feature(BaseModel):
 
 
 class Explanation(BaseModel):
-    """The values that were rebuilt worst, and the share of all others.
+    """The values with the largest residuals, and the share of all others.
 
-    With `whole=true` also what the instance was rebuilt to, in the form that `/predict` takes,
-    and the squared residual of every value, in the network's units.
+    With `whole=true` also the reconstruction, in the form that `/predict` takes, and the squared
+    residual of every value, in the network's units.
     """
 
     top: list[Feature]
@@ -80,14 +80,14 @@ class Explanation(BaseModel):
 
 
 class Explanations(BaseModel):
-    """Of every instance, in the order sent."""
+    """The explanations of all instances, in the order sent."""
 
     digest: str
     explanations: list[Explanation]
 
 
 class Neighbour(BaseModel):
-    """A known instance, in the form that `/predict` takes, and how far its code is."""
+    """A reference instance, in the form that `/predict` takes, and the distance of its code."""
 
     instance: Any
     label: str | None
@@ -95,31 +95,31 @@ class Neighbour(BaseModel):
 
 
 class Neighbours(BaseModel):
-    """Of every instance, in the order sent: the nearest known ones, the nearest first."""
+    """The nearest reference instances of each instance, in the order sent, nearest first."""
 
     digest: str
-    rebuilt: bool = Field(description="Whether they are reconstructions, and no rows.")
+    rebuilt: bool = Field(description="Whether they are reconstructions and not original rows.")
     neighbours: list[list[Neighbour]]
 
 
-class KnownInstances(BaseModel):
-    """Some known instances, and their labels."""
+class ReferenceSample(BaseModel):
+    """Some reference instances, and their labels."""
 
     digest: str
-    rebuilt: bool = Field(description="Whether they are reconstructions, and no rows.")
+    rebuilt: bool = Field(description="Whether they are reconstructions and not original rows.")
     instances: list[Any]
     labels: list[str | None]
 
 
 class Queued(BaseModel):
-    """How many labels were queued."""
+    """The number of queued labels."""
 
     digest: str
     queued: int
 
 
 class Health(BaseModel):
-    """The digest of every bundle by name, and those whose newest version cannot be read."""
+    """Digests by bundle, and the bundles whose newest version cannot be read."""
 
     digest: str
     bundles: dict[str, str]
@@ -146,7 +146,11 @@ def instance_schema(schema: Schema) -> dict[str, Any]:
             "required": list(schema.columns),
             "additionalProperties": False,
         }
-    inner: dict[str, Any] = {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST}
+    inner: dict[str, Any] = {
+        "type": "number",
+        "minimum": -_LARGEST_NUMBER,
+        "maximum": _LARGEST_NUMBER,
+    }
     if schema.kind == "images":
         inner = {"type": "number", "minimum": 0, "maximum": 1}
         if schema.dtype == "uint8":
@@ -165,11 +169,11 @@ def _cell(column: Column) -> dict[str, Any]:
         return {"type": ["boolean", "null"]}
     if column.type == "date":
         return {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]}
-    return {"type": ["number", "null"], "minimum": -_LARGEST, "maximum": _LARGEST}
+    return {"type": ["number", "null"], "minimum": -_LARGEST_NUMBER, "maximum": _LARGEST_NUMBER}
 
 
 def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dict[str, Any]:
-    """Return what OpenAPI has of a request's body."""
+    """Return the OpenAPI description of a request's body."""
     instances = {
         "type": "array", "items": instance_schema(served.schema),
         "minItems": 1, "maxItems": limits.rows,
@@ -180,24 +184,26 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
         "required": ["instances"],
     }
     if labels:
-        of_heads = [_labelled(name, served, body, limits) for name in served.heads]
-        return {"required": True, "content": {JSON: {"schema": {"anyOf": of_heads or [body]}}}}
+        by_head = [_labelled_body(name, served, body, limits) for name in served.heads]
+        return {"required": True, "content": {JSON: {"schema": {"anyOf": by_head or [body]}}}}
     binary = {"schema": {"type": "string", "format": "binary"}}
     content = dict.fromkeys(content_types(served.schema)[1:], binary)
     return {"required": True, "content": {JSON: {"schema": body}} | content}
 
 
-def _labelled(name: str, served: Served, body: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    """Return the body with labels beside the instances, for one head."""
+def _labelled_body(
+    name: str, served: Served, body: dict[str, Any], limits: Limits
+) -> dict[str, Any]:
+    """Return the JSON Schema of a body with instances and labels, for one head."""
     label: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
     if served.heads[name]["kind"] == "detector":
         label = {
             "type": "integer",
             "enum": [1, -1, 0],
-            "description": "1 normal, -1 abnormal, 0 takes a label back",
+            "description": "1 normal, -1 abnormal, 0 withdraws a label",
         }
     labels = {"type": "array", "items": label, "minItems": 1, "maxItems": limits.rows}
-    labels["description"] = "One an instance."
+    labels["description"] = "One for each instance."
     return body | {
         "properties": body["properties"] | {"labels": labels, "head": {"const": name}},
         "required": ["instances", "labels"] + ["head"] * (len(served.heads) > 1),

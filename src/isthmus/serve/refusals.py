@@ -1,4 +1,4 @@
-"""Refused requests, and the limits that they exceed."""
+"""Refused requests and their answers, and the limits of the service."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 
 from isthmus.errors import ServeError
 
-#: What a status means, for the description.
+#: Meaning of each status, for the OpenAPI description.
 MEANINGS = {
     200: "the answer",
-    202: "taken, and on disk",
+    202: "queued, and on disk",
     400: "the body is not what its content type says",
     401: "no token, or a wrong one",
-    403: "another host is asked for",
-    404: "the bundle, or the service, does not have what is asked for",
+    403: "the header Host names a host that is not allowed",
+    404: "the bundle or the service does not have what the request needs",
     408: "headers or body took too long",
     413: "the body is too large, or holds too many instances",
-    415: "the content type does not go with the instances",
+    415: "the content type cannot hold such instances",
     422: "the instances do not fit the bundle",
-    503: "too much is asked at one time; Retry-After says when to try again",
+    503: "too much load, or a full queue; try again after Retry-After seconds",
 }
 
 
 class Refusal(ServeError):
-    """A request that is not answered as asked.
+    """A request that is refused.
 
     Parameters
     ----------
     status : int
-        Of HTTP, 400 to 599.
+        HTTP status, 400 to 599.
     got, expected, fix : str
-        None of them says where anything lies on the server's disk.
+        Without paths of the server's disk.
     headers : mapping of str to str
-        To send along.
+        To add to the answer.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Refusal(ServeError):
         super().__init__(f"got {got}, expected {expected}; {fix}")
         self.status, self.got, self.expected, self.fix = status, got, expected, fix
         self.headers = dict(headers or {})
-        #: Of the bundle that was asked, when one was.
+        #: Of the requested bundle, where there was one.
         self.digest: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Refusal(ServeError):
 
 
 def refusal_of(error: Exception, status: int = 422) -> Refusal:
-    """Return what the library says of the data as an answer.
+    """Return an error of the library as a refusal.
 
     Examples
     --------
@@ -76,12 +76,12 @@ def refusal_of(error: Exception, status: int = 422) -> Refusal:
         status,
         got.removeprefix("got ")[:2000],
         expected[:2000],
-        fix[:2000] or "GET /schema says what an instance is",
+        fix[:2000] or "GET /schema describes an instance",
     )
 
 
-def add_meanings(description: dict[str, Any]) -> None:
-    """Say in a description of OpenAPI what each status means."""
+def describe_statuses(description: dict[str, Any]) -> None:
+    """Add the meaning of each status to an OpenAPI description."""
     for operations in description["paths"].values():
         for operation in operations.values():
             for status, answer in operation["responses"].items():
@@ -90,30 +90,30 @@ def add_meanings(description: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the service; what is beyond is refused with a 4xx or 503 of its own.
+    """Limits of the service; requests beyond them are refused with a 4xx or 503.
 
     Attributes
     ----------
     body_bytes : int
         Of one request's body, declared or sent: 413.
     bodies_bytes : int
-        Of all bodies held at one time: 503.
+        Of all bodies buffered at one time: 503.
     decompressed_bytes : int
-        Of a Parquet body, taken apart: 413.
+        Of a Parquet body, decompressed: 413.
     rows : int
         Instances in one request: 413.
     values : int
         Numbers and cells in the instances of one answer: 413.
     pixels : int
-        Of one image, before it is decoded: 413.
+        Of one image: 413.
     body_seconds : float
-        For a request's body to arrive: 408. As long again for its headers.
+        For the headers of a request, and as long for its body: 408.
     seconds : float
-        For the answer, from when the body is there: 503.
+        From the end of the body to the answer: 503.
     in_flight : int
         Requests at one time: 503.
     connections : int
-        Open at one time, idle ones too: 503.
+        Open at one time, including idle ones: 503.
     labels_bytes : int
         Of the queue of labels: 503.
     """

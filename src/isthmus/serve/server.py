@@ -1,10 +1,10 @@
 """The server: uvicorn on loopback unless there is a token, and a graceful stop.
 
 uvicorn has no time limit for headers, closes a connection while a refused request is still being
-sent, and answers what is no HTTP in plain text. So each of its connections is wrapped, by what
-uvicorn documents alone: `Config(http=...)` takes a class of asyncio protocols, the state of the
-lifespan comes to the application in `scope["state"]`, and all else is asyncio's contract between
-transport and protocol. Tested with uvicorn 0.32 to 0.54.
+sent, and answers a request that is not HTTP in plain text. So each of its connections is wrapped,
+using only what uvicorn documents: `Config(http=...)` takes a class of asyncio protocols, and the
+state of the lifespan reaches the application in `scope["state"]`. The rest is asyncio's contract
+between transport and protocol. Tested with uvicorn 0.32 to 0.54.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ _STATE = "isthmus.connection"
 
 
 def limited_protocol(limits: Limits) -> type[asyncio.Protocol]:
-    """Return the class of connections within these limits, for `uvicorn.Config(http=...)`."""
+    """Return a class of connections with these limits, for `uvicorn.Config(http=...)`."""
     connected: set[Connection] = set()
 
-    class Within(Connection):
+    class LimitedConnection(Connection):
         def __init__(self, app_state: dict[str, Any], **options: Any) -> None:
-            own = H11Protocol(app_state=app_state | {_STATE: self}, **options)
-            super().__init__(own, limits, connected)
+            inner = H11Protocol(app_state=app_state | {_STATE: self}, **options)
+            super().__init__(inner, limits, connected)
 
-    return Within
+    return LimitedConnection
 
 
-def watched(app: Any) -> Any:
+def track_requests(app: Any) -> Any:
     """Return an ASGI application that reports each request to its connection."""
 
-    async def watching(scope: Any, receive: Any, send: Any) -> None:
+    async def tracked(scope: Any, receive: Any, send: Any) -> None:
         connection = scope.get("state", {}).get(_STATE)
         if connection is None:
             await app(scope, receive, send)
             return
 
-        async def reported() -> Any:
+        async def receive_tracked() -> Any:
             message = await receive()
             request.unread = message.get("more_body", False)
             return message
@@ -61,21 +61,21 @@ def watched(app: Any) -> Any:
         request = Request(unread=chunked or headers.get(b"content-length", b"0") != b"0")
         connection.begin(request)
         try:
-            await app(scope, reported, send)
+            await app(scope, receive_tracked, send)
         finally:
             request.answered = True
 
-    return watching
+    return tracked
 
 
 @dataclass
 class Request:
-    """How far a request is.
+    """Progress of a request.
 
     Attributes
     ----------
     unread : bool
-        Whether more of its body may come.
+        Whether more of its body may arrive.
     answered : bool
     """
 
@@ -84,7 +84,7 @@ class Request:
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection: passes everything on to another protocol, within the limits.
+    """A client's connection: forwards to another protocol, within the limits.
 
     Parameters
     ----------
@@ -92,20 +92,20 @@ class Connection(asyncio.Protocol):
         Reads requests and writes answers.
     limits : Limits
     connected : set of Connection
-        All that are open now.
+        All open connections.
     """
 
     def __init__(self, inner: asyncio.Protocol, limits: Limits, connected: set[Connection]) -> None:
         self._inner, self._limits, self._connected = inner, limits, connected
-        self._transport: Lingering
-        self._headers_due: asyncio.TimerHandle | None = None
+        self._transport: DrainingTransport
+        self._header_timer: asyncio.TimerHandle | None = None
         self._request = Request(unread=False, answered=True)
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for headers, or refuse one connection too many."""
+        """Start the time limit of the headers, or refuse a connection beyond the limit."""
         self._connected.add(self)
         seconds = self._limits.body_seconds
-        self._transport = Lingering(transport, seconds, lambda: self._request.unread)
+        self._transport = DrainingTransport(transport, seconds, lambda: self._request.unread)
         self._inner.connection_made(self._transport)  # type: ignore[arg-type]
         if len(self._connected) > self._limits.connections:
             refusal = Refusal(
@@ -114,53 +114,53 @@ class Connection(asyncio.Protocol):
                 f"at most {self._limits.connections} at one time",
                 "close those that are idle, and try again",
             )
-            self._transport.write(_last_answer(refusal))
-            self._transport.close()  # none stays of those beyond what may be open
+            self._transport.write(_closing_answer(refusal))
+            self._transport.close()  # at once: connections beyond the limit are not drained
             return
-        self._wait_for_headers()
+        self._start_header_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on; those that begin a request are the first of its headers."""
+        """Forward bytes; the first of a request start the time limit of its headers."""
         if self._transport.is_closing():
             return
-        if self._request.answered and self._headers_due is None:
-            self._wait_for_headers()
+        if self._request.answered and self._header_timer is None:
+            self._start_header_timer()
         self._inner.data_received(data)
 
     def begin(self, request: Request) -> None:
-        """Note that a request's headers are there."""
-        self._stop_waiting()
+        """Set the current request, whose headers are complete."""
+        self._stop_header_timer()
         self._request = request
 
     def eof_received(self) -> bool | None:
-        """Pass on that the client sends no more."""
+        """Forward that the client has closed its sending side."""
         return self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass on that the connection is gone."""
-        self._stop_waiting()
+        """Forward that the connection is lost."""
+        self._stop_header_timer()
         self._connected.discard(self)
         self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Pass on that the client reads too slowly."""
+        """Forward that the client reads too slowly."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass on that the client has read."""
+        """Forward that the client reads again."""
         self._inner.resume_writing()
 
-    def _wait_for_headers(self) -> None:
+    def _start_header_timer(self) -> None:
         loop = asyncio.get_running_loop()
-        self._headers_due = loop.call_later(self._limits.body_seconds, self._no_headers)
+        self._header_timer = loop.call_later(self._limits.body_seconds, self._refuse_late_headers)
 
-    def _stop_waiting(self) -> None:
-        if self._headers_due is not None:
-            self._headers_due.cancel()
-            self._headers_due = None
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
-    def _no_headers(self) -> None:
-        self._headers_due = None
+    def _refuse_late_headers(self) -> None:
+        self._header_timer = None
         if self._request.answered and not self._transport.is_closing():
             refusal = Refusal(
                 408,
@@ -168,77 +168,77 @@ class Connection(asyncio.Protocol):
                 "the headers within that time",
                 "send the request as soon as the connection is open",
             )
-            self._transport.write(_last_answer(refusal))
-            self._transport.linger()
+            self._transport.write(_closing_answer(refusal))
+            self._transport.drain()
 
 
-class Lingering:
-    """A transport that, where a request was not read to its end, stays for what is on its way.
+class DrainingTransport:
+    """A transport that drains the rest of a request before it closes.
 
-    The system answers bytes that come to a closed connection, or that nobody has read, with a
-    reset, which takes an answer that has arrived from the client's hands (RFC 9112, section
-    9.6). So the sending half is closed first, what comes is thrown away, and the whole is closed
-    when the client has closed or the time is over.
+    The system answers bytes that arrive on a closed connection, or that were never read, with a
+    reset, which can destroy an answer that the client has not read yet (RFC 9112, section 9.6). So
+    the sending side is closed first, further bytes are discarded, and the connection is closed when
+    the client has closed it or the time is over.
 
     Parameters
     ----------
     transport : asyncio.Transport
-        Everything else is left to it.
+        Handles everything else.
     seconds : float
-        That a client is waited for.
+        To wait for the client.
     unread : callable
-        Says whether more of the request may come.
+        Returns whether more of the request may arrive.
     """
 
     def __init__(
         self, transport: asyncio.Transport, seconds: float, unread: Callable[[], bool]
     ) -> None:
         self._transport, self._seconds, self._unread = transport, seconds, unread
-        self._ending: asyncio.TimerHandle | None = None
+        self._abort_timer: asyncio.TimerHandle | None = None
         self._not_http = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send bytes; what is no HTTP is answered as every other error is, not in plain text."""
-        if self._not_http or self._ending is not None:
+        """Send bytes; uvicorn's plain text answer to a request that is not HTTP becomes JSON."""
+        if self._not_http or self._abort_timer is not None:
             return  # the last answer was sent
-        # The only answer of this status that is no JSON is uvicorn's own.
+        # The only plain text answer of this status is uvicorn's own.
         if data.startswith(b"HTTP/1.1 400 ") and b"content-type: text/plain" in data:
             self._not_http, data = True, _NOT_HTTP
         self._transport.write(data)
 
     def is_closing(self) -> bool:
-        """Return whether nothing is sent or read any more."""
-        return self._ending is not None or self._transport.is_closing()
+        """Whether nothing is sent or read any more."""
+        return self._abort_timer is not None or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close, after the rest of a request that is still on its way; at once if called again."""
+        """Close, after draining an unread request; at once if called again."""
         if not self.is_closing() and (self._not_http or self._unread()):
-            self.linger()
+            self.drain()
             return
-        if self._ending is not None:
-            self._ending.cancel()
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
         self._transport.close()
 
-    def linger(self) -> None:
-        """Close after whatever is on its way."""
+    def drain(self) -> None:
+        """Close the sending side, discard what arrives, and then close."""
         if not self._transport.can_write_eof():
             self._transport.close()
             return
         try:
             self._transport.write_eof()
-        except OSError:  # nobody is there any more
+        except OSError:  # the client has disconnected
             self._transport.abort()
             return
         loop = asyncio.get_running_loop()
-        self._ending = loop.call_later(self._seconds, self._transport.abort)
+        self._abort_timer = loop.call_later(self._seconds, self._transport.abort)
         self._transport.resume_reading()
 
 
-def _last_answer(refusal: Refusal) -> bytes:
-    """Return a refusal as bytes of HTTP, after which the connection ends."""
+def _closing_answer(refusal: Refusal) -> bytes:
+    """Return a refusal as the bytes of an HTTP answer that closes the connection."""
     body = to_json(refusal.to_dict())
     head = (
         f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
@@ -248,7 +248,7 @@ def _last_answer(refusal: Refusal) -> bytes:
     return head.encode() + body
 
 
-_NOT_HTTP = _last_answer(
+_NOT_HTTP = _closing_answer(
     Refusal(400, "a request that is not HTTP/1.1", "HTTP/1.1 in plain text", "send it by http://")
 )
 
@@ -264,22 +264,22 @@ def serve(
     threads: int = 0,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve bundles until the process is told to stop; what is in flight is finished.
+    """Serve bundles until the process is stopped; requests in flight are finished.
 
     Parameters
     ----------
     bundles : sequence of path or "name=path"
-        As `build_app` has them.
+        As in `build_app`.
     host : str, default="127.0.0.1"
-        Any but the loopback needs a token.
+        Any other than the loopback needs a token.
     port : int, default=8000
-        0 takes a free one.
+        0 for a free one.
     token : str, optional
     limits : Limits, optional
     labels : path, optional
     threads : int, default=0
     ready : callable, optional
-        Told the address when requests are answered.
+        Called with the address when requests are answered.
 
     Raises
     ------
@@ -290,9 +290,9 @@ def serve(
     limits = limits or Limits()
     app = build_app(bundles, limits=limits, token=token, labels=labels, threads=threads)
     listening = _listen(host, port)
-    _allow_files(limits.connections + 100)
+    _raise_file_limit(limits.connections + 100)
     config = uvicorn.Config(
-        watched(app),
+        track_requests(app),
         http=limited_protocol(limits),
         ws="none",
         lifespan="on",
@@ -309,7 +309,7 @@ def serve(
 
 
 def check_host(host: str, token: str | None) -> None:
-    """Check that a service that others reach has a token.
+    """Check that a service on another host than the loopback has a token.
 
     Raises
     ------
@@ -339,7 +339,7 @@ def _is_loopback(host: str) -> bool:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends at once only on sockets that name their protocol; on others every answer
+    # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it every answer
     # waits 40 ms for the client's acknowledgement.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -348,7 +348,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ServeError(
-            f"{host} port {port} cannot be listened on ({error.strerror or error}); "
+            f"{host} port {port} cannot be bound ({error.strerror or error}); "
             "choose another with --port"
         ) from error
     listening.listen(2048)
@@ -356,9 +356,9 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _allow_files(n: int) -> None:
-    """Allow so many files to be open, as far as the system lets us."""
+def _raise_file_limit(n: int) -> None:
+    """Raise the limit of open files to n, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < n:
-        most = n if hard == resource.RLIM_INFINITY else min(n, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        limit = n if hard == resource.RLIM_INFINITY else min(n, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,4 +1,4 @@
-"""What the routes do: a request's instances in, an answer out."""
+"""The handlers of the routes: a request's instances in, an answer out."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from pydantic_core import to_json
 from isthmus.data import decision_counts
 from isthmus.errors import IsthmusError
 from isthmus.serve import openapi as describe
-from isthmus.serve.answers import explanations, predictions, with_whole
+from isthmus.serve.answers import add_reconstructions, explanations, predictions
 from isthmus.serve.bodies import JSON, content_types, from_lists, read_instances, read_json
 from isthmus.serve.guard import Metrics
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.models import Models, Served
 from isthmus.serve.refusals import Limits, Refusal, refusal_of
 
-#: A body of more bytes is read in a thread, so that others need not wait for it.
-SMALL = 64 * 1024
-#: Bodies that are read at one time.
-READERS = 2
+#: Bytes above which a body is processed in a thread, so that other requests need not wait.
+MAX_INLINE_BYTES = 64 * 1024
+#: Number of such threads.
+N_READERS = 2
 
 
 class Service:
-    """What the routes share."""
+    """The handlers, and what they share: models, limits, metrics and the queue of labels."""
 
     def __init__(
         self, models: Models, limits: Limits, metrics: Metrics, queue: LabelQueue | None
     ) -> None:
         self.models, self.limits, self.metrics, self.queue = models, limits, metrics, queue
-        self._readers = asyncio.Semaphore(READERS)
+        self._readers = asyncio.Semaphore(N_READERS)
 
     async def read(self, request: Request, served: Served) -> dict[str, Any]:
-        """Return a body's instances as the graph takes them."""
+        """Return a body's instances as inputs of the graph."""
         content = await request.body()
         kind = request.headers.get("content-type", "")
         limits = self.limits
@@ -45,12 +45,12 @@ class Service:
             X = read_instances(content, kind, served.schema, limits)
             return served.exported.feed(X)
 
-        return await self.aside(rows, len(content))
+        return await self.run_task(rows, len(content))
 
-    async def aside(self, task: Callable[[], Any], size: int) -> Any:
-        """Do what takes so many bytes, in a thread when many; the library's errors are refusals."""
+    async def run_task(self, task: Callable[[], Any], size: int) -> Any:
+        """Run a task on `size` bytes, in a thread if many; the library's errors become refusals."""
         try:
-            if size <= SMALL:
+            if size <= MAX_INLINE_BYTES:
                 return task()
             async with self._readers:
                 return await asyncio.to_thread(task)
@@ -79,7 +79,7 @@ class Service:
         return json_answer({"digest": served.digest, "predictions": found})
 
     async def encode(self, request: Request, served: Served) -> Response:
-        """Give every instance's code."""
+        """Return the code of every instance."""
         names = ["code", "reconstruction_error"]
         values = await served.run(await self.read(request, served), names)
         code, error = (values[name].tolist() for name in names)
@@ -88,7 +88,7 @@ class Service:
     async def explain(
         self, request: Request, served: Served, top: int, whole: bool = False
     ) -> Response:
-        """Say which values were rebuilt worst; and, on request, what all were rebuilt to."""
+        """Return the values with the largest residuals and, if `whole`, the reconstructions."""
         exported, schema = served.exported, served.schema
         if "residual" not in exported.names or (whole and not exported.rebuilds):
             raise Refusal(
@@ -109,19 +109,19 @@ class Service:
             found = explanations(schema, values["residual"], top)
             if whole:
                 rebuilt = exported.rebuilt(values["reconstruction"])
-                found = with_whole(found, schema, values["residual"], rebuilt)
+                found = add_reconstructions(found, schema, values["residual"], rebuilt)
             return json_answer({"digest": served.digest, "explanations": found})
 
-        response: Response = await self.aside(answer, 8 * n_values)
+        response: Response = await self.run_task(answer, 8 * n_values)
         return response
 
     async def labels(self, request: Request, served: Served) -> Response:
-        """Queue labels for the next time that a head is decided anew."""
+        """Queue labels for the next update of a head."""
         queue = self.queue
         if queue is None:
             raise Refusal(
                 404,
-                "a label, and nowhere to keep it",
+                "a label, without a queue to store it",
                 "a service with a queue",
                 "start it with: isthmus serve BUNDLE --labels queue.jsonl",
             )
@@ -144,24 +144,24 @@ class Service:
             if not _takes_labels(served.heads[head]):
                 raise Refusal(
                     422,
-                    f"a label for the head {head!r}, which keeps no codes to learn it beside",
-                    "a head of few enough labels",
+                    f"a label for the head {head!r}, which stores no codes and cannot be updated",
+                    "a head that stores its codes",
                     "fit it again with the new labels among the others: isthmus classify",
                 )
             given = _labels(served, head, plain.get("labels"), len(instances))
-            known = {"bundle": served.name, "digest": served.digest, "head": head}
-            known["encoder_digest"] = served.facts["digest"]
+            common = {"bundle": served.name, "digest": served.digest, "head": head}
+            common["encoder_digest"] = served.facts["digest"]
             return [
-                known | {"label": label, "instance": instance}
+                common | {"label": label, "instance": instance}
                 for label, instance in zip(given, instances, strict=True)
             ]
 
-        found = await self.aside(records, len(content))
+        found = await self.run_task(records, len(content))
         await asyncio.to_thread(queue.add, found)
         return json_answer({"digest": served.digest, "queued": len(found)}, 202)
 
     def schema(self, served: Served) -> Response:
-        """Say what an instance is, and what is answered."""
+        """Describe instances, outputs, heads and limits."""
         facts = served.facts
         return json_answer(
             {
@@ -175,7 +175,7 @@ class Service:
                 "outputs": facts["outputs"],
                 "heads": facts["heads"],
                 "explains": "residual" in served.exported.names,
-                "known": None if served.known is None else served.known.to_dict(),
+                "known": None if served.references is None else served.references.to_dict(),
                 "takes_labels": self.queue is not None
                 and any(map(_takes_labels, served.heads.values())),
                 "limits": vars(self.limits),
@@ -183,7 +183,7 @@ class Service:
         )
 
     def health(self) -> Response:
-        """Name what is served."""
+        """Return the digests of the served bundles."""
         models = self.models
         bundles = {name: models.get(name).digest for name in models.names}
         digest = models.get(models.names[0]).digest
@@ -191,22 +191,22 @@ class Service:
 
 
 def _takes_labels(head: Mapping[str, Any]) -> bool:
-    return bool(head.get("takes_labels", True))  # exports of before do not say
+    return bool(head.get("takes_labels", True))  # older exports lack the key
 
 
 def json_answer(plain: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return plain values as an answer; what is no number in JSON is null."""
+    """Return plain values as a JSON answer; NaN and infinity become null."""
     content = to_json(plain, inf_nan_mode="null")
     return Response(content, status, headers, media_type=JSON)
 
 
 def check_values(n: int, limits: Limits, fix: str) -> None:
-    """Check that an answer's instances hold no more numbers and cells than allowed.
+    """Check the number of values in an answer's instances.
 
     Raises
     ------
     Refusal
-        413 when they hold more.
+        413 when it exceeds the limit.
     """
     if n > limits.values:
         raise Refusal(
@@ -223,7 +223,7 @@ def _head(served: Served, name: Any) -> str:
             422,
             "no head" if name is None else "a head that the bundle does not have",
             f"one of {', '.join(heads)}",
-            'say which head the labels are for: "head": NAME',
+            'name the head that the labels are for: "head": NAME',
         )
     return str(name)
 
@@ -236,14 +236,14 @@ def _labels(served: Served, head: str, given: Any, n: int) -> list[str | int]:
         raise Refusal(
             422,
             f"{len(given)} labels" if plain else "no list of labels",
-            f"{n}, one an instance: text or whole numbers",
+            f"{n}, one for each instance: text or whole numbers",
             '"labels": [...] beside "instances": [...]',
         )
     if served.heads[head]["kind"] == "detector" and not set(given) <= {1, -1, 0}:
         raise Refusal(
             422,
-            "another label of a detector",
-            "1 normal, -1 abnormal, or 0 to take a label back",
+            "another label for a detector",
+            "1 normal, -1 abnormal, or 0 to withdraw a label",
             "send one of these for each instance",
         )
     return list(given)
