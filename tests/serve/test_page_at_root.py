@@ -27,7 +27,7 @@ DROP = """([name, type, text]) => {
 
 @pytest.fixture(scope="module")
 def client(digits_folder, digits, parts_folder, tmp_path_factory):
-    """Of a service whose digits come with known instances, with a queue of labels."""
+    """Of a service whose digits come with reference instances, with a queue of labels."""
     folder = tmp_path_factory.mktemp("page")
     X, y = digits
     rows = Dataset(X[1000:1300], y[1000:1300])
@@ -173,7 +173,7 @@ def test_an_image_file_of_another_size_is_resized_as_the_library_does(opened, tm
 
 
 def test_what_it_saw_and_what_is_near_stand_beside_the_decision(opened, client):
-    opened.locator(".known").nth(5).click()
+    opened.locator(".reference").nth(5).click()
     decided(opened)
 
     (image,) = sent(opened)
@@ -215,10 +215,10 @@ def test_a_file_is_decided_row_by_row_sorted_and_taken_away(opened, client, part
 
     opened.evaluate(DROP, ["parts.csv", "text/csv", content])
 
-    opened.locator("#batch-said", has_text="300 rows").wait_for()
-    assert f"{(p <= 0.1).sum()} not normal at 10 %" in opened.locator("#batch-said").inner_text()
+    opened.locator("#batch-status", has_text="300 rows").wait_for()
+    assert f"{(p <= 0.1).sum()} not normal at 10 %" in opened.locator("#batch-status").inner_text()
     opened.locator("#batch .slider input").press("End")
-    assert f"{(p <= 0.5).sum()} not normal at 50 %" in opened.locator("#batch-said").inner_text()
+    assert f"{(p <= 0.5).sum()} not normal at 50 %" in opened.locator("#batch-status").inner_text()
     assert opened.locator("#rows tbody tr").count() == 100
     opened.locator("#rows button", has_text="p-value").click()
     first = opened.locator("#rows tbody tr").first.locator("td").first.inner_text()
@@ -268,11 +268,11 @@ def test_a_file_that_does_not_fit_is_refused_in_the_services_words(opened):
 
 
 def test_a_correction_reaches_the_queue(opened, client):
-    opened.locator(".known").first.click()
+    opened.locator(".reference").first.click()
     decided(opened)
     opened.locator("#right").select_option(label="7")
     opened.locator("#wrong button").click()
-    opened.locator("#wrong-said", has_text="Kept: it is 7").wait_for()
+    opened.locator("#wrong-status", has_text="Queued as 7").wait_for()
 
     line = json.loads(client.queue.read_text("utf-8"))
     assert (line["head"], line["label"], line["instance"]) == ("kind", 7, sent(opened)[0])

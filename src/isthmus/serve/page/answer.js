@@ -1,8 +1,8 @@
-// The decision about one instance, in words and bars, with a threshold to slide.
+// The decision on one instance: class, probabilities, verdict, and a slider of the threshold.
 import { make, number, percent } from './dom.js';
 import { classOf, inWords, isNormal, ratesOf, valueOf } from './heads.js';
 
-const MOST_CLASSES = 10;
+const MAX_CLASSES = 10;
 
 export function showDecisions(place, heads, prediction) {
   const first = heads.find((head) => head.keys.probabilities);
@@ -11,16 +11,16 @@ export function showDecisions(place, heads, prediction) {
     if (heads.length > 1) block.append(make('h3', {}, head.name));
     const p = valueOf(head, 'p_value', prediction);
     const word = make('p', { className: 'big', role: 'status' });
-    const say = () => { word.textContent = classOf(head, prediction); };
+    const showClass = () => { word.textContent = classOf(head, prediction); };
     if (head.keys.class) {
-      say();
+      showClass();
       block.append(word);
     }
     if (head.keys.probabilities) {
       const table = bars(valueOf(head, 'probabilities', prediction));
       block.append(head === first ? table : make('details', {}, make('summary', {}, 'Probabilities'), table));
     }
-    if (p !== undefined) block.append(judged(head, p, valueOf(head, 'anomaly_score', prediction), say));
+    if (p !== undefined) block.append(verdictBlock(head, p, valueOf(head, 'anomaly_score', prediction), showClass));
     return block;
   }));
 }
@@ -28,18 +28,18 @@ export function showDecisions(place, heads, prediction) {
 function bars(probabilities) {
   const entries = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
   const body = make('tbody');
-  for (const [label, share] of entries.slice(0, MOST_CLASSES)) {
+  for (const [label, share] of entries.slice(0, MAX_CLASSES)) {
     const bar = make('span');
     bar.style.inlineSize = `${100 * share}%`;
     body.append(make('tr', {}, make('th', { scope: 'row' }, label), make('td', { className: 'bar' }, bar), make('td', { className: 'n' }, percent(share))));
   }
-  const rest = entries.slice(MOST_CLASSES).reduce((sum, [, share]) => sum + share, 0);
-  if (entries.length > MOST_CLASSES) body.append(make('tr', {}, make('th', { scope: 'row' }, `${entries.length - MOST_CLASSES} others`), make('td'), make('td', { className: 'n' }, percent(rest))));
+  const rest = entries.slice(MAX_CLASSES).reduce((sum, [, share]) => sum + share, 0);
+  if (entries.length > MAX_CLASSES) body.append(make('tr', {}, make('th', { scope: 'row' }, `${entries.length - MAX_CLASSES} others`), make('td'), make('td', { className: 'n' }, percent(rest))));
   const head = make('thead', { className: 'hidden' }, make('tr', {}, ...['class', 'bar', 'probability'].map((name) => make('th', { scope: 'col' }, name))));
   return make('table', { className: 'bars' }, make('caption', { className: 'hidden' }, 'Probabilities'), head, body);
 }
 
-function judged(head, p, score, moved) {
+function verdictBlock(head, p, score, moved) {
   const verdict = make('p', { className: 'big verdict', role: 'status' });
   const rule = make('p', { className: 'small' });
   const show = () => {
@@ -47,19 +47,19 @@ function judged(head, p, score, moved) {
     verdict.textContent = normal ? 'Normal' : 'Not normal';
     verdict.classList.toggle('abnormal', !normal);
     rule.textContent = `p = ${number(p)}, which is ${normal ? 'above' : 'not above'} ${number(head.rate)}; anomaly score ${number(score)}. `
-      + `At this setting about ${percent(head.rate)} of normal instances are called not normal.`;
+      + `At this rate about ${percent(head.rate)} of normal instances are called not normal.`;
   };
   show();
-  return make('div', {}, verdict, make('p', {}, inWords(p, head.judge.n_calibration)), slider(head, () => { show(); moved(); }), rule);
+  return make('div', {}, verdict, make('p', {}, inWords(p, head.detector.n_calibration)), slider(head, () => { show(); moved(); }), rule);
 }
 
-// A slider of false-alarm rates; it moves what the page says, not what the service answers.
+// A slider of false-alarm rates; it changes the page, not the answers of the service.
 export function slider(head, moved) {
   const rates = ratesOf(head);
-  const own = head.judge.false_alarm_rate;
+  const own = head.detector.false_alarm_rate;
   const output = make('output');
   const input = make('input', { type: 'range', min: '0', max: String(rates.length - 1), step: '1', value: String(nearest(rates, head.rate)) });
-  const back = make('button', { type: 'button' }, 'Back');
+  const back = make('button', { type: 'button' }, 'Reset');
   const show = () => {
     output.textContent = `${percent(head.rate)}${head.rate === own ? ', as the detector was set' : ''}`;
     input.setAttribute('aria-valuetext', percent(head.rate));
@@ -69,7 +69,7 @@ export function slider(head, moved) {
   input.addEventListener('input', () => move(rates[Number(input.value)]));
   back.addEventListener('click', () => { input.value = String(nearest(rates, own)); move(own); });
   show();
-  return make('div', { className: 'slider' }, make('label', {}, 'False alarms to put up with: ', output, input), back);
+  return make('div', { className: 'slider' }, make('label', {}, 'False-alarm rate: ', output, input), back);
 }
 
 function nearest(rates, rate) {

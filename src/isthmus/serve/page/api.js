@@ -1,15 +1,15 @@
-// Asks the service this page came from. Every error of the service has got, expected and fix.
+// Requests to the service of this page. Every error of the service has got, expected and fix.
 
 const TOKEN = 'isthmus-token';
 
 export class Problem extends Error {
   constructor(status, plain) {
-    super(plain.got ? `Got ${plain.got}; expected ${plain.expected}. To mend it: ${plain.fix}.` : `The service answered with status ${status}.`);
+    super(plain.got ? `Got ${plain.got}; expected ${plain.expected}. Fix: ${plain.fix}.` : `The service answered with status ${status}.`);
     this.status = status;
   }
 }
 
-export function keepToken(token) {
+export function storeToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
@@ -23,7 +23,7 @@ export async function ask(path, { body, type = 'application/json', signal } = {}
     answer = await fetch(path, { method: body === undefined ? 'GET' : 'POST', headers, body, signal });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem(0, { got: 'no answer', expected: 'one from the service', fix: 'look whether it still runs' });
+    throw new Problem(0, { got: 'no answer', expected: 'one from the service', fix: 'check that it is running' });
   }
   const plain = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Problem(answer.status, plain);
@@ -35,7 +35,7 @@ export function bundleAt(name) {
   const send = (word, plain, signal) => ask(`${prefix}/${word}`, { body: JSON.stringify(plain), signal });
   return {
     schema: () => ask(`${prefix}/schema`),
-    known: (n) => ask(`${prefix}/known?n=${n}`),
+    references: (n) => ask(`${prefix}/known?n=${n}`),
     predict: (instances, signal) => send('predict', { instances }, signal),
     predictFile: (body, type) => ask(`${prefix}/predict`, { body, type }),
     explain: (instances, signal) => send('explain?top=10&whole=true', { instances }, signal),

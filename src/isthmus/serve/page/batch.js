@@ -1,57 +1,57 @@
-// Many instances: a table that can be sorted, verdicts that follow the slider, a file to take away.
+// Many instances: a table to sort, verdicts that follow the slider, and a download as CSV.
 import { $, make, number, percent } from './dom.js';
 import { slider } from './answer.js';
 import { classOf, headsOf, isNormal, valueOf } from './heads.js';
 import { picture } from './pictures.js';
 import { writeCsv } from './csv.js';
 
-const STEP = 100; // rows shown at first, and with each press more
-const OWN = 4; // of the file's own columns shown beside the decision
-const PART = 2000; // rows sent in one request
+const STEP = 100; // rows shown at first, and added by each press of the button
+const MAX_FILE_COLUMNS = 4; // columns of the file shown beside the decision
+const CHUNK = 2000; // rows of one request
 
 export class Batch {
   constructor(schema, bundle, opened) {
     Object.assign(this, { schema, bundle, opened, heads: headsOf(schema) });
     $('download').onclick = () => this.download();
-    $('more').onclick = () => { this.most += STEP; this.draw(); };
+    $('more').onclick = () => { this.nShown += STEP; this.draw(); };
   }
 
   async decide(given) {
     $('batch').hidden = false;
-    $('batch-said').textContent = 'Deciding…';
+    $('batch-status').textContent = 'Deciding…';
     $('rows').replaceChildren();
     this.given = given;
     this.predictions = [];
-    const told = (n) => { $('batch-said').textContent = `Decided on ${this.predictions.length.toLocaleString('en')} of ${n.toLocaleString('en')}…`; };
-    const size = Math.min(PART, this.schema.limits.rows);
+    const showProgress = (n) => { $('batch-status').textContent = `Decided on ${this.predictions.length.toLocaleString('en')} of ${n.toLocaleString('en')}…`; };
+    const size = Math.min(CHUNK, this.schema.limits.rows);
     if (given.body) this.predictions = (await this.bundle.predictFile(given.body, given.type)).predictions;
     else if (given.records) {
-      for (const { body, type } of given.parts(size)) {
+      for (const { body, type } of given.chunks(size)) {
         this.predictions.push(...(await this.bundle.predictFile(body, type)).predictions);
-        told(given.records.length);
+        showProgress(given.records.length);
       }
     } else {
-      const few = Math.max(1, Math.min(size, Math.floor(this.schema.limits.body_bytes / (JSON.stringify(given.instances[0]).length + 64))));
-      for (let at = 0; at < given.instances.length; at += few) {
-        this.predictions.push(...(await this.bundle.predict(given.instances.slice(at, at + few))).predictions);
-        told(given.instances.length);
+      const perRequest = Math.max(1, Math.min(size, Math.floor(this.schema.limits.body_bytes / (JSON.stringify(given.instances[0]).length + 64))));
+      for (let at = 0; at < given.instances.length; at += perRequest) {
+        this.predictions.push(...(await this.bundle.predict(given.instances.slice(at, at + perRequest))).predictions);
+        showProgress(given.instances.length);
       }
     }
     this.order = this.predictions.map((_, at) => at);
     this.sorted = null;
-    this.most = STEP;
+    this.nShown = STEP;
     this.columns = this.columnsShown();
-    const judges = this.heads.filter((head) => head.judge);
-    $('batch-sliders').replaceChildren(...judges.map((head) => slider(head, () => this.draw())));
+    const detectors = this.heads.filter((head) => head.detector);
+    $('batch-sliders').replaceChildren(...detectors.map((head) => slider(head, () => this.draw())));
     this.draw();
     $('batch-title').scrollIntoView({ block: 'start' });
   }
 
-  // Each: title, value of a row to sort and save by, and how it is shown.
+  // Of each column: title, value of a row for sorting and download, and how it is shown.
   columnsShown() {
     const columns = [{ title: 'row', value: (at) => at + 1, shown: (at) => this.rowTitle(at) }];
     const { header, records } = this.given;
-    (header ?? []).slice(0, OWN).forEach((title, place) => columns.push({ title, own: true, value: (at) => numeric(records[at][place]) }));
+    (header ?? []).slice(0, MAX_FILE_COLUMNS).forEach((title, place) => columns.push({ title, own: true, value: (at) => numeric(records[at][place]) }));
     for (const head of this.heads) {
       const name = (what) => (this.heads.length > 1 ? `${head.name}: ${what}` : what);
       const of = (what) => (at) => valueOf(head, what, this.predictions[at]);
@@ -70,26 +70,26 @@ export class Batch {
     const { names, instances } = this.given;
     const name = names?.[at] ?? String(at + 1);
     if (!instances && !this.given.instanceOf) return name;
-    const look = make('button', { type: 'button', className: 'link', onclick: () => this.opened(instances ? instances[at] : this.given.instanceOf(at)) }, name);
-    look.setAttribute('aria-label', `Look at ${name}`);
-    if (instances && this.schema.kind === 'images') look.prepend(picture(instances[at], this.schema));
-    return look;
+    const button = make('button', { type: 'button', className: 'link', onclick: () => this.opened(instances ? instances[at] : this.given.instanceOf(at)) }, name);
+    button.setAttribute('aria-label', `Open ${name}`);
+    if (instances && this.schema.kind === 'images') button.prepend(picture(instances[at], this.schema));
+    return button;
   }
 
   draw() {
     const n = this.predictions.length;
-    const said = this.heads.filter((head) => head.judge).map((head) => {
+    const counts = this.heads.filter((head) => head.detector).map((head) => {
       const found = this.predictions.filter((one) => !isNormal(head, valueOf(head, 'p_value', one))).length;
       return `${found.toLocaleString('en')} not normal${this.heads.length > 1 ? ` for ${head.name}` : ''} at ${percent(head.rate)}`;
     });
-    $('batch-said').textContent = [`${n.toLocaleString('en')} ${n === 1 ? 'row' : 'rows'}`, ...said].join(', ') + '.';
+    $('batch-status').textContent = [`${n.toLocaleString('en')} ${n === 1 ? 'row' : 'rows'}`, ...counts].join(', ') + '.';
     const head = make('tr', {}, ...this.columns.map((column) => {
       const direction = this.sorted?.column === column ? this.sorted.direction : 'none';
       const cell = make('th', { scope: 'col', className: !column.shown && typeof column.value(0) === 'number' ? 'n' : '' }, make('button', { type: 'button', className: 'link', onclick: () => this.sort(column) }, column.title));
       cell.setAttribute('aria-sort', direction);
       return cell;
     }));
-    const body = this.order.slice(0, this.most).map((at) => make('tr', {}, ...this.columns.map((column) => {
+    const body = this.order.slice(0, this.nShown).map((at) => make('tr', {}, ...this.columns.map((column) => {
       const value = column.shown?.(at) ?? column.value(at);
       const plain = typeof value === 'number' ? number(value) : value ?? '';
       return make('td', { className: typeof value === 'number' ? 'n' : '' }, plain);
@@ -97,7 +97,7 @@ export class Batch {
     const focused = document.activeElement?.closest?.('#rows thead') ? document.activeElement.textContent : null;
     $('rows').replaceChildren(make('thead', {}, head), make('tbody', {}, ...body));
     if (focused !== null) [...$('rows').querySelectorAll('thead button')].find((one) => one.textContent === focused)?.focus();
-    $('more').hidden = this.most >= n;
+    $('more').hidden = this.nShown >= n;
   }
 
   sort(column) {
@@ -109,7 +109,7 @@ export class Batch {
     this.draw();
   }
 
-  // All of the file's own columns, then the decisions, in the order of the file.
+  // All columns of the file, then the decisions, in the order of the file.
   download() {
     const { header = [], records } = this.given;
     const columns = this.columns.filter((column) => !column.own && column.title !== 'row');

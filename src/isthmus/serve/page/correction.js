@@ -1,7 +1,7 @@
-// "This is wrong: it is …": a label for the queue of the service.
+// The form that sends a correct label to the queue of the service.
 import { $, make } from './dom.js';
 
-const DETECTED = [[1, 'normal'], [-1, 'not normal']];
+const DETECTOR_LABELS = [[1, 'normal'], [-1, 'not normal']];
 
 export function showCorrection(schema, bundle, instanceOf) {
   const form = $('wrong');
@@ -11,25 +11,25 @@ export function showCorrection(schema, bundle, instanceOf) {
   const select = make('select', { id: 'right' });
   const heads = Object.entries(schema.heads).filter(([, facts]) => facts.takes_labels !== false);
   for (const [head, facts] of heads) {
-    const labels = facts.kind === 'detector' ? DETECTED : facts.classes.map((label) => [label, String(label)]);
+    const labels = facts.kind === 'detector' ? DETECTOR_LABELS : facts.classes.map((label) => [label, String(label)]);
     const options = labels.map(([label, words]) => make('option', { value: String(choices.push({ head, label, words }) - 1) }, words));
     select.append(...(heads.length > 1 ? [make('optgroup', { label: head }, ...options)] : options));
   }
-  const said = $('wrong-said');
+  const status = $('wrong-status');
   $('wrong-fields').replaceChildren(make('label', { htmlFor: 'right' }, 'It is'), select, make('button', {}, 'Send'));
   form.onsubmit = async (event) => {
     event.preventDefault();
     const { head, label, words } = choices[Number(select.value)];
-    said.textContent = 'Sending…';
+    status.textContent = 'Sending…';
     try {
       await bundle.label(instanceOf(), head, label);
-      said.textContent = `Kept: it is ${words}. It counts from the next time that ${head} is decided anew.`;
+      status.textContent = `Queued as ${words}, for the next update of ${head}.`;
     } catch (error) {
-      said.textContent = error.message;
+      status.textContent = error.message;
     }
   };
 }
 
-export function forgetCorrection() {
-  $('wrong-said').textContent = '';
+export function clearCorrection() {
+  $('wrong-status').textContent = '';
 }

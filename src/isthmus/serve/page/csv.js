@@ -1,4 +1,4 @@
-// CSV in and out, as RFC 4180 has it, with the separator that the first line has most of.
+// Reading and writing of CSV (RFC 4180); the separator is the most frequent in the first line.
 
 export function parseCsv(text) {
   const clean = text.replace(/^\uFEFF/, '');

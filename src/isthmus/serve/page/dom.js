@@ -1,4 +1,4 @@
-// Elements made in one expression. Text is always text, never markup.
+// Elements built in one expression, and numbers as text. Text is never parsed as markup.
 
 export const $ = (id) => document.getElementById(id);
 

@@ -1,4 +1,4 @@
-// Files a person gives, as instances where the page can read them, else as they are for the service.
+// Files as instances where the page can read them, else unchanged for the service.
 import { columnsOf, rowOf, windowOf } from './form.js';
 import { readImage } from './images.js';
 import { parseCsv, writeCsv } from './csv.js';
@@ -12,13 +12,13 @@ export function accepted(schema) {
 export function acceptedWords(schema) {
   const [h, w] = schema.schema.shape;
   return {
-    images: `One image, several, or a .npy file. Images of another size are brought to ${w} × ${h}.`,
-    table: 'CSV with a header line, Parquet or .npy. Or drop it on the page.',
-    series: `CSV with a window of ${h} steps a line, or .npy. Or drop it on the page.`,
+    images: `One image, several, or a .npy file. Images of another size are resized to ${w} × ${h}.`,
+    table: 'CSV with a header line, Parquet or .npy. Or drop the file on the page.',
+    series: `CSV with a window of ${h} steps a line, or .npy. Or drop the file on the page.`,
   }[schema.kind];
 }
 
-// { instances, names, header?, records? }, or { body, type } for what only the service reads.
+// { instances, names, header?, records? }, or { body, type } for files that only the service reads.
 export async function readFiles(files, schema) {
   const list = [...files];
   if (schema.kind === 'images' && list.every((file) => file.type.startsWith('image/'))) {
@@ -28,8 +28,8 @@ export async function readFiles(files, schema) {
   }
   if (list.length > 1) throw new Error(`Got ${list.length} files, expected one${schema.kind === 'images' ? ', or images alone' : ''}.`);
   const [file] = list;
-  const end = file.name.toLowerCase().split('.').pop();
-  if (end === 'npy' || (end === 'parquet' && schema.kind === 'table')) return { body: file, type: TYPES[end] };
+  const suffix = file.name.toLowerCase().split('.').pop();
+  if (suffix === 'npy' || (suffix === 'parquet' && schema.kind === 'table')) return { body: file, type: TYPES[suffix] };
   if (schema.kind === 'images') throw new Error(`Got ${file.name}, expected images or a .npy file.`);
   const { separator, records } = parseCsv(await file.text());
   if (!records.length) throw new Error(`Got ${file.name} without a line, expected CSV.`);
@@ -41,12 +41,12 @@ function readRows(records, separator, schema) {
   const [header, ...rows] = records;
   if (!rows.length) throw new Error('Got a header line alone, expected rows below it.');
   const places = schema.schema.columns ? columns.map(({ name }) => header.indexOf(name)) : columns.map((_, at) => at);
-  // Rows that the page cannot read are the service's to judge: it says what is wrong with them.
+  // Rows are sent unparsed: the service names what is wrong with them.
   const instance = (row) => rowOf(places.map((place) => row[place] ?? ''), columns, schema);
-  const parts = (size) => Array.from({ length: Math.ceil(rows.length / size) }, (_, at) => ({
+  const chunks = (size) => Array.from({ length: Math.ceil(rows.length / size) }, (_, at) => ({
     body: writeCsv([header, ...rows.slice(at * size, (at + 1) * size)], separator), type: TYPES.csv,
   }));
-  return { header, records: rows, parts, instanceOf: (at) => instance(rows[at]) };
+  return { header, records: rows, chunks, instanceOf: (at) => instance(rows[at]) };
 }
 
 function readWindows(records, schema) {

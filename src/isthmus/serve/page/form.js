@@ -1,15 +1,15 @@
-// Where a row or a window is typed in: a field a column, or numbers in a text area.
+// Forms to type a row or a window: one field for each column, or numbers in a text area.
 import { make } from './dom.js';
 
-const MOST_FIELDS = 60;
+const MAX_FIELDS = 60;
 
-// What the form gives: get() the instance as the service takes it (it throws words for the person),
-// and set(instance).
+// Returns get(), the instance as the service takes it, which throws an error to show, and
+// set(instance).
 export function makeForm(form, schema, changed) {
   form.replaceChildren();
   form.onsubmit = (event) => event.preventDefault();
   const columns = columnsOf(schema);
-  if (schema.kind === 'table' && columns.length <= MOST_FIELDS) return rowForm(form, columns, schema, changed);
+  if (schema.kind === 'table' && columns.length <= MAX_FIELDS) return rowForm(form, columns, schema, changed);
   return numbersForm(form, columns, schema, changed);
 }
 

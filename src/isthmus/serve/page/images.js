@@ -1,7 +1,7 @@
-// An image file as the library would read it: laid on white, resized with a bilinear filter that
-// averages when it shrinks, as Pillow has it.
+// An image file read as the library does: on a white ground, resized with the bilinear filter of
+// Pillow, which averages when it shrinks.
 
-const LARGEST = 4096; // pixels a side that are looked at; of larger images the browser makes smaller
+const LARGEST = 4096; // pixels a side; the browser scales larger images down first
 
 export async function readImage(file, schema) {
   let bitmap;
@@ -49,7 +49,7 @@ function resize(values, width, height, w, h) {
   return out;
 }
 
-// Of each new pixel the old ones it is made of: a triangle as wide as two of the larger pixels.
+// Weights of the source pixels of each new pixel: a triangle as wide as two of the larger pixels.
 function weightsOf(from, to) {
   const scale = from / to;
   const reach = Math.max(1, scale);

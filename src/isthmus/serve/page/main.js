@@ -1,8 +1,8 @@
-// The page: which bundle, what is given, and what comes of it.
-import { ask, bundleAt, keepToken, Problem } from './api.js';
+// The page: choice of a bundle, input of an instance or files, and the answer.
+import { ask, bundleAt, storeToken, Problem } from './api.js';
 import { showDecisions } from './answer.js';
 import { Batch } from './batch.js';
-import { forgetCorrection, showCorrection } from './correction.js';
+import { clearCorrection, showCorrection } from './correction.js';
 import { $, make, percent } from './dom.js';
 import { accepted, acceptedWords, readFiles } from './files.js';
 import { makeForm } from './form.js';
@@ -12,14 +12,14 @@ import { picture } from './pictures.js';
 import { imageOf, inkOf } from './strokes.js';
 import { showNearest, showWhy } from './why.js';
 
-const LARGEST_DRAWN = 128; // pixels a side
-const KNOWN = 24;
-const PAUSE = 120; // ms that a person rests before the service is asked
+const MAX_DRAWN_SIDE = 128; // pixels a side
+const N_REFERENCES = 24;
+const DEBOUNCE = 120; // ms without input before a request is sent
 
-const now = {}; // bundle, schema, heads, known, form, paper, batch, instance, asked
-let resting; // the timer of what is drawn or typed
+const state = {}; // bundle, schema, heads, references, form, paper, batch, instance, request
+let timer; // of the input that is drawn or typed
 
-function complain(error) {
+function showError(error) {
   if (error instanceof Problem && error.status === 401) {
     $('token-form').hidden = false;
     $('token').focus();
@@ -30,17 +30,17 @@ function complain(error) {
 
 async function guarded(task) {
   try {
-    complain(null);
+    showError(null);
     await task();
   } catch (error) {
-    if (error.name !== 'AbortError') complain(error); // else what came instead goes on
+    if (error.name !== 'AbortError') showError(error); // aborted by a newer request, which goes on
   }
 }
 
 async function begin() {
   const { bundles } = await ask('/health');
   const names = Object.keys(bundles);
-  const first = await ask('/schema'); // of the bundle that is asked when none is named
+  const first = await ask('/schema'); // of the default bundle
   const select = $('bundle');
   select.replaceChildren(...names.map((name) => make('option', { value: name }, name)));
   select.value = first.name;
@@ -49,108 +49,108 @@ async function begin() {
   await open(first.name, first);
 }
 
-async function open(name, told) {
+async function open(name, loaded) {
   stop();
-  now.paper?.close();
-  // Nothing can be given to the bundle before once another is asked for.
-  for (const id of ['answer', 'batch', 'draw', 'form', 'known']) $(id).hidden = true;
-  Object.assign(now, { bundle: bundleAt(name), paper: null, form: null, instance: null, known: [] });
-  const { bundle } = now;
-  const schema = told ?? (await bundle.schema());
-  const known = schema.known ? await bundle.known(KNOWN) : null;
-  if (bundle !== now.bundle) return; // another was chosen meanwhile
-  now.schema = schema;
-  now.heads = headsOf(schema);
+  state.paper?.close();
+  // No input for the previous bundle once another is chosen.
+  for (const id of ['answer', 'batch', 'draw', 'form', 'references']) $(id).hidden = true;
+  Object.assign(state, { bundle: bundleAt(name), paper: null, form: null, instance: null, references: [] });
+  const { bundle } = state;
+  const schema = loaded ?? (await bundle.schema());
+  const references = schema.known ? await bundle.references(N_REFERENCES) : null;
+  if (bundle !== state.bundle) return; // another was chosen meanwhile
+  state.schema = schema;
+  state.heads = headsOf(schema);
   $('work').hidden = false;
   introduce(schema);
-  if (known) {
-    now.known = known.instances;
-    showKnown(schema, known.instances, known.labels);
+  if (references) {
+    state.references = references.instances;
+    showReferences(schema, references.instances, references.labels);
   }
   if (schema.kind === 'images') offerDrawing(schema);
   else {
     $('form').hidden = false;
-    now.form = makeForm($('form'), schema, rested(() => now.form.get()));
-    if (now.known.length) now.form.set(now.known[0]);
+    state.form = makeForm($('form'), schema, debounced(() => state.form.get()));
+    if (state.references.length) state.form.set(state.references[0]);
   }
   $('file').accept = accepted(schema);
   $('file-how').textContent = acceptedWords(schema);
-  now.batch = new Batch(schema, bundle, (instance) => guarded(() => take(instance)));
-  showCorrection(schema, bundle, () => now.instance);
-  if (now.form && now.known.length) await decide(() => known.instances[0]);
+  state.batch = new Batch(schema, bundle, (instance) => guarded(() => take(instance)));
+  showCorrection(schema, bundle, () => state.instance);
+  if (state.form && state.references.length) await decide(() => references.instances[0]);
 }
 
 function introduce(schema) {
   const [first, second] = schema.schema.shape;
-  const what = { images: `An image of ${second} × ${first} pixels`, series: `A window of ${first} steps`, table: `A row of ${first} columns` }[schema.kind];
-  const decided = now.heads.map(({ facts, judge }) => {
+  const what = { images: `an image of ${second} × ${first} pixels`, series: `a window of ${first} steps`, table: `a row of ${first} columns` }[schema.kind];
+  const decided = state.heads.map(({ facts, detector }) => {
     const classes = facts.classes ? `which of ${facts.classes.length} classes` : '';
-    const normal = judge ? `normal or not, at a false-alarm rate of ${percent(judge.false_alarm_rate)}` : '';
+    const normal = detector ? `normal or not, at a false-alarm rate of ${percent(detector.false_alarm_rate)}` : '';
     return [classes, normal].filter(Boolean).join(', ');
   });
   $('title').textContent = schema.name;
   document.title = `${schema.name} · isthmus`;
-  $('about').textContent = decided.length ? `${what} goes in; out comes ${[...new Set(decided)].join('; ')}.` : `${what} goes in. This bundle has no heads yet, so there is nothing to decide.`;
-  $('digest').textContent = `Decided by ${schema.digest.slice(0, 12)}`;
+  $('about').textContent = decided.length ? `Input: ${what}. Decision: ${[...new Set(decided)].join('; ')}.` : `Input: ${what}. This bundle has no heads, so there is no decision.`;
+  $('digest').textContent = `Version ${schema.digest.slice(0, 12)}`;
 }
 
 function offerDrawing(schema) {
   const [h, w, channels] = schema.schema.shape;
-  if (channels !== undefined || Math.max(h, w) > LARGEST_DRAWN) return;
+  if (channels !== undefined || Math.max(h, w) > MAX_DRAWN_SIDE) return;
   const whole = schema.schema.dtype === 'uint8';
-  const ink = inkOf(now.known.map((image) => image.map((row) => row.map((value) => (whole ? value / 255 : value)))));
+  const ink = inkOf(state.references.map((image) => image.map((row) => row.map((value) => (whole ? value / 255 : value)))));
   $('draw').hidden = false;
-  $('fit').closest('label').hidden = !now.known.length;
-  const drawn = rested(() => {
-    const { strokes } = now.paper;
+  $('fit').closest('label').hidden = !state.references.length;
+  const drawn = debounced(() => {
+    const { strokes } = state.paper;
     if (!strokes.length) return null;
     const value = (share) => (ink.dark ? 1 - share : share);
-    const rows = imageOf(strokes, h, w, ink, $('fit').checked && now.known.length > 0);
+    const rows = imageOf(strokes, h, w, ink, $('fit').checked && state.references.length > 0);
     return rows.map((row) => row.map((share) => (whole ? Math.round(255 * value(share)) : value(share))));
   });
-  now.paper = new Paper($('paper'), h, w, drawn);
-  now.paper.thickness = ink.thickness;
-  now.paper.paint();
-  $('clear').onclick = () => now.paper.clear();
-  $('undo').onclick = () => now.paper.undo();
+  state.paper = new Paper($('paper'), h, w, drawn);
+  state.paper.thickness = ink.thickness;
+  state.paper.paint();
+  $('clear').onclick = () => state.paper.clear();
+  $('undo').onclick = () => state.paper.undo();
   $('fit').onchange = drawn;
 }
 
-function showKnown(schema, instances, labels) {
-  $('known').hidden = false;
-  $('known-strip').replaceChildren(...instances.map((instance, at) => {
+function showReferences(schema, instances, labels) {
+  $('references').hidden = false;
+  $('references-strip').replaceChildren(...instances.map((instance, at) => {
     const label = labels[at] ?? `instance ${at + 1}`;
-    const button = make('button', { type: 'button', className: 'known', onclick: () => guarded(() => take(instance)) });
+    const button = make('button', { type: 'button', className: 'reference', onclick: () => guarded(() => take(instance)) });
     button.append(...(schema.kind === 'table' ? [`${label} (${at + 1})`] : [picture(instance, schema), make('span', {}, label)]));
     return button;
   }));
 }
 
-// Shows an instance that was not drawn or typed, and decides on it.
+// Shows an instance that was not drawn or typed, and its decision.
 async function take(instance) {
-  now.paper?.wipe();
-  now.form?.set(instance);
+  state.paper?.wipe();
+  state.form?.set(instance);
   await decide(() => instance);
   if (matchMedia('(max-width: 55rem)').matches) $('answer').scrollIntoView({ block: 'start' });
 }
 
-// Decides on the instance that give() returns; on null there is nothing to decide.
-async function decide(give) {
+// Requests the decision on the instance that getInstance() returns; null is no instance.
+async function decide(getInstance) {
   stop();
-  now.asked = new AbortController();
-  const { signal } = now.asked;
-  busy(true);
+  state.request = new AbortController();
+  const { signal } = state.request;
+  setBusy(true);
   try {
-    const instance = give();
+    const instance = getInstance();
     if (instance) await answer(instance, signal);
     else $('answer').hidden = true;
   } finally {
-    if (!signal.aborted) busy(false);
+    if (!signal.aborted) setBusy(false);
   }
 }
 
 async function answer(instance, signal) {
-  const { schema, bundle } = now;
+  const { schema, bundle } = state;
   const one = [instance];
   const decides = Object.keys(schema.heads).length > 0;
   const [predicted, explained, near] = await Promise.all([
@@ -159,45 +159,45 @@ async function answer(instance, signal) {
     schema.known ? bundle.nearest(one, signal) : null,
   ]);
   signal.throwIfAborted();
-  now.instance = instance; // what is corrected is what is shown
-  forgetCorrection();
+  state.instance = instance; // a correction is of the instance that is shown
+  clearCorrection();
   $('answer').hidden = false;
-  if (predicted) showDecisions($('decisions'), now.heads, predicted.predictions[0]);
+  if (predicted) showDecisions($('decisions'), state.heads, predicted.predictions[0]);
   $('why').hidden = !explained?.explanations[0].reconstruction;
   if (!$('why').hidden) showWhy($('why-pictures'), $('why-how'), schema, instance, explained.explanations[0]);
   $('nearest').hidden = !near;
   if (near) showNearest($('nearest-strip'), $('nearest-how'), schema, near.neighbours[0], near.rebuilt);
 }
 
-async function giveFiles(files) {
+async function submitFiles(files) {
   if (!files.length) return;
-  const given = await readFiles(files, now.schema);
+  const given = await readFiles(files, state.schema);
   if (given.instances?.length === 1) await take(given.instances[0]);
-  else await now.batch.decide(given);
+  else await state.batch.decide(given);
 }
 
-function rested(give) {
+function debounced(getInstance) {
   return () => {
     stop();
-    busy(true);
-    resting = setTimeout(() => guarded(() => decide(give)), PAUSE);
+    setBusy(true);
+    timer = setTimeout(() => guarded(() => decide(getInstance)), DEBOUNCE);
   };
 }
 
-// What is still to be asked, or answered, is of an instance before.
+// Cancels the request in progress and the one to come.
 function stop() {
-  clearTimeout(resting);
-  now.asked?.abort();
+  clearTimeout(timer);
+  state.request?.abort();
 }
 
-// While it is, what stands in the answer is of an instance before, and is not read aloud.
-function busy(is) {
-  $('answer').setAttribute('aria-busy', String(is));
+// While busy, the answer is of an earlier instance, and screen readers do not read it.
+function setBusy(isBusy) {
+  $('answer').setAttribute('aria-busy', String(isBusy));
 }
 
 function listen() {
   $('file').onchange = async (event) => {
-    await guarded(() => giveFiles(event.target.files));
+    await guarded(() => submitFiles(event.target.files));
     event.target.value = ''; // so that the same file can be chosen again
   };
   const overlay = $('drop');
@@ -206,12 +206,12 @@ function listen() {
   addEventListener('drop', (event) => {
     event.preventDefault();
     overlay.hidden = true;
-    guarded(() => giveFiles(event.dataTransfer.files));
+    guarded(() => submitFiles(event.dataTransfer.files));
   });
-  addEventListener('paste', (event) => guarded(() => giveFiles(event.clipboardData?.files ?? [])));
+  addEventListener('paste', (event) => guarded(() => submitFiles(event.clipboardData?.files ?? [])));
   $('token-form').onsubmit = (event) => {
     event.preventDefault();
-    keepToken($('token').value);
+    storeToken($('token').value);
     $('token-form').hidden = true;
     guarded(begin);
   };

@@ -1,4 +1,4 @@
-// The drawing area: mouse, finger and keyboard make strokes of points in [0, 1].
+// The drawing area: strokes, by mouse, finger or keyboard, of points in [0, 1].
 import { trace } from './strokes.js';
 
 const STEP = 1 / 56; // how far an arrow key moves the pen
@@ -18,7 +18,7 @@ export class Paper {
     canvas.height = Math.round(560 * this.shares[1]);
     this.stop = new AbortController();
     const { signal } = this.stop;
-    const on = (name, heard) => canvas.addEventListener(name, heard, { signal });
+    const on = (name, listener) => canvas.addEventListener(name, listener, { signal });
     on('pointerdown', (event) => this.begin(event));
     on('pointermove', (event) => this.follow(event));
     for (const name of ['pointerup', 'pointercancel']) on(name, () => this.end());
@@ -44,10 +44,10 @@ export class Paper {
   undo() {
     this.strokes.pop();
     this.down = false;
-    this.tell();
+    this.update();
   }
 
-  tell() {
+  update() {
     this.paint();
     this.changed();
   }
@@ -60,14 +60,14 @@ export class Paper {
     this.down = this.keys = false;
     this.drawing = true;
     this.strokes.push([this.place(event)]);
-    this.tell();
+    this.update();
   }
 
   follow(event) {
     if (!this.drawing) return;
     const events = event.getCoalescedEvents?.() ?? [];
     for (const one of events.length ? events : [event]) this.strokes.at(-1).push(this.place(one));
-    this.tell();
+    this.update();
   }
 
   end() { this.drawing = false; }
@@ -79,11 +79,11 @@ export class Paper {
     if (event.key in moves) {
       this.pen = this.pen.map((at, i) => Math.min(1, Math.max(0, at + moves[event.key][i])));
       if (this.down) this.strokes.at(-1).push(this.pen);
-      this.down ? this.tell() : this.paint();
+      this.down ? this.update() : this.paint();
     } else if (event.key === ' ') {
       this.down = !this.down;
       if (this.down) this.strokes.push([this.pen]);
-      this.tell();
+      this.update();
     } else if (event.key === 'Delete') this.clear();
     else if (event.key === 'Backspace') this.undo();
     else return;

@@ -1,7 +1,7 @@
-// Instances as pictures: images, curves of a series, and where a residual lies.
+// Instances as pictures: images, curves of a series, rows of a table, and residual maps.
 import { make, number } from './dom.js';
 
-// From nothing to the most, also for who sees no red or green: pale, orange, dark violet.
+// From zero to the maximum, readable with red-green blindness: pale, orange, dark violet.
 const HEAT = [[255, 252, 235], [254, 204, 120], [240, 120, 60], [150, 40, 90], [50, 10, 80]];
 const CURVES = ['#005a93', '#c05000', '#5b8a00', '#8a3fa0', '#00867d', '#a3344e'];
 
@@ -20,25 +20,25 @@ function canvasOf(rows, colour) {
   return canvas;
 }
 
-// An image as the service takes it: values of 0 to most, grey or with channels last.
+// An image as the service takes it: values from 0 to a maximum, grey or with channels last.
 export function imagePicture(image, schema) {
-  const most = schema.schema.dtype === 'uint8' ? 255 : 1;
+  const maximum = schema.schema.dtype === 'uint8' ? 255 : 1;
   const colours = schema.schema.shape.length === 3;
   const rows = colours ? image.map((row) => row.map((pixel) => ({ pixel }))) : image;
   return canvasOf(rows, (value) => {
     const channels = colours ? value.pixel : [value];
     const [r, g, b] = channels.length >= 3 ? channels : [channels[0], channels[0], channels[0]];
-    return [r, g, b].map((one) => Math.round((255 * one) / most));
+    return [r, g, b].map((one) => Math.round((255 * one) / maximum));
   });
 }
 
 export function heatPicture(residual) {
   const rows = residual.map((row) => row.map((value) => (Array.isArray(value) ? sum(value) : value)));
-  const most = Math.max(...rows.flat(), 1e-12);
-  return canvasOf(rows, (value) => heatAt(value / most));
+  const maximum = Math.max(...rows.flat(), 1e-12);
+  return canvasOf(rows, (value) => heatAt(value / maximum));
 }
 
-// A window of a series: one line a channel, and below it, where given, where the residual lies.
+// A window of a series: one line for each channel, and a strip of the residual below.
 export function curvePicture(window, { rebuilt = null, residual = null } = {}) {
   const [width, height] = [320, 120];
   const all = [...window.flat(), ...(rebuilt ?? []).flat()];
@@ -57,19 +57,19 @@ export function curvePicture(window, { rebuilt = null, residual = null } = {}) {
   }
   if (residual) {
     const totals = residual.map(sum);
-    const most = Math.max(...totals, 1e-12);
+    const maximum = Math.max(...totals, 1e-12);
     const step = width / totals.length;
-    totals.forEach((total, at) => drawing.append(svg('rect', { x: at * step, y: height, width: step + 0.5, height: 12, fill: `rgb(${heatAt(total / most)})` })));
+    totals.forEach((total, at) => drawing.append(svg('rect', { x: at * step, y: height, width: step + 0.5, height: 12, fill: `rgb(${heatAt(total / maximum)})` })));
   }
   return drawing;
 }
 
-// A row of a table as a small list of names and values, the first few where there are many.
-export function rowPicture(row, most = 8) {
+// A row of a table as a list of names and values, at most the first few.
+export function rowPicture(row, limit = 8) {
   const entries = Object.entries(row);
   const list = make('dl', { className: 'values' });
-  for (const [name, value] of entries.slice(0, most)) list.append(make('div', {}, make('dt', {}, name), make('dd', {}, shown(value))));
-  if (entries.length > most) list.append(make('div', {}, make('dt', {}, `and ${entries.length - most} more`), make('dd')));
+  for (const [name, value] of entries.slice(0, limit)) list.append(make('div', {}, make('dt', {}, name), make('dd', {}, shown(value))));
+  if (entries.length > limit) list.append(make('div', {}, make('dt', {}, `and ${entries.length - limit} more`), make('dd')));
   return list;
 }
 
@@ -85,7 +85,7 @@ export function picture(instance, schema) {
   return rowPicture(named(instance, schema));
 }
 
-// A row by name also where the table came without names.
+// A row as an object by name; columns without names are numbered.
 export function named(instance, schema) {
   if (!Array.isArray(instance)) return instance;
   return Object.fromEntries(instance.map((value, at) => [`column ${at}`, value]));

@@ -1,12 +1,12 @@
 // Strokes as an image: lines of points in [0, 1] to h × w values in [0, 1], ink being 1.
 
-const FINE = 8; // cells a pixel's side is drawn in before it is averaged
-const LARGEST_GROWTH = 8;
+const OVERSAMPLING = 8; // cells along a pixel's side, which are averaged
+const MAX_SCALE = 8;
 
-// What ink of the known images is like, so that a drawing can be made like it: where its centre of
-// mass lies (shares of the image's sides), how wide and tall it is where it is large, how thick its
-// lines are (shares of the image's longer side), and whether it is dark on a light ground. Lines
-// are as thick as twice their area by their edge.
+// Statistics of the ink in the reference images, which drawings are adapted to: centre of mass (as
+// shares of the image's sides), width and height of large ones, line thickness (as shares of the
+// longer side), and whether ink is dark on a light ground. Thickness is twice the area divided by
+// the length of the edge.
 export function inkOf(images) {
   const borders = [];
   for (const image of images) {
@@ -35,7 +35,7 @@ export function inkOf(images) {
     widths.push((right - left + 1) / long);
     heights.push((bottom - top + 1) / long);
     xs.push(sx / mass / w); ys.push(sy / mass / h);
-    // A line's edge, walked along the pixels, is 4 / pi times longer than it is on average.
+    // An edge measured along pixels is longer than the line's, on average by 4 / pi.
     thick.push((2 * mass) / (edge * Math.PI / 4) / long);
   }
   if (!widths.length) return { dark, width: 0.7, height: 0.7, x: 0.5, y: 0.5, thickness: 0.09 };
@@ -45,7 +45,7 @@ export function inkOf(images) {
   };
 }
 
-// Draws strokes into h × w; with fit they are scaled and moved to be as the known ink is.
+// Draws strokes into h × w; with fit they are scaled and moved to match the reference ink.
 export function imageOf(strokes, h, w, ink, fit) {
   const long = Math.max(h, w);
   const [width, height] = [w / long, h / long]; // of the paper, in units of its longer side
@@ -54,9 +54,9 @@ export function imageOf(strokes, h, w, ink, fit) {
     const points = placed.flat();
     const [left, right] = ends(points.map(([x]) => x));
     const [top, bottom] = ends(points.map(([, y]) => y));
-    // A dot or an upright line is no reason to grow for ever.
+    // Bounded, because a dot or an upright line has a side of zero.
     const growth = (side, drawn) => Math.max(side - ink.thickness, side / 3) / Math.max(drawn, 1e-9);
-    const scale = Math.min(growth(ink.width, right - left), growth(ink.height, bottom - top), LARGEST_GROWTH);
+    const scale = Math.min(growth(ink.width, right - left), growth(ink.height, bottom - top), MAX_SCALE);
     placed = placed.map((stroke) => stroke.map(([x, y]) => [(x - (left + right) / 2) * scale + width / 2, (y - (top + bottom) / 2) * scale + height / 2]));
     const [x, y] = centre(raster(placed, h, w, ink.thickness));
     const move = [ink.x * width - x, ink.y * height - y];
@@ -68,17 +68,17 @@ export function imageOf(strokes, h, w, ink, fit) {
 function raster(strokes, h, w, thickness) {
   const long = Math.max(h, w);
   const canvas = document.createElement('canvas');
-  canvas.width = w * FINE;
-  canvas.height = h * FINE;
+  canvas.width = w * OVERSAMPLING;
+  canvas.height = h * OVERSAMPLING;
   const context = canvas.getContext('2d', { willReadFrequently: true });
-  context.scale(long * FINE, long * FINE);
+  context.scale(long * OVERSAMPLING, long * OVERSAMPLING);
   trace(context, strokes, thickness);
   const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
   const rows = Array.from({ length: h }, () => new Array(w).fill(0));
   for (let y = 0; y < canvas.height; y++) {
-    for (let x = 0; x < canvas.width; x++) rows[Math.floor(y / FINE)][Math.floor(x / FINE)] += data[4 * (y * canvas.width + x) + 3];
+    for (let x = 0; x < canvas.width; x++) rows[Math.floor(y / OVERSAMPLING)][Math.floor(x / OVERSAMPLING)] += data[4 * (y * canvas.width + x) + 3];
   }
-  return rows.map((row) => row.map((sum) => sum / (255 * FINE * FINE)));
+  return rows.map((row) => row.map((sum) => sum / (255 * OVERSAMPLING * OVERSAMPLING)));
 }
 
 export function trace(context, strokes, thickness) {

@@ -1,4 +1,4 @@
-// What the encoder saw of an instance, and the known instances nearest to it.
+// Reconstruction and residual of an instance, and its nearest reference instances.
 import { make, number, percent } from './dom.js';
 import { curvePicture, framed, heatPicture, imagePicture, named, picture, shown } from './pictures.js';
 import { columnsOf } from './form.js';
@@ -8,9 +8,9 @@ export function showWhy(place, how, schema, instance, explanation) {
   const panels = { images: ofImages, series: ofSeries, table: ofTable };
   place.replaceChildren(...panels[schema.kind](schema, instance, rebuilt, residual));
   how.textContent = {
-    images: 'The code keeps what normal instances have in common: what the decoder cannot give back is dark on the map.',
-    series: 'Dashed: what the decoder gives back from the code. The strip below is dark where it fails.',
-    table: 'What the decoder gives back from the code, and how much of the whole difference is each column’s.',
+    images: 'The decoder rebuilds the input from its code. The residual map is dark where it fails.',
+    series: 'Dashed: the reconstruction from the code. The strip below is dark where it fails.',
+    table: 'The reconstruction from the code, and the share of each column in the total residual.',
   }[schema.kind];
 }
 
@@ -36,7 +36,7 @@ function ofTable(schema, instance, rebuilt, residual) {
     return make('tr', {}, make('th', { scope: 'row' }, name), make('td', { className: 'n' }, shown(given[name])), make('td', { className: 'n' }, shown(back[name])), make('td', { className: 'bar' }, bar), make('td', { className: 'n' }, percent(share)));
   }));
   const head = make('thead', {}, make('tr', {}, ...['column', 'given', 'rebuilt', 'share', ''].map((word, at) => (word ? make('th', { scope: 'col', className: at === 1 || at === 2 ? 'n' : '' }, word) : make('td')))));
-  const more = rows.length > 30 ? [make('p', { className: 'small' }, `${rows.length - 30} more columns have less.`)] : [];
+  const more = rows.length > 30 ? [make('p', { className: 'small' }, `${rows.length - 30} more columns have smaller shares.`)] : [];
   return [make('div', { className: 'scroll wide', tabIndex: 0, role: 'region', ariaLabel: 'Columns' }, make('table', {}, head, body)), ...more];
 }
 
@@ -44,5 +44,5 @@ export function showNearest(place, how, schema, neighbours, rebuilt) {
   place.replaceChildren(...neighbours.map(({ instance, label, distance }) =>
     framed(picture(instance, schema), `${label ?? 'no label'} · ${number(distance, 2)} away`)));
   how.textContent = 'Distances are between codes, and do not compare with those of another bundle.'
-    + (rebuilt ? ' The known ones are rebuilt from codes: the service holds no instance itself.' : '');
+    + (rebuilt ? ' The reference instances are rebuilt from codes: the service stores no original rows.' : '');
 }
