@@ -119,8 +119,8 @@ def add_svm(graph: GraphBuilder, head: CalibratedClassifierCV, points: str) -> s
     vectors = np.asarray(machine.support_vectors_, dtype=np.float64)
     points = graph.double(points)
     norms = graph.constant(np.square(vectors).sum(axis=1)[None])
-    apart = graph("Gemm", points, graph.constant(vectors), norms, alpha=-2.0, transB=1)
-    squared = graph("Add", apart, total(graph, graph("Mul", points, points), keep=True))
+    cross_terms = graph("Gemm", points, graph.constant(vectors), norms, alpha=-2.0, transB=1)
+    squared = graph("Add", cross_terms, total(graph, graph("Mul", points, points), keep=True))
     squared = graph("Max", squared, graph.constant(np.float64(0)))
     gamma = machine._gamma  # noqa: SLF001
     kernel = graph("Exp", graph("Mul", squared, graph.constant(np.float64(-gamma))))

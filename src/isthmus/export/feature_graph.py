@@ -40,8 +40,8 @@ def nearest(graph: GraphBuilder, points: str, references: np.ndarray, k: int) ->
     double = graph.double(stored)
     points = graph.double(points)
     norms = graph.constant(np.square(references.astype(np.float64)).sum(axis=1)[None])
-    apart = graph("Gemm", points, double, norms, alpha=-2.0, beta=1.0, transB=1)
-    _, rows = graph.several("TopK", 2, apart, graph.constant([k]), axis=1, largest=0, sorted=1)
+    partial = graph("Gemm", points, double, norms, alpha=-2.0, beta=1.0, transB=1)
+    _, rows = graph.several("TopK", 2, partial, graph.constant([k]), axis=1, largest=0, sorted=1)
     found = graph.double(graph("Gather", stored, rows, axis=0))  # (n, k, m)
     away = graph("Sub", graph("Unsqueeze", points, graph.constant([1])), found)
     squares = graph("ReduceSum", graph("Mul", away, away), graph.constant([2]), keepdims=0)
@@ -103,8 +103,8 @@ def add_features(
         errors = graph("Add", dark, graph("Softplus", graph("Neg", decoded)))
         output = graph("Sigmoid", decoded)
     else:
-        apart = graph("Sub", decoded, value)
-        errors, output = graph("Mul", apart, apart), decoded
+        deviation = graph("Sub", decoded, value)
+        errors, output = graph("Mul", deviation, deviation), decoded
     difference = graph("Sub", value, output)
     mean = graph("ReduceMean", graph("Flatten", errors, axis=1), graph.constant([1]), keepdims=0)
     summary, signed = _residual_summary(graph, difference, shape)

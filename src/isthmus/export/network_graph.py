@@ -307,8 +307,8 @@ def _export_by_torch(encoder: Autoencoder) -> ModelProto:
         reason = str(error).strip().splitlines()
         raise ExportError(
             f"torch cannot export the network ({encoder.spec_['architecture']}): "
-            f"{reason[0] if reason else type(error).__name__}; build it of layers that torch.onnx "
-            "knows, and without branches on values"
+            f"{reason[0] if reason else type(error).__name__}; use layers that torch.onnx "
+            "supports, without branches on values"
         ) from error
     if program is None:
         raise ExportError("torch.onnx gave no graph; install the torch of constraints.txt")

@@ -137,10 +137,10 @@ def measure(
     """Compare the graph's outputs, `got`, with the library's, `expected`."""
     parity = Parity(len(expected["code"]), of, tolerance)
     for one in outputs:
-        theirs, ours = expected[one.name], got[one.name]
+        reference, actual = expected[one.name], got[one.name]
         if one.what in DECISIONS:
             near = _near_boundary(heads, one, outputs, expected, tolerance)
-            differ = theirs.astype(object) != ours.astype(object)
+            differ = reference.astype(object) != actual.astype(object)
             parity.decisions[one.name] = {
                 "differ": int(differ.sum()),
                 "in_band": int((differ & near).sum()),
@@ -149,26 +149,26 @@ def measure(
                 "outside": np.flatnonzero(differ & ~near)[:10].tolist(),
             }
             continue
-        parity.worst[one.name] = _largest_deviation(theirs, ours)
+        parity.worst[one.name] = _largest_deviation(reference, actual)
         if one.what == "p_value":
             # A score that differs in the last digit may pass a calibration score, which moves the
             # p-value by 1 / (n + 1). So it is compared with the library's for the same score.
             own = got[_output_of_same_head(one, "anomaly_score", outputs)]
-            wrong = _detector(heads, one).score_calibration_.p_values(own) != ours
+            wrong = _detector(heads, one).score_calibration_.p_values(own) != actual
             parity.worst[one.name]["wrong_for_score"] = int(wrong.sum())
     return parity
 
 
 def _largest_deviation(expected: np.ndarray, got: np.ndarray) -> dict[str, Any]:
-    """Return the largest deviation; NaN in one alone counts as the largest number."""
-    theirs = expected.reshape(len(expected), -1).astype(np.float64)
-    ours = got.reshape(len(got), -1).astype(np.float64)
-    apart = np.abs(theirs - ours)
-    apart[np.isnan(apart)] = np.finfo(np.float64).max
-    relative = apart / np.maximum(1, np.abs(theirs))
+    """Return the largest deviation; NaN in either counts as the largest float."""
+    reference = expected.reshape(len(expected), -1).astype(np.float64)
+    actual = got.reshape(len(got), -1).astype(np.float64)
+    deviation = np.abs(reference - actual)
+    deviation[np.isnan(deviation)] = np.finfo(np.float64).max
+    relative = deviation / np.maximum(1, np.abs(reference))
     row, column = np.unravel_index(int(relative.argmax()), relative.shape)
     return {
-        "deviation": float(apart[row, column]),
+        "deviation": float(deviation[row, column]),
         "relative": float(relative[row, column]),
         "row": int(row),
     }
