@@ -1,4 +1,4 @@
-"""Reconstructions in own units, and the known instances that an export holds."""
+"""Reconstructions in own units, and the reference instances that an export holds."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from isthmus.data import Dataset
 from isthmus.errors import ExportError
 from isthmus.export import Exported, plain_instances, read_references, sample_evenly
 from isthmus.export.metadata import write_facts
-from isthmus.export.reference_selection import reconstructed
+from isthmus.export.reference_selection import reconstruct
 from isthmus.serve import Limits
 from isthmus.serve.bodies import from_lists
 
@@ -46,13 +46,13 @@ def in_memory(encoder, **heads):
     return Bundle(Path("nowhere"), {"heads": {}}, encoder, heads)
 
 
-def known_of(folder):
+def references_of(folder):
     exported = Exported(folder, 1)
     return read_references(folder / "model.onnx", exported.facts, exported.schema)
 
 
 def read_back(schema, known):
-    """Return known instances as a service would take them in a request."""
+    """Return reference instances as a service would take them in a request."""
     return from_lists([known.plain(at) for at in range(len(known))], schema, Limits())
 
 
@@ -112,7 +112,7 @@ def test_cells_are_what_json_can_say(mixed_encoder, strange):
 def test_rows_that_are_kept_are_the_persons_spread_over_their_labels(exports, kind):
     folder, found = exports
     encoder, rows = found[kind]
-    known = known_of(folder / kind)
+    known = references_of(folder / kind)
     assert known.to_dict() == {"n": 30, "rebuilt": False}
     assert sorted(known.labels.tolist()) == [""] * 10 + ["a"] * 10 + ["b"] * 10
     back = read_back(encoder.schema_, known)
@@ -148,7 +148,7 @@ def test_the_file_needs_no_pickle_and_comes_out_the_same(exports, tmp_path):
 def test_without_more_words_no_row_is_kept_but_codes_of_heads(wine_bundle, table, tmp_path):
     facts = export_bundle(wine_bundle, tmp_path / "out", table)
     bundle = load_bundle(wine_bundle)
-    known = known_of(tmp_path / "out")
+    known = references_of(tmp_path / "out")
     # The classifier's rows are the detector's too, and are taken once, by their class.
     assert facts["known"] == known.to_dict() == {"n": 178, "rebuilt": True}
     labels, codes = bundle.head("kind").labelled_.y, bundle.head("kind").labelled_.codes
@@ -173,7 +173,7 @@ def test_of_many_codes_some_are_rebuilt_from_every_head_and_label(digit_encoder,
         normal=detector.fit(X[900:1500], signs),
     )
     export_bundle(bundle, tmp_path / "out")
-    known = known_of(tmp_path / "out")
+    known = references_of(tmp_path / "out")
     labels, counts = np.unique(known.labels, return_counts=True)
     found = dict(zip(labels.tolist(), counts.tolist(), strict=True))
     assert found.keys() == {*map(str, range(10)), "normal", "abnormal"}
@@ -183,15 +183,15 @@ def test_of_many_codes_some_are_rebuilt_from_every_head_and_label(digit_encoder,
     others = [n for label, n in found.items() if label != "abnormal"]
     assert max(others) - min(others) <= 1
     export_bundle(bundle, tmp_path / "one", heads=["kind"])
-    assert "normal" not in known_of(tmp_path / "one").labels  # a head left out gives nothing
+    assert "normal" not in references_of(tmp_path / "one").labels  # a head left out gives nothing
 
 
-def test_an_encoder_alone_has_no_known_instances(exports, tmp_path):
+def test_an_encoder_alone_has_no_reference_instances(exports, tmp_path):
     encoder, rows = exports[1]["series"]
     facts = export_bundle(in_memory(encoder), tmp_path / "out", rows)
     assert facts["known"] is None
     assert not (tmp_path / "out" / "known.npz").exists()
-    assert known_of(tmp_path / "out") is None
+    assert references_of(tmp_path / "out") is None
     with pytest.raises(ExportError, match="with residual=True"):
         Exported(tmp_path / "out", 1).rebuilt(np.zeros((1, 2, 12), np.float32))
 
@@ -200,7 +200,7 @@ def test_more_than_there_are_is_all_and_none_at_all_is_refused(exports, tmp_path
     encoder, rows = exports[1]["series"]
     facts = export_bundle(in_memory(encoder), tmp_path / "out", rows.X, known=1000)
     assert facts["known"]["n"] == len(rows)
-    assert set(known_of(tmp_path / "out").labels) == {""}
+    assert set(references_of(tmp_path / "out").labels) == {""}
     with pytest.raises(ExportError, match="known=3 and no rows, expected rows to keep 3 of"):
         export_bundle(in_memory(encoder), tmp_path / "none", known=3)
     with pytest.raises(ExportError, match="got known=-1, expected a whole number"):
@@ -218,10 +218,10 @@ def test_an_export_of_before_still_runs_and_is_replaced(exports, tmp_path):
     exported = Exported(tmp_path / "out", 1)
     assert exported.run(rows.X)["code"].shape == (80, 3)
     assert not exported.rebuilds
-    assert known_of(tmp_path / "out") is None  # whatever lies there
+    assert references_of(tmp_path / "out") is None  # whatever lies there
     (tmp_path / "out" / "known.npz").unlink()
     export_bundle(in_memory(encoder), tmp_path / "out", rows, known=5)
-    assert len(known_of(tmp_path / "out")) == 5
+    assert len(references_of(tmp_path / "out")) == 5
 
 
 def damaged(content, name):
@@ -261,7 +261,7 @@ def test_a_damaged_file_is_refused_in_words(exports, tmp_path, name, said):
     file = tmp_path / "out" / "known.npz"
     file.write_bytes(damaged(file.read_bytes(), name))
     with pytest.raises(ExportError, match=f"damaged.*{said}"):
-        known_of(tmp_path / "out")
+        references_of(tmp_path / "out")
 
 
 def test_every_group_gets_as_many_as_any_other_as_far_as_it_reaches():
@@ -281,6 +281,6 @@ def test_images_rebuilt_beyond_a_byte_do_not_wrap_around():
     far = encoder.inverse_transform(codes)
     assert far.max() > 256
     assert far.min() < -1
-    kept = reconstructed(encoder, codes)
+    kept = reconstruct(encoder, codes)
     assert (kept[far > 255] == 255).all()
     assert (kept[far < 0] == 0).all()

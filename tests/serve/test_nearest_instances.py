@@ -1,4 +1,4 @@
-"""What a page for a person needs: reconstructions, residuals, and the nearest known instances."""
+"""What the page shows: reconstructions, residuals, and the nearest reference instances."""
 
 import json
 import shutil
@@ -22,8 +22,8 @@ def X(digits):
 
 
 @pytest.fixture(scope="module")
-def kept(digits_folder):
-    """The known instances of the digits."""
+def references(digits_folder):
+    """The reference instances of the digits."""
     exported = Exported(digits_folder / "digits", 1)
     return read_references(digits_folder / "digits" / "model.onnx", exported.facts, exported.schema)
 
@@ -37,12 +37,12 @@ def whole(parts_folder, parts, tmp_path_factory):
         yield client
 
 
-def test_neighbours_are_the_nearest_by_the_librarys_codes(client, digits_folder, kept, X):
+def test_neighbours_are_the_nearest_by_the_librarys_codes(client, digits_folder, references, X):
     answer = client.post("/nearest", params={"k": 4}, json={"instances": X.tolist()}).json()
     assert answer["rebuilt"] is True
     codes = load_bundle(digits_folder / "bundle").encoder.transform(X)
-    apart = np.linalg.norm(codes[:, None] - kept.codes, axis=2)
-    plain = [kept.plain(at) for at in range(len(kept))]
+    apart = np.linalg.norm(codes[:, None] - references.codes, axis=2)
+    plain = [references.plain(at) for at in range(len(references))]
     for found, row in zip(answer["neighbours"], apart, strict=True):
         distances = [one["distance"] for one in found]
         assert distances == sorted(distances)
@@ -50,7 +50,7 @@ def test_neighbours_are_the_nearest_by_the_librarys_codes(client, digits_folder,
         for one in found:
             places = [at for at, instance in enumerate(plain) if instance == one["instance"]]
             assert min(abs(row[places] - one["distance"])) < 1e-4 * row.max()
-            assert one["label"] in kept.labels[places]
+            assert one["label"] in references.labels[places]
     assert len(client.post("/nearest", json=GOOD).json()["neighbours"][0]) == 6
 
 
@@ -68,7 +68,7 @@ def test_a_row_that_is_kept_is_nearest_to_itself(client):
 
 
 @pytest.mark.parametrize("bundle", ["digits", "parts"])
-def test_known_instances_are_as_predict_takes_them(client, bundle):
+def test_reference_instances_are_as_predict_takes_them(client, bundle):
     path = f"/bundles/{bundle}"
     some = client.get(f"{path}/known").json()
     assert len(some["instances"]) == len(some["labels"]) == 24
@@ -151,7 +151,7 @@ def test_answers_that_are_too_large(digits_folder):
         assert len(client.get("/known?n=100").json()["instances"]) == 7
 
 
-def test_damaged_known_instances_are_refused_as_a_damaged_graph_is(digits_folder, tmp_path):
+def test_damaged_reference_instances_are_refused_as_a_damaged_graph_is(digits_folder, tmp_path):
     folder = tmp_path / "served"
     shutil.copytree(digits_folder / "digits", folder)
     with running([folder]) as client:

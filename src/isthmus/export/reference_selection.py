@@ -40,10 +40,10 @@ def reconstructed_rows(encoder: Autoencoder, heads: Mapping[str, Head]) -> Any:
         )
     codes = np.concatenate(stored)
     sample = np.linspace(0, len(codes) - 1, min(MAX_RECONSTRUCTED, len(codes))).astype(np.intp)
-    return _reconstruct(encoder, codes[sample])
+    return reconstruct(encoder, codes[sample])
 
 
-def _reconstruct(encoder: Autoencoder, codes: np.ndarray) -> Any:
+def reconstruct(encoder: Autoencoder, codes: np.ndarray) -> Any:
     """Return the decoder's reconstructions of codes.
 
     A bundle stores codes and never the rows themselves. The reconstructions have the form and the
@@ -126,7 +126,7 @@ def references_from_heads(
     unique = np.sort(first)
     rows = unique[sample_evenly([groups[at] for at in unique], MAX_RECONSTRUCTED)]
     chosen = np.concatenate(codes)[rows]
-    X = _reconstruct(encoder, chosen)
+    X = reconstruct(encoder, chosen)
     return ReferenceInstances.of(
         encoder.schema_, X, chosen, [labels[at] for at in rows], rebuilt=True
     )
