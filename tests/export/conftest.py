@@ -1,4 +1,4 @@
-"""Heads to export, of every kind. Whatever ends in `_fit` is not to be refit."""
+"""Encoders, tables and a bundle to export. Do not refit what ends in `_fit`."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, save_bundle
 
 @pytest.fixture(scope="session")
 def digit_encoder(digits):
-    """Of 500 digits: strided convolutions with batch normalisation, cross-entropy."""
+    """Fitted on 500 digits: strided convolutions with batch normalisation, cross-entropy."""
     return Autoencoder(16, max_epochs=2, random_state=0).fit(digits[0][:500])
 
 
@@ -34,13 +34,13 @@ def mixed():
 
 @pytest.fixture(scope="session")
 def mixed_encoder(mixed):
-    """Of the table's first 200 rows."""
+    """Fitted on the table's first 200 rows."""
     return Autoencoder(max_epochs=3, random_state=0).fit(mixed[:200])
 
 
 @pytest.fixture(scope="session")
 def strange(mixed):
-    """Rows of the table with what was never seen at fit."""
+    """Rows of the table with values that were not in the training rows."""
     rows = mixed[200:].copy().reset_index(drop=True)
     rows.loc[:9, "class"] = "cog"
     rows.loc[10:19, ["width", "heavy tail"]] = [-1e30, 1e200]

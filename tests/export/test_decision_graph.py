@@ -1,4 +1,4 @@
-"""The graph gives what the library gives: torch and scikit-learn are the oracle."""
+"""Outputs of the graph against the library: torch and scikit-learn are the oracle."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def compare(encoder, heads, X, tolerance=1e-5):
 
 @pytest.fixture(scope="module")
 def detectors(digit_encoder, digits):
-    """A detector of each score, of rows that the encoder has not seen. Not to be refit."""
+    """A detector of each score, of rows that the encoder was not trained on. Do not refit."""
     X, y = digits[0][500:900], np.where(digits[1][500:900] == 3, -1, 1)
     found = {}
     for score in SCORES:
@@ -103,7 +103,7 @@ def test_other_heads_of_scikit_learn(digit_encoder, digits, head, labels):
 
 
 @pytest.mark.parametrize("labels", ["numbers", "text", "truth"])
-def test_what_is_of_no_class(digit_encoder, digits, labels):
+def test_instances_of_no_class_are_rejected(digit_encoder, digits, labels):
     X, y = digits[0][500:800], digits[1][500:800]
     y = {"numbers": y, "text": np.array([f"d{label}" for label in y]), "truth": y > 4}[labels]
     classifier = CodeClassifier(digit_encoder, rejection_rate=0.1, random_state=0).fit(X, y)
@@ -112,7 +112,7 @@ def test_what_is_of_no_class(digit_encoder, digits, labels):
     np.testing.assert_array_equal(got["verdict"] == -1, got["class"] == classifier.unknown_label_)
 
 
-def test_an_output_that_several_heads_give_has_the_heads_name(digit_encoder, digits, detectors):
+def test_an_output_of_several_heads_has_the_heads_name(digit_encoder, digits, detectors):
     head = CodeClassifier(digit_encoder).fit(digits[0][:100], digits[1][:100])
     got = compare(digit_encoder, {"digit": head, "normal": detectors["combined"]}, digits[0][:5])
     assert list(got) == [
@@ -134,7 +134,7 @@ def test_one_instance_is_as_in_a_batch_of_many(digit_encoder, detectors, digits)
         np.testing.assert_allclose(values[0], many[name][3], rtol=1e-5, atol=1e-5)
 
 
-def test_a_mixed_table_with_what_was_never_seen(mixed_encoder, mixed, strange):
+def test_a_mixed_table_with_unseen_values(mixed_encoder, mixed, strange):
     heads = {
         "normal": AnomalyDetector(mixed_encoder, false_alarm_rate=0.05, random_state=0).fit(
             mixed[200:].reset_index(drop=True)
@@ -194,7 +194,7 @@ def test_images_and_series_of_every_network(shape, architecture):
     compare(encoder, {"normal": detector}, X)
 
 
-def test_modules_of_ones_own_go_through_torch(table):
+def test_custom_modules_are_exported_by_torch(table):
     pytest.importorskip("onnxscript")
     from torch import nn
 
@@ -209,14 +209,14 @@ def test_modules_of_ones_own_go_through_torch(table):
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
 
 
-def test_uint8_images_are_taken_as_they_are(digit_encoder, digits):
+def test_uint8_images_are_inputs_of_the_graph(digit_encoder, digits):
     (one,) = inputs_of(digit_encoder.schema_)
     assert (one.name, one.dtype, one.shape) == ("X", "uint8", (8, 8))
     with pytest.raises(ValueError, match="takes uint8"):
         feed(digit_encoder.schema_, [one], digits[0][:5] / 255)
 
 
-def test_a_graph_computes_nothing_that_is_not_asked_for(digit_encoder, digits):
+def test_a_graph_computes_only_the_outputs_kept(digit_encoder, digits):
     inputs = inputs_of(digit_encoder.schema_)
     model, _ = build_decision_graph(digit_encoder, export_networks(digit_encoder), {}, inputs)
     small = keep_outputs(model, ["code"])
@@ -231,13 +231,13 @@ pytest.importorskip("skl2onnx")
 
 
 def abnormal(p_values, rate, n):
-    """Return what docs/serve.md says of p-values, rate and number of calibration rows."""
+    """Return verdicts from p-values, rate and number of calibration rows, as in docs/serve.md."""
     most = math.floor(rate * (n + 1) + 1e-9)
     return np.array([round(p * (n + 1)) <= most for p in p_values])
 
 
 class Judged(dict):
-    """What is known by name, and where the export lies."""
+    """Facts by name, and the folder of the export."""
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +304,7 @@ def test_the_verdict_follows_from_p_value_and_rate(judged, name):
     np.testing.assert_array_equal(verdict, got["anomaly_score"] > facts["threshold"])
 
 
-def test_an_export_in_the_words_of_before_says_the_same(judged, tmp_path):
+def test_an_export_with_the_old_names_gives_the_same(judged, tmp_path):
     facts = {"heads": {name: dict(told) for name, (told, _, _) in judged.items()}}
     for told in facts["heads"].values():
         told["score"] = told.pop("method")

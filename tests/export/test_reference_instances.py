@@ -1,4 +1,4 @@
-"""Reconstructions in own units, and the reference instances that an export holds."""
+"""Reconstructions in the units of the raw values, and the reference instances of an export."""
 
 import io
 import json
@@ -97,7 +97,7 @@ def test_instances_as_plain_values_are_read_back_as_they_were(exports, kind):
     np.testing.assert_array_equal(encoder.schema_.check(back), encoder.schema_.check(rows.X))
 
 
-def test_cells_are_what_json_can_say(mixed_encoder, strange):
+def test_cells_are_plain_json_values(mixed_encoder, strange):
     first, *_, last = plain_instances(mixed_encoder.schema_, strange[:45])
     assert first["class"] == "cog"  # never seen, and kept as it is
     day = strange["day"][0]
@@ -109,7 +109,7 @@ def test_cells_are_what_json_can_say(mixed_encoder, strange):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_that_are_kept_are_the_persons_spread_over_their_labels(exports, kind):
+def test_stored_rows_are_those_passed_evenly_over_labels(exports, kind):
     folder, found = exports
     encoder, rows = found[kind]
     known = references_of(folder / kind)
@@ -145,7 +145,7 @@ def test_the_file_needs_no_pickle_and_comes_out_the_same(exports, tmp_path):
     assert "rows that were given" in (tmp_path / "again" / "README.md").read_text()
 
 
-def test_without_more_words_no_row_is_kept_but_codes_of_heads(wine_bundle, table, tmp_path):
+def test_by_default_codes_of_heads_are_rebuilt_and_no_row_is_stored(wine_bundle, table, tmp_path):
     facts = export_bundle(wine_bundle, tmp_path / "out", table)
     bundle = load_bundle(wine_bundle)
     known = references_of(tmp_path / "out")
@@ -196,7 +196,7 @@ def test_an_encoder_alone_has_no_reference_instances(exports, tmp_path):
         Exported(tmp_path / "out", 1).rebuilt(np.zeros((1, 2, 12), np.float32))
 
 
-def test_more_than_there_are_is_all_and_none_at_all_is_refused(exports, tmp_path):
+def test_more_than_all_rows_is_all_and_wrong_numbers_are_refused(exports, tmp_path):
     encoder, rows = exports[1]["series"]
     facts = export_bundle(in_memory(encoder), tmp_path / "out", rows.X, known=1000)
     assert facts["known"]["n"] == len(rows)
@@ -207,7 +207,7 @@ def test_more_than_there_are_is_all_and_none_at_all_is_refused(exports, tmp_path
         export_bundle(in_memory(encoder), tmp_path / "none", rows, known=-1)
 
 
-def test_an_export_of_before_still_runs_and_is_replaced(exports, tmp_path):
+def test_an_older_export_still_runs_and_is_replaced(exports, tmp_path):
     encoder, rows = exports[1]["numbers"]
     export_bundle(in_memory(encoder), tmp_path / "out", rows, residual=True, known=5)
     model = onnx.load(tmp_path / "out" / "model.onnx")
@@ -256,7 +256,7 @@ def damaged(content, name):
         ("rows of other columns", "other columns"),
     ],
 )
-def test_a_damaged_file_is_refused_in_words(exports, tmp_path, name, said):
+def test_a_damaged_file_is_refused_with_the_reason(exports, tmp_path, name, said):
     shutil.copytree(exports[0] / "mixed", tmp_path / "out")
     file = tmp_path / "out" / "known.npz"
     file.write_bytes(damaged(file.read_bytes(), name))
@@ -264,7 +264,7 @@ def test_a_damaged_file_is_refused_in_words(exports, tmp_path, name, said):
         references_of(tmp_path / "out")
 
 
-def test_every_group_gets_as_many_as_any_other_as_far_as_it_reaches():
+def test_samples_are_even_over_groups():
     groups = ["a"] * 100 + ["b"] * 3 + ["c"] * 50
     chosen = sample_evenly(groups, 23)
     assert [groups[at] for at in chosen] == ["a"] * 10 + ["b"] * 3 + ["c"] * 10
@@ -274,7 +274,7 @@ def test_every_group_gets_as_many_as_any_other_as_far_as_it_reaches():
     assert sample_evenly(groups, 1000).tolist() == list(range(153))
 
 
-def test_images_rebuilt_beyond_a_byte_do_not_wrap_around():
+def test_rebuilt_images_are_clipped_to_bytes():
     images = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (60, 8, 8))
     encoder = Autoencoder(2, loss="mse", max_epochs=1, random_state=0).fit(images)
     codes = 100 * encoder.transform(images)

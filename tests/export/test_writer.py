@@ -1,4 +1,4 @@
-"""What an export writes, what it says of itself, and when it refuses."""
+"""Files of an export, its metadata, and the errors of exporting."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def test_an_export_is_a_checked_model_with_its_facts(wine_bundle, table, tmp_pat
     assert all(f"'{one['name']}'" in text for one in told["outputs"])
 
 
-def test_calibration_scores_travel_in_the_graph(wine_bundle, table, tmp_path):
+def test_calibration_scores_are_stored_in_the_graph(wine_bundle, table, tmp_path):
     export_bundle(wine_bundle, tmp_path / "out", table)
     model = onnx.load(tmp_path / "out" / "model.onnx")
     held = [
@@ -91,7 +91,7 @@ def test_an_encoder_alone_needs_rows(table_fit, table, tmp_path):
     assert "known.npz" not in facts["files"]
 
 
-def test_a_graph_that_is_off_is_refused_with_output_and_row(
+def test_a_deviating_graph_is_refused_with_output_and_row(
     wine_bundle, table, tmp_path, monkeypatch
 ):
     right = write.run
@@ -186,7 +186,7 @@ def test_a_head_that_cannot_be_converted_is_named(table_fit, table, tmp_path):
     assert list(export_bundle(bundle, tmp_path / "out", table, ["line"])["heads"]) == ["line"]
 
 
-def test_wrong_words_are_refused(wine_bundle, table, tmp_path):
+def test_wrong_arguments_are_refused(wine_bundle, table, tmp_path):
     with pytest.raises(BundleError, match="no head 'other'"):
         export_bundle(wine_bundle, tmp_path / "out", table, ["other"])
     with pytest.raises(ExportError, match="variant 'int4', expected fp16 or int8"):
@@ -206,7 +206,7 @@ def test_an_earlier_export_is_replaced(wine_bundle, table, tmp_path):
     assert "model-int8.onnx" not in facts["files"]
 
 
-def test_variants_are_smaller_and_their_parity_is_told(digit_encoder, digits, tmp_path):
+def test_variants_are_smaller_and_their_parity_is_reported(digit_encoder, digits, tmp_path):
     head = CodeClassifier(digit_encoder).fit(digits[0][:200], digits[1][:200])
     path = bundle_of(digit_encoder, {"digit": head}, tmp_path / "digits")
     facts = export_bundle(path, tmp_path / "out", digits[0][:300], variants=("fp16", "int8"))

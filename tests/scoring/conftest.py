@@ -1,4 +1,4 @@
-"""A bundle, and files that do not know of it. Made once."""
+"""A bundle, and files to score with it. Written once."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def local(bundle, shards, tmp_path_factory):
-    """What this process writes of the shards by itself."""
+    """The output for the shards, written by this process alone."""
     pytest.importorskip("onnxruntime")
     out = tmp_path_factory.mktemp("local") / "out.parquet"
     score(bundle, load(shards, keys=["id", "site"]), out)
@@ -55,7 +55,7 @@ def local(bundle, shards, tmp_path_factory):
 
 @pytest.fixture
 def ray(monkeypatch):
-    """Ray, whose workers find isthmus where this process does."""
+    """Ray, with workers that import the isthmus of this process."""
     module = pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
     return module

@@ -31,7 +31,7 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A cluster with a head, which finds isthmus where this process does."""
+    """A cluster with a head node, which imports the isthmus of this process."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
@@ -57,9 +57,7 @@ class Doomed(PartFiles):
         return super().write(chunk, arrays, counts)
 
 
-def test_a_node_killed_in_the_middle_loses_nothing(
-    bundle, shards, local, cluster, tmp_path, monkeypatch
-):
+def test_a_killed_node_loses_no_chunk(bundle, shards, local, cluster, tmp_path, monkeypatch):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     lost = cluster.add_node(**NODE)
     reached, out = tmp_path / "reached", tmp_path / "out.parquet"
@@ -118,7 +116,7 @@ class Deadly(PartFiles):
     ],
     ids=["killed", "refused"],
 )
-def test_rows_that_workers_die_of_end_the_run_and_the_rest_stays(
+def test_chunks_that_kill_workers_end_the_run_and_the_rest_is_kept(
     bundle, shards, local, cluster, tmp_path, monkeypatch, last, said
 ):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -142,7 +140,7 @@ def test_rows_that_workers_die_of_end_the_run_and_the_rest_stays(
     pd.testing.assert_frame_equal(pd.read_parquet(out), local, rtol=1e-6)
 
 
-def test_a_file_that_is_gone_is_said_and_resumed(
+def test_a_missing_file_is_reported_and_the_run_resumed(
     bundle, shards, local, cluster, tmp_path, monkeypatch
 ):
     data, out = tmp_path / "data", tmp_path / "out.parquet"
@@ -166,7 +164,7 @@ def test_a_file_that_is_gone_is_said_and_resumed(
     pd.testing.assert_frame_equal(pd.read_parquet(out), local, rtol=1e-6)
 
 
-def test_what_is_wrong_on_a_node_is_said_as_it_is_here(bundle, shards, cluster, tmp_path):
+def test_errors_on_a_node_are_the_same_as_in_this_process(bundle, shards, cluster, tmp_path):
     rows = pd.read_parquet(shards / "0.parquet")
     (tmp_path / "data").mkdir()
     for at in range(2):

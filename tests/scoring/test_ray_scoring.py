@@ -29,7 +29,7 @@ def test_ray_starts_here_and_writes_the_same_rows(bundle, shards, local, ray, tm
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_named(bundle, shards, ray, tmp_path):
+def test_an_unreachable_cluster_is_named(bundle, shards, ray, tmp_path):
     stream = load(shards, keys=["id", "site"])
     with pytest.raises(ScoringError, match=r"cannot reach a Ray cluster at nowhere"):
         score(bundle, stream, tmp_path / "o", engine="ray", address="nowhere")
@@ -42,7 +42,7 @@ def test_without_ray_the_extra_is_named(bundle, shards, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_worker_that_ray_ends_for_its_memory_is_said_in_plain_words(ray):
+def test_out_of_memory_on_a_worker_is_reported_plainly(ray):
     error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed\nSee https://... for more")
     said = describe_failure(ray, error)
     assert said.startswith("a worker of Ray ran out of memory; finished parts are kept")

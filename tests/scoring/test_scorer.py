@@ -1,4 +1,4 @@
-"""Rows of a stream, decided on part by part: what is written, and what happens when it breaks."""
+"""Scoring of a stream, chunk by chunk: the output, its manifest, errors and resuming."""
 
 import errno
 import json
@@ -27,7 +27,7 @@ N, N_FILES = 1000, 5
 
 @pytest.fixture(scope="module")
 def whole(bundle, shards, tmp_path_factory):
-    """What is written when nothing happens."""
+    """The output of a run without interruption."""
     out = tmp_path_factory.mktemp("whole") / "out.parquet"
     score(bundle, opened(shards), out)
     return pd.read_parquet(out)
@@ -89,7 +89,7 @@ def test_arrays_are_scored_as_well(table_fit, table, tmp_path):
     np.testing.assert_allclose(codes.iloc[:, 1:], table_fit.transform(table), atol=1e-4)
 
 
-def test_the_manifest_says_what_was_written(bundle, shards, tmp_path):
+def test_the_manifest_describes_the_output(bundle, shards, tmp_path):
     facts = score(bundle, opened(shards), tmp_path / "o")
     told = json.loads((tmp_path / "o" / "_manifest.json").read_text())
     assert told["finished"] is True
@@ -136,7 +136,7 @@ def test_after_a_kill_every_row_is_written_once(bundle, shards, whole, tmp_path)
     assert (again["n"], again["n_resumed"]) == (N, N_FILES)
 
 
-def test_what_is_there_is_left_alone(bundle, shards, tmp_path):
+def test_existing_output_is_not_overwritten(bundle, shards, tmp_path):
     out = tmp_path / "out.parquet"
     score(bundle, opened(shards), out)
     with pytest.raises(ScoringError, match=r"holds 6 files; go on with resume"):
@@ -150,7 +150,7 @@ def test_what_is_there_is_left_alone(bundle, shards, tmp_path):
         score(bundle, opened(shards), tmp_path / "file")
 
 
-def test_another_run_is_refused_by_name_of_what_differs(bundle, shards, tmp_path, table_fit):
+def test_output_of_another_run_is_refused_with_the_differences(bundle, shards, tmp_path, table_fit):
     out = tmp_path / "out.parquet"
     score(bundle, opened(shards), out)
     with pytest.raises(ScoringError, match=r"differs in head \(there 'normal', now 'kind'\)"):
@@ -189,7 +189,7 @@ def test_two_cannot_write_one_folder(bundle, shards, tmp_path):
         score(bundle, opened(shards), out, resume=True)
 
 
-def test_no_space_left_keeps_what_is_there(bundle, shards, whole, tmp_path, monkeypatch):
+def test_no_space_left_keeps_finished_parts(bundle, shards, whole, tmp_path, monkeypatch):
     written = []
 
     def full(path, content):
@@ -265,7 +265,7 @@ def test_keys_keep_the_type_of_the_first_file(bundle, shards, whole, tmp_path):
         ({"what": "encode", "head": "kind"}, "codes need no head"),
     ],
 )
-def test_wrong_words_are_refused_before_anything_is_written(
+def test_wrong_arguments_are_refused_before_anything_is_written(
     bundle, shards, tmp_path, options, said
 ):
     with pytest.raises(DataError, match=said):
@@ -273,7 +273,7 @@ def test_wrong_words_are_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_stream_or_does_not_fit_is_refused(bundle, shards, tmp_path):
+def test_other_inputs_than_fitting_streams_are_refused(bundle, shards, tmp_path):
     with pytest.raises(DataError, match="got a Dataset, expected a Stream"):
         score(bundle, load(features(shards)), tmp_path / "out")
     with pytest.raises(SchemaError):

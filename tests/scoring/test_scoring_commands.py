@@ -1,4 +1,4 @@
-"""`isthmus predict` and `isthmus encode` on folders of files, as a person types them."""
+"""`isthmus predict` and `isthmus encode` on folders of files, on the command line."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def test_predict_writes_a_folder_with_keys_and_goes_on(isthmus, bundle, shards):
     pd.testing.assert_frame_equal(pd.read_parquet("out.parquet"), table)
 
 
-def test_columns_that_the_bundle_does_not_know_are_not_read(isthmus, bundle, shards):
+def test_columns_that_are_not_the_bundles_are_not_read(isthmus, bundle, shards):
     status, out, _ = isthmus("encode", bundle, f"{shards}/*.parquet", "-o", "codes.parquet")
     assert status == 0
     assert "1,000 instances\n" in out
@@ -70,7 +70,7 @@ def test_one_file_is_decided_in_memory_unless_it_has_keys(isthmus, bundle, shard
         (("-o", "out.parquet", "--key", "weigth"), "did you mean 'weight'"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(isthmus, bundle, shards, words, said):
+def test_errors_are_one_line(isthmus, bundle, shards, words, said):
     status, _, err = isthmus("predict", bundle, shards, *words)
     assert status == 1
     assert said in err
@@ -130,7 +130,7 @@ def test_heads_are_fitted_on_stored_codes(isthmus, bundle, shards, labelled):
     assert heads["new"].offset_ == pytest.approx(own.offset_, rel=1e-3)
 
 
-def test_one_file_carries_labels_and_says_of_which_encoder(isthmus, bundle, labelled):
+def test_one_file_holds_labels_and_the_encoders_digest(isthmus, bundle, labelled):
     shutil.copytree(bundle, "press")
     labelled.drop(columns="id").to_parquet("rows.parquet")
     words = ("encode", "press", "rows.parquet", "--label", "state", "-o", "codes.parquet")
@@ -164,7 +164,7 @@ def test_one_file_carries_labels_and_says_of_which_encoder(isthmus, bundle, labe
         (("encode", "press", "rows.parquet", "-o", "o.csv", "--for-heads"), "ends in .parquet"),
     ],
 )
-def test_codes_where_they_are_no_use_are_refused_in_one_line(
+def test_codes_where_instances_are_needed_are_refused_in_one_line(
     isthmus, bundle, labelled, words, said
 ):
     shutil.copytree(bundle, "press")
@@ -176,7 +176,7 @@ def test_codes_where_they_are_no_use_are_refused_in_one_line(
     assert err.count("\n") == 1
 
 
-def test_a_store_lost_in_the_middle_loses_nothing(isthmus, bundle, shards, far_store):
+def test_a_lost_store_loses_no_chunk(isthmus, bundle, shards, far_store):
     source = far_store.fill(shards)
     for command in ("predict", "encode"):
         words = (command, bundle, source, "-o", f"{command}.parquet", "--key", "id")
@@ -196,7 +196,7 @@ def test_a_store_lost_in_the_middle_loses_nothing(isthmus, bundle, shards, far_s
 
 
 @pytest.mark.parametrize("command", ["predict", "encode"])
-def test_what_would_be_written_to_a_store_is_refused(isthmus, bundle, shards, command):
+def test_output_to_a_remote_store_is_refused(isthmus, bundle, shards, command):
     status, _, err = isthmus(command, bundle, shards, "-o", "s3://bucket/out.parquet")
     assert status == 1
     assert "got the output s3:/bucket/out.parquet, expected a path of this machine" in err

@@ -1,4 +1,4 @@
-"""Heads fitted on what `isthmus encode` stored: as if they were fitted on the instances."""
+"""Heads fitted on the output of `isthmus encode` equal heads fitted on the instances."""
 
 import copy
 import json
@@ -43,7 +43,7 @@ def rows(shards):
 
 @pytest.fixture(scope="module")
 def stored(bundle, rows, tmp_path_factory):
-    """Codes for heads in a folder of three parts, with labels of which a fifth is missing."""
+    """Codes for heads in a folder of three part files, a fifth of the labels missing."""
     where = tmp_path_factory.mktemp("stored")
     some = rows.assign(state=rows["state"].where(rows["id"] % 5 > 0))
     for at, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
@@ -60,7 +60,7 @@ def encoder(bundle):
 
 @pytest.fixture(scope="module")
 def exact(encoder, rows):
-    """What the library itself sees of the rows, without a graph and its rounding."""
+    """Codes of the rows by the library, without a graph and its rounding."""
     X = rows[FEATURES]
     seen = extract_features(encoder, X)
     made_by = encoder.digest_, encoder_identity(encoder)
@@ -68,7 +68,7 @@ def exact(encoder, rows):
     return StoredCodes(seen.codes, *made_by, hashes, seen.residuals, rows["state"].to_numpy())
 
 
-def test_what_is_stored_is_what_heads_see(stored, encoder, rows):
+def test_stored_codes_are_the_features_of_the_heads(stored, encoder, rows):
     codes, seen = load_codes(stored), extract_features(encoder, rows[FEATURES])
     np.testing.assert_array_equal(codes.hashes, encoder.row_hashes(rows[FEATURES]))
     np.testing.assert_allclose(codes.codes, seen.codes, atol=1e-5)
@@ -108,14 +108,14 @@ def test_a_classifier_of_codes_is_that_of_the_rows_and_takes_labels(exact, encod
     np.testing.assert_array_equal(same.predict_proba(X), own.predict_proba(X))
 
 
-def test_rejecting_the_unknown_works_on_codes_too(exact, encoder, rows):
+def test_rejection_works_on_codes(exact, encoder, rows):
     X, y = rows[FEATURES], rows["state"].to_numpy()
     own = CodeClassifier(encoder, rejection_rate=0.2, random_state=0).fit(X, y)
     same = CodeClassifier(encoder, rejection_rate=0.2, random_state=0).fit(exact)
     np.testing.assert_array_equal(same.predict(X), own.predict(X))
 
 
-def test_codes_calibrate_and_bring_labels(exact, encoder, rows):
+def test_codes_with_labels_calibrate_detectors(exact, encoder, rows):
     X = rows[FEATURES]
     detectors = [
         AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0).fit(
@@ -171,7 +171,7 @@ def test_labels_in_a_column_and_labels_that_come_later(stored, rows):
     np.testing.assert_array_equal(codes.hashes, carried.hashes[at])
 
 
-def test_of_many_rows_some_are_drawn(stored, monkeypatch, rows):
+def test_of_many_rows_a_sample_is_drawn(stored, monkeypatch, rows):
     monkeypatch.setattr(code_files, "MOST_READ", 300)
     monkeypatch.setattr(code_files, "BATCH", 64)
     codes, whole = load_codes(stored, label="state", labels=rows[["id", "state"]]), rows["state"]
@@ -220,7 +220,7 @@ def test_a_detector_that_trained_several_encoders_takes_no_new_rows_as_codes(row
     assert (detector.reference_set_.y == -1).sum() == 2
 
 
-def test_rows_that_the_encoder_saw_are_refused_as_codes_too(encoder, exact):
+def test_codes_of_training_rows_are_refused(encoder, exact):
     seen = copy.copy(encoder)
     seen.training_row_hashes_ = type(encoder.training_row_hashes_).from_hashes(exact.hashes)
     with pytest.raises(ValueError, match="were among those the encoder was trained on"):
@@ -251,7 +251,7 @@ def test_what_needs_instances_refuses_codes(exact, encoder, rows):
             call(exact)
 
 
-def test_codes_that_cannot_be_read_say_why(stored, tmp_path, rows):
+def test_codes_that_cannot_be_read_name_the_reason(stored, tmp_path, rows):
     def refused(match, source=stored, **words):
         with pytest.raises(DataError, match=match):
             load_codes(source, **words)
@@ -277,7 +277,7 @@ def test_codes_that_cannot_be_read_say_why(stored, tmp_path, rows):
     refused("cannot read .*part-00000.parquet", half)
 
 
-def test_a_table_of_codes_keeps_what_stands_beside_it(exact, tmp_path):
+def test_a_table_of_codes_keeps_its_other_columns(exact, tmp_path):
     names = ["autoencoder0", "autoencoder1"]
     front = pd.DataFrame({"state": exact.y, "at": range(len(exact))})
     pq.write_table(exact.to_arrow(names, front), tmp_path / "codes.parquet")

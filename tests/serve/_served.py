@@ -1,4 +1,4 @@
-"""Services that run: in a thread for most tests, as a process for some."""
+"""Running services: in a thread for most tests, as a process for some."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ DEADLINE = 30
 
 @contextlib.contextmanager
 def running(bundles, limits=None, **options):
-    """Give a client of a service that runs in a thread on a free port."""
+    """Yield a client of a service that runs in a thread on a free port."""
     limits = limits or Limits()
     app = build_app([str(one) for one in bundles], limits=limits, threads=1, **options)
     config = uvicorn.Config(
@@ -49,7 +49,7 @@ def running(bundles, limits=None, **options):
 
 @contextlib.contextmanager
 def process(*words, **environment):
-    """Give `isthmus serve` as a process of its own, and its address."""
+    """Yield `isthmus serve` as a process of its own, and its address."""
     command = [sys.executable, "-m", "isthmus", "serve", *map(str, words), "--port", "0"]
     served = subprocess.Popen(
         command,
@@ -71,7 +71,7 @@ def process(*words, **environment):
 
 
 def until(true):
-    """Ask again and again until it is true, or the deadline has passed."""
+    """Poll a condition until it is true, at most until the deadline."""
     end = time.monotonic() + DEADLINE
     while not true():
         assert time.monotonic() < end, "it did not come true"

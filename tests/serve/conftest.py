@@ -40,9 +40,8 @@ def parts():
 
 @pytest.fixture(scope="session")
 def parts_folder(tmp_path_factory, parts):
-    """The export of a detector on that table, without residuals, with 50 of the rows kept.
-
-    Its bundle lies beside it.
+    """The export of a detector on that table, without residuals, with 50 reference
+    rows; its bundle is in the same folder.
     """
     folder = tmp_path_factory.mktemp("served")
     detector = AnomalyDetector(
@@ -56,7 +55,7 @@ def parts_folder(tmp_path_factory, parts):
 
 @pytest.fixture(scope="session")
 def client(digits_folder, parts_folder, tmp_path_factory):
-    """Of a service of digits and parts, with a queue of labels."""
+    """A client of a service of digits and parts, with a queue of labels."""
     queue = tmp_path_factory.mktemp("queue") / "labels.jsonl"
     bundles = [digits_folder / "digits", f"parts={parts_folder}"]
     with running(bundles, labels=queue) as client:

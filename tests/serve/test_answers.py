@@ -1,4 +1,4 @@
-"""What the service answers is what the library decides, whatever form the instances came in."""
+"""Answers of the service equal the library's decisions, for every form of the instances."""
 
 import io
 import json
@@ -123,7 +123,7 @@ def test_explanations_are_the_largest_residuals(client, digits_folder, X):
         assert shares[0] == pytest.approx(row.max() / row.sum())
 
 
-def test_labels_wait_for_the_next_decision(client, digits_folder, X):
+def test_labels_are_queued_for_the_next_update(client, digits_folder, X):
     detector = load_bundle(digits_folder / "bundle").head("normal")
     body = {"instances": X.tolist(), "labels": [1, 1, -1, 1, -1], "head": "normal"}
     client.queue.write_text("")
@@ -142,7 +142,7 @@ def test_labels_wait_for_the_next_decision(client, digits_folder, X):
     assert (detector.reference_set_.y == -1).sum() >= 2
 
 
-def test_the_schema_says_what_an_instance_is(client):
+def test_the_schema_describes_an_instance(client):
     plain = client.get("/bundles/parts/schema").json()
     assert plain["instance"]["required"] == ["width", "hue", "ok", "day"]
     assert plain["content_types"][2] == "text/csv"
@@ -169,7 +169,7 @@ def test_metrics_count_what_was_answered(client, X):
         assert after[name] == before.get(name, 0) + 1, (path, status)
 
 
-def test_a_plain_client_sees_what_the_docs_show(client, X):
+def test_a_plain_client_gets_the_answers_of_the_docs(client, X):
     import requests
 
     session = requests.Session()

@@ -1,4 +1,4 @@
-"""Requests that wait together are run together, and each gets its own."""
+"""Requests that wait together are run as one batch, and each gets its own outputs."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ def rows(*values):
     return {"X": np.array(values, dtype=float)}
 
 
-def test_what_waits_while_the_thread_is_busy_is_one_batch():
+def test_requests_that_wait_for_the_thread_are_one_batch():
     free, begun, sizes = threading.Event(), threading.Event(), []
 
     def run(fed, names):
@@ -49,7 +49,7 @@ def test_what_waits_while_the_thread_is_busy_is_one_batch():
     assert values == [[2], [4, 6], [8], [10], [0, 2, 4, 6]]
 
 
-def test_an_error_reaches_who_asked_and_nobody_else():
+def test_an_error_is_raised_for_its_request_only():
     def run(fed, names):
         if fed["X"][0] < 0:
             raise ValueError("below zero")
@@ -65,7 +65,7 @@ def test_an_error_reaches_who_asked_and_nobody_else():
         assert asyncio.run(main(thread))["a"].tolist() == [1]
 
 
-def test_clients_at_once_get_what_each_would_alone(client, digits):
+def test_concurrent_clients_get_the_same_answers_as_alone(client, digits):
     X = digits[0][:32]
     body = [{"instances": [one.tolist()]} for one in X]
     alone = [client.post("/predict", json=one).json()["predictions"][0] for one in body]

@@ -1,4 +1,4 @@
-"""Labels that a service was given, taken into the bundle."""
+"""Labels from the queue of a service, taken into the heads of the bundle."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def bundle(digits_folder, tmp_path):
 
 @pytest.fixture
 def send(client):
-    """Send labels to an emptied queue, and give its file."""
+    """Send labels to an emptied queue, and return its file."""
     client.queue.write_text("")
 
     def sent(instances, labels, head="normal", path="/labels"):
@@ -97,7 +97,7 @@ def test_the_later_label_of_an_instance_counts(send, bundle, X):
     assert sorted(load_bundle(bundle).head("normal").reference_set_.y[n:].tolist()) == [0, 1]
 
 
-def test_a_label_of_a_spreading_head_is_taken_back(send, bundle, digits, X):
+def test_a_label_of_a_spreading_head_is_withdrawn(send, bundle, digits, X):
     few = np.full(100, -1)
     few[:40] = digits[1][:40]
     spread = CodeClassifier(load_bundle(bundle).encoder, "spreading", random_state=0)
@@ -112,7 +112,7 @@ def test_a_label_of_a_spreading_head_is_taken_back(send, bundle, digits, X):
     assert take_labels(bundle, queue)["heads"][0]["version"] is None
 
 
-def test_one_head_alone(send, bundle, X):
+def test_labels_of_one_head_only(send, bundle, X):
     send(X[:2].tolist(), [1, -1])
     queue = send(X[:2].tolist(), [3, 4], "kind")
     [taken] = take_labels(bundle, queue, "kind")["heads"]
@@ -162,7 +162,7 @@ def cut(queue):
         ),
     ],
 )
-def test_what_cannot_be_taken_is_refused_and_nothing_is_saved(send, bundle, X, spoil, error, said):
+def test_a_wrong_line_is_refused_and_nothing_is_saved(send, bundle, X, spoil, error, said):
     send(X[:2].tolist(), [1, -1])
     queue = send(X[:1].tolist(), [3], "kind")
     spoil(queue)
@@ -185,7 +185,7 @@ def isthmus(monkeypatch, *words):
     return caught.value.code
 
 
-def test_the_command_says_what_was_taken(send, bundle, X, monkeypatch, capsys):
+def test_the_command_prints_what_was_taken(send, bundle, X, monkeypatch, capsys):
     queue = send(X[:3].tolist(), [1, 1, -1])
     assert isthmus(monkeypatch, "label", bundle, "--queue", queue, "--json", "-") == 0
     said = capsys.readouterr()
@@ -207,14 +207,14 @@ def test_the_command_says_what_was_taken(send, bundle, X, monkeypatch, capsys):
         (("--queue", "q.jsonl", "--name", "odd"), "no label for the head 'odd', only for normal"),
     ],
 )
-def test_words_that_do_not_go_together(send, bundle, X, monkeypatch, capsys, tmp_path, words, said):
+def test_conflicting_options(send, bundle, X, monkeypatch, capsys, tmp_path, words, said):
     monkeypatch.chdir(tmp_path)
     shutil.copy(send(X[:1].tolist(), [1]), "q.jsonl")
     assert isthmus(monkeypatch, "label", bundle, *words) == 1
     assert said in capsys.readouterr().err
 
 
-def test_a_label_that_is_written_otherwise_is_the_same_class(send, bundle, X):
+def test_a_label_of_another_type_is_the_same_class(send, bundle, X):
     take_labels(bundle, send(X[:1].tolist(), ["3"], "kind"))
     head = load_bundle(bundle).head("kind")
     assert head.classes_.dtype.kind in "iu"

@@ -54,7 +54,7 @@ def test_neighbours_are_the_nearest_by_the_librarys_codes(client, digits_folder,
     assert len(client.post("/nearest", json=GOOD).json()["neighbours"][0]) == 6
 
 
-def test_a_row_that_is_kept_is_nearest_to_itself(client):
+def test_a_stored_row_is_nearest_to_itself(client):
     some = client.get("/bundles/parts/known", params={"n": 20}).json()
     assert some["rebuilt"] is False
     assert sorted(set(some["labels"])) == ["bad", "good"]
@@ -81,7 +81,7 @@ def test_reference_instances_are_as_predict_takes_them(client, bundle):
     assert schema["known"] == {"n": 512 if bundle == "digits" else 50, "rebuilt": some["rebuilt"]}
 
 
-def test_instances_that_are_kept_are_the_persons_own(client, parts):
+def test_stored_instances_are_the_original_rows(client, parts):
     given = json.loads(parts[:100].to_json(orient="records", date_format="iso"))
     seen = {(one["width"], one["hue"], one["ok"], one["day"][:19]) for one in given}
     for one in client.get("/bundles/parts/known?n=50").json()["instances"]:
@@ -89,9 +89,7 @@ def test_instances_that_are_kept_are_the_persons_own(client, parts):
         assert (width, one["hue"], one["ok"], one["day"]) in seen
 
 
-def test_an_explanation_in_whole_has_every_residual_and_the_reconstruction(
-    client, digits_folder, X
-):
+def test_a_whole_explanation_has_every_residual_and_the_reconstruction(client, digits_folder, X):
     body = {"instances": X.tolist()}
     answer = client.post("/explain?whole=true&top=2", json=body).json()
     short = client.post("/explain?top=2", json=body).json()
@@ -109,7 +107,7 @@ def test_an_explanation_in_whole_has_every_residual_and_the_reconstruction(
     assert client.post("/predict", json=again).status_code == 200
 
 
-def test_a_row_in_whole_is_an_object_by_column(whole, parts_folder, parts):
+def test_a_whole_explanation_of_a_row_is_by_column(whole, parts_folder, parts):
     rows = parts[:20]
     content = rows.to_csv(index=False)
     headers = {"Content-Type": "text/csv"}

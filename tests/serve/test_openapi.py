@@ -1,4 +1,4 @@
-"""The service against its own description: what it says is accepted is, and the rest refused."""
+"""The service against its OpenAPI description: valid requests are accepted, others refused."""
 
 import hypothesis
 import pytest
@@ -36,7 +36,7 @@ def operations(client):
     return [one.ok() for one in schemathesis.openapi.from_dict(plain).get_all_operations()]
 
 
-def test_the_description_says_what_each_status_means_and_the_page_points_at_it(client):
+def test_the_description_explains_each_status_and_the_page_links_to_it(client):
     plain = client.get("/openapi.json").json()
     for operations in plain["paths"].values():
         for operation in operations.values():
@@ -59,7 +59,7 @@ def _without_lengths(body):
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_the_service_does_what_its_description_says(client, operations, mode):
+def test_the_service_conforms_to_its_description(client, operations, mode):
     asked = set()
     for operation in operations:
         takes_nothing = operation.method == "get" and not operation.query

@@ -27,7 +27,7 @@ DROP = """([name, type, text]) => {
 
 @pytest.fixture(scope="module")
 def client(digits_folder, digits, parts_folder, tmp_path_factory):
-    """Of a service whose digits come with reference instances, with a queue of labels."""
+    """A client of a service whose digits come with reference instances, with a queue of labels."""
     folder = tmp_path_factory.mktemp("page")
     X, y = digits
     rows = Dataset(X[1000:1300], y[1000:1300])
@@ -93,7 +93,7 @@ def too_wide(page):
 
 
 @pytest.mark.parametrize("opened", WIDTHS, indirect=True)
-def test_it_bars_nobody_and_asks_nobody_else(opened, client, parts):
+def test_the_page_is_accessible_and_requests_only_its_service(opened, client, parts):
     draw(opened, *circle())
     decided(opened)
     assert violations(opened) == []
@@ -123,7 +123,7 @@ def test_a_digit_drawn_with_the_mouse_gets_its_class(opened, client):
     assert float(shown[1]) / 100 == pytest.approx(max(expected["probabilities"].values()), rel=0.05)
 
 
-def test_a_drawing_is_made_as_large_and_placed_as_the_known_ones(opened, digits):
+def test_a_drawing_is_adapted_to_the_reference_instances(opened, digits):
     images = digits[0].astype(float)
     rows = images.sum(axis=2) @ np.arange(8) / images.sum(axis=(1, 2))
 
@@ -172,7 +172,7 @@ def test_an_image_file_of_another_size_is_resized_as_the_library_does(opened, tm
     opened.locator("#problem", has_text="damaged.png").wait_for()
 
 
-def test_what_it_saw_and_what_is_near_stand_beside_the_decision(opened, client):
+def test_reconstruction_and_nearest_instances_are_shown(opened, client):
     opened.locator(".reference").nth(5).click()
     decided(opened)
 
@@ -205,7 +205,7 @@ def test_the_slider_moves_the_verdict(opened, client):
     assert "as the detector was set" in opened.locator(".slider output").inner_text()
 
 
-def test_a_file_is_decided_row_by_row_sorted_and_taken_away(opened, client, parts):
+def test_a_file_is_decided_row_by_row_sorted_and_downloaded(opened, client, parts):
     choose(opened, "parts")
     content = parts.to_csv(index=False)
     answer = client.post(
@@ -244,7 +244,7 @@ def test_a_row_is_typed_into_a_form(opened, client):
     opened.locator("#problem", has_text="Got wide in width, expected a number").wait_for()
 
 
-def test_what_is_typed_does_away_with_the_answer_before(opened, client):
+def test_typing_replaces_the_answer_before(opened, client):
     opened.route("**/bundles/parts/predict", lambda _: None)  # the known row's has no answer
     with opened.expect_request("**/bundles/parts/predict"):
         choose(opened, "parts")
@@ -261,7 +261,7 @@ def test_what_is_typed_does_away_with_the_answer_before(opened, client):
     assert sent(opened)[0]["width"] == 1.5
 
 
-def test_a_file_that_does_not_fit_is_refused_in_the_services_words(opened):
+def test_a_file_that_does_not_fit_is_refused_with_the_services_error(opened):
     choose(opened, "parts")
     opened.evaluate(DROP, ["parts.csv", "text/csv", "width,hue\n1,red\n2,red\n"])
     opened.locator("#problem", has_text="missing ['ok', 'day']").wait_for()
@@ -294,7 +294,7 @@ def test_a_head_that_takes_no_labels_is_not_offered_for_correction(window, clien
     assert page.locator("#wrong").is_hidden()
 
 
-def test_nothing_is_asked_for_twice_at_the_start(opened):
+def test_nothing_is_requested_twice_at_the_start(opened):
     asked = [one.url for one in opened.asked]
     assert len([url for url in asked if url.endswith("/schema")]) == 1
     assert len(set(asked)) == len(asked)

@@ -1,4 +1,4 @@
-"""Bad input: the documented answer each time, in the same words, and the service still answers."""
+"""Bad input gets the documented refusal, and the service still answers."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def npy(X, **options):
 
 
 def png(width, height):
-    """A PNG that says how large it is, with hardly any data behind."""
+    """A PNG whose header states a size, with hardly any data."""
 
     def chunk(kind, data):
         return (
@@ -176,7 +176,7 @@ def test_tables_that_cannot_be_read(client, kind, content, status, said):
     assert client.get("/ready").status_code == 200
 
 
-def test_paths_methods_and_what_the_bundle_lacks(client):
+def test_wrong_paths_and_methods_and_missing_heads(client):
     check(client.get("/../../etc/passwd"), 404, "not served")
     check(client.post("/bundles/nuts/predict", json=GOOD), 404, "not served")
     check(client.get("/predict"), 405, "POST")
@@ -225,7 +225,7 @@ def test_a_declared_length_is_refused_before_anything_is_sent(client):
     check_raw(client, head, 413, "10000000000")
 
 
-def test_an_answer_before_the_body_is_not_taken_back_by_a_reset(client):
+def test_an_answer_before_the_body_is_not_lost_to_a_reset(client):
     head = (
         b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: gzip\r\n"
         b"Content-Length: 3000000\r\n\r\n"
@@ -240,7 +240,7 @@ def test_an_answer_before_the_body_is_not_taken_back_by_a_reset(client):
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["fix"]
 
 
-def test_a_client_that_goes_on_sending_is_left(digits_folder):
+def test_a_client_that_goes_on_sending_is_disconnected(digits_folder):
     with running([digits_folder / "digits"], Limits(body_seconds=0.2)) as client:
         head = b"POST /nowhere HTTP/1.1\r\nHost: example.org\r\nContent-Length: 99999999\r\n\r\n"
         with socket.create_connection(("127.0.0.1", client.base_url.port), DEADLINE) as raw:
@@ -257,11 +257,11 @@ def test_a_client_that_goes_on_sending_is_left(digits_folder):
             until(is_over)
 
 
-def test_what_is_no_http(client):
+def test_a_request_that_is_not_http(client):
     check_raw(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "HTTP/1.1")
 
 
-def test_what_is_no_http_after_a_request(client):
+def test_bytes_that_are_not_http_after_a_request(client):
     good = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with socket.create_connection(("127.0.0.1", client.base_url.port), DEADLINE) as raw:
         raw.sendall(good + b"\x16\x03\r\n\r\n")
@@ -360,14 +360,14 @@ def test_a_token_is_needed_where_there_is_one(digits_folder):
         assert client.post("/predict", json=GOOD, headers=headers).status_code == 200
 
 
-def test_a_page_of_another_host_reaches_nothing(client):
+def test_requests_for_another_host_are_refused(client):
     # A name of its own that resolves to the loopback would make a page same-origin.
     check(client.post("/predict", json=GOOD, headers={"Host": "example.org:8000"}), 403, "Host")
     assert client.get("/schema", headers={"Host": "localhost:1"}).status_code == 200
     assert client.get("/schema", headers={"Host": "[::1]:1"}).status_code == 200
 
 
-def test_errors_that_were_not_foreseen_say_nothing(digits_folder, monkeypatch):
+def test_unexpected_errors_reveal_nothing(digits_folder, monkeypatch):
     with running([digits_folder / "digits"]) as client:
 
         def broken(*_):
@@ -388,7 +388,7 @@ def test_another_host_needs_a_token(host):
         check_host(own, None)
 
 
-def test_what_cannot_be_served(digits_folder, tmp_path):
+def test_paths_that_cannot_be_served(digits_folder, tmp_path):
     with pytest.raises(ServeError, match="neither a bundle nor an export"):
         build_app([tmp_path])
     with pytest.raises(ServeError, match="each name once"):
@@ -397,7 +397,7 @@ def test_what_cannot_be_served(digits_folder, tmp_path):
         build_app([f"a b={digits_folder / 'digits'}"])
 
 
-def test_a_head_that_keeps_no_codes_takes_no_labels(client, monkeypatch):
+def test_a_head_without_codes_takes_no_labels(client, monkeypatch):
     kind = client.service.models.get("digits").heads["kind"]
     assert kind["takes_labels"] is True
     monkeypatch.setitem(kind, "takes_labels", False)

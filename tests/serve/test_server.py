@@ -1,4 +1,4 @@
-"""The service as a process: no torch in it, new versions taken up, a graceful stop."""
+"""The service as a process: without torch, reloading of new versions, graceful stop."""
 
 import asyncio
 import inspect
@@ -66,7 +66,7 @@ def test_a_process_serves_without_torch_and_finishes_what_is_in_flight(
         assert served.stderr.read() == b""
 
 
-def test_ctrl_c_ends_as_every_other_command_does(digits_folder):
+def test_ctrl_c_ends_as_in_every_other_command(digits_folder):
     with process(digits_folder / "digits") as (served, _):
         served.send_signal(signal.SIGINT)
         assert served.wait(DEADLINE) == 130
@@ -80,7 +80,7 @@ def refused(port):
     return False
 
 
-def test_a_new_version_is_taken_up_and_no_request_is_dropped(digits_folder, tmp_path):
+def test_a_new_version_is_loaded_and_no_request_is_dropped(digits_folder, tmp_path):
     kept = tmp_path / "served"
     shutil.copytree(digits_folder / "digits", kept)
     with running([kept]) as client:
@@ -145,7 +145,7 @@ def test_a_bundle_is_exported_first(digits_folder, tmp_path, monkeypatch):
         assert len(asked) == 2
 
 
-def test_the_cache_keeps_what_was_used_last(digits_folder, tmp_path, monkeypatch):
+def test_the_cache_keeps_the_most_recently_used(digits_folder, tmp_path, monkeypatch):
     def export_here(words, **_):
         shutil.copytree(digits_folder / "digits", words[6])
         return subprocess.CompletedProcess(words, 0, "", "")
@@ -182,7 +182,9 @@ def test_a_bundle_that_cannot_be_exported(digits_folder, tmp_path, monkeypatch):
     ("words", "said"),
     [(["--host", "0.0.0.0"], "--token"), (["nowhere"], "neither a bundle nor an export")],
 )
-def test_what_cannot_start_says_why_in_one_line(digits_folder, monkeypatch, capsys, words, said):
+def test_a_service_that_cannot_start_reports_why_in_one_line(
+    digits_folder, monkeypatch, capsys, words, said
+):
     monkeypatch.setattr(sys, "argv", ["isthmus", "serve", str(digits_folder / "digits"), *words])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -204,7 +206,7 @@ async def connected():
 
 
 @pytest.mark.parametrize(("unread", "open_for_more"), [(True, True), (False, False)])
-def test_it_stays_only_where_more_of_the_request_may_come(unread, open_for_more):
+def test_a_connection_is_drained_only_while_more_may_arrive(unread, open_for_more):
     async def close_one():
         transport, client = await connected()
         draining = DrainingTransport(transport, 30, lambda: unread)
@@ -222,7 +224,7 @@ def test_it_stays_only_where_more_of_the_request_may_come(unread, open_for_more)
     asyncio.run(close_one())
 
 
-def test_a_client_that_has_gone_is_not_waited_for():
+def test_a_disconnected_client_is_not_waited_for():
     async def lose_one():
         listening = socket.create_server(("127.0.0.1", 0))
         client = socket.create_connection(listening.getsockname())
@@ -242,7 +244,7 @@ def test_a_client_that_has_gone_is_not_waited_for():
     asyncio.run(lose_one())
 
 
-def test_uvicorn_has_what_connections_are_built_on():
+def test_uvicorn_has_the_interfaces_that_connections_use():
     connections = limited_protocol(Limits())
     config = uvicorn.Config(lambda *_: None, http=connections)
     config.load()
