@@ -42,6 +42,7 @@ _REJECTION_DESCRIPTIONS = {
     "p_value": "conformal p-value of an instance of one of the classes",
     "verdict": "1 of one of the classes, -1 of none",
 }
+_LIBRARIES = ("torch", "numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 
 
 def readme(facts: Mapping[str, Any]) -> str:
@@ -178,9 +179,6 @@ def _head_lines(facts: Mapping[str, Any]) -> list[str]:
                 f"{detector['threshold_set_by']}."
             )
     return [*lines, ""] if lines else ["No head was exported: the graph gives codes.", ""]
-
-
-_LIBRARIES = ("torch", "numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 
 
 def describe_export(

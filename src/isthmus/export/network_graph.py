@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Shape = tuple[int, ...]  # of one instance
+#: Outputs of the networks: the code (n, n_components), and the decoder's output.
+CODE, DECODED = "isthmus/code", "isthmus/decoded"
+#: Name of the networks' input.
+NETWORK_INPUT = "isthmus/network"
 
 
 def can_add_layers(network: nn.Module) -> bool:
@@ -241,12 +245,6 @@ def _crop_to(graph: GraphBuilder, value: str, sides: tuple[int, ...]) -> str:
     axes = [2 + at for at in range(len(sides))]
     bounds = ([0] * len(sides), list(sides), axes)
     return graph("Slice", value, *(graph.constant(one, np.int64) for one in bounds))
-
-
-#: Outputs of the networks: the code (n, n_components), and the decoder's output.
-CODE, DECODED = "isthmus/code", "isthmus/decoded"
-#: Name of the networks' input.
-NETWORK_INPUT = "isthmus/network"
 
 
 class _EncoderAndDecoder(nn.Module):

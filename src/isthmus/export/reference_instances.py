@@ -22,6 +22,8 @@ from isthmus.export.inputs import (
     unseen_category_text,
 )
 
+REFERENCES_FILE = "known.npz"
+
 
 def restore_instances(schema: Schema, rebuilt: Any) -> Any:
     """Return reconstructions in the form of the original instances.
@@ -121,9 +123,6 @@ def _iso_dates(column: Column, values: np.ndarray) -> list[str | None]:
     if zone is not None:
         dates = dates.dt.tz_localize("UTC").dt.tz_convert(zone)
     return [None if pd.isna(date) else date.isoformat() for date in dates]
-
-
-REFERENCES_FILE = "known.npz"
 
 
 @dataclass(frozen=True, eq=False)

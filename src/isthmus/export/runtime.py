@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Rows of one batch.
 ROWS = 512
+#: Key of the metadata's one entry, a JSON object.
+KEY = "isthmus"
+FORMAT_VERSION = 1
 
 
 def open_session(model: ModelProto, threads: int = 0) -> Any:
@@ -48,11 +51,6 @@ def run(
         batches.append(session.run(list(names), batch))
     columns = zip(*batches, strict=True)
     return {name: np.concatenate(c) for name, c in zip(names, columns, strict=True)}
-
-
-#: Key of the metadata's one entry, a JSON object.
-KEY = "isthmus"
-FORMAT_VERSION = 1
 
 
 class Exported:

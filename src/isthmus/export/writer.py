@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 VARIANTS = ("fp16", "int8")
 #: A timing is the best of so many runs, on at most so many rows.
 N_RUNS, MAX_TIMED_ROWS = 3, 1024
+MODEL, PREDICT, README = "model.onnx", "predict.py", "README.md"
+#: Largest deviation allowed: see `isthmus.export.parity.Parity`.
+TOLERANCE = 1e-4
 
 
 def convert_networks(networks: ModelProto, variant: str) -> ModelProto:
@@ -96,11 +99,6 @@ def rows_per_second(
             run(session, rows, names)
             best[name] = min(best[name], time.perf_counter() - start)
     return {name: n / seconds for name, seconds in best.items()}
-
-
-MODEL, PREDICT, README = "model.onnx", "predict.py", "README.md"
-#: Largest deviation allowed: see `isthmus.export.parity.Parity`.
-TOLERANCE = 1e-4
 
 
 def export_bundle(

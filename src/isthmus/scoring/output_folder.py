@@ -41,6 +41,19 @@ if TYPE_CHECKING:
     from isthmus.bundle import Bundle
 
 Plain = dict[str, Any]
+_COMPARED_KEYS = (
+    "what",
+    "encoder",
+    "identity",
+    "head",
+    "head_version",
+    "head_files",
+    "columns",
+    "cutting",
+)
+MANIFEST, LOCK = "_manifest.json", ".lock"
+FORMAT_VERSION = 1
+_METADATA_KEY = b"isthmus"
 
 
 def describe_run(
@@ -83,18 +96,6 @@ def digest(run: Plain) -> str:
     return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
 
 
-_COMPARED_KEYS = (
-    "what",
-    "encoder",
-    "identity",
-    "head",
-    "head_version",
-    "head_files",
-    "columns",
-    "cutting",
-)
-
-
 def differences(before: Plain, now: Plain) -> list[str]:
     """Return the differences of two runs as short phrases."""
     found = [
@@ -135,11 +136,6 @@ def _short(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(f"{one['name']} {one['type']}" for one in value)
     return repr(value[:12] if isinstance(value, str) and len(value) == 64 else value)
-
-
-MANIFEST, LOCK = "_manifest.json", ".lock"
-FORMAT_VERSION = 1
-_METADATA_KEY = b"isthmus"
 
 
 @dataclass(frozen=True)

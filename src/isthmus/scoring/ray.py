@@ -21,6 +21,11 @@ from isthmus.scoring.worker import ScoredChunk, ScoringJob, Worker
 
 #: How often chunks are sent to another worker after one has died on them.
 MAX_RETRIES = 3
+_GO_ON = "and go on with resume (on the command line --resume)"
+#: The worker of this process, by output folder and run; Ray reuses processes.
+_workers: dict[tuple[str, str], Worker] = {}
+#: Errors that a worker returns, the most specific first; any other becomes the last.
+_FORWARDED: tuple[type[IsthmusError], ...] = (ShardError, DataError, ScoringError)
 
 
 def check_ray() -> None:
@@ -109,13 +114,6 @@ def _out_of_memory(what: str = "a worker of Ray ran out of memory") -> str:
     )
 
 
-_GO_ON = "and go on with resume (on the command line --resume)"
-
-
-#: The worker of this process, by output folder and run; Ray reuses processes.
-_workers: dict[tuple[str, str], Worker] = {}
-
-
 def _score_runs(
     batch: dict[str, np.ndarray], job: ScoringJob, runs: Sequence[Sequence[ChunkRange]]
 ) -> dict[str, np.ndarray]:
@@ -136,10 +134,6 @@ def _score_runs(
         kind = next((at for at, one in enumerate(_FORWARDED) if isinstance(error, one)), -1)
         rows.append({"error": message, "kind": kind})
     return {"done": np.array([json.dumps(row) for row in rows], dtype=object)}
-
-
-#: Errors that a worker returns, the most specific first; any other becomes the last.
-_FORWARDED: tuple[type[IsthmusError], ...] = (ShardError, DataError, ScoringError)
 
 
 def _unpack(row: dict[str, Any]) -> ScoredChunk:

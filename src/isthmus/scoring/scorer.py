@@ -31,6 +31,8 @@ from isthmus.scoring.worker import (
 
 #: Number of rows that parity is measured on.
 N_PARITY_ROWS = 512
+ENGINES = ("local", "ray")
+Engine = Callable[[ScoringJob, Sequence[ChunkRange]], Iterable[ScoredChunk]]
 
 
 def export_scoring_graph(
@@ -77,10 +79,6 @@ def _parity_rows(bundle: Bundle, stream: Stream) -> Any:
         else:
             return sample
     raise first_error or DataError(f"{stream.name} holds no rows; expected at least one")
-
-
-ENGINES = ("local", "ray")
-Engine = Callable[[ScoringJob, Sequence[ChunkRange]], Iterable[ScoredChunk]]
 
 
 def score(

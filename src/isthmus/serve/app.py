@@ -35,6 +35,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+Handler = Callable[[Request, Served], Awaitable[Response]]
 
 
 def add_page(app: FastAPI) -> frozenset[str]:
@@ -71,9 +72,6 @@ def _file_handler(content_type: str, content: bytes) -> Callable[[], Awaitable[R
         return Response(content, headers=_HEADERS | {"Content-Type": content_type})
 
     return answer
-
-
-Handler = Callable[[Request, Served], Awaitable[Response]]
 
 
 def build_app(

@@ -14,6 +14,13 @@ from isthmus.data.formats import arrow_to_frame, read_csv_file
 from isthmus.errors import DataError
 from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
 
+_MAGIC = b"\x93NUMPY"
+JSON = "application/json"
+NPY = "application/x-npy"
+CSV = "text/csv"
+PARQUET = "application/vnd.apache.parquet"
+PNG, JPEG = "image/png", "image/jpeg"
+
 
 def read_json(content: bytes) -> dict[str, Any]:
     """Parse a JSON body and return its object.
@@ -112,9 +119,6 @@ def _bad_numbers(schema: Schema) -> Refusal:
         f"each of shape {list(schema.shape)}",
         "GET /schema says what an instance is",
     )
-
-
-_MAGIC = b"\x93NUMPY"
 
 
 def read_npy(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
@@ -244,13 +248,6 @@ def read_image(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
     if len(schema.shape) == 3 and pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], schema.shape[2], axis=-1)
     return pixels[None]
-
-
-JSON = "application/json"
-NPY = "application/x-npy"
-CSV = "text/csv"
-PARQUET = "application/vnd.apache.parquet"
-PNG, JPEG = "image/png", "image/jpeg"
 
 
 def content_types(schema: Schema) -> list[str]:

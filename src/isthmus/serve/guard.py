@@ -13,6 +13,10 @@ from pydantic_core import to_json
 
 from isthmus.serve.refusals import Limits, Refusal
 
+#: Paths for supervisors, answered without a token and under any load.
+UNGUARDED = ("/health", "/ready")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 class Metrics:
     """Prometheus metrics of one service."""
@@ -64,11 +68,6 @@ class Metrics:
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""
         return generate_latest(self.registry)
-
-
-#: Paths for supervisors, answered without a token and under any load.
-UNGUARDED = ("/health", "/ready")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Guard:

@@ -35,6 +35,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_CACHED_EXPORTS = 16
 #: Cached exports that this process serves, by bundle; it does not delete them.
 _in_use: dict[Path, Path] = {}
+log = logging.getLogger("isthmus.serve")
+#: Seconds between checks for new versions on disk.
+POLL_SECONDS = 1.0
 
 
 class Source:
@@ -152,11 +155,6 @@ def _prune_cache(used: Path) -> None:
         with contextlib.suppress(OSError):
             folder.rename(doomed)
             shutil.rmtree(doomed)
-
-
-log = logging.getLogger("isthmus.serve")
-#: Seconds between checks for new versions on disk.
-POLL_SECONDS = 1.0
 
 
 class Served:
