@@ -302,6 +302,8 @@ def serve(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
     )
+    # Before the address is printed: an interrupt during these imports can be lost.
+    config.load()
     if ready is not None:
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{listening.getsockname()[1]}")
