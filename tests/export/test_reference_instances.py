@@ -142,7 +142,7 @@ def test_the_file_needs_no_pickle_and_comes_out_the_same(exports, tmp_path):
         "rebuilt": ("b", ()),
         "digest": ("U", ()),
     }
-    assert "rows that were given" in (tmp_path / "again" / "README.md").read_text()
+    assert "rows that were passed" in (tmp_path / "again" / "README.md").read_text()
 
 
 def test_by_default_codes_of_heads_are_rebuilt_and_no_row_is_stored(wine_bundle, table, tmp_path):
@@ -160,7 +160,7 @@ def test_by_default_codes_of_heads_are_rebuilt_and_no_row_is_stored(wine_bundle,
     rebuilt = bundle.encoder.inverse_transform(known.codes)
     np.testing.assert_allclose(known.instances, rebuilt, rtol=1e-6)
     assert not any((known.instances[:, None] == table).all(axis=2).any(axis=1))
-    assert "no row that anybody brought" in (tmp_path / "out" / "README.md").read_text()
+    assert "holds none of your rows" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_of_many_codes_some_are_rebuilt_from_every_head_and_label(digit_encoder, digits, tmp_path):

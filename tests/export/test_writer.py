@@ -195,7 +195,7 @@ def test_wrong_arguments_are_refused(wine_bundle, table, tmp_path):
         export_bundle(wine_bundle, tmp_path / "out", table, tolerance=0)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(ExportError, match="no earlier export, so it is left alone"):
+    with pytest.raises(ExportError, match="no earlier export, and is not replaced"):
         export_bundle(wine_bundle, tmp_path / "mine", table)
     assert (tmp_path / "mine" / "notes.txt").exists()
 

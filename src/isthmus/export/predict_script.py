@@ -21,7 +21,7 @@ def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
     starts = range(0, len(next(iter(feed.values()))), batch)
     batches = [{k: v[at : at + batch] for k, v in feed.items()} for at in starts]
     outputs = zip(*(model.run(names, one) for one in batches), strict=True)
-    found = {name: np.concatenate(values) for name, values in zip(names, outputs, strict=True)}
+    found = {name: np.concatenate(v) for name, v in zip(names, outputs, strict=True)}
     return {name: v.astype(str) if v.dtype == object else v for name, v in found.items()}
 
 
