@@ -27,9 +27,7 @@ def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     if one["type"] == "category":
-        return np.array(
-            [_category_text(v, one["missing"]) for v in rows[one["column"]]], dtype=object
-        )
+        return np.array([_text(v, one["missing"]) for v in rows[one["column"]]], dtype=object)
     if one["column"] is not None:
         values = [None if str(v) in MISSING else v for v in rows[one["column"]]]
         if one["type"] == "date":  # datetimes or ISO 8601 text, in UTC
@@ -44,7 +42,7 @@ def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     return array.astype(dtype)
 
 
-def _category_text(value: Any, missing: str) -> str:
+def _text(value: Any, missing: str) -> str:
     if not isinstance(value, str) and str(value) in MISSING:
         return missing
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value)
