@@ -31,7 +31,7 @@ _DESCRIPTIONS = {
     "class": "the class",
     "probabilities": "of each class, in the order of `classes`",
     "anomaly_score": "higher is more abnormal",
-    "p_value": "conformal p-value of a normal instance",
+    "p_value": "conformal p-value: small for abnormal instances",
     "verdict": "1 normal, -1 abnormal",
     "reconstruction_error": "error between the instance and its reconstruction",
     "residual": "squared residual of each value, in the network's units",
@@ -39,7 +39,7 @@ _DESCRIPTIONS = {
 }
 _REJECTION_DESCRIPTIONS = {
     "anomaly_score": "higher is less like any class",
-    "p_value": "conformal p-value of an instance of one of the classes",
+    "p_value": "conformal p-value: small for instances of no class",
     "verdict": "1 of one of the classes, -1 of none",
 }
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
