@@ -56,7 +56,7 @@ def test_no_space_for_a_checkpoint_keeps_the_one_before(isthmus, room_for):
     status, _, err = isthmus(*FIT)
     assert status == 1
     assert "no space left for a checkpoint in press-checkpoints" in err
-    assert "free some space, and go on with resume (on the command line --resume)" in err
+    assert "make room, and go on with resume (on the command line --resume)" in err
     room_for(1000)
     status, _, err = isthmus(*FIT, "--resume")
     assert status == 0
