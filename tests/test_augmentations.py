@@ -1,4 +1,4 @@
-"""Displaced images against scipy's interpolation, and what every view has to be."""
+"""Augmentations: displaced images against scipy's interpolation, shapes and strengths."""
 
 import math
 
@@ -167,7 +167,7 @@ def test_each_image_is_displaced_in_its_own_way_and_its_channels_alike(name):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "kind", "said"),
+    ("chosen", "kind", "message"),
     [
         ("flip", "images", "got augmentations='flip', expected some of affine, elastic for images"),
         (("affine", "flip"), "images", "expected some of affine, elastic"),
@@ -179,8 +179,8 @@ def test_each_image_is_displaced_in_its_own_way_and_its_channels_alike(name):
         ("auto", "pictures", "got kind='pictures', expected one of images, series, table"),
     ],
 )
-def test_what_is_no_augmentation_is_refused(chosen, kind, said):
-    with pytest.raises(TrainingError, match=said):
+def test_what_is_no_augmentation_is_refused(chosen, kind, message):
+    with pytest.raises(TrainingError, match=message):
         build_augmentation(chosen, kind)
 
 
@@ -251,12 +251,12 @@ def test_a_crop_of_a_straight_line_is_a_straight_line():
     steps = view.diff(dim=2)
     torch.testing.assert_close(steps, steps[:, :, :1].expand_as(steps), atol=1e-5, rtol=0)
     assert torch.equal(view[:, 0], view[:, 1])  # channels stay together in time
-    first, kept = view[:, 0, 0], view[:, 0, -1] - view[:, 0, 0]
+    first, span = view[:, 0, 0], view[:, 0, -1] - view[:, 0, 0]
     assert first.min() >= 0
     assert view.max() <= 1 + 1e-6
-    assert kept.min() >= 0.8 - 1e-5
-    assert kept.mean().item() == pytest.approx(0.9, abs=4 * 0.058 / 300**0.5)
-    assert len(kept.unique()) > 250
+    assert span.min() >= 0.8 - 1e-5
+    assert span.mean().item() == pytest.approx(0.9, abs=4 * 0.058 / 300**0.5)
+    assert len(span.unique()) > 250
 
 
 def test_a_strong_crop_leaves_half():
@@ -264,8 +264,8 @@ def test_a_strong_crop_leaves_half():
 
     view = build_augmentation({"crop": 100.0}, "series")(ramp)
 
-    kept = view[:, 0, -1] - view[:, 0, 0]
-    assert 0.5 - 1e-5 <= kept.min() < 0.53
+    span = view[:, 0, -1] - view[:, 0, 0]
+    assert 0.5 - 1e-5 <= span.min() < 0.53
 
 
 @pytest.mark.parametrize(("strength", "share"), [(0.0, 0.0), (1.0, 0.3), (2.0, 0.6), (9.0, 1.0)])

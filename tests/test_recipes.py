@@ -1,4 +1,4 @@
-"""What is chosen when nothing is said, by kind of instance and number of rows."""
+"""Default choices by recipe, kind of data and number of rows."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_what_is_chosen_is_the_row_of_the_table(recipe, data, kind, n_features):
     assert choices.lr == lr
 
 
-def test_an_architecture_that_is_given_learns_at_the_usual_rate():
+def test_an_architecture_that_is_given_learns_at_the_default_rate():
     assert RECIPES["default"]["small images"].lr is lr_with_batch_norm
     choices = chosen(architecture="conv")
     assert choices.lr == default_lr(choices.batch_size)

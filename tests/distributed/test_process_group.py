@@ -1,4 +1,4 @@
-"""Several workers train what one process trains, and a lost one can be made good."""
+"""Several processes train the weights that one trains, and recover from a lost one."""
 
 import json
 import os
@@ -111,64 +111,64 @@ def learned(encoder):
     return json.loads(json.dumps([*known, encoder.training_row_hashes_.hashes.tolist()]))
 
 
-def said_of_infinite(data):
+def error_on_infinite_values(data):
     infinite = load(str(data["infinite"]))
     return refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(infinite))
 
 
-def refused(words):
-    """Return what is said against `words`, which is called on every worker."""
+def refused(call):
+    """Return the message of the error that `call` raises."""
     try:
-        words()
+        call()
     except IsthmusError as error:
         return str(error)
     return None
 
 
 def child(folder):
-    """What each worker does; the second is killed in the middle, and both are started again."""
+    """Run one of two processes; rank 1 is killed in training, and both are restarted."""
     torch.set_num_threads(1)
     sys.argv = ["isthmus", "fit", f"{folder}/table.npy", "-o", f"{folder}/press", *LINE]
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        write_what_is_trained(folder)
+        write_results(folder)
         checkpoint.CHECKPOINT_SECONDS = 0.0  # one after every step
         if os.environ["RANK"] == "1":
             die_in_the_fourth_epoch()
     main()
 
 
-def write_what_is_trained(folder):
+def write_results(folder):
     data, rank = dict(np.load(folder / "data.npz")), os.environ["RANK"]
     table = data["table"]
-    told = {"losses": {}, "digests": {}, "read": {}, "learned": {}}
+    results = {"losses": {}, "digests": {}, "read": {}, "learned": {}}
     for name in CASES:
-        with watched_reading() as told["read"][name]:
+        with watched_reading() as results["read"][name]:
             encoder = fit(name, data)
-        told["losses"][name], told["digests"][name] = losses(encoder), encoder.digest_
-        told["learned"][name] = learned(encoder)
+        results["losses"][name], results["digests"][name] = losses(encoder), encoder.digest_
+        results["learned"][name] = learned(encoder)
         if rank == "0":
             state = {k: v.numpy() for k, v in encoder.encoder_.state_dict().items()}
             np.savez(folder / f"{name}.npz", **state)
     assert ProcessGroup.find() == ProcessGroup(int(rank), 2)
-    told["digests"]["unseeded"] = Autoencoder(3, max_epochs=1).fit(table).digest_
+    results["digests"]["unseeded"] = Autoencoder(3, max_epochs=1).fit(table).digest_
     as_commanded = Autoencoder(max_epochs=EPOCHS, batch_size=32, random_state=3)
-    told["digests"]["uninterrupted"] = as_commanded.fit(table).digest_
-    told["batch too small"] = refused(lambda: Autoencoder(batch_size=1, max_epochs=1).fit(table))
+    results["digests"]["uninterrupted"] = as_commanded.fit(table).digest_
+    results["batch too small"] = refused(lambda: Autoencoder(batch_size=1, max_epochs=1).fit(table))
     fewer = table[: 170 + int(rank)]
-    told["other data"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(fewer))
+    results["other data"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(fewer))
     other = Autoencoder(max_epochs=1 + int(rank), random_state=0)
-    told["other parameters"] = refused(lambda: other.fit(table))
+    results["other parameters"] = refused(lambda: other.fit(table))
     some = load(f"{data['files']}/[0-{1 + int(rank)}].parquet", keys=["id"])
-    told["other files"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(some))
-    told["infinite"] = said_of_infinite(data)
-    told["together"] = run_with_a_slow_rank(int(rank))
-    told["given up"] = refused(lambda: run_with_a_failing_rank(int(rank)))
-    (folder / f"{rank}.json").write_text(json.dumps(told))
+    results["other files"] = refused(lambda: Autoencoder(max_epochs=1, random_state=0).fit(some))
+    results["infinite"] = error_on_infinite_values(data)
+    results["together"] = run_with_a_slow_rank(int(rank))
+    results["given up"] = refused(lambda: run_with_a_failing_rank(int(rank)))
+    (folder / f"{rank}.json").write_text(json.dumps(results))
 
 
 @contextmanager
 def watched_reading():
-    """Give the list of the parts of streams that are read within the block."""
+    """Yield the list of the chunks of streams that are read within the block."""
     read, parts = Stream.read, []
 
     def watched(stream, part, **options):
@@ -265,7 +265,7 @@ def write_files(folder, images):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, data):
-    """What two workers made of it all: a folder, what each of them says, and what they print."""
+    """The results of two processes: a folder, the results of each, and their output."""
     folder = tmp_path_factory.mktemp("two")
     np.savez(folder / "data.npz", **data)
     np.save(folder / "table.npy", data["table"])
@@ -278,14 +278,14 @@ def two(tmp_path_factory, data):
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    told = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
-    return SimpleNamespace(folder=folder, told=told, stdout=done.stdout, stderr=done.stderr)
+    results = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+    return SimpleNamespace(folder=folder, results=results, stdout=done.stdout, stderr=done.stderr)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_workers_train_what_one_process_trains(two, data, name):
     one = fit(name, data)
-    np.testing.assert_allclose(two.told[0]["losses"][name], losses(one), rtol=1e-4)
+    np.testing.assert_allclose(two.results[0]["losses"][name], losses(one), rtol=1e-4)
     state, largest = np.load(two.folder / f"{name}.npz"), 0.0
     for key, value in one.encoder_.state_dict().items():
         scale = max(1.0, float(value.abs().max()))
@@ -295,7 +295,7 @@ def test_two_workers_train_what_one_process_trains(two, data, name):
 
 
 def test_all_workers_end_with_the_same_weights_and_history(two):
-    first, second = two.told
+    first, second = two.results
     assert first["digests"] == second["digests"]
     assert first["losses"] == second["losses"]
 
@@ -304,7 +304,7 @@ def test_all_workers_end_with_the_same_weights_and_history(two):
 def test_workers_read_some_of_the_files_each(two, data, name, n_first):
     with watched_reading() as alone:
         fit(name, data)
-    first, second = (worker["read"][name] for worker in two.told)
+    first, second = (worker["read"][name] for worker in two.results)
     # Two passes learn what the instances look like, each worker from the parts of its share.
     shares = [*range(n_first)] * 2, [*range(n_first, len(FILES))] * 2
     assert first[: len(shares[0])] == shares[0]
@@ -316,11 +316,11 @@ def test_workers_read_some_of_the_files_each(two, data, name, n_first):
 @pytest.mark.parametrize("name", ["stream", "stream of images"])
 def test_what_workers_learn_of_shares_is_what_one_process_learns(two, data, name):
     expected = learned(fit(name, data))
-    assert [worker["learned"][name] for worker in two.told] == [expected] * 2
+    assert [worker["learned"][name] for worker in two.results] == [expected] * 2
 
 
 def test_workers_wait_for_the_slowest_and_have_what_all_made(two):
-    assert [worker["together"] for worker in two.told] == [[0, 1]] * 2
+    assert [worker["together"] for worker in two.results] == [[0, 1]] * 2
 
 
 def test_a_lost_worker_ends_those_who_gather(monkeypatch):
@@ -339,7 +339,7 @@ def test_a_lost_worker_ends_those_who_gather(monkeypatch):
 
 
 def test_what_workers_cannot_do_is_refused_by_all(two):
-    for worker in two.told:
+    for worker in two.results:
         assert "got batch_size=1 and 2 workers" in worker["batch too small"]
         assert "got instances 170 on worker 0 and 171 on worker 1" in worker["other data"]
         assert "got parameters" in worker["other parameters"]
@@ -348,10 +348,10 @@ def test_what_workers_cannot_do_is_refused_by_all(two):
 
 
 def test_an_error_in_one_share_is_raised_by_all(two, data):
-    alone = said_of_infinite(data)
+    alone = error_on_infinite_values(data)
     assert "the value is inf in column 'a'" in alone
     assert "row 6, counting from 1" in alone
-    assert [worker["infinite"] for worker in two.told] == [alone] * 2
+    assert [worker["infinite"] for worker in two.results] == [alone] * 2
 
 
 def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):
@@ -362,7 +362,7 @@ def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):
     assert resumed.count("epoch 4/6") == 1  # one of them talks
     assert two.stdout.count("digest") == 1
     digest = isthmus.load_bundle(two.folder / "press").encoder.digest_
-    assert digest == two.told[0]["digests"]["uninterrupted"]
+    assert digest == two.results[0]["digests"]["uninterrupted"]
     assert digest in two.stdout
     assert not (two.folder / "press-checkpoints").exists()
 
@@ -370,12 +370,12 @@ def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):
 def test_only_fit_runs_on_several_workers(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["isthmus", "info", "press"])
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank, said in (("0", "error: got isthmus info on 2 workers"), ("1", "")):
+    for rank, message in (("0", "error: got isthmus info on 2 workers"), ("1", "")):
         monkeypatch.setenv("RANK", rank)
         with pytest.raises(SystemExit) as left:
             main()
         assert left.value.code == 1
-        assert capsys.readouterr().err.startswith(said)
+        assert capsys.readouterr().err.startswith(message)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 256])

@@ -1,4 +1,4 @@
-"""The reference network as it is run against its layers run one by one."""
+"""The fast forward pass of the reference network against its layers run one by one."""
 
 import copy
 

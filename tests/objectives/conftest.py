@@ -1,4 +1,4 @@
-"""A network of two halves for the objectives, and a generator of the test's own."""
+"""A network of encoder and decoder for the objectives, and a seeded generator."""
 
 import pytest
 import torch

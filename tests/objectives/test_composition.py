@@ -1,4 +1,4 @@
-"""Objectives by weight, a person's own, and what `build_objective` makes of words."""
+"""Weighted sums of objectives, custom ones, and `build_objective`."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_a_function_may_be_named_like_a_method_of_torch(network, task, rows):
     assert list(values) == ["loss", "reconstruction", "train"]
 
 
-def test_options_go_to_the_objectives_that_know_them():
+def test_options_go_to_the_objectives_that_have_them():
     chosen = {"denoising": 1.0, "masked": 2.0, "invariant": 3.0}
 
     built = build_objective(chosen, level=(0.1, 0.2), augmentations=None).describe()["parts"]
@@ -69,7 +69,7 @@ def test_every_name_builds_its_objective(name):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("chosen", "message"),
     [
         ("reconstuction", "got objective='reconstuction', expected 'auto', one of reconstruction,"),
         (3, "got objective=3, expected"),
@@ -81,8 +81,8 @@ def test_every_name_builds_its_objective(name):
         (Denoising, r"got the class Denoising .* expected an instance: Denoising\(...\)"),
     ],
 )
-def test_what_is_no_objective_is_refused(chosen, said):
-    with pytest.raises(TrainingError, match=said):
+def test_what_is_no_objective_is_refused(chosen, message):
+    with pytest.raises(TrainingError, match=message):
         build_objective(chosen)
 
 
@@ -152,7 +152,7 @@ def test_a_subclass_may_be_prepared_for_the_data(network, task, rows):
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "message"),
     [
         (1.5, "float, expected a scalar tensor"),
         (None, "NoneType"),
@@ -163,11 +163,11 @@ def test_a_subclass_may_be_prepared_for_the_data(network, task, rows):
         ({}, "a dict of nothing"),
     ],
 )
-def test_what_is_no_loss_is_named(found, said, network, task, rows):
+def test_what_is_no_loss_is_named(found, message, network, task, rows):
     def mine(network, batch):
         return found
 
-    with pytest.raises(TrainingError, match=rf"the objective own: .*mine returned {said}"):
+    with pytest.raises(TrainingError, match=rf"the objective own: .*mine returned {message}"):
         build_objective(mine).prepare(task)(network, (rows,))
 
 

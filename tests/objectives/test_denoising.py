@@ -1,4 +1,4 @@
-"""What corruptions do to instances, and that the clean one is what is asked for."""
+"""Corruptions and masks of instances, and losses against the clean instance."""
 
 import numpy as np
 import pytest
@@ -36,32 +36,32 @@ def test_gaussian_noise_has_the_standard_deviation_asked_for():
 def test_masking_sets_the_share_to_zero_and_leaves_the_rest():
     x = numbered()
 
-    spoilt = CORRUPTIONS["masking"](x, torch.tensor(0.3))
+    corrupted = CORRUPTIONS["masking"](x, torch.tensor(0.3))
 
-    hidden = spoilt == 0
+    hidden = corrupted == 0
     assert hidden.float().mean().item() == pytest.approx(0.3, abs=CLOSE)
-    assert torch.equal(spoilt[~hidden], x[~hidden])
+    assert torch.equal(corrupted[~hidden], x[~hidden])
 
 
 def test_salt_and_pepper_are_equally_frequent():
     x = numbered()
 
-    spoilt = CORRUPTIONS["salt_and_pepper"](x, torch.tensor(0.3))
+    corrupted = CORRUPTIONS["salt_and_pepper"](x, torch.tensor(0.3))
 
     for value in (0, 1):
-        assert (spoilt == value).float().mean().item() == pytest.approx(0.15, abs=CLOSE)
-    rest = spoilt > 1
-    assert torch.equal(spoilt[rest], x[rest])
+        assert (corrupted == value).float().mean().item() == pytest.approx(0.15, abs=CLOSE)
+    rest = corrupted > 1
+    assert torch.equal(corrupted[rest], x[rest])
 
 
 def test_swapped_values_come_from_their_own_column():
     x = numbered()
 
-    spoilt = CORRUPTIONS["swapping"](x, torch.tensor(0.3))
+    corrupted = CORRUPTIONS["swapping"](x, torch.tensor(0.3))
 
-    assert torch.equal(spoilt // 1000, x // 1000)
+    assert torch.equal(corrupted // 1000, x // 1000)
     # One in N is swapped for itself.
-    changed = (spoilt != x).float().mean().item()
+    changed = (corrupted != x).float().mean().item()
     assert changed == pytest.approx(0.3 * (1 - 1 / N), abs=CLOSE)
 
 
@@ -78,9 +78,9 @@ def test_swapping_keeps_the_place_in_an_image():
     x = torch.arange(12.0).view(1, 1, 3, 4) + 100 * torch.arange(30.0).view(30, 1, 1, 1)
     x = x.contiguous(memory_format=torch.channels_last)
 
-    spoilt = CORRUPTIONS["swapping"](x, torch.tensor(0.5))
+    corrupted = CORRUPTIONS["swapping"](x, torch.tensor(0.5))
 
-    assert torch.equal(spoilt % 100, x % 100)
+    assert torch.equal(corrupted % 100, x % 100)
 
 
 def test_each_instance_gets_a_level_of_its_own_between_the_two():
@@ -95,18 +95,18 @@ def test_each_instance_gets_a_level_of_its_own_between_the_two():
 
 def test_each_instance_gets_one_of_the_corruptions_as_often():
     x = numbered()
-    spoilt = table("masking", "swapping", level=(0.5, 0.5)).corrupt(x)
+    corrupted = table("masking", "swapping", level=(0.5, 0.5)).corrupt(x)
 
-    zeros, changed = (spoilt == 0).any(dim=1), (spoilt != x).any(dim=1)
+    zeros, changed = (corrupted == 0).any(dim=1), (corrupted != x).any(dim=1)
     assert changed.all()
-    swapped = (spoilt[~zeros] // 1000 == x[~zeros] // 1000).all()
+    swapped = (corrupted[~zeros] // 1000 == x[~zeros] // 1000).all()
     assert swapped
-    masked = (spoilt[zeros] == 0) | (spoilt[zeros] == x[zeros])
+    masked = (corrupted[zeros] == 0) | (corrupted[zeros] == x[zeros])
     assert masked.all()
     assert zeros.float().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / N**0.5)
 
 
-def test_the_network_gets_a_spoilt_instance_and_is_asked_for_the_clean_one():
+def test_the_network_gets_a_corrupted_instance_and_the_loss_is_against_the_clean_one():
     x = torch.randn(N, M)
 
     value = table("gaussian", level=(0.3, 0.3))(nn.Identity(), (x,))["loss"]
@@ -128,15 +128,15 @@ def test_in_evaluation_mode_it_is_reconstruction(network, task, rows):
 def test_a_single_name_is_enough():
     both = [Denoising(given, (0.5, 0.5)) for given in ("masking", ["masking"])]
 
-    x, spoilt = numbered(), []
+    x, corrupted = numbered(), []
     for objective in both:
         torch.manual_seed(1)
-        spoilt.append(objective.prepare(Task("table", (M,), 2, "mse")).corrupt(x))
-    assert torch.equal(*spoilt)
+        corrupted.append(objective.prepare(Task("table", (M,), 2, "mse")).corrupt(x))
+    assert torch.equal(*corrupted)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
             {"corruptions": ["blur"]},
@@ -149,8 +149,8 @@ def test_a_single_name_is_enough():
         ({"level": 0.5}, "got level=0.5, expected the lowest and the highest"),
     ],
 )
-def test_what_it_cannot_use_is_refused(options, said, task):
-    with pytest.raises(TrainingError, match=said):
+def test_what_it_cannot_use_is_refused(options, message, task):
+    with pytest.raises(TrainingError, match=message):
         Denoising(**options).prepare(task)
 
 
@@ -164,9 +164,9 @@ def masked(kind="table", loss="mse", **options):
 def drawn(objective, x):
     """The mask that the next forward pass draws from seed 1."""
     torch.manual_seed(1)
-    seen = objective.draw(x).expand_as(x)
+    mask = objective.draw(x).expand_as(x)
     torch.manual_seed(1)
-    return seen
+    return mask
 
 
 @pytest.mark.parametrize("visible", [0.0, 0.2, 1.0])
@@ -174,12 +174,12 @@ def drawn(objective, x):
 def test_it_is_the_formula(kind, visible):
     objective = masked(kind, visible=visible)
     x = torch.randn(5, *SHAPES[kind])
-    seen = drawn(objective, x).numpy()
+    mask = drawn(objective, x).numpy()
 
     value = objective(nn.Tanh(), (x,))["loss"].item()
 
-    errors = (np.tanh(x.numpy() * seen) - x.numpy()) ** 2
-    hidden = seen == 0
+    errors = (np.tanh(x.numpy() * mask) - x.numpy()) ** 2
+    hidden = mask == 0
     assert 0 < hidden.sum() < hidden.size
     above = errors[hidden].sum() + visible * errors[~hidden].sum()
     assert value == pytest.approx(above / (hidden.sum() + visible * (~hidden).sum()), rel=1e-5)
@@ -188,22 +188,22 @@ def test_it_is_the_formula(kind, visible):
 def test_the_errors_are_cross_entropy_where_that_is_the_loss():
     objective = masked("images", "bce", visible=0.0)
     x = torch.rand(5, *SHAPES["images"])
-    seen = drawn(objective, x).numpy()
+    mask = drawn(objective, x).numpy()
 
     value = objective(nn.Identity(), (x,))["loss"].item()
 
     assert value == pytest.approx(np.log(2), rel=1e-5)  # a logit of zero where it was hidden
-    assert (seen == 0).any()
+    assert (mask == 0).any()
 
 
 def test_a_visible_weight_of_one_counts_every_value_alike():
     objective = masked(visible=1.0)
     x = torch.randn(9, 6)
-    seen = drawn(objective, x)
+    mask = drawn(objective, x)
 
     value = objective(nn.Tanh(), (x,))["loss"]
 
-    torch.testing.assert_close(value, nn.functional.mse_loss(torch.tanh(x * seen), x))
+    torch.testing.assert_close(value, nn.functional.mse_loss(torch.tanh(x * mask), x))
 
 
 def test_few_values_are_weighed_by_the_formula_too():
@@ -227,31 +227,31 @@ def test_a_share_of_one_hides_everything():
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_each_instance_has_a_mask_of_its_own_with_the_share_asked_for(kind):
-    seen = masked(kind, share=0.3, size=1).draw(torch.ones(2000, *SHAPES[kind]))
+    mask = masked(kind, share=0.3, size=1).draw(torch.ones(2000, *SHAPES[kind]))
 
-    hidden = 1 - seen.flatten(1)
+    hidden = 1 - mask.flatten(1)
     assert hidden.mean().item() == pytest.approx(0.3, abs=4 * 0.46 / hidden.numel() ** 0.5)
     assert len(hidden.unique(dim=0)) > 40
 
 
 def test_hidden_are_patches_of_images():
-    seen = masked("images", size=3).draw(torch.ones(50, 1, 8, 12))
+    mask = masked("images", size=3).draw(torch.ones(50, 1, 8, 12))
 
     for top in range(0, 8, 3):
         for left in range(0, 12, 3):
-            patch = seen[:, 0, top : top + 3, left : left + 3].flatten(1)
+            patch = mask[:, 0, top : top + 3, left : left + 3].flatten(1)
             assert torch.equal(patch.min(dim=1).values, patch.max(dim=1).values)
-    assert len(seen[:, 0, ::3, ::3].flatten(1).unique(dim=0)) > 40
+    assert len(mask[:, 0, ::3, ::3].flatten(1).unique(dim=0)) > 40
 
 
 def test_hidden_are_spans_of_all_channels_of_a_series():
     objective = masked("series", size=5)
     x = torch.ones(50, 2, 20)
 
-    seen = objective.draw(x).expand_as(x)
+    mask = objective.draw(x).expand_as(x)
 
-    assert torch.equal(seen[:, 0], seen[:, 1])
-    spans = seen[:, 0].view(50, 4, 5)
+    assert torch.equal(mask[:, 0], mask[:, 1])
+    spans = mask[:, 0].view(50, 4, 5)
     assert torch.equal(spans.min(dim=2).values, spans.max(dim=2).values)
 
 
@@ -281,7 +281,7 @@ def test_masking_in_evaluation_mode_is_reconstruction(network, task, rows):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "said"),
+    ("kind", "options", "message"),
     [
         ("table", {"share": 0}, "got share=0, expected a number above 0 to 1"),
         ("table", {"share": "half"}, "got share='half'"),
@@ -291,8 +291,8 @@ def test_masking_in_evaluation_mode_is_reconstruction(network, task, rows):
         ("series", {"size": 2.5}, "got size=2.5, expected 1 to 20"),
     ],
 )
-def test_what_masking_cannot_use_is_refused(kind, options, said):
-    with pytest.raises(TrainingError, match=said):
+def test_what_masking_cannot_use_is_refused(kind, options, message):
+    with pytest.raises(TrainingError, match=message):
         masked(kind, **options)
 
 

@@ -1,4 +1,4 @@
-"""The terms of VICReg against NumPy, and what training with them does to codes."""
+"""The terms of VICReg against NumPy, and codes trained with them."""
 
 import numpy as np
 import pytest
@@ -111,7 +111,7 @@ def test_views_do_not_depend_on_the_precision_of_the_network(pair):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"invariance": -1}, "got invariance=-1, expected a number of 0 or more"),
         ({"reconstruction": None}, "got reconstruction=None"),
@@ -120,8 +120,8 @@ def test_views_do_not_depend_on_the_precision_of_the_network(pair):
         ({"augmentations": ("affine",)}, "expected some of corruption for table"),
     ],
 )
-def test_what_it_cannot_use_is_refused(options, said, task):
-    with pytest.raises(TrainingError, match=said):
+def test_what_it_cannot_use_is_refused(options, message, task):
+    with pytest.raises(TrainingError, match=message):
         Invariant(**options).prepare(task)
 
 
@@ -175,19 +175,19 @@ def test_codes_of_shifted_instances_lie_nearer_together_than_with_reconstruction
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (7, 2, 30), (1,) * 12, (10,), (5, 5)])
 def test_the_nearest_of_the_latest_codes_is_found(sizes):
     torch.manual_seed(0)
-    seen, codes, expanded = MemoryBank(40, 4, 2), torch.empty(0, 4), torch.empty(0, 2)
+    bank, codes, expanded = MemoryBank(40, 4, 2), torch.empty(0, 4), torch.empty(0, 2)
     for size in sizes:
         batch = torch.randn(size, 4), torch.randn(size, 2)
-        seen.add(*batch)
+        bank.add(*batch)
         codes, expanded = torch.cat([codes, batch[0]])[-10:], torch.cat([expanded, batch[1]])[-10:]
     queries = codes + 0.01
 
     nearest = torch.cdist(queries, codes).argmin(dim=1)
-    assert torch.equal(seen.nearest(queries), expanded[nearest])
+    assert torch.equal(bank.nearest(queries), expanded[nearest])
 
 
 @pytest.mark.parametrize(("n_rows", "size"), [(1, 1), (7, 1), (400, 100), (10**6, MAX_CODES)])
-def test_a_quarter_of_the_instances_is_kept(n_rows, size):
+def test_the_memory_bank_holds_a_quarter_of_the_instances(n_rows, size):
     assert len(MemoryBank(n_rows, 3, 5).codes) == size
 
 
@@ -221,7 +221,7 @@ def test_a_state_of_before_the_memory_bank_was_renamed_loads(task):
     assert torch.equal(second.memory_bank.codes, first.memory_bank.codes)
 
 
-def test_evaluation_neither_counts_nor_keeps_neighbours(network, task, rows):
+def test_evaluation_stores_no_neighbours(network, task, rows):
     objective = Invariant(neighbour=1.0, augmentations=None).prepare(task).eval()
 
     assert "neighbour" not in objective(network, (rows,))

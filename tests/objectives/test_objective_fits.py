@@ -1,4 +1,4 @@
-"""Autoencoders with every objective: what is learned, kept, repeated, saved and searched."""
+"""Autoencoders with every objective: fitted, resumed, saved, cloned and searched."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The loop against plain torch, what it keeps, what it leaves alone, and its checkpoints."""
+"""The training loop against plain torch, its side effects, and its checkpoints."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""A training process is killed in the middle; another goes on as if nothing had happened."""
+"""A killed training process is resumed by another one to the same weights."""
 
 import json
 import os
@@ -91,10 +91,10 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
     np.save(data, X)
 
     with start(mode, data, folder) as dying:
-        said = dying.stdout.readline()
+        line = dying.stdout.readline()
         dying.kill()
         progress = dying.stderr.read()
-    assert said == "in the middle\n", progress
+    assert line == "in the middle\n", progress
     assert dying.returncode == -signal.SIGKILL
     assert "epoch 4/8" in progress
     assert "epoch 5/8" not in progress

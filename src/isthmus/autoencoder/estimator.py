@@ -293,9 +293,9 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         twin = copy.copy(self)
         device = self._device()
         with isolated_random_state(draw_seed(random_state), device):
-            given = isinstance(self.architecture, tuple | list)
-            own = {"architecture": self.architecture} if given else {}
-            networks = build(**(self.spec_ | own))
+            is_custom = isinstance(self.architecture, tuple | list)
+            modules = {"architecture": self.architecture} if is_custom else {}
+            networks = build(**(self.spec_ | modules))
         twin._freeze(networks, device)  # noqa: SLF001
         twin.held_out_ = HeldOut.empty(
             twin.n_components_
