@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -58,8 +59,19 @@ def test_one_class_is_ranked_by_the_mean_distance_to_five_neighbours(halves):
     assert len(found) == 10
 
 
-def test_a_run_says_it_all_and_is_not_run_again(tmp_path, monkeypatch, capsys):
-    words = [str(BENCHMARKS / "codes.py"), "digits", "--only", "fast", "--max-epochs", "1"]
+@pytest.fixture
+def few_digits(digits, tmp_path):
+    """A folder of 300 training and 100 test images: the head with a network learns them soon."""
+    for part, rows in (("train", range(300)), ("test", range(300, 400))):
+        for row in rows:
+            folder = tmp_path / "few" / part / str(digits[1][row])
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(digits[0][row]).save(folder / f"{row}.png")
+    return tmp_path / "few"
+
+
+def test_a_run_says_it_all_and_is_not_run_again(few_digits, tmp_path, monkeypatch, capsys):
+    words = [str(BENCHMARKS / "codes.py"), str(few_digits), "--only", "fast", "--max-epochs", "1"]
     words += ["--draws", "1", "--out", str(tmp_path / "runs.jsonl")]
     words += ["--json", str(tmp_path / "all.json"), "--picture", str(tmp_path / "picture.png")]
     monkeypatch.setattr(sys, "argv", words)
