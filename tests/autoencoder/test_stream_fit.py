@@ -322,7 +322,7 @@ def test_warm_start_begins_where_the_last_fit_ended(X):
 
 
 def test_a_detector_calibrates_on_rows_that_its_encoder_never_saw(stream, frame, monkeypatch):
-    monkeypatch.setattr(samples, "MOST_SAMPLED", 2200)
+    monkeypatch.setattr(samples, "MAX_SAMPLED", 2200)
     detector = AnomalyDetector(make(max_epochs=2), random_state=0).fit(stream)
     reference_set = detector.reference_set_
 

@@ -145,7 +145,7 @@ def test_baselines_are_tested_on_the_same_rows(classifier, stream, frame, X, tra
 
 
 def test_training_rows_of_a_long_stream_are_drawn(classifier, frame, folder, monkeypatch, train):
-    monkeypatch.setattr(samples, "MOST_SAMPLED", 150)
+    monkeypatch.setattr(samples, "MAX_SAMPLED", 150)
     stream = load(folder, label="class", keys=["id"])
     stream = stream.without(np.flatnonzero(frame["class"].isna() | (frame["class"] == "")))
     found = evaluate(classifier, *train, X_train=stream, random_state=0)
@@ -215,7 +215,7 @@ def test_the_baseline_of_a_detector_is_tested_on_rows_drawn(
     assert found["code"]["n"] == whole["code"]["n"]
     assert raw["auroc"] == pytest.approx(whole["baselines"]["raw"]["auroc"], abs=0.1)
 
-    monkeypatch.setattr(detection, "MOST_SAMPLED", 500)
+    monkeypatch.setattr(detection, "MAX_SAMPLED", 500)
     unlabelled = load(stream.name, keys=["id", "class"])
     fitted_on = evaluate_detector(detector, X[:5], [1, 1, 1, -1, -1], X_train=unlabelled)
     assert fitted_on["baselines"]["raw"]["n_train"] == 500
@@ -268,7 +268,7 @@ def test_held_out_calibration_on_a_stream(encoder, stream, X, train, monkeypatch
     assert found.n_calibration_ == N
     assert found.offset_ == pytest.approx(in_memory.offset_, rel=1e-5)
 
-    monkeypatch.setattr(samples, "MOST_SAMPLED", 400)
+    monkeypatch.setattr(samples, "MAX_SAMPLED", 400)
     drawn = AnomalyDetector(encoder, **options).fit(train[0], X_calibration=stream)
     assert drawn.n_calibration_ == 400
     hashes = drawn.reference_set_.hashes[-400:]

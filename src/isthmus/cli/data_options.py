@@ -199,25 +199,25 @@ def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Datas
     The schema is the bundle's, where there is one: learning it would read all files.
     """
     from isthmus.bundle import read_schema
-    from isthmus.data.streaming import MOST_SAMPLED
+    from isthmus.data.streaming import MAX_SAMPLED
 
-    if not sample and len(stream) > MOST_SAMPLED:
+    if not sample and len(stream) > MAX_SAMPLED:
         raise DataError(
             f"{stream.name} holds {len(stream):,} instances, and this command takes at most "
-            f"{MOST_SAMPLED:,} of data that is read in chunks; name fewer files"
+            f"{MAX_SAMPLED:,} of data that is read in chunks; name fewer files"
         )
     print_sampling(stream)
     schema = None if bundle is None else read_schema(bundle)
-    return stream.sample(MOST_SAMPLED, 0, schema)
+    return stream.sample(MAX_SAMPLED, 0, schema)
 
 
 def print_sampling(stream: Stream) -> None:
     """Print on standard error how many instances of a long stream are drawn."""
-    from isthmus.data.streaming import MOST_SAMPLED
+    from isthmus.data.streaming import MAX_SAMPLED
 
-    if len(stream) > MOST_SAMPLED:
+    if len(stream) > MAX_SAMPLED:
         print(
-            f"{MOST_SAMPLED:,} of {len(stream):,} instances, drawn at random, are looked at",
+            f"{MAX_SAMPLED:,} of {len(stream):,} instances, drawn at random, are looked at",
             file=sys.stderr,
         )
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from isthmus._core import refuse_address, write_bytes
 from isthmus.data import StoredCodes
-from isthmus.data.streaming import MOST_SAMPLED
+from isthmus.data.streaming import MAX_SAMPLED
 from isthmus.data.windows import Windows
 from isthmus.errors import DataError
 from isthmus.evaluation import IN_WORDS, describe_unknown
@@ -128,8 +128,8 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
             words = IN_WORDS.get(name, name)
             console.print(f"{words}: tested on {baseline['n']:,} instances, drawn at random")
     of = getattr(fitted_on, "n_rows", 0)
-    if of > MOST_SAMPLED:
-        console.print(f"baselines are fitted on {MOST_SAMPLED:,} of {of:,} rows, drawn at random")
+    if of > MAX_SAMPLED:
+        console.print(f"baselines are fitted on {MAX_SAMPLED:,} of {of:,} rows, drawn at random")
     for part in found.get("skipped", [])[:10]:
         lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"
         console.print(f"skipped {part['source']}{lost}: {part['reason']}", soft_wrap=True)

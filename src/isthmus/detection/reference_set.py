@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array
 
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes, read_on_rank_zero
 from isthmus.data import ABNORMAL, InMemory, Instances, Schema, StoredCodes
-from isthmus.data.streaming import MOST_SAMPLED, Stream
+from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection.calibration import (
     MIN_ROWS_FOR_SPLIT,
     choose_calibration,
@@ -350,7 +350,7 @@ def _labelled_of_stream(
 ) -> tuple[Instances, Any]:
     stream.check_labelled()
     seed, schema = draw_seed(random_state), _schema_of(encoder)
-    X, labels = read_on_rank_zero(stream, lambda: stream.at_most(MOST_SAMPLED, seed, schema=schema))
+    X, labels = read_on_rank_zero(stream, lambda: stream.at_most(MAX_SAMPLED, seed, schema=schema))
     return InMemory(X), labels
 
 
@@ -360,7 +360,7 @@ def detector_sample(
 ) -> tuple[Autoencoder, Instances, Any]:
     """Return encoder, instances and labels as they are, or of a stream a fifth at most.
 
-    A stream of up to `MOST_SAMPLED` instances is taken as a whole. Of a longer one an encoder
+    A stream of up to `MAX_SAMPLED` instances is taken as a whole. Of a longer one an encoder
     that is not fitted is trained on the rows that are not drawn: those drawn are then new to
     it, and some of them can calibrate.
 
@@ -378,7 +378,7 @@ def _detector_sample_of_stream(
     stream: Stream, encoder: Autoencoder, y: Any, seed: int
 ) -> tuple[Autoencoder, Instances, Any]:
     n = stream.n_rows
-    rows = stream.draw(n if n <= MOST_SAMPLED else min(MOST_SAMPLED, n // 5), [seed, 3])
+    rows = stream.draw(n if n <= MAX_SAMPLED else min(MAX_SAMPLED, n // 5), [seed, 3])
     if len(rows) < n and not is_fitted(encoder):
         encoder = detection_encoder(encoder, seed).fit(stream.without(rows))
     schema = _schema_of(encoder)
@@ -388,19 +388,19 @@ def _detector_sample_of_stream(
 
 def trains_beforehand(encoder: Autoencoder, instances: Instances) -> bool:
     """Return whether `detector_sample` trains the encoder, on the rows that are not drawn."""
-    drawn_from = not instances.in_memory and instances.n_rows > MOST_SAMPLED
+    drawn_from = not instances.in_memory and instances.n_rows > MAX_SAMPLED
     return drawn_from and not is_fitted(encoder)
 
 
 @singledispatch
 def calibration_sample(instances: Instances, encoder: Autoencoder, seed: int) -> Instances:
-    """Return instances as they are, or of a stream `MOST_SAMPLED` at most, drawn at random."""
+    """Return instances as they are, or of a stream `MAX_SAMPLED` at most, drawn at random."""
     return instances
 
 
 @calibration_sample.register(Stream)
 def _calibration_sample_of_stream(stream: Stream, encoder: Autoencoder, seed: int) -> Instances:
-    rows, schema = stream.draw(MOST_SAMPLED, [seed, 4]), _schema_of(encoder)
+    rows, schema = stream.draw(MAX_SAMPLED, [seed, 4]), _schema_of(encoder)
     return InMemory(
         read_on_rank_zero(stream, lambda: stream.take(rows, label=False, schema=schema).X)
     )

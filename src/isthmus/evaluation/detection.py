@@ -16,7 +16,7 @@ from isthmus._core import Evaluation
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head, count_rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Chunk, Dataset, as_instances, rows_of, verdicts
-from isthmus.data.streaming import MOST_SAMPLED, Stream
+from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection import (
     UNKNOWN,
     AnomalyDetector,
@@ -330,7 +330,7 @@ def _baseline(
     """Return the baseline, and how many instances it was fitted on."""
     training = as_instances(X_train, y_train)
     source = "y_train" if training.in_memory else training.name
-    X_train, y_train = training.at_most(MOST_SAMPLED, seed, y_train, schema=encoder.schema_)
+    X_train, y_train = training.at_most(MAX_SAMPLED, seed, y_train, schema=encoder.schema_)
     labels = np.zeros(len(as_instances(X_train)), dtype=np.int8)
     if y_train is not None:
         labels, _ = _labels(Chunk(0, X_train, y_train), normal, source)

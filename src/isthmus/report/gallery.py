@@ -17,7 +17,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import CodeClassifier
 from isthmus.data import Chunk, ClassMatcher, Dataset, Splits
-from isthmus.data.streaming import MOST_SAMPLED, Stream
+from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import DataError
 from isthmus.evaluation import ClassTally, decide, some_of
@@ -51,7 +51,7 @@ def draw_sample(stream: Stream, encoder: Autoencoder, seed: int) -> StreamSample
 def hold_out(
     data: Dataset | Splits | Stream, test_fraction: float, encoder: Autoencoder, seed: int
 ) -> tuple[Splits, int | None]:
-    """Split data for a report; of a stream `MOST_SAMPLED` instances at most, drawn at random.
+    """Split data for a report; of a stream `MAX_SAMPLED` instances at most, drawn at random.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def hold_out(
     """
     drawn_from = None
     if not data.in_memory:
-        stream, data = data, data.sample(MOST_SAMPLED, 0, encoder.schema_)
+        stream, data = data, data.sample(MAX_SAMPLED, 0, encoder.schema_)
         drawn_from = len(stream) if len(data) < len(stream) else None
     if data.test is not None:
         raise DataError(

@@ -6,6 +6,6 @@ from .opening import is_streamed as is_streamed
 from .opening import open_streamed as open_streamed
 from .statistics import StreamStatistics as StreamStatistics
 from .statistics import median_rows as median_rows
-from .stream import MOST_SAMPLED as MOST_SAMPLED
+from .stream import MAX_SAMPLED as MAX_SAMPLED
 from .stream import Stream as Stream
 from .window_reader import WindowReader as WindowReader

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 #: Instances of a stream that are taken into memory at most, drawn at random, to fit or test on.
-MOST_SAMPLED = 100_000
+MAX_SAMPLED = 100_000
 
 
 class Stream(Instances):
