@@ -10,8 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from isthmus import CodeClassifier, evaluate, load_bundle, save_bundle
+from isthmus.data import Dataset, Splits
 from isthmus.errors import DataError, IsthmusError
-from isthmus.evaluation import SupervisedNetwork, class_metrics
+from isthmus.evaluation import SupervisedNetwork, class_metrics, evaluate_head, fit_and_evaluate
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,20 @@ def test_numbers_equal_scikit_learns(classifier, split):
     assert found["confusion"] == metrics.confusion_matrix(split[3], predicted).tolist()
     recalls = [row["recall"] for row in found["per_class"]]
     assert recalls == metrics.recall_score(split[3], predicted, average=None).tolist()
+
+
+def test_a_head_is_fitted_on_all_labels_after_the_evaluation(image_fit, split):
+    train, test = Dataset(split[0], split[1]), Dataset(split[2], split[3])
+    options = {"baselines": None, "random_state": 0}
+    fitted, found = fit_and_evaluate(image_fit, train, test_fraction=0.25, **options)
+    assert (fitted.n_labels_, found["code"]["n"]) == (600, 150)
+    fitted, found = fit_and_evaluate(image_fit, Splits(train, test), **options)
+    assert (fitted.n_labels_, found["code"]["n"]) == (600, 400)
+    assert evaluate_head(fitted, test)["code"] == found["code"]
+    with pytest.raises(DataError, match=r"baselines are fitted on .* pass train"):
+        evaluate_head(fitted, test, baselines="fast")
+    with pytest.raises(DataError, match=r"the head is a classifier, and normal="):
+        evaluate_head(fitted, test, normal="3")
 
 
 def test_a_class_that_the_head_never_saw_counts_as_wrong(image_fit, split):
