@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.data.catalog import find_entry
-from isthmus.data.formats import FOUR_FILES, find_idx
+from isthmus.data.formats import FOUR_FILES, SUFFIXES, find_idx
 from isthmus.data.streaming.chunks import FileRange, Reader, SkippedChunk
 from isthmus.data.streaming.filesystem import PARQUET, FileStore
 from isthmus.data.streaming.npy_files import NumpyReader
@@ -22,10 +22,10 @@ _ENDINGS = (".parquet", ".pq", ".npy")
 
 
 def is_streamed(source: Any, lazy: bool) -> bool:
-    """Return whether a source is one that is read chunk by chunk.
+    """Return whether a source is read chunk by chunk.
 
-    So are patterns, addresses but those of web pages, folders of Parquet or `.npy` files, and
-    what is asked for with `lazy`.
+    That holds for patterns, addresses other than web pages, folders of Parquet or `.npy` files,
+    and any source with `lazy=True`.
 
     Raises
     ------
@@ -65,14 +65,12 @@ def open_streamed(
     resize: tuple[int, int] | None,
     on_bad_shard: str,
 ) -> Stream:
-    """Open what `is_streamed` accepts."""
-    # Imported when used: Arrow and fsspec take a while.
-
+    """Open a source for which `is_streamed` is true."""
     path = _path(source)
     if path is not None and "://" not in str(source) and path.is_dir() and not _holds_shards(path):
         if cutting.given:
-            said = ", ".join(f"{name}=" for name in cutting.given)
-            raise DataError(f"got {said} for {source}, which holds images; leave it out")
+            given_names = ", ".join(f"{name}=" for name in cutting.given)
+            raise DataError(f"got {given_names} for {source}, which holds images; leave it out")
         return open_image_folder(path, resize, on_bad_shard)
     if resize is not None:
         raise DataError(f"got resize={resize}, which is for folders of images; leave it out")
@@ -88,12 +86,10 @@ def open_streamed(
 
 
 def are_tables(source: Any) -> bool:
-    """Return whether a source that `is_streamed` accepts is Parquet files."""
+    """Return whether a source for which `is_streamed` is true is Parquet files."""
     path = _path(source)
     if path is not None and "://" not in str(source) and path.is_dir() and not _holds_shards(path):
         return False
-    from isthmus.data.streaming.filesystem import PARQUET, FileStore
-
     return FileStore(os.fspath(source)).shards()[0].lower().endswith(PARQUET)
 
 
@@ -113,9 +109,7 @@ def _holds_shards(folder: Path) -> bool:
 
 
 def _holds_others(folder: Path) -> bool:
-    """Return whether `load` has always read a folder as something else: images or IDX files."""
-    from isthmus.data.formats import SUFFIXES
-
+    """Return whether a folder holds images or IDX files, which `load` reads into memory."""
     if any(entry.name.lower().endswith(SUFFIXES) for entry in _entries(folder)):
         return True
     for inner in _entries(folder):
@@ -150,7 +144,7 @@ def open_stream(
         knows, such as `s3://bucket/events`.
     label, columns, keys, kind, on_bad_shard
         As for `isthmus.load`.
-    cutting : Cutting, optional
+    cutting : WindowOptions, optional
         How tables are cut into windows, with kind "series".
 
     Raises
@@ -188,10 +182,10 @@ def open_stream(
                 f"{named[0]} names columns of a table, and {source} holds arrays; leave it out"
             )
         if cutting.given:
-            said = ", ".join(f"{name}=" for name in cutting.given)
+            given_names = ", ".join(f"{name}=" for name in cutting.given)
             raise DataError(
-                f"got {said}, which cuts long tables in Parquet files, and {source} holds arrays; "
-                "leave it out for windows of shape (n, t, c)"
+                f"got {given_names}, which cuts long tables in Parquet files, and {source} holds "
+                "arrays; leave it out for windows of shape (n, t, c)"
             )
         reader = NumpyReader(store, kind)
     return _open(source, reader, files, on_bad_shard)
@@ -208,20 +202,20 @@ def open_image_folder(
 
 
 def _open(name: str, reader: Reader, files: Sequence[str], on_bad_shard: str) -> Stream:
-    slices: list[FileRange] = []
+    file_ranges: list[FileRange] = []
     skipped: list[SkippedChunk] = []
     for file in files:
         try:
-            slices += reader.lay_out(file)
+            file_ranges += reader.lay_out(file)
         except ShardError as error:
             if on_bad_shard == "fail":
                 raise
             skipped.append(SkippedChunk.because(file, None, error))
     if isinstance(reader, WindowReader):
-        reader.tell(name)
-    if not slices:
+        reader.warn_of_unused(name)
+    if not file_ranges:
         reasons = f": {skipped[0].reason}" if skipped else ""
         raise DataError(
             f"{name} holds no rows in {len(files)} files; expected at least one{reasons}"
         )
-    return Stream(name, reader, slices, skipped, on_bad_shard)
+    return Stream(name, reader, file_ranges, skipped, on_bad_shard)

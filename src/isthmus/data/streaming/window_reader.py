@@ -38,7 +38,7 @@ from isthmus.errors import DataError
 
 
 class UnusedFileRows:
-    """What is in no window of any file.
+    """Rows of all files that are in no window.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ class UnusedFileRows:
         """Take in a file without a window, whose longest stretch has so many rows of a group."""
         self._short.append((longest, source, group, has_gaps))
 
-    def tell(self, name: str, n_cut: int) -> None:
-        """Warn of it.
+    def warn_of_unused(self, name: str, n_cut: int) -> None:
+        """Warn of rows that are in no window.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class WindowReader:
         self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
         self.window, self.stride = check_window(cutting.window, cutting.stride)
         self.time, self.group = cutting.time, cutting.group
-        self._unsaid = missing_roles(self.time, self.group, label)
+        self._missing_roles = missing_roles(self.time, self.group, label)
         check_roles(self.time, self.group, label)
         for name in self.keys:
             if name in self._places:
@@ -134,7 +134,7 @@ class WindowReader:
         self._rows_before: dict[str, int] = {}
         self._n_rows = 0
         self._unlabelled: set[str] = set()
-        self._uncut = UnusedFileRows(self.window)
+        self._unused = UnusedFileRows(self.window)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -165,9 +165,9 @@ class WindowReader:
         if not long_enough.any():
             longest = int(lengths.argmax())
             has_gaps = len(first) > len(np.unique(codes))
-            self._uncut.add_file(source, int(lengths[longest]), name(codes[longest]), has_gaps)
+            self._unused.add_file(source, int(lengths[longest]), name(codes[longest]), has_gaps)
             return []
-        self._uncut.add(unused_rows(codes, lengths, self.window, self.stride, name))
+        self._unused.add(unused_rows(codes, lengths, self.window, self.stride, name))
         row_bytes = 8 * len(self.channels) * max(self.window, self.stride)
         here = FileWindows(
             found.groups,
@@ -187,7 +187,7 @@ class WindowReader:
             for start in range(0, here.n_windows, here.step)
         ]
 
-    def tell(self, name: str) -> None:
+    def warn_of_unused(self, name: str) -> None:
         """Warn of what is in no window of any file.
 
         Raises
@@ -195,14 +195,14 @@ class WindowReader:
         DataError
             When no file holds a window; it names the longest.
         """
-        self._uncut.tell(name, len(self._cut))
+        self._unused.warn_of_unused(name, len(self._cut))
 
     def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
         """Read the rows of a chunk and cut its windows."""
         source = file_range.files[0]
         here = self._cut[source]
         spans = here.spans(file_range.start, file_range.stop)
-        members = SpanReader(self.store, source, here, self.group, self._unsaid)
+        members = SpanReader(self.store, source, here, self.group, self._missing_roles)
         # As a key, the label of a window is the one that decides, not that of its last row.
         labelled = self.label is not None and (label or (keys and self.label in self.keys))
         labels = [self.label] if labelled and self.label is not None else []
@@ -300,7 +300,7 @@ class WindowReader:
             return
         batch = next(parquet.iter_batches(1024, columns=odd))
         frame = arrow_to_frame(pa.Table.from_batches([batch]).replace_schema_metadata(None))
-        as_numbers(frame, odd, source, describe_row, self._unsaid)
+        as_numbers(frame, odd, source, describe_row, self._missing_roles)
 
 
 def _may_be_numbers(type_: pa.DataType) -> bool:
