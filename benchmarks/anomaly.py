@@ -191,7 +191,7 @@ def measure_labels(
     features, blend = extract_features(detector.encoder_, test), detector.fitted_score_
     found = {
         "isthmus": ranking(truth, scores) | seconds,
-        f"isthmus label-free{PART}": ranking(truth, blend.free_.score(features)),
+        f"isthmus label-free{PART}": ranking(truth, blend.label_free_.score(features)),
         f"isthmus head{PART}": ranking(truth, blend.head_.score(features)),
     }
     scaler = StandardScaler().fit(train)

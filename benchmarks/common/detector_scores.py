@@ -63,7 +63,7 @@ def score_candidates(detector: AnomalyDetector, X: np.ndarray) -> dict[str, np.n
     near = scores[_near(5)]
     distances, rows = near.nearest(extract_features(detector.encoder_, X))
     found[f"{_near(5)}, plain"] = distances.mean(axis=1)
-    apart = near.apart_[rows].mean(axis=1)
+    apart = near.neighbour_distances_[rows].mean(axis=1)
     found[f"{_near(5)}, relative"] = distances.mean(axis=1) / (apart + 1e-12)
     for weight in WEIGHTS:
         for other in ("reconstruction", "mahalanobis"):

@@ -648,7 +648,7 @@ def test_a_loaded_head_takes_labels_like_the_one_that_was_saved(image_fit, label
 
 
 def test_more_labels_than_are_kept_cannot_be_added_to(image_fit, labelled, monkeypatch):
-    monkeypatch.setattr("isthmus.classification.classifier.MOST_KEPT", 50)
+    monkeypatch.setattr("isthmus.classification.classifier.MAX_LABELLED_CODES", 50)
     classifier = CodeClassifier(image_fit).fit(*labelled)
     with pytest.raises(DataError, match="fit it again"):
         classifier.add_labels(*labelled)

@@ -190,7 +190,7 @@ def test_missing_labels_are_unknown(missing, encoder, gaussians, new):
         (["good"] * 30 + ["bad"] * 30, "translate the values 'bad', 'good' first"),
         ([True] * 30 + [False] * 30, "translate the values False, True first"),
         ([0] * 30 + [2] * 30, "got the label 2 in row 30"),
-        ([-1] * 60, "all 60 labels are -1 .* add normal instances"),
+        ([-1] * 60, "all 60 labels are -1 .* normal instances: add some"),
         ([1] * 59, "got 60 instances and 59 labels"),
         (np.ones((60, 2)), "got labels of shape"),
     ],

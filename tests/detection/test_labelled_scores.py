@@ -86,7 +86,7 @@ def test_rows_that_are_scored_were_not_learned_from(measure, n_normal, n_abnorma
         held_out = np.concatenate(scored)
         assert sorted(held_out[truth[held_out]]) == list(rows[truth])
         assert len(set(held_out)) == len(held_out)
-        assert len(held_out) == n_abnormal + min(n_normal, label_curve.MOST_NORMAL)
+        assert len(held_out) == n_abnormal + min(n_normal, label_curve.MAX_NORMAL)
 
 
 def test_the_curve_says_what_the_scores_reach(abnormal, noise):
@@ -203,7 +203,7 @@ def test_the_blend_weighs_label_free_score_and_head(seen, new):
     np.testing.assert_allclose(score.score(new), (1 - w) * free + w * head)
     np.testing.assert_allclose(score.contribution(new), w * head)
     # Standardised logarithms: the order is the label-free score's own.
-    np.testing.assert_array_equal(np.argsort(free), np.argsort(score.free_.score(new)))
+    np.testing.assert_array_equal(np.argsort(free), np.argsort(score.label_free_.score(new)))
 
 
 def test_both_parts_are_in_standard_deviations_of_normal_rows(seen, encoder, gaussians):
@@ -313,7 +313,7 @@ def test_three_labels_that_tell_nothing_cost_little(encoder, gaussians):
         abnormal, truth = np.arange(153) >= 150, np.arange(260) >= 200
         features = extract_features(encoder, X, np.flatnonzero(~abnormal))
         blend = BlendedScore().fit_labelled(features, abnormal, np.random.default_rng(seed))
-        scores = blend.free_.score(test), blend.score(test), blend.head_.score(test)
+        scores = blend.label_free_.score(test), blend.score(test), blend.head_.score(test)
         measured.append([roc_auc_score(truth, score) for score in scores])
 
     free, blended, head = np.mean(measured, axis=0)

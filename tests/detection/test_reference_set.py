@@ -89,7 +89,7 @@ def test_a_training_row_found_abnormal_leaves_the_calibration_rows(detector, gau
     detector.add_labels(gaussians(80, 1)[[row]], [-1])
 
     assert detector.n_calibration_ == 16
-    assert len(detector.fitted_score_.free_.references_) == 63
+    assert len(detector.fitted_score_.label_free_.references_) == 63
 
 
 @pytest.mark.parametrize("label", [1, 0, -1])
@@ -101,7 +101,7 @@ def test_new_rows_train_and_never_calibrate(label, detector, abnormal):
     assert detector.reference_set_.y[80:].tolist() == [label] * 2
     assert detector.n_calibration_ == 16
     np.testing.assert_array_equal(detector.reference_set_.folds[0].held_out, held_out)
-    score = detector.fitted_score_ if label >= 0 else detector.fitted_score_.free_
+    score = detector.fitted_score_ if label >= 0 else detector.fitted_score_.label_free_
     assert len(score.references_) == (66 if label >= 0 else 64)
 
 
@@ -199,7 +199,7 @@ def test_a_fold_without_a_normal_row_left_is_left_out(encoder, gaussians, new):
     [
         (range(80), -1, DataError, "all 80 labels are -1"),
         ("calibrating", -1, CalibrationError, "0 to calibrate on"),
-        ("learning", -1, CalibrationError, "^0 normal rows are left to learn from"),
+        ("learning", -1, CalibrationError, "^0 normal rows are left to fit on"),
         ("most", -1, CalibrationError, "needs 9 calibration rows, there are 8"),
         (range(3), 7, DataError, "got the label 7 in row 0"),
     ],

@@ -161,7 +161,7 @@ def is_plain(value):
 
 def test_of_very_many_rows_some_are_kept(monkeypatch):
     train, new = looks(200, 0), looks(40, 1)
-    monkeypatch.setattr(scores, "MOST_REFERENCES", 50)
+    monkeypatch.setattr(scores, "MAX_REFERENCES", 50)
 
     score = NeighbourScore(residuals=True).fit(train, np.random.default_rng(0))
 

@@ -75,7 +75,7 @@ def test_a_class_that_the_head_never_saw_counts_as_wrong(image_fit, split):
 def test_instances_that_a_head_was_fitted_on_are_counted(
     image_fit, split, digits, most_kept, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("isthmus.classification.classifier.MOST_KEPT", most_kept)
+    monkeypatch.setattr("isthmus.classification.classifier.MAX_LABELLED_CODES", most_kept)
     fitted = CodeClassifier(image_fit).fit(split[0], split[1])
     save_bundle(tmp_path / "bundle", image_fit, {"digits": fitted})
     loaded = load_bundle(tmp_path / "bundle").heads["digits"]

@@ -12,7 +12,8 @@ from isthmus._core import progress as _progress
 from isthmus.bundle import add_head, save_bundle
 from isthmus.cli import main
 from isthmus.data.streaming import parquet
-from isthmus.detection import reference_set as samples
+from isthmus.detection import reference_set
+from isthmus.encoding import frozen_encoder
 from isthmus.errors import CalibrationError, DataError
 from isthmus.evaluation import class_metrics, detection, detection_metrics, evaluate_detector
 
@@ -145,7 +146,7 @@ def test_baselines_are_tested_on_the_same_rows(classifier, stream, frame, X, tra
 
 
 def test_training_rows_of_a_long_stream_are_drawn(classifier, frame, folder, monkeypatch, train):
-    monkeypatch.setattr(samples, "MAX_SAMPLED", 150)
+    monkeypatch.setattr(frozen_encoder, "MAX_SAMPLED", 150)
     stream = load(folder, label="class", keys=["id"])
     stream = stream.without(np.flatnonzero(frame["class"].isna() | (frame["class"] == "")))
     found = evaluate(classifier, *train, X_train=stream, random_state=0)
@@ -268,7 +269,7 @@ def test_held_out_calibration_on_a_stream(encoder, stream, X, train, monkeypatch
     assert found.n_calibration_ == N
     assert found.offset_ == pytest.approx(in_memory.offset_, rel=1e-5)
 
-    monkeypatch.setattr(samples, "MAX_SAMPLED", 400)
+    monkeypatch.setattr(reference_set, "MAX_SAMPLED", 400)
     drawn = AnomalyDetector(encoder, **options).fit(train[0], X_calibration=stream)
     assert drawn.n_calibration_ == 400
     hashes = drawn.reference_set_.hashes[-400:]

@@ -141,7 +141,7 @@ def test_detectors_are_tested_on_the_codes_that_have_a_label(exact, encoder, row
 
 
 def test_images_with_pooled_residuals(image_fit, digits, monkeypatch, tmp_path):
-    monkeypatch.setattr("isthmus.detection.features.MOST_WHOLE", 10)
+    monkeypatch.setattr("isthmus.detection.features.MAX_UNPOOLED_VALUES", 10)
     monkeypatch.setattr("isthmus.detection.features.POOLED_SIDE", 4)
     images = digits[0][1000:1300]
     np.save(tmp_path / "new.npy", images)

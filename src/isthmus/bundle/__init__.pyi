@@ -12,8 +12,8 @@ from .head_files import label_counts as label_counts
 from .manifest import MANIFEST as MANIFEST
 from .manifest import check_target as check_target
 from .manifest import history as history
-from .manifest import in_todays_words as in_todays_words
 from .manifest import read_manifest as read_manifest
 from .manifest import read_schema as read_schema
 from .manifest import roll_back as roll_back
+from .manifest import upgrade_head_entry as upgrade_head_entry
 from .manifest import version_folder as version_folder

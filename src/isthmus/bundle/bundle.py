@@ -1,4 +1,4 @@
-"""A bundle: encoder, decoder, heads and all that is known about them, in one folder.
+"""A bundle: encoder, decoder and heads, with their metadata, in one folder.
 
 ::
 
@@ -8,10 +8,10 @@
       encoder.safetensors   decoder.safetensors
       history.jsonl         one line an epoch
       seen.safetensors      hashes of the training rows
-      held_out.safetensors  codes and errors of instances that it was not trained on
+      held_out.safetensors  codes and errors of instances it was not trained on
       heads/linear/1/       head.skops (and head.safetensors for a neural head)
       heads/normal/1/       detector.safetensors, and the encoders of its folds, if any
-      heads/normal/2/       the version after it; every version is kept
+      heads/normal/2/       the next version; every version stays
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from isthmus.errors import BundleError, DataError
 
 @dataclass
 class Bundle:
-    """What `load_bundle` gives.
+    """A loaded bundle.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Bundle:
         BundleError
             When there is none, or the head of that name is no detector.
         """
-        detectors = [known for known, h in self.heads.items() if isinstance(h, AnomalyDetector)]
+        detectors = [key for key, head in self.heads.items() if isinstance(head, AnomalyDetector)]
         if name is None and detectors:
             name = detectors[-1]
         head = self.heads.get(name or "")
@@ -175,7 +175,7 @@ def save_bundle(
     *,
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a bundle; an earlier one at `path` is replaced only when all is written.
+    """Write a bundle; an earlier one at `path` is replaced once all files are written.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def save_bundle(
     heads : mapping of name to fitted CodeClassifier or AnomalyDetector, optional
         Fitted on this very encoder.
     metrics : mapping, optional
-        Plain values to keep beside them; what stands under a head's name goes with it.
+        Plain values to store beside them; those under a head's name are stored with the head.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def save_bundle(
 
     Notes
     -----
-    What was at `path` goes with its history. To keep that, add a head with `add_head`.
+    A bundle at `path` is replaced with its history. To keep it, add a head with `add_head`.
 
     Examples
     --------
@@ -282,8 +282,8 @@ def add_heads(
     encoder = manifest["encoder"]
     for name, head in heads.items():
         check_bound(name, head, encoder["digest"], identity_in_manifest(encoder))
-    kept = ("encoder", "heads", "history", "metrics")
-    facts: dict[str, Any] = {key: manifest[key] for key in kept if key in manifest}
+    carried = ("encoder", "heads", "history", "metrics")
+    facts: dict[str, Any] = {key: manifest[key] for key in carried if key in manifest}
     with new_bundle(path) as folder:
         shutil.copytree(path, folder, dirs_exist_ok=True)
         for name, head in heads.items():
@@ -304,10 +304,10 @@ def load_bundle(
     ----------
     path : path
     architecture : (encoder, decoder), optional
-        The modules it was fitted with, when these were the person's own.
+        The modules it was fitted with, when these were the user's own.
     trusted : sequence of str, optional
-        Types of scikit-learn heads that skops does not vouch for, after you looked at
-        them: an error names them.
+        Types in scikit-learn heads that skops does not trust by itself, once you have checked
+        them; an error lists them.
 
     Returns
     -------
@@ -317,7 +317,7 @@ def load_bundle(
     ------
     BundleError
         When there is no bundle, a file is missing or damaged, the format is newer, or
-        the weights are not those the manifest speaks of.
+        the weights do not have the digest in the manifest.
 
     Examples
     --------
@@ -361,10 +361,10 @@ def last_head(manifest: Mapping[str, Any]) -> str:
 
 
 def _add(
-    folder: Path, known: Mapping[str, Any], name: str, head: Head, metrics: Mapping[str, Any]
+    folder: Path, facts: Mapping[str, Any], name: str, head: Head, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write a head as a new version; return heads and history with it."""
-    version = next_version(known, name)
+    version = next_version(facts, name)
     entry = {"version": version, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     entry |= write_head(folder / version_folder(name, version), head)
-    return with_version(known, name, entry | {"metrics": dict(metrics)})
+    return with_version(facts, name, entry | {"metrics": dict(metrics)})

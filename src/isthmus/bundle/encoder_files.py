@@ -21,8 +21,8 @@ from isthmus.networks import build, read_weights, write_weights
 ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
 SEEN, HELD_OUT = "seen.safetensors", "held_out.safetensors"
 
-# Where a run wrote and how it was watched is of that machine, and no part of the model.
-OF_THE_RUN = ("checkpoint_dir", "log_dir", "resume", "verbose")
+# Output folders and verbosity belong to the training run, not to the model.
+RUN_PARAMETERS = ("checkpoint_dir", "log_dir", "resume", "verbose")
 
 
 def save_encoder(path: str | Path, encoder: Autoencoder) -> None:
@@ -59,7 +59,7 @@ def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
         "training": encoder.training_,
         "data_fingerprint": encoder.data_fingerprint_,
         "repeated_rows": encoder.training_row_hashes_.repeated,
-        "parameters": {k: _plain(k, v) for k, v in parameters.items() if k not in OF_THE_RUN},
+        "parameters": {k: _plain(k, v) for k, v in parameters.items() if k not in RUN_PARAMETERS},
     }
 
 
@@ -76,7 +76,7 @@ def read_encoder(
     facts : mapping
         As `write_encoder` gave it.
     architecture : (encoder, decoder), optional
-        Needed when it was fitted with modules of the person's own.
+        Needed when it was fitted with modules of the user's own.
     """
     own = {} if architecture is None else {"architecture": tuple(architecture)}
     networks = build(**(facts["architecture"] | own))
@@ -100,17 +100,17 @@ def read_encoder(
 
 
 def _read_held_out(file: Path, n_components: int) -> HeldOut:
-    """Read what was kept of the validation part; the first bundles have no such file."""
+    """Read the held-out instances; the first bundles have no such file."""
     if not file.is_file():
         return HeldOut.empty(n_components)
     return HeldOut(**safetensors.numpy.load_file(file))
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return a constructor parameter as JSON can hold it.
+    """Return a constructor parameter as plain JSON values.
 
-    Modules, objectives and augmentations of the person's own become "auto", and random
-    generators None: they cannot be rebuilt from a file, and the weights are there anyway.
+    Modules, objectives and augmentations of the user's own become "auto", and random
+    generators None: they cannot be rebuilt from a file, and the fitted weights are stored.
     """
     try:
         return json.loads(json.dumps(value, default=_number))

@@ -1,4 +1,4 @@
-"""What binds a saved head to its encoder and to the rows that it was fitted on."""
+"""Checks that a saved head belongs to its encoder, and the rows that it was fitted on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Head = CodeClassifier | AnomalyDetector
 
 
 def binding(head: Head) -> dict[str, str]:
-    """Return what the manifest says about the encoder and the data of a fitted head."""
+    """Return the manifest entries for the encoder and the data of a fitted head."""
     return {
         "data_fingerprint": head.data_fingerprint_,
         "encoder_identity": encoder_identity(head.encoder_),
@@ -28,7 +28,7 @@ def binding(head: Head) -> dict[str, str]:
 
 
 def restore_binding(head: Head, facts: Mapping[str, Any]) -> None:
-    """Set on a head what `binding` gave."""
+    """Set the attributes of a head that `binding` returned."""
     head.encoder_digest_ = facts["encoder_digest"]
     head.data_fingerprint_ = facts["data_fingerprint"]
 
@@ -79,7 +79,7 @@ def rows_used_in_fit(head: Head, hashes: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     head : fitted CodeClassifier or AnomalyDetector
-        A bundle of an earlier isthmus may hold classifiers that know none.
+        Classifiers in bundles of an earlier isthmus may have no row hashes: none is found.
     hashes : uint64 array of shape (n,)
         As `Autoencoder.row_hashes` gives them.
     """
@@ -89,7 +89,7 @@ def rows_used_in_fit(head: Head, hashes: np.ndarray) -> np.ndarray:
 
 
 def count_rows_used_in_fit(head: Head, instances: Instances, rows: np.ndarray) -> int:
-    """Count the instances at these positions that a head knows; 0 of codes without hashes."""
+    """Count the rows that a head was fitted on; 0 for stored codes without row hashes."""
     if not instances.has_row_hashes:
         return 0
     return int(rows_used_in_fit(head, row_hashes(head.encoder_, instances)[rows]).sum())

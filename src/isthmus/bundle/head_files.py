@@ -27,7 +27,7 @@ from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, binding, check_bound_in_bundle, restore_binding
 from isthmus.classification import (
     HEADS,
-    TYPES,
+    TRUSTED_TYPES,
     CodeClassifier,
     LabelledCodes,
     MLPHead,
@@ -55,76 +55,48 @@ from isthmus.detection import (
 from isthmus.errors import BundleError
 from isthmus.networks import read_weights, write_weights
 
-
-def write_state(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the arrays of a tree as one safetensors file, and return the rest.
-
-    Parameters
-    ----------
-    path : Path
-    state : mapping of str to array, NumPy scalar, plain value or such a mapping
-        Names without a slash.
-
-    Returns
-    -------
-    dict
-        The tree without its arrays and NumPy scalars, as JSON can hold it.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    plain = _without_arrays(state, "", arrays)
-    write_bytes(path, safetensors.numpy.save(arrays))
-    return plain
+DETECTOR = "detector"
+ARRAYS, FACTS = "detector.safetensors", "encoder.json"
+SCORES: dict[str, type[Score]] = {**LABEL_FREE, "head": HeadScore, "blend": BlendedScore}
+SKOPS, WEIGHTS = "head.skops", "head.safetensors"
+#: Folder of the rejecter: the name in all bundles so far.
+REJECTER = "novelty"
+LABELLED, SPREADING = "labelled.safetensors", "spreading.safetensors"
+FITTED_ON = "fitted_on.safetensors"
 
 
-def read_state(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Put together again what `write_state` wrote and what it returned.
+def write_head(folder: Path, head: Head) -> dict[str, Any]:
+    """Write a fitted head into a folder of its own; return the manifest's entry."""
+    if isinstance(head, AnomalyDetector):
+        facts = {"kind": DETECTOR} | write_detector(folder, head)
+    else:
+        facts = write_classifier(folder, head)
+    return facts | binding(head)
 
-    Values and dtypes are those that were written; all arrays are C-contiguous.
+
+def read_head(
+    folder: Path, facts: dict[str, Any], encoder: Autoencoder, trusted: Sequence[str] = ()
+) -> Head:
+    """Rebuild a fitted head from what `write_head` wrote.
 
     Raises
     ------
     BundleError
-        When the file is missing or damaged.
+        When it belongs to another encoder, is damaged, or holds types that skops does not trust
+        by itself and that are not in `trusted`.
     """
-    try:
-        arrays = safetensors.numpy.load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise BundleError(f"{path} is damaged ({error}); copy or save the bundle again") from error
-    state = _copied(plain)
-    for name, value in arrays.items():
-        *groups, last = name.split("/")
-        place = state
-        for group in groups:
-            place = place.setdefault(group, {})
-        # A copy, because what was loaded is read-only; () makes a scalar of no dimensions.
-        place[last] = np.array(value)[()]
-    return state
-
-
-def _without_arrays(
-    state: Mapping[str, Any], prefix: str, arrays: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for name, value in state.items():
-        if isinstance(value, Mapping):
-            plain[name] = _without_arrays(value, f"{prefix}{name}/", arrays)
-        elif isinstance(value, np.ndarray | np.generic):
-            arrays[prefix + name] = np.asarray(value, order="C")
-        else:
-            plain[name] = value
-    return plain
-
-
-def _copied(plain: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copied(v) if isinstance(v, Mapping) else v for k, v in plain.items()}
-
-
-ARRAYS, FACTS = "detector.safetensors", "encoder.json"
-SCORES: dict[str, type[Score]] = {**LABEL_FREE, "head": HeadScore, "blend": BlendedScore}
+    check_bound_in_bundle(folder, facts, encoder)
+    head: Head
+    if facts["kind"] == DETECTOR:
+        head = read_detector(folder, facts, encoder)
+    else:
+        head = read_classifier(folder, facts, encoder, trusted)
+    restore_binding(head, facts)
+    return head
 
 
 def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
-    """Write a fitted detector into a folder; return what the manifest says of it."""
+    """Write a fitted detector into a folder; return its manifest entry."""
     reference_set = detector.reference_set_
     for number, fold in enumerate(reference_set.folds):
         if fold.encoder is not None:
@@ -188,14 +160,14 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.false_alarm_rate_, detector.offset_ = facts["false_alarm_rate"], facts["offset"]
     except (KeyError, TypeError) as error:
         raise BundleError(
-            f"the detector in {folder} is damaged: {error} is missing or not what it should be; "
+            f"the detector in {folder} is damaged: {error} is missing or of the wrong type; "
             "copy or save the bundle again"
         ) from error
     return detector
 
 
 def label_counts(y: np.ndarray) -> dict[str, int]:
-    """Return how many labels say normal, abnormal, and that nobody looked.
+    """Return the numbers of labels that are normal, abnormal and unknown.
 
     Examples
     --------
@@ -243,15 +215,8 @@ def _features_state(features: Features) -> dict[str, Any]:
     return {part.name: getattr(features, part.name) for part in fields(features)}
 
 
-SKOPS, WEIGHTS = "head.skops", "head.safetensors"
-#: The rejecter's folder; bundles have always had it under this name.
-REJECTER = "novelty"
-LABELLED, SPREADING = "labelled.safetensors", "spreading.safetensors"
-FITTED_ON = "fitted_on.safetensors"
-
-
 def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]:
-    """Write a fitted classifier's head into a folder; return what the manifest says of it."""
+    """Write a fitted classifier's head into a folder; return its manifest entry."""
     standardised, head = classifier.standardised_head_, classifier.head_
     rate, rejecter = classifier.rejection_rate, classifier.rejecter_
     facts: dict[str, Any] = {
@@ -266,11 +231,12 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
     if rejecter is not None:
         facts["rejecter"] = write_detector(folder / REJECTER, rejecter) | binding(rejecter)
     if classifier.labelled_ is not None:
-        kept = classifier.labelled_
-        places = np.full(len(kept.y), -1)
-        places[labelled_rows(kept.y)] = np.searchsorted(classifier.classes_, known_labels(kept.y))
+        stored = classifier.labelled_
+        places = np.full(len(stored.y), -1)
+        labels = known_labels(stored.y)
+        places[labelled_rows(stored.y)] = np.searchsorted(classifier.classes_, labels)
         write_state(
-            folder / LABELLED, {"codes": kept.codes, "places": places, "hashes": kept.hashes}
+            folder / LABELLED, {"codes": stored.codes, "places": places, "hashes": stored.hashes}
         )
     else:
         write_state(folder / FITTED_ON, {"hashes": classifier.fitted_on_})
@@ -285,9 +251,9 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
     import skops.io  # takes a second: only when a head is written or read
 
     packed = skops.io.dumps(content)
-    # Named here so that who loads it knows beforehand what to look at and trust.
+    # In the manifest, so that types can be checked before the head is loaded.
     facts["types_to_trust"] = sorted(
-        set(skops.io.get_untrusted_types(data=packed)).difference(TYPES)
+        set(skops.io.get_untrusted_types(data=packed)).difference(TRUSTED_TYPES)
     )
     write_bytes(folder / SKOPS, packed)
     return facts
@@ -301,13 +267,13 @@ def read_classifier(
     Raises
     ------
     BundleError
-        When it holds types that skops does not vouch for and that are not in `trusted`.
+        When it holds types that skops does not trust by itself and that are not in `trusted`.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        content = skops.io.load(folder / SKOPS, trusted=[*TYPES, *trusted])
+        content = skops.io.load(folder / SKOPS, trusted=[*TRUSTED_TYPES, *trusted])
     except UntrustedTypesFoundException as error:
         raise BundleError(
             f"the head in {folder} holds types that could run code when loaded: "
@@ -330,7 +296,7 @@ def read_classifier(
         head = content["head"]
     standardised = StandardisedHead(head)
     standardised.scaler_, standardised.head_ = content["scaler"], head
-    standardised.numbered_ = content["classes"] if uses_unlabelled(head) else None
+    standardised.indexed_classes_ = content["classes"] if uses_unlabelled(head) else None
     named = facts["head"] if facts["head"] in HEADS else head
     classifier = CodeClassifier(encoder, named, rejection_rate=facts["rejection_rate"])
     classifier.encoder_, classifier.standardised_head_ = encoder, standardised
@@ -338,10 +304,10 @@ def read_classifier(
     classifier.n_unlabelled_ = facts.get("n_unlabelled", 0)
     classifier.labelled_, classifier.fitted_on_ = None, np.empty(0, np.uint64)
     if (folder / LABELLED).exists():
-        kept = read_state(folder / LABELLED, {})
-        labels = _labels(np.asarray(content["classes"]), kept["places"])
-        classifier.labelled_ = LabelledCodes(kept["codes"], labels, kept["hashes"])
-        classifier.fitted_on_ = np.unique(kept["hashes"])
+        stored = read_state(folder / LABELLED, {})
+        labels = _labels(np.asarray(content["classes"]), stored["places"])
+        classifier.labelled_ = LabelledCodes(stored["codes"], labels, stored["hashes"])
+        classifier.fitted_on_ = np.unique(stored["hashes"])
     elif (folder / FITTED_ON).exists():
         classifier.fitted_on_ = read_state(folder / FITTED_ON, {})["hashes"]
     if facts["rejecter"] is not None:
@@ -357,7 +323,7 @@ def _kind(head: Any) -> str:
 
 
 def _labels(classes: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return the labels at these places of the classes, None at -1."""
+    """Return the classes at these positions, None at -1."""
     labels = classes[places]
     if (places >= 0).all():
         return labels
@@ -366,34 +332,64 @@ def _labels(classes: np.ndarray, places: np.ndarray) -> np.ndarray:
     return partial
 
 
-DETECTOR = "detector"
+def write_state(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the arrays of a tree as one safetensors file, and return the rest.
+
+    Parameters
+    ----------
+    path : Path
+    state : mapping of str to array, NumPy scalar, plain value or such a mapping
+        Names without a slash.
+
+    Returns
+    -------
+    dict
+        The tree without its arrays and NumPy scalars, as plain JSON values.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    plain = _without_arrays(state, "", arrays)
+    write_bytes(path, safetensors.numpy.save(arrays))
+    return plain
 
 
-def write_head(folder: Path, head: Head) -> dict[str, Any]:
-    """Write a fitted head into a folder of its own; return the manifest's entry."""
-    if isinstance(head, AnomalyDetector):
-        facts = {"kind": DETECTOR} | write_detector(folder, head)
-    else:
-        facts = write_classifier(folder, head)
-    return facts | binding(head)
+def read_state(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Rebuild a tree from what `write_state` wrote and returned.
 
-
-def read_head(
-    folder: Path, facts: dict[str, Any], encoder: Autoencoder, trusted: Sequence[str] = ()
-) -> Head:
-    """Rebuild a fitted head from what `write_head` wrote.
+    Values and dtypes are as written; all arrays are C-contiguous.
 
     Raises
     ------
     BundleError
-        When it is bound to another encoder, is damaged, or holds types that skops does not
-        vouch for and that are not in `trusted`.
+        When the file is missing or damaged.
     """
-    check_bound_in_bundle(folder, facts, encoder)
-    head: Head
-    if facts["kind"] == DETECTOR:
-        head = read_detector(folder, facts, encoder)
-    else:
-        head = read_classifier(folder, facts, encoder, trusted)
-    restore_binding(head, facts)
-    return head
+    try:
+        arrays = safetensors.numpy.load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path} is damaged ({error}); copy or save the bundle again") from error
+    state = _copied(plain)
+    for name, value in arrays.items():
+        *groups, last = name.split("/")
+        place = state
+        for group in groups:
+            place = place.setdefault(group, {})
+        # A copy, because loaded arrays are read-only; [()] turns 0-dimensional ones into scalars.
+        place[last] = np.array(value)[()]
+    return state
+
+
+def _without_arrays(
+    state: Mapping[str, Any], prefix: str, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            plain[name] = _without_arrays(value, f"{prefix}{name}/", arrays)
+        elif isinstance(value, np.ndarray | np.generic):
+            arrays[prefix + name] = np.asarray(value, order="C")
+        else:
+            plain[name] = value
+    return plain
+
+
+def _copied(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copied(v) if isinstance(v, Mapping) else v for k, v in plain.items()}

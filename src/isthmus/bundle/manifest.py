@@ -1,10 +1,8 @@
 """The manifest of a bundle, and the versions of its heads.
 
-Nothing here needs torch, so a bundle can be looked into cheaply.
-
-In the manifest `heads[NAME]` is the current version's entry and `history[NAME]` the list of
-all entries, oldest first; the files of a version are in `heads/NAME/VERSION/`. Nothing here
-needs torch.
+Nothing here imports torch, so a manifest is read quickly. In it `heads[NAME]` is the entry of the
+current version and `history[NAME]` the list of all entries, oldest first; the files of a version
+are in `heads/NAME/VERSION/`.
 """
 
 from __future__ import annotations
@@ -27,17 +25,17 @@ if TYPE_CHECKING:
     from isthmus.data import Schema
 
 FORMAT_VERSION = 1
-#: Keys of heads in bundles and exports of before, and what they are called today.
+#: Keys of heads in bundles and exports of earlier versions, and their names now.
 _RENAMED = {"score": "method", "unknown_rate": "rejection_rate", "novelty": "rejecter"}
-#: The same digest as `encoder_digest`, twice.
-_GONE = ("digest_before", "digest_after")
+#: Keys of earlier versions with the same digest as `encoder_digest`.
+_REMOVED = ("digest_before", "digest_after")
 MANIFEST = "manifest.json"
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "safetensors", "skops")
 
 
 @contextmanager
 def new_bundle(path: str | Path) -> Iterator[Path]:
-    """Give a folder to fill with a bundle; it replaces `path` only when complete.
+    """Yield a folder to write a bundle into, which replaces `path` once it is complete.
 
     Raises
     ------
@@ -50,7 +48,7 @@ def new_bundle(path: str | Path) -> Iterator[Path]:
 
 
 def check_target(path: str | Path) -> Path:
-    """Check that a bundle may be written to `path`: worth doing before hours of training.
+    """Check that a bundle can be written to `path`, before hours of training.
 
     Raises
     ------
@@ -91,7 +89,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     BundleError
-        When there is none, it is damaged, or its format is newer than this version knows.
+        When there is none, it is damaged, or its format is newer than this version reads.
     """
     file = Path(path) / MANIFEST
     if not file.is_file():
@@ -112,9 +110,9 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     if not isinstance(manifest.get("files"), dict):
         raise BundleError(f"{file} is damaged (it lists no files); save the bundle again")
     for name, entry in manifest.get("heads", {}).items():
-        manifest["heads"][name] = in_todays_words(entry)
+        manifest["heads"][name] = upgrade_head_entry(entry)
     for name, entries in manifest.get("history", {}).items():
-        manifest["history"][name] = [in_todays_words(entry) for entry in entries]
+        manifest["history"][name] = [upgrade_head_entry(entry) for entry in entries]
     return dict(manifest)
 
 
@@ -146,19 +144,19 @@ def read_schema(path: str | Path) -> Schema:
     return Schema.from_dict(read_manifest(path)["encoder"]["schema"])
 
 
-def in_todays_words(head: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a bundle or an export of before says of a head, under the keys of today.
+def upgrade_head_entry(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of a head in a bundle or an export with the keys of this version.
 
     Examples
     --------
-    >>> in_todays_words({"kind": "detector", "score": "blend", "digest_after": "5c0e"})
+    >>> upgrade_head_entry({"kind": "detector", "score": "blend", "digest_after": "5c0e"})
     {'kind': 'detector', 'method': 'blend'}
     """
-    found = {_RENAMED.get(key, key): value for key, value in head.items() if key not in _GONE}
+    found = {_RENAMED.get(key, key): value for key, value in head.items() if key not in _REMOVED}
     if isinstance(found.get("parameters"), Mapping):
-        found["parameters"] = in_todays_words(found["parameters"])
+        found["parameters"] = upgrade_head_entry(found["parameters"])
     if isinstance(found.get("rejecter"), Mapping):
-        found["rejecter"] = in_todays_words(found["rejecter"])
+        found["rejecter"] = upgrade_head_entry(found["rejecter"])
     return found
 
 
@@ -192,8 +190,8 @@ def _may_replace(target: Path) -> bool:
     return (target / MANIFEST).is_file() or not any(target.iterdir())
 
 
-# What only the one who rebuilds the head needs.
-_INNER = ("architecture", "state", "types_to_trust")
+# Keys that only loading the head needs.
+_INNER_KEYS = ("architecture", "state", "types_to_trust")
 
 
 def version_folder(name: str, version: int) -> str:
@@ -222,7 +220,7 @@ def version_folder(name: str, version: int) -> str:
 
 
 def next_version(manifest: Mapping[str, Any], name: str) -> int:
-    """Return the number that the next version of a head gets: 1 for the first."""
+    """Return the number of the next version of a head, 1 for the first."""
     return max((entry["version"] for entry in _versions(manifest, name)), default=0) + 1
 
 
@@ -237,7 +235,7 @@ def with_version(manifest: Mapping[str, Any], name: str, entry: dict[str, Any]) 
     entry : dict
         With its `version`.
     """
-    others = {known: kept for known, kept in manifest.get("heads", {}).items() if known != name}
+    others = {key: head for key, head in manifest.get("heads", {}).items() if key != name}
     versions = {name: [*_versions(manifest, name), entry]}
     return {
         "heads": others | {name: entry},
@@ -251,7 +249,7 @@ def history(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     Parameters
     ----------
     manifest : mapping
-        As `isthmus.bundle.manifest.read_manifest` gives it.
+        As `read_manifest` returns it.
     name : str
 
     Returns
@@ -270,13 +268,14 @@ def history(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         raise BundleError(f"the bundle has no head {name!r} (heads: {known}); name one of these")
     current = manifest["heads"][name]["version"]
     return [
-        {"version": entry["version"], "current": entry["version"] == current} | _told(entry)
+        {"version": entry["version"], "current": entry["version"] == current}
+        | _without_inner_keys(entry)
         for entry in _versions(manifest, name)
     ]
 
 
 def roll_back(path: str | Path, name: str, version: int | None = None) -> int:
-    """Make an earlier version of a head current again; every version is kept.
+    """Make an earlier version of a head current again; no version is deleted.
 
     Parameters
     ----------
@@ -302,7 +301,7 @@ def roll_back(path: str | Path, name: str, version: int | None = None) -> int:
     >>> import tempfile
     >>> import numpy as np
     >>> from isthmus import Autoencoder, CodeClassifier, load_bundle, save_bundle
-    >>> from isthmus.bundle.bundle import add_head
+    >>> from isthmus.bundle import add_head
     >>> X = np.random.default_rng(0).normal(size=(200, 6))
     >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
     >>> first, second = (CodeClassifier(encoder).fit(X[:n], X[:n, 0] > 0) for n in (50, 80))
@@ -315,7 +314,7 @@ def roll_back(path: str | Path, name: str, version: int | None = None) -> int:
     ([2, 1], [(50, True), (80, False)])
     """
     manifest = read_manifest(path)
-    current = next((kept["version"] for kept in history(manifest, name) if kept["current"]), 0)
+    current = next((entry["version"] for entry in history(manifest, name) if entry["current"]), 0)
     entries = {entry["version"]: entry for entry in _versions(manifest, name)}
     if version is None:
         earlier = [number for number in entries if number < current]
@@ -330,12 +329,12 @@ def roll_back(path: str | Path, name: str, version: int | None = None) -> int:
         raise BundleError(
             f"{path} has no version {version!r} of the head {name!r}, expected one of {known}"
         )
-    kept = {key: manifest[key] for key in ("encoder", "metrics", "history") if key in manifest}
+    carried = {key: manifest[key] for key in ("encoder", "metrics", "history") if key in manifest}
     heads = {**manifest["heads"], name: entries[version]}
     verify_files(path, manifest)
     with new_bundle(path) as folder:
         shutil.copytree(path, folder, dirs_exist_ok=True)
-        write_manifest(folder, kept | {"heads": heads})
+        write_manifest(folder, carried | {"heads": heads})
     return version
 
 
@@ -343,10 +342,10 @@ def _versions(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return list(manifest.get("history", {}).get(name, []))
 
 
-def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry without its inner parts."""
+def _without_inner_keys(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry without the keys that only loading the head needs."""
     return {
-        key: _told(value) if isinstance(value, Mapping) else value
+        key: _without_inner_keys(value) if isinstance(value, Mapping) else value
         for key, value in entry.items()
-        if key not in _INNER
+        if key not in _INNER_KEYS
     }

@@ -6,7 +6,7 @@ from .class_labels import labelled_rows as labelled_rows
 from .class_labels import partial_labels as partial_labels
 from .classifier import CodeClassifier as CodeClassifier
 from .heads import HEADS as HEADS
-from .heads import TYPES as TYPES
+from .heads import TRUSTED_TYPES as TRUSTED_TYPES
 from .heads import StandardisedHead as StandardisedHead
 from .heads import build_head as build_head
 from .heads import uses_unlabelled as uses_unlabelled

@@ -1,4 +1,4 @@
-"""Class labels: which are labels, and the labelled codes that a classifier keeps."""
+"""Class labels: checks, unlabelled instances, and the labelled codes of a classifier."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from sklearn.utils.validation import column_or_1d
 from isthmus.data import CLASSES, MISSING, PARTIAL_CLASSES, ClassMatcher, as_labels
 from isthmus.errors import DataError
 
+#: Instances whose codes a classifier stores, at most: more would make its bundle large.
+MAX_LABELLED_CODES = 20_000
+
 
 def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.ndarray:
     """Check class labels and return them as an array of shape (n,).
@@ -23,7 +26,7 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
     n_instances : int
     unlabelled : bool, default=False
         Whether instances may be unlabelled, for a head that uses them (see `PARTIAL_CLASSES`);
-        what is returned then has None there, see `partial_labels`.
+        the result then has None there, see `partial_labels`.
 
     Raises
     ------
@@ -81,13 +84,13 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
     if len(classes) < 2:
         raise DataError(
             f"got labels of one class ({classes[0]!r}), expected at least two classes; "
-            "to tell normal from abnormal, a detector is the right head"
+            "to separate normal from abnormal instances fit a detector"
         )
     return y
 
 
 def label_column(y: Any) -> np.ndarray:
-    """Return labels as an array of shape (n,), a list's missing ones not turned into text.
+    """Return labels as an array of shape (n,); missing ones of a list do not become text.
 
     Examples
     --------
@@ -128,8 +131,9 @@ def partial_labels(y: np.ndarray) -> np.ndarray:
     as_text = [label for label in y[~unknown] if isinstance(label, str) and label in ("-1", "nan")]
     if as_text:
         raise DataError(
-            f"got the label {str(as_text[0])!r}, which is text; where nobody looked pass None in "
-            "an array of objects: y = numpy.full(n, None, dtype=object); y[few] = labels"
+            f"got the label {str(as_text[0])!r}, which is text; mark unlabelled instances "
+            "with None in an array of objects: y = numpy.full(n, None, dtype=object); "
+            "y[few] = labels"
         )
     if not unknown.any():
         return y
@@ -142,12 +146,12 @@ def partial_labels(y: np.ndarray) -> np.ndarray:
 
 
 def as_classes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return labels as a head writes its classes (see `ClassMatcher`), None where there is none.
+    """Return labels as the matching classes of a head, None where there is none.
 
     Parameters
     ----------
     y : array of shape (n,)
-        None where an instance is unlabelled; -1 is a label.
+        None where an instance is unlabelled; -1 is a label. See `ClassMatcher`.
     classes : array of shape (n_classes,)
 
     Returns
@@ -159,35 +163,31 @@ def as_classes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     >>> as_classes(np.array(["3", None, "5"], dtype=object), np.array([3, 4])).tolist()
     [3, None, 5]
     """
-    there = MISSING.has_label(y)
-    labels = ClassMatcher(classes).match(y[there])
-    if there.all():
+    labelled = MISSING.has_label(y)
+    labels = ClassMatcher(classes).match(y[labelled])
+    if labelled.all():
         return labels
     found = np.full(len(y), None, dtype=object)
-    found[there] = labels.tolist()
+    found[labelled] = labels.tolist()
     return found
 
 
 def labelled_rows(y: np.ndarray) -> np.ndarray:
-    """Return the positions of the labels in what `partial_labels` returned."""
+    """Return the row numbers of the labelled instances in a result of `partial_labels`."""
     return np.flatnonzero(~np.asarray(pd.isna(y)))
 
 
 def known_labels(y: np.ndarray) -> np.ndarray:
-    """Return the labels alone, as numbers or text: an array of shape (n_labelled,)."""
+    """Return the labels without the unlabelled instances, shape (n_labelled,)."""
     known = y[labelled_rows(y)]
     if known.dtype != object or len({isinstance(label, str) for label in known}) > 1:
-        return known  # numbers among text stay apart from it, and are refused
+        return known  # a mixture of numbers and text is refused later
     return np.asarray(known.tolist())
-
-
-#: With more instances than this nothing is kept: they would fill the bundle of every head.
-MOST_KEPT = 20_000
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledCodes:
-    """Codes, labels and hashes of n instances, unlabelled ones among them where a head uses those.
+    """Codes, labels and hashes of n instances, including unlabelled ones where a head uses them.
 
     Attributes
     ----------
@@ -195,7 +195,7 @@ class LabelledCodes:
     y : array of shape (n,)
         None where an instance is unlabelled, see `partial_labels`.
     hashes : uint64 array of shape (n,)
-        By which an instance is known again when another label for it comes.
+        By which later labels are matched to instances.
     """
 
     codes: np.ndarray
@@ -203,10 +203,10 @@ class LabelledCodes:
     hashes: np.ndarray
 
     def followed_by(self, other: LabelledCodes) -> LabelledCodes:
-        """Return these and the other instances; of one that is in both the other label counts."""
-        kept = ~np.isin(self.hashes, other.hashes)
+        """Return these and the other instances; where one is in both, with the other's label."""
+        unchanged = ~np.isin(self.hashes, other.hashes)
         return LabelledCodes(
-            np.concatenate([self.codes[kept], other.codes]),
-            np.concatenate([self.y[kept], other.y]),
-            np.concatenate([self.hashes[kept], other.hashes]),
+            np.concatenate([self.codes[unchanged], other.codes]),
+            np.concatenate([self.y[unchanged], other.y]),
+            np.concatenate([self.hashes[unchanged], other.hashes]),
         )

@@ -1,4 +1,4 @@
-"""Which class: a head trained on frozen codes."""
+"""Classification of instances by a head on frozen codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder import row_hashes as hashes_of
 from isthmus.classification.class_labels import (
-    MOST_KEPT,
+    MAX_LABELLED_CODES,
     LabelledCodes,
     as_classes,
     check_labels,
@@ -25,12 +25,13 @@ from isthmus.classification.class_labels import (
 )
 from isthmus.classification.heads import StandardisedHead, build_head, uses_unlabelled
 from isthmus.data import ABNORMAL, Instances, as_instances, over_chunks
-from isthmus.detection import AnomalyDetector, check_rate, labelled_sample
+from isthmus.detection import AnomalyDetector, check_rate
 from isthmus.encoding import (
     FrozenEncoderMixin,
     data_fingerprint,
     encode_cached,
     is_fitted,
+    labelled_sample,
     row_hashes,
     suggested_classes,
 )
@@ -45,7 +46,7 @@ def _head_has_probabilities(classifier: CodeClassifier) -> bool:
 
 
 class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
-    """Classify instances by their codes; the encoder is frozen, provably.
+    """Classify instances by their codes; the encoder is frozen, which `fit` verifies.
 
     The instances are encoded once, the codes standardised, and the head is fitted on
     them. A SHA-256 over all of the encoder's parameters and buffers is taken before and
@@ -54,8 +55,8 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
     Parameters
     ----------
     encoder : Autoencoder
-        Fitted: used as it is. Not fitted: a clone of it learns from the `X` given to
-        `fit` first.
+        If fitted, used as it is. If not, a clone of it is trained on the `X` given to `fit`
+        first.
     head : {"linear", "mlp", "neighbours", "svm", "spreading"} or scikit-learn classifier, \
             default="linear"
         Logistic regression, a small neural network, five nearest neighbours, a support vector
@@ -63,17 +64,17 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         `"spreading"` and scikit-learn's semi-supervised classifiers take unlabelled instances,
         see `fit`.
     cache_dir : path, optional
-        Keep codes there, named after encoder and data.
+        Cache codes there, named by the hashes of encoder and data.
     checkpoint_dir : path, optional
         Where `head="mlp"` writes the weights of its best epochs.
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
     rejection_rate : float in (0, 1), optional
-        Reject instances that look like no class: `predict` gives `unknown_label_` for those
-        that an `AnomalyDetector`, fitted on the labelled instances, calls abnormal. At most
+        Reject instances that belong to no class: `predict` returns `unknown_label_` for those
+        that an `AnomalyDetector`, fitted on the labelled instances, predicts abnormal. At most
         this share of instances of the known classes is rejected, calibrated as there, so a
-        fitted encoder must not have seen the labelled instances. Unlabelled instances given to
-        `fit` count as instances of the known classes.
+        fitted encoder must not have been trained on the labelled instances. Unlabelled instances
+        given to `fit` count as instances of the known classes.
 
     Attributes
     ----------
@@ -84,17 +85,17 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
     encoder_digest_ : str
         Of the encoder, the same before and after the head was fitted: otherwise `fit` fails.
     rejecter_ : AnomalyDetector or None
-        What rejects, with `p_values` and `explain`.
+        The detector that rejects, with `p_values` and `explain`.
     unknown_label_ : str or int
         `"unknown"` among names, -1 among numbers.
     n_labels_, n_unlabelled_ : int
-        Number of labelled instances, and of others that the head was fitted on.
+        Numbers of labelled and of unlabelled instances that the head was fitted on.
     labelled_ : LabelledCodes or None
         Codes and labels of both, to which `add_labels` adds; None when there are over 20,000.
     fitted_on_ : uint64 array
         A hash of each of these instances, sorted, each once.
     data_fingerprint_ : str
-        SHA-256 of these instances, as the network sees them, and of their labels.
+        SHA-256 of these instances, as the network gets them, and of their labels.
 
     Examples
     --------
@@ -163,35 +164,35 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
             raise TypeError(
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
-        whole = as_instances(X, y)
-        sample, y = labelled_sample(whole, self.encoder, y, self.random_state)
-        # Labels that cannot be used are found before an encoder is trained for hours.
+        instances = as_instances(X, y)
+        sample, y = labelled_sample(instances, self.encoder, y, self.random_state)
+        # Check labels before an encoder is trained for hours.
         y = check_labels(y, _num_samples(sample.held), unlabelled=uses_unlabelled(self.head))
         self.rejecter_ = None
         if self.rejection_rate is not None:
-            self.rejecter_ = self._fit_rejecter(whole.held)
+            self.rejecter_ = self._fit_rejecter(instances.held)
             self.encoder_ = self.rejecter_.encoder_
         elif is_fitted(self.encoder):
             self.encoder_ = self.encoder
         else:
-            self.encoder_ = clone(self.encoder).fit(whole.held)
+            self.encoder_ = clone(self.encoder).fit(instances.held)
         self._freeze()
-        # Without row hashes an instance could not be known again when another label for it comes.
-        keep = sample.has_row_hashes
-        self._decide(self._labelled(sample, y, hashed=keep), keep=keep)
+        # Without row hashes later labels cannot be matched to instances.
+        store = sample.has_row_hashes
+        self._fit_head(self._labelled(sample, y, hashed=store), store=store)
         return self
 
     def add_labels(self, X: Any, y: Any) -> Self:
-        """Take in more labels, new classes too, and fit the head anew; no encoder is trained.
+        """Add labels, of new classes too, and refit the head; no encoder is trained.
 
         Parameters
         ----------
         X : array or DataFrame of n instances, or StoredCodes
-            New ones, or such as the head was fitted on: their labels change.
+            New ones, or ones that the head was fitted on: their labels change.
         y : array of shape (n,)
-            They need not be written as the classes are: "3" is 3. With a head that uses
-            unlabelled instances -1, None, NaN or empty text takes a label back, or adds an
-            unlabelled instance.
+            They are matched to the classes: "3" is 3. With a head that uses unlabelled
+            instances -1, None, NaN or empty text removes a label, or adds an unlabelled
+            instance.
 
         Returns
         -------
@@ -201,14 +202,14 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         ------
         DataError
             When labels cannot be used, or the head was fitted on more than 20,000 instances,
-            or on stored codes without row hashes, which it does not keep.
+            or on stored codes without row hashes: it does not store the codes of these.
         """
         check_is_fitted(self, "standardised_head_")
         if self.labelled_ is None:
             raise DataError(
-                f"the head was fitted on {self.n_labels_ + self.n_unlabelled_:,} instances, and "
-                f"it keeps no more than {MOST_KEPT:,}, and no stored codes without row hashes; fit "
-                "it again with all of them"
+                f"the head was fitted on {self.n_labels_ + self.n_unlabelled_:,} instances; labels "
+                f"can be added where it was fitted on {MAX_LABELLED_CODES:,} at most, and not on "
+                "stored codes without row hashes; fit it again with all of them"
             )
         labels = label_column(y)
         if len(labels) != _num_samples(X):
@@ -224,7 +225,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         check_labels(labelled.y, len(labelled.y), unlabelled=partial)
         if self.rejecter_ is not None:
             self.rejecter_.add_labels(X, np.ones(len(labels)))
-        self._decide(labelled)
+        self._fit_head(labelled)
         return self
 
     @property
@@ -234,12 +235,12 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
 
     @property
     def classes_(self) -> np.ndarray:
-        """The classes, sorted, as they came in `y`."""
+        """The classes, sorted, as given in `y`."""
         return self.standardised_head_.classes_
 
     @property
     def unknown_label_(self) -> str | int:
-        """What `predict` gives where no class fits."""
+        """Label that `predict` returns for a rejected instance."""
         return -1 if self.classes_.dtype.kind in "iuf" else "unknown"
 
     @property
@@ -273,7 +274,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         )
 
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
-        """Return which instances to label next: between two classes, and diverse.
+        """Return which instances to label next: uncertain between two classes, and diverse.
 
         Returns
         -------
@@ -288,7 +289,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         return self.suggestions(X, n)["row"].to_numpy()
 
     def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
-        """Return what `suggest` chooses as a table, with a reason for each.
+        """Return the instances that `suggest` chooses as a table, with a reason for each.
 
         Returns
         -------
@@ -299,8 +300,8 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         check_is_fitted(self, "standardised_head_")
         if not hasattr(self, "predict_proba"):
             raise DataError(
-                f"the head {type(self.head_).__name__} gives no probabilities, so no row is in "
-                "doubt by it; take another one (on the command line with --head)"
+                f"the head {type(self.head_).__name__} gives no probabilities, so its "
+                "uncertainty is unknown; take another one (on the command line with --head)"
             )
         codes = encode_cached(self.encoder_, X, self.cache_dir)
         probabilities = self.standardised_head_.predict_proba(codes)
@@ -309,7 +310,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
     def _labelled(
         self, instances: Instances, y: np.ndarray, *, hashed: bool = True
     ) -> LabelledCodes:
-        """Encode instances, and hash them, or without `hashed` their codes."""
+        """Return codes, labels and hashes: of the instances, or without `hashed` of their codes."""
         codes = encode_cached(self.encoder_, instances, self.cache_dir)
         hashes = row_hashes(self.encoder_, instances) if hashed else hashes_of(codes)
         return LabelledCodes(codes, y, hashes)
@@ -318,8 +319,8 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         self.encoder_.encoder_.eval().requires_grad_(False)
         self.encoder_digest_ = digest(self.encoder_.encoder_)
 
-    def _decide(self, labelled: LabelledCodes, *, keep: bool = True) -> None:
-        """Fit the head on labelled codes, and see that the encoder is as `_freeze` found it."""
+    def _fit_head(self, labelled: LabelledCodes, *, store: bool = True) -> None:
+        """Fit the head on labelled codes, and check that the encoder has not changed."""
         head = build_head(
             self.head,
             n_labels=len(labelled_rows(labelled.y)),
@@ -337,8 +338,8 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
             )
         self.n_labels_ = len(labelled_rows(labelled.y))
         self.n_unlabelled_ = len(labelled.y) - self.n_labels_
-        self.labelled_ = labelled if keep and len(labelled.y) <= MOST_KEPT else None
-        self.fitted_on_ = np.unique(labelled.hashes) if keep else np.empty(0, np.uint64)
+        self.labelled_ = labelled if store and len(labelled.y) <= MAX_LABELLED_CODES else None
+        self.fitted_on_ = np.unique(labelled.hashes) if store else np.empty(0, np.uint64)
         self.data_fingerprint_ = data_fingerprint(labelled.hashes, labelled.y)
         self.standardised_head_ = standardised_head
 

@@ -1,4 +1,4 @@
-"""Heads by name, put on standardised features."""
+"""Heads by name, and the standardisation in front of them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,15 @@ from isthmus.classification.class_labels import known_labels, labelled_rows, par
 from isthmus.classification.label_spreading import SpreadingHead
 from isthmus.classification.mlp import MLPHead
 
-#: Parts of it that skops does not vouch for: plain numbers in classes of scikit-learn's own.
-TYPES = ("sklearn.calibration._CalibratedClassifier", "sklearn.calibration._TemperatureScaling")
-
-
-def support_vector_machine() -> CalibratedClassifierCV:
-    """Build an unfitted support vector machine for standardised features.
-
-    Its kernel is Gaussian, exp(-|a - b|² / m) for m features, and C = 5 (chosen on validation
-    parts of MNIST). One temperature turns its decisions into probabilities (Guo et al., 2017),
-    found on decisions that three parts of the labels got from the others, so each class needs
-    three labels. Time grows with the square of the number of labels: 60,000 codes of 128 numbers
-    take a minute, as many rows of 784 several.
-    """
-    machine = SVC(C=5.0, gamma="auto", cache_size=500)
-    return CalibratedClassifierCV(machine, method="temperature", cv=3, ensemble=False)
-
-
+#: Names of heads, see `build_head`.
 HEADS = ("linear", "mlp", "neighbours", "svm", "spreading")
-#: Values that means and deviations are learned from at a time: 8 MiB of float64.
+#: Values in a chunk to which the scaler is fitted: 8 MiB of float64.
 SCALED_AT_ONCE = 2**20
+#: Types in a fitted `"svm"` that skops does not trust by itself: scikit-learn's, with numbers only.
+TRUSTED_TYPES = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._TemperatureScaling",
+)
 
 
 def build_head(
@@ -48,7 +37,7 @@ def build_head(
     verbose: bool = False,
     checkpoint_dir: str | Path | None = None,
 ) -> BaseEstimator:
-    """Build an unfitted head.
+    """Return an unfitted head.
 
     Parameters
     ----------
@@ -58,7 +47,7 @@ def build_head(
         `support_vector_machine`, `"spreading"` see `SpreadingHead`. A classifier is cloned,
         and takes `random_state` when it has one that is None.
     n_labels : int
-        Labels at hand; there are never more neighbours than that.
+        Number of labels; the neighbours are no more than that.
 
     Raises
     ------
@@ -88,8 +77,21 @@ def build_head(
     )
 
 
+def support_vector_machine() -> CalibratedClassifierCV:
+    """Build an unfitted support vector machine for standardised features.
+
+    Its kernel is Gaussian, exp(-|a - b|² / m) for m features, and C = 5 (chosen on validation
+    parts of MNIST). One temperature turns its decisions into probabilities (Guo et al., 2017),
+    found on decisions that three parts of the labels got from the others, so each class needs
+    three labels. Time grows with the square of the number of labels: 60,000 codes of 128 numbers
+    take a minute, as many rows of 784 several.
+    """
+    machine = SVC(C=5.0, gamma="auto", cache_size=500)
+    return CalibratedClassifierCV(machine, method="temperature", cv=3, ensemble=False)
+
+
 def uses_unlabelled(head: str | BaseEstimator) -> bool:
-    """Return whether a head learns from unlabelled rows too.
+    """Return whether a head is fitted on unlabelled rows too.
 
     `"spreading"`, and scikit-learn's `SelfTrainingClassifier`, `LabelSpreading` and
     `LabelPropagation`.
@@ -102,9 +104,9 @@ def uses_unlabelled(head: str | BaseEstimator) -> bool:
 
 
 def fitted_scaler(features: np.ndarray) -> StandardScaler:
-    """Learn means and deviations of features of shape (n, m), some rows at a time.
+    """Fit a scaler to features of shape (n, m), a chunk of rows at a time.
 
-    All at once scikit-learn takes a float64 copy of them, twice as large as float32 features.
+    In one call scikit-learn makes a float64 copy of them, twice as large as float32 features.
     Up to `SCALED_AT_ONCE` values the result is that of one call to the last bit, beyond that up
     to the rounding of float64.
     """
@@ -116,9 +118,9 @@ def fitted_scaler(features: np.ndarray) -> StandardScaler:
 
 
 class StandardisedHead:
-    """A head with the standardisation of its training features in front.
+    """A head behind the standardisation of its training features.
 
-    The same object decides on codes and on every baseline's features. A head that uses unlabelled
+    Used for codes and for the features of every baseline. A head that uses unlabelled
     rows gets the positions of the labels in `classes_`, and -1 for unlabelled rows, so that labels
     may be text there too; the standardisation is over all rows.
 
@@ -126,24 +128,24 @@ class StandardisedHead:
     ----------
     scaler_ : StandardScaler
     head_ : fitted classifier
-    numbered_ : array of shape (n_classes,) or None
-        The classes when the head knows them by their positions only.
+    indexed_classes_ : array of shape (n_classes,) or None
+        The classes where the head is fitted on their positions.
     """
 
     def __init__(self, head: BaseEstimator) -> None:
         self.head = head
 
     def fit(self, features: np.ndarray, y: np.ndarray, *, overwrite: bool = False) -> Self:
-        """Learn from features of shape (n, m) and labels of shape (n,).
+        """Fit on features of shape (n, m) and labels of shape (n,).
 
-        With `overwrite` the features are standardised where they lie, which saves a copy.
+        With `overwrite` the features are standardised in place, which saves a copy.
         """
         self.scaler_ = fitted_scaler(features)
         standardised = self.scaler_.transform(features, copy=not overwrite)
-        self.numbered_: np.ndarray | None = None
+        self.indexed_classes_: np.ndarray | None = None
         if uses_unlabelled(self.head):
             y = partial_labels(np.asarray(y))
-            self.numbered_, places = np.unique(known_labels(y), return_inverse=True)
+            self.indexed_classes_, places = np.unique(known_labels(y), return_inverse=True)
             given = np.full(len(y), -1)
             given[labelled_rows(y)] = places
             self.head_: Any = self.head.fit(standardised, given)
@@ -153,14 +155,14 @@ class StandardisedHead:
 
     @property
     def classes_(self) -> np.ndarray:
-        """The classes, sorted, as they came in `y`."""
-        return self.head_.classes_ if self.numbered_ is None else self.numbered_
+        """The classes, sorted, as given in `y`."""
+        return self.head_.classes_ if self.indexed_classes_ is None else self.indexed_classes_
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Return the class of each row."""
         predicted = self.head_.predict(self.scaler_.transform(features))
-        return predicted if self.numbered_ is None else self.numbered_[predicted]
+        return predicted if self.indexed_classes_ is None else self.indexed_classes_[predicted]
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
-        """Return class probabilities, one row each, where the head has them."""
+        """Return class probabilities, shape (n, n_classes), where the head has them."""
         return self.head_.predict_proba(self.scaler_.transform(features))

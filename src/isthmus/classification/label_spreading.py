@@ -14,81 +14,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from isthmus._core import find_nearest, find_nearest_others
 
-
-def affinity(distances: np.ndarray, rows: np.ndarray) -> sparse.csr_array:
-    """Return how much each row counts for each other: symmetric weights, zero for most.
-
-    The weight of a row i and one of its neighbours j is `exp(-d^2 / (s_i s_j))`, where d is their
-    distance and s that of a row's farthest neighbour here: the local scaling of Zelnik-Manor and
-    Perona (2004), which needs no width to be chosen and lets dense and sparse regions be alike.
-    Rows that are neighbours of each other count double.
-
-    Parameters
-    ----------
-    distances, rows : arrays of shape (n, k)
-        As `isthmus._core.nearest_neighbors.find_nearest_others` gives them.
-
-    Returns
-    -------
-    csr_array of shape (n, n)
-    """
-    n, k = rows.shape
-    scale = distances[:, -1]
-    weights = local_weights(distances, scale, scale[rows])
-    one_way = sparse.csr_array(
-        (weights.ravel(), rows.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n)
-    )
-    return (one_way + one_way.T).tocsr()
-
-
-def local_weights(distances: np.ndarray, own: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Return `exp(-d^2 / (own * theirs))`; copies of a row count 1.
-
-    Parameters
-    ----------
-    distances, theirs : arrays of shape (n, k)
-        Of neighbours, and their scales.
-    own : array of shape (n,)
-        Scales.
-    """
-    tiny = np.finfo(np.float32).tiny
-    return np.exp(-(distances**2) / np.maximum(own[:, None] * theirs, tiny))
-
-
-def spread_labels(weights: sparse.csr_array, given: np.ndarray, alpha: float) -> np.ndarray:
-    """Spread values along a graph: solve `(I - alpha S) F = Y` with `S = D^-1/2 W D^-1/2`.
-
-    Zhou et al. (2004), label spreading's fixed point but for the factor `1 - alpha`; D has the
-    sums of the rows of W on its diagonal. The matrix is symmetric with eigenvalues from
-    `1 - alpha` to `1 + alpha`, so conjugate gradients need some dozens of steps.
-
-    Parameters
-    ----------
-    weights : W, csr_array of shape (n, n)
-        Symmetric, not negative.
-    given : Y, array of shape (n, c)
-    alpha : float in (0, 1)
-
-    Returns
-    -------
-    F, array of shape (n, c)
-    """
-    sums = np.asarray(weights.sum(axis=1)).ravel()
-    # A row that is near nobody keeps what it was given.
-    roots = sparse.diags_array(1 / np.sqrt(np.where(sums > 0, sums, 1)))
-    between = (roots @ weights @ roots).tocsr()
-    system = LinearOperator(between.shape, matvec=lambda v: v - alpha * (between @ v))
-    return np.column_stack([cg(system, column, rtol=1e-6)[0] for column in given.T])
-
-
 UNLABELLED = -1
 
 
 class SpreadingHead(ClassifierMixin, BaseEstimator):
-    """Spread the labels of a few instances over all that are near them.
+    """Classify by spreading few labels along a nearest-neighbour graph.
 
-    A graph joins each instance to its nearest others, and labels run along it, so that one label
-    decides for all instances that a chain of near ones leads to (Zhou et al., Learning with local
+    Each instance is joined to its nearest others, and labels spread along the edges, so that one
+    label reaches all instances connected to it (Zhou et al., Learning with local
     and global consistency, 2004). A new instance gets the mean of its neighbours' labels (Delalleau
     et al., 2005).
 
@@ -97,7 +30,7 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
     n_neighbors : int, default=10
         Of each instance in the graph; fewer where there are fewer instances.
     alpha : float in (0, 1), default=0.99
-        How far labels run: what an instance takes over from its neighbours, beside its own label.
+        Share that an instance takes over from its neighbours, beside its own label.
 
     Attributes
     ----------
@@ -129,7 +62,7 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
         self.alpha = alpha
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Learn from instances (n, m) and their labels (n,), whole numbers, -1 where there is none.
+        """Fit on instances (n, m) and labels (n,), whole numbers, -1 where there is none.
 
         Raises
         ------
@@ -155,7 +88,7 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
         given = np.zeros((len(X), len(self.classes_)))
         given[labelled, places] = 1
         found = spread_labels(affinity(distances, rows), given, self.alpha)
-        # What a person has looked at is known, whatever its neighbours say.
+        # Given labels stay, whatever those of the neighbours.
         self.label_distributions_ = np.where(labelled[:, None], given, _distributions(found))
         self.transduction_ = self.classes_[self.label_distributions_.argmax(axis=1)]
         self.points_, self.scale_ = X, distances[:, -1]
@@ -176,7 +109,7 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def state(self) -> dict[str, Any]:
-        """Return what decides, as arrays and plain values."""
+        """Return the fitted head as arrays and plain values."""
         return {
             "n_neighbors": int(self.n_neighbors),
             "alpha": float(self.alpha),
@@ -189,7 +122,7 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Rebuild a fitted head from what `state` gave."""
+        """Rebuild a fitted head from what `state` returned."""
         head = cls(state["n_neighbors"], alpha=state["alpha"])
         head.classes_, head.transduction_ = state["classes"], state["transduction"]
         head.points_, head.scale_ = state["points"], state["scale"]
@@ -198,9 +131,77 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
         return head
 
 
+def affinity(distances: np.ndarray, rows: np.ndarray) -> sparse.csr_array:
+    """Return the symmetric weights of a nearest-neighbour graph, zero for most pairs of rows.
+
+    The weight of a row i and one of its neighbours j is `exp(-d^2 / (s_i s_j))`, where d is their
+    distance and s that of a row's farthest neighbour here: the local scaling of Zelnik-Manor and
+    Perona (2004), which needs no bandwidth and treats dense and sparse regions alike.
+    Where each is a neighbour of the other the weight is double.
+
+    Parameters
+    ----------
+    distances, rows : arrays of shape (n, k)
+        As `isthmus._core.nearest_neighbors.find_nearest_others` gives them.
+
+    Returns
+    -------
+    csr_array of shape (n, n)
+    """
+    n, k = rows.shape
+    scale = distances[:, -1]
+    weights = local_weights(distances, scale, scale[rows])
+    one_way = sparse.csr_array(
+        (weights.ravel(), rows.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n)
+    )
+    return (one_way + one_way.T).tocsr()
+
+
+def local_weights(distances: np.ndarray, own: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
+    """Return the weights `exp(-d^2 / (own * neighbours))`, 1 for copies of a row.
+
+    Parameters
+    ----------
+    distances : array of shape (n, k)
+        Of each row to its neighbours.
+    own : array of shape (n,)
+        Scale of each row.
+    neighbours : array of shape (n, k)
+        Scales of its neighbours.
+    """
+    tiny = np.finfo(np.float32).tiny
+    return np.exp(-(distances**2) / np.maximum(own[:, None] * neighbours, tiny))
+
+
+def spread_labels(weights: sparse.csr_array, given: np.ndarray, alpha: float) -> np.ndarray:
+    """Spread values along a graph: solve `(I - alpha S) F = Y` with `S = D^-1/2 W D^-1/2`.
+
+    Zhou et al. (2004), label spreading's fixed point but for the factor `1 - alpha`; D has the
+    sums of the rows of W on its diagonal. The matrix is symmetric with eigenvalues from
+    `1 - alpha` to `1 + alpha`, so conjugate gradients converge in some dozens of steps.
+
+    Parameters
+    ----------
+    weights : W, csr_array of shape (n, n)
+        Symmetric, not negative.
+    given : Y, array of shape (n, c)
+    alpha : float in (0, 1)
+
+    Returns
+    -------
+    F, array of shape (n, c)
+    """
+    sums = np.asarray(weights.sum(axis=1)).ravel()
+    # A row without neighbours keeps its given values.
+    roots = sparse.diags_array(1 / np.sqrt(np.where(sums > 0, sums, 1)))
+    between = (roots @ weights @ roots).tocsr()
+    system = LinearOperator(between.shape, matvec=lambda v: v - alpha * (between @ v))
+    return np.column_stack([cg(system, column, rtol=1e-6)[0] for column in given.T])
+
+
 def _distributions(found: np.ndarray) -> np.ndarray:
-    """Bring each row to a sum of 1; where no label arrives all classes are alike."""
-    found = np.maximum(found, 0)  # rounding leaves some a hair below zero
+    """Scale each row to a sum of 1; uniform where no label reaches it."""
+    found = np.maximum(found, 0)  # rounding leaves some just below zero
     total = found.sum(axis=1, keepdims=True)
-    alike = np.full_like(found, 1 / found.shape[1])
-    return np.divide(found, total, out=alike, where=total > 0)
+    uniform = np.full_like(found, 1 / found.shape[1])
+    return np.divide(found, total, out=uniform, where=total > 0)

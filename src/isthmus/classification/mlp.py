@@ -1,4 +1,4 @@
-"""A small neural network as a head: dropout, early stopping, best epoch kept."""
+"""A multilayer perceptron as a head, with dropout and early stopping."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
     """Classify codes with a multilayer perceptron.
 
     Part of the *training* labels is held out to choose the best epoch, whose weights are
-    kept; with fewer than 50 labels all are trained on and the last epoch is kept.
+    restored; with fewer than 50 labels all are trained on and the last epoch is used.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self.checkpoint_dir = checkpoint_dir
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Learn from codes of shape (n, n_components) and their labels."""
+        """Fit on codes of shape (n, n_components) and their labels (n,)."""
         self._check_parameters()
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
@@ -159,7 +159,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         """Return class probabilities, shape (n, n_classes), for codes (n, n_components)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
-        X = np.require(X, requirements=["C", "W"])  # what torch can take without a copy
+        X = np.require(X, requirements=["C", "W"])  # what torch takes without a copy
         device = next(self.network_.parameters()).device
         probabilities = np.empty((len(X), len(self.classes_)))
         with torch.inference_mode():
@@ -175,7 +175,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def architecture(self) -> dict[str, Any]:
-        """Return what rebuilds the network, as plain JSON values."""
+        """Return the network's sizes and dropout as plain JSON values."""
         return {
             "n_features": int(self.n_features_in_),
             "hidden_layer_sizes": list(self._sizes()),
@@ -198,7 +198,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
 
 def mlp(n_features: int, hidden: Sequence[int], n_classes: int, dropout: float) -> nn.Sequential:
-    """Build `(batch, n_features) -> (batch, n_classes)` logits."""
+    """Return a network from codes (batch, n_features) to logits (batch, n_classes)."""
     layers: list[nn.Module] = []
     before = n_features
     for size in hidden:

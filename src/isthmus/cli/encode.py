@@ -75,10 +75,10 @@ def encode(
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
     from isthmus.bundle import load_bundle
-    from isthmus.detection import stored_codes
+    from isthmus.detection import compute_stored_codes
 
     encoder = load_bundle(bundle).encoder
-    codes = stored_codes(encoder, instances.X, for_heads=for_heads)
+    codes = compute_stored_codes(encoder, instances.X, for_heads=for_heads)
     beside = {} if reading.label is None else {reading.label: instances.y}
     write_codes(output, codes, list(encoder.get_feature_names_out()), instances.windows, beside)
     facts = {

@@ -9,15 +9,15 @@ from .detector_labels import labels_for_detector as labels_for_detector
 from .detector_labels import refuse_windows as refuse_windows
 from .detector_labels import translate_labels as translate_labels
 from .explanation import squared_residuals as squared_residuals
-from .features import MOST_WHOLE as MOST_WHOLE
+from .features import MAX_UNPOOLED_VALUES as MAX_UNPOOLED_VALUES
 from .features import POOLED_SIDE as POOLED_SIDE
 from .features import POOLED_STEPS as POOLED_STEPS
 from .features import Features as Features
+from .features import compute_stored_codes as compute_stored_codes
 from .features import extract_features as extract_features
 from .features import extract_features_in_chunks as extract_features_in_chunks
 from .features import n_residuals as n_residuals
-from .features import stored_codes as stored_codes
-from .features import summary as summary
+from .features import pool_residuals as pool_residuals
 from .labelled_scores import ABNORMAL_NEIGHBOURS as ABNORMAL_NEIGHBOURS
 from .labelled_scores import LINEAR_WEIGHT as LINEAR_WEIGHT
 from .labelled_scores import BlendedScore as BlendedScore
@@ -25,7 +25,6 @@ from .labelled_scores import HeadScore as HeadScore
 from .labelled_scores import LabelCurve as LabelCurve
 from .reference_set import Fold as Fold
 from .reference_set import ReferenceSet as ReferenceSet
-from .reference_set import labelled_sample as labelled_sample
 from .scores import EQUAL as EQUAL
 from .scores import LABEL_FREE as LABEL_FREE
 from .scores import TINY as TINY

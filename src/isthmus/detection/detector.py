@@ -1,4 +1,4 @@
-"""Normal or not, at a false-alarm rate that the person states."""
+"""Anomaly detection on frozen codes at a stated false-alarm rate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from isthmus.detection.reference_set import (
     calibration_sample,
     detector_sample,
     n_encoders,
-    trains_beforehand,
+    trains_before_sampling,
 )
 from isthmus.detection.scores import LABEL_FREE, Score, anomaly_scores
 from isthmus.distributed import ProcessGroup
@@ -45,32 +45,32 @@ METHODS = ("auto", "blend", "head", *LABEL_FREE)
 class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     """Decide whether instances are normal, with a threshold that holds a false-alarm rate.
 
-    Learns from instances that are mostly normal, and from labels where there are any. What
-    it sees of an instance is its code and its residual; the encoder is frozen, provably.
-    The threshold comes from calibration rows that neither encoder nor head was trained on.
+    It is fitted on instances that are mostly normal, and on labels where there are any. Features
+    of an instance are its code and its residual; the encoder is frozen, which `fit` verifies.
+    The threshold is set on calibration rows that neither encoder nor head was trained on.
 
     Parameters
     ----------
     encoder : Autoencoder
-        Fitted: used as it is, and the rows given to `fit` must be new to it. Not fitted: a
-        clone learns from those rows of `fit` that do not calibrate, by the recipe
-        `"detection"` in place of `"default"`; see `isthmus.recipes.resolve_choices`.
+        If fitted, used as it is, and the rows given to `fit` must be new to it. If not, a clone is
+        trained on those rows of `fit` that do not calibrate, with the recipe `"detection"` in
+        place of `"default"`; see `isthmus.recipes.resolve_choices`.
     method : str, default="auto"
         Without labels one of `"combined"` (which `"auto"` takes), `"neighbours"`,
-        `"mahalanobis"`, `"reconstruction"`; formulas and sources stand with the classes in
-        `isthmus.detection.scores`. `"head"` is a classifier on codes,
+        `"mahalanobis"`, `"reconstruction"`; see the classes in `isthmus.detection.scores` for
+        formulas and sources. `"head"` is a classifier on codes,
         residuals and these scores, which needs labels; `"blend"`, which `"auto"` takes when
         some instances are labelled abnormal, weighs it against `"combined"` by cross-validation.
     false_alarm_rate : float in (0, 1) or "auto", default="auto"
-        Share of normal instances that may be called abnormal. `"auto"` is 0.01, or, with a
+        Share of normal instances that may be predicted abnormal. `"auto"` is 0.01, or, with a
         warning, the smallest that the calibration rows can hold.
     calibration : {"auto", "split", "cross"}, default="auto"
         `"split"` sets a fifth of the normal rows aside, 2,000 at most: the rate holds for any
         data and score, in expectation over the rows (split conformal prediction).
-        `"cross"` lets every row both train and calibrate: five models, each without a fifth
-        of the rows, score the rows they did not see, and the model of all rows decides
-        (cross-conformal prediction, Vovk, 2015). Nothing is lost to calibration, but the
-        guarantee is weaker: it holds as far as leaving out a fifth of the rows does not
+        `"cross"` uses every row both to fit and to calibrate: five models, each fitted without a
+        fifth of the rows, score the rows they were not fitted on, and the model of all rows
+        predicts (cross-conformal prediction, Vovk, 2015). No rows are lost to calibration, but
+        the guarantee is weaker: it holds as far as leaving out a fifth of the rows does not
         change the scores. Fewer rows make distances and errors larger, so the rate is held
         or undershot in practice. `"auto"` takes `"split"` from 2,000 normal rows on.
     random_state : int, RandomState instance or None, default=None
@@ -79,7 +79,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     ----------
     encoder_ : Autoencoder
     method_ : str
-        The anomaly score that decides, by name.
+        Name of the anomaly score in use.
     false_alarm_rate_ : float
     offset_ : float
         `decision_function = score_samples - offset_`; zero and above is normal.
@@ -87,23 +87,24 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     n_calibration_ : int
         Number of calibration rows.
     label_curve_ : list of dict
-        With labels: mean AUROC on held-out rows of head and label-free score for growing
+        With labels: mean AUROC of head and label-free score on held-out rows, for growing
         numbers of abnormal labels. See `isthmus.detection.labelled_scores`.
     wins_from_ : int or None
-        From how many abnormal labels on the head is better there; None when it never is.
+        Number of abnormal labels from which the head is better there; None when it never is.
     head_weight_ : float in [0, 1] or None
-        What the head counts in a blend; None when the score is no blend.
+        Weight of the head in a blend; None for other scores.
     encoder_digest_ : str
-        Of the encoder, the same before and after the head was fitted: otherwise `fit` fails.
+        SHA-256 of the encoder, the same before and after the head was fitted: otherwise `fit`
+        fails.
     data_fingerprint_ : str
-        SHA-256 of all rows, as the network sees them, and of their labels.
+        SHA-256 of all rows, as the network gets them, and of their labels.
 
     Notes
     -----
     The sign is scikit-learn's: `score_samples` is higher for more normal instances, and the
-    anomaly score that people see is its negative. Rows labelled abnormal train the head, but
-    neither the encoder nor the label-free scores, and never calibrate. Rows that nobody looked
-    at count as normal: abnormal ones among them make the threshold stricter, not looser.
+    anomaly score in tables and reports is its negative. Rows labelled abnormal train the head, but
+    neither the encoder nor the label-free scores, and never calibrate. Unlabelled rows count as
+    normal: abnormal ones among them raise the threshold and lower the false-alarm rate.
 
     Examples
     --------
@@ -139,7 +140,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         X_calibration: Any = None,
         channel_names: Sequence[str] | None = None,
     ) -> Self:
-        """Learn what is normal, and where the threshold lies.
+        """Fit the score on mostly normal instances and set the threshold.
 
         Parameters
         ----------
@@ -147,13 +148,13 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             Mostly normal. Of a stream of more than 100,000 instances a fifth, 100,000 at most,
             is drawn at random; an encoder that is not fitted is trained on the others, and scores
             are fitted and calibrated on those drawn. Codes that `isthmus.load_codes` read are
-            taken as they are; the encoder is not run. Labels of either are not looked at.
+            taken as they are; the encoder is not run. Labels of either are not used.
         y : array of shape (n,), optional
-            1 normal, -1 abnormal, 0 or missing: nobody looked.
+            1 normal, -1 abnormal, 0 or missing: unlabelled.
         X_calibration : array, DataFrame, StoredCodes or Stream, optional
             Normal instances to calibrate on, instead of setting rows of X aside. A fitted
-            encoder may then have seen X, but not these. Of a stream 100,000 at most are drawn
-            at random; its labels are not looked at.
+            encoder may then have been trained on X, but not on these. Of a stream 100,000 at most
+            are drawn at random; its labels are not used.
         channel_names : sequence of str, optional
             Of series, for an encoder that is trained here: see `Autoencoder.fit`.
 
@@ -164,7 +165,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         Raises
         ------
         DataError, ValueError
-            When instances or labels cannot be used, a fitted encoder has seen the rows, or
+            When instances or labels cannot be used, a fitted encoder was trained on the rows, or
             stored codes are of another encoder or were not written for heads.
         CalibrationError
             When the rate asked for needs more normal rows.
@@ -182,8 +183,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
         y = check_detector_labels(y, _num_samples(X.held))
         self._check_labels_suffice(y)
-        self.__dict__.pop("offset_", None)  # a fit that fails leaves nothing that looks fitted
-        if is_fitted(self.encoder):  # an own encoder may come in training mode
+        self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
+        if is_fitted(self.encoder):  # modules of the user may be in training mode
             self.encoder.encoder_.eval().requires_grad_(False)
         if X_calibration is None:
             built = build_reference_set(
@@ -193,13 +194,13 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             calibrating = calibration_sample(as_instances(X_calibration), encoder, seed)
             built = build_calibrated_set(encoder, X, y, calibrating, seed, channel_names)
         self.encoder_, self.calibration_, self.reference_set_ = built
-        self._decide()
+        self._fit_on_reference_set()
         return self
 
     def n_encoders(self, X: Any, y: Any = None) -> int:
         """Return how many encoders `fit` trains on these instances.
 
-        Only a single one keeps checkpoints and can be resumed.
+        Only a single one writes checkpoints and can be resumed.
 
         Returns
         -------
@@ -207,20 +208,20 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             0 when the encoder is fitted, 1 with split calibration, and with cross calibration one
             of all rows and one for each fold.
         """
-        if trains_beforehand(self.encoder, as_instances(X)):
+        if trains_before_sampling(self.encoder, as_instances(X)):
             return 1
         y = check_detector_labels(y, _num_samples(X))
         return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()))
 
     def add_labels(self, X: Any, y: Any) -> Self:
-        """Take in labels and decide anew; no encoder is trained.
+        """Add labels and refit score and threshold; no encoder is trained.
 
         Parameters
         ----------
         X : array or DataFrame of n instances
-            Rows that the detector has (their labels change) or new ones.
+            Rows of the reference set (their labels change) or new ones.
         y : array of shape (n,)
-            1 normal, -1 abnormal, 0 to forget a label.
+            1 normal, -1 abnormal, 0 to remove a label.
 
         Returns
         -------
@@ -229,8 +230,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         Raises
         ------
         DataError, CalibrationError
-            When labels cannot be used, or too few normal rows are left to learn from or to
-            hold the rate. The detector then stays as it was.
+            When labels cannot be used, or too few normal rows are left to fit on or to hold the
+            rate. The detector is then unchanged.
         """
         check_is_fitted(self)
         y = check_detector_labels(y, _num_samples(X))
@@ -238,9 +239,9 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         try:
             self.reference_set_ = self.reference_set_.with_labels(self.encoder_, as_instances(X), y)
             self._check_labels_suffice(self.reference_set_.y)
-            self._decide()
+            self._fit_on_reference_set()
         except Exception:
-            self.__dict__.update(before)  # labels that cannot be taken in change nothing
+            self.__dict__.update(before)  # refused labels leave the detector unchanged
             raise
         return self
 
@@ -262,8 +263,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
         check_is_fitted(self)
-        parts = extract_features_in_chunks(self.encoder_, X)
-        return -np.concatenate([anomaly_scores(self.fitted_score_, features) for features in parts])
+        chunks = extract_features_in_chunks(self.encoder_, X)
+        return -np.concatenate([anomaly_scores(self.fitted_score_, chunk) for chunk in chunks])
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return `score_samples(X) - offset_`: zero and above is normal, shape (n,)."""
@@ -274,13 +275,13 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         return verdicts(-self.score_samples(X), -self.offset_)
 
     def p_values(self, X: Any, *, confidence: float | None = None) -> np.ndarray:
-        """Return how often a normal instance would look at least as abnormal.
+        """Return the conformal p-value of each instance.
 
         Parameters
         ----------
         X : array or DataFrame of n instances
         confidence : float in (0, 1), optional
-            Give p-values that hold given these very calibration rows, with this probability
+            Return p-values that are valid given these calibration rows, with this probability
             over the rows, and not only on average over them (Bates et al., 2023).
 
         Returns
@@ -293,10 +294,10 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         return self.score_calibration_.conditional_p_values(scores, confidence)
 
     def select(self, X: Any, fdr: float = 0.1) -> np.ndarray:
-        """Select instances of a batch, of which at most a share `fdr` is normal on average.
+        """Select abnormal instances of a batch with the false-discovery rate at most `fdr`.
 
-        Benjamini and Hochberg's procedure on the conformal p-values. A batch of k needs about
-        k / (fdr * found) calibration rows to find anything.
+        Benjamini and Hochberg's procedure on the conformal p-values. To select m instances of a
+        batch of k takes about k / (fdr * m) calibration rows.
 
         Returns
         -------
@@ -307,7 +308,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         return benjamini_hochberg(self.p_values(X), fdr)
 
     def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
-        """Say why: the residual of each feature, and the nearest training normals by code.
+        """Return the residual of each feature and the nearest normal training rows by code.
 
         See `isthmus.detection.explanation.Explanation`.
         """
@@ -315,7 +316,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         return explain(self.encoder_, self.reference_set_, self.fitted_score_, X, n_neighbors)
 
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
-        """Return which instances to look at next: near the threshold or beyond, and diverse.
+        """Return which instances to inspect next: near the threshold or beyond, and diverse.
 
         Returns
         -------
@@ -325,18 +326,18 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         check_is_fitted(self)
         features = extract_features(self.encoder_, X)
         p_values = self.score_calibration_.p_values(anomaly_scores(self.fitted_score_, features))
-        # A p-value at the rate could go either way; far above it the answer is known.
+        # Uncertainty is largest where the p-value equals the rate.
         doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
         return most_informative(doubt, features.codes, n)
 
     def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
-        """Return what `suggest` chooses as a table, with a reason for each.
+        """Return the instances that `suggest` chooses as a table, with a reason for each.
 
         Returns
         -------
         DataFrame of min(n, len(X)) rows
-            `row`, its number in X; `anomaly_score`; `p_value`; `reason`, the feature that the
-            network rebuilds worst, with its share of the squared residual.
+            `row`, its number in X; `anomaly_score`; `p_value`; `reason`, the feature with the
+            largest residual, with its share of the squared residual.
         """
         rows = self.suggest(X, n)
         found = self.explain(take_rows(X, rows))
@@ -356,7 +357,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
 
     @property
     def wins_from_(self) -> int | None:
-        """From how many abnormal labels on the head is better there."""
+        """Number of abnormal labels from which the head is better there."""
         return self._measured_curve().wins_from
 
     @property
@@ -369,8 +370,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """Column names, when the encoder was fitted on a DataFrame."""
         return self.encoder_.feature_names_in_
 
-    def _decide(self) -> None:
-        """Fit the score on what is remembered, calibrate it, set the threshold."""
+    def _fit_on_reference_set(self) -> None:
+        """Fit the score on the reference set, calibrate it, set the threshold."""
         reference_set = self.reference_set_
         reference_set.check_suffices()
         self.data_fingerprint_ = data_fingerprint(reference_set.hashes, reference_set.y)
@@ -382,7 +383,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         calibration_scores = []
         for fold in reference_set.folds:
             features, rows = reference_set.features_of(fold), reference_set.calibration_rows(fold)
-            if len(rows):  # not all found abnormal since
+            if len(rows):  # not all labelled abnormal since
                 fitted = self._fit_score(
                     features, reference_set.y, reference_set.training_rows(fold)
                 )
@@ -401,7 +402,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self._set_threshold(self.score_calibration_.choose_rate(self.false_alarm_rate))
 
     def _measured_curve(self) -> LabelCurve:
-        """Measure when first asked: it costs more than all else that a new label changes."""
+        """Measure the label curve on first use: it takes longer than the rest of a refit."""
         check_is_fitted(self)
         if self.curve_ is None:
             abnormal = self.reference_set_.y == ABNORMAL
@@ -428,8 +429,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     def _check_labels_suffice(self, y: np.ndarray) -> None:
         if len(y) and (y == ABNORMAL).all():
             raise DataError(
-                f"all {len(y)} labels are -1 (abnormal); a detector learns what is normal: "
-                "add normal instances (1), or such that nobody has looked at (0)"
+                f"all {len(y)} labels are -1 (abnormal); a detector is fitted on normal "
+                "instances: add some (1), or unlabelled ones (0)"
             )
         if self.method in ("head", "blend") and not (y == ABNORMAL).any():
             raise DataError(

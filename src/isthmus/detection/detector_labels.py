@@ -1,4 +1,4 @@
-"""Labels for normal or not: 1 normal, -1 abnormal, 0 nobody looked."""
+"""Labels of a detector: 1 normal, -1 abnormal, 0 unlabelled."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
     rows = np.flatnonzero(DETECTION.has_label(labels))
     given = pd.Series(labels[rows])
     wrong = ~given.isin([NORMAL, ABNORMAL]).to_numpy()
-    if given.dtype.kind in "bO":  # to Python True is 1, but it does not say which of the two
+    if given.dtype.kind in "bO":  # True equals 1 in Python, but may mean either of the two
         wrong |= given.map(lambda label: isinstance(label, bool | np.bool_)).to_numpy(dtype=bool)
     if wrong.any():
         row = int(rows[wrong.argmax()])
         others = sorted({_shown(label) for label in given[wrong]})[:5]
         raise DataError(
             f"got the label {_shown(labels[row])} in row {row}, counting from 0, expected 1 "
-            "(normal), -1 (abnormal) or 0 (nobody looked); translate the values "
+            "(normal), -1 (abnormal) or 0 (unlabelled); translate the values "
             f"{', '.join(others)} first, as in numpy.where(y == 'broken', -1, 1)"
         )
     found = np.full(n_instances, UNKNOWN, dtype=np.int8)
@@ -59,7 +59,7 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
 
 
 def translate_labels(y: Any, normal: str) -> tuple[np.ndarray, set[str]]:
-    """Translate labels of any kind to those of a detector.
+    """Translate labels of any kind to 1, -1 and 0 for a detector.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def translate_labels(y: Any, normal: str) -> tuple[np.ndarray, set[str]]:
 
 
 def check_normal(normal: str, names: set[str], source: str) -> None:
-    """Check that the label that means normal is one of those that occur in the source.
+    """Check that the label that means normal occurs in the source.
 
     Raises
     ------

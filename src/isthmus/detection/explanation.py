@@ -1,4 +1,4 @@
-"""Why an instance looks abnormal: where the reconstruction fails, and what it is nearest to."""
+"""Explanations of anomaly scores: residuals of features, and nearest normal rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from isthmus.detection.scores import Score, anomaly_scores
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Reasons for n instances.
+    """Explanations of the scores of n instances.
 
     Attributes
     ----------
@@ -32,12 +32,12 @@ class Explanation:
     feature_names : tuple of str or None
         Of a table's columns or a series' channels.
     neighbours : integer array of shape (n, k)
-        Row numbers, in the X given to `fit`, of the nearest training normals by code.
+        Row numbers, in the X given to `fit`, of the nearest normal training rows by code.
     distances : array of shape (n, k)
         Distances between the codes.
     head : array of shape (n,) or None
-        What the head adds to the anomaly score, where labels trained one: positive makes an
-        instance look more abnormal.
+        Contribution of the head to the anomaly score, where one was trained on labels: positive
+        is more abnormal.
     kind : {"images", "series", "table"}
     """
 
@@ -67,7 +67,7 @@ class Explanation:
         ]
 
     def frame(self, k: int = 3) -> pd.DataFrame:
-        """Return one row an instance: score, the k features that stand out, nearest normals."""
+        """Return a row for each instance: score, k features of largest residual, nearest normal."""
         columns: dict[str, Any] = {"anomaly_score": self.anomaly_scores}
         for rank, reasons in enumerate(zip(*self.top(k), strict=True), start=1):
             columns[f"reason_{rank}"] = [name for name, _ in reasons]
@@ -90,7 +90,7 @@ class Explanation:
 def explain(
     encoder: Autoencoder, reference_set: ReferenceSet, score: Score, X: Any, n_neighbors: int
 ) -> Explanation:
-    """Explain a detector's scores; see `Explanation`."""
+    """Return the explanation of a detector's scores; see `Explanation`."""
     features = extract_features(encoder, X)
     normal = np.flatnonzero(reference_set.y != ABNORMAL)
     k = min(n_neighbors, len(normal))
@@ -108,7 +108,7 @@ def explain(
 
 
 def squared_residuals(encoder: Autoencoder, X: Any) -> np.ndarray:
-    """Return the squared residual of each of an instance's own values: (n, *schema_.shape)."""
+    """Return the squared residual of each value of an instance, (n, *schema_.shape)."""
     parts = [
         encoder.preprocessor_.per_feature(((batch.inputs - batch.outputs) ** 2).numpy())
         for batch in encoder.reconstruct(X)

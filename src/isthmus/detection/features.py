@@ -16,9 +16,9 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.data import Instances, StoredCodes, as_instances
 from isthmus.encoding import check_encoder, encoder_identity
 
-#: Residuals of tables, and of images and series of at most so many values, are kept whole.
-MOST_WHOLE = 1024
-#: Those of larger ones are pooled to at most so many places a side or in time.
+#: Images and series of more values than this have their residuals pooled; tables never.
+MAX_UNPOOLED_VALUES = 1024
+#: Cells of a pooled residual, at most: along a side of an image, and in time.
 POOLED_SIDE, POOLED_STEPS = 8, 32
 
 
@@ -36,8 +36,8 @@ class Features:
     signed : bool
         Whether residuals are differences, not roots of squares.
     explained : float
-        Total variance of the reconstructions of the rows that are learned from, in the same
-        units as squared residuals.
+        Total variance of the reconstructions of the training rows, in the same units as squared
+        residuals. NaN where they are only to be scored.
     """
 
     codes: np.ndarray
@@ -65,7 +65,7 @@ class Features:
         )
 
     def followed_by(self, other: Features) -> Features:
-        """Return these instances and then those of `other`, seen through the same encoder."""
+        """Return these instances followed by those of `other`, from the same encoder."""
         return replace(
             self,
             codes=np.concatenate([self.codes, other.codes]),
@@ -73,7 +73,7 @@ class Features:
         )
 
 
-def extract_features(encoder: Autoencoder, X: Any, learning: np.ndarray | None = None) -> Features:
+def extract_features(encoder: Autoencoder, X: Any, fit_rows: np.ndarray | None = None) -> Features:
     """Return codes and residuals of instances from a fitted autoencoder, in one pass.
 
     Parameters
@@ -81,11 +81,11 @@ def extract_features(encoder: Autoencoder, X: Any, learning: np.ndarray | None =
     encoder : fitted Autoencoder
     X : array or DataFrame like the one it was fitted on, StoredCodes or Instances
         Of codes only the decoder is run, for `explained`.
-    learning : integer array, optional
-        Row numbers from which `explained` is learned, all when left out. Calibration rows
-        must have no part in it, or they are not like rows to come; nor abnormal ones.
+    fit_rows : integer array, optional
+        Row numbers from which `explained` is computed, all when left out. Calibration rows must
+        not be among them, or they are not exchangeable with rows to come; nor abnormal ones.
     """
-    variance = _Variance(learning)
+    variance = _Variance(fit_rows)
     codes, residuals = _codes_and_residuals(as_instances(X), encoder, variance.update)
     return Features(codes, residuals, variance.total(), _signed(encoder, residuals))
 
@@ -94,11 +94,11 @@ def extract_features(encoder: Autoencoder, X: Any, learning: np.ndarray | None =
 def _codes_and_residuals(
     instances: Instances, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes and residuals of instances, and hand on each batch of reconstructions."""
+    """Return codes and residuals, and call `rebuilt` with each batch of reconstructions."""
     codes, residuals = [], []
     for batch in encoder.reconstruct(instances):
         codes.append(batch.codes.numpy())
-        residuals.append(summary(batch.inputs - batch.outputs).numpy())
+        residuals.append(pool_residuals(batch.inputs - batch.outputs).numpy())
         rebuilt(batch.outputs)
     return np.concatenate(codes), np.concatenate(residuals)
 
@@ -117,15 +117,15 @@ def _stored_codes_and_residuals(
 def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Features]:
     """Yield the features of instances batch by batch, for scoring only.
 
-    Residuals of all of them would take as much memory as the instances in float32. `explained`
-    is NaN: scores are fitted with it, and need it no more.
+    The residuals of all instances would take as much memory as the instances in float32.
+    `explained` is NaN: scores need it only when they are fitted.
     """
     instances = as_instances(X)
     if instances.encoded:
         yield extract_features(encoder, instances)
         return
     for batch in encoder.reconstruct(instances):
-        residuals = summary(batch.inputs - batch.outputs).numpy()
+        residuals = pool_residuals(batch.inputs - batch.outputs).numpy()
         yield Features(batch.codes.numpy(), residuals, math.nan, _signed(encoder, residuals))
 
 
@@ -134,34 +134,37 @@ def _signed(encoder: Autoencoder, residuals: np.ndarray) -> bool:
 
 
 class _Variance:
-    """Total variance of the rows at these numbers, or of all, that come batch by batch."""
+    """Total variance of the rows at these row numbers, or of all, from batches in order."""
 
     def __init__(self, rows: np.ndarray | None) -> None:
         self.rows = rows
         self.sum = self.squares = torch.zeros(())
-        self.seen = self.counted = 0
+        self.n_rows = self.n_counted = 0
 
     def update(self, batch: torch.Tensor) -> None:
         values = batch.flatten(1).double()
-        numbers = np.arange(self.seen, self.seen + len(batch))
+        numbers = np.arange(self.n_rows, self.n_rows + len(batch))
         if self.rows is not None:
             values = values[torch.from_numpy(np.isin(numbers, self.rows))]
-        self.seen, self.counted = self.seen + len(batch), self.counted + len(values)
+        self.n_rows, self.n_counted = self.n_rows + len(batch), self.n_counted + len(values)
         self.sum, self.squares = self.sum + values.sum(0), self.squares + (values**2).sum(0)
 
     def total(self) -> float:
-        n = max(1, self.counted)
+        n = max(1, self.n_counted)
         return float((self.squares / n - (self.sum / n) ** 2).clamp(min=0).sum())
 
 
 def n_residuals(network_shape: tuple[int, ...]) -> int:
-    """Return the length of the residual that `summary` gives of an instance."""
-    return summary(torch.zeros((1, *network_shape))).shape[1]
+    """Return the number of values in the residual of an instance, see `pool_residuals`."""
+    return pool_residuals(torch.zeros((1, *network_shape))).shape[1]
 
 
-def summary(residual: torch.Tensor) -> torch.Tensor:
-    """Return residuals (batch, m), (batch, c, t) or (batch, c, h, w) as (batch, k)."""
-    if residual.ndim == 2 or math.prod(residual.shape[1:]) <= MOST_WHOLE:
+def pool_residuals(residual: torch.Tensor) -> torch.Tensor:
+    """Pool residuals (batch, m), (batch, c, t) or (batch, c, h, w) to (batch, k).
+
+    Squares are summed over the cells of a coarse grid, so that the squared length stays.
+    """
+    if residual.ndim == 2 or math.prod(residual.shape[1:]) <= MAX_UNPOOLED_VALUES:
         return residual.flatten(1)
     if residual.ndim == 3:
         steps = min(POOLED_STEPS, residual.shape[2])
@@ -169,12 +172,12 @@ def summary(residual: torch.Tensor) -> torch.Tensor:
     else:
         sides = [min(POOLED_SIDE, side) for side in residual.shape[2:]]
         pooled = functional.adaptive_avg_pool2d(residual**2, (sides[0], sides[1]))
-    cells = math.prod(residual.shape[1:]) / math.prod(pooled.shape[1:])  # places in one cell
+    cells = math.prod(residual.shape[1:]) / math.prod(pooled.shape[1:])  # values in one cell
     return (pooled * cells).sqrt().flatten(1)
 
 
-def stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = False) -> StoredCodes:
-    """Return the codes of instances, as `isthmus encode` writes them, with what made them.
+def compute_stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = False) -> StoredCodes:
+    """Return the codes of instances as `isthmus encode` writes them, with the encoder's identity.
 
     Parameters
     ----------
@@ -186,5 +189,5 @@ def stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = False) -> St
     made_by = encoder.digest_, encoder_identity(encoder)
     if not for_heads:
         return StoredCodes(encoder.transform(X), *made_by)
-    seen = extract_features(encoder, X)
-    return StoredCodes(seen.codes, *made_by, encoder.row_hashes(X), seen.residuals)
+    features = extract_features(encoder, X)
+    return StoredCodes(features.codes, *made_by, encoder.row_hashes(X), features.residuals)

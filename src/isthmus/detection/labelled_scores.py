@@ -1,4 +1,4 @@
-"""Anomaly scores that use labels, and from how many labels on they are better."""
+"""Anomaly scores from labels, and the number of labels from which they are better."""
 
 from __future__ import annotations
 
@@ -15,142 +15,40 @@ from sklearn.preprocessing import StandardScaler
 from isthmus.detection.features import Features
 from isthmus.detection.scores import CombinedScore, Score, State
 
+#: Weight of the linear part beside the contrast, both in standard deviations.
+LINEAR_WEIGHT = 0.5
+#: A mean over three, so that one mislabelled abnormal row does not decide for its surroundings.
+ABNORMAL_NEIGHBOURS = 3
+#: Weights of the head that a blend chooses from, and the one taken without evidence.
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+DEFAULT_WEIGHT = 0.5
+#: Numbers of abnormal labels at which a label curve is measured.
+COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
+#: Normal rows in cross-validation, at most: enough to rank against, few enough to be fast.
+MAX_NORMAL = 600
+FOLDS, REPEATS = 5, 3
+#: With fewer normal rows there is nothing to hold out, and with fewer abnormal ones the result of
+#: cross-validation is noise.
+MIN_NORMAL, MIN_ABNORMAL = 3, 5
+
 #: From (training features, which of them are abnormal, test features, generator) to the scores of
-#: the test features: label-free, and the head's.
-HeldOut = Callable[
+#: the test rows: label-free, and the head's.
+HeldOutScores = Callable[
     [Features, np.ndarray, Features, np.random.Generator], tuple[np.ndarray, np.ndarray]
 ]
 
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-FIRST_WEIGHT = 0.5
-COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
-#: Normal rows used here, at most: enough to rank against, few enough to do it in a blink.
-MOST_NORMAL = 600
-FOLDS, REPEATS = 5, 3
-#: With fewer normal rows there is nothing to hold out, and with fewer abnormal ones whatever is
-#: measured is luck.
-FEWEST, FEWEST_FOUND = 3, 5
-
-
-@dataclass(frozen=True)
-class LabelCurve:
-    """Mean AUROC by number of abnormal labels.
-
-    Attributes
-    ----------
-    points : list of dict
-        `labels`, `label_free`, `head`.
-    wins_from : int or None
-        The smallest number from which on the head is never behind; None when there is none.
-    """
-
-    points: list[dict[str, Any]]
-    wins_from: int | None
-
-
-def choose_weight(
-    score: HeldOut, features: Features, abnormal: np.ndarray, rng: np.random.Generator
-) -> float:
-    """Choose what the head counts in a blend, by cross-validation over the abnormal rows.
-
-    For each abnormal row, held out with its fold, and each weight: the share of held-out
-    normal rows that score lower. One half stays unless another weight's share is larger by
-    more than one standard error of the paired differences (the one-standard-error rule,
-    Breiman et al., 1984): with a handful of labels the figures are mostly noise. With fewer
-    than five abnormal or three normal rows nothing is measured.
-    """
-    found, normal = _rows(abnormal, rng)
-    if len(found) < FEWEST_FOUND or len(normal) < FEWEST:
-        return FIRST_WEIGHT
-    shares = []
-    k = min(FOLDS, len(found), len(normal))
-    for hidden, apart in zip(
-        np.array_split(rng.permutation(found), k), np.array_split(normal, k), strict=True
-    ):
-        free, head = _try(score, features, np.setdiff1d(found, hidden), normal, hidden, apart, rng)
-        for row in range(len(hidden)):
-            shares.append([_share(free, head, w, row, len(hidden)) for w in WEIGHTS])
-    gains = np.asarray(shares) - np.asarray(shares)[:, [WEIGHTS.index(FIRST_WEIGHT)]]
-    mean, error = gains.mean(axis=0), gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
-    best = int(mean.argmax())
-    return WEIGHTS[best] if mean[best] > error[best] else FIRST_WEIGHT
-
-
-def measure_curve(
-    score: HeldOut, features: Features, abnormal: np.ndarray, rng: np.random.Generator
-) -> LabelCurve:
-    """Measure head and label-free score with growing numbers of abnormal labels.
-
-    Three times for each number, with labels drawn anew: half of the normal rows, and all
-    abnormal ones that were not drawn, are held out and ranked. With fewer than three normal
-    rows there are no points.
-    """
-    found, normal = _rows(abnormal, rng)
-    points: list[dict[str, Any]] = []
-    if len(normal) < FEWEST:
-        return LabelCurve(points, None)
-    for count in [count for count in COUNTS if count < len(found)]:
-        measured = []
-        for _ in range(REPEATS):
-            known = rng.permutation(found)[:count]
-            hidden = np.setdiff1d(found, known)
-            apart = rng.permutation(normal)[: len(normal) // 2]
-            free, head = _try(score, features, known, normal, hidden, apart, rng)
-            truth = np.arange(len(free)) < len(hidden)
-            measured.append([roc_auc_score(truth, free), roc_auc_score(truth, head)])
-        mean = np.mean(measured, axis=0)
-        points.append({"labels": count, "label_free": float(mean[0]), "head": float(mean[1])})
-    wins_from: int | None = None
-    for point in reversed(points):
-        if point["head"] < point["label_free"]:
-            break
-        wins_from = int(point["labels"])
-    return LabelCurve(points, wins_from)
-
-
-def _rows(abnormal: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    normal = rng.permutation(np.flatnonzero(~abnormal))[:MOST_NORMAL]
-    return np.flatnonzero(abnormal), normal
-
-
-def _try(
-    score: HeldOut,
-    features: Features,
-    known: np.ndarray,
-    normal: np.ndarray,
-    hidden: np.ndarray,
-    apart: np.ndarray,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit on known abnormal and the other normal rows; score the hidden, then those apart."""
-    train = np.concatenate([known, np.setdiff1d(normal, apart)])
-    test = np.concatenate([hidden, apart])
-    return score(features.take(train), np.isin(train, known), features.take(test), rng)
-
-
-def _share(free: np.ndarray, head: np.ndarray, weight: float, row: int, first: int) -> float:
-    blended = (1 - weight) * free + weight * head
-    lower, equal = blended[first:] < blended[row], blended[first:] == blended[row]
-    return float(lower.mean() + equal.mean() / 2)
-
-
-#: What the linear part counts beside the contrast, both in standard deviations.
-LINEAR_WEIGHT = 0.5
-#: A mean over three: one abnormal row that is mislabelled must not rule its surroundings.
-ABNORMAL_NEIGHBOURS = 3
-
 
 class LabelledScore(Score):
-    """A score that is fitted on rows with labels, in standard deviations of normal rows."""
+    """An anomaly score fitted on labelled rows, in standard deviations of normal rows."""
 
     def fit(self, features: Features, rng: np.random.Generator) -> Self:
-        """Refuse: labels are needed."""
+        """Raise TypeError: labels are needed."""
         raise TypeError(f"{type(self).__name__} needs labels: use fit_labelled")
 
     def fit_labelled(
         self, features: Features, abnormal: np.ndarray, rng: np.random.Generator
     ) -> Self:
-        """Learn from features of n rows and a boolean array that marks the abnormal ones."""
+        """Fit on the features of n rows and a boolean array that marks the abnormal ones."""
         raise NotImplementedError
 
     def contribution(self, features: Features) -> np.ndarray:
@@ -159,7 +57,7 @@ class LabelledScore(Score):
 
 
 class HeadScore(LabelledScore):
-    """Nearer to abnormal than to normal rows, and on the abnormal side of a plane.
+    """Contrast of the distances to normal and abnormal rows, plus the log-odds of a linear model.
 
     The sum of two parts, each divided by its standard deviation over the normal training rows:
 
@@ -170,53 +68,55 @@ class HeadScore(LabelledScore):
       density estimates (Loftsgaarden and Quesenberry, 1965);
     - half the log-odds of a logistic regression on standardised codes, signed residuals and the
       logarithm of the neighbour score, each row against the others; classes weighted equally,
-      C = 0.1, because labels are few. How large a residual is stays out of it: the encoder was
-      trained on the normal rows and not on the abnormal, so a head would learn to tell rows that
-      were seen from rows that were not.
+      C = 0.1, because labels are few. The length of the residual is left out: the encoder was
+      trained on the normal rows and not on the abnormal, so a head would separate training rows
+      from other rows.
     """
 
     def fit_labelled(
         self, features: Features, abnormal: np.ndarray, rng: np.random.Generator
     ) -> Self:
-        """Learn both parts; rows that are not marked count as normal."""
+        """Fit both parts; rows that are not marked count as normal."""
         normal = features.take(np.flatnonzero(~abnormal))
-        self.free_ = CombinedScore().fit(normal, rng)
-        found = features.take(np.flatnonzero(abnormal))
-        self.abnormal_ = self.free_.space(found)
-        # The reference rows, each against the others: its own copy would be at distance zero.
-        normal = normal.take(self.free_.rows_)
-        of_normal = _linear_inputs(normal, self.free_.own_scores())
-        inputs = np.concatenate([of_normal, _linear_inputs(found, self.free_.score(found))])
+        self.label_free_ = CombinedScore().fit(normal, rng)
+        marked = features.take(np.flatnonzero(abnormal))
+        self.abnormal_ = self.label_free_.space(marked)
+        # Reference rows are scored against the others: a row itself is at distance zero.
+        normal = normal.take(self.label_free_.rows_)
+        of_normal = _linear_inputs(normal, self.label_free_.own_scores())
+        inputs = np.concatenate([of_normal, _linear_inputs(marked, self.label_free_.score(marked))])
         truth = np.arange(len(inputs)) >= len(normal)
         scaler = StandardScaler().fit(inputs)
         head = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500)
         head.fit(scaler.transform(inputs), truth)
         self.scaler_mean_, self.scaler_scale_ = scaler.mean_, scaler.scale_
         self.coef_, self.intercept_ = head.coef_[0], float(head.intercept_[0])
-        parts = self._parts(normal, self.free_.apart_, self.free_.own_scores())
+        parts = self._parts(
+            normal, self.label_free_.neighbour_distances_, self.label_free_.own_scores()
+        )
         self.middle_, self.spread_ = parts.mean(axis=1), parts.std(axis=1) + 1e-9
         return self
 
     def score(self, features: Features) -> np.ndarray:
         """Return the sum of both parts."""
-        return self.with_free(features)[1]
+        return self.with_label_free(features)[1]
 
-    def with_free(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
-        """Return the label-free score and the head's, from one search for neighbours."""
-        distances, rows = self.free_.nearest(features)
-        free = self.free_.relative(distances, rows)
+    def with_label_free(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
+        """Return the label-free score and the head's score, from one neighbour search."""
+        distances, rows = self.label_free_.nearest(features)
+        free = self.label_free_.relative(distances, rows)
         parts = self._parts(features, distances.mean(axis=1), free)
         standardised = (parts - self.middle_[:, None]) / self.spread_[:, None]
         return free, standardised[0] + LINEAR_WEIGHT * standardised[1]
 
     def contribution(self, features: Features) -> np.ndarray:
-        """Return the score: it is the head's alone."""
+        """Return the score: all of it is the head's."""
         return self.score(features)
 
     def state(self) -> State:
         """Return the parts' states."""
         return {
-            "free": self.free_.state(),
+            "free": self.label_free_.state(),
             "abnormal": self.abnormal_,
             "middle": self.middle_,
             "spread": self.spread_,
@@ -230,7 +130,7 @@ class HeadScore(LabelledScore):
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild from the parts' states."""
         score = cls()
-        score.free_ = CombinedScore.from_state(state["free"])
+        score.label_free_ = CombinedScore.from_state(state["free"])
         score.abnormal_ = state["abnormal"]
         score.middle_, score.spread_ = state["middle"], state["spread"]
         score.scaler_mean_, score.scaler_scale_ = state["scaler_mean"], state["scaler_scale"]
@@ -238,14 +138,14 @@ class HeadScore(LabelledScore):
         return score
 
     @property
-    def little(self) -> float:
-        """What is added to distances, so that copies of a row are not infinitely near."""
-        return float(0.1 * self.free_.apart_.mean() + 1e-12)
+    def log_offset(self) -> float:
+        """Return what is added to distances before the logarithm, which keeps copies finite."""
+        return float(0.1 * self.label_free_.neighbour_distances_.mean() + 1e-12)
 
     def _parts(self, features: Features, to_normal: np.ndarray, free: np.ndarray) -> np.ndarray:
         """Return contrast and log-odds of n instances, (2, n)."""
-        to_abnormal = _mean_nearest(self.free_.space(features), self.abnormal_)
-        contrast = np.log(to_normal + self.little) - np.log(to_abnormal + self.little)
+        to_abnormal = _mean_nearest(self.label_free_.space(features), self.abnormal_)
+        contrast = np.log(to_normal + self.log_offset) - np.log(to_abnormal + self.log_offset)
         standardised = (_linear_inputs(features, free) - self.scaler_mean_) / self.scaler_scale_
         return np.stack([contrast, standardised @ self.coef_ + self.intercept_])
 
@@ -255,7 +155,7 @@ class BlendedScore(LabelledScore):
 
     f is the logarithm of `CombinedScore`, in standard deviations of its distance to neighbours
     over the normal training rows, each against the others. The weight w is one half unless
-    cross-validation shows another to be better; see `isthmus.detection.labelled_scores`.
+    cross-validation shows another to be better; see `choose_weight`.
 
     Attributes
     ----------
@@ -267,16 +167,16 @@ class BlendedScore(LabelledScore):
     def fit_labelled(
         self, features: Features, abnormal: np.ndarray, rng: np.random.Generator
     ) -> Self:
-        """Learn head and label-free score, and how to weigh them."""
+        """Fit head and label-free score, and choose the weight."""
         self.head_ = HeadScore().fit_labelled(features, abnormal, rng)
         self._standardise()
         self.weight_ = choose_weight(held_out_scores, features, abnormal, rng)
         return self
 
     @property
-    def free_(self) -> CombinedScore:
+    def label_free_(self) -> CombinedScore:
         """The label-free score."""
-        return self.head_.free_
+        return self.head_.label_free_
 
     def score(self, features: Features) -> np.ndarray:
         """Return the weighted mean."""
@@ -284,8 +184,8 @@ class BlendedScore(LabelledScore):
         return (1 - self.weight_) * free + self.weight_ * head
 
     def standardised(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
-        """Return f and h."""
-        free, head = self.head_.with_free(features)
+        """Return f and h, shape (n,) each."""
+        free, head = self.head_.with_label_free(features)
         return (np.log(free + 1e-3) - self.middle_) / self.spread_, head
 
     def contribution(self, features: Features) -> np.ndarray:
@@ -306,7 +206,7 @@ class BlendedScore(LabelledScore):
         return score
 
     def _standardise(self) -> None:
-        logs = np.log(self.free_.own_scores() + 1e-3)
+        logs = np.log(self.label_free_.own_scores() + 1e-3)
         self.middle_, self.spread_ = float(logs.mean()), float(logs.std()) + 1e-9
 
 
@@ -320,8 +220,122 @@ def held_out_scores(
     return blend.standardised(test)
 
 
+@dataclass(frozen=True)
+class LabelCurve:
+    """Mean AUROC by number of abnormal labels.
+
+    Attributes
+    ----------
+    points : list of dict
+        `labels`, `label_free`, `head`.
+    wins_from : int or None
+        The smallest number of labels from which the head is never worse; None when there is none.
+    """
+
+    points: list[dict[str, Any]]
+    wins_from: int | None
+
+
+def choose_weight(
+    score: HeldOutScores, features: Features, abnormal: np.ndarray, rng: np.random.Generator
+) -> float:
+    """Choose the weight of the head in a blend by cross-validation over the abnormal rows.
+
+    For each abnormal row, held out with its fold, and each weight: the share of held-out
+    normal rows that score lower. It is one half unless another weight's share is larger by
+    more than one standard error of the paired differences (the one-standard-error rule,
+    Breiman et al., 1984): with a handful of labels the figures are mostly noise. With fewer
+    than five abnormal or three normal rows nothing is measured.
+    """
+    labelled, normal = _abnormal_and_normal(abnormal, rng)
+    if len(labelled) < MIN_ABNORMAL or len(normal) < MIN_NORMAL:
+        return DEFAULT_WEIGHT
+    shares = []
+    k = min(FOLDS, len(labelled), len(normal))
+    for held_out, held_out_normal in zip(
+        np.array_split(rng.permutation(labelled), k), np.array_split(normal, k), strict=True
+    ):
+        free, head = _score_held_out(
+            score,
+            features,
+            np.setdiff1d(labelled, held_out),
+            normal,
+            held_out,
+            held_out_normal,
+            rng,
+        )
+        for row in range(len(held_out)):
+            shares.append([_share_below(free, head, w, row, len(held_out)) for w in WEIGHTS])
+    gains = np.asarray(shares) - np.asarray(shares)[:, [WEIGHTS.index(DEFAULT_WEIGHT)]]
+    mean, error = gains.mean(axis=0), gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
+    best = int(mean.argmax())
+    return WEIGHTS[best] if mean[best] > error[best] else DEFAULT_WEIGHT
+
+
+def measure_curve(
+    score: HeldOutScores, features: Features, abnormal: np.ndarray, rng: np.random.Generator
+) -> LabelCurve:
+    """Measure the AUROC of head and label-free score for growing numbers of abnormal labels.
+
+    Three times for each number, with labels drawn anew: half of the normal rows, and all
+    abnormal ones that were not drawn, are held out and scored. With fewer than three normal
+    rows there are no points.
+    """
+    labelled, normal = _abnormal_and_normal(abnormal, rng)
+    points: list[dict[str, Any]] = []
+    if len(normal) < MIN_NORMAL:
+        return LabelCurve(points, None)
+    for count in [count for count in COUNTS if count < len(labelled)]:
+        measured = []
+        for _ in range(REPEATS):
+            labels = rng.permutation(labelled)[:count]
+            held_out = np.setdiff1d(labelled, labels)
+            held_out_normal = rng.permutation(normal)[: len(normal) // 2]
+            free, head = _score_held_out(
+                score, features, labels, normal, held_out, held_out_normal, rng
+            )
+            truth = np.arange(len(free)) < len(held_out)
+            measured.append([roc_auc_score(truth, free), roc_auc_score(truth, head)])
+        mean = np.mean(measured, axis=0)
+        points.append({"labels": count, "label_free": float(mean[0]), "head": float(mean[1])})
+    wins_from: int | None = None
+    for point in reversed(points):
+        if point["head"] < point["label_free"]:
+            break
+        wins_from = int(point["labels"])
+    return LabelCurve(points, wins_from)
+
+
+def _abnormal_and_normal(
+    abnormal: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    normal = rng.permutation(np.flatnonzero(~abnormal))[:MAX_NORMAL]
+    return np.flatnonzero(abnormal), normal
+
+
+def _score_held_out(
+    score: HeldOutScores,
+    features: Features,
+    labels: np.ndarray,
+    normal: np.ndarray,
+    held_out: np.ndarray,
+    held_out_normal: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit on labelled abnormal and the other normal rows; score the two held-out groups."""
+    train = np.concatenate([labels, np.setdiff1d(normal, held_out_normal)])
+    test = np.concatenate([held_out, held_out_normal])
+    return score(features.take(train), np.isin(train, labels), features.take(test), rng)
+
+
+def _share_below(free: np.ndarray, head: np.ndarray, weight: float, row: int, first: int) -> float:
+    blended = (1 - weight) * free + weight * head
+    lower, equal = blended[first:] < blended[row], blended[first:] == blended[row]
+    return float(lower.mean() + equal.mean() / 2)
+
+
 def _linear_inputs(features: Features, near: np.ndarray) -> np.ndarray:
-    """Return what the plane is fitted on, of rows with these neighbour scores."""
+    """Return the inputs of the linear model, for rows with these neighbour scores."""
     if not features.signed:
         return features.codes.astype(np.float64)
     logs = np.log(near + 1e-3)[:, None]

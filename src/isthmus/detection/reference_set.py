@@ -1,4 +1,8 @@
-"""The reference set of a detector: features, labels and hashes of the rows it learned from."""
+"""The reference set of a detector: features, labels and hashes of the rows it was fitted on.
+
+`build_reference_set` sets calibration rows aside and trains encoders where needed;
+`ReferenceSet.with_labels` adds rows and labels later, without training an encoder.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array
 
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes, read_on_rank_zero
-from isthmus.data import ABNORMAL, InMemory, Instances, Schema, StoredCodes
+from isthmus.data import ABNORMAL, InMemory, Instances
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection.calibration import (
     MIN_ROWS_FOR_SPLIT,
@@ -22,23 +26,27 @@ from isthmus.detection.calibration import (
     n_folds,
 )
 from isthmus.detection.features import Features, extract_features
-from isthmus.encoding import check_encoder, is_fitted, row_hashes
+from isthmus.encoding import (
+    check_encoder,
+    is_fitted,
+    row_hashes,
+    schema_if_fitted,
+)
 from isthmus.errors import CalibrationError, DataError, TrainingError
-from isthmus.training import draw_seed
 
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Rows that calibrate, and the encoder that has not seen them.
+    """Calibration rows, and an encoder that was not trained on them.
 
     Attributes
     ----------
     held_out : integer array
-        Row numbers that calibrate.
+        Row numbers of the calibration rows.
     encoder : Autoencoder or None
-        None where it is the detector's own.
+        None where it is the detector's encoder.
     features : Features or None
-        Of all rows, through that encoder.
+        Of all rows, from that encoder.
     """
 
     held_out: np.ndarray
@@ -53,11 +61,11 @@ class ReferenceSet:
     Attributes
     ----------
     features : Features
-        Of n rows, through the detector's encoder.
+        Of n rows, from the detector's encoder.
     y : int8 array of shape (n,)
         1 normal, -1 abnormal, 0 unknown.
     hashes : uint64 array of shape (n,)
-        By which a row is known again when a label for it comes.
+        By which later labels are matched to rows.
     folds : list of Fold
     seed : int
     """
@@ -69,26 +77,32 @@ class ReferenceSet:
     seed: int
 
     def features_of(self, fold: Fold) -> Features:
-        """Return the features of all rows through the fold's encoder."""
+        """Return the features of all rows from the fold's encoder."""
         return self.features if fold.features is None else fold.features
 
     def training_rows(self, fold: Fold) -> np.ndarray:
-        """Return the rows that a score is fitted on while the fold's calibrate."""
+        """Return the rows that a score is fitted on while those of the fold calibrate it."""
         return np.setdiff1d(np.arange(len(self.y)), self.calibration_rows(fold))
 
     def calibration_rows(self, fold: Fold) -> np.ndarray:
-        """Return the fold's rows that have not been found abnormal since."""
+        """Return the fold's rows that are not labelled abnormal."""
         return fold.held_out[self.y[fold.held_out] != ABNORMAL]
 
     def check_suffices(self) -> None:
-        """Check that rows are left to learn from and to calibrate on."""
-        calibrating = sum(len(self.calibration_rows(fold)) for fold in self.folds)
-        learning = min(
+        """Check that enough rows are left to fit and to calibrate on.
+
+        Raises
+        ------
+        CalibrationError
+            When fewer than two normal rows or no calibration rows are left.
+        """
+        n_calibration = sum(len(self.calibration_rows(fold)) for fold in self.folds)
+        n_fit = min(
             int((self.y[self.training_rows(fold)] != ABNORMAL).sum()) for fold in self.folds
         )
-        if calibrating < 1 or learning < 2:
+        if n_calibration < 1 or n_fit < 2:
             raise CalibrationError(
-                f"{learning} normal rows are left to learn from and {calibrating} to calibrate "
+                f"{n_fit} normal rows are left to fit on and {n_calibration} to calibrate "
                 "on, expected at least 2 and 1; bring more normal rows, or fit anew"
             )
 
@@ -97,9 +111,14 @@ class ReferenceSet:
     ) -> ReferenceSet:
         """Return a reference set with labels changed and new rows added.
 
-        A row that is here gets the label; a calibration row found abnormal calibrates no
-        more. New rows train and never calibrate: they were picked to be looked at, which
-        rows that calibrate must not be.
+        A row of this set gets the label; a calibration row labelled abnormal no longer
+        calibrates. New rows are fitted on and never calibrate: they were selected for inspection,
+        and calibration rows must be exchangeable with rows to come.
+
+        Raises
+        ------
+        DataError
+            When the rows are stored codes and the detector was calibrated with several encoders.
         """
         hashes = row_hashes(encoder, instances)
         labels = self.y.copy()
@@ -147,12 +166,12 @@ def build_reference_set(
     seed: int,
     channel_names: Sequence[str] | None = None,
 ) -> EncoderAndReference:
-    """Set calibration rows aside, train what is not trained yet, and look at all rows.
+    """Set calibration rows aside, train the encoders that are needed, and take all features.
 
     Parameters
     ----------
     given : Autoencoder
-        Fitted, and used as it is, or not.
+        If fitted, used as it is.
     instances : Instances
     y : int8 array of shape (n,)
     calibration : {"auto", "split", "cross"}
@@ -165,7 +184,7 @@ def build_reference_set(
     Returns
     -------
     encoder, calibration, reference_set
-        With the calibration settled to `"split"` or `"cross"`.
+        With the calibration chosen: `"split"` or `"cross"`.
 
     Raises
     ------
@@ -176,13 +195,13 @@ def build_reference_set(
     """
     fitted = is_fitted(given)
     if fitted:
-        _check_new(given, instances)
+        _check_not_trained_on(given, instances)
     normal = np.flatnonzero(y != ABNORMAL)
     if n_encoders(given, calibration, len(normal)) > 1:
         given = _without_checkpoints(given)
     calibration = choose_calibration(calibration, len(normal))
-    parts = draw_calibration_rows(calibration, len(normal), rate, np.random.default_rng([seed, 1]))
-    held_out = [normal[part] for part in parts]
+    rng = np.random.default_rng([seed, 1])
+    held_out = [normal[rows] for rows in draw_calibration_rows(calibration, len(normal), rate, rng)]
     split = calibration == "split"
     learning = np.setdiff1d(normal, held_out[0]) if split else normal
     encoder = given if fitted else _train(given, instances, learning, seed, channel_names)
@@ -205,13 +224,13 @@ def build_reference_set(
 def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
     """Return how many encoders `learn_reference_set` trains on so many normal rows.
 
-    None when one is fitted, one of all rows but those that calibrate, or, with cross calibration,
-    one of all rows and one for each fold.
+    0 when the encoder is fitted; 1 with split calibration, on the rows that do not calibrate; with
+    cross calibration one on all rows and one for each fold.
 
     Raises
     ------
     CalibrationError
-        When the name is not known or there are too few rows.
+        When the calibration is unknown or there are too few rows.
 
     Examples
     --------
@@ -232,27 +251,27 @@ def build_calibrated_set(
     seed: int,
     channel_names: Sequence[str] | None = None,
 ) -> EncoderAndReference:
-    """Look at rows to learn from and, beside them, rows that calibrate.
+    """Build a reference set from rows to fit on and calibration rows given beside them.
 
     Raises
     ------
     CalibrationError
-        When encoder or score would have seen rows that calibrate.
+        When calibration rows are among the rows that the encoder or the score is fitted on.
     """
     normal = np.flatnonzero(y != ABNORMAL)
     if is_fitted(given):
-        _check_new(given, calibrating)
+        _check_not_trained_on(given, calibrating)
         encoder = given
     else:
         encoder = _train(given, instances, normal, seed, channel_names)
-    hashes = [row_hashes(encoder, part) for part in (instances, calibrating)]
-    learned = TrainingRowHashes.from_hashes(hashes[0])
-    overlap = learned.overlap(hashes[1])
-    if int(overlap.sum()) > learned.max_overlap_by_chance(len(overlap)):
+    hashes = [row_hashes(encoder, rows) for rows in (instances, calibrating)]
+    fitted_on = TrainingRowHashes.from_hashes(hashes[0])
+    overlap = fitted_on.overlap(hashes[1])
+    if int(overlap.sum()) > fitted_on.max_overlap_by_chance(len(overlap)):
         raise CalibrationError(
             f"{int(overlap.sum())} of {len(overlap)} rows of X_calibration are in X as well, "
             f"the first is row {int(overlap.argmax())}, counting from 0; a threshold set on "
-            "rows that were learned from would be too tight: pass rows that are not in X, or "
+            "rows that were fitted on would be too low: pass rows that are not in X, or "
             "leave X_calibration out, and rows are set aside"
         )
     features = extract_features(encoder, instances, normal).followed_by(
@@ -264,7 +283,7 @@ def build_calibrated_set(
 
 
 def detection_encoder(given: Autoencoder, seed: int) -> Autoencoder:
-    """Return an encoder with the same parameters as one that is not fitted, to be trained."""
+    """Return a clone of an encoder to train, with the recipe for detection and a seed."""
     encoder = clone(given)
     if encoder.recipe == "default":
         encoder.set_params(recipe="detection")
@@ -294,75 +313,33 @@ def _train(
     channel_names: Sequence[str] | None,
 ) -> Autoencoder:
     encoder, X = detection_encoder(given, seed), instances.held
-    if not hasattr(X, "iloc"):  # whatever gives an array; sparse ones are refused by name
+    if not hasattr(X, "iloc"):  # array-likes; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
     return encoder.fit(_safe_indexing(X, rows), channel_names=channel_names)
 
 
-def _check_new(encoder: Autoencoder, instances: Instances) -> None:
-    """Refuse rows that a fitted encoder was trained on."""
+def _check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:
+    """Raise CalibrationError for rows that a fitted encoder was trained on."""
     overlap = encoder.training_row_hashes_.overlap(row_hashes(encoder, instances))
     if int(overlap.sum()) > encoder.training_row_hashes_.max_overlap_by_chance(len(overlap)):
         raise CalibrationError(
             f"{int(overlap.sum())} of {len(overlap)} rows were among those the encoder was "
             f"trained on, the first is row {int(overlap.argmax())}, counting from 0; a "
-            "threshold set on them would be too tight: pass rows that are new to it, or an "
+            "threshold set on them would be too low: pass rows that are new to it, or an "
             "encoder that is not fitted, AnomalyDetector(Autoencoder()).fit(X), which sets "
             "rows aside by itself (on the command line: isthmus fit DATA -o BUNDLE --detector)"
         )
-
-
-RandomState = int | np.random.RandomState | None
-
-
-@singledispatch
-def labelled_sample(
-    instances: Instances, encoder: Autoencoder, y: Any, random_state: RandomState
-) -> tuple[Instances, Any]:
-    """Return instances and labels as they are, or of a stream some of both, drawn at random.
-
-    Stored codes are as many as were drawn already, and bring their own labels.
-
-    Raises
-    ------
-    DataError
-        When a stream or stored codes have no labels, or codes are of another encoder.
-    """
-    return instances, y
-
-
-@labelled_sample.register(StoredCodes)
-def _labelled_codes(
-    codes: StoredCodes, encoder: Autoencoder, y: Any, random_state: RandomState
-) -> tuple[Instances, Any]:
-    check_encoder(encoder, codes)
-    if y is None and codes.y is None:
-        raise DataError(
-            f"{codes.name} holds codes without labels; name their column with load_codes(..., "
-            "label=COLUMN), or pass y"
-        )
-    return codes, codes.y if y is None else y
-
-
-@labelled_sample.register(Stream)
-def _labelled_of_stream(
-    stream: Stream, encoder: Autoencoder, y: Any, random_state: RandomState
-) -> tuple[Instances, Any]:
-    stream.check_labelled()
-    seed, schema = draw_seed(random_state), _schema_of(encoder)
-    X, labels = read_on_rank_zero(stream, lambda: stream.at_most(MAX_SAMPLED, seed, schema=schema))
-    return InMemory(X), labels
 
 
 @singledispatch
 def detector_sample(
     instances: Instances, encoder: Autoencoder, y: Any, seed: int
 ) -> tuple[Autoencoder, Instances, Any]:
-    """Return encoder, instances and labels as they are, or of a stream a fifth at most.
+    """Return encoder, instances and labels; of a long stream a random fifth at most.
 
-    A stream of up to `MAX_SAMPLED` instances is taken as a whole. Of a longer one an encoder
-    that is not fitted is trained on the rows that are not drawn: those drawn are then new to
-    it, and some of them can calibrate.
+    A stream of up to `MAX_SAMPLED` instances is taken whole. Of a longer one an encoder that
+    is not fitted is trained on the rows that are not drawn: those drawn are then new to it, and
+    some of them can calibrate.
 
     Raises
     ------
@@ -381,31 +358,26 @@ def _detector_sample_of_stream(
     rows = stream.draw(n if n <= MAX_SAMPLED else min(MAX_SAMPLED, n // 5), [seed, 3])
     if len(rows) < n and not is_fitted(encoder):
         encoder = detection_encoder(encoder, seed).fit(stream.without(rows))
-    schema = _schema_of(encoder)
+    schema = schema_if_fitted(encoder)
     X = read_on_rank_zero(stream, lambda: stream.take(rows, label=False, schema=schema).X)
     return encoder, InMemory(X), None
 
 
-def trains_beforehand(encoder: Autoencoder, instances: Instances) -> bool:
+def trains_before_sampling(encoder: Autoencoder, instances: Instances) -> bool:
     """Return whether `detector_sample` trains the encoder, on the rows that are not drawn."""
-    drawn_from = not instances.in_memory and instances.n_rows > MAX_SAMPLED
-    return drawn_from and not is_fitted(encoder)
+    sampled = not instances.in_memory and instances.n_rows > MAX_SAMPLED
+    return sampled and not is_fitted(encoder)
 
 
 @singledispatch
 def calibration_sample(instances: Instances, encoder: Autoencoder, seed: int) -> Instances:
-    """Return instances as they are, or of a stream `MAX_SAMPLED` at most, drawn at random."""
+    """Return instances; of a stream `MAX_SAMPLED` at most, drawn at random."""
     return instances
 
 
 @calibration_sample.register(Stream)
 def _calibration_sample_of_stream(stream: Stream, encoder: Autoencoder, seed: int) -> Instances:
-    rows, schema = stream.draw(MAX_SAMPLED, [seed, 4]), _schema_of(encoder)
+    rows, schema = stream.draw(MAX_SAMPLED, [seed, 4]), schema_if_fitted(encoder)
     return InMemory(
         read_on_rank_zero(stream, lambda: stream.take(rows, label=False, schema=schema).X)
     )
-
-
-def _schema_of(encoder: Autoencoder) -> Schema | None:
-    """Return the schema of a fitted encoder: with it a stream need not be read for its own."""
-    return encoder.schema_ if is_fitted(encoder) else None

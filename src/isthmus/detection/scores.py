@@ -1,4 +1,4 @@
-"""Anomaly scores that need no labels, by name."""
+"""Anomaly scores without labels, by name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sklearn.neighbors import NearestNeighbors
 from isthmus.detection.calibration import DECIMALS
 from isthmus.detection.features import Features
 
-#: More reference rows than this cost time and memory, and change a distance little.
-MOST_REFERENCES = 20_000
-#: Rows that are nearer are equal: in standard deviations of a column, or of a pixel's whole range.
+#: Reference rows of a neighbour score, at most: more cost time and hardly change a distance.
+MAX_REFERENCES = 20_000
+#: Rows nearer than this are equal: in standard deviations of a column, or the range of a pixel.
 EQUAL = 1e-5
 #: Keeps a ratio finite where all rows are equal.
 TINY = 1e-12
@@ -27,7 +27,7 @@ class Score(ABC):
 
     @abstractmethod
     def fit(self, features: Features, rng: np.random.Generator) -> Self:
-        """Learn from features of rows that are taken for normal."""
+        """Fit on the features of rows that count as normal."""
 
     @abstractmethod
     def score(self, features: Features) -> np.ndarray:
@@ -40,28 +40,28 @@ class Score(ABC):
     @classmethod
     @abstractmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Rebuild from what `state` gave."""
+        """Rebuild a fitted score from what `state` returned."""
 
 
 def anomaly_scores(score: Score, features: Features) -> np.ndarray:
-    """Return the anomaly scores that are calibrated and compared, to six decimals.
+    """Return the anomaly scores that are calibrated and compared, to six decimals, (n,).
 
-    The same row may get another last bit in a batch of another size. Where rows are equal that
-    bit would decide, so it is rounded away; scores are 1 for an ordinary row.
+    The last bit of a score depends on the batch size. Rounding removes it, or it would decide
+    between equal rows; the score of an ordinary row is about 1.
     """
     return np.round(score.score(features), DECIMALS)
 
 
 class ReconstructionScore(Score):
-    """Length of the residual, over its mean on the training rows.
+    """Length of the residual divided by its mean on the training rows.
 
     `|r(x)| / mean |r|`, the classic autoencoder score (Hawkins et al., 2002), as a distance like
-    the other two. It is squared error for images too: cross-entropy, which they are trained on,
-    weighs how grey an image is, and tells less of what is abnormal.
+    the other two. Images use the squared error too: cross-entropy, on which they are trained,
+    depends on how grey an image is and detects less.
     """
 
     def fit(self, features: Features, rng: np.random.Generator) -> Self:
-        """Learn the mean length."""
+        """Compute the mean length."""
         self.mean_ = float(features.residual_lengths().mean())
         return self
 
@@ -90,7 +90,7 @@ class MahalanobisScore(Score):
     """
 
     def fit(self, features: Features, rng: np.random.Generator) -> Self:
-        """Learn mean and precision of the codes."""
+        """Estimate mean and precision of the codes."""
         codes = features.codes.astype(np.float64)
         estimate = LedoitWolf().fit(codes)
         # Equal rows have no covariance to invert; the identity makes the distance Euclidean.
@@ -121,26 +121,26 @@ class MahalanobisScore(Score):
 
 
 class NeighbourScore(Score):
-    """Mean distance to the k nearest training rows, over how far rows lie apart there.
+    """Mean distance to the k nearest training rows, divided by the local distance between rows.
 
-    Distances are taken between codes, scaled so that they spread as much as what the network
-    explains, and, with `residuals`, residuals beside them. For a row x with neighbours
+    Distances are between codes, scaled to the variance that the network explains, and, with
+    `residuals`, between codes and residuals side by side. For a row x with neighbours
     x_1, ..., x_k the score is ::
 
         d(x) / sqrt(mean_i l(x_i) + (0.3 + 500 / n) l),    l(x_i) = d(x_i) among the others
 
-    with d the mean distance to the k nearest and l the mean of all l(x_i), all over the mean
-    score of the training rows, each against the others. Half of the way from the plain k
-    nearest neighbours (Ramaswamy et al., SIGMOD 2000) to the local outlier factor (Breunig et
-    al., SIGMOD 2000): where rows lie densely a smaller distance counts. The term in l keeps
-    clusters of equal rows from making everything near them infinitely far, and counts for more
-    the fewer the n rows are from which local density is estimated.
+    with d the mean distance to the k nearest and l the mean of all l(x_i), divided by the mean
+    score of the training rows, each against the others. It lies half way between the plain k
+    nearest neighbours (Ramaswamy et al., SIGMOD 2000) and the local outlier factor (Breunig et
+    al., SIGMOD 2000): in dense regions a smaller distance counts. The term in l keeps scores near
+    clusters of equal rows finite, and has more weight the fewer the n rows are from which local
+    density is estimated.
 
     Parameters
     ----------
     residuals : bool, default=False
-        Take code and residual together. A code alone cannot tell an instance from its
-        reconstruction.
+        Use code and residual together. By its code alone an instance cannot be distinguished
+        from its reconstruction.
     n_neighbors : int, default=5
     """
 
@@ -148,19 +148,19 @@ class NeighbourScore(Score):
         self.residuals, self.n_neighbors = residuals, n_neighbors
 
     def fit(self, features: Features, rng: np.random.Generator) -> Self:
-        """Keep the reference rows and their own distances."""
-        self.rows_ = np.sort(rng.permutation(len(features))[:MOST_REFERENCES])
+        """Store the reference rows and their distances to each other."""
+        self.rows_ = np.sort(rng.permutation(len(features))[:MAX_REFERENCES])
         if len(self.rows_) < len(features):
             features = features.take(self.rows_)
         spread = features.codes.std(axis=0, dtype=np.float64)
         total = float(np.sqrt((spread**2).sum()))
         explained = max(features.explained, TINY)
         self.scale_ = np.sqrt(explained) / total if total > TINY else 1.0
-        self._keep(self.space(features))
+        self._index_references(self.space(features))
         k = min(self.n_neighbors, len(self.references_) - 1)
         own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
-        self.apart_ = _no_rounding(own).mean(axis=1)
-        self.around_ = self._around(rows)
+        self.neighbour_distances_ = _zero_rounding_errors(own).mean(axis=1)
+        self.local_scales_ = self._local_scale(rows)
         self.mean_ = 1.0
         self.mean_ = float(self.own_scores().mean()) + TINY
         return self
@@ -171,22 +171,25 @@ class NeighbourScore(Score):
 
     def relative(self, distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the scores of rows with these nearest references, (n, k) each, as (n,)."""
-        return distances.mean(axis=1) / self._around(rows) / self.mean_
+        return distances.mean(axis=1) / self._local_scale(rows) / self.mean_
 
     def own_scores(self) -> np.ndarray:
         """Return the scores of the reference rows, each against the others."""
-        return self.apart_ / self.around_ / self.mean_
+        return self.neighbour_distances_ / self.local_scales_ / self.mean_
 
     @property
-    def overall(self) -> float:
-        """What all rows together add to how far neighbours lie apart: (0.3 + 500 / n) l."""
-        return float((0.3 + 500 / len(self.apart_)) * self.apart_.mean()) + TINY
+    def global_scale(self) -> float:
+        """The term of all rows in the local distance: (0.3 + 500 / n) l."""
+        return (
+            float((0.3 + 500 / len(self.neighbour_distances_)) * self.neighbour_distances_.mean())
+            + TINY
+        )
 
     def nearest(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
-        """Return distances to, and numbers of, the nearest reference rows: (n, k) each."""
+        """Return distances and row numbers of the nearest reference rows, (n, k) each."""
         k = min(self.n_neighbors, len(self.references_))
         distances, rows = self._index.kneighbors(self.space(features), n_neighbors=k)
-        return _no_rounding(distances), rows
+        return _zero_rounding_errors(distances), rows
 
     def state(self) -> State:
         """Return the reference rows and their distances."""
@@ -195,8 +198,8 @@ class NeighbourScore(Score):
             "n_neighbours": self.n_neighbors,  # as bundles have always spelled it
             "scale": self.scale_,
             "references": self.references_,
-            "apart": self.apart_,
-            "around": self.around_,
+            "apart": self.neighbour_distances_,
+            "around": self.local_scales_,
             "mean": self.mean_,
         }
 
@@ -206,11 +209,11 @@ class NeighbourScore(Score):
         score = cls(n_neighbors=state["n_neighbours"])
         score.residuals = state["residuals"]
         score.scale_, score.mean_ = state["scale"], state["mean"]
-        score.apart_, score.around_ = state["apart"], state["around"]
-        score._keep(state["references"])
+        score.neighbour_distances_, score.local_scales_ = state["apart"], state["around"]
+        score._index_references(state["references"])
         return score
 
-    def _keep(self, references: np.ndarray) -> None:
+    def _index_references(self, references: np.ndarray) -> None:
         self.references_ = references
         # scikit-learn's search: `isthmus._core.nearest_neighbors` says why. Trees win
         # in few dimensions only; in many the brute force is a matrix product.
@@ -218,25 +221,25 @@ class NeighbourScore(Score):
         self._index = NearestNeighbors(algorithm=algorithm).fit(references)
 
     def space(self, features: Features) -> np.ndarray:
-        """Return the points between which distances are taken, float32."""
+        """Return the points between which distances are computed, float32 of shape (n, m)."""
         codes = features.codes * np.float32(self.scale_)
         return np.hstack([codes, features.residuals]) if self.residuals else codes
 
-    def _around(self, rows: np.ndarray) -> np.ndarray:
-        """Return the root of how far the reference rows at (n, k) lie apart, shape (n,)."""
-        return np.sqrt(self.apart_[rows].mean(axis=1) + self.overall)
+    def _local_scale(self, rows: np.ndarray) -> np.ndarray:
+        """Return the root of the local distance at the reference rows (n, k), shape (n,)."""
+        return np.sqrt(self.neighbour_distances_[rows].mean(axis=1) + self.global_scale)
 
 
-def _no_rounding(distances: np.ndarray) -> np.ndarray:
-    """Return distances with those set to zero that are rounding errors between equal rows."""
+def _zero_rounding_errors(distances: np.ndarray) -> np.ndarray:
+    """Set distances to zero that are rounding errors between equal rows."""
     return np.where(distances < EQUAL, 0.0, distances)
 
 
 class CombinedScore(NeighbourScore):
     """`NeighbourScore` of code and residual together.
 
-    It finds what lies where no training row lies, and what the network cannot rebuild as it
-    rebuilds those nearby. Chosen among the scores here and their sums on twenty public tables
+    It is high far from all training rows, and where the network reconstructs an instance worse
+    than its neighbours. Chosen among the scores here and their sums on twenty public tables
     (`python benchmarks/anomaly.py FOLDER --validate` prints the comparison).
     """
 
@@ -244,7 +247,7 @@ class CombinedScore(NeighbourScore):
         super().__init__(residuals=True, n_neighbors=n_neighbors)
 
 
-#: The scores that need no labels, by the name that `AnomalyDetector(method=...)` takes.
+#: The scores without labels, by the name that `AnomalyDetector(method=...)` takes.
 LABEL_FREE: dict[str, type[Score]] = {
     "combined": CombinedScore,
     "mahalanobis": MahalanobisScore,

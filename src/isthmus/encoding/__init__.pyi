@@ -7,4 +7,6 @@ from .frozen_encoder import encode_cached as encode_cached
 from .frozen_encoder import encoder_identity as encoder_identity
 from .frozen_encoder import identity_in_manifest as identity_in_manifest
 from .frozen_encoder import is_fitted as is_fitted
+from .frozen_encoder import labelled_sample as labelled_sample
 from .frozen_encoder import row_hashes as row_hashes
+from .frozen_encoder import schema_if_fitted as schema_if_fitted

@@ -1,4 +1,4 @@
-"""A frozen encoder: shared, identified by its digest, its codes cached or stored."""
+"""A frozen encoder for heads: its identity, its codes and row hashes, and samples of a stream."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from functools import singledispatch
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +16,14 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import LearnedTable, write_bytes
-from isthmus.autoencoder import Autoencoder
-from isthmus.data import Instances, as_instances, fingerprint
-from isthmus.errors import FrozenError
+from isthmus.autoencoder import Autoencoder, read_on_rank_zero
+from isthmus.data import InMemory, Instances, Schema, StoredCodes, as_instances, fingerprint
+from isthmus.data.streaming import MAX_SAMPLED, Stream
+from isthmus.errors import DataError, FrozenError
 from isthmus.networks import digest
+from isthmus.training import draw_seed
+
+RandomState = int | np.random.RandomState | None
 
 
 def is_fitted(estimator: Any) -> bool:
@@ -31,12 +36,12 @@ def is_fitted(estimator: Any) -> bool:
 
 
 class FrozenEncoderMixin(LearnedTable, BaseEstimator):
-    """What heads have in common: an `encoder` that is cloned only while it is not fitted."""
+    """Base of heads: `clone` copies the `encoder` only where it is not fitted."""
 
     encoder: Any
 
     def __sklearn_clone__(self) -> Self:
-        # A fitted encoder is handed on as it is, like sklearn.frozen.FrozenEstimator.
+        # A fitted encoder is shared and not cloned, as by sklearn.frozen.FrozenEstimator.
         fitted = is_fitted(self.encoder)
         parameters = {
             name: value if name == "encoder" and fitted else clone(value, safe=False)
@@ -45,25 +50,25 @@ class FrozenEncoderMixin(LearnedTable, BaseEstimator):
         return type(self)(**parameters)
 
     def set_params(self, **parameters: Any) -> Self:
-        """Set parameters; those of an encoder that is fitted cannot be.
+        """Set parameters; those of a fitted encoder are refused.
 
         Raises
         ------
         FrozenError
             When a parameter such as `encoder__n_components` is given and the encoder is fitted:
-            nothing would learn again.
+            it would have no effect.
         """
         inner = [name for name in parameters if name.startswith("encoder__")]
         if inner and "encoder" not in parameters and is_fitted(self.encoder):
             raise FrozenError(
-                f"got {inner[0]!r}, and the encoder is fitted: it would not learn again; pass "
+                f"got {inner[0]!r}, and the encoder is fitted and is not trained again; pass "
                 "one that is not, as in CodeClassifier(Autoencoder()), to search its parameters"
             )
         return super().set_params(**parameters)
 
 
 def encoder_identity(encoder: Autoencoder) -> str:
-    """Hash what decides the codes: weights as they are now, layers, and preprocessing.
+    """Return a SHA-256 of all that determines the codes: weights, layers and preprocessing.
 
     Weights alone are not enough: the same table in other units gives the same weights.
 
@@ -92,7 +97,7 @@ def encoder_identity(encoder: Autoencoder) -> str:
 
 
 def identity_in_manifest(facts: Mapping[str, Any]) -> str:
-    """Return `encoder_identity` of a saved encoder from its entry in the manifest."""
+    """Return the `encoder_identity` of a saved encoder from its manifest entry."""
     rest = [facts["architecture"], facts["schema"], facts["preprocessing"]]
     return _identity(facts["digest"], rest)
 
@@ -120,7 +125,7 @@ def _identity(weights: str, rest: list[Any]) -> str:
 
 
 def check_encoder(encoder: Autoencoder, instances: Instances) -> None:
-    """Check that stored codes are of this encoder; instances always pass.
+    """Check that stored codes were made by this encoder; other instances always pass.
 
     Raises
     ------
@@ -132,7 +137,7 @@ def check_encoder(encoder: Autoencoder, instances: Instances) -> None:
 
 
 def row_hashes(encoder: Autoencoder, instances: Instances) -> np.ndarray:
-    """Return a hash of each instance, uint64 of shape (n,), those stored beside codes.
+    """Return a hash of each instance, uint64 of shape (n,); of stored codes the stored ones.
 
     Raises
     ------
@@ -144,15 +149,15 @@ def row_hashes(encoder: Autoencoder, instances: Instances) -> np.ndarray:
 
 
 def encode_cached(encoder: Autoencoder, X: Any, cache_dir: str | Path | None = None) -> np.ndarray:
-    """Return the codes of `X`, from the cache when it has them.
+    """Return the codes of `X`, from the cache where they are there.
 
     Parameters
     ----------
     encoder : fitted Autoencoder
     X : array, DataFrame, StoredCodes or Instances
     cache_dir : path, optional
-        A file there is named after encoder and data: all that decides the codes, so that
-        another encoder or other data can never meet it.
+        Files there are named by the hashes of encoder and data, so that codes of another encoder
+        or of other data are never returned.
 
     Returns
     -------
@@ -174,3 +179,48 @@ def _encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None) -> np.nd
     np.save(buffer, codes, allow_pickle=False)
     write_bytes(file, buffer.getvalue())
     return codes
+
+
+@singledispatch
+def labelled_sample(
+    instances: Instances, encoder: Autoencoder, y: Any, random_state: RandomState
+) -> tuple[Instances, Any]:
+    """Return instances and labels; of a stream a random sample of both.
+
+    Of a stream `MAX_SAMPLED` instances at most are drawn. Stored codes are taken whole, with
+    their own labels where `y` is None.
+
+    Raises
+    ------
+    DataError
+        When a stream or stored codes have no labels, or codes are of another encoder.
+    """
+    return instances, y
+
+
+@labelled_sample.register(StoredCodes)
+def _labelled_codes(
+    codes: StoredCodes, encoder: Autoencoder, y: Any, random_state: RandomState
+) -> tuple[Instances, Any]:
+    check_encoder(encoder, codes)
+    if y is None and codes.y is None:
+        raise DataError(
+            f"{codes.name} holds codes without labels; name their column with load_codes(..., "
+            "label=COLUMN), or pass y"
+        )
+    return codes, codes.y if y is None else y
+
+
+@labelled_sample.register(Stream)
+def _labelled_of_stream(
+    stream: Stream, encoder: Autoencoder, y: Any, random_state: RandomState
+) -> tuple[Instances, Any]:
+    stream.check_labelled()
+    seed, schema = draw_seed(random_state), schema_if_fitted(encoder)
+    X, labels = read_on_rank_zero(stream, lambda: stream.at_most(MAX_SAMPLED, seed, schema=schema))
+    return InMemory(X), labels
+
+
+def schema_if_fitted(encoder: Autoencoder) -> Schema | None:
+    """Return the schema of a fitted encoder, with which a stream need not learn its own."""
+    return encoder.schema_ if is_fitted(encoder) else None

@@ -22,8 +22,7 @@ from isthmus.classification import (
     uses_unlabelled,
 )
 from isthmus.data import ClassMatcher, Dataset, Splits, as_instances
-from isthmus.detection import labelled_sample
-from isthmus.encoding import encode_cached
+from isthmus.encoding import encode_cached, labelled_sample
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import Baselines, Decider, baseline_names, decide
 from isthmus.evaluation.labelled_rows import left_out, some_of, tested

@@ -75,17 +75,21 @@ def _neighbours(
     distances, rows = nearest(graph, _search_points(graph, score, features), score.references_, k)
     near = graph("Less", distances, _number(graph, EQUAL))
     distance = mean(graph, graph("Where", near, _number(graph, 0.0), distances))
-    apart = mean(graph, graph("Gather", graph.constant(score.apart_, np.float64), rows, axis=0))
-    around = graph("Sqrt", graph("Add", apart, _number(graph, score.overall)))
+    apart = mean(
+        graph, graph("Gather", graph.constant(score.neighbour_distances_, np.float64), rows, axis=0)
+    )
+    around = graph("Sqrt", graph("Add", apart, _number(graph, score.global_scale)))
     return distance, graph("Div", graph("Div", distance, around), _number(graph, score.mean_))
 
 
 def _head(graph: GraphBuilder, score: HeadScore, features: FeatureValues) -> tuple[str, str]:
     """Add the label-free score and that of the labelled head; return both names."""
-    to_normal, free = _neighbours(graph, score.free_, features)
+    to_normal, free = _neighbours(graph, score.label_free_, features)
     k = min(ABNORMAL_NEIGHBOURS, len(score.abnormal_))
-    distances, _ = nearest(graph, _search_points(graph, score.free_, features), score.abnormal_, k)
-    offset = _number(graph, score.little)
+    distances, _ = nearest(
+        graph, _search_points(graph, score.label_free_, features), score.abnormal_, k
+    )
+    offset = _number(graph, score.log_offset)
     logs = [graph("Log", graph("Add", d, offset)) for d in (to_normal, mean(graph, distances))]
     contrast = graph("Sub", *logs)
     inputs = graph.double(features.code)

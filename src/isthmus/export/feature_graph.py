@@ -9,7 +9,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.preprocessing import TablePreprocessor
-from isthmus.detection import MOST_WHOLE, POOLED_SIDE, POOLED_STEPS
+from isthmus.detection import MAX_UNPOOLED_VALUES, POOLED_SIDE, POOLED_STEPS
 from isthmus.export.graph import GraphBuilder
 
 
@@ -131,7 +131,7 @@ def add_residual(graph: GraphBuilder, encoder: Autoencoder, features: FeatureVal
 def _residual_summary(
     graph: GraphBuilder, difference: str, shape: tuple[int, ...]
 ) -> tuple[str, bool]:
-    if len(shape) == 1 or math.prod(shape) <= MOST_WHOLE:
+    if len(shape) == 1 or math.prod(shape) <= MAX_UNPOOLED_VALUES:
         return graph("Flatten", difference, axis=1), True
     pooled = graph("Mul", difference, difference)
     most = POOLED_STEPS if len(shape) == 2 else POOLED_SIDE

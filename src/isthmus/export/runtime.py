@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus._core import require
-from isthmus.bundle import in_todays_words
+from isthmus.bundle import upgrade_head_entry
 from isthmus.data import Schema
 from isthmus.data.preprocessing import read_preprocessor
 from isthmus.errors import ExportError
@@ -111,7 +111,7 @@ class Exported:
                 f"{file} has export format {found}, this isthmus reads up to {FORMAT_VERSION}; "
                 "update with: pip install --upgrade isthmus"
             )
-        heads = {name: in_todays_words(head) for name, head in facts["heads"].items()}
+        heads = {name: upgrade_head_entry(head) for name, head in facts["heads"].items()}
         self.facts: dict[str, Any] = facts | {"heads": heads}
         self.schema = Schema.from_dict(facts["schema"])
         self.names: list[str] = [one["name"] for one in facts["outputs"]]

@@ -286,7 +286,7 @@ def _hashes_and_residuals(inputs: np.ndarray, outputs: np.ndarray) -> dict[str, 
     import torch  # here, because decisions and codes do without torch
 
     from isthmus.autoencoder import row_hashes
-    from isthmus.detection import summary
+    from isthmus.detection import pool_residuals
 
-    residuals = summary(torch.from_numpy(inputs - outputs))
+    residuals = pool_residuals(torch.from_numpy(inputs - outputs))
     return {ROW_HASH: row_hashes(inputs), RESIDUAL: residuals.numpy()}
