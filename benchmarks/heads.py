@@ -20,7 +20,7 @@ from rich.console import Console
 
 from isthmus import load
 from isthmus.demo import run_demo
-from isthmus.evaluation import IN_WORDS
+from isthmus.evaluation import BASELINE_TITLES
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def table(runs: list[dict[str, Any]]) -> str:
             pick = [lambda run, n=name, h=h: run["baselines"][n]["heads"].get(h) for h in heads]
         else:
             pick = [lambda run, n=name: run["baselines"][n]]
-        lines.append(row(IN_WORDS[name], pick, runs))
+        lines.append(row(BASELINE_TITLES[name], pick, runs))
     for title, values in {
         "reconstruction error, test": [run["reconstruction"]["test"] for run in runs],
         "seconds, fit": [run["seconds"]["fit"] for run in runs],

@@ -27,7 +27,7 @@ from common.markdown import markdown
 from common.records import data_folder, put_json, run, say, tables_console, versions
 from isthmus import Autoencoder, CodeClassifier, Dataset, evaluate, load
 from isthmus.errors import DataError
-from isthmus.evaluation import IN_WORDS
+from isthmus.evaluation import BASELINE_TITLES
 
 NEAREST = "1-NN, raw values"
 
@@ -96,7 +96,7 @@ def measure(train: Dataset, test: Dataset, seed: int) -> dict[str, Any]:
     )
     accuracy = {"frozen code": found["code"]["accuracy"]}
     for name, baseline in found["baselines"].items():
-        accuracy[IN_WORDS[name]] = baseline["accuracy"]
+        accuracy[BASELINE_TITLES[name]] = baseline["accuracy"]
     nearest = KNeighborsClassifier(1).fit(_flat(train.X), train.y)
     accuracy[NEAREST] = float(nearest.score(_flat(test.X), test.y))
     return {"accuracy": accuracy, "seconds_fit": seconds}

@@ -24,17 +24,17 @@ def tests_of(image_fit, digits):
 def test_features_are_computed_once(tests_of, monkeypatch):
     tests = tests_of()
     first = tests.train_features("pca"), tests.test_features("pca")
-    monkeypatch.setattr(tests, "_learn", None)
+    monkeypatch.setattr(tests, "_fit_mapping", None)
     assert tests.train_features("pca") is first[0]
     assert tests.test_features("pca") is first[1]
 
 
 @pytest.mark.parametrize("name", ["raw", "pca", "untrained"])
-def test_what_was_let_go_of_is_made_again(tests_of, name):
+def test_cleared_features_are_computed_again(tests_of, name):
     tests, rows = tests_of(), np.array([2, 3, 500])
     train, test = tests.train_features(name), tests.test_features(name)
     np.testing.assert_array_equal(tests.train_features(name, rows), train[rows])
-    tests.let_go()
+    tests.clear_cache()
     np.testing.assert_allclose(tests.train_features(name, rows), train[rows], atol=1e-6)
     np.testing.assert_allclose(tests.test_features(name), test, atol=1e-6)
 
@@ -42,7 +42,7 @@ def test_what_was_let_go_of_is_made_again(tests_of, name):
 def test_a_head_is_not_measured_twice(tests_of, monkeypatch):
     tests = tests_of()
     first = tests.test("pca", "linear")
-    tests.let_go()
+    tests.clear_cache()
     monkeypatch.setattr(tests, "_fit_head", None)
     assert tests.test("pca", "linear") == first
 
@@ -50,7 +50,7 @@ def test_a_head_is_not_measured_twice(tests_of, monkeypatch):
 @pytest.mark.parametrize("head", ["linear", "neighbours"])
 def test_raw_features_tested_in_parts_give_the_figures_of_the_whole(tests_of, head, monkeypatch):
     tests = tests_of()
-    monkeypatch.setattr(baselines, "TESTED_AT_ONCE", 64 * 7)
+    monkeypatch.setattr(baselines, "VALUES_PER_BATCH", 64 * 7)
     found = tests.test("raw", head)
     fitted, whole = tests._fit_head("raw", head), tests.test_features("raw")
     expected = class_metrics(tests.y_test, *baselines.decide(fitted, whole), fitted.classes_)
@@ -82,7 +82,7 @@ def test_a_persons_own_images_are_left_as_they_are(tests_of, digits):
 
 @pytest.mark.parametrize("rows", [None, np.array([7, 2]), np.arange(178) % 3 == 0])
 def test_raw_inputs_are_what_the_network_gets(table_fit, table, rows, monkeypatch):
-    monkeypatch.setattr(raw, "_AT_ONCE", 13 * 5)
+    monkeypatch.setattr(raw, "_VALUES_PREPARED", 13 * 5)
     whole = table_fit.preprocessor_.to_network(table)
     expected = whole if rows is None else whole[rows]
     np.testing.assert_array_equal(raw.raw_inputs(table_fit, table, rows), expected)

@@ -10,7 +10,7 @@ from isthmus import Autoencoder
 from isthmus.errors import DataError
 from isthmus.evaluation import drift as drift_module
 from isthmus.evaluation import holm, measure_drift
-from isthmus.evaluation.drift import anderson_darling, energy, permutation_p_value, shuffled
+from isthmus.evaluation.drift import anderson_darling, energy, permutation_p_value, permute
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def sample(rng, n, n_components=4):
 
 def test_the_energy_statistic_is_the_formula(rng):
     codes = rng.normal(size=(23, 3)) * [1, 10, 0.1]
-    dealt = shuffled(9, 14, 5, rng)
+    groups = permute(9, 14, 5, rng)
 
-    found = energy(codes, dealt)
+    found = energy(codes, groups)
 
     scaled = codes / codes.std(axis=0)
-    for of_first, value in zip(dealt, found, strict=True):
+    for of_first, value in zip(groups, found, strict=True):
         x, y = scaled[of_first], scaled[~of_first]
         mean = lambda a, b: np.mean([np.linalg.norm(p - q) for p in a for q in b])  # noqa: E731
         distance = 2 * mean(x, y) - mean(x, x) - mean(y, y)
@@ -40,7 +40,7 @@ def test_the_energy_statistic_of_one_component_is_scipys(rng):
     values = rng.normal(size=40)
     scaled = values / values.std()
 
-    found = energy(values[:, None], shuffled(15, 25, 0, rng))
+    found = energy(values[:, None], permute(15, 25, 0, rng))
 
     assert found[0] == pytest.approx(15 * 25 / 40 * energy_distance(scaled[:15], scaled[15:]) ** 2)
 
@@ -50,14 +50,14 @@ def test_the_anderson_darling_statistic_is_scipys(rng, ties):
     # scipy's is (A2 - 1) / sigma, with a sigma that n and m decide; the difference of two ways to
     # deal the same values out is free of the 1, the ratio of two differences of sigma.
     values = rng.integers(1, 8, size=40).astype(float) if ties else rng.gamma(3.0, size=40)
-    dealt = shuffled(15, 25, 6, rng)
+    groups = permute(15, 25, 6, rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of p-values off its table, and of names to come
         scipys = np.array(
-            [anderson_ksamp([values[d], values[~d]], midrank=False).statistic for d in dealt]
+            [anderson_ksamp([values[d], values[~d]], midrank=False).statistic for d in groups]
         )
 
-    found = anderson_darling(values, dealt)
+    found = anderson_darling(values, groups)
 
     differences, theirs = np.diff(found), np.diff(scipys)
     np.testing.assert_allclose(differences / differences[0], theirs / theirs[0], rtol=1e-6)
@@ -67,27 +67,27 @@ def test_the_anderson_darling_statistic_is_scipys(rng, ties):
 
 def test_values_that_differ_by_rounding_are_equal(rng):
     values = np.repeat(rng.gamma(3.0, size=5), 20)
-    dealt = shuffled(40, 60, 3, rng)
+    groups = permute(40, 60, 3, rng)
     rounded = values * (1 + 1e-7 * rng.normal(size=100))
-    np.testing.assert_allclose(anderson_darling(rounded, dealt), anderson_darling(values, dealt))
+    np.testing.assert_allclose(anderson_darling(rounded, groups), anderson_darling(values, groups))
 
     constant = np.hstack([rng.normal(size=(100, 2)), np.ones((100, 1))])
     noisy = constant + [0, 0, 1e-7] * rng.normal(size=(100, 1))
-    np.testing.assert_allclose(energy(noisy, dealt), energy(constant[:, :2], dealt))
+    np.testing.assert_allclose(energy(noisy, groups), energy(constant[:, :2], groups))
 
 
 def test_samples_without_any_difference_have_p_one():
-    dealt = shuffled(20, 20, 99, np.random.default_rng(0))
-    assert permutation_p_value(energy(np.ones((40, 3)), dealt)) == 1
-    assert permutation_p_value(anderson_darling(np.ones(40), dealt)) == 1
+    groups = permute(20, 20, 99, np.random.default_rng(0))
+    assert permutation_p_value(energy(np.ones((40, 3)), groups)) == 1
+    assert permutation_p_value(anderson_darling(np.ones(40), groups)) == 1
 
 
 def test_shuffling_keeps_the_sizes_and_begins_as_it_came(rng):
-    dealt = shuffled(3, 7, 50, rng)
-    assert dealt.shape == (51, 10)
-    assert dealt[0].tolist() == [True] * 3 + [False] * 7
-    assert (dealt.sum(axis=1) == 3).all()
-    assert len(np.unique(dealt, axis=0)) > 20
+    groups = permute(3, 7, 50, rng)
+    assert groups.shape == (51, 10)
+    assert groups[0].tolist() == [True] * 3 + [False] * 7
+    assert (groups.sum(axis=1) == 3).all()
+    assert len(np.unique(groups, axis=0)) > 20
 
 
 def test_holm_is_as_by_hand():
@@ -177,7 +177,7 @@ def test_errors_of_zero_have_no_ratio(rng):
 
 
 def test_the_same_seed_says_the_same_and_leaves_global_randomness(rng, monkeypatch):
-    monkeypatch.setattr(drift_module, "MOST", 30)
+    monkeypatch.setattr(drift_module, "MAX_TESTED", 30)
     sides = (*sample(rng, 40), *sample(rng, 50))
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     assert measure_drift(*sides, seed=3) == measure_drift(*sides, seed=3)

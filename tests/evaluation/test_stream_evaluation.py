@@ -209,7 +209,7 @@ def test_the_baseline_of_a_detector_is_tested_on_rows_drawn(
     same(found["baselines"]["raw"], whole["baselines"]["raw"])
     assert found["baselines"]["raw"]["n_train"] == 400
 
-    monkeypatch.setattr(detection, "MOST_RANKED", 300)
+    monkeypatch.setattr(detection, "MAX_BASELINE_TEST_ROWS", 300)
     found = evaluate_detector(detector, stream, normal="ok", X_train=train[0], random_state=0)
     raw = found["baselines"]["raw"]
     assert 280 < raw["n"] <= 300

@@ -130,7 +130,7 @@ def test_what_counts_as_unlabelled(y, expected):
     assert CLASSES.has_label(y).tolist() == [bool(there) for there in expected]
 
 
-def test_unlabelled_instances_are_learned_from_and_not_asked_about(digits):
+def test_unlabelled_instances_train_the_encoder_but_not_the_head(digits):
     X, y = digits[0][:400], digits[1][:400].astype(float)
     y[::2] = np.nan
     y[1::10] = -1
@@ -139,7 +139,7 @@ def test_unlabelled_instances_are_learned_from_and_not_asked_about(digits):
     assert advice.n_labelled_held_out < 60
     assert advice.n_labels == 64, "half of the labelled, for there are not twice ten a class"
     assert advice.raw_accuracy > 0.5
-    with pytest.raises(DataError, match="0 labelled instances .* leave y out"):
+    with pytest.raises(DataError, match="0 labelled training instances .* leave y out"):
         quick(X, np.full(400, -1.5) * np.nan)
 
 
@@ -153,7 +153,7 @@ def test_draws_are_of_all_classes_alike_and_of_labelled_rows():
     assert len(few.held_out) == 256
     # Features that are the class itself: always right.
     one_hot = np.eye(4)[y]
-    assert few.try_on(one_hot[few.rows], one_hot[few.held_out]).all()
+    assert few.correct_predictions(one_hot[few.rows], one_hot[few.held_out]).all()
 
 
 def test_a_head_that_uses_unlabelled_instances_gets_them():
@@ -163,7 +163,7 @@ def test_a_head_that_uses_unlabelled_instances_gets_them():
     X = rng.normal(size=(300, 2)) + np.where(names == "a", 0, 12)[:, None]
     few = FewLabels(names, names, 4, 3, "spreading", 0)
     assert few.rows.tolist() == list(range(300))
-    assert few.try_on(X, X[few.held_out]).all()
+    assert few.correct_predictions(X, X[few.held_out]).all()
     assert len(FewLabels(names, names, 4, 3, "linear", 0).rows) <= 12
 
 

@@ -88,7 +88,7 @@ def test_too_few_new_ones_are_no_test(now, parts):
     told = changes(now, parts[0])["drift"]
     assert told["found"] is None
     assert told["n_left_out"] == 800
-    assert told["verdict"].startswith("New to the encoder: 0 of these instances")
+    assert told["verdict"].startswith("The encoder was not trained on 0 of these instances")
 
 
 def test_rows_that_are_equal_by_chance_are_no_drift(tmp_path):
@@ -117,7 +117,7 @@ def test_a_bundle_that_kept_nothing_has_nothing_to_say(parts, tmp_path):
     assert changes(bundle, parts[2]) is None
     told = changes(bundle, parts[2], earlier=bundle)
     assert told["drift"]["found"] is None
-    assert told["drift"]["verdict"].startswith("The encoder kept 0 instances")
+    assert told["drift"]["verdict"].startswith("The bundle holds 0 reference instances")
 
 
 def test_windows_that_overlap_are_said_to(now, parts):

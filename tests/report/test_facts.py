@@ -204,7 +204,7 @@ def test_words_that_are_none_are_refused_before_anything_is_measured(press, spli
     told = []
 
     with pytest.raises((ValueError, IsthmusError), match=f"got .*{next(iter(given.values()))}"):
-        report_facts(press, splits, tell=told.append, **given)
+        report_facts(press, splits, on_progress=told.append, **given)
     assert told == []
 
 
@@ -252,8 +252,8 @@ def test_what_baselines_have_measured_is_taken_from_them(facts, press, splits, m
     for name in ("raw", "pca", "untrained"):
         tests.test(name, "linear")
     head = CodeClassifier(press.encoder).fit(train.X, train.y)
-    tests.remember("code", "linear", evaluate(head, test.X, test.y, baselines=None)["code"])
-    tests.let_go()
+    tests.add_result("code", "linear", evaluate(head, test.X, test.y, baselines=None)["code"])
+    tests.clear_cache()
     monkeypatch.setattr(tests, "_fit_head", None)
     found = comparison_facts(press.encoder, train, test, measured=tests)
     for name, points in facts["baseline_comparison"]["curves"].items():

@@ -64,7 +64,7 @@ def told(press, folder, tmp_path_factory):
     """Facts and page of a report that shows a hundred of them."""
     path = tmp_path_factory.mktemp("told") / "report.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawn, "MOST_SHOWN", 100)
+        patch.setattr(drawn, "MAX_SAMPLE_ROWS", 100)
         facts = write_report(press, path, stream_of(folder), normal="ok")
     return facts, path.read_text("utf-8"), path.with_suffix(".md").read_text("utf-8")
 
@@ -108,7 +108,7 @@ def test_a_short_stream_is_looked_at_as_a_whole(press, folder, in_order):
 
 
 def test_labels_that_do_not_test_a_head(press, folder, monkeypatch):
-    monkeypatch.setattr(drawn, "MOST_SHOWN", 100)
+    monkeypatch.setattr(drawn, "MAX_SAMPLE_ROWS", 100)
     facts = report_facts(press, stream_of(folder, "number"), baselines=None)
     assert facts["classes"] == []
     assert facts["verdicts"][0]["n"] == 360
@@ -116,7 +116,7 @@ def test_labels_that_do_not_test_a_head(press, folder, monkeypatch):
 
 
 def test_a_damaged_file_is_left_out_and_named(press, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawn, "MOST_SHOWN", 100)
+    monkeypatch.setattr(drawn, "MAX_SAMPLE_ROWS", 100)
     for at in range(3):
         (tmp_path / f"{at}.parquet").write_bytes((folder / f"{at}.parquet").read_bytes())
     (tmp_path / "1.parquet").write_bytes(b"PAR1 and then nothing")

@@ -100,7 +100,7 @@ def report(
             advice=None if advice is None else _read_advice(advice),
             command=f"isthmus {shlex.join(sys.argv[1:])}",
             plots=plots,
-            tell=show,
+            on_progress=show,
         )
     console.print(facts["summary"], markup=False)
     console.print(f"report       {output}", markup=False)

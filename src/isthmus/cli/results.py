@@ -18,7 +18,7 @@ from isthmus.data import StoredCodes
 from isthmus.data.streaming import MAX_SAMPLED
 from isthmus.data.windows import Windows
 from isthmus.errors import DataError
-from isthmus.evaluation import IN_WORDS, describe_unknown
+from isthmus.evaluation import BASELINE_TITLES, describe_unknown_classes
 
 
 def check_suffix(path: Path, *allowed: str) -> None:
@@ -86,7 +86,7 @@ def print_evaluation(console: Console, found: dict[str, Any]) -> None:
         low, high = result["interval"]
         loss = result["log_loss"]
         table.add_row(
-            IN_WORDS.get(name, name),
+            BASELINE_TITLES.get(name, name),
             f"{100 * result['accuracy']:.2f} %",
             f"{100 * low:.1f}-{100 * high:.1f} %",
             "" if loss is None else f"{loss:.4f}",
@@ -121,11 +121,13 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
         console.print(f"{found['n_unlabelled']:,} instances without a label are left out")
     if "unknown_classes" in found:
         console.print(
-            describe_unknown(found["unknown_classes"], "the head"), markup=False, soft_wrap=True
+            describe_unknown_classes(found["unknown_classes"], "the head"),
+            markup=False,
+            soft_wrap=True,
         )
     for name, baseline in found["baselines"].items():
         if baseline["n"] < found["code"]["n"]:
-            words = IN_WORDS.get(name, name)
+            words = BASELINE_TITLES.get(name, name)
             console.print(f"{words}: tested on {baseline['n']:,} instances, drawn at random")
     of = getattr(fitted_on, "n_rows", 0)
     if of > MAX_SAMPLED:

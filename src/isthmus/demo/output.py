@@ -14,7 +14,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.classification import CodeClassifier
 from isthmus.data import Dataset
 from isthmus.errors import MissingExtraError
-from isthmus.evaluation import IN_WORDS
+from isthmus.evaluation import BASELINE_TITLES
 
 
 def draw_pictures(
@@ -26,9 +26,9 @@ def draw_pictures(
     facts: dict[str, Any],
     classifiers: dict[str, CodeClassifier],
 ) -> list[str]:
-    """Draw every picture as PNG and SVG; return the paths.
+    """Write every figure as PNG and SVG, and return the paths.
 
-    Without matplotlib nothing is drawn, and a line says how to get it.
+    Without matplotlib nothing is written, and the console shows how to install it.
     """
     try:
         figures = _figures(encoder, train, test, facts, classifiers)
@@ -53,10 +53,10 @@ def _figures(
     if train.y is not None and test.y is not None:
         figures["label-shares"] = plots.plot_label_shares(train.y, test.y, class_names=names)
     figures["samples"] = plots.plot_samples(train.X, train.y, class_names=names)
-    some = test.take(np.arange(min(10, len(test)))).X
-    back = encoder.inverse_transform(encoder.transform(some))
+    first = test.take(np.arange(min(10, len(test)))).X
+    reconstructed = encoder.inverse_transform(encoder.transform(first))
     figures["reconstructions"] = plots.plot_reconstructions(
-        some, back, errors=encoder.reconstruction_error(some)
+        first, reconstructed, errors=encoder.reconstruction_error(first)
     )
     figures["training"] = plots.plot_history(encoder.history_, best_epoch=encoder.best_epoch_)
     if not classifiers or test.y is None:
@@ -69,17 +69,17 @@ def _figures(
     )
     head = classifiers[confusion["head"]]
     figures["predictions"] = plots.plot_predictions(
-        some,
+        first,
         np.asarray(facts["first_predictions"]),
         test.y[:10],
-        probabilities=head.predict_proba(some).max(axis=1),
+        probabilities=head.predict_proba(first).max(axis=1),
     )
-    figures["heads"] = plots.plot_heads(_rows(facts))
+    figures["heads"] = plots.plot_heads(_accuracy_rows(facts))
     return figures
 
 
-def _rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Flatten heads and baselines to one row for each pair of features and head."""
+def _accuracy_rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the accuracies as rows, one for each pair of features and head."""
     tested = {"code": facts["heads"]}
     for name, found in facts["baselines"].items():
         tested[name] = found.get("heads", {"end to end": found})
@@ -95,6 +95,7 @@ def _rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+#: Units of the reconstruction error, by loss.
 METRICS = {
     "bce": "binary cross-entropy per pixel",
     "mse": "mean squared error of standardised columns",
@@ -102,14 +103,14 @@ METRICS = {
 
 
 def print_data(console: Console, facts: dict[str, Any]) -> None:
-    """Shapes, label shares, first labels."""
+    """Print shapes, label shares and the first labels."""
     shape = " x ".join(str(side) for side in facts["input_shape"])
     _heading(console, f"1  The data: {facts['dataset']}")
     console.print(f"training {facts['kind']:<8} {facts['n_train']:>7,} of {shape}")
     console.print(f"test {facts['kind']:<12} {facts['n_test']:>7,} of {shape}")
     shares = facts["label_share"]
     if not shares["train"]:
-        console.print("no labels: a code can be learned, heads need some labels")
+        console.print("no labels: only the code is learned, because heads need labels")
         return
     if len(shares["train"]) <= 20:
         table = Table(box=None, pad_edge=False)
@@ -128,17 +129,17 @@ def print_data(console: Console, facts: dict[str, Any]) -> None:
 
 
 def print_training(console: Console, encoder: Autoencoder, facts: dict[str, Any]) -> None:
-    """Print the layers, how training went, and the reconstruction error."""
+    """Print the layers, the training result and the reconstruction error."""
     n_values = encoder.schema_.n_features
     width = encoder.n_components_
     _heading(console, f"2  A code without labels: {n_values} values -> {width}")
     console.print(encoder.summary())
     last = encoder.history_[-1]
-    kept = encoder.history_[encoder.best_epoch_ - 1]
-    value = kept.get("validation_loss", kept["train_loss"])
-    part = "validation" if "validation_loss" in kept else "training"
+    best = encoder.history_[encoder.best_epoch_ - 1]
+    value = best.get("validation_loss", best["train_loss"])
+    part = "validation" if "validation_loss" in best else "training"
     console.print(
-        f"{last['epoch']} epochs, {sum(r['seconds'] for r in encoder.history_):.1f} s; kept epoch "
+        f"{last['epoch']} epochs, {sum(r['seconds'] for r in encoder.history_):.1f} s; best epoch "
         f"{encoder.best_epoch_} ({part} loss {value:.4f})"
     )
     found = facts["reconstruction"]
@@ -149,16 +150,18 @@ def print_training(console: Console, encoder: Autoencoder, facts: dict[str, Any]
 
 
 def print_freeze(console: Console, facts: dict[str, Any]) -> None:
-    """Print both digests."""
+    """Print the encoder digest before and after the heads were fitted."""
     _heading(console, "3  The encoder is frozen")
     frozen = facts["frozen"]
     console.print(f"SHA-256 before the heads  {frozen['digest_before']}")
     console.print(f"SHA-256 after the heads   {frozen['digest_after']}")
-    console.print("unchanged" if frozen["unchanged"] else "CHANGED: do not trust what follows")
+    console.print(
+        "unchanged" if frozen["unchanged"] else "CHANGED: the results below are not valid"
+    )
 
 
 def print_heads(console: Console, facts: dict[str, Any]) -> None:
-    """Print heads beside baselines in one table, and the first predictions."""
+    """Print the accuracy of heads on code and baselines, and the first predictions."""
     if not facts["heads"]:
         return
     _heading(console, f"4  Test accuracy of heads, on {facts['n_test']:,} test {facts['kind']}")
@@ -176,10 +179,10 @@ def print_heads(console: Console, facts: dict[str, Any]) -> None:
         cells = [_accuracy(by_head[head]) if head in by_head else "" for head in facts["heads"]]
         if not by_head:
             cells[-1] = _accuracy(found)
-        table.add_row(IN_WORDS[name], *cells)
+        table.add_row(BASELINE_TITLES[name], *cells)
     console.print(table)
-    console.print("(in brackets: 95 % interval; --baselines all fills the table)")
-    console.print(_verdict(facts))
+    console.print("(in brackets: 95 % interval; --baselines all measures every cell)")
+    console.print(_compare_with_baselines(facts))
     first = " ".join(str(label) for label in facts["first_predictions"])
     true = " ".join(str(label) for label in facts["first_labels"]["test"])
     console.print(f"first predictions ({list(facts['heads'])[-1]} head): {first}")
@@ -187,7 +190,7 @@ def print_heads(console: Console, facts: dict[str, Any]) -> None:
 
 
 def print_detector(console: Console, facts: dict[str, Any]) -> None:
-    """Print how well one class is told from all others, and the false-alarm rate."""
+    """Print how well the detector separates one class from the others, and its false alarms."""
     found = facts["detector"]
     _heading(
         console, f"5  Normal or not, on the same frozen code: {found['normal_class']} is normal"
@@ -197,26 +200,26 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
     table.add_column("AUROC", justify="right")
     for name, value in found["scores"].items():
         decides = name == found["method"]
-        words = f"{name} (decides)" if decides else name
-        table.add_row(words, f"{100 * value:.2f} %", style="bold" if decides else None)
+        title = f"{name} (decides)" if decides else name
+        table.add_row(title, f"{100 * value:.2f} %", style="bold" if decides else None)
     raw = found["baselines"]["raw"]
     table.add_row("baseline: 5 nearest neighbours on raw values", f"{100 * raw:.2f} %")
     console.print(table)
     rate = found["false_alarm_rate"]
     console.print(
-        f"learned from {found['n_train']:,} normal {facts['kind']}, calibrated on "
-        f"{found['n_calibration']:,} that nothing had seen"
+        f"fitted on {found['n_train']:,} normal {facts['kind']}, calibrated on "
+        f"{found['n_calibration']:,} held-out ones"
     )
     console.print(
         f"false-alarm rate asked {rate['asked']:.3g}, realised {rate['realised']:.3g} on "
-        f"{rate['n']:,} other normal ones; {100 * found['found']:.1f} % of "
-        f"{found['n_abnormal']:,} abnormal ones found"
+        f"{rate['n']:,} other normal ones; detected {100 * found['found']:.1f} % of "
+        f"{found['n_abnormal']:,} abnormal ones"
     )
 
 
-def print_end(console: Console, facts: dict[str, Any], output: Path, words: str) -> None:
-    """Where things are, how long it took, what to run next."""
-    _heading(console, f"{6 if 'detector' in facts else 5}  Where things are")
+def print_end(console: Console, facts: dict[str, Any], output: Path, data_argument: str) -> None:
+    """Print the paths written, the run times and commands to run next."""
+    _heading(console, f"{6 if 'detector' in facts else 5}  Files")
     console.print(f"bundle    {facts['bundle']}", soft_wrap=True)
     if facts["pictures"]:
         console.print(f"pictures  {output / 'plots'} ({len(facts['pictures'])})", soft_wrap=True)
@@ -228,28 +231,30 @@ def print_end(console: Console, facts: dict[str, Any], output: Path, words: str)
     console.print("next")
     for line in (
         f"isthmus info {facts['bundle']}",
-        f"isthmus evaluate {facts['bundle']} {words}",
+        f"isthmus evaluate {facts['bundle']} {data_argument}",
         "isthmus fit YOUR_DATA -o YOUR_BUNDLE",
     ):
         console.print(f"  {line}", soft_wrap=True)
 
 
-def _verdict(facts: dict[str, Any]) -> str:
-    """Say whether the code earns its keep under a linear head, also when it does not."""
+def _compare_with_baselines(facts: dict[str, Any]) -> str:
+    """Return a sentence that compares the code with the best baseline under a linear head."""
     code = facts["heads"]["linear"]
     unlabelled = {k: v for k, v in facts["baselines"].items() if k != "supervised"}
-    rival = max(unlabelled, key=lambda name: unlabelled[name]["test_accuracy"])
-    ahead = 100 * (code["test_accuracy"] - unlabelled[rival]["test_accuracy"])
+    best = max(unlabelled, key=lambda name: unlabelled[name]["test_accuracy"])
+    ahead = 100 * (code["test_accuracy"] - unlabelled[best]["test_accuracy"])
     low, high = code["interval"]
-    other_low, other_high = unlabelled[rival]["interval"]
-    clear = low > other_high or high < other_low
+    other_low, other_high = unlabelled[best]["interval"]
+    disjoint = low > other_high or high < other_low
     if ahead == 0:
-        return f"with a linear head the code is level with the best baseline ({IN_WORDS[rival]})"
-    place = "ahead of" if ahead > 0 else "behind"
-    how = "and the intervals do not meet" if clear else "within the intervals"
+        return (
+            f"with a linear head the code is as good as the best baseline ({BASELINE_TITLES[best]})"
+        )
+    comparison = "better" if ahead > 0 else "worse"
+    certainty = "the intervals do not overlap" if disjoint else "the intervals overlap"
     return (
-        f"with a linear head the code is {abs(ahead):.2f} points {place} the best baseline "
-        f"({IN_WORDS[rival]}), {how}"
+        f"with a linear head the code is {abs(ahead):.2f} points {comparison} than the best "
+        f"baseline ({BASELINE_TITLES[best]}); {certainty}"
     )
 
 

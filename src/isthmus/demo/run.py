@@ -1,4 +1,4 @@
-"""The demo, step by step: look, learn a code, freeze it, decide, compare with baselines."""
+"""The demo: train an encoder, freeze it, fit heads and a detector, compare with baselines."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import check_target, save_bundle
 from isthmus.classification import CodeClassifier
 from isthmus.data import ABNORMAL, Dataset, Splits, verdicts
-from isthmus.demo import output as telling
-from isthmus.demo.output import draw_pictures
+from isthmus.demo.output import (
+    draw_pictures,
+    print_data,
+    print_detector,
+    print_end,
+    print_freeze,
+    print_heads,
+    print_training,
+)
 from isthmus.detection import (
     LABEL_FREE,
     AnomalyDetector,
@@ -33,21 +40,21 @@ from isthmus.errors import CalibrationWarning, DataError, MissingExtraError
 from isthmus.evaluation import Baselines, baseline_names, plain_label, raw_distances, score_head
 from isthmus.report import write_report
 
-#: What the detector itself makes of instances, beside the scores by name.
+#: Key of the detector's own scores, beside those by name.
 DECIDES = "decides"
 
-#: With fewer of a class there is nothing to set a threshold on.
-FEWEST = 10
+#: Instances that the normal class needs in each part, for a threshold to be set.
+MIN_INSTANCES = 10
 
 
 def detect_anomalies(
     encoder: Autoencoder, train: Dataset, test: Dataset, normal: str | None, seed: int
 ) -> tuple[dict[str, Any], AnomalyDetector] | None:
-    """Fit a detector on one class and test it against all others.
+    """Fit a detector with one class as normal, and test it on all classes.
 
-    It learns from the training instances of the class, which the encoder has seen without
-    labels, and is calibrated on half of the test instances of the class, which nothing has
-    seen. It is tested on the other half and on all test instances of the other classes.
+    It is fitted on the training instances of the class, on which the encoder was trained too,
+    without labels. It is calibrated on half of the test instances of the class, and tested on
+    the other half and on all test instances of the other classes.
 
     Parameters
     ----------
@@ -55,39 +62,39 @@ def detect_anomalies(
     train, test : Dataset
         With labels.
     normal : str or None
-        The class that is normal, as text; None takes the first.
+        Label of the normal class, as text; None takes the first class.
     seed : int
 
     Returns
     -------
-    facts and detector, or None when no class has enough test instances
+    facts and detector, or None when `normal` is None and the first class is too small
 
     Raises
     ------
     DataError
-        When there is no class of that name, or too few of it.
+        When there is no such class, or it has too few instances.
     """
     assert train.y is not None
     assert test.y is not None
     names = np.asarray(test.y).astype(str)
-    known = train.class_names or ()
-    wanted = normal if normal is not None else known[0]
-    if wanted not in known:
-        raise DataError(f"got normal class {wanted!r}, expected one of {', '.join(known)}")
+    class_names = train.class_names or ()
+    wanted = normal if normal is not None else class_names[0]
+    if wanted not in class_names:
+        raise DataError(f"got normal class {wanted!r}, expected one of {', '.join(class_names)}")
     of_class = np.random.default_rng([seed, 4]).permutation(np.flatnonzero(names == wanted))
-    learn_from = np.flatnonzero(np.asarray(train.y).astype(str) == wanted)
+    fitted_rows = np.flatnonzero(np.asarray(train.y).astype(str) == wanted)
     others = np.flatnonzero(names != wanted)
-    if len(of_class) < FEWEST or len(learn_from) < FEWEST or not len(others):
+    if len(of_class) < MIN_INSTANCES or len(fitted_rows) < MIN_INSTANCES or not len(others):
         if normal is None:
             return None
         raise DataError(
-            f"the class {wanted!r} has {len(learn_from)} training and {len(of_class)} test "
-            f"instances, expected at least {FEWEST} of each, and some of other classes"
+            f"the class {wanted!r} has {len(fitted_rows)} training and {len(of_class)} test "
+            f"instances, expected at least {MIN_INSTANCES} of each, and some of other classes"
         )
     calibrate, rest = np.array_split(of_class, 2)
-    reference = train.take(learn_from).X
+    reference = train.take(fitted_rows).X
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)  # the story tells the rate
+        warnings.simplefilter("ignore", CalibrationWarning)  # the realised rate is printed
         detector = AnomalyDetector(encoder, random_state=seed).fit(
             reference, X_calibration=test.take(calibrate).X
         )
@@ -95,23 +102,26 @@ def detect_anomalies(
     abnormal = np.arange(len(rows)) >= len(rest)
     tested = test.take(rows).X
     return_freed_memory()
-    own = detector.reference_set_.features.take(np.arange(len(learn_from)))
-    fitted = {n: score().fit(own, np.random.default_rng(seed)) for n, score in LABEL_FREE.items()}
+    reference_features = detector.reference_set_.features.take(np.arange(len(fitted_rows)))
+    fitted = {
+        n: score().fit(reference_features, np.random.default_rng(seed))
+        for n, score in LABEL_FREE.items()
+    }
     return_freed_memory()
     found: dict[str, list[np.ndarray]] = {name: [] for name in (DECIDES, *fitted)}
     for features in extract_features_in_chunks(encoder, tested):
         found[DECIDES].append(anomaly_scores(detector.fitted_score_, features))
         for name, one in fitted.items():
             found[name].append(one.score(features))
-    ranked = {name: np.concatenate(parts) for name, parts in found.items()}
-    scores = ranked.pop(DECIDES)
+    score_arrays = {name: np.concatenate(parts) for name, parts in found.items()}
+    scores = score_arrays.pop(DECIDES)
     flagged = verdicts(scores, -detector.offset_) == ABNORMAL
-    by_name = {name: float(roc_auc_score(abnormal, of)) for name, of in ranked.items()}
-    del own, fitted
+    by_name = {name: float(roc_auc_score(abnormal, of)) for name, of in score_arrays.items()}
+    del reference_features, fitted
     return_freed_memory()
     facts = {
-        "normal_class": plain_label(train.y[learn_from[0]]),
-        "n_train": len(learn_from),
+        "normal_class": plain_label(train.y[fitted_rows[0]]),
+        "n_train": len(fitted_rows),
         "n_calibration": detector.n_calibration_,
         "n_abnormal": len(others),
         "method": detector.method_,
@@ -141,19 +151,25 @@ def write_page(
 ) -> str | None:
     """Write the report and return its path, None where an extra is missing.
 
-    What the demo's baselines measured already is handed over.
+    Results in `measured` are used in the report, and not measured again.
     """
     path = output / "report.html"
     normal = str(facts["detector"]["normal_class"]) if "detector" in facts else None
     with console.status("report") as status:
 
-        def tell(words: str) -> None:
+        def show_step(step: str) -> None:
             return_freed_memory()
-            status.update(words)
+            status.update(step)
 
         try:
             write_report(
-                facts["bundle"], path, data, normal=normal, seed=seed, measured=measured, tell=tell
+                facts["bundle"],
+                path,
+                data,
+                normal=normal,
+                seed=seed,
+                measured=measured,
+                on_progress=show_step,
             )
         except MissingExtraError as error:
             console.print(f"no report: {error}", soft_wrap=True)
@@ -177,29 +193,29 @@ def run_demo(
     seconds_to_load: float = 0.0,
     words: str | None = None,
 ) -> dict[str, Any]:
-    """Learn a code without labels, freeze it, classify on it, and tell the story.
+    """Train an encoder without labels, freeze it, fit heads on it, and print the results.
 
     Parameters
     ----------
     data : Splits or Dataset
-        Of a Dataset a fifth is set aside for testing first.
+        A fifth of a Dataset is held out for testing.
     output : path
-        Folder for the bundle, the pictures and `demo.json`.
+        Folder for the bundle, the figures, the report and `demo.json`.
     recipe : {"default", "fast", "thorough", "reference"}
     baselines : {"fast", "all"}
         `"all"` trains the supervised network too.
     normal_class : str, optional
-        The class that is normal in the chapter "normal or not"; the first by default.
+        Label of the normal class of the detector; the first class by default.
     seed : int
-        Of all randomness.
+        Seed of all random choices.
     resume : bool
-        Go on from the checkpoint of a run that was interrupted.
+        Continue from the checkpoint of an interrupted run.
     console : rich.console.Console, optional
-        Where to tell it; standard output by default.
+        Where to print; standard output by default.
     seconds_to_load : float
-        What loading took, for the table of times.
+        Time that loading took, for the printed times.
     words : str, optional
-        How the data is named on the command line, for what to run next.
+        The data on the command line, for the commands to run next.
 
     Returns
     -------
@@ -212,10 +228,10 @@ def run_demo(
     started = time.perf_counter()
     seconds = {"load": seconds_to_load}
     names = baseline_names(baselines)
-    train, test = _both_parts(data, seed)
+    train, test = _train_and_test(data, seed)
 
-    facts = _facts_of(train, test)
-    telling.print_data(console, facts)
+    facts = _data_facts(train, test)
+    print_data(console, facts)
 
     checkpoints = output / "checkpoints"
     encoder = Autoencoder(
@@ -241,12 +257,17 @@ def run_demo(
             "test": float(encoder.reconstruction_error(test.X).mean()),
         },
     }
-    telling.print_training(console, encoder, facts)
+    print_training(console, encoder, facts)
     return_freed_memory()
 
     tests: Baselines | None = None
     classifiers: dict[str, CodeClassifier] = {}
-    facts |= {"heads": {}, "baselines": {}, "first_predictions": [], "frozen": _frozen(encoder, {})}
+    facts |= {
+        "heads": {},
+        "baselines": {},
+        "first_predictions": [],
+        "frozen": _digest_facts(encoder, {}),
+    }
     seconds |= {"encode": 0.0, "heads": 0.0}
     with tempfile.TemporaryDirectory() as cache:
         with _timed(seconds, "encode"):
@@ -259,30 +280,30 @@ def run_demo(
                 )
                 classifiers, found = _fit_heads(console, encoder, train, codes, test.y, cache, seed)
                 for name, of_head in found.items():
-                    tests.remember("code", name, of_head)
-                facts["heads"] = {name: _plain(of_head) for name, of_head in found.items()}
+                    tests.add_result("code", name, of_head)
+                facts["heads"] = {name: _test_facts(of_head) for name, of_head in found.items()}
                 facts["confusion"] = {
                     "head": HEADS[-1],
                     "classes": found[HEADS[-1]]["classes"],
                     "matrix": found[HEADS[-1]]["confusion"],
                 }
-                facts["frozen"] = _frozen(encoder, classifiers)
-                telling.print_freeze(console, facts)
+                facts["frozen"] = _digest_facts(encoder, classifiers)
+                print_freeze(console, facts)
                 facts["baselines"] = _test_baselines(console, tests, names)
-                tests.let_go()
-            decided = classifiers[HEADS[-1]].standardised_head_.predict(codes[:10])
-            facts["first_predictions"] = [plain_label(label) for label in decided]
-    telling.print_heads(console, facts)
+                tests.clear_cache()
+            predicted = classifiers[HEADS[-1]].standardised_head_.predict(codes[:10])
+            facts["first_predictions"] = [plain_label(label) for label in predicted]
+    print_heads(console, facts)
 
     heads: dict[str, CodeClassifier | AnomalyDetector] = dict(classifiers)
-    decided_normal = None
+    detection = None
     if train.y is not None and test.y is not None:
         with _timed(seconds, "detector"):
-            decided_normal = detect_anomalies(encoder, train, test, normal_class, seed)
-        if decided_normal is not None:
-            facts["detector"] = decided_normal[0]
-            heads = {"normal": decided_normal[1], **heads}  # the last stays the one that predicts
-            telling.print_detector(console, facts)
+            detection = detect_anomalies(encoder, train, test, normal_class, seed)
+        if detection is not None:
+            facts["detector"] = detection[0]
+            heads = {"normal": detection[1], **heads}  # predict uses the last head
+            print_detector(console, facts)
 
     facts["bundle"] = str(bundle)
     facts["pictures"] = draw_pictures(
@@ -299,8 +320,8 @@ def run_demo(
             "normal": facts.get("detector", {}),
         },
     )
-    # The report reads them from the bundle.
-    del encoder, classifiers, decided_normal, heads
+    # Freed first: the report reads encoder and heads from the bundle.
+    del encoder, classifiers, detection, heads
     return_freed_memory()
     with _timed(seconds, "report"):
         facts["report"] = write_page(console, output, Splits(train, test), facts, seed, tests)
@@ -308,22 +329,22 @@ def run_demo(
     facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     write_json(output / "demo.json", facts)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    telling.print_end(console, facts, output, words or train.name)
+    print_end(console, facts, output, words or train.name)
     return facts
 
 
-def _both_parts(data: Dataset | Splits, seed: int) -> tuple[Dataset, Dataset]:
+def _train_and_test(data: Dataset | Splits, seed: int) -> tuple[Dataset, Dataset]:
     if data.test is None:
         assert isinstance(data, Dataset)
         data = data.split(0.2, random_state=seed)
     if len(data.train) < 10:
         raise DataError(
-            f"got {len(data.train)} training instances, expected at least 10 to tell a story"
+            f"got {len(data.train)} training instances, expected at least 10; pass more data"
         )
     return data.train, data.test
 
 
-def _facts_of(train: Dataset, test: Dataset) -> dict[str, Any]:
+def _data_facts(train: Dataset, test: Dataset) -> dict[str, Any]:
     return {
         "dataset": train.name,
         "kind": train.kind,
@@ -331,23 +352,23 @@ def _facts_of(train: Dataset, test: Dataset) -> dict[str, Any]:
         "n_test": len(test),
         "input_shape": list(train.schema.shape),
         "class_names": list(train.class_names or ()),
-        "label_share": {"train": _shares(train.y), "test": _shares(test.y)},
-        "first_labels": {"train": _first(train.y), "test": _first(test.y)},
+        "label_share": {"train": _label_shares(train.y), "test": _label_shares(test.y)},
+        "first_labels": {"train": _first_labels(train.y), "test": _first_labels(test.y)},
     }
 
 
-def _shares(y: np.ndarray | None) -> dict[str, float]:
+def _label_shares(y: np.ndarray | None) -> dict[str, float]:
     if y is None:
         return {}
     labels, counts = np.unique(y, return_counts=True)
     return {str(label): float(count / len(y)) for label, count in zip(labels, counts, strict=True)}
 
 
-def _first(y: np.ndarray | None) -> list[Any]:
+def _first_labels(y: np.ndarray | None) -> list[Any]:
     return [] if y is None else [plain_label(label) for label in y[:10]]
 
 
-def _frozen(encoder: Autoencoder, classifiers: dict[str, CodeClassifier]) -> dict[str, Any]:
+def _digest_facts(encoder: Autoencoder, classifiers: dict[str, CodeClassifier]) -> dict[str, Any]:
     after = [classifier.encoder_digest_ for classifier in classifiers.values()]
     last = after[-1] if after else encoder.digest_
     return {
@@ -357,7 +378,7 @@ def _frozen(encoder: Autoencoder, classifiers: dict[str, CodeClassifier]) -> dic
     }
 
 
-def _plain(found: dict[str, Any]) -> dict[str, Any]:
+def _test_facts(found: dict[str, Any]) -> dict[str, Any]:
     return {
         "test_accuracy": found["accuracy"],
         "test_loss": found["log_loss"],
@@ -374,7 +395,7 @@ def _fit_heads(
     cache: str,
     seed: int,
 ) -> tuple[dict[str, CodeClassifier], dict[str, dict[str, Any]]]:
-    """Fit every head on the training part, and test it on codes with labels."""
+    """Fit every head on the training part, and test it on the test codes."""
     classifiers, found = {}, {}
     for name in HEADS:
         with console.status(f"fitting head: {name}"):
@@ -390,20 +411,20 @@ def _test_baselines(
 ) -> dict[str, dict[str, Any]]:
     """Test every baseline with every head; the linear head's figures stand for the baseline.
 
-    The neural head takes longer than all else together, so without the supervised network
-    (the fast baselines) only PCA, the baseline of the same width, gets it.
+    The mlp head takes longer than all others together, so with the fast baselines it is fitted
+    only on PCA, the baseline of the same width.
     """
     results: dict[str, dict[str, Any]] = {}
     for name in names:
         if name == "supervised":
-            results[name] = _plain(tests.test_supervised())
+            results[name] = _test_facts(tests.test_supervised())
             continue
         by_head = {}
         for head in HEADS:
             if head == "mlp" and name != "pca" and "supervised" not in names:
                 continue
             with console.status(f"baseline: {head} head on {name} features"):
-                by_head[head] = _plain(tests.test(name, head))
+                by_head[head] = _test_facts(tests.test(name, head))
             return_freed_memory()
         results[name] = by_head["linear"] | {"heads": by_head}
     return results
@@ -411,7 +432,7 @@ def _test_baselines(
 
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Note how long a chapter takes; what it freed goes back to the system."""
+    """Record the seconds that a step takes, and return its freed memory to the system."""
     started = time.perf_counter()
     yield
     return_freed_memory()

@@ -1,6 +1,6 @@
 from .advice import Advice as Advice
+from .baselines import BASELINE_TITLES as BASELINE_TITLES
 from .baselines import BASELINES as BASELINES
-from .baselines import IN_WORDS as IN_WORDS
 from .baselines import Baselines as Baselines
 from .baselines import SupervisedNetwork as SupervisedNetwork
 from .baselines import baseline_names as baseline_names
@@ -16,14 +16,14 @@ from .detection import evaluate_detector as evaluate_detector
 from .detection import evaluate_head as evaluate_head
 from .detection import ranking as ranking
 from .detection import raw_distances as raw_distances
-from .drift import FEWEST as FEWEST
+from .drift import MIN_INSTANCES as MIN_INSTANCES
 from .drift import holm as holm
 from .drift import measure_drift as measure_drift
 from .labelled_rows import FewLabels as FewLabels
-from .labelled_rows import some_of as some_of
+from .labelled_rows import select_rows as select_rows
 from .metrics import ClassTally as ClassTally
 from .metrics import class_metrics as class_metrics
-from .metrics import describe_unknown as describe_unknown
+from .metrics import describe_unknown_classes as describe_unknown_classes
 from .metrics import plain_label as plain_label
 from .metrics import unknown_classes as unknown_classes
 from .width_advice import advise as advise

@@ -1,4 +1,4 @@
-"""What the width advisor found: figures for each width, and the width it recommends."""
+"""Result of the width advisor: measurements for each width, and the recommended one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from isthmus._core import table
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What the squared error is measured in.
+#: Units of the squared error.
 UNITS = {
     "images": "squared error of a pixel in [0, 1]",
     "series": "squared error of a standardised value",
@@ -20,14 +20,14 @@ UNITS = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Advice:
-    """Codes of several widths beside PCA, and the width recommended.
+    """Measurements of codes of several widths and of PCA, and the recommended width.
 
     Attributes
     ----------
     n_components : int
-        The width recommended.
+        The recommended width.
     why : str
-        The rule that it was chosen by, in a sentence.
+        The rule by which it was chosen, as a phrase.
     knee, knee_pca : int or None
         Width at the knee of the reconstruction error of the code, and of PCA; None where the
         curve has none (see `isthmus.evaluation.width_advice.find_knee`).
@@ -40,21 +40,21 @@ class Advice:
         - `width`;
         - `error`, `pca_error`: mean squared error of a value of the held-out instances, in the
           network's units, the same formula for both;
-        - `kept`, `pca_kept`: 1 - error / `mean_error`, the share of the variance that is kept;
-        - `loss`: of the held-out instances, by the formula that was trained on;
+        - `kept`, `pca_kept`: 1 - error / `mean_error`, the share of the variance explained;
+        - `loss`: the training loss on the held-out instances;
         - `accuracy`, `accuracy_std`, `pca_accuracy`, `pca_accuracy_std`: of held-out labelled
           instances, mean and standard deviation over the draws of labels; None without
           labels, and the deviation of a single draw;
-        - `seconds` and `epochs` that training took.
+        - `seconds` and `epochs` of training.
     mean_error : float
-        Squared error when every instance is rebuilt as the mean of the training instances.
+        Squared error when the mean of the training instances is the reconstruction of each.
     raw_accuracy, raw_accuracy_std : float or None
-        Few-label accuracy on the raw features, with no code at all.
+        Few-label accuracy on the raw features.
     kind : {"images", "series", "table"}
     n_features : int
-        Values of an instance as the network sees it; a code is narrower.
+        Values of a network input; a code is narrower.
     n_rows, n_train, n_held_out : int
-        Instances given, learned from, and measured on.
+        Instances given, trained on, and held out for measuring.
     n_labels, n_draws, n_labelled_held_out : int or None
         Labels in a draw, draws, and the labelled among the held-out instances.
     head : str or None
@@ -92,7 +92,7 @@ class Advice:
         return pd.DataFrame(self.table).set_index("width")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values, as JSON can hold it."""
+        """Return all attributes as plain values, which JSON can hold."""
         return asdict(self)
 
     def _repr_html_(self) -> str:
@@ -115,7 +115,7 @@ class Advice:
         return table(rows, head[: len(rows[0])], f"{self.n_components} recommended, {self.why}")
 
     def summary(self) -> str:
-        """Return the table as text, and below it what follows from it."""
+        """Return the table as text, with the recommendation below."""
         labels = self.n_labels is not None
         head = f"{'width':>7}  {'error':>8}  {'PCA':>8}  {'kept %':>6}  {'PCA':>6}"
         head += f"  {'accuracy %':>11}  {'PCA':>11}" if labels else ""
@@ -134,7 +134,7 @@ class Advice:
         used = self.n_train + self.n_held_out
         drawn = f", drawn from {self.n_rows:,}" if used < self.n_rows else ""
         lines = [
-            f"{self.n_train:,} instances to learn from, {self.n_held_out:,} held out{drawn}",
+            f"{self.n_train:,} training instances, {self.n_held_out:,} held out{drawn}",
             f"error     {UNITS[self.kind]}; kept: share of the variance",
         ]
         if self.n_labels is not None:

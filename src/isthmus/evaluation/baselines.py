@@ -16,7 +16,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.classification import StandardisedHead, build_head, known_labels, labelled_rows, mlp
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.errors import IsthmusError
-from isthmus.evaluation.labelled_rows import some_of
+from isthmus.evaluation.labelled_rows import select_rows
 from isthmus.evaluation.metrics import ClassTally, class_metrics
 from isthmus.networks import Dropout
 from isthmus.training import (
@@ -33,8 +33,8 @@ from isthmus.training import (
     train,
 )
 
-#: Values that are prepared at a time: preparing a table takes float64 copies.
-_AT_ONCE = 2**20
+#: Values that are preprocessed at a time: a table needs float64 copies.
+_VALUES_PREPARED = 2**20
 
 
 def raw_inputs(
@@ -43,7 +43,7 @@ def raw_inputs(
     rows: np.ndarray | None = None,
     then: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Return what the network would get of instances, one flat row each.
+    """Return the preprocessed network inputs of instances, one flat row each.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def raw_inputs(
     rows : integer or boolean array, optional
         Which instances; all when left out.
     then : callable, optional
-        What to make of the inputs, some rows at a time, each by itself.
+        Applied to the inputs, some rows at a time; each row must be treated by itself.
 
     Returns
     -------
     array of shape (n, m), float32
-        In memory of its own, which may be written over.
+        A new array, which the caller may overwrite.
 
     Examples
     --------
@@ -71,20 +71,22 @@ def raw_inputs(
     numbers = np.arange(len(checked))
     numbers = numbers if rows is None else numbers[rows]
     width = math.prod(encoder.preprocessor_.network_shape)
-    step = max(1, _AT_ONCE // width)
-    made: np.ndarray | None = None
+    step = max(1, _VALUES_PREPARED // width)
+    result: np.ndarray | None = None
     for first in range(0, max(1, len(numbers)), step):
         inputs = prepare(checked[numbers[first : first + step]]).reshape(-1, width)
-        some = inputs if then is None else then(inputs)
-        if made is None:
-            made = np.empty((len(numbers), some.shape[1]), dtype=np.float32)
-        made[first : first + len(some)] = some
-    assert made is not None  # there is at least one part
-    return made
+        batch = inputs if then is None else then(inputs)
+        if result is None:
+            result = np.empty((len(numbers), batch.shape[1]), dtype=np.float32)
+        result[first : first + len(batch)] = batch
+    assert result is not None  # there is at least one batch
+    return result
 
 
+#: Instances that the supervised network classifies at a time.
 INFERENCE_ROWS = 500
-SMALLEST_SIDE = 6  # two 3x3 convolutions without padding and a pooling need this much
+#: Two 3x3 convolutions without padding, and a pooling, need as many pixels a side.
+MIN_SIDE = 6
 
 
 class SupervisedNetwork:
@@ -92,16 +94,16 @@ class SupervisedNetwork:
 
     Convolutions of 32 and 64 channels (3x3, no padding), max-pooling, dropout 0.25,
     128 hidden units, dropout 0.5, softmax; Adadelta, batches of 128. A tenth of the
-    training labels decides the best epoch. Tables, series, and images too small for it, get a
+    training labels selects the best epoch. Tables, series, and images that are too small get a
     multilayer perceptron of 512 and 256 units.
 
     Parameters
     ----------
     preprocessor : Preprocessor
-        Of the encoder that it is a baseline for.
+        That of the encoder it is compared with.
     max_epochs : int, default=100
     patience : int, default=4
-        Epochs without better validation accuracy after which it stops.
+        Epochs without a better validation accuracy after which training stops.
     device : str, default="auto"
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
@@ -125,7 +127,7 @@ class SupervisedNetwork:
         self.verbose = verbose
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Learn from checked instances of shape (n, *schema.shape) and labels (n,)."""
+        """Train on checked instances of shape (n, *schema.shape) and labels (n,)."""
         self.classes_, coded = np.unique(y, return_inverse=True)
         seed, device = draw_seed(self.random_state), choose_device(self.device)
         rows, held_out = hold_out_labelled(coded, 0.1, seed)
@@ -176,7 +178,7 @@ class SupervisedNetwork:
 
 
 def _network(input_shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
-    if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST_SIDE:
+    if len(input_shape) != 3 or min(input_shape[1:]) < MIN_SIDE:
         n_features = int(np.prod(input_shape))
         return nn.Sequential(nn.Flatten(), mlp(n_features, (512, 256), n_classes, dropout=0.4))
     channels, height, width = input_shape
@@ -191,17 +193,17 @@ def _network(input_shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
 Mapping = Callable[[Any], np.ndarray]
 Decider = Callable[[Any], tuple[np.ndarray, np.ndarray | None, np.ndarray]]
 
-#: Raw features of test instances, in values, that are there at a time.
-TESTED_AT_ONCE = 2**20
+#: Values of raw test features that are held in memory at a time.
+VALUES_PER_BATCH = 2**20
 
-#: What each level of baselines holds.
+#: The baselines of each level.
 BASELINES: dict[str, tuple[str, ...]] = {
     "fast": ("raw", "pca", "untrained"),
     "all": ("raw", "pca", "untrained", "supervised"),
 }
 
-#: What a baseline is called when a person reads it.
-IN_WORDS = {
+#: Names of the baselines in tables and figures.
+BASELINE_TITLES = {
     "raw": "raw features",
     "pca": "PCA, same width",
     "untrained": "untrained encoder",
@@ -219,10 +221,10 @@ def baseline_names(baselines: str | None) -> tuple[str, ...]:
 
 
 class Baselines:
-    """Test a head on what a person would use in place of the code.
+    """Fit and test heads on features other than the code.
 
-    The features of each baseline are computed once, however many heads are put on them, but for
-    raw ones: they are as large as the data in float32, and soon made again.
+    The features of each baseline are computed once for all heads. Raw features are the exception:
+    they are as large as the data in float32, and cheap to compute again.
 
     Parameters
     ----------
@@ -230,8 +232,8 @@ class Baselines:
     X_train, X_test : arrays or DataFrames
         Like those the encoder was fitted on. `decider` needs no `X_test` and `y_test`.
     y_train, y_test : arrays of labels
-        The same labels that the head on the codes had; None in `y_train` where an instance is
-        unlabelled, for a head that uses those.
+        The labels that the head on the codes was fitted on; None in `y_train` where an instance
+        is unlabelled, for a head that uses such instances.
     random_state : int, RandomState instance or None
     verbose : bool
         Show progress while the supervised network trains.
@@ -265,12 +267,12 @@ class Baselines:
     def test(self, name: str, head: str | BaseEstimator) -> dict[str, Any]:
         """Fit a head on a baseline's training features and test it.
 
-        What a head with a name made of it is kept, and not measured again.
+        The result of a head given by name is stored, and returned when asked for again.
 
         Parameters
         ----------
         name : {"raw", "pca", "untrained", "code"}
-            `"code"` is no baseline, but what they stand beside.
+            `"code"` is the frozen code itself, for comparison.
         head : see `build_head`
 
         Returns
@@ -282,23 +284,23 @@ class Baselines:
             return self._found[name, head]
         fitted = self._fit_head(name, head)
         if name == "raw":
-            found = self._test_in_parts(fitted)
+            found = self._test_in_batches(fitted)
         else:
             found = score_head(fitted, self.test_features(name), self.y_test)
         if isinstance(head, str):
             self._found[name, head] = found
         return found
 
-    def remember(self, name: str, head: str, found: dict[str, Any]) -> None:
-        """Take what was measured elsewhere as what `test` would return."""
+    def add_result(self, name: str, head: str, found: dict[str, Any]) -> None:
+        """Store a result that was measured elsewhere, which `test` then returns."""
         self._found[name, head] = found
 
     def test_supervised(self) -> dict[str, Any]:
-        """Train the supervised network on the labelled instances themselves, and test it."""
+        """Train the supervised network on the labelled raw instances, and test it."""
         return class_metrics(self.y_test, *self._supervised()(self.X_test))
 
     def decider(self, name: str, head: str | BaseEstimator) -> Decider:
-        """Fit a baseline, to be tested on instances chunk by chunk.
+        """Fit a baseline, and return a function that classifies instances with it.
 
         Parameters
         ----------
@@ -310,7 +312,7 @@ class Baselines:
         -------
         callable
             From instances to their classes (n,), their probabilities (n, n_classes) or None,
-            and what the columns of these stand for.
+            and the classes that are the columns of these.
         """
         if name == "supervised":
             return self._supervised()
@@ -318,9 +320,9 @@ class Baselines:
         return lambda X: (*decide(fitted, mapping(X)), fitted.classes_)
 
     def train_features(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return a baseline's features of the training instances, or of those rows, float32.
+        """Return a baseline's features of the training instances, or of some rows, float32.
 
-        `"raw"` are the instances as the network would see them, flattened; `"pca"` their
+        `"raw"` are the preprocessed network inputs, flattened; `"pca"` their
         principal components, as many as the code is wide; `"untrained"` the codes of the
         same network with fresh random weights.
         """
@@ -328,7 +330,7 @@ class Baselines:
             return raw_inputs(self.encoder, self.X_train, rows)
         if name not in self._train:
             if rows is not None and name in self._mappings:
-                return self._mappings[name](some_of(self.X_train, rows))
+                return self._mappings[name](select_rows(self.X_train, rows))
             self._train[name] = self._mapping(name)(self.X_train)
         features = self._train[name]
         return features if rows is None else features[rows]
@@ -341,36 +343,36 @@ class Baselines:
             self._test[name] = self._mapping(name)(self.X_test)
         return self._test[name]
 
-    def let_go(self) -> None:
-        """Let go of all features, and keep what was learned and measured."""
+    def clear_cache(self) -> None:
+        """Free the features; fitted baselines and results stay."""
         self._train.clear()
         self._test.clear()
 
     def _mapping(self, name: str) -> Mapping:
-        """Return what makes a baseline's features of instances."""
+        """Return the function from instances to a baseline's features, fitted once."""
         if name not in self._mappings:
-            self._mappings[name] = self._learn(name)
+            self._mappings[name] = self._fit_mapping(name)
         return self._mappings[name]
 
-    def _learn(self, name: str) -> Mapping:
+    def _fit_mapping(self, name: str) -> Mapping:
         if name == "untrained":
             return self.encoder.untrained(self.seed).transform
         if name == "pca":
             train = self._flat(self.X_train)
             # Centred rows span one dimension fewer than there are rows: one more component
-            # would be rounding noise, which standardising blows up.
+            # would be rounding noise, which standardising amplifies.
             width = min(self.encoder.n_components_, train.shape[1], len(train) - 1)
             pca = PCA(width, random_state=self.seed).fit(train)
             return lambda X: raw_inputs(self.encoder, X, then=pca.transform)
         raise IsthmusError(f"got the baseline {name!r}, expected 'raw', 'pca' or 'untrained'")
 
-    def _test_in_parts(self, fitted: StandardisedHead) -> dict[str, Any]:
-        """Test a head on raw features, of which only some rows are there at a time."""
+    def _test_in_batches(self, fitted: StandardisedHead) -> dict[str, Any]:
+        """Test a head on raw features, which are computed a batch of rows at a time."""
         tally = ClassTally()
-        step = max(1, TESTED_AT_ONCE // math.prod(self.encoder.preprocessor_.network_shape))
+        step = max(1, VALUES_PER_BATCH // math.prod(self.encoder.preprocessor_.network_shape))
         for first in range(0, len(self.y_test), step):
             rows = np.arange(first, min(first + step, len(self.y_test)))
-            features = self._flat(some_of(self.X_test, rows))
+            features = self._flat(select_rows(self.X_test, rows))
             tally.update(self.y_test[rows], *decide(fitted, features), fitted.classes_)
         return tally.result()
 
@@ -404,7 +406,7 @@ def score_head(head: StandardisedHead, features: np.ndarray, y: np.ndarray) -> d
 
 
 def decide(head: StandardisedHead, features: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return a fitted head's classes (n,), and probabilities (n, n_classes) where it has them."""
+    """Return a fitted head's classes (n,), and probabilities (n, n_classes) or None."""
     if not hasattr(head.head_, "predict_proba"):
         return head.predict(features), None
     probabilities = head.predict_proba(features)

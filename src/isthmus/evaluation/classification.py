@@ -25,7 +25,7 @@ from isthmus.data import ClassMatcher, Dataset, Splits, as_instances
 from isthmus.encoding import encode_cached, labelled_sample
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import Baselines, Decider, baseline_names, decide
-from isthmus.evaluation.labelled_rows import left_out, some_of, tested
+from isthmus.evaluation.labelled_rows import select_rows, show_progress, unused_facts
 from isthmus.evaluation.metrics import ClassTally, unknown_classes
 
 
@@ -40,45 +40,46 @@ def evaluate(
     random_state: int | np.random.RandomState | None = None,
     verbose: bool = False,
 ) -> Evaluation:
-    """Test a classifier, and its baselines with the same head and the same labels.
+    """Evaluate a classifier, and its baselines with the same head and the same labels.
 
     Parameters
     ----------
     classifier : fitted CodeClassifier
     X : array or DataFrame of n test instances, or Stream
-        Of a stream every labelled instance is tested on, a chunk at a time. Nothing is kept of
-        an instance but one more in the count of its pair of true and predicted class.
+        All labelled instances of a stream are used, a chunk at a time. Only the confusion matrix
+        and the summed loss are held in memory.
     y : array of shape (n,); None with a stream
         Their labels, which need not be written as the head's classes are: "0" is 0, see
         `isthmus.data.labels.ClassMatcher`. Instances without one (None, NaN, empty text, and -1
-        unless that is a class of the head) are left out. A class that the head never saw counts
-        as wrong.
+        unless that is a class of the head) are left out. A label that is no class of the head
+        counts as wrong.
     X_train, y_train : like X and y
-        What the classifier was fitted on, unlabelled instances among them where its head uses
-        those; the baselines are fitted on it too: of a stream on 100,000 instances at most, drawn
-        at random. They are tested on the same instances as the head.
+        What the classifier was fitted on, with its unlabelled instances where the head uses
+        those. The baselines are fitted on it, of a stream on 100,000 instances at most, drawn
+        at random, and tested on the same instances as the head.
     baselines : {"fast", "all"} or None, default="fast"
         `"fast"`: raw features, PCA of the same width, the untrained encoder. `"all"`: and
         a network supervised from end to end. None: no baselines.
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
-        Show on standard error how far it is.
+        Show progress on standard error.
 
     Returns
     -------
     Evaluation
         A dict of plain values, a table in a notebook: `head`, `code` and `baselines`, each as
         `class_metrics` gives them, baselines with `n_train`, the instances that they were fitted
-        on; `n_known`, how many of the instances the classifier was fitted on, which flatters it;
+        on; `n_known`, how many of the instances the classifier was fitted on, which makes it look
+        better;
         `n_unlabelled`, how many were left out; where some labels are no class of the head,
-        `unknown_classes`, each with how often it came; of a stream `skipped`, files and parts that
-        could not be read (with `on_bad_shard="skip"`).
+        `unknown_classes`, each with its count; of a stream `skipped`, files and chunks
+        that could not be read (with `on_bad_shard="skip"`).
 
     Raises
     ------
     DataError
-        When no instance is labelled, labels are no class and of another kind than the classes or
-        may be several of them, or baselines are asked for without training instances.
+        When no instance is labelled, labels cannot be matched with the classes, or baselines are
+        asked for without training instances.
 
     Examples
     --------
@@ -94,10 +95,11 @@ def evaluate(
     names = baseline_names(baselines)
     encoder, head = classifier.encoder_, classifier.standardised_head_
     instances = as_instances(X, y)
+    matcher = ClassMatcher(classifier.classes_)
     chunks = instances.labelled_chunks(y)
     first = list(islice(chunks, 1))
-    for chunk in first:  # labels of another kind are found before baselines are fitted
-        ClassMatcher(classifier.classes_).labelled(chunk.y)
+    for chunk in first:  # refuse labels of another kind before baselines are fitted
+        matcher.labelled(chunk.y)
     deciders: dict[str, Decider] = {}
     n_train = 0
     if names:
@@ -116,10 +118,9 @@ def evaluate(
         )
         deciders = {name: fitted.decider(name, classifier.head) for name in names}
 
-    matcher = ClassMatcher(classifier.classes_)
     code, tallies = ClassTally(), {name: ClassTally() for name in names}
     n_unlabelled = n_known = 0
-    for chunk in tested(instances, chain(first, chunks), verbose):
+    for chunk in show_progress(instances, chain(first, chunks), verbose):
         codes = encode_cached(encoder, chunk.X, classifier.cache_dir)
         rows, labels = matcher.labelled(chunk.y)
         n_unlabelled += len(chunk) - len(rows)
@@ -128,7 +129,7 @@ def evaluate(
         n_known += count_rows_used_in_fit(classifier, as_instances(chunk.X), rows)
         code.update(labels, *decide(head, codes[rows]), head.classes_)
         for name, decider in deciders.items():
-            tallies[name].update(labels, *decider(some_of(chunk.X, rows)))
+            tallies[name].update(labels, *decider(select_rows(chunk.X, rows)))
     result = code.result()
     return Evaluation(
         head=classifier.head if isinstance(classifier.head, str) else repr(classifier.head),
@@ -136,7 +137,7 @@ def evaluate(
         baselines={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
         n_known=n_known,
         **unknown_classes(result, classifier.classes_),
-        **left_out(instances, n_unlabelled),
+        **unused_facts(instances, n_unlabelled),
     )
 
 

@@ -1,4 +1,4 @@
-"""Two fitted models on the same instances: what do they decide otherwise, and which is better?"""
+"""Comparison of two fitted models on the same instances."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection import check_detector_labels
 from isthmus.errors import DataError
 
-#: Changed decisions that are listed.
-N_ROWS = 12
+#: Changed decisions that are listed at most.
+MAX_LISTED = 12
 
 
 def compare_classifications(
@@ -23,15 +23,15 @@ def compare_classifications(
     Parameters
     ----------
     then, now : arrays of shape (n,)
-        Classes that the earlier and the later one decide for.
+        Classes predicted by the earlier and by the later classifier.
     y : array of shape (n,), optional
-        The true classes, of instances that neither has learned from.
+        The true classes. Neither classifier should have been fitted on these instances.
 
     Returns
     -------
     dict
-        `n`; `changed`, `count` and `share` decided otherwise; `rows`, positions of the first
-        twelve of them. With `y` also `accuracy` (`then`, `now`), and `test`, see `mcnemar`;
+        `n`; `changed`, `count` and `share` of the decisions that differ; `rows`, positions of the
+        first twelve of them. With `y` also `accuracy` (`then`, `now`), and `test`, see `mcnemar`;
         without, both are None.
 
     Raises
@@ -67,7 +67,7 @@ def compare_detections(
     then, now : arrays of shape (n,)
         1 normal, -1 abnormal, as `predict` gives.
     y : array of shape (n,), optional
-        1 normal, -1 abnormal, 0 nobody looked.
+        1 normal, -1 abnormal, 0 unlabelled.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def compare_detections(
     Raises
     ------
     DataError
-        When the lengths differ, or labels are none of 1, -1, 0.
+        When the lengths differ, or labels are other than 1, -1, 0.
 
     Examples
     --------
@@ -112,13 +112,13 @@ def compare_errors(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
     Parameters
     ----------
     then, now : arrays of shape (n,)
-        In the same units: the encoders have the same loss and preprocessing.
+        In the same units, as those of encoders with the same loss and preprocessing.
 
     Returns
     -------
     dict
-        `n`; `mean_error` and `median_error` (`then`, `now`); `better`, the share that is rebuilt
-        better now; `p_value` of the Wilcoxon signed-rank test, two-sided (Wilcoxon, 1945).
+        `n`; `mean_error` and `median_error` (`then`, `now`); `better`, the share with a smaller
+        error now; `p_value` of the Wilcoxon signed-rank test, two-sided (Wilcoxon, 1945).
 
     Raises
     ------
@@ -143,15 +143,15 @@ def compare_errors(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
 
 
 def mcnemar(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
-    """Test whether one of two deciders is right more often on the same instances.
+    """Test whether one of two classifiers is right more often on the same instances.
 
-    Where both are right or both wrong, neither is better; of the others each should have about
-    half. The test is exact, a two-sided sign test (McNemar, 1947).
+    Instances on which both are right or both wrong are left out; of the others, equally good
+    classifiers have half each. The test is exact, a two-sided sign test (McNemar, 1947).
 
     Parameters
     ----------
     then, now : boolean arrays of shape (n,)
-        Whether the earlier and the later one was right.
+        Whether the earlier and the later classifier is right.
 
     Returns
     -------
@@ -183,10 +183,10 @@ def _same_length(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _changed(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
-    otherwise = np.flatnonzero(then != now)
+    differing = np.flatnonzero(then != now)
     return {
-        "changed": {"count": len(otherwise), "share": len(otherwise) / len(then)},
-        "rows": otherwise[:N_ROWS].tolist(),
+        "changed": {"count": len(differing), "share": len(differing) / len(then)},
+        "rows": differing[:MAX_LISTED].tolist(),
     }
 
 
@@ -197,7 +197,7 @@ def _share(true: np.ndarray) -> float:
 def _flagged_of(
     rows: np.ndarray, then: np.ndarray, now: np.ndarray, *, better: bool
 ) -> dict[str, Any] | None:
-    """Compare who of the instances at these rows is flagged, which is right or wrong of all."""
+    """Compare the shares flagged of some rows; flagging them is right when `better`, else wrong."""
     if not rows.any():
         return None
     return {

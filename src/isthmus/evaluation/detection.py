@@ -1,4 +1,4 @@
-"""How good a detector is on labelled instances, beside distances between the raw ones."""
+"""Evaluation of a detector beside the nearest-neighbour distance of raw instances."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from isthmus.detection import (
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import raw_inputs
 from isthmus.evaluation.classification import evaluate
-from isthmus.evaluation.labelled_rows import left_out, some_of, tested
+from isthmus.evaluation.labelled_rows import select_rows, show_progress, unused_facts
 from isthmus.training import draw_seed
 
-#: Neighbours of the baseline on raw features.
-N_NEIGHBOURS = 5
-#: Instances of a stream that this baseline is tested on: each is compared with all training rows.
-MOST_RANKED = 20_000
+#: Nearest neighbours of the baseline on raw features.
+N_NEIGHBORS = 5
+#: Instances of a stream that the baseline is tested on: each is compared with all training rows.
+MAX_BASELINE_TEST_ROWS = 20_000
 
 
 def evaluate_detector(
@@ -48,27 +48,27 @@ def evaluate_detector(
     random_state: int | np.random.RandomState | None = None,
     verbose: bool = False,
 ) -> Evaluation:
-    """Test a detector on labelled instances that it has not seen.
+    """Evaluate a detector on labelled instances.
 
     Parameters
     ----------
     detector : fitted AnomalyDetector
     X : array or DataFrame of n test instances, or Stream
-        Of a stream every labelled instance is tested on, a chunk at a time. Nine bytes are kept
-        of each, its score and its label; AUROC sorts them, which takes 85 more for a while.
+        All labelled instances of a stream are used, a chunk at a time. Score and label of each
+        take nine bytes; sorting them for AUROC takes 85 more.
     y : array of shape (n,); None with a stream
         1 normal, -1 abnormal; instances labelled 0, or not at all, are left out.
     normal : str, optional
         The label that means normal, as text, where labels are others: any other is abnormal.
     X_train, y_train : like X and y, optional
         What the detector was fitted on, for the baseline: the mean distance to the five nearest
-        rows not labelled abnormal, between the instances as the network sees them. Without
-        labels all rows count as normal. Of a stream 100,000 at most are drawn at random; and of
-        a longer stream to test on, 20,000 instances are, which this baseline is tested on.
+        rows not labelled abnormal, between preprocessed instances. Without labels all rows count
+        as normal. Of a stream 100,000 at most are drawn at random, and of a test stream the
+        baseline is tested on 20,000 at most.
     random_state : int, RandomState instance or None, default=None
-        Of what is drawn.
+        Seed of the rows drawn at random.
     verbose : bool, default=False
-        Show on standard error how far a stream is tested.
+        Show progress on a stream on standard error.
 
     Returns
     -------
@@ -77,13 +77,13 @@ def evaluate_detector(
         false-alarm rate that the threshold was set for; `code` as `detection_metrics` gives it;
         `baselines`, with `auroc` and `auprc` of `raw`, `n` and `n_train`, the instances that it was
         tested on and fitted on, when there are training rows; `n_known`, how many of the instances
-        the detector was fitted or calibrated on, which flatters it; `n_unlabelled`, how many were
-        left out; of a stream `skipped`, files and parts that could not be read.
+        the detector was fitted or calibrated on, which makes it look better; `n_unlabelled`, how
+        many were left out; of a stream `skipped`, files and chunks that could not be read.
 
     Raises
     ------
     DataError
-        When labels are none of 1, -1, 0, or none is `normal`, or no instance is labelled.
+        When labels are other than 1, -1, 0, none is `normal`, or no instance is labelled.
 
     Examples
     --------
@@ -104,19 +104,19 @@ def evaluate_detector(
     source = "y" if instances.in_memory else instances.name
     seed = draw_seed(random_state)
     first = list(islice(chunks, 1))
-    for chunk in first:  # labels of another kind are found before a baseline is fitted
+    for chunk in first:  # refuse labels of another kind before the baseline is fitted
         _labels(chunk, normal, source)
     baseline: tuple[Callable[[Any], np.ndarray], int] | None = None
     if X_train is not None:
         baseline = _baseline(detector.encoder_, X_train, y_train, normal, seed)
-    # Of a stream; in memory the baseline is tested on all.
-    ranks_all = baseline is None or instances.in_memory
-    drawn = None if ranks_all else instances.draw(MOST_RANKED, [seed, 6])
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    ranked: list[tuple[np.ndarray, np.ndarray]] = []
+    # Data in memory tests the baseline on all rows.
+    uses_all = baseline is None or instances.in_memory
+    drawn = None if uses_all else instances.draw(MAX_BASELINE_TEST_ROWS, [seed, 6])
+    scored: list[tuple[np.ndarray, np.ndarray]] = []
+    baseline_scored: list[tuple[np.ndarray, np.ndarray]] = []
     names: set[str] = set()
     n_unlabelled = n_known = 0
-    for chunk in tested(instances, chain(first, chunks), verbose):
+    for chunk in show_progress(instances, chain(first, chunks), verbose):
         labels, found = _labels(chunk, normal, source)
         names |= found
         rows = np.flatnonzero(labels != UNKNOWN)
@@ -124,21 +124,22 @@ def evaluate_detector(
         if not len(rows):
             continue
         n_known += count_rows_used_in_fit(detector, as_instances(chunk.X), rows)
-        kept.append((labels[rows], -detector.score_samples(some_of(chunk.X, rows))))
+        scored.append((labels[rows], -detector.score_samples(select_rows(chunk.X, rows))))
         if baseline is not None:
-            some = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, chunk))
-            if len(some):
-                ranked.append((labels[some], baseline[0](some_of(chunk.X, some))))
+            sample = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, chunk))
+            if len(sample):
+                distances = baseline[0](select_rows(chunk.X, sample))
+                baseline_scored.append((labels[sample], distances))
     if normal is not None:
         check_normal(normal, names, source)
-    if not kept:
+    if not scored:
         raise DataError("no test instance is labelled 1 (normal) or -1 (abnormal); label some")
-    truth, scores = _joined(kept)
-    del kept
+    truth, scores = _concatenate(scored)
+    del scored
     predicted = verdicts(scores, -detector.offset_).astype(np.int8)
     baselines: dict[str, Any] = {}
-    if baseline is not None and ranked:
-        true, distances = _joined(ranked)
+    if baseline is not None and baseline_scored:
+        true, distances = _concatenate(baseline_scored)
         baselines["raw"] = ranking(true, distances) | {"n": len(true), "n_train": baseline[1]}
     return Evaluation(
         head=detector.method_,
@@ -146,7 +147,7 @@ def evaluate_detector(
         code=detection_metrics(truth, scores, predicted),
         baselines=baselines,
         n_known=n_known,
-        **left_out(instances, n_unlabelled),
+        **unused_facts(instances, n_unlabelled),
     )
 
 
@@ -235,12 +236,12 @@ def _instances_and_labels(data: Dataset | Stream | None) -> tuple[Any, Any]:
 
 
 def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> np.ndarray:
-    """Score instances without any code: the mean distance to the five nearest training rows.
+    """Return the mean distance of raw instances to their five nearest training rows.
 
     Parameters
     ----------
     encoder : fitted Autoencoder
-        Whose preprocessing is used.
+        Its schema and preprocessing are used; no network is run.
     X_train : array or DataFrame
     y_train : array of shape (n_train,) or None
         Rows labelled -1 are left out.
@@ -251,15 +252,15 @@ def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> n
     array of shape (n,)
         Higher is more abnormal.
     """
-    return raw_distance(encoder, X_train, check_detector_labels(y_train, len(X_train)))(X)
+    return fit_raw_distance(encoder, X_train, check_detector_labels(y_train, len(X_train)))(X)
 
 
-def raw_distance(
+def fit_raw_distance(
     encoder: Autoencoder, X_train: Any, y_train: np.ndarray
 ) -> Callable[[Any], np.ndarray]:
-    """Return what `raw_distances` does for any instances, without looking at training rows anew."""
+    """Index the training rows; return the function from instances to their raw distances."""
     rows = raw_inputs(encoder, X_train, y_train != ABNORMAL)
-    nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(rows))).fit(rows)
+    nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(rows))).fit(rows)
 
     def distances(X: Any) -> np.ndarray:
         found: np.ndarray = nearest.kneighbors(raw_inputs(encoder, X))[0].mean(axis=1)
@@ -271,7 +272,7 @@ def raw_distance(
 def detection_metrics(
     y: np.ndarray, anomaly_scores: np.ndarray, predicted: np.ndarray
 ) -> dict[str, Any]:
-    """Compare scores and decisions with labels.
+    """Return the metrics of anomaly scores and verdicts against labels.
 
     Parameters
     ----------
@@ -284,7 +285,7 @@ def detection_metrics(
     -------
     dict
         `n`, `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
-        abnormal), None when only one of the two is there; `false_alarms`, of the normal, and
+        abnormal), None when all labels are equal; `false_alarms`, of the normal, and
         `power`, of the abnormal: how many were called abnormal as `count` and `share` of `n`,
         with the 95 % Wilson score `interval` (None when there are none); `classes` [1, -1] and
         `confusion`, a row for each true class.
@@ -314,7 +315,7 @@ def detection_metrics(
 
 
 def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None]:
-    """Return `auroc` and `auprc` of scores against labels 1 and -1, None where one is missing."""
+    """Return `auroc` and `auprc` against labels 1 and -1; None when all labels are equal."""
     abnormal = y == ABNORMAL
     if abnormal.all() or not abnormal.any():
         return {"auroc": None, "auprc": None}
@@ -327,18 +328,18 @@ def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None
 def _baseline(
     encoder: Autoencoder, X_train: Any, y_train: Any, normal: str | None, seed: int
 ) -> tuple[Callable[[Any], np.ndarray], int]:
-    """Return the baseline, and how many instances it was fitted on."""
+    """Fit the raw-distance baseline; return it and the number of instances it was fitted on."""
     training = as_instances(X_train, y_train)
     source = "y_train" if training.in_memory else training.name
     X_train, y_train = training.at_most(MAX_SAMPLED, seed, y_train, schema=encoder.schema_)
     labels = np.zeros(len(as_instances(X_train)), dtype=np.int8)
     if y_train is not None:
         labels, _ = _labels(Chunk(0, X_train, y_train), normal, source)
-    return raw_distance(encoder, X_train, labels), int((labels != ABNORMAL).sum())
+    return fit_raw_distance(encoder, X_train, labels), int((labels != ABNORMAL).sum())
 
 
 def _labels(chunk: Chunk, normal: str | None, source: str) -> tuple[np.ndarray, set[str]]:
-    """Return a chunk's labels, 1, -1 or 0, and what they were called where one means normal."""
+    """Return a chunk's labels as 1, -1 or 0, and the distinct labels where `normal` is given."""
     if normal is not None:
         return translate_labels(chunk.y, normal)
     try:
@@ -346,12 +347,12 @@ def _labels(chunk: Chunk, normal: str | None, source: str) -> tuple[np.ndarray, 
     except DataError as error:
         where = f", rows {chunk.first_row:,} and on" if chunk.first_row else ""
         raise DataError(
-            f"{source}{where}: {error}; or say which label means normal with normal= (on the "
+            f"{source}{where}: {error}; or pass the label that means normal as normal= (on the "
             "command line --normal VALUE)"
         ) from error
 
 
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _concatenate(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     labels, scores = zip(*parts, strict=True)
     return np.concatenate(labels), np.concatenate(scores)
 

@@ -12,38 +12,38 @@ from sklearn.metrics import pairwise_distances
 
 from isthmus.errors import DataError
 
-#: Values that differ by less than this share of the larger were rounded differently: a network
-#: gives the same instance another last digit in a batch of another size.
+#: Values that differ by less than this share of the larger count as equal: a network's output for
+#: the same instance differs in the last digits between batch sizes.
 ROUNDING = 1e-5
 
 
-def shuffled(n: int, m: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
-    """Deal the n instances of the first sample and the m of the second out anew.
+def permute(n: int, m: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """Permute the assignment of n + m instances to two samples.
 
     Returns
     -------
     boolean array of shape (n_permutations + 1, n + m)
-        Which instances count as the first sample: as they came, then shuffled.
+        Which instances belong to the first sample: the original assignment, then permuted ones.
     """
-    as_they_came = np.arange(n + m) < n
-    dealt = np.tile(as_they_came, (n_permutations, 1))
-    return np.vstack([as_they_came, rng.permuted(dealt, axis=1)])
+    original = np.arange(n + m) < n
+    copies = np.tile(original, (n_permutations, 1))
+    return np.vstack([original, rng.permuted(copies, axis=1)])
 
 
 def permutation_p_value(statistics: np.ndarray) -> float:
-    """Return how often shuffled samples look at least as unlike as the true ones do.
+    """Return the p-value of a permutation test.
 
     Parameters
     ----------
     statistics : array of shape (n_permutations + 1,)
-        The first is that of the samples as they came; higher is more unlike.
+        The first is that of the original samples; higher means a larger difference.
 
     Returns
     -------
     float in [1 / (n_permutations + 1), 1]
         (b + 1) / (n_permutations + 1), where b permutations reach the first value. When both
-        samples come from one source it is at most p with a probability of at most p, however
-        few instances there are (Phipson and Smyth, 2010).
+        samples come from one source, it is at most p with a probability of at most p, for any
+        number of instances (Phipson and Smyth, 2010).
 
     Examples
     --------
@@ -55,18 +55,18 @@ def permutation_p_value(statistics: np.ndarray) -> float:
     return float(reached.mean())
 
 
-def energy(codes: np.ndarray, dealt: np.ndarray) -> np.ndarray:
-    """Return the energy statistic of every way to deal instances out to two samples.
+def energy(codes: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the energy statistic of two samples, for each assignment of instances to them.
 
     nm / (n + m) times the energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'|, which is zero
     for equal distributions and for no others (Székely and Rizzo, 2013). Components are
-    standardised over both samples together, so that no one of them rules the distances and
-    the permutations stay exact.
+    standardised over both samples together, so that none of them dominates the distances and
+    the permutation test stays exact.
 
     Parameters
     ----------
     codes : array of shape (n + m, n_components)
-    dealt : boolean array of shape (k, n + m)
+    groups : boolean array of shape (k, n + m)
 
     Returns
     -------
@@ -82,54 +82,54 @@ def energy(codes: np.ndarray, dealt: np.ndarray) -> np.ndarray:
     varies = spread > ROUNDING * np.abs(codes).max(axis=0)
     standardised = (codes[:, varies] - codes[:, varies].mean(axis=0)) / spread[varies]
     if not varies.any():
-        return np.zeros(len(dealt))
+        return np.zeros(len(groups))
     distances = pairwise_distances(standardised)
-    first = dealt.astype(np.float64)
+    first = groups.astype(np.float64)
     n = first.sum(axis=1)
     m = first.shape[1] - n
     within_first = np.einsum("ki,ki->k", first @ distances, first)
     from_first = first @ distances.sum(axis=1)
     between = from_first - within_first
     within_second = distances.sum() - 2 * from_first + within_first
-    unlike: np.ndarray = 2 * between / (n * m) - within_first / n**2 - within_second / m**2
-    return unlike * n * m / (n + m)
+    distance: np.ndarray = 2 * between / (n * m) - within_first / n**2 - within_second / m**2
+    return distance * n * m / (n + m)
 
 
-def anderson_darling(values: np.ndarray, dealt: np.ndarray) -> np.ndarray:
-    """Return the Anderson–Darling statistic of every way to deal values out to two samples.
+def anderson_darling(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the Anderson–Darling statistic of two samples, for each assignment of values to them.
 
     The squared difference of the two distribution functions, weighted so that the tails count as
-    much as the middle: sensitive to a shift as to another spread (Scholz and Stephens, 1987, the
+    much as the middle: it detects a shift and a change of spread (Scholz and Stephens, 1987, the
     discrete form of their equation 6, for two samples).
 
     Parameters
     ----------
     values : array of shape (n + m,)
         0 or more, as errors are.
-    dealt : boolean array of shape (k, n + m)
+    groups : boolean array of shape (k, n + m)
 
     Returns
     -------
     array of shape (k,)
     """
     order = np.argsort(values, kind="stable")
-    ordered, first = values[order], dealt[:, order]
+    ordered, first = values[order], groups[:, order]
     last_of_equals = np.flatnonzero(np.diff(ordered) > ROUNDING * ordered[1:])
     total = len(values)
     n = first.sum(axis=1, keepdims=True)
     upto = last_of_equals + 1.0
     count = np.diff(last_of_equals, prepend=-1)
     first_upto = np.cumsum(first, axis=1)[:, last_of_equals]
-    unlike = count * (total * first_upto - upto * n) ** 2 / (upto * (total - upto))
-    found: np.ndarray = unlike.sum(axis=1) / (n * (total - n))[:, 0]
-    return found
+    weighted = count * (total * first_upto - upto * n) ** 2 / (upto * (total - upto))
+    statistic: np.ndarray = weighted.sum(axis=1) / (n * (total - n))[:, 0]
+    return statistic
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values so that all that are at most a level hold together.
+    """Return p-values adjusted for multiple tests by Holm's method.
 
     Rejecting where the adjusted value is at most `level` makes one false alarm or more with a
-    probability of at most `level`, whatever the tests have to do with each other (Holm, 1979).
+    probability of at most `level`, however the tests depend on each other (Holm, 1979).
 
     Examples
     --------
@@ -144,13 +144,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-#: Instances of each side that a test needs, and those it looks at.
-FEWEST, MOST = 20, 1000
-#: Samples drawn for an interval, and instances of a side that they are drawn from at most.
-N_BOOTSTRAP, MOST_REDRAWN = 999, 10_000
-#: Components of the code that are named.
+#: Instances of each sample that a test needs, and those it uses at most.
+MIN_INSTANCES, MAX_TESTED = 20, 1000
+#: Bootstrap samples for an interval, and instances of a sample that are used for it at most.
+N_BOOTSTRAP, MAX_BOOTSTRAPPED = 999, 10_000
+#: Components of the code that are listed in `moved`.
 N_MOVED = 5
-#: The quantile of the reference's errors that few new ones should be above.
+#: The quantile of the reference errors above which new errors count as high.
 HIGH = 0.95
 
 
@@ -167,29 +167,28 @@ def measure_drift(
     """Test whether new instances come from the source of the reference.
 
     Two permutation tests: of the energy distance between the codes (Székely and Rizzo, 2004,
-    2013), which sees any change of their distribution, dependence between components among them;
+    2013), which detects any change of their distribution, also of dependence between components;
     and of the Anderson–Darling distance between the reconstruction errors (Scholz and Stephens,
-    1987), which sees a shift and another spread alike, where a rank-sum test sees the shift alone.
+    1987), which detects a shift and a change of spread, where a rank-sum test detects a shift only.
 
     Both are exact: when reference and new instances are independent draws from one source (more
     generally, exchangeable), each p-value is at most p with a probability of at most p, for any
-    number of instances. Joined by Holm's procedure (1979), the chance that one or both raise a
-    false alarm is at most `level`. Nothing is promised for instances that depend on each other,
-    such as windows that overlap, or for a reference that the encoder was trained on.
+    number of instances. With Holm's correction (1979), the chance that one or both raise a
+    false alarm is at most `level`. There is no guarantee for instances that depend on each other,
+    such as overlapping windows, or for a reference that the encoder was trained on.
 
     Parameters
     ----------
     reference_codes : array of shape (n_reference, n_components)
     reference_errors : array of shape (n_reference,)
-        0 or more. Both as `Autoencoder.held_out_` has them.
+        0 or more. Both as in `Autoencoder.held_out_`.
     codes : array of shape (n, n_components)
     errors : array of shape (n,)
     level : float in (0, 1), default=0.05
         The chance of a false alarm.
     n_permutations : int, default=999
     seed : int, default=0
-        Of the permutations, the bootstrap, and which 1,000 instances of each side are tested where
-        there are more.
+        Seed of the permutations, the bootstrap, and the 1,000 instances drawn of a larger sample.
 
     Returns
     -------
@@ -207,7 +206,7 @@ def measure_drift(
     Raises
     ------
     DataError
-        When a side has fewer than 20 instances, shapes do not match, values are not finite, or
+        When a sample has fewer than 20 instances, shapes do not match, values are not finite, or
         there are too few permutations for the level.
 
     Examples
@@ -232,14 +231,14 @@ def measure_drift(
     if not 0 < level < 1 or n_permutations + 1 < 2 / level:
         raise DataError(
             f"got level={level} and n_permutations={n_permutations}; expected a level in (0, 1) "
-            "and at least 2 / level - 1 permutations, or no test could ever find anything"
+            "and at least 2 / level - 1 permutations, without which no p-value can reach the level"
         )
     rng = np.random.default_rng([seed, 6])
-    tested = [_some(len(reference_errors), rng), _some(len(errors), rng)]
+    tested = [_sample(len(reference_errors), rng), _sample(len(errors), rng)]
     both_codes = np.vstack([reference_codes[tested[0]], codes[tested[1]]])
     both_errors = np.concatenate([reference_errors[tested[0]], errors[tested[1]]])
-    dealt = shuffled(len(tested[0]), len(tested[1]), n_permutations, rng)
-    found = {"codes": energy(both_codes, dealt), "errors": anderson_darling(both_errors, dealt)}
+    groups = permute(len(tested[0]), len(tested[1]), n_permutations, rng)
+    found = {"codes": energy(both_codes, groups), "errors": anderson_darling(both_errors, groups)}
     p_values = [permutation_p_value(statistics) for statistics in found.values()]
     tests = {
         name: {
@@ -257,10 +256,10 @@ def measure_drift(
         "n_tested": [len(rows) for rows in tested],
         "drifted": any(test["changed"] for test in tests.values()),
         **tests,
-        "median_error": _larger(reference_errors, errors, np.median, rng),
-        "mean_error": _larger(reference_errors, errors, np.mean, rng),
-        "high": _high(reference_errors, errors),
-        "moved": _moved(reference_codes, codes),
+        "median_error": _ratio(reference_errors, errors, np.median, rng),
+        "mean_error": _ratio(reference_errors, errors, np.mean, rng),
+        "high": _high_errors(reference_errors, errors),
+        "moved": _largest_shifts(reference_codes, codes),
     }
 
 
@@ -271,10 +270,10 @@ def _checked(codes: np.ndarray, errors: np.ndarray, side: str) -> tuple[np.ndarr
             f"got {side} codes of shape {codes.shape} and errors of shape {errors.shape}; "
             "expected (n, n_components) and (n,)"
         )
-    if len(codes) < FEWEST:
+    if len(codes) < MIN_INSTANCES:
         raise DataError(
-            f"got {len(codes)} {side} instances, expected at least {FEWEST} to tell a change from "
-            "chance; pass more"
+            f"got {len(codes)} {side} instances, expected at least {MIN_INSTANCES}, "
+            "which a test for drift needs; pass more"
         )
     if not (np.isfinite(codes).all() and np.isfinite(errors).all()):
         raise DataError(
@@ -288,36 +287,36 @@ def _checked(codes: np.ndarray, errors: np.ndarray, side: str) -> tuple[np.ndarr
     return codes, errors
 
 
-def _some(n: int, rng: np.random.Generator) -> np.ndarray:
-    return np.arange(n) if n <= MOST else np.sort(rng.choice(n, MOST, replace=False))
+def _sample(n: int, rng: np.random.Generator) -> np.ndarray:
+    return np.arange(n) if n <= MAX_TESTED else np.sort(rng.choice(n, MAX_TESTED, replace=False))
 
 
-def _larger(
-    then: np.ndarray, now: np.ndarray, middle: Callable[..., Any], rng: np.random.Generator
+def _ratio(
+    then: np.ndarray, now: np.ndarray, statistic: Callable[..., Any], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Compare medians or means of errors; the interval is the percentile bootstrap's."""
-    before, after = float(middle(then)), float(middle(now))
+    """Return the ratio of medians or means of errors, with a percentile bootstrap interval."""
+    before, after = float(statistic(then)), float(statistic(now))
     found: dict[str, Any] = {"then": before, "now": after, "ratio": None, "interval": None}
     if before == 0:
         return found
     found["ratio"] = after / before
-    drawn = [_redrawn(then, middle, rng), _redrawn(now, middle, rng)]
-    if drawn[0].min() > 0:
-        found["interval"] = np.quantile(drawn[1] / drawn[0], [0.025, 0.975]).tolist()
+    samples = [_bootstrap(then, statistic, rng), _bootstrap(now, statistic, rng)]
+    if samples[0].min() > 0:
+        found["interval"] = np.quantile(samples[1] / samples[0], [0.025, 0.975]).tolist()
     return found
 
 
-def _redrawn(
-    errors: np.ndarray, middle: Callable[..., Any], rng: np.random.Generator
+def _bootstrap(
+    errors: np.ndarray, statistic: Callable[..., Any], rng: np.random.Generator
 ) -> np.ndarray:
-    some = errors if len(errors) <= MOST_REDRAWN else rng.choice(errors, MOST_REDRAWN)
-    step = max(1, 1_000_000 // len(some))  # samples at a time, to spare memory
+    sample = errors if len(errors) <= MAX_BOOTSTRAPPED else rng.choice(errors, MAX_BOOTSTRAPPED)
+    step = max(1, 1_000_000 // len(sample))  # bootstrap samples at a time, to limit memory
     sizes = [min(step, N_BOOTSTRAP - first) for first in range(0, N_BOOTSTRAP, step)]
-    return np.concatenate([middle(rng.choice(some, (k, len(some))), axis=1) for k in sizes])
+    return np.concatenate([statistic(rng.choice(sample, (k, len(sample))), axis=1) for k in sizes])
 
 
-def _high(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
-    """Return how many new errors are above a high quantile of the reference.
+def _high_errors(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
+    """Return the share of new errors above the 95th percentile of the reference.
 
     The k-th of n ordered values, k = ceil(0.95 (n + 1)), is exceeded by a new one of the same
     source with a probability of 1 - k / (n + 1) at most: the quantile of split conformal
@@ -338,11 +337,11 @@ def _high(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _moved(then: np.ndarray, now: np.ndarray) -> list[dict[str, Any]]:
-    """Return the components whose mean is farthest from the reference's, the farthest first."""
+def _largest_shifts(then: np.ndarray, now: np.ndarray) -> list[dict[str, Any]]:
+    """Return the components whose mean changed most, the largest change first."""
     spread = then.std(axis=0, dtype=np.float64)
     flat = spread <= ROUNDING * np.abs(then).max(axis=0)
-    if flat.any():  # where the reference does not vary, what varies is the new
+    if flat.any():  # constant in the reference: use the spread of the new instances
         spread[flat] = now[:, flat].std(axis=0, dtype=np.float64)
     difference = now.mean(axis=0, dtype=np.float64) - then.mean(axis=0, dtype=np.float64)
     difference /= np.where(spread > 0, spread, 1)

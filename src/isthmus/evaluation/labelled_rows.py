@@ -15,42 +15,42 @@ from isthmus.data import CLASSES, Chunk, ClassMatcher, Instances, as_instances, 
 from isthmus.errors import DataError
 
 
-def tested(instances: Instances, chunks: Iterable[Chunk], verbose: bool) -> Iterator[Chunk]:
-    """Pass chunks on, and show how far it is where they are a stream's."""
+def show_progress(instances: Instances, chunks: Iterable[Chunk], verbose: bool) -> Iterator[Chunk]:
+    """Yield the chunks of test instances, with a progress bar for those of a stream."""
     if not verbose or instances.in_memory:
         return iter(chunks)
     return with_progress(chunks, len, "testing", len(instances))
 
 
-def some_of(X: Any, rows: np.ndarray) -> Any:
-    """Return instances by their positions, without a copy when these are all."""
+def select_rows(X: Any, rows: np.ndarray) -> Any:
+    """Return the instances at the given positions, without a copy when these are all."""
     return X if len(rows) == len(as_instances(X)) else take_rows(X, rows)
 
 
-def left_out(instances: Instances, n_unlabelled: int) -> dict[str, Any]:
-    """Return what a test says of instances that it could not use.
+def unused_facts(instances: Instances, n_unlabelled: int) -> dict[str, Any]:
+    """Return how many test instances were not used.
 
     Returns
     -------
     dict
-        `n_unlabelled`; and `skipped` of a stream: files and parts, as `Stream.skipped` has them.
+        `n_unlabelled`; and `skipped` of a stream: files and chunks, as `Stream.skipped` has them.
     """
     return {"n_unlabelled": n_unlabelled} | instances.reading_facts()
 
 
-#: Labels of each class, unless a number is given.
-A_CLASS = 10
+#: Labels drawn of each class, unless a number is given.
+LABELS_PER_CLASS = 10
 
 
 class FewLabels:
-    """Draws of a few labels, on which any features of the instances can be tried.
+    """Draws of few labels, with which a head is fitted on any features of the instances.
 
     Parameters
     ----------
     y_train, y_held_out : arrays of shape (n,) and (k,)
         Labels of all instances, those without one included: see `CLASSES`.
     n_labels : int or "auto"
-        Labels in a draw, as near to equally many of each class as there are. `"auto"` is ten
+        Labels in a draw, balanced between the classes as far as possible. `"auto"` is ten
         a class, and at most half of the labels, so that draws differ.
     n_draws : int
     head : see `isthmus.classification.build_head`
@@ -59,8 +59,8 @@ class FewLabels:
     Attributes
     ----------
     rows : int array
-        The training instances whose features are needed: those in some draw, or all of them
-        for a head that uses unlabelled instances too, which all others then are.
+        The training instances whose features are needed: those in some draw, or all for a head
+        that uses unlabelled instances, as which those outside a draw then count.
     held_out : int array
         The labelled among the held-out instances.
     n_labels : int
@@ -86,18 +86,18 @@ class FewLabels:
         n_held_out = int(CLASSES.has_label(y_held_out).sum())
         if not len(labelled) or not n_held_out:
             raise DataError(
-                f"got {len(labelled)} labelled instances to learn from and {n_held_out} "
-                "held out, expected some of both; label more, or leave y out"
+                f"got {len(labelled)} labelled training instances and {n_held_out} "
+                "held-out ones, expected at least one of each; label more, or leave y out"
             )
-        # As lists, so that labels kept as objects because some were missing get their type.
+        # As a list, so that labels of type object, because some are missing, get their own type.
         y = check_labels(np.array(y_train[labelled].tolist()), len(labelled))
         self.classes = np.unique(y)
-        # What -1 is among few labels held out is known from those to learn from.
+        # Whether a held-out -1 is a class follows from the training labels.
         self.held_out, self._y_held_out = ClassMatcher(self.classes).labelled(y_held_out)
         if not len(self.held_out):
             raise DataError(
-                "got no labelled instances held out, only -1, which marks an instance as "
-                "unlabelled; label more, or leave y out"
+                "got held-out labels of -1 only, which marks an instance as unlabelled; "
+                " label more, or leave y out"
             )
         self.n_labels = _checked_number(n_labels, len(y), len(self.classes))
         rng = np.random.default_rng([seed, 1])
@@ -109,8 +109,8 @@ class FewLabels:
         # Of each draw, the positions among `rows`, and the labels.
         self._draws = [(np.searchsorted(self.rows, labelled[draw]), y[draw]) for draw in draws]
 
-    def try_on(self, train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-        """Fit the head on each draw, and see which held-out instances it gets right.
+    def correct_predictions(self, train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """Fit the head on each draw, and return which held-out instances it classifies correctly.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class FewLabels:
         -------
         boolean array of shape (n_draws, len(held_out))
         """
-        right = []
+        correct = []
         for rows, labels in self._draws:
             features = train[rows]
             if self._semi_supervised:
@@ -131,27 +131,27 @@ class FewLabels:
                 y[rows] = labels.tolist()
                 features, labels = train, y
             fitted = StandardisedHead(self._built()).fit(features, labels)
-            right.append(fitted.predict(held_out) == self._y_held_out)
-        return np.array(right)
+            correct.append(fitted.predict(held_out) == self._y_held_out)
+        return np.array(correct)
 
     def _built(self) -> Any:
         return build_head(self._head, n_labels=self.n_labels, random_state=self._seed)
 
 
 def _draw(y: np.ndarray, n_labels: int, rng: np.random.Generator) -> np.ndarray:
-    """Return positions of `n_labels` labels: the first of each class, then the second, ..."""
+    """Return the positions of `n_labels` random labels, equally many of each class if possible."""
     order = rng.permutation(len(y))
     turn = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
     return order[np.argsort(turn, kind="stable")[:n_labels]]
 
 
-def _checked_number(n_labels: Any, n_there: int, n_classes: int) -> int:
+def _checked_number(n_labels: Any, n_available: int, n_classes: int) -> int:
     if isinstance(n_labels, str) and n_labels == "auto":
-        return max(n_classes, min(A_CLASS * n_classes, n_there // 2))
+        return max(n_classes, min(LABELS_PER_CLASS * n_classes, n_available // 2))
     whole = hasattr(n_labels, "__index__") and not isinstance(n_labels, bool)
-    if not whole or not n_classes <= n_labels <= n_there:
+    if not whole or not n_classes <= n_labels <= n_available:
         raise DataError(
             f"got n_labels={n_labels!r}, expected 'auto' or a whole number from {n_classes:,} (one "
-            f"a class) to {n_there:,} (the labelled instances that are not held out)"
+            f"a class) to {n_available:,} (the labelled instances that are not held out)"
         )
     return int(n_labels)

@@ -1,4 +1,4 @@
-"""Numbers for decisions about classes, as plain values."""
+"""Metrics of a classifier, as plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from isthmus.errors import DataError
 
 
 class ClassTally:
-    """What `class_metrics` needs of decisions, however many: a count for each pair of classes.
+    """Confusion matrix and summed log-loss of decisions that come in batches.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class ClassTally:
 
     @property
     def n(self) -> int:
-        """Number of decisions so far."""
+        """Number of decisions."""
         return int(self._confusion.sum())
 
     def update(
@@ -41,10 +41,10 @@ class ClassTally:
         probabilities: np.ndarray | None = None,
         classes: np.ndarray | None = None,
     ) -> None:
-        """Take in decisions; parameters as for `class_metrics`."""
+        """Add decisions; parameters as for `class_metrics`."""
         y, predicted = np.asarray(y), np.asarray(predicted)
-        known = [] if self._labels is None else [self._labels]
-        labels = np.unique(np.concatenate([*known, np.unique(y), np.unique(predicted)]))
+        earlier = [] if self._labels is None else [self._labels]
+        labels = np.unique(np.concatenate([*earlier, np.unique(y), np.unique(predicted)]))
         confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
         if self._labels is not None:
             at = np.searchsorted(labels, self._labels)
@@ -57,7 +57,7 @@ class ClassTally:
             self._loss += float(surprisal(y, probabilities, classes).sum())
 
     def result(self) -> dict[str, Any]:
-        """Return what `class_metrics` does.
+        """Return the metrics of all decisions, see `class_metrics`.
 
         Raises
         ------
@@ -103,14 +103,14 @@ def class_metrics(
     probabilities: np.ndarray | None = None,
     classes: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Compare predicted with true classes.
+    """Return the metrics of predicted classes against true ones.
 
     Parameters
     ----------
     y, predicted : arrays of shape (n,)
     probabilities : array of shape (n, len(classes)), optional
     classes : array, needed with probabilities
-        What the columns of `probabilities` stand for.
+        The classes of the columns of `probabilities`.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def class_metrics(
 
 
 def unknown_classes(found: dict[str, Any], classes: np.ndarray) -> dict[str, Any]:
-    """Return which true classes a head does not have.
+    """Return the true labels that are no class of a head.
 
     Parameters
     ----------
@@ -144,8 +144,8 @@ def unknown_classes(found: dict[str, Any], classes: np.ndarray) -> dict[str, Any
     Returns
     -------
     dict
-        `unknown_classes`: each with how often it came, the most frequent first. Empty where the
-        head has them all.
+        `unknown_classes`: each with its count, the most frequent first. Empty where all labels
+        are classes of the head.
 
     Examples
     --------
@@ -161,12 +161,12 @@ def unknown_classes(found: dict[str, Any], classes: np.ndarray) -> dict[str, Any
     return {"unknown_classes": unknown} if unknown else {}
 
 
-def describe_unknown(unknown: list[list[Any]], head: str) -> str:
-    """Say which labels are no class of a head, and what came of that.
+def describe_unknown_classes(unknown: list[list[Any]], head: str) -> str:
+    """Return a sentence on labels that are no class of a head.
 
     Examples
     --------
-    >>> describe_unknown([["eel", 3]], "the head")
+    >>> describe_unknown_classes([["eel", 3]], "the head")
     "3 instances have a label that is no class of the head, and count as wrong: 'eel' (3)"
     """
     shown = ", ".join(f"{label!r} ({n:,})" for label, n in unknown[:5])
@@ -180,8 +180,8 @@ def describe_unknown(unknown: list[list[Any]], head: str) -> str:
 def surprisal(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
     """Return -ln(probability of the true class) of each decision, shape (n,).
 
-    Probabilities are kept above the machine epsilon, and a class that the head never saw
-    counts as that, where scikit-learn's log-loss refuses.
+    Probabilities are clipped to the machine epsilon from below. A label that is no class of the
+    head counts as epsilon, where scikit-learn's log-loss raises.
     """
     if classes is None:
         raise ValueError("got probabilities without classes; pass what their columns stand for")
@@ -194,5 +194,5 @@ def surprisal(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray | No
 
 
 def plain_label(label: Any) -> Any:
-    """Return a label as JSON can hold it."""
+    """Return a label as a plain Python value, which JSON can hold."""
     return label.item() if isinstance(label, np.generic) else label

@@ -1,4 +1,4 @@
-"""Advice on the width of the code: several widths measured beside PCA."""
+"""Advice on the width of the code: codes of several widths compared with PCA."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from isthmus.training import draw_seed
 
 
 class PrincipalComponents:
-    """One PCA of the training instances, cut to whatever width is asked for.
+    """One PCA of the training instances, used at several widths.
 
     Parameters
     ----------
     train, held_out : Dataset
-        Preprocessing is learned from `train`, as an autoencoder would.
+        Preprocessing is learned from `train`, as in `Autoencoder.fit`.
 
     Attributes
     ----------
     train, held_out : float32 arrays of shape (n, n_features) and (k, n_features)
-        The instances as the network sees them, flattened.
+        Preprocessed network inputs, flattened.
     n_features : int
     mean_error : float
-        Squared error when each held-out instance is rebuilt as the mean of `train`.
+        Squared error when the mean of `train` is the reconstruction of each held-out instance.
     """
 
     def __init__(self, train: Dataset, held_out: Dataset) -> None:
@@ -51,41 +51,41 @@ class PrincipalComponents:
         self.mean_error = squared_error(self.train.mean(axis=0), self.held_out)
         self._of_images = train.kind == "images"
 
-    def fit(self, most: int, seed: int) -> None:
-        """Fit up to `most` components."""
+    def fit(self, max_width: int, seed: int) -> None:
+        """Fit `max_width` components, or as many as the data has."""
         # Centred rows span one dimension fewer than there are rows.
-        width = min(most, self.n_features, len(self.train) - 1)
+        width = min(max_width, self.n_features, len(self.train) - 1)
         self._pca = PCA(width, random_state=seed).fit(self.train)
         self._scores = self._pca.transform(self.held_out)
 
     def error(self, width: int) -> float:
-        """Return the mean squared error of the held-out instances at a width."""
-        back = self._scores[:, :width] @ self._pca.components_[:width] + self._pca.mean_
-        return squared_error(back, self.held_out, clip=self._of_images)
+        """Return the mean squared error of the held-out instances with `width` components."""
+        reconstructed = self._scores[:, :width] @ self._pca.components_[:width] + self._pca.mean_
+        return squared_error(reconstructed, self.held_out, clip=self._of_images)
 
     def features(self, width: int, rows: Any, held_out: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return the components of some training and some held-out instances."""
+        """Return the first `width` components of the given training and held-out instances."""
         return self._pca.transform(self.train[rows])[:, :width], self._scores[held_out, :width]
 
 
-def squared_error(back: np.ndarray, inputs: np.ndarray, *, clip: bool = False) -> float:
-    """Return the mean squared error of a value, reconstructions clipped to [0, 1] if asked."""
+def squared_error(reconstructed: np.ndarray, inputs: np.ndarray, *, clip: bool = False) -> float:
+    """Return the mean squared error of a value; `clip` limits reconstructions to [0, 1]."""
     if clip:
-        back = np.clip(back, 0, 1)
-    return float(np.square(back - inputs, dtype=np.float64).mean())
+        reconstructed = np.clip(reconstructed, 0, 1)
+    return float(np.square(reconstructed - inputs, dtype=np.float64).mean())
 
 
-# A curve that dips less than this below the straight line from its first point to its last,
-# both axes from 0 to 1, has no knee that a second run would find again.
-LEAST_DIP = 0.05
+#: A curve that stays within this distance of the straight line from its first point to its last,
+#: both axes scaled to 0..1, has no knee that a second run would reproduce.
+MIN_DIP = 0.05
 
 
 def find_knee(widths: Sequence[int], errors: Sequence[float]) -> int | None:
-    """Return the width at the knee of a falling curve of errors, or None.
+    """Return the width at the knee of a decreasing error curve, or None.
 
     Kneedle (Satopää et al., Finding a "Kneedle" in a Haystack, 2011) for a whole curve: both
-    axes are brought to 0..1, the widths by their logarithm, and the knee is the point
-    farthest below the diagonal. The curve is not smoothed, for it has few points.
+    axes are scaled to 0..1, the widths by their logarithm, and the knee is the point
+    farthest below the diagonal. The curve is not smoothed, as it has few points.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def find_knee(widths: Sequence[int], errors: Sequence[float]) -> int | None:
     Returns
     -------
     int or None
-        None with fewer than three widths, and for a curve nowhere more than a twentieth below
+        None with fewer than three widths, and for a curve that is nowhere more than 0.05 below
         the diagonal.
 
     Examples
@@ -111,24 +111,24 @@ def find_knee(widths: Sequence[int], errors: Sequence[float]) -> int | None:
     if len(x) < 3 or np.ptp(y) == 0:
         return None
     x, y = (x - x[0]) / (x[-1] - x[0]), (y - y.min()) / np.ptp(y)
-    dip = 1 - x - y
-    best = int(dip.argmax())
-    return int(widths[best]) if dip[best] > LEAST_DIP else None
+    below = 1 - x - y
+    best = int(below.argmax())
+    return int(widths[best]) if below[best] > MIN_DIP else None
 
 
-def narrowest_sufficient(widths: Sequence[int], right: Sequence[np.ndarray]) -> int:
+def narrowest_sufficient(widths: Sequence[int], correct: Sequence[np.ndarray]) -> int:
     """Return the narrowest width within one standard error of the best accuracy.
 
     The one-standard-error rule (Breiman et al., 1984) on paired differences to the best
-    width. Which labels were drawn and which instances are held out both leave it uncertain;
+    width. The draw of labels and the choice of held-out instances both contribute variance;
     the two variances are added.
 
     Parameters
     ----------
     widths : sequence of int
         In increasing order.
-    right : sequence of boolean arrays of shape (n_draws, n_held_out)
-        For each width, whether a held-out instance was classified rightly after each draw.
+    correct : sequence of boolean arrays of shape (n_draws, n_held_out)
+        For each width, which held-out instances were classified correctly after each draw.
 
     Examples
     --------
@@ -136,14 +136,14 @@ def narrowest_sufficient(widths: Sequence[int], right: Sequence[np.ndarray]) -> 
     >>> narrowest_sufficient([2, 4, 8], [poor, good, good])
     4
     """
-    means = [values.mean() for values in right]
+    means = [values.mean() for values in correct]
     best = int(np.argmax(means))
-    for width, values in zip(widths, right, strict=True):
-        behind = right[best].astype(float) - values
+    for width, values in zip(widths, correct, strict=True):
+        behind = correct[best].astype(float) - values
         variance = _variance_of_mean(behind.mean(axis=1)) + _variance_of_mean(behind.mean(axis=0))
         if behind.mean() <= np.sqrt(variance):
             return int(width)
-    raise AssertionError("the best width is never behind itself")
+    raise AssertionError("the best width is within one standard error of itself")
 
 
 def _variance_of_mean(values: np.ndarray) -> float:
@@ -151,16 +151,16 @@ def _variance_of_mean(values: np.ndarray) -> float:
 
 
 #: Rows and values used at most, unless `max_rows` says otherwise.
-MOST_ROWS, MOST_VALUES = 10_000, 2**27
-#: Widths that "auto" takes, at most.
-MOST_WIDTHS = 6
-#: What the table tells of each width, in this order.
+MAX_ROWS, MAX_VALUES = 10_000, 2**27
+#: Widths that "auto" tries at most.
+MAX_WIDTHS = 6
+#: Columns of the table, in this order.
 COLUMNS = (
     *("width", "error", "pca_error", "kept", "pca_kept", "loss"),
     *("accuracy", "accuracy_std", "pca_accuracy", "pca_accuracy_std", "seconds", "epochs"),
 )
-# What belongs to one training run, and would be overwritten by the next width's.
-_OF_ONE_RUN = ("n_components", "checkpoint_dir", "log_dir", "resume")
+#: Parameters of a single training run, which the run of the next width would overwrite.
+_RUN_PARAMETERS = ("n_components", "checkpoint_dir", "log_dir", "resume")
 
 
 def advise(
@@ -179,11 +179,11 @@ def advise(
     verbose: bool = False,
     **parameters: Any,
 ) -> Advice:
-    """Advise on `n_components`: train codes of several widths and measure them beside PCA.
+    """Recommend `n_components`: train codes of several widths and compare them with PCA.
 
-    Everything is measured on instances held out from `X`: how well code and PCA rebuild them
-    and, with labels, how well a head decides after seeing a few labels. Do not pass test
-    instances: the width is chosen by what is measured here.
+    Everything is measured on instances held out from `X`: the reconstruction error of code and
+    PCA and, with labels, the accuracy of a head fitted on few labels. Do not pass test
+    instances, because the width is chosen by these measurements.
 
     Parameters
     ----------
@@ -203,22 +203,22 @@ def advise(
         See `Autoencoder`; `"default"` measures the codes that it gives without a recipe, and
         takes longer.
     n_labels : int or "auto", default="auto"
-        Labels in a draw, as near to equally many of each class as there are. `"auto"` is ten
-        a class, at most half of the labels.
+        Labels in a draw, balanced between the classes as far as possible. `"auto"` is ten a
+        class, at most half of the labels.
     n_draws : int, default=5
         Draws of labels, the same ones for every width, for PCA and for the raw features.
     head : {"linear", "mlp", "neighbours", "svm", "spreading"} or scikit-learn classifier, \
 default="linear"
-        One that uses unlabelled instances gets all training instances that were not drawn.
+        A head that uses unlabelled instances gets all training instances outside the draw too.
     validation_fraction : float in (0, 1), default=0.2
-        Share of the instances that is held out. (Of the others, training holds some out by
-        the recipe, to choose its best epoch.)
+        Share of the instances that is held out. (Training holds out some of the others, as the
+        recipe says, to choose its best epoch.)
     max_rows : int or "auto", default="auto"
         Instances used at most, drawn at random. `"auto"` is 10,000, fewer when they are very
         large. Where most instances are unlabelled, up to half of those drawn are labelled.
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
-        Tell on standard error how it goes.
+        Show progress on standard error.
     **parameters
         Other parameters of `Autoencoder`, such as `architecture` or `max_epochs`.
 
@@ -240,12 +240,12 @@ default="linear"
 
     Notes
     -----
-    Errors of code and PCA are squared errors of the network's inputs, because only so is the
-    comparison fair: PCA minimises it, and both minimisers of it and of cross-entropy rebuild
-    the mean of what a code stands for. Reconstructions of images are clipped to [0, 1], which
-    no true value leaves. PCA is fitted on the same instances as the network, those on which
-    training chooses its epoch included. How much one training run differs from the next is
-    not measured; widths within a few percent of each other are equals.
+    Errors of code and PCA are both squared errors of the network's inputs, which makes the
+    comparison fair: PCA minimises it, and the minimisers of squared error and of cross-entropy
+    both reconstruct the mean of the inputs with the same code. Reconstructions of images are
+    clipped to [0, 1], the range of pixels. PCA is fitted on the same instances as the network,
+    with those by which training chooses its epoch. The variance between training runs is not
+    measured; treat widths within a few percent of each other as equal.
 
     Examples
     --------
@@ -254,17 +254,17 @@ default="linear"
     >>> advice.to_frame().shape, advice.n_components
     ((2, 11), 16)
     """
-    unusable = [name for name in _OF_ONE_RUN if name in parameters]
+    unusable = [name for name in _RUN_PARAMETERS if name in parameters]
     if unusable:
         raise DataError(
-            f"got {unusable[0]}, and a network is trained for each width; leave it out"
-            + (", and pass widths=" if unusable[0] == "n_components" else "")
+            f"got {unusable[0]}, which cannot be set because a network is trained for each width; "
+            "leave it out" + (", and pass widths=" if unusable[0] == "n_components" else "")
         )
     seed = draw_seed(random_state)
     console = Console(stderr=True, highlight=False, quiet=not verbose)
     data = load(X, y, kind=kind).train
     n_rows = len(data)
-    data = _capped(data, _most_rows(max_rows, data), seed)
+    data = _subsample(data, _max_rows(max_rows, data), seed)
     parts = data.split(validation_fraction, random_state=seed)
     labels = None
     if parts.train.y is not None and parts.test.y is not None:
@@ -274,7 +274,7 @@ default="linear"
     chosen = _chosen_widths(widths, pca.n_features)
     pca.fit(max(chosen), seed)
     table: list[dict[str, Any]] = []
-    right: list[np.ndarray] = []
+    correct: list[np.ndarray] = []
     for width in chosen:
         console.print(f"width {width} ({len(table) + 1} of {len(chosen)})")
         settings = {"kind": data.kind, "recipe": recipe} | parameters
@@ -291,17 +291,17 @@ default="linear"
             row |= _accuracy(name, None)
         if labels is not None:
             few = encoder.transform(parts.train.take(labels.rows).X)
-            right.append(labels.try_on(few, codes[labels.held_out]))
-            row |= _accuracy("", right[-1])
-            beside = pca.features(width, labels.rows, labels.held_out)
-            row |= _accuracy("pca_", labels.try_on(*beside))
+            correct.append(labels.correct_predictions(few, codes[labels.held_out]))
+            row |= _accuracy("", correct[-1])
+            of_pca = pca.features(width, labels.rows, labels.held_out)
+            row |= _accuracy("pca_", labels.correct_predictions(*of_pca))
         table.append({name: ({"width": width} | row)[name] for name in COLUMNS})
 
     raw = None
     if labels is not None:
-        raw = labels.try_on(pca.train[labels.rows], pca.held_out[labels.held_out])
+        raw = labels.correct_predictions(pca.train[labels.rows], pca.held_out[labels.held_out])
     knee = find_knee(chosen, [row["error"] for row in table])
-    enough = narrowest_sufficient(chosen, right) if right else None
+    enough = narrowest_sufficient(chosen, correct) if correct else None
     recommended, why = _recommend(table, knee, enough, pca.n_features - 1)
     return Advice(
         n_components=recommended,
@@ -338,43 +338,45 @@ def _measure(encoder: Autoencoder, X: Any) -> tuple[np.ndarray, float, float]:
     return np.concatenate(codes), sum(errors) / n, float(np.concatenate(losses).mean())
 
 
-def _accuracy(name: str, right: np.ndarray | None) -> dict[str, float | None]:
-    """Return mean and standard deviation over the draws, rows of `right`."""
-    if right is None:
+def _accuracy(name: str, correct: np.ndarray | None) -> dict[str, float | None]:
+    """Return mean and standard deviation of the accuracy over the draws, rows of `correct`."""
+    if correct is None:
         return {f"{name}accuracy": None, f"{name}accuracy_std": None}
-    of_draws = right.mean(axis=1)
+    of_draws = correct.mean(axis=1)
     deviation = float(of_draws.std(ddof=1)) if len(of_draws) > 1 else None
     return {f"{name}accuracy": float(of_draws.mean()), f"{name}accuracy_std": deviation}
 
 
 def _recommend(
-    table: list[dict[str, Any]], knee: int | None, enough: int | None, most: int
+    table: list[dict[str, Any]], knee: int | None, enough: int | None, max_width: int
 ) -> tuple[int, str]:
-    """Return the width to take, and the rule in words."""
+    """Return the recommended width, and the rule in words."""
     widest = table[-1]["width"]
-    wider = "; try wider ones too" if widest < most else ""
+    wider = "; try wider ones too" if widest < max_width else ""
     if enough is not None:
         best = max(table, key=lambda row: row["accuracy"])
-        told = f"the best few-label accuracy ({100 * best['accuracy']:.1f} % at {best['width']})"
-        told = f"the narrowest within one standard error of {told}"
-        return enough, told + (wider if enough == widest else "")
+        why = (
+            "the narrowest within one standard error of the best few-label accuracy "
+            f"({100 * best['accuracy']:.1f} % at {best['width']})"
+        )
+        return enough, why + (wider if enough == widest else "")
     if knee is not None:
         return knee, "the knee of the reconstruction error: beyond it a wider code gains little"
     best = min(table, key=lambda row: row["error"])
-    told = "the lowest reconstruction error, which has no knee among these widths"
-    return best["width"], told + (wider if best is table[-1] else "")
+    why = "the lowest reconstruction error, which has no knee among these widths"
+    return best["width"], why + (wider if best is table[-1] else "")
 
 
 def _chosen_widths(widths: Any, n_features: int) -> list[int]:
     """Return widths in increasing order, each once."""
     most = n_features - 1
     if isinstance(widths, str) and widths == "auto":
-        if most <= MOST_WIDTHS:
+        if most <= MAX_WIDTHS:
             return list(range(1, most + 1)) or [1]
         usual = choose_n_components(n_features)
         powers = [2**power for power in range(1, n_features.bit_length())]
         near = {width for width in powers if width <= min(2 * usual, most)} | {usual}
-        return sorted(near)[-MOST_WIDTHS:]
+        return sorted(near)[-MAX_WIDTHS:]
     try:
         chosen = sorted({operator.index(width) for width in widths})
     except TypeError:
@@ -388,9 +390,9 @@ def _chosen_widths(widths: Any, n_features: int) -> list[int]:
     return chosen
 
 
-def _most_rows(max_rows: Any, data: Dataset) -> int:
+def _max_rows(max_rows: Any, data: Dataset) -> int:
     if isinstance(max_rows, str) and max_rows == "auto":
-        return max(100, min(MOST_ROWS, MOST_VALUES // data.schema.n_features))
+        return max(100, min(MAX_ROWS, MAX_VALUES // data.schema.n_features))
     return _checked_count("max_rows", max_rows, "'auto' or ")
 
 
@@ -400,15 +402,15 @@ def _checked_count(name: str, value: Any, also: str = "") -> int:
     return int(value)
 
 
-def _capped(data: Dataset, most: int, seed: int) -> Dataset:
-    """Return the data, or so many instances of it; unlabelled ones do not crowd out labelled."""
+def _subsample(data: Dataset, max_rows: int, seed: int) -> Dataset:
+    """Return `max_rows` random instances, up to half of them labelled ones; all if not more."""
     n = len(data)
-    if n <= most:
+    if n <= max_rows:
         return data
     order = np.random.default_rng([seed, 0]).permutation(n)
     if data.y is None:
-        return data.take(np.sort(order[:most]))
+        return data.take(np.sort(order[:max_rows]))
     labelled = CLASSES.has_label(data.y)[order]
-    wanted = min(int(labelled.sum()), max(int(labelled[:most].sum()), most // 2))
-    kept = [order[labelled][:wanted], order[~labelled][: most - wanted]]
-    return data.take(np.sort(np.concatenate(kept)))
+    wanted = min(int(labelled.sum()), max(int(labelled[:max_rows].sum()), max_rows // 2))
+    rows = [order[labelled][:wanted], order[~labelled][: max_rows - wanted]]
+    return data.take(np.sort(np.concatenate(rows)))

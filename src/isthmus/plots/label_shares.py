@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Up to this many classes stand upright, up to this many have a line each; above, bars
 # get too thin for two side by side.
-MOST_UPRIGHT, MOST_LYING, MOST = 12, 40, 1000
+MAX_VERTICAL, MAX_HORIZONTAL, MAX_CLASSES = 12, 40, 1000
 BAR = 0.4
 
 
@@ -68,9 +68,9 @@ def plot_label_shares(
     """
     parts = {"train": y_train} if y_test is None else {"train": y_train, "test": y_test}
     names, positions = name_classes(list(parts.values()), class_names)
-    if len(names) > MOST:
+    if len(names) > MAX_CLASSES:
         raise DataError(
-            f"got {len(names)} distinct labels, expected at most {MOST} classes; "
+            f"got {len(names)} distinct labels, expected at most {MAX_CLASSES} classes; "
             "numbers that are measured are not classes: group them first, as numpy.digitize does"
         )
     shares = {
@@ -79,14 +79,14 @@ def plot_label_shares(
     }
 
     longest = max(len(name) for name in names)
-    if 5 <= len(names) <= MOST_UPRIGHT and longest * len(names) <= 70:
+    if 5 <= len(names) <= MAX_VERTICAL and longest * len(names) <= 70:
         figure = new_figure(WIDTH, 3.8)
         axes = figure.add_subplot()
-        _draw_upright(axes, names, shares)
-    elif len(names) <= MOST_LYING:
+        _draw_vertical(axes, names, shares)
+    elif len(names) <= MAX_HORIZONTAL:
         figure = new_figure(WIDTH, 1.3 + max(0.23, 0.4 - 0.02 * len(names)) * len(names))
         axes = figure.add_subplot()
-        _draw_lying(axes, names, shares)
+        _draw_horizontal(axes, names, shares)
     else:
         figure = new_figure(WIDTH, 4.6)
         axes = figure.add_subplot()
@@ -125,7 +125,7 @@ def _in_legend(part: str, positions: np.ndarray) -> str:
     return f"{part} ({labelled:,} labelled of {len(positions):,})"
 
 
-def _draw_upright(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) -> None:
+def _draw_vertical(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) -> None:
     at = np.arange(len(names))
     for offset, colour, (label, share) in _side_by_side(shares):
         axes.bar(at + offset, share, BAR, color=colour, label=label)
@@ -139,7 +139,7 @@ def _draw_upright(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) -
     axes.tick_params(axis="x", length=0)
 
 
-def _draw_lying(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) -> None:
+def _draw_horizontal(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) -> None:
     at = np.arange(len(names))
     for offset, colour, (label, share) in _side_by_side(shares):
         axes.barh(at + offset, share, BAR, color=colour, label=label)

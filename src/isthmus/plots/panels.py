@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 IMAGES_IN_A_ROW, PROFILES_IN_A_ROW = 10, 5
 # Up to this many columns of a table can be named.
-MOST_NAMED = 12
+MAX_NAMED = 12
 # Above this ratio of the columns' spreads, one axis in their own units shows only the widest.
 WIDEST_TO_NARROWEST = 20.0
 # Inches below which a figure has no room for its headline.
 NARROWEST = 5.0
 # Images with sides up to this many pixels are drawn pixel by pixel.
-MOST_EXACT = 64
+MAX_EXACT = 64
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def new_panels(instances: Instances, lines: int, caption_lines: int) -> tuple[Fi
         cell_height = _panel_width(instances) * min(max(height / width, 0.2), 3.0)
     else:
         columns = min(k, PROFILES_IN_A_ROW)
-        named = len(instances.columns) <= MOST_NAMED
+        named = len(instances.columns) <= MAX_NAMED
         cell_height = max(1.1, 0.17 * len(instances.columns) + 0.2) if named else 1.3
     figure_width = max(_panel_width(instances) * columns, NARROWEST)
     blocks = -(-k // columns)
@@ -185,7 +185,7 @@ def draw_image(axes: Axes, image: np.ndarray, low: float, high: float) -> None:
     if image.ndim == 3 and image.dtype != np.uint8:
         span = (high - low) or 1.0
         image = np.clip((image.astype(float) - low) / span, 0, 1)
-    exact = max(image.shape[:2]) <= MOST_EXACT
+    exact = max(image.shape[:2]) <= MAX_EXACT
     axes.imshow(image, cmap="gray", vmin=low, vmax=high,
                 interpolation="none" if exact else "antialiased")  # fmt: skip
     strip(axes)
@@ -218,7 +218,7 @@ def draw_profile(
     """
     heights = (row - instances.shift) / instances.scale
     at = np.arange(len(row))
-    if len(row) > MOST_NAMED:
+    if len(row) > MAX_NAMED:
         axes.plot(at, heights, color=colour, linewidth=0.9 if over else 2.2)
     elif over:
         axes.plot(heights, at, "o", color=colour, markersize=4.5, mec="white", mew=0.5)
@@ -235,7 +235,7 @@ def dress_profiles(figure: Figure, panels: np.ndarray, instances: Instances) -> 
     panels : array of Axes, shape (k, 1)
     instances : Instances
     """
-    named = len(instances.columns) <= MOST_NAMED
+    named = len(instances.columns) <= MAX_NAMED
     k = len(panels)
     for at, (axes,) in enumerate(panels):
         dress(axes, grid="x" if named else "y")

@@ -13,7 +13,7 @@ from isthmus.data import ClassMatcher, Dataset, label_text
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import DataError
 from isthmus.evaluation import (
-    FEWEST,
+    MIN_INSTANCES,
     compare_classifications,
     compare_detections,
     compare_errors,
@@ -21,7 +21,7 @@ from isthmus.evaluation import (
     holm,
     measure_drift,
 )
-from isthmus.report.wording import label_of
+from isthmus.report.wording import label_or_none
 
 
 def describe_drift(facts: dict[str, Any], n_new: int) -> str:
@@ -36,15 +36,15 @@ def describe_drift(facts: dict[str, Any], n_new: int) -> str:
     """
     found = facts["found"]
     if found is None:
-        if facts["n_kept"] < FEWEST:
+        if facts["n_kept"] < MIN_INSTANCES:
             return (
-                f"The encoder kept {facts['n_kept']:,} instances that it was not trained on, and a "
-                f"test for drift needs {FEWEST}: train with more instances, or with a larger "
-                "validation_fraction."
+                f"The bundle holds {facts['n_kept']:,} reference instances that the encoder was "
+                f"not trained on, and a test for drift needs {MIN_INSTANCES}: train with more "
+                "instances, or with a larger validation_fraction."
             )
         return (
-            f"New to the encoder: {n_new:,} of these instances; a test for drift needs {FEWEST}: "
-            "look at more."
+            f"The encoder was not trained on {n_new:,} of these instances, and a test for drift "
+            f"needs {MIN_INSTANCES}: pass more data."
         )
     against = f"{found['n_reference']:,} that the encoder was not trained on"
     codes, errors = (_p(found[name]["adjusted"]) for name in ("codes", "errors"))
@@ -264,9 +264,9 @@ def _told(
         "decisions": [
             {
                 "row": int(rows[at]),
-                "then": label_of(decided[0][at]),
-                "now": label_of(decided[1][at]),
-                "label": None if y is None else label_of(y[at]),
+                "then": label_or_none(decided[0][at]),
+                "now": label_or_none(decided[1][at]),
+                "label": None if y is None else label_or_none(y[at]),
             }
             for at in otherwise
         ],
@@ -359,7 +359,7 @@ def _drift(
     # or the common ones would be on one side only, and look like a change.
     reference = np.ones(len(kept), dtype=bool) if new.all() else ~kept.repeated
     found = None
-    if min(reference.sum(), new.sum()) >= FEWEST:
+    if min(reference.sum(), new.sum()) >= MIN_INSTANCES:
         found = measure_drift(
             kept.codes[reference],
             kept.errors[reference],

@@ -11,7 +11,7 @@ from isthmus.bundle import rows_used_in_fit
 from isthmus.classification import CodeClassifier
 from isthmus.data import ClassMatcher, Dataset
 from isthmus.evaluation import class_metrics, decide, unknown_classes
-from isthmus.report.wording import label_of
+from isthmus.report.wording import label_or_none
 
 if TYPE_CHECKING:
     from isthmus.report.gallery import TestResult
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 N_BINS = 10
 N_WORST = 12
 #: Instances that are shown for a cell of the confusion matrix, and cells that show any.
-N_IN_CELL, MOST_CELLS = 6, 60
+N_IN_CELL, MAX_CELLS = 6, 60
 
 
 def class_facts(
@@ -85,8 +85,8 @@ def class_facts(
     facts["worst"] = [
         {
             "row": int(rows[at]),
-            "label": label_of(y[at]),
-            "predicted": label_of(predicted[at]),
+            "label": label_or_none(y[at]),
+            "predicted": label_or_none(predicted[at]),
             "confidence": float(confidence[at]),
         }
         for at in wrong
@@ -117,8 +117,8 @@ def _doubtful(
     return [
         {
             "row": int(rows[known[at]]),
-            "label": label_of(y[known[at]]),
-            "likelier": label_of(classes[probabilities[known[at]].argmax()]),
+            "label": label_or_none(y[known[at]]),
+            "likelier": label_or_none(classes[probabilities[known[at]].argmax()]),
             "confidence": float(probabilities[known[at], places[at]]),
         }
         for at in found[:N_WORST]
@@ -172,11 +172,11 @@ def _cells(
     pairs: dict[tuple[Any, Any], list[int]] = {}
     for row, label, found in zip(rows[wrong], y[wrong], predicted[wrong], strict=True):
         pairs.setdefault((label, found), []).append(int(row))
-    ordered = sorted(pairs.items(), key=lambda item: -len(item[1]))[:MOST_CELLS]
+    ordered = sorted(pairs.items(), key=lambda item: -len(item[1]))[:MAX_CELLS]
     return [
         {
-            "label": label_of(label),
-            "predicted": label_of(found),
+            "label": label_or_none(label),
+            "predicted": label_or_none(found),
             "place": [classes.index(label), classes.index(found)],
             "count": facts["confusion"][classes.index(label)][classes.index(found)],
             "rows": some[:N_IN_CELL],

@@ -11,10 +11,10 @@ from sklearn.manifold import TSNE
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Dataset
 from isthmus.networks import count_parameters, summarise
-from isthmus.report.wording import a_share, label_of
+from isthmus.report.wording import draw_rows, label_or_none
 
 #: Instances on the map: enough to see clumps, few enough to hover over and to wait for.
-MOST_ON_MAP = 1500
+MAX_ON_MAP = 1500
 #: Instances that are shown beside what the decoder makes of them.
 N_SHOWN = 4
 
@@ -87,7 +87,7 @@ def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
     t-SNE (van der Maaten and Hinton, 2008) of up to 1,500 instances, drawn at random; of fewer
     than 30 the first two principal components. Distances between clumps mean nothing.
     """
-    rows = a_share(len(part), MOST_ON_MAP, seed)
+    rows = draw_rows(len(part), MAX_ON_MAP, seed)
     some = part.take(rows)
     codes = encoder.transform(some.X).astype(np.float64)
     codes = (codes - codes.mean(axis=0)) / np.maximum(codes.std(axis=0), 1e-12)
@@ -114,7 +114,7 @@ def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
         "of": len(part),
         "rows": rows.tolist(),
         "places": np.round(places, 4).tolist(),
-        "labels": None if some.y is None else [label_of(label) for label in some.y],
+        "labels": None if some.y is None else [label_or_none(label) for label in some.y],
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import CLASSES, ClassMatcher, Dataset
-from isthmus.evaluation import IN_WORDS, Baselines, FewLabels, baseline_names, some_of
+from isthmus.evaluation import BASELINE_TITLES, Baselines, FewLabels, baseline_names, select_rows
 
 SIZES = (10, 30, 100, 300, 1000)
 N_DRAWS = 5
@@ -27,7 +27,7 @@ def comparison_facts(
     baselines: str = "fast",
     seed: int = 0,
     measured: Baselines | None = None,
-    tell: Callable[[str], object] = lambda _: None,
+    on_progress: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any] | None:
     """Measure a head on the code and on every baseline, with more and more labels.
 
@@ -43,7 +43,7 @@ def comparison_facts(
     measured : Baselines, optional
         Of the same encoder, data and seed: what they measured already is taken from there, unless
         some instance has no label.
-    tell : callable, optional
+    on_progress : callable, optional
         Called with a few words before what may take long.
 
     Returns
@@ -74,21 +74,23 @@ def comparison_facts(
     rows = np.unique(np.concatenate([[], *(drawn.rows for drawn in draws.values())])).astype(int)
     curves: dict[str, list[dict[str, Any]]] = {}
     for name in ("code", *(name for name in baseline_names(baselines) if name != "supervised")):
-        called = CODE if name == "code" else IN_WORDS[name]
-        tell(f"{head} head on {called}")
+        called = CODE if name == "code" else BASELINE_TITLES[name]
+        on_progress(f"{head} head on {called}")
         whole = tests.test(name, head)
         fitted_on, tested_on = tests.train_features(name, rows), tests.test_features(name)
         points = []
         for n, drawn in draws.items():
             at = np.searchsorted(rows, drawn.rows)
-            found = drawn.try_on(fitted_on[at], some_of(tested_on, drawn.held_out)).mean(axis=1)
+            found = drawn.correct_predictions(
+                fitted_on[at], select_rows(tested_on, drawn.held_out)
+            ).mean(axis=1)
             points.append(_point(n, found.mean(), found.min(), found.max()))
         curves[called] = [*points, _point(len(y), whole["accuracy"], *whole["interval"])]
     if "supervised" in baseline_names(baselines):
-        tell("supervised network")
+        on_progress("supervised network")
         found = tests.test_supervised()
         low, high = found["interval"]
-        curves[IN_WORDS["supervised"]] = [_point(len(y), found["accuracy"], low, high)]
+        curves[BASELINE_TITLES["supervised"]] = [_point(len(y), found["accuracy"], low, high)]
     return {
         "head": head,
         "n_draws": N_DRAWS,
@@ -115,7 +117,7 @@ def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
         others = {
             name: point["accuracy"]
             for name, points in curves.items()
-            if name not in (CODE, IN_WORDS["supervised"])
+            if name not in (CODE, BASELINE_TITLES["supervised"])
             for point in points
             if point["n_labels"] == n
         }

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data import CLASSES, Dataset, label_text
-from isthmus.report.wording import label_of
+from isthmus.report.wording import label_or_none
 
 BINS = 20
 #: A class with a smaller share than this is rare.
 RARE = 0.01
 #: Categories of a column that are listed, the commonest first.
-MOST_CATEGORIES = 20
+MAX_CATEGORIES = 20
 #: Columns of which a histogram is taken; what is left out is said.
-MOST_COLUMNS = 500
+MAX_COLUMNS = 500
 #: Instances that are shown of a label, and labels of which any are; without labels twice as many.
 N_SAMPLES, MOST_SAMPLED = 8, 12
 
@@ -91,7 +91,7 @@ def column_facts(X: Any) -> list[dict[str, Any]]:
     """
     frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X)
     found = []
-    for name in frame.columns[:MOST_COLUMNS]:
+    for name in frame.columns[:MAX_COLUMNS]:
         values = frame[name]
         facts: dict[str, Any] = {"name": str(name), "missing": float(values.isna().mean())}
         numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
@@ -116,7 +116,7 @@ def _numbers(values: pd.Series) -> dict[str, Any]:
 
 def _categories(values: pd.Series) -> dict[str, Any]:
     counts = values.dropna().astype(str).value_counts()
-    commonest = counts.head(MOST_CATEGORIES)
+    commonest = counts.head(MAX_CATEGORIES)
     listed = [[str(value), int(count)] for value, count in commonest.items()]
     return {"type": "text", "categories": listed, "n_categories": len(counts)}
 
@@ -128,7 +128,7 @@ def _labels(part: Dataset) -> dict[str, Any]:
     counts = pd.Series(known).value_counts()
     return {
         "n_labelled": len(known),
-        "labels": [[label_of(label), int(count)] for label, count in counts.items()],
+        "labels": [[label_or_none(label), int(count)] for label, count in counts.items()],
     }
 
 
@@ -148,7 +148,7 @@ def _samples(part: Dataset, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng([seed, 3])
     rows: dict[str | None, np.ndarray] = {}
     if part.y is not None and CLASSES.has_label(part.y).any():
-        texts = pd.Series([label_of(label) for label in part.y])
+        texts = pd.Series([label_or_none(label) for label in part.y])
         labels = texts.value_counts().index.tolist()
         shown = sorted(labels[:MOST_SAMPLED])
         rows = {label: np.flatnonzero(texts == label) for label in shown}

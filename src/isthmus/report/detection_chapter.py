@@ -12,7 +12,7 @@ from isthmus.bundle import rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Dataset, verdicts
 from isthmus.detection import UNKNOWN, AnomalyDetector, check_detector_labels
 from isthmus.evaluation import detection_metrics, ranking, raw_distances
-from isthmus.report.wording import in_short
+from isthmus.report.wording import short_text
 
 if TYPE_CHECKING:
     from isthmus.report.gallery import TestResult
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 N_BINS = 40
 #: Places of the slider, and points of a curve.
 N_STEPS = 200
-N_FINDINGS, N_REASONS, N_NEIGHBOURS = 8, 5, 3
+N_FINDINGS, N_REASONS, N_NEIGHBORS = 8, 5, 3
 
 
 def verdict_facts(
@@ -154,7 +154,7 @@ def _findings(
 ) -> list[dict[str, Any]]:
     highest = np.argsort(-scores, kind="stable")[:N_FINDINGS]
     some = test.take(rows[highest]).X
-    told = detector.explain(some, n_neighbors=N_NEIGHBOURS)
+    told = detector.explain(some, n_neighbors=N_NEIGHBORS)
     reasons, p_values = told.top(N_REASONS), detector.p_values(some)
     return [
         {
@@ -174,7 +174,7 @@ def _findings(
 
 def _value(X: Any, at: int, name: str) -> str | None:
     """Return a column's value as text, None where there are no columns."""
-    return in_short(X[name].iloc[at]) if isinstance(X, pd.DataFrame) and name in X else None
+    return short_text(X[name].iloc[at]) if isinstance(X, pd.DataFrame) and name in X else None
 
 
 def _find_nearest(

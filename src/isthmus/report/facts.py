@@ -14,14 +14,19 @@ from isthmus.data import CLASSES, Dataset, Splits
 from isthmus.data.streaming import Stream
 from isthmus.detection import AnomalyDetector, check_detector_labels, translate_labels
 from isthmus.errors import DataError
-from isthmus.evaluation import Advice, Baselines, baseline_names, describe_unknown
+from isthmus.evaluation import Advice, Baselines, baseline_names, describe_unknown_classes
 from isthmus.report.changes_chapter import change_facts
 from isthmus.report.classification_chapter import class_facts
 from isthmus.report.code_chapter import code_facts
 from isthmus.report.comparison_chapter import comparison_facts
 from isthmus.report.data_chapter import data_facts
 from isthmus.report.detection_chapter import verdict_facts
-from isthmus.report.gallery import StreamSample, TestResult, decide_on_all, draw_if_streamed
+from isthmus.report.gallery import (
+    StreamSample,
+    TestResult,
+    evaluate_heads_on_stream,
+    sample_if_streamed,
+)
 from isthmus.report.wording import about_facts, describe_run_in_words
 
 
@@ -38,7 +43,7 @@ def report_facts(
     earlier: Bundle | None = None,
     command: str | None = None,
     measured: Baselines | None = None,
-    tell: Callable[[str], object] = lambda _: None,
+    on_progress: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Measure all that a report says.
 
@@ -71,7 +76,7 @@ def report_facts(
         The command line that writes this report, to be shown in it.
     measured : isthmus.evaluation.baselines.Baselines, optional
         Of the same encoder, data and seed: what they measured already is not measured again.
-    tell : callable, optional
+    on_progress : callable, optional
         Called with a few words before what may take long.
 
     Returns
@@ -102,7 +107,7 @@ def report_facts(
     """
     encoder = bundle.encoder
     stream, drawn = None, None if drawn_from is None else _drawn(data, drawn_from)
-    data = draw_if_streamed(data, encoder, seed, tell)
+    data = sample_if_streamed(data, encoder, seed, on_progress)
     if isinstance(data, StreamSample):
         stream, rows, data = data.stream, data.rows, data.data
         if len(rows) < len(stream):
@@ -127,11 +132,11 @@ def report_facts(
         "verdicts": [],
         "changes": None,
     }
-    tell("reconstructions and the map of codes")
+    on_progress("reconstructions and the map of codes")
     errors = None if looked_at is None else encoder.reconstruction_error(looked_at.X)
     facts["code"] = code_facts(encoder, looked_at, errors, seed) | {"widths": widths}
     if looked_at is not None and errors is not None:
-        tell("the data")
+        on_progress("the data")
         given = {"train": train, "test": looked_at}
         hashes = {name: encoder.row_hashes(part.X) for name, part in given.items() if part}
         facts["data"] = data_facts(train, looked_at, hashes, seed) | {"drawn": drawn}
@@ -139,9 +144,9 @@ def report_facts(
         facts["data"]["warnings"] += _seen(bundle, hashes["test"])
         tested: dict[str, TestResult] = {}
         if stream is not None and drawn is not None and bundle.heads:
-            tell(f"heads on {len(stream):,} rows")
+            on_progress(f"heads on {len(stream):,} rows")
             of_drawn = labels["test"]
-            tested = decide_on_all(
+            tested = evaluate_heads_on_stream(
                 stream,
                 bundle,
                 lambda y: None if of_drawn is None else _as_detectors_have(y, normal),
@@ -149,8 +154,10 @@ def report_facts(
         if stream is not None:
             facts["data"]["warnings"] += _skipped(stream)
         warnings = facts["data"]["warnings"]
-        facts |= _by_heads(bundle, looked_at, train, labels, codes, hashes, tested, warnings, tell)
-        tell("what changed")
+        facts |= _by_heads(
+            bundle, looked_at, train, labels, codes, hashes, tested, warnings, on_progress
+        )
+        on_progress("what changed")
         facts["changes"] = change_facts(
             bundle,
             codes,
@@ -170,7 +177,7 @@ def report_facts(
             baselines=baselines,
             seed=seed,
             measured=measured,
-            tell=tell,
+            on_progress=on_progress,
         )
     return {"summary": describe_run_in_words(facts)} | facts
 
@@ -184,12 +191,12 @@ def _by_heads(
     hashes: dict[str, np.ndarray],
     tested: dict[str, TestResult],
     warnings: list[str],
-    tell: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> dict[str, list[dict[str, Any]]]:
     """Let every head decide; add to the warnings what does not test it."""
     facts: dict[str, list[dict[str, Any]]] = {"classes": [], "verdicts": []}
     for name, decider in bundle.heads.items():
-        tell(f"head {name}")
+        on_progress(f"head {name}")
         if isinstance(decider, AnomalyDetector):
             found = verdict_facts(name, decider, part, labels, hashes, train, tested.get(name))
             facts["verdicts"] += [] if found is None else [found]
@@ -201,7 +208,9 @@ def _by_heads(
                 continue
             facts["classes"] += [] if found is None else [found]
             if found is not None and "unknown_classes" in found:
-                warnings.append(describe_unknown(found["unknown_classes"], f"the head {name!r}"))
+                warnings.append(
+                    describe_unknown_classes(found["unknown_classes"], f"the head {name!r}")
+                )
         if found is None:
             unlabelled = part.y is None or not CLASSES.has_label(part.y).any()
             why = "nothing is labelled" if unlabelled else "it knows all that are labelled"

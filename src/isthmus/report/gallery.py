@@ -20,11 +20,11 @@ from isthmus.data import Chunk, ClassMatcher, Dataset, Splits
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import DataError
-from isthmus.evaluation import ClassTally, decide, some_of
-from isthmus.report.wording import in_short
+from isthmus.evaluation import ClassTally, decide, select_rows
+from isthmus.report.wording import short_text
 
 #: Instances of a stream that a report shows, and describes the data by.
-MOST_SHOWN = 20_000
+MAX_SAMPLE_ROWS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +37,9 @@ class StreamSample:
     in_memory: ClassVar[Literal[True]] = True
 
 
-def draw_sample(stream: Stream, encoder: Autoencoder, seed: int) -> StreamSample:
+def sample_stream(stream: Stream, encoder: Autoencoder, seed: int) -> StreamSample:
     """Draw instances uniformly, or take all where there are few."""
-    rows = stream.draw(MOST_SHOWN, [seed, 7])
+    rows = stream.draw(MAX_SAMPLE_ROWS, [seed, 7])
     data = stream.take(rows, schema=encoder.schema_)
     # Parts that turned out to be damaged were passed over.
     there = np.zeros(len(rows), dtype=bool)
@@ -76,17 +76,17 @@ def hold_out(
     return data.train.split(test_fraction, random_state=seed), drawn_from
 
 
-def draw_if_streamed(
+def sample_if_streamed(
     data: Dataset | Splits | Stream | StreamSample | None,
     encoder: Autoencoder,
     seed: int,
-    tell: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> Dataset | Splits | StreamSample | None:
     """Return what a report looks at: data in memory as it is, of a stream what is drawn."""
     if data is None or data.in_memory:
         return data
-    tell("instances drawn at random")
-    return draw_sample(data, encoder, seed)
+    on_progress("instances drawn at random")
+    return sample_stream(data, encoder, seed)
 
 
 @dataclass
@@ -114,7 +114,7 @@ class TestResult:
     refused: DataError | None = None
 
 
-def decide_on_all(
+def evaluate_heads_on_stream(
     stream: Stream, bundle: Bundle, labels_of: Callable[[Any], np.ndarray | None]
 ) -> dict[str, TestResult]:
     """Let every head decide on all rows of a stream, in one pass.
@@ -157,7 +157,7 @@ def _verdicts(
     rows = np.flatnonzero(~rows_used_in_fit(detector, hashes))
     found.n_known += len(hashes) - len(rows)
     if len(rows):
-        found.scores.append(-detector.score_samples(some_of(chunk.X, rows)))
+        found.scores.append(-detector.score_samples(select_rows(chunk.X, rows)))
         found.labels.append(np.zeros(len(rows), np.int8) if labels is None else labels[rows])
 
 
@@ -182,7 +182,7 @@ def _classes(
 
 
 #: Pixels of an image's longer side on the page, and steps of a series' curve.
-MOST_PIXELS, MOST_STEPS, MOST_CHANNELS, MOST_COLUMNS = 96, 64, 3, 5
+MAX_PIXELS, MAX_STEPS, MAX_CHANNELS, MAX_COLUMNS = 96, 64, 3, 5
 #: Pixels of the longer side on the map, where there are many.
 ON_MAP = 28
 COLOURS = ("#0072B2", "#D55E00", "#E69F00")
@@ -203,8 +203,8 @@ class Gallery:
         if self.kind == "series":
             return _curves(values[0], f"instance {row}")
         frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
-        shown = [(str(name), frame.iloc[0][name]) for name in frame.columns[:MOST_COLUMNS]]
-        return _rows([(name, in_short(value)) for name, value in shown], frame.shape[1])
+        shown = [(str(name), frame.iloc[0][name]) for name in frame.columns[:MAX_COLUMNS]]
+        return _rows([(name, short_text(value)) for name, value in shown], frame.shape[1])
 
     def rebuilt(self, rows: list[int]) -> list[tuple[Markup, ...]]:
         """Return original, what the decoder makes of its code, and where they differ."""
@@ -252,9 +252,9 @@ class Gallery:
             curves = [_thin(np.asarray(window, dtype=float)) for window in values]
             return {"curves": [np.round(curve.T, 4).tolist() for curve in curves]}
         frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
-        frame = frame.iloc[:, :MOST_COLUMNS]
+        frame = frame.iloc[:, :MAX_COLUMNS]
         texts = [
-            [f"{name}: {in_short(value)}" for name, value in zip(frame.columns, row, strict=True)]
+            [f"{name}: {short_text(value)}" for name, value in zip(frame.columns, row, strict=True)]
             for row in frame.itertuples(index=False)
         ]
         return {"texts": texts}
@@ -268,9 +268,9 @@ class Gallery:
             pd.DataFrame(part).reset_index(drop=True).iloc[at] for part in (values, again)
         )
         far = self._residual(values, at)
-        worst = np.argsort(-far, kind="stable")[:MOST_COLUMNS]
+        worst = np.argsort(-far, kind="stable")[:MAX_COLUMNS]
         lines = [
-            (str(before.index[c]), f"{in_short(before.iloc[c])} → {in_short(after.iloc[c])}")
+            (str(before.index[c]), f"{short_text(before.iloc[c])} → {short_text(after.iloc[c])}")
             for c in worst
         ]
         return (_rows(lines, len(before)),)
@@ -309,7 +309,7 @@ def _shrunk(image: Image.Image, most: int) -> Image.Image:
 
 
 def _img(image: Image.Image, alt: str) -> Markup:
-    small = _shrunk(image, MOST_PIXELS)
+    small = _shrunk(image, MAX_PIXELS)
     return Markup('<img class="instance" src="{}" alt="{}">').format(_uri(small), alt)
 
 
@@ -320,10 +320,10 @@ def _uri(image: Image.Image) -> str:
 
 
 def _thin(window: np.ndarray) -> np.ndarray:
-    window = window.reshape(len(window), -1)[:, :MOST_CHANNELS]
-    if len(window) <= MOST_STEPS:
+    window = window.reshape(len(window), -1)[:, :MAX_CHANNELS]
+    if len(window) <= MAX_STEPS:
         return window
-    return window[np.linspace(0, len(window) - 1, MOST_STEPS).round().astype(int)]
+    return window[np.linspace(0, len(window) - 1, MAX_STEPS).round().astype(int)]
 
 
 def _curves(window: np.ndarray, alt: str, span: tuple[float, float] | None = None) -> Markup:

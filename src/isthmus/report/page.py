@@ -27,7 +27,7 @@ from isthmus.plots import (
     save_figure,
 )
 from isthmus.report.facts import report_facts
-from isthmus.report.gallery import StreamSample, draw_if_streamed, hold_out
+from isthmus.report.gallery import StreamSample, hold_out, sample_if_streamed
 from isthmus.report.wording import LOSSES, UNITS
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _text(value: Any) -> str:
 
 ASSETS = Path(__file__).parent / "assets"
 #: A confusion matrix with more classes than this is listed, not drawn.
-MOST_DRAWN = 20
+MAX_MATRIX_CLASSES = 20
 Figures = dict[str, "Figure"]
 
 
@@ -148,7 +148,7 @@ def figures(facts: dict[str, Any]) -> Figures:
     for found in facts["classes"]:
         if found["reliability"]:
             drawn[f"reliability-{found['name']}"] = plot_reliability(found["reliability"]["bins"])
-        if 2 <= len(found["classes"]) <= MOST_DRAWN:
+        if 2 <= len(found["classes"]) <= MAX_MATRIX_CLASSES:
             drawn[f"confusion-{found['name']}"] = plot_confusion(
                 found["confusion"], [str(name) for name in found["classes"]]
             )
@@ -195,7 +195,7 @@ def render(
         pictures=pictures,
         gallery=gallery,
         trained_on=trained_on,
-        most_drawn=MOST_DRAWN,
+        most_drawn=MAX_MATRIX_CLASSES,
         live=Markup(packed),
         style=Markup((ASSETS / "page.css").read_text("utf-8")),
         script=Markup((ASSETS / "page.js").read_text("utf-8")),
@@ -275,7 +275,7 @@ def write_report(
     test_fraction: float | None = None,
     earlier: Bundle | str | Path | None = None,
     plots: bool = False,
-    tell: Callable[[str], object] = lambda _: None,
+    on_progress: Callable[[str], object] = lambda _: None,
     **options: Any,
 ) -> dict[str, Any]:
     """Write a report on a bundle as one HTML page that needs nothing beside it.
@@ -294,7 +294,7 @@ def write_report(
         To say what has changed since.
     plots : bool, default=False
         Write every picture as PNG and SVG too, into `plots` beside the page.
-    tell : callable, optional
+    on_progress : callable, optional
         Called with a few words before what may take long.
     **options
         Those of `report_facts`.
@@ -332,16 +332,16 @@ def write_report(
     seed = options.get("seed", 0)
     if data is not None and test_fraction is not None:
         data, options["drawn_from"] = hold_out(data, test_fraction, opened.encoder, seed)
-    of = draw_if_streamed(data, opened.encoder, seed, tell)
+    of = sample_if_streamed(data, opened.encoder, seed, on_progress)
     trained_on = of.train if isinstance(of, Splits) else None
     shown = of.test if isinstance(of, Splits) else of
     looked_at = shown.data if isinstance(shown, StreamSample) else shown
-    facts = report_facts(opened, of, earlier=before, tell=tell, **options)
+    facts = report_facts(opened, of, earlier=before, on_progress=on_progress, **options)
     drawn = figures(facts)
     galleries = [
         None if part is None else Gallery(opened.encoder, part) for part in (looked_at, trained_on)
     ]
-    tell("the page")
+    on_progress("the page")
     page, target = render(facts, drawn, *galleries), Path(path)
     write_bytes(target, page.encode("utf-8"))
     write_json(target.with_suffix(".json"), facts)

@@ -10,12 +10,12 @@ import pandas as pd
 from isthmus.data import is_missing, label_text
 
 
-def a_share(n: int, most: int, seed: int) -> np.ndarray:
+def draw_rows(n: int, most: int, seed: int) -> np.ndarray:
     """Return all row numbers, or `most` of them drawn at random, sorted.
 
     Examples
     --------
-    >>> a_share(3, 5, 0).tolist(), len(a_share(100, 5, 0))
+    >>> draw_rows(3, 5, 0).tolist(), len(draw_rows(100, 5, 0))
     ([0, 1, 2], 5)
     """
     if n <= most:
@@ -23,12 +23,12 @@ def a_share(n: int, most: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng([seed, 5]).choice(n, most, replace=False))
 
 
-def in_short(value: Any) -> str:
+def short_text(value: Any) -> str:
     """Return a value of a table as text.
 
     Examples
     --------
-    >>> in_short(1234.5678), in_short(float("nan")), in_short("copper")
+    >>> short_text(1234.5678), short_text(float("nan")), short_text("copper")
     ('1235', 'missing', 'copper')
     """
     if isinstance(value, float | np.floating):
@@ -36,13 +36,13 @@ def in_short(value: Any) -> str:
     return "missing" if value is None or value is pd.NaT else str(value)
 
 
-def label_of(label: Any) -> str | None:
+def label_or_none(label: Any) -> str | None:
     """Return a label as text, None where there is none.
 
     Examples
     --------
-    >>> label_of(np.int64(3)), label_of(3.0), label_of(None), label_of(float("nan")), label_of(" ")
-    ('3', '3', None, None, None)
+    >>> [label_or_none(label) for label in (np.int64(3), 3.0, None, float("nan"), " ")]
+    ['3', '3', None, None, None]
     """
     return None if is_missing(label) else label_text(label)
 
