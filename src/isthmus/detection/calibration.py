@@ -64,7 +64,7 @@ class Calibration:
     >>> calibration = Calibration(np.arange(99.0))
     >>> calibration.p_values(np.array([98.0, 200.0])).tolist()
     [0.02, 0.01]
-    >>> calibration.threshold(0.01)
+    >>> calibration.threshold_for_rate(0.01)
     98.0
     """
 
