@@ -59,7 +59,7 @@ def folder(source, tmp_path):
 def test_detect_adds_a_head_and_says_what_it_found(source):
     detector = load_bundle(source / "press").heads["normal"]
     assert (source / "said.txt").read_text().splitlines() == [
-        "rows         120: 0 labelled normal, 0 abnormal, 120 that nobody looked at",
+        "rows         120: 0 labelled normal, 0 abnormal, 120 unlabelled",
         "calibration  cross, 120 rows, each scored by a model that did not see it",
         "false alarms 5 % of normal instances",
         "method       combined",
@@ -204,9 +204,7 @@ def test_words_for_labels_and_a_name_of_its_own(folder):
     facts = json.loads((folder / "facts.json").read_text())
     assert facts["labels"] == {"normal": 22, "abnormal": 8, "unknown": 10}
     assert (facts["method"], facts["calibration"], facts["name"]) == ("head", "split", "taught")
-    assert "rows         40: 22 labelled normal, 8 abnormal, 10 that nobody looked at" in (
-        done.stdout
-    )
+    assert "rows         40: 22 labelled normal, 8 abnormal, 10 unlabelled" in (done.stdout)
     assert "AUROC label-free" in done.stdout
     assert list(load_bundle(folder / "press").heads) == ["linear", "normal", "taught"]
 

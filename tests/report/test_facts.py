@@ -264,11 +264,11 @@ def test_what_baselines_have_measured_is_taken_from_them(facts, press, splits, m
 @pytest.mark.parametrize(
     ("few", "many", "said"),
     [
-        (0.9, 0.97, "it earns its keep."),
-        (0.9, 0.94, "it earns its keep while labels are few."),
-        (0.7, 0.97, "it earns its keep only once labels are many."),
-        (0.801, 0.949, "it does not earn its keep here."),
-        (0.7, 0.9, "it does not earn its keep here."),
+        (0.9, 0.97, "the code improves on the baselines."),
+        (0.9, 0.94, "the code improves on the baselines while labels are few."),
+        (0.7, 0.97, "the code improves on the baselines only once labels are many."),
+        (0.801, 0.949, "the code does not improve on the baselines here."),
+        (0.7, 0.9, "the code does not improve on the baselines here."),
     ],
 )
 def test_the_verdict_follows_the_figures(few, many, said):

@@ -190,7 +190,7 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
     }[facts["calibration"]]
     lines = {
         "rows": f"{facts['n']:,}: {labels['normal']:,} labelled normal, {labels['abnormal']:,} "
-        f"abnormal, {labels['unknown']:,} that nobody looked at",
+        f"abnormal, {labels['unknown']:,} unlabelled",
         "calibration": f"{facts['calibration']}, {facts['n_calibration']:,} rows{source}",
         "false alarms": f"{100 * facts['false_alarm_rate']:.3g} % of normal instances",
         "method": facts["method"],

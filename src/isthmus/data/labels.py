@@ -143,7 +143,7 @@ MISSING = LabelPolicy()
 CLASSES = LabelPolicy(mark=-1, beside=1)
 #: Classes for a head that learns from unlabelled instances too, by scikit-learn's mark.
 PARTIAL_CLASSES = LabelPolicy(mark=-1)
-#: Normal (1) or abnormal (-1); 0 where nobody looked.
+#: Normal (1) or abnormal (-1); 0 where unlabelled.
 DETECTION = LabelPolicy(mark=0)
 
 

@@ -170,6 +170,6 @@ def refuse_windows(data: Dataset, normal: str) -> None:
         raise DataError(
             f"got normal={normal!r} (on the command line --normal) for the long table {data.name}, "
             "where the label of a window is taken from its rows: write 1 (normal), -1 (abnormal) "
-            "or 0 (nobody looked) into the column, so that one abnormal row makes its window "
+            "or 0 (unlabelled) into the column, so that one abnormal row makes its window "
             "abnormal"
         )

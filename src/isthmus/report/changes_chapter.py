@@ -164,7 +164,7 @@ def head_changes(
         Of the earlier and of the later encoder.
     part : Dataset of n instances
     labels : array of shape (n,) or None
-        For detectors: 1 normal, -1 abnormal, 0 nobody looked.
+        For detectors: 1 normal, -1 abnormal, 0 unlabelled.
 
     Returns
     -------
@@ -298,7 +298,7 @@ def change_facts(
     hashes : uint64 array of shape (n,), optional
         As `bundle.encoder.row_hashes` gives them.
     labels : array of shape (n,), optional
-        1 normal, -1 abnormal, 0 nobody looked: for detectors.
+        1 normal, -1 abnormal, 0 unlabelled: for detectors.
     earlier : Bundle, optional
         To compare encoders with, and heads of the same name and kind.
     level : float in (0, 1), default=0.05

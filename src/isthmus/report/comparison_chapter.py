@@ -1,4 +1,4 @@
-"""Chapter "does the code earn its keep?": one head, few labels to all, on code and baselines."""
+"""Chapter "comparison with baselines": accuracy of one head on each, by number of labels."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ def comparison_facts(
 
 
 def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
-    """Say in a sentence whether the code is worth more than the best baseline of the same labels.
+    """Return a sentence that compares the code with the best baseline at the same labels.
 
     Examples
     --------
     >>> few = {"n_labels": 100, "accuracy": 0.9}
     >>> verdict({"frozen code": [few], "raw features": [few | {"accuracy": 0.8}]})
     'With 100 labels the frozen code is 10.0 percentage points better than the best baseline \
-(90.0 % against 80.0 % for raw features): it earns its keep.'
+(90.0 % against 80.0 % for raw features): the code improves on the baselines.'
     """
     code = {point["n_labels"]: point["accuracy"] for point in curves[CODE]}
     said: list[str] = []
@@ -133,17 +133,17 @@ def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
             f"{'with' if said else 'With'} {n:,} labels {'it' if said else 'the frozen code'} is "
             f"{how} ({100 * code[n]:.1f} % against {100 * others[best]:.1f} % for {best})"
         )
-    return "; ".join(said) + f": {_keep(gains)}."
+    return "; ".join(said) + f": {_conclusion(gains)}."
 
 
-def _keep(gains: list[float]) -> str:
+def _conclusion(gains: list[float]) -> str:
     if max(gains) < LEVEL:
-        return "it does not earn its keep here"
+        return "the code does not improve on the baselines here"
     if min(gains) > -LEVEL:
-        return "it earns its keep"
+        return "the code improves on the baselines"
     if gains[0] >= LEVEL:
-        return "it earns its keep while labels are few"
-    return "it earns its keep only once labels are many"
+        return "the code improves on the baselines while labels are few"
+    return "the code improves on the baselines only once labels are many"
 
 
 def _point(n: int, mean: float, low: float, high: float) -> dict[str, Any]:

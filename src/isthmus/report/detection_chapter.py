@@ -40,7 +40,7 @@ def verdict_facts(
     detector : fitted AnomalyDetector
     test : Dataset
     labels : dict of str to array of shape (n,) or None
-        Of `"test"` and `"train"`: 1 normal, -1 abnormal, 0 nobody looked; None: of no use here.
+        Of `"test"` and `"train"`: 1 normal, -1 abnormal, 0 unlabelled; None: of no use here.
     hashes : dict of str to uint64 array
         Of the instances of `"test"` and, where there are any, `"train"`.
     train : Dataset, optional

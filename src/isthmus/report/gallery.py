@@ -100,7 +100,7 @@ class TestResult:
     tally : ClassTally
         Of a classifier.
     labels : list of int8 arrays
-        Of a detector: 1 normal, -1 abnormal, 0 nobody looked.
+        Of a detector: 1 normal, -1 abnormal, 0 unlabelled.
     scores : list of float64 arrays
         Of a detector: the anomaly scores.
     refused : DataError or None
