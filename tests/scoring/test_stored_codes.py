@@ -236,7 +236,7 @@ def test_codes_alone_serve_classifiers_only(bundle, shards, encoder, rows, tmp_p
     own = CodeClassifier(encoder).fit(rows[FEATURES], rows["state"].to_numpy())
     agreed = classifier.predict(rows[FEATURES]) == own.predict(rows[FEATURES])
     assert agreed.mean() > 0.99
-    with pytest.raises(DataError, match="no stored codes without row hashes"):
+    with pytest.raises(DataError, match="not on stored codes without row hashes"):
         classifier.add_labels(rows[FEATURES][:2], ["low", "high"])
     with pytest.raises(DataError, match="holds codes without row hashes"):
         own.add_labels(codes[:2], ["low", "high"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.data.catalog import find_entry
-from isthmus.data.formats import FOUR_FILES, SUFFIXES, find_idx
+from isthmus.data.formats import FOUR_FILES, find_idx
 from isthmus.data.streaming.chunks import FileRange, Reader, SkippedChunk
 from isthmus.data.streaming.filesystem import PARQUET, FileStore
 from isthmus.data.streaming.npy_files import NumpyReader
@@ -110,6 +110,9 @@ def _holds_shards(folder: Path) -> bool:
 
 def _holds_others(folder: Path) -> bool:
     """Return whether a folder holds images or IDX files, which `load` reads into memory."""
+    # Pillow, which only images need, is imported with their formats.
+    from isthmus.data.formats import SUFFIXES
+
     if any(entry.name.lower().endswith(SUFFIXES) for entry in _entries(folder)):
         return True
     for inner in _entries(folder):
