@@ -23,7 +23,7 @@ from isthmus.scoring.worker import ScoredChunk, ScoringJob, Worker
 MAX_RETRIES = 3
 _GO_ON = "and go on with resume (on the command line --resume)"
 #: The worker of this process, by output folder and run; Ray reuses processes.
-_workers: dict[tuple[str, str], Worker] = {}
+_workers: dict[tuple[str, str, str], Worker] = {}
 #: Errors that a worker returns, the most specific first; any other becomes the last.
 _FORWARDED: tuple[type[IsthmusError], ...] = (ShardError, DataError, ScoringError)
 
@@ -120,7 +120,8 @@ def _score_runs(
     """Score runs of consecutive chunks; Ray calls this on a node."""
     rows: list[dict[str, Any]] = []
     try:
-        key = str(job.files.folder), job.files.run
+        # A resumed run may treat damaged files otherwise than the one before it on this node.
+        key = str(job.files.folder), job.files.run, job.stream.on_bad_shard
         if key not in _workers:
             _workers.clear()
             _workers[key] = Worker(job, threads=1)
