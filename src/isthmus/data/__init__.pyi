@@ -38,7 +38,6 @@ from .labels import distinct_names as distinct_names
 from .labels import factorize_labels as factorize_labels
 from .labels import is_missing as is_missing
 from .labels import label_text as label_text
-from .load import is_table_file as is_table_file
 from .load import load as load
 from .predictions import ABNORMAL as ABNORMAL
 from .predictions import DECISIONS as DECISIONS
@@ -53,5 +52,4 @@ from .schema import check_images as check_images
 from .schema import check_names as check_names
 from .schema import check_series as check_series
 from .schema import check_table as check_table
-from .schema import check_table_shape as check_table_shape
 from .streaming import Stream as Stream
