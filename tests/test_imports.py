@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -209,6 +210,13 @@ def test_a_door_is_sorted_and_all_of_it_is_there(package):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Autoencode"):
         isthmus.Autoencode  # noqa: B018
+
+
+def test_architecture_lists_the_packages_in_their_order():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
+    assert [name for name in listed if "." not in name] == [*ORDER[:-1]]
+    assert all((SOURCE / name.replace(".", "/")).is_dir() for name in listed if "." in name)
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,14 @@ def test_what_is_chosen_is_the_row_of_the_table(recipe, data, kind, n_features):
     assert choices.lr == lr
 
 
-def test_an_architecture_that_is_given_learns_at_the_default_rate():
+def test_an_architecture_other_than_the_recipes_learns_at_the_default_rate():
     assert RECIPES["default"]["small images"].lr is lr_with_batch_norm
     choices = chosen(architecture="conv")
     assert choices.lr == default_lr(choices.batch_size)
+
+
+def test_the_recipes_own_architecture_changes_nothing_when_it_is_given():
+    assert chosen(architecture="strided") == chosen()
 
 
 @pytest.mark.parametrize(("n_rows", "kind"), [(80, "table"), (600_000, "table"), (60, "series")])

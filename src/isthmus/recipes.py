@@ -221,8 +221,8 @@ def resolve_choices(
     `RECIPES` lists the choices for small images (up to 64 x 64 values), large ones, series and
     tables; the functions named there compute those that depend on the size of the data.
 
-    An explicit objective or architecture does not use what the row has for its own: the options of
-    the objective, and the learning rate for batch normalisation. Explicit `noise` is short for the
+    An explicit objective does not use the row's options of its own objective, and an architecture
+    other than the row's does not use its learning rate for batch normalisation. Explicit `noise` is short for the
     objective `"denoising"`, 0 for `"reconstruction"`.
 
     Raises
@@ -234,7 +234,8 @@ def resolve_choices(
         raise TrainingError(f"got recipe={recipe!r}, expected one of {', '.join(RECIPES)}")
     explicit = {name: value for name, value in given.items() if not _is_auto(value)}
     row = RECIPES[recipe][_kind_of_data(kind, n_features)]
-    if "architecture" in explicit and row.lr is lr_with_batch_norm:
+    other_network = explicit.get("architecture", row.architecture) != row.architecture
+    if other_network and row.lr is lr_with_batch_norm:
         row = replace(row, lr=default_lr)
 
     def choose(name: str, *sizes: Any) -> Any:

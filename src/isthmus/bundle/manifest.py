@@ -139,7 +139,7 @@ def read_schema(path: str | Path) -> Schema:
     ...     load(table[:48], schema=read_schema(f"{folder}/press"))
     Dataset('data', 4 series of 12 time steps and 2 channels, no labels)
     """
-    from isthmus.data import Schema
+    from isthmus.data import Schema  # imports pandas, which the manifest itself does not need
 
     return Schema.from_dict(read_manifest(path)["encoder"]["schema"])
 
