@@ -222,8 +222,8 @@ def resolve_choices(
     tables; the functions named there compute those that depend on the size of the data.
 
     An explicit objective does not use the row's options of its own objective, and an architecture
-    other than the row's does not use its learning rate for batch normalisation. Explicit `noise` is short for the
-    objective `"denoising"`, 0 for `"reconstruction"`.
+    other than the row's does not use its learning rate for batch normalisation. Explicit `noise`
+    is short for the objective `"denoising"`, 0 for `"reconstruction"`.
 
     Raises
     ------
