@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus.data import Dataset, Schema, Splits
+from isthmus.data import Dataset, Schema, Splits, with_identifiers
 from isthmus.errors import DataError
 
 X = np.arange(40, dtype=np.float64).reshape(20, 2)
@@ -125,3 +125,20 @@ def test_a_part_by_its_name(framed):
     for one in (data, splits):
         with pytest.raises(DataError, match="'train', 'test' or 'all'"):
             one.part("validation")
+
+
+def test_keys_go_with_their_instances():
+    keys = pd.DataFrame({"part": ["007", "7", "NA", "b"]})
+    data = Dataset(np.arange(8.0).reshape(4, 2), keys=keys)
+    assert data.take(np.array([2, 0])).identifiers().to_dict("list") == {"part": ["NA", "007"]}
+    both = Splits(data.take(np.array([1, 3])), data.take(np.array([0, 2]))).part("all")
+    assert both.identifiers()["part"].tolist() == ["7", "b", "007", "NA"]
+    assert Dataset(np.eye(2)).identifiers().shape == (2, 0)
+    with pytest.raises(DataError, match="got 4 instances and 3 rows of keys"):
+        Dataset(data.X, keys=keys[:3])
+
+
+def test_a_key_with_the_name_of_an_output_column_is_refused():
+    keys = pd.DataFrame({"prediction": ["a", "b"]})
+    with pytest.raises(DataError, match="'prediction' identifies rows and has the name"):
+        with_identifiers(keys, pd.DataFrame({"prediction": [1, -1]}))

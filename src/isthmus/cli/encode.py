@@ -79,8 +79,10 @@ def encode(
 
     encoder = load_bundle(bundle).encoder
     codes = compute_stored_codes(encoder, instances.X, for_heads=for_heads)
-    beside = {} if reading.label is None else {reading.label: instances.y}
-    write_codes(output, codes, list(encoder.get_feature_names_out()), instances.windows, beside)
+    front = instances.identifiers()
+    if reading.label is not None:
+        front[reading.label] = instances.y
+    write_codes(output, codes, list(encoder.get_feature_names_out()), front)
     facts = {
         "n": len(codes),
         "n_components": encoder.n_components_,

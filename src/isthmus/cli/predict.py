@@ -89,10 +89,8 @@ def predict(
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
-    import pandas as pd
-
     from isthmus.bundle import load_bundle
-    from isthmus.data import decision_counts
+    from isthmus.data import decision_counts, with_identifiers
 
     opened = load_bundle(bundle)
     decider: Any = opened.head(head)
@@ -100,8 +98,7 @@ def predict(
     detects = "anomaly_score" in table
     predicted = table["prediction"].to_numpy()
     counts = decision_counts({"verdict" if detects else "class": predicted})
-    if instances.windows is not None:
-        table = pd.concat([instances.windows.to_frame(), table], axis=1)
+    table = with_identifiers(instances.identifiers(), table)
     console = console_for(json)
     console.print(
         f"{len(predicted):,} instances: " + ", ".join(f"{k}: {v}" for k, v in counts.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from isthmus._core import refuse_address, write_bytes
-from isthmus.data import StoredCodes
+from isthmus.data import StoredCodes, with_identifiers
 from isthmus.data.streaming import MAX_SAMPLED
-from isthmus.data.windows import Windows
 from isthmus.errors import DataError
 from isthmus.evaluation import BASELINE_TITLES, describe_unknown_classes
 
@@ -34,16 +32,10 @@ def check_suffix(path: Path, *allowed: str) -> None:
         raise DataError(f"got the output {path}, expected a name that ends in {', '.join(allowed)}")
 
 
-def write_codes(
-    path: Path,
-    stored: StoredCodes,
-    columns: list[str],
-    windows: Windows | None,
-    beside: Mapping[str, Any],
-) -> None:
+def write_codes(path: Path, stored: StoredCodes, columns: list[str], front: pd.DataFrame) -> None:
     """Write codes as .npy, .csv or .parquet.
 
-    In .csv and .parquet the columns of `windows` come first, then those of `beside`, then the
+    In .csv and .parquet the columns of `front`, which identify the instances, come first, then the
     codes under their names. Parquet files hold the digest of the encoder too.
     """
     if path.suffix == ".npy":
@@ -51,12 +43,9 @@ def write_codes(
         np.save(buffer, stored.codes, allow_pickle=False)
         write_bytes(path, buffer.getvalue())
         return
-    front = pd.DataFrame(beside, index=pd.RangeIndex(len(stored)))
-    if windows is not None:
-        front = pd.concat([windows.to_frame(), front], axis=1)
     if path.suffix == ".csv":
         codes = pd.DataFrame(stored.codes, columns=columns)
-        write_table(path, pd.concat([front, codes], axis=1))
+        write_table(path, with_identifiers(front, codes))
         return
     sink = io.BytesIO()
     pq.write_table(stored.to_arrow(columns, front), sink)

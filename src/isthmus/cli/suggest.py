@@ -43,13 +43,10 @@ def suggest(
         check_suffix(output, ".csv", ".parquet")
     instances = reading.read(data, bundle).part(part)
     from isthmus.bundle import load_bundle
+    from isthmus.data import with_identifiers
 
     table = load_bundle(bundle).head(head).suggestions(instances.X, n)
-    if instances.windows is not None:
-        import pandas as pd
-
-        where = instances.windows.take(table["row"].to_numpy())
-        table = pd.concat([where.to_frame(), table], axis=1)
+    table = with_identifiers(instances.identifiers().iloc[table["row"].to_numpy()], table)
     console = console_for(json)
     console.print(f"{len(table):,} of {len(instances):,} rows to look at, counting from 0")
     for text in _lines(table):

@@ -46,6 +46,7 @@ from .predictions import VERDICT_NAMES as VERDICT_NAMES
 from .predictions import decision_counts as decision_counts
 from .predictions import prediction_columns as prediction_columns
 from .predictions import verdicts as verdicts
+from .predictions import with_identifiers as with_identifiers
 from .schema import Kind as Kind
 from .schema import Schema as Schema
 from .schema import check_images as check_images

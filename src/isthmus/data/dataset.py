@@ -35,6 +35,9 @@ class Dataset:
         Where it came from.
     windows : Windows or None
         Where each instance lies in the long table it was cut from; `split` needs it.
+    keys : DataFrame of shape (n, k) or None
+        Columns that identify the instances, such as the name of a file, as text: no features,
+        and copied to what is written of each instance.
 
     Raises
     ------
@@ -57,6 +60,7 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     name: str = "data"
     windows: Windows | None = None
+    keys: pd.DataFrame | None = None
     in_memory: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
@@ -66,6 +70,11 @@ class Dataset:
             object.__setattr__(self, "X", values)
         if vars(self)["schema"] is None:
             object.__setattr__(self, "schema", Schema.learn(values))
+        if self.keys is not None and len(self.keys) != len(self.X):
+            raise DataError(
+                f"got {len(self.X)} instances and {len(self.keys)} rows of keys; expected one for "
+                "each instance"
+            )
         if self.y is None:
             return
         object.__setattr__(self, "y", as_labels(self.y))
@@ -134,7 +143,30 @@ class Dataset:
         X = take_rows(self.X, rows)
         y = None if self.y is None else self.y[rows]
         windows = None if self.windows is None else self.windows.take(rows)
-        return Dataset(X, y, self.schema, self.class_names, self.name, windows)
+        keys = None if self.keys is None else take_rows(self.keys, rows)
+        return Dataset(X, y, self.schema, self.class_names, self.name, windows, keys)
+
+    def identifiers(self) -> pd.DataFrame:
+        """Return the columns that say which instance is which: those of windows, then the keys.
+
+        Returns
+        -------
+        DataFrame of shape (n, k)
+            With a `RangeIndex`; k is 0 where nothing but the position identifies an instance.
+
+        Examples
+        --------
+        >>> data = Dataset(np.eye(2), keys=pd.DataFrame({"part": ["007", "7"]}))
+        >>> data.take(np.array([1])).identifiers()
+          part
+        0    7
+        """
+        columns = [pd.DataFrame(index=pd.RangeIndex(len(self)))]
+        if self.windows is not None:
+            columns.append(self.windows.to_frame())
+        if self.keys is not None:
+            columns.append(self.keys.reset_index(drop=True))
+        return pd.concat(columns, axis=1)
 
     def split(self, test_fraction: float = 0.2, random_state: int | None = None) -> Splits:
         """Set a part aside for testing.
@@ -232,7 +264,10 @@ class Splits:
             X = np.concatenate([train.X, test.X])
         both = train.y is not None and test.y is not None
         y = np.concatenate([train.y, test.y]) if both else None
-        return Dataset(X, y, train.schema, train.class_names, train.name)
+        keys = None
+        if train.keys is not None and test.keys is not None:
+            keys = pd.concat([train.keys, test.keys], ignore_index=True)
+        return Dataset(X, y, train.schema, train.class_names, train.name, keys=keys)
 
     @property
     def name(self) -> str:

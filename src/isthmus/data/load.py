@@ -7,6 +7,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -300,7 +301,7 @@ def _with_labels(data: Dataset | Splits, y: Any) -> Dataset:
         )
     if isinstance(data, Splits) or data.y is not None:
         raise DataError("got y, and the source brings labels of its own; leave y out")
-    return Dataset(data.X, y, data.schema, name=data.name, windows=data.windows)
+    return replace(data, y=y)
 
 
 _KINDS = (

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
+
+from isthmus.errors import DataError
 
 NORMAL, ABNORMAL = 1, -1
 #: Verdicts in words.
@@ -101,3 +104,37 @@ def prediction_columns(
         if name in decisions:
             numbers[name] = decisions[name]
     return columns | {name: np.asarray(c, dtype=np.float64) for name, c in numbers.items()}
+
+
+def with_identifiers(identifiers: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Put the columns that identify rows in front of what was found of these rows.
+
+    Parameters
+    ----------
+    identifiers : DataFrame of shape (n, k)
+        See `Dataset.identifiers`.
+    table : DataFrame of shape (n, m)
+
+    Returns
+    -------
+    DataFrame of shape (n, k + m)
+        With the index of `table`.
+
+    Raises
+    ------
+    DataError
+        When both have a column of the same name.
+
+    Examples
+    --------
+    >>> parts = pd.DataFrame({"part": ["007", "7"]})
+    >>> with_identifiers(parts, pd.DataFrame({"prediction": [1, -1]})).columns.tolist()
+    ['part', 'prediction']
+    """
+    both = [str(name) for name in identifiers.columns if name in table.columns]
+    if both:
+        raise DataError(
+            f"the column {both[0]!r} identifies rows and has the name of a column of the output; "
+            "give it another name"
+        )
+    return pd.concat([identifiers.set_axis(table.index), table], axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from isthmus.data.dataset import Dataset, Splits
+from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 
 
@@ -346,7 +348,6 @@ def resize_images(data: Dataset | Splits, size: tuple[int, int]) -> Dataset | Sp
 
 
 def _resized(data: Dataset, size: tuple[int, int]) -> Dataset:
-
     if data.kind != "images":
         raise DataError(f"resize={size} is for images, and {data.name} is a table; leave it out")
     if data.schema.shape[:2] == size:
@@ -354,4 +355,4 @@ def _resized(data: Dataset, size: tuple[int, int]) -> Dataset:
     X = np.empty((len(data), *size, *data.schema.shape[2:]), data.X.dtype)
     for position, pixels in enumerate(data.X):
         X[position] = resize_pixels(pixels, size)
-    return Dataset(X, data.y, class_names=data.class_names, name=data.name)
+    return replace(data, X=X, schema=Schema.learn(X))
