@@ -11,7 +11,13 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
-from isthmus.distributed import all_gather, draw_for_batch, draw_like
+from isthmus.distributed import (
+    all_gather,
+    current_generator,
+    draw_for_batch,
+    draw_normal_like,
+    draw_uniform_like,
+)
 from isthmus.errors import TrainingError
 
 ROTATION = math.radians(15)
@@ -46,9 +52,12 @@ class ImageAugmentation:
         grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
         if self.elastic:
             shape = (2, GRID * GRID)
-            points = draw_for_batch(
-                lambda n: torch.randn(n, *shape, device=x.device, dtype=x.dtype), len(x)
-            )
+            drawn: dict[str, Any] = {
+                "device": x.device,
+                "dtype": x.dtype,
+                "generator": current_generator(x.device),
+            }
+            points = draw_for_batch(lambda n: torch.randn(n, *shape, **drawn), len(x))
             points *= 2 * ELASTIC * self.elastic  # the grid runs from -1 to 1
             smooth = (points @ _interpolation_weights(x)).view(len(x), 2, *x.shape[2:])
             grid = grid + smooth.permute(0, 2, 3, 1)
@@ -69,7 +78,12 @@ def _interpolation_weights(x: torch.Tensor) -> torch.Tensor:
 def _affine(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Return (n, 2, 3) matrices from output to input coordinates, each from -1 to 1."""
     n, _, height, width = x.shape
-    draw = draw_for_batch(lambda n: torch.rand(6, n, device=x.device, dtype=x.dtype), n, dim=1)
+    drawn: dict[str, Any] = {
+        "device": x.device,
+        "dtype": x.dtype,
+        "generator": current_generator(x.device),
+    }
+    draw = draw_for_batch(lambda n: torch.rand(6, n, **drawn), n, dim=1)
     draw = (draw * 2 - 1) * strength
     wide, high = torch.exp(STRETCH * draw[1]), torch.exp(STRETCH * draw[2])
     cos, sin = torch.cos(ROTATION * draw[0]), torch.sin(ROTATION * draw[0])
@@ -90,7 +104,7 @@ CROP = 0.2  # largest share of the length that is cut off
 
 def jitter(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Add normal noise, 0.1 standard deviations of a channel, to (batch, c, t)."""
-    return x + JITTER * strength * draw_like(torch.randn_like, x)
+    return x + JITTER * strength * draw_normal_like(x)
 
 
 def scaling(x: torch.Tensor, strength: float) -> torch.Tensor:
@@ -99,17 +113,27 @@ def scaling(x: torch.Tensor, strength: float) -> torch.Tensor:
     Jitter and scaling are those augmentations of Um et al. (2017) that suit sensors in general.
     """
     channels = x.shape[1]
-    factors = draw_for_batch(lambda n: torch.randn(n, channels, 1, device=x.device), len(x))
+    drawn: dict[str, Any] = {
+        "device": x.device,
+        "dtype": x.dtype,
+        "generator": current_generator(x.device),
+    }
+    factors = draw_for_batch(lambda n: torch.randn(n, channels, 1, **drawn), len(x))
     return x * (1 + SCALING * strength * factors)
 
 
 def crop(x: torch.Tensor, strength: float) -> torch.Tensor:
     """Cut up to a fifth of the length off, and stretch the rest to the old length."""
     rows, length = len(x), x.shape[2]
-    draw = partial(draw_for_batch, lambda n: torch.rand(n, 1, device=x.device), rows)
+    drawn: dict[str, Any] = {
+        "device": x.device,
+        "dtype": x.dtype,
+        "generator": current_generator(x.device),
+    }
+    draw = partial(draw_for_batch, lambda n: torch.rand(n, 1, **drawn), rows)
     share = 1 - CROP * min(strength, 1 / CROP / 2) * draw()
     start = (1 - share) * draw()
-    steps = torch.linspace(0, 1, length, device=x.device)
+    steps = torch.linspace(0, 1, length, device=x.device, dtype=x.dtype)
     at = (start + share * steps) * (length - 1)
     left = at.floor().long().clamp(max=max(0, length - 2))
     weight = (at - left)[:, None, :]
@@ -127,9 +151,10 @@ def corruption(x: torch.Tensor, strength: float) -> torch.Tensor:
     The feature corruption of SCARF (Bahri et al., 2022), at half its rate.
     """
     width = x.shape[1]
-    rows = draw_for_batch(lambda n: torch.randint(n, (n, width), device=x.device), len(x))
+    drawn: dict[str, Any] = {"device": x.device, "generator": current_generator(x.device)}
+    rows = draw_for_batch(lambda n: torch.randint(n, (n, width), **drawn), len(x))
     other = all_gather(x).gather(0, rows)
-    return torch.where(draw_like(torch.rand_like, x) < SWAPPED * strength, other, x)
+    return torch.where(draw_uniform_like(x) < SWAPPED * strength, other, x)
 
 
 Augment = Callable[[torch.Tensor], torch.Tensor]
@@ -164,7 +189,8 @@ def build_augmentation(chosen: Augmentations, kind: str) -> Augment:
     Returns
     -------
     callable
-        From a tensor to a tensor of the same shape. It draws from torch's generator.
+        From a tensor to a tensor of the same shape. In training it draws from the generators of
+        the run, elsewhere from torch's.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from isthmus.distributed import (
     Shard,
     all_gather,
     collectives,
-    draw_like,
+    draw_normal_like,
     local_shard,
     run_on_all_ranks,
     shard_bounds,
@@ -395,7 +395,7 @@ DRAWS = {
     "patches": ((1, 8, 8), Masked().prepare(Task("images", (1, 8, 8), 2, "bce")).draw),
     "image views": ((3, 6, 6), build_augmentation("auto", "images")),
     "series views": ((2, 20), build_augmentation("auto", "series")),
-    "codes": ((4,), lambda x: draw_like(torch.randn_like, x)),
+    "codes": ((4,), draw_normal_like),
 }
 
 

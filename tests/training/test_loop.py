@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -338,14 +339,86 @@ def test_the_global_generators_do_not_matter(table):
     assert fitted(1) == fitted(2)
 
 
-def test_a_failing_block_gives_the_generator_back_too():
+def test_a_block_draws_what_the_seed_gives_and_leaves_the_global_generator():
+    torch.manual_seed(3)
+    layer, drawn = nn.Linear(4, 3), [draw() for draw in DRAWN_BY_TORCH]
     before = torch.get_rng_state()
 
     with pytest.raises(KeyError), isolated_random_state(3):
-        torch.rand(5)
+        found = nn.Linear(4, 3)
+        for draw, value in zip(DRAWN_BY_TORCH, drawn, strict=True):
+            torch.testing.assert_close(draw(), value, rtol=0, atol=0)
         raise KeyError
 
+    assert digest(found) == digest(layer)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+DRAWN_BY_TORCH = [
+    lambda: torch.rand(5),
+    lambda: torch.randn(20),
+    lambda: torch.rand_like(torch.ones(3, 4)),
+    lambda: torch.randn_like(torch.ones(3, 4)),
+    lambda: torch.randint(9, (4,)),
+    lambda: torch.randint(-3, 9, (4,)),
+    lambda: torch.randint_like(torch.ones(4), 9),
+    lambda: torch.randperm(7),
+    lambda: torch.normal(torch.zeros(4), 2.0),
+    lambda: torch.bernoulli(torch.full((6,), 0.5)),
+    lambda: torch.multinomial(torch.ones(5), 3),
+    lambda: torch.empty(4).exponential_(),
+    lambda: nn.functional.dropout(torch.ones(20), 0.5),
+    lambda: nn.functional.rrelu(-torch.ones(9), training=True),
+    lambda: torch.distributions.Gamma(2.0, 1.0).sample((3,)),
+]
+
+
+def own_network():
+    return (
+        nn.Sequential(nn.Linear(13, 8), nn.Dropout(0.3), nn.Linear(8, 2)),
+        nn.Sequential(nn.Dropout(0.1), nn.Linear(2, 13)),
+    )
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"objective": "masked"},
+        {"objective": "variational"},
+        {"objective": {"invariant": 1.0, "denoising": 1.0}},
+        {"objective": "invariant", "augmentations": lambda x: x + torch.randn_like(x)},
+        {"objective": lambda network, batch: (network(batch[0]) * torch.rand(13)).square().mean()},
+        {"architecture": own_network()},
+    ],
+    ids=["denoising", "masked", "variational", "two", "own views", "own objective", "own network"],
+)
+def test_fits_in_threads_are_the_serial_fit_and_leave_the_callers_draws(table, choices):
+    def fitted(_=None):
+        return Autoencoder(2, max_epochs=2, random_state=0, **choices).fit(table).digest_
+
+    def drawn():
+        return torch.rand(1).item(), random.random(), np.random.random()  # noqa: NPY002
+
+    serial = fitted()
+    torch.manual_seed(5), random.seed(5), np.random.seed(5)  # noqa: NPY002
+    expected = drawn()
+    torch.manual_seed(5), random.seed(5), np.random.seed(5)  # noqa: NPY002
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(fitted, range(8)))
+
+    assert found == [serial] * 8
+    assert drawn() == expected
+
+
+def test_a_head_in_threads_is_the_serial_one(table):
+    def fitted(_=None):
+        return digest(MLPHead((4,), max_epochs=2, random_state=0).fit(table, labels).network_)
+
+    labels = table[:, 0] > np.median(table[:, 0])
+    serial = fitted()
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(fitted, range(8))) == [serial] * 8
 
 
 def test_seeds_follow_random_state():

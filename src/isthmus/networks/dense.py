@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn import functional
+
+from isthmus.distributed import current_generator
 
 
 def dense_encoder(
@@ -104,7 +105,7 @@ class Dropout(nn.Module):
 
     On a CPU, torch draws a number for each value, which takes longer than all else in a small
     network. Here the eight bytes of a 64-bit number serve eight values, which rounds `p` to a
-    multiple of 1/256; on other devices torch's own dropout runs.
+    multiple of 1/256; on other devices each value has a number of its own.
 
     Parameters
     ----------
@@ -127,9 +128,12 @@ class Dropout(nn.Module):
         """Return a tensor of the same shape."""
         if not self.training or self.n_of_256 == 256:
             return x
+        generator = current_generator(x.device)
         if x.device.type != "cpu":
-            return functional.dropout(x, self.p, training=True)
-        draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+            kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=generator)
+            return x * kept.div_(1 - self.p)
+        draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device="cpu")
+        draws.random_(-(2**63), None, generator=generator)
         mask = draws.view(torch.uint8)[: x.numel()].view(x.shape) < self.n_of_256
         return x * mask.to(x.dtype).mul_(256 / self.n_of_256)
 

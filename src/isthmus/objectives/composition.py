@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from isthmus.distributed import Shard, all_gather, current_shard, local_shard, sharded, unsharded
+from isthmus.distributed import (
+    Shard,
+    all_gather,
+    current_shard,
+    local_shard,
+    redirected_draws,
+    sharded,
+    unsharded,
+)
 from isthmus.errors import TrainingError
 from isthmus.objectives.denoising import Denoising, Masked
 from isthmus.objectives.invariant import Invariant
@@ -117,9 +125,10 @@ def _call_on_whole_batch(
     """Call a custom function with the whole batch, as it may draw for or compare its rows."""
     shard = current_shard()
     if shard is None:
-        return function(network, batch)
+        with redirected_draws():
+            return function(network, batch)
     whole_batch = tuple(all_gather(values) for values in batch)
-    with unsharded():
+    with unsharded(), redirected_draws():
         return function(_ShardedNetwork(network, shard), whole_batch)
 
 

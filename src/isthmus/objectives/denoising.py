@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional
 
-from isthmus.distributed import all_gather, draw_for_batch, draw_like, rescaled_sum
+from isthmus.distributed import (
+    all_gather,
+    current_generator,
+    draw_for_batch,
+    draw_normal_like,
+    draw_uniform_like,
+    rescaled_sum,
+)
 from isthmus.errors import TrainingError
 from isthmus.objectives.objective import (
     Batch,
@@ -29,17 +36,17 @@ Corruption = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 def gaussian(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     """Add normal noise with a standard deviation of `level`, in the network's units."""
-    return x + level * draw_like(torch.randn_like, x)
+    return x + level * draw_normal_like(x)
 
 
 def masking(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     """Set a share `level` of the values to zero: black, or the mean of a column."""
-    return x * (draw_like(torch.rand_like, x) >= level)
+    return x * (draw_uniform_like(x) >= level)
 
 
 def salt_and_pepper(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     """Set a share `level` of the values to 0 or 1, equally often (Vincent et al., 2010)."""
-    draw = draw_like(torch.rand_like, x)
+    draw = draw_uniform_like(x)
     x = torch.where(draw < level / 2, torch.zeros_like(x), x)
     return torch.where(draw > 1 - level / 2, torch.ones_like(x), x)
 
@@ -51,9 +58,10 @@ def swapping(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     SCARF (Bahri et al., 2022).
     """
     whole_batch, width = all_gather(x).flatten(1), x[0].numel()
-    other = draw_for_batch(lambda n: torch.randint(n, (n, width), device=x.device), len(x))
+    drawn: dict[str, Any] = {"device": x.device, "generator": current_generator(x.device)}
+    other = draw_for_batch(lambda n: torch.randint(n, (n, width), **drawn), len(x))
     swapped = whole_batch.gather(0, other).view_as(x)
-    return torch.where(draw_like(torch.rand_like, x) < level, swapped, x)
+    return torch.where(draw_uniform_like(x) < level, swapped, x)
 
 
 CORRUPTIONS: dict[str, Corruption] = {
@@ -135,17 +143,21 @@ class Denoising(Objective):
     def corrupt(self, x: torch.Tensor) -> torch.Tensor:
         """Corrupt each instance of a batch by a corruption and a level of its own."""
         ones = (1,) * (x.ndim - 1)
-        level = torch.full((), self.low, device=x.device)
+        generator = current_generator(x.device)
+        level = torch.full((), self.low, device=x.device, dtype=x.dtype)
         if self.low < self.high:
-            level = draw_for_batch(
-                lambda n: torch.empty(n, *ones, device=x.device).uniform_(self.low, self.high),
-                len(x),
-            )
+
+            def draw_levels(n: int) -> torch.Tensor:
+                levels = torch.empty(n, *ones, device=x.device, dtype=x.dtype)
+                return levels.uniform_(self.low, self.high, generator=generator)
+
+            level = draw_for_batch(draw_levels, len(x))
         if len(self.chosen) == 1:
             return CORRUPTIONS[self.chosen[0]](x, level)
         n_chosen = len(self.chosen)
         which = draw_for_batch(
-            lambda n: torch.randint(n_chosen, (n, *ones), device=x.device), len(x)
+            lambda n: torch.randint(n_chosen, (n, *ones), device=x.device, generator=generator),
+            len(x),
         )
         corrupted = x
         for index, name in enumerate(self.chosen):
@@ -222,9 +234,14 @@ class Masked(Objective):
         """Draw a mask to multiply x by: 1 for visible values, 0 for hidden ones."""
         extent = x.shape[2:]
         if not extent:
-            return (draw_like(torch.rand_like, x) >= self.share).to(x.dtype)
+            return (draw_uniform_like(x) >= self.share).to(x.dtype)
         coarse = [math.ceil(side / self.side) for side in extent]
-        draw = draw_for_batch(lambda n: torch.rand(n, 1, *coarse, device=x.device), len(x))
+        drawn: dict[str, Any] = {
+            "device": x.device,
+            "dtype": x.dtype,
+            "generator": current_generator(x.device),
+        }
+        draw = draw_for_batch(lambda n: torch.rand(n, 1, *coarse, **drawn), len(x))
         cells = (draw >= self.share).to(x.dtype)
         blocks = functional.interpolate(cells, scale_factor=float(self.side), mode="nearest")
         for axis, side in enumerate(extent, start=2):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from isthmus.augmentations import Augment, Augmentations, build_augmentation
-from isthmus.distributed import all_gather, local_shard, unsharded
+from isthmus.distributed import all_gather, local_shard, redirected_draws, unsharded
 from isthmus.errors import TrainingError
 from isthmus.objectives.objective import (
     Batch,
@@ -220,7 +220,7 @@ def covariance_term(p: torch.Tensor) -> torch.Tensor:
 
 def _augment_whole_batch(augment: Augment, x: torch.Tensor) -> torch.Tensor:
     whole_batch = all_gather(x)
-    with unsharded():
+    with unsharded(), redirected_draws():
         views = augment(whole_batch)
     return local_shard(views) if views.shape == whole_batch.shape else views
 

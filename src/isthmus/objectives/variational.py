@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from isthmus.distributed import draw_like
+from isthmus.distributed import draw_normal_like
 from isthmus.objectives.objective import (
     Batch,
     Network,
@@ -64,7 +64,7 @@ class Variational(Objective):
         log_variance = self.log_variance(mean).clamp(-20, 20)
         code = mean
         if self.training:
-            noise = draw_like(torch.randn_like, mean)
+            noise = draw_normal_like(mean)
             code = mean + torch.exp(0.5 * log_variance) * noise
         error = mean_error(network.decoder(code), x, self.task.loss)
         kl = kl_from_standard_normal(mean, log_variance).mean()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from isthmus.distributed import shard_bounds
+from isthmus.distributed import current_generator, shard_bounds
 
 Batch = tuple[torch.Tensor, ...]
 
@@ -60,12 +60,13 @@ class Batches:
         world_size: int = 1,
         first_step: int = 0,
     ) -> Iterator[Batch]:
-        """Yield an epoch's batches, in an order drawn from torch's generator.
+        """Yield an epoch's batches, in an order drawn from the generator of the run.
 
         With several processes, this rank's shard of each batch. A later `first_step`, counted
         from 0, resumes an epoch.
         """
-        order = torch.randperm(len(self)).numpy()
+        cpu = torch.device("cpu")
+        order = torch.randperm(len(self), device=cpu, generator=current_generator(cpu)).numpy()
         for step in range(first_step, self.steps(batch_size)):
             positions = order[step * batch_size : (step + 1) * batch_size]
             yield self.batch(
@@ -108,7 +109,7 @@ class Batches:
         first = self.prepare(self.X[self.rows[:1]])
         if first.nbytes * len(self) > max_bytes:
             return None
-        prepared = torch.empty((len(self), *first.shape[1:]), device=device)
+        prepared = torch.empty((len(self), *first.shape[1:]), device=device, dtype=torch.float32)
         for start in range(0, len(self), _CACHE_ROWS):
             chunk = slice(start, start + _CACHE_ROWS)
             prepared[chunk] = torch.from_numpy(self.prepare(self.X[self.rows[chunk]])).to(device)

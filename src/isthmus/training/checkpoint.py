@@ -43,7 +43,7 @@ class EpochPosition:
         Of each of these steps the number of instances.
     seconds : float
     random_states : list of tensors
-        States of torch's generators: the CPU's, and a GPU's when it is trained on one.
+        States of the run's generators: the CPU's, and a GPU's when it is trained on one.
     """
 
     step: int = 0
@@ -84,19 +84,6 @@ def copy_state(network: nn.Module) -> State:
     return {
         name: value.detach().to("cpu", copy=True) for name, value in network.state_dict().items()
     }
-
-
-def random_states(device: torch.device) -> list[torch.Tensor]:
-    """Return the states of the generators that training on a device draws from."""
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
-
-
-def restore_random_states(states: list[torch.Tensor], device: torch.device) -> None:
-    """Restore the states of the generators."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)
 
 
 def broadcast_state(

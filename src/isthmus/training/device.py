@@ -1,4 +1,4 @@
-"""Device, precision, seeds, and random state isolated from torch's global generators."""
+"""Device, precision, seeds, and random state apart from torch's global generators."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from isthmus.distributed import RandomGenerators, own_generators, redirected_draws
 from isthmus.errors import TrainingError
 
 
@@ -79,9 +80,13 @@ def derived_seed(seed: int, *path: int) -> int:
 
 
 @contextmanager
-def isolated_random_state(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch within the block, and restore its global generators after it."""
-    devices = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+def isolated_random_state(
+    seed: int, device: torch.device | None = None
+) -> Iterator[RandomGenerators]:
+    """Let all code of this thread draw from new generators within the block.
+
+    What `torch.manual_seed(seed)` would give is drawn; torch's global generators, which other
+    threads share, are neither read nor changed. Layers that are created have float32 weights.
+    """
+    with own_generators(RandomGenerators(seed, device)) as generators, redirected_draws():
+        yield generators

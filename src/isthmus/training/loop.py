@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from isthmus.distributed import SINGLE_PROCESS, ProcessGroup, sharded, synchronized_batch_norm
+from isthmus.distributed import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    RandomGenerators,
+    own_generators,
+    redirected_draws,
+    sharded,
+    synchronized_batch_norm,
+)
 from isthmus.errors import TrainingError
 from isthmus.training.batches import Batch, Batches, move_to_device
 from isthmus.training.callbacks import Callback
@@ -23,10 +31,8 @@ from isthmus.training.checkpoint import (
     broadcast_state,
     copy_state,
     lock_checkpoints,
-    random_states,
-    restore_random_states,
 )
-from isthmus.training.device import derived_seed, isolated_random_state
+from isthmus.training.device import derived_seed
 from isthmus.training.losses import LossMeans
 from isthmus.training.optimizer import Optimizer
 from isthmus.training.stream_batches import StreamBatches
@@ -134,7 +140,8 @@ def train(
     if not group.is_rank_zero:
         callbacks = ()
 
-    with isolated_random_state(settings.seed, settings.device), ExitStack() as entered:
+    generators = RandomGenerators(settings.seed, settings.device)
+    with own_generators(generators), ExitStack() as entered:
         entered.enter_context(group.explain_lost_process(_how_to_resume(checkpoints)))
         if checkpoints is not None and group.is_rank_zero:
             entered.enter_context(lock_checkpoints(checkpoints.folder))
@@ -147,7 +154,7 @@ def train(
         while not progress.finished and progress.epoch < settings.max_epochs:
             trained, seconds = _train_epoch(
                 network, objective, batches, optimizer, settings, progress, callbacks, checkpoints,
-                group,
+                group, generators,
             )  # fmt: skip
             progress.epoch, progress.position = progress.epoch + 1, None
             record: dict[str, Any] = {"epoch": progress.epoch}
@@ -187,14 +194,14 @@ def measure(
 ) -> dict[str, float]:
     """Return the objective's mean values over all rows, in evaluation mode, without gradients."""
     network.eval()
-    totals = LossMeans()
+    totals, draws = LossMeans(), _draws_of(network)
     size = settings.batch_size
     local_batches = batches.in_order(size, settings.device, group.rank, group.world_size)
     with torch.no_grad():
         for step, batch in enumerate(local_batches):
             n = min(size, len(batches) - step * size)
             shard = group.shard(n)
-            with sharded(shard), _autocast(settings):
+            with sharded(shard), _autocast(settings), draws():
                 values = objective(network, batch)
             totals.add(group.weight_by_shard(values, shard), n)
     return group.average(totals.result(), settings.device)
@@ -229,11 +236,13 @@ def _train_epoch(
     callbacks: Sequence[Callback],
     checkpoints: Checkpoints | None,
     group: ProcessGroup,
+    generators: RandomGenerators,
 ) -> tuple[dict[str, float], float]:
     """Train for the next epoch, or the rest of it; return mean losses and seconds."""
     network.train()
     epoch, position = progress.epoch + 1, progress.position or EpochPosition()
-    torch.manual_seed(derived_seed(settings.seed, epoch))
+    generators.seed(derived_seed(settings.seed, epoch))
+    draws = _draws_of(network)
     steps = batches.steps(settings.batch_size)
     # Reading a loss synchronises with the device; on a GPU that is done every 100 steps.
     check_every = 1 if settings.device.type == "cpu" else 100
@@ -246,13 +255,13 @@ def _train_epoch(
     for step, batch in enumerate(local_batches, position.step):
         if step == position.step and position.random_states:
             # Only now, as drawing the order of the instances with the first batch moved them.
-            restore_random_states(position.random_states, settings.device)
+            generators.restore(position.random_states)
         n = min(size, len(batches) - step * size)
         shard = group.shard(n)
         factor = learning_rate_factor(
             (epoch - 1) * steps + step, steps * settings.max_epochs, settings.schedule
         )
-        with sharded(shard), _autocast(settings):
+        with sharded(shard), _autocast(settings), draws():
             values = objective(network, batch)
         values = group.weight_by_shard(values, shard)
         values["loss"].backward()
@@ -266,7 +275,7 @@ def _train_epoch(
             callback.on_step_end(n)
         if checkpoints is not None and group.is_rank_zero and checkpoints.is_due():
             totals.check_finite(epoch, optimizer.lr)
-            seconds, drawn = time.perf_counter() - started, random_states(settings.device)
+            seconds, drawn = time.perf_counter() - started, generators.states()
             here = EpochPosition(step + 1, totals.values, totals.weights, seconds, drawn)
             checkpoints.write(network, optimizer, replace(progress, position=here), improved=False)
     return totals.result(), time.perf_counter() - started
@@ -302,6 +311,23 @@ def _is_over(progress: Progress, settings: Settings) -> bool:
     if settings.patience is None or progress.best_epoch is None:
         return False
     return progress.epoch - progress.best_epoch >= settings.patience
+
+
+#: Layers of torch that draw no random numbers.
+_DRAWLESS = (
+    *(nn.Sequential, nn.ModuleList, nn.Identity, nn.Flatten, nn.Unflatten, nn.Upsample),
+    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU),
+)
+
+
+def _draws_of(network: nn.Module) -> Callable[[], AbstractContextManager[Any]]:
+    """Return the context to run a network in: layers of others may draw random numbers."""
+    for module in network.modules():
+        ours = type(module).__module__.startswith("isthmus.")
+        if not ours and type(module) not in _DRAWLESS:
+            return redirected_draws
+    return nullcontext
 
 
 def _autocast(settings: Settings) -> AbstractContextManager[Any]:

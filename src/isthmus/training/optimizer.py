@@ -48,7 +48,11 @@ class Optimizer:
         self.state: OptimizerState = {
             index: {average: torch.zeros_like(p) for average in AVERAGES[name]}
             # Fused steps count on the device, where there is no waiting for it.
-            | {"step": torch.zeros((), device=p.device if p.is_cuda else "cpu")}
+            | {
+                "step": torch.zeros(
+                    (), device=p.device if p.is_cuda else "cpu", dtype=torch.float32
+                )
+            }
             for index, p in enumerate(self.parameters)
         }
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from isthmus.data.streaming import ChunkRange, Stream, prefetch
-from isthmus.distributed import cpu_group, exchange_rows, shard_bounds
+from isthmus.distributed import cpu_group, current_generator, exchange_rows, shard_bounds
 from isthmus.errors import DataError
 from isthmus.training.batches import Batch, n_steps, to_tensor
 from isthmus.training.device import derived_seed
@@ -207,14 +207,16 @@ class StreamBatches:
         world_size: int = 1,
         first_step: int = 0,
     ) -> Iterator[Batch]:
-        """Yield an epoch's batches, in an order drawn from torch's generator.
+        """Yield an epoch's batches, in an order drawn from the generator of the run.
 
         With several processes, this rank's shard of each batch. A later `first_step`, counted
         from 0, resumes an epoch.
         """
         if world_size > 1:
             cpu_group()  # created by all at this point, and not at any time by a thread
-        seed = int(torch.randint(2**62, ()).item())
+        cpu = torch.device("cpu")
+        drawn = torch.randint(2**62, (), device=cpu, generator=current_generator(cpu))
+        seed = int(drawn.item())
         runs = self.stream.runs
         order = np.random.default_rng(seed).permutation(len(runs))
         chosen = [runs[at] for at in order]
