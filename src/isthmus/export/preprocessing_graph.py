@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isthmus.data.preprocessing import (
-    BOUND,
-    FARTHEST,
-    LARGEST,
+    MAX_DEVIATIONS,
+    MAX_MAGNITUDE,
+    MAX_SCALED,
     CategoryInputs,
     ImagePreprocessor,
     Preprocessor,
@@ -122,7 +122,7 @@ def _numbers(
     )
     # NaN first: runtimes differ in what they clip it to.
     filled = graph("Where", missing, fill, numbers)
-    far = graph.constant(np.float64(LARGEST))
+    far = graph.constant(np.float64(MAX_MAGNITUDE))
     filled = graph("Min", graph("Max", filled, graph("Neg", far)), far)
     u = graph("Div", graph("Sub", filled, mean), scale)
     return _asinh_scale(graph, u)
@@ -130,11 +130,11 @@ def _numbers(
 
 def _asinh_scale(graph: GraphBuilder, u: str) -> str:
     """Add 2 asinh(u / 2) of float64 values, in float32, as `asinh_scale` computes it."""
-    far = graph.constant(np.float64(FARTHEST))
+    far = graph.constant(np.float64(MAX_DEVIATIONS))
     bounded = graph.cast(graph("Min", graph("Max", u, graph("Neg", far)), far), np.float32)
     half = graph("Mul", bounded, graph.constant(np.float32(0.5)))
     value = graph("Mul", graph("Asinh", half), graph.constant(np.float32(2)))
-    bound = graph.constant(np.float32(BOUND))
+    bound = graph.constant(np.float32(MAX_SCALED))
     return graph("Min", graph("Max", value, graph("Neg", bound)), bound)
 
 

@@ -1,4 +1,4 @@
-"""Windows in a person's units, and in the network's: there and back."""
+"""Windows to network inputs and back, and the checks of windows."""
 
 import json
 
@@ -34,14 +34,14 @@ def test_channels_are_standardised_over_windows_and_time_and_come_first(X, prepa
     assert values[4, 2, 7] == pytest.approx(one, rel=1e-5)
 
 
-def test_later_windows_are_measured_by_the_training_windows(X, prepare):
+def test_new_windows_are_scaled_by_the_training_windows(X, prepare):
     shifted = prepare.to_network(X[:5] + 1e3) - prepare.to_network(X[:5])
     np.testing.assert_allclose(
         shifted.mean(axis=(0, 2)), 1e3 / X.reshape(-1, 3).std(axis=0), rtol=1e-4
     )
 
 
-def test_there_and_back(X, prepare):
+def test_from_network_inverts_to_network(X, prepare):
     back = prepare.from_network(prepare.to_network(X))
     assert back.dtype == np.float32
     np.testing.assert_allclose(back, X, rtol=1e-6, atol=1e-4)
@@ -49,7 +49,7 @@ def test_there_and_back(X, prepare):
     np.testing.assert_array_equal(prepare.per_feature(squares)[3, 5], squares[3, :, 5])
 
 
-def test_a_large_offset_is_taken_off_before_anything_is_rounded():
+def test_a_large_offset_is_subtracted_in_float64():
     X = np.random.default_rng(0).normal(size=(20, 8, 1)) + 1e8  # float32 has steps of 8 here
     prepare = learn_preprocessor(X, Schema.learn(X, "series"))
     np.testing.assert_allclose(prepare.to_network(X)[:, 0], (X[..., 0] - X.mean()) / X.std(),
@@ -62,7 +62,7 @@ def test_a_constant_channel_becomes_zero(X):
     np.testing.assert_allclose(values[:, 1], 0, atol=1e-6)
 
 
-def test_through_json(X, prepare):
+def test_a_preprocessor_rebuilt_from_json_is_the_same(X, prepare):
     plain = json.loads(json.dumps(prepare.to_dict()))
     again = read_preprocessor(plain, prepare.schema)
     np.testing.assert_array_equal(again.to_network(X), prepare.to_network(X))
@@ -75,7 +75,7 @@ def series(value, dtype=np.float64):
 
 
 @pytest.mark.parametrize("X", [series(1.7e308), series(-5, np.int16), series(1, "f4")])
-def test_good_series(X):
+def test_finite_real_windows_pass_the_check(X):
     check_series(X)
 
 
@@ -91,12 +91,12 @@ def test_good_series(X):
         (np.zeros((0, 6, 2)), r"shape \(0, 6, 2\)"),
     ],
 )
-def test_bad_series(X, message):
+def test_the_error_names_what_is_wrong_with_windows(X, message):
     with pytest.raises(DataError, match=message):
         check_series(X)
 
 
-def test_later_windows_must_be_as_long_and_wide(X):
+def test_windows_of_another_shape_are_an_error(X):
     schema = Schema.learn(X, "series")
     np.testing.assert_array_equal(schema.check(X[:2]), X[:2])
     with pytest.raises(SchemaError, match="as many time steps and channels"):

@@ -11,8 +11,13 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from isthmus import Autoencoder, CodeClassifier, load, load_bundle
 from isthmus.data import Schema
-from isthmus.data.preprocessing import BOUND, asinh_scale, learn_preprocessor, read_preprocessor
-from isthmus.data.preprocessing.preprocessor import sinh_unscale
+from isthmus.data.preprocessing import (
+    MAX_SCALED,
+    asinh_scale,
+    learn_preprocessor,
+    read_preprocessor,
+)
+from isthmus.data.preprocessing.scaling import sinh_unscale
 from isthmus.errors import DataError, SchemaError
 from isthmus.evaluation import Baselines
 
@@ -30,7 +35,7 @@ def mixed():
             "new": rng.random(N) < 0.2,
             "kind": rng.choice(["bolt", "nut", "rivet"], N),
             "sold": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 365, N), "D"),
-            "seen": pd.date_range("2024-01-01", periods=N, freq="h", tz="Europe/Berlin"),
+            "logged": pd.date_range("2024-01-01", periods=N, freq="h", tz="Europe/Berlin"),
             "size": pd.Categorical(rng.choice(["S", "M"], N), categories=["S", "M", "L"]),
             "plant": 7.0,
         }
@@ -48,7 +53,7 @@ def prepared(frame):
     return matrix, prepare, prepare.to_network(matrix)
 
 
-def refused(frame):
+def error_of(frame):
     with pytest.raises(DataError) as caught:
         prepared(frame)
     return str(caught.value)
@@ -66,13 +71,17 @@ def test_asinh_scaling_is_monotone_odd_and_linear_in_the_middle():
     np.testing.assert_allclose(v, 2 * np.arcsinh(u / 2), rtol=1e-6)
 
 
-def test_asinh_scaling_is_undone_to_a_ten_thousandth():
+def test_asinh_scaling_is_inverted_to_a_relative_error_of_1e_4():
     u = np.concatenate([[0], np.geomspace(1e-6, 1e20, 500)])
     np.testing.assert_allclose(sinh_unscale(asinh_scale(u)), u, rtol=1e-4)
 
 
-def test_nothing_overflows_either_way():
-    assert asinh_scale(np.array([np.inf, -np.inf, 1e308])).tolist() == [BOUND, -BOUND, BOUND]
+def test_scaling_and_unscaling_never_overflow():
+    assert asinh_scale(np.array([np.inf, -np.inf, 1e308])).tolist() == [
+        MAX_SCALED,
+        -MAX_SCALED,
+        MAX_SCALED,
+    ]
     assert np.isfinite(sinh_unscale(np.array([1e4, -np.inf], np.float32))).all()
 
 
@@ -110,7 +119,7 @@ def test_missing_numbers_are_filled_with_the_median_and_flagged(as_frame):
     np.testing.assert_allclose(back[np.isnan(X[:, 0]), 0], np.nanmedian(X[:, 0]), atol=1e-6)
 
 
-def test_a_value_missing_only_later_is_the_median():
+def test_a_value_missing_only_after_fit_is_the_median():
     X = np.random.default_rng(0).normal(size=(41, 2))
     _, prepare, _ = prepared(X)
     assert prepare.network_shape == (2,)
@@ -119,7 +128,7 @@ def test_a_value_missing_only_later_is_the_median():
     )
 
 
-def test_booleans_are_treated_like_numbers_and_come_back_as_booleans(mixed):
+def test_booleans_are_scaled_as_numbers_and_restored_as_booleans(mixed):
     frame = mixed[["new", "price"]]
     _, prepare, values = prepared(frame)
     _, _, as_numbers = prepared(frame.astype(np.float64))
@@ -128,8 +137,8 @@ def test_booleans_are_treated_like_numbers_and_come_back_as_booleans(mixed):
     pd.testing.assert_series_equal(back["new"], frame["new"])
 
 
-@pytest.mark.parametrize("column", ["sold", "seen"])
-def test_dates_are_seconds_and_come_back_with_their_own_dtype(mixed, column):
+@pytest.mark.parametrize("column", ["sold", "logged"])
+def test_dates_are_seconds_and_are_restored_with_their_dtype(mixed, column):
     matrix, prepare, values = prepared(mixed[[column]])
     seconds = np.array([when.timestamp() for when in mixed[column]])
     np.testing.assert_array_equal(matrix[:, 0], seconds)
@@ -142,14 +151,14 @@ def test_dates_are_seconds_and_come_back_with_their_own_dtype(mixed, column):
 
 
 @pytest.mark.parametrize("unit", ["ns", "us"])
-def test_dates_beyond_what_their_dtype_holds_are_its_ends(unit):
+def test_dates_are_clipped_to_the_range_of_their_dtype(unit):
     frame = pd.DataFrame({"day": pd.to_datetime(["2024-01-01", "2024-01-02"]).as_unit(unit)})
     _, prepare, _ = prepared(frame)
-    first, last = prepare.from_network(np.array([[-BOUND], [BOUND]], np.float32))["day"]
+    first, last = prepare.from_network(np.array([[-MAX_SCALED], [MAX_SCALED]], np.float32))["day"]
     assert (first.year, last.year) == ((1677, 2262) if unit == "ns" else (1, 9999))
 
 
-def test_naive_and_aware_dates_mean_utc():
+def test_naive_dates_are_read_as_utc():
     schema = Schema.learn(pd.DataFrame({"day": ["2024-05-17", "2024-05-18"]}))
     aware = pd.DataFrame({"day": pd.to_datetime(["2024-05-17 02:00+02:00"])})
     naive = pd.DataFrame({"day": pd.to_datetime(["2024-05-17"]).as_unit("ns")})
@@ -173,7 +182,7 @@ def test_naive_and_aware_dates_mean_utc():
         (pd.Timestamp("2024-05-17"), pd.Timestamp("2024-05-18")),
     ],
 )
-def test_a_value_never_seen_in_a_constant_column_counts(constant, later):
+def test_a_new_value_in_a_constant_column_is_far_from_zero(constant, later):
     frame = pd.DataFrame({"a": [constant] * 30, "b": np.arange(30.0)})
     _, prepare, values = prepared(frame)
     assert (values[:, 0] == 0).all()
@@ -186,13 +195,13 @@ def test_a_value_never_seen_in_a_constant_column_counts(constant, later):
         assert (moved < 1e-6).all()
 
 
-def test_rounding_noise_is_no_variation():
+def test_rounding_noise_counts_as_a_constant_column():
     X = np.column_stack([np.where(np.arange(100_000) % 2, 0.1, 0.3 - 0.2), np.arange(1e5)])
     _, _, values = prepared(X)
     assert np.abs(values[:, 0]).max() < 1e-6
 
 
-def test_rows_that_are_all_alike_are_zero_and_come_back():
+def test_constant_columns_are_zero_and_are_restored():
     frame = pd.DataFrame({"a": [5.0] * 10, "b": ["x"] * 10, "c": [True] * 10})
     _, prepare, values = prepared(frame)
     assert (values == 0).all()
@@ -228,7 +237,7 @@ def test_a_missing_category_is_a_level_of_its_own_when_some_were_missing_at_fit(
     assert back.notna().all()
 
 
-def test_a_category_missing_only_later_is_the_commonest():
+def test_a_category_missing_only_after_fit_is_the_most_frequent():
     _, prepare, _ = prepared(pd.DataFrame({"a": ["x"] * 6 + ["y"] * 4}))
     np.testing.assert_array_equal(
         prepare.to_network(np.array([[np.nan]])), prepare.to_network(np.array([[0.0]]))
@@ -249,22 +258,22 @@ def test_rare_categories_share_an_input(n_common):
     rare = set() if infrequent is None else set(infrequent)
     back = prepare.from_network(values)["a"]
     alone = rare if len(rare) == 1 else set()
-    told = [cell if cell not in rare - alone else "other values" for cell in frame["a"]]
-    assert back.tolist() == told
+    expected_cells = [cell if cell not in rare - alone else "other values" for cell in frame["a"]]
+    assert back.tolist() == expected_cells
 
 
-def test_a_category_never_seen_is_far_from_every_known_one():
+def test_an_unknown_category_is_far_from_every_known_one():
     frame = pd.DataFrame({"a": list("xyz") * 20})
     _, prepare, values = prepared(frame)
     known = np.unique(values, axis=0)
-    (unseen,) = prepare.to_network(prepare.schema.check(pd.DataFrame({"a": ["new"]})))
+    (unknown,) = prepare.to_network(prepare.schema.check(pd.DataFrame({"a": ["new"]})))
     apart = [np.linalg.norm(one - other) for one in known for other in known]
-    assert min(np.linalg.norm(known - unseen, axis=1)) > 1.4 * max(apart)
+    assert min(np.linalg.norm(known - unknown, axis=1)) > 1.4 * max(apart)
     missing = prepare.to_network(np.array([[np.nan]]))
-    assert not np.array_equal(unseen, missing[0])
+    assert not np.array_equal(unknown, missing[0])
 
 
-def test_categories_written_otherwise_are_the_same():
+def test_categories_match_whatever_dtype_they_are_read_in():
     schema = Schema.learn(pd.DataFrame({"deck": ["1", "2", "crew", "true", "crew"]}))
     as_read = [
         (pd.Series([1, 2]), [0, 1]),
@@ -280,43 +289,43 @@ def test_categories_written_otherwise_are_the_same():
     np.testing.assert_array_equal(whole.check(pd.DataFrame({"a": ["20", "30"]}))[:, 0], [1, 2])
 
 
-def test_whole_number_categories_come_back_as_numbers():
+def test_integer_categories_are_restored_as_integers():
     frame = pd.DataFrame({"a": pd.Categorical([10, 20, 10, 20])})
     _, prepare, values = prepared(frame)
     pd.testing.assert_frame_equal(prepare.from_network(values), frame)
 
 
-# --- what cannot be learned from --------------------------------------------------------------
+# --- errors --------------------------------------------------------------
 
 
-def test_a_column_without_any_value_is_named():
-    said = refused(pd.DataFrame({"a": [1.0, 2.0], "b": [None, None]}))
-    assert said.startswith("column 'b' has no value in any of 2 rows")
-    assert "column 1 has no value" in refused(np.array([[1, np.nan], [2, np.nan]]))
+def test_the_error_names_a_column_without_values():
+    message = error_of(pd.DataFrame({"a": [1.0, 2.0], "b": [None, None]}))
+    assert message.startswith("column 'b' has no value in any of 2 rows")
+    assert "column 1 has no value" in error_of(np.array([[1, np.nan], [2, np.nan]]))
 
 
 @pytest.mark.parametrize("missing", [0, 5])
-def test_a_column_of_names_is_refused(missing):
+def test_a_column_of_identifiers_is_an_error(missing):
     names = [f"id {at}" for at in range(30)] + [None] * missing
-    said = refused(pd.DataFrame({"a": np.arange(30 + missing), "id": names}))
-    assert "column 'id' holds 30 different values in 30 rows" in said
-    assert "drop the column" in said
+    message = error_of(pd.DataFrame({"a": np.arange(30 + missing), "id": names}))
+    assert "column 'id' holds 30 different values in 30 rows" in message
+    assert "drop the column" in message
 
 
-def test_a_few_rows_may_all_differ():
+def test_ten_distinct_texts_are_categories():
     _, prepare, _ = prepared(pd.DataFrame({"city": [f"city {at}" for at in range(10)]}))
     assert prepare.network_shape == (1,)
 
 
-def test_too_many_categories_are_refused():
+def test_too_many_categories_are_an_error():
     cells = [f"{at:05}x" for at in range(10_001)] * 2
-    assert "10,001 different values" in refused(pd.DataFrame({"zip": cells}))
+    assert "10,001 different values" in error_of(pd.DataFrame({"zip": cells}))
 
 
 # --- whole tables -----------------------------------------------------------------------------
 
 
-def test_a_table_comes_back_in_its_own_units(mixed):
+def test_a_table_is_restored_in_its_own_units(mixed):
     _, prepare, values = prepared(mixed)
     back = prepare.from_network(values)
     assert list(back.columns) == list(mixed.columns) == prepare.feature_names
@@ -329,7 +338,7 @@ def test_a_table_comes_back_in_its_own_units(mixed):
     assert not back.isna().any().any()
 
 
-def test_inputs_are_added_up_by_column(mixed):
+def test_inputs_are_summed_by_column(mixed):
     _, prepare, values = prepared(mixed)
     per_column = prepare.per_feature(values**2)
     assert per_column.shape == mixed.shape
@@ -339,7 +348,7 @@ def test_inputs_are_added_up_by_column(mixed):
     np.testing.assert_allclose(per_column[:, 3], (values[:, 4:8] ** 2).sum(axis=1), rtol=1e-5)
 
 
-def test_the_same_bits_after_json(mixed):
+def test_a_preprocessor_rebuilt_from_json_gives_the_same_bits(mixed):
     matrix, prepare, values = prepared(mixed)
     schema = Schema.from_dict(json.loads(json.dumps(prepare.schema.to_dict(), allow_nan=False)))
     plain = json.loads(json.dumps(prepare.to_dict(), allow_nan=False))
@@ -349,7 +358,7 @@ def test_the_same_bits_after_json(mixed):
     pd.testing.assert_frame_equal(same.from_network(values), prepare.from_network(values))
 
 
-def test_arrays_have_numbered_names():
+def test_columns_of_an_array_have_numbered_names():
     _, prepare, _ = prepared(np.eye(3))
     assert prepare.feature_names == ["column 0", "column 1", "column 2"]
 
@@ -371,7 +380,7 @@ def mixed_fit(mixed):
     return Autoencoder(n_components=4, max_epochs=15, random_state=0).fit(mixed)
 
 
-def test_a_mixed_table_is_encoded_whatever_its_order(mixed_fit, mixed):
+def test_the_codes_of_a_mixed_table_do_not_depend_on_column_order(mixed_fit, mixed):
     codes = mixed_fit.transform(mixed)
     assert mixed_fit.n_features_in_ == mixed.shape[1]
     assert list(mixed_fit.feature_names_in_) == list(mixed.columns)
@@ -382,12 +391,12 @@ def test_a_mixed_table_is_encoded_whatever_its_order(mixed_fit, mixed):
     assert back["new"].dtype == bool
 
 
-def test_columns_that_are_missing_or_not_known_are_named(mixed_fit, mixed):
+def test_the_error_names_missing_and_unknown_columns(mixed_fit, mixed):
     with pytest.raises(SchemaError, match=r"missing \['kind'\] and not known \['sort'\]"):
         mixed_fit.transform(mixed.rename(columns={"kind": "sort"}))
 
 
-def test_a_bundle_gives_the_same_codes(mixed_fit, mixed, tmp_path):
+def test_a_bundle_of_a_mixed_table_gives_the_same_codes(mixed_fit, mixed, tmp_path):
     mixed_fit.save(tmp_path / "press")
     same = load_bundle(tmp_path / "press").encoder
     codes = mixed_fit.transform(mixed)
@@ -398,9 +407,11 @@ def test_a_bundle_gives_the_same_codes(mixed_fit, mixed, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [{"plant": 8.0}, {"kind": "screw"}, {"new": None, "kind": None}, {"price": 1e300}],
-    ids=["constant", "unseen", "missing", "huge"],
+    ids=["constant", "unknown", "missing", "huge"],
 )
-def test_the_error_is_finite_and_does_not_fall_for_what_was_never_seen(mixed_fit, mixed, change):
+def test_the_reconstruction_error_of_unusual_values_is_finite_and_no_lower(
+    mixed_fit, mixed, change
+):
     before = mixed_fit.reconstruction_error(mixed)
     after = mixed_fit.reconstruction_error(mixed.assign(**change))
     assert np.isfinite(after).all()
@@ -409,22 +420,22 @@ def test_the_error_is_finite_and_does_not_fall_for_what_was_never_seen(mixed_fit
 
 
 def test_arrays_with_missing_values_are_encoded(table):
-    holed = table.copy()
-    holed[::3, 4] = np.nan
-    encoder = Autoencoder(n_components=4, max_epochs=2, random_state=0).fit(holed)
-    assert np.isfinite(encoder.transform(holed)).all()
-    back = encoder.inverse_transform(encoder.transform(holed))
+    with_missing = table.copy()
+    with_missing[::3, 4] = np.nan
+    encoder = Autoencoder(n_components=4, max_epochs=2, random_state=0).fit(with_missing)
+    assert np.isfinite(encoder.transform(with_missing)).all()
+    back = encoder.inverse_transform(encoder.transform(with_missing))
     assert back.shape == table.shape
     assert np.isfinite(back).all()
 
 
-def test_one_categorical_column_is_wide_enough():
+def test_two_components_fit_one_category_column():
     frame = pd.DataFrame({"a": list("xyz") * 10})
     encoder = Autoencoder(n_components=2, max_epochs=2, random_state=0).fit(frame)
     assert (encoder.n_features_in_, encoder.transform(frame).shape) == (1, (30, 2))
 
 
-def test_rows_that_are_all_alike_can_be_learned_from():
+def test_an_encoder_can_be_fitted_to_constant_columns():
     frame = pd.DataFrame({"a": [5.0] * 20, "b": ["x"] * 20, "c": [None, 1.0] * 10})
     encoder = Autoencoder(n_components=1, max_epochs=2, random_state=0).fit(frame)
     assert np.isfinite(encoder.reconstruction_error(frame)).all()
@@ -442,7 +453,7 @@ def test_heads_and_baselines_work_on_a_mixed_table(mixed_fit, mixed):
     assert baselines.train_features("raw").shape == (300, *mixed_fit.preprocessor_.network_shape)
 
 
-def test_from_a_file_to_codes(mixed, mixed_fit, tmp_path):
+def test_a_table_from_a_file_has_the_same_codes(mixed, mixed_fit, tmp_path):
     mixed.to_csv(tmp_path / "mixed.csv", index=False)
     data = load(tmp_path / "mixed.csv")
     codes = mixed_fit.transform(data.X)

@@ -1,4 +1,4 @@
-"""Preprocessing: from a person's own units to the inputs of a network, and back."""
+"""Preprocessing: instances to network inputs, and reconstructions to the units of the data."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The network inputs that stand for one column of a table."""
+"""The network inputs of one column of a table: values and one-hot categories."""
 
 from __future__ import annotations
 
@@ -10,36 +10,35 @@ from typing import Any, Self
 import numpy as np
 
 from isthmus.data.columns import Column
-from isthmus.data.preprocessing.preprocessor import Moments
+from isthmus.data.preprocessing.scaling import Moments
 from isthmus.errors import DataError
 
-#: Categories, at most, that have an input of their own; the others share one.
-MOST_LEVELS = 50
-#: A category in fewer than this share of the training rows, or in one row, shares an input.
-LEAST_SHARE = 0.001
-#: More distinct texts than this are no categories.
-MOST_CATEGORIES = 10_000
+#: Maximum number of levels of a category column; the rare categories share one.
+MAX_LEVELS = 50
+#: Minimum share of the training rows (and at least two rows) for a level of its own.
+MIN_SHARE = 0.001
+#: Maximum number of distinct values of a category column.
+MAX_CATEGORIES = 10_000
 
-#: Larger numbers count as this: squares of them, added up, may pass what float64 holds.
-LARGEST = 1e150
+#: Values are clipped to this magnitude: sums of squares of larger ones overflow float64.
+MAX_MAGNITUDE = 1e150
 _DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class ValueInputs:
-    """A number, a truth value or a date: its value, and whether it was missing.
+    """Inputs of a column of numbers, booleans or dates: the value, and a missing flag.
 
     Attributes
     ----------
     fill : float
-        The median of the training values, which takes the place of a missing one.
+        Median of the training values, used in place of a missing one.
     mean, scale : float
-        Of the training values, filled. The scale is their standard deviation.
+        Mean and standard deviation of the training values, missing ones filled.
     missing_share : float in [0, 1)
-        Share of the training rows without a value; there is an input for it when it is
-        not 0.
+        Share of the training rows without a value; unless it is 0 there is a missing flag.
     constant : bool
-        Whether all training values were the same, up to rounding.
+        Whether all training values are the same, up to rounding.
 
     Notes
     -----
@@ -57,7 +56,7 @@ class ValueInputs:
     @classmethod
     def learn(cls, values: np.ndarray, column: Column) -> Self:
         """Learn from values of shape (n,), float64, NaN where missing; not all are."""
-        values = np.clip(values, -LARGEST, LARGEST)
+        values = np.clip(values, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         missing = np.isnan(values)
         n_missing = int(missing.sum())
         fill = float(np.median(values[~missing] if n_missing else values))
@@ -69,7 +68,7 @@ class ValueInputs:
 
     @classmethod
     def of(cls, moments: Moments, fill: float, n_missing: int, column: Column) -> Self:
-        """Build from the moments of all values, the missing ones filled, none above `LARGEST`."""
+        """Build from the moments of all values, filled and clipped to `MAX_MAGNITUDE`."""
         mean, deviation = float(moments.mean), float(moments.deviation)
         constant = bool(moments.constant)
         if constant:
@@ -83,7 +82,7 @@ class ValueInputs:
         return 2 if self.missing_share else 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON-ready values; `from_dict` is the way back."""
+        """Return JSON-ready values; `from_dict` is the inverse."""
         return {
             "fill": self.fill,
             "mean": self.mean,
@@ -94,13 +93,13 @@ class ValueInputs:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Rebuild from what `to_dict` gave."""
+        """Rebuild from the result of `to_dict`."""
         return cls(**plain)
 
 
 @dataclass(frozen=True)
 class CategoryInputs:
-    """A category: one input for each level, and one for missing if some were at fit.
+    """Inputs of a category column: one per level, and one for missing if any were at fit.
 
     Attributes
     ----------
@@ -112,8 +111,8 @@ class CategoryInputs:
     scale : float
         √Σ p(1 - p) over the shares p: divided by it, the inputs have variance one in total.
     missing_level : int
-        The level of a missing value: one of its own, the last, if some were missing at
-        fit, else the commonest.
+        The level of a missing value: the last one if values were missing at fit, else the
+        most frequent.
     """
 
     levels: tuple[int, ...]
@@ -130,8 +129,8 @@ class CategoryInputs:
 
     @classmethod
     def of(cls, counts: np.ndarray, n_rows: int) -> Self:
-        """Build from the rows of each category, of `n_rows` in all; the others are missing."""
-        levels = _levels(counts, max(2, int(np.ceil(LEAST_SHARE * n_rows))))
+        """Build from the row count of each category; the rest of `n_rows` are missing."""
+        levels = _levels(counts, max(2, int(np.ceil(MIN_SHARE * n_rows))))
         sizes = np.bincount(levels, weights=counts)
         missing_level = int(sizes.argmax())
         n_missing = n_rows - int(counts.sum())
@@ -140,7 +139,7 @@ class CategoryInputs:
             sizes = np.append(sizes, n_missing)
         shares = sizes / n_rows
         total = float((shares * (1 - shares)).sum())
-        # One level alone never varies: see the constant columns of `ValueInputs`.
+        # A single level is constant: see the constant columns of `ValueInputs`.
         scale = float(np.sqrt(total)) if len(sizes) > 1 else 1 / 1000
         return cls(tuple(levels.tolist()), tuple(shares.tolist()), scale, missing_level)
 
@@ -169,21 +168,21 @@ class CategoryInputs:
         raw[n + 1, self.missing_level] = 1
         return (raw - self.shares) / self.scale
 
-    def likeliest(self, inputs: np.ndarray) -> np.ndarray:
-        """Return the level, not counting missing, of inputs of shape (n, width)."""
-        known = inputs[:, : self.n_category_levels]
+    def most_likely(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the most likely category level of inputs of shape (n, width), never missing."""
+        of_categories = inputs[:, : self.n_category_levels]
         shares = np.array(self.shares[: self.n_category_levels], dtype=np.float32)
-        return (known * np.float32(self.scale) + shares).argmax(axis=1)
+        return (of_categories * np.float32(self.scale) + shares).argmax(axis=1)
 
     def names(self, column: Column) -> list[Any]:
-        """Return what each level is called: its category, or "other values" for rare ones."""
+        """Return the name of each level: its category, or "other values" for shared ones."""
         members: list[list[Any]] = [[] for _ in range(self.n_category_levels)]
         for category, level in zip(column.categories, self.levels, strict=True):
             members[level].append(category)
-        return [own[0] if len(own) == 1 else "other values" for own in members]
+        return [group[0] if len(group) == 1 else "other values" for group in members]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON-ready values; `from_dict` is the way back."""
+        """Return JSON-ready values; `from_dict` is the inverse."""
         return {
             "levels": list(self.levels),
             "shares": list(self.shares),
@@ -193,7 +192,7 @@ class CategoryInputs:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Rebuild from what `to_dict` gave."""
+        """Rebuild from the result of `to_dict`."""
         return cls(
             tuple(plain["levels"]),
             tuple(plain["shares"]),
@@ -208,7 +207,7 @@ def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs |
     Parameters
     ----------
     values : array of shape (n,)
-        As `Schema.check` gives them.
+        The column of the matrix that `Schema.check` returns.
     column : Column
     name : str
         Name of the column in errors.
@@ -216,7 +215,7 @@ def learn_inputs(values: np.ndarray, column: Column, name: str) -> ValueInputs |
     Raises
     ------
     DataError
-        When no row has a value, or a column of text hardly repeats.
+        When no row has a value, or the values of a text column hardly repeat.
     """
     values = values.astype(np.float64, copy=False)
     check_repeats(len(values), len(values) - int(np.isnan(values).sum()), column, name)
@@ -238,24 +237,24 @@ def check_repeats(n_rows: int, n_present: int, column: Column, name: str) -> Non
             f"{name} has no value in any of {n_rows} rows, expected at least one; drop the column"
         )
     n_distinct = len(column.categories)
-    if n_distinct > MOST_CATEGORIES or (n_distinct > 10 and 2 * n_distinct > n_present):
+    if n_distinct > MAX_CATEGORIES or (n_distinct > 10 and 2 * n_distinct > n_present):
         raise DataError(
             f"{name} holds {n_distinct:,} different values in {n_present:,} rows, which looks like "
             "a name or free text, expected categories that repeat; drop the column, or put its "
-            f"values into fewer groups (at most {MOST_CATEGORIES:,}, each of several rows)"
+            f"values into fewer groups (at most {MAX_CATEGORIES:,}, each of several rows)"
         )
 
 
-def _levels(counts: np.ndarray, least: int) -> np.ndarray:
-    """Return the level of each category: its own, or the one that rare categories share.
+def _levels(counts: np.ndarray, min_count: int) -> np.ndarray:
+    """Return the level of each category; rare categories share the last one.
 
-    The rule is that of scikit-learn's `OneHotEncoder(min_frequency=least,
-    max_categories=MOST_LEVELS)`: common categories in their order, then the rare ones.
+    The rule is that of scikit-learn's `OneHotEncoder(min_frequency=min_count,
+    max_categories=MAX_LEVELS)`: common categories in their order, then the rare ones.
     """
-    rare = counts < least
+    rare = counts < min_count
     n_common = int((~rare).sum())
-    if n_common + bool(rare.any()) > MOST_LEVELS:
-        common = np.argsort(counts, kind="stable")[::-1][: MOST_LEVELS - 1]
+    if n_common + bool(rare.any()) > MAX_LEVELS:
+        common = np.argsort(counts, kind="stable")[::-1][: MAX_LEVELS - 1]
         rare = np.ones(len(counts), dtype=bool)
         rare[common] = False
         n_common = len(common)

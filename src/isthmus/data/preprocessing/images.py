@@ -1,4 +1,4 @@
-"""Images: bytes to [0, 1], channels first."""
+"""Preprocessing of images: bytes to [0, 1], channels first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from isthmus.data.preprocessing.preprocessor import Preprocessor
 from isthmus.data.schema import Schema
 
 
 @dataclass(frozen=True)
-class ImagePreprocessor(Preprocessor):
-    """Images become float32 in [0, 1] with the channels first; nothing is learned.
+class ImagePreprocessor:
+    """Convert images to float32 in [0, 1] with the channels first; nothing is learned.
 
     Examples
     --------

@@ -8,20 +8,20 @@ from typing import Any, Self
 
 import numpy as np
 
-from isthmus.data.preprocessing.preprocessor import Preprocessor, mean_and_scale
+from isthmus.data.preprocessing.scaling import mean_and_scale
 from isthmus.data.schema import Schema
 
 
 @dataclass(frozen=True)
 class ValuesBeyond:
-    """The nearest values beyond one end of a stretch.
+    """The nearest values beyond one end of a segment.
 
     Attributes
     ----------
     values : float array of shape (c,)
         NaN where there is none.
     steps : int array of shape (c,)
-        How far each is from the row at the end, 1 or more.
+        Distance of each from the row at the end, 1 or more.
     """
 
     values: np.ndarray
@@ -38,12 +38,13 @@ def interpolate(
     values : float array of shape (t, c)
         No channel may be NaN throughout, unless there is a value before or after.
     before, after : ValuesBeyond, optional
-        Of the longer series that this is a stretch of: it is filled as that would be.
+        The nearest values outside, where this is a segment of a longer series: it is filled
+        as the whole series would be.
 
     Returns
     -------
     array of shape (t, c)
-        The array itself when nothing is missing, otherwise a copy.
+        The input itself when no value is missing, otherwise a copy.
 
     Examples
     --------
@@ -60,40 +61,40 @@ def interpolate(
     steps = np.arange(len(values))
     for channel in np.flatnonzero(missing.any(axis=0)):
         gap = missing[:, channel]
-        at, known = steps[~gap], values[~gap, channel]
+        at, present = steps[~gap], values[~gap, channel]
         if before is not None and not np.isnan(before.values[channel]):
             at = np.append(-before.steps[channel], at)
-            known = np.append(before.values[channel], known)
+            present = np.append(before.values[channel], present)
         if after is not None and not np.isnan(after.values[channel]):
             at = np.append(at, len(values) - 1 + after.steps[channel])
-            known = np.append(known, after.values[channel])
-        filled[gap, channel] = np.interp(steps[gap], at, known)
+            present = np.append(present, after.values[channel])
+        filled[gap, channel] = np.interp(steps[gap], at, present)
     return filled
 
 
 def describe_empty_column(column: str, first: str, last: str) -> str:
-    """Describe a column without values from one row to another, for an error."""
+    """Return the error text for a column without values between two rows."""
     return f"{column} is empty from {first} to {last}; leave these rows out, or drop the column"
 
 
 def describe_filled(n_missing: int, n_values: int) -> str:
-    """Describe how many values were filled and how, for a warning.
+    """Return the warning text for values that were filled by interpolation.
 
     Examples
     --------
     >>> describe_filled(1, 20000)
     '1 of 20,000 values is missing: filled on a line between its neighbours in time'
     """
-    verb, whose = ("is", "its") if n_missing == 1 else ("are", "their")
+    verb, possessive = ("is", "its") if n_missing == 1 else ("are", "their")
     return (
-        f"{n_missing:,} of {n_values:,} values {verb} missing: filled on a line between {whose} "
-        "neighbours in time"
+        f"{n_missing:,} of {n_values:,} values {verb} missing: filled on a line between "
+        f"{possessive} neighbours in time"
     )
 
 
 @dataclass(frozen=True)
-class SeriesPreprocessor(Preprocessor):
-    """Each channel is standardised over all training windows and time steps.
+class SeriesPreprocessor:
+    """Standardise each channel over all training windows and time steps.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Tables: every column standardised and asinh-scaled, categories one-hot."""
+"""Preprocessing of tables: columns standardised and asinh-scaled, categories one-hot."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.preprocessing.column_inputs import (
-    LARGEST,
+    MAX_MAGNITUDE,
     CategoryInputs,
     ValueInputs,
     learn_inputs,
 )
-from isthmus.data.preprocessing.preprocessor import Preprocessor, asinh_scale, sinh_unscale
+from isthmus.data.preprocessing.scaling import asinh_scale, sinh_unscale
 from isthmus.data.schema import Schema
 
 
 @dataclass(frozen=True)
-class TablePreprocessor(Preprocessor):
-    """Each column of a table becomes one input of the network, or a few.
+class TablePreprocessor:
+    """Convert each column of a table to one or more network inputs.
 
-    Numbers, truth values and dates are filled with the median where they are missing and
-    standardised with mean and deviation of the training rows; if values were missing at
-    fit, a standardised 0 or 1 beside says where. Categories become one 0 or 1 for each
+    Numbers, booleans and dates are filled with the median where they are missing and
+    standardised with mean and standard deviation of the training rows; if values were
+    missing at fit, a standardised 0/1 flag is added. Categories become one 0 or 1 for each
     level, scaled so that the column has variance one in total (see `CategoryInputs`).
     Every input is then asinh-scaled (see `asinh_scale`).
 
@@ -70,7 +70,7 @@ class TablePreprocessor(Preprocessor):
         Raises
         ------
         DataError
-            When a column has no value at all, or is text that hardly repeats.
+            When a column has no value at all, or is text whose values hardly repeat.
         """
         names = [repr(name) for name in schema.columns or range(X.shape[1])]
         learned = (
@@ -93,11 +93,11 @@ class TablePreprocessor(Preprocessor):
     def to_network(self, X: np.ndarray) -> np.ndarray:
         """Fill, standardise and asinh-scale: (n, m) as checked to (n, width) float32."""
         arrays = self._arrays
-        own = X if len(arrays.columns) == X.shape[1] else X[:, arrays.columns]
-        # One copy, and what follows in place: a whole table may be large.
-        values = own.astype(np.float64)
-        np.clip(values, -LARGEST, LARGEST, out=values)
-        if own.dtype.kind == "f" and (missing := np.isnan(values)).any():
+        selected = X if len(arrays.columns) == X.shape[1] else X[:, arrays.columns]
+        # One copy, then in place: a whole table may be large.
+        values = selected.astype(np.float64)
+        np.clip(values, -MAX_MAGNITUDE, MAX_MAGNITUDE, out=values)
+        if selected.dtype.kind == "f" and (missing := np.isnan(values)).any():
             np.copyto(values, arrays.fill, where=missing)
         # Far beyond all training values the division may overflow; `asinh_scale` bounds that.
         with np.errstate(over="ignore"):
@@ -114,8 +114,8 @@ class TablePreprocessor(Preprocessor):
         for column, first, rows in arrays.categories:
             positions = X[:, column]
             # A missing value has the last row, an unknown category the row before.
-            taken = np.where(np.isnan(positions), len(rows) - 1, positions).astype(np.intp)
-            out[:, first : first + rows.shape[1]] = rows[taken]
+            row_of = np.where(np.isnan(positions), len(rows) - 1, positions).astype(np.intp)
+            out[:, first : first + rows.shape[1]] = rows[row_of]
         return out
 
     def from_network(self, values: np.ndarray) -> Any:
@@ -129,17 +129,17 @@ class TablePreprocessor(Preprocessor):
         -------
         array of shape (n, m), float32, or DataFrame of shape (n, m)
             A DataFrame when not all columns are numbers, with their names and order:
-            numbers in float32, booleans the nearer one, dates to the second in their own
-            dtype, categories the likeliest; several rare ones together are "other values".
-            Nothing is missing in it. Numbers beyond float32 become its largest.
+            numbers in float32, booleans rounded, dates to the second in their own dtype,
+            categories the most likely one; rare ones that share a level are "other values".
+            No value is missing. Numbers are clipped to the range of float32.
         """
         arrays = self._arrays
         plain = sinh_unscale(values)
         inputs_of_values = plain if plain.shape[1] == len(arrays.at) else plain[:, arrays.at]
-        own = inputs_of_values * arrays.spread
-        own += arrays.mean
+        restored_values = inputs_of_values * arrays.spread
+        restored_values += arrays.mean
         if self.schema.column_types is None:
-            return _as_float32(own)
+            return _as_float32(restored_values)
         place_of = {int(column): at for at, column in enumerate(arrays.columns)}
         first = {column: at for column, at, _ in arrays.categories}
         restored: dict[str, Any] = {}
@@ -150,28 +150,28 @@ class TablePreprocessor(Preprocessor):
             if isinstance(inputs, CategoryInputs):
                 group = plain[:, first[at] : first[at] + inputs.width]
                 names = pd.Index(inputs.names(column))
-                codes = inputs.likeliest(group)
+                codes = inputs.most_likely(group)
                 if column.dtype == "category":
                     labels = names.unique()
                     restored[name] = pd.Categorical(names.take(codes), categories=labels)
                 else:
                     restored[name] = names.take(codes)
             elif column.type == "date":
-                restored[name] = column.restore_dates(own[:, place_of[at]])
+                restored[name] = column.restore_dates(restored_values[:, place_of[at]])
             elif column.type == "boolean":
-                restored[name] = own[:, place_of[at]] >= 0.5
+                restored[name] = restored_values[:, place_of[at]] >= 0.5
             else:
-                restored[name] = _as_float32(own[:, place_of[at]])
+                restored[name] = _as_float32(restored_values[:, place_of[at]])
         return pd.DataFrame(restored)
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
-        """Add up the inputs of each column: (n, width) to (n, m)."""
+        """Sum over the inputs of each column: (n, width) to (n, m)."""
         if values.shape[1] == len(self.inputs):
             return values
         return np.add.reduceat(values, self._arrays.first, axis=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was learned of each column, in order."""
+        """Return the learned parameters of each column, in order."""
         return {"columns": [inputs.to_dict() for inputs in self.inputs]}
 
     @classmethod
@@ -182,7 +182,7 @@ class TablePreprocessor(Preprocessor):
 
     @cached_property
     def _arrays(self) -> _ColumnArrays:
-        """Constants of all value columns as arrays, so that a batch takes few NumPy calls."""
+        """Constants of all value columns as arrays: few NumPy calls per batch."""
         first = np.cumsum([0, *(inputs.width for inputs in self.inputs)])[:-1]
         values = [
             (at, inputs) for at, inputs in enumerate(self.inputs) if isinstance(inputs, ValueInputs)
@@ -223,7 +223,7 @@ class _ColumnArrays(NamedTuple):
     scale: np.ndarray
     spread: np.ndarray  # the scale, 0 where the column was constant
     flagged: np.ndarray  # which of the k have an input for missing
-    flag: np.ndarray  # (2, n_flagged) that input where a value is there, and where not
+    flag: np.ndarray  # (2, n_flagged) the flag for a present and for a missing value
     categories: tuple[tuple[int, int, np.ndarray], ...]  # column, first input, rows
 
 

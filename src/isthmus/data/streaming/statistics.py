@@ -15,7 +15,7 @@ from isthmus.data.column_types import Place, recognise
 from isthmus.data.columns import Column, as_plain, check_no_infinity
 from isthmus.data.instances import Chunk, draw_rows, rows_of
 from isthmus.data.preprocessing import (
-    LARGEST,
+    MAX_MAGNITUDE,
     CategoryInputs,
     Moments,
     Preprocessor,
@@ -161,7 +161,9 @@ class ColumnStatistics:
         sample = sample[~np.isnan(sample)]
         # Where hardly anything is there, no row drawn may have a value.
         median = float(np.median(sample)) if len(sample) else float(moments.mean)
-        return self._of_values(float(np.clip(median, -LARGEST, LARGEST)), column, moments)
+        return self._of_values(
+            float(np.clip(median, -MAX_MAGNITUDE, MAX_MAGNITUDE)), column, moments
+        )
 
     def _of_values(self, median: float, column: Column, moments: Moments) -> Learned:
         n_missing = self.n_rows - moments.n
@@ -185,7 +187,7 @@ class ColumnStatistics:
             return column, CategoryInputs.of(sizes.astype(np.intp), self.n_rows), None
         check_no_infinity(positions, place)
         self._widen(float(positions.min()), float(positions.max()))
-        values = np.clip(positions, -LARGEST, LARGEST)
+        values = np.clip(positions, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         mean = np.average(values, weights=counts)
         variance = np.average((values - mean) ** 2, weights=counts)
         moments.add(int(counts.sum()), mean, variance, values.min(), values.max())
@@ -205,8 +207,8 @@ class ColumnStatistics:
             return
         low, high = float(present.min()), float(present.max())
         self._widen(low, high)
-        if low < -LARGEST or high > LARGEST:
-            present = np.clip(present, -LARGEST, LARGEST)
+        if low < -MAX_MAGNITUDE or high > MAX_MAGNITUDE:
+            present = np.clip(present, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         self.moments.update(present)
 
     def _count(self, values: pd.Series) -> None:

@@ -12,7 +12,7 @@ from isthmus.data.column_types import Where
 from isthmus.errors import DataError
 
 # More than so many usual steps from one row to the next is a gap.
-LONGEST_STEP = 1.5
+MAX_STEP = 1.5
 _AT_A_TIME = 2**18
 
 
@@ -189,7 +189,7 @@ def _gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
     if same.any():
         steps = pd.Series(np.diff(time)[same].astype(np.float64))
         usual = steps.groupby(groups[1:][same]).transform("median")
-        after[1:][same] = (steps > LONGEST_STEP * usual).to_numpy()
+        after[1:][same] = (steps > MAX_STEP * usual).to_numpy()
     return after
 
 

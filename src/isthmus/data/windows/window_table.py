@@ -19,7 +19,7 @@ from isthmus.data.preprocessing import describe_empty_column, describe_filled, i
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows
 from isthmus.data.windows.long_table import LongTable, WindowOptions
-from isthmus.data.windows.time_index import LONGEST_STEP
+from isthmus.data.windows.time_index import MAX_STEP
 from isthmus.errors import DataError
 
 #: Groups that are left out, by name.
@@ -70,7 +70,7 @@ class UnusedRows:
         if self.n_gaps:
             said.append(
                 f"{self.n_gaps:,} gap{'s' if self.n_gaps > 1 else ''} in time (steps of more than "
-                f"{LONGEST_STEP} times the usual one); no window crosses one, which leaves "
+                f"{MAX_STEP} times the usual one); no window crosses one, which leaves "
                 f"{self.n_rows:,} rows out"
             )
         return said
