@@ -1,16 +1,24 @@
-"""Codes and errors of held-out instances, and hashes of those trained on."""
+"""Frozen networks, codes and errors of held-out instances, and hashes of those trained on."""
 
+import copy
 import json
+import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from isthmus import Autoencoder, load_bundle
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load_bundle, save_bundle
 from isthmus.autoencoder import TrainingRowHashes, row_hashes, training_rows
 from isthmus.autoencoder.training_rows import split_rows
-from isthmus.errors import BundleError
+from isthmus.bundle import add_head
+from isthmus.errors import BundleError, FrozenError
+from isthmus.export.network_graph import export_networks
+from isthmus.networks import digest
 
 
 def fit(X, **choices):
@@ -221,3 +229,171 @@ def test_training_rows_are_found_in_any_column_order(frame):
 
     assert trained[:100].all()
     assert not trained[100:].any()
+
+
+# --- frozen ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def normalised(images):
+    """An encoder with batch normalisation and dropout. Do not change."""
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 4)
+    )
+    decoder = nn.Sequential(
+        nn.Linear(4, 64), nn.BatchNorm1d(64), nn.Dropout(0.5), nn.Unflatten(1, (1, 8, 8))
+    )
+    return fit(images, architecture=(encoder, decoder), max_epochs=1)
+
+
+def modes(encoder):
+    networks = (encoder.encoder_, encoder.decoder_)
+    return [module.training for network in networks for module in network.modules()]
+
+
+def answers(encoder, X):
+    codes = encoder.transform(X)
+    batch = next(encoder.reconstruct(X))
+    return codes, encoder.inverse_transform(codes), encoder.reconstruction_error(X), batch.codes
+
+
+def test_networks_run_in_evaluation_mode_and_the_mode_set_stays(normalised, images):
+    expected = answers(normalised, images)
+    encoder = copy.deepcopy(normalised)
+    encoder.encoder_.train()
+    encoder.decoder_[1].train()
+    set_by_caller = modes(encoder)
+
+    for found, before in zip(answers(encoder, images), expected, strict=True):
+        np.testing.assert_array_equal(found, before)
+    encoder.summary()
+    assert modes(encoder) == set_by_caller
+    assert digest(encoder.encoder_) == normalised.digest_
+    assert digest(encoder.decoder_) == normalised.decoder_digest_
+    encoder.check_frozen()
+
+
+def test_threads_do_not_see_the_mode_of_each_other(normalised, images):
+    expected = normalised.transform(images)
+    encoder = copy.deepcopy(normalised)
+    encoder.encoder_.train()
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(lambda _: encoder.transform(images), range(16)):
+            np.testing.assert_array_equal(found, expected)
+    encoder.check_frozen()
+
+
+def test_a_loop_over_reconstructions_is_not_in_inference_mode(table_fit, table):
+    for _ in table_fit.reconstruct(table):
+        assert not torch.is_inference_mode_enabled()
+    for _ in table_fit.decode(table_fit.transform(table)):
+        assert not torch.is_inference_mode_enabled()
+
+
+def fine_tune(network):
+    network.requires_grad_(True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    network.train()
+    weights = [parameter.square().sum() for parameter in network.parameters()]
+    torch.stack(weights).sum().backward()
+    optimizer.step()
+
+
+CHANGES = {
+    "fine-tuned": fine_tune,
+    "load_state_dict": lambda network: network.load_state_dict(
+        {name: value * 0 for name, value in network.state_dict().items()}
+    ),
+    "half": lambda network: network.half(),
+    "by .data": lambda network: next(network.parameters()).data.add_(1),
+}
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_weights_are_refused_until_they_are_adopted(table, change, part, tmp_path):
+    encoder = Autoencoder(4, max_epochs=1, random_state=0).fit(table[:100])
+    labels = table[:, 0] > 13
+    detector = AnomalyDetector(encoder, "combined", 0.1, random_state=0).fit(table[100:])
+    classifier = CodeClassifier(encoder).fit(table, labels)
+    heads = {"normal": detector, "kind": classifier}
+    save_bundle(tmp_path / "press", encoder, heads)
+    digests = [encoder.digest_, encoder.decoder_digest_]
+    CHANGES[change](getattr(encoder, f"{part}_"))
+
+    said = rf"weights of the {part} changed after .*adopt_weights\(\).*isthmus.load_bundle"
+    for refused in (
+        lambda: encoder.save(tmp_path / "again"),
+        lambda: save_bundle(tmp_path / "again", encoder, heads),
+        lambda: add_head(tmp_path / "press", "normal", detector),
+        lambda: CodeClassifier(encoder).fit(table, labels),
+        lambda: AnomalyDetector(encoder, "combined", 0.1).fit(table[100:]),
+        lambda: classifier.add_labels(table[:2], labels[:2]),
+        lambda: detector.set_false_alarm_rate(0.2).add_labels(table[:2], [1, 1]),
+        lambda: export_networks(encoder),
+        encoder.check_frozen,
+    ):
+        with pytest.raises(FrozenError, match=said):
+            refused()
+    assert not (tmp_path / "again").exists()
+    if change != "by .data":
+        with pytest.raises(FrozenError, match=said):
+            detector.predict(table)
+
+    encoder.adopt_weights()
+    now = [encoder.digest_, encoder.decoder_digest_]
+    assert [new != old for new, old in zip(now, digests, strict=True)] == [
+        part == "encoder",
+        part == "decoder",
+    ]
+    assert next(encoder.encoder_.parameters()).dtype == torch.float32
+    encoder.save(tmp_path / "adopted")
+    np.testing.assert_array_equal(
+        load_bundle(tmp_path / "adopted").encoder.transform(table), encoder.transform(table)
+    )
+    with pytest.raises(FrozenError, match=f"the {part} has other weights than when this head"):
+        detector.predict(table)
+    AnomalyDetector(encoder, "combined", 0.1, random_state=0).fit(table[100:]).predict(table)
+    if part == "encoder":
+        assert encoder.training_["adopted_from"] == digests[:1]
+        assert len(encoder.held_out_) == 0
+        with pytest.raises(FrozenError, match="the encoder has other weights"):
+            classifier.predict(table)
+
+
+def test_half_weights_are_named_before_torch_fails(table):
+    encoder = Autoencoder(4, max_epochs=1, random_state=0).fit(table)
+    encoder.encoder_.half()
+    with pytest.raises(FrozenError, match=r"1.weight of a network is torch.float16, expected"):
+        encoder.transform(table)
+
+
+def test_weights_that_are_not_the_architectures_are_not_adopted(table):
+    encoder = Autoencoder(4, max_epochs=1, random_state=0).fit(table)
+    last = encoder.encoder_[-1]
+    encoder.encoder_[-1] = nn.Linear(last.in_features, 5)
+    with pytest.raises(FrozenError, match="layers of the encoder are not those of the archi"):
+        encoder.adopt_weights()
+    encoder.encoder_[-1] = last
+    encoder.check_frozen()
+    with torch.no_grad():
+        last.weight[0, 0] = torch.nan
+    with pytest.raises(FrozenError, match="weight of the encoder holds values that are not fin"):
+        encoder.adopt_weights()
+
+
+def test_heads_of_an_encoder_that_was_trained_further_are_refused(table):
+    encoder = Autoencoder(4, max_epochs=1, random_state=0).fit(table[:100])
+    classifier = CodeClassifier(encoder).fit(table, table[:, 0] > 13)
+    encoder.partial_fit(table[100:])
+    with pytest.raises(FrozenError, match="trained further.*fit the head again"):
+        classifier.predict_proba(table)
+
+
+def test_moving_or_reading_weights_is_no_change(table_fit, table):
+    encoder = copy.deepcopy(table_fit)
+    encoder.encoder_.to(memory_format=torch.contiguous_format).requires_grad_(True)
+    encoder.encoder_.load_state_dict(table_fit.encoder_.state_dict())
+    encoder.check_frozen(quick=True)
+    encoder.check_frozen()
+    pickle.loads(pickle.dumps(encoder)).check_frozen(quick=True)

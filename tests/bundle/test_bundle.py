@@ -115,18 +115,23 @@ def test_a_missing_file_is_named(bundle):
         load_bundle(bundle)
 
 
-def test_weights_of_another_encoder_are_refused_even_with_matching_checksums(bundle):
+@pytest.mark.parametrize("network", ["encoder", "decoder"])
+def test_other_weights_are_refused_even_with_matching_checksums(bundle, network, image_fit):
     from isthmus._core import file_digest
 
-    file = bundle / "encoder.safetensors"
+    file = bundle / f"{network}.safetensors"
     tensors = load_file(file)
     first = sorted(tensors)[0]
     save_file(tensors | {first: tensors[first] + 1}, file)
     manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"]["encoder.safetensors"] = file_digest(file)
+    manifest["files"][file.name] = file_digest(file)
     (bundle / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="digest"):
+    with pytest.raises(BundleError, match=f"digest of the {network} in"):
         load_bundle(bundle)
+    del manifest["encoder"]["digest" if network == "encoder" else "decoder_digest"]
+    if network == "decoder":  # as in the first bundles
+        (bundle / "manifest.json").write_text(json.dumps(manifest))
+        assert load_bundle(bundle).encoder.decoder_digest_ != image_fit.decoder_digest_
 
 
 def test_a_newer_format_is_refused(bundle):

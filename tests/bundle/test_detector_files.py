@@ -294,7 +294,7 @@ def test_weights_of_another_fold_are_refused_even_with_matching_checksums(tmp_pa
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["heads/normal/1/folds/0/encoder.safetensors"] = file_digest(file)
     (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="folds/0 has the digest"):
+    with pytest.raises(BundleError, match="digest of the encoder in .*folds/0 is"):
         load_bundle(path)
 
 

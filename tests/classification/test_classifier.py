@@ -453,6 +453,7 @@ def test_changed_weights_never_meet_the_cache(labelled, tmp_path, monkeypatch):
     encoder = Autoencoder(4, max_epochs=1, random_state=0).fit(labelled[0])
     CodeClassifier(encoder, cache_dir=tmp_path).fit(*labelled)
     next(encoder.encoder_.parameters()).add_(1)
+    encoder.adopt_weights()
 
     refuse_to_encode(monkeypatch)
     with pytest.raises(AssertionError, match="encoded again"):

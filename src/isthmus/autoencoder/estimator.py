@@ -27,8 +27,8 @@ from isthmus.data import InMemory, Instances, Schema, as_instances
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
-from isthmus.networks import Networks, build, digest
-from isthmus.training import choose_device, draw_seed, isolated_random_state, move_to_device
+from isthmus.networks import Networks, build
+from isthmus.training import choose_device, draw_seed, isolated_random_state
 
 
 class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
@@ -119,7 +119,10 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         The epoch whose weights are used.
     loss_ : {"bce", "mse"}
     digest_ : str
-        SHA-256 of the encoder's parameters and buffers.
+        SHA-256 of the encoder's parameters and buffers. Saving, fitting a head and exporting
+        compare it with them first, and raise `FrozenError` when they changed: see `adopt_weights`.
+    decoder_digest_ : str
+        SHA-256 of the decoder's, likewise.
     data_fingerprint_ : str
         SHA-256 of the training instances.
     training_row_hashes_ : TrainingRowHashes
@@ -296,10 +299,9 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             is_custom = isinstance(self.architecture, tuple | list)
             modules = {"architecture": self.architecture} if is_custom else {}
             networks = build(**(self.spec_ | modules))
-        twin._freeze(networks, device)  # noqa: SLF001
-        twin.held_out_ = HeldOut.empty(
-            twin.n_components_
-        )  # those held out are codes of this encoder
+        twin._freeze(networks.encoder, networks.decoder, device)  # noqa: SLF001
+        # Those held out are codes of this encoder.
+        twin.held_out_ = HeldOut.empty(twin.n_components_)
         return twin
 
     def save(self, path: str | Path) -> None:
@@ -314,6 +316,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         ------
         BundleError
             When `path` holds something that is not a bundle.
+        FrozenError
+            When the weights changed after they were fitted.
         """
         # At use, as `isthmus.bundle` imports this module.
         from isthmus.bundle import save_encoder
@@ -341,7 +345,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         for name, value in learned.items():
             setattr(encoder, name, value)
         encoder._name_features()
-        encoder._freeze(networks, choose_device(encoder.device))
+        encoder._set_networks(networks, choose_device(encoder.device))
         return encoder
 
     @property
@@ -432,7 +436,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         """Return trainable copies of the networks."""
         encoder, decoder = copy.deepcopy((self.encoder_, self.decoder_))
         for network in (encoder, decoder):
-            network.requires_grad_(True)
+            network.float().requires_grad_(True)
         return Networks(encoder, decoder, self.n_components_, self.spec_)
 
     def _train(
@@ -458,7 +462,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         progress = run.train(source)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
-        self._freeze(run.networks, run.settings.device)
+        self._set_networks(run.networks, run.settings.device)
         self.held_out_ = source.held_out(self)
         return self
 
@@ -479,10 +483,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         self.data_fingerprint_ = hashlib.sha256(both).hexdigest()
         return self
 
-    def _freeze(self, networks: Networks, device: torch.device) -> None:
-        """Set the trained networks, frozen and in evaluation mode on a device, and their digest."""
-        for network in (networks.encoder, networks.decoder):
-            move_to_device(network, device).eval().requires_grad_(False)
-        self.encoder_, self.decoder_ = networks.encoder, networks.decoder
+    def _set_networks(self, networks: Networks, device: torch.device) -> None:
+        """Set the trained networks, frozen on a device, and their facts."""
         self.n_components_, self.spec_ = networks.n_components, networks.spec
-        self.digest_ = digest(self.encoder_)
+        self._freeze(networks.encoder, networks.decoder, device)

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,20 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from isthmus.autoencoder.training_rows import row_hashes
+from isthmus.autoencoder.training_rows import HeldOut, row_hashes
 from isthmus.data import Schema, as_instances, over_chunks
 from isthmus.data.preprocessing import Preprocessor
-from isthmus.networks import count_parameters, summarise
+from isthmus.errors import FrozenError
+from isthmus.networks import (
+    build,
+    count_parameters,
+    digest,
+    in_evaluation_mode,
+    summarise,
+    tensor_versions,
+)
 from isthmus.objectives import Loss, errors_per_instance
-from isthmus.training import to_tensor
+from isthmus.training import isolated_random_state, move_to_device, to_tensor
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,17 @@ class Inference(TransformerMixin):
     decoder_: nn.Module
     n_components_: int
     loss_: Loss
+    spec_: dict[str, Any]
+    training_: dict[str, Any]
+    held_out_: HeldOut
+    digest_: str
+    decoder_digest_: str
 
     @over_chunks
     def transform(self, X: Any) -> np.ndarray:
         """Return the codes of instances.
+
+        The encoder runs in evaluation mode, whatever the mode of `encoder_`, which stays as it is.
 
         Parameters
         ----------
@@ -75,8 +90,10 @@ class Inference(TransformerMixin):
         """
         X = self._check(X)
         codes = np.empty((len(X), self.n_components_), dtype=np.float32)
+        encoder = self._ready(self.encoder_)
         for part, x in self._batches(X):
-            codes[part] = self.encoder_(x).float().cpu().numpy()
+            with torch.inference_mode():
+                codes[part] = encoder(x).float().cpu().numpy()
         return codes
 
     def inverse_transform(self, X: Any) -> np.ndarray:
@@ -129,12 +146,14 @@ class Inference(TransformerMixin):
         [(200, 8)]
         """
         codes = self._check_codes(codes)
-        step = self._inference_batch()
-        with torch.inference_mode():
-            for first in range(0, len(codes), step):
+        step, decoder = self._inference_batch(), self._ready(self.decoder_)
+        for first in range(0, len(codes), step):
+            # Left before a batch is handed over: the mode is the thread's, and the caller's too.
+            with torch.inference_mode():
                 z = torch.from_numpy(codes[first : first + step]).to(self._device())
-                output = self.decoder_(z).float()
-                yield (output.sigmoid() if self.loss_ == "bce" else output).cpu()
+                output = decoder(z).float()
+                output = (output.sigmoid() if self.loss_ == "bce" else output).cpu()
+            yield output
 
     @over_chunks
     def reconstruction_error(self, X: Any) -> np.ndarray:
@@ -170,13 +189,16 @@ class Inference(TransformerMixin):
 
     def reconstructed_batches(self, X: np.ndarray) -> Iterator[Reconstruction]:
         """Yield the reconstruction of each batch of checked instances `X`."""
+        encoder, decoder = self._ready(self.encoder_), self._ready(self.decoder_)
         for _, x in self._batches(X):
-            code = self.encoder_(x)
-            output = self.decoder_(code).float()
-            errors = errors_per_instance(output, x, self.loss_).double()
-            if self.loss_ == "bce":
-                output = output.sigmoid()
-            yield Reconstruction(x.cpu(), code.float().cpu(), output.cpu(), errors.cpu())
+            with torch.inference_mode():
+                code = encoder(x)
+                output = decoder(code).float()
+                errors = errors_per_instance(output, x, self.loss_).double()
+                if self.loss_ == "bce":
+                    output = output.sigmoid()
+                batch = Reconstruction(x.cpu(), code.float().cpu(), output.cpu(), errors.cpu())
+            yield batch
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated reconstruction error: higher is more normal.
@@ -191,6 +213,122 @@ class Inference(TransformerMixin):
     def row_hashes(self, X: Any) -> np.ndarray:
         """Return the hash of each instance's network inputs, uint64 of shape (n,)."""
         return self.hash_checked_rows(self._check(X))
+
+    def check_frozen(self, *, quick: bool = False) -> None:
+        """Check that encoder and decoder have the weights that `digest_` was computed from.
+
+        Saving, fitting a head and exporting do so first.
+
+        Parameters
+        ----------
+        quick : bool, default=False
+            Compute the digests only where torch counted a change of a tensor. Changes by
+            `tensor.data` are then not found.
+
+        Raises
+        ------
+        FrozenError
+            When they have other weights or buffers.
+        """
+        check_is_fitted(self)
+        versions = [tensor_versions(network) for network in (self.encoder_, self.decoder_)]
+        if quick and versions == getattr(self, "_checked_versions", None):
+            return
+        for name, network, expected in (
+            ("encoder", self.encoder_, self.digest_),
+            ("decoder", self.decoder_, self.decoder_digest_),
+        ):
+            found = digest(network)
+            if found != expected:
+                raise FrozenError(
+                    f"the weights of the {name} changed after they were fitted: digest "
+                    f"{found[:12]}, expected {expected[:12]}; to use the changed weights, call "
+                    "adopt_weights() of the autoencoder and fit its heads again; to have those of "
+                    "before, load the bundle again (isthmus.load_bundle), or fit with resume=True "
+                    "from its checkpoint_dir"
+                )
+        self._checked_versions = versions
+
+    def adopt_weights(self) -> Self:
+        """Adopt weights that were changed from outside as those of a new encoder.
+
+        After fine-tuning of `encoder_` and `decoder_` by a training loop of your own, for example.
+        Weights become float32, the networks are put in evaluation mode without gradients, and
+        `digest_` and `decoder_digest_` are computed anew: heads and stored codes of before are
+        refused from then on. `held_out_` is emptied, as its codes are of the encoder before;
+        `training_["adopted_from"]` lists the digests of the encoders before.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        FrozenError
+            When layers were replaced or reshaped, or a weight is not finite.
+
+        Examples
+        --------
+        >>> from isthmus import Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(200, 8))
+        >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0).fit(X)
+        >>> before = encoder.digest_
+        >>> with torch.no_grad():
+        ...     _ = encoder.encoder_[1].weight.mul_(0.5)
+        >>> encoder.adopt_weights().digest_ == before
+        False
+        """
+        check_is_fitted(self)
+        self._check_adoptable()
+        before = self.digest_
+        self._freeze(self.encoder_.float(), self.decoder_.float(), self._device())
+        if self.digest_ != before:
+            earlier = self.training_.get("adopted_from", [])
+            self.training_ = self.training_ | {"adopted_from": [*earlier, before]}
+            self.held_out_ = HeldOut.empty(self.n_components_)
+        return self
+
+    def _check_adoptable(self) -> None:
+        for name, network in (("encoder", self.encoder_), ("decoder", self.decoder_)):
+            for key, value in network.state_dict().items():
+                if not bool(value.isfinite().all()):
+                    raise FrozenError(
+                        f"{key} of the {name} holds values that are not finite, and cannot be "
+                        "adopted; load the bundle again (isthmus.load_bundle)"
+                    )
+        if str(self.spec_["architecture"]).startswith("own: "):
+            return
+        with isolated_random_state(0):
+            fresh = build(**self.spec_)
+        for name, network, expected in (
+            ("encoder", self.encoder_, fresh.encoder),
+            ("decoder", self.decoder_, fresh.decoder),
+        ):
+            if _layout(network) != _layout(expected):
+                raise FrozenError(
+                    f"the layers of the {name} are not those of the architecture "
+                    f"{self.spec_['architecture']!r} any more; fit "
+                    "Autoencoder(architecture=(encoder, decoder)) with modules of your own instead"
+                )
+
+    def _freeze(self, encoder: nn.Module, decoder: nn.Module, device: torch.device) -> None:
+        """Set the networks, frozen and in evaluation mode on a device, and their digests."""
+        for network in (encoder, decoder):
+            move_to_device(network, device).eval().requires_grad_(False)
+        self.encoder_, self.decoder_ = encoder, decoder
+        self.digest_, self.decoder_digest_ = digest(encoder), digest(decoder)
+        self._checked_versions = [tensor_versions(network) for network in (encoder, decoder)]
+
+    def _ready(self, network: nn.Module) -> nn.Module:
+        """Return a network in evaluation mode, after a check that its weights are float32."""
+        for name, value in network.state_dict().items():
+            if value.is_floating_point() and value.dtype != torch.float32:
+                raise FrozenError(
+                    f"{name} of a network is {value.dtype}, expected torch.float32; load the "
+                    "bundle again (isthmus.load_bundle), or call adopt_weights(), which makes it "
+                    "float32 again, with the rounding"
+                )
+        return in_evaluation_mode(network)
 
     def summary(self) -> str:
         """Return the layers as a table: name, output shape, parameters."""
@@ -242,10 +380,9 @@ class Inference(TransformerMixin):
 
     def _batches(self, X: np.ndarray) -> Any:
         step = self._inference_batch()
-        with torch.inference_mode():
-            for first in range(0, len(X), step):
-                part = slice(first, first + step)
-                yield part, to_tensor(self.preprocessor_.to_network(X[part]), self._device())
+        for first in range(0, len(X), step):
+            part = slice(first, first + step)
+            yield part, to_tensor(self.preprocessor_.to_network(X[part]), self._device())
 
     def _inference_batch(self) -> int:
         return max(1, min(1024, 2**22 // math.prod(self.preprocessor_.network_shape)))
@@ -253,3 +390,11 @@ class Inference(TransformerMixin):
     def _device(self) -> torch.device:
         parameter = next(self.encoder_.parameters(), None)
         return parameter.device if parameter is not None else torch.device("cpu")
+
+
+def _layout(network: nn.Module) -> list[tuple[str, type[nn.Module], list[tuple[int, ...]]]]:
+    """Return name, type and shapes of the tensors of every layer."""
+    return [
+        (name, type(module), [tuple(one.shape) for one in module.state_dict().values()])
+        for name, module in network.named_modules()
+    ]

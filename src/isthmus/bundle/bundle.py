@@ -216,7 +216,7 @@ def save_bundle(
     with new_bundle(path) as folder:
         facts = {"encoder": write_encoder(encoder, folder), "heads": {}, "metrics": metrics}
         for name, head in (heads or {}).items():
-            check_bound(name, head, encoder.digest_, identity)
+            check_bound(name, head, encoder.digest_, identity, encoder.decoder_digest_)
             facts |= _add(folder, facts, name, head, metrics.get(name, {}))
         write_manifest(folder, facts)
 
@@ -281,7 +281,13 @@ def add_heads(
     verify_files(path, manifest)
     encoder = manifest["encoder"]
     for name, head in heads.items():
-        check_bound(name, head, encoder["digest"], identity_in_manifest(encoder))
+        check_bound(
+            name,
+            head,
+            encoder["digest"],
+            identity_in_manifest(encoder),
+            encoder.get("decoder_digest"),
+        )
     carried = ("encoder", "heads", "history", "metrics")
     facts: dict[str, Any] = {key: manifest[key] for key in carried if key in manifest}
     with new_bundle(path) as folder:
@@ -343,11 +349,6 @@ def load_bundle(
             "not in the bundle; pass load_bundle(path, architecture=(encoder, decoder))"
         )
     encoder = read_encoder(folder, facts, architecture if own else None)
-    if encoder.digest_ != facts["digest"]:
-        raise BundleError(
-            f"the encoder's digest is {encoder.digest_[:12]}, the manifest of {folder} says "
-            f"{facts['digest'][:12]}; save the bundle again"
-        )
     heads = {
         name: read_head(folder / version_folder(name, entry["version"]), entry, encoder, trusted)
         for name, entry in manifest["heads"].items()

@@ -16,6 +16,7 @@ from isthmus.autoencoder import Autoencoder, HeldOut, TrainingRowHashes
 from isthmus.bundle.manifest import new_bundle, write_manifest
 from isthmus.data import Schema
 from isthmus.data.preprocessing import read_preprocessor
+from isthmus.errors import BundleError
 from isthmus.networks import build, read_weights, write_weights
 
 ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
@@ -38,7 +39,14 @@ def save_encoder(path: str | Path, encoder: Autoencoder) -> None:
 
 
 def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
-    """Write weights and history into a bundle's folder; return the manifest's entry."""
+    """Write weights and history into a bundle's folder; return the manifest's entry.
+
+    Raises
+    ------
+    FrozenError
+        When the weights changed after they were fitted.
+    """
+    encoder.check_frozen()
     write_weights(folder / ENCODER, encoder.encoder_)
     write_weights(folder / DECODER, encoder.decoder_)
     lines = "".join(json.dumps(record) + "\n" for record in encoder.history_)
@@ -50,6 +58,7 @@ def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
     parameters = encoder.get_params()
     return {
         "digest": encoder.digest_,
+        "decoder_digest": encoder.decoder_digest_,
         "architecture": encoder.spec_,
         "n_parameters": encoder.n_parameters_,
         "schema": encoder.schema_.to_dict(),
@@ -70,6 +79,9 @@ def read_encoder(
 ) -> Autoencoder:
     """Rebuild a fitted autoencoder from a bundle's folder and its manifest's entry.
 
+    Its weights are checked against the digests of the entry; the first bundles have none of the
+    decoder.
+
     Parameters
     ----------
     folder : path
@@ -77,6 +89,11 @@ def read_encoder(
         As `write_encoder` gave it.
     architecture : (encoder, decoder), optional
         Needed when it was fitted with modules of the user's own.
+
+    Raises
+    ------
+    BundleError
+        When a network does not have its digest.
     """
     own = {} if architecture is None else {"architecture": tuple(architecture)}
     networks = build(**(facts["architecture"] | own))
@@ -96,7 +113,17 @@ def read_encoder(
         "history_": [json.loads(line) for line in text.splitlines()],
         "held_out_": _read_held_out(folder / HELD_OUT, networks.n_components),
     }
-    return Autoencoder.restored(facts["parameters"] | own, learned, networks)
+    encoder = Autoencoder.restored(facts["parameters"] | own, learned, networks)
+    for name, found, expected in (
+        ("encoder", encoder.digest_, facts["digest"]),
+        ("decoder", encoder.decoder_digest_, facts.get("decoder_digest")),
+    ):
+        if expected not in (None, found):
+            raise BundleError(
+                f"the digest of the {name} in {folder} is {found[:12]}, expected {expected[:12]} "
+                "as stored with it; the files do not belong together: copy the bundle again, whole"
+            )
+    return encoder
 
 
 def _read_held_out(file: Path, n_components: int) -> HeldOut:

@@ -20,31 +20,52 @@ Head = CodeClassifier | AnomalyDetector
 
 def binding(head: Head) -> dict[str, str]:
     """Return the manifest entries for the encoder and the data of a fitted head."""
-    return {
+    facts = {
         "data_fingerprint": head.data_fingerprint_,
         "encoder_identity": encoder_identity(head.encoder_),
         "encoder_digest": head.encoder_digest_,
     }
+    if isinstance(head, AnomalyDetector):
+        facts["decoder_digest"] = head.decoder_digest_
+    return facts
 
 
 def restore_binding(head: Head, facts: Mapping[str, Any]) -> None:
     """Set the attributes of a head that `binding` returned."""
     head.encoder_digest_ = facts["encoder_digest"]
     head.data_fingerprint_ = facts["data_fingerprint"]
+    if isinstance(head, AnomalyDetector):  # the first bundles have none of the decoder
+        head.decoder_digest_ = facts.get("decoder_digest", head.encoder_.decoder_digest_)
 
 
-def check_bound(name: str, head: Head, digest: str, identity: str) -> None:
+def check_bound(
+    name: str, head: Head, digest: str, identity: str, decoder_digest: str | None = None
+) -> None:
     """Check that a head was fitted on the encoder with this digest and identity.
+
+    The digest of the decoder matters for detectors, and is None in the first bundles.
 
     Raises
     ------
     BundleError
         When its encoder has other weights or other preprocessing.
+    FrozenError
+        When the weights of its encoder changed after they were fitted.
     """
+    head.encoder_.check_frozen()
     if head.encoder_digest_ != digest:
         raise BundleError(
             f"the head {name!r} was fitted on the codes of another encoder (digest "
             f"{head.encoder_digest_[:12]}, here {digest[:12]}); fit it on this one"
+        )
+    if (
+        isinstance(head, AnomalyDetector)
+        and decoder_digest is not None
+        and head.decoder_digest_ != decoder_digest
+    ):
+        raise BundleError(
+            f"the head {name!r} was fitted on the residuals of another decoder (digest "
+            f"{head.decoder_digest_[:12]}, here {decoder_digest[:12]}); fit it on this one"
         )
     if encoder_identity(head.encoder_) != identity:
         raise BundleError(
@@ -65,6 +86,11 @@ def check_bound_in_bundle(folder: Path, facts: Mapping[str, Any], encoder: Autoe
         raise BundleError(
             f"the head in {folder} was fitted on the codes of another encoder (digest "
             f"{facts['encoder_digest'][:12]}, here {encoder.digest_[:12]}); fit it again"
+        )
+    if facts.get("decoder_digest") not in (None, encoder.decoder_digest_):
+        raise BundleError(
+            f"the head in {folder} was fitted on the residuals of another decoder (digest "
+            f"{facts['decoder_digest'][:12]}, here {encoder.decoder_digest_[:12]}); fit it again"
         )
     if facts["encoder_identity"] != encoder_identity(encoder):
         raise BundleError(

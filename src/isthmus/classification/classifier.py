@@ -158,7 +158,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         DataError, ValueError
             When instances or labels cannot be used, or stored codes are of another encoder.
         FrozenError
-            When the encoder changed while the head was fitted.
+            When the encoder changed after it was fitted, or while the head was fitted.
         """
         if not isinstance(self.encoder, Autoencoder):
             raise TypeError(
@@ -220,6 +220,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         if partial:
             labels = partial_labels(labels)
         labels = as_classes(labels, self.classes_)
+        self.check_encoder_unchanged()
         self._freeze()
         labelled = self.labelled_.followed_by(self._labelled(as_instances(X), labels))
         check_labels(labelled.y, len(labelled.y), unlabelled=partial)
@@ -257,6 +258,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
     def predict(self, X: Any) -> np.ndarray:
         """Return the class of each instance, or `unknown_label_` where it is rejected: (n,)."""
         check_is_fitted(self, "standardised_head_")
+        self.check_encoder_unchanged()
         classes = self.standardised_head_.predict(encode_cached(self.encoder_, X, self.cache_dir))
         if self.rejecter_ is None:
             return classes
@@ -269,6 +271,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
         check_is_fitted(self, "standardised_head_")
+        self.check_encoder_unchanged()
         return self.standardised_head_.predict_proba(
             encode_cached(self.encoder_, X, self.cache_dir)
         )
@@ -303,6 +306,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
                 f"the head {type(self.head_).__name__} gives no probabilities, so its "
                 "uncertainty is unknown; take another one (on the command line with --head)"
             )
+        self.check_encoder_unchanged()
         codes = encode_cached(self.encoder_, X, self.cache_dir)
         probabilities = self.standardised_head_.predict_proba(codes)
         return suggested_classes(self.classes_, probabilities, codes, n)
@@ -316,8 +320,9 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         return LabelledCodes(codes, y, hashes)
 
     def _freeze(self) -> None:
-        self.encoder_.encoder_.eval().requires_grad_(False)
-        self.encoder_digest_ = digest(self.encoder_.encoder_)
+        """Check that the encoder is as it was fitted, and store its digest."""
+        self.encoder_.check_frozen()
+        self.encoder_digest_ = self.encoder_.digest_
 
     def _fit_head(self, labelled: LabelledCodes, *, store: bool = True) -> None:
         """Fit the head on labelled codes, and check that the encoder has not changed."""

@@ -96,6 +96,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     encoder_digest_ : str
         SHA-256 of the encoder, the same before and after the head was fitted: otherwise `fit`
         fails.
+    decoder_digest_ : str
+        SHA-256 of the decoder, whose reconstructions the residuals are taken from.
     data_fingerprint_ : str
         SHA-256 of all rows, as the network gets them, and of their labels.
 
@@ -184,8 +186,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         y = check_detector_labels(y, _num_samples(X.held))
         self._check_labels_suffice(y)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
-        if is_fitted(self.encoder):  # modules of the user may be in training mode
-            self.encoder.encoder_.eval().requires_grad_(False)
+        if is_fitted(self.encoder):
+            self.encoder.check_frozen()
         if X_calibration is None:
             built = build_reference_set(
                 encoder, X, y, self.calibration, self.false_alarm_rate, seed, channel_names
@@ -234,6 +236,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             rate. The detector is then unchanged.
         """
         check_is_fitted(self)
+        self.check_encoder_unchanged()
         y = check_detector_labels(y, _num_samples(X))
         before = dict(self.__dict__)
         try:
@@ -263,6 +266,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
         check_is_fitted(self)
+        self.check_encoder_unchanged()
         chunks = extract_features_in_chunks(self.encoder_, X)
         return -np.concatenate([anomaly_scores(self.fitted_score_, chunk) for chunk in chunks])
 
@@ -313,6 +317,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         See `isthmus.detection.explanation.Explanation`.
         """
         check_is_fitted(self)
+        self.check_encoder_unchanged()
         return explain(self.encoder_, self.reference_set_, self.fitted_score_, X, n_neighbors)
 
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
@@ -324,6 +329,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             Row numbers of X, the most informative first.
         """
         check_is_fitted(self)
+        self.check_encoder_unchanged()
         features = extract_features(self.encoder_, X)
         p_values = self.score_calibration_.p_values(anomaly_scores(self.fitted_score_, features))
         # Uncertainty is largest where the p-value equals the rate.
@@ -375,7 +381,9 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         reference_set = self.reference_set_
         reference_set.check_suffices()
         self.data_fingerprint_ = data_fingerprint(reference_set.hashes, reference_set.y)
-        self.encoder_digest_ = digest(self.encoder_.encoder_)
+        self.encoder_.check_frozen()
+        self.encoder_digest_ = self.encoder_.digest_
+        self.decoder_digest_ = self.encoder_.decoder_digest_
         labelled = bool((reference_set.y == ABNORMAL).any())
         self.method_ = self.method
         if self.method == "auto":
@@ -394,7 +402,10 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             )
         self.fitted_score_ = fitted
         if digest(self.encoder_.encoder_) != self.encoder_digest_:
-            raise FrozenError("the encoder changed while the detector's head was fitted")
+            raise FrozenError(
+                "the encoder changed while the detector's head was fitted; leave its modules alone "
+                "meanwhile, and fit again"
+            )
         self.score_calibration_ = Calibration.with_tolerance(np.concatenate(calibration_scores))
         self.n_calibration_ = self.score_calibration_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None

@@ -186,6 +186,7 @@ def compute_stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = Fals
     for_heads : bool
         Add row hashes and residuals, from which detectors can be fitted.
     """
+    encoder.check_frozen()
     made_by = encoder.digest_, encoder_identity(encoder)
     if not for_heads:
         return StoredCodes(encoder.transform(X), *made_by)

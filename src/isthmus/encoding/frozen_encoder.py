@@ -39,6 +39,8 @@ class FrozenEncoderMixin(LearnedTable, BaseEstimator):
     """Base of heads: `clone` copies the `encoder` only where it is not fitted."""
 
     encoder: Any
+    encoder_: Autoencoder
+    encoder_digest_: str
 
     def __sklearn_clone__(self) -> Self:
         # A fitted encoder is shared and not cloned, as by sklearn.frozen.FrozenEstimator.
@@ -65,6 +67,30 @@ class FrozenEncoderMixin(LearnedTable, BaseEstimator):
                 "one that is not, as in CodeClassifier(Autoencoder()), to search its parameters"
             )
         return super().set_params(**parameters)
+
+    def check_encoder_unchanged(self) -> None:
+        """Check that the encoder is the one that the head was fitted on.
+
+        Raises
+        ------
+        FrozenError
+            When it was trained further or adopted other weights since, or its weights changed.
+        """
+        encoder = self.encoder_
+        fitted_on = (self.encoder_digest_, getattr(self, "decoder_digest_", None))
+        for name, before, now in zip(
+            ("encoder", "decoder"),
+            fitted_on,
+            (encoder.digest_, encoder.decoder_digest_),
+            strict=True,
+        ):
+            if before not in (None, now):
+                raise FrozenError(
+                    f"the {name} has other weights than when this head was fitted: digest "
+                    f"{now[:12]}, expected {before[:12]}; it was trained further, or adopt_weights "
+                    "was called: fit the head again, or load the bundle again (isthmus.load_bundle)"
+                )
+        encoder.check_frozen(quick=True)
 
 
 def encoder_identity(encoder: Autoencoder) -> str:

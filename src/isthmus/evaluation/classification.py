@@ -92,6 +92,7 @@ def evaluate(
     (360, True)
     """
     check_is_fitted(classifier)
+    classifier.check_encoder_unchanged()
     names = baseline_names(baselines)
     encoder, head = classifier.encoder_, classifier.standardised_head_
     instances = as_instances(X, y)

@@ -28,6 +28,7 @@ from isthmus.networks import (
     FoldTime,
     SpaceToDepth,
     UnfoldTime,
+    in_evaluation_mode,
 )
 
 if TYPE_CHECKING:
@@ -272,13 +273,17 @@ def export_networks(encoder: Autoencoder) -> ModelProto:
         When torch cannot export such a module.
     MissingExtraError
         When that is needed and not installed.
+    FrozenError
+        When the weights changed after they were fitted.
     """
-    if not (can_add_layers(encoder.encoder_) and can_add_layers(encoder.decoder_)):
+    encoder.check_frozen()
+    networks = in_evaluation_mode(encoder.encoder_), in_evaluation_mode(encoder.decoder_)
+    if not all(map(can_add_layers, networks)):
         return _export_by_torch(encoder)
     graph, shape = GraphBuilder("network"), encoder.preprocessor_.network_shape
     value = graph.input(NETWORK_INPUT, np.float32, (BATCH, *shape))
-    code, width = add_layers(graph, encoder.encoder_, value, shape)
-    decoded, _ = add_layers(graph, encoder.decoder_, code, width)
+    code, width = add_layers(graph, networks[0], value, shape)
+    decoded, _ = add_layers(graph, networks[1], code, width)
     graph.output(CODE, code, np.float32, (BATCH, *width))
     graph.output(DECODED, decoded, np.float32, (BATCH, *shape))
     return graph.model()
@@ -286,7 +291,8 @@ def export_networks(encoder: Autoencoder) -> ModelProto:
 
 def _export_by_torch(encoder: Autoencoder) -> ModelProto:
     require("onnxscript", extra="onnx", purpose="exporting modules of your own")
-    both = _EncoderAndDecoder(encoder.encoder_, encoder.decoder_).eval()
+    networks = in_evaluation_mode(encoder.encoder_), in_evaluation_mode(encoder.decoder_)
+    both = _EncoderAndDecoder(*networks).eval()
     device = next((parameter.device for parameter in both.parameters()), torch.device("cpu"))
     example = torch.zeros(2, *encoder.preprocessor_.network_shape, device=device)
     try:

@@ -163,6 +163,8 @@ def export_bundle(
         When the extra `onnx` is not installed.
     BundleError, DataError
         When there is no such bundle or head, or the rows do not fit it.
+    FrozenError
+        When weights of the encoder changed after it, or a head, was fitted.
 
     Examples
     --------
@@ -264,4 +266,7 @@ def check_directory(directory: str | Path) -> Path:
 
 def _select_heads(bundle: Bundle, heads: Sequence[str] | None) -> dict[str, Head]:
     names = list(bundle.heads) if heads is None else list(heads)
-    return {name: bundle.head(name) for name in names}
+    chosen = {name: bundle.head(name) for name in names}
+    for head in chosen.values():
+        head.check_encoder_unchanged()
+    return chosen

@@ -14,5 +14,7 @@ from .reference import Crop as Crop
 from .reference import Decoder as Decoder
 from .reference import Encoder as Encoder
 from .weights import digest as digest
+from .weights import in_evaluation_mode as in_evaluation_mode
 from .weights import read_weights as read_weights
+from .weights import tensor_versions as tensor_versions
 from .weights import write_weights as write_weights

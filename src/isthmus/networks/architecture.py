@@ -60,19 +60,14 @@ def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
         n = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         layers.append(Layer(type(module).__name__, tuple(output.shape[1:]), n))
 
-    leaves = [module for module in network.modules() if not list(module.children())]
-    handles = [leaf.register_forward_hook(record) for leaf in leaves]
-    training = network.training
-    try:
-        network.eval()
-        with torch.no_grad():
-            parameter = next(network.parameters(), None)
-            device = parameter.device if parameter is not None else "cpu"
-            network(torch.zeros(1, *input_shape, device=device))
-    finally:
-        network.train(training)
-        for handle in handles:
-            handle.remove()
+    network = copy.deepcopy(network).eval()  # hooks and mode of the network itself are left alone
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(record)
+    with torch.no_grad():
+        parameter = next(network.parameters(), torch.empty(0, dtype=torch.float32, device="cpu"))
+        zeros = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+        network(zeros)
     return layers
 
 
@@ -223,7 +218,7 @@ def _use_modules(
         raise ArchitectureError(
             f"got architecture={pair!r}, expected two torch modules: (encoder, decoder)"
         )
-    encoder, decoder = copy.deepcopy(pair)
+    encoder, decoder = (part.float() for part in copy.deepcopy(pair))
     if isinstance(list(decoder.modules())[-1], nn.Sigmoid):
         raise ArchitectureError(
             "the decoder ends in a Sigmoid; leave it off: for images the decoder gives logits "
@@ -232,7 +227,7 @@ def _use_modules(
     encoder.eval(), decoder.eval()
     with torch.no_grad():
         try:
-            code = encoder(torch.zeros(2, *input_shape))
+            code = encoder(torch.zeros(2, *input_shape, dtype=torch.float32))
             back = decoder(code)
         except (RuntimeError, ValueError, TypeError) as error:
             raise ArchitectureError(

@@ -1,9 +1,11 @@
-"""Weights of a network: digest, and safetensors files."""
+"""Weights of a network: digest, changes, and safetensors files; a network in evaluation mode."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -44,6 +46,44 @@ def digest(network: nn.Module) -> str:
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         total.update(tensor.flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def tensor_versions(network: nn.Module) -> list[Any]:
+    """Return values that differ once a parameter or buffer was changed or replaced.
+
+    Reading them takes no longer than listing the tensors. They also differ after a network was
+    moved, and changes by `tensor.data` leave them as they are: only `digest` is certain.
+
+    Examples
+    --------
+    >>> layer = torch.nn.Linear(2, 2)
+    >>> before = tensor_versions(layer)
+    >>> _ = layer.load_state_dict(torch.nn.Linear(2, 2).state_dict())
+    >>> tensor_versions(layer) == before
+    False
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    return [
+        (one.data_ptr(), one.dtype, None if one.is_inference() else one._version)  # noqa: SLF001
+        for one in tensors
+    ]
+
+
+def in_evaluation_mode(network: nn.Module) -> nn.Module:
+    """Return a network if all its layers are in evaluation mode, else a copy of which they are.
+
+    The mode of the network itself is not changed, not even for a moment: another thread may be
+    using it.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Dropout(0.5)).train()
+    >>> bool((in_evaluation_mode(network)(torch.ones(9)) == 1).all()), network.training
+    (True, True)
+    """
+    if not any(module.training for module in network.modules()):
+        return network
+    return copy.deepcopy(network).eval()
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
