@@ -43,7 +43,7 @@ ORDER = [
 ]
 
 # `Autoencoder.save` is a method for people, which calls the bundle when it is called.
-AT_USE = {("isthmus.autoencoder.estimator", "isthmus.bundle.encoder_files")}
+AT_USE = {("isthmus.autoencoder.estimator", "isthmus.bundle.bundle")}
 
 # Names that stand once for each kind of instance.
 PER_KIND = {"__init__", "images", "tables", "series"}

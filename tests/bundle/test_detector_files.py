@@ -330,7 +330,7 @@ def test_a_head_with_other_preprocessing_is_refused(tmp_path, table_encoder):
         with pytest.raises(BundleError, match="weights are the same, the preprocessing is not"):
             add_head(tmp_path / "press", name, head)
         # A manifest put together from two bundles.
-        save_bundle(tmp_path / "mixed", twin, {name: head})
+        save_bundle(tmp_path / "mixed", twin, {name: head}, overwrite=True)
         manifest = json.loads((tmp_path / "mixed" / "manifest.json").read_text())
         right = read_manifest(tmp_path / "press")["encoder"]
         manifest["encoder"]["preprocessing"] = right["preprocessing"]
@@ -359,6 +359,6 @@ def test_detectors_are_asked_for_by_name_or_the_last_is_given(tmp_path, table_en
     assert bundle.detector("first") is bundle.heads["first"]
     with pytest.raises(BundleError, match=r"no detector 'kind' \(detectors: first, second\)"):
         bundle.detector("kind")
-    table_encoder.save(tmp_path / "b")
+    table_encoder.save(tmp_path / "b", overwrite=True)
     with pytest.raises(BundleError, match=r"no detector \(detectors: none\)"):
         load_bundle(tmp_path / "b").detector()

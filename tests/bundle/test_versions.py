@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load_bundle, save_bundle
-from isthmus.bundle import add_head, read_manifest, roll_back
+from isthmus.bundle import MANIFEST, add_head, read_manifest, roll_back
+from isthmus.cli import main
 from isthmus.errors import BundleError
 
 
@@ -197,3 +198,89 @@ def test_history_and_going_back_need_no_torch(bundle):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[False, True, False] False"
+
+
+# --- writing over a bundle with heads ------------------------------------------------------
+
+
+@pytest.fixture
+def pressed(tmp_path, table_fit, table):
+    """A bundle with two versions of a classifier and one detector, and what they decide."""
+    path = tmp_path / "press"
+    labels = table[:, 0] > 13
+    kinds = [CodeClassifier(table_fit, name).fit(table, labels) for name in ("linear", "svm")]
+    others = table + np.random.default_rng(0).normal(size=table.shape)
+    normal = AnomalyDetector(table_fit, "combined", 0.1, random_state=0).fit(others)
+    save_bundle(path, table_fit, {"kind": kinds[0], "normal": normal}, metrics={"note": 1})
+    add_head(path, "kind", kinds[1])
+    return path, {"kind": kinds[1].predict(table), "normal": normal.predict(table)}
+
+
+def test_heads_of_the_same_encoder_stay_when_it_is_saved_again(pressed, table_fit, table):
+    path, decided = pressed
+    before = load_bundle(path).manifest
+    table_fit.save(path)
+    bundle = load_bundle(path)
+    assert [before[key] for key in ("heads", "history", "metrics")] == [
+        bundle.manifest[key] for key in ("heads", "history", "metrics")
+    ]
+    for name, expected in decided.items():
+        np.testing.assert_array_equal(bundle.heads[name].predict(table), expected)
+    head = CodeClassifier(table_fit).fit(table, table[:, 1] > 2)
+    save_bundle(path, table_fit, {"kind": head, "sort": head}, metrics={"more": 2})
+    bundle = load_bundle(path)
+    assert {name: len(bundle.history(name)) for name in bundle.heads} == {
+        "normal": 1, "kind": 3, "sort": 1,
+    }  # fmt: skip
+    assert bundle.manifest["metrics"] == {"note": 1, "more": 2}
+    np.testing.assert_array_equal(bundle.heads["kind"].predict(table), head.predict(table))
+
+
+def test_heads_of_another_encoder_are_deleted_on_request_only(pressed, table):
+    path, _ = pressed
+    other = Autoencoder(4, max_epochs=1, random_state=1).fit(table)
+    files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    said = r"holds the heads 'kind' \(2 versions\) and 'normal', .*overwrite=True .*--overwrite"
+    for write in (lambda: other.save(path), lambda: save_bundle(path, other, {})):
+        with pytest.raises(BundleError, match=said):
+            write()
+    (path / MANIFEST).write_text("{}")  # damaged: what it holds cannot be read
+    with pytest.raises(BundleError, match=said):
+        other.save(path)
+    (path / MANIFEST).write_bytes(files[path / MANIFEST])
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == files
+
+    other.save(path, overwrite=True)
+    bundle = load_bundle(path)
+    assert bundle.heads == {}
+    assert bundle.encoder.digest_ == other.digest_
+    other.save(path)  # without heads there is nothing to lose
+
+
+def test_fit_refuses_to_delete_heads_before_it_trains(
+    pressed, table, tmp_path, monkeypatch, capsys
+):
+    def isthmus(*options):
+        words = ["fit", str(tmp_path / "rows.npy"), "-o", str(path), "--max-epochs", "1", *options]
+        monkeypatch.setattr(sys, "argv", ["isthmus", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return ended.value.code, " ".join((printed.out + printed.err).split())
+
+    path, _ = pressed
+    np.save(tmp_path / "rows.npy", table)
+    with monkeypatch.context() as patched:
+        patched.setattr(Autoencoder, "fit", lambda *_, **__: pytest.fail("trained"))
+        code, message = isthmus()
+    assert code == 1
+    assert "holds the heads 'kind' (2 versions) and 'normal'" in message
+    assert "--overwrite" in message
+    assert len(load_bundle(path).heads) == 2
+
+    facts = tmp_path / "facts.json"
+    code, message = isthmus("--overwrite", "--json", str(facts))
+    assert not code
+    assert "deleted the heads 'kind' (2 versions) and 'normal'" in message
+    assert json.loads(facts.read_text())["deleted_heads"] == {"kind": 2, "normal": 1}
+    assert load_bundle(path).heads == {}

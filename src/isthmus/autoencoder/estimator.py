@@ -304,26 +304,30 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         twin.held_out_ = HeldOut.empty(twin.n_components_)
         return twin
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write a bundle: a folder with manifest, weights and history, no pickle.
 
         Parameters
         ----------
         path : path
-            An earlier bundle there is replaced as a whole, once all is written.
+            An earlier bundle there is replaced once all is written. Heads in it stay where they
+            are of this encoder.
+        overwrite : bool, default=False
+            Delete heads in it.
 
         Raises
         ------
         BundleError
-            When `path` holds something that is not a bundle.
+            When `path` holds something that is not a bundle, or a bundle with heads of another
+            encoder and `overwrite` is False.
         FrozenError
             When the weights changed after they were fitted.
         """
         # At use, as `isthmus.bundle` imports this module.
-        from isthmus.bundle import save_encoder
+        from isthmus.bundle import save_bundle
 
         check_is_fitted(self)
-        save_encoder(path, self)
+        save_bundle(path, self, overwrite=overwrite)
 
     @classmethod
     def restored(

@@ -35,6 +35,8 @@ from isthmus.bundle.manifest import (
     new_bundle,
     next_version,
     read_manifest,
+    refuse_to_delete_heads,
+    stored_heads,
     verify_files,
     version_folder,
     with_version,
@@ -174,8 +176,12 @@ def save_bundle(
     heads: Mapping[str, Head] | None = None,
     *,
     metrics: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a bundle; an earlier one at `path` is replaced once all files are written.
+
+    Heads of an earlier bundle of the same encoder stay, and a head given here becomes the next
+    version of one of its name. Heads of another encoder are never deleted unasked.
 
     Parameters
     ----------
@@ -186,16 +192,16 @@ def save_bundle(
         Fitted on this very encoder.
     metrics : mapping, optional
         Plain values to store beside them; those under a head's name are stored with the head.
+    overwrite : bool, default=False
+        Delete all heads of an earlier bundle at `path`, also those of the same encoder.
 
     Raises
     ------
     BundleError
-        When a head belongs to another encoder, or `path` holds something that is not a
-        bundle.
-
-    Notes
-    -----
-    A bundle at `path` is replaced with its history. To keep it, add a head with `add_head`.
+        When a head belongs to another encoder, `path` holds something that is not a bundle, or
+        the bundle there has heads of another encoder and `overwrite` is False.
+    FrozenError
+        When the weights changed after they were fitted.
 
     Examples
     --------
@@ -213,12 +219,42 @@ def save_bundle(
     """
     metrics = dict(metrics or {})
     identity = encoder_identity(encoder)
+    earlier = {} if overwrite else _facts_of_same_encoder(path, encoder, identity)
     with new_bundle(path) as folder:
-        facts = {"encoder": write_encoder(encoder, folder), "heads": {}, "metrics": metrics}
+        facts: dict[str, Any] = {"heads": {}} | earlier
+        if earlier:
+            shutil.copytree(Path(path) / "heads", folder / "heads")
+        facts |= {
+            "encoder": write_encoder(encoder, folder),
+            "metrics": earlier.get("metrics", {}) | metrics,
+        }
         for name, head in (heads or {}).items():
             check_bound(name, head, encoder.digest_, identity, encoder.decoder_digest_)
             facts |= _add(folder, facts, name, head, metrics.get(name, {}))
         write_manifest(folder, facts)
+
+
+def _facts_of_same_encoder(path: str | Path, encoder: Autoencoder, identity: str) -> dict[str, Any]:
+    """Return heads, history and metrics of a bundle of the same encoder; {} where it has no heads.
+
+    Raises
+    ------
+    BundleError
+        When it has heads and another encoder, or is damaged.
+    """
+    if not stored_heads(path):
+        return {}
+    try:
+        manifest = read_manifest(path)
+        known = manifest["encoder"]
+        same = identity_in_manifest(known) == identity
+        same = same and known.get("decoder_digest") in (None, encoder.decoder_digest_)
+    except (BundleError, KeyError):
+        same = False
+    if not same:
+        refuse_to_delete_heads(path)
+    verify_files(path, manifest)
+    return {key: manifest[key] for key in ("heads", "history", "metrics") if key in manifest}
 
 
 def add_head(

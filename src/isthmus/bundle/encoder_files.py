@@ -13,7 +13,6 @@ from torch import nn
 
 from isthmus._core import write_bytes
 from isthmus.autoencoder import Autoencoder, HeldOut, TrainingRowHashes
-from isthmus.bundle.manifest import new_bundle, write_manifest
 from isthmus.data import Schema
 from isthmus.data.preprocessing import read_preprocessor
 from isthmus.errors import BundleError
@@ -24,18 +23,6 @@ SEEN, HELD_OUT = "seen.safetensors", "held_out.safetensors"
 
 # Output folders and verbosity belong to the training run, not to the model.
 RUN_PARAMETERS = ("checkpoint_dir", "log_dir", "resume", "verbose")
-
-
-def save_encoder(path: str | Path, encoder: Autoencoder) -> None:
-    """Write a bundle of an encoder without heads; an earlier one at `path` is replaced.
-
-    Raises
-    ------
-    BundleError
-        When `path` holds something that is not a bundle.
-    """
-    with new_bundle(path) as folder:
-        write_manifest(folder, {"encoder": write_encoder(encoder, folder), "heads": {}})
 
 
 def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +67,58 @@ def check_target(path: str | Path) -> Path:
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise BundleError(f"{target} cannot be written: {parent} is read-only; choose another path")
     return target
+
+
+def stored_heads(path: str | Path) -> dict[str, int]:
+    """Return the heads of the bundle at a path with their numbers of versions; {} without one.
+
+    Examples
+    --------
+    >>> stored_heads("no/such/bundle")
+    {}
+    """
+    folder = Path(path) / "heads"
+    if not (Path(path) / MANIFEST).is_file() or not folder.is_dir():
+        return {}
+    # From the files, so that a bundle whose manifest is damaged or newer is not taken for empty.
+    versions = {one.name: sum(each.is_dir() for each in one.iterdir()) for one in folder.iterdir()}
+    return {name: n for name, n in sorted(versions.items()) if n}
+
+
+def refuse_to_delete_heads(path: str | Path, replaced: Collection[str] = ()) -> None:
+    """Check that writing a new bundle to a path deletes no heads, before hours of training.
+
+    Parameters
+    ----------
+    path : path
+    replaced : collection of str
+        Heads that may be deleted.
+
+    Raises
+    ------
+    BundleError
+        When the bundle there has other heads.
+    """
+    lost = {name: n for name, n in stored_heads(path).items() if name not in replaced}
+    if lost:
+        raise BundleError(
+            f"{path} holds {describe_heads(lost)}, fitted on the encoder there, which writing "
+            "another bundle would delete; choose another path, or pass overwrite=True (on the "
+            "command line --overwrite) to delete them"
+        )
+
+
+def describe_heads(heads: Mapping[str, int]) -> str:
+    """Return names and numbers of versions as a phrase.
+
+    Examples
+    --------
+    >>> describe_heads({"linear": 1, "normal": 3})
+    "the heads 'linear' and 'normal' (3 versions)"
+    """
+    names = [f"{name!r}" + (f" ({n} versions)" if n > 1 else "") for name, n in heads.items()]
+    listed = " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
+    return f"the head{'s' if len(heads) > 1 else ''} {listed}"
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:

@@ -10,7 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.bundle import check_target
+from isthmus.bundle import (
+    check_target,
+    describe_heads,
+    refuse_to_delete_heads,
+    stored_heads,
+)
 from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     Address,
@@ -77,6 +82,10 @@ def fit(
         bool,
         typer.Option("--resume", help="Resume from the last checkpoint of an interrupted run."),
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Delete the heads of a bundle that is at --output."),
+    ] = False,
     detector: Annotated[
         bool,
         typer.Option(
@@ -107,13 +116,17 @@ def fit(
     """
     options = dict(locals())
     check_target(output)
+    deleted = stored_heads(output)
+    if not overwrite:
+        refuse_to_delete_heads(output)
     checkpoints = output.with_name(f"{output.name}-checkpoints")
     if reads_in_chunks(engine, resume=False):
         from isthmus.cli.ray_training import fit_on_ray
 
         refuse_process_group("fit --engine ray")
         reading = options.pop("reading")
-        options |= {"engine": "local", "workers": None, "address": None}
+        # A restarted worker may find the bundle that the one before it wrote.
+        options |= {"engine": "local", "workers": None, "address": None, "overwrite": True}
         fit_on_ray(fit, options | vars(reading), checkpoints, workers, address)
         return
     refuse_ray(workers, address)
@@ -169,7 +182,7 @@ def fit(
     from isthmus.bundle import save_bundle
 
     try:
-        save_bundle(output, encoder, heads)
+        save_bundle(output, encoder, heads, overwrite=overwrite)
     except OSError as error:
         if not resumes:
             raise
@@ -198,6 +211,8 @@ def fit(
         "digest": encoder.digest_,
         "bundle": str(output),
     }
+    if deleted:
+        facts["deleted_heads"] = deleted
     if detector:
         found = facts["detector"] = detector_facts(heads["normal"])
         facts["n_train"] -= found["labels"]["abnormal"]
@@ -213,6 +228,8 @@ def fit(
     for part in facts["skipped"]:
         lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"
         console.print(f"skipped {part['source']}{lost}: {part['reason']}", soft_wrap=True)
+    if deleted:
+        console.print(f"deleted {describe_heads(deleted)} of the bundle that was there")
     console.print(f"digest {encoder.digest_}")
     console.print(f"bundle {output}", soft_wrap=True)
     if detector:

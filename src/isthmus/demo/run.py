@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from isthmus._core import return_freed_memory, write_json
 from isthmus.autoencoder import Autoencoder
-from isthmus.bundle import check_target, save_bundle
+from isthmus.bundle import check_target, refuse_to_delete_heads, save_bundle
 from isthmus.classification import CodeClassifier
 from isthmus.data import ABNORMAL, Dataset, Splits, verdicts
 from isthmus.demo.output import (
@@ -225,6 +225,8 @@ def run_demo(
     console = console or Console()
     output = Path(output)
     bundle = check_target(output / "bundle")
+    # Those of an earlier demo are written anew; others are somebody's work.
+    refuse_to_delete_heads(bundle, replaced=(*HEADS, "normal"))
     started = time.perf_counter()
     seconds = {"load": seconds_to_load}
     names = baseline_names(baselines)
@@ -319,6 +321,7 @@ def run_demo(
             **facts["heads"],
             "normal": facts.get("detector", {}),
         },
+        overwrite=True,
     )
     # Freed first: the report reads encoder and heads from the bundle.
     del encoder, classifiers, detection, heads
