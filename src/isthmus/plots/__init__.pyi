@@ -10,4 +10,5 @@ from .label_shares import plot_label_shares as plot_label_shares
 from .reconstructions import plot_predictions as plot_predictions
 from .reconstructions import plot_reconstructions as plot_reconstructions
 from .reconstructions import plot_samples as plot_samples
+from .style import fix_layout as fix_layout
 from .style import save_figure as save_figure

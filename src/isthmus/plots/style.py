@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,26 +240,56 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
         )
     written = []
     # Without a salt and with a date, no two SVGs of one figure would be the same.
-    with matplotlib.rc_context({"svg.hashsalt": "isthmus"}):
+    with matplotlib.rc_context({"svg.hashsalt": "isthmus"}), _fixed_layout(figure):
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             path = Path(folder) / f"{name}.{ending}"
-            write_bytes(path, _render(figure, ending, metadata))
+            buffer = BytesIO()
+            figure.savefig(
+                buffer,
+                format=ending,
+                dpi=DOTS_PER_INCH,
+                facecolor=figure.get_facecolor(),
+                metadata=metadata,
+            )
+            write_bytes(path, buffer.getvalue())
             written.append(path)
     return written
 
 
-def _render(figure: Figure, ending: str, metadata: dict[str, Any]) -> bytes:
+def fix_layout(figure: Figure) -> None:
+    """Lay a figure out, and leave its axes there at every later drawing.
+
+    With a layout engine matplotlib lays a figure out and draws it twice for every file.
+    """
+    import matplotlib
+
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    # None stands for what the settings say.
+    with matplotlib.rc_context(
+        {"figure.autolayout": False, "figure.constrained_layout.use": False}
+    ):
+        figure.set_layout_engine(None)
+
+
+@contextmanager
+def _fixed_layout(figure: Figure) -> Iterator[None]:
+    """Lay a figure out once for all that is written within the block."""
+    engine = figure.get_layout_engine()
     # The layout starts from the positions of the last drawing, so a second drawing would differ
     # by a hair from the first. Positions are restored, which costs less than a copy to draw.
     before = [
         (axes, axes.get_in_layout(), axes.get_position(True).frozen(), axes.get_position().frozen())
         for axes in figure.get_axes()
     ]
-    buffer = BytesIO()
-    colour = figure.get_facecolor()
-    figure.savefig(buffer, format=ending, dpi=DOTS_PER_INCH, facecolor=colour, metadata=metadata)
-    for axes, in_layout, original, active in before:
-        axes.set_position(original, which="original")
-        axes.set_position(active, which="active")
-        axes.set_in_layout(in_layout)  # `set_position` takes axes out of the layout
-    return buffer.getvalue()
+    fix_layout(figure)
+    try:
+        yield
+    finally:
+        if engine is not None:
+            figure.set_layout_engine(engine)
+        for axes, in_layout, original, active in before:
+            axes.set_position(original, which="original")
+            axes.set_position(active, which="active")
+            axes.set_in_layout(in_layout)  # `set_position` takes axes out of the layout

@@ -17,6 +17,7 @@ from isthmus.bundle import Bundle, load_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.data.streaming import Stream
 from isthmus.plots import (
+    fix_layout,
     plot_baseline_comparison,
     plot_confusion,
     plot_history,
@@ -177,7 +178,9 @@ def render(
     templates = _templates()
     templates.filters |= {"percent": _percent, "short": _short, "whole": _whole, "items_of": dict}
     templates.filters["number"] = number
-    # Drawn first: only then are axes where they will be.
+    # First: only then are axes where they will be.
+    for figure in drawn.values():
+        fix_layout(figure)
     pictures = {name: Markup(_svg(figure, name)) for name, figure in drawn.items()}
     live = {
         "map": _map(facts, gallery, number),
