@@ -125,9 +125,28 @@ def refused(call):
     return None
 
 
+def launch(folder):
+    """Start two processes as torchrun does, but forked, so that none imports everything again."""
+    from torch.distributed.launcher import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id="test",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=1,
+        start_method="fork",
+    )
+    elastic_launch(config, child)(folder)
+
+
 def child(folder):
     """Run one of two processes; rank 1 is killed in training, and both are restarted."""
     torch.set_num_threads(1)
+    np.random.seed()  # noqa: NPY002  # a forked process has its parent's generators
+    torch.seed()
     sys.argv = ["isthmus", "fit", f"{folder}/table.npy", "-o", f"{folder}/press", *LINE]
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         write_results(folder)
@@ -269,9 +288,8 @@ def two(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("two")
     np.savez(folder / "data.npz", **data)
     np.save(folder / "table.npy", data["table"])
-    words = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1", __file__, str(folder)]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words],
+        [sys.executable, __file__, str(folder)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
@@ -426,4 +444,4 @@ def test_alone_nothing_is_shared():
 
 
 if __name__ == "__main__":
-    child(Path(sys.argv[1]))
+    launch(Path(sys.argv[1]))
