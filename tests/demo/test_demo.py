@@ -31,7 +31,7 @@ KEYS = {
 def told(tmp_path_factory):
     """The demo on digits, once: its folder, its facts, and what it said.
 
-    Encoder and neural heads are trained for ten epochs, the supervised network for thirty: what
+    Encoder and neural heads are trained for ten epochs, the supervised network for twenty: what
     is promised is reached by then.
     """
     folder = tmp_path_factory.mktemp("demo") / "digits"
@@ -42,7 +42,7 @@ def told(tmp_path_factory):
         patch.setattr("isthmus.classification.heads.MLPHead", partial(MLPHead, max_epochs=10))
         patch.setattr(
             "isthmus.evaluation.baselines.SupervisedNetwork",
-            partial(SupervisedNetwork, max_epochs=30),
+            partial(SupervisedNetwork, max_epochs=20),
         )
         facts = run_demo(load("digits"), folder, baselines="all", seed=0, console=console)
     return folder, facts, said.getvalue()
@@ -158,7 +158,8 @@ def test_pictures_are_there_as_png_and_svg(told):
     assert len(facts["pictures"]) == 2 * len(names)
 
 
-def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table):
+def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table, monkeypatch):
+    monkeypatch.setattr("isthmus.demo.run.Autoencoder", partial(Autoencoder, max_epochs=5))
     said = io.StringIO()
     facts = run_demo(load(table), tmp_path / "t", console=Console(file=said, width=120))
     assert facts["kind"] == "table"
@@ -170,7 +171,9 @@ def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table):
 def test_the_reference_recipe_is_the_reference_network(tmp_path, monkeypatch):
     row = RECIPES["reference"]["small images"]
     monkeypatch.setitem(RECIPES["reference"], "small images", replace(row, max_epochs=1))
+    monkeypatch.setattr("isthmus.classification.heads.MLPHead", partial(MLPHead, max_epochs=1))
     monkeypatch.setattr("isthmus.demo.run.draw_pictures", lambda *_, **__: [])
+    monkeypatch.setattr("isthmus.demo.run.write_page", lambda *_, **__: None)
     digits = load("digits")
     few = Splits(digits.train.take(range(200)), digits.test.take(range(100)))
     facts = run_demo(few, tmp_path / "r", recipe="reference", console=Console(file=io.StringIO()))
