@@ -8,7 +8,6 @@ from .files import replaced_folder as replaced_folder
 from .files import to_json as to_json
 from .files import write_bytes as write_bytes
 from .files import write_json as write_json
-from .memory import return_freed_memory as return_freed_memory
 from .nearest_neighbors import find_nearest as find_nearest
 from .nearest_neighbors import find_nearest_others as find_nearest_others
 from .notebook import Evaluation as Evaluation
@@ -16,4 +15,7 @@ from .notebook import LearnedTable as LearnedTable
 from .notebook import table as table
 from .optional import library_versions as library_versions
 from .optional import require as require
+from .process_state import each_isolated as each_isolated
+from .process_state import isolated_from_host as isolated_from_host
+from .process_state import return_freed_memory as return_freed_memory
 from .progress import with_progress as with_progress

@@ -17,7 +17,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from isthmus._core import LearnedTable
+from isthmus._core import LearnedTable, isolated_from_host
 from isthmus.augmentations import Augmentations
 from isthmus.autoencoder.fitting import PARAMETERS, TrainingRun
 from isthmus.autoencoder.inference import Inference
@@ -205,6 +205,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         self.resume = resume
         self.warm_start = warm_start
 
+    @isolated_from_host()
     def fit(self, X: Any, y: Any = None, *, channel_names: Sequence[str] | None = None) -> Self:
         """Learn encoder and decoder from instances without labels.
 
@@ -246,6 +247,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             self.schema_ = self.schema_.with_channel_names(channel_names)
         return self._train(X, self._copied_networks() if warm else None)
 
+    @isolated_from_host()
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Go on from the present weights with one pass over new instances.
 
@@ -286,6 +288,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         self._train(self._check_training_instances(X), self._copied_networks(), one_pass=True)
         return self._prepend(**before)
 
+    @isolated_from_host()
     def untrained(self, random_state: int | np.random.RandomState | None = None) -> Autoencoder:
         """Return the same autoencoder with fresh random weights: the baseline for training.
 
@@ -304,6 +307,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         twin.held_out_ = HeldOut.empty(twin.n_components_)
         return twin
 
+    @isolated_from_host()
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write a bundle: a folder with manifest, weights and history, no pickle.
 
@@ -330,6 +334,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         save_bundle(path, self, overwrite=overwrite)
 
     @classmethod
+    @isolated_from_host()
     def restored(
         cls, parameters: Mapping[str, Any], learned: Mapping[str, Any], networks: Networks
     ) -> Autoencoder:

@@ -15,6 +15,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from isthmus._core import each_isolated, isolated_from_host
 from isthmus.autoencoder.training_rows import HeldOut, row_hashes
 from isthmus.data import Schema, as_instances, over_chunks
 from isthmus.data.preprocessing import Preprocessor
@@ -74,6 +75,7 @@ class Inference(TransformerMixin):
     digest_: str
     decoder_digest_: str
 
+    @isolated_from_host()
     @over_chunks
     def transform(self, X: Any) -> np.ndarray:
         """Return the codes of instances.
@@ -96,6 +98,7 @@ class Inference(TransformerMixin):
                 codes[part] = encoder(x).float().cpu().numpy()
         return codes
 
+    @isolated_from_host()
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Reconstruct instances from codes, in the units of the training data.
 
@@ -145,7 +148,9 @@ class Inference(TransformerMixin):
         >>> [tuple(outputs.shape) for outputs in encoder.decode(encoder.transform(X))]
         [(200, 8)]
         """
-        codes = self._check_codes(codes)
+        return each_isolated(self._decoded_batches(self._check_codes(codes)))
+
+    def _decoded_batches(self, codes: np.ndarray) -> Iterator[torch.Tensor]:
         step, decoder = self._inference_batch(), self._ready(self.decoder_)
         for first in range(0, len(codes), step):
             # Left before a batch is handed over: the mode is the thread's, and the caller's too.
@@ -155,6 +160,7 @@ class Inference(TransformerMixin):
                 output = (output.sigmoid() if self.loss_ == "bce" else output).cpu()
             yield output
 
+    @isolated_from_host()
     @over_chunks
     def reconstruction_error(self, X: Any) -> np.ndarray:
         """Return the reconstruction error of each instance.
@@ -183,9 +189,8 @@ class Inference(TransformerMixin):
             Of one batch, in order, as tensors on the CPU.
         """
         check_is_fitted(self)
-        return itertools.chain.from_iterable(
-            as_instances(X).map(lambda X: self.reconstructed_batches(self._check(X)))
-        )
+        batches = as_instances(X).map(lambda X: self.reconstructed_batches(self._check(X)))
+        return each_isolated(itertools.chain.from_iterable(batches))
 
     def reconstructed_batches(self, X: np.ndarray) -> Iterator[Reconstruction]:
         """Yield the reconstruction of each batch of checked instances `X`."""
@@ -209,6 +214,7 @@ class Inference(TransformerMixin):
         """
         return -self.reconstruction_error(X)
 
+    @isolated_from_host()
     @over_chunks
     def row_hashes(self, X: Any) -> np.ndarray:
         """Return the hash of each instance's network inputs, uint64 of shape (n,)."""
@@ -249,6 +255,7 @@ class Inference(TransformerMixin):
                 )
         self._checked_versions = versions
 
+    @isolated_from_host()
     def adopt_weights(self) -> Self:
         """Adopt weights that were changed from outside as those of a new encoder.
 
@@ -330,6 +337,7 @@ class Inference(TransformerMixin):
                 )
         return in_evaluation_mode(network)
 
+    @isolated_from_host()
     def summary(self) -> str:
         """Return the layers as a table: name, output shape, parameters."""
         check_is_fitted(self)

@@ -26,6 +26,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, check_bound, decisions
@@ -126,6 +127,7 @@ class Bundle:
             )
         return head
 
+    @isolated_from_host()
     def predictions(
         self, X: Any, head: str | None = None, *, explain: bool = False
     ) -> pd.DataFrame:
@@ -170,6 +172,7 @@ class Bundle:
         return history(self.manifest, name)
 
 
+@isolated_from_host()
 def save_bundle(
     path: str | Path,
     encoder: Autoencoder,
@@ -288,6 +291,7 @@ def add_head(
     return add_heads(path, {name: head}, metrics={name: metrics or {}})[name]
 
 
+@isolated_from_host()
 def add_heads(
     path: str | Path,
     heads: Mapping[str, Head],
@@ -334,6 +338,7 @@ def add_heads(
     return {name: int(facts["heads"][name]["version"]) for name in heads}
 
 
+@isolated_from_host()
 def load_bundle(
     path: str | Path,
     *,

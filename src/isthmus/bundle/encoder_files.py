@@ -17,6 +17,7 @@ from isthmus.data import Schema
 from isthmus.data.preprocessing import read_preprocessor
 from isthmus.errors import BundleError
 from isthmus.networks import build, read_weights, write_weights
+from isthmus.training import isolated_random_state
 
 ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
 SEEN, HELD_OUT = "seen.safetensors", "held_out.safetensors"
@@ -83,7 +84,8 @@ def read_encoder(
         When a network does not have its digest.
     """
     own = {} if architecture is None else {"architecture": tuple(architecture)}
-    networks = build(**(facts["architecture"] | own))
+    with isolated_random_state(0):  # the weights drawn are replaced
+        networks = build(**(facts["architecture"] | own))
     read_weights(folder / ENCODER, networks.encoder)
     read_weights(folder / DECODER, networks.decoder)
     schema = Schema.from_dict(facts["schema"])

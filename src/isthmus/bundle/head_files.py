@@ -54,6 +54,7 @@ from isthmus.detection import (
 )
 from isthmus.errors import BundleError
 from isthmus.networks import read_weights, write_weights
+from isthmus.training import isolated_random_state
 
 DETECTOR = "detector"
 ARRAYS, FACTS = "detector.safetensors", "encoder.json"
@@ -278,9 +279,13 @@ def read_classifier(
     if facts["kind"] == "mlp":
         shape = facts["architecture"]
         head: Any = MLPHead(shape["hidden_layer_sizes"], dropout=shape["dropout"])
-        head.network_ = mlp(
-            shape["n_features"], shape["hidden_layer_sizes"], shape["n_classes"], shape["dropout"]
-        )
+        with isolated_random_state(0):  # the weights drawn are replaced
+            head.network_ = mlp(
+                shape["n_features"],
+                shape["hidden_layer_sizes"],
+                shape["n_classes"],
+                shape["dropout"],
+            )
         read_weights(folder / WEIGHTS, head.network_)
         head.network_.eval().requires_grad_(False)
         head.classes_, head.n_features_in_ = content["classes"], shape["n_features"]

@@ -12,6 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder import row_hashes as hashes_of
 from isthmus.classification.class_labels import (
@@ -134,6 +135,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         self.verbose = verbose
         self.rejection_rate = rejection_rate
 
+    @isolated_from_host()
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the head on the codes of labelled instances.
 
@@ -182,6 +184,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         self._fit_head(self._labelled(sample, y, hashed=store), store=store)
         return self
 
+    @isolated_from_host()
     def add_labels(self, X: Any, y: Any) -> Self:
         """Add labels, of new classes too, and refit the head; no encoder is trained.
 
@@ -254,6 +257,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         """Column names, when the encoder was fitted on a DataFrame."""
         return self.encoder_.feature_names_in_
 
+    @isolated_from_host()
     @over_chunks
     def predict(self, X: Any) -> np.ndarray:
         """Return the class of each instance, or `unknown_label_` where it is rejected: (n,)."""
@@ -267,6 +271,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         return np.where(rejected, self.unknown_label_, known)
 
     @available_if(_head_has_probabilities)
+    @isolated_from_host()
     @over_chunks
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, in the order of `classes_`: (n, n_classes)."""
@@ -291,6 +296,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         """
         return self.suggestions(X, n)["row"].to_numpy()
 
+    @isolated_from_host()
     def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
         """Return the instances that `suggest` chooses as a table, with a reason for each.
 

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from isthmus._core import isolated_from_host
 from isthmus.networks import Dropout
 from isthmus.recipes import choose_batch_size, choose_max_epochs
 from isthmus.training import (
@@ -108,6 +109,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self.verbose = verbose
         self.checkpoint_dir = checkpoint_dir
 
+    @isolated_from_host()
     def fit(self, X: Any, y: Any) -> Self:
         """Fit on codes of shape (n, n_components) and their labels (n,)."""
         self._check_parameters()
@@ -155,6 +157,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self.best_epoch_ = progress.best_epoch or progress.epoch
         return self
 
+    @isolated_from_host()
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return class probabilities, shape (n, n_classes), for codes (n, n_components)."""
         check_is_fitted(self)

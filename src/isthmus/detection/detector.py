@@ -11,6 +11,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import ABNORMAL, as_instances, over_chunks, take_rows, verdicts
 from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
@@ -134,6 +135,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self.calibration = calibration
         self.random_state = random_state
 
+    @isolated_from_host()
     def fit(
         self,
         X: Any,
@@ -199,6 +201,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self._fit_on_reference_set()
         return self
 
+    @isolated_from_host()
     def n_encoders(self, X: Any, y: Any = None) -> int:
         """Return how many encoders `fit` trains on these instances.
 
@@ -215,6 +218,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         y = check_detector_labels(y, _num_samples(X))
         return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()))
 
+    @isolated_from_host()
     def add_labels(self, X: Any, y: Any) -> Self:
         """Add labels and refit score and threshold; no encoder is trained.
 
@@ -248,6 +252,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             raise
         return self
 
+    @isolated_from_host()
     def set_false_alarm_rate(self, rate: float | Literal["auto"]) -> Self:
         """Move the threshold to another rate; nothing is trained.
 
@@ -262,6 +267,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self._set_threshold(rate)
         return self
 
+    @isolated_from_host()
     @over_chunks
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
@@ -278,6 +284,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """Return 1 for normal and -1 for abnormal instances, shape (n,)."""
         return verdicts(-self.score_samples(X), -self.offset_)
 
+    @isolated_from_host()
     def p_values(self, X: Any, *, confidence: float | None = None) -> np.ndarray:
         """Return the conformal p-value of each instance.
 
@@ -297,6 +304,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             return self.score_calibration_.p_values(scores)
         return self.score_calibration_.conditional_p_values(scores, confidence)
 
+    @isolated_from_host()
     def select(self, X: Any, fdr: float = 0.1) -> np.ndarray:
         """Select abnormal instances of a batch with the false-discovery rate at most `fdr`.
 
@@ -311,6 +319,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         check_rate(fdr, "fdr")
         return benjamini_hochberg(self.p_values(X), fdr)
 
+    @isolated_from_host()
     def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
         """Return the residual of each feature and the nearest normal training rows by code.
 
@@ -320,6 +329,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self.check_encoder_unchanged()
         return explain(self.encoder_, self.reference_set_, self.fitted_score_, X, n_neighbors)
 
+    @isolated_from_host()
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
         """Return which instances to inspect next: near the threshold or beyond, and diverse.
 
@@ -336,6 +346,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
         return most_informative(doubt, features.codes, n)
 
+    @isolated_from_host()
     def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
         """Return the instances that `suggest` chooses as a table, with a reason for each.
 
@@ -412,6 +423,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self.curve_: LabelCurve | None = None
         self._set_threshold(self.score_calibration_.choose_rate(self.false_alarm_rate))
 
+    @isolated_from_host()
     def _measured_curve(self) -> LabelCurve:
         """Measure the label curve on first use: it takes longer than the rest of a refit."""
         check_is_fitted(self)

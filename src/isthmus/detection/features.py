@@ -138,7 +138,7 @@ class _Variance:
 
     def __init__(self, rows: np.ndarray | None) -> None:
         self.rows = rows
-        self.sum = self.squares = torch.zeros(())
+        self.sum = self.squares = torch.zeros((), dtype=torch.float64)
         self.n_rows = self.n_counted = 0
 
     def update(self, batch: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from torch import nn
 
+from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.classification import StandardisedHead, build_head, known_labels, labelled_rows, mlp
 from isthmus.data.preprocessing import Preprocessor
@@ -126,6 +127,7 @@ class SupervisedNetwork:
         self.random_state = random_state
         self.verbose = verbose
 
+    @isolated_from_host()
     def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
         """Train on checked instances of shape (n, *schema.shape) and labels (n,)."""
         self.classes_, coded = np.unique(y, return_inverse=True)
@@ -160,6 +162,7 @@ class SupervisedNetwork:
         self.network_, self.history_ = network, progress.history
         return self
 
+    @isolated_from_host()
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return class probabilities, shape (n, n_classes)."""
         device = next(self.network_.parameters()).device
@@ -264,6 +267,7 @@ class Baselines:
         self._test: dict[str, np.ndarray] = {}
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
 
+    @isolated_from_host()
     def test(self, name: str, head: str | BaseEstimator) -> dict[str, Any]:
         """Fit a head on a baseline's training features and test it.
 
@@ -299,6 +303,7 @@ class Baselines:
         """Train the supervised network on the labelled raw instances, and test it."""
         return class_metrics(self.y_test, *self._supervised()(self.X_test))
 
+    @isolated_from_host()
     def decider(self, name: str, head: str | BaseEstimator) -> Decider:
         """Fit a baseline, and return a function that classifies instances with it.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus._core import Evaluation
+from isthmus._core import Evaluation, isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import count_rows_used_in_fit
 from isthmus.classification import (
@@ -29,6 +29,7 @@ from isthmus.evaluation.labelled_rows import select_rows, show_progress, unused_
 from isthmus.evaluation.metrics import ClassTally, unknown_classes
 
 
+@isolated_from_host()
 def evaluate(
     classifier: CodeClassifier,
     X: Any,
@@ -142,6 +143,7 @@ def evaluate(
     )
 
 
+@isolated_from_host()
 def fit_and_evaluate(
     encoder: Autoencoder,
     data: Dataset | Splits,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, wilcoxon
 
+from isthmus._core import isolated_from_host
 from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection import check_detector_labels
 from isthmus.errors import DataError
@@ -15,6 +16,7 @@ from isthmus.errors import DataError
 MAX_LISTED = 12
 
 
+@isolated_from_host()
 def compare_classifications(
     then: np.ndarray, now: np.ndarray, y: np.ndarray | None = None
 ) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def compare_classifications(
     return found
 
 
+@isolated_from_host()
 def compare_detections(
     then: np.ndarray, now: np.ndarray, y: np.ndarray | None = None
 ) -> dict[str, Any]:

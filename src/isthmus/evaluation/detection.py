@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus._core import Evaluation
+from isthmus._core import Evaluation, isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head, count_rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Chunk, Dataset, as_instances, rows_of, verdicts
@@ -37,6 +37,7 @@ N_NEIGHBORS = 5
 MAX_BASELINE_TEST_ROWS = 20_000
 
 
+@isolated_from_host()
 def evaluate_detector(
     detector: AnomalyDetector,
     X: Any,
@@ -151,6 +152,7 @@ def evaluate_detector(
     )
 
 
+@isolated_from_host()
 def evaluate_head(
     head: Head,
     test: Dataset | Stream,
@@ -235,6 +237,7 @@ def _instances_and_labels(data: Dataset | Stream | None) -> tuple[Any, Any]:
     return data, None
 
 
+@isolated_from_host()
 def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> np.ndarray:
     """Return the mean distance of raw instances to their five nearest training rows.
 

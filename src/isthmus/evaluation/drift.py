@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import pairwise_distances
 
+from isthmus._core import isolated_from_host
 from isthmus.errors import DataError
 
 #: Values that differ by less than this share of the larger count as equal: a network's output for
@@ -154,6 +155,7 @@ N_MOVED = 5
 HIGH = 0.95
 
 
+@isolated_from_host()
 def measure_drift(
     reference_codes: np.ndarray,
     reference_errors: np.ndarray,

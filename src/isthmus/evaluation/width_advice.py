@@ -13,6 +13,7 @@ from rich.console import Console
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 
+from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import CLASSES, Dataset, Schema, load
 from isthmus.data.preprocessing import learn_preprocessor
@@ -163,6 +164,7 @@ COLUMNS = (
 _RUN_PARAMETERS = ("n_components", "checkpoint_dir", "log_dir", "resume")
 
 
+@isolated_from_host()
 def advise(
     X: Any,
     y: Any = None,

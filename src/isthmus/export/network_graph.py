@@ -64,9 +64,10 @@ def add_layers(
     """
     for layer in network.children():
         value = _LAYERS[type(layer)](graph, layer, value, shape)
-        parameter = next(layer.parameters(), torch.empty(0))
+        parameter = next(layer.parameters(), torch.empty(0, dtype=torch.float32))
+        zeros = torch.zeros(1, *shape, device=parameter.device, dtype=torch.float32)
         with torch.inference_mode():
-            shape = tuple(layer(torch.zeros(1, *shape, device=parameter.device)).shape[1:])
+            shape = tuple(layer(zeros).shape[1:])
     return value, shape
 
 
@@ -294,7 +295,8 @@ def _export_by_torch(encoder: Autoencoder) -> ModelProto:
     networks = in_evaluation_mode(encoder.encoder_), in_evaluation_mode(encoder.decoder_)
     both = _EncoderAndDecoder(*networks).eval()
     device = next((parameter.device for parameter in both.parameters()), torch.device("cpu"))
-    example = torch.zeros(2, *encoder.preprocessor_.network_shape, device=device)
+    shape = encoder.preprocessor_.network_shape
+    example = torch.zeros(2, *shape, device=device, dtype=torch.float32)
     try:
         with _silence_exporter():
             program = torch.onnx.export(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus._core import replaced_folder, require, write_bytes
+from isthmus._core import isolated_from_host, replaced_folder, require, write_bytes
 from isthmus.bundle import Bundle, Head, load_bundle
 from isthmus.data import Dataset
 from isthmus.errors import ExportError
@@ -101,6 +101,7 @@ def rows_per_second(
     return {name: n / seconds for name, seconds in best.items()}
 
 
+@isolated_from_host()
 def export_bundle(
     bundle: Bundle | str | Path,
     directory: str | Path,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from isthmus._core import refuse_address, with_progress
+from isthmus._core import isolated_from_host, refuse_address, with_progress
 from isthmus.bundle import Bundle, last_head, load_bundle
 from isthmus.data import as_instances
 from isthmus.data.streaming import ChunkRange, Stream
@@ -81,6 +81,7 @@ def _parity_rows(bundle: Bundle, stream: Stream) -> Any:
     raise first_error or DataError(f"{stream.name} holds no rows; expected at least one")
 
 
+@isolated_from_host()
 def score(
     bundle: Bundle | str | Path,
     stream: Stream,

@@ -1,0 +1,99 @@
+"""State of the process: settings of the calling program set aside, and freed memory returned."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: What NumPy does by itself about each kind of floating-point error.
+_NUMPY_DEFAULTS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+#: Settings of scikit-learn under which its estimators return arrays and check their inputs.
+_SKLEARN_SETTINGS = {
+    "transform_output": "default",
+    "assume_finite": False,
+    "array_api_dispatch": False,
+}
+
+
+@contextmanager
+def isolated_from_host() -> Iterator[None]:
+    """Compute within the block, or the decorated function, as in a program that set nothing.
+
+    The calling program may have set modes of torch (no gradients, inference, autocast, a default
+    device), errors of NumPy to be raised, or scikit-learn's transformers to return DataFrames. All
+    these belong to one thread, so setting them aside changes nothing for another. torch's default
+    dtype is one for all threads: dtypes are named wherever a tensor is made.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with np.errstate(all="raise"), isolated_from_host():
+    ...     float(np.float32(1e-30) * np.float32(1e-30))
+    0.0
+    """
+    import numpy as np
+
+    with ExitStack() as entered:
+        raised = {
+            kind: _NUMPY_DEFAULTS[kind]
+            for kind, what in np.geterr().items()
+            if what not in ("ignore", "warn")
+        }
+        if raised:
+            entered.enter_context(np.errstate(**raised))  # type: ignore[arg-type]
+        sklearn, torch = sys.modules.get("sklearn"), sys.modules.get("torch")
+        if sklearn is not None:
+            settings = sklearn.get_config()
+            if any(settings[name] != value for name, value in _SKLEARN_SETTINGS.items()):
+                entered.enter_context(sklearn.config_context(**_SKLEARN_SETTINGS))
+        if torch is not None:
+            if torch.is_inference_mode_enabled():
+                entered.enter_context(torch.inference_mode(False))
+            if not torch.is_grad_enabled():
+                entered.enter_context(torch.enable_grad())
+            for device in ("cpu", "cuda", "mps"):
+                if torch.is_autocast_enabled(device):
+                    entered.enter_context(torch.autocast(device, enabled=False))
+            if torch.get_default_device().type != "cpu":
+                entered.enter_context(torch.device("cpu"))
+        yield
+
+
+def each_isolated(items: Iterator[T]) -> Iterator[T]:
+    """Yield items that are each computed in `isolated_from_host`; the consumer's code is not.
+
+    Examples
+    --------
+    >>> list(each_isolated(iter([1, 2])))
+    [1, 2]
+    """
+    while True:
+        with isolated_from_host():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+def return_freed_memory() -> None:
+    """Return freed memory to the operating system where the C library is glibc; else do nothing.
+
+    The `isthmus` command sets glibc to hold freed memory (`isthmus.cli.process`), so that
+    training steps do not return and request it over and over. Between two phases of a run that
+    memory is not needed soon, and would add to the peak of the process. Takes milliseconds.
+
+    Examples
+    --------
+    >>> return_freed_memory()
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return
+    trim(ctypes.c_size_t(0))
