@@ -45,7 +45,7 @@ def test_the_description_explains_each_status_and_the_page_links_to_it(client):
                 assert answer["description"] == MEANINGS[int(status)]
     refused = plain["paths"]["/predict"]["post"]["responses"]["503"]["description"]
     assert "too much load" in refused
-    assert 'href="/openapi.json"' in client.get("/").text
+    assert 'href="openapi.json"' in client.get("/").text
     assert client.get("/docs").json()["fix"] == "see /openapi.json"
 
 

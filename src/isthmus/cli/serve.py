@@ -37,6 +37,14 @@ def serve(
     threads: Annotated[
         int, typer.Option(min=0, help="Threads of one prediction; 0 is one per core.")
     ] = 0,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="Path that a proxy serves this service under, such as /models. The proxy may "
+            "remove it from requests or not.",
+        ),
+    ] = "",
     body_mb: Annotated[
         int, typer.Option(min=1, help="Maximum size of a request body, in MiB.")
     ] = 16,
@@ -92,6 +100,7 @@ def serve(
             limits=limits,
             labels=labels,
             threads=threads,
+            root_path=root_path,
             ready=lambda address: print(
                 f"serving at {address}, open it in a browser; for programs see "
                 f"{address}/openapi.json",

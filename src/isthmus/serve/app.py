@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from isthmus import __version__
+from isthmus.errors import ServeError
 from isthmus.serve import openapi as describe
 from isthmus.serve.guard import LOOPBACK, Guard, Metrics
 from isthmus.serve.label_queue import LabelQueue
@@ -82,6 +84,7 @@ def build_app(
     hosts: Collection[str] | None = LOOPBACK,
     labels: str | Path | None = None,
     threads: int = 0,
+    root_path: str = "",
 ) -> FastAPI:
     """Build the application that serves bundles or exports.
 
@@ -99,6 +102,8 @@ def build_app(
         File to queue labels in.
     threads : int, default=0
         Of ONNX Runtime; 0 is one a core.
+    root_path : str, default=""
+        Prefix of the paths behind a proxy, such as "/models". The proxy may remove it or not.
 
     Returns
     -------
@@ -107,10 +112,11 @@ def build_app(
     Raises
     ------
     ServeError
-        When there is no bundle, no such bundle, or two have one name.
+        When there is no bundle, no such bundle, two have one name, or the prefix is no path.
     ExportError, BundleError
         When one cannot be read.
     """
+    root_path = check_root_path(root_path)
     limits = limits or Limits()
     metrics = Metrics()
     models = Models([Source(str(word)) for word in bundles], metrics, threads)
@@ -139,7 +145,7 @@ def build_app(
         _add_bundle(app, service, name, f"/bundles/{name}")
     _add_bundle(app, service, models.names[0], "")
     _add_errors(app)
-    app.openapi = partial(_openapi, app, service, token is not None)  # type: ignore[method-assign]
+    app.openapi = partial(_openapi, app, service, token is not None, root_path)  # type: ignore[method-assign]
     app.add_middleware(
         Guard,
         limits=limits,
@@ -148,8 +154,31 @@ def build_app(
         public=public,
         token=token,
         hosts=None if token is not None else hosts,
+        root_path=root_path,
     )
     return app
+
+
+def check_root_path(root_path: str) -> str:
+    """Return the prefix of a proxy with a slash in front and none at the end; "" for none.
+
+    Raises
+    ------
+    ServeError
+        When it is no path.
+
+    Examples
+    --------
+    >>> check_root_path("models/"), check_root_path("/")
+    ('/models', '')
+    """
+    plain = root_path.strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", plain) or "//" in plain or ".." in plain:
+        raise ServeError(
+            f"got the root path {root_path!r}, expected one of letters, digits, dots, -, _, ~ and "
+            "/; pass the path that the proxy serves this service under, such as /models"
+        )
+    return f"/{plain}" if plain else ""
 
 
 def _add_common(app: FastAPI, service: Service) -> None:
@@ -256,7 +285,10 @@ def _add_errors(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         if error.status_code == 405:
-            allowed = headers.get("Allow", headers.get("allow", "another method"))
+            allowed = headers.pop("allow", headers.pop("Allow", "another method"))
+            if "GET" in allowed and "HEAD" not in allowed:
+                allowed += ", HEAD"
+            headers["Allow"] = allowed
             refusal = Refusal(405, f"the method {request.method}", allowed, "see /openapi.json")
         else:
             refusal = Refusal(
@@ -275,10 +307,16 @@ def _add_errors(app: FastAPI) -> None:
         return json_answer(refusal.to_dict(), 500)
 
 
-def _openapi(app: FastAPI, service: Service, with_token: bool) -> dict[str, Any]:
+def _openapi(
+    app: FastAPI, service: Service, with_token: bool, root_path: str = ""
+) -> dict[str, Any]:
     """Return the OpenAPI description of the versions that are served now."""
     plain = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        servers=[{"url": root_path}] if root_path else None,
     )
     describe_statuses(plain)
     models = service.models

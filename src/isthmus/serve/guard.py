@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hmac
 import time
+import zlib
 from collections.abc import Collection
+from io import BytesIO
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -86,6 +89,8 @@ class Guard:
     hosts : collection of str or None
         Allowed values of the header Host, so that no web page reaches a service without a token
         by a DNS name of its own; None allows any.
+    root_path : str
+        Prefix of all paths behind a proxy, "" without one. Requests may come with or without it.
     """
 
     def __init__(
@@ -97,11 +102,13 @@ class Guard:
         public: Collection[str],
         token: str | None,
         hosts: Collection[str] | None,
+        root_path: str = "",
     ) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
         self._paths, self._public = frozenset(paths), frozenset(public)
         self._token = None if token is None else token.encode()
         self._hosts = None if hosts is None else frozenset(hosts)
+        self._root_path = root_path
         self._in_flight = self._buffered = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -110,31 +117,55 @@ class Guard:
             await self._app(scope, receive, send)
             return
         start, status = time.perf_counter(), 0
+        head = scope["method"] == "HEAD"
+        scope, path = self._routed(scope)
 
         async def send_counted(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif head:
+                message = message | {"body": b""}
             await send(message)
 
         self._in_flight += 1
         self._metrics.in_flight.set(self._in_flight)
         try:
-            await self._forward(scope, receive, send_counted, lambda: status > 0)
+            await self._forward(scope, path, receive, send_counted, lambda: status > 0)
         except Refusal as refusal:
             await _send(refusal, send_counted)
         finally:
             self._in_flight -= 1
             self._metrics.in_flight.set(self._in_flight)
-            path = scope["path"] if scope["path"] in self._paths else "other"
-            self._metrics.requests.labels(path, str(status or 499)).inc()
-            self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
+            counted = path if path in self._paths else "other"
+            self._metrics.requests.labels(counted, str(status or 499)).inc()
+            self._metrics.seconds.labels(counted).observe(time.perf_counter() - start)
 
-    async def _forward(self, scope: Any, receive: Any, send: Any, started: Any) -> None:
+    def _routed(self, scope: Any) -> tuple[Any, str]:
+        """Return the scope for the routes, and the path below the prefix of the proxy.
+
+        Some proxies remove the prefix and some do not; ASGI wants it in both `path` and
+        `root_path`. HEAD is answered as GET is, without the body.
+        """
+        root = scope.get("root_path") or self._root_path
+        path = scope["path"]
+        if root and (path + "/").startswith(root + "/"):
+            path = path[len(root) :]
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        return scope | {"method": method, "root_path": root, "path": root + path}, path
+
+    async def _forward(self, scope: Any, path: str, receive: Any, send: Any, started: Any) -> None:
         headers = dict(scope["headers"])
-        if scope["path"] not in UNGUARDED:
+        if not path and scope["root_path"]:
+            # Relative, because only the proxy has its own address; the page's files are relative.
+            location = scope["root_path"].rpartition("/")[2].encode() + b"/"
+            start = {"type": "http.response.start", "status": 307}
+            await send(start | {"headers": [(b"location", location), (b"content-length", b"0")]})
+            await send({"type": "http.response.body"})
+            return
+        if path not in UNGUARDED:
             self._check_host(headers)
-            if scope["path"] not in self._public:
+            if path not in self._public:
                 self._check_token(headers)
             if self._in_flight > self._limits.in_flight:
                 raise Refusal(
@@ -202,13 +233,15 @@ class Guard:
             )
 
     async def _read_body(self, headers: dict[bytes, bytes], receive: Any) -> bytes | None:
-        """Return the body; None when the client has disconnected."""
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        """Return the body, decompressed; None when the client has disconnected."""
+        encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if encoding not in (b"identity", b"gzip", b"x-gzip", b""):
             raise Refusal(
                 415,
-                "a compressed body",
-                "one without Content-Encoding",
-                "send it as it is; Parquet is compressed in itself",
+                f"the Content-Encoding {encoding[:100].decode('latin-1')!r}",
+                "gzip, or none",
+                "compress the body with gzip, or send it as it is",
+                {"Accept-Encoding": "gzip"},
             )
         declared = headers.get(b"content-length", b"0")
         max_bytes = self._limits.body_bytes
@@ -230,14 +263,7 @@ class Guard:
                     chunks.append(chunk)
                     if size > max_bytes:
                         raise self._too_large(f"a body of {size} bytes or more")
-                    if self._buffered > self._limits.bodies_bytes:
-                        raise Refusal(
-                            503,
-                            "more bytes in all requests together than are buffered",
-                            f"at most {self._limits.bodies_bytes} bytes",
-                            "send it again in a second",
-                            {"Retry-After": "1"},
-                        )
+                    self._check_buffered()
                     more = message.get("more_body", False)
         except TimeoutError:
             self._buffered -= size
@@ -250,7 +276,48 @@ class Guard:
         except Refusal:
             self._buffered -= size
             raise
-        return b"".join(chunks)
+        body = b"".join(chunks)
+        if encoding not in (b"gzip", b"x-gzip"):
+            return body
+        try:
+            # In a thread, because few bytes may become many.
+            content = await asyncio.to_thread(self._decompress, body)
+        finally:
+            self._buffered -= size
+        self._buffered += len(content)
+        try:
+            self._check_buffered()
+        except Refusal:
+            self._buffered -= len(content)
+            raise
+        return content
+
+    def _check_buffered(self) -> None:
+        if self._buffered > self._limits.bodies_bytes:
+            raise Refusal(
+                503,
+                "more bytes in all requests together than are buffered",
+                f"at most {self._limits.bodies_bytes} bytes",
+                "send it again in a second",
+                {"Retry-After": "1"},
+            )
+
+    def _decompress(self, body: bytes) -> bytes:
+        """Undo gzip, up to the largest size of a body; it counts as it is when decompressed."""
+        max_bytes = self._limits.body_bytes
+        try:
+            with gzip.GzipFile(fileobj=BytesIO(body)) as file:
+                content = file.read(max_bytes + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Refusal(
+                400,
+                "a body that is not gzip, as its Content-Encoding says, or is cut short",
+                "a whole gzip body",
+                "compress the body with gzip, or leave the header Content-Encoding out",
+            ) from error
+        if len(content) > max_bytes:
+            raise self._too_large(f"a body of more than {max_bytes} bytes when decompressed")
+        return content
 
     def _too_large(self, got: str) -> Refusal:
         return Refusal(

@@ -262,6 +262,7 @@ def serve(
     limits: Limits | None = None,
     labels: str | Path | None = None,
     threads: int = 0,
+    root_path: str = "",
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve bundles until the process is stopped; requests in flight are finished.
@@ -278,6 +279,7 @@ def serve(
     limits : Limits, optional
     labels : path, optional
     threads : int, default=0
+    root_path : str, default=""
     ready : callable, optional
         Called with the address when requests are answered.
 
@@ -288,7 +290,9 @@ def serve(
     """
     check_host(host, token)
     limits = limits or Limits()
-    app = build_app(bundles, limits=limits, token=token, labels=labels, threads=threads)
+    app = build_app(
+        bundles, limits=limits, token=token, labels=labels, threads=threads, root_path=root_path
+    )
     listening = _listen(host, port)
     _raise_file_limit(limits.connections + 100)
     config = uvicorn.Config(

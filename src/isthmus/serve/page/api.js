@@ -1,6 +1,8 @@
 // Requests to the service of this page. Every error of the service has got, expected and fix.
 
-const TOKEN = 'isthmus-token';
+// The page may lie under a path of a proxy: requests are relative to where this file is.
+const ROOT = new URL('..', import.meta.url);
+const TOKEN = `isthmus-token ${ROOT.pathname}`;
 
 export class Problem extends Error {
   constructor(status, plain) {
@@ -20,7 +22,7 @@ export async function ask(path, { body, type = 'application/json', signal } = {}
   if (body !== undefined) headers['Content-Type'] = type;
   let answer;
   try {
-    answer = await fetch(path, { method: body === undefined ? 'GET' : 'POST', headers, body, signal });
+    answer = await fetch(new URL(path, ROOT), { method: body === undefined ? 'GET' : 'POST', headers, body, signal });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     throw new Problem(0, { got: 'no answer', expected: 'one from the service', fix: 'check that it is running' });
@@ -31,7 +33,7 @@ export async function ask(path, { body, type = 'application/json', signal } = {}
 }
 
 export function bundleAt(name) {
-  const prefix = `/bundles/${name}`;
+  const prefix = `bundles/${name}`;
   const send = (word, plain, signal) => ask(`${prefix}/${word}`, { body: JSON.stringify(plain), signal });
   return {
     schema: () => ask(`${prefix}/schema`),
