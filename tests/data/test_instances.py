@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import isthmus
-from isthmus import StoredCodes, load
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, StoredCodes, load
 from isthmus.data import Dataset, InMemory, as_instances, over_chunks, rows_of, take_rows
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
@@ -64,15 +65,15 @@ def numbers(X):
     return X.codes if isinstance(X, StoredCodes) else np.asarray(X, np.float32)
 
 
-def test_the_door_gives_one_of_three_kinds_and_looks_at_nothing(table, stream, codes):
+def test_the_door_gives_one_of_three_kinds_and_looks_at_no_value(table, stream, codes):
     assert as_instances(stream) is stream
     assert as_instances(codes) is codes
     inside = as_instances(table)
     assert isinstance(inside, InMemory)
     assert as_instances(inside) is inside
     assert inside.held is table
-    anything = object()  # what is no instances is the estimator's to refuse
-    assert as_instances(anything).held is anything
+    strange = np.array([["a", object()]])  # what values may be is the estimator's to refuse
+    assert as_instances(strange).held is strange
     facts = {type(each): (each.in_memory, each.encoded) for each in (inside, stream, codes)}
     assert facts == {
         InMemory: (True, False),
@@ -296,3 +297,60 @@ def test_nothing_but_the_door_asks_for_the_kind():
         if path != DOOR and (lines := kinds_asked_for(ast.parse(path.read_text("utf-8"))))
     }
     assert found == {}, "as_instances(X) gives an interface that answers for every kind"
+
+
+ROWS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+
+NOT_INSTANCES = {
+    "five axes": (np.zeros((4, 2, 2, 2, 2)), r"shape \(4, 2, 2, 2, 2\), .*X.reshape\(-1, \*X"),
+    "one axis": (np.zeros(9), r"shape \(9,\), .*X.reshape\(-1, 1\) if it is one column"),
+    "no axis": (np.array(3.0), r"shape \(\), .*pass rows of values"),
+    "a number": (3, "got X=3, a int; expected an array"),
+    "nothing": (None, "got X=None, a NoneType; expected an array"),
+    "a path": ("rows.csv", r"got the path 'rows.csv', .*isthmus.load\('rows.csv'\).train.X"),
+    "a Path": (Path("rows.csv"), r"isthmus.load\('rows.csv'\).train.X"),
+    "a generator": ((row for row in ROWS), r"got a generator, .*numpy.stack\(list\(X\)\)"),
+    "a dict": ({"a": [1, 2]}, r"got a dict, expected a table; pass pandas.DataFrame\(X\)"),
+    "ragged rows": ([[1, 2], [3]], "a list of 2 rows with different lengths"),
+    "a loader": (
+        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 2))),
+        r"got a DataLoader, .*numpy.concatenate\(\[batch\[0\] for batch in loader\]\)",
+    ),
+    "no values": (torch.zeros(4, 2, device="meta"), "a tensor on the device meta"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_INSTANCES)
+def test_what_is_no_array_is_refused_with_what_to_pass(name):
+    X, said = NOT_INSTANCES[name]
+    with pytest.raises(DataError, match=said):
+        as_instances(X)
+
+
+def test_estimators_refuse_them_too():
+    encoder = Autoencoder(2, max_epochs=1, random_state=0).fit(ROWS)
+    for ask in (Autoencoder().fit, encoder.transform, encoder.partial_fit, encoder.row_hashes):
+        with pytest.raises(DataError, match=r"instances of shape \(4, 2, 2, 2, 2\)"):
+            ask(np.zeros((4, 2, 2, 2, 2)))
+    for head in (AnomalyDetector(encoder), CodeClassifier(encoder)):
+        with pytest.raises(DataError, match="got the path 'rows.csv'"):
+            head.fit("rows.csv", [1])
+
+
+def test_tensors_are_arrays_whatever_their_gradient_layout_or_precision():
+    encoder = Autoencoder(2, max_epochs=1, random_state=0).fit(ROWS)
+    tensor = torch.tensor(ROWS, requires_grad=True)
+    halves = ROWS.astype(np.float16).astype(np.float32)
+    for X, same in (
+        (tensor, ROWS),
+        (tensor * 1, ROWS),
+        ([*tensor], ROWS),
+        (torch.tensor(ROWS).to_sparse(), ROWS),
+        (torch.tensor(ROWS).half(), halves),
+        (torch.tensor(ROWS).bfloat16(), torch.tensor(ROWS).bfloat16().float().numpy()),
+        (torch.tensor(ROWS).double(), ROWS),
+    ):
+        np.testing.assert_array_equal(encoder.transform(X), encoder.transform(same))
+    fitted = Autoencoder(2, max_epochs=1, random_state=0).fit(tensor)
+    assert fitted.digest_ == encoder.digest_
+    assert tensor.requires_grad
