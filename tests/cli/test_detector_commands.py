@@ -227,8 +227,14 @@ def test_evaluate_counts_false_alarms_and_what_was_found_beside_raw_features(sou
     assert code["false_alarms"]["n"] == 22
     assert set(facts["baselines"]["raw"]) == {"auroc", "auprc", "n", "n_train"}
     false_alarms = code["false_alarms"]["count"]
-    assert done.stdout.splitlines()[0] == "30 test instances: 22 normal, 8 abnormal"
-    assert f"false alarms {false_alarms} of 22 normal, " in done.stdout
+    first, second, third, fourth = done.stdout.splitlines()[:4]
+    assert first.startswith(f"found        {code['power']['count']} of 8 abnormal, ")
+    assert second.startswith(f"false alarms {false_alarms} of 22 normal, ")
+    assert third == "30 test instances: 22 normal, 8 abnormal"
+    assert fourth == "label ok is normal, any other abnormal (broken: 8, ok: 22)"
+    assert list(code)[:2] == ["power", "false_alarms"]
+    assert facts["normal"] == "ok"
+    assert facts["labels"] == {"broken": 8, "ok": 22}
     assert "asked for 5 %" in done.stdout
     assert "raw features (5 nearest neighbours)" in done.stdout
 
@@ -288,9 +294,47 @@ def test_windows_are_told_apart_by_channel_and_step(tmp_path):
     words = ("--time", "t", "-n", "2", "--json", "-")
     found = json.loads(isthmus("suggest", "press", "later.csv", *words, cwd=tmp_path).stdout)
     assert set(found["rows"][0]) >= {"first_time", "last_time", "row", "reason"}
-    words = ("detect", "press", "later.csv", "--time", "t", "--label", "load", "--normal", "1")
-    done = isthmus(*words, cwd=tmp_path, check=False)
-    assert "so that one abnormal row makes its window abnormal" in done.stderr
+    # Windows of which one marks an anomaly.
+    table["anomaly"] = np.where(np.arange(600) // 20 == 5, 1, 0)
+    table.to_csv(tmp_path / "marked.csv", index=False)
+    words = ("press", "marked.csv", "--time", "t", "--label", "anomaly")
+    done = isthmus("evaluate", *words, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "only 0 and 1 (0: 29, 1: 1)" in done.stderr
+    done = isthmus("evaluate", *words, "--normal", "0", "--json", "found.json", cwd=tmp_path)
+    assert done.stdout.startswith("found        1 of 1 abnormal, ")
+    assert json.loads((tmp_path / "found.json").read_text())["labels"] == {"0": 29, "1": 1}
+
+
+@pytest.mark.parametrize(
+    ("zero", "one", "shown"),
+    [(0, 1, "0: 22, 1: 8"), (False, True, "False: 22, True: 8"), ("no 0", "1", "")],
+)
+def test_labels_of_zero_and_one_in_a_file(folder, zero, one, shown):
+    truth = np.repeat([one, zero, None], [8, 22, 10]).astype(object)
+    rows(40, 2, n_odd=8).assign(anomaly=truth).to_csv(folder / "marked.csv", index=False)
+    words = ("press", "marked.csv", "--label", "anomaly")
+    for command in ("evaluate", "detect", "label"):
+        done = isthmus(command, *words, cwd=folder, check=False)
+        assert done.returncode == 1
+        assert (shown or "normal=") in done.stderr
+    normal = ("--normal", str(zero))
+    done = isthmus("evaluate", *words, *normal, "--head", "normal", cwd=folder)
+    assert "8 of 8 abnormal" in done.stdout.splitlines()[0]
+    assert "of 22 normal" in done.stdout.splitlines()[1]
+    rate = ("--false-alarm-rate", "0.2", "--json", "fitted.json")
+    isthmus("detect", *words, *normal, *rate, "--name", "marked", cwd=folder)
+    assert json.loads((folder / "fitted.json").read_text())["labels"] == {
+        "normal": 22,
+        "abnormal": 8,
+        "unknown": 10,
+    }
+    # The bundle stores what is normal: later labels need no --normal.
+    assert load_bundle(folder / "press").heads["marked"].normal_ == str(zero)
+    done = isthmus("evaluate", *words, "--head", "marked", cwd=folder)
+    assert "8 of 8 abnormal" in done.stdout.splitlines()[0]
+    isthmus("label", *words, "--name", "marked", cwd=folder)
+    assert (load_bundle(folder / "press").heads["marked"].reference_set_.y == -1).sum() == 8
 
 
 @pytest.mark.parametrize(
@@ -304,7 +348,10 @@ def test_windows_are_told_apart_by_channel_and_step(tmp_path):
         (["detect", "press", "normal.csv", "--normal", "ok"], "--label COLUMN"),
         (["detect", "press", "words.csv", "--label", "state"], "'broken', 'ok'"),
         (["detect", "press", "words.csv", "--label", "state"], "--normal VALUE"),
-        (["detect", "press", "words.csv", "--label", "state", "--normal", "okay"], "'ok'"),
+        (
+            ["detect", "press", "words.csv", "--label", "state", "--normal", "okay"],
+            "ok: 22, broken: 8",
+        ),
         (["label", "press", "normal.csv"], "--label COLUMN"),
         (["label", "press", "found.csv", "--label", "found", "--name", "linear"], "no detector"),
         (["suggest", "press", "new.csv", "-o", "look.txt"], ".csv, .parquet"),

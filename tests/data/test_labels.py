@@ -296,7 +296,7 @@ def told(column, encoder, detector, X, y, value, beside):
 @pytest.mark.parametrize(("row", "column", "cell"), cells_of_the_table())
 def test_no_label_is_what_the_table_says(row, column, cell, table_fit, table, detector):
     value = VALUES[row.split("`")[1]]
-    for beside in [[1]] if column == "a detector" else others(row):
+    for beside in [[1, -1]] if column == "a detector" else others(row):
         for y in forms(value, beside):
             found = told(column, table_fit, detector, table, y, value, beside)
             assert found == cell, (type(y), getattr(y, "dtype", None), list(y)[:3])
@@ -355,7 +355,7 @@ def test_a_detector_knows_the_normal_label_however_it_is_written(isthmus, digits
     mixed = np.array([0, "0"] * 20, dtype=object)
     with pytest.raises(DataError, match="label '0', which may be each of the classes '0' and 0"):
         evaluate_detector(flat.heads["normal"], X, mixed, normal="0")
-    with pytest.raises(DataError, match="which is no label of"):
+    with pytest.raises(DataError, match="no label in data is that"):
         report_facts(flat, Dataset(X, y), normal="10")
 
 

@@ -1,13 +1,21 @@
 """Which rows of a detector calibrate, which have no part in its score, and which are refused."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
 
 from isthmus import AnomalyDetector, Autoencoder
-from isthmus.detection import LABEL_FREE, check_detector_labels
+from isthmus.detection import (
+    LABEL_FREE,
+    DetectorLabelReader,
+    check_detector_labels,
+    read_detector_labels,
+)
 from isthmus.errors import CalibrationError, DataError
+from isthmus.evaluation import evaluate_detector
 
 
 def unfitted():
@@ -204,3 +212,142 @@ def test_only_some_of_very_many_other_labels_are_named():
 def test_too_few_or_too_many_labels_are_refused(n_labels):
     with pytest.raises(DataError, match=f"got 3 instances and {n_labels} labels"):
         check_detector_labels([1] * n_labels, 3)
+
+
+# --- labels of 0 and 1, and what is normal -----------------------------------------------------
+
+
+ZERO_AND_ONE = np.array([0] * 475 + [1] * 25)
+TEXT = np.where(ZERO_AND_ONE == 1, "1", "0")
+
+
+@pytest.mark.parametrize(
+    ("y", "normal", "shown"),
+    [
+        (ZERO_AND_ONE, 0, "0: 475, 1: 25"),
+        (ZERO_AND_ONE.tolist(), "0", "0: 475, 1: 25"),
+        (ZERO_AND_ONE.astype(float), 0.0, "0: 475, 1: 25"),
+        (ZERO_AND_ONE.astype(np.uint8), np.int64(0), "0: 475, 1: 25"),
+        (ZERO_AND_ONE.astype(object), 0, "0: 475, 1: 25"),
+        (pd.Series(ZERO_AND_ONE, dtype="Int64"), 0, "0: 475, 1: 25"),
+        (pd.Series(ZERO_AND_ONE, dtype="category"), 0, "0: 475, 1: 25"),
+        (ZERO_AND_ONE == 1, False, "False: 475, True: 25"),
+        (pd.Series(ZERO_AND_ONE == 1, dtype="boolean"), "false", "False: 475, True: 25"),
+        (TEXT, 0, "0: 475, 1: 25"),
+        (TEXT.astype(np.dtypes.StringDType()), "0", "0: 475, 1: 25"),
+        (TEXT.astype("S"), "0", "0: 475, 1: 25"),
+        (pd.Series(TEXT, dtype="string"), 0, "0: 475, 1: 25"),
+        (np.where(ZERO_AND_ONE == 1, "true", "false"), False, "false: 475, true: 25"),
+    ],
+)
+def test_labels_of_zero_and_one_have_two_readings(y, normal, shown):
+    with pytest.raises(DataError) as refusal:
+        read_detector_labels(y, 500)
+    message = str(refusal.value)
+    assert f"({shown})" in message
+    assert "475 are normal and 25 abnormal" in message
+    assert "25 are normal and 475 abnormal" in message
+    assert "--normal " in message
+
+    expected = np.where(ZERO_AND_ONE == 1, -1, 1)
+    np.testing.assert_array_equal(read_detector_labels(y, 500, normal), expected)
+
+
+@pytest.mark.parametrize("y", [[1, 1, 1], [1, None, 1], [True, None, True], [False] * 3, ["1"] * 3])
+def test_one_of_the_two_alone_has_two_readings_too(y):
+    with pytest.raises(DataError, match="two readings"):
+        read_detector_labels(y, 3)
+
+
+def test_only_zeros_are_unlabelled_or_normal_which_is_the_same():
+    assert read_detector_labels([0, 0, 0], 3).tolist() == [0, 0, 0]
+
+
+def test_labels_are_judged_over_all_chunks():
+    reader = DetectorLabelReader()
+    assert reader.read(np.array([1, 0, 1])).tolist() == [1, 0, 1]
+    assert reader.read(np.array([1, -1])).tolist() == [1, -1]
+    reader.check()
+
+    reader = DetectorLabelReader(source="rows")
+    reader.read(np.array([0, 0]))
+    reader.read(np.array([0, 1]))
+    with pytest.raises(DataError, match=r"rows: got .* \(0: 3, 1: 1\)"):
+        reader.check()
+
+
+@pytest.mark.parametrize(
+    ("y", "normal", "message"),
+    [
+        (["ok", "worn"], "okay", "no label in y is that: they are ok: 1, worn: 1"),
+        ([0, 1], 2, "no label in y is that: they are 0: 1, 1: 1"),
+        ([True, False], "0", "no label in y is that"),
+        (["ok", "worn"], ["ok"], "expected the one label that means normal"),
+        (["ok", "worn"], np.nan, "expected the one label that means normal"),
+    ],
+)
+def test_a_normal_value_that_does_not_fit_is_refused(y, normal, message):
+    with pytest.raises(DataError, match=message):
+        read_detector_labels(y, len(y), normal)
+
+
+@pytest.fixture(scope="module")
+def marked(encoder, gaussians):
+    """Rows of which 25 of 500 are far away, and a detector fitted on them. Do not refit."""
+    X = gaussians(500, 21)
+    X[475:] += 8
+    detector = AnomalyDetector(encoder, "auto", 0.05, "split", random_state=0, normal=0)
+    return X, detector.fit(X, ZERO_AND_ONE)
+
+
+def test_a_stated_normal_value_counts_in_every_later_call(marked, encoder, gaussians):
+    X, detector = marked
+    signs = np.where(ZERO_AND_ONE == 1, -1, 1)
+    same = AnomalyDetector(encoder, "auto", 0.05, "split", random_state=0).fit(X, signs)
+    by_fit = AnomalyDetector(encoder, "auto", 0.05, "split", random_state=0)
+    by_fit.fit(X, ZERO_AND_ONE, normal=0)
+    assert (detector.normal_, by_fit.normal_, same.normal_) == (0, 0, None)
+    assert detector.offset_ == same.offset_ == by_fit.offset_
+    assert (detector.predict(X[475:]) == -1).all()
+
+    before = detector.reference_set_.y.copy()
+    new = gaussians(20, 22) + 8
+    added = copy.copy(detector).add_labels(new, np.ones(20))
+    np.testing.assert_array_equal(detector.reference_set_.y, before)
+    assert (added.reference_set_.y == -1).sum() == 45
+    with pytest.raises(DataError, match=r"\(1: 20\)"):
+        copy.copy(same).add_labels(new, np.ones(20))
+    with pytest.raises(DataError, match="fitted with normal=0; say what is normal here"):
+        copy.copy(detector).add_labels(new, np.repeat([1, -1], 10))
+    stated = copy.copy(detector).add_labels(new, np.repeat([1, -1], 10), normal=1)
+    assert (stated.reference_set_.y == -1).sum() == 35
+
+
+def test_a_stated_normal_value_counts_in_evaluation(marked):
+    X, detector = marked
+    found = evaluate_detector(detector, X, ZERO_AND_ONE)
+    assert found["normal"] == 0
+    assert found["labels"] == {"0": 475, "1": 25}
+    assert found["code"]["n_abnormal"] == found["code"]["power"]["count"] == 25
+    assert list(found["code"])[:2] == ["power", "false_alarms"]
+    backwards = evaluate_detector(detector, X, ZERO_AND_ONE, normal=1)["code"]
+    assert backwards["n_abnormal"] == 475
+
+
+def test_text_labels_that_are_all_abnormal_are_a_warning_after_a_fit(encoder, gaussians):
+    X = gaussians(82, 23)
+    X[80:] += 8
+    y = ["ok"] * 80 + ["worn"] * 2
+    detector = AnomalyDetector(encoder, "auto", 0.1, "split", random_state=0, normal="ok").fit(X, y)
+    with pytest.warns(UserWarning, match="they are bent: 1; all are taken as abnormal"):
+        detector.add_labels(X[80:81] + 1, ["bent"])
+    with pytest.raises(DataError, match="no label in y is that: they are bent: 1"):
+        evaluate_detector(detector, X[80:81], ["bent"])
+
+
+def test_a_fit_on_mostly_abnormal_rows_warns(encoder, gaussians):
+    X, y = gaussians(100, 24), [1] * 60 + [0] * 40
+    with pytest.warns(UserWarning, match="with normal=0 60 of 100 instances are abnormal"):
+        AnomalyDetector(encoder, "auto", 0.1, "split", random_state=0).fit(X, y, normal=0)
+    with pytest.raises(DataError, match="all 100 labels are -1"):
+        AnomalyDetector(encoder, normal=0).fit(X, [1] * 100)

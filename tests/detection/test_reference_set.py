@@ -96,7 +96,7 @@ def test_a_training_row_found_abnormal_leaves_the_calibration_rows(detector, gau
 def test_new_rows_train_and_never_calibrate(label, detector, abnormal):
     held_out = detector.reference_set_.folds[0].held_out
 
-    detector.add_labels(abnormal, [label] * 2)
+    detector.add_labels(abnormal, [label or None] * 2, normal=1)
 
     assert detector.reference_set_.y[80:].tolist() == [label] * 2
     assert detector.n_calibration_ == 16
@@ -109,7 +109,7 @@ def test_rows_labelled_normal_look_normal_from_then_on(detector, abnormal):
     copies = np.repeat(abnormal[:1], 6, axis=0)  # more than there are neighbours to look at
     before = detector.score_samples(copies)[0]
 
-    detector.add_labels(copies, [1] * 6)
+    detector.add_labels(copies, [1] * 6, normal=1)
 
     assert detector.score_samples(copies)[0] > before
 
@@ -132,7 +132,7 @@ def test_labels_one_by_one_are_labels_at_once(detector, gaussians, abnormal, new
     at_once = clone(detector).fit(gaussians(80, 1)).add_labels(rows, [-1, 1, -1])
 
     for row, label in zip(rows, [-1, 1, -1], strict=True):
-        detector.add_labels(row[None], [label])
+        detector.add_labels(row[None], [label], normal=1)
 
     assert detector.n_calibration_ == at_once.n_calibration_
     assert_close(detector, at_once, new)
@@ -143,7 +143,7 @@ def test_labels_that_say_normal_of_rows_that_are_there_change_nothing(
     label, detector, gaussians, new
 ):
     before = decides(detector, new)
-    detector.add_labels(gaussians(80, 1)[:20], [label] * 20)
+    detector.add_labels(gaussians(80, 1)[:20], [label or None] * 20, normal=1)
     assert decides(detector, new) == before
 
 

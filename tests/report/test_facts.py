@@ -177,7 +177,7 @@ def test_labels_that_mean_classes_are_no_labels_of_a_detector(press, splits):
 
 
 def test_a_normal_class_that_is_none_is_refused(press, splits):
-    with pytest.raises(DataError, match="got normal='x', which is no label of digits"):
+    with pytest.raises(DataError, match="got normal='x' .* no label in digits is that: they are"):
         report_facts(press, splits.test, normal="x")
 
 

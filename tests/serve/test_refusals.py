@@ -214,8 +214,8 @@ def test_labels_need_a_queue_and_a_head(digits_folder, client):
 def test_a_full_queue(digits_folder, tmp_path):
     limits = Limits(labels_bytes=600)
     with running([digits_folder / "digits"], limits, labels=tmp_path / "queue") as client:
-        body = GOOD | {"labels": [1], "head": "normal"}
-        many = {"instances": GOOD["instances"] * 3, "labels": [1] * 3, "head": "normal"}
+        body = GOOD | {"labels": [1], "head": "normal", "normal": 1}
+        many = body | {"instances": GOOD["instances"] * 3, "labels": [1] * 3}
         assert client.post("/labels", json=body).status_code == 202
         before = (tmp_path / "queue").read_bytes()
         check(client.post("/labels", json=many), 503, "is full")

@@ -128,6 +128,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         "label_curve": detector.label_curve_,
         "wins_from": detector.wins_from_,
         "head_weight": detector.head_weight_,
+        **({} if detector.normal_ is None else {"normal": detector.normal_}),
         "parameters": {
             "method": detector.method,
             "false_alarm_rate": rate if isinstance(rate, str) else float(rate),
@@ -149,8 +150,10 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
     """
     try:
         state = read_state(folder / ARRAYS, facts["state"])
-        detector = AnomalyDetector(encoder, **facts["parameters"])
+        normal = facts.get("normal")  # older bundles have none
+        detector = AnomalyDetector(encoder, **facts["parameters"], normal=normal)
         detector.encoder_ = encoder
+        detector.normal_ = normal
         detector.method_, detector.calibration_ = facts["method"], facts["calibration"]
         detector.fitted_score_ = SCORES[facts["method"]].from_state(state["score"])
         detector.score_calibration_ = Calibration(state["calibration"])

@@ -64,8 +64,9 @@ def detect(
 
     DATA is mostly normal, and has no rows that the encoder was trained on. With one file of
     normal rows for both, use isthmus fit DATA -o BUNDLE --detector. Labels are optional: 1
-    normal, -1 abnormal, 0 or empty for unlabelled; or see --normal. DATA may be codes that isthmus
-    encode --for-heads wrote; the encoder is then not run.
+    normal, -1 abnormal, 0 or empty for unlabelled; others, and labels of only 0 and 1, need
+    --normal, which the bundle stores for later labels. DATA may be codes that isthmus encode
+    --for-heads wrote; the encoder is then not run.
 
     Without DATA, --false-alarm-rate moves the threshold of a detector in the bundle. The bundle
     keeps the earlier version of a detector of the same name: see isthmus history.
@@ -80,7 +81,7 @@ def detect(
         from isthmus.bundle import load_bundle
         from isthmus.detection import AnomalyDetector, labels_for_detector
 
-        y = labels_for_detector(loaded, normal)
+        labels_for_detector(loaded, normal)  # an error about labels names the file
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         detector = AnomalyDetector(
             load_bundle(bundle).encoder,
@@ -88,9 +89,10 @@ def detect(
             false_alarm_rate=rate,
             calibration=calibration or "auto",  # type: ignore[arg-type]
             random_state=seed,
+            normal=normal,
         )
         with warnings_as_lines():
-            detector.fit(loaded.X, y)
+            detector.fit(loaded.X, loaded.y)
     from isthmus.bundle import add_head
 
     version = add_head(bundle, name, detector)

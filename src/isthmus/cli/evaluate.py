@@ -52,8 +52,9 @@ def evaluate(
     training part. Of data read in chunks the head is tested on every labelled row, and baselines
     are fitted on 100,000 rows at most. Rows without a label are left out.
 
-    For a detector the labels are 1 normal, -1 abnormal, 0 or empty for unlabelled; or see --normal.
-    Its baseline is the distance to the nearest rows without any encoder.
+    For a detector the labels are 1 normal, -1 abnormal, 0 or empty for unlabelled; others, and
+    labels of only 0 and 1, need --normal, by default that of the fit. Its baseline
+    is the distance to the nearest rows without any encoder.
 
     DATA may be codes that isthmus encode wrote.
     """

@@ -110,7 +110,7 @@ def fit(
     With --detector the data is mostly normal, and the bundle gets a head "normal" that separates
     normal from abnormal instances at --false-alarm-rate. Its threshold is calibrated on rows that
     neither the encoder nor the head was trained on. Labels are then used: 1 normal, -1 abnormal, 0
-    or empty for unlabelled; or see --normal.
+    or empty for unlabelled; others, and labels of only 0 and 1, need --normal.
 
     With --engine ray the workers of a Ray cluster train together, as processes of torchrun do.
     """
@@ -144,8 +144,9 @@ def fit(
     from isthmus.autoencoder import Autoencoder
     from isthmus.detection import AnomalyDetector, labels_for_detector
 
-    y = labels_for_detector(train, normal) if detector and not streamed else None
-
+    y = train.y if detector and not streamed else None
+    if y is not None or normal is not None:
+        labels_for_detector(train, normal)  # an error about labels names the file
     encoder = Autoencoder(
         n_components=whole_or_auto("--n-components", n_components),
         architecture=architecture,
@@ -167,7 +168,9 @@ def fit(
     resumes = True
     if detector:
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
-        heads["normal"] = AnomalyDetector(encoder, false_alarm_rate=rate, random_state=seed)
+        heads["normal"] = AnomalyDetector(
+            encoder, false_alarm_rate=rate, random_state=seed, normal=normal
+        )
         resumes = heads["normal"].n_encoders(instances, y) == 1
     channel_names = None if streamed else train.channel_names
     with resumable(checkpoints) if resumes else nullcontext():

@@ -50,9 +50,10 @@ def label(
 ) -> None:
     """Update a detector with new labels, and save it as a new version.
 
-    1 is normal, -1 abnormal, 0 removes a label; or see --normal. Rows with an empty cell are
-    left out. A row that the detector was fitted on gets the label, any other row is added. The
-    encoder is not trained. DATA may be codes that isthmus encode --for-heads wrote.
+    1 is normal, -1 abnormal, 0 removes a label; others, and labels of only 0 and 1, need
+    --normal, by default that of the fit. Rows with an empty cell are left out. A row that the
+    detector was fitted on gets the label, any other row is added. The encoder is not trained. DATA
+    may be codes that isthmus encode --for-heads wrote.
 
     With --queue the labels are those that a service received, for classifiers too. Of several
     labels of one instance the last counts. Labels that a head already has change nothing.
@@ -82,16 +83,17 @@ def label(
     from isthmus.data import MISSING
     from isthmus.detection import labels_for_detector
 
-    y = labels_for_detector(loaded, normal)
     looked_at = np.flatnonzero(MISSING.has_label(loaded.y))
-    if y is None or not len(looked_at):
+    if not len(looked_at):
         raise DataError(f"all labels in {data} are empty; fill in 1 (normal) or -1 (abnormal)")
     opened = load_bundle(bundle)
     detector = opened.detector(name)
+    if normal is not None:
+        labels_for_detector(loaded, normal)  # an error about labels names the file
     stored = next(known for known, head in opened.heads.items() if head is detector)
     before = len(detector.reference_set_.y)
     with warnings_as_lines():
-        detector.add_labels(loaded.take(looked_at).X, y[looked_at])
+        detector.add_labels(loaded.take(looked_at).X, loaded.y[looked_at], normal=normal)
     version = add_head(bundle, stored, detector)
     added = len(detector.reference_set_.y) - before
     facts = detector_facts(detector)

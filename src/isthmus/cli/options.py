@@ -145,8 +145,9 @@ Normal = Annotated[
     str | None,
     typer.Option(
         "--normal",
-        help="Value of the label column that means normal. Any other value means abnormal; an "
-        "empty cell means unlabelled.",
+        help="Value of the label column that means normal, such as 0 where 1 marks anomalies. Any "
+        "other value means abnormal; an empty cell means unlabelled. Labels of only 0 and 1, or "
+        "true and false, need it.",
     ),
 ]
 FalseAlarmRate = Annotated[

@@ -12,7 +12,7 @@ import typer
 
 from isthmus._core import return_freed_memory
 from isthmus.cli.data_options import DEFAULTS, DataOptions, print_sampling, with_option_groups
-from isthmus.cli.options import BundlePath, Json, Seed, console_for, write_json_facts
+from isthmus.cli.options import BundlePath, Json, Normal, Seed, console_for, write_json_facts
 from isthmus.errors import DataError
 
 
@@ -31,12 +31,7 @@ def report(
             help="File for the page; the same as .json and .md is written beside it.",
         ),
     ] = Path("report.html"),
-    normal: Annotated[
-        str | None,
-        typer.Option(
-            "--normal", help="Label that means normal, for detectors. Any other means abnormal."
-        ),
-    ] = None,
+    normal: Normal = None,
     head: Annotated[
         str,
         typer.Option(help="Head that is fitted on the code and on the baselines, to compare them."),

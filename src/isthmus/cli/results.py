@@ -131,10 +131,18 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
 def print_detection(console: Console, found: dict[str, Any]) -> None:
     """Print the metrics of a detector beside its baseline, and the rates at its threshold."""
     code = found["code"]
+    asked = f"asked for {100 * found['asked']:.3g} %"
+    console.print(f"found        {_describe_share(code['power'], 'abnormal')}")
+    console.print(f"false alarms {_describe_share(code['false_alarms'], 'normal')}, {asked}")
     console.print(
         f"{code['n']:,} test instances: {code['n_normal']:,} normal, "
         f"{code['n_abnormal']:,} abnormal"
     )
+    if "normal" in found:
+        counts = ", ".join(f"{label}: {n:,}" for label, n in list(found["labels"].items())[:10])
+        counts += ", ..." if len(found["labels"]) > 10 else ""
+        line = f"label {found['normal']} is normal, any other abnormal ({counts})"
+        console.print(line, soft_wrap=True, markup=False)
     if code["auroc"] is not None:
         table = Table(box=None, pad_edge=False)
         table.add_column("features")
@@ -145,9 +153,6 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
             figures = [f"{result[figure]:.4f}" for figure in ("auroc", "auprc")]
             table.add_row(words, *figures, style="" if name == "raw" else "bold")
         console.print(table)
-    asked = f"asked for {100 * found['asked']:.3g} %"
-    console.print(f"false alarms {_describe_share(code['false_alarms'], 'normal')}, {asked}")
-    console.print(f"found        {_describe_share(code['power'], 'abnormal')}")
 
 
 def _describe_share(part: dict[str, Any], what: str) -> str:

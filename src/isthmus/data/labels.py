@@ -27,13 +27,15 @@ def as_labels(y: Any) -> np.ndarray:
     Returns
     -------
     array of shape (n,)
-        A NumPy array keeps its dtype. A Series or list of integers gives int64, or float64
-        with NaN when some are missing; of strings, objects with None for missing ones.
+        A NumPy array keeps its dtype, but for text of variable width (`StringDType`), which gives
+        objects, and a masked array, whose masked labels are missing. A Series or list of integers
+        gives int64, or float64 with NaN when some are missing; of strings, objects with None for
+        missing ones. Bytes are decoded as UTF-8.
 
     Raises
     ------
     DataError
-        When `y` has another shape.
+        When `y` has another shape, or labels that are neither numbers, text nor truth values.
 
     Examples
     --------
@@ -46,7 +48,7 @@ def as_labels(y: Any) -> np.ndarray:
         return _from_series(pd.Series(y))
     # Straight to an array, a list of strings with a gap would get the string "nan".
     listed = isinstance(y, list | tuple)
-    values = _from_list(y) if listed else np.asarray(y)
+    values = _from_list(y) if listed else _from_array(y)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
@@ -54,6 +56,23 @@ def as_labels(y: Any) -> np.ndarray:
             f"got labels of shape {values.shape}, expected (n,): one label for each instance"
         )
     return _from_series(pd.Series(values).infer_objects()) if listed else values
+
+
+def read_as_binary(label: Any) -> bool | int | None:
+    """Return the 0 or 1, or the True or False, that a label is or reads as; None for any other.
+
+    Examples
+    --------
+    >>> [read_as_binary(label) for label in (1.0, "0", "true", False, 2, "ok")]
+    [1, 0, True, False, None, None]
+    """
+    readings = _readings(label_text(label)) if isinstance(label, str | bytes) else [label]
+    for one in readings:
+        if isinstance(one, bool | np.bool_):
+            return bool(one)
+        if isinstance(one, int | float | np.number) and one in (0, 1):
+            return int(one)
+    return None
 
 
 def distinct_names(y: np.ndarray) -> tuple[str, ...]:
@@ -82,7 +101,7 @@ def label_text(label: Any) -> str:
     ('2', 'nut')
     """
     if isinstance(label, bytes):
-        return label.decode("utf-8", "replace")
+        return label.decode("utf-8", "backslashreplace")
     # Whole numbers are floats only because some label of theirs is missing.
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
@@ -310,7 +329,13 @@ def factorize_labels(labels: np.ndarray) -> tuple[list[Any], np.ndarray]:
     if labels.dtype.kind != "O":
         distinct, places = np.unique(labels, return_inverse=True)
         return distinct.tolist(), places
-    places, distinct = pd.factorize(labels)
+    try:
+        places, distinct = pd.factorize(labels)
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise DataError(
+            f"got labels of the types {', '.join(kinds)}, expected numbers, text, or True and False"
+        ) from error
     return [one.item() if isinstance(one, np.generic) else one for one in distinct], places
 
 
@@ -379,6 +404,38 @@ def _from_list(y: list[Any] | tuple[Any, ...]) -> np.ndarray:
         raise DataError("got labels of uneven length, expected one label per instance") from error
 
 
+def _from_array(y: Any) -> np.ndarray:
+    """Return an array in which text is text and masked labels are missing."""
+    if isinstance(y, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(y)
+        values = _from_array(y.data)
+        if not masked.any():
+            return values
+        values = values.astype(np.float64 if values.dtype.kind in "iuf" else object)
+        values[masked] = np.nan if values.dtype.kind == "f" else None
+        return values
+    values = np.asarray(y)
+    if values.dtype.kind in "cV":
+        raise DataError(
+            f"got labels of dtype {values.dtype}, expected numbers, text, or True and False"
+        )
+    if values.dtype.kind == "T":
+        values = values.astype(object)
+        values[np.asarray(pd.isna(values))] = None
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "backslashreplace")
+    return _decoded(values) if values.dtype.kind == "O" else values
+
+
+def _decoded(values: np.ndarray) -> np.ndarray:
+    """Return an array of objects with bytes as text."""
+    if not any(isinstance(one, bytes) for one in values.flat):
+        return values
+    found = np.empty(values.size, dtype=object)
+    found[:] = [label_text(one) if isinstance(one, bytes) else one for one in values.flat]
+    return found.reshape(values.shape)
+
+
 def _from_series(y: pd.Series) -> np.ndarray:
     if isinstance(y.dtype, pd.CategoricalDtype):
         y = y.astype(y.dtype.categories.dtype if not y.isna().any() else object).infer_objects()
@@ -391,4 +448,4 @@ def _from_series(y: pd.Series) -> np.ndarray:
         return y.to_numpy(dtype=np.float64, na_value=np.nan)
     values = y.to_numpy(dtype=object).copy()
     values[missing] = None
-    return values
+    return _decoded(values)

@@ -3,11 +3,10 @@ from .calibration import Calibration as Calibration
 from .calibration import check_rate as check_rate
 from .detector import AnomalyDetector as AnomalyDetector
 from .detector_labels import UNKNOWN as UNKNOWN
+from .detector_labels import DetectorLabelReader as DetectorLabelReader
 from .detector_labels import check_detector_labels as check_detector_labels
-from .detector_labels import check_normal as check_normal
 from .detector_labels import labels_for_detector as labels_for_detector
-from .detector_labels import refuse_windows as refuse_windows
-from .detector_labels import translate_labels as translate_labels
+from .detector_labels import read_detector_labels as read_detector_labels
 from .explanation import squared_residuals as squared_residuals
 from .features import MAX_UNPOOLED_VALUES as MAX_UNPOOLED_VALUES
 from .features import POOLED_SIDE as POOLED_SIDE

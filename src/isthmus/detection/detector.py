@@ -15,7 +15,11 @@ from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import ABNORMAL, as_instances, over_chunks, take_rows, verdicts
 from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
-from isthmus.detection.detector_labels import check_detector_labels
+from isthmus.detection.detector_labels import (
+    as_normal_value,
+    read_detector_labels,
+    warn_of_mostly_abnormal,
+)
 from isthmus.detection.explanation import Explanation, explain
 from isthmus.detection.features import Features, extract_features, extract_features_in_chunks
 from isthmus.detection.labelled_scores import (
@@ -75,10 +79,16 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         change the scores. Fewer rows make distances and errors larger, so the rate is held
         or undershot in practice. `"auto"` takes `"split"` from 2,000 normal rows on.
     random_state : int, RandomState instance or None, default=None
+    normal : str, int, float or bool, optional
+        The label that means normal, where labels are others than 1 (normal) and -1 (abnormal):
+        any other label is abnormal, a missing one unlabelled. Labels that are only 0 and 1, or
+        True and False, need it. Later labels are read by it too, unless another is stated.
 
     Attributes
     ----------
     encoder_ : Autoencoder
+    normal_ : str, int, float, bool or None
+        The label that means normal, as stated when the detector was fitted.
     method_ : str
         Name of the anomaly score in use.
     false_alarm_rate_ : float
@@ -128,12 +138,14 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         false_alarm_rate: float | Literal["auto"] = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
         random_state: int | np.random.RandomState | None = None,
+        normal: str | float | None = None,
     ) -> None:
         self.encoder = encoder
         self.method = method
         self.false_alarm_rate = false_alarm_rate
         self.calibration = calibration
         self.random_state = random_state
+        self.normal = normal
 
     @isolated_from_host()
     def fit(
@@ -141,6 +153,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         X: Any,
         y: Any = None,
         *,
+        normal: str | float | None = None,
         X_calibration: Any = None,
         channel_names: Sequence[str] | None = None,
     ) -> Self:
@@ -154,7 +167,9 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             are fitted and calibrated on those drawn. Codes that `isthmus.load_codes` read are
             taken as they are; the encoder is not run. Labels of either are not used.
         y : array of shape (n,), optional
-            1 normal, -1 abnormal, 0 or missing: unlabelled.
+            1 normal, -1 abnormal, 0 or missing: unlabelled; or any labels with `normal`.
+        normal : str, int, float or bool, optional
+            The label that means normal; by default the parameter `normal`.
         X_calibration : array, DataFrame, StoredCodes or Stream, optional
             Normal instances to calibrate on, instead of setting rows of X aside. A fitted
             encoder may then have been trained on X, but not on these. Of a stream 100,000 at most
@@ -185,8 +200,10 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
         X = as_instances(X, y)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
-        y = check_detector_labels(y, _num_samples(X.held))
+        stated = as_normal_value(self.normal if normal is None else normal)
+        y = read_detector_labels(y, _num_samples(X.held), stated)
         self._check_labels_suffice(y)
+        warn_of_mostly_abnormal(y, stated)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
         if is_fitted(self.encoder):
             self.encoder.check_frozen()
@@ -198,6 +215,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             calibrating = calibration_sample(as_instances(X_calibration), encoder, seed)
             built = build_calibrated_set(encoder, X, y, calibrating, seed, channel_names)
         self.encoder_, self.calibration_, self.reference_set_ = built
+        self.normal_ = stated
         self._fit_on_reference_set()
         return self
 
@@ -215,11 +233,11 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """
         if trains_before_sampling(self.encoder, as_instances(X)):
             return 1
-        y = check_detector_labels(y, _num_samples(X))
+        y = read_detector_labels(y, _num_samples(X), self.normal)
         return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()))
 
     @isolated_from_host()
-    def add_labels(self, X: Any, y: Any) -> Self:
+    def add_labels(self, X: Any, y: Any, *, normal: str | float | None = None) -> Self:
         """Add labels and refit score and threshold; no encoder is trained.
 
         Parameters
@@ -227,7 +245,10 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         X : array or DataFrame of n instances
             Rows of the reference set (their labels change) or new ones.
         y : array of shape (n,)
-            1 normal, -1 abnormal, 0 to remove a label.
+            1 normal, -1 abnormal, 0 or missing to remove a label; or any labels with `normal`,
+            a missing one to remove a label.
+        normal : str, int, float or bool, optional
+            The label that means normal; by default the one that the detector was fitted with.
 
         Returns
         -------
@@ -241,7 +262,14 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
-        y = check_detector_labels(y, _num_samples(X))
+        stated = normal is not None
+        y = read_detector_labels(
+            y,
+            _num_samples(X),
+            normal if stated else self.normal_,
+            stated=stated,
+            may_lack_normal=True,
+        )
         before = dict(self.__dict__)
         try:
             self.reference_set_ = self.reference_set_.with_labels(self.encoder_, as_instances(X), y)
@@ -453,7 +481,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         if len(y) and (y == ABNORMAL).all():
             raise DataError(
                 f"all {len(y)} labels are -1 (abnormal); a detector is fitted on normal "
-                "instances: add some (1), or unlabelled ones (0)"
+                "instances: add some (1), or unlabelled ones (0), or say which label means normal "
+                "with normal="
             )
         if self.method in ("head", "blend") and not (y == ABNORMAL).any():
             raise DataError(

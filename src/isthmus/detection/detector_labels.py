@@ -1,7 +1,9 @@
-"""Labels of a detector: 1 normal, -1 abnormal, 0 unlabelled."""
+"""Labels of a detector, read by one rule: 1 normal, -1 abnormal, 0 unlabelled."""
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -16,16 +18,236 @@ from isthmus.data import (
     Dataset,
     as_labels,
     factorize_labels,
+    is_missing,
     label_text,
+    read_as_binary,
 )
 from isthmus.errors import DataError
 
 UNKNOWN = 0
+#: Distinct labels that a message shows.
+MAX_SHOWN = 10
+
+
+class DetectorLabelReader:
+    """Read the labels of a detector, in one or several chunks, as 1, -1 and 0.
+
+    With `normal` the label that matches it (see `isthmus.data.ClassMatcher`) is normal, any other
+    is abnormal and a missing one is unlabelled. Without it labels are those of scikit-learn: 1
+    normal, -1 abnormal, 0 or missing unlabelled. Labels that are only 0 and 1, or True and False,
+    as numbers, truth values or text, mean opposite things to different people (1 is the anomaly
+    in PyOD and most tables, and the normal class in scikit-learn) and are refused without
+    `normal`; only zeros are taken, because unlabelled and normal instances count alike.
+
+    Parameters
+    ----------
+    normal : str, int, float or bool, optional
+        The label that means normal.
+    source : str
+        Where the labels are from, for messages.
+    stated : bool, default=True
+        Whether `normal` was stated together with these labels, and not when the detector was
+        fitted.
+
+    Attributes
+    ----------
+    counts : Counter
+        Number of instances by label as text; those without a label are left out.
+
+    Raises
+    ------
+    DataError
+        When `normal` is no single label.
+
+    Examples
+    --------
+    >>> reader = DetectorLabelReader(normal=0)
+    >>> reader.read(np.array([0.0, 1.0, np.nan])).tolist()
+    [1, -1, 0]
+    >>> reader.check()
+    """
+
+    def __init__(self, normal: Any = None, source: str = "y", *, stated: bool = True) -> None:
+        self.normal = as_normal_value(normal)
+        self.source, self.stated = source, stated
+        self.counts: Counter[str] = Counter()
+        self._normal_found = False
+        # Whether -1 occurred, and whether only 1, 0 and -1 did, as numbers.
+        self._signs, self._only_signs = False, True
+        # Distinct labels that read as 0 or 1, and whether any other label occurred.
+        self._binary: dict[str, Any] = {}
+        self._others = False
+
+    def read(self, y: Any, first_row: int = 0) -> np.ndarray:
+        """Return the labels of a chunk as int8 of shape (n,): 1, -1 and 0.
+
+        Parameters
+        ----------
+        y : array of shape (n,)
+        first_row : int, default=0
+            Number of the chunk's first row, for messages.
+
+        Raises
+        ------
+        DataError
+            When a label has no meaning for a detector, or several labels may be `normal`.
+        """
+        y = as_labels(y)
+        rows = np.flatnonzero(MISSING.has_label(y))
+        labels, places = factorize_labels(y[rows])
+        times = np.bincount(places, minlength=len(labels))
+        for label, n in zip(labels, times.tolist(), strict=True):
+            self.counts[label_text(label)] += n
+            binary = read_as_binary(label)
+            if binary is None:
+                self._others = True
+            else:
+                self._binary.setdefault(label_text(label), label)
+        self._signs |= any(_is_number(one) and one == ABNORMAL for one in labels)
+        self._only_signs &= all(_is_number(one) and one in (1, 0, -1) for one in labels)
+        if self.normal is None:
+            if not self._others and not all(map(_is_number, self._binary.values())):
+                self._refuse_binary()
+            return self._check_signs(y, first_row)
+        meant = ClassMatcher(labels).class_of(self.normal)
+        means_normal = [meant is not None and one is meant for one in labels]
+        self._normal_found |= any(means_normal)
+        found = np.full(len(y), UNKNOWN, dtype=np.int8)
+        if labels:
+            found[rows] = np.where(means_normal, NORMAL, ABNORMAL)[places]
+        return found
+
+    def check(self, *, may_lack_normal: bool = False) -> None:
+        """Check the labels of all chunks together.
+
+        Parameters
+        ----------
+        may_lack_normal : bool, default=False
+            Whether labels may all be abnormal where `normal` was stated when the detector was
+            fitted. This is a warning; without it an error.
+
+        Raises
+        ------
+        DataError
+            When labels are only 0 and 1 and `normal` is not given, when no label is `normal`,
+            or when labels are 1 and -1 and `normal` is the value of an earlier fit.
+        """
+        if self.normal is None:
+            if not self._others and "1" in self.counts:
+                self._refuse_binary()
+            return
+        if not self.counts:
+            return
+        value = read_as_binary(self.normal)
+        other = (self._only_signs and value is None) or (self._signs and value == 0)
+        if not self.stated and other and not (value is None and self._normal_found):
+            raise DataError(
+                f"{self.source}: got labels of 1, 0 and -1 ({self._shown()}) for a detector that "
+                f"was fitted with normal={self.normal!r}; say what is normal here: normal=1 for "
+                "labels of 1 and -1 (on the command line --normal 1)"
+            )
+        # Of 0 and 1 (or True and False) both meanings are clear, although one does not occur.
+        binary = (not self._others or self._only_signs) and value is not None
+        if self._normal_found or (binary and self._same_kind()):
+            return
+        problem = (
+            f"got normal={self.normal!r} (on the command line --normal {self.normal}), and no "
+            f"label in {self.source} is that: they are {self._shown()}"
+        )
+        if may_lack_normal and not self.stated:
+            warnings.warn(
+                f"{problem}; all are taken as abnormal, because the detector was fitted with this "
+                "value; pass normal= where they mean something else",
+                stacklevel=3,
+            )
+            return
+        raise DataError(f"{problem}; name one of them")
+
+    def facts(self) -> dict[str, Any]:
+        """Return `normal` and, in `labels`, the number of instances by label; empty without it."""
+        if self.normal is None:
+            return {}
+        return {"normal": self.normal, "labels": dict(sorted(self.counts.items()))}
+
+    def _same_kind(self) -> bool:
+        """Return whether labels of 0 and 1, or of True and False, are written as `normal` is."""
+        kinds = {isinstance(read_as_binary(one), bool) for one in self._binary.values()}
+        return kinds <= {isinstance(read_as_binary(self.normal), bool)}
+
+    def _refuse_binary(self) -> None:
+        truths = any(isinstance(read_as_binary(one), bool) for one in self._binary.values())
+        values: list[Any] = [False, True] if truths else [0, 1]
+        counts = [0, 0]
+        for text, label in self._binary.items():
+            values[int(read_as_binary(label) or 0)] = label
+            counts[int(read_as_binary(label) or 0)] += self.counts[text]
+        zero, one = (_shown(value) for value in values)
+        given = " and ".join(text for text, n in zip((zero, one), counts, strict=True) if n)
+        words = " or ".join(f"--normal {label_text(value)}" for value in values)
+        raise DataError(
+            f"{self.source}: got labels that are only {given} ({self._shown(in_order=True)}), "
+            f"which have two readings: with normal={zero} {counts[0]:,} are normal and "
+            f"{counts[1]:,} abnormal, with normal={one} {counts[1]:,} are normal and "
+            f"{counts[0]:,} abnormal; pass the one that is meant (on the command line {words}), "
+            "and leave unlabelled instances without a label (None, NaN, an empty cell)"
+        )
+
+    def _shown(self, *, in_order: bool = False) -> str:
+        found = sorted(self.counts.items()) if in_order else self.counts.most_common()
+        shown = ", ".join(f"{text}: {n:,}" for text, n in found[:MAX_SHOWN])
+        return shown + ", ..." * (len(found) > MAX_SHOWN)
+
+    def _check_signs(self, y: np.ndarray, first_row: int) -> np.ndarray:
+        try:
+            return check_detector_labels(y, len(y))
+        except DataError as error:
+            where = f", rows {first_row:,} and on" if first_row else ""
+            raise DataError(f"{self.source}{where}: {error}") from error
+
+
+def read_detector_labels(
+    y: Any,
+    n_instances: int,
+    normal: Any = None,
+    *,
+    source: str = "y",
+    stated: bool = True,
+    may_lack_normal: bool = False,
+) -> np.ndarray:
+    """Read the labels of a detector and return them as int8 of shape (n,): 1, -1 and 0.
+
+    Parameters
+    ----------
+    y : array of shape (n,) or None
+        None is all unlabelled.
+    n_instances : int
+    normal, source, stated, may_lack_normal
+        See `DetectorLabelReader`.
+
+    Raises
+    ------
+    DataError
+        When labels cannot be read (see `DetectorLabelReader`), or there are too few or too many.
+
+    Examples
+    --------
+    >>> read_detector_labels(["ok", "worn", None], 3, normal="ok").tolist()
+    [1, -1, 0]
+    """
+    reader = DetectorLabelReader(normal, source, stated=stated)
+    if y is None:
+        return np.full(n_instances, UNKNOWN, dtype=np.int8)
+    labels = as_labels(y)
+    _check_length(labels, n_instances)
+    found = reader.read(labels)
+    reader.check(may_lack_normal=may_lack_normal)
+    return found
 
 
 def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
-    """Check labels for a detector and return them as int8 of shape (n,); None is all unknown.
+    """Check labels that are 1, -1 and 0 and return them as int8 of shape (n,); None is all unknown.
 
+    For labels that were read already; those of a person are read by `read_detector_labels`.
     Missing labels are unknown, see `DETECTION`.
 
     Raises
@@ -36,10 +258,7 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
     if y is None:
         return np.zeros(n_instances, dtype=np.int8)
     labels = as_labels(y)
-    if len(labels) != n_instances:
-        raise DataError(
-            f"got {n_instances} instances and {len(labels)} labels; expected one label for each"
-        )
+    _check_length(labels, n_instances)
     rows = np.flatnonzero(DETECTION.has_label(labels))
     given = pd.Series(labels[rows])
     wrong = ~given.isin([NORMAL, ABNORMAL]).to_numpy()
@@ -50,7 +269,8 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
         others = sorted({_shown(label) for label in given[wrong]})[:5]
         raise DataError(
             f"got the label {_shown(labels[row])} in row {row}, counting from 0, expected 1 "
-            "(normal), -1 (abnormal) or 0 (unlabelled); translate the values "
+            "(normal), -1 (abnormal) or 0 (unlabelled); name the value that means normal with "
+            "normal= (on the command line --normal VALUE), or translate the values "
             f"{', '.join(others)} first, as in numpy.where(y == 'broken', -1, 1)"
         )
     found = np.full(n_instances, UNKNOWN, dtype=np.int8)
@@ -58,78 +278,50 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
     return found
 
 
-def translate_labels(y: Any, normal: str) -> tuple[np.ndarray, set[str]]:
-    """Translate labels of any kind to 1, -1 and 0 for a detector.
-
-    Parameters
-    ----------
-    y : array of shape (n,)
-        Missing ones (None, NaN, empty text) are unknown.
-    normal : str
-        The label that means normal, see `ClassMatcher`; any other is abnormal.
-
-    Returns
-    -------
-    labels : int8 array of shape (n,)
-    names : set of str
-        All labels that occur, as text; the one that means normal as `normal` has it.
+def as_normal_value(normal: Any) -> str | int | float | bool | None:
+    """Return the label that means normal as a plain value; None where it is not stated.
 
     Raises
     ------
     DataError
-        When several labels may be the one that means normal.
+        When it is several values, or no label.
 
     Examples
     --------
-    >>> labels, names = translate_labels(np.array(["ok", "worn", None], dtype=object), "ok")
-    >>> labels.tolist(), sorted(names)
-    ([1, -1, 0], ['ok', 'worn'])
+    >>> as_normal_value(np.int64(0)), as_normal_value("ok"), as_normal_value(None)
+    (0, 'ok', None)
     """
-    y = as_labels(y)
-    rows = np.flatnonzero(MISSING.has_label(y))
-    labels, places = factorize_labels(y[rows])
-    meant = ClassMatcher(labels).class_of(normal)
-    means_normal = [meant is not None and one is meant for one in labels]
-    found = np.full(len(y), UNKNOWN, dtype=np.int8)
-    found[rows] = np.where(means_normal, NORMAL, ABNORMAL)[places] if labels else UNKNOWN
-    names = zip(labels, means_normal, strict=True)
-    return found, {normal if is_normal else label_text(one) for one, is_normal in names}
-
-
-def check_normal(normal: str, names: set[str], source: str) -> None:
-    """Check that the label that means normal occurs in the source.
-
-    Raises
-    ------
-    DataError
-        When it is not; the message names those that do.
-    """
-    if normal not in names:
-        shown = ", ".join(repr(name) for name in sorted(names)[:10])
+    if normal is None:
+        return None
+    plain = _plain(normal)
+    if isinstance(plain, bytes):
+        plain = label_text(plain)
+    if not isinstance(plain, str | bool | int | float) or is_missing(plain):
         raise DataError(
-            f"got normal={normal!r} (on the command line --normal {normal}), and no label in "
-            f"{source} is that: they are {shown or 'all missing'}; name one of them"
+            f"got normal={normal!r}, expected the one label that means normal, as a number or "
+            "text, such as normal=0 (on the command line --normal 0)"
         )
+    return plain
 
 
-def _shown(label: Any) -> str:
-    return repr(label.item() if isinstance(label, np.generic) else label)
-
-
-def labels_for_detector(data: Dataset, normal: str | None = None) -> np.ndarray | None:
+def labels_for_detector(
+    data: Dataset, normal: Any = None, *, stated: bool = True
+) -> np.ndarray | None:
     """Return the labels of a data set for a detector: 1, -1 and 0; None when it has none.
 
     Parameters
     ----------
     data : Dataset
-    normal : str, optional
-        The label that means normal, as text, where labels are others than 1, -1 and 0. Any other
-        is abnormal; a missing one is 0.
+    normal : str, int, float or bool, optional
+        The label that means normal, see `DetectorLabelReader`.
+    stated : bool, default=True
+        Whether it was stated together with these labels, and not when the detector was fitted.
 
     Raises
     ------
     DataError
-        When labels are none of 1, -1 and 0 and `normal` is not given, or no label is `normal`.
+        When labels cannot be read (see `DetectorLabelReader`), no label is `normal`, or it is
+        stated for data without labels.
 
     Examples
     --------
@@ -137,39 +329,53 @@ def labels_for_detector(data: Dataset, normal: str | None = None) -> np.ndarray 
     >>> labels_for_detector(data, normal="ok").tolist()
     [1, -1, 0]
     """
-    if data.y is None:
-        if normal is not None:
-            raise DataError(
-                f"got normal={normal!r}, and {data.name} has no labels; name their column with "
-                "label= (on the command line --label COLUMN)"
-            )
-        return None
-    if normal is not None:
-        refuse_windows(data, normal)
-        labels, names = translate_labels(data.y, normal)
-        check_normal(normal, names, data.name)
-        return labels
-    try:
-        return check_detector_labels(data.y, len(data))
-    except DataError as error:
-        raise DataError(
-            f"{data.name}: {error}; or say which label means normal with normal= (on the command "
-            "line --normal VALUE)"
-        ) from error
-
-
-def refuse_windows(data: Dataset, normal: str) -> None:
-    """Refuse to translate labels of windows, each of which is taken from several rows.
-
-    Raises
-    ------
-    DataError
-        When the instances are windows of a long table.
-    """
-    if data.windows is not None:
-        raise DataError(
-            f"got normal={normal!r} (on the command line --normal) for the long table {data.name}, "
-            "where the label of a window is taken from its rows: write 1 (normal), -1 (abnormal) "
-            "or 0 (unlabelled) into the column, so that one abnormal row makes its window "
-            "abnormal"
+    if data.y is not None and (normal is None or MISSING.has_label(data.y).any()):
+        return read_detector_labels(
+            data.y, len(data), normal, source=data.name, stated=stated, may_lack_normal=True
         )
+    if normal is not None and stated:
+        what = "has no labels" if data.y is None else "has labels that are all missing"
+        raise DataError(
+            f"got normal={normal!r} (on the command line --normal {normal}), and {data.name} "
+            f"{what}; name their column with label= (on the command line --label COLUMN)"
+        )
+    return None if data.y is None else np.full(len(data), UNKNOWN, dtype=np.int8)
+
+
+def warn_of_mostly_abnormal(y: np.ndarray, normal: str | float | None) -> None:
+    """Warn where the value stated as normal makes most instances of a fit abnormal.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+        1 normal, -1 abnormal, 0 unlabelled.
+    normal : str, int, float, bool or None
+        None where no value was stated.
+    """
+    abnormal = int((y == ABNORMAL).sum())
+    if normal is not None and 2 * abnormal > len(y):
+        warnings.warn(
+            f"with normal={normal!r} {abnormal:,} of {len(y):,} instances are abnormal, and a "
+            "detector is fitted on mostly normal ones; check that normal= (on the command line "
+            "--normal) is not the label of the abnormal ones",
+            stacklevel=3,
+        )
+
+
+def _check_length(labels: np.ndarray, n_instances: int) -> None:
+    if len(labels) != n_instances:
+        raise DataError(
+            f"got {n_instances} instances and {len(labels)} labels; expected one label for each"
+        )
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _is_number(label: Any) -> bool:
+    return isinstance(label, int | float) and not isinstance(label, bool)
+
+
+def _shown(label: Any) -> str:
+    return repr(_plain(label))

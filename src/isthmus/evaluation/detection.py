@@ -15,15 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus._core import Evaluation, isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head, count_rows_used_in_fit
-from isthmus.data import ABNORMAL, NORMAL, Chunk, Dataset, as_instances, rows_of, verdicts
+from isthmus.data import ABNORMAL, NORMAL, Dataset, as_instances, rows_of, verdicts
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection import (
     UNKNOWN,
     AnomalyDetector,
+    DetectorLabelReader,
     check_detector_labels,
-    check_normal,
-    refuse_windows,
-    translate_labels,
+    read_detector_labels,
 )
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import raw_inputs
@@ -43,7 +42,7 @@ def evaluate_detector(
     X: Any,
     y: Any = None,
     *,
-    normal: str | None = None,
+    normal: str | float | None = None,
     X_train: Any = None,
     y_train: Any = None,
     random_state: int | np.random.RandomState | None = None,
@@ -59,8 +58,9 @@ def evaluate_detector(
         take nine bytes; sorting them for AUROC takes 85 more.
     y : array of shape (n,); None with a stream
         1 normal, -1 abnormal; instances labelled 0, or not at all, are left out.
-    normal : str, optional
-        The label that means normal, as text, where labels are others: any other is abnormal.
+    normal : str, int, float or bool, optional
+        The label that means normal, where labels are others: any other is abnormal, and a missing
+        one unlabelled. By default the one that the detector was fitted with.
     X_train, y_train : like X and y, optional
         What the detector was fitted on, for the baseline: the mean distance to the five nearest
         rows not labelled abnormal, between preprocessed instances. Without labels all rows count
@@ -75,7 +75,9 @@ def evaluate_detector(
     -------
     Evaluation
         A dict of plain values, a table in a notebook: `head`, the score; `asked`, the
-        false-alarm rate that the threshold was set for; `code` as `detection_metrics` gives it;
+        false-alarm rate that the threshold was set for; where a label that means normal was
+        stated, `normal`, that label, and `labels`, the number of instances by label, as text;
+        `code` as `detection_metrics` gives it;
         `baselines`, with `auroc` and `auprc` of `raw`, `n` and `n_train`, the instances that it was
         tested on and fitted on, when there are training rows; `n_known`, how many of the instances
         the detector was fitted or calibrated on, which makes it look better; `n_unlabelled`, how
@@ -84,7 +86,8 @@ def evaluate_detector(
     Raises
     ------
     DataError
-        When labels are other than 1, -1, 0, none is `normal`, or no instance is labelled.
+        When labels are other than 1, -1, 0 or only 0 and 1 and `normal` is not stated, when none
+        is `normal`, or no instance is labelled.
 
     Examples
     --------
@@ -104,22 +107,26 @@ def evaluate_detector(
     chunks = instances.labelled_chunks(y)
     source = "y" if instances.in_memory else instances.name
     seed = draw_seed(random_state)
+    stated = normal is not None
+    normal = normal if stated else detector.normal_
+    reader = DetectorLabelReader(normal, source, stated=stated)
     first = list(islice(chunks, 1))
     for chunk in first:  # refuse labels of another kind before the baseline is fitted
-        _labels(chunk, normal, source)
+        known = DetectorLabelReader(normal, source, stated=stated)
+        known.read(chunk.y)
+        if instances.in_memory:
+            known.check()
     baseline: tuple[Callable[[Any], np.ndarray], int] | None = None
     if X_train is not None:
-        baseline = _baseline(detector.encoder_, X_train, y_train, normal, seed)
+        baseline = _baseline(detector.encoder_, X_train, y_train, normal, seed, stated=stated)
     # Data in memory tests the baseline on all rows.
     uses_all = baseline is None or instances.in_memory
     drawn = None if uses_all else instances.draw(MAX_BASELINE_TEST_ROWS, [seed, 6])
     scored: list[tuple[np.ndarray, np.ndarray]] = []
     baseline_scored: list[tuple[np.ndarray, np.ndarray]] = []
-    names: set[str] = set()
     n_unlabelled = n_known = 0
     for chunk in show_progress(instances, chain(first, chunks), verbose):
-        labels, found = _labels(chunk, normal, source)
-        names |= found
+        labels = reader.read(chunk.y, chunk.first_row)
         rows = np.flatnonzero(labels != UNKNOWN)
         n_unlabelled += len(chunk) - len(rows)
         if not len(rows):
@@ -131,10 +138,12 @@ def evaluate_detector(
             if len(sample):
                 distances = baseline[0](select_rows(chunk.X, sample))
                 baseline_scored.append((labels[sample], distances))
-    if normal is not None:
-        check_normal(normal, names, source)
+    reader.check()
     if not scored:
-        raise DataError("no test instance is labelled 1 (normal) or -1 (abnormal); label some")
+        raise DataError(
+            "no test instance is labelled 1 (normal) or -1 (abnormal); label some, or where 0 "
+            "means normal pass normal=0 (on the command line --normal 0)"
+        )
     truth, scores = _concatenate(scored)
     del scored
     predicted = verdicts(scores, -detector.offset_).astype(np.int8)
@@ -145,6 +154,7 @@ def evaluate_detector(
     return Evaluation(
         head=detector.method_,
         asked=detector.false_alarm_rate_,
+        **reader.facts(),
         code=detection_metrics(truth, scores, predicted),
         baselines=baselines,
         n_known=n_known,
@@ -159,7 +169,7 @@ def evaluate_head(
     train: Dataset | Stream | None = None,
     *,
     baselines: str | None = None,
-    normal: str | None = None,
+    normal: str | float | None = None,
     random_state: int | np.random.RandomState | None = None,
     verbose: bool = False,
 ) -> Evaluation:
@@ -174,7 +184,7 @@ def evaluate_head(
         What the head was fitted on, for the baselines.
     baselines : {"fast", "all"} or None, default=None
         See `evaluate`; a detector has one baseline, and either name asks for it.
-    normal : str, optional
+    normal : str, int, float or bool, optional
         For a detector, see `evaluate_detector`.
     random_state, verbose
         See `evaluate`.
@@ -187,8 +197,7 @@ def evaluate_head(
     Raises
     ------
     DataError
-        When baselines are asked for without `train`, or `normal` is given with a classifier or
-        with windows of a long table.
+        When baselines are asked for without `train`, or `normal` is given with a classifier.
     """
     if baselines is not None and train is None:
         raise DataError(
@@ -198,9 +207,6 @@ def evaluate_head(
     X, y = _instances_and_labels(test)
     if isinstance(head, AnomalyDetector):
         reference = None if baselines is None else train
-        for data in (test, reference):
-            if normal is not None and isinstance(data, Dataset):
-                refuse_windows(data, normal)
         X_train, y_train = _instances_and_labels(reference)
         return evaluate_detector(
             head,
@@ -247,7 +253,7 @@ def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> n
         Its schema and preprocessing are used; no network is run.
     X_train : array or DataFrame
     y_train : array of shape (n_train,) or None
-        Rows labelled -1 are left out.
+        1 normal, -1 abnormal, 0 unlabelled; rows labelled -1 are left out.
     X : array or DataFrame of n instances
 
     Returns
@@ -255,7 +261,8 @@ def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> n
     array of shape (n,)
         Higher is more abnormal.
     """
-    return fit_raw_distance(encoder, X_train, check_detector_labels(y_train, len(X_train)))(X)
+    labels = check_detector_labels(y_train, len(X_train))
+    return fit_raw_distance(encoder, X_train, labels)(X)
 
 
 def fit_raw_distance(
@@ -287,11 +294,16 @@ def detection_metrics(
     Returns
     -------
     dict
-        `n`, `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
-        abnormal), None when all labels are equal; `false_alarms`, of the normal, and
-        `power`, of the abnormal: how many were called abnormal as `count` and `share` of `n`,
-        with the 95 % Wilson score `interval` (None when there are none); `classes` [1, -1] and
-        `confusion`, a row for each true class.
+        `power`, of the abnormal, and `false_alarms`, of the normal: how many were called abnormal
+        as `count` and `share` of `n`, with the 95 % Wilson score `interval` (None when there are
+        none); `n`, `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
+        abnormal), None when all labels are equal; `classes` [1, -1] and `confusion`, a row for
+        each true class.
+
+    Raises
+    ------
+    DataError
+        When labels or decisions are other than 1 and -1.
 
     Examples
     --------
@@ -303,15 +315,19 @@ def detection_metrics(
     >>> found["confusion"]
     [[3, 1], [0, 2]]
     """
+    for name, values in (("y", y), ("predicted", predicted)):
+        others = sorted(set(np.unique(values).tolist()) - {NORMAL, ABNORMAL})
+        if others:
+            raise DataError(f"got {others[0]!r} in {name}, expected 1 (normal) or -1 (abnormal)")
     normal, flagged = y == NORMAL, predicted == ABNORMAL
     parts = (normal, ~normal)
     return {
+        "power": _share(flagged[~normal]),
+        "false_alarms": _share(flagged[normal]),
         "n": len(y),
         "n_normal": int(normal.sum()),
         "n_abnormal": int((~normal).sum()),
         **ranking(y, anomaly_scores),
-        "false_alarms": _share(flagged[normal]),
-        "power": _share(flagged[~normal]),
         "classes": [NORMAL, ABNORMAL],
         "confusion": [[int((~flagged[p]).sum()), int(flagged[p].sum())] for p in parts],
     }
@@ -329,30 +345,23 @@ def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None
 
 
 def _baseline(
-    encoder: Autoencoder, X_train: Any, y_train: Any, normal: str | None, seed: int
+    encoder: Autoencoder,
+    X_train: Any,
+    y_train: Any,
+    normal: str | float | None,
+    seed: int,
+    *,
+    stated: bool,
 ) -> tuple[Callable[[Any], np.ndarray], int]:
     """Fit the raw-distance baseline; return it and the number of instances it was fitted on."""
     training = as_instances(X_train, y_train)
     source = "y_train" if training.in_memory else training.name
     X_train, y_train = training.at_most(MAX_SAMPLED, seed, y_train, schema=encoder.schema_)
-    labels = np.zeros(len(as_instances(X_train)), dtype=np.int8)
-    if y_train is not None:
-        labels, _ = _labels(Chunk(0, X_train, y_train), normal, source)
+    n = len(as_instances(X_train))
+    labels = read_detector_labels(
+        y_train, n, normal, source=source, stated=stated, may_lack_normal=True
+    )
     return fit_raw_distance(encoder, X_train, labels), int((labels != ABNORMAL).sum())
-
-
-def _labels(chunk: Chunk, normal: str | None, source: str) -> tuple[np.ndarray, set[str]]:
-    """Return a chunk's labels as 1, -1 or 0, and the distinct labels where `normal` is given."""
-    if normal is not None:
-        return translate_labels(chunk.y, normal)
-    try:
-        return check_detector_labels(chunk.y, len(chunk)), set()
-    except DataError as error:
-        where = f", rows {chunk.first_row:,} and on" if chunk.first_row else ""
-        raise DataError(
-            f"{source}{where}: {error}; or pass the label that means normal as normal= (on the "
-            "command line --normal VALUE)"
-        ) from error
 
 
 def _concatenate(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -220,6 +220,7 @@ def write_facts(model: ModelProto, facts: Mapping[str, Any]) -> None:
 def _describe_head(head: Head) -> dict[str, Any]:
     facts: dict[str, Any] = {"data_fingerprint": head.data_fingerprint_}
     if isinstance(head, AnomalyDetector):
+        facts |= {} if head.normal_ is None else {"normal": head.normal_}
         return {"kind": "detector"} | facts | _describe_detector(head)
     facts |= {
         "kind": "classifier",

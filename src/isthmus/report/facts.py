@@ -12,7 +12,7 @@ from isthmus.bundle import Bundle
 from isthmus.classification import build_head
 from isthmus.data import CLASSES, Dataset, Splits
 from isthmus.data.streaming import Stream
-from isthmus.detection import AnomalyDetector, check_detector_labels, translate_labels
+from isthmus.detection import AnomalyDetector, DetectorLabelReader, read_detector_labels
 from isthmus.errors import DataError
 from isthmus.evaluation import Advice, Baselines, baseline_names, describe_unknown_classes
 from isthmus.report.changes_chapter import change_facts
@@ -35,7 +35,7 @@ def report_facts(
     data: Dataset | Splits | Stream | StreamSample | None = None,
     *,
     drawn_from: int | None = None,
-    normal: str | None = None,
+    normal: str | float | None = None,
     head: str = "linear",
     baselines: str | None = "fast",
     seed: int = 0,
@@ -59,8 +59,10 @@ def report_facts(
     drawn_from : int, optional
         How many rows there were, where the data is some of them drawn at random: the report says
         so.
-    normal : str, optional
-        Label that means normal, for detectors; without it labels have to be 1, -1 and 0.
+    normal : str, int, float or bool, optional
+        Label that means normal, for detectors; by default the one that they were fitted with.
+        Without it labels have to be 1, -1 and 0. Labels that a detector cannot read, such as
+        only 0 and 1, do not test it, and a warning in the report says why.
     head : see `isthmus.classification.build_head`
         Of the chapter that compares the code with its baselines.
     baselines : {"fast", "all"} or None, default="fast"
@@ -116,11 +118,12 @@ def report_facts(
     # What is wrong is said before minutes of work.
     baseline_names(baselines)
     build_head(head, n_labels=2)
-    _check_normal(normal, looked_at)
-    labels = {
-        name: _detector_labels(part, normal)
-        for name, part in (("train", train), ("test", looked_at))
-    }
+    stated = normal is not None
+    normal = normal if stated else _normal_of_fit(bundle)
+    labels: dict[str, np.ndarray | None] = {}
+    unread = ""
+    for part_name, part in (("train", train), ("test", looked_at)):
+        labels[part_name], unread = _detector_labels(part, normal, stated=stated)
     widths = None if advice is None else _widths(advice)
     facts: dict[str, Any] = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -142,6 +145,8 @@ def report_facts(
         facts["data"] = data_facts(train, looked_at, hashes, seed) | {"drawn": drawn}
         codes = encoder.transform(looked_at.X)
         facts["data"]["warnings"] += _seen(bundle, hashes["test"])
+        if unread and any(isinstance(one, AnomalyDetector) for one in bundle.heads.values()):
+            facts["data"]["warnings"].append(f"labels do not test detectors: {unread}")
         tested: dict[str, TestResult] = {}
         if stream is not None and drawn is not None and bundle.heads:
             on_progress(f"heads on {len(stream):,} rows")
@@ -149,7 +154,9 @@ def report_facts(
             tested = evaluate_heads_on_stream(
                 stream,
                 bundle,
-                lambda y: None if of_drawn is None else _as_detectors_have(y, normal),
+                lambda y: (
+                    None if of_drawn is None else DetectorLabelReader(normal, stated=stated).read(y)
+                ),
             )
         if stream is not None:
             facts["data"]["warnings"] += _skipped(stream)
@@ -248,30 +255,27 @@ def _seen(bundle: Bundle, hashes: np.ndarray) -> list[str]:
     ]
 
 
-def _check_normal(normal: str | None, part: Dataset | None) -> None:
-    """Check that the label that means normal is one."""
-    if normal is None or part is None or part.y is None:
-        return
-    _, names = translate_labels(part.y, normal)
-    if normal not in names:
-        raise DataError(
-            f"got normal={normal!r}, which is no label of {part.name}; expected one of "
-            f"{', '.join(sorted(names))[:200]}"
-        )
+def _normal_of_fit(bundle: Bundle) -> Any:
+    """Return the label that means normal to the bundle's detectors; None where they differ."""
+    found = {one.normal_ for one in bundle.heads.values() if isinstance(one, AnomalyDetector)}
+    return found.pop() if len(found) == 1 else None
 
 
-def _detector_labels(part: Dataset | None, normal: str | None) -> np.ndarray | None:
-    """Return labels as a detector has them, None where they mean something else."""
-    return None if part is None or part.y is None else _as_detectors_have(part.y, normal)
-
-
-def _as_detectors_have(y: np.ndarray, normal: str | None) -> np.ndarray | None:
-    if normal is not None:
-        return translate_labels(y, normal)[0]
+def _detector_labels(
+    part: Dataset | None, normal: Any, *, stated: bool
+) -> tuple[np.ndarray | None, str]:
+    """Return labels as a detector has them, or None and the reason why it cannot read them."""
+    if part is None or part.y is None:
+        return None, ""
     try:
-        return check_detector_labels(y, len(y))
-    except DataError:
-        return None
+        labels = read_detector_labels(
+            part.y, len(part), normal, source=part.name, stated=stated, may_lack_normal=stated
+        )
+    except DataError as error:
+        if stated:
+            raise
+        return None, str(error)
+    return labels, ""
 
 
 def _drawn(data: Any, of: int, rows: np.ndarray | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle, add_heads, load_bundle
 from isthmus.classification import CodeClassifier, uses_unlabelled
-from isthmus.data import MISSING, PARTIAL_CLASSES, ClassMatcher, take_rows
+from isthmus.data import MISSING, NORMAL, PARTIAL_CLASSES, ClassMatcher, take_rows
 from isthmus.detection import AnomalyDetector, check_detector_labels
 from isthmus.errors import BundleError, DataError
 from isthmus.serve.label_queue import queued_instances, read_queue
@@ -118,7 +118,12 @@ def _take(head: Head, encoder: Autoencoder, lines: Lines, queue: str) -> dict[st
     changed = [at for digest, at in last.items() if labels[at] != current.get(digest, no_label)]
     if changed:
         changed.sort()
-        head.add_labels(take_rows(X, np.array(changed)), np.array([labels[at] for at in changed]))
+        given = [labels[at] for at in changed]
+        if isinstance(head, AnomalyDetector):  # 0 withdraws a label, as a missing one does
+            signs = np.array([float(one) if one else np.nan for one in given])
+            head.add_labels(take_rows(X, np.array(changed)), signs, normal=NORMAL)
+        else:
+            head.add_labels(take_rows(X, np.array(changed)), np.array(given))
     n_new = sum(hashes[at] not in current for at in changed)
     return {"n_given": len(last), "n_new": n_new, "n_changed": len(changed) - n_new}
 

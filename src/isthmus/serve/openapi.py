@@ -184,27 +184,36 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
         "required": ["instances"],
     }
     if labels:
-        by_head = [_labelled_body(name, served, body, limits) for name in served.heads]
+        by_head = [
+            form for name in served.heads for form in _labelled_bodies(name, served, body, limits)
+        ]
         return {"required": True, "content": {JSON: {"schema": {"anyOf": by_head or [body]}}}}
     binary = {"schema": {"type": "string", "format": "binary"}}
     content = dict.fromkeys(content_types(served.schema)[1:], binary)
     return {"required": True, "content": {JSON: {"schema": body}} | content}
 
 
-def _labelled_body(
+def _labelled_bodies(
     name: str, served: Served, body: dict[str, Any], limits: Limits
-) -> dict[str, Any]:
-    """Return the JSON Schema of a body with instances and labels, for one head."""
-    label: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
-    if served.heads[name]["kind"] == "detector":
-        label = {
-            "type": "integer",
-            "enum": [1, -1, 0],
-            "description": "1 normal, -1 abnormal, 0 withdraws a label",
-        }
-    labels = {"type": "array", "items": label, "minItems": 1, "maxItems": limits.rows}
-    labels["description"] = "One for each instance."
-    return body | {
-        "properties": body["properties"] | {"labels": labels, "head": {"const": name}},
-        "required": ["instances", "labels"] + ["head"] * (len(served.heads) > 1),
-    }
+) -> list[dict[str, Any]]:
+    """Return the JSON Schemas of bodies with instances and labels, for one head."""
+
+    def form(label: dict[str, Any], **more: Any) -> dict[str, Any]:
+        labels = {"type": "array", "items": label, "minItems": 1, "maxItems": limits.rows}
+        labels |= {"description": "One for each instance."} | more.pop("labels", {})
+        properties = body["properties"] | {"labels": labels, "head": {"const": name}} | more
+        required = ["instances", "labels", *more] + ["head"] * (len(served.heads) > 1)
+        return body | {"properties": properties, "required": required}
+
+    head = served.heads[name]
+    text_or_number = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    if head["kind"] != "detector":
+        return [form(text_or_number)]
+    normal = {"enum": [0, 1], "description": "The label that means normal; any other is abnormal."}
+    binary = {"enum": [0, 1, -1, None], "description": "null withdraws a label"}
+    forms = [form(binary, normal=normal)]
+    if head.get("normal") is not None:  # how labels are read was stated at fit
+        return [*forms, form(text_or_number)]
+    signs = {"enum": [1, -1, 0], "description": "1 normal, -1 abnormal, 0 withdraws a label"}
+    # Of 0 and 1 alone either may be normal.
+    return [*forms, form({"const": 0}), form(signs, labels={"contains": {"const": -1}})]

@@ -10,8 +10,9 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic_core import to_json
 
-from isthmus.data import decision_counts
-from isthmus.errors import IsthmusError
+from isthmus.data import decision_counts, read_as_binary
+from isthmus.detection import read_detector_labels
+from isthmus.errors import DataError, IsthmusError
 from isthmus.serve import openapi as describe
 from isthmus.serve.answers import add_reconstructions, explanations, predictions
 from isthmus.serve.bodies import JSON, content_types, from_lists, read_instances, read_json
@@ -148,7 +149,7 @@ class Service:
                     "a head that stores its codes",
                     "fit it again with the new labels among the others: isthmus classify",
                 )
-            given = _labels(served, head, plain.get("labels"), len(instances))
+            given = _labels(served, head, plain, len(instances))
             common = {"bundle": served.name, "digest": served.digest, "head": head}
             common["encoder_digest"] = served.facts["digest"]
             return [
@@ -228,22 +229,56 @@ def _head(served: Served, name: Any) -> str:
     return str(name)
 
 
-def _labels(served: Served, head: str, given: Any, n: int) -> list[str | int]:
+def _labels(served: Served, head: str, body: Mapping[str, Any], n: int) -> list[str | int]:
+    """Return the labels of a request as they are queued: those of a detector as 1, -1 and 0."""
+    given, detects = body.get("labels"), served.heads[head]["kind"] == "detector"
     plain = isinstance(given, list) and all(
-        isinstance(label, str | int) and not isinstance(label, bool) for label in given
+        (isinstance(label, str | int) and not isinstance(label, bool))
+        or (label is None and detects)
+        for label in given
     )
-    if not plain or len(given) != n:
+    if not isinstance(given, list) or not plain or len(given) != n:
         raise Refusal(
             422,
-            f"{len(given)} labels" if plain else "no list of labels",
+            f"{len(given)} labels" if isinstance(given, list) and plain else "no list of labels",
             f"{n}, one for each instance: text or whole numbers",
             '"labels": [...] beside "instances": [...]',
         )
-    if served.heads[head]["kind"] == "detector" and not set(given) <= {1, -1, 0}:
+    return _detector_labels(served.heads[head], given, body) if detects else list(given)
+
+
+def _detector_labels(
+    head: Mapping[str, Any], given: list[Any], body: Mapping[str, Any]
+) -> list[str | int]:
+    stated = "normal" in body
+    normal = body["normal"] if stated else head.get("normal")
+    if stated and (isinstance(normal, bool) or not isinstance(normal, str | int)):
         raise Refusal(
             422,
-            "another label for a detector",
-            "1 normal, -1 abnormal, or 0 to withdraw a label",
-            "send one of these for each instance",
+            'a "normal" that is no label',
+            "the label that means normal: text or a whole number",
+            '"normal": 0 where 1 marks what is abnormal',
         )
-    return list(given)
+    if normal is None or read_as_binary(normal) is not None:
+        allowed: set[Any] = {1, -1, 0} if normal is None else {1, -1, 0, None}
+        if not set(given) <= allowed:
+            raise Refusal(
+                422,
+                "another label for a detector",
+                '1 normal, -1 abnormal, or 0 to withdraw a label; with "normal": 0 or 1 also '
+                "null to withdraw one",
+                "send one of these for each instance",
+            )
+    try:
+        read = read_detector_labels(
+            given, len(given), normal, source="labels", stated=stated, may_lack_normal=True
+        )
+    except DataError as error:
+        raise Refusal(
+            422,
+            f"labels that a detector cannot read ({error})",
+            "1 normal, -1 abnormal, or 0 to withdraw a label, with -1 among 0 and 1; or labels "
+            'with "normal", the one that means normal',
+            '"normal": 0 where 0 is normal and 1 abnormal, "normal": 1 where 1 is normal',
+        ) from error
+    return [int(label) for label in read]

@@ -42,6 +42,6 @@ export function bundleAt(name) {
     predictFile: (body, type) => ask(`${prefix}/predict`, { body, type }),
     explain: (instances, signal) => send('explain?top=10&whole=true', { instances }, signal),
     nearest: (instances, signal) => send('nearest?k=6', { instances }, signal),
-    label: (instance, head, label) => send('labels', { instances: [instance], labels: [label], head }),
+    label: (instance, head, label, more) => send('labels', { instances: [instance], labels: [label], head, ...more }),
   };
 }
