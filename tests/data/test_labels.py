@@ -302,6 +302,56 @@ def test_no_label_is_what_the_table_says(row, column, cell, table_fit, table, de
             assert found == cell, (type(y), getattr(y, "dtype", None), list(y)[:3])
 
 
+# --- labels of every type ----------------------------------------------------------------------
+
+
+STRINGS = np.dtypes.StringDType
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        ([1, "b"] * 30, ["1", "b"]),
+        (np.array([1, "b"] * 30, dtype=object), ["1", "b"]),
+        (pd.Series([1, "b"] * 30, dtype="category"), ["1", "b"]),
+        (np.array(["a", "b"] * 30, dtype=STRINGS()), ["a", "b"]),
+        (np.array(["0", "1"] * 30, dtype=STRINGS(na_object=None)), ["0", "1"]),
+        (np.array([b"a", b"b"] * 30), ["a", "b"]),
+        (np.array([b"a", "b"] * 30, dtype=object), ["a", "b"]),
+        (pd.Series([0, 1] * 30, dtype="Int64"), [0, 1]),
+        (pd.Series([True, False] * 30, dtype="boolean"), [False, True]),
+        (pd.Series(["a", "b"] * 30, dtype="string"), ["a", "b"]),
+    ],
+)
+def test_a_classifier_reads_labels_of_every_type(y, classes, table_fit, table):
+    classifier = CodeClassifier(table_fit).fit(table[:60], y)
+    assert classifier.classes_.tolist() == classes
+    found = evaluate(classifier, table[:60], y, baselines=None)
+    assert found["code"]["classes"] == classes
+    assert classifier.add_labels(table[60:62], y[:2]).classes_.tolist() == classes
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([1, "1", "b"] * 20, "such as 1, '1', which are the same as text"),
+        ([True, 2] * 30, "True or False beside numbers"),
+        ([{}, {1: 2}] * 30, "labels of the types dict"),
+        (np.array([1j, 2j] * 30), "labels of dtype complex128"),
+        (np.zeros(60, dtype=[("a", int)]), "got labels of dtype"),
+        (pd.period_range("2020", periods=60, freq="M"), "types Period"),
+        (np.linspace(0, 1, 60), "labels that name no classes"),
+        ({1, 2}, "got labels of type set that are no column"),
+        (3, "got labels of type int that are no column"),
+        (np.ma.array([0, 1] * 30, mask=[0, 0, 1] * 20), "20 of 60 labels are missing"),
+        (np.array(["a", None] * 30, dtype=STRINGS(na_object=None)), "30 of 60 labels are missing"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(y, message, table_fit, table):
+    with pytest.raises(DataError, match=message):
+        CodeClassifier(table_fit).fit(table[:60], y)
+
+
 # --- labels that files write otherwise than the classes of a head ----------------------------
 
 

@@ -10,7 +10,15 @@ import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from isthmus.data import CLASSES, MISSING, PARTIAL_CLASSES, ClassMatcher, as_labels
+from isthmus.data import (
+    CLASSES,
+    MISSING,
+    PARTIAL_CLASSES,
+    ClassMatcher,
+    as_labels,
+    factorize_labels,
+    label_text,
+)
 from isthmus.errors import DataError
 
 #: Instances whose codes a classifier stores, at most: more would make its bundle large.
@@ -72,8 +80,6 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
             f"{int(np.isinf(y).sum())} of {len(y)} labels are infinite, the first in row "
             f"{int(np.isinf(y).argmax())}; expected whole numbers or strings"
         )
-    check_classification_targets(y)
-    classes = np.unique(y)
     marked = ~PARTIAL_CLASSES.has_label(y)
     if marked.all() or not CLASSES.has_label(y).all():
         raise DataError(
@@ -81,6 +87,15 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
             "unlabelled; fit on the labelled rows only: fit(X[y != -1], y[y != -1]), "
             'use them with head="spreading", or give the class another number'
         )
+    try:
+        check_classification_targets(y)
+    except (ValueError, TypeError) as error:
+        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        raise DataError(
+            f"got labels that name no classes, of the types {', '.join(kinds)} ({error}); expected "
+            "whole numbers, text, or True and False, such as y = [str(label) for label in y]"
+        ) from error
+    classes = np.unique(y)
     if len(classes) < 2:
         raise DataError(
             f"got labels of one class ({classes[0]!r}), expected at least two classes; "
@@ -90,16 +105,70 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
 
 
 def label_column(y: Any) -> np.ndarray:
-    """Return labels as an array of shape (n,); missing ones of a list do not become text.
+    """Return labels as an array of shape (n,), numbers beside text as text.
+
+    Missing labels of a list do not become text.
+
+    Raises
+    ------
+    DataError
+        When labels have another shape, are True or False beside numbers, or are numbers beside
+        text and two of them become the same text.
 
     Examples
     --------
     >>> label_column(["cat", float("nan")])
     array(['cat', None], dtype=object)
+    >>> label_column([1, "cat", 1])
+    array(['1', 'cat', '1'], dtype='<U3')
     """
-    if isinstance(y, list | tuple) and not MISSING.has_label(y).all():
-        return as_labels(y)
-    return column_or_1d(y, warn=True)
+    extended = isinstance(getattr(y, "dtype", None), pd.api.extensions.ExtensionDtype)
+    plain = isinstance(y, list | tuple | np.ndarray) or extended
+    labels = as_labels(y) if plain else None
+    if labels is None or (isinstance(y, np.ndarray) and y.ndim > 1):
+        try:
+            labels = as_labels(column_or_1d(y, warn=True))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"got labels of type {type(y).__name__} that are no column ({error}); expected an "
+                "array, Series or list with one label for each instance"
+            ) from error
+    labels = _of_one_kind(labels)
+    if isinstance(y, list | tuple) and all(isinstance(one, str) for one in labels.tolist()):
+        return np.asarray(labels.tolist())  # the same labels as in an array of text
+    return labels
+
+
+def _of_one_kind(y: np.ndarray) -> np.ndarray:
+    """Return labels with numbers as text where text stands beside them."""
+    if y.dtype.kind != "O":
+        return y
+    labelled = CLASSES.has_label(y)  # without the mark -1, which is no text
+    distinct, places = factorize_labels(y[labelled])
+    kinds = {isinstance(one, str) for one in distinct}
+    truths = {isinstance(one, bool | np.bool_) for one in y[labelled]}
+    if kinds == {False} and truths == {True, False}:
+        raise DataError(
+            "got labels that are True or False beside numbers, which Python takes as equal; write "
+            "all as numbers or all as text, such as y = [str(label) for label in y]"
+        )
+    if kinds != {True, False}:
+        return y
+    texts = [label_text(one) for one in distinct]
+    twice = {text for text in texts if texts.count(text) > 1}
+    if twice or truths == {True, False}:
+        shown = ", ".join(
+            repr(one)
+            for one, text in zip(distinct, texts, strict=True)
+            if text in twice or isinstance(one, bool)
+        )
+        raise DataError(
+            f"got labels that are numbers and text, such as {shown}, which are the same as text or "
+            "may be; write each class in one way"
+        )
+    found = y.copy()
+    found[labelled] = np.array(texts, dtype=object)[places]
+    return found
 
 
 def partial_labels(y: np.ndarray) -> np.ndarray:

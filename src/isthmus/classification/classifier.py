@@ -228,7 +228,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         labelled = self.labelled_.followed_by(self._labelled(as_instances(X), labels))
         check_labels(labelled.y, len(labelled.y), unlabelled=partial)
         if self.rejecter_ is not None:
-            self.rejecter_.add_labels(X, np.ones(len(labels)))
+            self.rejecter_.add_labels(X, np.ones(len(labels)), normal=1)
         self._fit_head(labelled)
         return self
 

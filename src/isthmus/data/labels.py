@@ -84,7 +84,11 @@ def distinct_names(y: np.ndarray) -> tuple[str, ...]:
     (('1', '2'), ('nut',))
     """
     y = np.asarray(y)
-    distinct = list(pd.unique(pd.Series(y[MISSING.has_label(y)])))
+    labelled = y[MISSING.has_label(y)]
+    try:
+        distinct = list(pd.unique(pd.Series(labelled)))
+    except TypeError:  # no labels at all, such as lists
+        distinct = factorize_labels(labelled)[0]
     try:
         distinct.sort()
     except TypeError:  # numbers and text together
@@ -416,8 +420,9 @@ def _from_array(y: Any) -> np.ndarray:
         return values
     values = np.asarray(y)
     if values.dtype.kind in "cV":
+        kind = " (Complex data not supported)" if values.dtype.kind == "c" else ""
         raise DataError(
-            f"got labels of dtype {values.dtype}, expected numbers, text, or True and False"
+            f"got labels of dtype {values.dtype}{kind}, expected numbers, text, or True and False"
         )
     if values.dtype.kind == "T":
         values = values.astype(object)
