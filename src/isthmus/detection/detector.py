@@ -17,6 +17,7 @@ from isthmus.data import ABNORMAL, as_instances, over_chunks, take_rows, verdict
 from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
 from isthmus.detection.detector_labels import (
     as_normal_value,
+    check_labels_suffice,
     read_detector_labels,
     warn_of_mostly_abnormal,
 )
@@ -202,7 +203,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
         stated = as_normal_value(self.normal if normal is None else normal)
         y = read_detector_labels(y, _num_samples(X.held), stated)
-        self._check_labels_suffice(y)
+        check_labels_suffice(y, self.method)
         warn_of_mostly_abnormal(y, stated)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
         if is_fitted(self.encoder):
@@ -273,7 +274,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         before = dict(self.__dict__)
         try:
             self.reference_set_ = self.reference_set_.with_labels(self.encoder_, as_instances(X), y)
-            self._check_labels_suffice(self.reference_set_.y)
+            check_labels_suffice(self.reference_set_.y, self.method)
             self._fit_on_reference_set()
         except Exception:
             self.__dict__.update(before)  # refused labels leave the detector unchanged
@@ -476,19 +477,6 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
     def _set_threshold(self, rate: float) -> None:
         self.false_alarm_rate_ = rate
         self.offset_ = -self.score_calibration_.threshold_for_rate(rate)
-
-    def _check_labels_suffice(self, y: np.ndarray) -> None:
-        if len(y) and (y == ABNORMAL).all():
-            raise DataError(
-                f"all {len(y)} labels are -1 (abnormal); a detector is fitted on normal "
-                "instances: add some (1), or unlabelled ones (0), or say which label means normal "
-                "with normal="
-            )
-        if self.method in ("head", "blend") and not (y == ABNORMAL).any():
-            raise DataError(
-                f"got method={self.method!r} and no instance labelled -1 (abnormal); pass y with "
-                "some, or method='combined', which needs no labels"
-            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")

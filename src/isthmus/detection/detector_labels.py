@@ -342,6 +342,27 @@ def labels_for_detector(
     return None if data.y is None else np.full(len(data), UNKNOWN, dtype=np.int8)
 
 
+def check_labels_suffice(y: np.ndarray, method: str) -> None:
+    """Check that there are instances to fit on, and abnormal ones where the method needs them.
+
+    Raises
+    ------
+    DataError
+        When they do not.
+    """
+    if len(y) and (y == ABNORMAL).all():
+        raise DataError(
+            f"all {len(y)} labels are -1 (abnormal); a detector is fitted on normal "
+            "instances: add some (1), or unlabelled ones (0), or say which label means normal "
+            "with normal="
+        )
+    if method in ("head", "blend") and not (y == ABNORMAL).any():
+        raise DataError(
+            f"got method={method!r} and no instance labelled -1 (abnormal); pass y with "
+            "some, or method='combined', which needs no labels"
+        )
+
+
 def warn_of_mostly_abnormal(y: np.ndarray, normal: str | float | None) -> None:
     """Warn where the value stated as normal makes most instances of a fit abnormal.
 

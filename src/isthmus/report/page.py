@@ -89,8 +89,10 @@ def to_markdown(facts: dict[str, Any]) -> str:
         if found["found"] and found["found"]["auroc"] is not None:
             known = found["found"]
             lines += [
-                f"False alarms {known['false_alarms']['share']:.2%}, caught "
-                f"{known['power']['share']:.1%}, AUROC {known['auroc']:.4f}.",
+                f"Found {known['power']['count']:,} of {known['n_abnormal']:,} abnormal "
+                f"({known['power']['share']:.1%}), false alarms "
+                f"{known['false_alarms']['count']:,} of {known['n_normal']:,} normal "
+                f"({known['false_alarms']['share']:.2%}), AUROC {known['auroc']:.4f}.",
                 "",
             ]
     if facts["changes"]:
