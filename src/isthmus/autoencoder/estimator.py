@@ -19,7 +19,12 @@ from torch import nn
 
 from isthmus._core import LearnedTable, isolated_from_host
 from isthmus.augmentations import Augmentations
-from isthmus.autoencoder.fitting import PARAMETERS, TrainingRun
+from isthmus.autoencoder.fitting import (
+    PARAMETERS,
+    TrainingRun,
+    trainable_copies,
+    warn_of_interruption,
+)
 from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import learn_from_stream, open_source
 from isthmus.autoencoder.training_rows import HeldOut, TrainingRowHashes
@@ -101,7 +106,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         best one.
     resume : bool, default=False
         Go on from the last checkpoint in `checkpoint_dir`, to the same weights as an
-        uninterrupted run.
+        uninterrupted run. `max_epochs` may be larger than there: the learning rate then follows
+        the schedule of the larger number from the epochs done on.
     warm_start : bool, default=False
         Let `fit` start from the weights of the previous `fit`. Schema and preprocessing stay, as
         the weights depend on them; new instances must match the schema.
@@ -226,6 +232,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         Returns
         -------
         self
+            Also when training is interrupted (KeyboardInterrupt) after the first epoch and without
+            `checkpoint_dir`: with a warning, and the best weights so far.
 
         Raises
         ------
@@ -245,7 +253,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         X = self._check_training_instances(X) if warm else self._learn_schema(X)
         if channel_names is not None:
             self.schema_ = self.schema_.with_channel_names(channel_names)
-        return self._train(X, self._copied_networks() if warm else None)
+        return self._train(X, trainable_copies(self) if warm else None)
 
     @isolated_from_host()
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -253,7 +261,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
 
         The first call learns schema and preprocessing as well; later ones keep both. The
         weights change, and with them codes, errors and `digest_`: fit heads and thresholds
-        again.
+        again. A pass that fails or is interrupted leaves the autoencoder as it was.
 
         Parameters
         ----------
@@ -281,12 +289,14 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         X = as_instances(X)
         if not self.__sklearn_is_fitted__():
             return self._train(self._learn_schema(X), None, one_pass=True)
-        before = {
-            name: getattr(self, name)
-            for name in ("history_", "training_row_hashes_", "data_fingerprint_")
-        }
-        self._train(self._check_training_instances(X), self._copied_networks(), one_pass=True)
-        return self._prepend(**before)
+        before = dict(self.__dict__)
+        try:
+            self._train(self._check_training_instances(X), trainable_copies(self), one_pass=True)
+        except BaseException:  # by Ctrl-C too
+            self.__dict__.update(before)
+            raise
+        joined = ("history_", "training_row_hashes_", "data_fingerprint_")
+        return self._prepend(**{name: before[name] for name in joined})
 
     @isolated_from_host()
     def untrained(self, random_state: int | np.random.RandomState | None = None) -> Autoencoder:
@@ -441,13 +451,6 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             raise DataError(f"got {len(checked)} instance, expected at least two to learn from")
         return checked
 
-    def _copied_networks(self) -> Networks:
-        """Return trainable copies of the networks."""
-        encoder, decoder = copy.deepcopy((self.encoder_, self.decoder_))
-        for network in (encoder, decoder):
-            network.float().requires_grad_(True)
-        return Networks(encoder, decoder, self.n_components_, self.spec_)
-
     def _train(
         self, instances: Instances, networks: Networks | None, *, one_pass: bool = False
     ) -> Self:
@@ -469,10 +472,14 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         self.data_fingerprint_, self.training_row_hashes_ = source.fingerprint, source.row_hashes
         self.training_ = run.describe()
         progress = run.train(source)
+        if progress.interrupted:
+            self.training_["interrupted_in_epoch"] = progress.epoch + 1
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
         self._set_networks(run.networks, run.settings.device)
         self.held_out_ = source.held_out(self)
+        if progress.interrupted:
+            warn_of_interruption(progress, run.settings.max_epochs)
         return self
 
     def _prepend(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import Source
 from isthmus.data import Kind
 from isthmus.data.preprocessing import Preprocessor
@@ -49,6 +52,24 @@ class Model(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the reconstructions."""
         return self.decoder(self.encoder(x))
+
+
+def trainable_copies(encoder: Inference) -> Networks:
+    """Return copies of the networks of a fitted autoencoder, to train further."""
+    networks = copy.deepcopy((encoder.encoder_, encoder.decoder_))
+    for network in networks:
+        network.float().requires_grad_(True)
+    return Networks(*networks, encoder.n_components_, encoder.spec_)
+
+
+def warn_of_interruption(progress: Progress, max_epochs: int) -> None:
+    """Warn that Ctrl-C ended a run, and of which epoch the weights are."""
+    warnings.warn(
+        f"training was interrupted in epoch {progress.epoch + 1} of {max_epochs}: the weights are "
+        f"those of epoch {progress.best_epoch or progress.epoch}, and the autoencoder can be used; "
+        "with checkpoint_dir a run that was interrupted can go on (resume=True)",
+        stacklevel=2,
+    )
 
 
 # The parameters of an autoencoder whose "auto" is resolved by recipe and size of the data.
@@ -232,6 +253,8 @@ class TrainingRun:
             callbacks,
             checkpoints,
             self.group,
+            # With checkpoints the run can go on instead.
+            keep_interrupted=checkpoints is None and self.group.world_size == 1,
         )
 
     def _checkpoints(self, source: Source) -> Checkpoints | None:

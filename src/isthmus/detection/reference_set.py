@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
@@ -33,6 +34,7 @@ from isthmus.encoding import (
     schema_if_fitted,
 )
 from isthmus.errors import CalibrationError, DataError, TrainingError
+from isthmus.training import raising_interrupts
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +206,9 @@ def build_reference_set(
     held_out = [normal[rows] for rows in draw_calibration_rows(calibration, len(normal), rate, rng)]
     split = calibration == "split"
     learning = np.setdiff1d(normal, held_out[0]) if split else normal
-    encoder = given if fitted else _train(given, instances, learning, seed, channel_names)
+    encoder = given
+    if not fitted:
+        encoder = _train(given, instances, learning, seed, channel_names, alone=split)
     features = extract_features(encoder, instances, learning)
     folds = []
     for rows in held_out:
@@ -212,7 +216,7 @@ def build_reference_set(
             folds.append(Fold(rows))
             continue
         others = np.setdiff1d(normal, rows)
-        trained = _train(given, instances, others, seed, channel_names)
+        trained = _train(given, instances, others, seed, channel_names, alone=False)
         folds.append(Fold(rows, trained, extract_features(trained, instances, others)))
     return (
         encoder,
@@ -311,11 +315,15 @@ def _train(
     rows: np.ndarray,
     seed: int,
     channel_names: Sequence[str] | None,
+    *,
+    alone: bool = True,
 ) -> Autoencoder:
     encoder, X = detection_encoder(given, seed), instances.held
     if not hasattr(X, "iloc"):  # array-likes; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
-    return encoder.fit(_safe_indexing(X, rows), channel_names=channel_names)
+    # Of several, one that was trained for fewer epochs would not be like the others.
+    with nullcontext() if alone else raising_interrupts():
+        return encoder.fit(_safe_indexing(X, rows), channel_names=channel_names)
 
 
 def _check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:

@@ -21,7 +21,7 @@ from isthmus.errors import DataError
 from isthmus.evaluation.advice import Advice
 from isthmus.evaluation.labelled_rows import FewLabels
 from isthmus.networks import choose_n_components
-from isthmus.training import draw_seed
+from isthmus.training import draw_seed, raising_interrupts
 
 
 class PrincipalComponents:
@@ -165,6 +165,7 @@ _RUN_PARAMETERS = ("n_components", "checkpoint_dir", "log_dir", "resume")
 
 
 @isolated_from_host()
+@raising_interrupts()
 def advise(
     X: Any,
     y: Any = None,

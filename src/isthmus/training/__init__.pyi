@@ -14,6 +14,7 @@ from .device import derived_seed as derived_seed
 from .device import draw_seed as draw_seed
 from .device import isolated_random_state as isolated_random_state
 from .loop import Settings as Settings
+from .loop import raising_interrupts as raising_interrupts
 from .loop import train as train
 from .losses import cross_entropy as cross_entropy
 from .losses import hold_out_labelled as hold_out_labelled

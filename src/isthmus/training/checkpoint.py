@@ -62,6 +62,8 @@ class Progress:
     epoch : int
         Epochs done.
     finished : bool
+    interrupted : bool
+        Whether Ctrl-C ended the run, and the weights are the best until then.
     best_epoch : int or None
     best_state : dict or None
         Weights of the best epoch.
@@ -73,6 +75,7 @@ class Progress:
 
     epoch: int = 0
     finished: bool = False
+    interrupted: bool = False
     best_epoch: int | None = None
     best_state: State | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -153,7 +156,7 @@ class Checkpoints:
     folder : path
     run : dict
         Plain JSON values that decide the weights: settings, architecture, data. A
-        checkpoint of another run is refused.
+        checkpoint of another run is refused, but for one with fewer `max_epochs`: it goes on.
     resume : bool
         Go on from the last checkpoint when there is one; otherwise start anew.
     """
@@ -262,10 +265,13 @@ class Checkpoints:
         self._written = time.monotonic()
 
     def _check_same_run(self, other: dict[str, Any]) -> None:
-        names = sorted(set(self.run) | set(other))
+        names = set(self.run) | set(other)
+        there, now = other.get("max_epochs"), self.run.get("max_epochs")
+        if isinstance(there, int) and isinstance(now, int) and there < now:
+            names -= {"max_epochs", "patience"}  # which is a share of the epochs by default
         different = [
             f"{name} (there {other.get(name)!r}, now {self.run.get(name)!r})"
-            for name in names
+            for name in sorted(names)
             if other.get(name) != self.run.get(name)
         ]
         if different:

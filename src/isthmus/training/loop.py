@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,6 +93,8 @@ def train(
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
+    *,
+    keep_interrupted: bool = False,
 ) -> Progress:
     """Train a network in place; afterwards it has the weights of its best epoch.
 
@@ -112,6 +115,10 @@ def train(
     group : ProcessGroup
         Each process trains on its shard of every batch. All end with the same weights and
         history; rank 0 alone calls the callbacks, and reads and writes checkpoints.
+    keep_interrupted : bool, default=False
+        Return on KeyboardInterrupt, with the weights of the best epoch so far, or the last without
+        validation rows. Raised all the same before the end of an epoch, and within
+        `raising_interrupts`.
 
     Returns
     -------
@@ -146,11 +153,14 @@ def train(
         if checkpoints is not None and group.is_rank_zero:
             entered.enter_context(lock_checkpoints(checkpoints.folder))
             progress = checkpoints.restore(network, optimizer, progress)
+            # It may go on for more epochs than it was planned for.
+            progress.finished = progress.finished and _is_over(progress, settings)
         if group.world_size > 1:
             progress = broadcast_state(network, optimizer, progress, settings.device, group)
             entered.enter_context(synchronized_batch_norm(network))
         for callback in callbacks:
             entered.enter_context(callback)
+        entered.enter_context(_ends_run(progress, network, keep_interrupted))
         while not progress.finished and progress.epoch < settings.max_epochs:
             trained, seconds = _train_epoch(
                 network, objective, batches, optimizer, settings, progress, callbacks, checkpoints,
@@ -172,6 +182,8 @@ def train(
             improved = validation is not None and _is_best(progress.history, settings.best_by)
             if improved:
                 progress.best_epoch = progress.epoch
+                progress.best_state = copy_state(network)
+            elif validation is None and keep_interrupted:
                 progress.best_state = copy_state(network)
             progress.finished = _is_over(progress, settings)
             if checkpoints is not None and group.is_rank_zero:
@@ -279,6 +291,33 @@ def _train_epoch(
             here = EpochPosition(step + 1, totals.values, totals.weights, seconds, drawn)
             checkpoints.write(network, optimizer, replace(progress, position=here), improved=False)
     return totals.result(), time.perf_counter() - started
+
+
+_raises_interrupts: ContextVar[bool] = ContextVar("raises_interrupts", default=False)
+
+
+@contextmanager
+def raising_interrupts() -> Iterator[None]:
+    """Let KeyboardInterrupt end the block, which trains several networks one after another."""
+    before = _raises_interrupts.set(True)
+    try:
+        yield
+    finally:
+        _raises_interrupts.reset(before)
+
+
+@contextmanager
+def _ends_run(progress: Progress, network: nn.Module, keep_interrupted: bool) -> Iterator[None]:
+    """End the block on KeyboardInterrupt where weights of an epoch are to be used."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        wanted = keep_interrupted and not _raises_interrupts.get()
+        # A subclass stands for another signal.
+        if not wanted or progress.best_state is None or type(stop) is not KeyboardInterrupt:
+            raise
+        progress.interrupted = True
+        progress.epoch = len(progress.history)
 
 
 def _how_to_resume(checkpoints: Checkpoints | None) -> str:
