@@ -131,7 +131,6 @@ def test_info_loads_no_torch(folder):
         (["fit", "plain.parquet", "-o", "labelled.csv"], "left alone"),
         (["predict", "nowhere", "plain.parquet"], "not a bundle"),
         (["predict", "press", "plain.parquet", "-o", "out.txt"], ".csv, .parquet"),
-        (["predict", "press", "labelled.csv"], "kind"),
         (["predict", "press", "plain.parquet", "--head", "nope"], "heads: linear"),
         (["classify", "press", "plain.parquet"], "--label COLUMN"),
         (["evaluate", "press", "labelled.csv", "--label", "knid"], "kind"),

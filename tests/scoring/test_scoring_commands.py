@@ -42,17 +42,19 @@ def test_columns_that_are_not_the_bundles_are_not_read(isthmus, bundle, shards):
     assert list(codes.columns) == ["row", "autoencoder0", "autoencoder1"]
 
 
-def test_one_file_is_decided_in_memory_unless_it_has_keys(isthmus, bundle, shards):
+def test_one_file_is_decided_in_memory_unless_it_is_to_be_lazy(isthmus, bundle, shards):
     rows = pd.read_parquet(shards / "0.parquet")
     rows.drop(columns=["id", "site"]).to_parquet("new.parquet")
     status, _, _ = isthmus("predict", bundle, "new.parquet", "-o", "a.parquet", "--engine", "local")
     assert status == 0
     assert Path("a.parquet").is_file()
-    status, _, _ = isthmus(
-        "predict", bundle, shards / "0.parquet", "-o", "b.parquet", "--key", "id"
-    )
+    words = ("predict", bundle, shards / "0.parquet", "--key", "id")
+    status, _, _ = isthmus(*words, "-o", "b.parquet", "--lazy")
     assert status == 0
     assert Path("b.parquet").is_dir()
+    status, _, _ = isthmus(*words, "-o", "c.parquet", "--drop", "site")
+    assert status == 0
+    assert pd.read_parquet("c.parquet")["id"].equals(rows["id"])
     one, other = pd.read_parquet("a.parquet"), pd.read_parquet("b.parquet")
     assert list(one.columns) == list(other.columns[1:])
     np.testing.assert_array_equal(one["prediction"], other["prediction"])
@@ -156,7 +158,7 @@ def test_one_file_holds_labels_and_the_encoders_digest(isthmus, bundle, labelled
         (("fit", "codes.parquet", "-o", "other"), "this needs the instances themselves"),
         (("detect", "press", "codes.parquet"), "again with --for-heads"),
         (("classify", "press", "codes.parquet"), "has no labels; name the column"),
-        (("classify", "press", "codes.parquet", "--label", "state"), "has no column 'state'"),
+        (("classify", "press", "codes.parquet", "--label", "stat"), "did you mean 'state'"),
         (
             ("label", "press", "rows.parquet", "--label", "state", "--labels-from", "later.csv"),
             "which is for codes that isthmus encode wrote",

@@ -82,8 +82,22 @@ class DataOptions:
         list[str] | None,
         typer.Option(
             "--key",
-            help="Column that identifies rows: no feature, but copied to the output. For data read "
-            "in chunks; may be repeated.",
+            help="Column that identifies rows: no feature, but copied to the output. May be "
+            "repeated.",
+        ),
+    ] = None
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drop", help="Column that is left out, such as a running number. May be repeated."
+        ),
+    ] = None
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="Column that is a feature; by default all but label, keys and dropped ones. May "
+            "be repeated.",
         ),
     ] = None
     on_bad_shard: Annotated[
@@ -115,7 +129,7 @@ class DataOptions:
         bundle : Path, optional
             Bundle that the data is for.
         lazy : bool
-            Read a single file in chunks too, as one with keys is.
+            Read a single file in chunks too.
         """
         from isthmus.data import is_stored_codes, load
 
@@ -125,8 +139,7 @@ class DataOptions:
                 "themselves; pass those (classify, detect, label and evaluate take codes)"
             )
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
-        lazy = lazy or self.lazy or bool(self.keys)
-        options |= {"lazy": lazy, "keys": self.keys or ()}
+        options |= {"lazy": lazy or self.lazy, "keys": self.keys or (), "drop": self.drop or ()}
         if bundle is not None:
             from isthmus.bundle import read_schema
 
@@ -153,7 +166,7 @@ class DataOptions:
         """Return whether `open` returns a stream."""
         from isthmus.data.streaming import is_streamed
 
-        lazy = lazy or self.lazy or bool(self.keys)
+        lazy = lazy or self.lazy
         return self.data_dir is None and is_streamed(source, lazy)
 
 

@@ -55,6 +55,7 @@ def quote(value: Any) -> str:
 
 # What begins like this is tried as a date: "2024" is a number, and pandas reads "today" as one.
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
+_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?")
 _ZONE = re.compile(r"([zZ]|[+-]\d{2}(:?\d{2})?)\s*$")
 _EPOCH, _SECOND = np.datetime64(0, "s"), np.timedelta64(1, "s")
 
@@ -89,7 +90,7 @@ def spread(found: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def as_numbers(values: np.ndarray) -> np.ndarray:
-    """Read numbers, text that is a number, durations and times of day (in seconds)."""
+    """Read numbers, text that is a number, durations and times of day (10:30) in seconds."""
     series = pd.Series(values, dtype=object)
     kind = pd.api.types.infer_dtype(series)
     if kind.startswith("timedelta"):
@@ -98,8 +99,12 @@ def as_numbers(values: np.ndarray) -> np.ndarray:
         return np.array([_seconds_of_day(value) for value in values], dtype=np.float64)
     if kind in ("date", "datetime", "datetime64", "complex"):
         return np.full(len(values), np.nan)
-    numbers = pd.to_numeric(series, errors="coerce").to_numpy()
-    return numbers.real.astype(np.float64)
+    numbers = pd.to_numeric(series, errors="coerce").to_numpy().real.astype(np.float64)
+    for at in np.flatnonzero(np.isnan(numbers)):
+        if isinstance(values[at], str) and (time := _TIME.fullmatch(values[at].strip())):
+            hours, minutes, rest = (float(part or 0) for part in time.groups())
+            numbers[at] = 3600 * hours + 60 * minutes + rest
+    return numbers
 
 
 def as_dates(values: np.ndarray) -> np.ndarray:
@@ -148,6 +153,7 @@ def _seconds_of_day(value: Any) -> float:
 
 ColumnType = Literal["number", "boolean", "category", "date"]
 
+_TRUTHS = ("true", "false")
 _DATES = ("date", "datetime", "datetime64")
 
 
@@ -217,6 +223,9 @@ def _from_objects(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Serie
     kind = pd.api.types.infer_dtype(values)
     if kind == "boolean":
         truth = column.astype("boolean")
+        return "boolean", truth if truth.isna().any() else truth.astype(bool)
+    if all(isinstance(value, str) and value.strip().lower() in _TRUTHS for value in values):
+        truth = pd.Series(spread(as_truth(values), codes)[0], column.index).astype("boolean")
         return "boolean", truth if truth.isna().any() else truth.astype(bool)
     if kind == "complex":
         raise _no_use(place, kind)

@@ -180,17 +180,55 @@ class Column:
                 known.setdefault(spelling(value), position)
         return known
 
+    @cached_property
+    def _all_text(self) -> bool:
+        return all(isinstance(value, str) for value in self.categories)
+
+    @cached_property
+    def _positions_by_meaning(self) -> dict[tuple[bool, str, float], list[int]]:
+        """Positions of the categories that mean the same, by whether they are text."""
+        positions: dict[tuple[bool, str, float], list[int]] = {}
+        for position, value in enumerate(self.categories):
+            for meaning in _meanings(value):
+                positions.setdefault((isinstance(value, str), *meaning), []).append(position)
+        return positions
+
     def _positions(self, column: pd.Series, place: Place) -> np.ndarray:
         try:
             codes, distinct = pd.factorize(column)
         except TypeError:
             self._refuse(column, int(column.notna().to_numpy().argmax()), place)
-        values = [as_plain(value) for value in np.asarray(distinct, dtype=object)]
-        known, unseen = self._known, len(self.categories)
-        positions = [known.get(value, known.get(category_text(value), unseen)) for value in values]
+        values = np.asarray(distinct, dtype=object)
+        positions = [self._position(value, place) for value in values]
+        unseen = len(self.categories)
         if not _is_text(column.dtype) and all(at == unseen for at in positions):
             self._check_type(column, place)
         return np.append(np.array(positions, dtype=np.float64), np.nan)[codes]
+
+    def _position(self, value: Any, place: Place) -> int:
+        """Return the position of a category: as written, else the one that means the same.
+
+        A program that reads a file guesses types from the rows at hand, so that the category
+        "007" comes as the number 7, and "True" as a truth value, where no other row differs.
+        """
+        plain, known = as_plain(value), self._known
+        if plain in known:
+            return known[plain]
+        text = isinstance(value, str)
+        if text and self._all_text:
+            return len(self.categories)
+        alike = {
+            position
+            for meaning in _meanings(value)
+            for position in self._positions_by_meaning.get((not text, *meaning), [])
+        }
+        if len(alike) > 1:
+            both = " and ".join(quote(self.categories[at]) for at in sorted(alike)[:2])
+            raise SchemaError(
+                f"{place} holds {quote(value)} ({type(value).__name__}), which both {both} were "
+                "written for at fit; read the column as text (dtype=str), as it is in the file"
+            )
+        return alike.pop() if alike else known.get(category_text(plain), len(self.categories))
 
     def _check_type(self, column: pd.Series, place: Place) -> None:
         """Refuse numbers, truth values or dates where no category is written like one."""
@@ -260,6 +298,24 @@ def category_text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def _meanings(value: Any) -> list[tuple[str, float]]:
+    """Return what a value, or a text, stands for as numbers: by type, none for a word."""
+    if isinstance(value, bool | np.bool_):
+        return [("boolean", float(value))]
+    if isinstance(value, int | float | np.number):
+        return [("number", float(value))]
+    alone = np.empty(1, dtype=object)
+    alone[0] = value
+    try:
+        readers = {"number": as_numbers, "date": as_dates}
+        if str(value).strip().lower() in ("true", "false"):
+            readers = {"boolean": as_truth}
+        found = {name: float(read(alone)[0]) for name, read in readers.items()}
+    except (TypeError, ValueError):  # neither text, number nor date
+        return []
+    return [(name, number) for name, number in found.items() if not math.isnan(number)]
 
 
 def _is_text(dtype: Any) -> bool:
@@ -342,17 +398,19 @@ def match_columns(frame: pd.DataFrame, got: Sequence[str], expected: Sequence[st
         Names of its columns.
     expected : sequence of str
 
+    Columns that are not expected are left out.
+
     Raises
     ------
     SchemaError
-        When a column is missing or not known: all such are named.
+        When a column is missing: all such are named, and those not known.
     """
     if list(got) == list(expected):
         return frame
     missing = [name for name in expected if name not in set(got)]
-    extra = [name for name in got if name not in set(expected)]
-    if missing or extra:
-        parts = [f"missing {missing}"] * bool(missing) + [f"not known {extra}"] * bool(extra)
+    if missing:
+        extra = [name for name in got if name not in set(expected)]
+        parts = [f"missing {missing}"] + [f"not known {extra}"] * bool(extra)
         raise SchemaError(
             f"the columns are not those the model was fitted on: {' and '.join(parts)}; "
             f"expected {list(expected)}"

@@ -13,6 +13,8 @@ from isthmus.errors import DataError
 
 #: What a number looks like in a file.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# Without leading zeros: a label such as 007 is a name.
+_PLAIN_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 TRUTHS = {"true": True, "false": False}
 
 
@@ -73,6 +75,37 @@ def read_as_binary(label: Any) -> bool | int | None:
         if isinstance(one, int | float | np.number) and one in (0, 1):
             return int(one)
     return None
+
+
+def labels_from_text(column: pd.Series) -> np.ndarray:
+    """Return the labels in a column of a file: numbers only where all are written as such.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Text as it is written; other values are taken by `as_labels`.
+
+    Returns
+    -------
+    array of shape (n,)
+        Integers, floats or truth values where every label is one; otherwise text, so that 007
+        stays what it is.
+
+    Examples
+    --------
+    >>> labels_from_text(pd.Series(["0", "1", None]))
+    array([ 0.,  1., nan])
+    >>> labels_from_text(pd.Series(["007", "7"]))
+    array(['007', '7'], dtype=object)
+    """
+    distinct = pd.unique(column.dropna())
+    if len(distinct) == 0 or not all(isinstance(label, str) for label in distinct):
+        return as_labels(column)
+    if all(_PLAIN_NUMBER.fullmatch(label) for label in distinct):
+        return as_labels(pd.to_numeric(column).convert_dtypes())
+    if all(label.lower() in TRUTHS for label in distinct):
+        return as_labels(column.str.lower().map(TRUTHS).astype("boolean"))
+    return as_labels(column)
 
 
 def distinct_names(y: np.ndarray) -> tuple[str, ...]:

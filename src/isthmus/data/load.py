@@ -6,7 +6,7 @@ import difflib
 import gzip
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def load(
     channels: Sequence[str] | None = None,
     lazy: bool = False,
     columns: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
     keys: Sequence[str] = (),
     on_bad_shard: str = "fail",
     schema: Schema | None = None,
@@ -86,18 +87,22 @@ def load(
         (a folder of them, a pattern such as "events/*.parquet", an address such as
         "s3://bucket/events") always are.
     columns : sequence of str or None
-        Of data read chunk by chunk, the columns that are features; others are never read.
+        Of a table, the columns that are features; of data read chunk by chunk, others are never
+        read. All others but label and keys, when not given.
+    drop : sequence of str
+        Of a table, columns that are no features, such as a running number.
     keys : sequence of str
-        Of data read chunk by chunk, columns that say which row is which: no features, but
-        carried along to what is written of each row. A window's are those of its last row.
+        Of a table, columns that say which row is which: no features, but carried along to what is
+        written of each row. A window's are those of its last row.
     on_bad_shard : {"fail", "skip"}
         What becomes of a file among several that is damaged or unlike the others: an error, or
         an entry in the stream's `skipped`.
     schema : Schema or None
         Of the encoder that the data is for (`encoder.schema_`, or `read_schema` of a bundle), as
-        far as other arguments do not say it: windows of the same length and channels are cut
-        from a long table, arrays are taken for series, and columns of files that the encoder does
-        not take are never read.
+        far as other arguments do not say it: the columns of a table are read by their types at
+        fit, whatever they look like in this source, and other columns are carried along like keys
+        (of data read chunk by chunk they are never read); windows of the same length and channels
+        are cut from a long table; arrays are taken for series.
 
     Returns
     -------
@@ -131,7 +136,7 @@ def load(
         raise DataError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
     if isinstance(channels, str):
         raise DataError(f"got channels={channels!r}, expected a list: [{channels!r}]")
-    for name, names in (("columns", columns), ("keys", keys)):
+    for name, names in (("columns", columns), ("drop", drop), ("keys", keys)):
         if isinstance(names, str):
             raise DataError(f"got {name}={names!r}, expected a list: [{names!r}]")
     opened = data_dir is None and is_streamed(source, lazy)
@@ -161,6 +166,7 @@ def load(
             source,
             label=label,
             columns=columns,
+            drop=drop,
             keys=keys,
             kind=kind,
             cutting=cutting,
@@ -168,12 +174,16 @@ def load(
             on_bad_shard=on_bad_shard,
         )
     _check_cutting(source, kind, cutting)
-    if columns is not None or keys:
+    table: dict[str, Any] = {"label": label, "keys": keys, "drop": drop}
+    if kind != "series":
+        of_table = schema is not None and schema.kind == "table"
+        table |= {"columns": columns, "schema": schema if of_table else None}
+    elif columns is not None:
         raise DataError(
-            f"got {'columns' if columns is not None else 'keys'}=, which is for data read chunk by "
-            "chunk; pass lazy=True for a Parquet file, or leave it out"
+            f"got columns={list(columns)!r}, and the channels of windows are named with channels="
         )
-    data = _load(source, data_dir, label, size, kind, cutting)
+    _check_columns_of_table(source, columns=columns, drop=drop, keys=keys)
+    data = _load(source, data_dir, table, size, kind, cutting)
     if kind not in ("auto", data.kind):
         raise DataError(
             f"got kind={kind!r}, and {data.name} holds {_IN_WORDS[data.kind]}; leave kind out"
@@ -181,6 +191,16 @@ def load(
     if y is not None:
         data = _with_labels(data, y)
     return data if size is None else resize_images(data, size)
+
+
+def _check_columns_of_table(source: Any, **given: Sequence[str] | None) -> None:
+    """Check that what names columns stands beside a table."""
+    named = next((name for name, columns in given.items() if columns), None)
+    if named is not None and not _is_table(source):
+        raise DataError(
+            f"got {named}={list(given[named] or ())!r}, which names columns of a table (.csv, "
+            ".tsv, .parquet or a DataFrame), and the source is none; leave it out"
+        )
 
 
 def _may_be_series(source: Any, opened: bool) -> bool:
@@ -236,11 +256,12 @@ def _said(cutting: WindowOptions) -> str:
 def _load(
     source: Any,
     data_dir: str | Path | None,
-    label: str | None,
+    table: Mapping[str, Any],
     size: tuple[int, int] | None,
     kind: str,
     cutting: WindowOptions,
 ) -> Dataset | Splits:
+    label = table["label"]
     entry = find_entry(source) if isinstance(source, str) else None
     if entry is not None:
         if label is not None:
@@ -254,7 +275,7 @@ def _load(
     if isinstance(source, str) and "://" in source:
         raise DataError(f"{source} is an address; download it and pass the path of the file")
     if isinstance(source, str | os.PathLike):
-        return load_path(Path(source).expanduser(), label, size, kind, cutting)
+        return load_path(Path(source).expanduser(), size, kind, cutting, **table)
     if isinstance(source, Dataset | Splits):
         if label is not None:
             raise DataError(f"the data set is loaded already; leave label={label!r} out")
@@ -264,11 +285,11 @@ def _load(
     if isinstance(source, pd.DataFrame) and kind == "series":
         from isthmus.data.windows import series_from_frame
 
-        return series_from_frame(source, cutting, label)
+        return series_from_frame(source, cutting, **table)
     if isinstance(source, pd.DataFrame):
         from isthmus.data.formats import dataset_from_frame
 
-        return dataset_from_frame(source, label)
+        return dataset_from_frame(source, **table)
     if label is not None:
         raise DataError(
             f"label={label!r} names a column, and an array has no names; pass the labels as y"
@@ -312,10 +333,12 @@ _KINDS = (
 
 def load_path(
     path: Path,
-    label: str | None = None,
     resize: tuple[int, int] | None = None,
     kind: str = "auto",
     cutting: WindowOptions | None = None,
+    *,
+    label: str | None = None,
+    **table: Any,
 ) -> Dataset | Splits:
     """Load a file or folder.
 
@@ -325,14 +348,16 @@ def load_path(
     Parameters
     ----------
     path : Path
-    label : str or None
-        Column of the labels, for tables only.
     resize : (height, width) or None
         Applied here to image files alone, which cannot be stacked otherwise.
     kind : {"auto", "images", "series", "table"}
         What arrays, which do not say it, are taken for, and whether tables are long ones.
     cutting : Cutting or None
         How a long table is cut into windows.
+    label : str or None
+        Column of the labels, for tables only.
+    **table
+        Of tables, other options of `dataset_from_frame`, or of `series_from_frame` for long ones.
 
     Raises
     ------
@@ -346,15 +371,15 @@ def load_path(
     if kind == "series" and is_table_file(path) and path.is_file():
         from isthmus.data.windows import load_long_table
 
-        return load_long_table(path, cutting or WindowOptions(), label)
+        return load_long_table(path, cutting or WindowOptions(), label, **table)
     if suffix in (".csv", ".tsv") and path.is_file():
         from isthmus.data.formats import load_csv
 
-        return load_csv(path, label)
+        return load_csv(path, label, **table)
     if suffix in (".parquet", ".pq") and path.is_file():
         from isthmus.data.formats import load_parquet
 
-        return load_parquet(path, label)
+        return load_parquet(path, label, **table)
     if label is not None:
         raise DataError(
             f"label={label!r} names a column of a table, and {path} is not one; "

@@ -135,6 +135,6 @@ def with_identifiers(identifiers: pd.DataFrame, table: pd.DataFrame) -> pd.DataF
     if both:
         raise DataError(
             f"the column {both[0]!r} identifies rows and has the name of a column of the output; "
-            "give it another name"
+            "give it another name, or leave it out (drop=, on the command line --drop)"
         )
     return pd.concat([identifiers.set_axis(table.index), table], axis=1)

@@ -18,6 +18,7 @@ from .images import read_images as read_images
 from .images import resize_images as resize_images
 from .images import train_and_test as train_and_test
 from .tables import arrow_to_frame as arrow_to_frame
+from .tables import check_is_there as check_is_there
 from .tables import dataset_from_frame as dataset_from_frame
 from .tables import load_csv as load_csv
 from .tables import load_parquet as load_parquet

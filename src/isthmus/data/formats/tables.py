@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ import pandas as pd
 
 from isthmus._core import gunzip, read_bytes
 from isthmus.data.column_types import Place, Where, recognise
-from isthmus.data.columns import check_no_infinity
+from isthmus.data.columns import check_no_infinity, match_columns
 from isthmus.data.dataset import Dataset
-from isthmus.data.labels import as_labels
-from isthmus.data.schema import check_names
+from isthmus.data.labels import labels_from_text
+from isthmus.data.schema import Schema, check_names
 from isthmus.errors import DataError
 
 # Arrow infers types from its first block, so the block should be the whole file.
@@ -53,11 +53,28 @@ class CsvFile:
         header = next(self._records(), None)
         if header is None:
             raise DataError(f"{path} is empty; expected a header line and rows of numbers")
-        self.names = [name.strip() for name in header[1]]
+        self._header = header[1]
+        self.names = [name.strip() for name in self._header]
         self._check_header()
 
-    def table(self) -> Any:
+    def table(
+        self,
+        text: Collection[str] = (),
+        verbatim: Collection[str] = (),
+        *,
+        as_written: bool = True,
+    ) -> Any:
         """Return a pyarrow Table with the header's names.
+
+        Parameters
+        ----------
+        text : collection of str
+            Columns whose cells are left as they are written, unless they say "missing".
+        verbatim : collection of str
+            Columns whose cells are left as they are written, `NA` too; empty cells are missing.
+        as_written : bool
+            Leave all columns that do not hold numbers alone as they are written; otherwise those
+            of dates and of truth values are converted too.
 
         Raises
         ------
@@ -71,19 +88,52 @@ class CsvFile:
         next(records)
         if next(records, None) is None:
             raise DataError(f"{self.path} holds a header and no rows; expected rows of numbers")
-        block = min(len(self._content) + 1, _LARGEST_BLOCK)
-        try:
-            table = arrow_csv.read_csv(
+
+        def read(as_text: Collection[str], **options: Any) -> Any:
+            options["column_types"] = {raw[name]: pa.string() for name in as_text}
+            return arrow_csv.read_csv(
                 pa.BufferReader(self._content),
-                read_options=arrow_csv.ReadOptions(block_size=block),
+                read_options=arrow_csv.ReadOptions(
+                    block_size=min(len(self._content) + 1, _LARGEST_BLOCK)
+                ),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=self.separator, newlines_in_values=True
                 ),
-                convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True),
+                convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, **options),
             )
+
+        raw = dict(zip(self.names, self._header, strict=True))
+        text, verbatim = (sorted(raw.keys() & names) for names in (text, verbatim))
+        try:
+            truths: dict[str, Any] = {"true_values": [], "false_values": []} if as_written else {}
+            table = read([*text, *verbatim], **truths).rename_columns(self.names)
+            # Arrow recognises dates and times of day whatever it is asked for.
+            dates = [f.name for f in table.schema if as_written and pa.types.is_temporal(f.type)]
+            for names, missing in ((dates, {}), (verbatim, {"null_values": [""]})):
+                if not names:
+                    continue
+                columns = read(names, include_columns=[raw[name] for name in names], **missing)
+                for name, column in zip(names, columns.columns, strict=True):
+                    table = table.set_column(self.names.index(name), name, column)
         except pa.ArrowInvalid as error:
             raise self._ragged(error) from error
-        return table.rename_columns(self.names)
+        return table
+
+    def frame(
+        self,
+        text: Collection[str] = (),
+        verbatim: Collection[str] = (),
+        *,
+        as_written: bool = True,
+    ) -> tuple[pd.DataFrame, Where]:
+        """Return the rows, and what puts a row number (from 0) into words, see `table`."""
+
+        def where(row: int) -> str:
+            line = self.line(row)
+            return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
+
+        table = self.table(text, verbatim, as_written=as_written)
+        return arrow_to_frame(_without_nameless(table, self.path)), where
 
     def line(self, row: int) -> int | None:
         """Return the line that the given data row (from 0) begins on (from 1)."""
@@ -165,13 +215,29 @@ def _are_counts(names: list[str]) -> bool:
     return all(name.isdecimal() for name in names) and len(set(names)) == len(names)
 
 
-def read_csv_file(path: Path | str, content: bytes | None = None) -> tuple[pd.DataFrame, Where]:
+def read_csv_file(
+    path: Path | str,
+    content: bytes | None = None,
+    *,
+    text: Collection[str] = (),
+    verbatim: Collection[str] = (),
+    as_written: bool = True,
+) -> tuple[pd.DataFrame, Where]:
     """Read a CSV file with a header line, gzipped or not; or content that lies in memory.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file, or what to call the content in an error.
+    content : bytes, optional
+        Not gzipped.
+    text, verbatim, as_written
+        See `CsvFile.table`.
 
     Returns
     -------
     frame : DataFrame
-        Columns of the types that their text looks like.
+        Numbers where a column holds nothing else, and text.
     where : callable
         Puts a row number (from 0) into words, with the line of the file.
 
@@ -180,13 +246,7 @@ def read_csv_file(path: Path | str, content: bytes | None = None) -> tuple[pd.Da
     DataError
         When the file is empty, ragged or not UTF-8, or a column has no name.
     """
-    file = CsvFile(path, content)
-
-    def where(row: int) -> str:
-        line = file.line(row)
-        return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
-
-    return arrow_to_frame(_without_nameless(file.table(), path)), where
+    return CsvFile(path, content).frame(text, verbatim, as_written=as_written)
 
 
 def read_parquet_file(path: Path) -> pd.DataFrame:
@@ -234,7 +294,15 @@ def _without_nameless(table: Any, path: Path | str) -> Any:
     return table.select(keep)
 
 
-def load_csv(path: Path, label: str | None = None) -> Dataset:
+def load_csv(
+    path: Path,
+    label: str | None = None,
+    *,
+    keys: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    schema: Schema | None = None,
+) -> Dataset:
     """Load a CSV file with a header line, gzipped or not.
 
     Empty cells and `NA`, `NaN`, `null` count as missing. A nameless first column that only
@@ -246,17 +314,35 @@ def load_csv(path: Path, label: str | None = None) -> Dataset:
     path : Path
     label : str or None
         Column that holds the labels.
+    keys, columns, drop, schema
+        See `dataset_from_frame`. Keys, labels and the columns that are no numbers by the schema
+        are read as they are written.
 
     Raises
     ------
     DataError
         See `dataset_from_frame`; also when the file is empty, ragged or not UTF-8.
     """
-    frame, where = read_csv_file(path)
-    return dataset_from_frame(frame, label, path.name, source=path, where=where)
+    file = CsvFile(path)
+    text, verbatim = ([] if label is None else [label]), list(keys)
+    if schema is not None and schema.columns is not None:
+        types = dict(zip(schema.columns, schema.types, strict=True))
+        text += [name for name, column in types.items() if column.type != "number"]
+        verbatim += [name for name in file.names if name not in types and name != label]
+    frame, where = file.frame(text, verbatim)
+    options: dict[str, Any] = {"keys": keys, "columns": columns, "drop": drop, "schema": schema}
+    return dataset_from_frame(frame, label, path.name, source=path, where=where, **options)
 
 
-def load_parquet(path: Path, label: str | None = None) -> Dataset:
+def load_parquet(
+    path: Path,
+    label: str | None = None,
+    *,
+    keys: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    schema: Schema | None = None,
+) -> Dataset:
     """Load a Parquet file.
 
     Parameters
@@ -264,13 +350,17 @@ def load_parquet(path: Path, label: str | None = None) -> Dataset:
     path : Path
     label : str or None
         Column that holds the labels.
+    keys, columns, drop, schema
+        See `dataset_from_frame`.
 
     Raises
     ------
     DataError
         See `dataset_from_frame`; also when the file is damaged or not Parquet.
     """
-    return dataset_from_frame(read_parquet_file(path), label, path.name, source=path)
+    frame = read_parquet_file(path)
+    options: dict[str, Any] = {"keys": keys, "columns": columns, "drop": drop, "schema": schema}
+    return dataset_from_frame(frame, label, path.name, source=path, **options)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -287,8 +377,12 @@ def dataset_from_frame(
     *,
     source: str | Path = "the table",
     where: Where = lambda row: f"row {row + 1}, counting from 1",
+    keys: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    schema: Schema | None = None,
 ) -> Dataset:
-    """Take labels and features out of a DataFrame.
+    """Take labels, keys and features out of a DataFrame.
 
     Parameters
     ----------
@@ -301,11 +395,20 @@ def dataset_from_frame(
         What to call the table in an error.
     where : callable
         Puts a row number (from 0) into words.
+    keys : sequence of str
+        Columns that identify the rows: no features, but carried along in `keys` as they are.
+    columns : sequence of str, optional
+        The features, in this order; by default all columns but label, keys and those of `drop`.
+    drop : sequence of str
+        Columns that are left out.
+    schema : Schema, optional
+        Of the model that the rows are for: its columns are read as it says, whatever they look
+        like, and other columns are carried along like keys.
 
     Returns
     -------
     Dataset
-        `X` is a DataFrame of all columns but the label. Text that is all numbers, all true
+        `X` is a DataFrame of the features. Without a schema, text that is all numbers, all true
         and false or all ISO dates has become that; other text stays as it is and is a
         category (see `isthmus.data.column_types`). Missing values stay missing.
 
@@ -326,34 +429,74 @@ def dataset_from_frame(
     names = check_names(frame, str(source))
     if len(frame) == 0:
         raise DataError(f"{source} holds no rows; expected at least one")
-    y = None
-    if label is not None:
-        position = _position(str(label), names, source)
-        y = as_labels(frame.iloc[:, position])
-        frame = frame.drop(columns=frame.columns[position])
-        names.pop(position)
-    if frame.shape[1] == 0:
+    left_out = [str(column) for column in ([] if label is None else [label]) + [*keys, *drop]]
+    for column in (*left_out, *(columns or ())):
+        check_is_there(str(column), names, source)
+    y = None if label is None else labels_from_text(frame.iloc[:, names.index(str(label))])
+    features = [name for name in names if name not in left_out]
+    if columns is not None:
+        features = [str(column) for column in columns]
+    if not features:
         raise DataError(f"{source} holds no columns of features; expected at least one")
-    return Dataset(_typed(frame, names, source, where), y, name=name)
+    keys = [str(key) for key in keys]
+    if schema is None or schema.columns is None:
+        X = _typed(frame, names, features, source, where)
+        schema = Schema.learn(X)
+    else:
+        keys += [name for name in features if name not in schema.columns]
+        X = _typed_as_at_fit(frame, names, schema, source, where)
+    carried = None
+    if keys:
+        carried = frame.iloc[:, [names.index(key) for key in keys]].reset_index(drop=True)
+    return Dataset(X, y, schema, name=name, keys=carried)
 
 
-def _position(label: str, names: list[str], source: str | Path) -> int:
-    if label in names:
-        return names.index(label)
-    close = difflib.get_close_matches(label, names, 1)
+def check_is_there(name: str, names: Sequence[str], source: str | Path) -> None:
+    """Check that a table has a column.
+
+    Raises
+    ------
+    DataError
+        With the columns it has, and one of a similar name.
+    """
+    if name in names:
+        return
+    close = difflib.get_close_matches(name, names, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    raise DataError(f"{source} has no column {label!r}; {hint}it has {shown}")
+    raise DataError(f"{source} has no column {name!r}; {hint}it has {shown}")
 
 
-def _typed(frame: pd.DataFrame, names: list[str], source: str | Path, where: Where) -> pd.DataFrame:
-    """Return the columns with dtypes that say what they hold; text stays as it is."""
+def _typed(
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    features: Sequence[str],
+    source: str | Path,
+    where: Where,
+) -> pd.DataFrame:
+    """Return the features with dtypes that say what they hold; categories stay as they are."""
     typed = {}
-    for at, name in enumerate(names):
-        column = frame.iloc[:, at]
-        place = Place(name, str(source), where)
+    for name in features:
+        at = names.index(name)
+        column, place = frame.iloc[:, at], Place(name, str(source), where)
         type_, values = recognise(column, place)
         if type_ == "number":
             check_no_infinity(values.to_numpy(dtype=np.float64, na_value=np.nan), place)
         typed[frame.columns[at]] = column if type_ == "category" else values
+    return pd.DataFrame(typed, index=frame.index)
+
+
+def _typed_as_at_fit(
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    schema: Schema,
+    source: str | Path,
+    where: Where,
+) -> pd.DataFrame:
+    """Return the features of a schema: its numbers as such, all else as it is, but checked."""
+    frame = match_columns(frame.set_axis(list(names), axis=1), names, schema.columns or ())
+    typed = {}
+    for name, column in zip(frame.columns, schema.types, strict=True):
+        values = column.read(frame[name], Place(name, str(source), where))
+        typed[name] = values if column.type == "number" else frame[name]
     return pd.DataFrame(typed, index=frame.index)

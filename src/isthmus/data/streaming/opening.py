@@ -59,6 +59,7 @@ def open_streamed(
     *,
     label: str | None,
     columns: Sequence[str] | None,
+    drop: Sequence[str],
     keys: Sequence[str],
     kind: str,
     cutting: WindowOptions,
@@ -78,6 +79,7 @@ def open_streamed(
         os.fspath(source),
         label=label,
         columns=columns,
+        drop=drop,
         keys=keys,
         kind=kind,
         cutting=cutting,
@@ -133,6 +135,7 @@ def open_stream(
     *,
     label: str | None = None,
     columns: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
     keys: Sequence[str] = (),
     kind: str = "auto",
     cutting: WindowOptions | None = None,
@@ -145,7 +148,7 @@ def open_stream(
     source : str
         A folder, a pattern such as `events/*.parquet`, one file, or an address that fsspec
         knows, such as `s3://bucket/events`.
-    label, columns, keys, kind, on_bad_shard
+    label, columns, drop, keys, kind, on_bad_shard
         As for `isthmus.load`.
     cutting : WindowOptions, optional
         How tables are cut into windows, with kind "series".
@@ -169,16 +172,16 @@ def open_stream(
                     f"got columns={list(columns)!r}, and the channels of windows are named with "
                     f"channels={list(columns)!r}"
                 )
-            reader = WindowReader(store, cutting, label, keys)
+            reader = WindowReader(store, cutting, label, keys, drop)
         elif kind not in ("auto", "table"):
             raise DataError(
                 f"got kind={kind!r}, and {source} holds tables, which are read row by row; leave "
                 "kind out (kind='series' cuts them into windows)"
             )
         else:
-            reader = ParquetReader(store, columns, label, keys)
+            reader = ParquetReader(store, columns, label, keys, drop)
     else:
-        given = {"label": label, "columns": columns, "keys": keys or None}
+        given = {"label": label, "columns": columns, "keys": keys or None, "drop": drop or None}
         named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
         if named:
             raise DataError(

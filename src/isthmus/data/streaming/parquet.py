@@ -31,6 +31,8 @@ class FileColumns:
         Columns that are read beside, and are no features.
     option : str
         How a person names the features: "columns" or "channels".
+    drop : sequence of str
+        Columns that are never read.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class FileColumns:
         label: str | None,
         keys: Sequence[str],
         option: str = "columns",
+        drop: Sequence[str] = (),
     ) -> None:
-        self.label, self.keys, self.option = label, list(keys), option
+        self.label, self.keys, self.option, self.drop = label, list(keys), option, list(drop)
         self.names: list[str] = [] if columns is None else list(columns)
         self._takes_all = columns is None
         self._first: tuple[str, dict[str, pa.DataType]] | None = None
@@ -61,7 +64,7 @@ class FileColumns:
             for field in schema
             if field.name not in _index(schema) or field.name in wanted
         }
-        for name in wanted:
+        for name in [*wanted, *(self.drop if self._first is None else [])]:
             if name not in types:
                 raise _no_column(source, name, types, self._first)
         twice = next((name for name, n in Counter(schema.names).items() if n > 1), None)
@@ -70,7 +73,7 @@ class FileColumns:
                 f"{source} has more than one column called {twice!r}; give each its own name"
             )
         if self._first is None:
-            left_out = {self.label, *self.keys}
+            left_out = {self.label, *self.keys, *self.drop}
             if self._takes_all:
                 self.names = [name for name in types if name not in left_out]
             if not self.names:
@@ -250,6 +253,8 @@ class ParquetReader:
     label : str or None
     keys : sequence of str
         Columns that say which row is which, and are no features.
+    drop : sequence of str
+        Columns that are never read.
     """
 
     kind = "table"
@@ -261,9 +266,10 @@ class ParquetReader:
         columns: Sequence[str] | None,
         label: str | None,
         keys: Sequence[str],
+        drop: Sequence[str] = (),
     ) -> None:
         self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
-        self._of_files = FileColumns(columns, label, keys)
+        self._of_files = FileColumns(columns, label, keys, drop=drop)
         self._groups = OpenGroups()
 
     @property

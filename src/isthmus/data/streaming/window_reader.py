@@ -105,6 +105,8 @@ class WindowReader:
     label : str or None
     keys : sequence of str
         Columns to carry along; a window's are those of its last row.
+    drop : sequence of str
+        Columns that are never read.
 
     Raises
     ------
@@ -115,7 +117,12 @@ class WindowReader:
     kind = "series"
 
     def __init__(
-        self, store: FileStore, cutting: WindowOptions, label: str | None, keys: Sequence[str]
+        self,
+        store: FileStore,
+        cutting: WindowOptions,
+        label: str | None,
+        keys: Sequence[str],
+        drop: Sequence[str] = (),
     ) -> None:
         self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
         self.window, self.stride = check_window(cutting.window, cutting.stride)
@@ -129,7 +136,7 @@ class WindowReader:
                     f"window ({', '.join(self._places)}); give it another name in the files"
                 )
         beside = [name for name in (self.time, self.group, *keys) if name is not None]
-        self._of_files = FileColumns(cutting.channels, label, beside, "channels")
+        self._of_files = FileColumns(cutting.channels, label, beside, "channels", drop)
         self._cut: dict[str, FileWindows] = {}
         self._rows_before: dict[str, int] = {}
         self._n_rows = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.column_types import Where, quote
+from isthmus.data.formats import check_is_there
 from isthmus.data.schema import check_names
 from isthmus.data.windows.time_index import segments, time_numbers
 from isthmus.errors import DataError
@@ -202,6 +202,8 @@ class LongTable:
         What to call the table in an error.
     where : callable
         Puts a row number (from 0) into words.
+    no_channels : sequence of str
+        Columns that are no channels, beside those for time, group and label.
 
     Attributes
     ----------
@@ -225,6 +227,7 @@ class LongTable:
         label: str | None,
         source: str | Path,
         where: Where,
+        no_channels: Sequence[str] = (),
     ) -> None:
         self.time, self.group, self.label = cutting.time, cutting.group, label
         self.source, self.where = source, where
@@ -235,9 +238,10 @@ class LongTable:
         self.frame = frame.set_axis(check_names(frame, str(source)), axis=1)
         if len(frame) == 0:
             raise DataError(f"{source} holds no rows; expected rows of numbers")
-        for name in (*given.values(), *(cutting.channels or ())):
-            self._check_is_there(name)
-        others = [name for name in self.frame.columns if name not in given.values()]
+        left_out = {*given.values(), *no_channels}
+        for name in (*given.values(), *no_channels, *(cutting.channels or ())):
+            check_is_there(name, list(self.frame.columns), source)
+        others = [name for name in self.frame.columns if name not in left_out]
         self.channels = others if cutting.channels is None else list(cutting.channels)
         if not self.channels:
             raise DataError(f"{source} holds no columns of readings; expected at least one channel")
@@ -279,15 +283,6 @@ class LongTable:
         """
         unsaid = missing_roles(self.time, self.group, self.label)
         return as_numbers(self.frame, self.channels, self.source, self.where, unsaid)[self.rows]
-
-    def _check_is_there(self, name: str) -> None:
-        names = list(self.frame.columns)
-        if name in names:
-            return
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        raise DataError(f"{self.source} has no column {name!r}; {hint}it has {shown}")
 
 
 def missing_roles(time: str | None, group: str | None, label: str | None) -> list[str]:

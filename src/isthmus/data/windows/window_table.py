@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 from isthmus.data.column_types import Where
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats import read_csv_file, read_parquet_file
-from isthmus.data.labels import as_labels
+from isthmus.data.labels import labels_from_text
 from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows
@@ -114,14 +114,25 @@ def unused_rows(
     )
 
 
-def load_long_table(path: Path, cutting: WindowOptions, label: str | None = None) -> Dataset:
+def load_long_table(
+    path: Path,
+    cutting: WindowOptions,
+    label: str | None = None,
+    *,
+    keys: Sequence[str] = (),
+    drop: Sequence[str] = (),
+) -> Dataset:
     """Cut a CSV or Parquet file into windows, see `series_from_frame`."""
     where: Where = describe_row
     if path.name.lower().endswith((".parquet", ".pq")):
         frame = read_parquet_file(path)
     else:
-        frame, where = read_csv_file(path)
-    return series_from_frame(frame, cutting, label, path.name, source=path, where=where)
+        verbatim = [*keys, *([] if cutting.group is None else [cutting.group])]
+        text = [] if label is None else [label]
+        frame, where = read_csv_file(path, text=text, verbatim=verbatim, as_written=False)
+    return series_from_frame(
+        frame, cutting, label, path.name, source=path, where=where, keys=keys, drop=drop
+    )
 
 
 def describe_row(row: int) -> str:
@@ -137,6 +148,8 @@ def series_from_frame(
     *,
     source: str | Path = "the table",
     where: Where = describe_row,
+    keys: Sequence[str] = (),
+    drop: Sequence[str] = (),
 ) -> Dataset:
     """Cut a long table into windows.
 
@@ -157,6 +170,8 @@ def series_from_frame(
         What to call the table in an error.
     where : callable
         Puts a row number (from 0) into words.
+    keys, drop : sequences of str
+        Columns that are no channels; the keys of a window are those of its last row.
 
     Returns
     -------
@@ -183,7 +198,7 @@ def series_from_frame(
     ((2, 3, 1), [1, 4])
     """
     window, stride = check_window(cutting.window, cutting.stride)
-    table = LongTable(frame, cutting, label, source, where)
+    table = LongTable(frame, cutting, label, source, where, no_channels=[*keys, *drop])
     first, end = table.segments()
     values = table.numbers()
     long_enough = end - first >= window
@@ -200,9 +215,13 @@ def series_from_frame(
     schema = replace(Schema.learn(X, "series"), columns=tuple(table.channels))
     y = None
     if label is not None:
-        labels = as_labels(table.frame[label])[table.rows]
+        labels = labels_from_text(table.frame[label])[table.rows]
         y = labels[deciding_rows(labels, begin, window)]
-    return Dataset(X, y, schema, name=name, windows=_places(table, begin, begin + window - 1))
+    last = begin + window - 1
+    carried = None
+    if keys:
+        carried = table.frame[list(keys)].iloc[table.rows[last]].reset_index(drop=True)
+    return Dataset(X, y, schema, name=name, windows=_places(table, begin, last), keys=carried)
 
 
 def _places(table: LongTable, first: np.ndarray, last: np.ndarray) -> Windows:

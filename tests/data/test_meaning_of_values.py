@@ -1,0 +1,157 @@
+"""What a value means is decided at fit, and not by the rows that stand beside it later."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isthmus.data import Dataset, Schema, load
+from isthmus.errors import DataError, SchemaError
+
+# A column of a file: what is written in its cells at fit, its type, and for some cells of a later
+# file what they stand for: a number, or the position of a category (their count: never seen).
+COLUMNS = {
+    "truth and a word": (
+        ["True", "False", "Unknown"],
+        "category",
+        {"True": 1, "False": 0, "Unknown": 2, "true": 3},
+    ),
+    "leading zeros": (["007", "A12", "B07"], "category", {"007": 0, "A12": 1, "7": 3}),
+    "a version": (["1.10", "rc", "beta"], "category", {"1.10": 0, "1.1": 3, "beta": 1}),
+    "a point": (["2.0", "A", "B"], "category", {"2.0": 0, "2": 3, "B": 2}),
+    "a sign": (["+5", "low", "high"], "category", {"+5": 0, "5": 3, "low": 2}),
+    "a date and a word": (
+        ["2024-05-01", "never", "soon"],
+        "category",
+        {"2024-05-01": 0, "soon": 2},
+    ),
+    "a time and a word": (["10:30", "late", "soon"], "category", {"10:30": 0, "late": 1}),
+    "times": (["10:30", "9:15:30"], "number", {"10:30": 37800, "00:00": 0, "37800": 37800}),
+    "numbers": (["1", "2.5", "1e3"], "number", {"007": 7, "+5": 5, "1.10": 1.1, "": np.nan}),
+    "truth": (["true", "FALSE", "True"], "boolean", {"TRUE": 1, "false": 0, "1": 1, "": np.nan}),
+    "dates": (
+        ["2024-05-01", "2024-05-01T06:00Z"],
+        "date",
+        {"2024-05-02": 1714608000, "2024-05-01T02:00+02:00": 1714521600, "": np.nan},
+    ),
+}
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(frame, name="rows.csv"):
+        frame.to_csv(tmp_path / name, index=False)
+        return tmp_path / name
+
+    return write
+
+
+def repeated(cells, n=40):
+    return [cells[at % len(cells)] for at in range(n)]
+
+
+def fitted_frame(names):
+    frame = pd.DataFrame({name: repeated(COLUMNS[name][0]) for name in names})
+    return frame.assign(width=np.arange(40) / 8)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_cell_means_what_it_meant_at_fit_in_whatever_file(csv, name):
+    cells, kind, meanings = COLUMNS[name]
+    schema = load(csv(fitted_frame([name]))).schema
+    assert schema.types[0].type == kind
+    for text, meaning in meanings.items():
+        alone = load(csv(pd.DataFrame({name: [text], "width": [1]})), schema=schema).X
+        beside = pd.DataFrame({name: [text, *cells, text], "width": 1})
+        together = load(csv(beside), schema=schema).X
+        np.testing.assert_array_equal(schema.check(alone)[:, 0], [meaning])
+        np.testing.assert_array_equal(schema.check(together)[[0, -1], 0], [meaning, meaning])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_a_file_cut_at_any_row_means_the_same(tmp_path_factory, data):
+    schema = load(fitted_frame(COLUMNS)).schema
+    n = data.draw(st.integers(2, 8))
+    frame = pd.DataFrame(
+        {
+            name: data.draw(st.lists(st.sampled_from(sorted(meanings)), min_size=n, max_size=n))
+            for name, (_, _, meanings) in COLUMNS.items()
+        }
+    ).assign(width=data.draw(st.sampled_from(["1", "0.5", "-2e1"])))
+    folder = tmp_path_factory.mktemp("cut")
+    frame.to_csv(folder / "whole.csv", index=False)
+    whole = schema.check(load(folder / "whole.csv", schema=schema).X)
+    expected = [
+        [meanings[cell] for cell in frame[name]] for name, (_, _, meanings) in COLUMNS.items()
+    ]
+    np.testing.assert_array_equal(whole[:, :-1].T, expected)
+    for cut in range(1, n):
+        halves = []
+        for half in (frame[:cut], frame[cut:]):
+            half.to_csv(folder / "half.csv", index=False)
+            halves.append(schema.check(load(folder / "half.csv", schema=schema).X))
+        np.testing.assert_array_equal(np.concatenate(halves), whole)
+
+
+@pytest.mark.parametrize("name", [name for name in COLUMNS if COLUMNS[name][1] == "category"])
+def test_a_type_that_a_program_guessed_from_the_rows_at_hand_means_the_same(csv, name):
+    # pandas reads the one row alone as a truth value, a number or a date.
+    cells, _, _ = COLUMNS[name]
+    schema = load(csv(fitted_frame([name]))).schema
+    whole = schema.check(pd.DataFrame({name: cells, "width": 1.0}))[:, 0]
+    for at, cell in enumerate(cells):
+        guessed = pd.read_csv(csv(pd.DataFrame({name: [cell], "width": [1.0]})))
+        assert schema.check(guessed)[0, 0] == whole[at]
+        if cell == "2024-05-01":
+            assert schema.check(guessed.assign(**{name: pd.to_datetime([cell])}))[0, 0] == whole[at]
+
+
+def test_a_guessed_number_that_two_categories_were_written_for_is_refused():
+    schema = Schema.learn(pd.DataFrame({"part": ["007", "7", "x", "y", "z"]}))
+    assert schema.check(pd.DataFrame({"part": ["7", "007"]}))[:, 0].tolist() == [1, 0]
+    with pytest.raises(SchemaError, match=r"holds 7 \(int\), which both '007' and '7' were"):
+        schema.check(pd.DataFrame({"part": [7]}))
+
+
+def test_a_word_in_a_column_of_numbers_is_refused_with_its_line(csv):
+    schema = load(csv(fitted_frame(["numbers"]))).schema
+    path = csv(pd.DataFrame({"numbers": ["1", "two"], "width": 1}))
+    with pytest.raises(SchemaError, match=r"'two' in row 2 \(line 3 of the file\).*expected a num"):
+        load(path, schema=schema)
+
+
+def test_labels_are_numbers_only_where_all_are_written_as_numbers(csv):
+    frame = pd.DataFrame({"width": [1, 2, 3], "class": ["007", "7", "8"]})
+    assert load(csv(frame), label="class").y.tolist() == ["007", "7", "8"]
+    frame["class"] = ["-1", "+1", "1"]
+    assert load(csv(frame), label="class").y.tolist() == [-1, 1, 1]
+
+
+def test_keys_are_text_as_written_and_no_features(csv):
+    frame = pd.DataFrame({"id": ["001", "1", "NA"], "width": [1, 2, 3], "note": ["7", "07", ""]})
+    data = load(csv(frame), keys=["id"], drop=["note"])
+    assert list(data.X) == ["width"]
+    assert data.keys["id"].tolist() == ["001", "1", "NA"]
+    with pytest.raises(DataError, match=r"has no column 'idd'; did you mean 'id'\?"):
+        load(csv(frame), keys=["idd"])
+
+
+def test_columns_unknown_at_fit_are_carried_along(csv):
+    schema = Schema.learn(pd.DataFrame({"width": [1.0, 2.0]}))
+    data = load(csv(pd.DataFrame({"shift": ["01", "2"], "width": [3, 4]})), schema=schema)
+    assert isinstance(data, Dataset)
+    assert data.identifiers()["shift"].tolist() == ["01", "2"]
+    assert schema.check(data.X)[:, 0].tolist() == [3, 4]
+    with pytest.raises(SchemaError, match=r"missing \['width'\] and not known \['with'\]"):
+        load(csv(pd.DataFrame({"with": [3, 4]})), schema=schema)
+
+
+def test_groups_are_text_as_written(csv):
+    frame = pd.DataFrame({"machine": ["007"] * 4 + ["7"] * 4 + ["NA"] * 4, "load": np.arange(12.0)})
+    data = load(csv(frame), kind="series", group="machine", window=4)
+    assert data.windows.group.tolist() == ["007", "7", "NA"]
+    assert data.windows.first_row.tolist() == [0, 4, 8]
