@@ -158,7 +158,7 @@ def test_one_file_holds_labels_and_the_encoders_digest(isthmus, bundle, labelled
         (("fit", "codes.parquet", "-o", "other"), "this needs the instances themselves"),
         (("detect", "press", "codes.parquet"), "again with --for-heads"),
         (("classify", "press", "codes.parquet"), "has no labels; name the column"),
-        (("classify", "press", "codes.parquet", "--label", "stat"), "did you mean 'state'"),
+        (("classify", "press", "codes.parquet", "--label", "stat"), "has no column 'stat'"),
         (
             ("label", "press", "rows.parquet", "--label", "state", "--labels-from", "later.csv"),
             "which is for codes that isthmus encode wrote",

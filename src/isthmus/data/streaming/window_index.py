@@ -202,7 +202,7 @@ def rows_in_order(
         codes = codes[rows]
         times = None if times is None else times[rows]
 
-    def in_words(row: int) -> str:
+    def describe_time(row: int) -> str:
         assert time is not None
         return str(_frame(parquet.read(columns=[time]))[time].iloc[row])
 
@@ -210,7 +210,7 @@ def rows_in_order(
         codes,
         rows,
         times,
-        in_words=in_words,
+        describe_time=describe_time,
         of_group=groups.of,
         where=describe_row,
         columns=[name for name in (group, time) if name is not None],

@@ -80,16 +80,16 @@ class UnusedFileRows:
             n = len(self._short)
             where = source if n == 1 else f"{n} files, in {source},"
             raise DataError(too_short(where, rows, group, self.window, has_gaps))
-        said = self._lost.in_words(self.window)
+        messages = self._lost.describe(self.window)
         if self._short:
             n = len(self._short)
-            said.insert(
+            messages.insert(
                 0,
                 f"{n:,} of {n + n_cut:,} files hold{'s' if n == 1 else ''} no window, with fewer "
                 f"than {self.window} rows of a group without a gap, such as {self._short[0][1]}",
             )
-        if said:
-            warnings.warn(f"{name}: {'; '.join(said)}", stacklevel=7)  # whoever called `load`
+        if messages:
+            warnings.warn(f"{name}: {'; '.join(messages)}", stacklevel=7)  # whoever called `load`
 
 
 class WindowReader:
@@ -101,7 +101,7 @@ class WindowReader:
     Parameters
     ----------
     store : Store
-    cutting : Cutting
+    cutting : WindowOptions
     label : str or None
     keys : sequence of str
         Columns to carry along; a window's are those of its last row.

@@ -50,7 +50,7 @@ class SpanReader:
     cut : CutFile
     group : str or None
         Column that tells the groups.
-    unsaid : sequence of str
+    free_roles : sequence of str
         See `isthmus.data.windows.long_table.as_numbers`.
     """
 
@@ -58,7 +58,7 @@ class SpanReader:
     source: str
     cut: FileWindows
     group: str | None
-    unsaid: Sequence[str]
+    free_roles: Sequence[str]
 
     def read(
         self, spans: WindowSpans, names: Sequence[str], row_groups: Sequence[int] | None = None
@@ -102,7 +102,7 @@ class SpanReader:
                 channels,
                 self.source,
                 lambda row: describe_row(int(found.rows[row])),
-                self.unsaid,
+                self.free_roles,
             )
 
     def before(self, spans: WindowSpans, channels: Sequence[str]) -> ValuesBeyond:
@@ -163,8 +163,8 @@ def naming_file(source: str) -> Iterator[None]:
     except ShardError:
         raise
     except DataError as error:
-        said = str(error)
-        raise ShardError(said if source in said else f"{source}: {said}") from error
+        message = str(error)
+        raise ShardError(message if source in message else f"{source}: {message}") from error
 
 
 def rows_of_spans(

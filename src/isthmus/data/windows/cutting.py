@@ -46,20 +46,20 @@ class Windows:
     def take(self, rows: np.ndarray) -> Windows:
         """Return the windows at these positions (integers, or booleans of shape (n,))."""
 
-        def some(column: np.ndarray | None) -> np.ndarray | None:
+        def take(column: np.ndarray | None) -> np.ndarray | None:
             return None if column is None else column[rows]
 
         return Windows(
             self.first_row[rows],
             self.last_row[rows],
-            some(self.group),
-            some(self.first_time),
-            some(self.last_time),
+            take(self.group),
+            take(self.first_time),
+            take(self.last_time),
         )
 
     @classmethod
     def joined(cls, parts: Sequence[Windows]) -> Windows:
-        """Return windows of one table after each other; all say the same of theirs."""
+        """Concatenate windows of one table; all have the same optional fields."""
 
         def all_of(name: str) -> Any:
             columns = [getattr(part, name) for part in parts]
@@ -68,9 +68,9 @@ class Windows:
         return cls(*(all_of(field.name) for field in fields(cls)))
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a window, for people: group, and first and last time.
+        """Return a table with one row per window: group, first and last time.
 
-        Without times it has the first and last row instead, counted from 1 as in errors.
+        Without times the columns are the first and last row, counted from 1 as in errors.
         """
         columns: dict[str, Any] = {} if self.group is None else {"group": self.group}
         if self.first_time is None:
@@ -96,7 +96,7 @@ def windows(values: np.ndarray, window: int, stride: int | None = None) -> np.nd
     Returns
     -------
     array of shape (n_windows, window, c)
-        A contiguous copy. What is left over at the end is in no window.
+        A contiguous copy. Rows left over at the end are in no window.
 
     Raises
     ------
@@ -124,12 +124,12 @@ def windows(values: np.ndarray, window: int, stride: int | None = None) -> np.nd
 
 
 def check_window(window: int | None, stride: int | None) -> tuple[int, int]:
-    """Return window and stride as integers, the stride settled.
+    """Return window and stride as integers; a stride of None is the window.
 
     Raises
     ------
     DataError
-        When the window is no whole number of 2 or more, or the stride none of 1 or more.
+        When the window is not an integer of 2 or more, or the stride not an integer of 1 or more.
     """
     if window is None:
         raise DataError(
@@ -137,10 +137,10 @@ def check_window(window: int | None, stride: int | None) -> tuple[int, int]:
             "line --window 64)"
         )
     stride = window if stride is None else stride
-    for name, value, least in (("window", window, 2), ("stride", stride, 1)):
+    for name, value, minimum in (("window", window, 2), ("stride", stride, 1)):
         whole = hasattr(value, "__index__") and not isinstance(value, bool)
-        if not whole or int(value) < least:
-            raise DataError(f"got {name}={value!r}, expected a whole number of {least} or more")
+        if not whole or int(value) < minimum:
+            raise DataError(f"got {name}={value!r}, expected a whole number of {minimum} or more")
     return int(window), int(stride)
 
 
@@ -174,16 +174,16 @@ def cut(
 
 
 def window_count(length: int, window: int, stride: int) -> int:
-    """Return how many windows fit into so many rows."""
+    """Return the number of windows in a segment of `length` rows."""
     return 0 if length < window else (length - window) // stride + 1
 
 
 def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
-    """Return the row whose label is the window's.
+    """Return the row of each window whose label becomes the label of the window.
 
-    Where all rows have one label it is that. Where they differ, -1 (abnormal) anywhere
-    decides when labels are numbers; otherwise the label that most rows have, of those
-    equally frequent the one that comes last. Rows without a label have no say.
+    If any row is labelled -1 (abnormal, numeric labels only), so is the window. Otherwise
+    the most frequent label wins, and of equally frequent ones the one that occurs last.
+    Rows without a label do not count.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
     Returns
     -------
     int array of shape (n_windows,)
-        A row of each window; one without a label when no row of the window has one.
+        One row per window; an unlabelled row when the whole window is unlabelled.
 
     Examples
     --------
@@ -208,7 +208,7 @@ def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
     codes, distinct = pd.factorize(y)
     codes[~MISSING.has_label(np.asarray(y))] = -1
     rows = first + window - 1
-    # Whether a row's label differs from the one before: sums of it tell which windows are mixed.
+    # Cumulative count of label changes: a window is mixed where it grows inside the window.
     changes = np.concatenate([[0], np.cumsum(codes[1:] != codes[:-1])])
     mixed = np.flatnonzero(changes[rows] != changes[first])
     abnormal = -1
@@ -222,17 +222,17 @@ def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
 
 
 def _deciding(codes: np.ndarray, abnormal: int) -> int:
-    """Return the position in one window whose label decides."""
+    """Return the position of the deciding label in one window."""
     if abnormal >= 0 and (codes == abnormal).any():
-        wanted = codes == abnormal
+        candidates = codes == abnormal
     else:
         counts = np.bincount(codes[codes >= 0])
-        wanted = (codes >= 0) & (np.append(counts, 0)[codes] == counts.max())
-    return int(np.flatnonzero(wanted)[-1])
+        candidates = (codes >= 0) & (np.append(counts, 0)[codes] == counts.max())
+    return int(np.flatnonzero(candidates)[-1])
 
 
-# From so many groups on, whole groups are set aside.
-MANY_GROUPS = 5
+#: Minimum number of groups for a split by whole groups.
+MIN_GROUPS = 5
 
 
 def split_windows(
@@ -286,7 +286,7 @@ def split_windows(
     if windows.group is not None:
         codes = pd.factorize(windows.group)[0]
     n_groups = int(codes.max()) + 1
-    if n_groups >= MANY_GROUPS:
+    if n_groups >= MIN_GROUPS:
         tested = np.isin(codes, _draw_groups(codes, y, test_fraction, random_state))
     else:
         tested = np.zeros(n, dtype=bool)
@@ -295,26 +295,26 @@ def split_windows(
             later = inside[np.argsort(windows.first_row[inside], kind="stable")]
             count = max(1, round(len(inside) * test_fraction)) if len(inside) > 1 else 0
             tested[later[len(later) - count :]] = True
-    kept = ~tested & ~_overlapping(windows, codes, tested)
-    if not kept.any() or not tested.any():
+    trained = ~tested & ~_overlapping(windows, codes, tested)
+    if not trained.any() or not tested.any():
         raise DataError(
             f"cannot set {test_fraction:.0%} of {n} windows aside: no window is left that shares "
             "no row with the test windows; pass a shorter window or a longer table"
         )
-    return np.flatnonzero(kept), np.flatnonzero(tested)
+    return np.flatnonzero(trained), np.flatnonzero(tested)
 
 
 def _draw_groups(
     codes: np.ndarray, y: np.ndarray | None, test_fraction: float, random_state: int | None
 ) -> np.ndarray:
-    """Return the codes of the groups that are for testing."""
+    """Draw the groups for testing and return their codes."""
     order = np.random.default_rng(random_state).permutation(int(codes.max()) + 1)
     if y is not None:
         labels = pd.Series(pd.factorize(y)[0]).groupby(codes).agg(lambda found: found.mode()[0])
         of_label = [order[labels[order] == label] for label in labels.unique()]
         drawn = [
-            some[: min(max(1, round(len(some) * test_fraction)), len(some) - 1)]
-            for some in of_label
+            groups[: min(max(1, round(len(groups) * test_fraction)), len(groups) - 1)]
+            for groups in of_label
         ]
         if sum(map(len, drawn)):
             return np.concatenate(drawn)

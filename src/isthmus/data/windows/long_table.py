@@ -18,7 +18,7 @@ from isthmus.errors import DataError
 
 
 class Groups:
-    """Groups told by a column, or one without a name where there is none.
+    """Groups of rows by the values of a column; without a column a single unnamed group.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Groups:
     Attributes
     ----------
     names : list
-        Each group's value in the column; its position is the group's code.
+        The value of each group in the column; its position is the code of the group.
 
     Examples
     --------
@@ -50,12 +50,12 @@ class Groups:
         source: str | Path,
         where: Where = lambda row: f"row {row + 1}",
     ) -> np.ndarray:
-        """Return the codes of more rows, int64 of shape (n,); new groups get the next ones.
+        """Return the group codes of rows, int64 of shape (n,); new groups get the next codes.
 
         Raises
         ------
         DataError
-            When a row is of no group.
+            When a row has no group.
         """
         codes, found = pd.factorize(column)
         if (codes < 0).any():
@@ -63,19 +63,19 @@ class Groups:
                 f"the group is missing in {where(int((codes < 0).argmax()))} (column "
                 f"{self.column!r} of {source}); fill it in or leave the row out"
             )
-        known = np.empty(len(found), dtype=np.int64)
+        code_of = np.empty(len(found), dtype=np.int64)
         for at, value in enumerate(found):
-            known[at] = self._codes.setdefault(value, len(self.names))
-            if known[at] == len(self.names):
+            code_of[at] = self._codes.setdefault(value, len(self.names))
+            if code_of[at] == len(self.names):
                 self.names.append(value)
-        return known[codes]
+        return code_of[codes]
 
     def name(self, code: Any) -> str:
-        """Return a group for an error, or nothing where there are none."""
+        """Return "group 'A'" for messages, or an empty string without a group column."""
         return "" if self.column is None else f"group {quote(self.names[code])}"
 
     def of(self, code: Any) -> str:
-        """Return "group 'A': ", or nothing where there are none."""
+        """Return the prefix "group 'A': " for messages, or an empty string without a column."""
         return "" if self.column is None else f"{self.name(code)}: "
 
 
@@ -84,9 +84,9 @@ def as_numbers(
     channels: Sequence[str],
     source: str | Path,
     where: Where,
-    unsaid: Sequence[str] = (),
+    free_roles: Sequence[str] = (),
 ) -> np.ndarray:
-    """Return the channels of some rows: (m, c), float64, NaN where a value is missing.
+    """Convert channels to numbers: (m, c), float64, NaN where a value is missing.
 
     Parameters
     ----------
@@ -96,21 +96,21 @@ def as_numbers(
     source : str or Path
         What to call the table in an error.
     where : callable
-        Puts a row number (from 0) into words.
-    unsaid : sequence of str
-        What a column without numbers may be instead, such as "label".
+        Returns the description of a row number (from 0).
+    free_roles : sequence of str
+        Roles that no column has yet, such as "label": suggested for columns without numbers.
 
     Raises
     ------
     DataError
-        Naming the columns that hold no numbers, or the first value that is none.
+        When a column holds no numbers or a value is not a number; names the column and row.
     """
     values = np.empty((len(frame), len(channels)))
-    without = []
+    not_numeric = []
     for at, name in enumerate(channels):
         numbers = _column(frame[name], name, source, where)
         if numbers is None:
-            without.append(name)
+            not_numeric.append(name)
             continue
         if (infinite := np.isinf(numbers)).any():
             row = int(infinite.argmax())
@@ -119,15 +119,15 @@ def as_numbers(
                 f"{source}; put a number there, or leave it empty for missing"
             )
         values[:, at] = numbers
-    if without:
-        raise DataError(_no_numbers(frame, without, source, unsaid))
+    if not_numeric:
+        raise DataError(_no_numbers(frame, not_numeric, source, free_roles))
     return values
 
 
 def _column(column: pd.Series, name: str, source: str | Path, where: Where) -> np.ndarray | None:
     """Return a column as float64; None when not one of its values is a number."""
     kind = column.dtype
-    if kind.kind in "mMc":  # a date converts to a number that nobody meant
+    if kind.kind in "mMc":  # dates would convert to meaningless numbers
         return None
     if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -148,13 +148,15 @@ def _column(column: pd.Series, name: str, source: str | Path, where: Where) -> n
 
 
 def _no_numbers(
-    frame: pd.DataFrame, without: Sequence[str], source: str | Path, unsaid: Sequence[str]
+    frame: pd.DataFrame, without: Sequence[str], source: str | Path, free_roles: Sequence[str]
 ) -> str:
     first = without[0]
     value = quote(frame[first].dropna().iloc[0])
     names = ", ".join(repr(name) for name in without[:10])
     names += f" and {len(without) - 10} more" if len(without) > 10 else ""
-    say = f"say which is {' or '.join(f'{role}=' for role in unsaid)}, or " if unsaid else ""
+    say = (
+        f"say which is {' or '.join(f'{role}=' for role in free_roles)}, or " if free_roles else ""
+    )
     return (
         f"{'columns' if len(without) > 1 else 'column'} {names} of {source} cannot be "
         f"{'channels' if len(without) > 1 else 'a channel'}: no numbers ({first!r} begins "
@@ -172,9 +174,9 @@ class WindowOptions:
         Rows in a window, and from the beginning of one to the next; without a stride the
         windows of a series share no row.
     time, group : str or None
-        Columns that say when a row was taken, and of which series it is.
+        Columns of the time of each row, and of the series it belongs to.
     channels : tuple of str or None
-        Columns that are the channels; None takes all others.
+        Channel columns; None takes all remaining columns.
     """
 
     window: int | None = None
@@ -185,39 +187,39 @@ class WindowOptions:
 
     @property
     def given(self) -> list[str]:
-        """Names of what is not None."""
+        """Names of the options that are not None."""
         return [name for name, value in vars(self).items() if value is not None]
 
 
 class LongTable:
-    """A long table, checked, its rows in order: group after group, each in the order it came.
+    """A checked long table with its rows sorted by group, in table order within a group.
 
     Parameters
     ----------
     frame : DataFrame of shape (m, k)
-    cutting : Cutting
+    cutting : WindowOptions
     label : str or None
         Column of labels.
     source : str or Path
         What to call the table in an error.
     where : callable
-        Puts a row number (from 0) into words.
+        Returns the description of a row number (from 0).
     no_channels : sequence of str
         Columns that are no channels, beside those for time, group and label.
 
     Attributes
     ----------
     rows : int array of shape (m,)
-        The rows of the table in order; whatever is "in order" below follows it.
+        Row numbers of the table, sorted by group.
     codes : int array of shape (m,)
-        The groups in order, as numbers from 0.
+        Group code of each of `rows`.
     groups : Groups
     channels : list of str
 
     Raises
     ------
     DataError
-        When a column is not there or named twice, or a row is of no group.
+        When a column does not exist or is named twice, or a row has no group.
     """
 
     def __init__(
@@ -232,7 +234,7 @@ class LongTable:
         self.time, self.group, self.label = cutting.time, cutting.group, label
         self.source, self.where = source, where
         given = check_roles(self.time, self.group, label)
-        # What pandas keeps as an index is a column to everybody else.
+        # Index levels of pandas count as columns.
         levels = [name for name in frame.index.names if name in given.values()]
         frame = frame.reset_index(levels) if levels else frame
         self.frame = frame.set_axis(check_names(frame, str(source)), axis=1)
@@ -241,8 +243,8 @@ class LongTable:
         left_out = {*given.values(), *no_channels}
         for name in (*given.values(), *no_channels, *(cutting.channels or ())):
             check_is_there(name, list(self.frame.columns), source)
-        others = [name for name in self.frame.columns if name not in left_out]
-        self.channels = others if cutting.channels is None else list(cutting.channels)
+        remaining = [name for name in self.frame.columns if name not in left_out]
+        self.channels = remaining if cutting.channels is None else list(cutting.channels)
         if not self.channels:
             raise DataError(f"{source} holds no columns of readings; expected at least one channel")
         self.groups = Groups(self.group)
@@ -253,12 +255,12 @@ class LongTable:
         self.codes = codes[self.rows]
 
     def segments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return where, in order, the stretches without a gap begin, and where they end.
+        """Return the first and end positions of the segments without a gap in time.
 
         Returns
         -------
         first, end : int array of shape (n_segments,)
-            `end` is not part of the segment. Without a time column each group is one.
+            Positions in `rows`; `end` is exclusive. Without a time column each group is one.
         """
         time = None
         if self.time is not None:
@@ -267,41 +269,41 @@ class LongTable:
             self.codes,
             self.rows,
             time,
-            in_words=lambda row: str(self.frame[self.time].iloc[row]),
+            describe_time=lambda row: str(self.frame[self.time].iloc[row]),
             of_group=self.groups.of,
             where=self.where,
             columns=[name for name in (self.group, self.time) if name is not None],
         )
 
     def numbers(self) -> np.ndarray:
-        """Return the channels in order: (m, c), float64, NaN where a value is missing.
+        """Return the channels of `rows`: (m, c), float64, NaN where a value is missing.
 
         Raises
         ------
         DataError
-            Naming the columns that hold no numbers, or the first value that is none.
+            When a column holds no numbers or a value is not a number; names the column and row.
         """
-        unsaid = missing_roles(self.time, self.group, self.label)
-        return as_numbers(self.frame, self.channels, self.source, self.where, unsaid)[self.rows]
+        free_roles = missing_roles(self.time, self.group, self.label)
+        return as_numbers(self.frame, self.channels, self.source, self.where, free_roles)[self.rows]
 
 
 def missing_roles(time: str | None, group: str | None, label: str | None) -> list[str]:
-    """Return what no column is named for."""
+    """Return the roles (time, group, label) that no column has."""
     roles = {"time": time, "group": group, "label": label}
     return [role for role, name in roles.items() if name is None]
 
 
 def check_roles(time: str | None, group: str | None, label: str | None) -> dict[str, str]:
-    """Return which columns are named for what, each for one thing alone.
+    """Return the column of each role that is given; each column may have one role.
 
     Raises
     ------
     DataError
-        When one column is named twice.
+        When one column has two roles.
     """
     roles = {"time": time, "group": group, "label": label}
     given = {role: name for role, name in roles.items() if name is not None}
     if len(set(given.values())) < len(given):
-        said = ", ".join(f"{role}={name!r}" for role, name in given.items())
-        raise DataError(f"got {said}; expected a column of its own for each")
+        options = ", ".join(f"{role}={name!r}" for role, name in given.items())
+        raise DataError(f"got {options}; expected a column of its own for each")
     return given

@@ -1,4 +1,4 @@
-"""The order of rows in time: checked, and cut where the recording has gaps."""
+"""Times of rows: conversion to numbers, checks of their order, and segments without gaps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pandas as pd
 from isthmus.data.column_types import Where
 from isthmus.errors import DataError
 
-# More than so many usual steps from one row to the next is a gap.
+#: A step of more than this many median steps of the group is a gap.
 MAX_STEP = 1.5
-_AT_A_TIME = 2**18
+_MAX_ROWS_AT_ONCE = 2**18
 
 
 def time_numbers(column: pd.Series, source: str | Path, where: Where) -> np.ndarray:
-    """Return a column of times as numbers that keep their order and distances.
+    """Convert a column of times to numbers with the same order and differences.
 
     Parameters
     ----------
@@ -25,17 +25,17 @@ def time_numbers(column: pd.Series, source: str | Path, where: Where) -> np.ndar
     source : str or Path
         What to call the table in an error.
     where : callable
-        Puts a row number (from 0) into words.
+        Returns the description of a row number (from 0).
 
     Returns
     -------
     array of shape (n,)
-        The numbers themselves, int64 or float64; of dates, int64 in one unit of time.
+        Numbers as int64 or float64; dates as int64 in the unit of their dtype.
 
     Raises
     ------
     DataError
-        Naming column and row, when a time is missing, infinite or no time.
+        When a time is missing, infinite or cannot be read; names the column and row.
     """
     name = f"column {str(column.name)!r} of {source}"
     missing = column.isna().to_numpy()
@@ -65,7 +65,7 @@ def check_order(
     groups: np.ndarray,
     rows: np.ndarray,
     *,
-    in_words: Callable[[int], str],
+    describe_time: Callable[[int], str],
     of_group: Callable[[int], str],
     where: Where,
     sort: str,
@@ -76,19 +76,19 @@ def check_order(
     ----------
     time, groups, rows : array of shape (n,)
         Times, codes of the groups, and positions in the table; groups one after the other.
-    in_words : callable
-        The time in a row of the table as it stands there.
+    describe_time : callable
+        Returns the time in a row of the table as text.
     of_group : callable
-        Names a group by its code, such as "group 'A': ".
+        Returns the prefix of a group code, such as "group 'A': ".
     where : callable
-        Puts a row number into words.
+        Returns the description of a row number.
     sort : str
-        The call that mends it.
+        The call that sorts the table, for the error.
 
     Raises
     ------
     DataError
-        Naming group, row and the two times.
+        When times repeat or decrease; names the group, the rows and the two times.
     """
     back = (groups[1:] == groups[:-1]) & ~(time[1:] > time[:-1])
     if not back.any():
@@ -97,13 +97,13 @@ def check_order(
     row, before = int(rows[at]), int(rows[at - 1])
     if time[at] == time[at - 1]:
         raise DataError(
-            f"{of_group(groups[at])}the time {in_words(row)} is in {where(before)} and again in "
-            f"{where(row)}; leave one of them out, or name the column that tells the series "
+            f"{of_group(groups[at])}the time {describe_time(row)} is in {where(before)} and again "
+            f"in {where(row)}; leave one of them out, or name the column that tells the series "
             "apart with group="
         )
     raise DataError(
-        f"{of_group(groups[at])}the time in {where(row)} is {in_words(row)}, after "
-        f"{in_words(before)} in {where(before)}; expected times that increase: sort the table "
+        f"{of_group(groups[at])}the time in {where(row)} is {describe_time(row)}, after "
+        f"{describe_time(before)} in {where(before)}; expected times that increase: sort the table "
         f"with {sort}, or name the column that tells the series apart with group="
     )
 
@@ -113,26 +113,26 @@ def segments(
     rows: np.ndarray,
     time: np.ndarray | None,
     *,
-    in_words: Callable[[int], str],
+    describe_time: Callable[[int], str],
     of_group: Callable[[int], str],
     where: Where,
     columns: Sequence[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the stretches of a group without a gap in time begin, and where they end.
+    """Return the first and end positions of the segments of each group without a gap in time.
 
     Parameters
     ----------
     groups, rows, time : array of shape (n,)
-        As for `check_order`; without times each group is one stretch.
-    in_words, of_group, where : callable
+        As for `check_order`; without times each group is one segment.
+    describe_time, of_group, where : callable
         As for `check_order`.
     columns : sequence of str
-        Those that the table would have to be sorted by.
+        Columns to sort the table by, for the error.
 
     Returns
     -------
     first, end : int array of shape (n_segments,)
-        `end` is not part of the segment.
+        `end` is exclusive.
 
     Raises
     ------
@@ -144,7 +144,13 @@ def segments(
     if time is not None:
         sort = f"table.sort_values({list(columns)!r})"
         check_order(
-            time, groups, rows, in_words=in_words, of_group=of_group, where=where, sort=sort
+            time,
+            groups,
+            rows,
+            describe_time=describe_time,
+            of_group=of_group,
+            where=where,
+            sort=sort,
         )
         new |= gaps(time, groups)
     first = np.flatnonzero(new)
@@ -152,10 +158,9 @@ def segments(
 
 
 def gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return which rows come after a gap in time.
+    """Return whether each row comes after a gap in time.
 
-    The usual step of a group is the median of its steps; a gap is a step of more than one
-    and a half of these.
+    A gap is a step of more than one and a half times the median step of the group.
 
     Parameters
     ----------
@@ -175,8 +180,8 @@ def gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
     borders = np.flatnonzero(groups[1:] != groups[:-1]) + 1
     first = 0
     while first < len(time):
-        # Some whole groups at a time: what this takes in between is several times the input.
-        at = np.searchsorted(borders, first + _AT_A_TIME)
+        # Several whole groups at a time: temporary arrays are several times the input.
+        at = np.searchsorted(borders, first + _MAX_ROWS_AT_ONCE)
         end = int(borders[at]) if at < len(borders) else len(time)
         after[first:end] = _gaps(time[first:end], groups[first:end])
         first = end

@@ -1,4 +1,4 @@
-"""A long table cut into labelled windows, with the rows that are in none counted."""
+"""Long tables to labelled windows, with a count of the unused rows."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from isthmus.data.windows.long_table import LongTable, WindowOptions
 from isthmus.data.windows.time_index import MAX_STEP
 from isthmus.errors import DataError
 
-#: Groups that are left out, by name.
-_NAMED = 5
+#: Maximum number of unused groups named in a warning.
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
 class UnusedRows:
-    """What windows of a table, or of several, leave out.
+    """Groups and rows of one or several tables that are in no window.
 
     Attributes
     ----------
     n_groups, n_without : int
-        Groups, and those that no window is of.
+        Number of groups, and of those without a window.
     names : tuple of str
-        Some of the latter.
+        The first groups without a window.
     n_gaps, n_rows : int
-        Gaps in time, and rows that they cost.
+        Number of gaps in time, and of rows unused because of them.
     """
 
     n_groups: int = 0
@@ -50,30 +50,30 @@ class UnusedRows:
         return UnusedRows(
             self.n_groups + other.n_groups,
             self.n_without + other.n_without,
-            (*self.names, *other.names)[:_NAMED],
+            (*self.names, *other.names)[:_MAX_NAMED],
             self.n_gaps + other.n_gaps,
             self.n_rows + other.n_rows,
         )
 
-    def in_words(self, window: int) -> list[str]:
-        """Return a sentence on groups and one on gaps, where there is something to say."""
-        said = []
+    def describe(self, window: int) -> list[str]:
+        """Return the warnings about unused groups and about gaps, if any."""
+        messages = []
         if self.n_without:
             names = ", ".join(self.names)
             more = self.n_without - len(self.names)
             names += f" and {more} more" if more else ""
             verb = "is" if self.n_without == 1 else "are"
-            said.append(
+            messages.append(
                 f"{self.n_without:,} of {self.n_groups:,} groups {verb} left out, with fewer than "
                 f"{window} rows without a gap: {names}"
             )
         if self.n_gaps:
-            said.append(
+            messages.append(
                 f"{self.n_gaps:,} gap{'s' if self.n_gaps > 1 else ''} in time (steps of more than "
                 f"{MAX_STEP} times the usual one); no window crosses one, which leaves "
                 f"{self.n_rows:,} rows out"
             )
-        return said
+        return messages
 
 
 def unused_rows(
@@ -83,34 +83,34 @@ def unused_rows(
     stride: int,
     name: Callable[[Any], str],
 ) -> UnusedRows:
-    """Count what windows leave out of a table.
+    """Count the groups and rows of a table that are in no window.
 
     Parameters
     ----------
     groups, lengths : int array of shape (n_segments,)
-        The group of each stretch without a gap, and its rows.
+        Group code and number of rows of each segment.
     window, stride : int
     name : callable
-        Puts a group into words, such as "group 'A'".
+        Returns the name of a group code, such as "group 'A'".
 
     Examples
     --------
     >>> groups, lengths = np.array([0, 0, 1]), np.array([5, 6, 3])
-    >>> lost = unused_rows(groups, lengths, 4, 4, lambda code: f"group {code}")
-    >>> lost.n_without, lost.names, lost.n_gaps, lost.n_rows
+    >>> unused = unused_rows(groups, lengths, 4, 4, lambda code: f"group {code}")
+    >>> unused.n_without, unused.names, unused.n_gaps, unused.n_rows
     (1, ('1',), 1, 3)
     """
     codes, n_segments = np.unique(groups, return_counts=True)
     without = np.setdiff1d(codes, groups[lengths >= window])
     split = np.isin(groups, codes[n_segments > 1])
-    # What a segment has over: all of it when it is too short, otherwise less than a stride.
-    over = np.where(lengths < window, lengths, (lengths - window) % stride)
+    # All rows of a segment shorter than a window, otherwise fewer than a stride.
+    left_over = np.where(lengths < window, lengths, (lengths - window) % stride)
     return UnusedRows(
         len(codes),
         len(without),
-        tuple(name(code).removeprefix("group ") for code in without[:_NAMED]),
+        tuple(name(code).removeprefix("group ") for code in without[:_MAX_NAMED]),
         len(groups) - len(codes),
-        int(over[split].sum()),
+        int(left_over[split].sum()),
     )
 
 
@@ -136,7 +136,7 @@ def load_long_table(
 
 
 def describe_row(row: int) -> str:
-    """Return a row number, from 0, as people count."""
+    """Return "row 1" for row number 0, and so on."""
     return f"row {row + 1}"
 
 
@@ -161,15 +161,15 @@ def series_from_frame(
     Parameters
     ----------
     frame : DataFrame of shape (m, k)
-    cutting : Cutting
+    cutting : WindowOptions
     label : str or None
         Column of labels. Where the rows of a window differ, see `deciding_rows`.
     name : str
         Name of the data set.
     source : str or Path
-        What to call the table in an error.
+        Name of the table in errors.
     where : callable
-        Puts a row number (from 0) into words.
+        Returns the description of a row number (from 0).
     keys, drop : sequences of str
         Columns that are no channels; the keys of a window are those of its last row.
 
@@ -204,9 +204,9 @@ def series_from_frame(
     long_enough = end - first >= window
     if not long_enough.any():
         raise DataError(_too_short(table, first, end, window))
-    lost = unused_rows(table.codes[first], end - first, window, stride, table.groups.name)
-    for what in lost.in_words(window):
-        _warn(table, what)
+    unused = unused_rows(table.codes[first], end - first, window, stride, table.groups.name)
+    for message in unused.describe(window):
+        _warn(table, message)
     first, end = first[long_enough], end[long_enough]
     _fill(values, table, first, end)
     segments = list(zip(first.tolist(), end.tolist(), strict=True))
@@ -221,10 +221,10 @@ def series_from_frame(
     carried = None
     if keys:
         carried = table.frame[list(keys)].iloc[table.rows[last]].reset_index(drop=True)
-    return Dataset(X, y, schema, name=name, windows=_places(table, begin, last), keys=carried)
+    return Dataset(X, y, schema, name=name, windows=_locate(table, begin, last), keys=carried)
 
 
-def _places(table: LongTable, first: np.ndarray, last: np.ndarray) -> Windows:
+def _locate(table: LongTable, first: np.ndarray, last: np.ndarray) -> Windows:
     first, last = table.rows[first], table.rows[last]
     group = None if table.group is None else table.frame[table.group].iloc[first].to_numpy()
     if table.time is None:
@@ -234,7 +234,7 @@ def _places(table: LongTable, first: np.ndarray, last: np.ndarray) -> Windows:
 
 
 def _fill(values: np.ndarray, table: LongTable, first: np.ndarray, end: np.ndarray) -> None:
-    """Fill what is missing in these segments of `values`, (m, c), in place."""
+    """Fill missing values in segments of `values`, (m, c), in place."""
     missing = np.isnan(values)
     n_missing = 0
     for a, b in zip(first, end, strict=True) if missing.any() else ():
@@ -266,7 +266,7 @@ def _too_short(table: LongTable, first: np.ndarray, end: np.ndarray, window: int
 
 
 def too_short(source: str, rows: int, group: str, window: int, has_gaps: bool) -> str:
-    """Say that no window fits into any series of a source, the longest of so many rows."""
+    """Return the error text for a source whose longest series is shorter than a window."""
     return (
         f"got window={window}, and the longest series"
         + (" without a gap in time" if has_gaps else "")
@@ -277,5 +277,5 @@ def too_short(source: str, rows: int, group: str, window: int, has_gaps: bool) -
     )
 
 
-def _warn(table: LongTable, what: str) -> None:
-    warnings.warn(f"{table.source}: {what}", stacklevel=4)
+def _warn(table: LongTable, message: str) -> None:
+    warnings.warn(f"{table.source}: {message}", stacklevel=4)
