@@ -9,10 +9,11 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from isthmus import CodeClassifier, export_bundle, load_bundle, save_bundle
+from isthmus import Autoencoder, CodeClassifier, export_bundle, load_bundle, save_bundle
 from isthmus.bundle import Bundle
 from isthmus.data import Schema
 from isthmus.errors import BundleError, ExportError, SchemaError
@@ -251,7 +252,7 @@ def run_bare(python, *words, cwd):
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, table, tmp_path):
     export_bundle(wine_bundle, tmp_path / "out", table)
-    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 60
+    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 80
     np.save(tmp_path / "rows.npy", table)
     run_bare(bare_python, "out/predict.py", "rows.npy", "found.npz", cwd=tmp_path)
     missing = run_bare(
@@ -322,3 +323,24 @@ def test_the_command_prints_parity_and_writes_facts(
     assert not left.value.code
     said = capsys.readouterr().out
     assert re.search(r"^known        20 of the rows given; they are in known\.npz$", said, re.M)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_row_alone_is_what_it_is_among_others(bare_python, tmp_path):
+    cells = {"part": ["007", "A12", "B07"], "state": ["True", "False", "Unknown"]}
+    frame = pd.DataFrame({name: np.resize(column, 60) for name, column in cells.items()})
+    frame["width"] = np.random.default_rng(0).normal(size=60)
+    encoder = Autoencoder(2, max_epochs=2, random_state=0).fit(frame)
+    head = CodeClassifier(encoder).fit(frame, frame["part"])
+    path = bundle_of(encoder, {"part": head}, tmp_path / "parts")
+    export_bundle(path, tmp_path / "out", frame)
+    expected = encoder.transform(frame)[:3]
+    exported = Exported(tmp_path / "out")
+    for at in range(3):
+        frame[at : at + 1].to_csv(tmp_path / "row.csv", index=False)
+        guessed = pd.read_csv(tmp_path / "row.csv")
+        np.testing.assert_allclose(encoder.transform(guessed)[0], expected[at], atol=1e-5)
+        np.testing.assert_allclose(exported.predict(guessed)["code"][0], expected[at], atol=1e-5)
+        run_bare(bare_python, "out/predict.py", "row.csv", "found.npz", cwd=tmp_path)
+        with np.load(tmp_path / "found.npz") as found:
+            np.testing.assert_allclose(found["code"][0], expected[at], atol=1e-5)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data import Schema, as_plain, category_text
+from isthmus.data import Schema, category_text
 from isthmus.errors import DataError
 
 #: Name of the one input of images, series and tables without column names.
@@ -112,12 +112,11 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
     values = schema.check(X)
     if inputs[0].column is None:
         return {WHOLE_INPUT: _as_input(values, inputs[0].dtype)}
-    raw = columns_by_name(schema, X)
     rows: dict[str, np.ndarray] = {}
     for at, (one, column) in enumerate(zip(inputs, schema.types, strict=True)):
         if one.missing is None:
             rows[one.name] = values[:, at].astype(np.float64)
-        elif raw is None:
+        else:
             names = [
                 *map(category_text, column.categories),
                 unseen_category_text(column.categories),
@@ -125,10 +124,6 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
             ]
             places = np.where(np.isnan(values[:, at]), len(names) - 1, values[:, at])
             rows[one.name] = np.array(names, dtype=object)[places.astype(np.intp)]
-        else:
-            own = raw[one.column]
-            text = [one.missing if pd.isna(v) else category_text(as_plain(v)) for v in own]
-            rows[one.name] = np.array(text, dtype=object)
     return rows
 
 

@@ -13,6 +13,7 @@ model = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx").read
 facts = json.loads(model.get_modelmeta().custom_metadata_map["isthmus"])
 names = [one["name"] for one in facts["outputs"]]
 MISSING = ("", "None", "nan", "NaT", "<NA>")
+NO_VALUE = " NA N/A n/a NaN -NaN nan -nan NULL null #N/A #NA -1.#IND 1.#IND "  # in a CSV file
 
 
 def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
@@ -27,7 +28,9 @@ def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     if one["type"] == "category":
-        return np.array([_text(v, one["missing"]) for v in rows[one["column"]]], dtype=object)
+        types = dict(zip(facts["schema"]["columns"], facts["schema"]["column_types"], strict=True))
+        known = types[one["column"]]["categories"]
+        return np.array([_text(v, one["missing"], known) for v in rows[one["column"]]], object)
     if one["column"] is not None:
         values = [None if str(v) in MISSING else v for v in rows[one["column"]]]
         if one["type"] == "date":  # datetimes or ISO 8601 text, in UTC
@@ -42,18 +45,31 @@ def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     return array.astype(dtype)
 
 
-def _text(value: Any, missing: str) -> str:
-    if not isinstance(value, str) and str(value) in MISSING:
-        return missing
-    text = str(int(value) if isinstance(value, float) and value.is_integer() else value)
-    return text.lower() if isinstance(value, bool | np.bool_) else text
+def _text(value: Any, missing: str, categories: list[Any]) -> str:
+    if isinstance(value, str) or str(value) in MISSING:
+        return value if isinstance(value, str) else missing
+    # Whoever read the file may have made a number, or True, of what was written as text.
+    same = [category for category in categories if _meaning(category) == _meaning(value)]
+    if len(same) > 1:
+        raise ValueError(f"got {value!r}, which stands for {same}; pass the column as text")
+    text = same[0] if same else value
+    text = int(text) if isinstance(text, float) and text.is_integer() else text
+    return str(text).lower() if isinstance(text, bool | np.bool_) else str(text)
+
+
+def _meaning(value: Any) -> str | float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return str(value).lower() if str(value).lower() in ("true", "false") else str(value)
 
 
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
     if source.suffix == ".csv":
-        head, *lines = csv.reader(source.read_text(encoding="utf-8").splitlines())
-        given = dict(zip(head, zip(*lines, strict=True), strict=True))
+        head, *lines = csv.reader(source.read_text(encoding="utf-8-sig").splitlines())
+        cells = [[None if not c or f" {c} " in NO_VALUE else c for c in line] for line in lines]
+        given = dict(zip(head, zip(*cells, strict=True), strict=True))
     else:
         given = np.load(source)
     np.savez(target, **predict(given))  # type: ignore[arg-type]

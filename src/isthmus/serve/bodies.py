@@ -183,7 +183,7 @@ def read_csv(content: bytes, schema: Schema, limits: Limits) -> pd.DataFrame:
         )
     check_rows(max(1, content.count(b"\n") - content.count(b"\n\n") - 1), limits)
     try:
-        frame, _ = read_csv_file("the body", content)
+        frame, _ = read_csv_file("the body", content, schema=schema)
     except DataError as error:
         raise refusal_of(error, 400) from error
     check_rows(len(frame), limits)

@@ -219,8 +219,9 @@ def read_csv_file(
     path: Path | str,
     content: bytes | None = None,
     *,
-    text: Collection[str] = (),
-    verbatim: Collection[str] = (),
+    label: str | None = None,
+    keys: Sequence[str] = (),
+    schema: Schema | None = None,
     as_written: bool = True,
 ) -> tuple[pd.DataFrame, Where]:
     """Read a CSV file with a header line, gzipped or not; or content that lies in memory.
@@ -231,8 +232,16 @@ def read_csv_file(
         The file, or what to call the content in an error.
     content : bytes, optional
         Not gzipped.
-    text, verbatim, as_written
-        See `CsvFile.table`.
+    label : str, optional
+        Column of labels, whose cells stay as they are written.
+    keys : sequence of str
+        Columns whose cells stay as they are written, `NA` too.
+    schema : Schema, optional
+        Of the model that the rows are for: columns that are no numbers by it are left as they are
+        written, and those it does not have are taken for keys.
+    as_written : bool
+        Whether without a schema too only numbers are converted; otherwise dates and truth values
+        are.
 
     Returns
     -------
@@ -246,7 +255,13 @@ def read_csv_file(
     DataError
         When the file is empty, ragged or not UTF-8, or a column has no name.
     """
-    return CsvFile(path, content).frame(text, verbatim, as_written=as_written)
+    file = CsvFile(path, content)
+    text, verbatim = ([] if label is None else [label]), list(keys)
+    if schema is not None and schema.columns is not None:
+        types = dict(zip(schema.columns, schema.types, strict=True))
+        text += [name for name, column in types.items() if column.type != "number"]
+        verbatim += [name for name in file.names if name not in types and name != label]
+    return file.frame(text, verbatim, as_written=as_written)
 
 
 def read_parquet_file(path: Path) -> pd.DataFrame:
@@ -323,13 +338,7 @@ def load_csv(
     DataError
         See `dataset_from_frame`; also when the file is empty, ragged or not UTF-8.
     """
-    file = CsvFile(path)
-    text, verbatim = ([] if label is None else [label]), list(keys)
-    if schema is not None and schema.columns is not None:
-        types = dict(zip(schema.columns, schema.types, strict=True))
-        text += [name for name, column in types.items() if column.type != "number"]
-        verbatim += [name for name in file.names if name not in types and name != label]
-    frame, where = file.frame(text, verbatim)
+    frame, where = read_csv_file(path, label=label, keys=keys, schema=schema)
     options: dict[str, Any] = {"keys": keys, "columns": columns, "drop": drop, "schema": schema}
     return dataset_from_frame(frame, label, path.name, source=path, where=where, **options)
 

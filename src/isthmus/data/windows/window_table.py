@@ -127,9 +127,8 @@ def load_long_table(
     if path.name.lower().endswith((".parquet", ".pq")):
         frame = read_parquet_file(path)
     else:
-        verbatim = [*keys, *([] if cutting.group is None else [cutting.group])]
-        text = [] if label is None else [label]
-        frame, where = read_csv_file(path, text=text, verbatim=verbatim, as_written=False)
+        names = [*keys, *([] if cutting.group is None else [cutting.group])]
+        frame, where = read_csv_file(path, label=label, keys=names, as_written=False)
     return series_from_frame(
         frame, cutting, label, path.name, source=path, where=where, keys=keys, drop=drop
     )
