@@ -340,7 +340,7 @@ def test_a_row_alone_is_what_it_is_among_others(bare_python, tmp_path):
         frame[at : at + 1].to_csv(tmp_path / "row.csv", index=False)
         guessed = pd.read_csv(tmp_path / "row.csv")
         np.testing.assert_allclose(encoder.transform(guessed)[0], expected[at], atol=1e-5)
-        np.testing.assert_allclose(exported.predict(guessed)["code"][0], expected[at], atol=1e-5)
+        np.testing.assert_allclose(exported.run(guessed)["code"][0], expected[at], atol=1e-5)
         run_bare(bare_python, "out/predict.py", "row.csv", "found.npz", cwd=tmp_path)
         with np.load(tmp_path / "found.npz") as found:
             np.testing.assert_allclose(found["code"][0], expected[at], atol=1e-5)
