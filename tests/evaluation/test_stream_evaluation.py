@@ -189,6 +189,19 @@ def test_rows_that_a_detector_learned_from_are_counted(detector, train, stream):
     assert evaluate_detector(detector, stream, normal="ok")["n_known"] == 0
 
 
+def test_labels_of_zero_and_one_in_the_files(detector, frame, X, tmp_path):
+    marked = (frame["class"] != "ok").astype(int)
+    X.assign(y=marked).to_parquet(tmp_path / "a.parquet", index=False)
+    stream = load(tmp_path, label="y")
+    with pytest.raises(
+        DataError, match=rf"only 0 and 1 \(0: {N - marked.sum():,}, 1: {marked.sum()}"
+    ):
+        evaluate_detector(detector, stream)
+    found = evaluate_detector(detector, stream, normal="0")
+    assert found["code"] == evaluate_detector(detector, X, 1 - 2 * marked)["code"]
+    assert found["labels"] == {"0": N - marked.sum(), "1": marked.sum()}
+
+
 def test_labels_of_a_detector_in_the_files(detector, frame, X, tmp_path):
     y = np.select([frame["id"] % 3 == 0, frame["class"] == "ok"], [0, 1], -1)
     X.assign(y=y).to_parquet(tmp_path / "a.parquet", index=False)

@@ -176,6 +176,17 @@ def test_labels_that_mean_classes_are_no_labels_of_a_detector(press, splits):
     assert list(found["histogram"]["counts"]) == ["unknown"]
 
 
+def test_labels_of_zero_and_one_do_not_test_a_detector_unread(press, splits):
+    two = splits.test.take(np.flatnonzero(splits.test.y < 2))
+    facts = report_facts(press, two)
+    assert facts["verdicts"][0]["found"] is None
+    (warning,) = [one for one in facts["data"]["warnings"] if "do not test detectors" in one]
+    assert "only 0 and 1" in warning
+    assert "--normal 0" in warning
+    facts = report_facts(press, two, normal=0)
+    assert facts["verdicts"][0]["found"]["n_normal"] == (two.y == 0).sum()
+
+
 def test_a_normal_class_that_is_none_is_refused(press, splits):
     with pytest.raises(DataError, match="got normal='x' .* no label in digits is that: they are"):
         report_facts(press, splits.test, normal="x")

@@ -69,6 +69,27 @@ def test_labels_of_a_service_are_taken_into_their_heads(send, bundle, digits, X)
     }
 
 
+def test_labels_of_zero_and_one_need_the_normal_value(client, bundle, X):
+    client.queue.write_text("")
+    body = {"instances": X[:4].tolist(), "labels": [0, 0, 0, 1], "head": "normal"}
+    refused = client.post("/labels", json=body)
+    assert refused.status_code == 422
+    assert "(0: 3, 1: 1)" in refused.json()["got"]
+    assert '"normal": 0' in refused.json()["fix"]
+    assert client.post("/labels", json=body | {"normal": True}).status_code == 422
+    assert not client.queue.read_text()
+
+    assert client.post("/labels", json=body | {"normal": 0}).status_code == 202
+    lines = [json.loads(line) for line in client.queue.read_text().splitlines()]
+    assert [line["label"] for line in lines] == [1, 1, 1, -1]
+    take_labels(bundle, client.queue)
+    assert load_bundle(bundle).head("normal").reference_set_.y[-4:].tolist() == [1, 1, 1, -1]
+    withdrawn = body | {"labels": [None] * 3 + [1], "normal": 0}
+    assert client.post("/labels", json=withdrawn).status_code == 202
+    take_labels(bundle, client.queue)
+    assert load_bundle(bundle).head("normal").reference_set_.y[-4:].tolist() == [0, 0, 0, -1]
+
+
 def test_labels_taken_twice_count_once_and_make_no_version(send, bundle, X):
     queue = send(X[:3].tolist(), [1, 1, -1])
     take_labels(bundle, queue)
