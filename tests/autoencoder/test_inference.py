@@ -329,7 +329,7 @@ def test_changed_weights_are_refused_until_they_are_adopted(table, change, part,
         lambda: CodeClassifier(encoder).fit(table, labels),
         lambda: AnomalyDetector(encoder, "combined", 0.1).fit(table[100:]),
         lambda: classifier.add_labels(table[:2], labels[:2]),
-        lambda: detector.set_false_alarm_rate(0.2).add_labels(table[:2], [1, 1]),
+        lambda: detector.set_false_alarm_rate(0.2).add_labels(table[:2], [1, -1]),
         lambda: export_networks(encoder),
         encoder.check_frozen,
     ):
@@ -364,7 +364,7 @@ def test_changed_weights_are_refused_until_they_are_adopted(table, change, part,
 def test_half_weights_are_named_before_torch_fails(table):
     encoder = Autoencoder(4, max_epochs=1, random_state=0).fit(table)
     encoder.encoder_.half()
-    with pytest.raises(FrozenError, match=r"1.weight of a network is torch.float16, expected"):
+    with pytest.raises(FrozenError, match=r"weights of a network are torch.float16, expected"):
         encoder.transform(table)
 
 

@@ -27,7 +27,7 @@ from isthmus.autoencoder.fitting import (
 )
 from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import learn_from_stream, open_source
-from isthmus.autoencoder.training_rows import HeldOut, TrainingRowHashes
+from isthmus.autoencoder.training_rows import HeldOut
 from isthmus.data import InMemory, Instances, Schema, as_instances
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.data.streaming import Stream
@@ -295,8 +295,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         except BaseException:  # by Ctrl-C too
             self.__dict__.update(before)
             raise
-        joined = ("history_", "training_row_hashes_", "data_fingerprint_")
-        return self._prepend(**{name: before[name] for name in joined})
+        return self._prepend(before)
 
     @isolated_from_host()
     def untrained(self, random_state: int | np.random.RandomState | None = None) -> Autoencoder:
@@ -482,20 +481,16 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             warn_of_interruption(progress, run.settings.max_epochs)
         return self
 
-    def _prepend(
-        self,
-        history_: list[dict[str, Any]],
-        training_row_hashes_: TrainingRowHashes,
-        data_fingerprint_: str,
-    ) -> Self:
+    def _prepend(self, before: Mapping[str, Any]) -> Self:
         """Prepend history, hashes and fingerprint of before the last pass to those of the pass."""
-        done = len(history_)
-        self.history_ = history_ + [
+        done = len(before["history_"])
+        self.history_ = before["history_"] + [
             record | {"epoch": record["epoch"] + done} for record in self.history_
         ]
         self.best_epoch_ += done
-        self.training_row_hashes_ = training_row_hashes_.merged_with(self.training_row_hashes_)
-        both = f"{data_fingerprint_} {self.data_fingerprint_}".encode()
+        hashes = before["training_row_hashes_"].merged_with(self.training_row_hashes_)
+        self.training_row_hashes_ = hashes
+        both = f"{before['data_fingerprint_']} {self.data_fingerprint_}".encode()
         self.data_fingerprint_ = hashlib.sha256(both).hexdigest()
         return self
 

@@ -328,12 +328,12 @@ class Inference(TransformerMixin):
 
     def _ready(self, network: nn.Module) -> nn.Module:
         """Return a network in evaluation mode, after a check that its weights are float32."""
-        for name, value in network.state_dict().items():
+        for value in itertools.chain(network.parameters(), network.buffers()):
             if value.is_floating_point() and value.dtype != torch.float32:
                 raise FrozenError(
-                    f"{name} of a network is {value.dtype}, expected torch.float32; load the "
-                    "bundle again (isthmus.load_bundle), or call adopt_weights(), which makes it "
-                    "float32 again, with the rounding"
+                    f"the weights of a network are {value.dtype}, expected torch.float32; load "
+                    "the bundle again (isthmus.load_bundle), or call adopt_weights(), which makes "
+                    "them float32 again, with the rounding"
                 )
         return in_evaluation_mode(network)
 
