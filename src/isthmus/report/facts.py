@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus._core import isolated_from_host
 from isthmus.bundle import Bundle
 from isthmus.classification import build_head
 from isthmus.data import CLASSES, Dataset, Splits
@@ -30,6 +31,7 @@ from isthmus.report.gallery import (
 from isthmus.report.wording import about_facts, describe_run_in_words
 
 
+@isolated_from_host()
 def report_facts(
     bundle: Bundle,
     data: Dataset | Splits | Stream | StreamSample | None = None,

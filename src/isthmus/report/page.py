@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from isthmus._core import require, write_bytes, write_json
+from isthmus._core import isolated_from_host, require, write_bytes, write_json
 from isthmus.bundle import Bundle, load_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.data.streaming import Stream
@@ -272,6 +272,7 @@ def _whole(number: int) -> str:
     return f"{number:,}"
 
 
+@isolated_from_host()
 def write_report(
     bundle: Bundle | str | Path,
     path: str | Path,
