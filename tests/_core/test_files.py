@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever goes wrong while they are written."""
+"""Atomic writes of files and folders, also when writing fails."""
 
 import errno
 import hashlib
@@ -57,21 +57,21 @@ def broken_disk(request, monkeypatch):
         monkeypatch.setattr(os, "replace", fail)
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, broken_disk):
+def test_a_failed_write_leaves_the_old_file(tmp_path, broken_disk):
     file = tmp_path / "weights"
     file.write_bytes(b"old")
 
     with pytest.raises(OSError, match="No space left") as raised:
         write_bytes(file, b"the new content")
 
-    # The file that a person asked for, not the passing one beside it.
+    # The target, not the temporary file.
     assert raised.value.filename == str(file)
     assert is_disk_full(raised.value)
     assert file.read_bytes() == b"old"
     assert names(tmp_path) == ["weights"]
 
 
-def test_a_file_that_cannot_be_written_is_not_there(tmp_path, broken_disk):
+def test_a_failed_write_leaves_no_file(tmp_path, broken_disk):
     with pytest.raises(OSError, match="No space left"):
         write_bytes(tmp_path / "weights", b"the new content")
 
@@ -92,7 +92,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert names(tmp_path) == ["weights"]
 
 
-def test_a_write_takes_the_place_of_what_was_there(tmp_path):
+def test_a_write_replaces_the_file_and_creates_its_folder(tmp_path):
     file = tmp_path / "not" / "yet" / "there"
 
     write_bytes(file, b"first")
@@ -103,8 +103,8 @@ def test_a_write_takes_the_place_of_what_was_there(tmp_path):
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])
-def test_files_and_folders_have_the_permissions_that_others_have(tmp_path, mask):
-    # tempfile makes them for the owner alone; a bundle is often shared.
+def test_files_and_folders_have_the_permissions_of_the_umask(tmp_path, mask):
+    # tempfile creates them for the owner only; bundles are often shared.
     before = os.umask(mask)
     try:
         write_bytes(tmp_path / "file", b"")
@@ -129,7 +129,7 @@ def test_json_reads_back_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_json_refuses_numbers_that_json_has_not(tmp_path, number):
+def test_json_refuses_nan_and_infinity(tmp_path, number):
     write_json(tmp_path / "facts.json", {"loss": 1.0})
 
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -200,7 +200,7 @@ def test_the_digest_of_a_file_is_its_sha256(tmp_path):
     assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
-def test_an_error_within_a_folder_names_the_folder_and_others_their_own_file(tmp_path):
+def test_an_error_names_the_target_folder_unless_it_is_about_another_file(tmp_path):
     target = tmp_path / "press"
     with pytest.raises(OSError, match="full") as raised, replaced_folder(target) as folder:
         raise OSError(errno.ENOSPC, "full", str(folder / "weights"))

@@ -1,4 +1,4 @@
-"""Files: atomic writes, JSON, digests, and reading with gzip undone."""
+"""Files: atomic writes, JSON, digests, and reading with gzip decompression."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from isthmus.errors import DataError
 
 
 def refuse_address(path: str | Path) -> None:
-    """Refuse to write to an address such as s3://bucket/out.
+    """Check that an output path is not an address such as s3://bucket/out.
 
     Raises
     ------
     DataError
-        When it is one, also as a path, which has lost a slash.
+        When it is an address, also as a `Path`, which drops a slash.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
         raise DataError(
@@ -36,19 +36,19 @@ def refuse_address(path: str | Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
+    """Write a file atomically: a reader gets either the old or the new content."""
     refuse_address(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _named(path, path.parent):
-        _write(path, content)
+    with _errors_naming(path, path.parent):
+        _write_atomically(path, content)
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Return whether a disk is full, or what a person may write to it used up."""
+    """Return whether the disk is full or the user's quota is used up."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _write(path: Path, content: bytes | memoryview) -> None:
+def _write_atomically(path: Path, content: bytes | memoryview) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -63,7 +63,7 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_json(path: Path, plain: Any) -> None:
-    """Write plain values as JSON, atomically; NaN and infinity are refused."""
+    """Write plain values as JSON, atomically; NaN and infinity raise ValueError."""
     write_bytes(path, to_json(plain).encode())
 
 
@@ -74,37 +74,37 @@ def to_json(plain: Any) -> str:
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; it takes the place of `path` when all went well.
+    """Yield an empty folder that replaces `path` when the block ends without an error.
 
-    When the block raises, or the process dies in it, `path` stays as it was.
+    When the block raises, or the process is killed in it, `path` is unchanged.
     """
     refuse_address(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new-"))
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new-"))
     try:
-        with _named(path, fresh):
-            yield fresh
-        fresh.chmod(0o777 & ~_umask())
-        # A folder cannot be renamed over one that is not empty, so the old one steps
-        # aside first; if the second rename fails, it steps back.
-        aside = fresh.with_name(fresh.name.replace(".new-", ".old-"))
+        with _errors_naming(path, temporary):
+            yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        # A folder cannot be renamed over one that is not empty, so the old one is renamed
+        # first; if the second rename fails, that is undone.
+        backup = temporary.with_name(temporary.name.replace(".new-", ".old-"))
         if path.exists():
-            path.rename(aside)
+            path.rename(backup)
         try:
-            fresh.rename(path)
+            temporary.rename(path)
         except BaseException:
-            if aside.exists():
-                aside.rename(path)
+            if backup.exists():
+                backup.rename(path)
             raise
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(backup, ignore_errors=True)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 @contextmanager
-def _named(path: Path, within: Path) -> Iterator[None]:
-    """Let an error that names no file, or a passing one in a folder, name `path`."""
+def _errors_naming(path: Path, within: Path) -> Iterator[None]:
+    """Set the file name of an OSError to `path`, unless it names a file outside `within`."""
     try:
         yield
     except OSError as error:
@@ -134,17 +134,17 @@ def read_bytes(path: Path) -> bytes:
 
 
 def is_gzip(content: bytes) -> bool:
-    """Tell gzip by its first two bytes, whatever the file is called."""
+    """Return whether content is gzip, by its first two bytes."""
     return content[:2] == b"\x1f\x8b"
 
 
 def gunzip(content: bytes, name: str | Path) -> bytes:
-    """Undo gzip where the content is gzip, otherwise return it as it is.
+    """Return gzip content decompressed, and other content unchanged.
 
     Raises
     ------
     DataError
-        When the archive is cut short or damaged; `name` says which file that is.
+        When the archive is truncated or damaged; `name` is the file in the message.
     """
     if not is_gzip(content):
         return content

@@ -19,24 +19,24 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), caption: str 
     >>> "&lt;8&gt;" in table([["width", "<8>"]])
     True
     """
-    above = f'<caption style="text-align:left">{escape(caption)}</caption>' if caption else ""
+    top = f'<caption style="text-align:left">{escape(caption)}</caption>' if caption else ""
     if head:
         cells = "".join(f'<th scope="col" style="{CELL}">{escape(name)}</th>' for name in head)
-        above += f"<thead><tr>{cells}</tr></thead>"
+        top += f"<thead><tr>{cells}</tr></thead>"
     body = "".join(
         f'<tr><th scope="row" style="{CELL}">{escape(str(row[0]))}</th>'
         + "".join(f'<td style="{CELL}">{escape(str(cell))}</td>' for cell in row[1:])
         + "</tr>"
         for row in rows
     )
-    return f'<table class="isthmus">{above}<tbody>{body}</tbody></table>'
+    return f'<table class="isthmus">{top}<tbody>{body}</tbody></table>'
 
 
 class LearnedTable:
-    """Adds to scikit-learn's diagram of an estimator what it learned, once it is fitted."""
+    """Mixin that adds the learned attributes of a fitted estimator to scikit-learn's diagram."""
 
     def _learned(self) -> Mapping[str, Any]:
-        """Return what to show of a fitted estimator, by name."""
+        """Return the values to show of a fitted estimator, by name."""
         raise NotImplementedError
 
     def _html_repr(self) -> str:
@@ -52,40 +52,40 @@ class LearnedTable:
 
 
 class Evaluation(dict[str, Any]):
-    """Figures of a head and its baselines as a plain dict, which a notebook shows as a table.
+    """Metrics of a head and its baselines, a dict that notebooks show as a table.
 
     Examples
     --------
-    >>> found = Evaluation(head="linear", code={"accuracy": 0.9, "interval": [0.8, 0.95]},
-    ...                    baselines={"raw": {"accuracy": 0.85, "interval": [0.7, 0.9]}})
-    >>> "90.0 % (80.0 to 95.0)" in found._repr_html_()
+    >>> results = Evaluation(head="linear", code={"accuracy": 0.9, "interval": [0.8, 0.95]},
+    ...                      baselines={"raw": {"accuracy": 0.85, "interval": [0.7, 0.9]}})
+    >>> "90.0 % (80.0 to 95.0)" in results._repr_html_()
     True
     """
 
     def _repr_html_(self) -> str:
-        measured = {"code": self["code"]} | self["baselines"]
+        metrics = {"code": self["code"]} | self["baselines"]
         if "accuracy" in self["code"]:
-            rows = [[name, _accuracy(one)] for name, one in measured.items()]
+            rows = [[name, _accuracy(values)] for name, values in metrics.items()]
             return table(rows, ["features", "accuracy (95 % interval)"], f"head {self['head']}")
         rows = [
-            [name, _number(one["auroc"]), _number(one["auprc"]), *map(_share, _decided(one))]
-            for name, one in measured.items()
+            [name, *map(_number, (values["auroc"], values["auprc"])), *map(_share, _rates(values))]
+            for name, values in metrics.items()
         ]
         head = ["features", "AUROC", "average precision", "false alarms", "caught"]
         return table(rows, head, f"score {self['head']}, {_percent(self['asked'])} asked for")
 
 
-def _accuracy(one: Mapping[str, Any]) -> str:
-    low, high = (100 * bound for bound in one["interval"])
-    return f"{100 * one['accuracy']:.1f} % ({low:.1f} to {high:.1f})"
+def _accuracy(values: Mapping[str, Any]) -> str:
+    low, high = (100 * bound for bound in values["interval"])
+    return f"{100 * values['accuracy']:.1f} % ({low:.1f} to {high:.1f})"
 
 
-def _decided(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [one.get(name, {}) for name in ("false_alarms", "power")]
+def _rates(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [values.get(name, {}) for name in ("false_alarms", "power")]
 
 
-def _share(one: Mapping[str, Any]) -> str:
-    return f"{one['count']:,} of {one['n']:,}" if one else ""
+def _share(rate: Mapping[str, Any]) -> str:
+    return f"{rate['count']:,} of {rate['n']:,}" if rate else ""
 
 
 def _number(value: float | None) -> str:
