@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from isthmus.data import Blocks
 from isthmus.data.fingerprint import fingerprint
 
-module = importlib.import_module("isthmus.data.fingerprint")  # the room shows the function
+module = importlib.import_module("isthmus.data.fingerprint")  # the package exports the function
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4], "c": ["x", None]})
 
@@ -26,7 +26,7 @@ def test_is_the_documented_hash(monkeypatch, block_bytes):
 
 
 def blocks_of(chunks):
-    """Return what is known of some rows, given as numbers and values."""
+    """Return the blocks of chunks, given as row numbers and values."""
     blocks = Blocks(np.dtype("i8"), (2,))
     for first_row, values in chunks:
         blocks.update(first_row, values)
@@ -36,32 +36,34 @@ def blocks_of(chunks):
 @given(
     lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12),
     missing=st.sets(st.integers(0, 11)),
-    shares=st.lists(st.integers(0, 12), max_size=6),
+    parts=st.lists(st.integers(0, 12), max_size=6),
     size=st.integers(1, 6),
 )
 @settings(max_examples=100, deadline=None)
-def test_shares_of_the_rows_make_the_fingerprint_of_all(lengths, missing, shares, size):
+def test_fingerprints_of_parts_join_to_that_of_all_rows(lengths, missing, parts, size):
     values = np.arange(2 * sum(lengths)).reshape(-1, 2)
     starts = np.cumsum([0, *lengths]).tolist()
     chunks = [(first, values[first:stop]) for first, stop in pairwise(starts)]
-    there = [chunk for at, chunk in enumerate(chunks) if at not in missing]
+    present = [chunk for at, chunk in enumerate(chunks) if at not in missing]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "BLOCK_BYTES", 16 * size)
-        alone, together = blocks_of(there), blocks_of([])
-        bounds = [0, *sorted(shares), len(chunks)]
+        direct, joined = blocks_of(present), blocks_of([])
+        bounds = [0, *sorted(parts), len(chunks)]
         for first, stop in pairwise(bounds):
-            own = [chunk for at, chunk in enumerate(chunks[first:stop], first) if at not in missing]
-            together.extend(blocks_of(own))
+            part = [
+                chunk for at, chunk in enumerate(chunks[first:stop], first) if at not in missing
+            ]
+            joined.extend(blocks_of(part))
         n_rows = len(values)
-        assert together.fingerprint(n_rows) == alone.fingerprint(n_rows)
-        whole = sum(len(rows) for _, rows in there) == n_rows
-        assert (alone.fingerprint(n_rows) == fingerprint(values)) == whole
+        assert joined.fingerprint(n_rows) == direct.fingerprint(n_rows)
+        complete = sum(len(rows) for _, rows in present) == n_rows
+        assert (direct.fingerprint(n_rows) == fingerprint(values)) == complete
 
 
-def test_which_rows_are_missing_matters():
+def test_fingerprint_depends_on_which_rows_are_missing():
     same = np.zeros((1, 2), int)
-    found = {blocks_of([(first, same)]).fingerprint(3) for first in range(3)}
-    assert len(found) == 3
+    fingerprints = {blocks_of([(first, same)]).fingerprint(3) for first in range(3)}
+    assert len(fingerprints) == 3
 
 
 @pytest.mark.parametrize(
@@ -74,11 +76,11 @@ def test_which_rows_are_missing_matters():
     ],
     ids=["copy", "fortran", "strided", "big-endian"],
 )
-def test_layout_and_byte_order_do_not_matter(same):
+def test_fingerprint_is_independent_of_layout_and_byte_order(same):
     assert fingerprint(same) == fingerprint(X)
 
 
-def test_every_difference_matters():
+def test_fingerprint_depends_on_values_dtype_shape_and_order():
     changed = X.copy()
     changed[3, 5] = np.nextafter(changed[3, 5], 0)
     others = [X, changed, X.astype(np.float64), X.reshape(6, 4), X.T, X[:3], X[::-1]]
@@ -97,18 +99,18 @@ def test_every_difference_matters():
     ],
     ids=str,
 )
-def test_odd_arrays(values):
+def test_arrays_of_other_dtypes_and_shapes(values):
     assert len(fingerprint(values)) == 64
     assert fingerprint(values) == fingerprint(values.copy())
 
 
-def test_objects_count_by_value():
+def test_objects_are_hashed_by_value_and_type():
     assert fingerprint(np.array(["a", "b"], object)) == fingerprint(np.array(["a", "b"], object))
     assert fingerprint(np.array(["a", "b"], object)) != fingerprint(np.array(["ab", ""], object))
     assert fingerprint(np.array([1, 2], object)) != fingerprint(np.array(["1", "2"], object))
 
 
-def test_frame():
+def test_fingerprint_of_a_frame_depends_on_all_but_the_index():
     assert fingerprint(FRAME) == fingerprint(FRAME.set_axis([5, 6]))
     others = [
         FRAME,
@@ -123,6 +125,6 @@ def test_frame():
     assert len({fingerprint(other) for other in others}) == len(others)
 
 
-def test_frame_is_not_its_array():
+def test_frame_and_its_array_have_different_fingerprints():
     frame = pd.DataFrame(X)
     assert fingerprint(frame) != fingerprint(X)

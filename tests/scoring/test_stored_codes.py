@@ -172,8 +172,8 @@ def test_labels_in_a_column_and_labels_that_come_later(stored, rows):
 
 
 def test_of_many_rows_a_sample_is_drawn(stored, monkeypatch, rows):
-    monkeypatch.setattr(code_files, "MOST_READ", 300)
-    monkeypatch.setattr(code_files, "BATCH", 64)
+    monkeypatch.setattr(code_files, "MAX_ROWS", 300)
+    monkeypatch.setattr(code_files, "BATCH_ROWS", 64)
     codes, whole = load_codes(stored, label="state", labels=rows[["id", "state"]]), rows["state"]
     assert len(codes) == 300
     assert len(np.unique(codes.hashes)) == 300
@@ -290,5 +290,7 @@ def test_a_table_of_codes_keeps_its_other_columns(exact, tmp_path):
         *names,
         *("row_hash", "residual"),
     ]
-    with pytest.raises(DataError, match="the column 'residual' is called like one of"):
+    with pytest.raises(
+        DataError, match="the column 'residual' has the name of a column of the codes"
+    ):
         exact.to_arrow(names, front.rename(columns={"at": "residual"}))

@@ -1,4 +1,4 @@
-"""Codes that `isthmus encode` wrote, read again: all, or as many as a head takes."""
+"""Reading of the codes that `isthmus encode` wrote, at most as many as a head uses."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isthmus.data.codes import ENTRY, RESIDUAL, ROW_HASH, StoredCodes
+from isthmus.data.codes import METADATA_KEY, RESIDUAL, ROW_HASH, StoredCodes
 from isthmus.data.formats import arrow_to_frame
 from isthmus.data.instances import draw_rows
 from isthmus.data.labels import MISSING, as_labels
 from isthmus.errors import DataError
 
-#: Rows that are read, at most: as many as heads take of a stream.
-MOST_READ = 100_000
-#: Rows looked at in one go.
-BATCH = 16_384
+#: Number of rows read at most, the same as heads use of a stream.
+MAX_ROWS = 100_000
+#: Rows read at a time.
+BATCH_ROWS = 16_384
 MANIFEST = "_manifest.json"
 
 
 def is_stored_codes(source: Any) -> bool:
-    """Return whether a path is of codes that `isthmus encode` wrote."""
+    """Return whether a path holds codes that `isthmus encode` wrote."""
     if not isinstance(source, str | Path) or "://" in str(source):
         return False
     try:
-        return _facts(Path(source).expanduser()).get("what") == "encode"
+        return _metadata(Path(source).expanduser()).get("what") == "encode"
     except (OSError, ValueError, TypeError, KeyError):
         return False
 
@@ -46,9 +46,9 @@ def load_codes(
 ) -> StoredCodes:
     """Read codes that `isthmus encode` wrote, to fit heads on them without the instances.
 
-    `CodeClassifier` and `AnomalyDetector` on the same encoder take what is returned wherever they
-    take instances. Of more than 100,000 rows so many are drawn at random; a file at a time is
-    looked at.
+    `CodeClassifier` and `AnomalyDetector` on the same encoder accept the result wherever they
+    accept instances. Of more than 100,000 rows, 100,000 are drawn at random. Files are read one
+    at a time.
 
     Parameters
     ----------
@@ -57,10 +57,10 @@ def load_codes(
     label : str, optional
         Column of the labels.
     labels : DataFrame, optional
-        Labels that came later: the column `label`, and the key columns of the codes that it has
-        too, such as `id` or `row`. Only rows that have a label in it are read.
+        Labels in a table of their own: the column `label`, and one or more key columns of the
+        codes, such as `id` or `row`. Only rows with a label in this table are read.
     random_state : int, default=0
-        By which rows are drawn.
+        Seed of the draw of rows.
 
     Returns
     -------
@@ -69,13 +69,13 @@ def load_codes(
     Raises
     ------
     DataError
-        When there are no codes, or not all yet; when a column is missing; when the labels are of
-        no row, or two of them are of one.
+        When there are no codes, or they are not complete; when a column is missing; when no
+        label belongs to a row, or two labels have the same keys.
 
     Warns
     -----
     UserWarning
-        When some of `labels` are of rows that are not there.
+        When some of `labels` belong to no row.
 
     Examples
     --------
@@ -100,45 +100,45 @@ def load_codes(
     (300, (500,))
     """
     path = Path(source).expanduser()
-    facts, files = _opened(path)
-    there, n_rows = _there(files)
+    facts, files = _metadata_and_files(path)
+    columns, n_rows = _columns_and_row_count(files)
     if labels is None:
-        if label is not None and label not in there:
+        if label is not None and label not in columns:
             raise DataError(
-                f"{path} has no column {label!r}; it has {_told(there)}: encode with --label "
-                f"{label}, or pass labels of your own with the key columns beside them"
+                f"{path} has no column {label!r}; it has {_name_list(columns)}: encode with "
+                f"--label {label}, or pass labels of your own with the key columns beside them"
             )
-        rows, y = draw_rows(n_rows, MOST_READ, random_state), None
+        rows, y = draw_rows(n_rows, MAX_ROWS, random_state), None
     else:
-        rows, y = _labelled(path, files, there, label, labels, random_state)
-    names = [name for name in (*facts["codes"], ROW_HASH, RESIDUAL) if name in there]
-    own = [label] if label is not None and labels is None and label not in names else []
-    taken = _take(files, [*names, *own], rows)
-    if own:
-        y = as_labels(arrow_to_frame(taken.select(own))[own[0]])
+        rows, y = _labelled_rows(path, files, columns, label, labels, random_state)
+    names = [name for name in (*facts["codes"], ROW_HASH, RESIDUAL) if name in columns]
+    label_column = [label] if label is not None and labels is None and label not in names else []
+    table = _take_rows(files, [*names, *label_column], rows)
+    if label_column:
+        y = as_labels(arrow_to_frame(table.select(label_column))[label_column[0]])
     return StoredCodes(
-        np.column_stack([taken[name].to_numpy() for name in facts["codes"]]),
+        np.column_stack([table[name].to_numpy() for name in facts["codes"]]),
         facts["encoder"],
         facts["identity"],
-        taken[ROW_HASH].to_numpy() if ROW_HASH in names else None,
-        _lists(taken[RESIDUAL]) if RESIDUAL in names else None,
+        table[ROW_HASH].to_numpy() if ROW_HASH in names else None,
+        _from_lists(table[RESIDUAL]) if RESIDUAL in names else None,
         y,
         str(path),
     )
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """Return what the codes' manifest or footer says of them; empty for anything else."""
+def _metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of stored codes from the manifest or footer; empty for other files."""
     if path.is_dir():
-        told = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return dict(told["run"], finished=told["finished"])
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return dict(manifest["run"], finished=manifest["finished"])
     if path.suffix.lower() not in (".parquet", ".pq"):
         return {}
-    told = (pq.read_metadata(path).metadata or {}).get(ENTRY, b"{}")
-    return dict(json.loads(told))
+    entry = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY, b"{}")
+    return dict(json.loads(entry))
 
 
-def _opened(path: Path) -> tuple[dict[str, Any], list[Path]]:
+def _metadata_and_files(path: Path) -> tuple[dict[str, Any], list[Path]]:
     if not path.exists():
         raise DataError(f"{path} does not exist; see that the path is right")
     if not is_stored_codes(path):
@@ -146,7 +146,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[Path]]:
             f"{path} does not say of which encoder its codes are, expected what isthmus encode "
             "wrote as .parquet, as it was written; encode again"
         )
-    facts = _facts(path)
+    facts = _metadata(path)
     if "identity" not in facts:
         raise DataError(
             f"{path} was written by an earlier isthmus, which did not say enough of the encoder; "
@@ -160,7 +160,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[Path]]:
     return facts, files
 
 
-def _there(files: Sequence[Path]) -> tuple[list[str], int]:
+def _columns_and_row_count(files: Sequence[Path]) -> tuple[list[str], int]:
     """Return the columns of the first file, and the rows of all."""
     n_rows = 0
     for path in files:
@@ -170,10 +170,10 @@ def _there(files: Sequence[Path]) -> tuple[list[str], int]:
         return list(first.schema_arrow.names), n_rows
 
 
-def _labelled(
+def _labelled_rows(
     path: Path,
     files: Sequence[Path],
-    there: Sequence[str],
+    columns: Sequence[str],
     label: str | None,
     labels: pd.DataFrame,
     seed: int,
@@ -181,60 +181,61 @@ def _labelled(
     """Return the numbers of the rows that have a label, and the labels."""
     if label is None or label not in labels.columns:
         raise DataError(
-            f"got labels with the columns {_told(labels.columns)} and label={label!r}, expected "
-            "the name of one of them"
+            f"got labels with the columns {_name_list(labels.columns)} and label={label!r}, "
+            "expected the name of one of them"
         )
-    keys = [name for name in labels.columns if name in there and name != label]
+    keys = [name for name in labels.columns if name in columns and name != label]
     if not keys:
         raise DataError(
-            f"the labels have no key column of {path}; expected some of {_told(there)} beside "
-            f"{label!r} (encode with --key for columns of your own)"
+            f"the labels have no key column of {path}; expected some of {_name_list(columns)} "
+            f"beside {label!r} (encode with --key for columns of your own)"
         )
-    known = labels[MISSING.has_label(labels[label])]
+    labelled = labels[MISSING.has_label(labels[label])]
     # An Index of one column, a MultiIndex of several.
-    index = known.set_index(keys).index
+    index = labelled.set_index(keys).index
     if not index.is_unique:
         raise DataError(
             f"the labels have {int(index.duplicated().sum())} rows whose {', '.join(keys)} stood "
             "there before; leave one label for each row"
         )
-    rows, places, first = [], [], 0
+    rows, positions, first_row = [], [], 0
     for batch in _batches(files, keys):
-        at = index.get_indexer(arrow_to_frame(batch).set_index(keys).index)
-        found = np.flatnonzero(at >= 0)
-        rows.append(first + found)
-        places.append(at[found])
-        first += batch.num_rows
-    all_rows, all_places = np.concatenate(rows), np.concatenate(places)
-    lost = len(known) - len(np.unique(all_places))
+        position = index.get_indexer(arrow_to_frame(batch).set_index(keys).index)
+        found = np.flatnonzero(position >= 0)
+        rows.append(first_row + found)
+        positions.append(position[found])
+        first_row += batch.num_rows
+    all_rows, all_positions = np.concatenate(rows), np.concatenate(positions)
+    n_unmatched = len(labelled) - len(np.unique(all_positions))
     if not len(all_rows):
         raise DataError(
-            f"none of {len(known):,} labels is of a row of {path}; see that {', '.join(keys)} "
+            f"none of {len(labelled):,} labels is of a row of {path}; see that {', '.join(keys)} "
             "means the same in both"
         )
-    if lost:
+    if n_unmatched:
         warnings.warn(
-            f"{lost:,} of {len(known):,} labels are of rows that are not in {path}", stacklevel=3
+            f"{n_unmatched:,} of {len(labelled):,} labels are of rows that are not in {path}",
+            stacklevel=3,
         )
-    kept = draw_rows(len(all_rows), MOST_READ, seed)
-    return all_rows[kept], as_labels(known[label])[all_places[kept]]
+    drawn = draw_rows(len(all_rows), MAX_ROWS, seed)
+    return all_rows[drawn], as_labels(labelled[label])[all_positions[drawn]]
 
 
-def _take(files: Sequence[Path], names: Sequence[str], rows: np.ndarray) -> pa.Table:
-    """Return some rows, by sorted numbers that count through all files."""
-    taken, first = [], 0
+def _take_rows(files: Sequence[Path], names: Sequence[str], rows: np.ndarray) -> pa.Table:
+    """Return the rows with these sorted numbers, counted through all files."""
+    tables, first_row = [], 0
     for batch in _batches(files, names):
-        begin, end = np.searchsorted(rows, [first, first + batch.num_rows])
+        begin, end = np.searchsorted(rows, [first_row, first_row + batch.num_rows])
         if end > begin:
-            taken.append(batch.take(pa.array(rows[begin:end] - first)))
-        first += batch.num_rows
-    return pa.concat_tables(taken)
+            tables.append(batch.take(pa.array(rows[begin:end] - first_row)))
+        first_row += batch.num_rows
+    return pa.concat_tables(tables)
 
 
 def _batches(files: Sequence[Path], names: Sequence[str]) -> Iterator[pa.Table]:
     for path in files:
         with _open(path) as file:
-            for batch in file.iter_batches(BATCH, columns=list(names)):
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(names)):
                 yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
 
 
@@ -248,11 +249,12 @@ def _open(path: Path) -> Iterator[pq.ParquetFile]:
         raise DataError(f"cannot read {path}: {reason}; encode again") from error
 
 
-def _lists(column: pa.ChunkedArray) -> np.ndarray:
+def _from_lists(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of n lists as an array of shape (n, k)."""
     flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     return np.concatenate(flat).reshape(len(column), -1)
 
 
-def _told(names: Any) -> str:
+def _name_list(names: Any) -> str:
     shown = [str(name) for name in names]
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")

@@ -1,4 +1,4 @@
-"""Codes beside what says of which encoder they are: heads are fitted on them as on instances."""
+"""Stored codes with the identity of their encoder; heads are fitted on them as on instances."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from isthmus.errors import DataError
 if TYPE_CHECKING:
     from isthmus.data.schema import Schema
 
-#: Columns beside the codes, written for detectors.
+#: Columns written beside the codes for detectors.
 ROW_HASH, RESIDUAL = "row_hash", "residual"
-#: In a Parquet file's metadata, a JSON object.
-ENTRY = b"isthmus"
+#: Key in the metadata of a Parquet file; its value is a JSON object.
+METADATA_KEY = b"isthmus"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StoredCodes(Instances):
-    """Codes of n instances, and which encoder made them; heads take it in place of instances.
+    """Codes of n instances and the identity of their encoder; heads accept them as instances.
 
     Attributes
     ----------
     codes : float32 array of shape (n, n_components)
     digest, identity : str
-        Of the encoder, see `isthmus.encoding.encoder_identity`. A head on any other refuses
-        the codes.
+        Digest and identity of the encoder, see `isthmus.encoding.encoder_identity`. A head on
+        another encoder refuses the codes.
     hashes : uint64 array of shape (n,) or None
-        Of the instances, by which one is known again.
+        Row hashes, by which an instance is recognised.
     residuals : float32 array of shape (n, k) or None
-        As in `isthmus.detection.features.Features`.
+        Residuals, as in `isthmus.detection.features.Features`.
     y : array of shape (n,) or None
-        Labels as they came.
+        Labels, unchanged.
     name : str
-        Where they came from.
+        Source, for messages.
 
     Raises
     ------
     DataError
-        When something takes them for an array of instances.
+        When they are converted to an array, as they are no instances.
 
     Examples
     --------
@@ -67,10 +67,10 @@ class StoredCodes(Instances):
 
     def __repr__(self) -> str:
         n, width = self.codes.shape
-        beside = {"row hashes": self.hashes, "residuals": self.residuals, "labels": self.y}
-        held = [what for what, values in beside.items() if values is not None]
-        more = f", with {', '.join(held)}" if held else ""
-        return f"StoredCodes({self.name!r}, {n:,} of {width} numbers{more})"
+        optional = {"row hashes": self.hashes, "residuals": self.residuals, "labels": self.y}
+        present = [name for name, values in optional.items() if values is not None]
+        suffix = f", with {', '.join(present)}" if present else ""
+        return f"StoredCodes({self.name!r}, {n:,} of {width} numbers{suffix})"
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -87,7 +87,7 @@ class StoredCodes(Instances):
 
     @property
     def held(self) -> StoredCodes:
-        """The codes with what is beside them."""
+        """The object handed over, unchanged."""
         return self
 
     @property
@@ -97,7 +97,7 @@ class StoredCodes(Instances):
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Labels as they came."""
+        """Labels, unchanged."""
         return self.y
 
     @property
@@ -106,9 +106,9 @@ class StoredCodes(Instances):
         return self.hashes is not None
 
     def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Chunk:
-        """Return rows by their numbers, with what is stored beside them."""
-        taken = self[rows]
-        return Chunk(0, taken, taken.y if label else None)
+        """Return rows by their numbers, with their hashes, residuals and labels."""
+        selected = self[rows]
+        return Chunk(0, selected, selected.y if label else None)
 
     def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
         """Return the stored codes; nothing is encoded."""
@@ -135,14 +135,14 @@ class StoredCodes(Instances):
         return self._stored("residuals", self.residuals)
 
     def check_made_by(self, digest: str | None, identity: Callable[[], str]) -> None:
-        """Check that an encoder made the codes.
+        """Check that the codes are those of an encoder.
 
         Parameters
         ----------
         digest : str or None
-            Of the encoder; None when it is not fitted.
+            Digest of the encoder; None when it is not fitted.
         identity : callable
-            Returns its identity.
+            Returns the identity of the encoder.
 
         Raises
         ------
@@ -165,10 +165,10 @@ class StoredCodes(Instances):
                 "preprocessing is not; encode the instances again with this one"
             )
 
-    def _stored(self, what: str, values: np.ndarray | None) -> np.ndarray:
+    def _stored(self, name: str, values: np.ndarray | None) -> np.ndarray:
         if values is None:
             raise DataError(
-                f"{self.name} holds codes without {what}, expected those beside them; encode the "
+                f"{self.name} holds codes without {name}, expected those beside them; encode the "
                 "instances again with --for-heads (in Python score(..., what='encode', "
                 "for_heads=True))"
             )
@@ -181,23 +181,28 @@ class StoredCodes(Instances):
         )
 
     def to_arrow(self, names: Sequence[str], beside: pd.DataFrame | None = None) -> pa.Table:
-        """Return a table whose metadata says of which encoder the codes are.
+        """Return a table with the identity of the encoder in its metadata.
 
         Parameters
         ----------
         names : sequence of str
-            Of the code's numbers.
+            Names of the columns of the code.
         beside : DataFrame of n rows, optional
             Columns to put in front, such as labels.
+
+        Raises
+        ------
+        DataError
+            When a column of `beside` has the name of one of the other columns.
         """
         columns: dict[str, Any] = {}
         if beside is not None:
             front = pa.Table.from_pandas(beside, preserve_index=False)
             columns |= dict(zip(front.column_names, front.columns, strict=True))
-        taken = [name for name in (*names, ROW_HASH, RESIDUAL) if name in columns]
-        if taken:
+        clashes = [name for name in (*names, ROW_HASH, RESIDUAL) if name in columns]
+        if clashes:
             raise DataError(
-                f"the column {taken[0]!r} is called like one of the codes' own; give it another "
+                f"the column {clashes[0]!r} has the name of a column of the codes; give it another "
                 "name in the data"
             )
         columns |= dict(zip(names, self.codes.T, strict=True))
@@ -205,12 +210,12 @@ class StoredCodes(Instances):
             columns[ROW_HASH] = self.hashes
         if self.residuals is not None:
             columns[RESIDUAL] = rows_to_arrow(self.residuals)
-        said = codes_facts(self.digest, self.identity, names)
-        return pa.table(columns, metadata={ENTRY: json.dumps(said).encode()})
+        facts = codes_facts(self.digest, self.identity, names)
+        return pa.table(columns, metadata={METADATA_KEY: json.dumps(facts).encode()})
 
 
 def codes_facts(digest: str, identity: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return what a file or manifest says of the codes in it."""
+    """Return the metadata of stored codes for a file or manifest, as plain values."""
     return {"what": "encode", "encoder": digest, "identity": identity, "codes": list(names)}
 
 

@@ -1,4 +1,4 @@
-"""One short string that stands for the exact values of an array or a table."""
+"""SHA-256 fingerprints of arrays and tables, of the exact values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pandas as pd
 
-#: Bytes of rows that are hashed by themselves. Of data that several workers read, each hands on
-#: the blocks at its two ends as they are.
+#: Size of the blocks of rows that are hashed separately. Where several processes read the data,
+#: each passes on the incomplete blocks at its two ends unhashed.
 BLOCK_BYTES = 2**18
 
 
@@ -46,40 +46,41 @@ def fingerprint(X: np.ndarray | pd.DataFrame) -> str:
         for position, name in enumerate(X.columns):
             column = X.iloc[:, position]
             digest.update(f"column {name!r} of {column.dtype}\n".encode())
-            _add(digest, column.to_numpy())
+            _update_digest(digest, column.to_numpy())
     else:
-        _add(digest, np.asarray(X))
+        _update_digest(digest, np.asarray(X))
     return digest.hexdigest()
 
 
-def _add(digest: hashlib._Hash, values: np.ndarray) -> None:
+def _update_digest(digest: hashlib._Hash, values: np.ndarray) -> None:
     if values.dtype.hasobject:
         digest.update(f"objects {values.shape}\n".encode())
         for value in values.ravel():
             # The length in front keeps ["a", "b"] apart from ["a b"].
-            written = f"{type(value).__name__} {value!r}".encode()
-            digest.update(f"{len(written)} ".encode() + written)
+            encoded = f"{type(value).__name__} {value!r}".encode()
+            digest.update(f"{len(encoded)} ".encode() + encoded)
         return
     blocks = Blocks(values.dtype, values.shape[1:])
     blocks.update(0, np.atleast_1d(values))
-    digest.update(blocks.written(values.shape))
+    digest.update(blocks.hashed_bytes(values.shape))
 
 
 class Blocks:
-    """What is hashed of some rows of an array of numbers: their blocks.
+    """SHA-256 digests of the blocks of rows of an array of numbers, for data read in parts.
 
-    Rows come in the order of their numbers, and some may be missing. A block of which some are
-    has the others; which rows were there is then part of the fingerprint.
+    Rows are added in the order of their numbers, and some may be missing. A block with missing
+    rows is hashed without them, and the ranges of rows that were added are then part of the
+    fingerprint.
 
     Parameters
     ----------
     dtype : dtype
     row_shape : tuple of int
-        Of one row.
+        Shape of one row.
 
     Examples
     --------
-    Two halves, which may be made in two processes:
+    Two parts, which may be hashed in two processes:
 
     >>> X = np.arange(6.0).reshape(3, 2)
     >>> first, second = Blocks(X.dtype, (2,)), Blocks(X.dtype, (2,))
@@ -94,63 +95,63 @@ class Blocks:
         self.dtype, self.row_shape = dtype.newbyteorder("<"), row_shape
         row_bytes = max(1, self.dtype.itemsize * math.prod(row_shape))
         self.size = max(1, BLOCK_BYTES // row_bytes)
-        #: From which row to before which, as often as some are missing between.
-        self.there: list[tuple[int, int]] = []
-        # Whoever has the rows before these may have some of the first block, and whoever has
-        # those after them some of the last.
-        self._first: _Open | None = None
+        #: Ranges of rows added, (first, stop); more than one where rows are missing in between.
+        self.row_ranges: list[tuple[int, int]] = []
+        # Other rows of the first and of the last block may be in another process, so these two
+        # stay unhashed until the parts are joined.
+        self._first: _PartialBlock | None = None
         self._digests = bytearray()
-        self._last: _Open | None = None
+        self._last: _PartialBlock | None = None
 
     def update(self, first_row: int, values: np.ndarray) -> None:
-        """Take in the next rows, of which the first has this number."""
-        done = 0
-        while done < len(values):
-            number, begun = divmod(first_row + done, self.size)
-            rows = values[done : done + self.size - begun]
+        """Add the next rows; `first_row` is the number of the first one."""
+        n_done = 0
+        while n_done < len(values):
+            number, offset = divmod(first_row + n_done, self.size)
+            rows = values[n_done : n_done + self.size - offset]
             content = np.ascontiguousarray(rows.astype(self.dtype, copy=False))
-            self._take(number, content.reshape(-1).view(np.uint8).data, len(rows))
-            done += len(rows)
-        self._are_there(first_row, first_row + len(values))
+            self._add_to_block(number, content.reshape(-1).view(np.uint8).data, len(rows))
+            n_done += len(rows)
+        self._add_range(first_row, first_row + len(values))
 
     def extend(self, later: Blocks) -> None:
-        """Take in what is known of rows after these."""
+        """Add the blocks of the rows after these."""
         if later._first is not None:
-            self._take(later._first.number, later._first.content, later._first.n_rows)
+            self._add_to_block(later._first.number, later._first.content, later._first.n_rows)
         if later._digests:
-            self._close()
+            self._hash_last_block()
             self._digests += later._digests
         if later._last is not None:
-            self._take(later._last.number, later._last.content, later._last.n_rows)
-        for first, stop in later.there:
-            self._are_there(first, stop)
+            self._add_to_block(later._last.number, later._last.content, later._last.n_rows)
+        for first, stop in later.row_ranges:
+            self._add_range(first, stop)
 
-    def written(self, shape: tuple[int, ...]) -> bytes:
-        """Return what the fingerprint of an array of this shape is the SHA-256 of."""
+    def hashed_bytes(self, shape: tuple[int, ...]) -> bytes:
+        """Return the bytes whose SHA-256 is the fingerprint of an array of this shape."""
         n_rows = shape[0] if shape else 1
-        gaps = "" if self.there in ([(0, n_rows)], []) else f"rows {self.there}\n"
+        gaps = "" if self.row_ranges in ([(0, n_rows)], []) else f"rows {self.row_ranges}\n"
         first, last = (
             b"" if block is None else block.digest() for block in (self._first, self._last)
         )
         return f"{self.dtype.str} {shape}\n{gaps}".encode() + first + self._digests + last
 
     def fingerprint(self, n_rows: int) -> str:
-        """Return the fingerprint of all rows: `n_rows`, those missing counted too."""
-        return hashlib.sha256(self.written((n_rows, *self.row_shape))).hexdigest()
+        """Return the fingerprint of an array of `n_rows` rows, missing ones included."""
+        return hashlib.sha256(self.hashed_bytes((n_rows, *self.row_shape))).hexdigest()
 
-    def _take(self, number: int, content: bytearray | memoryview, n_rows: int) -> None:
-        """Take in rows of one block."""
+    def _add_to_block(self, number: int, content: bytearray | memoryview, n_rows: int) -> None:
+        """Add rows of one block, as bytes."""
         if self._last is None or self._last.number != number:
-            self._close()
-            if n_rows == self.size:  # whole as it is, and need not be copied
+            self._hash_last_block()
+            if n_rows == self.size:  # complete, so it need not be copied
                 self._digests += hashlib.sha256(content).digest()
                 return
-            self._last = _Open(number)
+            self._last = _PartialBlock(number)
         self._last.content += content
         self._last.n_rows += n_rows
 
-    def _close(self) -> None:
-        """Hash the block that rows were added to last; there are no more of it."""
+    def _hash_last_block(self) -> None:
+        """Hash the block that rows were last added to; it is complete."""
         if self._last is None:
             return
         is_first = self._first is None and not self._digests
@@ -160,16 +161,16 @@ class Blocks:
             self._digests += self._last.digest()
         self._last = None
 
-    def _are_there(self, first: int, stop: int) -> None:
+    def _add_range(self, first: int, stop: int) -> None:
         if first == stop:
             return
-        if self.there and self.there[-1][1] == first:
-            first = self.there.pop()[0]
-        self.there.append((first, stop))
+        if self.row_ranges and self.row_ranges[-1][1] == first:
+            first = self.row_ranges.pop()[0]
+        self.row_ranges.append((first, stop))
 
 
-class _Open:
-    """A block of which there may be more rows."""
+class _PartialBlock:
+    """A block that may still get more rows."""
 
     def __init__(self, number: int) -> None:
         self.number, self.content, self.n_rows = number, bytearray(), 0
