@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests of the data room."""
+"""Fixtures shared by the tests of isthmus.data."""
 
 import gzip
 import hashlib
@@ -27,7 +27,7 @@ def _idx_bytes(values: np.ndarray, code: int = 0x08) -> bytes:
 
 @pytest.fixture
 def idx_bytes():
-    """The IDX format by its definition; `values` as they go into the file."""
+    """Encode an array as IDX, independently of the package."""
     return _idx_bytes
 
 
@@ -54,12 +54,12 @@ def archives(contents):
 
 @pytest.fixture
 def write_files(contents):
-    """Write the four files into a folder, under any spelling."""
+    """Write the four files into a folder, with changed names or compressed."""
 
-    def write(folder: Path, spell=lambda name: name, pack=lambda content: content) -> Path:
+    def write(folder: Path, rename=lambda name: name, pack=lambda content: content) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            (folder / spell(name)).write_bytes(pack(content))
+            (folder / rename(name)).write_bytes(pack(content))
         return folder
 
     return write
@@ -67,12 +67,12 @@ def write_files(contents):
 
 @pytest.fixture
 def make_entry(arrays, contents, archives):
-    """An entry for the four small files, known by SHA-256 or by the MD5 of the archives."""
+    """Make a catalog entry of the four small files, with SHA-256s or MD5s of the archives."""
 
-    def make(name="mnist", mirrors=(), by="sha256"):
+    def make(name="mnist", mirrors=(), checksum="sha256"):
         files = tuple(
             SourceFile(file, arrays[file].shape, sha256=hashlib.sha256(contents[file]).hexdigest())
-            if by == "sha256"
+            if checksum == "sha256"
             else SourceFile(
                 file, arrays[file].shape, archive_md5=hashlib.md5(archives[file]).hexdigest()
             )
@@ -85,17 +85,17 @@ def make_entry(arrays, contents, archives):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Serve `{path: content}` on this machine; yields a function that gives the address."""
-    # A proxy named in the environment would be asked for 127.0.0.1 as well.
+    """Serve `{path: content}` over HTTP on localhost; yields a function that returns the URL."""
+    # A proxy set in the environment would also be used for 127.0.0.1.
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     servers = []
 
-    def start(pages: dict[str, bytes], asked: list[str] | None = None) -> str:
+    def start(pages: dict[str, bytes], requests: list[str] | None = None) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                if asked is not None:
-                    asked.append(self.path)
+                if requests is not None:
+                    requests.append(self.path)
                 content = pages.get(self.path)
                 self.send_response(404 if content is None else 200)
                 self.send_header("Content-Length", str(len(content or b"")))
@@ -120,7 +120,7 @@ def serve(monkeypatch):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty user's cache."""
+    """Path of an empty cache of the user."""
     import pooch
 
     folder = tmp_path / "cache"

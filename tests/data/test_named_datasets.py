@@ -14,7 +14,7 @@ from isthmus.data.named_datasets import cache_folder, fetch, load_named
 from isthmus.errors import DataError, DownloadError, IsthmusError
 
 
-def test_names():
+def test_names_of_the_catalog():
     assert list(CATALOGUE) == ["digits", "mnist", "fashion-mnist", "kmnist"]
     assert all(name == entry.name for name, entry in CATALOGUE.items())
 
@@ -35,7 +35,7 @@ def test_entries_are_complete(entry):
 
 
 @pytest.mark.parametrize("name", ["mnist", "MNIST", "Mnist"])
-def test_capitals_do_not_matter(name):
+def test_case_of_a_name_is_ignored(name):
     assert find_entry(name) is CATALOGUE["mnist"]
 
 
@@ -45,7 +45,7 @@ def test_unknown_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "expected"),
     [
         ("mnits", "mnist"),
         ("digit", "digits"),
@@ -54,8 +54,8 @@ def test_unknown_name():
         ("readings.csv", None),
     ],
 )
-def test_near_miss(name, meant):
-    assert near_miss(name) == meant
+def test_near_miss(name, expected):
+    assert near_miss(name) == expected
 
 
 def test_sha256_is_of_the_uncompressed_content(make_entry, contents):
@@ -79,8 +79,8 @@ def test_wrong_sha256_names_file_and_both_sums(make_entry, contents):
     assert "delete it" in message
 
 
-def test_md5_is_of_the_archive_and_cannot_vouch_for_a_plain_copy(make_entry, contents, archives):
-    file = make_entry(by="md5").files[0]
+def test_md5_verifies_the_archive_but_not_an_uncompressed_copy(make_entry, contents, archives):
+    file = make_entry(checksum="md5").files[0]
     assert file.verified(archives[file.name], "x") == contents[file.name]
     with pytest.raises(DataError, match=r"not the published train-images-idx3-ubyte\.gz.*MD5"):
         file.verified(gzip.compress(contents[file.name] + b"x"), "x")
@@ -99,9 +99,11 @@ def pages(archives, prefix=""):
     return {f"{prefix}/{name}.gz": content for name, content in archives.items()}
 
 
-def test_second_mirror_mends_what_the_first_got_wrong(tmp_path, make_entry, serve, archives):
-    asked = []
-    bad = serve(dict.fromkeys(pages(archives), GARBAGE), asked)
+def test_second_mirror_is_used_when_the_first_sends_a_wrong_file(
+    tmp_path, make_entry, serve, archives
+):
+    requests = []
+    bad = serve(dict.fromkeys(pages(archives), GARBAGE), requests)
     good = serve(pages(archives))
     entry = make_entry(mirrors=(bad, good))
     folder = tmp_path / "new" / "mnist"
@@ -110,8 +112,8 @@ def test_second_mirror_mends_what_the_first_got_wrong(tmp_path, make_entry, serv
     for name, content in archives.items():
         assert (folder / f"{name}.gz").read_bytes() == content
         assert len(got[name]) > 0
-    # The mirror that failed once is not asked again.
-    assert asked == ["/train-images-idx3-ubyte.gz"]
+    # After its first failure the mirror is tried last.
+    assert requests == ["/train-images-idx3-ubyte.gz"]
 
 
 def test_uncompressed_content_is_returned(tmp_path, make_entry, serve, archives, contents):
@@ -121,7 +123,7 @@ def test_uncompressed_content_is_returned(tmp_path, make_entry, serve, archives,
     }
 
 
-def test_content_that_arrives_unpacked_is_named_without_gz(
+def test_content_received_uncompressed_is_stored_without_gz(
     tmp_path, make_entry, serve, archives, contents
 ):
     served = {f"/{name}.gz": content for name, content in contents.items()}
@@ -130,13 +132,13 @@ def test_content_that_arrives_unpacked_is_named_without_gz(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(contents)
 
 
-def test_archive_known_by_md5(tmp_path, make_entry, serve, archives):
-    entry = make_entry("kmnist", (serve(pages(archives)),), by="md5")
+def test_archive_verified_by_md5(tmp_path, make_entry, serve, archives):
+    entry = make_entry("kmnist", (serve(pages(archives)),), checksum="md5")
     fetch(entry, entry.files, tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_damaged_archive_is_not_kept(tmp_path, make_entry, serve, archives):
+def test_damaged_archive_is_not_stored(tmp_path, make_entry, serve, archives):
     cut = {url: content[:-5] for url, content in pages(archives).items()}
     entry = make_entry(mirrors=(serve(cut),))
     with pytest.raises(DownloadError, match="damaged or incomplete gzip"):
@@ -148,17 +150,15 @@ def test_unverifiable_garbage_from_an_md5_mirror_is_refused(
     tmp_path, make_entry, serve, archives, contents
 ):
     served = {f"/{name}.gz": content for name, content in contents.items()}
-    entry = make_entry("kmnist", (serve(served),), by="md5")
+    entry = make_entry("kmnist", (serve(served),), checksum="md5")
     with pytest.raises(DownloadError, match="not a gzip archive"):
         fetch(entry, entry.files, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_mirrors_failed_is_one_sentence_that_says_what_to_do(
-    tmp_path, make_entry, serve, archives
-):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
+def test_error_when_all_mirrors_fail(tmp_path, make_entry, serve, archives):
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        closed = f"http://127.0.0.1:{bound.getsockname()[1]}"
     entry = make_entry(mirrors=(serve({}), serve(dict.fromkeys(pages(archives), GARBAGE)), closed))
     folder = tmp_path / "mnist"
     with pytest.raises(DownloadError) as caught:
@@ -176,13 +176,13 @@ def test_all_mirrors_failed_is_one_sentence_that_says_what_to_do(
     assert isinstance(caught.value, IsthmusError)
 
 
-def test_folder_that_cannot_be_made(tmp_path, make_entry):
+def test_folder_that_cannot_be_created(tmp_path, make_entry):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DownloadError, match="cannot write to .*file.*data_dir"):
         fetch(make_entry(), make_entry().files, tmp_path / "file" / "mnist")
 
 
-def test_disk_that_fills_up_is_not_a_mirror_that_failed(
+def test_full_disk_is_not_reported_as_a_failed_mirror(
     tmp_path, make_entry, serve, archives, monkeypatch
 ):
     def full(path, content):
@@ -194,20 +194,20 @@ def test_disk_that_fills_up_is_not_a_mirror_that_failed(
         fetch(entry, entry.files, tmp_path)
 
 
-def test_only_the_files_asked_for(tmp_path, make_entry, serve, archives):
-    asked = []
-    entry = make_entry(mirrors=(serve(pages(archives), asked),))
+def test_only_the_given_files_are_downloaded(tmp_path, make_entry, serve, archives):
+    requests = []
+    entry = make_entry(mirrors=(serve(pages(archives), requests),))
     fetch(entry, entry.files[3:], tmp_path)
-    assert asked == ["/t10k-labels-idx1-ubyte.gz"]
+    assert requests == ["/t10k-labels-idx1-ubyte.gz"]
     (path,) = tmp_path.iterdir()
     assert stat.S_ISREG(path.stat().st_mode)
 
 
-def test_mirrors_of_the_catalogue_end_without_a_slash():
+def test_mirrors_of_the_catalog_end_without_a_slash():
     assert not any(url.endswith("/") for entry in CATALOGUE.values() for url in entry.mirrors)
 
 
-def spelled_with_a_dot(name):
+def with_a_dot(name):
     return name.replace("-idx", ".idx")
 
 
@@ -245,23 +245,23 @@ def test_digits_are_the_images_of_scikit_learn_split_by_class():
     assert digits.class_names == tuple("0123456789")
 
 
-def test_digits_are_the_same_every_time():
+def test_split_of_digits_is_reproducible():
     first, second = (load_named(CATALOGUE["digits"]) for _ in range(2))
     np.testing.assert_array_equal(first.test.X, second.test.X)
 
 
-# where files are looked for
+# where files are searched
 
 
-@pytest.mark.parametrize("spell", [str, spelled_with_a_dot], ids=["dash", "dot"])
+@pytest.mark.parametrize("rename", [str, with_a_dot], ids=["dash", "dot"])
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("inner", ["", "mnist"])
-def test_data_dir_in_every_spelling(
-    tmp_path, make_entry, write_files, arrays, spell, zipped, inner
+def test_data_dir_with_all_forms_of_file_names(
+    tmp_path, make_entry, write_files, arrays, rename, zipped, inner
 ):
     write_files(
         tmp_path / inner,
-        lambda name: spell(name) + ".gz" * zipped,
+        lambda name: rename(name) + ".gz" * zipped,
         gzip.compress if zipped else bytes,
     )
     assert_same(load_named(make_entry(), tmp_path), arrays)
@@ -269,15 +269,15 @@ def test_data_dir_in_every_spelling(
 
 
 def test_data_dir_without_the_files_does_not_download(tmp_path, make_entry, serve, cache):
-    asked = []
-    entry = make_entry(mirrors=(serve({}, asked),))
+    requests = []
+    entry = make_entry(mirrors=(serve({}, requests),))
     with pytest.raises(DataError) as caught:
         load_named(entry, tmp_path)
     message = str(caught.value)
     for file in entry.files:
         assert f"{file.name}.gz" in message
     assert str(tmp_path) in message
-    assert asked == []
+    assert requests == []
 
 
 def test_data_dir_that_lacks_one_file(tmp_path, make_entry, write_files):
@@ -310,24 +310,24 @@ def test_order_data_dir_then_isthmus_data_then_cache(
     for folder in (given / "mnist", shared / "mnist", cache / "mnist"):
         write_files(folder)
     monkeypatch.setenv("ISTHMUS_DATA", str(shared))
-    read = []
+    folders = []
     original = Path.read_bytes
 
-    def spy(self):
-        read.append(self.parent.parent)
+    def recording(self):
+        folders.append(self.parent.parent)
         return original(self)
 
-    monkeypatch.setattr(Path, "read_bytes", spy)
+    monkeypatch.setattr(Path, "read_bytes", recording)
     entry = make_entry()
     load_named(entry, given)
     load_named(entry)
     monkeypatch.delenv("ISTHMUS_DATA")
     load_named(entry)
     # Four files each, and each of them read once.
-    assert read == [given] * 4 + [shared] * 4 + [cache] * 4
+    assert folders == [given] * 4 + [shared] * 4 + [cache] * 4
 
 
-def test_isthmus_data_without_the_files_falls_through_to_the_cache(
+def test_cache_is_used_when_isthmus_data_lacks_the_files(
     tmp_path, make_entry, write_files, arrays, cache, monkeypatch
 ):
     monkeypatch.setenv("ISTHMUS_DATA", str(tmp_path / "nowhere"))
@@ -341,17 +341,17 @@ def test_empty_isthmus_data_counts_as_unset(make_entry, write_files, arrays, cac
     assert_same(load_named(make_entry()), arrays)
 
 
-def test_what_the_cache_lacks_is_downloaded_once(
+def test_files_missing_in_the_cache_are_downloaded_once(
     make_entry, write_files, serve, arrays, archives, cache
 ):
-    asked = []
+    requests = []
     pages = {f"/{name}.gz": content for name, content in archives.items()}
-    entry = make_entry(mirrors=(serve(pages, asked),))
+    entry = make_entry(mirrors=(serve(pages, requests),))
     write_files(cache / "mnist")
     (cache / "mnist" / "train-labels-idx1-ubyte").unlink()
     assert_same(load_named(entry), arrays)
     assert_same(load_named(entry), arrays)
-    assert asked == ["/train-labels-idx1-ubyte.gz"]
+    assert requests == ["/train-labels-idx1-ubyte.gz"]
     assert cache_folder(entry) == cache / "mnist"
 
 
@@ -361,7 +361,7 @@ def test_offline(make_entry, cache):
     assert str(cache / "mnist") in str(caught.value)
 
 
-# what is found is verified
+# files found are verified
 
 
 def test_wrong_checksum(tmp_path, make_entry, write_files):
@@ -378,11 +378,11 @@ def test_damaged_gzip(tmp_path, make_entry, write_files):
         load_named(make_entry(), tmp_path)
 
 
-def test_uncompressed_copy_known_by_md5_is_checked_by_shape(
+def test_uncompressed_copy_with_only_an_md5_is_checked_by_shape(
     tmp_path, make_entry, write_files, arrays
 ):
     write_files(tmp_path)
-    entry = make_entry("kmnist", by="md5")
+    entry = make_entry("kmnist", checksum="md5")
     np.testing.assert_array_equal(load_named(entry, tmp_path).test.X, list(arrays.values())[2])
     images = (tmp_path / "t10k-images-idx3-ubyte").read_bytes()
     (tmp_path / "train-images-idx3-ubyte").write_bytes(images)

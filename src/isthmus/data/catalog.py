@@ -18,14 +18,14 @@ class SourceFile:
     Attributes
     ----------
     name : str
-        Canonical name, without `.gz`.
+        Published name, without `.gz`.
     shape : tuple of int
         Shape of the array in it.
     sha256 : str or None
         SHA-256 of the uncompressed content, so that any re-compressed copy passes.
     archive_md5 : str or None
-        MD5 of the `.gz` archive as published, where only that is known. It cannot
-        vouch for an uncompressed copy: of such a copy only the shape is checked.
+        MD5 of the `.gz` archive as published, where no SHA-256 is published. It cannot verify
+        an uncompressed copy, of which only the shape is checked.
     """
 
     name: str
@@ -35,7 +35,7 @@ class SourceFile:
 
     @property
     def archive(self) -> str:
-        """Name under which the mirrors publish it."""
+        """Name of the archive on the mirrors."""
         return f"{self.name}.gz"
 
     def verified(self, content: bytes, path: str | Path) -> bytes:
@@ -44,9 +44,9 @@ class SourceFile:
         Parameters
         ----------
         content : bytes
-            As stored or downloaded, gzipped or not.
+            The file as stored or downloaded, gzipped or not.
         path : str or Path
-            Where it came from, for the error.
+            Path or address of the copy, for the error.
 
         Raises
         ------
@@ -55,30 +55,30 @@ class SourceFile:
         """
         if self.archive_md5 is not None and is_gzip(content):
             got = hashlib.md5(content, usedforsecurity=False).hexdigest()
-            _compare(got, self.archive_md5, "MD5", self.archive, path)
+            _check_digest(got, self.archive_md5, "MD5", self.archive, path)
         plain = gunzip(content, path)
         if self.sha256 is not None:
             got = hashlib.sha256(plain).hexdigest()
-            _compare(got, self.sha256, "SHA-256 (uncompressed)", self.name, path)
+            _check_digest(got, self.sha256, "SHA-256 (uncompressed)", self.name, path)
         return plain
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A data set that has a name.
+    """A named data set of the catalog.
 
     Attributes
     ----------
     name : str
     summary : str
-        One line for people.
+        One line of description.
     class_names : tuple of str
-        What the labels 0, 1, 2 ... stand for.
+        Names of the classes 0, 1, 2 ...
     files : tuple of SourceFile
         Training images, training labels, test images, test labels; empty when the
         data comes with a dependency.
     mirrors : tuple of str
-        Addresses of folders that publish the files, tried in turn.
+        URLs of folders with the files, tried in turn.
     """
 
     name: str
@@ -89,31 +89,35 @@ class Entry:
 
 
 def find_entry(name: str) -> Entry | None:
-    """Return the data set of that name, or None.
+    """Return the catalog entry of a name, or None.
 
-    Capitals and underscores do not matter.
+    Case is ignored, and an underscore is the same as a hyphen.
 
     Examples
     --------
     >>> find_entry("Fashion_MNIST").name
     'fashion-mnist'
     """
-    return CATALOGUE.get(name.lower().replace("_", "-"))
+    return CATALOGUE.get(_normalised(name))
 
 
 def near_miss(name: str) -> str | None:
-    """Return the data set's name that was probably meant, or None.
+    """Return the most similar name of a data set, or None when none is similar.
 
     Examples
     --------
     >>> near_miss("mnits")
     'mnist'
     """
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), CATALOGUE, 1, 0.7)
+    close = difflib.get_close_matches(_normalised(name), CATALOGUE, 1, 0.7)
     return close[0] if close else None
 
 
-def _compare(got: str, expected: str, kind: str, name: str, path: str | Path) -> None:
+def _normalised(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _check_digest(got: str, expected: str, kind: str, name: str, path: str | Path) -> None:
     if got != expected:
         raise DataError(
             f"{path} is not the published {name}: its {kind} is {got}, expected {expected}; "
@@ -121,7 +125,7 @@ def _compare(got: str, expected: str, kind: str, name: str, path: str | Path) ->
         )
 
 
-def _files(sums: tuple[str, str, str, str], *, archives: bool) -> tuple[SourceFile, ...]:
+def _idx_files(digests: tuple[str, str, str, str], *, archives: bool) -> tuple[SourceFile, ...]:
     layout = (
         ("train-images-idx3-ubyte", (60000, 28, 28)),
         ("train-labels-idx1-ubyte", (60000,)),
@@ -129,10 +133,10 @@ def _files(sums: tuple[str, str, str, str], *, archives: bool) -> tuple[SourceFi
         ("t10k-labels-idx1-ubyte", (10000,)),
     )
     return tuple(
-        SourceFile(name, shape, archive_md5=value)
+        SourceFile(name, shape, archive_md5=digest)
         if archives
-        else SourceFile(name, shape, sha256=value)
-        for (name, shape), value in zip(layout, sums, strict=True)
+        else SourceFile(name, shape, sha256=digest)
+        for (name, shape), digest in zip(layout, digests, strict=True)
     )
 
 
@@ -150,7 +154,7 @@ CATALOGUE: dict[str, Entry] = {
             "mnist",
             "70,000 handwritten digits of 28x28 pixels",
             _DIGIT_NAMES,
-            _files(
+            _idx_files(
                 (
                     "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
                     "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -181,7 +185,7 @@ CATALOGUE: dict[str, Entry] = {
                 "Ankle boot",
             ),
             # The MD5s that the authors publish in the README of their repository.
-            _files(
+            _idx_files(
                 (
                     "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
                     "25c81989df183df01b3e8a0aad5dffbe",
@@ -200,7 +204,7 @@ CATALOGUE: dict[str, Entry] = {
             "70,000 handwritten Japanese syllables of 28x28 pixels",
             ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
             # The MD5s that torchvision checks the same archives against.
-            _files(
+            _idx_files(
                 (
                     "bdb82020997e1d708af4cf47b453dcf7",
                     "e144d726b3acfaa3e44228e80efcd344",

@@ -1,4 +1,4 @@
-"""Named data sets: downloaded, verified, and assembled."""
+"""Download, verification and loading of named data sets."""
 
 from __future__ import annotations
 
@@ -19,33 +19,32 @@ from isthmus.errors import DataError, DownloadError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# Seconds to connect and between two chunks of the answer, not for the whole file.
-_TIMEOUT = 20
+# Seconds to connect, and between two chunks of the response; not for the whole file.
+_TIMEOUT_S = 20
 
 
 def fetch(entry: Entry, files: Sequence[SourceFile], folder: Path) -> dict[str, bytes]:
     """Download files of a data set into a folder.
 
-    Every file is verified before it is written, so a wrong one never reaches the
-    folder, and it appears there complete or not at all.
+    Each file is verified before it is written, and written atomically.
 
     Parameters
     ----------
     entry : Entry
     files : sequence of SourceFile
-        Those of `entry.files` that are wanted.
+        Subset of `entry.files`.
     folder : Path
-        Made when it does not exist.
+        Created when it does not exist.
 
     Returns
     -------
     dict
-        Canonical name to uncompressed content, for each of `files`.
+        Uncompressed content of each of `files` by its published name.
 
     Raises
     ------
     DownloadError
-        When the folder cannot be written to or no mirror gave the right file.
+        When the folder cannot be written to, or a file could not be downloaded from any mirror.
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -65,7 +64,7 @@ def fetch(entry: Entry, files: Sequence[SourceFile], folder: Path) -> dict[str, 
             *columns, console=console, transient=True, disable=not console.is_terminal
         ) as progress:
             for file in files:
-                contents[file.name] = _fetch_one(entry, file, mirrors, folder, progress)
+                contents[file.name] = _fetch_file(entry, file, mirrors, folder, progress)
     except OSError as error:
         if isinstance(error, DownloadError):
             raise
@@ -77,7 +76,7 @@ def fetch(entry: Entry, files: Sequence[SourceFile], folder: Path) -> dict[str, 
 
 
 def list_files(entry: Entry) -> str:
-    """Return the names of a data set's files as words.
+    """Return the names of a data set's archives as a list in words.
 
     Examples
     --------
@@ -85,11 +84,11 @@ def list_files(entry: Entry) -> str:
     >>> list_files(CATALOGUE["mnist"])[:48]
     'train-images-idx3-ubyte.gz, train-labels-idx1-ub'
     """
-    *most, last = (file.archive for file in entry.files)
-    return f"{', '.join(most)} and {last}"
+    *others, last = (file.archive for file in entry.files)
+    return f"{', '.join(others)} and {last}"
 
 
-def _fetch_one(
+def _fetch_file(
     entry: Entry, file: SourceFile, mirrors: list[str], folder: Path, progress: Progress
 ) -> bytes:
     failures = []
@@ -97,19 +96,19 @@ def _fetch_one(
         url = f"{mirror}/{file.archive}"
         task = progress.add_task(file.archive, total=None)
         try:
-            content = _get(url, _Bar(progress, task))
+            content = _download(url, _ProgressBar(progress, task))
             if file.sha256 is None and not is_gzip(content):
                 raise DataError("not a gzip archive, and nothing else can be verified")
             plain = file.verified(content, url)
         except (OSError, DataError) as error:
-            failures.append(f"{url}: {_short(error)}")
-            # The next file need not wait for a mirror that has just failed.
+            failures.append(f"{url}: {_one_line(error)}")
+            # A mirror that failed is tried last for the following files.
             mirrors.remove(mirror)
             mirrors.append(mirror)
             continue
         finally:
             progress.remove_task(task)
-        # A server may have undone the gzip on the way: the name says what is inside.
+        # A server may send the content uncompressed; the suffix must fit what was received.
         target = folder / (file.archive if is_gzip(content) else file.name)
         write_bytes(target, content)
         return plain
@@ -120,28 +119,28 @@ def _fetch_one(
     )
 
 
-def _get(url: str, bar: _Bar) -> bytes:
+def _download(url: str, bar: _ProgressBar) -> bytes:
     import pooch
 
     content = BytesIO()
-    # "identity" keeps the archive as published, which the MD5s are of.
-    download = pooch.HTTPDownloader(
+    # The MD5s are those of the archives, which "identity" leaves compressed.
+    downloader = pooch.HTTPDownloader(
         progressbar=bar,
         chunk_size=1 << 16,
-        timeout=_TIMEOUT,
+        timeout=_TIMEOUT_S,
         headers={"Accept-Encoding": "identity"},
     )
-    download(url, content, None)
+    downloader(url, content, None)
     return content.getvalue()
 
 
-def _short(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= 200 else f"{words[:197]}..."
 
 
-class _Bar:
-    """What pooch expects of a progress bar, drawn by rich."""
+class _ProgressBar:
+    """Adapter of a rich progress task to the interface of pooch progress bars."""
 
     def __init__(self, progress: Progress, task: int) -> None:
         self._progress = progress
@@ -162,24 +161,24 @@ class _Bar:
         self._progress.update(self._task, completed=0)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Nothing to do: the task is removed with its download."""
+        """Do nothing; the task is removed after the download."""
 
 
 def load_named(entry: Entry, data_dir: str | Path | None = None) -> Splits:
-    """Load a data set of the catalogue.
+    """Load a data set of the catalog.
 
-    `digits` comes with scikit-learn: float32 in [0, 1], of shape (1797, 8, 8), a fifth of
-    each class set aside for testing with the fixed seed 0. The others are uint8 images of
-    shape (n, 28, 28) with their published split. They are looked for in `data_dir` alone if
-    given; otherwise in `$ISTHMUS_DATA/NAME`, for MNIST also in `$ISTHMUS_DATA` itself, then
-    in the user's cache, and what is not there is downloaded into the cache.
+    `digits` comes with scikit-learn: float32 in [0, 1], of shape (1797, 8, 8), of which a fifth
+    of each class is the test set, drawn with the fixed seed 0. The others are uint8 images of
+    shape (n, 28, 28) with their published split. Their files are searched in `data_dir` only, if
+    given; otherwise in `$ISTHMUS_DATA/NAME`, for MNIST also in `$ISTHMUS_DATA`, then in the
+    user's cache, into which missing files are downloaded.
 
     Parameters
     ----------
     entry : Entry
         See `isthmus.data.catalog.find_entry`.
     data_dir : str, Path or None
-        A folder that holds the files, or holds a folder of the data set's name that does.
+        Folder with the files, or with a subfolder of the data set's name that has them.
 
     Returns
     -------
@@ -190,15 +189,15 @@ def load_named(entry: Entry, data_dir: str | Path | None = None) -> Splits:
     ------
     DataError
         When the files are not in `data_dir`, or one is damaged or not the published one.
-        MNIST is known by the SHA-256 of its uncompressed files; Fashion-MNIST and KMNIST by
-        the MD5 of the archives as published, so that an *uncompressed* copy of those two
-        cannot be verified: only its shape is checked.
+        MNIST is verified by the SHA-256 of its uncompressed files, Fashion-MNIST and KMNIST by
+        the MD5 of the published archives; of an *uncompressed* copy of those two only the
+        shape is checked.
     DownloadError
-        When a file had to be downloaded and no mirror gave it.
+        When a file had to be downloaded and no mirror provided it.
     """
     if not entry.files:
-        return _digits(entry)
-    arrays = _arrays(entry, data_dir)
+        return _load_digits(entry)
+    arrays = _load_arrays(entry, data_dir)
     train_X, train_y, test_X, test_y = (arrays[file.name] for file in entry.files)
     return Splits(
         _dataset(entry, train_X, train_y),
@@ -207,44 +206,44 @@ def load_named(entry: Entry, data_dir: str | Path | None = None) -> Splits:
 
 
 def cache_folder(entry: Entry) -> Path:
-    """Return the folder of the user's cache that the data set is kept in."""
+    """Return the data set's folder in the user's cache."""
     import pooch
 
     return Path(pooch.os_cache("isthmus")) / entry.name
 
 
-def _digits(entry: Entry) -> Splits:
+def _load_digits(entry: Entry) -> Splits:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    # Sixteen grey levels and none: 0 to 16.
+    # Grey levels are 0 to 16.
     images = (bunch.images / 16).astype(np.float32)
     return _dataset(entry, images, bunch.target.astype(np.int64)).split(0.2, random_state=0)
 
 
-def _arrays(entry: Entry, data_dir: str | Path | None) -> dict[str, np.ndarray]:
-    """Return what each file holds, verified; no two files are in memory beside their arrays."""
-    folder = _folder(entry, data_dir)
-    arrays, absent = {}, []
+def _load_arrays(entry: Entry, data_dir: str | Path | None) -> dict[str, np.ndarray]:
+    """Return the verified array of each file by its name; one file at a time is in memory."""
+    folder = _find_folder(entry, data_dir)
+    arrays, missing = {}, []
     for file in entry.files:
         path = find_idx(folder, file.name)
         if path is None:
-            absent.append(file)
+            missing.append(file)
         else:
-            arrays[file.name] = _parse(file, path, file.verified(read_bytes(path), path))
-    if absent:
-        for name, content in fetch(entry, absent, folder).items():
-            file = next(one for one in absent if one.name == name)
-            arrays[name] = _parse(file, folder / name, content)
+            arrays[file.name] = _parse_verified(file, path, file.verified(read_bytes(path), path))
+    if missing:
+        for name, content in fetch(entry, missing, folder).items():
+            file = next(each for each in missing if each.name == name)
+            arrays[name] = _parse_verified(file, folder / name, content)
     return arrays
 
 
-def _folder(entry: Entry, data_dir: str | Path | None) -> Path:
-    """Return the folder with all the files, or the cache, which may lack some."""
+def _find_folder(entry: Entry, data_dir: str | Path | None) -> Path:
+    """Return the first folder with all files, or that of the cache, where some may be missing."""
     if data_dir is not None:
         given = Path(data_dir).expanduser()
         for folder in (given / entry.name, given):
-            if _holds_all(folder, entry):
+            if _has_all_files(folder, entry):
                 return folder
         raise DataError(
             f"{given} does not hold {entry.name}: expected {list_files(entry)} in it "
@@ -253,19 +252,19 @@ def _folder(entry: Entry, data_dir: str | Path | None) -> Path:
     shared = os.environ.get("ISTHMUS_DATA")
     if shared:
         root = Path(shared).expanduser()
-        # The four names are the same for every data set; bare they mean MNIST.
+        # The file names are the same for every data set; without a subfolder they are MNIST.
         folders = (root / entry.name, root) if entry.name == "mnist" else (root / entry.name,)
         for folder in folders:
-            if _holds_all(folder, entry):
+            if _has_all_files(folder, entry):
                 return folder
     return cache_folder(entry)
 
 
-def _holds_all(folder: Path, entry: Entry) -> bool:
+def _has_all_files(folder: Path, entry: Entry) -> bool:
     return all(find_idx(folder, file.name) for file in entry.files)
 
 
-def _parse(file: SourceFile, path: Path, content: bytes) -> np.ndarray:
+def _parse_verified(file: SourceFile, path: Path, content: bytes) -> np.ndarray:
     values = parse_idx(content, path)
     if values.shape != file.shape or values.dtype != np.uint8:
         raise DataError(
