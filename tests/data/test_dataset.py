@@ -39,7 +39,7 @@ def test_numbers_of_labels_and_instances_differ():
         Dataset(X, np.zeros(19))
 
 
-def test_bad_data():
+def test_unsupported_dtype_is_refused():
     with pytest.raises(DataError, match="dtype int64"):
         Dataset(IMAGES.astype(np.int64))
 
@@ -68,7 +68,7 @@ def test_split_keeps_every_instance_with_its_label_and_the_order():
     np.testing.assert_array_equal(parts.test.y, data.split(0.25, random_state=3).test.y)
 
 
-def test_split_leaves_the_global_seed_alone():
+def test_split_does_not_change_the_global_random_state():
     np.random.seed(5)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     Dataset(X).split(random_state=0)
@@ -88,7 +88,7 @@ def test_split_with_a_class_of_one():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5, -0.1])
-def test_split_by_an_impossible_fraction(fraction):
+def test_split_by_an_invalid_fraction(fraction):
     with pytest.raises(DataError, match="cannot set .* of 20 instances aside"):
         Dataset(X).split(fraction)
 
@@ -98,7 +98,7 @@ def test_split_of_one_instance():
         Dataset(X[:1]).split()
 
 
-def test_splits_speak_for_their_training_set():
+def test_splits_have_the_attributes_of_their_training_set():
     splits = Dataset(X, np.arange(20) % 2, name="half").split(random_state=0)
     assert splits.name == "half"
     assert splits.kind == "table"
@@ -121,13 +121,13 @@ def test_a_part_by_its_name(framed):
     both = splits.part("all")
     np.testing.assert_array_equal(np.asarray(both.X), X)
     np.testing.assert_array_equal(both.y, np.arange(10))
-    assert data.part("test") is data  # there is no other
-    for one in (data, splits):
+    assert data.part("test") is data  # it has no other part
+    for parts in (data, splits):
         with pytest.raises(DataError, match="'train', 'test' or 'all'"):
-            one.part("validation")
+            parts.part("validation")
 
 
-def test_keys_go_with_their_instances():
+def test_keys_are_selected_with_their_instances():
     keys = pd.DataFrame({"part": ["007", "7", "NA", "b"]})
     data = Dataset(np.arange(8.0).reshape(4, 2), keys=keys)
     assert data.take(np.array([2, 0])).identifiers().to_dict("list") == {"part": ["NA", "007"]}

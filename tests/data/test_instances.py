@@ -1,4 +1,4 @@
-"""The typed door for X, and one interface behind it for the three kinds of instances."""
+"""The one interface of X in memory, streamed, or as stored codes."""
 
 import ast
 from pathlib import Path
@@ -16,7 +16,7 @@ from isthmus.errors import DataError
 
 SOURCE = Path(isthmus.__file__).parent
 DOOR = SOURCE / "data" / "instances.py"
-#: The door's types, which nothing else asks an object for.
+#: Types that only instances.py may check for.
 KINDS = {"Stream", "StoredCodes", "InMemory", "Instances"}
 N = 50
 
@@ -51,7 +51,7 @@ def codes(table, labels):
 
 @pytest.fixture(params=["array", "DataFrame", "Stream", "StoredCodes"])
 def handed_over(request, table, stream, codes):
-    """The same rows, as everything that a person may hand over."""
+    """The same rows as each type of X."""
     return {
         "array": table.to_numpy(np.float32),
         "DataFrame": table,
@@ -104,17 +104,17 @@ def test_all_kinds_draw_and_take_the_same_rows(handed_over, table):
     np.testing.assert_array_equal(np.concatenate(found), rows)
 
 
-def test_all_kinds_come_with_the_labels_given_or_their_own(handed_over, labels):
+def test_labels_are_those_given_or_stored(handed_over, labels):
     instances = as_instances(handed_over)
     given = labels if instances.in_memory else None
     chunks = list(instances.labelled_chunks(given))
     np.testing.assert_array_equal(np.concatenate([chunk.y for chunk in chunks]), labels)
-    own = [chunk.y for chunk in instances.chunks(label=True)]
+    stored = [chunk.y for chunk in instances.chunks(label=True)]
     if isinstance(handed_over, Stream | StoredCodes):
-        np.testing.assert_array_equal(np.concatenate(own), labels)
+        np.testing.assert_array_equal(np.concatenate(stored), labels)
         np.testing.assert_array_equal(instances.take(np.array([2, 7])).y, labels[[2, 7]])
     else:
-        assert own == [None]
+        assert stored == [None]
 
 
 def test_a_function_of_chunks_gives_one_array(handed_over, table):
@@ -122,28 +122,28 @@ def test_a_function_of_chunks_gives_one_array(handed_over, table):
 
     class Doubler:
         @over_chunks
-        def double(self, X, *, by=2):
+        def double(self, X, *, factor=2):
             """Double."""
             calls.append(len(X))
-            return by * numbers(X)
+            return factor * numbers(X)
 
     expected = 3 * table.to_numpy(np.float32)
-    np.testing.assert_array_equal(Doubler().double(handed_over, by=3), expected)
+    np.testing.assert_array_equal(Doubler().double(handed_over, factor=3), expected)
     instances = as_instances(handed_over)
     assert calls == ([N] if instances.in_memory else [10] * 5)
     assert sum(instances.map(len)) == N
     assert Doubler.double.__doc__ == "Double."
 
 
-def test_a_stream_is_mapped_as_it_is_read(stream):
-    seen = []
-    results = iter(stream.map(lambda X: seen.append(len(X))))
-    assert seen == []
+def test_a_stream_is_mapped_lazily(stream):
+    lengths = []
+    results = iter(stream.map(lambda X: lengths.append(len(X))))
+    assert lengths == []
     next(results)
-    assert len(seen) == 1
+    assert len(lengths) == 1
 
 
-def test_what_is_in_memory_is_never_a_sample(handed_over, labels):
+def test_instances_in_memory_are_not_sampled(handed_over, labels):
     instances = as_instances(handed_over)
     given = labels if instances.in_memory else None
     X, y = instances.at_most(12, 0, given)
@@ -156,7 +156,7 @@ def test_what_is_in_memory_is_never_a_sample(handed_over, labels):
         np.testing.assert_array_equal(X, instances.take(rows).X)
 
 
-def test_codes_and_hashes_are_made_or_stored(handed_over, codes):
+def test_codes_and_hashes_are_stored_or_computed(handed_over, codes):
     def refuse(_):
         raise AssertionError("stored codes were encoded again")
 
@@ -173,7 +173,7 @@ def test_codes_and_hashes_are_made_or_stored(handed_over, codes):
         np.testing.assert_array_equal(instances.row_hashes(lambda X: np.arange(len(X))), range(N))
 
 
-def test_codes_without_hashes_say_so(codes):
+def test_missing_hashes_and_residuals_are_errors(codes):
     bare = StoredCodes(codes.codes, "digest", "identity")
     assert not bare.has_row_hashes
     with pytest.raises(DataError, match="without row hashes.*--for-heads"):
@@ -182,7 +182,7 @@ def test_codes_without_hashes_say_so(codes):
         bare.stored_residuals()
 
 
-def test_only_codes_are_of_one_encoder(handed_over):
+def test_codes_of_another_encoder_are_refused(handed_over):
     instances = as_instances(handed_over)
     instances.check_made_by("digest", lambda: "identity")
     if not instances.encoded:
@@ -207,18 +207,18 @@ def test_labels_beside_a_stream_are_refused(stream, table, labels):
     ("y", "message"),
     [(None, "50 instances and no labels"), ([1, 2], r"50 instances and labels of shape \(2,\)")],
 )
-def test_instances_to_test_on_have_a_label_each(table, y, message):
+def test_labelled_chunks_need_a_label_for_each_instance(table, y, message):
     with pytest.raises(DataError, match=message):
         as_instances(table).labelled_chunks(y)
 
 
-def test_a_stream_to_test_on_has_labels(tmp_path, table):
+def test_labelled_chunks_of_a_stream_need_a_label_column(tmp_path, table):
     table.to_parquet(tmp_path / "0.parquet")
     with pytest.raises(DataError, match="has no labels; name their column.*--label COLUMN"):
         load(tmp_path).labelled_chunks(None)
 
 
-def test_checks_are_made_at_once_in_memory_and_of_a_stream_when_it_is_read(table, stream):
+def test_checks_run_at_once_in_memory_and_on_reading_for_a_stream(table, stream):
     def check(X):
         raise ValueError("not usable")
 
@@ -228,7 +228,7 @@ def test_checks_are_made_at_once_in_memory_and_of_a_stream_when_it_is_read(table
     assert isinstance(as_instances(table).checked(np.asarray).held, np.ndarray)
 
 
-def test_rows_of_anything_in_memory_are_of_the_same_type(table, codes):
+def test_take_rows_preserves_the_type(table, codes):
     rows = np.array([4, 1])
     assert take_rows(table, rows).index.tolist() == [4, 1]
     assert take_rows([[1], [2], [3]], np.array([2])).tolist() == [[3]]
@@ -237,7 +237,7 @@ def test_rows_of_anything_in_memory_are_of_the_same_type(table, codes):
     np.testing.assert_array_equal(taken.hashes, rows)
 
 
-def test_data_sets_say_whether_they_are_in_memory_and_labelled(table, labels, stream):
+def test_in_memory_and_has_labels_of_data_sets(table, labels, stream):
     data = Dataset(table, labels)
     assert data.in_memory
     assert data.split(0.2).in_memory
@@ -247,8 +247,8 @@ def test_data_sets_say_whether_they_are_in_memory_and_labelled(table, labels, st
     assert not Dataset(table).has_labels
 
 
-def kinds_asked_for(tree):
-    """Return the lines on which code asks an object whether it is of one of the kinds."""
+def lines_with_type_checks(tree):
+    """Return the lines with a check of an object's type against one of the kinds."""
 
     def names(node):
         parts = [part for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)]
@@ -264,19 +264,19 @@ def kinds_asked_for(tree):
             "isinstance",
             "issubclass",
         ):
-            asked = names(node.args[1])
+            types = names(node.args[1])
         elif isinstance(node, ast.MatchClass):
-            asked = names(node.cls)
+            types = names(node.cls)
         elif isinstance(node, ast.Compare) and is_type_of(node.left):
-            asked = set().union(*(names(each) for each in node.comparators))
+            types = set().union(*(names(each) for each in node.comparators))
         else:
             continue
-        if asked & KINDS:
+        if types & KINDS:
             lines.append(node.lineno)
     return lines
 
 
-def test_kinds_that_are_asked_for_are_found():
+def test_type_checks_are_found():
     text = """
 isinstance(X, Stream | np.ndarray)
 isinstance(X, (codes.StoredCodes, list))
@@ -287,16 +287,16 @@ match X:
 isinstance(X, np.ndarray)
 type(X).__name__
 """
-    assert kinds_asked_for(ast.parse(text)) == [2, 3, 4, 5, 7]
+    assert lines_with_type_checks(ast.parse(text)) == [2, 3, 4, 5, 7]
 
 
-def test_nothing_but_the_door_asks_for_the_kind():
+def test_only_instances_py_checks_types():
     found = {
         str(path.relative_to(SOURCE)): lines
         for path in SOURCE.rglob("*.py")
-        if path != DOOR and (lines := kinds_asked_for(ast.parse(path.read_text("utf-8"))))
+        if path != DOOR and (lines := lines_with_type_checks(ast.parse(path.read_text("utf-8"))))
     }
-    assert found == {}, "as_instances(X) gives an interface that answers for every kind"
+    assert found == {}, "as_instances(X) gives the same interface for every kind"
 
 
 ROWS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)

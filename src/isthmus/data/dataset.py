@@ -1,4 +1,4 @@
-"""A data set in memory: instances, perhaps labels, and what they look like."""
+"""A data set in memory: instances, optional labels and their schema."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from isthmus.data.windows import Windows, split_windows
 from isthmus.errors import DataError
 
 
-# Compared by identity: arrays have no single answer to ==.
+# Compared by identity: == of arrays is elementwise.
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Instances `X`, perhaps labels `y`, and their schema.
+    """Instances `X`, optional labels `y`, and their schema.
 
     Attributes
     ----------
     X : array of shape (n, h, w), (n, h, w, c), (n, t, c) or (n, m), or DataFrame of (n, m)
         Or `StoredCodes` of n instances, whose schema is that of the codes.
     y : array of shape (n,) or None
-        Labels as they came: integers, strings or floats; NaN or None where one is missing.
+        Labels, unchanged: integers, strings or floats; NaN or None where one is missing.
     schema : Schema
-        Learned from `X` when not given, which takes `(n, a, b)` for images: of windows of
+        Learned from `X` when not given, where `(n, a, b)` is read as images; for windows of
         series pass `Schema.learn(X, "series")`.
     class_names : tuple of str or None
-        Names for the sorted distinct labels, for people to read.
+        Display names of the sorted distinct labels.
     name : str
-        Where it came from.
+        Source of the data, for messages.
     windows : Windows or None
-        Where each instance lies in the long table it was cut from; `split` needs it.
+        Positions of the instances in the long table they were cut from, for `split`.
     keys : DataFrame of shape (n, k) or None
-        Columns that identify the instances, such as the name of a file, as text: no features,
-        and copied to what is written of each instance.
+        Columns that identify the instances, such as a file name, as text. They are no features
+        and are copied to every output.
 
     Raises
     ------
@@ -88,16 +88,16 @@ class Dataset:
 
     def __repr__(self) -> str:
         if self.kind == "images":
-            sides = "x".join(str(side) for side in self.schema.shape)
-            what = f"{len(self)} images of {sides} {self.schema.dtype}"
+            size = "x".join(str(side) for side in self.schema.shape)
+            content = f"{len(self)} images of {size} {self.schema.dtype}"
         elif self.kind == "series":
             steps, channels = self.schema.shape
-            what = f"{len(self)} series of {steps} time steps"
-            what += f" and {channels} channels" if channels > 1 else ""
+            content = f"{len(self)} series of {steps} time steps"
+            content += f" and {channels} channels" if channels > 1 else ""
         else:
-            what = f"{len(self)} rows of {self.schema.n_features} columns"
+            content = f"{len(self)} rows of {self.schema.n_features} columns"
         labels = "no labels" if self.class_names is None else f"{len(self.class_names)} classes"
-        return f"Dataset({self.name!r}, {what}, {labels})"
+        return f"Dataset({self.name!r}, {content}, {labels})"
 
     def __len__(self) -> int:
         return len(self.X)
@@ -109,7 +109,7 @@ class Dataset:
 
     @property
     def channel_names(self) -> tuple[str, ...] | None:
-        """Names of the channels of series, for `Autoencoder.fit`; None where there are none."""
+        """Names of the channels of series, for `Autoencoder.fit`; None without names."""
         return self.schema.columns if self.kind == "series" else None
 
     @property
@@ -119,12 +119,12 @@ class Dataset:
 
     @property
     def train(self) -> Dataset:
-        """The data set itself, so that all that `load` returns has a `train`."""
+        """The data set itself, so that all results of `load` have a `train`."""
         return self
 
     @property
     def test(self) -> None:
-        """None: nothing was set aside. `split` does that."""
+        """None: there is no test set; `split` makes one."""
         return None
 
     def part(self, name: str) -> Dataset:
@@ -133,7 +133,7 @@ class Dataset:
         return self
 
     def take(self, rows: np.ndarray) -> Dataset:
-        """Return the instances at these row numbers, with the schema kept.
+        """Return the instances at these row numbers, with the same schema.
 
         Parameters
         ----------
@@ -147,12 +147,12 @@ class Dataset:
         return Dataset(X, y, self.schema, self.class_names, self.name, windows, keys)
 
     def identifiers(self) -> pd.DataFrame:
-        """Return the columns that say which instance is which: those of windows, then the keys.
+        """Return the columns that identify the instances: those of windows, then the keys.
 
         Returns
         -------
         DataFrame of shape (n, k)
-            With a `RangeIndex`; k is 0 where nothing but the position identifies an instance.
+            With a `RangeIndex`; k is 0 where instances are identified by position only.
 
         Examples
         --------
@@ -169,14 +169,13 @@ class Dataset:
         return pd.concat(columns, axis=1)
 
     def split(self, test_fraction: float = 0.2, random_state: int | None = None) -> Splits:
-        """Set a part aside for testing.
+        """Split into a training and a test set.
 
-        Windows of a long table are set aside by groups, or by time within each group, and
+        Windows of a long table are split by groups, or by time within each group, and
         training windows that share a row with a test window are dropped: see
-        `isthmus.data.windows.cutting.split_windows`. Otherwise the part is random: each class
-        keeps its proportion when every one has at least two instances and each part has
-        room for all classes, and otherwise it is drawn from all alike. The order of the
-        instances stays as it was.
+        `isthmus.data.windows.cutting.split_windows`. Other data is split at random. The split
+        is stratified by class when every class has at least two instances and both sets can
+        hold an instance of each class. The order of the instances is unchanged.
 
         Parameters
         ----------
@@ -186,11 +185,11 @@ class Dataset:
         Raises
         ------
         DataError
-            When there are too few instances for both parts.
+            When there are too few instances for both sets.
         """
         if self.windows is not None:
-            kept, tested = split_windows(self.windows, test_fraction, random_state, self.y)
-            return Splits(self.take(kept), self.take(tested))
+            train_rows, test_rows = split_windows(self.windows, test_fraction, random_state, self.y)
+            return Splits(self.take(train_rows), self.take(test_rows))
         from sklearn.model_selection import train_test_split
 
         stratify = None
@@ -215,19 +214,19 @@ class Dataset:
 
 
 def check_part(name: str) -> None:
-    """Check the name of a part of data that may have two."""
+    """Check the name of a part of a data set: train, test or all."""
     if name not in ("train", "test", "all"):
         raise DataError(f"got the part {name!r}, expected 'train', 'test' or 'all'")
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A training and a test set that belong together.
+    """A training set and a test set of the same data.
 
     Attributes
     ----------
     train, test : Dataset
-        Instances of one and the same shape.
+        Both with instances of the same shape.
 
     Raises
     ------
@@ -262,16 +261,16 @@ class Splits:
             X = pd.concat([train.X, test.X], ignore_index=True)
         else:
             X = np.concatenate([train.X, test.X])
-        both = train.y is not None and test.y is not None
-        y = np.concatenate([train.y, test.y]) if both else None
-        keys = None
+        y = keys = None
+        if train.y is not None and test.y is not None:
+            y = np.concatenate([train.y, test.y])
         if train.keys is not None and test.keys is not None:
             keys = pd.concat([train.keys, test.keys], ignore_index=True)
         return Dataset(X, y, train.schema, train.class_names, train.name, keys=keys)
 
     @property
     def name(self) -> str:
-        """Where the data came from."""
+        """Source of the data."""
         return self.train.name
 
     @property

@@ -1,4 +1,4 @@
-"""The typed door for X: in memory, streamed, or stored codes, with one interface for the three."""
+"""One interface for X in memory, streamed, or as stored codes."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ M = TypeVar("M", bound=Callable[..., Any])
 class Instances(ABC):
     """Instances of any of the three kinds, see `as_instances`.
 
-    What is in memory is one chunk; the methods here are written for that, and a stream has its
-    own. Where an algorithm differs by kind and needs more than this package has (an encoder, the
-    process group), packages further up register a function for each kind with
-    `functools.singledispatch`.
+    The methods here are those of instances in memory, which are one chunk; a stream overrides
+    them. Where an algorithm differs by kind and needs an encoder or the process group, packages
+    further up register a function for each kind with `functools.singledispatch`.
 
     Attributes
     ----------
     name : str
-        What messages call them.
+        Name in messages.
     in_memory : bool
         Whether all rows are in memory; otherwise they are read chunk by chunk.
     encoded : bool
-        Whether they are codes that one encoder made, and not the instances themselves.
+        Whether they are codes of an encoder instead of instances.
     """
 
     name: str
@@ -68,7 +67,7 @@ class Instances(ABC):
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Their own labels, where in memory; those of a stream come with its chunks."""
+        """Stored labels, where in memory; those of a stream are read with its chunks."""
         return None
 
     @property
@@ -82,7 +81,7 @@ class Instances(ABC):
         Parameters
         ----------
         label : bool
-            With labels of their own, where there are some.
+            With stored labels, where there are any.
         """
         return iter([Chunk(0, self.held, self.labels if label else None)])
 
@@ -90,10 +89,10 @@ class Instances(ABC):
     def take(
         self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None
     ) -> SelectedRows:
-        """Return rows by their numbers, in memory, with their own labels where there are some."""
+        """Return rows by their numbers, in memory, with stored labels where there are any."""
 
     def draw(self, n: int, seed: int | Sequence[int]) -> np.ndarray:
-        """Draw row numbers uniformly: sorted, each once, `n` of them or all there are."""
+        """Draw at most `n` row numbers uniformly, without replacement; return them sorted."""
         return draw_rows(self.n_rows, n, seed)
 
     def at_most(
@@ -105,16 +104,16 @@ class Instances(ABC):
         label: bool = True,
         schema: Schema | None = None,
     ) -> tuple[Any, Any]:
-        """Return instances and labels in memory: as they are, of a stream `n` drawn uniformly."""
+        """Return instances and labels in memory; of a stream, at most `n` drawn uniformly."""
         return self.held, y
 
     def labelled_chunks(self, y: Any) -> Iterator[Chunk]:
-        """Return all rows in chunks with labels: those given, or those that a stream has.
+        """Return all rows in chunks with labels: `y`, or of a stream its own.
 
         Raises
         ------
         DataError
-            When there are no labels, or not as many as instances.
+            When there are no labels, or their number is not that of the instances.
         """
         n = len(self)
         if y is None:
@@ -128,11 +127,11 @@ class Instances(ABC):
         return iter([Chunk(0, self.held, labels)])
 
     def map(self, function: Callable[[Any], T]) -> Iterable[T]:
-        """Apply a function to each chunk; of a stream lazily."""
+        """Return the results of a function on each chunk; for a stream, lazily."""
         return [function(self.held)]
 
     def gather(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Apply a function that gives one row per instance to each chunk; return one array."""
+        """Return the results of a function on each chunk, a row for an instance, as one array."""
         return function(self.held)
 
     def checked(self, check: Callable[[Any], np.ndarray]) -> Instances:
@@ -140,14 +139,14 @@ class Instances(ABC):
         return InMemory(check(self.held))
 
     def codes_by(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Return a code for each instance: those stored, or what `encode` makes of them."""
+        """Return the code of each instance: stored, or computed by `encode`."""
         return encode(self.held)
 
     def row_hashes(self, hash_rows: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Return a hash of each instance: those stored, or what `hash_rows` makes of them."""
+        """Return the hash of each instance: stored, or computed by `hash_rows`."""
         return hash_rows(self.held)
 
-    def check_made_by(  # noqa: B027  (not abstract: only stored codes have something to check)
+    def check_made_by(  # noqa: B027  (not abstract: there is nothing to check but in stored codes)
         self, digest: str | None, identity: Callable[[], str]
     ) -> None:
         """Check that stored codes are of an encoder; instances always pass.
@@ -155,18 +154,18 @@ class Instances(ABC):
         Parameters
         ----------
         digest : str or None
-            Of the encoder; None when it is not fitted.
+            Digest of the encoder; None when it is not fitted.
         identity : callable
-            Returns its identity, asked for only when it is needed.
+            Returns the identity of the encoder; called only when needed.
         """
 
     def reading_facts(self) -> dict[str, Any]:
-        """Return facts on reading as plain values: of a stream what was skipped."""
+        """Return facts on reading as plain values: for a stream, what was skipped."""
         return {}
 
 
 class SelectedRows(Protocol):
-    """Rows in memory, and their labels where there are some."""
+    """Rows in memory, and their labels where there are any."""
 
     @property
     def X(self) -> Any:
@@ -179,7 +178,7 @@ class SelectedRows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class InMemory(Instances):
-    """An array, DataFrame or list as it was handed over: neither copied nor checked."""
+    """An array, DataFrame or list, neither copied nor checked."""
 
     X: Any
     name: str = "X"
@@ -197,22 +196,22 @@ class InMemory(Instances):
         return Chunk(0, take_rows(self.X, rows))
 
 
-# Compared by identity: arrays have no single answer to ==.
+# Compared by identity: == of arrays is elementwise.
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Rows that are in memory at the same time.
+    """Consecutive or selected rows in memory.
 
     Attributes
     ----------
     first_row : int
     X : DataFrame of shape (k, m), array of shape (k, ...), or StoredCodes of k instances
     y : array of shape (k,) or None
-        Labels, when they were asked for and there are some.
+        Labels, when requested and available.
     keys : DataFrame of shape (k, n_keys) or None
-        Key columns, when they were asked for.
+        Key columns, when requested.
     windows : Windows or None
-        Where each instance lies, when it was cut out of a long table: rows are counted through
-        all files, and times are there when keys were asked for.
+        Positions of instances that were cut from a long table: rows are counted through all
+        files; times are included when keys were requested.
     """
 
     first_row: int
@@ -225,7 +224,7 @@ class Chunk:
         return len(self.X)
 
     def take(self, rows: np.ndarray) -> Chunk:
-        """Return some rows, by their positions in the chunk; `first_row` stays."""
+        """Return rows by their positions in the chunk; `first_row` is unchanged."""
         return Chunk(
             self.first_row,
             take_rows(self.X, rows),
@@ -236,7 +235,7 @@ class Chunk:
 
 
 def as_instances(X: Any, y: Any = None) -> Instances:
-    """Return what a person hands over as one of the three kinds of instances.
+    """Return any X as one of the three kinds of instances.
 
     Parameters
     ----------
@@ -363,44 +362,44 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
 
 
 def over_chunks(method: M) -> M:
-    """Make a method `(self, X, ...) -> array` accept a stream, which it is given in chunks."""
+    """Make a method `(self, X, ...) -> array` accept streams, by calling it on each chunk."""
 
     @functools.wraps(method)
-    def of_any_kind(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-        return as_instances(X).gather(lambda held: method(self, held, *args, **kwargs))
+    def wrapper(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        return as_instances(X).gather(lambda chunk: method(self, chunk, *args, **kwargs))
 
-    return cast(M, of_any_kind)
+    return cast(M, wrapper)
 
 
 def joined_chunks(n_rows: int, arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Concatenate arrays of at most `n_rows` rows in all, allocated once.
+    """Concatenate arrays of at most `n_rows` rows in total, with one allocation.
 
     Examples
     --------
     >>> joined_chunks(4, [np.array([1, 2]), np.array([3])])
     array([1, 2, 3])
     """
-    whole: np.ndarray | None = None
-    filled = 0
+    joined: np.ndarray | None = None
+    n_filled = 0
     for array in arrays:
-        if whole is None or array.dtype != whole.dtype:
-            # Text may become longer from one chunk to the next.
-            dtype = array.dtype if whole is None else np.promote_types(whole.dtype, array.dtype)
+        if joined is None or array.dtype != joined.dtype:
+            # The itemsize of text may grow from one chunk to the next.
+            dtype = array.dtype if joined is None else np.promote_types(joined.dtype, array.dtype)
             wider = np.empty((n_rows, *array.shape[1:]), dtype)
-            if whole is not None:
-                wider[:filled] = whole[:filled]
-            whole = wider
-        whole[filled : filled + len(array)] = array
-        filled += len(array)
-    return np.empty(0) if whole is None else whole[:filled]
+            if joined is not None:
+                wider[:n_filled] = joined[:n_filled]
+            joined = wider
+        joined[n_filled : n_filled + len(array)] = array
+        n_filled += len(array)
+    return np.empty(0) if joined is None else joined[:n_filled]
 
 
 def draw_rows(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
-    """Draw `n` of the numbers below `n_rows` uniformly, or all: sorted, each once."""
+    """Draw at most `n` of the numbers below `n_rows` without replacement; return them sorted."""
     rng = np.random.default_rng(seed)
     if 2 * n >= n_rows:
         return np.sort(rng.permutation(n_rows)[:n])
-    # Memory for `n` rows only; every set of `n` rows is as likely.
+    # Takes memory for `n` rows only; every set of `n` rows is equally likely.
     rows = np.empty(0, np.int64)
     while len(rows) < n:
         rows = np.union1d(rows, rng.integers(n_rows, size=2 * (n - len(rows)) + 100))
@@ -408,6 +407,6 @@ def draw_rows(n_rows: int, n: int, seed: int | Sequence[int]) -> np.ndarray:
 
 
 def rows_of(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
-    """Return those of some sorted row numbers that lie in a chunk, as positions in it."""
+    """Return the positions in a chunk of those sorted row numbers that lie in it."""
     first, end = np.searchsorted(rows, [chunk.first_row, chunk.first_row + len(chunk)])
     return rows[first:end] - chunk.first_row
