@@ -428,7 +428,7 @@ BAD_IMAGES = {
     "infinite": (lambda X: spoiled(X / 255, np.inf, 64 * 7), DataError, "the first is image 7"),
     "int64": (lambda X: X.astype(np.int64), DataError, re.escape("X.astype('uint8')")),
     "bool": (lambda X: X > 100, DataError, re.escape("X.astype('uint8') * 255")),
-    "floats to 255": (lambda X: X.astype(float), DataError, re.escape("scale them with X / 255")),
+    "floats to 255": (lambda X: X.astype(float), DataError, re.escape("X / 255 for 8 bits")),
     "negative": (lambda X: X / 255 - 0.5, DataError, r"from -0.5 to 0.5, expected \[0, 1\]"),
     "channels first": (
         lambda X: np.repeat(X[:, None], 3, axis=1),

@@ -115,12 +115,12 @@ def test_good_images(X):
         (images(np.nan), "1 of 4 images hold NaN or infinite pixels, the first is image 2"),
         (images(np.inf), "1 of 4 images hold NaN or infinite pixels, the first is image 2"),
         (images(-np.inf, np.float32), "the first is image 2"),
-        (images(255.0), r"values from 0 to 255, expected \[0, 1\]; scale them with X / 255"),
-        (images(1000.0), r"\(X - X\.min\(\)\)"),
-        (images(-1.0), r"\(X - X\.min\(\)\)"),
+        (images(255.0), r"values from 0 to 255, expected \[0, 1\]; divide .*X / 255 for 8 bits"),
+        (images(1000.0), r"by the same constant at fit and after .X / 255 for 8 bits"),
+        (images(-1.0), r"two constants, the same at fit and after: \(X - LOW\)"),
         (images(200, np.int64), r"dtype int64, expected uint8 .*X\.astype\('uint8'\)"),
-        (images(4000, np.uint16), r"dtype uint16.*use X / 4000"),
-        (images(-5, np.int16), r"dtype int16.*use \(X - X\.min\(\)\)"),
+        (images(4000, np.uint16), r"dtype uint16.*use X / 65535, the same at fit and after"),
+        (images(-5, np.int16), r"dtype int16.*X / 65535 for values of 16 bits"),
         (images(True, bool), r"dtype bool.*X\.astype\('uint8'\) \* 255"),
         (images("a", object), "dtype object"),
         (np.zeros((0, 5, 6)), "got no images"),
@@ -263,3 +263,116 @@ def test_a_column_of_another_type_is_named_with_its_first_row(change, message):
 def test_infinity_is_named_when_checking():
     with pytest.raises(DataError, match="the value is inf in column 'width', row 2"):
         Schema.learn(MIXED).check(MIXED.assign(width=[0, 1, np.inf]))
+
+
+# the scale and the axes of images are those at fit
+
+
+def mask(dtype):
+    X = np.zeros((6, 8, 6), dtype)
+    X[::2, 2:5, 1:4] = 1
+    return X
+
+
+FULL = np.random.default_rng(0).integers(0, 256, (6, 8, 6), dtype=np.uint8)
+
+
+def test_bytes_of_0_and_1_are_refused_where_the_fit_was_on_floats_each_by_itself():
+    schema = Schema.learn(mask(np.float32))
+    X = np.concatenate([FULL, mask(np.uint8)])
+    for batch, first in [(X, 6), (X[6:7], 0)]:
+        with pytest.raises(DataError, match=rf"hold only 0 and 1 of 0..255.*image {first}.*X\.ast"):
+            schema.check(batch)
+    assert schema.check(FULL) is FULL
+    schema.check(mask(np.uint8).astype("float32"))
+
+
+def test_bytes_of_0_and_1_warn_where_the_fit_was_on_0_to_255():
+    schema = Schema.learn(FULL)
+    with pytest.warns(UserWarning, match=r"are 0 to 1, those at fit 0 to 255.*use X \* 255"):
+        schema.check(mask(np.uint8))
+    schema.check(mask(np.uint8) * 255)
+    schema.check(mask(np.float64))
+
+
+@pytest.mark.parametrize("X", [mask(np.uint8) * 255, mask(np.float32)], ids=["bytes", "floats"])
+def test_a_fit_on_bytes_of_0_and_1_refuses_a_larger_scale(X):
+    with pytest.raises(DataError, match=r"pixels of up to 255, expected 0 to 1 as at fit"):
+        Schema.learn(mask(np.uint8)).check(X)
+    Schema.learn(mask(np.uint8)).check(mask(np.uint8))
+
+
+@pytest.mark.parametrize(
+    "X", [FULL // 16, FULL / 255**2, FULL[:1] // 64, FULL / 65535], ids=lambda X: str(X.dtype)
+)
+@pytest.mark.parametrize("fitted", [FULL, FULL / 255], ids=["bytes", "floats"])
+def test_a_small_part_of_the_range_at_fit_warns_and_is_not_refused(fitted, X):
+    with pytest.warns(UserWarning, match="dark or of low contrast, or on another scale"):
+        np.testing.assert_array_equal(Schema.learn(fitted).check(X), X)
+
+
+def test_black_images_are_black_on_every_scale():
+    for fitted in (FULL, FULL / 255, mask(np.float32)):
+        Schema.learn(fitted).check(np.zeros((1, 8, 6), np.uint8))
+        Schema.learn(fitted).check(np.zeros((1, 8, 6), np.float32))
+
+
+COLOURS = np.arange(2 * 20 * 24 * 3).reshape(2, 20, 24, 3) / 3000
+LOOSE = np.arange(2 * 20 * 24).reshape(2, 20, 24) / 1000
+
+
+@pytest.mark.parametrize(
+    ("asked", "fitted"),
+    [
+        (COLOURS.transpose(0, 3, 1, 2), COLOURS),
+        (COLOURS.transpose(1, 2, 3, 0), COLOURS),
+        (COLOURS.transpose(0, 2, 1, 3), COLOURS),
+        (COLOURS.transpose(0, 3, 2, 1), COLOURS),
+        (LOOSE.transpose(0, 2, 1), LOOSE),
+        (COLOURS.reshape(2, -1), COLOURS),
+        (LOOSE[:, None], LOOSE),
+        (LOOSE[..., None], LOOSE),
+        (LOOSE, LOOSE[..., None]),
+        (COLOURS[:1].transpose(0, 3, 1, 2)[0], COLOURS[:1]),
+        (COLOURS[0], COLOURS[:1]),
+        (LOOSE[0], LOOSE[:1]),
+        (LOOSE[0].ravel(), LOOSE[:1]),
+    ],
+    ids=lambda X: "x".join(map(str, X.shape)),
+)
+def test_the_call_named_for_other_axes_gives_the_images_of_fit(asked, fitted):
+    with pytest.raises(SchemaError) as caught:
+        Schema.learn(fitted).check(asked)
+    call = str(caught.value).rpartition(": ")[2].partition(", of channels")[0]
+    call = call if call.startswith("X") else str(caught.value).rpartition(", ")[2]
+    np.testing.assert_array_equal(eval(call, {"X": asked}), fitted)
+
+
+def test_flat_channels_first_are_named_too():
+    flat = COLOURS.transpose(0, 3, 1, 2).reshape(2, -1)
+    with pytest.raises(SchemaError) as caught:
+        Schema.learn(COLOURS).check(flat)
+    call = str(caught.value).rpartition("of channels first ")[2]
+    np.testing.assert_array_equal(eval(call, {"X": flat}), COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "fitted", "fix"),
+    [
+        (COLOURS, LOOSE, r"those at fit are grey: .*X @ \[0\.299, 0\.587, 0\.114\]"),
+        (LOOSE, COLOURS, r"have 3 channels: np\.repeat\(X\[\.\.\., None\], 3, axis=-1\)"),
+        (np.zeros((2, 20, 24, 4)), COLOURS, r"transparency.*X\[\.\.\., :3\]"),
+        (np.zeros((2, 28, 28)), LOOSE, r"load\(X, resize=\(20, 24\)\)\.X.*--resize 20x24"),
+        (np.zeros((2, 28, 28, 3)), COLOURS, r"resize=\(20, 24\)"),
+    ],
+    ids=["colour", "grey", "transparent", "size", "size of colour"],
+)
+def test_channels_and_sizes_unlike_those_at_fit_are_named(asked, fitted, fix):
+    with pytest.raises(SchemaError, match=fix):
+        Schema.learn(fitted).check(asked)
+
+
+def test_windows_with_their_axes_swapped():
+    schema = Schema.learn(LOOSE, "series")
+    with pytest.raises(SchemaError, match=r"X\.transpose\(0, 2, 1\)"):
+        schema.check(LOOSE.transpose(0, 2, 1))

@@ -8,6 +8,7 @@ from .codes import rows_to_arrow as rows_to_arrow
 from .column_types import ColumnType as ColumnType
 from .column_types import Place as Place
 from .column_types import Where as Where
+from .column_types import check_table as check_table
 from .column_types import recognise as recognise
 from .columns import Column as Column
 from .columns import as_plain as as_plain
@@ -53,5 +54,4 @@ from .schema import Schema as Schema
 from .schema import check_images as check_images
 from .schema import check_names as check_names
 from .schema import check_series as check_series
-from .schema import check_table as check_table
 from .streaming import Stream as Stream

@@ -1,5 +1,7 @@
 """Types of columns: numbers, booleans, categories and dates told apart, and parsed.
 
+Also what an array has to be to be a table.
+
 Each distinct value is looked at once, so that long columns of text are quick to read.
 """
 
@@ -293,3 +295,59 @@ def _no_use(place: Place, what: str) -> DataError:
         f"{place} holds {what} values, expected numbers, text, true and false, or dates; "
         f"drop it with X.drop(columns={place.column!r}) or turn it into one of these"
     )
+
+
+def check_table(X: np.ndarray) -> np.ndarray:
+    """Check that `X` is a table of real numbers, none infinite, and return it.
+
+    Parameters
+    ----------
+    X : array of shape (n, m)
+        NaN where a value is missing.
+
+    Returns
+    -------
+    array of shape (n, m)
+        The array itself.
+
+    Raises
+    ------
+    DataError
+        Naming the first column and row at fault.
+    """
+    X = np.asarray(X)
+    check_table_shape(X.shape)
+    if X.dtype.kind not in "fiub":
+        raise DataError(
+            f"got values of dtype {X.dtype}, expected real numbers; use X.astype('float64'), or "
+            "a DataFrame for columns of text or dates"
+        )
+    # The sum is finite when all values are, and needs no array as large as the data.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = X.dtype.kind != "f" or np.isfinite(X.sum(dtype=np.float64))
+    if not finite and (bad := np.isinf(X)).any():
+        row, column = np.unravel_index(int(bad.argmax()), bad.shape)
+        raise DataError(
+            f"got infinite values in {int(bad.sum())} of {X.size} cells, the first in column "
+            f"{column}, row {row}, counting from 0; put NaN there if they are missing, or drop them"
+        )
+    return X
+
+
+def check_table_shape(shape: tuple[int, ...]) -> None:
+    """Check that an array or DataFrame of this shape is a table with something in it.
+
+    Raises
+    ------
+    DataError
+        When it has other than two dimensions, no rows or no columns.
+    """
+    if len(shape) != 2:
+        raise DataError(
+            f"got an array of shape {shape}, expected (n, m) for a table, "
+            "(n, h, w) or (n, h, w, c) for images"
+        )
+    if 0 in shape:
+        raise DataError(
+            f"got no values: an array of shape {shape}; expected at least one row and one column"
+        )

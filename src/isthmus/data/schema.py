@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +12,27 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from isthmus.data.column_types import check_table, check_table_shape
 from isthmus.data.columns import Column, learn_columns, match_columns, read_array, read_frame
 from isthmus.errors import DataError, SchemaError
 
+#: Share of the range at fit up to which a batch is suspected of another scale, such as 12 bits
+#: divided by what 16 bits can hold.
+TINY_SHARE = 1 / 16
+_SAME_CONSTANT = "by the same constant at fit and after (X / 255 for 8 bits, X / 65535 for 16)"
 
-def check_images(X: np.ndarray) -> None:
+
+def check_images(X: np.ndarray) -> tuple[float, float]:
     """Check that `X` holds images: uint8 of 0..255, or floats in [0, 1], none missing.
 
     Parameters
     ----------
     X : array of shape (n, h, w) or (n, h, w, c)
+
+    Returns
+    -------
+    low, high : float
+        The least and the greatest pixel.
 
     Raises
     ------
@@ -35,12 +48,10 @@ def check_images(X: np.ndarray) -> None:
             f"got images of shape {X.shape}, which looks like channels first; "
             "expected (n, h, w, c): use X.transpose(0, 2, 3, 1)"
         )
-    if X.dtype == np.uint8:
-        return
-    if X.dtype.kind != "f":
+    if X.dtype != np.uint8 and X.dtype.kind != "f":
         raise DataError(
             f"got images of dtype {X.dtype}, expected uint8 (0..255) or float in [0, 1]; "
-            f"use {_image_fix(X)}"
+            f"use {_image_fix(X.dtype)}"
         )
     # One pass each, without a boolean array as large as the data when all is well.
     low, high = float(X.min()), float(X.max())
@@ -51,25 +62,33 @@ def check_images(X: np.ndarray) -> None:
             f"the first is image {int(bad.argmax())}, counting from 0; "
             "drop them or fill the pixels"
         )
-    if low < 0 or high > 1:
-        fix = "X / 255" if low >= 0 and high <= 255 else "(X - X.min()) / (X.max() - X.min())"
+    if X.dtype != np.uint8 and (low < 0 or high > 1):
+        fix = f"divide them {_SAME_CONSTANT}"
+        if low < 0:
+            fix = "scale them by two constants, the same at fit and after: (X - LOW) / (HIGH - LOW)"
         raise DataError(
             f"got float images with values from {low:.4g} to {high:.4g}, "
-            f"expected [0, 1]; scale them with {fix}, or say kind='series' when they are "
+            f"expected [0, 1]; {fix}, or say kind='series' when they are "
             "windows of time series (n, t, c)"
         )
+    return low, high
 
 
-def _image_fix(X: np.ndarray) -> str:
-    if X.dtype.kind == "b":
+def _image_fix(dtype: np.dtype) -> str:
+    """Return what makes images of a dtype; constants, never such as this batch suggests."""
+    if dtype.kind == "b":
         return "X.astype('uint8') * 255"
-    if X.dtype.kind not in "iu":
+    if dtype == np.uint16:
+        return (
+            "X / 65535, the same at fit and after (or another constant that the camera cannot "
+            "exceed, such as 4095 for 12 bits)"
+        )
+    if dtype.kind not in "iu":
         return "numbers"
-    low, high = int(X.min()), int(X.max())
-    # A plain cast would wrap values that a byte cannot hold.
-    if low >= 0 and high <= 255:
-        return "X.astype('uint8')"
-    return f"X / {high}" if low >= 0 else "(X - X.min()) / (X.max() - X.min())"
+    return (
+        "X.astype('uint8') for values of 0..255, X / 65535 for values of 16 bits, "
+        "X.astype('float32') for 0 and 1, and the same at fit and after"
+    )
 
 
 def check_series(X: np.ndarray) -> None:
@@ -103,62 +122,6 @@ def check_series(X: np.ndarray) -> None:
             f"got NaN or infinite values in {int(bad.any(axis=(1, 2)).sum())} of {len(X)} windows, "
             f"the first in window {window}, time step {step}, channel {channel}, counting "
             "from 0; drop those windows or interpolate"
-        )
-
-
-def check_table(X: np.ndarray) -> np.ndarray:
-    """Check that `X` is a table of real numbers, none infinite, and return it.
-
-    Parameters
-    ----------
-    X : array of shape (n, m)
-        NaN where a value is missing.
-
-    Returns
-    -------
-    array of shape (n, m)
-        The array itself.
-
-    Raises
-    ------
-    DataError
-        Naming the first column and row at fault.
-    """
-    X = np.asarray(X)
-    check_table_shape(X.shape)
-    if X.dtype.kind not in "fiub":
-        raise DataError(
-            f"got values of dtype {X.dtype}, expected real numbers; use X.astype('float64'), or "
-            "a DataFrame for columns of text or dates"
-        )
-    # The sum is finite when all values are, and needs no array as large as the data.
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = X.dtype.kind != "f" or np.isfinite(X.sum(dtype=np.float64))
-    if not finite and (bad := np.isinf(X)).any():
-        row, column = np.unravel_index(int(bad.argmax()), bad.shape)
-        raise DataError(
-            f"got infinite values in {int(bad.sum())} of {X.size} cells, the first in column "
-            f"{column}, row {row}, counting from 0; put NaN there if they are missing, or drop them"
-        )
-    return X
-
-
-def check_table_shape(shape: tuple[int, ...]) -> None:
-    """Check that an array or DataFrame of this shape is a table with something in it.
-
-    Raises
-    ------
-    DataError
-        When it has other than two dimensions, no rows or no columns.
-    """
-    if len(shape) != 2:
-        raise DataError(
-            f"got an array of shape {shape}, expected (n, m) for a table, "
-            "(n, h, w) or (n, h, w, c) for images"
-        )
-    if 0 in shape:
-        raise DataError(
-            f"got no values: an array of shape {shape}; expected at least one row and one column"
         )
 
 
@@ -342,14 +305,40 @@ class Schema:
         if isinstance(X, pd.DataFrame) and self.kind == "table":
             return self._check_frame(X)
         values = np.asarray(X)
-        if values.shape[1:] != self.shape or values.ndim != len(self.shape) + 1:
-            raise self._other_shape(values)
+        self.check_shape(values.shape)
         if self.kind == "table":
             if self.column_types is not None:
                 values = read_array(values, self.column_types, self.columns or ())
             return check_table(values)
-        (check_images if self.kind == "images" else check_series)(values)
+        if self.kind == "series":
+            check_series(values)
+        else:
+            self._check_scale(values, *check_images(values))
         return values
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Check the shape of new data.
+
+        Raises
+        ------
+        SchemaError
+            When its instances are of another shape than at fit; with the call that mends it.
+
+        Examples
+        --------
+        >>> schema = Schema.learn(np.zeros((5, 20, 24, 3)))
+        >>> try:
+        ...     schema.check_shape((7, 3, 20, 24))
+        ... except SchemaError as error:
+        ...     print(str(error).partition("; ")[2])
+        the axes are in another order: X.transpose(0, 2, 3, 1)
+        """
+        if shape[1:] != self.shape or len(shape) != len(self.shape) + 1:
+            inner = ", ".join(str(side) for side in self.shape)
+            raise SchemaError(
+                f"got an array of shape {shape}, expected (n, {inner}) as at fit; "
+                f"{_shape_fix(self.kind, shape, self.shape)}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values; `from_dict` is the way back."""
@@ -383,28 +372,103 @@ class Schema:
         if self.columns is not None:
             X = match_columns(X, names, self.columns)
             names = list(self.columns)
-        if X.shape[1:] != self.shape:
-            raise self._other_shape(X.to_numpy())
+        self.check_shape(X.shape)
         check_table_shape(X.shape)
         return read_frame(X, self.types, names)
 
-    def _other_shape(self, values: np.ndarray) -> SchemaError:
-        inner = ", ".join(str(side) for side in self.shape)
-        return SchemaError(
-            f"got an array of shape {values.shape}, expected (n, {inner}) as at fit; "
-            f"{self._shape_fix(values)}"
-        )
+    def _check_scale(self, X: np.ndarray, low: float, high: float) -> None:
+        """Check pixels from `low` to `high` against the scale at fit.
 
-    def _shape_fix(self, values: np.ndarray) -> str:
-        if values.shape == self.shape:
-            return "for one instance pass it as a batch of one, X[None]"
-        if values.ndim > 1 and int(np.prod(values.shape[1:])) == self.n_features:
-            return f"the number of values fits: X.reshape({(-1, *self.shape)})"
-        if self.kind == "series":
-            return "pass windows of as many time steps and channels"
-        if self.kind == "images":
-            return "resize the images to the fitted size (load(..., resize=(h, w)) does)"
-        return "pass the same columns as at fit"
+        Whether images are refused depends on each by itself, never on those beside it.
+        """
+        unit, own = (255 if dtype == "uint8" else 1 for dtype in (str(X.dtype), self.dtype))
+        # In units of the data at fit, up to rounding.
+        low, high, one = low * own / unit, high * own / unit, own / 255
+        if 0 < self.maximum <= one < high / 1.001:
+            raise DataError(
+                f"got images with pixels of up to {high:.4g}, expected {self.minimum:.4g} to "
+                f"{self.maximum:.4g} as at fit, on the scale of {self.dtype}; pass them on the "
+                "scale at fit, or fit again on images that use all of the range"
+            )
+        if X.dtype == np.uint8 and self.dtype != "uint8" and self.maximum > one:
+            found = X.reshape(len(X), -1).max(axis=1) == 1
+            if found.any():
+                raise DataError(
+                    f"got uint8 images of which {int(found.sum())} of {len(X)} hold only 0 and 1 "
+                    f"of 0..255, the first is image {int(found.argmax())}, counting from 0, "
+                    f"expected the scale at fit, floats from {self.minimum:.4g} to "
+                    f"{self.maximum:.4g}; use X.astype('float32') where 1 is white as at fit, and "
+                    "X / 255 where they are nearly black"
+                )
+        span = self.maximum - self.minimum
+        if low < high <= low + span * TINY_SHARE:
+            scale = f"divide them {_SAME_CONSTANT}"
+            if X.dtype == np.uint8 and high <= one:
+                scale = "use X * 255 where 0 and 1 are black and white"
+            warnings.warn(
+                f"the pixels of {len(X)} images are {low:.4g} to {high:.4g}, those at fit "
+                f"{self.minimum:.4g} to {self.maximum:.4g}: they are dark or "
+                "of low contrast, or on another scale; in that "
+                f"case {scale}",
+                stacklevel=3,
+            )
+
+
+def _shape_fix(kind: Kind, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """Return the call that turns an array into instances of the shape at fit."""
+    batch = (-1, *expected)
+    if shape == expected:
+        return "for one instance pass it as a batch of one, X[None]"
+    if kind == "table":
+        fits = tuple(side for side in shape[1:] if side != 1) == expected
+        return f"use X.reshape({batch})" if fits else "pass the same columns as at fit"
+    colour = kind == "images" and len(expected) == 3 and expected[-1] > 1
+    if len(shape) in (1, 2) and shape[-1] == int(np.prod(expected)):
+        planes = (-1, expected[-1], *expected[:2])
+        other = f", of channels first X.reshape({planes}).transpose(0, 2, 3, 1)" if colour else ""
+        return f"the number of values fits: X.reshape({batch}){other}"
+    # An axis of one may stand anywhere; all others are in the same order.
+    if [side for side in shape[1:] if side != 1] == [side for side in expected if side != 1]:
+        return f"the number of values fits: X.reshape({batch})"
+    orders = itertools.permutations(range(len(shape)))
+    if len(shape) == len(batch):
+        for order in orders:  # the first is the one that moves least
+            if tuple(shape[axis] for axis in order[1:]) == expected:
+                return f"the axes are in another order: X.transpose{order}"
+    elif len(shape) == len(expected):
+        for order in orders:
+            if tuple(shape[axis] for axis in order) == expected:
+                return f"for one instance, with its axes in order: X.transpose{order}[None]"
+    if kind == "series":
+        return "pass windows of as many time steps and channels"
+    return _channels_fix(shape, expected) or (
+        f"resize the images to {expected[0]}x{expected[1]} (height x width) as at fit: "
+        f"load(X, resize={expected[:2]}).X, on the command line --resize "
+        f"{expected[0]}x{expected[1]}"
+    )
+
+
+def _channels_fix(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
+    """Return the call that makes the channels those at fit, None where the sizes differ."""
+    if shape[1:3] != expected[:2] or len(shape) not in (3, 4):
+        return None
+    given = shape[3] if len(shape) == 4 else 1
+    if len(expected) == 2:
+        first = "X[..., :3]" if given == 4 else "X"
+        return (
+            "these images have colour and those at fit are grey: for uint8 use "
+            f"({first} @ [0.299, 0.587, 0.114]).round().astype('uint8'), for floats without the "
+            "last two calls"
+        )
+    if given == 1:
+        grey = "X[..., None]" if len(shape) == 3 else "X"
+        return (
+            f"these images are grey and those at fit have {expected[2]} channels: "
+            f"np.repeat({grey}, {expected[2]}, axis=-1)"
+        )
+    if (given, expected[2]) == (4, 3):
+        return "the fourth channel is transparency, which the fit had not: X[..., :3]"
+    return f"pass images of {expected[2]} channels as at fit"
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from isthmus.data import Schema
 from isthmus.data.formats import arrow_to_frame, read_csv_file
-from isthmus.errors import DataError
+from isthmus.errors import DataError, SchemaError
 from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
 
 _MAGIC = b"\x93NUMPY"
@@ -147,14 +147,18 @@ def read_npy(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
             "numbers; objects are never unpickled",
             "save X.astype('float64'), or send a table as CSV, Parquet or JSON",
         )
-    if len(shape) != len(schema.shape) + 1 or tuple(shape[1:]) != tuple(schema.shape):
-        inner = ", ".join(map(str, schema.shape))
+    # A header may state any number of axes; NumPy's arrays have up to 64.
+    if len(shape) > len(schema.shape) + 2:
         raise Refusal(
             422,
             f"an array of shape {str(tuple(shape))[:200]}",
-            f"(n, {inner})",
-            "send a batch of instances; one instance is X[None]",
+            f"(n, {', '.join(map(str, schema.shape))})",
+            "send a batch of instances",
         )
+    try:
+        schema.check_shape(tuple(shape))
+    except SchemaError as error:
+        raise refusal_of(error) from error
     check_rows(shape[0], limits)
     n_values = int(np.prod(shape, dtype=object))
     if n_values * dtype.itemsize != len(content) - file.tell():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import Place, recognise
+from isthmus.data.column_types import Place, check_table, recognise
 from isthmus.data.columns import Column, as_plain, check_no_infinity
 from isthmus.data.instances import Chunk, draw_rows, rows_of
 from isthmus.data.preprocessing import (
@@ -26,7 +26,7 @@ from isthmus.data.preprocessing import (
     learn_preprocessor,
     scale_of,
 )
-from isthmus.data.schema import Schema, check_images, check_series, check_table
+from isthmus.data.schema import Schema, check_images, check_series
 from isthmus.errors import DataError
 
 
