@@ -9,6 +9,7 @@ import pytest
 from _served import running, until
 
 from isthmus import export_bundle, load_bundle
+from isthmus.data.formats import resize_pixels
 from isthmus.errors import ExportError
 from isthmus.export import Exported, read_references
 from isthmus.serve import Limits, build_app
@@ -164,3 +165,34 @@ def test_damaged_reference_instances_are_refused_as_a_damaged_graph_is(digits_fo
     (folder / "known.npz").unlink()
     with running([folder]) as client:
         assert client.get("/schema").json()["known"] is None
+
+
+def test_thumbnails_of_images_too_large_for_an_answer(digits_folder, references, X):
+    body = {"instances": X[:1].tolist()}
+    with running([digits_folder / "digits"], Limits(values=100)) as client:
+        refused = client.post("/nearest?k=6", json=body)
+        assert refused.status_code == 413
+        assert "?max_side=" in refused.json()["fix"]
+        answer = client.post("/nearest?k=6&max_side=4", json=body).json()
+        assert answer["thumbnails"] == {"from": [8, 8], "to": [4, 4]}
+        (found,) = answer["neighbours"]
+        small = [resize_pixels(one, (4, 4)).tolist() for one in references.instances]
+        assert len(found) == 6
+        assert all(one["instance"] in small for one in found)
+        some = client.get("/known?n=6&max_side=4").json()
+        at = some["positions"]
+        assert some["instances"] == [small[place] for place in at]
+        (whole,) = client.get(f"/known?at={at[3]}").json()["instances"]
+        assert whole == references.plain(at[3])
+        fewer = client.get("/known?n=6").json()
+        assert len(fewer["instances"]) == 1
+        assert "1 reference instances, not 6" in fewer["warnings"][0]
+        assert client.get("/known?at=100000").status_code == 422
+        assert client.post("/explain?whole=true", json=body).status_code == 413
+        answer = client.post("/explain?whole=true&max_side=4", json=body).json()
+        (one,) = answer["explanations"]
+        assert np.shape(one["reconstruction"]) == np.shape(one["residual"]) == (4, 4)
+        residual = Exported(digits_folder / "digits", 1).run(X[:1])["residual"][0]
+        expected = resize_pixels(residual, (4, 4))
+        assert np.array(one["residual"]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        assert "thumbnails" not in client.post("/nearest?k=1&max_side=8", json=body).json()

@@ -315,3 +315,14 @@ def test_a_token_is_asked_for_once(browser, digits_folder):
         page.locator("h1", has_text="digits").wait_for()
         assert page.locator("#token-form").is_hidden()
         page.close()
+
+
+def test_the_page_stays_under_the_path_of_a_proxy(window, digits_folder):
+    with running([digits_folder / "digits"], root_path="/models") as client:
+        page = window(1440, "light")
+        page.goto(f"{client.base_url}/models/")
+        page.locator(".reference").first.click()
+        decided(page)
+        paths = [one.url.split("/", 3)[3] for one in page.asked if one.url.startswith("http")]
+        assert "models/bundles/digits/predict" in paths
+        assert all(path.startswith("models/") for path in paths)

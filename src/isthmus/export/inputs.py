@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data import Schema, category_text
-from isthmus.errors import DataError
 
 #: Name of the one input of images, series and tables without column names.
 WHOLE_INPUT = "X"
+#: Distance from a level of uint8 up to which a float in [0, 1] is one that was divided by 255.
+_LEVEL_TOLERANCE = 0.01
 #: Kinds of outputs; a column of such a name becomes the input `column:NAME`.
 OUTPUTS = (
     "code",
@@ -107,7 +109,7 @@ def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarra
     Raises
     ------
     DataError
-        When the rows do not fit the schema; or images are floats and the graph takes uint8.
+        When the rows do not fit the schema.
     """
     values = schema.check(X)
     if inputs[0].column is None:
@@ -137,10 +139,16 @@ def columns_by_name(schema: Schema, X: Any) -> pd.DataFrame | None:
 
 def _as_input(values: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "uint8" and values.dtype != np.uint8:
-        raise DataError(
-            f"got images of dtype {values.dtype}, and the graph takes uint8 (0..255) as at fit; "
-            "pass the images as they were before scaling"
-        )
+        scaled = values.astype(np.float64) * 255
+        levels = np.rint(scaled)
+        if np.abs(scaled - levels).max() > _LEVEL_TOLERANCE:
+            warnings.warn(
+                "the pixels are floats in [0, 1], and were rounded to the 256 levels of uint8, "
+                "which the exported graph takes as at fit; pass uint8 to decide exactly as the "
+                "library does",
+                stacklevel=4,
+            )
+        return levels.astype(np.uint8)
     if dtype == "float32" and values.dtype == np.uint8:
         return values.astype(np.float32) / np.float32(255)
     return np.ascontiguousarray(values, dtype=dtype)

@@ -125,7 +125,8 @@ class Exported:
         Parameters
         ----------
         X : array or DataFrame of n instances like those at fit
-            Images in the dtype at fit: uint8, or floats in [0, 1].
+            Images may be uint8 or floats in [0, 1]; where they were uint8 at fit, floats are
+            rounded to its 256 levels, with a warning where they are between two.
 
         Returns
         -------

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.data import DECISIONS, VERDICT_NAMES, Schema
+from isthmus.data.formats import resize_pixels
 from isthmus.export import plain_instances, restore_instances
 
 
@@ -87,7 +88,11 @@ def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[st
 
 
 def add_reconstructions(
-    found: list[dict[str, Any]], schema: Schema, residual: np.ndarray, rebuilt: Any
+    found: list[dict[str, Any]],
+    schema: Schema,
+    residual: np.ndarray,
+    rebuilt: Any,
+    size: tuple[int, int] | None = None,
 ) -> list[dict[str, Any]]:
     """Return explanations with every value's residual and the reconstruction added.
 
@@ -99,8 +104,16 @@ def add_reconstructions(
     residual : array of shape (n, *schema.shape)
     rebuilt : array or DataFrame of n instances
         In the units of the raw values, as `Exported.rebuilt` returns them.
+    size : (height, width), optional
+        To reduce both to, for images.
     """
-    instances = plain_instances(schema, restore_instances(schema, rebuilt))
+    restored = restore_instances(schema, rebuilt)
+    if size is not None:
+        restored, residual = (
+            np.stack([resize_pixels(one, size) for one in images])
+            for images in (restored, residual)
+        )
+    instances = plain_instances(schema, restored)
     return [
         one | {"reconstruction": instance, "residual": values}
         for one, instance, values in zip(found, instances, residual.tolist(), strict=True)
@@ -111,3 +124,34 @@ def _feature_name(schema: Schema, at: int) -> str | list[int]:
     if schema.kind == "table" and schema.columns is not None:
         return schema.columns[at]
     return [int(i) for i in np.unravel_index(at, schema.shape)]
+
+
+def thumbnail_size(schema: Schema, max_side: int | None) -> tuple[int, int] | None:
+    """Return height and width of images whose longer side is at most `max_side`.
+
+    None where instances are left as they are: smaller images, and all other instances.
+
+    Examples
+    --------
+    >>> thumbnail_size(Schema.learn(np.zeros((1, 512, 256, 3))), 128)
+    (128, 64)
+    """
+    if schema.kind != "images" or max_side is None or max(schema.shape[:2]) <= max_side:
+        return None
+    height, width = schema.shape[:2]
+    scale = max_side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def n_pixels(schema: Schema, size: tuple[int, int] | None) -> int:
+    """Return the number of values in one instance, or in its thumbnail."""
+    if size is None:
+        return schema.n_features
+    return int(np.prod([*size, *schema.shape[2:]]))
+
+
+def describe_thumbnails(schema: Schema, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Return the key `thumbnails` of an answer: sizes before and after, where there are some."""
+    if size is None:
+        return {}
+    return {"thumbnails": {"from": list(schema.shape[:2]), "to": list(size)}}

@@ -37,6 +37,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+#: Longest side of images in an answer; larger ones become thumbnails.
+MaxSide = Annotated[int | None, Query(ge=1, le=4096)]
 Handler = Callable[[Request, Served], Awaitable[Response]]
 
 
@@ -246,17 +248,29 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
         "Return the values with the largest residuals",
     )
     async def explain(
-        request: Request, top: Annotated[int, Query(ge=1, le=100)] = 5, whole: bool = False
+        request: Request,
+        top: Annotated[int, Query(ge=1, le=100)] = 5,
+        whole: bool = False,
+        max_side: MaxSide = None,
     ) -> Response:
-        return await run(partial(service.explain, top=top, whole=whole), request)
+        handler = partial(service.explain, top=top, whole=whole, max_side=max_side)
+        return await run(handler, request)
 
     @add("nearest", describe.Neighbours, body_errors, "Return the nearest reference instances")
-    async def nearest(request: Request, k: Annotated[int, Query(ge=1, le=50)] = 6) -> Response:
-        return await run(partial(nearest_instances, service, k=k), request)
+    async def nearest(
+        request: Request, k: Annotated[int, Query(ge=1, le=50)] = 6, max_side: MaxSide = None
+    ) -> Response:
+        return await run(partial(nearest_instances, service, k=k, max_side=max_side), request)
 
     @add("known", describe.ReferenceSample, (404, 422, 503), "Return some reference instances")
-    async def known(request: Request, n: Annotated[int, Query(ge=1, le=100)] = 24) -> Response:
-        return await run(partial(sample_references, service, n=n), request)
+    async def known(
+        request: Request,
+        n: Annotated[int, Query(ge=1, le=100)] = 24,
+        max_side: MaxSide = None,
+        at: Annotated[int | None, Query(ge=0, le=2**31)] = None,
+    ) -> Response:
+        handler = partial(sample_references, service, n=n, max_side=max_side, at=at)
+        return await run(handler, request)
 
     @add("labels", describe.Queued, body_errors, "Queue labels for the next update of a head", 202)
     async def labels(request: Request) -> Response:
@@ -292,7 +306,10 @@ def _add_errors(app: FastAPI) -> None:
             refusal = Refusal(405, f"the method {request.method}", allowed, "see /openapi.json")
         else:
             refusal = Refusal(
-                error.status_code, "a path that is not served", "one that is", "see /openapi.json"
+                error.status_code,
+                "a path that is not served",
+                "one of /openapi.json",
+                "see /openapi.json",
             )
         return json_answer(refusal.to_dict(), error.status_code, headers)
 

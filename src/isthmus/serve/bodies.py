@@ -9,17 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data import Schema
+from isthmus.data import Column, Schema
 from isthmus.data.formats import arrow_to_frame, read_csv_file
 from isthmus.errors import DataError, SchemaError
 from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
+from isthmus.serve.uploads import (
+    IMAGES,
+    MULTIPART,
+    Notes,
+    Part,
+    decode_images,
+    from_base64,
+    split_multipart,
+)
 
 _MAGIC = b"\x93NUMPY"
 JSON = "application/json"
 NPY = "application/x-npy"
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
-PNG, JPEG = "image/png", "image/jpeg"
 
 
 def read_json(content: bytes) -> dict[str, Any]:
@@ -52,11 +60,16 @@ def read_json(content: bytes) -> dict[str, Any]:
     return plain
 
 
-def from_lists(instances: list[Any], schema: Schema, limits: Limits) -> Any:
-    """Return instances from JSON: nested lists, or objects by column."""
+def from_lists(
+    instances: list[Any], schema: Schema, limits: Limits, notes: Notes | None = None
+) -> Any:
+    """Return instances from JSON: nested lists, objects by column, or image files in base64."""
+    notes = notes or Notes()
     check_rows(len(instances), limits)
     if schema.kind == "table" and schema.columns is not None:
-        return _table_from_rows(instances, schema)
+        return _table_from_rows(instances, schema, notes)
+    if schema.kind == "images" and all(isinstance(one, str | dict) for one in instances):
+        return decode_images([from_base64(one) for one in instances], schema, limits, notes)
     try:
         # Directly, because an object array would be slow; NumPy rejects ragged lists and text.
         values = np.asarray(instances, dtype=None if schema.kind != "table" else np.float64)
@@ -64,30 +77,60 @@ def from_lists(instances: list[Any], schema: Schema, limits: Limits) -> Any:
         raise _bad_numbers(schema) from error
     if values.dtype.kind not in "fiu":
         raise _bad_numbers(schema)
+    if values.shape == schema.shape and schema.kind != "table":
+        raise Refusal(
+            422,
+            "one instance in the place of a list of instances",
+            f"instances, each of shape {list(schema.shape)}",
+            'put it into a list: {"instances": [INSTANCE]}',
+        )
     if schema.kind == "images" and values.size:
         if schema.dtype != "uint8":
             return values.astype(np.float64)
-        # 7.0 is a whole number in JSON; values within [0, 1] may be scaled pixels instead.
-        whole = values.dtype.kind in "iu" or (values.max() > 1 and not (values % 1).any())
-        if whole and values.min() >= 0 and values.max() <= 255:
-            return values.astype(np.uint8)
+        return _as_pixels(instances, values)
     return values.astype(np.float64) if schema.kind == "series" else values
 
 
-def _table_from_rows(instances: list[Any], schema: Schema) -> pd.DataFrame:
+def _as_pixels(instances: list[Any], values: np.ndarray) -> np.ndarray:
+    """Return images as uint8, or as floats in [0, 1] where one of them is not of 0..255.
+
+    What the numbers of an image mean follows from that image, not from others beside it. Whole
+    numbers are of 0..255, also written as 7.0 where one of them is above 1; other floats are
+    pixels divided by 255.
+    """
+    if values.dtype.kind in "iu":
+        fits = values.min() >= 0 and values.max() <= 255
+        return values.astype(np.uint8) if fits else values
+    scaled = []
+    for image in (np.asarray(one) for one in instances):
+        whole = image.dtype.kind in "iu" or (image.max() > 1 and not (image % 1).any())
+        if whole and (image.min() < 0 or image.max() > 255):
+            return values
+        scaled.append(not whole)
+    if not any(scaled):
+        return values.astype(np.uint8)
+    of_bytes = ~np.array(scaled)
+    values[of_bytes] = values[of_bytes] / 255
+    return values
+
+
+def _table_from_rows(instances: list[Any], schema: Schema, notes: Notes) -> pd.DataFrame:
     columns = list(schema.columns or ())
     if all(isinstance(row, dict) for row in instances):
-        names = instances[0].keys()
         for at, row in enumerate(instances):
-            if row.keys() != names:
+            missing = [name for name in columns if name not in row]
+            if missing:
                 raise Refusal(
                     422,
-                    f"instance {at} with other columns than the first",
-                    "the same columns in every instance",
+                    f"instance {at}, counting from 0, without {missing[:20]}",
+                    f"the columns {columns[:20]}" + (" and more" if len(columns) > 20 else ""),
                     "write null where a value is missing",
                 )
-        rows = {name: [row[name] for row in instances] for name in names}
+        others = list(dict.fromkeys(name for row in instances for name in row))
+        others = [name for name in others if name not in columns]
+        rows = {name: [row.get(name) for row in instances] for name in columns + others}
     elif all(isinstance(row, list) and len(row) == len(columns) for row in instances):
+        others = []
         rows = dict(zip(columns, map(list, zip(*instances, strict=True)), strict=True))
     else:
         raise Refusal(
@@ -96,7 +139,7 @@ def _table_from_rows(instances: list[Any], schema: Schema) -> pd.DataFrame:
             f"objects with the keys {columns[:20]}"
             + (" and more" if len(columns) > 20 else "")
             + f", or lists of {len(columns)} values",
-            "GET /schema says what an instance is",
+            "GET /schema describes an instance",
         )
     for name, values in rows.items():
         for at, value in enumerate(values):
@@ -105,11 +148,31 @@ def _table_from_rows(instances: list[Any], schema: Schema) -> pd.DataFrame:
             ):
                 raise Refusal(
                     422,
-                    f"a value in column {name[:100]!r} of instance {at} that no cell can hold",
+                    f"a list, an object or a number of more than 64 bits in column "
+                    f"{name[:100]!r} of instance {at}",
                     "text, true or false, null, or a number of 64 bits",
                     "send one such value for each column",
                 )
-    return pd.DataFrame(rows)
+    if others:
+        notes.identify([{name: row[name] for name in others if name in row} for row in instances])
+    types = dict(zip(columns, schema.types, strict=True))
+    return pd.DataFrame({name: _cells(rows[name], types[name]) for name in columns})
+
+
+def _cells(values: list[Any], column: Column) -> pd.Series:
+    """Return the values of a column so that each means the same whatever stands beside it."""
+    if column.type == "number" and not any(isinstance(value, str | bool) for value in values):
+        return pd.Series(values, dtype=np.float64)
+    if column.type == "category":
+        # True equals 1 for pandas, which takes the two for one category.
+        texts = {str(known): known for known in column.categories}
+        values = [_truth_as_text(v, texts) if isinstance(v, bool) else v for v in values]
+    return pd.Series(values, dtype=object)
+
+
+def _truth_as_text(value: bool, texts: dict[str, Any]) -> Any:
+    same = [known for text, known in texts.items() if text.lower() == str(value).lower()]
+    return same[0] if len(same) == 1 else value
 
 
 def _bad_numbers(schema: Schema) -> Refusal:
@@ -117,16 +180,16 @@ def _bad_numbers(schema: Schema) -> Refusal:
         422,
         "instances that are not lists of numbers of one length",
         f"each of shape {list(schema.shape)}",
-        "GET /schema says what an instance is",
+        "GET /schema describes an instance",
     )
 
 
-def read_npy(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
+def read_npy(content: bytes, schema: Schema, limits: Limits, _: Notes) -> np.ndarray:
     """Return the array of a .npy file, which must hold numbers."""
     file = BytesIO(content)
     try:
         if not content.startswith(_MAGIC):
-            raise ValueError("it does not begin like one")
+            raise ValueError("no magic bytes")
         version = np.lib.format.read_magic(file)
         read_header = {
             (1, 0): np.lib.format.read_array_header_1_0,
@@ -136,7 +199,7 @@ def read_npy(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
     except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise Refusal(
             400,
-            "a body that is no .npy file",
+            "a body that is not a .npy file",
             "what numpy.save writes, of format 1.0 or 2.0",
             "write it with numpy.save(file, X, allow_pickle=False)",
         ) from error
@@ -164,9 +227,9 @@ def read_npy(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
     if n_values * dtype.itemsize != len(content) - file.tell():
         raise Refusal(
             400,
-            f"a .npy file whose header says {n_values * dtype.itemsize} bytes of values, "
-            f"with {len(content) - file.tell()}",
-            "as many as the header says",
+            f"a .npy file of {len(content) - file.tell()} bytes of values, whose header states "
+            f"{n_values * dtype.itemsize}",
+            "as many bytes as the header states",
             "send the whole file",
         )
     values = np.frombuffer(content, dtype, n_values, file.tell())
@@ -174,14 +237,14 @@ def read_npy(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
-def read_csv(content: bytes, schema: Schema, limits: Limits) -> pd.DataFrame:
+def read_csv(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd.DataFrame:
     """Return the rows of a CSV file."""
     header = content.lstrip(b"\xef\xbb\xbf\r\n").split(b"\n", 1)[0]
     max_columns = 10 * schema.n_features + 100
     if max(header.count(mark) for mark in (b",", b";", b"\t", b"|")) > max_columns:
         raise Refusal(
             422,
-            "a header of far too many columns",
+            "a header line of far too many columns",
             f"{schema.n_features} columns",
             "GET /schema names them",
         )
@@ -191,10 +254,10 @@ def read_csv(content: bytes, schema: Schema, limits: Limits) -> pd.DataFrame:
     except DataError as error:
         raise refusal_of(error, 400) from error
     check_rows(len(frame), limits)
-    return frame
+    return _take_identifiers(frame, schema, notes)
 
 
-def read_parquet(content: bytes, schema: Schema, limits: Limits) -> pd.DataFrame:
+def read_parquet(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd.DataFrame:
     """Return the rows of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -224,7 +287,7 @@ def read_parquet(content: bytes, schema: Schema, limits: Limits) -> pd.DataFrame
             400, "a damaged Parquet file", "a whole Parquet file of a flat table", "write it again"
         ) from error
     check_rows(len(frame), limits)
-    return frame
+    return _take_identifiers(frame, schema, notes)
 
 
 def _check_size(size: int, limits: Limits) -> None:
@@ -237,31 +300,58 @@ def _check_size(size: int, limits: Limits) -> None:
         )
 
 
-def read_image(content: bytes, schema: Schema, limits: Limits) -> np.ndarray:
+def read_image(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> np.ndarray:
     """Return an image file as an array of one instance."""
-    from isthmus.data.formats import TooManyPixelsError, decode_image
+    return decode_images([content], schema, limits, notes)
 
-    try:
-        pixels = decode_image(content, "an image", limits.pixels)
-    except TooManyPixelsError as error:
+
+def read_multipart(
+    content: bytes, content_type: str, schema: Schema, limits: Limits, notes: Notes
+) -> Any:
+    """Return the instances of uploaded files: several images, or one file of another kind."""
+    parts = list(split_multipart(content, content_type, limits))
+    files = [one for one in parts if one.file is not None or one.content_type in IMAGES]
+    if len(files) < len(parts):
+        notes.warnings.append(f"{len(parts) - len(files)} fields of the form are not files, and "
+                              "were not read")  # fmt: skip
+    check_rows(len(files), limits)
+    types = [_type_of(one, schema) for one in files]
+    if set(types) <= set(IMAGES) and schema.kind == "images":
+        X = decode_images([one.content for one in files], schema, limits, notes)
+        notes.identify([{} if one.file is None else {"file": one.file} for one in files])
+        return X
+    if len(files) > 1:
         raise Refusal(
-            413, str(error), f"at most {limits.pixels} pixels", "send a smaller image"
-        ) from error
-    except DataError as error:
-        raise refusal_of(error, 400) from error
-    if len(schema.shape) == 3 and pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], schema.shape[2], axis=-1)
-    return pixels[None]
+            422,
+            f"{len(files)} files",
+            "one file" + (", or images alone" if schema.kind == "images" else ""),
+            "send them in several requests",
+        )
+    return read_instances(files[0].content, types[0], schema, limits, notes)
+
+
+def _type_of(part: Part, schema: Schema) -> str:
+    """Return the content type of a file: as stated, else by its content and name."""
+    allowed = content_types(schema)
+    if part.content_type in allowed and part.content_type != MULTIPART:
+        return part.content_type
+    if part.content.startswith(_MAGIC):
+        return NPY
+    if schema.kind == "table":
+        return PARQUET if part.content.startswith(b"PAR1") else CSV
+    return IMAGES[0] if schema.kind == "images" else part.content_type or "unknown"
 
 
 def content_types(schema: Schema) -> list[str]:
     """Return the content types that instances of a schema can be sent as."""
     if schema.kind == "images":
-        return [JSON, NPY, PNG, JPEG]
-    return [JSON, NPY, CSV, PARQUET] if schema.kind == "table" else [JSON, NPY]
+        return [JSON, NPY, *IMAGES, MULTIPART]
+    return [JSON, NPY, *([CSV, PARQUET] if schema.kind == "table" else []), MULTIPART]
 
 
-def read_instances(content: bytes, content_type: str, schema: Schema, limits: Limits) -> Any:
+def read_instances(
+    content: bytes, content_type: str, schema: Schema, limits: Limits, notes: Notes
+) -> Any:
     """Return the instances in a request's body.
 
     Parameters
@@ -272,6 +362,8 @@ def read_instances(content: bytes, content_type: str, schema: Schema, limits: Li
     schema : Schema
         Of the instances.
     limits : Limits
+    notes : Notes
+        Filled with what the answer is to state.
 
     Returns
     -------
@@ -291,19 +383,56 @@ def read_instances(content: bytes, content_type: str, schema: Schema, limits: Li
             415,
             f"the content type {media_type[:100]!r}" if media_type else "no content type",
             f"one of {', '.join(allowed)}, for {schema.kind}",
-            "name the type of the body in the header Content-Type",
+            "state the type of the body in the header Content-Type",
         )
     if not content:
         raise Refusal(
             400, "an empty body", f"instances as {media_type}", "send the instances in the body"
         )
-    readers: dict[str, Callable[[bytes, Schema, Limits], Any]] = {
-        JSON: read_lists, NPY: read_npy, CSV: read_csv, PARQUET: read_parquet, PNG: read_image,
-        JPEG: read_image,
+    if media_type == MULTIPART:
+        return read_multipart(content, content_type, schema, limits, notes)
+    readers: dict[str, Callable[[bytes, Schema, Limits, Notes], Any]] = {
+        JSON: read_lists, NPY: read_npy, CSV: read_csv, PARQUET: read_parquet,
     }  # fmt: skip
-    return readers[media_type](content, schema, limits)
+    return readers.get(media_type, read_image)(content, schema, limits, notes)
 
 
-def read_lists(content: bytes, schema: Schema, limits: Limits) -> Any:
+def read_lists(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> Any:
     """Return the instances of a JSON body."""
-    return from_lists(read_json(content)["instances"], schema, limits)
+    plain = read_json(content)
+    instances = plain["instances"]
+    X = from_lists(instances, schema, limits, notes)
+    ids = plain.get("ids")
+    if ids is not None:
+        fits = isinstance(ids, list) and len(ids) == len(instances)
+        if not fits or not all(isinstance(one, str | int) for one in ids):
+            raise Refusal(
+                422,
+                f"{len(ids)} ids" if isinstance(ids, list) else "ids that are not a list",
+                f"{len(instances)}, one for each instance: text or whole numbers",
+                '"ids": [...] beside "instances": [...]',
+            )
+        notes.identify([{"id": one} for one in ids])
+    return X
+
+
+def _take_identifiers(frame: pd.DataFrame, schema: Schema, notes: Notes) -> pd.DataFrame:
+    """Move columns that the fit did not use from a table to the notes."""
+    columns = set(schema.columns or ())
+    others = [name for name in map(str, frame.columns) if name not in columns]
+    if not others or schema.columns is None or not columns <= set(map(str, frame.columns)):
+        return frame  # what is missing is named by the schema
+    found = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    if found.columns.has_duplicates:
+        return frame
+    plain = found[others].astype(object).where(found[others].notna(), None)
+    notes.identify([
+        {str(name): _plain_cell(value) for name, value in row.items()}
+        for row in plain.to_dict("records")
+    ])  # fmt: skip
+    return found[list(schema.columns)]
+
+
+def _plain_cell(value: Any) -> Any:
+    plain = value.item() if isinstance(value, np.generic) else value
+    return plain if plain is None or isinstance(plain, str | int | float | bool) else str(plain)

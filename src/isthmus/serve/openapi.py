@@ -28,6 +28,30 @@ class Problem(BaseModel):
 PROBLEM = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
+class Thumbnails(BaseModel):
+    """Height and width of images before and after they were reduced."""
+
+    from_: list[int] = Field(alias="from")
+    to: list[int]
+
+
+class Answer(BaseModel):
+    """What every answer about instances states."""
+
+    digest: str
+    warnings: list[str] = Field(
+        description="What was converted, left out or is suspicious about the instances."
+    )
+    identifiers: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Of each instance: columns that the fit did not use, `id`, or `file`.",
+    )
+    resized_from: list[tuple[int, int] | None] = Field(
+        default_factory=list,
+        description="Height and width of each image file that was resized, else null.",
+    )
+
+
 class Prediction(BaseModel):
     """The decision on one instance; a key is absent where the bundle has no such head.
 
@@ -43,17 +67,15 @@ class Prediction(BaseModel):
     verdict: str | None = Field(None, pattern="^(normal|abnormal)$")
 
 
-class Predictions(BaseModel):
+class Predictions(Answer):
     """The decisions on all instances, in the order sent."""
 
-    digest: str
     predictions: list[Prediction]
 
 
-class Codes(BaseModel):
+class Codes(Answer):
     """Codes and reconstruction errors of all instances, in the order sent."""
 
-    digest: str
     codes: list[list[float]]
     reconstruction_error: list[float]
 
@@ -79,10 +101,10 @@ class Explanation(BaseModel):
     residual: list[Any] = Field(default_factory=list)
 
 
-class Explanations(BaseModel):
+class Explanations(Answer):
     """The explanations of all instances, in the order sent."""
 
-    digest: str
+    thumbnails: Thumbnails | None = None
     explanations: list[Explanation]
 
 
@@ -94,11 +116,11 @@ class Neighbour(BaseModel):
     distance: float
 
 
-class Neighbours(BaseModel):
+class Neighbours(Answer):
     """The nearest reference instances of each instance, in the order sent, nearest first."""
 
-    digest: str
     rebuilt: bool = Field(description="Whether they are reconstructions and not original rows.")
+    thumbnails: Thumbnails | None = None
     neighbours: list[list[Neighbour]]
 
 
@@ -107,8 +129,11 @@ class ReferenceSample(BaseModel):
 
     digest: str
     rebuilt: bool = Field(description="Whether they are reconstructions and not original rows.")
+    thumbnails: Thumbnails | None = None
     instances: list[Any]
     labels: list[str | None]
+    positions: list[int] = Field(description="Of the instances, for `at`.")
+    warnings: list[str]
 
 
 class Queued(BaseModel):
@@ -144,7 +169,12 @@ def instance_schema(schema: Schema) -> dict[str, Any]:
                 for name, column in zip(schema.columns, schema.types, strict=True)
             },
             "required": list(schema.columns),
-            "additionalProperties": False,
+            "additionalProperties": {
+                "type": ["string", "number", "boolean", "null"],
+                "minimum": -_LARGEST_NUMBER,
+                "maximum": _LARGEST_NUMBER,
+                "description": "Not decided on; returned among the identifiers.",
+            },
         }
     inner: dict[str, Any] = {
         "type": "number",
@@ -178,6 +208,8 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
         "type": "array", "items": instance_schema(served.schema),
         "minItems": 1, "maxItems": limits.rows,
     }  # fmt: skip
+    if served.schema.kind == "images":
+        instances["description"] = "Or image files in base64, as text."
     body: dict[str, Any] = {
         "type": "object",
         "properties": {"instances": instances},

@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
         if self._request.answered and not self._transport.is_closing():
             refusal = Refusal(
                 408,
-                f"no whole header in {self._limits.body_seconds:g} s",
+                f"incomplete headers after {self._limits.body_seconds:g} s",
                 "the headers within that time",
                 "send the request as soon as the connection is open",
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,8 +16,22 @@ from isthmus.data import decision_counts, read_as_binary
 from isthmus.detection import read_detector_labels
 from isthmus.errors import DataError, IsthmusError
 from isthmus.serve import openapi as describe
-from isthmus.serve.answers import add_reconstructions, explanations, predictions
-from isthmus.serve.bodies import JSON, content_types, from_lists, read_instances, read_json
+from isthmus.serve.answers import (
+    add_reconstructions,
+    describe_thumbnails,
+    explanations,
+    n_pixels,
+    predictions,
+    thumbnail_size,
+)
+from isthmus.serve.bodies import (
+    JSON,
+    Notes,
+    content_types,
+    from_lists,
+    read_instances,
+    read_json,
+)
 from isthmus.serve.guard import Metrics
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.models import Models, Served
@@ -25,6 +41,8 @@ from isthmus.serve.refusals import Limits, Refusal, refusal_of
 MAX_INLINE_BYTES = 64 * 1024
 #: Number of such threads.
 N_READERS = 2
+#: Held while warnings are collected, which Python does for the whole process at once.
+_collecting = threading.Lock()
 
 
 class Service:
@@ -36,22 +54,24 @@ class Service:
         self.models, self.limits, self.metrics, self.queue = models, limits, metrics, queue
         self._readers = asyncio.Semaphore(N_READERS)
 
-    async def read(self, request: Request, served: Served) -> dict[str, Any]:
-        """Return a body's instances as inputs of the graph."""
+    async def read(self, request: Request, served: Served) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a body's instances as inputs of the graph, and what the answer states of them."""
         content = await request.body()
         kind = request.headers.get("content-type", "")
         limits = self.limits
 
-        def rows() -> dict[str, Any]:
-            X = read_instances(content, kind, served.schema, limits)
-            return served.exported.feed(X)
+        def rows() -> tuple[dict[str, Any], dict[str, Any]]:
+            notes = Notes()
+            X = read_instances(content, kind, served.schema, limits, notes)
+            return feed(served, X, notes), notes.to_dict()
 
-        return await self.run_task(rows, len(content))
+        found: tuple[dict[str, Any], dict[str, Any]] = await self.run_task(rows, len(content))
+        return found
 
     async def run_task(self, task: Callable[[], Any], size: int) -> Any:
         """Run a task on `size` bytes, in a thread if many; the library's errors become refusals."""
         try:
-            if size <= MAX_INLINE_BYTES:
+            if size <= MAX_INLINE_BYTES and not _collecting.locked():
                 return task()
             async with self._readers:
                 return await asyncio.to_thread(task)
@@ -69,7 +89,7 @@ class Service:
                 "one with a classifier or a detector",
                 "use /encode, or fit one: isthmus classify, isthmus detect",
             )
-        rows = await self.read(request, served)
+        rows, notes = await self.read(request, served)
         values = await served.run(rows, [one["name"] for one in served.decisions])
         found = predictions(served.decisions, served.heads, values)
         self.metrics.instances.labels(served.name).inc(len(found))
@@ -77,17 +97,24 @@ class Service:
             if one["what"] == "verdict":
                 for word, n in decision_counts({"verdict": values[one["name"]]}).items():
                     self.metrics.verdicts.labels(served.name, one["name"], word).inc(n)
-        return json_answer({"digest": served.digest, "predictions": found})
+        return json_answer({"digest": served.digest, "predictions": found} | notes)
 
     async def encode(self, request: Request, served: Served) -> Response:
         """Return the code of every instance."""
         names = ["code", "reconstruction_error"]
-        values = await served.run(await self.read(request, served), names)
+        rows, notes = await self.read(request, served)
+        values = await served.run(rows, names)
         code, error = (values[name].tolist() for name in names)
-        return json_answer({"digest": served.digest, "codes": code, "reconstruction_error": error})
+        found = {"digest": served.digest, "codes": code, "reconstruction_error": error}
+        return json_answer(found | notes)
 
     async def explain(
-        self, request: Request, served: Served, top: int, whole: bool = False
+        self,
+        request: Request,
+        served: Served,
+        top: int,
+        whole: bool = False,
+        max_side: int | None = None,
     ) -> Response:
         """Return the values with the largest residuals and, if `whole`, the reconstructions."""
         exported, schema = served.exported, served.schema
@@ -100,18 +127,25 @@ class Service:
                 "one that has them",
                 "export the bundle again with: isthmus export BUNDLE --residual",
             )
-        rows = await self.read(request, served)
-        n_values = 2 * len(next(iter(rows.values()))) * schema.n_features
+        rows, notes = await self.read(request, served)
+        size = thumbnail_size(schema, max_side)
+        n_values = 2 * len(next(iter(rows.values()))) * n_pixels(schema, size)
         if whole:
-            check_values(n_values, self.limits, "send fewer instances at once, or whole=false")
+            check_values(
+                n_values,
+                self.limits,
+                "send fewer instances at once, whole=false, or ask for thumbnails (max_side=256)",
+            )
         values = await served.run(rows, ["residual", "reconstruction"][: 1 + whole])
 
         def answer() -> Response:
             found = explanations(schema, values["residual"], top)
             if whole:
                 rebuilt = exported.rebuilt(values["reconstruction"])
-                found = add_reconstructions(found, schema, values["residual"], rebuilt)
-            return json_answer({"digest": served.digest, "explanations": found})
+                found = add_reconstructions(found, schema, values["residual"], rebuilt, size)
+            plain = {"digest": served.digest, "explanations": found}
+            thumbnails = describe_thumbnails(schema, size) if whole else {}
+            return json_answer(plain | thumbnails | notes)
 
         response: Response = await self.run_task(answer, 8 * n_values)
         return response
@@ -122,7 +156,7 @@ class Service:
         if queue is None:
             raise Refusal(
                 404,
-                "a label, without a queue to store it",
+                "labels, and no queue to store them in",
                 "a service with a queue",
                 "start it with: isthmus serve BUNDLE --labels queue.jsonl",
             )
@@ -140,7 +174,11 @@ class Service:
         def records() -> list[dict[str, Any]]:
             plain = read_json(content)
             instances = plain["instances"]
-            served.exported.feed(from_lists(instances, served.schema, self.limits))
+            notes = Notes()
+            X = from_lists(instances, served.schema, self.limits, notes)
+            feed(served, X, notes)
+            if served.schema.kind == "images" and isinstance(instances[0], str | dict):
+                instances = X.tolist()  # the queue holds pixels, not files
             head = _head(served, plain.get("head"))
             if not _takes_labels(served.heads[head]):
                 raise Refusal(
@@ -189,6 +227,17 @@ class Service:
         bundles = {name: models.get(name).digest for name in models.names}
         digest = models.get(models.names[0]).digest
         return json_answer({"digest": digest, "bundles": bundles, "stale": sorted(models.stale)})
+
+
+def feed(served: Served, X: Any, notes: Notes) -> dict[str, Any]:
+    """Return instances as inputs of the graph; the library's warnings are added to the notes."""
+    with _collecting, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rows = served.exported.feed(X)
+    for one in caught:
+        if issubclass(one.category, UserWarning) and str(one.message) not in notes.warnings:
+            notes.warnings.append(str(one.message))
+    return rows
 
 
 def _takes_labels(head: Mapping[str, Any]) -> bool:
@@ -264,7 +313,7 @@ def _detector_labels(
         if not set(given) <= allowed:
             raise Refusal(
                 422,
-                "another label for a detector",
+                "labels that a detector does not take",
                 '1 normal, -1 abnormal, or 0 to withdraw a label; with "normal": 0 or 1 also '
                 "null to withdraw one",
                 "send one of these for each instance",

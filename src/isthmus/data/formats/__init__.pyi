@@ -16,6 +16,7 @@ from .images import list_images as list_images
 from .images import load_image_folder as load_image_folder
 from .images import read_images as read_images
 from .images import resize_images as resize_images
+from .images import resize_pixels as resize_pixels
 from .images import train_and_test as train_and_test
 from .tables import arrow_to_frame as arrow_to_frame
 from .tables import check_is_there as check_is_there

@@ -98,8 +98,14 @@ def resize_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized.astype(pixels.dtype)
 
 
-def decode_image(content: bytes, name: str, largest: int) -> np.ndarray:
-    """Return the pixels of a PNG or JPEG that lies in memory.
+#: Formats of image files that are decoded in memory, as Pillow calls them. Each is decoded by
+#: Pillow itself or a library that its wheels ship; none runs another program or holds vectors.
+MEMORY_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_MEMORY_NAMES = "PNG, JPEG, WebP, GIF, BMP or TIFF"
+
+
+def decode_image(content: bytes, name: str, largest: int, notes: list[str]) -> np.ndarray:
+    """Return the pixels of an image file that lies in memory, in one of `MEMORY_FORMATS`.
 
     Parameters
     ----------
@@ -108,6 +114,8 @@ def decode_image(content: bytes, name: str, largest: int) -> np.ndarray:
         What to call it in an error.
     largest : int
         Pixels that it may have; more are refused before any is decoded.
+    notes : list of str
+        A line is added where the image has more frames than the first, which is read.
 
     Returns
     -------
@@ -119,12 +127,15 @@ def decode_image(content: bytes, name: str, largest: int) -> np.ndarray:
     TooManyPixelsError
         When there are more than `largest`.
     DataError
-        When it is neither PNG nor JPEG, or damaged.
+        When it is of no such format, or damaged.
     """
     try:
-        with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
+        with Image.open(BytesIO(content), formats=MEMORY_FORMATS) as image:
             if image.width * image.height > largest:
                 raise TooManyPixelsError(f"{name} of {image.width} x {image.height} pixels")
+            if getattr(image, "is_animated", False):
+                notes.append(f"{name} has several frames; the first is read")
+                image.seek(0)
             return _to_pixels(ImageOps.exif_transpose(image), image.format, name)
     except DataError:
         raise
@@ -132,12 +143,13 @@ def decode_image(content: bytes, name: str, largest: int) -> np.ndarray:
         raise TooManyPixelsError(f"{name} of far too many pixels") from error
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name} is no image, expected PNG or JPEG; send what the content type says"
+            f"{name} that is not an image file, expected {_MEMORY_NAMES}; send the content of the "
+            "file as it is on disk"
         ) from error
     except Exception as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"a damaged image ({reason}), expected a whole PNG or JPEG; send the file again"
+            f"{name} that is damaged ({reason}), expected a whole image file; send the file again"
         ) from error
 
 

@@ -4,6 +4,8 @@
 const ROOT = new URL('..', import.meta.url);
 const TOKEN = `isthmus-token ${ROOT.pathname}`;
 
+const MAX_SIDE = 128; // pixels a side of thumbnails: of larger images only these are requested
+
 export class Problem extends Error {
   constructor(status, plain) {
     super(plain.got ? `Got ${plain.got}; expected ${plain.expected}. Fix: ${plain.fix}.` : `The service answered with status ${status}.`);
@@ -37,11 +39,12 @@ export function bundleAt(name) {
   const send = (word, plain, signal) => ask(`${prefix}/${word}`, { body: JSON.stringify(plain), signal });
   return {
     schema: () => ask(`${prefix}/schema`),
-    references: (n) => ask(`${prefix}/known?n=${n}`),
+    references: (n) => ask(`${prefix}/known?n=${n}&max_side=${MAX_SIDE}`),
+    reference: async (at) => (await ask(`${prefix}/known?at=${at}`)).instances[0],
     predict: (instances, signal) => send('predict', { instances }, signal),
     predictFile: (body, type) => ask(`${prefix}/predict`, { body, type }),
-    explain: (instances, signal) => send('explain?top=10&whole=true', { instances }, signal),
-    nearest: (instances, signal) => send('nearest?k=6', { instances }, signal),
+    explain: (instances, signal) => send(`explain?top=10&whole=true&max_side=${2 * MAX_SIDE}`, { instances }, signal),
+    nearest: (instances, signal) => send(`nearest?k=6&max_side=${MAX_SIDE}`, { instances }, signal),
     label: (instance, head, label, more) => send('labels', { instances: [instance], labels: [label], head, ...more }),
   };
 }

@@ -65,7 +65,7 @@ async function open(name, loaded) {
   introduce(schema);
   if (references) {
     state.references = references.instances;
-    showReferences(schema, references.instances, references.labels);
+    showReferences(schema, references);
   }
   if (schema.kind === 'images') offerDrawing(schema);
   else {
@@ -116,11 +116,13 @@ function offerDrawing(schema) {
   $('fit').onchange = drawn;
 }
 
-function showReferences(schema, instances, labels) {
+function showReferences(schema, { instances, labels, positions, thumbnails }) {
+  // A thumbnail is shown, and the whole image fetched once it is chosen.
+  const whole = async (at) => (thumbnails ? state.bundle.reference(positions[at]) : instances[at]);
   $('references').hidden = false;
   $('references-strip').replaceChildren(...instances.map((instance, at) => {
     const label = labels[at] ?? `instance ${at + 1}`;
-    const button = make('button', { type: 'button', className: 'reference', onclick: () => guarded(() => take(instance)) });
+    const button = make('button', { type: 'button', className: 'reference', onclick: () => guarded(async () => take(await whole(at))) });
     button.append(...(schema.kind === 'table' ? [`${label} (${at + 1})`] : [picture(instance, schema), make('span', {}, label)]));
     return button;
   }));
@@ -166,7 +168,10 @@ async function answer(instance, signal) {
   $('why').hidden = !explained?.explanations[0].reconstruction;
   if (!$('why').hidden) showWhy($('why-pictures'), $('why-how'), schema, instance, explained.explanations[0]);
   $('nearest').hidden = !near;
-  if (near) showNearest($('nearest-strip'), $('nearest-how'), schema, near.neighbours[0], near.rebuilt);
+  if (near) showNearest($('nearest-strip'), $('nearest-how'), schema, near.neighbours[0], near);
+  const notes = [...new Set([predicted, explained, near].flatMap((one) => one?.warnings ?? []))];
+  $('notes').textContent = notes.join('. ');
+  $('notes').hidden = !notes.length;
 }
 
 async function submitFiles(files) {

@@ -40,9 +40,10 @@ function ofTable(schema, instance, rebuilt, residual) {
   return [make('div', { className: 'scroll wide', tabIndex: 0, role: 'region', ariaLabel: 'Columns' }, make('table', {}, head, body)), ...more];
 }
 
-export function showNearest(place, how, schema, neighbours, rebuilt) {
+export function showNearest(place, how, schema, neighbours, { rebuilt, thumbnails }) {
   place.replaceChildren(...neighbours.map(({ instance, label, distance }) =>
     framed(picture(instance, schema), `${label ?? 'no label'} · ${number(distance, 2)} away`)));
   how.textContent = 'Distances are between codes, and do not compare with those of another bundle.'
-    + (rebuilt ? ' The reference instances are rebuilt from codes: the service stores no original rows.' : '');
+    + (rebuilt ? ' The reference instances are rebuilt from codes: the service stores no original rows.' : '')
+    + (thumbnails ? ` Shown are thumbnails of ${thumbnails.to[1]} × ${thumbnails.to[0]} pixels.` : '');
 }

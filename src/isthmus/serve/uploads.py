@@ -1,0 +1,185 @@
+"""Files that clients upload: images in bodies, forms and base64, and what is noted of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from email.parser import BytesHeaderParser
+from typing import Any
+
+import numpy as np
+
+from isthmus.data import Schema
+from isthmus.errors import DataError
+from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
+
+MULTIPART = "multipart/form-data"
+#: Content types of image files; the format is recognised by the content.
+IMAGES = tuple(
+    f"image/{name}" for name in ("png", "jpeg", "jpg", "webp", "gif", "bmp", "x-ms-bmp", "tiff")
+)
+#: Images of one request may have as many pixels together as so many of the largest.
+LARGE_IMAGES = 4
+
+
+@dataclass
+class Notes:
+    """What an answer states about the instances beside what was found.
+
+    Attributes
+    ----------
+    warnings : list of str
+    identifiers : list of dict, or None
+        Of each instance: columns of a table that the fit did not use, `id` of a JSON body, and
+        `file`, the name of a file that was sent.
+    resized_from : list of (height, width) or None, or None
+        The size of each image file, None where it was that at fit; None without such files.
+    """
+
+    warnings: list[str] = field(default_factory=list)
+    identifiers: list[dict[str, Any]] | None = None
+    resized_from: list[tuple[int, int] | None] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys to add to an answer: `warnings`, and the others that are not empty."""
+        plain: dict[str, Any] = {"warnings": self.warnings}
+        if self.identifiers is not None:
+            plain["identifiers"] = self.identifiers
+        if self.resized_from is not None and any(self.resized_from):
+            plain["resized_from"] = self.resized_from
+        return plain
+
+    def identify(self, identifiers: list[dict[str, Any]]) -> None:
+        """Add identifiers of all instances."""
+        pairs = zip(self.identifiers or [{}] * len(identifiers), identifiers, strict=True)
+        self.identifiers = [one | other for one, other in pairs]
+
+
+def decode_images(
+    contents: Sequence[bytes], schema: Schema, limits: Limits, notes: Notes
+) -> np.ndarray:
+    """Return image files as an array of images of the size and channels at fit.
+
+    A file of another size is resized, as `isthmus.data.load(resize=)` does; colour becomes grey,
+    or grey colour, as it was at fit.
+
+    Raises
+    ------
+    Refusal
+        400 where a file is damaged or not an image, 413 where it has too many pixels, 422 where
+        the channels at fit are not those of image files.
+    """
+    from isthmus.data.formats import TooManyPixelsError, decode_image, resize_pixels
+
+    channels = schema.shape[2] if len(schema.shape) == 3 else 1
+    if channels not in (1, 3, 4):
+        raise Refusal(
+            422,
+            f"image files for images of {channels} channels",
+            f"arrays of shape (n, {', '.join(map(str, schema.shape))})",
+            "send them as a .npy file or JSON",
+        )
+    size = schema.shape[0], schema.shape[1]
+    left, images = LARGE_IMAGES * limits.pixels, list[np.ndarray]()
+    notes.resized_from = []
+    for at, content in enumerate(contents):
+        name = f"an image file (instance {at}, counting from 0)" if len(contents) > 1 else "a file"
+        try:
+            pixels = decode_image(content, name, min(left, limits.pixels), notes.warnings)
+        except TooManyPixelsError as error:
+            together = left < limits.pixels
+            raise Refusal(
+                413,
+                f"{error} after others" if together else str(error),
+                f"at most {limits.pixels} pixels an image, and {LARGE_IMAGES} times as many in one "
+                "request",
+                "send the images in several requests" if together else "send a smaller image",
+            ) from error
+        except DataError as error:
+            raise refusal_of(error, 400) from error
+        left -= pixels.shape[0] * pixels.shape[1]
+        if channels == 1 and pixels.ndim == 3:
+            notes.warnings.append(f"instance {at} has colour and was converted to grey, as at fit")
+            pixels = _grey(pixels)
+        notes.resized_from.append(None if pixels.shape[:2] == size else pixels.shape[:2])
+        pixels = resize_pixels(pixels, size)
+        if channels > 1 and pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, axis=-1)
+        if channels == 4:  # opaque: what is transparent was laid on white
+            opaque = np.full_like(pixels[..., :1], 255 if pixels.dtype == np.uint8 else 1)
+            pixels = np.concatenate([pixels, opaque], axis=-1)
+        images.append(pixels.reshape(schema.shape))
+    # Beside 16 bits, images of 8 bits have the same scale.
+    if len({image.dtype for image in images}) > 1:
+        images = [one / np.float32(255) if one.dtype == np.uint8 else one for one in images]
+    return np.stack(images)
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    """Return the luma of colour by ITU-R BT.601, as Pillow weighs the channels."""
+    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    return np.rint(grey).astype(np.uint8) if pixels.dtype == np.uint8 else grey.astype(np.float32)
+
+
+def from_base64(instance: Any) -> bytes:
+    """Return the bytes of a file in base64: the text, a data: URL, or {"b64": text}."""
+    text = instance.get("b64") if isinstance(instance, dict) else instance
+    if isinstance(text, str) and text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        if not isinstance(text, str) or not text:
+            raise ValueError("no text")
+        plain = re.sub(r"\s", "", text).translate(str.maketrans("-_", "+/"))
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise Refusal(
+            422,
+            "an instance that is neither nested lists of numbers nor an image file in base64",
+            'numbers, base64 text, a URL data:image/png;base64,... or {"b64": "..."}',
+            "encode the file's content in base64",
+        ) from error
+
+
+@dataclass
+class Part:
+    """A file of a multipart body, or a field of a form."""
+
+    content: bytes
+    content_type: str
+    file: str | None
+
+
+def split_multipart(content: bytes, content_type: str, limits: Limits) -> Iterator[Part]:
+    """Yield the parts of a multipart/form-data body (RFC 7578).
+
+    Raises
+    ------
+    Refusal
+        400 when it is damaged, 413 when it has too many parts.
+    """
+    header = BytesHeaderParser().parsebytes(f"Content-Type: {content_type}\n".encode("latin-1"))
+    boundary = str(header.get_param("boundary") or "")
+    mark = b"--" + boundary.encode("latin-1", "replace")
+    damaged = Refusal(
+        400,
+        "a multipart body that is damaged or cut short",
+        "parts between lines of --BOUNDARY, with the boundary in the header Content-Type",
+        "let the HTTP library make body and header: files=[...] in requests and httpx",
+    )
+    body = b"\r\n" + content
+    if not boundary or len(boundary) > 100 or b"\r\n" + mark + b"--" not in body:
+        raise damaged
+    n = body.count(b"\r\n" + mark) - 1
+    check_rows(max(n, 1), limits)
+    for part in body.split(b"\r\n" + mark)[1:]:
+        if part.startswith(b"--"):
+            return
+        head, found, value = part.partition(b"\r\n\r\n")
+        if not found or len(head) > 10_000:
+            raise damaged
+        fields = BytesHeaderParser().parsebytes(head.lstrip(b" \t\r\n"))
+        yield Part(value, fields.get_content_type() if "content-type" in fields else "",
+                   fields.get_filename())  # fmt: skip
