@@ -100,6 +100,7 @@ def test_lossless_image_files_are_decided_as_their_pixels(client, X, kind, form,
     content = encoded(X[0], form, **options)
     answer = client.post("/predict", content=content, headers={"Content-Type": kind}).json()
     assert answer["predictions"] == decided(client, X[:1])
+    assert answer["warnings"] == []
     assert "resized_from" not in answer
 
 
@@ -167,12 +168,13 @@ def test_files_of_another_size_are_resized_as_load_does_and_arrays_refused(clien
     assert answer["predictions"] == decided(client, np.stack([resize_pixels(large, (8, 8)), X[1]]))
     refused = client.post("/predict", json={"instances": [large.tolist()]}).json()
     assert "(n, 8, 8)" in refused["expected"]
-    colour = np.repeat(X[0][..., None], 3, axis=-1)
+    colour = np.stack([X[0], X[1], X[2]], axis=-1)
+    grey = np.asarray(Image.fromarray(colour).convert("L"))
     answer = client.post(
         "/predict", content=encoded(colour), headers={"Content-Type": "image/png"}
     ).json()
-    assert answer["predictions"] == decided(client, X[:1])
-    assert answer["warnings"] == ["instance 0 has colour and was converted to grey, as at fit"]
+    assert answer["predictions"] == decided(client, grey[None])
+    assert answer["warnings"] == ["instance 0 has colour and was converted to grey as at fit"]
     frames = encoded(X[0], "GIF", save_all=True, append_images=[Image.fromarray(X[1])])
     answer = client.post("/predict", content=frames, headers={"Content-Type": "image/gif"}).json()
     assert answer["predictions"] == decided(client, X[:1])

@@ -102,8 +102,13 @@ def decode_images(
             raise refusal_of(error, 400) from error
         left -= pixels.shape[0] * pixels.shape[1]
         if channels == 1 and pixels.ndim == 3:
-            notes.warnings.append(f"instance {at} has colour and was converted to grey, as at fit")
-            pixels = _grey(pixels)
+            if (pixels == pixels[..., :1]).all():  # grey, in a format that stores colour alone
+                pixels = pixels[..., 0]
+            else:
+                notes.warnings.append(
+                    f"instance {at} has colour and was converted to grey as at fit"
+                )
+                pixels = _grey(pixels)
         notes.resized_from.append(None if pixels.shape[:2] == size else pixels.shape[:2])
         pixels = resize_pixels(pixels, size)
         if channels > 1 and pixels.ndim == 2:
