@@ -23,9 +23,13 @@ from isthmus.serve import openapi as describe
 from isthmus.serve.guard import LOOPBACK, Guard, Metrics
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.models import Models, Served, Source
-from isthmus.serve.nearest_instances import nearest_instances, sample_references
 from isthmus.serve.refusals import Limits, Refusal, describe_statuses
-from isthmus.serve.service import Service, json_answer
+from isthmus.serve.service import (
+    Service,
+    json_answer,
+    nearest_instances,
+    sample_references,
+)
 
 PAGE = Path(__file__).parent / "page"
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
