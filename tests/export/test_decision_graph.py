@@ -213,8 +213,14 @@ def test_custom_modules_are_exported_by_torch(table):
 def test_uint8_images_are_inputs_of_the_graph(digit_encoder, digits):
     (one,) = inputs_of(digit_encoder.schema_)
     assert (one.name, one.dtype, one.shape) == ("X", "uint8", (8, 8))
-    with pytest.raises(ValueError, match="takes uint8"):
-        feed(digit_encoder.schema_, [one], digits[0][:5] / 255)
+    for dtype in (np.float64, np.float32):
+        scaled = (digits[0][:5] / 255).astype(dtype)
+        fed = feed(digit_encoder.schema_, [one], scaled)["X"]
+        assert fed.dtype == np.uint8
+        assert np.array_equal(fed, digits[0][:5])
+    with pytest.warns(UserWarning, match="rounded to the 256 levels"):
+        fed = feed(digit_encoder.schema_, [one], (digits[0][:5] // 2 + 0.25) / 255)["X"]
+    assert np.array_equal(fed, digits[0][:5] // 2)
 
 
 def test_a_graph_computes_only_the_outputs_kept(digit_encoder, digits):

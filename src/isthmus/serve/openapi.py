@@ -46,7 +46,7 @@ class Answer(BaseModel):
         default_factory=list,
         description="Of each instance: columns that the fit did not use, `id`, or `file`.",
     )
-    resized_from: list[tuple[int, int] | None] = Field(
+    resized_from: list[list[int] | None] = Field(
         default_factory=list,
         description="Height and width of each image file that was resized, else null.",
     )
