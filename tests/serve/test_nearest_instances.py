@@ -187,7 +187,7 @@ def test_thumbnails_of_images_too_large_for_an_answer(digits_folder, references,
         fewer = client.get("/known?n=6").json()
         assert len(fewer["instances"]) == 1
         assert "1 reference instances, not 6" in fewer["warnings"][0]
-        assert client.get("/known?at=100000").status_code == 422
+        assert client.get("/known?at=100000").status_code == 404
         assert client.post("/explain?whole=true", json=body).status_code == 413
         answer = client.post("/explain?whole=true&max_side=4", json=body).json()
         (one,) = answer["explanations"]

@@ -386,7 +386,7 @@ async def sample_references(
     references = _references_of(served)
     if at is not None and at >= len(references):
         raise Refusal(
-            422, f"at={at}", f"a position below {len(references)}", "see `positions` of GET /known"
+            404, f"at={at}", f"a position below {len(references)}", "see `positions` of GET /known"
         )
     size = thumbnail_size(served.schema, max_side)
     most = max(1, service.limits.values // n_pixels(served.schema, size))
