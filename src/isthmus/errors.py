@@ -82,6 +82,10 @@ class CalibrationWarning(UserWarning):
     """There are too few calibration rows for the default false-alarm rate."""
 
 
+class DataWarning(UserWarning):
+    """Training data holds a column that will mislead a model."""
+
+
 class FrozenError(IsthmusError, RuntimeError):
     """The encoder changed although it was frozen."""
 

@@ -14,7 +14,13 @@ from sklearn.metrics import roc_auc_score
 from isthmus import AnomalyDetector, Autoencoder
 from isthmus.detection import LABEL_FREE
 from isthmus.detection.calibration import benjamini_hochberg
-from isthmus.errors import CalibrationError, CalibrationWarning, DataError, TrainingError
+from isthmus.errors import (
+    CalibrationError,
+    CalibrationWarning,
+    DataError,
+    DataWarning,
+    TrainingError,
+)
 from isthmus.networks import digest
 
 
@@ -389,3 +395,20 @@ def test_several_encoders_keep_no_checkpoint_and_are_not_resumed(gaussians, tmp_
     assert one.n_encoders(X) == 1
     one.fit(X)
     assert (tmp_path / "checkpoints" / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("wild", [1000.0, -9999.0, 1e9])
+def test_one_wild_cell_blinds_no_column(wild):
+    rng = np.random.default_rng(0)
+    X, far = rng.normal(size=(600, 6)), rng.normal(size=(20, 6))
+    X[17, 0] = wild
+    far[:, 0] += 8
+    encoder = Autoencoder(max_epochs=30, random_state=0)
+    detector = AnomalyDetector(encoder, calibration="split", false_alarm_rate=0.05, random_state=0)
+    with pytest.warns(DataWarning) as caught:
+        detector.fit(X)
+    assert [str(one.message)[:24] for one in caught] == [
+        f"column 0 holds {wild:.6g} in row 17"[:24]
+    ]
+    assert (detector.predict(far) == -1).all()
+    assert (detector.predict(np.repeat(X[17:18], 2, axis=0)) == -1).all()

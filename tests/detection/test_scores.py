@@ -3,18 +3,20 @@
 from numbers import Number
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
-from isthmus import AnomalyDetector, Autoencoder
+from isthmus import AnomalyDetector, Autoencoder, export_bundle, load_bundle, save_bundle
 from isthmus.classification import StandardisedHead, build_head
 from isthmus.classification import heads as build
 from isthmus.detection import (
     LABEL_FREE,
     Features,
     MahalanobisScore,
+    MissingPenalty,
     NeighbourScore,
     ReconstructionScore,
     anomaly_scores,
@@ -22,6 +24,8 @@ from isthmus.detection import (
     scores,
 )
 from isthmus.detection.scores import CombinedScore
+from isthmus.errors import DataError
+from isthmus.export import Exported
 
 
 def looks(n, seed, scale=1.0):
@@ -289,3 +293,137 @@ def test_instances_are_scored_in_parts_as_all_together(detector_fit, gaussians, 
     monkeypatch.setattr(type(detector_fit.encoder_), "_inference_batch", lambda self: 7)
     np.testing.assert_allclose(detector_fit.score_samples(X), expected, atol=2e-6)
     np.testing.assert_allclose(detector_fit.encoder_.reconstruction_error(X), errors, rtol=1e-5)
+
+
+# --- values that are missing where none was at fit ---------------------------------------------
+
+NAMES = ["flow", "temp", "force", "speed"]
+
+
+def draw_table(n, seed, missing=0.0):
+    """Rows (n, 4) with a share of the values of the first three columns missing."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2)) @ [[1.0, 0.5, -1.0, 2.0], [0.0, 1.0, 1.0, 0.5]]
+    X += rng.normal(0, 0.3, size=(n, 4))
+    X[:, :3][rng.random((n, 3)) < missing] = np.nan
+    return pd.DataFrame(X, columns=NAMES)
+
+
+@pytest.fixture(scope="module")
+def table_encoder():
+    return Autoencoder(n_components=2, max_epochs=3, random_state=0).fit(draw_table(300, 0))
+
+
+def detector_of(table_encoder, X, **options):
+    return AnomalyDetector(
+        table_encoder, calibration="split", false_alarm_rate=0.05, random_state=0, **options
+    ).fit(X)
+
+
+@pytest.fixture(scope="module")
+def table_detector(table_encoder):
+    return detector_of(table_encoder, draw_table(600, 1))
+
+
+def dead(n=100, column="temp"):
+    X = draw_table(n, 2)
+    X[column] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("method", [*LABEL_FREE, "blend", "head"])
+def test_a_dead_sensor_is_abnormal_in_every_row_by_every_score(table_encoder, method):
+    X, y = draw_table(600, 1), None
+    if method in ("blend", "head"):
+        X.iloc[:10] += 6
+        y = np.where(np.arange(600) < 10, -1, 0)
+    detector = AnomalyDetector(
+        table_encoder, method=method, calibration="split", false_alarm_rate=0.05, random_state=0
+    ).fit(X, y)
+    assert (detector.predict(dead()) == -1).all()
+    assert detector.p_values(pd.DataFrame(np.full((1, 4), np.nan), columns=NAMES)) <= 0.01
+
+
+def test_the_addition_is_the_quantile_of_good_and_turing_for_each_missing_value():
+    residuals = np.arange(1.0, 100.0)[:, None].astype(np.float32)
+    missing = np.zeros((99, 4), bool)
+    missing[5, 0] = missing[7, 1] = missing[8, 1] = missing[9, 2] = True
+    training = Features(residuals, residuals, 1.0, True, missing)
+    score = ReconstructionScore().fit(training, np.random.default_rng(0))
+    penalty = MissingPenalty.learn(score, training, "unusual")
+    # Two columns with a single missing value: (2 + 1) / 100 of the rows bring a first one.
+    scores = residuals[:, 0] / residuals.mean()
+    assert penalty.amount == pytest.approx(np.quantile(scores, 0.97) - scores.min())
+    assert penalty.columns.tolist() == [False, False, False, True]
+    new = Features(residuals[:1], residuals[:1], 1.0, True, np.array([[True, True, True, True]]))
+    assert penalty.added(new).tolist() == [penalty.amount]
+    assert MissingPenalty.learn(score, training, "ignore") is None
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.002, 0.05])
+def test_the_rate_holds_where_later_rows_lack_values_as_often_as_at_fit(table_encoder, missing):
+    rates = []
+    for seed in range(40):
+        detector = detector_of(table_encoder, draw_table(300, 100 + seed, missing))
+        rates.append((detector.predict(draw_table(300, 500 + seed, missing)) == -1).mean())
+    # 60 calibration rows: floor(0.05 * 61) / 61 is expected, 0.0492.
+    assert abs(np.mean(rates) - 3 / 61) < 3 * np.std(rates) / np.sqrt(40)
+
+
+def test_a_reason_says_what_is_missing(table_detector):
+    found = table_detector.explain(dead(3, "speed"))
+    assert [row[0][0] for row in found.top(1)] == ["speed (missing)"] * 3
+    assert (found.frame(1)["share_1"] > 0.5).all()
+    assert table_detector.suggestions(dead(3, "speed"), 1)["reason"][0].startswith(
+        "speed (missing) ("
+    )
+    assert "(missing)" not in str(table_detector.explain(draw_table(3, 3)).top(4))
+
+
+def test_missing_values_can_be_ignored_or_refused(table_encoder, table_detector):
+    X = draw_table(600, 1)
+    ignoring, refusing = (
+        detector_of(table_encoder, X, missing="ignore"),
+        detector_of(table_encoder, X, missing="error"),
+    )
+    filled = dead().fillna({"temp": table_encoder.preprocessor_.inputs[1].fill})
+    np.testing.assert_array_equal(ignoring.score_samples(dead()), ignoring.score_samples(filled))
+    np.testing.assert_array_equal(refusing.score_samples(X), table_detector.score_samples(X))
+    with pytest.raises(DataError, match="100 values missing in columns .* in column 'temp', row 0"):
+        refusing.predict(dead())
+    with pytest.raises(DataError, match="got missing='drop', expected one of unusual, ignore, err"):
+        detector_of(table_encoder, X, missing="drop")
+
+
+@pytest.mark.parametrize("policy", ["unusual", "error"])
+def test_bundle_and_graph_decide_alike(table_encoder, policy, tmp_path):
+    detector = detector_of(table_encoder, draw_table(600, 1), missing=policy)
+    save_bundle(tmp_path / "press", table_encoder, {"normal": detector})
+    loaded = load_bundle(tmp_path / "press").head("normal")
+    assert loaded.missing == policy
+    rows = draw_table(60, 4) if policy == "error" else pd.concat([dead(30), draw_table(30, 4)])
+    np.testing.assert_array_equal(loaded.score_samples(rows), detector.score_samples(rows))
+    export_bundle(tmp_path / "press", tmp_path / "out", rows)
+    exported = Exported(tmp_path / "out")
+    found = exported.run(rows)
+    np.testing.assert_allclose(found["anomaly_score"], -detector.score_samples(rows), atol=1e-5)
+    np.testing.assert_array_equal(found["verdict"], detector.predict(rows))
+    if policy == "error":
+        with pytest.raises(DataError, match="in column 'temp', row 0"):
+            exported.run(dead())
+    loaded.add_labels(draw_table(5, 6), np.full(5, 1))
+    assert loaded.missing_penalty_.columns.all()
+
+
+def test_a_missing_category_is_unusual_too(tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=400), "kind": rng.choice(["nut", "bolt"], 400)})
+    table_encoder = Autoencoder(n_components=1, max_epochs=2, random_state=0).fit(X[:200])
+    detector = detector_of(table_encoder, X[200:].reset_index(drop=True))
+    rows = X[:40].copy()
+    rows.loc[:19, "kind"] = None
+    assert (detector.predict(rows[:20]) == -1).all()
+    save_bundle(tmp_path / "press", table_encoder, {"normal": detector})
+    export_bundle(tmp_path / "press", tmp_path / "out", rows)
+    verdict = Exported(tmp_path / "out").run(rows)["verdict"]
+    np.testing.assert_array_equal(verdict, detector.predict(rows))

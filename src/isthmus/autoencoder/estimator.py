@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
@@ -29,7 +28,7 @@ from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import learn_from_stream, open_source
 from isthmus.autoencoder.training_rows import HeldOut
 from isthmus.data import InMemory, Instances, Schema, as_instances
-from isthmus.data.preprocessing import learn_preprocessor
+from isthmus.data.preprocessing import column_warnings, issue_warnings, learn_preprocessor
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
 from isthmus.networks import Networks, build
@@ -212,7 +211,14 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         self.warm_start = warm_start
 
     @isolated_from_host()
-    def fit(self, X: Any, y: Any = None, *, channel_names: Sequence[str] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        channel_names: Sequence[str] | None = None,
+        warn: bool = True,
+    ) -> Self:
         """Learn encoder and decoder from instances without labels.
 
         In processes that torchrun started, or that joined a process group of torch's, all train
@@ -228,6 +234,9 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         channel_names : sequence of str, optional
             Of windows of series in an array: `Dataset.channel_names`. Columns of later long
             tables are matched to them. A stream has its own.
+        warn : bool, default=True
+            Issue a `DataWarning` about columns in memory that hold extreme values, follow the
+            order of the rows or look like identifiers; about those of a stream always.
 
         Returns
         -------
@@ -248,11 +257,13 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             lost.
         """
         warm = self.warm_start and self.__sklearn_is_fitted__()
-        # One name, so that the unchecked instances are not held in memory while the networks train.
+        # One name: the unchecked instances are not held in memory while the networks train.
         X = as_instances(X)
         X = self._check_training_instances(X) if warm else self._learn_schema(X)
         if channel_names is not None:
             self.schema_ = self.schema_.with_channel_names(channel_names)
+        if warn and not warm and X.in_memory:
+            issue_warnings(column_warnings(X.held, self.schema_, self.preprocessor_))
         return self._train(X, trainable_copies(self) if warm else None)
 
     @isolated_from_host()
@@ -389,13 +400,6 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             "digest": self.digest_[:12],
         }
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True  # in tables
-        return tags
-
     @singledispatchmethod
     def _learn_schema(self, instances: Instances) -> Instances:
         """Check training instances, and learn their schema and preprocessing."""
@@ -435,12 +439,6 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         self.__dict__.pop("feature_names_in_", None)
         self._name_features()
         return stream
-
-    def _name_features(self) -> None:
-        """Set number and names of the features from the schema."""
-        self.n_features_in_ = self.schema_.n_features
-        if self.schema_.kind == "table" and self.schema_.columns is not None:
-            self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
 
     def _check_training_instances(self, instances: Instances) -> Instances:
         """Check instances to train further on."""

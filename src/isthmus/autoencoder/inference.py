@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from isthmus._core import each_isolated, isolated_from_host
 from isthmus.autoencoder.training_rows import HeldOut, row_hashes
 from isthmus.data import Schema, as_instances, over_chunks
-from isthmus.data.preprocessing import Preprocessor
+from isthmus.data.preprocessing import Preprocessor, column_warnings, issue_warnings
 from isthmus.errors import FrozenError
 from isthmus.networks import (
     build,
@@ -43,12 +44,15 @@ class Reconstruction:
     codes : tensor of shape (batch, n_components)
     errors : tensor of shape (batch,), float64
         Reconstruction errors.
+    missing : boolean array of shape (batch, m) or None
+        Which values of the rows of a table are missing; None for images and series.
     """
 
     inputs: torch.Tensor
     codes: torch.Tensor
     outputs: torch.Tensor
     errors: torch.Tensor
+    missing: np.ndarray | None = None
 
 
 class Inference(TransformerMixin):
@@ -195,15 +199,25 @@ class Inference(TransformerMixin):
     def reconstructed_batches(self, X: np.ndarray) -> Iterator[Reconstruction]:
         """Yield the reconstruction of each batch of checked instances `X`."""
         encoder, decoder = self._ready(self.encoder_), self._ready(self.decoder_)
-        for _, x in self._batches(X):
+        for part, x in self._batches(X):
+            missing = np.isnan(X[part]) if self.schema_.kind == "table" else None
             with torch.inference_mode():
                 code = encoder(x)
                 output = decoder(code).float()
                 errors = errors_per_instance(output, x, self.loss_).double()
                 if self.loss_ == "bce":
                     output = output.sigmoid()
-                batch = Reconstruction(x.cpu(), code.float().cpu(), output.cpu(), errors.cpu())
+                batch = Reconstruction(
+                    x.cpu(), code.float().cpu(), output.cpu(), errors.cpu(), missing
+                )
             yield batch
+
+    def warn_about_columns(self, X: Any) -> None:
+        """Issue a `DataWarning` about columns of X that may mislead a model; see `fit`."""
+        instances = as_instances(X)
+        if instances.in_memory and not instances.encoded:
+            checked = self._check(instances.held)
+            issue_warnings(column_warnings(checked, self.schema_, self.preprocessor_))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated reconstruction error: higher is more normal.
@@ -359,6 +373,19 @@ class Inference(TransformerMixin):
     def n_parameters_(self) -> int:
         """Parameters of encoder and decoder together."""
         return count_parameters(self.encoder_) + count_parameters(self.decoder_)
+
+    def _name_features(self) -> None:
+        """Set number and names of the features from the schema."""
+        self.n_features_in_ = self.schema_.n_features
+        if self.schema_.kind == "table" and self.schema_.columns is not None:
+            self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # in tables
+        return tags
 
     def _check_codes(self, codes: Any) -> np.ndarray:
         check_is_fitted(self)

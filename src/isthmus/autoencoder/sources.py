@@ -22,7 +22,7 @@ from isthmus.autoencoder.training_rows import (
     split_rows,
 )
 from isthmus.data import Blocks, Chunk, InMemory, Instances, Schema, fingerprint, rows_of
-from isthmus.data.preprocessing import Preprocessor
+from isthmus.data.preprocessing import Preprocessor, issue_warnings
 from isthmus.data.streaming import SkippedChunk, Stream, StreamStatistics, median_rows
 from isthmus.distributed import (
     IsCancelled,
@@ -103,14 +103,19 @@ def learn_from_stream(stream: Stream) -> tuple[Schema, Preprocessor]:
     if known is None:
         drawn = median_rows(stream.n_rows)
         facts = StreamStatistics(stream.name, stream.kind, stream.reader.channels)
-        known = read_by_shares(
-            stream,
-            facts,
-            lambda result, chunk: result.update(chunk, drawn),
-            StreamStatistics.result,
+        known, found = read_by_shares(
+            stream, facts, lambda result, chunk: result.update(chunk, drawn), _learned
         )
         stream.state = replace(stream.state, learned=known)
+        issue_warnings(found)
     return known
+
+
+def _learned(
+    statistics: StreamStatistics,
+) -> tuple[tuple[Schema, Preprocessor], list[str]]:
+    learned = statistics.result()
+    return learned, statistics.warnings(*learned)
 
 
 class _Share(Generic[P]):
@@ -181,7 +186,7 @@ class ArraySource:
         self.row_hashes = TrainingRowHashes.from_hashes(self.hashes)
         validation, training = split_rows(len(X), validation_fraction, seed)
         self._held_out = rows_to_hold_out(validation)
-        prepare = encoder.preprocessor_.to_network
+        prepare = encoder.preprocessor_.to_training
         self.training: Batches | StreamBatches = Batches(X, np.sort(training), prepare)
         self.validation = Batches(X, np.sort(validation), prepare) if len(validation) else None
 
@@ -215,7 +220,7 @@ class StreamSource:
     def __init__(
         self, encoder: Inference, stream: Stream, validation_fraction: float, seed: int
     ) -> None:
-        schema, prepare = encoder.schema_, encoder.preprocessor_.to_network
+        schema, prepare = encoder.schema_, encoder.preprocessor_.to_training
         n_validation = min(MAX_VALIDATION, math.floor(len(stream) * validation_fraction))
         validation = stream.draw(n_validation, [seed, 0])
         hashed = np.union1d(validation, stream.draw(MAX_HASHES, [seed, 1]))

@@ -8,6 +8,7 @@ from .head_binding import Head as Head
 from .head_binding import count_rows_used_in_fit as count_rows_used_in_fit
 from .head_binding import rows_used_in_fit as rows_used_in_fit
 from .head_files import label_counts as label_counts
+from .head_files import missing_facts as missing_facts
 from .manifest import MANIFEST as MANIFEST
 from .manifest import check_target as check_target
 from .manifest import describe_heads as describe_heads

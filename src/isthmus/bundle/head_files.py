@@ -49,6 +49,7 @@ from isthmus.detection import (
     Fold,
     HeadScore,
     LabelCurve,
+    MissingPenalty,
     ReferenceSet,
     Score,
 )
@@ -137,7 +138,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
             "random_state": int(random_state) if isinstance(random_state, Integral) else None,
         },
         "state": write_state(folder / ARRAYS, state),
-    }
+    } | missing_facts(detector)
 
 
 def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> AnomalyDetector:
@@ -156,6 +157,9 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.normal_ = normal
         detector.method_, detector.calibration_ = facts["method"], facts["calibration"]
         detector.fitted_score_ = SCORES[facts["method"]].from_state(state["score"])
+        detector.missing_penalty_ = _read_penalty(facts.get("missing_penalty"), encoder)
+        # Detectors from before there was a choice count a missing value as the median.
+        detector.missing = facts.get("missing", "ignore")
         detector.score_calibration_ = Calibration(state["calibration"])
         detector.n_calibration_ = detector.score_calibration_.n
         detector.reference_set_ = _read_reference_set(folder, state, encoder)
@@ -168,6 +172,25 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
             "copy or save the bundle again"
         ) from error
     return detector
+
+
+def missing_facts(detector: AnomalyDetector) -> dict[str, Any]:
+    """Return policy and penalty of a detector for missing values; nothing for `"ignore"`."""
+    if detector.missing == "ignore":
+        return {}
+    penalty = detector.missing_penalty_
+    facts: dict[str, Any] = {"missing": detector.missing}
+    if penalty is not None:
+        columns = np.flatnonzero(penalty.columns).tolist()
+        facts["missing_penalty"] = {"columns": columns, "amount": penalty.amount}
+    return facts
+
+
+def _read_penalty(facts: Mapping[str, Any] | None, encoder: Autoencoder) -> MissingPenalty | None:
+    if facts is None:
+        return None
+    columns = np.isin(np.arange(encoder.schema_.n_features), facts["columns"])
+    return MissingPenalty(columns, facts["amount"])
 
 
 def label_counts(y: np.ndarray) -> dict[str, int]:

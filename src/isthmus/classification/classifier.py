@@ -247,16 +247,6 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         """Label that `predict` returns for a rejected instance."""
         return -1 if self.classes_.dtype.kind in "iuf" else "unknown"
 
-    @property
-    def n_features_in_(self) -> int:
-        """Values in one instance."""
-        return self.encoder_.n_features_in_
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        """Column names, when the encoder was fitted on a DataFrame."""
-        return self.encoder_.feature_names_in_
-
     @isolated_from_host()
     @over_chunks
     def predict(self, X: Any) -> np.ndarray:
@@ -360,6 +350,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
             self.encoder,
             false_alarm_rate=self.rejection_rate,  # type: ignore[arg-type]
             random_state=self.random_state,
+            missing="ignore",  # as for the classes, a missing value is the column's median
         )
         return detector.fit(X)
 

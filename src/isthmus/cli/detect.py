@@ -18,6 +18,7 @@ from isthmus.cli.options import (
     BundlePath,
     FalseAlarmRate,
     Json,
+    Missing,
     Normal,
     Seed,
     console_for,
@@ -55,6 +56,7 @@ def detect(
             "cross-fitting)."
         ),
     ] = None,
+    missing: Missing = None,
     name: Annotated[str, typer.Option(help="Name of the head in the bundle.")] = "normal",
     seed: Seed = 0,
     reading: DataOptions = DEFAULTS,
@@ -74,7 +76,7 @@ def detect(
     console = console_for(json)
     if data is None:
         given = {"--label": reading.label, "--normal": normal, "--method": method}
-        given |= {"--calibration": calibration}
+        given |= {"--calibration": calibration, "--missing": missing}
         detector = _with_another_rate(bundle, name, false_alarm_rate, given)
     else:
         loaded = read_instances_or_codes(reading, data, bundle, None, console).train
@@ -90,6 +92,7 @@ def detect(
             calibration=calibration or "auto",  # type: ignore[arg-type]
             random_state=seed,
             normal=normal,
+            missing=missing or "unusual",  # type: ignore[arg-type]
         )
         with warnings_as_lines():
             detector.fit(loaded.X, loaded.y)

@@ -23,6 +23,7 @@ from isthmus.cli.options import (
     Engine,
     FalseAlarmRate,
     Json,
+    Missing,
     Normal,
     Recipe,
     Seed,
@@ -94,6 +95,7 @@ def fit(
     ] = False,
     false_alarm_rate: FalseAlarmRate = None,
     normal: Normal = None,
+    missing: Missing = None,
     engine: Engine = "local",
     workers: Workers = None,
     address: Address = None,
@@ -131,9 +133,14 @@ def fit(
         return
     refuse_ray(workers, address)
     console = console_for(json)
-    if not detector and (false_alarm_rate is not None or normal is not None):
-        option = "--normal" if false_alarm_rate is None else "--false-alarm-rate"
-        raise DataError(f"got {option}, which is for a detector; add --detector")
+    of_detector = {
+        "--false-alarm-rate": false_alarm_rate,
+        "--normal": normal,
+        "--missing": missing,
+    }
+    for option, value in of_detector.items():
+        if value is not None and not detector:
+            raise DataError(f"got {option}, which is for a detector; add --detector")
     train = reading.open(data).train
     streamed = not train.in_memory
     instances = train if streamed else train.X
@@ -168,15 +175,15 @@ def fit(
     resumes = True
     if detector:
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
+        policy: Any = missing or "unusual"
         heads["normal"] = AnomalyDetector(
-            encoder, false_alarm_rate=rate, random_state=seed, normal=normal
+            encoder, false_alarm_rate=rate, random_state=seed, normal=normal, missing=policy
         )
         resumes = heads["normal"].n_encoders(instances, y) == 1
     channel_names = None if streamed else train.channel_names
-    with resumable(checkpoints) if resumes else nullcontext():
+    with resumable(checkpoints) if resumes else nullcontext(), warnings_as_lines():
         if detector:
-            with warnings_as_lines():
-                heads["normal"].fit(instances, y, channel_names=channel_names)
+            heads["normal"].fit(instances, y, channel_names=channel_names)
             encoder = heads["normal"].encoder_
         else:
             encoder.fit(instances, channel_names=channel_names)

@@ -160,6 +160,16 @@ FalseAlarmRate = Annotated[
 ]
 
 
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        "--missing",
+        help="What a value means that is missing from a column complete at fit: unusual (it raises "
+        "the anomaly score; the default), ignore (it counts as the median) or error.",
+    ),
+]
+
+
 def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
     """Return facts of a fitted detector as plain values."""
     from isthmus.bundle import label_counts
@@ -179,7 +189,7 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
             "encoder_digest": detector.encoder_digest_,
             "unchanged": detector.encoder_digest_ == detector.encoder_.digest_,
         },
-    }
+    } | ({} if detector.missing == "unusual" else {"missing": detector.missing})
 
 
 def print_detector(console: Console, facts: dict[str, Any]) -> None:

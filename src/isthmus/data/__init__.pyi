@@ -51,6 +51,7 @@ from .predictions import verdicts as verdicts
 from .predictions import with_identifiers as with_identifiers
 from .schema import Kind as Kind
 from .schema import Schema as Schema
+from .schema import check_complete as check_complete
 from .schema import check_images as check_images
 from .schema import check_names as check_names
 from .schema import check_series as check_series

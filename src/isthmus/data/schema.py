@@ -150,6 +150,24 @@ def check_names(X: pd.DataFrame, table: str = "") -> list[str]:
     return names
 
 
+def check_complete(missing: np.ndarray, names: Sequence[str] | None) -> None:
+    """Check that no value (n, m) is missing where none was at fit.
+
+    Raises
+    ------
+    DataError
+        Naming column and row of the first.
+    """
+    if missing.any():
+        row, at = (int(i) for i in np.unravel_index(int(missing.argmax()), missing.shape))
+        name = at if names is None else repr(names[at])
+        raise DataError(
+            f"got {int(missing.sum()):,} values missing in columns that were complete at fit, the "
+            f"first in column {name}, row {row} of its batch, counting from 0; fill them or leave "
+            "the rows out, or fit the detector with missing='unusual' or missing='ignore'"
+        )
+
+
 Kind = Literal["images", "series", "table"]
 KINDS = ("auto", "images", "series", "table")
 

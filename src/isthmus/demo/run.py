@@ -110,7 +110,9 @@ def detect_anomalies(
     return_freed_memory()
     found: dict[str, list[np.ndarray]] = {name: [] for name in (DECIDES, *fitted)}
     for features in extract_features_in_chunks(encoder, tested):
-        found[DECIDES].append(anomaly_scores(detector.fitted_score_, features))
+        found[DECIDES].append(
+            anomaly_scores(detector.fitted_score_, features, detector.missing_penalty_)
+        )
         for name, one in fitted.items():
             found[name].append(one.score(features))
     score_arrays = {name: np.concatenate(parts) for name, parts in found.items()}

@@ -28,6 +28,7 @@ from .scores import EQUAL as EQUAL
 from .scores import LABEL_FREE as LABEL_FREE
 from .scores import TINY as TINY
 from .scores import MahalanobisScore as MahalanobisScore
+from .scores import MissingPenalty as MissingPenalty
 from .scores import NeighbourScore as NeighbourScore
 from .scores import ReconstructionScore as ReconstructionScore
 from .scores import Score as Score

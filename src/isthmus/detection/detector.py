@@ -13,7 +13,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import ABNORMAL, as_instances, over_chunks, take_rows, verdicts
+from isthmus.data import ABNORMAL, as_instances, check_complete, over_chunks, take_rows, verdicts
 from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
 from isthmus.detection.detector_labels import (
     as_normal_value,
@@ -25,8 +25,8 @@ from isthmus.detection.explanation import Explanation, explain
 from isthmus.detection.features import Features, extract_features, extract_features_in_chunks
 from isthmus.detection.labelled_scores import (
     BlendedScore,
-    HeadScore,
     LabelCurve,
+    fit_score,
     held_out_scores,
     measure_curve,
 )
@@ -38,7 +38,11 @@ from isthmus.detection.reference_set import (
     n_encoders,
     trains_before_sampling,
 )
-from isthmus.detection.scores import LABEL_FREE, Score, anomaly_scores
+from isthmus.detection.scores import (
+    LABEL_FREE,
+    MISSING_POLICIES,
+    anomaly_scores,
+)
 from isthmus.distributed import ProcessGroup
 from isthmus.encoding import FrozenEncoderMixin, data_fingerprint, is_fitted, most_informative
 from isthmus.errors import DataError, FrozenError
@@ -84,6 +88,9 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         The label that means normal, where labels are others than 1 (normal) and -1 (abnormal):
         any other label is abnormal, a missing one unlabelled. Labels that are only 0 and 1, or
         True and False, need it. Later labels are read by it too, unless another is stated.
+    missing : {"unusual", "ignore", "error"}, default="unusual"
+        What a value means that is missing in a column that was complete at fit: it is unusual
+        (see `isthmus.detection.scores.MissingPenalty`), counts as the median, or is refused.
 
     Attributes
     ----------
@@ -140,6 +147,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         calibration: Literal["auto", "split", "cross"] = "auto",
         random_state: int | np.random.RandomState | None = None,
         normal: str | float | None = None,
+        missing: Literal["unusual", "ignore", "error"] = "unusual",
     ) -> None:
         self.encoder = encoder
         self.method = method
@@ -147,6 +155,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self.calibration = calibration
         self.random_state = random_state
         self.normal = normal
+        self.missing = missing
 
     @isolated_from_host()
     def fit(
@@ -196,8 +205,10 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             raise TypeError(
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
-        if self.method not in METHODS:
-            raise DataError(f"got method={self.method!r}, expected one of {', '.join(METHODS)}")
+        choices = {"method": METHODS, "missing": MISSING_POLICIES}
+        for name, expected in choices.items():
+            if (value := getattr(self, name)) not in expected:
+                raise DataError(f"got {name}={value!r}, expected one of {', '.join(expected)}")
         seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
         X = as_instances(X, y)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
@@ -217,6 +228,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             built = build_calibrated_set(encoder, X, y, calibrating, seed, channel_names)
         self.encoder_, self.calibration_, self.reference_set_ = built
         self.normal_ = stated
+        if not is_fitted(encoder):
+            self.encoder_.warn_about_columns(X)
         self._fit_on_reference_set()
         return self
 
@@ -303,7 +316,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         check_is_fitted(self)
         self.check_encoder_unchanged()
         chunks = extract_features_in_chunks(self.encoder_, X)
-        return -np.concatenate([anomaly_scores(self.fitted_score_, chunk) for chunk in chunks])
+        return -np.concatenate([self._scores(chunk) for chunk in chunks])
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return `score_samples(X) - offset_`: zero and above is normal, shape (n,)."""
@@ -356,7 +369,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
-        return explain(self.encoder_, self.reference_set_, self.fitted_score_, X, n_neighbors)
+        score = self.fitted_score_, self.missing_penalty_
+        return explain(self.encoder_, self.reference_set_, *score, X, n_neighbors)
 
     @isolated_from_host()
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
@@ -370,7 +384,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         check_is_fitted(self)
         self.check_encoder_unchanged()
         features = extract_features(self.encoder_, X)
-        p_values = self.score_calibration_.p_values(anomaly_scores(self.fitted_score_, features))
+        p_values = self.score_calibration_.p_values(self._scores(features))
         # Uncertainty is largest where the p-value equals the rate.
         doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
         return most_informative(doubt, features.codes, n)
@@ -406,16 +420,6 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         """Number of abnormal labels from which the head is better there."""
         return self._measured_curve().wins_from
 
-    @property
-    def n_features_in_(self) -> int:
-        """Values in one instance."""
-        return self.encoder_.n_features_in_
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        """Column names, when the encoder was fitted on a DataFrame."""
-        return self.encoder_.feature_names_in_
-
     def _fit_on_reference_set(self) -> None:
         """Fit the score on the reference set, calibrate it, set the threshold."""
         reference_set = self.reference_set_
@@ -429,18 +433,17 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         if self.method == "auto":
             self.method_ = "blend" if labelled else "combined"
         calibration_scores = []
+        how = self.method_, self.missing, reference_set.seed
         for fold in reference_set.folds:
             features, rows = reference_set.features_of(fold), reference_set.calibration_rows(fold)
             if len(rows):  # not all labelled abnormal since
-                fitted = self._fit_score(
-                    features, reference_set.y, reference_set.training_rows(fold)
-                )
-                calibration_scores.append(anomaly_scores(fitted, features.take(rows)))
+                training = reference_set.training_rows(fold)
+                fitted, penalty = fit_score(features, reference_set.y, training, *how)
+                calibration_scores.append(anomaly_scores(fitted, features.take(rows), penalty))
         if self.calibration_ == "cross":
-            fitted = self._fit_score(
-                reference_set.features, reference_set.y, np.arange(len(reference_set.y))
-            )
-        self.fitted_score_ = fitted
+            training = np.arange(len(reference_set.y))
+            fitted, penalty = fit_score(reference_set.features, reference_set.y, training, *how)
+        self.fitted_score_, self.missing_penalty_ = fitted, penalty
         if digest(self.encoder_.encoder_) != self.encoder_digest_:
             raise FrozenError(
                 "the encoder changed while the detector's head was fitted; leave its modules alone "
@@ -466,13 +469,11 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
                 )
         return self.curve_
 
-    def _fit_score(self, features: Features, y: np.ndarray, rows: np.ndarray) -> Score:
-        rng = np.random.default_rng([self.reference_set_.seed, 2])
-        normal = rows[y[rows] != ABNORMAL]
-        if self.method_ in LABEL_FREE:
-            return LABEL_FREE[self.method_]().fit(features.take(normal), rng)
-        kind = HeadScore if self.method_ == "head" else BlendedScore
-        return kind().fit_labelled(features.take(rows), y[rows] == ABNORMAL, rng)
+    def _scores(self, features: Features) -> np.ndarray:
+        penalty = self.missing_penalty_
+        if self.missing == "error" and penalty is not None and features.missing is not None:
+            check_complete(features.missing & penalty.columns, self.encoder_.schema_.columns)
+        return anomaly_scores(self.fitted_score_, features, penalty)
 
     def _set_threshold(self, rate: float) -> None:
         self.false_alarm_rate_ = rate

@@ -14,7 +14,7 @@ from isthmus.data import ABNORMAL, Kind
 from isthmus.detection.features import extract_features
 from isthmus.detection.labelled_scores import LabelledScore
 from isthmus.detection.reference_set import ReferenceSet
-from isthmus.detection.scores import Score, anomaly_scores
+from isthmus.detection.scores import MissingPenalty, Score, anomaly_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,9 @@ class Explanation:
         Contribution of the head to the anomaly score, where one was trained on labels: positive
         is more abnormal.
     kind : {"images", "series", "table"}
+    missing : boolean array of shape (n, m) or None
+        Values of a table that are missing where none was at fit, and that raise the score; None
+        where none is.
     """
 
     anomaly_scores: np.ndarray
@@ -48,6 +51,7 @@ class Explanation:
     distances: np.ndarray
     head: np.ndarray | None = None
     kind: Kind = "table"
+    missing: np.ndarray | None = None
 
     def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
         """Return the k features with the largest residual of each instance, and their share.
@@ -56,14 +60,17 @@ class Explanation:
         -------
         list of n lists of (name, share)
             A pixel is named by row and column, such as `"3, 7"`; the shares of all features
-            add up to 1.
+            add up to 1. A value that is missing where none was at fit is named
+            `"temp (missing)"` and comes first: it counts as all residuals and 1 together.
         """
         flat = self.residuals.reshape(len(self.residuals), -1)
+        if self.missing is not None:
+            flat = np.where(self.missing, 1 + flat.sum(axis=1, keepdims=True), flat)
         shares = flat / np.maximum(flat.sum(axis=1, keepdims=True), 1e-30)
         places = np.argsort(-shares, axis=1, kind="stable")[:, :k]
         return [
-            [(self._name(int(place)), float(share[place])) for place in row]
-            for row, share in zip(places, shares, strict=True)
+            [(self._name(int(place), row), float(share[place])) for place in ranked]
+            for row, (ranked, share) in enumerate(zip(places, shares, strict=True))
         ]
 
     def frame(self, k: int = 3) -> pd.DataFrame:
@@ -77,18 +84,25 @@ class Explanation:
         columns["nearest_normal"] = self.neighbours[:, 0]
         return pd.DataFrame(columns)
 
-    def _name(self, place: int) -> str:
+    def _name(self, place: int, row: int) -> str:
         index = np.unravel_index(place, self.residuals.shape[1:])
         if self.kind == "images":
             return ", ".join(str(int(i)) for i in index)
         number = int(index[-1])  # of a table's columns, or of a series' channels
         word = "column" if self.kind == "table" else "channel"
         name = f"{word} {number}" if self.feature_names is None else self.feature_names[number]
+        if self.missing is not None and self.missing[row, place]:
+            name += " (missing)"
         return name if self.kind == "table" else f"{name} at step {int(index[0])}"
 
 
 def explain(
-    encoder: Autoencoder, reference_set: ReferenceSet, score: Score, X: Any, n_neighbors: int
+    encoder: Autoencoder,
+    reference_set: ReferenceSet,
+    score: Score,
+    penalty: MissingPenalty | None,
+    X: Any,
+    n_neighbors: int,
 ) -> Explanation:
     """Return the explanation of a detector's scores; see `Explanation`."""
     features = extract_features(encoder, X)
@@ -97,13 +111,14 @@ def explain(
     codes = reference_set.features.codes[normal].astype(np.float64)
     distances, rows = find_nearest(features.codes.astype(np.float64), codes, k)
     return Explanation(
-        anomaly_scores=anomaly_scores(score, features),
+        anomaly_scores=anomaly_scores(score, features, penalty),
         residuals=squared_residuals(encoder, X),
         feature_names=encoder.schema_.columns,
         neighbours=normal[rows],
         distances=distances,
         head=score.contribution(features) if isinstance(score, LabelledScore) else None,
         kind=encoder.schema_.kind,
+        missing=None if penalty is None else penalty.unusual(features),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
@@ -38,12 +38,16 @@ class Features:
     explained : float
         Total variance of the reconstructions of the training rows, in the same units as squared
         residuals. NaN where they are only to be scored.
+    missing : boolean array of shape (n, m) or None
+        Which values of the rows of a table are missing; None where that is not known, as of
+        stored codes.
     """
 
     codes: np.ndarray
     residuals: np.ndarray
     explained: float
     signed: bool = True
+    missing: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -62,6 +66,7 @@ class Features:
             self,
             codes=self.codes[rows],
             residuals=self.residuals[rows],
+            missing=None if self.missing is None else self.missing[rows],
         )
 
     def followed_by(self, other: Features) -> Features:
@@ -70,6 +75,7 @@ class Features:
             self,
             codes=np.concatenate([self.codes, other.codes]),
             residuals=np.concatenate([self.residuals, other.residuals]),
+            missing=_joined([self.missing, other.missing]),
         )
 
 
@@ -86,32 +92,39 @@ def extract_features(encoder: Autoencoder, X: Any, fit_rows: np.ndarray | None =
         not be among them, or they are not exchangeable with rows to come; nor abnormal ones.
     """
     variance = _Variance(fit_rows)
-    codes, residuals = _codes_and_residuals(as_instances(X), encoder, variance.update)
-    return Features(codes, residuals, variance.total(), _signed(encoder, residuals))
+    codes, residuals, missing = _codes_and_residuals(as_instances(X), encoder, variance.update)
+    return Features(codes, residuals, variance.total(), _signed(encoder, residuals), missing)
 
 
 @singledispatch
 def _codes_and_residuals(
     instances: Instances, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes and residuals, and call `rebuilt` with each batch of reconstructions."""
-    codes, residuals = [], []
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return codes, residuals and missing values; call `rebuilt` with each reconstruction."""
+    codes, residuals, missing = [], [], []
     for batch in encoder.reconstruct(instances):
         codes.append(batch.codes.numpy())
         residuals.append(pool_residuals(batch.inputs - batch.outputs).numpy())
+        missing.append(batch.missing)
         rebuilt(batch.outputs)
-    return np.concatenate(codes), np.concatenate(residuals)
+    return np.concatenate(codes), np.concatenate(residuals), _joined(missing)
 
 
 @_codes_and_residuals.register(StoredCodes)
 def _stored_codes_and_residuals(
     stored: StoredCodes, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     check_encoder(encoder, stored)
     codes, residuals = stored.codes, stored.stored_residuals()
     for outputs in encoder.decode(codes):
         rebuilt(outputs)
-    return codes, residuals
+    return codes, residuals, None
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Return which values are missing in rows that follow each other, None where unknown."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Features]:
@@ -126,7 +139,8 @@ def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Feature
         return
     for batch in encoder.reconstruct(instances):
         residuals = pool_residuals(batch.inputs - batch.outputs).numpy()
-        yield Features(batch.codes.numpy(), residuals, math.nan, _signed(encoder, residuals))
+        signed = _signed(encoder, residuals)
+        yield Features(batch.codes.numpy(), residuals, math.nan, signed, batch.missing)
 
 
 def _signed(encoder: Autoencoder, residuals: np.ndarray) -> bool:

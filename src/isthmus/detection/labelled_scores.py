@@ -12,8 +12,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from isthmus.data import ABNORMAL
 from isthmus.detection.features import Features
-from isthmus.detection.scores import CombinedScore, Score, State
+from isthmus.detection.scores import LABEL_FREE, CombinedScore, MissingPenalty, Score, State
 
 #: Weight of the linear part beside the contrast, both in standard deviations.
 LINEAR_WEIGHT = 0.5
@@ -208,6 +209,35 @@ class BlendedScore(LabelledScore):
     def _standardise(self) -> None:
         logs = np.log(self.label_free_.own_scores() + 1e-3)
         self.middle_, self.spread_ = float(logs.mean()), float(logs.std()) + 1e-9
+
+
+def fit_score(
+    features: Features, y: np.ndarray, rows: np.ndarray, method: str, missing: str, seed: int
+) -> tuple[Score, MissingPenalty | None]:
+    """Fit a score, and the penalty for missing values that belongs to it.
+
+    Parameters
+    ----------
+    features : Features
+        Of n rows.
+    y : int8 array of shape (n,)
+        1 normal, -1 abnormal, 0 unknown.
+    rows : integer array
+        Rows to fit on.
+    method : str
+        A key of `LABEL_FREE`, `"head"` or `"blend"`.
+    missing : {"unusual", "ignore", "error"}
+    seed : int
+    """
+    rng = np.random.default_rng([seed, 2])
+    normal = features.take(rows[y[rows] != ABNORMAL])
+    score: Score
+    if method in LABEL_FREE:
+        score = LABEL_FREE[method]().fit(normal, rng)
+    else:
+        kind = HeadScore if method == "head" else BlendedScore
+        score = kind().fit_labelled(features.take(rows), y[rows] == ABNORMAL, rng)
+    return score, MissingPenalty.learn(score, normal, missing)
 
 
 def held_out_scores(

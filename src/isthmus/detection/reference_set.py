@@ -323,7 +323,7 @@ def _train(
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
     # Of several, one that was trained for fewer epochs would not be like the others.
     with nullcontext() if alone else raising_interrupts():
-        return encoder.fit(_safe_indexing(X, rows), channel_names=channel_names)
+        return encoder.fit(_safe_indexing(X, rows), channel_names=channel_names, warn=False)
 
 
 def _check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:

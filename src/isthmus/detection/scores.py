@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -33,6 +34,10 @@ class Score(ABC):
     def score(self, features: Features) -> np.ndarray:
         """Return the anomaly score of each instance, shape (n,), float64."""
 
+    def training_scores(self, features: Features) -> np.ndarray:
+        """Return the scores of the training rows, or of every few of them, 5,000 at most."""
+        return self.score(features.take(np.arange(0, len(features), 1 + len(features) // 5000)))
+
     @abstractmethod
     def state(self) -> State:
         """Return arrays and numbers from which `from_state` rebuilds the fitted score."""
@@ -43,13 +48,69 @@ class Score(ABC):
         """Rebuild a fitted score from what `state` returned."""
 
 
-def anomaly_scores(score: Score, features: Features) -> np.ndarray:
+#: What a missing value means in a column that was complete at fit; see `AnomalyDetector`.
+MISSING_POLICIES = ("unusual", "ignore", "error")
+
+
+@dataclass(frozen=True, eq=False)
+class MissingPenalty:
+    """Addition to the anomaly score for values that are missing where none was at fit.
+
+    Attributes
+    ----------
+    columns : boolean array of shape (m,)
+        Columns of a table of which no training row lacks the value.
+    amount : float, 0 or more
+        Added for each value that is missing in one of them.
+
+    Notes
+    -----
+    The amount is the difference between the quantile 1 - q of the training scores and their
+    minimum, where q = (s + 1) / (n + 1) for n training rows and s columns in which exactly one
+    row lacks the value: Good and Turing's estimate of how often the next normal row lacks a
+    value in a column that was complete so far (Good, Biometrika 40, 1953). A row with such a
+    value is thus as unusual as it is rare: the most unusual where the training rows are complete,
+    and hardly so where every few rows bring a first missing value. Columns and amount follow
+    from the training rows alone: calibration rows stay exchangeable with rows to come.
+    """
+
+    columns: np.ndarray
+    amount: float
+
+    @classmethod
+    def learn(cls, score: Score, training: Features, policy: str) -> Self | None:
+        """Learn from the rows that a score was fitted on; None where there is no penalty."""
+        if policy == "ignore" or training.missing is None:
+            return None
+        counts = training.missing.sum(axis=0)
+        rare = (int((counts == 1).sum()) + 1) / (len(training) + 1)
+        scores = score.training_scores(training)
+        amount = float(np.quantile(scores, max(0.0, 1 - rare)) - scores.min())
+        return cls(counts == 0, amount)
+
+    def unusual(self, features: Features) -> np.ndarray | None:
+        """Return which values are missing where none was at fit, None where none is."""
+        if features.missing is None:
+            return None
+        found: np.ndarray = features.missing & self.columns
+        return found if found.any() else None
+
+    def added(self, features: Features) -> np.ndarray | float:
+        """Return what is added to the score of each instance."""
+        found = self.unusual(features)
+        return 0.0 if found is None else self.amount * found.sum(axis=1)
+
+
+def anomaly_scores(
+    score: Score, features: Features, penalty: MissingPenalty | None = None
+) -> np.ndarray:
     """Return the anomaly scores that are calibrated and compared, to six decimals, (n,).
 
     The last bit of a score depends on the batch size. Rounding removes it, or it would decide
     between equal rows; the score of an ordinary row is about 1.
     """
-    return np.round(score.score(features), DECIMALS)
+    added = 0.0 if penalty is None else penalty.added(features)
+    return np.round(score.score(features) + added, DECIMALS)
 
 
 class ReconstructionScore(Score):
@@ -176,6 +237,10 @@ class NeighbourScore(Score):
     def own_scores(self) -> np.ndarray:
         """Return the scores of the reference rows, each against the others."""
         return self.neighbour_distances_ / self.local_scales_ / self.mean_
+
+    def training_scores(self, features: Features) -> np.ndarray:
+        """Return the scores of the reference rows, each against the others."""
+        return self.own_scores()
 
     @property
     def global_scale(self) -> float:

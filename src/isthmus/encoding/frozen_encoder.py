@@ -68,6 +68,16 @@ class FrozenEncoderMixin(LearnedTable, BaseEstimator):
             )
         return super().set_params(**parameters)
 
+    @property
+    def n_features_in_(self) -> int:
+        """Values in one instance."""
+        return self.encoder_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Column names, when the encoder was fitted on a DataFrame."""
+        return self.encoder_.feature_names_in_
+
     def check_encoder_unchanged(self) -> None:
         """Check that the encoder is the one that the head was fitted on.
 

@@ -147,7 +147,7 @@ class SupervisedNetwork:
             patience=self.patience,
             best_by="validation_accuracy",
         )
-        prepare = self.preprocessor.to_network
+        prepare = self.preprocessor.to_training
         callbacks = []
         if self.verbose:
             callbacks.append(ProgressBar("supervised baseline", len(rows), self.max_epochs))

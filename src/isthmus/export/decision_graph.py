@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,11 @@ from isthmus.export.feature_graph import add_features, add_residual
 from isthmus.export.graph import BATCH, GraphBuilder, keep_outputs, merge, onnx_module
 from isthmus.export.inputs import Input
 from isthmus.export.network_graph import CODE, DECODED, NETWORK_INPUT
-from isthmus.export.preprocessing_graph import PREPROCESSED, build_preprocessing_graph
+from isthmus.export.preprocessing_graph import (
+    MISSING_VALUES,
+    PREPROCESSED,
+    build_preprocessing_graph,
+)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -96,7 +100,9 @@ def build_decision_graph(
         When a head cannot be exported.
     """
     model = merge(
-        build_preprocessing_graph(encoder.preprocessor_, inputs),
+        build_preprocessing_graph(
+            encoder.preprocessor_, inputs, with_missing=penalises_missing(heads.values())
+        ),
         networks,
         {PREPROCESSED: NETWORK_INPUT},
     )
@@ -122,6 +128,13 @@ def build_decision_graph(
     return model, outputs
 
 
+def penalises_missing(heads: Iterable[Head]) -> bool:
+    """Return whether a detector among heads has a penalty for missing values."""
+    return any(
+        isinstance(head, AnomalyDetector) and head.missing_penalty_ is not None for head in heads
+    )
+
+
 def _add_heads(
     graph: GraphBuilder, encoder: Autoencoder, heads: Mapping[str, Head], with_residual: bool
 ) -> list[Output]:
@@ -131,6 +144,9 @@ def _add_heads(
     code = graph.input(CODE, np.float32, (BATCH, encoder.n_components_))
     decoded = graph.input(DECODED, np.float32, (BATCH, *shape))
     features = add_features(graph, encoder, value, code, decoded)
+    missing = None
+    if penalises_missing(heads.values()):
+        missing = graph.input(MISSING_VALUES, np.float64, (BATCH, *encoder.schema_.shape))
     given: list[tuple[Output, str, Any]] = []
 
     def give(
@@ -142,7 +158,7 @@ def _add_heads(
     give("code", code, np.float32, (encoder.n_components_,))
     for name, head in heads.items():
         if isinstance(head, AnomalyDetector):
-            rejection: DetectorOutputs | None = add_detector(graph, head, features)
+            rejection: DetectorOutputs | None = add_detector(graph, head, features, missing)
         else:
             found = add_classifier(graph, name, head, features)
             rejection = found.rejection

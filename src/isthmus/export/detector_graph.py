@@ -16,6 +16,7 @@ from isthmus.detection import (
     BlendedScore,
     HeadScore,
     MahalanobisScore,
+    MissingPenalty,
     NeighbourScore,
     ReconstructionScore,
     Score,
@@ -25,7 +26,13 @@ from isthmus.export.feature_graph import FeatureValues, dot, mean, nearest, tota
 from isthmus.export.graph import GraphBuilder
 
 
-def add_score(graph: GraphBuilder, score: Score, features: FeatureValues) -> str:
+def add_score(
+    graph: GraphBuilder,
+    score: Score,
+    features: FeatureValues,
+    penalty: MissingPenalty | None = None,
+    missing: str | None = None,
+) -> str:
     """Add a fitted score: (n,), float64, to six decimals as `anomaly_scores` gives it.
 
     Raises
@@ -48,6 +55,8 @@ def add_score(graph: GraphBuilder, score: Score, features: FeatureValues) -> str
             f"the score {type(score).__name__} cannot be exported; fit the detector with a method "
             "of isthmus, such as method='combined'"
         )
+    if penalty is not None and missing is not None:
+        value = graph("Add", value, dot(graph, missing, penalty.columns * penalty.amount))
     units = _number(graph, 10.0**DECIMALS)
     return graph("Div", graph("Round", graph("Mul", value, units)), units)
 
@@ -149,10 +158,22 @@ class DetectorOutputs:
 
 
 def add_detector(
-    graph: GraphBuilder, detector: AnomalyDetector, features: FeatureValues
+    graph: GraphBuilder,
+    detector: AnomalyDetector,
+    features: FeatureValues,
+    missing: str | None = None,
 ) -> DetectorOutputs:
-    """Add a fitted detector; its calibration scores are stored in the graph."""
-    score = add_score(graph, detector.fitted_score_, features)
+    """Add a fitted detector; its calibration scores are stored in the graph.
+
+    Parameters
+    ----------
+    graph : GraphBuilder
+    detector : fitted AnomalyDetector
+    features : FeatureValues
+    missing : str, optional
+        Which values are missing, (n, m); needed where the detector has a penalty for them.
+    """
+    score = add_score(graph, detector.fitted_score_, features, detector.missing_penalty_, missing)
     calibration = detector.score_calibration_
     column = graph("Unsqueeze", score, graph.constant([1]))
     at_least = graph("GreaterOrEqual", graph.constant(calibration.scores[None]), column)

@@ -13,7 +13,7 @@ import numpy as np
 from isthmus import __version__
 from isthmus._core import library_versions
 from isthmus.autoencoder import Autoencoder
-from isthmus.bundle import Head
+from isthmus.bundle import Head, missing_facts
 from isthmus.detection import AnomalyDetector
 from isthmus.encoding import encoder_identity
 from isthmus.export.decision_graph import Output
@@ -246,4 +246,4 @@ def _describe_detector(detector: AnomalyDetector) -> dict[str, Any]:
         "n_calibration": n,
         "threshold_set_by": f"a false-alarm rate of {rate:g}: {k} of {n} calibration scores "
         f"({detector.calibration_} calibration) are as high or higher; abnormal is what lies above",
-    }
+    } | missing_facts(detector)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isthmus.data.preprocessing import (
+    COMPRESSED_FROM,
     MAX_DEVIATIONS,
     MAX_MAGNITUDE,
     MAX_SCALED,
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 PREPROCESSED = "isthmus/input"
 
 
-def build_preprocessing_graph(preprocessor: Preprocessor, inputs: Sequence[Input]) -> ModelProto:
+#: Name of a table's second output: 1 where a value is missing, float64 of shape (n, m).
+MISSING_VALUES = "isthmus/missing"
+
+
+def build_preprocessing_graph(
+    preprocessor: Preprocessor, inputs: Sequence[Input], *, with_missing: bool = False
+) -> ModelProto:
     """Return the preprocessing of a schema as a graph whose output is `PREPROCESSED`.
 
     Parameters
@@ -38,6 +45,8 @@ def build_preprocessing_graph(preprocessor: Preprocessor, inputs: Sequence[Input
     preprocessor : Preprocessor
     inputs : sequence of Input
         As `inputs_of` its schema gives them.
+    with_missing : bool, default=False
+        Add the output `MISSING_VALUES`; for tables only.
 
     Returns
     -------
@@ -63,6 +72,9 @@ def build_preprocessing_graph(preprocessor: Preprocessor, inputs: Sequence[Input
             f"the preprocessing {type(preprocessor).__name__} cannot be exported, expected that of "
             "images, series or tables"
         )
+    if with_missing:
+        missing = _missing_values(graph, inputs)
+        graph.output(MISSING_VALUES, missing, np.float64, (BATCH, *preprocessor.schema.shape))
     graph.output(PREPROCESSED, value, np.float32, (BATCH, *preprocessor.network_shape))
     return graph.model()
 
@@ -79,7 +91,18 @@ def _images(graph: GraphBuilder, preprocessor: ImagePreprocessor, own: Input) ->
 def _series(graph: GraphBuilder, preprocessor: SeriesPreprocessor, own: Input) -> str:
     centred = graph("Sub", own.name, graph.constant(preprocessor.mean))
     standardised = graph("Div", centred, graph.constant(preprocessor.scale))
+    if (channels := preprocessor.compressed).any():
+        standardised = _compress(graph, standardised, channels)
     return graph("Transpose", graph.cast(standardised, np.float32), perm=[0, 2, 1])
+
+
+def _compress(graph: GraphBuilder, u: str, channels: np.ndarray) -> str:
+    """Add the compression of extreme values in these channels, as `compress` computes it."""
+    start, one = graph.constant(np.float64(COMPRESSED_FROM)), graph.constant(np.float64(1))
+    far = graph("Max", graph("Div", graph("Abs", u), start), one)
+    beyond = graph("Mul", start, graph("Add", one, graph("Log", far)))
+    applies = graph("And", graph("Greater", far, one), graph.constant(channels, np.bool_))
+    return graph("Where", applies, graph("Mul", graph("Sign", u), beyond), u)
 
 
 def _table(graph: GraphBuilder, preprocessor: TablePreprocessor, inputs: Sequence[Input]) -> str:
@@ -110,6 +133,27 @@ def _table(graph: GraphBuilder, preprocessor: TablePreprocessor, inputs: Sequenc
     if (order == np.arange(len(order))).all():
         return joined
     return graph("Gather", joined, graph.constant(order, np.int64), axis=1)
+
+
+def _missing_values(graph: GraphBuilder, inputs: Sequence[Input]) -> str:
+    """Add which values of a table are missing, as 1 and 0: (n, m), float64."""
+    if inputs[0].column is None:
+        return graph.double(graph("IsNaN", inputs[0].name))
+    columns = []
+    for one in inputs:
+        if one.missing is None:
+            missing = graph("IsNaN", one.name)
+        else:
+            missing = graph(
+                "LabelEncoder",
+                one.name,
+                domain="ai.onnx.ml",
+                keys_strings=[one.missing],
+                values_int64s=[1],
+                default_int64=0,
+            )
+        columns.append(graph("Unsqueeze", graph.double(missing), graph.constant([1])))
+    return graph("Concat", *columns, axis=1)
 
 
 def _numbers(

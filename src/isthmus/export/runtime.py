@@ -11,7 +11,7 @@ import numpy as np
 
 from isthmus._core import require
 from isthmus.bundle import upgrade_head_entry
-from isthmus.data import Schema
+from isthmus.data import Schema, check_complete
 from isthmus.data.preprocessing import read_preprocessor
 from isthmus.errors import ExportError
 from isthmus.export.inputs import Input, feed
@@ -141,6 +141,11 @@ class Exported:
 
     def feed(self, X: Any) -> dict[str, np.ndarray]:
         """Check instances as `run` does, and return them by input of the graph."""
+        for head in self.facts["heads"].values():
+            penalty = head.get("missing_penalty")
+            if penalty is not None and head["missing"] == "error":
+                complete = np.isin(np.arange(self.schema.n_features), penalty["columns"])
+                check_complete(np.isnan(self.schema.check(X)) & complete, self.schema.columns)
         return feed(self.schema, self.inputs, X)
 
     def preprocess(self, X: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isthmus.data import Schema
-from isthmus.data.preprocessing import learn_preprocessor, read_preprocessor
+from isthmus.data.preprocessing import column_warnings, learn_preprocessor, read_preprocessor
 from isthmus.data.schema import check_series
 from isthmus.errors import DataError, SchemaError
 
@@ -103,3 +103,28 @@ def test_windows_of_another_shape_are_an_error(X):
         schema.check(X[:, :10])
     with pytest.raises(SchemaError, match=r"X\[None\]"):
         schema.check(X[0])
+
+
+@pytest.mark.parametrize("wild", [1000.0, -9999.0, 1e9])
+def test_wild_values_of_a_channel_do_not_move_its_scale(wild):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 12, 2)) * [1.0, 5.0]
+    plain = learn_preprocessor(X, Schema.learn(X, "series"))
+    X[3, 7, 1] = wild
+    prepare = learn_preprocessor(X, Schema.learn(X, "series"))
+    others = np.delete(X[..., 1].ravel(), 3 * 12 + 7)
+    assert (prepare.mean[0], prepare.scale[0]) == (plain.mean[0], plain.scale[0])
+    assert (prepare.mean[1], prepare.scale[1]) == (others.mean(), others.std())
+
+    values, u = prepare.to_network(X), (wild - others.mean()) / others.std()
+    # The formula of the compression, far out; the rest is standardised as ever.
+    assert values[3, 1, 7] == pytest.approx(np.sign(u) * 20 * (1 + np.log(abs(u) / 20)), rel=1e-5)
+    np.testing.assert_array_equal(values[:, 0], plain.to_network(X)[:, 0])
+    assert np.abs(prepare.to_training(X)[:, 1]).max() < 5
+    np.testing.assert_allclose(prepare.from_network(values), X, rtol=1e-3, atol=1e-4)
+    again = read_preprocessor(json.loads(json.dumps(prepare.to_dict())), prepare.schema)
+    np.testing.assert_array_equal(again.to_network(X), values)
+    (found,) = column_warnings(X, prepare.schema, prepare)
+    assert found.startswith(
+        f"channel 1 holds {wild:.6g} in window 3, time step 7, counting from 0, "
+    )

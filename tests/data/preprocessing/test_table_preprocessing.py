@@ -14,6 +14,7 @@ from isthmus.data import Schema
 from isthmus.data.preprocessing import (
     MAX_SCALED,
     asinh_scale,
+    column_warnings,
     learn_preprocessor,
     read_preprocessor,
 )
@@ -463,3 +464,161 @@ def test_a_table_from_a_file_has_the_same_codes(mixed, mixed_fit, tmp_path):
     mixed.to_parquet(tmp_path / "mixed.parquet")
     read = load(tmp_path / "mixed.parquet")
     np.testing.assert_array_equal(mixed_fit.transform(read.X), mixed_fit.transform(mixed))
+
+
+# --- extreme values, and what is warned about ---------------------------------------------------
+
+
+@pytest.mark.parametrize("wild", [1000.0, -9999.0, 1e9, 1e300])
+@pytest.mark.parametrize("n_wild", [1, 30])
+def test_up_to_a_twentieth_of_wild_values_do_not_move_mean_and_scale(wild, n_wild):
+    values = np.random.default_rng(0).normal(50, 10, size=600)
+    X = np.column_stack([values, values])
+    X[17 : 17 + n_wild, 0] = wild
+    _, prepare, values = prepared(X)
+    others = np.delete(X[:, 0], np.arange(17, 17 + n_wild))
+    assert (prepare.inputs[0].mean, prepare.inputs[0].scale) == (others.mean(), others.std())
+    assert (prepare.inputs[0].usual.low, prepare.inputs[0].usual.high) == (
+        others.min(),
+        others.max(),
+    )
+    assert prepare.inputs[1].usual is None
+    assert (prepare.inputs[1].mean, prepare.inputs[1].scale) == (X[:, 1].mean(), X[:, 1].std())
+    # In training they count as the nearest usual value; afterwards they stay far out.
+    trained = prepare.to_training(X)
+    assert np.abs(trained[:, 0]).max() < 4 < np.abs(values[17, 0])
+    np.testing.assert_array_equal(
+        np.delete(trained, np.s_[17 : 17 + n_wild], axis=0),
+        np.delete(values, np.s_[17 : 17 + n_wild], axis=0),
+    )
+    again = read_preprocessor(json.loads(json.dumps(prepare.to_dict())), prepare.schema)
+    assert again.inputs == prepare.inputs
+
+
+def test_more_wild_values_than_a_twentieth_count_as_all_others():
+    X = np.random.default_rng(0).normal(size=(600, 1))
+    X[:31] = 1000
+    _, prepare, values = prepared(X)
+    assert prepare.inputs[0].usual is None
+    assert prepare.inputs[0].scale == X.std()
+    np.testing.assert_array_equal(prepare.to_training(X), values)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: rng.normal(size=5000),
+        lambda rng: rng.exponential(size=5000),
+        lambda rng: rng.uniform(size=5000),
+        lambda rng: rng.standard_t(4, size=5000),
+        lambda rng: rng.lognormal(size=5000),
+        lambda rng: rng.poisson(0.02, size=5000),
+        lambda rng: np.where(rng.random(5000) < 0.8, 0.0, rng.exponential(size=5000)),
+        lambda rng: (rng.random(5000) < 0.01).astype(float),
+        lambda rng: np.where(rng.random(5000) < 0.2, 100.0, 0.0) + rng.normal(size=5000),
+    ],
+    ids=["normal", "exponential", "uniform", "t", "lognormal", "counts", "zeros", "flag", "modes"],
+)
+def test_ordinary_columns_have_mean_and_deviation_of_all_values(draw):
+    X = np.asarray(draw(np.random.default_rng(0)), dtype=np.float64)[:, None]
+    _, prepare, _ = prepared(X)
+    assert prepare.inputs[0] == type(prepare.inputs[0])(np.median(X), X.mean(), X.std())
+
+
+def test_one_wild_value_among_zeros_and_counts_is_left_out():
+    values = np.where(np.arange(600) % 40, 0.0, 1.0 + np.arange(600) % 7)
+    values[11] = 1e9
+    _, prepare, _ = prepared(values[:, None])
+    assert prepare.inputs[0].usual.high == 7
+    assert prepare.inputs[0].scale == np.delete(values, 11).std()
+
+
+def test_a_date_in_the_year_9999_does_not_move_the_scale_of_dates():
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        np.random.default_rng(0).integers(0, 365, 300), "D"
+    )
+    frame = pd.DataFrame({"day": pd.Series(days).astype("datetime64[s]"), "x": 1.5})
+    frame.loc[17, "day"] = np.datetime64("9999-12-31")
+    matrix, prepare, _ = prepared(frame)
+    assert prepare.inputs[0].scale == np.delete(matrix[:, 0], 17).std()
+    (found,) = column_warnings(matrix, prepare.schema, prepare)
+    assert "column 'day' holds 9999-12-31 00:00:00 in row 17, counting from 0" in found
+    assert "leave the cell empty if the value is missing" in found
+
+
+def test_extreme_values_are_named_with_column_value_row_and_number():
+    X = np.random.default_rng(0).normal(size=(600, 2))
+    X[[17, 40, 41], 1] = -9999, 1000, 1000
+    matrix, prepare, _ = prepared(pd.DataFrame(X, columns=["flow", "temp"]))
+    (found,) = column_warnings(matrix, prepare.schema, prepare)
+    scales = (9999 + np.median(X[:, 1])) / prepare.inputs[1].scale
+    assert found.startswith(
+        f"column 'temp' holds -9999 in row 17, counting from 0, {scales:,.4g} scales from its "
+        "median, and 2 more such values; "
+    )
+
+
+def warnings_of(frame):
+    matrix, prepare, _ = prepared(frame)
+    return column_warnings(matrix, prepare.schema, prepare)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.arange(300),
+        np.cumsum(np.random.default_rng(0).exponential(size=300)),
+        pd.date_range("2024-01-01", periods=300, freq="h"),
+        pd.date_range("2024-01-01", periods=300, freq="h")[::-1],
+        np.tile(pd.date_range("2024-01-01", periods=150, freq="h"), 2),
+    ],
+    ids=["row numbers", "increasing", "dates", "newest first", "two tables of dates"],
+)
+def test_a_column_that_follows_the_order_of_the_rows_is_warned_about(column):
+    frame = pd.DataFrame({"x": np.random.default_rng(1).normal(size=300), "t": column})
+    (found,) = warnings_of(frame)
+    assert found.startswith("column 't' ")
+    assert "drop=['t']" in found
+    assert "--drop 't'" in found
+    shuffled = frame.sample(frac=1, random_state=0)
+    assert not [text for text in warnings_of(shuffled) if "from row to row" in text]
+
+
+def test_a_column_without_a_name_is_left_out_by_its_number():
+    X = np.column_stack([np.random.default_rng(0).normal(size=50), np.arange(50)])
+    (found,) = warnings_of(X)
+    assert found.startswith("column 1 increases strictly from row to row")
+    assert found.endswith("leave it out: np.delete(X, 1, axis=1)")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("customer", lambda rng: rng.integers(10_000, 99_999, 600)),
+        ("machine_id", lambda rng: rng.integers(0, 500, 600)),
+        ("a", lambda rng: rng.permutation(600)),
+        ("a", lambda rng: rng.integers(0, 10**9, 600)),
+    ],
+    ids=["customers", "by name", "row numbers out of order", "large"],
+)
+def test_a_column_of_identifiers_is_warned_about(name, values):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=600), name: values(rng), "y": rng.normal(size=600)})
+    (found,) = warnings_of(frame)
+    assert found.startswith(f"column {name!r} holds ")
+    assert "like an identifier" in found
+
+
+def test_quantities_are_not_taken_for_identifiers():
+    rng = np.random.default_rng(0)
+    weight = rng.normal(50, 10, 600)
+    frame = pd.DataFrame(
+        {
+            "weight": weight,
+            "price": (weight * 1000 + rng.normal(0, 3000, 600)).round(),
+            "salary": rng.normal(50_000, 9000, 600).round(),
+            "rank": rng.integers(0, 50, 600),
+            "length": rng.uniform(0, 1, 600),
+        }
+    )
+    assert warnings_of(frame) == []

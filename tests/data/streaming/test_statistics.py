@@ -8,7 +8,7 @@ from isthmus import load
 from isthmus.data import Schema
 from isthmus.data.preprocessing import Moments, learn_preprocessor
 from isthmus.data.streaming import statistics as stream_learn
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 
 N = 900
 
@@ -140,3 +140,53 @@ def test_an_infinite_number_is_named_with_its_row(tmp_path, mixed):
     write(frame, tmp_path)
     with pytest.raises(DataError, match=r"the value is inf in column 'far' of .*row 701"):
         load(tmp_path).schema  # noqa: B018
+
+
+@pytest.mark.parametrize("n_wild", [1, 45])
+def test_wild_values_of_a_stream_are_left_out_as_in_memory(n_wild, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "temp": np.where(rng.random(N) < 0.2, np.nan, rng.normal(3, 2, N)),
+            "flow": rng.normal(size=N),
+            "row": np.arange(N),
+        }
+    )
+    frame.loc[rng.permutation(N)[:n_wild], "flow"] = -9999.0
+    write(frame, tmp_path)
+    stream = load(tmp_path)
+    with pytest.warns(DataWarning) as caught:
+        found = stream.preprocessor.to_dict()
+    assert_close(found, in_memory(frame)[1].to_dict())
+    first = int((frame["flow"] == -9999).argmax()) + 1
+    texts = [str(one.message) for one in caught]
+    assert texts[0].startswith(f"column 'flow' holds -9999 in row {first}, counting from 1")
+    assert texts[1].startswith("column 'row' increases strictly from row to row")
+    assert len(texts) == 2
+
+
+def test_the_scale_of_a_long_stream_is_that_of_a_sample_where_values_are_wild(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stream_learn, "MEDIAN_ROWS", 2000)
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(20_000, 2)), columns=["temp", "flow"])
+    usual = in_memory(X)[1]
+    X.loc[123, "temp"] = 1e9  # hardly ever among the rows drawn
+    write(X, tmp_path)
+    temp, flow = load(tmp_path).preprocessor.inputs
+    assert flow.scale == pytest.approx(usual.inputs[1].scale, rel=1e-12)
+    # Three standard errors of a deviation from 2,000 rows.
+    assert temp.scale == pytest.approx(usual.inputs[0].scale, rel=3 / np.sqrt(2 * 2000))
+
+
+def test_wild_values_of_streamed_windows_are_left_out_as_in_memory(tmp_path):
+    X = np.random.default_rng(1).normal(size=(90, 8, 3))
+    X[40, 5, 2], X[70, 1, 2] = 1000, -200
+    for at in range(3):
+        np.save(tmp_path / f"{at}.npy", X[at * 30 : (at + 1) * 30])
+    with pytest.warns(DataWarning, match="channel 2 holds 1000 in window 40, time step 5,"):
+        found = load(tmp_path, kind="series").preprocessor.to_dict()
+    expected = in_memory(X, "series")[1].to_dict()
+    assert expected["usual"][:2] == [None, None]
+    assert_close(found, expected)

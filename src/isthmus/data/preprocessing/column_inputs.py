@@ -10,7 +10,13 @@ from typing import Any, Self
 import numpy as np
 
 from isthmus.data.columns import Column
-from isthmus.data.preprocessing.scaling import Moments
+from isthmus.data.preprocessing.scaling import (
+    Moments,
+    UsualRange,
+    usual_from_dict,
+    usual_range,
+    usual_to_dict,
+)
 from isthmus.errors import DataError
 
 #: Maximum number of levels of a category column; the rare categories share one.
@@ -39,6 +45,9 @@ class ValueInputs:
         Share of the training rows without a value; unless it is 0 there is a missing flag.
     constant : bool
         Whether all training values are the same, up to rounding.
+    usual : UsualRange or None
+        Range of the training values that mean and scale are computed from, where a few extreme
+        ones were left out (see `usual_range`); None where all count.
 
     Notes
     -----
@@ -52,6 +61,7 @@ class ValueInputs:
     scale: float
     missing_share: float = 0.0
     constant: bool = False
+    usual: UsualRange | None = None
 
     @classmethod
     def learn(cls, values: np.ndarray, column: Column) -> Self:
@@ -59,22 +69,51 @@ class ValueInputs:
         values = np.clip(values, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         missing = np.isnan(values)
         n_missing = int(missing.sum())
-        fill = float(np.median(values[~missing] if n_missing else values))
-        if n_missing:
-            values = np.where(missing, fill, values)
+        present = values[~missing] if n_missing else values
+        fill = float(np.median(present))
         moments = Moments()
-        moments.update(values)
-        return cls.of(moments, fill, n_missing, column)
+        if (found := usual_range(present)) is not None:
+            return cls.of(found[1], fill, n_missing, len(values), column, found[0])
+        moments.update(np.where(missing, fill, values) if n_missing else values)
+        return cls._build(moments, fill, n_missing / len(values), column)
 
     @classmethod
-    def of(cls, moments: Moments, fill: float, n_missing: int, column: Column) -> Self:
-        """Build from the moments of all values, filled and clipped to `MAX_MAGNITUDE`."""
+    def of(
+        cls,
+        moments: Moments,
+        fill: float,
+        n_missing: int,
+        n_rows: int,
+        column: Column,
+        usual: UsualRange | None = None,
+    ) -> Self:
+        """Build from the moments of the usual values, clipped to `MAX_MAGNITUDE`.
+
+        Parameters
+        ----------
+        moments : Moments
+            Of all `n_rows - n_missing` values, or of some of them drawn at random.
+        """
+        if n_missing:
+            weight = round(n_missing * moments.n / (n_rows - n_missing))
+            moments.add(weight, fill, 0.0, fill, fill)
+        return cls._build(moments, fill, n_missing / n_rows, column, usual)
+
+    @classmethod
+    def _build(
+        cls,
+        moments: Moments,
+        fill: float,
+        missing_share: float,
+        column: Column,
+        usual: UsualRange | None = None,
+    ) -> Self:
         mean, deviation = float(moments.mean), float(moments.deviation)
         constant = bool(moments.constant)
         if constant:
             size = _DAY if column.type == "date" else abs(fill) or 1.0
             mean, deviation = fill, max(size / 1000, np.finfo(np.float64).tiny)
-        return cls(fill, mean, deviation, n_missing / moments.n, constant)
+        return cls(fill, mean, deviation, missing_share, constant, usual)
 
     @property
     def width(self) -> int:
@@ -89,12 +128,12 @@ class ValueInputs:
             "scale": self.scale,
             "missing_share": self.missing_share,
             "constant": self.constant,
-        }
+        } | usual_to_dict(self.usual)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """Rebuild from the result of `to_dict`."""
-        return cls(**plain)
+        return cls(**(dict(plain) | {"usual": usual_from_dict(plain)}))
 
 
 @dataclass(frozen=True)

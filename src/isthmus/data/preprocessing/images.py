@@ -46,6 +46,10 @@ class ImagePreprocessor:
             return values[:, None]  # (n, 1, h, w)
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))  # (n, c, h, w)
 
+    def to_training(self, X: np.ndarray) -> np.ndarray:
+        """Prepare images to train on, as `to_network`."""
+        return self.to_network(X)
+
     def from_network(self, values: np.ndarray) -> np.ndarray:
         """Return images of 0..255 when they were uint8 at fit, else in [0, 1]; float32."""
         images = self.per_feature(values).astype(np.float32, copy=False)

@@ -40,6 +40,13 @@ class Preprocessor(Protocol):
         array of shape (n, *network_shape), float32, C-contiguous
         """
 
+    def to_training(self, X: np.ndarray) -> np.ndarray:
+        """Prepare checked instances to train on, of the same shape as from `to_network`.
+
+        Values beyond the usual range of their column, which would dominate the loss, are
+        clipped to it; all others are as from `to_network`.
+        """
+
     def from_network(self, values: np.ndarray) -> Any:
         """Return reconstructions of shape (n, *network_shape) in the units of the data."""
 

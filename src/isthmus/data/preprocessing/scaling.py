@@ -1,7 +1,10 @@
-"""Scaling of columns: mean and standard deviation over chunks, and asinh scaling."""
+"""Scaling of columns: mean and deviation that extreme values do not dominate, asinh scaling."""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,11 +80,155 @@ class Moments:
         return noise | (self.low == self.high)
 
 
-def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each column of (n, m); 1 for a constant column."""
-    moments = Moments()
-    moments.update(values.astype(np.float64, copy=False))
-    return moments.mean, scale_of(moments)
+class ChunkMoments:
+    """Moments of values that come in chunks, some of which another process may have.
+
+    The order in which chunks are combined changes the last bits. So the moments of each are
+    stored, 48 bytes a chunk and column, and combined in the order of the rows.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        () for values of shape (n,), (m,) for columns of (n, m).
+
+    Examples
+    --------
+    >>> first, second = ChunkMoments(), ChunkMoments()
+    >>> first.update(np.array([1.0, 2.0]))
+    >>> second.update(np.array([6.0]))
+    >>> first.extend(second)
+    >>> float(first.combined().mean)
+    3.0
+    """
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        self.shape = shape
+        self._lengths, self._moments = array("q"), array("d")
+
+    def update(self, values: np.ndarray) -> None:
+        """Add a chunk, float64, none missing."""
+        if not len(values):
+            return
+        own = Moments()
+        own.update(values)
+        self._lengths.append(own.n)
+        moments = np.array([own.mean, own.variance, own.low, own.high, own.rest], np.float64)
+        self._moments.frombytes(moments.tobytes())
+
+    def extend(self, later: ChunkMoments) -> None:
+        """Append the moments of later chunks."""
+        self._lengths += later._lengths
+        self._moments += later._moments
+
+    def combined(self) -> Moments:
+        """Return the moments of all values."""
+        moments = Moments()
+        stored = np.frombuffer(self._moments).reshape(len(self._lengths), 5, *self.shape)
+        for n, (mean, variance, low, high, rest) in zip(self._lengths, stored, strict=True):
+            moments.add(n, mean, variance, low, high, rest)
+        return moments
+
+
+#: Maximum share of a column's values that is left out of its mean and deviation. With more
+#: extreme values than this, mean and deviation are those of all values.
+BREAKDOWN = 0.05
+#: Distance from the median, in radii of the nearest 95 % of the values, from which a value is
+#: extreme. The radius is two standard deviations of normally distributed values.
+EXTREME_RADII = 10.0
+#: Ratio of the deviations of all values and of those that are not extreme, from which the extreme
+#: ones are left out: otherwise they hardly change the scale.
+MIN_RATIO = 1.5
+#: Minimum number of values of which one may be left out.
+_MIN_VALUES = 20
+#: Minimum number of values that differ from the median, where most values equal it.
+_MIN_DIFFERENT = 5
+
+
+@dataclass(frozen=True)
+class UsualRange:
+    """Range of the values of a column that its mean and deviation are computed from.
+
+    Attributes
+    ----------
+    low, high : float
+        The least and the greatest of them; values beyond are extreme.
+    """
+
+    low: float
+    high: float
+
+    def outside(self, values: np.ndarray) -> np.ndarray:
+        """Return which values are extreme, a boolean array of the same shape; NaN is not."""
+        return (values < self.low) | (values > self.high)
+
+
+def usual_range(
+    sample: np.ndarray, moments: Moments | None = None
+) -> tuple[UsualRange, Moments] | None:
+    """Return the range of the usual values and their moments; None where all are usual.
+
+    A value is extreme when it lies farther from the median than `EXTREME_RADII` times the
+    radius within which 95 % of the values lie (or, where 95 % equal the median, 95 % of the
+    others). Extreme values, at most `BREAKDOWN` of all, are left out when all values together
+    deviate at least `MIN_RATIO` times as much as the others. The result for a column without such
+    values is None, so that its mean and deviation are those of all values.
+
+    Parameters
+    ----------
+    sample : float64 array of shape (n,)
+        The values, or some of them drawn at random; none missing.
+    moments : Moments, optional
+        Of all values, where `sample` holds some of them.
+
+    Examples
+    --------
+    >>> values = np.append(np.arange(100.0), 1e6)
+    >>> usual, moments = usual_range(values)
+    >>> usual, float(moments.mean)
+    (UsualRange(low=0.0, high=99.0), 49.5)
+    >>> usual_range(np.arange(100.0)) is None
+    True
+    """
+    n = len(sample)
+    if n < _MIN_VALUES:
+        return None
+    middle = float(np.median(sample))
+    distances = np.abs(sample - middle)
+    limit = EXTREME_RADII * _radius(distances, middle)
+    low, high = (sample.min(), sample.max()) if moments is None else (moments.low, moments.high)
+    if max(middle - low, high - middle) <= limit or limit == 0:
+        return None
+    usual = sample[distances <= limit]
+    own = Moments()
+    own.update(usual)
+    deviation = sample.std() if moments is None else moments.deviation
+    if deviation < MIN_RATIO * own.deviation:
+        return None
+    return UsualRange(float(own.low), float(own.high)), own
+
+
+def usual_to_dict(usual: UsualRange | None) -> dict[str, Any]:
+    """Return the entry of a range in the JSON of a column; nothing where all values are usual."""
+    return {} if usual is None else {"usual": [usual.low, usual.high]}
+
+
+def usual_from_dict(plain: Mapping[str, Any]) -> UsualRange | None:
+    """Return the range that `usual_to_dict` wrote, None where there is none."""
+    return None if plain.get("usual") is None else UsualRange(*plain["usual"])
+
+
+def _radius(distances: np.ndarray, middle: float) -> float:
+    """Return the distance from the median within which 95 % of the values lie, 0 for unknown."""
+    at = int(np.ceil((1 - BREAKDOWN) * len(distances))) - 1
+    radius = float(np.partition(distances, at)[at])
+    noise = 10 * np.finfo(np.float64).eps * abs(middle)
+    if radius > noise:
+        return radius
+    different = distances[distances > noise]
+    if len(different) < _MIN_DIFFERENT:
+        return 0.0
+    at = int((1 - BREAKDOWN) * (len(different) - 1))
+    return float(np.partition(different, at)[at])
 
 
 def scale_of(moments: Moments) -> np.ndarray:

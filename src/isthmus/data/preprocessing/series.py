@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from isthmus.data.preprocessing.scaling import mean_and_scale
+from isthmus.data.preprocessing.scaling import Moments, UsualRange, scale_of, usual_range
 from isthmus.data.schema import Schema
 
 
@@ -92,6 +92,28 @@ def describe_filled(n_missing: int, n_values: int) -> str:
     )
 
 
+#: Deviations from which the values of a channel with extreme training values are compressed.
+COMPRESSED_FROM = 20.0
+
+
+def compress(u: np.ndarray) -> np.ndarray:
+    """Return u up to `COMPRESSED_FROM` = c in magnitude, beyond it c (1 + log(|u| / c)).
+
+    Examples
+    --------
+    >>> compress(np.array([-3.0, 20.0, 20e6])).round(1).tolist()
+    [-3.0, 20.0, 296.3]
+    """
+    far = np.maximum(np.abs(u) / COMPRESSED_FROM, 1.0)
+    return np.where(far > 1, np.sign(u) * COMPRESSED_FROM * (1 + np.log(far)), u)
+
+
+def decompress(v: np.ndarray) -> np.ndarray:
+    """Return the inverse of `compress`, for magnitudes up to 1e30 deviations."""
+    far = np.clip(np.abs(v) / COMPRESSED_FROM - 1, 0.0, 66.0)
+    return np.where(far > 0, np.sign(v) * COMPRESSED_FROM * np.exp(far), v)
+
+
 @dataclass(frozen=True)
 class SeriesPreprocessor:
     """Standardise each channel over all training windows and time steps.
@@ -100,6 +122,11 @@ class SeriesPreprocessor:
     ----------
     schema : Schema
     mean, scale : array of shape (c,)
+    usual : tuple of UsualRange or None, one for each channel
+        Range of the training values that mean and scale are computed from, where a few extreme
+        ones were left out (see `usual_range`). Values of such a channel are compressed from
+        `COMPRESSED_FROM` deviations on: features of training windows with extreme values would
+        otherwise dominate those of all others.
 
     Examples
     --------
@@ -113,11 +140,29 @@ class SeriesPreprocessor:
     schema: Schema
     mean: np.ndarray
     scale: np.ndarray
+    usual: tuple[UsualRange | None, ...] = ()
 
     @classmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
         """Learn mean and deviation of each channel."""
-        return cls(schema, *mean_and_scale(X.reshape(-1, X.shape[2])))
+        values = X.reshape(-1, X.shape[2]).astype(np.float64, copy=False)
+        moments = Moments()
+        moments.update(values)
+        return cls.of(schema, moments, [usual_range(channel) for channel in values.T])
+
+    @classmethod
+    def of(
+        cls,
+        schema: Schema,
+        moments: Moments,
+        usual: Sequence[tuple[UsualRange, Moments] | None],
+    ) -> Self:
+        """Build from the moments of all values, and of the usual ones where some are extreme."""
+        mean, scale = np.array(moments.mean), np.array(scale_of(moments))
+        for channel, found in enumerate(usual):
+            if found is not None:
+                mean[channel], scale[channel] = found[1].mean, scale_of(found[1])
+        return cls(schema, mean, scale, tuple(None if one is None else one[0] for one in usual))
 
     @property
     def network_shape(self) -> tuple[int, ...]:
@@ -125,24 +170,46 @@ class SeriesPreprocessor:
         steps, channels = self.schema.shape
         return (channels, steps)
 
+    @property
+    def compressed(self) -> np.ndarray:
+        """Which channels are compressed, boolean of shape (c,)."""
+        return np.array([one is not None for one in self.usual or (None,) * len(self.mean)])
+
     def to_network(self, X: np.ndarray) -> np.ndarray:
         """Standardise and put the channels first: (n, c, t)."""
-        values = ((X - self.mean) / self.scale).astype(np.float32)
-        return np.ascontiguousarray(values.transpose(0, 2, 1))
+        values = (X - self.mean) / self.scale
+        if (channels := self.compressed).any():
+            values[..., channels] = compress(values[..., channels])
+        return np.ascontiguousarray(values.astype(np.float32).transpose(0, 2, 1))
+
+    def to_training(self, X: np.ndarray) -> np.ndarray:
+        """Clip extreme values to the usual range of their channel, then as `to_network`."""
+        if not self.compressed.any():
+            return self.to_network(X)
+        low = [-np.inf if one is None else one.low for one in self.usual]
+        high = [np.inf if one is None else one.high for one in self.usual]
+        return self.to_network(np.clip(X, low, high))
 
     def from_network(self, values: np.ndarray) -> np.ndarray:
         """Return windows of shape (n, t, c) in the units of the training data, float32."""
-        return (self.per_feature(values) * self.scale + self.mean).astype(np.float32)
+        last = self.per_feature(values)
+        if (channels := self.compressed).any():
+            last[..., channels] = decompress(last[..., channels])
+        return (last * self.scale + self.mean).astype(np.float32)
 
     def per_feature(self, values: np.ndarray) -> np.ndarray:
         """Move the channels last: one number per time step and channel."""
         return np.ascontiguousarray(values.transpose(0, 2, 1))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return mean and scale as lists."""
-        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        """Return mean and scale as lists; the usual ranges where there are any."""
+        plain = {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        usual = {"usual": [None if one is None else [one.low, one.high] for one in self.usual]}
+        return plain | (usual if self.compressed.any() else {})
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: Schema) -> Self:
         """Rebuild for the same schema."""
-        return cls(schema, np.asarray(plain["mean"]), np.asarray(plain["scale"]))
+        usual = plain.get("usual") or ()
+        ranges = tuple(None if one is None else UsualRange(*one) for one in usual)
+        return cls(schema, np.asarray(plain["mean"]), np.asarray(plain["scale"]), ranges)

@@ -118,6 +118,13 @@ class TablePreprocessor:
             out[:, first : first + rows.shape[1]] = rows[row_of]
         return out
 
+    def to_training(self, X: np.ndarray) -> np.ndarray:
+        """Clip extreme values to the usual range of their column, then as `to_network`."""
+        if not self._arrays.limited:
+            return self.to_network(X)
+        low, high = self._arrays.limits
+        return self.to_network(np.clip(X, low, high))
+
     def from_network(self, values: np.ndarray) -> Any:
         """Return reconstructions in the columns and units of the data.
 
@@ -198,6 +205,10 @@ class TablePreprocessor:
             for at, inputs in enumerate(self.inputs)
             if isinstance(inputs, CategoryInputs)
         )
+        limits = np.array([[-np.inf], [np.inf]]).repeat(len(self.inputs), axis=1)
+        for at, inputs in values:
+            if inputs.usual is not None:
+                limits[:, at] = inputs.usual.low, inputs.usual.high
         return _ColumnArrays(
             first=first,
             columns=columns,
@@ -209,6 +220,8 @@ class TablePreprocessor:
             flagged=flagged,
             flag=flag,
             categories=categories,
+            limited=any(inputs.usual is not None for _, inputs in values),
+            limits=limits,
         )
 
 
@@ -225,6 +238,8 @@ class _ColumnArrays(NamedTuple):
     flagged: np.ndarray  # which of the k have an input for missing
     flag: np.ndarray  # (2, n_flagged) the flag for a present and for a missing value
     categories: tuple[tuple[int, int, np.ndarray], ...]  # column, first input, rows
+    limited: bool  # whether extreme values were left out of the scale of a column
+    limits: np.ndarray  # (2, m) usual range of each column, infinite where there is none
 
 
 def _read(plain: Mapping[str, Any], type_: str) -> ValueInputs | CategoryInputs:

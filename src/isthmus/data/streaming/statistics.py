@@ -17,67 +17,23 @@ from isthmus.data.instances import Chunk, draw_rows, rows_of
 from isthmus.data.preprocessing import (
     MAX_MAGNITUDE,
     CategoryInputs,
+    ChunkMoments,
     Moments,
     Preprocessor,
+    RowOrder,
     SeriesPreprocessor,
     TablePreprocessor,
     ValueInputs,
+    channel_inputs,
     check_repeats,
+    column_name,
+    describe_extremes,
     learn_preprocessor,
-    scale_of,
+    leave_out,
+    usual_range,
 )
 from isthmus.data.schema import Schema, check_images, check_series
 from isthmus.errors import DataError
-
-
-class ChunkMoments:
-    """Moments of values that come in chunks, some of which another process may have.
-
-    The order in which chunks are combined changes the last bits. So the moments of each are
-    stored, 48 bytes a chunk and column, and combined in the order of the rows.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        () for values of shape (n,), (m,) for columns of (n, m).
-
-    Examples
-    --------
-    >>> first, second = ChunkMoments(), ChunkMoments()
-    >>> first.update(np.array([1.0, 2.0]))
-    >>> second.update(np.array([6.0]))
-    >>> first.extend(second)
-    >>> float(first.combined().mean)
-    3.0
-    """
-
-    def __init__(self, shape: tuple[int, ...] = ()) -> None:
-        self.shape = shape
-        self._lengths, self._moments = array("q"), array("d")
-
-    def update(self, values: np.ndarray) -> None:
-        """Add a chunk, float64, none missing."""
-        if not len(values):
-            return
-        own = Moments()
-        own.update(values)
-        self._lengths.append(own.n)
-        moments = np.array([own.mean, own.variance, own.low, own.high, own.rest], np.float64)
-        self._moments.frombytes(moments.tobytes())
-
-    def extend(self, later: ChunkMoments) -> None:
-        """Append the moments of later chunks."""
-        self._lengths += later._lengths
-        self._moments += later._moments
-
-    def combined(self) -> Moments:
-        """Return the moments of all values."""
-        moments = Moments()
-        stored = np.frombuffer(self._moments).reshape(len(self._lengths), 5, *self.shape)
-        for n, (mean, variance, low, high, rest) in zip(self._lengths, stored, strict=True):
-            moments.add(n, mean, variance, low, high, rest)
-        return moments
-
 
 #: Different texts of a column that are counted, at most; of categories a tenth of that.
 MAX_DISTINCT = 100_000
@@ -100,7 +56,10 @@ class ColumnStatistics:
         self.n_rows = 0
         self.moments = ChunkMoments()
         self.low, self.high = np.inf, -np.inf
-        self.median_values = array("d")
+        #: First rows that hold the least and the greatest value, from 0.
+        self.low_row = self.high_row = 0
+        self.order = RowOrder()
+        self.sample = array("d")
         self.counts: Counter[Any] = Counter()
         #: How many different texts there were after each chunk.
         self.n_texts = array("q")
@@ -120,8 +79,9 @@ class ColumnStatistics:
         """Add the statistics of later rows."""
         self.n_rows += later.n_rows
         self.moments.extend(later.moments)
-        self._widen(later.low, later.high)
-        self.median_values += later.median_values
+        self._widen(later.low, later.high, later.low_row, later.high_row)
+        self.order.extend(later.order)
+        self.sample += later.sample
         self.counts.update(later.counts)
         self.column = later.column or self.column
         self.categorical |= later.categorical
@@ -157,19 +117,33 @@ class ColumnStatistics:
             return self._of_counts(called, moments)
         column = self.column or Column()
         check_repeats(self.n_rows, moments.n, column, called)
-        sample = np.frombuffer(self.median_values)
-        sample = sample[~np.isnan(sample)]
+        sample = np.frombuffer(self.sample)
+        sample = np.clip(sample[~np.isnan(sample)], -MAX_MAGNITUDE, MAX_MAGNITUDE)
+        return self._of_values(sample, column, moments)
+
+    def warnings(self, schema: Schema, at: int, inputs: ValueInputs | CategoryInputs) -> list[str]:
+        """Return warnings about the column, whose number is `at`, as `column_warnings` does."""
+        if isinstance(inputs, CategoryInputs):
+            return []
+        name, column, found = column_name(schema, at), schema.types[at], []
+        if inputs.usual is not None:
+            far = self.high - inputs.fill > inputs.fill - self.low
+            value, row = (self.high, self.high_row) if far else (self.low, self.low_row)
+            found.append(
+                describe_extremes(name, value, f"row {row + 1}, counting from 1", 0, inputs, column)
+            )
+        text = self.order.describe(name, column, leave_out(schema, at))
+        return found if text is None else [*found, text]
+
+    def _of_values(self, sample: np.ndarray, column: Column, moments: Moments) -> Learned:
+        """Learn from a sample of the values and the moments of all."""
+        n_missing = self.n_rows - moments.n
         # Where hardly anything is there, no row drawn may have a value.
         median = float(np.median(sample)) if len(sample) else float(moments.mean)
-        return self._of_values(
-            float(np.clip(median, -MAX_MAGNITUDE, MAX_MAGNITUDE)), column, moments
-        )
-
-    def _of_values(self, median: float, column: Column, moments: Moments) -> Learned:
-        n_missing = self.n_rows - moments.n
-        if n_missing:
-            moments.add(n_missing, median, 0.0, median, median)
-        inputs = ValueInputs.of(moments, median, n_missing, column)
+        usual = None
+        if (found := usual_range(sample, moments)) is not None:
+            usual, moments = found
+        inputs = ValueInputs.of(moments, median, n_missing, self.n_rows, column, usual)
         return column, inputs, (self.low, self.high) if column.type == "number" else None
 
     def _of_counts(self, called: str, moments: Moments) -> Learned:
@@ -186,12 +160,14 @@ class ColumnStatistics:
             sizes = np.bincount(at, weights=counts, minlength=len(column.categories))
             return column, CategoryInputs.of(sizes.astype(np.intp), self.n_rows), None
         check_no_infinity(positions, place)
-        self._widen(float(positions.min()), float(positions.max()))
+        self._widen(float(positions.min()), float(positions.max()), 0, 0)
         values = np.clip(positions, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         mean = np.average(values, weights=counts)
         variance = np.average((values - mean) ** 2, weights=counts)
         moments.add(int(counts.sum()), mean, variance, values.min(), values.max())
-        return self._of_values(_median(values, counts), column, moments)
+        share = min(1.0, MEDIAN_ROWS / int(counts.sum()))
+        sample = np.repeat(values, np.ceil(counts * share).astype(np.intp))
+        return self._of_values(sample, column, moments)
 
     def _measure(self, values: pd.Series, chosen: np.ndarray, first_row: int) -> None:
         place = Place(
@@ -201,12 +177,15 @@ class ColumnStatistics:
         self.column = Column(type_, dtype=str(known.dtype) if type_ == "date" else "")
         numbers = self.column.read(known, place)
         check_no_infinity(numbers, place)
-        self.median_values.frombytes(numbers[chosen].tobytes())
+        self.sample.frombytes(numbers[chosen].tobytes())
+        self.order.update(numbers)
         present = numbers[~np.isnan(numbers)] if np.isnan(numbers).any() else numbers
         if not len(present):
             return
         low, high = float(present.min()), float(present.max())
-        self._widen(low, high)
+        low_row = int(np.nanargmin(numbers)) if low < self.low else 0
+        high_row = int(np.nanargmax(numbers)) if high > self.high else 0
+        self._widen(low, high, first_row + low_row, first_row + high_row)
         if low < -MAX_MAGNITUDE or high > MAX_MAGNITUDE:
             present = np.clip(present, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         self.moments.update(present)
@@ -229,8 +208,11 @@ class ColumnStatistics:
         if len(self.counts) > MAX_DISTINCT:
             raise self.too_many_texts()
 
-    def _widen(self, low: float, high: float) -> None:
-        self.low, self.high = min(self.low, low), max(self.high, high)
+    def _widen(self, low: float, high: float, low_row: int, high_row: int) -> None:
+        if low < self.low:
+            self.low, self.low_row = low, low_row
+        if high > self.high:
+            self.high, self.high_row = high, high_row
 
 
 def _counted(dtype: Any) -> bool:
@@ -240,18 +222,9 @@ def _counted(dtype: Any) -> bool:
     return bool(pd.api.types.is_object_dtype(dtype))
 
 
-def _median(values: np.ndarray, counts: np.ndarray) -> float:
-    """Return the median of values that occur `counts` times each."""
-    order = np.argsort(values)
-    ends = np.cumsum(counts[order])
-    n = int(ends[-1])
-    middle = np.searchsorted(ends, [(n - 1) // 2, n // 2], side="right")
-    return float(values[order][middle].mean())
-
-
-#: Rows whose values give the medians. Of a longer stream they are drawn at random, always the
-#: same: a median's rank is then within 0.7 % of the middle in 999 columns of 1,000, whatever the
-#: distribution.
+#: Rows whose values give medians and usual ranges. Of a longer stream they are drawn at random,
+#: always the same: a median's rank is then within 0.7 % of the middle in 999 columns of 1,000,
+#: whatever the distribution.
 MEDIAN_ROWS = 65_536
 
 
@@ -314,6 +287,11 @@ class StreamStatistics:
         elif later._statistics is not None:
             self._statistics.extend(later._statistics)  # type: ignore[arg-type]
 
+    def warnings(self, schema: Schema, preprocessor: Preprocessor) -> list[str]:
+        """Return warnings about columns, given the result; see `column_warnings`."""
+        assert self._statistics is not None
+        return self._statistics.warnings(schema, preprocessor)
+
     def result(self) -> tuple[Schema, Preprocessor]:
         """Return what was learned.
 
@@ -359,6 +337,13 @@ class _TableStatistics:
         for own, other in pairs:
             own.extend(other)
 
+    def warnings(self, schema: Schema, preprocessor: Preprocessor) -> list[str]:
+        assert isinstance(preprocessor, TablePreprocessor)
+        found: list[str] = []
+        for at, (facts, inputs) in enumerate(zip(self.columns, preprocessor.inputs, strict=True)):
+            found += facts.warnings(schema, at, inputs)
+        return found
+
     def result(self) -> tuple[Schema, Preprocessor]:
         learned = [facts.result() for facts in self.columns]
         ranges = [bounds for _, _, bounds in learned if bounds is not None]
@@ -383,17 +368,50 @@ class _ArrayStatistics:
         self.kind, self.like, self.channels = kind, X[:1].copy(), channels
         self.low, self.high = np.inf, -np.inf
         self.moments = ChunkMoments(X.shape[2:])
+        self.sample = array("d")
+        #: (channel, extreme value, window, time step): the least and greatest of each channel.
+        self.extremes: list[tuple[int, float, int, int]] = []
 
     def update(self, chunk: Chunk, chosen: np.ndarray) -> None:
         X = chunk.X
         (check_images if self.kind == "images" else check_series)(X)
         self.low, self.high = min(self.low, float(X.min())), max(self.high, float(X.max()))
-        if self.kind == "series":
-            self.moments.update(X.reshape(-1, X.shape[2]).astype(np.float64, copy=False))
+        if self.kind != "series":
+            return
+        values = X.reshape(-1, X.shape[2]).astype(np.float64, copy=False)
+        self.moments.update(values)
+        windows = rows_of(chosen, chunk)
+        steps = _steps_drawn(windows + chunk.first_row, len(chosen), X.shape[1])
+        self.sample.frombytes(X[windows[:, None], steps].astype(np.float64).tobytes())
+        found = []
+        for channel in range(X.shape[2]):
+            for at in (int(values[:, channel].argmin()), int(values[:, channel].argmax())):
+                window, step = divmod(at, X.shape[1])
+                found.append((channel, float(values[at, channel]), chunk.first_row + window, step))
+        self.extremes = _widest(self.extremes + found)
 
     def extend(self, later: _ArrayStatistics) -> None:
         self.low, self.high = min(self.low, later.low), max(self.high, later.high)
         self.moments.extend(later.moments)
+        self.sample += later.sample
+        self.extremes = _widest(self.extremes + later.extremes)
+
+    def warnings(self, schema: Schema, preprocessor: Preprocessor) -> list[str]:
+        if not isinstance(preprocessor, SeriesPreprocessor):
+            return []
+        found = []
+        for channel, usual in enumerate(preprocessor.usual):
+            if usual is None:
+                continue
+            inputs = channel_inputs(preprocessor, channel)
+            own = [one for one in self.extremes if one[0] == channel]
+            _, value, window, step = max(own, key=lambda one: abs(one[1] - inputs.fill))
+            name = (
+                f"channel {schema.columns[channel]!r}" if schema.columns else f"channel {channel}"
+            )
+            place = f"window {window}, time step {step}, counting from 0"
+            found.append(describe_extremes(name, value, place, 0, inputs, Column()))
+        return found
 
     def result(self) -> tuple[Schema, Preprocessor]:
         kind: Any = self.kind
@@ -401,10 +419,39 @@ class _ArrayStatistics:
         schema = Schema(
             kind, like.shape[1:], str(like.dtype), self.low, self.high, columns=self.channels
         )
-        if kind == "series":
-            moments = self.moments.combined()
-            return schema, SeriesPreprocessor(schema, moments.mean, scale_of(moments))
-        return schema, learn_preprocessor(like, schema)
+        if kind != "series":
+            return schema, learn_preprocessor(like, schema)
+        moments = self.moments.combined()
+        sample = np.frombuffer(self.sample).reshape(-1, like.shape[2])
+        usual = [
+            usual_range(sample[:, at], _of_channel(moments, at)) for at in range(like.shape[2])
+        ]
+        return schema, SeriesPreprocessor.of(schema, moments, usual)
+
+
+def _steps_drawn(windows: np.ndarray, n_drawn: int, n_steps: int) -> np.ndarray:
+    """Return time steps of windows with these numbers, so that some `MEDIAN_ROWS` are drawn."""
+    n = min(n_steps, max(1, MEDIAN_ROWS // max(1, n_drawn)))
+    return (windows[:, None] + np.arange(n) * n_steps // n) % n_steps
+
+
+def _widest(found: list[tuple[int, float, int, int]]) -> list[tuple[int, float, int, int]]:
+    """Return the first least and the first greatest value of each channel."""
+    widest = []
+    for channel in sorted({one[0] for one in found}):
+        own = [one for one in found if one[0] == channel]
+        widest += [min(own, key=lambda one: one[1]), max(own, key=lambda one: one[1])]
+    return widest
+
+
+def _of_channel(moments: Moments, at: int) -> Moments:
+    """Return the moments of one column."""
+    own = Moments()
+    own.add(
+        moments.n,
+        *(getattr(moments, name)[at] for name in ("mean", "variance", "low", "high", "rest")),
+    )
+    return own
 
 
 def _has_names(X: Any) -> bool:

@@ -206,6 +206,7 @@ class Stream(Instances):
 
     @property
     def _learned(self) -> tuple[Schema, Preprocessor]:
+        from isthmus.data.preprocessing import issue_warnings
         from isthmus.data.streaming.statistics import StreamStatistics, median_rows
 
         if self.state.learned is None:
@@ -213,7 +214,9 @@ class Stream(Instances):
             drawn = median_rows(self.n_rows)
             for chunk in self.chunks():
                 statistics.update(chunk, drawn)
-            self.state = replace(self.state, learned=statistics.result())
+            learned = statistics.result()
+            self.state = replace(self.state, learned=learned)
+            issue_warnings(statistics.warnings(*learned))
         assert self.state.learned is not None
         return self.state.learned
 

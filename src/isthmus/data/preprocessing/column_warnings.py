@@ -1,0 +1,277 @@
+"""Warnings about training columns: extreme values, the order of the rows, identifiers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from isthmus.data.columns import Column
+from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs
+from isthmus.data.preprocessing.preprocessor import Preprocessor
+from isthmus.data.preprocessing.scaling import usual_range
+from isthmus.data.preprocessing.series import SeriesPreprocessor
+from isthmus.data.preprocessing.tables import TablePreprocessor
+from isthmus.data.schema import Schema
+from isthmus.errors import DataWarning
+
+#: Minimum number of values for a statement about their order.
+MIN_ORDERED = 20
+#: Share of the steps from row to row, from which dates follow the order of the rows: several
+#: tables one after the other restart at each.
+MIN_DATE_STEPS = 0.95
+#: Minimum share of distinct values of an identifier; where its name is one, half suffice.
+MIN_DISTINCT, MIN_DISTINCT_NAMED = 0.95, 0.5
+#: Rows that are compared to recognise an identifier, at most.
+MAX_COMPARED = 5_000
+_NAME_OF_IDENTIFIER = re.compile(
+    r"(^|[_\W])(id|ids|uid|guid|nr|no|num|number|index|idx|key|serial|row|rownum|customer|order)"
+    r"([_\W]|$)|[a-z](Id|ID|Nr|No)$",
+)
+
+
+class RowOrder:
+    """Number of steps up and down from each value of a column to the next, by chunks.
+
+    Examples
+    --------
+    >>> order = RowOrder()
+    >>> order.update(np.array([1.0, 2.0]))
+    >>> order.update(np.array([5.0, 5.0]))
+    >>> order.n, order.n_up, order.n_down
+    (4, 2, 0)
+    """
+
+    def __init__(self) -> None:
+        self.n = self.n_up = self.n_down = 0
+        self.first = self.last = np.nan
+
+    def update(self, values: np.ndarray) -> None:
+        """Add the next values, shape (n,); NaN is skipped."""
+        values = values[~np.isnan(values)]
+        if not len(values):
+            return
+        own = RowOrder()
+        own.n, own.first, own.last = len(values), float(values[0]), float(values[-1])
+        own.n_up = int((values[1:] > values[:-1]).sum())
+        own.n_down = int((values[1:] < values[:-1]).sum())
+        self.extend(own)
+
+    def extend(self, later: RowOrder) -> None:
+        """Add the steps of later rows."""
+        if not later.n:
+            return
+        if self.n:
+            self.n_up += self.last < later.first
+            self.n_down += self.last > later.first
+        else:
+            self.first = later.first
+        self.n, self.last = self.n + later.n, later.last
+        self.n_up, self.n_down = self.n_up + later.n_up, self.n_down + later.n_down
+
+    def describe(self, name: str, column: Column, fix: str) -> str | None:
+        """Return the warning about a column of numbers or dates that follows the row order."""
+        if column.type not in ("number", "date") or self.n < MIN_ORDERED:
+            return None
+        steps = self.n - 1
+        direction = "increases" if self.n_up >= self.n_down else "decreases"
+        share = max(self.n_up, self.n_down) / steps
+        if share < (MIN_DATE_STEPS if column.type == "date" else 1):
+            return None
+        how = "strictly from row to row" if share == 1 else f"in {share:.0%} of the rows"
+        like = "a time" if column.type == "date" else "a row number or a time"
+        return (
+            f"{name} {direction} {how}, like {like}: in rows to come its values lie beyond those "
+            f"at fit, and normal rows are called abnormal for that alone; {fix}"
+        )
+
+
+def describe_extremes(
+    name: str, value: float, place: str, n: int, inputs: ValueInputs, column: Column
+) -> str:
+    """Return the warning about extreme values that were left out of a column's scale.
+
+    Parameters
+    ----------
+    name : str
+    value : float
+        One of them.
+    place : str
+        Where it is.
+    n : int
+        How many there are, 0 for unknown.
+    inputs : ValueInputs
+        Of the column.
+    column : Column
+    """
+    others = f", and {n - 1:,} more such values" if n > 1 else ""
+    scales = abs(value - inputs.fill) / inputs.scale
+    low, high = (_text(bound, column) for bound in (inputs.usual.low, inputs.usual.high))  # type: ignore[union-attr]
+    return (
+        f"{name} holds {_text(value, column)} in {place}, {scales:,.4g} scales from its "
+        f"median{others}; mean and scale are those of the values from {low} to {high}; leave the "
+        "cell empty if the value is missing"
+    )
+
+
+def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -> list[str]:
+    """Return warnings about the columns of training data in memory.
+
+    Parameters
+    ----------
+    X : array of shape (n, *schema.shape)
+        Checked, in the order of the rows.
+    schema : Schema
+    preprocessor : Preprocessor
+        Learned from these rows or from some of them.
+    """
+    if isinstance(preprocessor, SeriesPreprocessor):
+        return _channel_warnings(X, schema, preprocessor)
+    if not isinstance(preprocessor, TablePreprocessor):
+        return []
+    found, ordered = [], set()
+    for at, (inputs, column) in enumerate(zip(preprocessor.inputs, schema.types, strict=True)):
+        if isinstance(inputs, CategoryInputs):
+            continue
+        name, fix = column_name(schema, at), leave_out(schema, at)
+        values = X[:, at].astype(np.float64)
+        # Of these rows, which may be more than the preprocessor was learned from.
+        if (usual := usual_range(values[~np.isnan(values)])) is not None:
+            outside = np.flatnonzero(usual[0].outside(values))
+            row = int(outside[0])
+            place, n = f"row {row}, counting from 0", len(outside)
+            inputs = replace(inputs, usual=usual[0])
+            found.append(describe_extremes(name, float(values[row]), place, n, inputs, column))
+        order = RowOrder()
+        order.update(X[:, at])
+        if (text := order.describe(name, column, fix)) is not None:
+            ordered.add(at)
+            found.append(text)
+    step = max(1, len(X) // MAX_COMPARED)
+    return found + identifier_warnings(X[::step], schema, ordered)
+
+
+def issue_warnings(texts: Sequence[str]) -> None:
+    """Issue a `DataWarning` for each text."""
+    for text in texts:
+        warnings.warn(text, DataWarning, stacklevel=3)
+
+
+def identifier_warnings(X: np.ndarray, schema: Schema, leave: set[int]) -> list[str]:
+    """Return warnings about columns of whole numbers that look like identifiers.
+
+    A column is one when nearly all of its values are distinct whole numbers, equally frequent
+    over their range, and their ranks are unrelated to those of every other column of numbers. A
+    name such as "customer" or "order_no" stands for the last two.
+
+    Parameters
+    ----------
+    X : array of shape (n, m)
+        Rows drawn from the training data.
+    schema : Schema
+    leave : set of int
+        Columns not to look at.
+    """
+    numbers = [at for at, column in enumerate(schema.types) if column.type == "number"]
+    found = []
+    for at in numbers:
+        values = X[:, at].astype(np.float64)
+        values = values[~np.isnan(values)]
+        if at in leave or len(values) < 50 or (values != np.round(values)).any():
+            continue
+        share = len(np.unique(values)) / len(values)
+        name = schema.columns[at] if schema.columns else ""
+        named = bool(_NAME_OF_IDENTIFIER.search(name) or _NAME_OF_IDENTIFIER.search(name.lower()))
+        if share < (MIN_DISTINCT_NAMED if named else MIN_DISTINCT):
+            continue
+        if named or (_is_uniform(values) and _is_unrelated(X, at, numbers)):
+            found.append(
+                f"{column_name(schema, at)} holds {share:.0%} distinct whole numbers, like an "
+                "identifier, and is learned as a quantity: rows are called abnormal for a number "
+                f"beyond those at fit; {leave_out(schema, at)}"
+            )
+    return found
+
+
+def column_name(schema: Schema, at: int) -> str:
+    """Return how a column of a table, or a channel, is called in a message."""
+    word = "channel" if schema.kind == "series" else "column"
+    return f"{word} {at if schema.columns is None else repr(schema.columns[at])}"
+
+
+def leave_out(schema: Schema, at: int) -> str:
+    """Return how to leave a column out, for a message."""
+    if schema.columns is None:
+        return f"leave it out: np.delete(X, {at}, axis=1)"
+    name = schema.columns[at]
+    return (
+        f"leave it out: load(..., drop=[{name!r}]) or X.drop(columns={name!r}), on the command "
+        f"line --drop {name!r}"
+    )
+
+
+def _channel_warnings(X: np.ndarray, schema: Schema, preprocessor: SeriesPreprocessor) -> list[str]:
+    found = []
+    for channel in range(X.shape[2]):
+        usual = usual_range(X[..., channel].ravel().astype(np.float64))
+        if usual is None:
+            continue
+        outside = usual[0].outside(X[..., channel])
+        window, step = (int(i) for i in np.unravel_index(int(outside.argmax()), outside.shape))
+        name = (
+            f"channel {channel}" if not schema.columns else f"channel {schema.columns[channel]!r}"
+        )
+        place = f"window {window}, time step {step}, counting from 0"
+        found.append(
+            describe_extremes(
+                name,
+                float(X[window, step, channel]),
+                place,
+                int(outside.sum()),
+                replace(channel_inputs(preprocessor, channel), usual=usual[0]),
+                Column(),
+            )
+        )
+    return found
+
+
+def channel_inputs(preprocessor: SeriesPreprocessor, channel: int) -> ValueInputs:
+    """Return mean, scale and usual range of a channel as those of a column."""
+    mean, scale = float(preprocessor.mean[channel]), float(preprocessor.scale[channel])
+    usual = preprocessor.usual[channel] if preprocessor.usual else None
+    return ValueInputs(mean, mean, scale, usual=usual)
+
+
+def _text(value: float, column: Column) -> str:
+    if column.type != "date":
+        return f"{value:.6g}"
+    moment: Any = datetime.fromtimestamp(value, UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _is_uniform(values: np.ndarray) -> bool:
+    """Return whether values are equally frequent over their range, by Kolmogorov and Smirnov."""
+    values = np.sort(values)
+    expected = (values - values[0]) / max(values[-1] - values[0], 1.0)
+    n = len(values)
+    distance = np.abs(expected - (np.arange(n) + 0.5) / n).max()
+    return bool(distance < 1.36 / np.sqrt(n))
+
+
+def _is_unrelated(X: np.ndarray, at: int, others: Sequence[int]) -> bool:
+    """Return whether no other column's ranks correlate with those of a column."""
+    others = [other for other in others if other != at]
+    rows = ~np.isnan(X[:, [at, *others]].astype(np.float64)).any(axis=1)
+    if not others or rows.sum() < 50:
+        return False
+    ranks = X[rows][:, [at, *others]].argsort(axis=0).argsort(axis=0).astype(np.float64)
+    ranks -= ranks.mean(axis=0)
+    norms = np.sqrt((ranks**2).sum(axis=0)) + 1e-12
+    related = np.abs(ranks[:, 1:].T @ ranks[:, 0]) / (norms[1:] * norms[0])
+    limit = (2 + np.sqrt(2 * np.log(len(others) + 1))) / np.sqrt(rows.sum())
+    return bool(related.max() < limit)
