@@ -397,3 +397,37 @@ def test_info_and_history_load_no_torch(source):
         )
         assert done.stderr.strip() == "False"
         assert "detector, combined, false-alarm rate 0.05" in done.stdout
+
+
+def test_a_dead_sensor_is_unusual_unless_the_command_says_otherwise(folder):
+    new = rows(40, 5)
+    new["height"] = np.nan
+    new.to_csv(folder / "dead.csv", index=False)
+    isthmus("predict", "press", "dead.csv", "-o", "dead-out.csv", "--explain", cwd=folder)
+    found = pd.read_csv(folder / "dead-out.csv")
+    assert (found["prediction"] == -1).all()
+    assert (found["reason_1"] == "height (missing)").all()
+
+    words = ("--false-alarm-rate", "0.05", "--name", "lenient", "--json", "facts.json")
+    isthmus("detect", "press", "normal.csv", "--missing", "ignore", *words, cwd=folder)
+    assert json.loads((folder / "facts.json").read_text())["missing"] == "ignore"
+    isthmus("predict", "press", "dead.csv", "-o", "out.csv", "--head", "lenient", cwd=folder)
+    assert (pd.read_csv(folder / "out.csv")["prediction"] == 1).any()
+    words = ("--missing", "error", "--name", "strict", "--false-alarm-rate", "0.05")
+    isthmus("detect", "press", "normal.csv", *words, cwd=folder)
+    done = isthmus("predict", "press", "dead.csv", "--head", "strict", cwd=folder, check=False)
+    assert "40 values missing in columns that were complete at fit" in done.stderr
+    assert "in column 'height', row 0" in done.stderr
+
+
+def test_fit_prints_what_may_mislead_the_model(folder):
+    table = rows(120, 0).assign(customer=np.random.default_rng(0).permutation(120) + 70_000)
+    table["row"] = np.arange(120)
+    table.loc[17, "width"] = -9999
+    table.to_csv(folder / "doubtful.csv", index=False)
+    words = ("-o", "doubtful", "--max-epochs", "1")
+    lines = isthmus("fit", "doubtful.csv", *words, cwd=folder).stderr.splitlines()
+    found = [line for line in lines if line.startswith("warning: column ")]
+    assert [line.split("'")[1] for line in found] == ["width", "row", "customer"]
+    assert found[0].startswith("warning: column 'width' holds -9999 in row 17, counting from 0, ")
+    assert found[1].endswith("on the command line --drop 'row'")

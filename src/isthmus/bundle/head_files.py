@@ -234,7 +234,8 @@ def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder
 
 
 def _features_state(features: Features) -> dict[str, Any]:
-    return {part.name: getattr(features, part.name) for part in fields(features)}
+    state = {part.name: getattr(features, part.name) for part in fields(features)}
+    return {name: value for name, value in state.items() if value is not None}
 
 
 def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]:

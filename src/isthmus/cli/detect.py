@@ -99,7 +99,7 @@ def detect(
     from isthmus.bundle import add_head
 
     version = add_head(bundle, name, detector)
-    facts = detector_facts(detector)
+    facts = detector_facts(detector) | ({} if missing is None else {"missing": missing})
     print_detector(console, facts)
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
     console.print(f"next   isthmus predict {bundle} NEW --head {name} --explain", soft_wrap=True)

@@ -225,6 +225,7 @@ def fit(
         facts["deleted_heads"] = deleted
     if detector:
         found = facts["detector"] = detector_facts(heads["normal"])
+        found |= {} if missing is None else {"missing": missing}
         facts["n_train"] -= found["labels"]["abnormal"]
         facts["n_train"] -= found["n_calibration"] if found["calibration"] == "split" else 0
     console.print(encoder.summary())

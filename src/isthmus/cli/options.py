@@ -189,7 +189,7 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
             "encoder_digest": detector.encoder_digest_,
             "unchanged": detector.encoder_digest_ == detector.encoder_.digest_,
         },
-    } | ({} if detector.missing == "unusual" else {"missing": detector.missing})
+    }
 
 
 def print_detector(console: Console, facts: dict[str, Any]) -> None:

@@ -159,7 +159,7 @@ def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -
 def issue_warnings(texts: Sequence[str]) -> None:
     """Issue a `DataWarning` for each text."""
     for text in texts:
-        warnings.warn(text, DataWarning, stacklevel=3)
+        warnings.warn(text, DataWarning, stacklevel=2)
 
 
 def identifier_warnings(X: np.ndarray, schema: Schema, leave: set[int]) -> list[str]:
