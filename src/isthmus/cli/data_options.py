@@ -92,6 +92,37 @@ class DataOptions:
             "--drop", help="Column that is left out, such as a running number. May be repeated."
         ),
     ] = None
+    category: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--category",
+            help="Column that is a category though it holds numbers. May be repeated.",
+        ),
+    ] = None
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", help="Rows to take, such as 0:1000, counting from 0."),
+    ] = None
+    decimal: Annotated[str, typer.Option("--decimal", help="Decimal mark of a CSV file.")] = "."
+    thousands: Annotated[
+        str | None, typer.Option("--thousands", help="Mark between thousands in a CSV file.")
+    ] = None
+    date_format: Annotated[
+        str | None,
+        typer.Option(
+            "--date-format", help="Format of dates in a CSV file, such as %d.%m.%Y for 17.05.2024."
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        typer.Option("--encoding", help="Encoding of a CSV file, such as cp1252; usually UTF-8."),
+    ] = None
+    na: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--na", help="Cell of a CSV file that stands for a missing value. May be repeated."
+        ),
+    ] = None
     columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,7 +170,8 @@ class DataOptions:
                 "themselves; pass those (classify, detect, label and evaluate take codes)"
             )
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
-        options |= {"lazy": lazy or self.lazy, "keys": self.keys or (), "drop": self.drop or ()}
+        options["lazy"] = lazy or self.lazy
+        options |= {name: options[name] or () for name in ("keys", "drop", "category", "na")}
         if bundle is not None:
             from isthmus.bundle import read_schema
 
@@ -291,7 +323,7 @@ def read_instances_or_codes(
     from isthmus.data import Dataset, load_codes
     from isthmus.data.formats import read_table
 
-    labels = None if labels_from is None else read_table(labels_from)
+    labels = None if labels_from is None else read_table(labels_from, label=reading.label)[0]
     with warnings_as_lines():
         codes = load_codes(data, label=reading.label, labels=labels)
     console.print(

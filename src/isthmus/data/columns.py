@@ -17,6 +17,7 @@ from isthmus.data.column_types import (
     as_dates,
     as_numbers,
     as_truth,
+    options_for,
     parse,
     quote,
     recognise,
@@ -256,10 +257,14 @@ class Column:
         if expected is None:
             some = ", ".join(quote(value) for value in self.categories[:3])
             expected = f"text such as {some}"
+        value = column.iloc[row]
+        text = isinstance(value, str) and self.type != "category"
+        options = options_for([value]) if text else None
+        read = "" if options is None else f"read the file with {options}, "
         raise SchemaError(
-            f"{place} holds {column.dtype} values ({quote(column.iloc[row])} in "
-            f"{place.where(row)}), expected {expected} as at fit; turn it into what it was, or "
-            "fit again"
+            f"{place} holds {column.dtype} values ({quote(value)} in "
+            f"{place.where(row)}), expected {expected} as at fit; {read}turn it into what it was, "
+            "or fit again"
         )
 
 

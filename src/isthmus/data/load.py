@@ -16,7 +16,14 @@ import pandas as pd
 
 from isthmus.data.catalog import CATALOGUE, find_entry, near_miss
 from isthmus.data.dataset import Dataset, Splits
-from isthmus.data.formats import is_idx, load_idx_file, load_idx_folder
+from isthmus.data.formats import (
+    CsvOptions,
+    is_idx,
+    is_table_file,
+    load_idx_file,
+    load_idx_folder,
+    load_table,
+)
 from isthmus.data.named_datasets import load_named
 from isthmus.data.schema import KINDS, Schema
 from isthmus.data.streaming import are_tables, is_streamed, open_streamed
@@ -42,7 +49,14 @@ def load(
     lazy: bool = False,
     columns: Sequence[str] | None = None,
     drop: Sequence[str] = (),
+    category: Sequence[str] = (),
     keys: Sequence[str] = (),
+    rows: slice | str | None = None,
+    decimal: str = ".",
+    thousands: str | None = None,
+    date_format: str | None = None,
+    encoding: str | None = None,
+    na: Sequence[str] = (),
     on_bad_shard: str = "fail",
     schema: Schema | None = None,
 ) -> Any:
@@ -91,6 +105,14 @@ def load(
         read. All others but label and keys, when not given.
     drop : sequence of str
         Of a table, columns that are no features, such as a running number.
+    category : sequence of str
+        Of a table, columns that are categories though they hold numbers, such as a customer.
+    rows : slice or str, optional
+        Of data in memory, which of its instances are taken: slice(100, 200), or "100:200".
+    decimal, thousands, date_format, encoding, na
+        Of CSV files: the decimal mark ("." or ","), the mark between thousands, the format of
+        dates that are not ISO 8601 ("%d.%m.%Y"), the encoding where it is not UTF-8, and further
+        cells that stand for a missing value.
     keys : sequence of str
         Of a table, columns that say which row is which: no features, but carried along to what is
         written of each row. A window's are those of its last row.
@@ -136,9 +158,11 @@ def load(
         raise DataError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
     if isinstance(channels, str):
         raise DataError(f"got channels={channels!r}, expected a list: [{channels!r}]")
-    for name, names in (("columns", columns), ("drop", drop), ("keys", keys)):
+    lists = {"columns": columns, "drop": drop, "category": category, "keys": keys, "na": na}
+    for name, names in lists.items():
         if isinstance(names, str):
             raise DataError(f"got {name}={names!r}, expected a list: [{names!r}]")
+    csv = CsvOptions(decimal, thousands, date_format, encoding, tuple(na))
     opened = data_dir is None and is_streamed(source, lazy)
     if schema is not None and schema.kind == "series":
         if kind in ("auto", "series") and _may_be_series(source, opened):
@@ -162,6 +186,13 @@ def load(
             raise DataError("got y, and data read chunk by chunk has its labels in its files")
         if cutting.given and kind != "series":
             raise DataError(_needs_series(cutting))
+        in_memory = [*csv.given, *(["category"] if category else [])]
+        in_memory += [] if rows is None else ["rows"]
+        if in_memory:
+            raise DataError(
+                f"got {in_memory[0]}=, which is for data in memory, and {source} is read chunk by "
+                "chunk; leave it out"
+            )
         return open_streamed(
             source,
             label=label,
@@ -177,12 +208,23 @@ def load(
     table: dict[str, Any] = {"label": label, "keys": keys, "drop": drop}
     if kind != "series":
         of_table = schema is not None and schema.kind == "table"
-        table |= {"columns": columns, "schema": schema if of_table else None}
+        table |= {"columns": columns, "category": category}
+        table |= {"schema": schema if of_table else None}
+    elif category:
+        raise DataError(
+            f"got category={list(category)!r}, and channels of windows are numbers; leave it out"
+        )
     elif columns is not None:
         raise DataError(
             f"got columns={list(columns)!r}, and the channels of windows are named with channels="
         )
-    _check_columns_of_table(source, columns=columns, drop=drop, keys=keys)
+    _check_columns_of_table(source, columns=columns, drop=drop, category=category, keys=keys)
+    if csv.given:
+        if not isinstance(source, str | os.PathLike) or not is_table_file(Path(source)):
+            raise DataError(
+                f"got {csv.given[0]}=, which is for CSV files, and the source is none; leave it out"
+            )
+        table["csv"] = csv
     data = _load(source, data_dir, table, size, kind, cutting)
     if kind not in ("auto", data.kind):
         raise DataError(
@@ -190,7 +232,28 @@ def load(
         )
     if y is not None:
         data = _with_labels(data, y)
+    if rows is not None:
+        data = _rows_of(data, rows)
     return data if size is None else resize_images(data, size)
+
+
+def _rows_of(data: Dataset | Splits, rows: slice | str) -> Dataset:
+    """Return the instances that a slice, or its text, names."""
+    if isinstance(data, Splits):
+        raise DataError(
+            f"got rows={rows!r}, and {data.name} has a training and a test part; leave it out"
+        )
+    if isinstance(rows, str):
+        try:
+            rows = slice(*(int(end) if end.strip() else None for end in rows.split(":")))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
+            ) from error
+    chosen = np.arange(len(data))[rows]
+    if len(chosen) == 0:
+        raise DataError(f"rows={rows!r} names none of the {len(data)} instances of {data.name}")
+    return data.take(chosen)
 
 
 def _check_columns_of_table(source: Any, **given: Sequence[str] | None) -> None:
@@ -367,19 +430,12 @@ def load_path(
     if not path.exists():
         raise DataError(_missing(path))
     # The loaders are imported when used: Arrow and Pillow take a while.
-    suffix = path.with_name(path.name.removesuffix(".gz")).suffix.lower()
-    if kind == "series" and is_table_file(path) and path.is_file():
-        from isthmus.data.windows import load_long_table
+    if path.is_file() and is_table_file(path):
+        if kind == "series":
+            from isthmus.data.windows import load_long_table
 
-        return load_long_table(path, cutting or WindowOptions(), label, **table)
-    if suffix in (".csv", ".tsv") and path.is_file():
-        from isthmus.data.formats import load_csv
-
-        return load_csv(path, label, **table)
-    if suffix in (".parquet", ".pq") and path.is_file():
-        from isthmus.data.formats import load_parquet
-
-        return load_parquet(path, label, **table)
+            return load_long_table(path, cutting or WindowOptions(), label, **table)
+        return load_table(path, label, **table)
     if label is not None:
         raise DataError(
             f"label={label!r} names a column of a table, and {path} is not one; "
@@ -388,12 +444,6 @@ def load_path(
     if path.is_dir():
         return _load_folder(path, resize)
     return _load_file(path, resize, kind)
-
-
-def is_table_file(path: Path) -> bool:
-    """Tell a file of a table by its name: .csv and .tsv, also gzipped, .parquet and .pq."""
-    name = path.name.lower()
-    return name.removesuffix(".gz").endswith((".csv", ".tsv")) or name.endswith((".parquet", ".pq"))
 
 
 def _load_folder(folder: Path, resize: tuple[int, int] | None) -> Dataset | Splits:

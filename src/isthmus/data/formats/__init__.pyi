@@ -1,5 +1,8 @@
 from .arrays import load_npy as load_npy
 from .arrays import load_npz as load_npz
+from .csv_files import CsvOptions as CsvOptions
+from .csv_files import arrow_to_frame as arrow_to_frame
+from .csv_files import read_csv_file as read_csv_file
 from .idx import FOUR_FILES as FOUR_FILES
 from .idx import as_class_numbers as as_class_numbers
 from .idx import find_idx as find_idx
@@ -18,12 +21,9 @@ from .images import read_images as read_images
 from .images import resize_images as resize_images
 from .images import resize_pixels as resize_pixels
 from .images import train_and_test as train_and_test
-from .tables import arrow_to_frame as arrow_to_frame
 from .tables import check_is_there as check_is_there
 from .tables import dataset_from_frame as dataset_from_frame
-from .tables import load_csv as load_csv
-from .tables import load_parquet as load_parquet
-from .tables import read_csv_file as read_csv_file
-from .tables import read_parquet_file as read_parquet_file
+from .tables import is_table_file as is_table_file
+from .tables import load_table as load_table
 from .tables import read_table as read_table
 from .ts import load_ts as load_ts

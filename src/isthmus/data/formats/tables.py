@@ -1,267 +1,29 @@
-"""Tables: CSV and Parquet files and DataFrames into features and labels."""
+"""Tables: files of every format and DataFrames into features, labels and keys."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from io import BytesIO, TextIOWrapper
+from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isthmus._core import gunzip, read_bytes
+from isthmus._core import read_bytes, require
 from isthmus.data.column_types import Place, Where, recognise
 from isthmus.data.columns import check_no_infinity, match_columns
 from isthmus.data.dataset import Dataset
+from isthmus.data.formats.csv_files import (
+    CsvOptions,
+    arrow_to_frame,
+    decompress,
+    read_csv_file,
+)
 from isthmus.data.labels import labels_from_text
 from isthmus.data.schema import Schema, check_names
-from isthmus.errors import DataError
-
-# Arrow infers types from its first block, so the block should be the whole file.
-_LARGEST_BLOCK = 2**31 - 1
-
-
-class CsvFile:
-    """The content of a CSV file, gzipped or not, with a header line.
-
-    The separator is a comma; when the header has none, whichever of semicolon, tab and
-    bar it has.
-
-    Parameters
-    ----------
-    path : Path or str
-        The file, or what to call the content in an error.
-    content : bytes, optional
-        Not gzipped; nothing is read from disk then.
-
-    Raises
-    ------
-    DataError
-        When the file is empty, not UTF-8, or its header is not one.
-    """
-
-    def __init__(self, path: Path | str, content: bytes | None = None) -> None:
-        self.path = path
-        self._content = gunzip(read_bytes(Path(path)), path) if content is None else content
-        self._check_encoding()
-        first_line = self._content.lstrip(b"\xef\xbb\xbf\r\n").split(b"\n", 1)[0]
-        self.separator = _separator(first_line.decode("utf-8"))
-        header = next(self._records(), None)
-        if header is None:
-            raise DataError(f"{path} is empty; expected a header line and rows of numbers")
-        self._header = header[1]
-        self.names = [name.strip() for name in self._header]
-        self._check_header()
-
-    def table(
-        self,
-        text: Collection[str] = (),
-        verbatim: Collection[str] = (),
-        *,
-        as_written: bool = True,
-    ) -> Any:
-        """Return a pyarrow Table with the header's names.
-
-        Parameters
-        ----------
-        text : collection of str
-            Columns whose cells are left as they are written, unless they say "missing".
-        verbatim : collection of str
-            Columns whose cells are left as they are written, `NA` too; empty cells are missing.
-        as_written : bool
-            Leave all columns that do not hold numbers alone as they are written; otherwise those
-            of dates and of truth values are converted too.
-
-        Raises
-        ------
-        DataError
-            When there are no rows, or a row is longer or shorter than the header.
-        """
-        import pyarrow as pa
-        from pyarrow import csv as arrow_csv
-
-        records = self._records()
-        next(records)
-        if next(records, None) is None:
-            raise DataError(f"{self.path} holds a header and no rows; expected rows of numbers")
-
-        def read(as_text: Collection[str], **options: Any) -> Any:
-            options["column_types"] = {raw[name]: pa.string() for name in as_text}
-            return arrow_csv.read_csv(
-                pa.BufferReader(self._content),
-                read_options=arrow_csv.ReadOptions(
-                    block_size=min(len(self._content) + 1, _LARGEST_BLOCK)
-                ),
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=self.separator, newlines_in_values=True
-                ),
-                convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, **options),
-            )
-
-        raw = dict(zip(self.names, self._header, strict=True))
-        text, verbatim = (sorted(raw.keys() & names) for names in (text, verbatim))
-        try:
-            truths: dict[str, Any] = {"true_values": [], "false_values": []} if as_written else {}
-            table = read([*text, *verbatim], **truths).rename_columns(self.names)
-            # Arrow recognises dates and times of day whatever it is asked for.
-            dates = [f.name for f in table.schema if as_written and pa.types.is_temporal(f.type)]
-            for names, missing in ((dates, {}), (verbatim, {"null_values": [""]})):
-                if not names:
-                    continue
-                columns = read(names, include_columns=[raw[name] for name in names], **missing)
-                for name, column in zip(names, columns.columns, strict=True):
-                    table = table.set_column(self.names.index(name), name, column)
-        except pa.ArrowInvalid as error:
-            raise self._ragged(error) from error
-        return table
-
-    def frame(
-        self,
-        text: Collection[str] = (),
-        verbatim: Collection[str] = (),
-        *,
-        as_written: bool = True,
-    ) -> tuple[pd.DataFrame, Where]:
-        """Return the rows, and what puts a row number (from 0) into words, see `table`."""
-
-        def where(row: int) -> str:
-            line = self.line(row)
-            return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
-
-        table = self.table(text, verbatim, as_written=as_written)
-        return arrow_to_frame(_without_nameless(table, self.path)), where
-
-    def line(self, row: int) -> int | None:
-        """Return the line that the given data row (from 0) begins on (from 1)."""
-        for position, (line, _) in enumerate(self._records()):
-            if position == row + 1:
-                return line
-        return None
-
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield each record that is not blank, with the line it begins on."""
-        text = TextIOWrapper(BytesIO(self._content), "utf-8-sig", newline="")
-        reader = csv.reader(text, delimiter=self.separator)
-        begins = 1
-        try:
-            for record in reader:
-                if record:
-                    yield begins, record
-                begins = reader.line_num + 1
-        except csv.Error as error:
-            raise DataError(
-                f"cannot read {self.path} near line {begins}: {error}; write it again as CSV"
-            ) from error
-
-    def _check_encoding(self) -> None:
-        try:
-            if not self._content.isascii():
-                self._content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = self._content.count(b"\n", 0, error.start) + 1
-            raise DataError(
-                f"{self.path} is not UTF-8 text: byte 0x{self._content[error.start]:02x} in "
-                f"line {line}; save it again as UTF-8"
-            ) from error
-
-    def _check_header(self) -> None:
-        named = [name for name in self.names if name]
-        if named and all(_is_number(name) for name in named) and not _are_counts(named):
-            raise DataError(
-                f"the first line of {self.path} holds numbers where column names belong; "
-                "put a line with the column names on top"
-            )
-        for name, count in Counter(named).items():
-            if count > 1:
-                raise DataError(
-                    f"{self.path} has more than one column called {name!r}; give each its own name"
-                )
-
-    def _ragged(self, error: Exception) -> DataError:
-        expected = len(self.names)
-        for line, record in self._records():
-            if len(record) != expected:
-                values = "1 value" if len(record) == 1 else f"{len(record)} values"
-                return DataError(
-                    f"line {line} of {self.path} has {values}, expected {expected} "
-                    "as in the header; mend the line"
-                )
-        reason = str(error).splitlines()[0]
-        return DataError(f"cannot read {self.path} as CSV: {reason}; write it again as CSV")
-
-
-def _separator(header: str) -> str:
-    if "," in header:
-        return ","
-    counts = {mark: header.count(mark) for mark in ";\t|"}
-    best = max(counts, key=lambda mark: counts[mark])
-    return best if counts[best] else ","
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _are_counts(names: list[str]) -> bool:
-    """Tell numbered columns (0, 1, 2 ... or 1990, 1991 ...) from a row of data."""
-    return all(name.isdecimal() for name in names) and len(set(names)) == len(names)
-
-
-def read_csv_file(
-    path: Path | str,
-    content: bytes | None = None,
-    *,
-    label: str | None = None,
-    keys: Sequence[str] = (),
-    schema: Schema | None = None,
-    as_written: bool = True,
-) -> tuple[pd.DataFrame, Where]:
-    """Read a CSV file with a header line, gzipped or not; or content that lies in memory.
-
-    Parameters
-    ----------
-    path : Path or str
-        The file, or what to call the content in an error.
-    content : bytes, optional
-        Not gzipped.
-    label : str, optional
-        Column of labels, whose cells stay as they are written.
-    keys : sequence of str
-        Columns whose cells stay as they are written, `NA` too.
-    schema : Schema, optional
-        Of the model that the rows are for: columns that are no numbers by it are left as they are
-        written, and those it does not have are taken for keys.
-    as_written : bool
-        Whether without a schema too only numbers are converted; otherwise dates and truth values
-        are.
-
-    Returns
-    -------
-    frame : DataFrame
-        Numbers where a column holds nothing else, and text.
-    where : callable
-        Puts a row number (from 0) into words, with the line of the file.
-
-    Raises
-    ------
-    DataError
-        When the file is empty, ragged or not UTF-8, or a column has no name.
-    """
-    file = CsvFile(path, content)
-    text, verbatim = ([] if label is None else [label]), list(keys)
-    if schema is not None and schema.columns is not None:
-        types = dict(zip(schema.columns, schema.types, strict=True))
-        text += [name for name, column in types.items() if column.type != "number"]
-        verbatim += [name for name in file.names if name not in types and name != label]
-    return file.frame(text, verbatim, as_written=as_written)
+from isthmus.errors import DataError, IsthmusError
 
 
 def read_parquet_file(path: Path) -> pd.DataFrame:
@@ -283,100 +45,153 @@ def read_parquet_file(path: Path) -> pd.DataFrame:
     return arrow_to_frame(table)
 
 
-def arrow_to_frame(table: Any) -> pd.DataFrame:
-    """Turn an Arrow table into a DataFrame that keeps types where values are missing."""
-    import pyarrow as pa
-
-    for position, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type):
-            column = table.column(position).cast(pa.float64())
-            table = table.set_column(position, field.name, column)
-    return table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
+def is_table_file(path: Path) -> bool:
+    """Return whether a file is a table by its name, such as `.csv`, `.csv.zst` or `.parquet`."""
+    return _is_csv(path) or path.suffix.lower() in (*_PARQUET, *_READERS)
 
 
-def _without_nameless(table: Any, path: Path | str) -> Any:
-    keep = []
-    for position, name in enumerate(table.column_names):
-        if name:
-            keep.append(position)
-            continue
-        column = table.column(position)
-        if column.null_count == table.num_rows:
-            continue
-        if position == 0 and column.to_pylist() == list(range(table.num_rows)):
-            continue
-        raise DataError(f"column {position + 1} of {path} has no name; give it one in the header")
-    return table.select(keep)
+def _is_csv(path: Path) -> bool:
+    name = path.name.lower()
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name.endswith((".csv", ".tsv"))
 
 
-def load_csv(
+def read_table(
     path: Path,
-    label: str | None = None,
     *,
+    label: str | None = None,
     keys: Sequence[str] = (),
-    columns: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
+    text: Sequence[str] = (),
     schema: Schema | None = None,
-) -> Dataset:
-    """Load a CSV file with a header line, gzipped or not.
-
-    Empty cells and `NA`, `NaN`, `null` count as missing. A nameless first column that only
-    numbers the rows, as pandas writes its index, is left out, and so is a nameless column
-    that is empty.
+    as_written: bool = True,
+    csv: CsvOptions | None = None,
+) -> tuple[pd.DataFrame, Where]:
+    """Read the file of a table.
 
     Parameters
     ----------
     path : Path
-    label : str or None
-        Column that holds the labels.
-    keys, columns, drop, schema
-        See `dataset_from_frame`. Keys, labels and the columns that are no numbers by the schema
-        are read as they are written.
+        For which `is_table_file` is true.
+    label, keys, text, schema, as_written
+        See `read_csv_file`; other formats hold types of their own.
+    csv : CsvOptions, optional
+
+    Returns
+    -------
+    frame : DataFrame
+    where : callable
+        Puts a row number (from 0) into words.
 
     Raises
     ------
     DataError
-        See `dataset_from_frame`; also when the file is empty, ragged or not UTF-8.
+        When the file is damaged, or options for CSV stand beside another format.
+    DependencyError
+        When a library for the format is not installed.
     """
-    frame, where = read_csv_file(path, label=label, keys=keys, schema=schema)
-    options: dict[str, Any] = {"keys": keys, "columns": columns, "drop": drop, "schema": schema}
-    return dataset_from_frame(frame, label, path.name, source=path, where=where, **options)
+    if _is_csv(path):
+        return read_csv_file(
+            path,
+            label=label,
+            keys=keys,
+            text=text,
+            schema=schema,
+            as_written=as_written,
+            options=csv or CsvOptions(),
+        )
+    if csv is not None and csv.given:
+        raise DataError(
+            f"got {csv.given[0]}=, which is for CSV files, and {path} is none; leave it out"
+        )
+    suffix = path.suffix.lower()
+    frame = read_parquet_file(path) if suffix in _PARQUET else _READERS[suffix](path)
+    return frame, lambda row: f"row {row + 1}, counting from 1"
 
 
-def load_parquet(
+def _read_excel(path: Path) -> pd.DataFrame:
+    require("openpyxl", extra="excel", purpose="Excel files")
+    return pd.read_excel(path, dtype=object).infer_objects()
+
+
+def _read_json_lines(path: Path) -> pd.DataFrame:
+    content = BytesIO(decompress(read_bytes(path), path))
+    return pd.read_json(content, lines=True, dtype=False)
+
+
+def _read_feather(path: Path) -> pd.DataFrame:
+    import pyarrow.feather
+
+    return arrow_to_frame(pyarrow.feather.read_table(path))
+
+
+def _readable(read: Callable[[Path], pd.DataFrame]) -> Callable[[Path], pd.DataFrame]:
+    """Make a reader raise errors of ours, whatever its library raises on a damaged file."""
+
+    def reader(path: Path) -> pd.DataFrame:
+        try:
+            return read(path)
+        except IsthmusError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"cannot read {path}: {reason}; write it again") from error
+
+    return reader
+
+
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_PARQUET = (".parquet", ".pq")
+_READERS = {
+    ".xlsx": _readable(_read_excel),
+    ".jsonl": _readable(_read_json_lines),
+    ".ndjson": _readable(_read_json_lines),
+    ".feather": _readable(_read_feather),
+}
+
+
+def load_table(
     path: Path,
     label: str | None = None,
     *,
     keys: Sequence[str] = (),
-    columns: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
+    category: Sequence[str] = (),
     schema: Schema | None = None,
+    csv: CsvOptions | None = None,
+    **columns: Any,
 ) -> Dataset:
-    """Load a Parquet file.
+    """Load the file of a table.
+
+    In CSV files empty cells and `NA`, `NaN`, `null` count as missing. A nameless first column
+    that only numbers the rows, as pandas writes its index, is left out, and so is a nameless
+    column that is empty.
 
     Parameters
     ----------
     path : Path
     label : str or None
         Column that holds the labels.
-    keys, columns, drop, schema
+    keys, category, schema, **columns
         See `dataset_from_frame`.
+    csv : CsvOptions, optional
 
     Raises
     ------
     DataError
-        See `dataset_from_frame`; also when the file is damaged or not Parquet.
+        See `dataset_from_frame` and `read_table`.
     """
-    frame = read_parquet_file(path)
-    options: dict[str, Any] = {"keys": keys, "columns": columns, "drop": drop, "schema": schema}
-    return dataset_from_frame(frame, label, path.name, source=path, **options)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a `.csv`, `.tsv` or `.parquet` file as it is."""
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return read_parquet_file(path)
-    return read_csv_file(path)[0]
+    frame, where = read_table(path, label=label, keys=keys, text=category, schema=schema, csv=csv)
+    return dataset_from_frame(
+        frame,
+        label,
+        path.name,
+        source=path,
+        where=where,
+        keys=keys,
+        category=category,
+        schema=schema,
+        **columns,
+    )
 
 
 def dataset_from_frame(
@@ -389,6 +204,7 @@ def dataset_from_frame(
     keys: Sequence[str] = (),
     columns: Sequence[str] | None = None,
     drop: Sequence[str] = (),
+    category: Sequence[str] = (),
     schema: Schema | None = None,
 ) -> Dataset:
     """Take labels, keys and features out of a DataFrame.
@@ -410,6 +226,8 @@ def dataset_from_frame(
         The features, in this order; by default all columns but label, keys and those of `drop`.
     drop : sequence of str
         Columns that are left out.
+    category : sequence of str
+        Columns that are categories, though they hold numbers.
     schema : Schema, optional
         Of the model that the rows are for: its columns are read as it says, whatever they look
         like, and other columns are carried along like keys.
@@ -439,8 +257,10 @@ def dataset_from_frame(
     if len(frame) == 0:
         raise DataError(f"{source} holds no rows; expected at least one")
     left_out = [str(column) for column in ([] if label is None else [label]) + [*keys, *drop]]
-    for column in (*left_out, *(columns or ())):
+    for column in (*left_out, *(columns or ()), *category):
         check_is_there(str(column), names, source)
+    for column in category:
+        frame = frame.assign(**{column: frame[column].astype("category")})
     y = None if label is None else labels_from_text(frame.iloc[:, names.index(str(label))])
     features = [name for name in names if name not in left_out]
     if columns is not None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from isthmus.data.column_types import Where
 from isthmus.data.dataset import Dataset
-from isthmus.data.formats import read_csv_file, read_parquet_file
+from isthmus.data.formats import CsvOptions, read_table
 from isthmus.data.labels import labels_from_text
 from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
 from isthmus.data.schema import Schema
@@ -121,14 +121,11 @@ def load_long_table(
     *,
     keys: Sequence[str] = (),
     drop: Sequence[str] = (),
+    csv: CsvOptions | None = None,
 ) -> Dataset:
-    """Cut a CSV or Parquet file into windows, see `series_from_frame`."""
-    where: Where = describe_row
-    if path.name.lower().endswith((".parquet", ".pq")):
-        frame = read_parquet_file(path)
-    else:
-        names = [*keys, *([] if cutting.group is None else [cutting.group])]
-        frame, where = read_csv_file(path, label=label, keys=names, as_written=False)
+    """Cut the file of a table into windows, see `read_table` and `series_from_frame`."""
+    names = [*keys, *([] if cutting.group is None else [cutting.group])]
+    frame, where = read_table(path, label=label, keys=names, as_written=False, csv=csv)
     return series_from_frame(
         frame, cutting, label, path.name, source=path, where=where, keys=keys, drop=drop
     )
