@@ -291,7 +291,7 @@ def test_folder_of_images_and_one_image(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.PNG")
     np.testing.assert_array_equal(load_path(tmp_path).X, pixels[None])
     np.testing.assert_array_equal(load_path(tmp_path / "a.PNG").X, pixels[None])
-    assert load_path(tmp_path / "a.PNG", resize=(6, 5)).X.shape == (1, 6, 5)
+    assert load(tmp_path / "a.PNG", resize=(6, 5)).X.shape == (1, 6, 5)
 
 
 def test_folder_called_like_a_table(tmp_path):

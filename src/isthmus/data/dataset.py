@@ -38,6 +38,9 @@ class Dataset:
     keys : DataFrame of shape (n, k) or None
         Columns that identify the instances, such as a file name, as text. They are no features
         and are copied to every output.
+    reading : dict or None
+        What reading the source did not take or changed, as plain values, such as `files_skipped`,
+        `frames_unused` and `resized_from` of images.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Dataset:
     name: str = "data"
     windows: Windows | None = None
     keys: pd.DataFrame | None = None
+    reading: dict[str, Any] | None = None
     in_memory: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
@@ -144,7 +148,11 @@ class Dataset:
         y = None if self.y is None else self.y[rows]
         windows = None if self.windows is None else self.windows.take(rows)
         keys = None if self.keys is None else take_rows(self.keys, rows)
-        return Dataset(X, y, self.schema, self.class_names, self.name, windows, keys)
+        return Dataset(X, y, self.schema, self.class_names, self.name, windows, keys, self.reading)
+
+    def reading_facts(self) -> dict[str, Any]:
+        """Return `reading` under that name, empty where nothing was left out or changed."""
+        return {"reading": self.reading} if self.reading else {}
 
     def identifiers(self) -> pd.DataFrame:
         """Return the columns that identify the instances: those of windows, then the keys.
@@ -266,7 +274,9 @@ class Splits:
             y = np.concatenate([train.y, test.y])
         if train.keys is not None and test.keys is not None:
             keys = pd.concat([train.keys, test.keys], ignore_index=True)
-        return Dataset(X, y, train.schema, train.class_names, train.name, keys=keys)
+        return Dataset(
+            X, y, train.schema, train.class_names, train.name, keys=keys, reading=train.reading
+        )
 
     @property
     def name(self) -> str:

@@ -26,7 +26,14 @@ from isthmus.data.formats import (
 )
 from isthmus.data.named_datasets import load_named
 from isthmus.data.schema import KINDS, Schema
-from isthmus.data.streaming import are_tables, is_streamed, open_streamed
+from isthmus.data.streaming import (
+    are_tables,
+    check_image_keys,
+    is_of_images,
+    is_streamed,
+    listed_images,
+    open_streamed,
+)
 from isthmus.data.windows import WindowOptions
 from isthmus.errors import DataError
 
@@ -59,6 +66,7 @@ def load(
     na: Sequence[str] = (),
     on_bad_shard: str = "fail",
     schema: Schema | None = None,
+    frames: str = "first",
 ) -> Any:
     """Load data from a name, a path, an array or a table.
 
@@ -70,8 +78,9 @@ def load(
     source : str, Path, array, DataFrame, list of lists, Dataset or Splits
         A string that is the name of a data set ("digits", "mnist", "fashion-mnist",
         "kmnist") means that; write "./mnist" for a folder called so. Other strings are
-        paths: `.npy`, `.npz`, `.csv`, `.tsv`, `.parquet`, `.ts`, IDX, an image, or a folder
-        of images or of the four IDX files. Arrays are images of shape (n, h, w) or
+        paths: `.npy`, `.npz`, `.csv`, `.tsv`, `.parquet`, `.ts`, IDX, an image, a folder
+        of images or of the four IDX files, or a pattern such as "photos/*.png"; a list of paths is
+        one of images. Arrays are images of shape (n, h, w) or
         (n, h, w, c), uint8 or float in [0, 1], or a table of shape (n, m), or with
         `kind="series"` windows of series of shape (n, t, c).
     y : array-like of shape (n,) or None
@@ -82,7 +91,7 @@ def load(
     label : str or None
         Column of a table that holds the labels.
     resize : (height, width) or None
-        Size to bring all images to.
+        Size to bring all images to; for image files and with `schema` by default that at fit.
     kind : {"auto", "images", "series", "table"}
         What an array of three dimensions holds: images, unless this says "series". A table
         with `kind="series"` is a long one, a row for each moment, and cut into windows; so is each
@@ -124,7 +133,10 @@ def load(
         far as other arguments do not say it: the columns of a table are read by their types at
         fit, whatever they look like in this source, and other columns are carried along like keys
         (of data read chunk by chunk they are never read); windows of the same length and channels
-        are cut from a long table; arrays are taken for series.
+        are cut from a long table; arrays are taken for series; image files are brought to the
+        size and, where that changes no value, to the channels at fit.
+    frames : {"first", "all"}
+        Which frames of TIFF, GIF and WebP files are instances.
 
     Returns
     -------
@@ -162,15 +174,17 @@ def load(
     for name, names in lists.items():
         if isinstance(names, str):
             raise DataError(f"got {name}={names!r}, expected a list: [{names!r}]")
+    if frames not in ("first", "all"):
+        raise DataError(f"got frames={frames!r}, expected 'first' or 'all'")
     csv = CsvOptions(decimal, thousands, date_format, encoding, tuple(na))
-    opened = data_dir is None and is_streamed(source, lazy)
+    opened = data_dir is None and is_streamed(source, lazy, kind)
     if schema is not None and schema.kind == "series":
         if kind in ("auto", "series") and _may_be_series(source, opened):
             kind = "series"
             if are_tables(source) if opened else _is_table(source):
                 window = _window_as_at_fit(window, schema)
                 channels = schema.columns if channels is None else channels
-    elif schema is not None and opened and columns is None:
+    elif schema is not None and schema.kind == "table" and opened and columns is None:
         columns = schema.columns or None
     cutting = WindowOptions(
         window, stride, time, group, None if channels is None else tuple(channels)
@@ -202,6 +216,8 @@ def load(
             kind=kind,
             cutting=cutting,
             resize=size,
+            frames=frames,
+            schema=schema if schema is not None and schema.kind == "images" else None,
             on_bad_shard=on_bad_shard,
         )
     _check_cutting(source, kind, cutting)
@@ -218,6 +234,10 @@ def load(
         raise DataError(
             f"got columns={list(columns)!r}, and the channels of windows are named with channels="
         )
+    of_images = is_of_images(source)
+    if of_images:
+        check_image_keys(keys)
+        keys = ()
     _check_columns_of_table(source, columns=columns, drop=drop, category=category, keys=keys)
     if csv.given:
         if not isinstance(source, str | os.PathLike) or not is_table_file(Path(source)):
@@ -225,7 +245,11 @@ def load(
                 f"got {csv.given[0]}=, which is for CSV files, and the source is none; leave it out"
             )
         table["csv"] = csv
-    data = _load(source, data_dir, table, size, kind, cutting)
+    images: dict[str, Any] = {"resize": size, "frames": frames, "arrays": kind == "images"}
+    images["schema"] = schema if schema is not None and schema.kind == "images" else None
+    data = _load(source, data_dir, table, images, kind, cutting)
+    if frames != "first" and (data.kind != "images" or not of_images):
+        raise DataError(f"got frames={frames!r}, which is for image files; leave it out")
     if kind not in ("auto", data.kind):
         raise DataError(
             f"got kind={kind!r}, and {data.name} holds {_IN_WORDS[data.kind]}; leave kind out"
@@ -320,7 +344,7 @@ def _load(
     source: Any,
     data_dir: str | Path | None,
     table: Mapping[str, Any],
-    size: tuple[int, int] | None,
+    images: Mapping[str, Any],
     kind: str,
     cutting: WindowOptions,
 ) -> Dataset | Splits:
@@ -337,8 +361,16 @@ def _load(
         )
     if isinstance(source, str) and "://" in source:
         raise DataError(f"{source} is an address; download it and pass the path of the file")
+    paths = listed_images(source)
+    if paths is not None:
+        from isthmus.data.streaming import ImageReading, load_image_files
+
+        if label is not None:
+            raise DataError(f"label={label!r} names a column of a table; pass the labels as y")
+        name = "images" if isinstance(source, list | tuple) else str(source)
+        return load_image_files(paths, ImageReading(**images), name)
     if isinstance(source, str | os.PathLike):
-        return load_path(Path(source).expanduser(), size, kind, cutting, **table)
+        return load_path(Path(source).expanduser(), images, kind, cutting, **table)
     if isinstance(source, Dataset | Splits):
         if label is not None:
             raise DataError(f"the data set is loaded already; leave label={label!r} out")
@@ -396,7 +428,7 @@ _KINDS = (
 
 def load_path(
     path: Path,
-    resize: tuple[int, int] | None = None,
+    images: Mapping[str, Any] | None = None,
     kind: str = "auto",
     cutting: WindowOptions | None = None,
     *,
@@ -411,8 +443,8 @@ def load_path(
     Parameters
     ----------
     path : Path
-    resize : (height, width) or None
-        Applied here to image files alone, which cannot be stacked otherwise.
+    images : mapping or None
+        Arguments of `isthmus.data.streaming.ImageReading`, for image files.
     kind : {"auto", "images", "series", "table"}
         What arrays, which do not say it, are taken for, and whether tables are long ones.
     cutting : Cutting or None
@@ -442,21 +474,23 @@ def load_path(
             "leave label out, or pass the labels as y"
         )
     if path.is_dir():
-        return _load_folder(path, resize)
-    return _load_file(path, resize, kind)
+        return _load_folder(path, images or {})
+    return _load_file(path, images or {}, kind)
 
 
-def _load_folder(folder: Path, resize: tuple[int, int] | None) -> Dataset | Splits:
-    from isthmus.data.formats import load_image_folder
+def _load_folder(folder: Path, images: Mapping[str, Any]) -> Dataset | Splits:
+    from isthmus.data.streaming import ImageReading, load_image_folder
 
     try:
         splits = load_idx_folder(folder)
-        return splits if splits is not None else load_image_folder(folder, resize)
+        if splits is not None:
+            return splits
+        return load_image_folder(folder, ImageReading(**images))
     except PermissionError as error:
         raise DataError(f"cannot read {folder}: {error.strerror}") from error
 
 
-def _load_file(path: Path, resize: tuple[int, int] | None, kind: str) -> Dataset | Splits:
+def _load_file(path: Path, images: Mapping[str, Any], kind: str) -> Dataset | Splits:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         from isthmus.data.formats import load_npy
@@ -472,12 +506,10 @@ def _load_file(path: Path, resize: tuple[int, int] | None, kind: str) -> Dataset
         return load_ts(path)
     if _is_idx_file(path):
         return load_idx_file(path)
-    from isthmus.data.formats import is_image
+    from isthmus.data.streaming import ImageReading, is_image, load_image_files
 
     if is_image(path):
-        from isthmus.data.formats import read_images
-
-        return Dataset(read_images([path], resize), name=path.name)
+        return load_image_files([path], ImageReading(**images), path.name)
     raise DataError(f"{path} is of no kind that can be loaded; expected one of: {_KINDS}")
 
 

@@ -1,11 +1,15 @@
+import struct
 import warnings
+import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from isthmus.data import Dataset
-from isthmus.data.formats import check_size, load_image_folder, resize_images
+from isthmus.data import Dataset, Schema, load
+from isthmus.data.formats import check_size, resize_images
+from isthmus.data.streaming import ImageReading, load_image_folder
 from isthmus.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -71,7 +75,8 @@ def test_train_and_test_with_classes(tmp_path, other):
 def test_test_goes_before_val(tmp_path):
     for position, name in enumerate(["train", "val", "test"]):
         write(tmp_path / name / "a.png", GREY[position])
-    splits = load_image_folder(tmp_path)
+    with pytest.warns(UserWarning, match="1 file skipped: val/a.png"):
+        splits = load_image_folder(tmp_path)
     np.testing.assert_array_equal(splits.test.X, GREY[2:3])
     assert splits.train.y is None
 
@@ -90,7 +95,10 @@ def test_hidden_and_other_files_are_passed_over(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     write_all(tmp_path / ".thumbnails", GREY)
     (tmp_path / "folder.png").mkdir()
-    np.testing.assert_array_equal(load_image_folder(tmp_path).X, GREY)
+    with pytest.warns(UserWarning, match=": 1 file skipped: notes.txt$"):
+        data = load_image_folder(tmp_path)
+    np.testing.assert_array_equal(data.X, GREY)
+    assert data.reading == {"n_files_skipped": 1, "files_skipped": ["notes.txt"]}
 
 
 def test_every_kind_of_file(tmp_path):
@@ -136,14 +144,14 @@ def test_mixed_sizes_name_the_first_odd_file_and_the_fix(tmp_path):
     assert f"{tmp_path / 'a.png'} is 4x6 and {tmp_path / 'c.png'} is 7x8" in message
     assert "resize=(4, 6)" in message
     assert "--resize 4x6" in message
-    assert load_image_folder(tmp_path, resize=(4, 6)).X.shape == (5, 4, 6)
+    assert load_image_folder(tmp_path, ImageReading((4, 6))).X.shape == (5, 4, 6)
 
 
 def test_resize_is_that_of_pillow(tmp_path):
     pixels = RNG.integers(0, 256, (20, 10, 3), dtype=np.uint8)
     write(tmp_path / "a.png", pixels)
     expected = Image.fromarray(pixels).resize((5, 8), Image.Resampling.BILINEAR)
-    got = load_image_folder(tmp_path, resize=(8, 5)).X
+    got = load_image_folder(tmp_path, ImageReading((8, 5))).X
     np.testing.assert_array_equal(got[0], np.asarray(expected))
 
 
@@ -226,7 +234,8 @@ def test_the_orientation_of_the_camera_is_applied(tmp_path):
 
 def test_first_frame_of_an_animation(tmp_path):
     first, *others = (Image.fromarray(pixels) for pixels in GREY)
-    got = one(tmp_path, first, "a.gif", save_all=True, append_images=others)
+    with pytest.warns(UserWarning, match="4 frames unused.*--frames all"):
+        got = one(tmp_path, first, "a.gif", save_all=True, append_images=others)
     np.testing.assert_array_equal(got, GREY[0])
 
 
@@ -339,3 +348,239 @@ def test_good_sizes(size):
 def test_bad_sizes(size):
     with pytest.raises(DataError, match=r"expected \(height, width\)"):
         check_size(size)
+
+
+# which file is which, and what of a folder is not read
+
+
+def test_images_have_their_file_as_key(tmp_path):
+    for at, name in enumerate(["b/10.png", "b/2.png", "a/x.png"]):
+        write(tmp_path / "one" / name, GREY[at])
+        write(tmp_path / "two" / "train" / name, GREY[at])
+    write(tmp_path / "two" / "test" / "a" / "new.png", GREY[3])
+    data = load(tmp_path / "one")
+    assert data.keys["file"].tolist() == ["a/x.png", "b/2.png", "b/10.png"]
+    np.testing.assert_array_equal(data.X, GREY[[2, 1, 0]])
+    assert data.take(np.array([2])).identifiers()["file"].tolist() == ["b/10.png"]
+    whole = load(tmp_path / "two").part("all")
+    files = ["train/a/x.png", "train/b/2.png", "train/b/10.png", "test/a/new.png"]
+    assert whole.keys["file"].tolist() == files
+    np.testing.assert_array_equal(whole.X, GREY[[2, 1, 0, 3]])
+    single = load(tmp_path / "one" / "a" / "x.png")
+    assert single.keys["file"].tolist() == [str(tmp_path / "one" / "a" / "x.png")]
+
+
+def test_paths_and_patterns(tmp_path):
+    write_all(tmp_path, GREY)
+    paths = [tmp_path / "c.png", str(tmp_path / "a.png")]
+    data = load(paths, y=["x", "y"])
+    np.testing.assert_array_equal(data.X, GREY[[2, 0]])
+    assert data.keys["file"].tolist() == [str(path) for path in paths]
+    assert data.y.tolist() == ["x", "y"]
+    for lazy in (False, True):
+        found = load(f"{tmp_path}/[ab].png", lazy=lazy)
+        X = found.take(np.arange(2)).X
+        np.testing.assert_array_equal(X, GREY[:2])
+    with pytest.raises(DataError, match="there is no file 'nowhere.png'"):
+        load(["nowhere.png"])
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_an_unknown_key_is_refused(tmp_path, lazy):
+    write_all(tmp_path, GREY)
+    with pytest.raises(DataError, match="got the key 'nonsense', and images have the key 'file'"):
+        load(tmp_path, keys=["nonsense"], lazy=lazy)
+    load(tmp_path, keys=["file"], lazy=lazy)
+
+
+def test_a_stream_has_the_same_files_as_data_in_memory(tmp_path):
+    write_all(tmp_path / "cat", GREY[:2])
+    write_all(tmp_path / "dog", GREY[2:])
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.warns(UserWarning, match="1 file skipped: notes.txt"):
+        stream, data = load(tmp_path, lazy=True), load(tmp_path)
+    read = stream.take(np.arange(5))
+    pd.testing.assert_frame_equal(read.keys, data.keys)
+    assert read.reading == data.reading == stream.reading_facts()["reading"]
+    (chunk,) = stream.chunks(keys=True)
+    pd.testing.assert_frame_equal(chunk.keys, data.keys)
+
+
+@pytest.mark.parametrize("suffix", [".pgm", ".jfif", ".avif", ".jp2", ".ppm", ".tga", ".PNM"])
+def test_what_pillow_reads_is_read(tmp_path, suffix):
+    write_all(tmp_path / "cat", GREY[:2])
+    (tmp_path / "dog").mkdir()
+    options = {".jp2": {"irreversible": False}, ".PNM": {"format": "PPM"}}.get(suffix, {})
+    Image.fromarray(GREY[2]).save(tmp_path / "dog" / f"x{suffix}", **options)
+    data = load(tmp_path)
+    assert data.y.tolist() == ["cat", "cat", "dog"]
+    if suffix not in (".jfif", ".avif"):
+        np.testing.assert_array_equal(data.X, GREY[:3])
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_all_frames(tmp_path, lazy):
+    first, *others = (Image.fromarray(pixels) for pixels in GREY[:3])
+    for name in ("a/x.tif", "b/y.tif"):
+        (tmp_path / name).parent.mkdir()
+        first.save(tmp_path / name, save_all=True, append_images=others)
+    with pytest.warns(UserWarning, match="4 frames unused"):
+        single = load(tmp_path, lazy=lazy).take(np.arange(2))
+    np.testing.assert_array_equal(single.X, GREY[[0, 0]])
+    assert single.reading == {"frames_unused": 4}
+    read = load(tmp_path, frames="all", lazy=lazy).take(np.arange(6))
+    np.testing.assert_array_equal(read.X, GREY[[0, 1, 2, 0, 1, 2]])
+    assert read.keys["frame"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert read.keys["file"].tolist() == ["a/x.tif"] * 3 + ["b/y.tif"] * 3
+    assert read.y.tolist() == ["a"] * 3 + ["b"] * 3
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("Training", "Testing"), ("TRAIN", "valid"), ("train", "Validation")]
+)
+def test_parts_under_other_names(tmp_path, train, test):
+    write_all(tmp_path / train / "cat", GREY[:2])
+    write_all(tmp_path / test / "cat", GREY[2:])
+    splits = load(tmp_path)
+    np.testing.assert_array_equal(splits.train.X, GREY[:2])
+    np.testing.assert_array_equal(splits.test.X, GREY[2:])
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["images", "masks"], "masks beside images: masks are neither.*load .*images alone"),
+        (["good", "broken", "ground_truth"], "ground_truth beside broken, good"),
+        (["train", "extra"], "the folder train, which is the name of a part"),
+        (["Testing"], "the folder Testing, which is the name of a part"),
+    ],
+)
+def test_folders_that_are_no_classes(tmp_path, folders, message):
+    for name in folders:
+        write_all(tmp_path / name, GREY)
+    for lazy in (False, True):
+        with pytest.raises(DataError, match=message):
+            load(tmp_path, lazy=lazy)
+
+
+def test_one_image_in_each_npy_file(tmp_path):
+    pictures = RNG.integers(0, 256, (3, 9, 10), dtype=np.uint8)
+    for at, pixels in enumerate(pictures):
+        np.save(tmp_path / f"{at}.npy", pixels)
+    data = load(tmp_path, kind="images")
+    np.testing.assert_array_equal(data.X, pictures)
+    assert data.keys["file"].tolist() == ["0.npy", "1.npy", "2.npy"]
+    np.testing.assert_array_equal(
+        load(tmp_path, kind="images", lazy=True).take(np.array([0, 2])).X, pictures[[0, 2]]
+    )
+    with pytest.warns(UserWarning, match=r"3 .npy files of shape \(9, 10\).*kind='images'"):
+        assert load(tmp_path).kind == "table"
+    assert len(load(tmp_path, kind="table")) == 27
+
+
+# images for a model
+
+
+def test_files_have_the_size_and_the_channels_at_fit(tmp_path):
+    schema = Schema.learn(COLOUR)
+    big = RNG.integers(0, 256, (8, 12), dtype=np.uint8)
+    write(tmp_path / "a.png", GREY[0])
+    write(tmp_path / "b.png", big)
+    expected = np.asarray(Image.fromarray(big).resize((6, 4), Image.Resampling.BILINEAR))
+    for lazy in (False, True):
+        with pytest.warns(UserWarning, match="images resized to 4x6 as at fit: 1 of 8x12"):
+            data = load(tmp_path, schema=schema, lazy=lazy).take(np.arange(2))
+        np.testing.assert_array_equal(
+            data.X, np.stack([GREY[0], expected])[..., None].repeat(3, -1)
+        )
+        assert data.reading == {"resized_to": [4, 6], "resized_from": {"8x12": 1}}
+
+
+def test_colour_is_refused_where_the_fit_was_on_grey(tmp_path):
+    schema = Schema.learn(GREY)
+    write(tmp_path / "a.png", np.stack([GREY[0]] * 3, -1))
+    np.testing.assert_array_equal(load(tmp_path, schema=schema).X, GREY[:1])
+    write(tmp_path / "b.png", COLOUR[0])
+    with pytest.raises(DataError, match=r"b\.png has colours, and the images at fit are grey"):
+        load(tmp_path, schema=schema)
+
+
+# 16 bits for each of several channels
+
+DEEP = RNG.integers(0, 65536, (4, 6, 4)).astype(np.uint16)
+
+
+def png16(pixels):
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[pixels.shape[2]]
+
+    def chunk(name, content):
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, kind, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def tiff16(pixels, order, compressed):
+    content = pixels.astype(f"{order}u2").tobytes()
+    content = zlib.compress(content) if compressed else content
+    height, width, n = pixels.shape
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (259, 3, 1, 8 if compressed else 1)]
+    tags += [(262, 3, 1, 2), (273, 4, 1, 200), (277, 3, 1, n), (278, 4, 1, height)]
+    tags = sorted([*tags, (258, 3, n, 190), (279, 4, 1, len(content))])
+    entries = b""
+    for tag, type_, count, value in tags:
+        short = type_ == 3 and count == 1
+        entries += struct.pack(f"{order}HHI", tag, type_, count)
+        entries += struct.pack(
+            f"{order}HH" if short else f"{order}I", value, *([0] if short else [])
+        )
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + struct.pack(f"{order}HIH", 42, 8, len(tags)) + entries + bytes(4)
+    return (
+        head.ljust(190, b"\0") + struct.pack(f"{order}{n}H", *[16] * n).ljust(10, b"\0") + content
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.png", png16(DEEP[..., :3])),
+        ("a.tif", tiff16(DEEP[..., :3], "<", False)),
+        ("a.tif", tiff16(DEEP[..., :3], ">", False)),
+        ("a.tif", tiff16(DEEP[..., :3], "<", True)),
+        ("a.tif", tiff16(DEEP[..., :3], ">", True)),
+        ("a.ppm", b"P6\n6 4\n65535\n" + DEEP[..., :3].astype(">u2").tobytes()),
+    ],
+    ids=["png", "tiff", "big-endian tiff", "deflated", "big-endian deflated", "ppm"],
+)
+def test_sixteen_bits_of_colour_are_read_whole(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    got = load(tmp_path).X[0]
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, DEEP[..., :3] / 65535, atol=1e-7)
+
+
+def test_sixteen_bits_of_colour_with_transparency_lie_on_white(tmp_path):
+    (tmp_path / "a.png").write_bytes(png16(DEEP))
+    alpha = DEEP[..., 3:] / 65535
+    expected = DEEP[..., :3] / 65535 * alpha + 1 - alpha
+    np.testing.assert_allclose(load(tmp_path).X[0], expected, atol=1e-6)
+
+
+def test_sixteen_bits_that_pillow_would_cut_are_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(png16(DEEP[..., :2]))
+    with pytest.raises(DataError, match="16 bits for each channel, stored as LA;16B, of which"):
+        load(tmp_path)
+
+
+def test_grey_maps_of_sixteen_bits(tmp_path):
+    values = DEEP[..., 0]
+    (tmp_path / "a.pgm").write_bytes(b"P5\n6 4\n65535\n" + values.astype(">u2").tobytes())
+    np.testing.assert_allclose(load(tmp_path).X[0], values / 65535, atol=1e-7)

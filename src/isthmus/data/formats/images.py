@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import functools
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,94 @@ from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 
+#: Formats that Pillow lists and that hold no pictures, or none that it can draw by itself.
+_NO_IMAGES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
 
-def read_images(paths: Sequence[Path], size: tuple[int, int] | None = None) -> np.ndarray:
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """Return the endings of files that Pillow reads here, such as `.png`, in lower case."""
+    Image.init()
+    return frozenset(
+        suffix
+        for suffix, name in Image.registered_extensions().items()
+        if name in Image.OPEN and name not in _NO_IMAGES
+    )
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image to be read: a file, or one of several frames in it.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        What identifies it in outputs.
+    frame : int
+        Counting from 0.
+    """
+
+    path: Path
+    name: str
+    frame: int = 0
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header of an image file states.
+
+    Attributes
+    ----------
+    size : (height, width), or None of a file that is damaged
+    is_grey : bool
+    n_frames : int
+    """
+
+    size: tuple[int, int] | None
+    is_grey: bool
+    n_frames: int
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Return what the header of an image file states; a damaged file is named when it is read."""
+    try:
+        if path.suffix.lower() == ".npy":
+            pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+            return ImageHeader(pixels.shape[:2], pixels.ndim == 2, 1)
+        with Image.open(path) as image:
+            # Of a PNG this would decode it; hardly any has an orientation.
+            exif = {} if image.format == "PNG" else image.getexif()
+            size = image.size if exif.get(_ORIENTATION, 1) >= 5 else image.size[::-1]
+            return ImageHeader(size, image.mode in _GREY, getattr(image, "n_frames", 1))
+    except Exception:
+        return ImageHeader(None, True, 1)
+
+
+#: EXIF tag of the orientation; from 5 on height and width are swapped.
+_ORIENTATION = 0x0112
+_GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
+
+
+def read_images(
+    files: Sequence[ImageFile], size: tuple[int, int] | None = None, schema: Schema | None = None
+) -> np.ndarray:
     """Read image files into one array, in the order given.
 
     Grey images give one value for each pixel, all others three. When both occur the grey
-    ones become colour. Of several frames the first counts, the orientation that a camera
-    noted is applied, and what is transparent is laid on white. A palette of nothing but
-    greys counts as grey. 16-bit grey becomes float32 in [0, 1]; all images must then be so.
+    ones become colour. The orientation that a camera noted is applied, and what is transparent
+    is laid on white. A palette of nothing but greys counts as grey. 16 bits for each channel become
+    float32 in [0, 1]; all images must then be so. A `.npy` file holds one image.
 
     Parameters
     ----------
-    paths : sequence of Path
+    files : sequence of ImageFile
         At least one.
     size : (height, width) or None
         What to resize each image to.
+    schema : Schema or None
+        Of the images at fit: grey ones become colour where these have it, and an image whose
+        channels are all equal becomes grey where these are grey.
 
     Returns
     -------
@@ -43,22 +117,24 @@ def read_images(paths: Sequence[Path], size: tuple[int, int] | None = None) -> n
         When a file cannot be read or the images differ in size or depth.
     """
     images: np.ndarray | None = None
-    for position, path in enumerate(paths):
-        pixels = _read(path)
+    for position, file in enumerate(files):
+        path, pixels = file.path, _read(file)
+        if schema is not None:
+            pixels = _with_channels(pixels, schema, path)
         if size is not None:
             pixels = resize_pixels(pixels, size)
         if images is None:
-            images = np.empty((len(paths), *pixels.shape), pixels.dtype)
+            images = np.empty((len(files), *pixels.shape), pixels.dtype)
         if pixels.shape[:2] != images.shape[1:3]:
             height, width = images.shape[1:3]
             raise DataError(
-                f"the images differ in size: {paths[0]} is {height}x{width} and {path} is "
+                f"the images differ in size: {files[0].path} is {height}x{width} and {path} is "
                 f"{pixels.shape[0]}x{pixels.shape[1]} (height x width); pass "
                 f"resize=({height}, {width}), on the command line --resize {height}x{width}"
             )
         if pixels.dtype != images.dtype:
             raise DataError(
-                f"the images differ in depth: {paths[0]} gives {images.dtype} and {path} "
+                f"the images differ in depth: {files[0].path} gives {images.dtype} and {path} "
                 f"{pixels.dtype}; save all of them with 8 bits for each channel"
             )
         if pixels.ndim > images.ndim - 1:
@@ -67,6 +143,21 @@ def read_images(paths: Sequence[Path], size: tuple[int, int] | None = None) -> n
     if images is None:
         raise DataError("got no images; expected at least one file")
     return images
+
+
+def _with_channels(pixels: np.ndarray, schema: Schema, path: Path) -> np.ndarray:
+    """Return pixels with the channels at fit, where that changes no value."""
+    colour = len(schema.shape) == 3
+    if colour and pixels.ndim == 2:
+        return np.repeat(pixels[..., None], schema.shape[2], axis=-1)
+    if colour or pixels.ndim == 2:
+        return pixels
+    if (pixels == pixels[..., :1]).all():
+        return np.ascontiguousarray(pixels[..., 0])
+    raise DataError(
+        f"{path} has colours, and the images at fit are grey; save it as grey, such as by Pillow's "
+        "Image.convert('L')"
+    )
 
 
 def resize_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -136,6 +227,9 @@ def decode_image(content: bytes, name: str, largest: int, notes: list[str]) -> n
             if getattr(image, "is_animated", False):
                 notes.append(f"{name} has several frames; the first is read")
                 image.seek(0)
+            deep = _deep_colour(image, name)
+            if deep is not None:
+                return deep
             return _to_pixels(ImageOps.exif_transpose(image), image.format, name)
     except DataError:
         raise
@@ -157,11 +251,19 @@ class TooManyPixelsError(DataError):
     """An image is larger than its reader allows."""
 
 
-def _read(path: Path) -> np.ndarray:
-    """Return the pixels of one file: (h, w) or (h, w, 3), uint8 or float32."""
+def _read(file: ImageFile) -> np.ndarray:
+    """Return the pixels of one image: (h, w) or (h, w, 3), uint8 or float32."""
+    path = file.path
     try:
+        if path.suffix.lower() == ".npy":
+            return np.load(path, allow_pickle=False)
         with Image.open(path) as image:
             source_format = image.format
+            if file.frame:
+                image.seek(file.frame)
+            deep = _deep_colour(image, path)
+            if deep is not None:
+                return deep
             return _to_pixels(ImageOps.exif_transpose(image), source_format, path)
     except DataError:
         raise
@@ -173,10 +275,66 @@ def _read(path: Path) -> np.ndarray:
         ) from error
 
 
+def _deep_colour(image: Any, path: Path | str) -> np.ndarray | None:
+    """Return the pixels of a colour image with 16 bits for each channel; None of any other.
+
+    Pillow has no mode for these and reads the more significant byte of each value. Its decoders
+    for the other order of bytes read the less significant one.
+
+    Returns
+    -------
+    array of shape (h, w, 3) or None
+        float32 in [0, 1], on white where transparent.
+
+    Raises
+    ------
+    DataError
+        When it has such values and its decoder reads one byte of each alone.
+    """
+    tiles = list(image.tile)
+    if tiles and tiles[0].codec_name == "ppm" and image.mode == "RGB" and tiles[0].args[1] > 255:
+        stream, largest = image.fp, tiles[0].args[1]
+        stream.seek(tiles[0].offset)
+        content = stream.read(2 * 3 * image.width * image.height)
+        values = np.frombuffer(content, ">u2").reshape(image.height, image.width, 3)
+        return (values / np.float32(largest)).astype(np.float32)
+    modes = [str(one.args if isinstance(one.args, str) else (one.args or [""])[0]) for one in tiles]
+    if image.mode not in ("RGB", "RGBA", "LA") or not any(";16" in str(mode) for mode in modes):
+        return None
+    order = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    other = [f"{mode[:-1]}{order.get(mode[-1], '?')}" for mode in modes]
+    if image.mode == "LA" or any(mode not in _BOTH_BYTES for mode in other):
+        raise DataError(
+            f"{path} has 16 bits for each channel, stored as {modes[0]}, of which Pillow reads 8 "
+            "alone; save it as RGB with 16 bits, or load the values as an array: X / 65535"
+        )
+    with Image.open(image.filename or image.fp) as again:
+        again.seek(image.tell())
+        again.tile = [
+            one._replace(args=mode if isinstance(one.args, str) else (mode, *(one.args or ())[1:]))
+            for one, mode in zip(again.tile, other, strict=True)
+        ]
+        less = np.asarray(ImageOps.exif_transpose(again), dtype=np.uint16)
+    upright = ImageOps.exif_transpose(image)
+    values = (np.asarray(upright, dtype=np.uint16) << 8) + less
+    clear = image.info.get("transparency")
+    pixels = values.astype(np.float32) / np.float32(65535)
+    if values.shape[-1] == 4:
+        alpha = pixels[..., 3:]
+        return pixels[..., :3] * alpha + (1 - alpha)
+    if isinstance(clear, tuple):  # the one colour that is transparent
+        pixels[(values == np.array(clear)).all(axis=-1)] = 1
+    return pixels
+
+
+#: Pillow's decoders of one byte of each 16-bit value.
+_BOTH_BYTES = ("RGB;16B", "RGB;16L", "RGBA;16B", "RGBA;16L")
+
+
 def _to_pixels(image: Image.Image, source_format: str | None, path: Path | str) -> np.ndarray:
     mode = image.mode
-    # Older Pillow opens 16-bit PNG as 32-bit "I".
-    if mode.startswith("I;16") or (mode == "I" and source_format == "PNG"):
+    # Older Pillow opens 16-bit PNG as 32-bit "I", and every Pillow PGM of more than 8 bits.
+    if mode.startswith("I;16") or (mode == "I" and source_format in ("PNG", "PPM")):
         return (np.asarray(image).astype(np.float32) / 65535).astype(np.float32)
     if mode in ("I", "F"):
         raise DataError(
@@ -207,113 +365,6 @@ def _is_grey_mode(image: Image.Image) -> bool:
 def _as_grey(image: Image.Image) -> np.ndarray:
     # All three channels are the same, so one of them is the exact grey.
     return np.ascontiguousarray(np.asarray(image)[..., 0])
-
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_TEST_NAMES = ("test", "val", "valid", "validation")
-
-
-def load_image_folder(folder: Path, resize: tuple[int, int] | None = None) -> Dataset | Splits:
-    """Load the images in a folder, in natural order (`2.png` before `10.png`).
-
-    Images directly in the folder have no labels. Sub-folders of images are classes, and
-    their names the labels. Sub-folders `train` and `test` (or else `val`), which may hold
-    classes in turn, are a training and a test set; where `test` and `val` both exist, `val`
-    is not read. Hidden files and files that are not images are passed over. How pixels are
-    read is said at `isthmus.data.formats.images.read_images`.
-
-    Parameters
-    ----------
-    folder : Path
-    resize : (height, width) or None
-
-    Returns
-    -------
-    Dataset or Splits
-        `X` is (n, h, w) when all images are grey, otherwise (n, h, w, 3).
-
-    Raises
-    ------
-    DataError
-        When there are no images, they lie both in the folder and in sub-folders or a folder
-        too deep, one cannot be read, or they differ in size and `resize` is not given.
-    """
-    parts = train_and_test(folder)
-    if parts is None:
-        paths, y = list_images(folder)
-        return Dataset(read_images(paths, resize), y, name=folder.name)
-    (train_paths, train_y), (test_paths, test_y) = (list_images(part) for part in parts)
-    # Read as one, so that grey and colour are settled for both alike.
-    X = read_images(train_paths + test_paths, resize)
-    n_train = len(train_paths)
-    return Splits(
-        Dataset(X[:n_train], train_y, name=folder.name),
-        Dataset(X[n_train:], test_y, name=folder.name),
-    )
-
-
-def is_image(path: Path) -> bool:
-    """Tell by its name whether a file is an image that can be loaded."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def train_and_test(folder: Path) -> tuple[Path, Path] | None:
-    """Return the sub-folders of a training and a test set, None when there are no such two."""
-    named = {path.name.lower(): path for path in _folders(folder)}
-    if "train" not in named or _images(folder):
-        return None
-    for name in _TEST_NAMES:
-        if name in named:
-            return named["train"], named[name]
-    return None
-
-
-def list_images(folder: Path) -> tuple[list[Path], np.ndarray | None]:
-    """Return the image files of a folder in order, and their class names if they have any."""
-    direct = _images(folder)
-    classes = {path.name: _images(path) for path in _folders(folder)}
-    for name in classes:
-        for inner in _folders(folder / name):
-            if _images(inner):
-                raise DataError(
-                    f"{_images(inner)[0]} lies a folder too deep: expected images in {folder} or "
-                    f"in its sub-folders; load {folder / name} instead, or move the images"
-                )
-    if not any(classes.values()):
-        if not direct:
-            raise DataError(
-                f"{folder} holds no images: expected files that end in {', '.join(SUFFIXES)}, "
-                "or sub-folders of them, one for each class"
-            )
-        return direct, None
-    if direct:
-        raise DataError(
-            f"{folder} holds images both directly ({direct[0].name}) and in sub-folders; "
-            "move the first into the folder of their class"
-        )
-    paths = [path for images in classes.values() for path in images]
-    y = np.repeat(list(classes), [len(images) for images in classes.values()])
-    return paths, y
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.iterdir() if _is_file(path)), key=_natural)
-
-
-def _is_file(path: Path) -> bool:
-    return is_image(path) and path.is_file()
-
-
-def _folders(folder: Path) -> list[Path]:
-    inner = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    return sorted(inner, key=_natural)
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Order names with their numbers by value; the name itself settles 1.png and 01.png."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    key = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
-    return key, path.name
 
 
 def check_size(size: Any) -> tuple[int, int]:

@@ -1,8 +1,15 @@
 from .chunks import ChunkRange as ChunkRange
 from .chunks import SkippedChunk as SkippedChunk
 from .chunks import prefetch as prefetch
+from .image_folder import ImageReading as ImageReading
+from .image_folder import is_image as is_image
+from .image_folder import load_image_files as load_image_files
+from .image_folder import load_image_folder as load_image_folder
 from .opening import are_tables as are_tables
+from .opening import check_image_keys as check_image_keys
+from .opening import is_of_images as is_of_images
 from .opening import is_streamed as is_streamed
+from .opening import listed_images as listed_images
 from .opening import open_streamed as open_streamed
 from .statistics import StreamStatistics as StreamStatistics
 from .statistics import median_rows as median_rows

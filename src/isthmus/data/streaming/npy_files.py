@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import IO, Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileR
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.errors import DataError, ShardError
 
+#: Sides in pixels of an image in a file of its own, and numbers of channels in its last axis.
+_MIN_SIDE, _MAX_SIDE = 8, 4096
+_CHANNELS = (1, 3, 4)
 _KINDS = {2: "table", 3: "images", 4: "images"}
 
 
@@ -31,6 +35,7 @@ class NumpyReader:
         self.store, self.kind = store, kind
         self._first: tuple[str, tuple[int, ...], np.dtype] | None = None
         self._begins: dict[str, int] = {}
+        self._shapes: dict[tuple[int, ...], int] = {}
 
     @property
     def has_labels(self) -> bool:
@@ -51,6 +56,7 @@ class NumpyReader:
                 "write it again"
             )
         self._begins[source] = begins
+        self._shapes[shape] = self._shapes.get(shape, 0) + 1
         step = max(1, min(MAX_CHUNK_ROWS, MAX_CHUNK_BYTES // row_bytes))
         return [
             FileRange((source,), (), first, min(first + step, n_rows))
@@ -69,6 +75,19 @@ class NumpyReader:
         if len(content) < file_range.n_rows * row_bytes:
             raise ShardError(f"{source} has become shorter than its header says; write it again")
         return Chunk(0, np.frombuffer(content, dtype).reshape(file_range.n_rows, *shape))
+
+    def warn_of_single_images(self, source: str) -> None:
+        """Warn where each file may be one image and is read as many instances."""
+        shape, n = next(iter(self._shapes.items()))
+        if len(self._shapes) > 1 or n < 2 or not is_one_image(shape):
+            return
+        what = "rows of a table" if len(shape) == 2 else f"images of {shape[1]}x{shape[2]}"
+        warnings.warn(
+            f"{source}: {n} .npy files of shape {shape} are taken as {shape[0]} {what} each; pass "
+            "kind='images' (on the command line --kind images) where each file is one image, and "
+            f"kind={self.kind!r} where not",
+            stacklevel=5,
+        )
 
     def key_types(self) -> dict[str, Any]:
         """Return nothing: arrays have no columns."""
@@ -105,6 +124,19 @@ class NumpyReader:
                 f"{source} holds instances of shape {shape[1:]} and dtype {dtype}, and {first} "
                 f"of shape {inner} and dtype {expected}; expected the same in both"
             )
+
+
+def is_one_image(shape: tuple[int, ...]) -> bool:
+    """Return whether an array of this shape can be one image, (h, w) or (h, w, c).
+
+    Examples
+    --------
+    >>> is_one_image((28, 28)), is_one_image((28, 28, 3)), is_one_image((500, 28, 28))
+    (True, True, False)
+    """
+    if len(shape) not in (2, 3) or not _MIN_SIDE <= min(shape[:2]) <= max(shape[:2]) <= _MAX_SIDE:
+        return False
+    return len(shape) == 2 or shape[2] in _CHANNELS
 
 
 def _header(file: IO[bytes], source: str) -> tuple[tuple[int, ...], np.dtype]:

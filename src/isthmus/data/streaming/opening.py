@@ -5,27 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from isthmus.data.catalog import find_entry
 from isthmus.data.formats import FOUR_FILES, find_idx
 from isthmus.data.streaming.chunks import FileRange, Reader, SkippedChunk
 from isthmus.data.streaming.filesystem import PARQUET, FileStore
-from isthmus.data.streaming.npy_files import NumpyReader
+from isthmus.data.streaming.npy_files import NumpyReader, is_one_image
 from isthmus.data.streaming.parquet import ParquetReader
 from isthmus.data.streaming.stream import Stream
 from isthmus.data.streaming.window_reader import WindowReader
 from isthmus.data.windows import WindowOptions
 from isthmus.errors import DataError, ShardError
 
+if TYPE_CHECKING:
+    from isthmus.data.schema import Schema
+    from isthmus.data.streaming.image_folder import ImageReading
+
 _ENDINGS = (".parquet", ".pq", ".npy")
 
 
-def is_streamed(source: Any, lazy: bool) -> bool:
+def is_streamed(source: Any, lazy: bool, kind: str = "auto") -> bool:
     """Return whether a source is read chunk by chunk.
 
-    That holds for patterns, addresses other than web pages, folders of Parquet or `.npy` files,
-    and any source with `lazy=True`.
+    That holds for patterns of Parquet or `.npy` files, addresses other than web pages, folders of
+    such files (with `kind="images"` not of `.npy` files that hold one image each), and any source
+    with `lazy=True`.
 
     Raises
     ------
@@ -43,9 +50,9 @@ def is_streamed(source: Any, lazy: bool) -> bool:
     if "://" in str(source):
         return lazy or not str(source).startswith(("http://", "https://", "ftp://"))
     if path.is_dir():
-        return lazy or (_holds_shards(path) and not _holds_others(path))
+        return lazy or not (_is_image_folder(path, kind) or _holds_others(path))
     if not path.exists():
-        return any(mark in str(source) for mark in "*?[")
+        return _is_pattern(source) and (lazy or image_pattern(source) is None)
     if lazy and not path.name.lower().endswith(_ENDINGS):
         raise DataError(
             f"got lazy=True, and {path} cannot be read chunk by chunk; expected .parquet, .npy or "
@@ -64,17 +71,33 @@ def open_streamed(
     kind: str,
     cutting: WindowOptions,
     resize: tuple[int, int] | None,
+    frames: str,
+    schema: Schema | None,
     on_bad_shard: str,
 ) -> Stream:
     """Open a source for which `is_streamed` is true."""
     path = _path(source)
-    if path is not None and "://" not in str(source) and path.is_dir() and not _holds_shards(path):
+    is_folder = path is not None and "://" not in str(source) and path.is_dir()
+    paths = None if is_folder else image_pattern(source)
+    if paths is not None or (is_folder and path is not None and _is_image_folder(path, kind)):
         if cutting.given:
             given_names = ", ".join(f"{name}=" for name in cutting.given)
             raise DataError(f"got {given_names} for {source}, which holds images; leave it out")
-        return open_image_folder(path, resize, on_bad_shard)
-    if resize is not None:
-        raise DataError(f"got resize={resize}, which is for folders of images; leave it out")
+        given = {"label": label, "columns": columns, "drop": drop}
+        named = [f"{name}={value!r}" for name, value in given.items() if value]
+        if named:
+            raise DataError(
+                f"{named[0]} names columns of a table, and {source} holds images; leave it out"
+            )
+        check_image_keys(keys)
+        from isthmus.data.streaming.image_folder import ImageReading
+
+        reading = ImageReading(resize, schema, frames, kind == "images")
+        images: Any = path if paths is None else paths
+        return open_images(images, reading, str(source), on_bad_shard)
+    if resize is not None or frames != "first":
+        option = f"resize={resize}" if resize is not None else f"frames={frames!r}"
+        raise DataError(f"got {option}, which is for images; leave it out")
     return open_stream(
         os.fspath(source),
         label=label,
@@ -91,6 +114,8 @@ def are_tables(source: Any) -> bool:
     """Return whether a source for which `is_streamed` is true is Parquet files."""
     path = _path(source)
     if path is not None and "://" not in str(source) and path.is_dir() and not _holds_shards(path):
+        return False
+    if image_pattern(source) is not None:
         return False
     return FileStore(os.fspath(source)).shards()[0].lower().endswith(PARQUET)
 
@@ -110,15 +135,93 @@ def _holds_shards(folder: Path) -> bool:
     )
 
 
+def _is_image_folder(folder: Path, kind: str) -> bool:
+    """Return whether a folder is read as one of images, or refused as one."""
+    if not _holds_shards(folder):
+        return True
+    files = [path for path in _entries(folder) if path.name.lower().endswith(_ENDINGS)]
+    return kind == "images" and files[0].suffix.lower() == ".npy" and _is_one_image(files[0])
+
+
+def _is_one_image(path: Path) -> bool:
+    """Return whether a `.npy` file holds an array that can be one image."""
+    try:
+        return is_one_image(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+    except (OSError, ValueError):
+        return False
+
+
+def image_pattern(source: Any) -> list[str] | None:
+    """Return the image files that a pattern such as `"photos/*.png"` stands for, in order.
+
+    Returns
+    -------
+    list of str or None
+        None when it is no pattern, or other files than images match it.
+    """
+    if not _is_pattern(source) or Path(source).expanduser().exists():
+        return None
+    from isthmus.data.streaming.image_folder import is_image, natural_order
+
+    pattern = Path(source).expanduser()
+    matches = Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+    found = [path for path in matches if path.is_file() and path.name[0] != "."]
+    if not found or not all(is_image(path) for path in found):
+        return None
+    return [str(path) for path in sorted(found, key=natural_order)]
+
+
+def listed_images(source: Any) -> Sequence[str] | None:
+    """Return the paths in a list of them, or that a pattern of images stands for."""
+    if isinstance(source, list | tuple):
+        return source if source and all(isinstance(s, str | os.PathLike) for s in source) else None
+    return image_pattern(source)
+
+
+def is_of_images(source: Any) -> bool:
+    """Return whether a source in memory is image files, or a folder, which may be of them."""
+    if listed_images(source) is not None:
+        return True
+    if not isinstance(source, str | os.PathLike) or find_entry(str(source)) is not None:
+        return False
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return True
+    from isthmus.data.streaming.image_folder import is_image
+
+    return is_image(path)
+
+
+def _is_pattern(source: Any) -> bool:
+    text = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    return isinstance(text, str) and "://" not in text and any(mark in text for mark in "*?[")
+
+
+def check_image_keys(keys: Sequence[str]) -> None:
+    """Check that key columns are those that images have.
+
+    Raises
+    ------
+    DataError
+        Naming the first that is not.
+    """
+    unknown = [key for key in keys if key not in ("file", "frame")]
+    if unknown:
+        raise DataError(
+            f"got the key {unknown[0]!r}, and images have the key 'file' alone (and 'frame' with "
+            "frames='all'), which is written without being asked for; leave it out"
+        )
+
+
 def _holds_others(folder: Path) -> bool:
     """Return whether a folder holds images or IDX files, which `load` reads into memory."""
     # Pillow, which only images need, is imported with their formats.
-    from isthmus.data.formats import SUFFIXES
+    from isthmus.data.streaming.image_folder import is_image
 
-    if any(entry.name.lower().endswith(SUFFIXES) for entry in _entries(folder)):
+    if any(is_image(entry) for entry in _entries(folder)):
         return True
     for inner in _entries(folder):
-        if inner.is_dir() and any(e.name.lower().endswith(SUFFIXES) for e in _entries(inner)):
+        if inner.is_dir() and any(is_image(entry) for entry in _entries(inner)):
             return True
     return any(find_idx(folder, name) is not None for name in FOUR_FILES)
 
@@ -194,17 +297,36 @@ def open_stream(
                 "arrays; leave it out for windows of shape (n, t, c)"
             )
         reader = NumpyReader(store, kind)
+        stream = _open(source, reader, files, on_bad_shard)
+        if kind == "auto":
+            reader.warn_of_single_images(source)
+        return stream
     return _open(source, reader, files, on_bad_shard)
 
 
-def open_image_folder(
-    folder: Path, resize: tuple[int, int] | None = None, on_bad_shard: str = "fail"
+def open_images(
+    images: Path | Sequence[str], reading: ImageReading, name: str, on_bad_shard: str = "fail"
 ) -> Stream:
-    """Open a folder of images (see `isthmus.data.formats.images.load_image_folder`)."""
-    from isthmus.data.streaming.image_folder import ImageReader
+    """Open a folder of images, or image files (see `load_image_folder`)."""
+    from isthmus.data.streaming.image_folder import (
+        ImageReader,
+        list_files,
+        list_folder,
+        train_and_test,
+    )
 
-    reader = ImageReader(folder, resize)
-    return _open(str(folder), reader, reader.sources(), on_bad_shard)
+    if isinstance(images, Path):
+        parts = train_and_test(images)
+        if parts is not None:
+            raise DataError(
+                f"{images} holds a training and a test part; read one of them chunk by chunk: "
+                f"load({str(parts[0])!r}, lazy=True)"
+            )
+        listed = list_folder(images, reading)
+    else:
+        listed = list_files(images, reading)
+    reader = ImageReader(listed, reading, name)
+    return _open(name, reader, reader.sources(), on_bad_shard)
 
 
 def _open(name: str, reader: Reader, files: Sequence[str], on_bad_shard: str) -> Stream:

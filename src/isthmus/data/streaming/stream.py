@@ -286,7 +286,9 @@ class Stream(Instances):
             if np.searchsorted(rows, one.first_row)
             < np.searchsorted(rows, one.first_row + one.n_rows)
         ]
-        taken = [chunk.take(rows_of(rows, chunk)) for chunk in self._read_all(wanted, label, False)]
+        with_keys = bool(self.reader.key_types())
+        read = self._read_all(wanted, label, with_keys)
+        taken = [chunk.take(rows_of(rows, chunk)) for chunk in read]
         if not taken:
             raise DataError(f"{self.name} has none of the {len(rows)} rows asked for")
         if isinstance(taken[0].X, pd.DataFrame):
@@ -297,12 +299,15 @@ class Stream(Instances):
         if taken[0].y is not None:
             y = np.concatenate([chunk.y for chunk in taken if chunk.y is not None])
         places = [chunk.windows for chunk in taken if chunk.windows is not None]
+        keys = [chunk.keys for chunk in taken if chunk.keys is not None]
         return Dataset(
             X,
             y,
             self.schema if schema is None else schema,
             name=self.name,
             windows=Windows.joined(places) if places else None,
+            keys=pd.concat(keys, ignore_index=True) if keys else None,
+            reading=self.reading,
         )
 
     def sample(self, n: int, seed: int, schema: Schema | None = None) -> Dataset:
@@ -378,8 +383,17 @@ class Stream(Instances):
         return self
 
     def reading_facts(self) -> dict[str, Any]:
-        """Return as plain values which files and chunks were skipped so far, and why."""
-        return {"skipped": [asdict(one) for one in self.skipped]}
+        """Return as plain values which files and chunks were skipped so far, and why.
+
+        Of images also `reading`, see `Dataset`.
+        """
+        facts: dict[str, Any] = {"skipped": [asdict(one) for one in self.skipped]}
+        return facts | ({"reading": self.reading} if self.reading else {})
+
+    @property
+    def reading(self) -> dict[str, Any] | None:
+        """What reading images did not take or changed, see `Dataset`."""
+        return getattr(self.reader, "facts", None)
 
     def _read_all(self, ranges: Sequence[ChunkRange], label: bool, keys: bool) -> Iterator[Chunk]:
         def read(chunk_range: ChunkRange) -> Chunk | ShardError:
