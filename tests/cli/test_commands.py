@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from _commands import isthmus
 from isthmus import load_bundle
@@ -354,3 +355,75 @@ def test_windows_as_arrays_need_no_option_after_fit(machines):
     isthmus("encode", "arrays", "X.npy", "-o", "c.npy", cwd=machines)
     encoder = load_bundle(machines / "arrays").encoder
     np.testing.assert_allclose(np.load(machines / "c.npy"), encoder.transform(X))
+
+
+# images: each row names its file, and files are brought to the size at fit
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    place = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for at in range(60):
+        pixels = rng.integers(0, 60, (8, 8), dtype=np.uint8)
+        pixels[2:6, 1:4] += np.uint8(190 * (at % 2))
+        path = place / "known" / ("dark", "bright")[at % 2] / f"{at}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        if at < 12:
+            (place / "new").mkdir(exist_ok=True)
+            Image.fromarray(pixels).resize((16, 16)).save(place / "new" / f"{at}.pgm")
+    (place / "new" / "notes.txt").write_text("no image")
+    isthmus("fit", "known", "-o", "b", "--max-epochs", "2", "--n-components", "4", cwd=place)
+    isthmus("classify", "b", "known", "--baselines", "none", cwd=place)
+    return place
+
+
+FILES = [f"{at}.pgm" for at in range(12)]
+READING = {
+    "n_files_skipped": 1,
+    "files_skipped": ["notes.txt"],
+    "resized_to": [8, 8],
+    "resized_from": {"16x16": 12},
+}
+
+
+def test_predictions_of_images_name_the_file_and_say_what_was_read(photos):
+    done = isthmus("predict", "b", "new", "-o", "p.csv", "--json", "p.json", cwd=photos)
+    assert done.stderr == (
+        "warning: new: 1 file skipped: notes.txt; images resized to 8x8 as at fit: 12 of 16x16\n"
+    )
+    assert pd.read_csv(photos / "p.csv")["file"].tolist() == FILES
+    assert json.loads((photos / "p.json").read_text())["reading"] == READING
+    isthmus("encode", "b", "new", "-o", "c.parquet", cwd=photos)
+    assert pd.read_parquet(photos / "c.parquet")["file"].tolist() == FILES
+    isthmus("suggest", "b", "new", "-n", "12", "-o", "s.csv", "--json", "s.json", cwd=photos)
+    sheet = pd.read_csv(photos / "s.csv")
+    assert sheet["file"].tolist() == [FILES[row] for row in sheet["row"]]
+    rows = json.loads((photos / "s.json").read_text())["rows"]
+    assert [one["file"] for one in rows] == sheet["file"].tolist()
+
+
+def test_predictions_of_images_read_in_chunks_are_those_in_memory(photos):
+    isthmus("predict", "b", "new", "-o", "p2.csv", cwd=photos)
+    done = isthmus(
+        "predict", "b", "new", "--lazy", "-o", "p.parquet", "--json", "l.json", cwd=photos
+    )
+    assert "resized to 8x8" in done.stderr
+    assert json.loads((photos / "l.json").read_text())["reading"] == READING
+    lazy, whole = pd.read_parquet(photos / "p.parquet"), pd.read_csv(photos / "p2.csv")
+    assert lazy["file"].tolist() == FILES
+    assert lazy["prediction"].tolist() == whole["prediction"].tolist()
+
+
+def test_a_key_that_images_lack_is_refused(photos):
+    done = isthmus("predict", "b", "new", "--key", "nonsense", cwd=photos, check=False)
+    assert done.returncode == 1
+    assert "got the key 'nonsense', and images have the key 'file' alone" in done.stderr
+
+
+def test_other_scales_of_images_are_a_line_of_their_own(photos):
+    np.save(photos / "dim.npy", np.eye(8, dtype=np.uint8)[None])
+    done = isthmus("predict", "b", "dim.npy", cwd=photos)
+    assert done.stderr.count("warning: the pixels of 1 images are 0 to 1") == 1
+    assert "X * 255" in done.stderr

@@ -131,6 +131,13 @@ class DataOptions:
             "be repeated.",
         ),
     ] = None
+    frames: Annotated[
+        str,
+        typer.Option(
+            "--frames",
+            help="Frames of TIFF, GIF and WebP files that are instances: first or all.",
+        ),
+    ] = "first"
     on_bad_shard: Annotated[
         str,
         typer.Option(
@@ -199,7 +206,7 @@ class DataOptions:
         from isthmus.data.streaming import is_streamed
 
         lazy = lazy or self.lazy
-        return self.data_dir is None and is_streamed(source, lazy)
+        return self.data_dir is None and is_streamed(source, lazy, self.kind)
 
 
 DEFAULTS = DataOptions()
@@ -270,9 +277,11 @@ def print_sampling(stream: Stream) -> None:
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
     """Print each warning of isthmus as one line on standard error."""
+    printed: set[str] = set()
 
     def show(message: Warning | str, *_: Any) -> None:
-        if process.rank() == 0:
+        if process.rank() == 0 and str(message) not in printed:
+            printed.add(str(message))
             print(f"warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
+from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     LOCAL,
     BundlePath,
@@ -78,7 +78,8 @@ def encode(
     from isthmus.detection import compute_stored_codes
 
     encoder = load_bundle(bundle).encoder
-    codes = compute_stored_codes(encoder, instances.X, for_heads=for_heads)
+    with warnings_as_lines():
+        codes = compute_stored_codes(encoder, instances.X, for_heads=for_heads)
     front = instances.identifiers()
     if reading.label is not None:
         front[reading.label] = instances.y
@@ -88,7 +89,7 @@ def encode(
         "n_components": encoder.n_components_,
         "digest": encoder.digest_,
         "output": str(output),
-    }
+    } | instances.reading_facts()
     console_for(json).print(
         f"{len(codes):,} codes of {encoder.n_components_} numbers in {output}", soft_wrap=True
     )

@@ -11,6 +11,7 @@ from isthmus.cli.data_options import (
     DataOptions,
     LabelsFrom,
     read_instances_or_codes,
+    warnings_as_lines,
     with_option_groups,
 )
 from isthmus.cli.options import (
@@ -76,15 +77,18 @@ def evaluate(
         # A detector may have been fitted on rows without a label column.
         fitted_on = reading.open_train(train, bundle, label_optional=detects)
     level = None if baselines == "none" else baselines
-    found = evaluate_head(
-        decider,
-        test,
-        fitted_on,
-        baselines=level,
-        normal=normal,
-        random_state=seed,
-        verbose=True,
-    )
+    with warnings_as_lines():
+        found = evaluate_head(
+            decider,
+            test,
+            fitted_on,
+            baselines=level,
+            normal=normal,
+            random_state=seed,
+            verbose=True,
+        )
+    if test.reading:
+        found["reading"] = test.reading
     (print_detection if detects else print_evaluation)(console, found)
     print_left_out(console, found, None if level is None else fitted_on)
     write_json_facts(json, found | {"digest": opened.encoder.digest_})

@@ -221,6 +221,8 @@ def fit(
         "digest": encoder.digest_,
         "bundle": str(output),
     }
+    if train.reading:
+        facts["reading"] = train.reading
     if deleted:
         facts["deleted_heads"] = deleted
     if detector:

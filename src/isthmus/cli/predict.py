@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
+from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     LOCAL,
     BundlePath,
@@ -94,7 +94,8 @@ def predict(
 
     opened = load_bundle(bundle)
     decider: Any = opened.head(head)
-    table = opened.predictions(instances.X, head, explain=explain)
+    with warnings_as_lines():
+        table = opened.predictions(instances.X, head, explain=explain)
     detects = "anomaly_score" in table
     predicted = table["prediction"].to_numpy()
     counts = decision_counts({"verdict" if detects else "class": predicted})
@@ -119,6 +120,7 @@ def predict(
             "false_alarm_rate": decider.false_alarm_rate_,
             "threshold": -decider.offset_,
         }
+    facts |= instances.reading_facts()
     if output is not None:
         write_table(output, table)
         console.print(f"predictions in {output}", soft_wrap=True)
@@ -134,8 +136,9 @@ def _most_abnormal(table: pd.DataFrame) -> list[str]:
         ranks = [rank for rank in (1, 2, 3) if f"reason_{rank}" in table]
         reasons = [f"{found[f'reason_{rank}']} ({found[f'share_{rank}']:.0%})" for rank in ranks]
         word = VERDICT_NAMES[found["prediction"]]
+        name = f" ({found['file']})" if "file" in table else ""
         lines.append(
-            f"row {row}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
+            f"row {row}{name}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
             f"{found['p_value']:.3g}; {', '.join(reasons)}; nearest normal row "
             f"{found['nearest_normal']}"
         )

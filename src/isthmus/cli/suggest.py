@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
+from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import BundlePath, Data, Json, Part, console_for, write_json_facts
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def suggest(
     from isthmus.bundle import load_bundle
     from isthmus.data import with_identifiers
 
-    table = load_bundle(bundle).head(head).suggestions(instances.X, n)
+    with warnings_as_lines():
+        table = load_bundle(bundle).head(head).suggestions(instances.X, n)
     table = with_identifiers(instances.identifiers().iloc[table["row"].to_numpy()], table)
     console = console_for(json)
     console.print(f"{len(table):,} of {len(instances):,} rows to look at, counting from 0")
@@ -55,7 +56,7 @@ def suggest(
         write_table(output, table)
         console.print(f"rows in {output}", soft_wrap=True)
     plain = [_plain(row) for row in table.astype(object).to_dict("records")]
-    facts: dict[str, Any] = {"n": len(table), "rows": plain}
+    facts: dict[str, Any] = {"n": len(table), "rows": plain} | instances.reading_facts()
     write_json_facts(json, facts | {"output": None if output is None else str(output)})
 
 

@@ -133,7 +133,7 @@ def score(
     dict
         Plain values: `n` rows, `n_parts` files, `n_resumed` of them from earlier runs, `counts`
         of each decision, `skipped` chunks with reasons, `digest` of the encoder, `head`, `parity`,
-        `engine`, `seconds`, `rows_per_second`, `output`.
+        `engine`, `seconds`, `rows_per_second`, `output`; of images `reading`, see `Dataset`.
 
     Raises
     ------
@@ -207,17 +207,21 @@ def score(
             skipped += [] if one.skipped is None else [one.skipped]
         facts = finish(files, run, skipped)
     seconds = time.perf_counter() - start_time
-    return facts | {
-        "n_resumed": len(chunks) - len(missing),
-        "what": what,
-        "digest": opened.encoder.digest_,
-        "head": head,
-        "parity": exported["parity"],
-        "engine": engine,
-        "seconds": seconds,
-        "rows_per_second": n_missing / seconds,
-        "output": str(output),
-    }
+    return (
+        facts
+        | {
+            "n_resumed": len(chunks) - len(missing),
+            "what": what,
+            "digest": opened.encoder.digest_,
+            "head": head,
+            "parity": exported["parity"],
+            "engine": engine,
+            "seconds": seconds,
+            "rows_per_second": n_missing / seconds,
+            "output": str(output),
+        }
+        | ({"reading": stream.reading} if stream.reading else {})
+    )
 
 
 def _check(
