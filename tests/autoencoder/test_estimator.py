@@ -21,6 +21,7 @@ from isthmus import Autoencoder
 from isthmus.errors import (
     ArchitectureError,
     DataError,
+    DataWarning,
     MissingExtraError,
     SchemaError,
     TrainingError,
@@ -619,7 +620,8 @@ def test_constant_columns_are_kept_as_they_are(table):
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_constant_images_are_learned(value):
     X = np.full((40, 8, 8), value, dtype=np.uint8)
-    encoder = quick(max_epochs=40).fit(X)
+    with pytest.warns(DataWarning, match="all 40 images are the same"):
+        encoder = quick(max_epochs=40).fit(X)
 
     back = encoder.inverse_transform(encoder.transform(X))
 

@@ -496,6 +496,16 @@ def test_files_have_the_size_and_the_channels_at_fit(tmp_path):
         assert data.reading == {"resized_to": [4, 6], "resized_from": {"8x12": 1}}
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_images_that_are_white_on_transparent_are_counted(tmp_path, lazy):
+    drawing = np.full((4, 6, 4), 255, np.uint8)
+    drawing[:2, :, 3] = 0
+    write_all(tmp_path, [drawing, COLOUR[0], np.full((4, 6), 255, np.uint8), drawing])
+    with pytest.warns(UserWarning, match=r"2 of 4 images are white on transparent.*a\.png"):
+        X = load(tmp_path, lazy=lazy).take(np.arange(4)).X
+    np.testing.assert_array_equal(X[0], np.full((4, 6, 3), 255))
+
+
 def test_colour_is_refused_where_the_fit_was_on_grey(tmp_path):
     schema = Schema.learn(GREY)
     write(tmp_path / "a.png", np.stack([GREY[0]] * 3, -1))

@@ -1,12 +1,14 @@
 """Schema and preprocessing of a stream: those of the same data in memory."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from isthmus import load
 from isthmus.data import Schema
-from isthmus.data.preprocessing import Moments, learn_preprocessor
+from isthmus.data.preprocessing import Moments, column_warnings, learn_preprocessor
 from isthmus.data.streaming import statistics as stream_learn
 from isthmus.errors import DataError, DataWarning
 
@@ -190,3 +192,28 @@ def test_wild_values_of_streamed_windows_are_left_out_as_in_memory(tmp_path):
     expected = in_memory(X, "series")[1].to_dict()
     assert expected["usual"][:2] == [None, None]
     assert_close(found, expected)
+
+
+FLAT = np.random.default_rng(0).random((40, 8, 8))
+FLAT[::4] = FLAT[::4, :1, :1]
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (FLAT, "^10 of 40 images have the same value in all pixels"),
+        (np.full((40, 8, 8), 0.5), "^all 40 images are the same"),
+        ((FLAT > 0.5).astype(np.uint8), r"^the uint8 pixels of 40 images are only 0 and 1"),
+    ],
+    ids=["flat", "same", "0 and 1"],
+)
+def test_images_that_teach_nothing_warn_as_in_memory(X, message, tmp_path):
+    schema = Schema.learn(X)
+    texts = column_warnings(X, schema, learn_preprocessor(X, schema))
+    assert any(re.search(message, text) for text in texts)
+    for at in range(4):
+        np.save(tmp_path / f"{at}.npy", X[at * 10 : (at + 1) * 10])
+    with pytest.warns(DataWarning) as caught:
+        assert load(tmp_path, kind="images").schema == schema
+    assert [str(one.message) for one in caught] == texts
+    assert column_warnings(X[1:2], schema, learn_preprocessor(X, schema)) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -87,7 +88,11 @@ _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 
 
 def read_images(
-    files: Sequence[ImageFile], size: tuple[int, int] | None = None, schema: Schema | None = None
+    files: Sequence[ImageFile],
+    size: tuple[int, int] | None = None,
+    schema: Schema | None = None,
+    *,
+    warn: bool = True,
 ) -> np.ndarray:
     """Read image files into one array, in the order given.
 
@@ -105,6 +110,8 @@ def read_images(
     schema : Schema or None
         Of the images at fit: grey ones become colour where these have it, and an image whose
         channels are all equal becomes grey where these are grey.
+    warn : bool
+        Warn of images of which nothing is left on white.
 
     Returns
     -------
@@ -117,8 +124,11 @@ def read_images(
         When a file cannot be read or the images differ in size or depth.
     """
     images: np.ndarray | None = None
+    erased: list[Path] = []
     for position, file in enumerate(files):
         path, pixels = file.path, _read(file)
+        if _is_erased(file, pixels):
+            erased.append(path)
         if schema is not None:
             pixels = _with_channels(pixels, schema, path)
         if size is not None:
@@ -142,7 +152,26 @@ def read_images(
         images[position] = pixels[..., None] if pixels.ndim < images.ndim - 1 else pixels
     if images is None:
         raise DataError("got no images; expected at least one file")
+    if erased and warn:
+        warnings.warn(
+            f"{len(erased)} of {len(files)} images are white on transparent, and laid on white "
+            f"nothing is left of them, the first is {erased[0]}; save them on another background",
+            stacklevel=4,
+        )
     return images
+
+
+def _is_erased(file: ImageFile, pixels: np.ndarray) -> bool:
+    """Return whether an image that is all white was something before it was laid on white."""
+    white = 255 if pixels.dtype == np.uint8 else 1
+    if file.path.suffix.lower() == ".npy" or pixels.flat[0] != white or pixels.min() != white:
+        return False
+    with Image.open(file.path) as image:
+        image.seek(file.frame)
+        if not image.has_transparency_data:
+            return False
+        low, high = image.convert("RGBA").getchannel("A").getextrema()
+        return low != high
 
 
 def _with_channels(pixels: np.ndarray, schema: Schema, path: Path) -> np.ndarray:

@@ -10,6 +10,7 @@ from .column_warnings import describe_extremes as describe_extremes
 from .column_warnings import issue_warnings as issue_warnings
 from .column_warnings import leave_out as leave_out
 from .images import ImagePreprocessor as ImagePreprocessor
+from .images import ImageVariety as ImageVariety
 from .preprocessor import Preprocessor as Preprocessor
 from .preprocessor import learn_preprocessor as learn_preprocessor
 from .preprocessor import read_preprocessor as read_preprocessor

@@ -13,6 +13,7 @@ import numpy as np
 
 from isthmus.data.columns import Column
 from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs
+from isthmus.data.preprocessing.images import ImageVariety
 from isthmus.data.preprocessing.preprocessor import Preprocessor
 from isthmus.data.preprocessing.scaling import usual_range
 from isthmus.data.preprocessing.series import SeriesPreprocessor
@@ -120,7 +121,7 @@ def describe_extremes(
 
 
 def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -> list[str]:
-    """Return warnings about the columns of training data in memory.
+    """Return warnings about the columns, or the images, of training data in memory.
 
     Parameters
     ----------
@@ -133,7 +134,9 @@ def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -
     if isinstance(preprocessor, SeriesPreprocessor):
         return _channel_warnings(X, schema, preprocessor)
     if not isinstance(preprocessor, TablePreprocessor):
-        return []
+        variety = ImageVariety()
+        variety.update(X)
+        return variety.warnings()
     found, ordered = [], set()
     for at, (inputs, column) in enumerate(zip(preprocessor.inputs, schema.types, strict=True)):
         if isinstance(inputs, CategoryInputs):

@@ -10,6 +10,70 @@ import numpy as np
 
 from isthmus.data.schema import Schema
 
+#: Share of images without any contrast from which training data is said to hold such.
+MIN_FLAT_SHARE = 0.05
+
+
+class ImageVariety:
+    """Number of images of one single value, and whether all images are the same, by chunks.
+
+    Examples
+    --------
+    >>> variety = ImageVariety()
+    >>> variety.update(np.zeros((3, 4, 4), np.uint8))
+    >>> print(variety.warnings()[0].partition(";")[0])
+    all 3 images are the same
+    """
+
+    def __init__(self) -> None:
+        self.n = self.n_flat = 0
+        self.first: np.ndarray | None = None
+        self.same = True
+        self.high = 0.0
+
+    def update(self, X: np.ndarray) -> None:
+        """Add the next images."""
+        flat = X.reshape(len(X), -1)
+        lowest, highest = flat.min(axis=1), flat.max(axis=1)
+        self.n += len(X)
+        self.n_flat += int((lowest == highest).sum())
+        self.high = max(self.high, float(highest.max()))
+        if self.first is None:
+            self.first = X[0].copy()
+        self.same = self.same and bool((X[-1] == self.first).all() and (self.first == X).all())
+
+    def extend(self, later: ImageVariety) -> None:
+        """Add later images."""
+        if later.first is None:
+            return
+        if self.first is None:
+            self.first = later.first
+        self.same = self.same and later.same and bool((self.first == later.first).all())
+        self.n, self.n_flat = self.n + later.n, self.n_flat + later.n_flat
+        self.high = max(self.high, later.high)
+
+    def warnings(self) -> list[str]:
+        """Return what there is to say about images of which a model cannot learn."""
+        if self.first is None or self.n < 2:
+            return []
+        if self.same:
+            return [
+                f"all {self.n} images are the same; nothing can be learned of them, and every "
+                "instance will be normal or in one class: check how the files were written"
+            ]
+        found = []
+        if self.n_flat >= MIN_FLAT_SHARE * self.n:
+            found.append(
+                f"{self.n_flat} of {self.n} images have the same value in all pixels; leave them "
+                "out, or check how they were written (white on transparent becomes white)"
+            )
+        if self.first.dtype == np.uint8 and self.high <= 1:
+            found.append(
+                f"the uint8 pixels of {self.n} images are only 0 and 1 of 0..255, nearly black; "
+                "use X * 255 where 1 is white, here and for all later images"
+            )
+        return found
+
 
 @dataclass(frozen=True)
 class ImagePreprocessor:

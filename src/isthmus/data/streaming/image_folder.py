@@ -384,7 +384,7 @@ class ImageReader:
         self.images, self.reading = images, reading
         schema = reading.schema
         self.colour = images.colour if schema is None else len(schema.shape) == 3
-        first = read_images(images.files[:1], reading.size, schema)
+        first = read_images(images.files[:1], reading.size, schema, warn=False)
         self.shape, self.dtype = first.shape[1:3], first.dtype
         _warn(images.facts, reading, name)
 

@@ -18,6 +18,7 @@ from isthmus.data.preprocessing import (
     MAX_MAGNITUDE,
     CategoryInputs,
     ChunkMoments,
+    ImageVariety,
     Moments,
     Preprocessor,
     RowOrder,
@@ -368,6 +369,7 @@ class _ArrayStatistics:
         self.kind, self.like, self.channels = kind, X[:1].copy(), channels
         self.low, self.high = np.inf, -np.inf
         self.moments = ChunkMoments(X.shape[2:])
+        self.variety = ImageVariety()
         self.sample = array("d")
         #: (channel, extreme value, window, time step): the least and greatest of each channel.
         self.extremes: list[tuple[int, float, int, int]] = []
@@ -377,6 +379,7 @@ class _ArrayStatistics:
         (check_images if self.kind == "images" else check_series)(X)
         self.low, self.high = min(self.low, float(X.min())), max(self.high, float(X.max()))
         if self.kind != "series":
+            self.variety.update(X)
             return
         values = X.reshape(-1, X.shape[2]).astype(np.float64, copy=False)
         self.moments.update(values)
@@ -393,12 +396,13 @@ class _ArrayStatistics:
     def extend(self, later: _ArrayStatistics) -> None:
         self.low, self.high = min(self.low, later.low), max(self.high, later.high)
         self.moments.extend(later.moments)
+        self.variety.extend(later.variety)
         self.sample += later.sample
         self.extremes = _widest(self.extremes + later.extremes)
 
     def warnings(self, schema: Schema, preprocessor: Preprocessor) -> list[str]:
         if not isinstance(preprocessor, SeriesPreprocessor):
-            return []
+            return self.variety.warnings()
         found = []
         for channel, usual in enumerate(preprocessor.usual):
             if usual is None:
