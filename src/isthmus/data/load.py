@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import gzip
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from isthmus.data.catalog import CATALOGUE, find_entry, near_miss
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     CsvOptions,
-    is_idx,
+    is_idx_file,
     is_table_file,
     load_idx_file,
     load_idx_folder,
@@ -504,28 +502,13 @@ def _load_file(path: Path, images: Mapping[str, Any], kind: str) -> Dataset | Sp
         from isthmus.data.formats import load_ts
 
         return load_ts(path)
-    if _is_idx_file(path):
+    if is_idx_file(path):
         return load_idx_file(path)
     from isthmus.data.streaming import ImageReading, is_image, load_image_files
 
     if is_image(path):
         return load_image_files([path], ImageReading(**images), path.name)
     raise DataError(f"{path} is of no kind that can be loaded; expected one of: {_KINDS}")
-
-
-def _is_idx_file(path: Path) -> bool:
-    # A damaged file that is called IDX goes to the IDX reader, whose error says more.
-    if "-ubyte" in path.name or "idx" in path.suffix:
-        return True
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-        if head[:2] == b"\x1f\x8b":
-            with gzip.open(path) as file:
-                head = file.read(4)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    return is_idx(head)
 
 
 def _missing(path: Path) -> str:

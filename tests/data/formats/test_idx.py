@@ -4,8 +4,8 @@ import struct
 import numpy as np
 import pytest
 
-from isthmus.data.formats import find_idx, is_idx, load_idx_file, load_idx_folder, parse_idx
-from isthmus.data.formats.idx import read_idx
+from isthmus.data.formats import find_idx, load_idx_file, load_idx_folder, parse_idx
+from isthmus.data.formats.arrays import is_idx, read_idx
 from isthmus.errors import DataError
 
 TYPES = [
