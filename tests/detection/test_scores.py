@@ -411,6 +411,8 @@ def test_bundle_and_graph_decide_alike(table_encoder, policy, tmp_path):
     if policy == "error":
         with pytest.raises(DataError, match="in column 'temp', row 0"):
             exported.run(dead())
+    missing = exported.missing_where_complete(exported.feed(rows))
+    assert missing is None if policy == "error" else missing[:30, 1].all() and missing.sum() == 30
     loaded.add_labels(draw_table(5, 6), np.full(5, 1), normal=1)
     assert loaded.missing_penalty_.columns.all()
 

@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +14,7 @@ from isthmus._core import file_digest
 from isthmus.data import Schema
 from isthmus.export import Exported
 from isthmus.serve import read_labels
+from isthmus.serve.answers import explanations
 
 
 def npy(X):
@@ -121,6 +123,20 @@ def test_explanations_are_the_largest_residuals(client, digits_folder, X):
         shares = [part["share"] for part in one["top"]]
         assert sum(shares) + one["rest"] == pytest.approx(1)
         assert shares[0] == pytest.approx(row.max() / row.sum())
+
+
+def test_an_explanation_ranks_and_marks_values_missing_where_none_was_at_fit():
+    schema = Schema.learn(pd.DataFrame({"flow": [1.0, 2.0], "temp": [1.0, 3.0]}))
+    residual, missing = np.array([[0.5, 0.25], [0.5, 0.25]]), np.array([[False, True], [False] * 2])
+    first, second = explanations(schema, residual, 2, missing)
+    assert first["top"][0] == {
+        "feature": "temp",
+        "residual": 0.25,
+        "share": pytest.approx(1.75 / 2.25),
+        "missing": True,
+    }
+    assert second["top"] == explanations(schema, residual, 2)[1]["top"]
+    assert "missing" not in second["top"][0] | first["top"][1]
 
 
 def test_labels_are_queued_for_the_next_update(client, digits_folder, X):

@@ -46,6 +46,7 @@ from .predictions import DECISIONS as DECISIONS
 from .predictions import NORMAL as NORMAL
 from .predictions import VERDICT_NAMES as VERDICT_NAMES
 from .predictions import decision_counts as decision_counts
+from .predictions import missing_first as missing_first
 from .predictions import prediction_columns as prediction_columns
 from .predictions import verdicts as verdicts
 from .predictions import with_identifiers as with_identifiers

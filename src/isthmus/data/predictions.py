@@ -106,6 +106,25 @@ def prediction_columns(
     return columns | {name: np.asarray(c, dtype=np.float64) for name, c in numbers.items()}
 
 
+def missing_first(residuals: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+    """Return squared residuals (n, m) to rank, in which missing values count most.
+
+    Parameters
+    ----------
+    residuals : array of shape (n, m)
+    missing : boolean array of shape (n, m) or None
+        Values that are missing where none was at fit: each counts as all residuals and 1 together.
+
+    Examples
+    --------
+    >>> missing_first(np.array([[0.5, 0.25]]), np.array([[False, True]])).tolist()
+    [[0.5, 1.75]]
+    """
+    if missing is None:
+        return residuals
+    return np.where(missing, 1 + residuals.sum(axis=1, keepdims=True), residuals)
+
+
 def with_identifiers(identifiers: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Put the columns that identify rows in front of what was found of these rows.
 

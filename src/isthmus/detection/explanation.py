@@ -10,7 +10,7 @@ import pandas as pd
 
 from isthmus._core import find_nearest
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import ABNORMAL, Kind
+from isthmus.data import ABNORMAL, Kind, missing_first
 from isthmus.detection.features import extract_features
 from isthmus.detection.labelled_scores import LabelledScore
 from isthmus.detection.reference_set import ReferenceSet
@@ -64,8 +64,7 @@ class Explanation:
             `"temp (missing)"` and comes first: it counts as all residuals and 1 together.
         """
         flat = self.residuals.reshape(len(self.residuals), -1)
-        if self.missing is not None:
-            flat = np.where(self.missing, 1 + flat.sum(axis=1, keepdims=True), flat)
+        flat = missing_first(flat, self.missing)
         shares = flat / np.maximum(flat.sum(axis=1, keepdims=True), 1e-30)
         places = np.argsort(-shares, axis=1, kind="stable")[:, :k]
         return [

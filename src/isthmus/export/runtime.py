@@ -141,12 +141,44 @@ class Exported:
 
     def feed(self, X: Any) -> dict[str, np.ndarray]:
         """Check instances as `run` does, and return them by input of the graph."""
-        for head in self.facts["heads"].values():
-            penalty = head.get("missing_penalty")
-            if penalty is not None and head["missing"] == "error":
-                complete = np.isin(np.arange(self.schema.n_features), penalty["columns"])
-                check_complete(np.isnan(self.schema.check(X)) & complete, self.schema.columns)
-        return feed(self.schema, self.inputs, X)
+        rows = feed(self.schema, self.inputs, X)
+        refused = self.missing_where_complete(rows, "error")
+        if refused is not None:
+            check_complete(refused, self.schema.columns)
+        return rows
+
+    def missing_where_complete(
+        self, rows: Mapping[str, np.ndarray], policy: str = "unusual"
+    ) -> np.ndarray | None:
+        """Return the values that are missing in columns that were complete at fit.
+
+        Parameters
+        ----------
+        rows : mapping of str to array
+            As `feed` returns them.
+        policy : {"unusual", "error"}
+            Of the detectors whose columns count.
+
+        Returns
+        -------
+        boolean array of shape (n, m) or None
+            None where no detector has this policy, or no value is missing so.
+        """
+        complete = [
+            column
+            for head in self.facts["heads"].values()
+            if head.get("missing") == policy and "missing_penalty" in head
+            for column in head["missing_penalty"]["columns"]
+        ]
+        if not complete:
+            return None
+        if self.inputs[0].column is None:
+            missing = np.isnan(rows[self.inputs[0].name])
+        else:
+            columns = ((rows[one.name], one.missing) for one in self.inputs)
+            missing = np.stack([np.isnan(c) if m is None else c == m for c, m in columns], axis=1)
+        found: np.ndarray = missing & np.isin(np.arange(missing.shape[1]), complete)
+        return found if found.any() else None
 
     def preprocess(self, X: Any) -> np.ndarray:
         """Return instances as the network's input: (n, *network_shape), float32.

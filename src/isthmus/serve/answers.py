@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data import DECISIONS, VERDICT_NAMES, Schema
+from isthmus.data import DECISIONS, VERDICT_NAMES, Schema, missing_first
 from isthmus.data.formats import resize_pixels
 from isthmus.export import plain_instances, restore_instances
 
@@ -50,7 +50,9 @@ def predictions(
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[str, Any]]:
+def explanations(
+    schema: Schema, residual: np.ndarray, top: int, missing: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """Return the values with the largest residuals, and their shares of the total.
 
     Parameters
@@ -60,18 +62,22 @@ def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[st
         Squared.
     top : int
         Number of values to return.
+    missing : boolean array of shape (n, m), optional
+        Values that are missing where none was at fit, see `Exported.missing_where_complete`.
 
     Returns
     -------
     list of dict
         `top`: a list of `feature` (a column's name, or a position in the instance), `residual` and
-        `share`, the largest first; `rest`, the share of all others.
+        `share`, the largest first, and `missing`, true, for a value that is missing where none was
+        at fit; `rest`, the share of all others.
     """
     flat = residual.reshape(len(residual), -1).astype(np.float64)
+    ranked = missing_first(flat, missing)
     top = min(top, flat.shape[1])
-    totals = flat.sum(axis=1, keepdims=True)
-    shares = np.divide(flat, totals, out=np.zeros_like(flat), where=totals > 0)
-    order = np.argsort(-flat, axis=1, kind="stable")[:, :top]
+    totals = ranked.sum(axis=1, keepdims=True)
+    shares = np.divide(ranked, totals, out=np.zeros_like(flat), where=totals > 0)
+    order = np.argsort(-ranked, axis=1, kind="stable")[:, :top]
     found = []
     for row, places in enumerate(order):
         largest = [
@@ -80,6 +86,7 @@ def explanations(schema: Schema, residual: np.ndarray, top: int) -> list[dict[st
                 "residual": float(flat[row, at]),
                 "share": float(shares[row, at]),
             }
+            | ({} if missing is None or not missing[row, at] else {"missing": True})
             for at in places
         ]
         rest = max(0.0, float(shares[row].sum() - shares[row, places].sum()))

@@ -81,11 +81,15 @@ class Codes(Answer):
 
 
 class Feature(BaseModel):
-    """One value of an instance, by column name or position, and its residual."""
+    """One value of an instance, by column name or position, and its residual.
+
+    `missing` is there, and true, where the value is missing and none was at fit.
+    """
 
     feature: str | list[int]
     residual: float
     share: float
+    missing: bool = False
 
 
 class Explanation(BaseModel):

@@ -143,7 +143,8 @@ class Service:
         values = await served.run(rows, ["residual", "reconstruction"][: 1 + whole])
 
         def answer() -> Response:
-            found = explanations(schema, values["residual"], top)
+            missing = exported.missing_where_complete(rows)
+            found = explanations(schema, values["residual"], top, missing)
             if whole:
                 rebuilt = exported.rebuilt(values["reconstruction"])
                 found = add_reconstructions(found, schema, values["residual"], rebuilt, size)
