@@ -283,7 +283,7 @@ default="linear"
         settings = {"kind": data.kind, "recipe": recipe} | parameters
         settings |= {"random_state": seed, "verbose": verbose and console.is_terminal}
         started = time.perf_counter()
-        encoder = Autoencoder(width, **settings).fit(parts.train.X)
+        encoder = Autoencoder(width, **settings).fit(parts.train.X, warn=False)
         seconds = time.perf_counter() - started
         row: dict[str, Any] = {"seconds": seconds, "epochs": len(encoder.history_)}
         codes, error, row["loss"] = _measure(encoder, parts.test.X)

@@ -57,7 +57,7 @@ class ColumnStatistics:
         self.n_rows = 0
         self.moments = ChunkMoments()
         self.low, self.high = np.inf, -np.inf
-        #: First rows that hold the least and the greatest value, from 0.
+        #: First rows that hold the least and the greatest value, from 0; -1 where counted as text.
         self.low_row = self.high_row = 0
         self.order = RowOrder()
         self.sample = array("d")
@@ -130,9 +130,8 @@ class ColumnStatistics:
         if inputs.usual is not None:
             far = self.high - inputs.fill > inputs.fill - self.low
             value, row = (self.high, self.high_row) if far else (self.low, self.low_row)
-            found.append(
-                describe_extremes(name, value, f"row {row + 1}, counting from 1", 0, inputs, column)
-            )
+            place = self.table if row < 0 else f"row {row + 1}, counting from 1"
+            found.append(describe_extremes(name, value, place, 0, inputs, column))
         text = self.order.describe(name, column, leave_out(schema, at))
         return found if text is None else [*found, text]
 
@@ -161,7 +160,7 @@ class ColumnStatistics:
             sizes = np.bincount(at, weights=counts, minlength=len(column.categories))
             return column, CategoryInputs.of(sizes.astype(np.intp), self.n_rows), None
         check_no_infinity(positions, place)
-        self._widen(float(positions.min()), float(positions.max()), 0, 0)
+        self._widen(float(positions.min()), float(positions.max()), -1, -1)
         values = np.clip(positions, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         mean = np.average(values, weights=counts)
         variance = np.average((values - mean) ** 2, weights=counts)
