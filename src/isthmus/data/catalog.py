@@ -217,3 +217,19 @@ CATALOGUE: dict[str, Entry] = {
         ),
     )
 }
+
+
+def describe_missing(path: Path) -> str:
+    """Return the error for a source that does not exist, with what may have been meant."""
+    name = near_miss(str(path))
+    if name is not None:
+        return f"there is no data set and no file called {str(path)!r}; did you mean {name!r}?"
+    neighbours: list[str] = []
+    if path.parent.is_dir():
+        neighbours = [other.name for other in path.parent.iterdir()]
+    close = difflib.get_close_matches(path.name, neighbours, 1)
+    hint = f"did you mean {str(path.with_name(close[0]))!r}? " if close else ""
+    return (
+        f"there is no file or folder {str(path)!r}; {hint}"
+        f"expected a path or one of the data sets {', '.join(CATALOGUE)}"
+    )

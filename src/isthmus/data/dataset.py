@@ -154,6 +154,36 @@ class Dataset:
         """Return `reading` under that name, empty where nothing was left out or changed."""
         return {"reading": self.reading} if self.reading else {}
 
+    def take_range(self, rows: slice | str) -> Dataset:
+        """Return a range of the instances.
+
+        Parameters
+        ----------
+        rows : slice or str
+            Such as `slice(100, 200)` or "100:200", counting from 0.
+
+        Raises
+        ------
+        DataError
+            When it is no range, or there is no instance in it.
+
+        Examples
+        --------
+        >>> Dataset(np.arange(6.0)[:, None]).take_range("1:3").X.tolist()
+        [[1.0], [2.0]]
+        """
+        if isinstance(rows, str):
+            try:
+                rows = slice(*(int(end) if end.strip() else None for end in rows.split(":")))
+            except (ValueError, TypeError) as error:
+                raise DataError(
+                    f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
+                ) from error
+        chosen = np.arange(len(self))[rows]
+        if len(chosen) == 0:
+            raise DataError(f"rows={rows!r} names none of the {len(self)} instances of {self.name}")
+        return self.take(chosen)
+
     def identifiers(self) -> pd.DataFrame:
         """Return the columns that identify the instances: those of windows, then the keys.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.catalog import CATALOGUE, find_entry, near_miss
+from isthmus.data.catalog import describe_missing, find_entry
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     CsvOptions,
@@ -255,27 +254,12 @@ def load(
     if y is not None:
         data = _with_labels(data, y)
     if rows is not None:
-        data = _rows_of(data, rows)
-    return data if size is None else resize_images(data, size)
-
-
-def _rows_of(data: Dataset | Splits, rows: slice | str) -> Dataset:
-    """Return the instances that a slice, or its text, names."""
-    if isinstance(data, Splits):
-        raise DataError(
-            f"got rows={rows!r}, and {data.name} has a training and a test part; leave it out"
-        )
-    if isinstance(rows, str):
-        try:
-            rows = slice(*(int(end) if end.strip() else None for end in rows.split(":")))
-        except (ValueError, TypeError) as error:
+        if isinstance(data, Splits):
             raise DataError(
-                f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
-            ) from error
-    chosen = np.arange(len(data))[rows]
-    if len(chosen) == 0:
-        raise DataError(f"rows={rows!r} names none of the {len(data)} instances of {data.name}")
-    return data.take(chosen)
+                f"got rows={rows!r}, and {data.name} has a training and a test part; leave it out"
+            )
+        data = data.take_range(rows)
+    return data if size is None else resize_images(data, size)
 
 
 def _check_columns_of_table(source: Any, **given: Sequence[str] | None) -> None:
@@ -458,7 +442,7 @@ def load_path(
         When there is no such path, it is of no known kind, or its loader refuses it.
     """
     if not path.exists():
-        raise DataError(_missing(path))
+        raise DataError(describe_missing(path))
     # The loaders are imported when used: Arrow and Pillow take a while.
     if path.is_file() and is_table_file(path):
         if kind == "series":
@@ -509,18 +493,3 @@ def _load_file(path: Path, images: Mapping[str, Any], kind: str) -> Dataset | Sp
     if is_image(path):
         return load_image_files([path], ImageReading(**images), path.name)
     raise DataError(f"{path} is of no kind that can be loaded; expected one of: {_KINDS}")
-
-
-def _missing(path: Path) -> str:
-    name = near_miss(str(path))
-    if name is not None:
-        return f"there is no data set and no file called {str(path)!r}; did you mean {name!r}?"
-    neighbours: list[str] = []
-    if path.parent.is_dir():
-        neighbours = [other.name for other in path.parent.iterdir()]
-    close = difflib.get_close_matches(path.name, neighbours, 1)
-    hint = f"did you mean {str(path.with_name(close[0]))!r}? " if close else ""
-    return (
-        f"there is no file or folder {str(path)!r}; {hint}"
-        f"expected a path or one of the data sets {', '.join(CATALOGUE)}"
-    )
