@@ -15,6 +15,7 @@ from isthmus.data.catalog import describe_missing, find_entry
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     CsvOptions,
+    image_column,
     is_idx_file,
     is_table_file,
     load_idx_file,
@@ -449,6 +450,12 @@ def load_path(
             from isthmus.data.windows import load_long_table
 
             return load_long_table(path, cutting or WindowOptions(), label, **table)
+        column = image_column(path)
+        if column is not None:
+            from isthmus.data.streaming import ImageReading, load_image_table
+
+            reading = ImageReading(**images or {})
+            return load_image_table(path, column, reading, label, table.get("keys", ()))
         return load_table(path, label, **table)
     if label is not None:
         raise DataError(

@@ -1,9 +1,13 @@
+import io
+import json
 import struct
 import warnings
 import zlib
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -594,3 +598,29 @@ def test_grey_maps_of_sixteen_bits(tmp_path):
     values = DEEP[..., 0]
     (tmp_path / "a.pgm").write_bytes(b"P5\n6 4\n65535\n" + values.astype(">u2").tobytes())
     np.testing.assert_allclose(load(tmp_path).X[0], values / 65535, atol=1e-7)
+
+
+# images in a table
+
+
+def test_images_in_a_parquet_file_of_hugging_face(tmp_path):
+    cells = []
+    for at, pixels in enumerate(GREY):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        cells.append({"bytes": file.getvalue(), "path": f"im{at}.png"})
+    table = pa.table({"image": cells, "label": [0, 2, 0, 2, 2], "id": ["007", "7", "1", "2", "3"]})
+    names = {"label": {"names": ["cat", "cow", "dog"], "_type": "ClassLabel"}}
+    stated = json.dumps({"info": {"features": names}})
+    path = tmp_path / "train.parquet"
+    pq.write_table(table.replace_schema_metadata({"huggingface": stated}), path)
+    data = load(path, label="label", keys=["id"])
+    np.testing.assert_array_equal(data.X, GREY)
+    assert data.y.tolist() == [0, 2, 0, 2, 2]
+    assert data.class_names == ("cat", "dog")
+    assert data.keys["file"].tolist() == [f"im{at}.png" for at in range(5)]
+    assert data.keys["id"].tolist() == ["007", "7", "1", "2", "3"]
+    with pytest.warns(UserWarning, match="images resized to 2x2 as at fit: 5 of 4x6"):
+        assert load(path, schema=Schema.learn(GREY[:, :2, :2])).X.shape == (5, 2, 2)
+    with pytest.raises(DataError, match="'kind'"):
+        load(path, label="kind")

@@ -16,12 +16,15 @@ from .images import TooManyPixelsError as TooManyPixelsError
 from .images import check_size as check_size
 from .images import decode_image as decode_image
 from .images import image_suffixes as image_suffixes
+from .images import natural_order as natural_order
 from .images import read_header as read_header
 from .images import read_images as read_images
 from .images import resize_images as resize_images
 from .images import resize_pixels as resize_pixels
 from .tables import check_is_there as check_is_there
+from .tables import class_names as class_names
 from .tables import dataset_from_frame as dataset_from_frame
+from .tables import image_column as image_column
 from .tables import is_table_file as is_table_file
 from .tables import load_table as load_table
 from .tables import read_table as read_table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -44,11 +45,19 @@ class ImageFile:
         What identifies it in outputs.
     frame : int
         Counting from 0.
+    content : bytes or None
+        Of an image that lies in a table; `path` is then its name.
     """
 
     path: Path
     name: str
     frame: int = 0
+    content: bytes | None = None
+
+    @property
+    def source(self) -> Path | BytesIO:
+        """What Pillow opens."""
+        return self.path if self.content is None else BytesIO(self.content)
 
 
 @dataclass(frozen=True)
@@ -67,13 +76,13 @@ class ImageHeader:
     n_frames: int
 
 
-def read_header(path: Path) -> ImageHeader:
+def read_header(file: ImageFile) -> ImageHeader:
     """Return what the header of an image file states; a damaged file is named when it is read."""
     try:
-        if path.suffix.lower() == ".npy":
-            pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        if file.path.suffix.lower() == ".npy":
+            pixels = np.load(file.path, mmap_mode="r", allow_pickle=False)
             return ImageHeader(pixels.shape[:2], pixels.ndim == 2, 1)
-        with Image.open(path) as image:
+        with Image.open(file.source) as image:
             # Of a PNG this would decode it; hardly any has an orientation.
             exif = {} if image.format == "PNG" else image.getexif()
             size = image.size if exif.get(_ORIENTATION, 1) >= 5 else image.size[::-1]
@@ -85,6 +94,13 @@ def read_header(path: Path) -> ImageHeader:
 #: EXIF tag of the orientation; from 5 on height and width are swapped.
 _ORIENTATION = 0x0112
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
+
+
+def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Order names with their numbers by value; the name itself settles 1.png and 01.png."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    key = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
+    return key, path.name
 
 
 def read_images(
@@ -166,7 +182,7 @@ def _is_erased(file: ImageFile, pixels: np.ndarray) -> bool:
     white = 255 if pixels.dtype == np.uint8 else 1
     if file.path.suffix.lower() == ".npy" or pixels.flat[0] != white or pixels.min() != white:
         return False
-    with Image.open(file.path) as image:
+    with Image.open(file.source) as image:
         image.seek(file.frame)
         if not image.has_transparency_data:
             return False
@@ -286,7 +302,7 @@ def _read(file: ImageFile) -> np.ndarray:
     try:
         if path.suffix.lower() == ".npy":
             return np.load(path, allow_pickle=False)
-        with Image.open(path) as image:
+        with Image.open(file.source) as image:
             source_format = image.format
             if file.frame:
                 image.seek(file.frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -148,6 +149,39 @@ _READERS = {
     ".ndjson": _readable(_read_json_lines),
     ".feather": _readable(_read_feather),
 }
+
+
+def image_column(path: Path) -> str | None:
+    """Return the column of a Parquet file that holds images, as Hugging Face writes them.
+
+    Returns
+    -------
+    str or None
+        The first whose values have `bytes` and `path`; None when there is none.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        return None
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return None  # an error when it is read as a table
+    for column in schema:
+        type_ = column.type
+        if pa.types.is_struct(type_) and {"bytes", "path"} <= {inner.name for inner in type_}:
+            return column.name
+    return None
+
+
+def class_names(table: Any, label: str | None) -> list[str] | None:
+    """Return the names of classes that Hugging Face writes beside a table."""
+    try:
+        stated = json.loads((table.schema.metadata or {})[b"huggingface"])
+        return stated["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def load_table(

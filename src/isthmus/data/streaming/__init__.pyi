@@ -5,6 +5,7 @@ from .image_folder import ImageReading as ImageReading
 from .image_folder import is_image as is_image
 from .image_folder import load_image_files as load_image_files
 from .image_folder import load_image_folder as load_image_folder
+from .image_folder import load_image_table as load_image_table
 from .opening import are_tables as are_tables
 from .opening import check_image_keys as check_image_keys
 from .opening import is_of_images as is_of_images

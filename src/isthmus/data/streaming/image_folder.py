@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from isthmus.data.dataset import Dataset, Splits
-from isthmus.data.formats import ImageFile, ImageHeader, image_suffixes, read_header, read_images
+from isthmus.data.formats import (
+    ImageFile,
+    ImageHeader,
+    check_is_there,
+    class_names,
+    image_suffixes,
+    natural_order,
+    read_header,
+    read_images,
+)
 from isthmus.data.instances import Chunk
+from isthmus.data.labels import as_labels
 from isthmus.data.schema import Schema
 from isthmus.data.streaming.chunks import FileRange
 from isthmus.errors import DataError, ShardError
@@ -31,8 +41,7 @@ _TEST_NAMES = (
 )  # fmt: skip
 #: Names of folders that hold what belongs to images of other folders, and of those others.
 _MASK_NAMES = (
-    "mask", "masks", "ground_truth", "groundtruth", "gt", "annotations", "segmentation",
-    "segmentations",
+    "mask", "masks", "ground_truth", "groundtruth", "gt", "annotations", "segmentations",
 )  # fmt: skip
 _IMAGE_NAMES = ("image", "images", "img", "imgs", "jpegimages")
 #: File names that a warning lists.
@@ -187,6 +196,57 @@ def list_files(paths: Iterable[str | Path], reading: ImageReading) -> ImageList:
     return _with_facts(_with_frames(files, None, reading), reading, None)
 
 
+def load_image_table(
+    path: Path,
+    column: str,
+    reading: ImageReading,
+    label: str | None = None,
+    keys: Sequence[str] = (),
+) -> Dataset:
+    """Load the images in a Parquet file, one a row, as Hugging Face writes them.
+
+    Parameters
+    ----------
+    path : Path
+    column : str
+        With `bytes` and `path` of each image; where there are no bytes the path is read.
+    reading : ImageReading
+    label : str or None
+        Column of the labels; their names are read from the file where it states them.
+    keys : sequence of str
+        Further columns that identify the images, beside `file`.
+
+    Raises
+    ------
+    DataError
+        When a column is not there, or an image cannot be read.
+    """
+    table = pq.read_table(path)
+    keys = [key for key in keys if key != "file"]
+    for name in keys if label is None else [label, *keys]:
+        check_is_there(name, table.column_names, path)
+    files = []
+    for row, cell in enumerate(table.column(column).to_pylist()):
+        content, stored = (cell or {}).get("bytes"), (cell or {}).get("path")
+        if content is None and stored is None:
+            raise DataError(
+                f"row {row} of {path}, counting from 0, has no image in the column {column!r}; "
+                "leave it out"
+            )
+        name = stored or f"row {row}"
+        place = Path(stored) if content is not None and stored else path.parent / name
+        files.append(ImageFile(place, name, content=content))
+    y = None if label is None else as_labels(table.column(label).to_pandas())
+    listed = _with_facts(_with_frames(files, y, reading), reading, None)
+    data = _dataset(listed, reading, path.name)
+    own = table.select(keys).to_pandas().astype(str)
+    names = class_names(table, label)
+    if names is not None and data.y is not None:
+        present = np.unique(data.y[data.y >= 0])
+        data = replace(data, class_names=tuple(names[int(at)] for at in present))
+    return data if own.empty else replace(data, keys=pd.concat([data.keys, own], axis=1))
+
+
 def _dataset(images: ImageList, reading: ImageReading, name: str) -> Dataset:
     X = read_images(images.files, reading.size, reading.schema)
     _warn(images.facts, reading, name)
@@ -284,11 +344,11 @@ def _check_class_names(folder: Path, names: Sequence[str]) -> None:
 
 
 def _with_frames(files: list[ImageFile], y: np.ndarray | None, reading: ImageReading) -> ImageList:
-    headers = [read_header(file.path) for file in files]
+    headers = [read_header(file) for file in files]
     counts = [header.n_frames for header in headers]
     if reading.frames == "all" and max(counts, default=1) > 1:
         files = [
-            ImageFile(file.path, file.name, frame)
+            replace(file, frame=frame)
             for file, n in zip(files, counts, strict=True)
             for frame in range(n)
         ]
@@ -354,13 +414,6 @@ def _images(folder: Path, arrays: bool) -> list[Path]:
 def _folders(folder: Path) -> list[Path]:
     inner = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     return sorted(inner, key=natural_order)
-
-
-def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Order names with their numbers by value; the name itself settles 1.png and 01.png."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    key = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part]
-    return key, path.name
 
 
 class ImageReader:
