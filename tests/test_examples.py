@@ -48,18 +48,21 @@ def test_every_example_has_a_test():
     ]
 
 
+@pytest.mark.slow
 def test_compressing_beats_pca_of_the_same_width(run):
     said = run(ROOT / "examples" / "01_compress.py")
     code, pca = re.search(r"code ([\d.]+), PCA ([\d.]+)", said).groups()
     assert float(code) < float(pca)
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_classifies_from_a_hundred_labels(run):
     said = run(ROOT / "examples" / "02_classify_frozen.py")
     assert float(re.search(r"code +([\d.]+)", said).group(1)) > 0.8
     assert re.search(r"first predictions: 1 4 8", said)
 
 
+@pytest.mark.slow
 def test_malignant_rows_are_told_from_benign_ones_at_the_rate_asked(run):
     said = run(ROOT / "examples" / "03_normal_or_not.py")
     rate, found, auroc = re.search(
@@ -71,6 +74,7 @@ def test_malignant_rows_are_told_from_benign_ones_at_the_rate_asked(run):
     assert float(auroc) > 0.9
 
 
+@pytest.mark.slow
 def test_a_few_labels_raise_the_auroc_over_none(run):
     said = run(ROOT / "examples" / "04_few_labels.py")
     without, five, more = (float(value) for value in re.findall(r"AUROC ([\d.]+)", said))
@@ -78,12 +82,14 @@ def test_a_few_labels_raise_the_auroc_over_none(run):
     assert without < more
 
 
+@pytest.mark.slow
 def test_knocking_windows_are_found_and_others_left_alone(run):
     said = run(ROOT / "examples" / "05_sensor_windows.py")
     assert float(re.search(r"knocking windows found: ([\d.]+)", said).group(1)) > 0.9
     assert float(re.search(r"other windows flagged: +([\d.]+)", said).group(1)) < 0.1
 
 
+@pytest.mark.slow
 def test_objectives_decide_what_a_code_is_good_for(run):
     said = run(ROOT / "examples" / "06_objectives.py")
     found = re.findall(
@@ -98,6 +104,7 @@ def test_objectives_decide_what_a_code_is_good_for(run):
     assert activity["sparse"] < 0.5 * activity["reconstruction"]
 
 
+@pytest.mark.slow
 def test_a_decision_taken_elsewhere_is_the_same(run):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("skl2onnx")
@@ -110,6 +117,7 @@ def test_a_decision_taken_elsewhere_is_the_same(run):
     assert here == there
 
 
+@pytest.mark.slow
 def test_a_decision_asked_for_over_http_is_the_same(run):
     pytest.importorskip("skl2onnx")
     pytest.importorskip("uvicorn")

@@ -282,6 +282,7 @@ def test_nothing_selected_is_no_false_discovery():
     assert guarantees.discoveries(np.array([False, False]), abnormal) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_run_without_labels_says_it_all_and_is_not_run_again(quick, folder, call, monkeypatch):
     words = [folder, "--seeds", 2, "--out", folder / "runs.jsonl"]
     found = call(anomaly, *words)
@@ -346,6 +347,7 @@ def test_rates_and_selection_are_checked(quick, call, tmp_path, monkeypatch):
     assert selected["mean"] < 0.5
 
 
+@pytest.mark.slow
 def test_no_verdict_differs_between_library_graph_stream_and_service(call):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("uvicorn")

@@ -70,6 +70,7 @@ def few_digits(digits, tmp_path):
     return tmp_path / "few"
 
 
+@pytest.mark.slow
 def test_a_run_says_it_all_and_is_not_run_again(few_digits, tmp_path, monkeypatch, capsys):
     words = [str(BENCHMARKS / "codes.py"), str(few_digits), "--only", "fast", "--max-epochs", "1"]
     words += ["--draws", "1", "--out", str(tmp_path / "runs.jsonl")]

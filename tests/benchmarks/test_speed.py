@@ -217,6 +217,7 @@ def test_a_line_of_the_table_holds_median_spread_and_verdict(capsys):
         assert part in said
 
 
+@pytest.mark.slow
 def test_without_peers_isthmus_is_measured_alone(tmp_path, monkeypatch, capsys):
     out = tmp_path / "facts.json"
     words = "--only startup,large --rounds 1 --starts 1 --epochs 1 --large-rows 300"

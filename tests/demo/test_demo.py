@@ -18,7 +18,9 @@ from isthmus.errors import DataError
 from isthmus.evaluation.baselines import SupervisedNetwork
 from isthmus.recipes import RECIPES
 
-pytestmark = pytest.mark.first
+# The whole pipeline with pictures, baselines and a report takes half a minute; a short run of the
+# command is among the golden samples.
+pytestmark = [pytest.mark.first, pytest.mark.slow]
 
 KEYS = {
     *("dataset", "kind", "n_train", "n_test", "input_shape", "n_components", "label_share"),
