@@ -32,7 +32,7 @@ from isthmus.data.streaming import (
     listed_images,
     open_streamed,
 )
-from isthmus.data.windows import WindowOptions
+from isthmus.data.windows import WindowOptions, window_as_at_fit
 from isthmus.errors import DataError
 
 _IN_WORDS = {"images": "images", "series": "series", "table": "a table"}
@@ -180,7 +180,7 @@ def load(
         if kind in ("auto", "series") and _may_be_series(source, opened):
             kind = "series"
             if are_tables(source) if opened else _is_table(source):
-                window = _window_as_at_fit(window, schema)
+                window = window_as_at_fit(window, schema.shape[0])
                 channels = schema.columns if channels is None else channels
     elif schema is not None and schema.kind == "table" and opened and columns is None:
         columns = schema.columns or None
@@ -196,8 +196,7 @@ def load(
     if opened:
         if y is not None:
             raise DataError("got y, and data read chunk by chunk has its labels in its files")
-        if cutting.given and kind != "series":
-            raise DataError(_needs_series(cutting))
+        cutting.check_applicable(kind)
         in_memory = [*csv.given, *(["category"] if category else [])]
         in_memory += [] if rows is None else ["rows"]
         if in_memory:
@@ -218,7 +217,7 @@ def load(
             schema=schema if schema is not None and schema.kind == "images" else None,
             on_bad_shard=on_bad_shard,
         )
-    _check_cutting(source, kind, cutting)
+    cutting.check_applicable(kind, long_table=_is_table(source))
     table: dict[str, Any] = {"label": label, "keys": keys, "drop": drop}
     if kind != "series":
         of_table = schema is not None and schema.kind == "table"
@@ -285,42 +284,6 @@ def _is_table(source: Any) -> bool:
     if isinstance(source, str | os.PathLike):
         return is_table_file(Path(source))
     return isinstance(source, pd.DataFrame | pd.Series)
-
-
-def _window_as_at_fit(window: int | None, schema: Schema) -> int:
-    steps = schema.shape[0]
-    if window not in (None, steps):
-        raise DataError(
-            f"got window={window}, and the encoder was fitted on windows of {steps} rows; leave "
-            "window out (on the command line --window)"
-        )
-    return steps
-
-
-def _check_cutting(source: Any, kind: str, cutting: WindowOptions) -> None:
-    """Check that what says how to cut a long table stands beside one."""
-    if not cutting.given:
-        return
-    if kind != "series":
-        raise DataError(_needs_series(cutting))
-    if _is_table(source):
-        return
-    raise DataError(
-        f"{_said(cutting)} is for a long table (a DataFrame, .csv, .tsv or .parquet), and the "
-        "source is none; leave it out for windows of shape (n, t, c), and pass one long array as "
-        "pd.DataFrame(values)"
-    )
-
-
-def _needs_series(cutting: WindowOptions) -> str:
-    return (
-        f"{_said(cutting)} is for a long table of series; pass kind='series' as well (on the "
-        "command line --kind series)"
-    )
-
-
-def _said(cutting: WindowOptions) -> str:
-    return ", ".join(f"{name}=" for name in cutting.given)
 
 
 def _load(

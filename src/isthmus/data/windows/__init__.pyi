@@ -10,6 +10,7 @@ from .long_table import WindowOptions as WindowOptions
 from .long_table import as_numbers as as_numbers
 from .long_table import check_roles as check_roles
 from .long_table import missing_roles as missing_roles
+from .long_table import window_as_at_fit as window_as_at_fit
 from .time_index import segments as segments
 from .time_index import time_numbers as time_numbers
 from .window_table import UnusedRows as UnusedRows

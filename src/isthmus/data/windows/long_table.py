@@ -190,6 +190,45 @@ class WindowOptions:
         """Names of the options that are not None."""
         return [name for name, value in vars(self).items() if value is not None]
 
+    def check_applicable(self, kind: str, *, long_table: bool = True) -> None:
+        """Check that options which are given belong to the source.
+
+        Parameters
+        ----------
+        kind : str
+            Of the data; the options are for series.
+        long_table : bool
+            Whether the source is a table with a row for each moment.
+
+        Raises
+        ------
+        DataError
+            When they do not.
+        """
+        if not self.given or (kind == "series" and long_table):
+            return
+        given = ", ".join(f"{name}=" for name in self.given)
+        if kind != "series":
+            raise DataError(
+                f"{given} is for a long table of series; pass kind='series' as well (on the "
+                "command line --kind series)"
+            )
+        raise DataError(
+            f"{given} is for a long table (a DataFrame, .csv, .tsv or .parquet), and the "
+            "source is none; leave it out for windows of shape (n, t, c), and pass one long array "
+            "as pd.DataFrame(values)"
+        )
+
+
+def window_as_at_fit(window: int | None, steps: int) -> int:
+    """Return the length of the windows at fit, after a check that no other is asked for."""
+    if window not in (None, steps):
+        raise DataError(
+            f"got window={window}, and the encoder was fitted on windows of {steps} rows; leave "
+            "window out (on the command line --window)"
+        )
+    return steps
+
 
 class LongTable:
     """A checked long table with its rows sorted by group, in table order within a group.
