@@ -137,7 +137,7 @@ BREAKDOWN = 0.05
 EXTREME_RADII = 10.0
 #: Ratio of the deviations of all values and of those that are not extreme, from which the extreme
 #: ones are left out: otherwise they hardly change the scale.
-MIN_RATIO = 1.5
+MIN_RATIO = 2.5
 #: Minimum number of values of which one may be left out.
 _MIN_VALUES = 20
 #: Minimum number of values that differ from the median, where most values equal it.
