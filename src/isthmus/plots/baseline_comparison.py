@@ -1,4 +1,4 @@
-"""Accuracy of the code beside its baselines, by head and by number of labels."""
+"""Accuracy on the code and on its baselines, by head and by number of labels."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from isthmus.plots.style import (
     SMALL_SIZE,
     VERMILION,
     WIDTH,
+    add_legend,
     dress,
     new_figure,
     percent,
@@ -42,7 +43,7 @@ def plot_heads(rows: Sequence[Mapping[str, Any]]) -> Figure:
     Returns
     -------
     Figure
-        One group for each head, in the order given; the code stands out.
+        One group for each head, in the order given; the code is in another colour and bold.
 
     Raises
     ------
@@ -99,19 +100,19 @@ def _check(at: int, row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _decimals(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many digits of the percents the narrowest interval bears out."""
+    """Return how many decimals of a percentage to write, given the narrowest interval."""
     widths = [high - low for low, high in (row["interval"] for row in rows) if high > low]
     return 2 if widths and min(widths) < 0.01 else 1
 
 
 def _draw_row(axes: Axes, at: int, row: Mapping[str, Any], decimals: int) -> None:
-    stands_out = row["features"] == HIGHLIGHTED
-    colour = BLUE if stands_out else MUTED
+    highlighted = row["features"] == HIGHLIGHTED
+    colour = BLUE if highlighted else MUTED
     low, high = row["interval"]
-    axes.plot([low, high], [at, at], color=colour, linewidth=2.5 if stands_out else 1.5,
+    axes.plot([low, high], [at, at], color=colour, linewidth=2.5 if highlighted else 1.5,
               solid_capstyle="butt")  # fmt: skip
-    axes.plot([row["accuracy"]], [at], "o", color=colour, markersize=8 if stands_out else 6,
-              mfc=colour if stands_out else "white", mew=1.5)  # fmt: skip
+    axes.plot([row["accuracy"]], [at], "o", color=colour, markersize=8 if highlighted else 6,
+              mfc=colour if highlighted else "white", mew=1.5)  # fmt: skip
     axes.annotate(
         f"{100 * row['accuracy']:.{decimals}f} %",
         (high, at),
@@ -119,15 +120,15 @@ def _draw_row(axes: Axes, at: int, row: Mapping[str, Any], decimals: int) -> Non
         textcoords="offset points",
         va="center",
         fontsize=SMALL_SIZE,
-        color=colour if stands_out else INK,
-        fontweight="bold" if stands_out else "normal",
+        color=colour if highlighted else INK,
+        fontweight="bold" if highlighted else "normal",
     )
 
 
 def _set_range(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     lows, highs = zip(*(row["interval"] for row in rows), strict=True)
     span = max(max(highs) - min(lows), 0.02)
-    # Room at the right for the numbers written there.
+    # Wider at the right, where the numbers are written.
     axes.set_xlim(max(0.0, min(lows) - 0.06 * span), max(highs) + 0.16 * span)
     ticks = [tick for tick in axes.get_xticks() if tick <= 1 + 1e-9]
     left, right = axes.get_xlim()
@@ -148,8 +149,8 @@ def _name_lines(axes: Axes, lines: Sequence[str | Mapping[str, Any]]) -> None:
             label.set(color=BLUE, fontweight="bold")
 
 
-# Colour, dash and mark: told apart without colours too.
-_LOOKS = (
+# Colour, dash and marker of each line, which differ in print without colours too.
+_LINE_STYLES = (
     (ORANGE, "--", "s"),
     (VERMILION, "-.", "^"),
     (SKY, ":", "D"),
@@ -160,15 +161,15 @@ _LOOKS = (
 def plot_baseline_comparison(
     curves: Mapping[str, Sequence[Mapping[str, Any]]], head: str = ""
 ) -> Figure:
-    """Draw test accuracy against the number of labels, a line for each kind of features.
+    """Draw test accuracy against the number of labels, one line for each kind of features.
 
     Parameters
     ----------
     curves : mapping
         From the name of the features to points with `n_labels`, `accuracy`, `low` and `high`,
-        as in a report's `baseline_comparison`; the first are drawn foremost.
+        as in a report's `baseline_comparison`; the first line is drawn on top.
     head : str
-        Name of the head, for the axis.
+        Name of the head, for the label of the axis.
 
     Returns
     -------
@@ -193,21 +194,23 @@ def plot_baseline_comparison(
     figure = new_figure(WIDTH, 4.2)
     axes = figure.subplots()
     for at, (name, points) in enumerate(curves.items()):
-        colour, dash, mark = (BLUE, "-", "o") if not at else _LOOKS[(at - 1) % len(_LOOKS)]
-        n = [point["n_labels"] for point in points]
+        colour, dash, marker = _line_style(at)
+        n_labels = [point["n_labels"] for point in points]
         accuracy = [point["accuracy"] for point in points]
         low, high = ([point[bound] for point in points] for bound in ("low", "high"))
-        axes.fill_between(n, low, high, color=colour, alpha=0.12, linewidth=0)
-        width = 2.2 if not at else 1.4
-        axes.plot(
-            n, accuracy, mark + dash, color=colour, label=name, linewidth=width, zorder=9 - at
-        )
+        axes.fill_between(n_labels, low, high, color=colour, alpha=0.12, linewidth=0)
+        axes.plot(n_labels, accuracy, marker + dash, color=colour, label=name,
+                  linewidth=1.4 if at else 2.2, zorder=9 - at)  # fmt: skip
     axes.set_xscale("log")
     ticks = sorted({point["n_labels"] for points in curves.values() for point in points})
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(percent)
-    whose = f"test accuracy of the {head} head" if head else "test accuracy"
-    dress(axes, x="labels", y=whose, grid="y")
-    axes.legend(frameon=False, fontsize=SMALL_SIZE, labelcolor=INK)
+    accuracy_of = f"test accuracy of the {head} head" if head else "test accuracy"
+    dress(axes, x="labels", y=accuracy_of, grid="y")
+    add_legend(axes)
     return figure
+
+
+def _line_style(at: int) -> tuple[str, str, str]:
+    return _LINE_STYLES[(at - 1) % len(_LINE_STYLES)] if at else (BLUE, "-", "o")

@@ -13,8 +13,8 @@ from isthmus.plots.style import (
     INK,
     MUTED,
     ORANGE,
-    SMALL_SIZE,
     WIDTH,
+    add_legend,
     dress,
     new_figure,
     number,
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
     from isthmus.evaluation import Advice
 
-# Below this ratio of the largest to the smallest loss, a logarithmic axis hides more
-# than it shows.
-LOG_FROM = 10.0
+# Ratio of the largest to the smallest loss from which on the axis is logarithmic.
+MIN_LOG_RATIO = 10.0
 
 
 def plot_history(
@@ -43,13 +42,13 @@ def plot_history(
     Parameters
     ----------
     history : sequence of mappings
-        One record an epoch, as `Autoencoder.history_`: `epoch`, `train_loss`, and where
-        there are such `validation_loss` and `lr`.
+        One record an epoch, as `Autoencoder.history_`: `epoch`, `train_loss`, and optionally
+        `validation_loss` and `lr`.
     best_epoch : int, optional
-        The epoch whose weights were kept; by default the one of the lowest validation
-        loss.
+        The epoch whose weights the encoder has; by default the one of the lowest
+        validation loss.
     loss_name : str, default="loss"
-        What the loss is, with its unit, for the axis.
+        Name of the loss, with its unit, for the label of the axis.
 
     Returns
     -------
@@ -86,16 +85,16 @@ def plot_history(
     _draw_losses(panels[0], epochs, losses)
     logarithmic = _scale(panels[0], np.concatenate([curve for curve, _ in losses.values()]))
     if best is not None:
-        kept = validation if np.isfinite(validation[best]) else train
-        _mark_best(panels, int(epochs[best]), float(kept[best]))
-    many = f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch"
+        loss = validation if np.isfinite(validation[best]) else train
+        _mark_best(panels, int(epochs[best]), float(loss[best]))
+    n_epochs = f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch"
     dress(
         panels[0],
-        title=f"{' and '.join(losses).capitalize()} loss over {many}",
+        title=f"{' and '.join(losses).capitalize()} loss over {n_epochs}",
         y=loss_name + (" (logarithmic)" if logarithmic else ""),
         grid="y",
     )
-    panels[0].legend(loc="best", frameon=False, fontsize=SMALL_SIZE, labelcolor=INK)
+    add_legend(panels[0], loc="best")
     if has_lr:
         panels[1].plot(epochs, lr, color=MUTED, linewidth=1.2, marker=_marker(epochs), ms=3)
         dress(panels[1], y="learning rate", grid="y")
@@ -148,7 +147,7 @@ def _draw_losses(
 def _mark_best(panels: Sequence[Axes], epoch: int, loss: float) -> None:
     for axes in panels:
         axes.axvline(epoch, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    # In the legend, for beside the point the words would lie over one curve or another.
+    # In the legend: beside the point the text would cover a curve.
     label = f"best epoch: {epoch}, {number(loss)}"
     panels[0].plot([epoch], [loss], "o", ms=9, mfc="none", mec=INK, mew=1.5, label=label)
 
@@ -157,7 +156,7 @@ def _scale(axes: Axes, losses: np.ndarray) -> bool:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     losses = losses[np.isfinite(losses)]
-    if losses.size == 0 or losses.min() <= 0 or losses.max() < LOG_FROM * losses.min():
+    if losses.size == 0 or losses.min() <= 0 or losses.max() < MIN_LOG_RATIO * losses.min():
         axes.yaxis.set_major_formatter(number)
         return False
     axes.set_yscale("log")
@@ -187,7 +186,7 @@ DASHES = (0, (4, 3))
 
 
 def plot_widths(advice: Advice | Mapping[str, Any]) -> Figure:
-    """Draw reconstruction error and few-label accuracy against the width, PCA beside the code.
+    """Draw reconstruction error and few-label accuracy against the width, of the code and of PCA.
 
     Parameters
     ----------
@@ -197,10 +196,10 @@ def plot_widths(advice: Advice | Mapping[str, Any]) -> Figure:
     Returns
     -------
     Figure
-        Above the error on held-out instances, with a ring at the knee of each curve. Below,
-        where there were labels, the accuracy after a few of them, mean and standard deviation
-        over the draws, and that on raw features. A dashed line stands at the width
-        recommended.
+        Upper panel: the error on held-out instances, with a ring at the knee of each curve.
+        Lower panel, where there were labels: the accuracy with a few of them, mean and standard
+        deviation over the draws, and the accuracy on raw features. A dashed line marks the
+        recommended width.
 
     Raises
     ------
@@ -230,7 +229,7 @@ def plot_widths(advice: Advice | Mapping[str, Any]) -> Figure:
         recommended = facts["n_components"]
         label = f"recommended: {recommended}" if at == 0 else None
         axes.axvline(recommended, color=MUTED, linewidth=1, linestyle=DASHES, zorder=1, label=label)
-        axes.legend(loc="best", frameon=False, fontsize=SMALL_SIZE, labelcolor=INK)
+        add_legend(axes, loc="best")
     _scale_widths(panels[-1], widths)
     return figure
 
@@ -280,7 +279,7 @@ def _draw_accuracies(axes: Axes, widths: np.ndarray, facts: Mapping[str, Any]) -
     axes.axhline(raw, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="raw features")
     dress(
         axes,
-        title=f"Accuracy of a {facts['head']} head after {facts['n_labels']:,} labels",
+        title=f"Accuracy of a {facts['head']} head with {facts['n_labels']:,} labels",
         y=f"accuracy, {_of_draws(facts['n_draws'])}",
         grid="y",
     )

@@ -17,26 +17,28 @@ from isthmus.plots.style import (
     SMALL_SIZE,
     VERMILION,
     WIDTH,
+    add_legend,
     dress,
     new_figure,
     percent,
     readable,
+    scale_counts,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LONGEST_NAME = 20
-# Points: text in cells below this size is left out, not shrunk further.
-SMALLEST = 6.5
+MAX_NAME_LENGTH = 20
+# Points. Text in cells that would be smaller than this is left out.
+MIN_SIZE = 6.5
 TICKS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
 
 
 def plot_confusion(
     matrix: Any, class_names: Sequence[str], accuracy: float | None = None
 ) -> Figure:
-    """Draw how often each class was predicted for each actual class.
+    """Draw a confusion matrix: how often each class was predicted for each actual class.
 
     Parameters
     ----------
@@ -50,13 +52,13 @@ def plot_confusion(
     -------
     Figure
         Colours are shares of each row, on a square-root scale, so that rare confusions
-        are seen. Counts, and shares below them, are written where they fit.
+        are visible. Counts, and shares below them, are written where they fit.
 
     Raises
     ------
     DataError
-        When the matrix is not square, holds something else than counts, or the names
-        are not as many.
+        When the matrix is not square or holds other values than counts, or the number of
+        names differs from the number of classes.
     MissingExtraError
         When matplotlib is not installed.
 
@@ -70,7 +72,7 @@ def plot_confusion(
     k = len(counts)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    names = [readable(name, LONGEST_NAME) for name in class_names]
+    names = [readable(name, MAX_NAME_LENGTH) for name in class_names]
     rows = [name if total else f"{name} (none)" for name, total in zip(names, totals, strict=True)]
     side = min(6.0, max(2.6, 0.6 * k))
     beside = SMALL_SIZE * CHARACTER_WIDTH / 72 * max(len(name) for name in rows)
@@ -128,10 +130,10 @@ def _draw_cells(figure: Figure, axes: Axes, shares: np.ndarray) -> None:
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: float) -> None:
-    """Write into cells of `cell` points a side what can be read there."""
+    """Write counts and shares into the cells, each `cell` points wide, where they fit."""
     digits = len(f"{counts.max()}")
     size = min(SMALL_SIZE, 0.85 * cell / (digits * CHARACTER_WIDTH), 0.75 * cell)
-    if size < SMALLEST:
+    if size < MIN_SIZE:
         return
     two_lines = cell >= 36
     for row, column in np.argwhere(counts > 0):
@@ -144,14 +146,14 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: floa
 
 
 def _short_percent(share: float) -> str:
-    # Not quite none and not quite all are told from none and all.
+    # A decimal where 0 % or 100 % would be wrong.
     digits = 0 if 0.0095 <= share < 0.995 or share in (0, 1) else 1
     return f"{100 * share:.{digits}f} %"
 
 
 def _name_ticks(axes: Axes, names: list[str], rows: list[str], upright: bool, cell: float) -> None:
-    size = min(SMALL_SIZE, max(SMALLEST, 0.85 * cell))
-    step = max(1, int(np.ceil(1.15 * SMALLEST / cell)))
+    size = min(SMALL_SIZE, max(MIN_SIZE, 0.85 * cell))
+    step = max(1, int(np.ceil(1.15 * MIN_SIZE / cell)))
     at = np.arange(0, len(names), step)
     axes.set_xticks(at, names[::step], rotation=90 if upright else 0, fontsize=size)
     axes.set_yticks(at, rows[::step], fontsize=size)
@@ -161,7 +163,7 @@ def _name_ticks(axes: Axes, names: list[str], rows: list[str], upright: bool, ce
 
 
 def plot_reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw accuracy against confidence, bin by bin, the number of instances below.
+    """Draw accuracy against confidence by bins, with the number of instances in each below.
 
     Parameters
     ----------
@@ -171,7 +173,7 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
     Returns
     -------
     Figure
-        A head whose confidence can be taken at its word lies on the diagonal.
+        A perfectly calibrated head lies on the diagonal.
 
     Raises
     ------
@@ -194,13 +196,14 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     confidence = [one["confidence"] for one in bins]
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":")
-    axes.annotate("as sure as right", (0.04, 0.08), color=MUTED, fontsize=SMALL_SIZE, rotation=34)
+    axes.annotate("perfectly calibrated", (0.02, 0.07), color=MUTED, fontsize=SMALL_SIZE,
+                  rotation=36)  # fmt: skip
     axes.plot(confidence, [one["accuracy"] for one in bins], "o-", color=BLUE)
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set(xlim=(0, 1.02), ylim=(-0.03, 1.03))  # so that markers at 0 and 1 are whole
     below.bar(confidence, [one["n"] for one in bins], width=0.03, color=BLUE)
-    below.set_yscale("symlog")
-    for formatted in (axes.yaxis, below.xaxis):
-        formatted.set_major_formatter(percent)
+    scale_counts(below)
+    for axis in (axes.yaxis, below.xaxis):
+        axis.set_major_formatter(percent)
     dress(axes, y="accuracy", grid="both")
     dress(below, x="confidence", y="instances")
     return figure
@@ -210,7 +213,7 @@ _COLOURS = {"normal": BLUE, "abnormal": VERMILION, "unknown": MUTED}
 
 
 def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
-    """Draw how many instances have which anomaly score, by label, and the threshold.
+    """Draw a histogram of the anomaly scores by label, and the threshold.
 
     Parameters
     ----------
@@ -218,7 +221,7 @@ def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
         `edges`, k + 1 rising numbers, and `counts`, k numbers for each label, as in a report's
         `verdicts`.
     threshold : float
-        Higher scores are called abnormal.
+        Instances with higher scores are classified as abnormal.
 
     Returns
     -------
@@ -245,19 +248,21 @@ def plot_scores(histogram: Mapping[str, Any], threshold: float) -> Figure:
     for name, counts in histogram["counts"].items():
         axes.stairs(counts, edges, fill=True, color=_COLOURS[name], alpha=0.45, label=name)
         axes.stairs(counts, edges, color=_COLOURS[name], linewidth=1.2)
-    axes.set_yscale("symlog")
+    scale_counts(axes)
     axes.axvline(threshold, color=INK, linewidth=1.4, gid="threshold")
     axes.annotate(
-        " threshold",
+        "threshold",
         (threshold, 1),
+        (4, 0),
         xycoords=("data", "axes fraction"),
+        textcoords="offset points",
         va="top",
         fontsize=SMALL_SIZE,
         color=INK,
         gid="threshold-label",
     )
     dress(axes, x="anomaly score", y="instances", grid="y")
-    axes.legend(frameon=False, fontsize=SMALL_SIZE)
+    add_legend(axes)
     return figure
 
 
@@ -268,8 +273,8 @@ def plot_ranking(
 
     Parameters
     ----------
-    roc : sequence of (false-alarm rate, share of abnormal caught)
-    precision_recall : sequence of (share of abnormal caught, precision)
+    roc : sequence of (false-alarm rate, detection rate)
+    precision_recall : sequence of (detection rate, precision)
 
     Returns
     -------
@@ -284,7 +289,7 @@ def plot_ranking(
     --------
     >>> figure = plot_ranking([(0, 0), (0, 1), (1, 1)], [(0, 1), (1, 1)])
     >>> [axes.get_xlabel() for axes in figure.axes]
-    ['false alarms, of normal', 'caught, of abnormal']
+    ['false-alarm rate', 'recall: share of abnormal found']
     """
     figure = new_figure(WIDTH, 3.6)
     left, right = figure.subplots(1, 2)
@@ -293,8 +298,8 @@ def plot_ranking(
     right.plot(*np.transpose(precision_recall), color=BLUE)
     for axes in (left, right):
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        axes.xaxis.set_major_formatter(percent)
-        axes.yaxis.set_major_formatter(percent)
-    dress(left, x="false alarms, of normal", y="caught, of abnormal", grid="both")
-    dress(right, x="caught, of abnormal", y="abnormal, of those called so", grid="both")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(percent)
+    dress(left, x="false-alarm rate", y="recall: share of abnormal found", grid="both")
+    dress(right, x="recall: share of abnormal found", y="precision", grid="both")
     return figure

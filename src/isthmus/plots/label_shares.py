@@ -1,4 +1,4 @@
-"""Which labels there are, and how many of each, in training and test data."""
+"""Share of each label in training and test data."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from isthmus.plots.style import (
     SMALL_SIZE,
     TITLE_SIZE,
     WIDTH,
+    add_legend,
     dress,
     name_classes,
     new_figure,
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Up to this many classes stand upright, up to this many have a line each; above, bars
-# get too thin for two side by side.
+# Numbers of classes up to which bars are vertical, up to which they are horizontal, and up to
+# which they are drawn at all.
 MAX_VERTICAL, MAX_HORIZONTAL, MAX_CLASSES = 12, 40, 1000
-BAR = 0.4
+BAR_WIDTH = 0.4
 
 
 def plot_label_shares(
@@ -91,21 +92,21 @@ def plot_label_shares(
         figure = new_figure(WIDTH, 4.6)
         axes = figure.add_subplot()
         _draw_dense(axes, names, shares)
-    which = " and ".join(parts)
     axes.set_title(
-        f"Share of each label in {which}", loc="left", fontsize=TITLE_SIZE, color=INK, pad=10
+        f"Share of each label in {' and '.join(parts)}",
+        loc="left",
+        fontsize=TITLE_SIZE,
+        color=INK,
+        pad=10,
     )
-    # Bars would come after dots, and so test before train.
+    # Matplotlib lists bars after dots, which would put test before train.
     handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-    axes.legend(
+    add_legend(
+        axes,
         [handles[label] for label in shares],
-        list(shares),
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
         ncols=2,
-        frameon=False,
-        fontsize=SMALL_SIZE,
-        labelcolor=INK,
         borderaxespad=0.2,
     )
     return figure
@@ -128,7 +129,7 @@ def _in_legend(part: str, positions: np.ndarray) -> str:
 def _draw_vertical(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) -> None:
     at = np.arange(len(names))
     for offset, colour, (label, share) in _side_by_side(shares):
-        axes.bar(at + offset, share, BAR, color=colour, label=label)
+        axes.bar(at + offset, share, BAR_WIDTH, color=colour, label=label)
         for place in at[share == 0]:
             axes.annotate("0", (place + offset, 0), (0, 2), textcoords="offset points",
                           ha="center", color=MUTED, fontsize=SMALL_SIZE)  # fmt: skip
@@ -142,7 +143,7 @@ def _draw_vertical(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) 
 def _draw_horizontal(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) -> None:
     at = np.arange(len(names))
     for offset, colour, (label, share) in _side_by_side(shares):
-        axes.barh(at + offset, share, BAR, color=colour, label=label)
+        axes.barh(at + offset, share, BAR_WIDTH, color=colour, label=label)
         for place in at[share == 0]:
             axes.annotate("0", (0, place + offset), (2, 0), textcoords="offset points",
                           va="center", color=MUTED, fontsize=SMALL_SIZE - 1)  # fmt: skip
@@ -178,7 +179,7 @@ def _draw_dense(axes: Axes, names: list[str], shares: dict[str, np.ndarray]) -> 
 
 
 def _side_by_side(shares: dict[str, np.ndarray]) -> list[tuple[float, str, tuple[str, np.ndarray]]]:
-    offsets = [0.0] if len(shares) == 1 else [-BAR / 2, BAR / 2]
+    offsets = [0.0] if len(shares) == 1 else [-BAR_WIDTH / 2, BAR_WIDTH / 2]
     return list(zip(offsets, (BLUE, ORANGE), shares.items(), strict=False))
 
 

@@ -1,4 +1,4 @@
-"""One small panel for each instance: an image, or the profile of a table's row."""
+"""One small panel for each instance: an image, or a profile of a table's row."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from isthmus.data import Schema, check_table
 from isthmus.errors import DataError
 from isthmus.plots.style import (
+    BLUE,
     CHARACTER_WIDTH,
     INK,
     MUTED,
@@ -27,19 +28,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMAGES_IN_A_ROW, PROFILES_IN_A_ROW = 10, 5
-# Up to this many columns of a table can be named.
+# Number of columns of a table up to which each is named.
 MAX_NAMED = 12
-# Above this ratio of the columns' spreads, one axis in their own units shows only the widest.
-WIDEST_TO_NARROWEST = 20.0
-# Inches below which a figure has no room for its headline.
-NARROWEST = 5.0
+# Ratio of the columns' standard deviations up to which they are drawn in their own units; above
+# it only the widest columns would be visible.
+MAX_SPREAD_RATIO = 20.0
+# Width in inches that the title of a figure needs.
+MIN_WIDTH = 5.0
 # Images with sides up to this many pixels are drawn pixel by pixel.
 MAX_EXACT = 64
 
 
 @dataclass(frozen=True)
 class Instances:
-    """The instances that are drawn, and what is needed to draw them.
+    """Instances to draw, with their scale and the names of their columns.
 
     Attributes
     ----------
@@ -51,8 +53,8 @@ class Instances:
     columns : list of str
         Names of the columns (tables).
     schema : Schema or None
-        What a DataFrame's columns hold: its values are drawn as numbers, categories by
-        their position in alphabetical order.
+        Types of a DataFrame's columns. Values are drawn as numbers, categories by their
+        position in alphabetical order.
     """
 
     values: np.ndarray
@@ -70,9 +72,9 @@ class Instances:
 
     @property
     def unit(self) -> str:
-        """What the axis of a profile shows."""
-        own = isinstance(self.scale, float)
-        return "value" if own else "standard deviations from mean"
+        """Unit of the values of a profile."""
+        unscaled = isinstance(self.scale, float)
+        return "value" if unscaled else "standard deviations from mean"
 
 
 def first_instances(X: Any, n: int) -> Instances:
@@ -117,11 +119,11 @@ def first_instances(X: Any, n: int) -> Instances:
 
 
 def check_as_many(what: str, got: int, instances: Any) -> None:
-    """Check that there is one of something for each instance."""
+    """Check that the number of labels, errors or the like equals that of the instances."""
     if got != len(instances):
         raise DataError(
             f"got {got} {what} for {len(instances)} instances, expected one for each; "
-            "give both whole, or cut both alike"
+            "pass all of both, or the same rows of both"
         )
 
 
@@ -132,9 +134,9 @@ def new_panels(instances: Instances, lines: int, caption_lines: int) -> tuple[Fi
     ----------
     instances : Instances
     lines : int
-        Panels for each instance (an original over its reconstruction is two).
+        Panels for each instance: two for an original above its reconstruction.
     caption_lines : int
-        Lines of text over the panels of one instance, all together.
+        Lines of text above all panels of one instance together.
 
     Returns
     -------
@@ -150,7 +152,7 @@ def new_panels(instances: Instances, lines: int, caption_lines: int) -> tuple[Fi
         columns = min(k, PROFILES_IN_A_ROW)
         named = len(instances.columns) <= MAX_NAMED
         cell_height = max(1.1, 0.17 * len(instances.columns) + 0.2) if named else 1.3
-    figure_width = max(_panel_width(instances) * columns, NARROWEST)
+    figure_width = max(_panel_width(instances) * columns, MIN_WIDTH)
     blocks = -(-k // columns)
     block_height = lines * cell_height + 0.19 * caption_lines
     below = 0.32 if instances.are_images else 0.8
@@ -192,13 +194,21 @@ def draw_image(axes: Axes, image: np.ndarray, low: float, high: float) -> None:
 
 
 def strip(axes: Axes) -> None:
-    """Leave nothing but a hairline around an image, so that a white one is seen to end."""
+    """Remove the ticks of an image and draw a hairline around it, which shows its edges."""
     axes.set_facecolor("white")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color(RULE)
         spine.set_linewidth(0.6)
+
+
+def draw_instance(axes: Axes, instances: Instances, at: int, colour: str = BLUE) -> None:
+    """Draw one instance: an image, or the profile of a row in this colour."""
+    if instances.are_images:
+        draw_image(axes, instances.values[at], instances.low, instances.high)
+    else:
+        draw_profile(axes, instances.values[at], instances, colour)
 
 
 def draw_profile(
@@ -211,10 +221,10 @@ def draw_profile(
     axes : Axes
     row : array of shape (m,)
     instances : Instances
-        Says how the columns are scaled and called.
+        With the scale and the names of the columns.
     colour : str
     over : bool
-        Draw dots, or a thin line, over a profile that is already there.
+        Draw dots, or a thin line, on top of a profile.
     """
     heights = (row - instances.shift) / instances.scale
     at = np.arange(len(row))
@@ -227,7 +237,7 @@ def draw_profile(
 
 
 def dress_profiles(figure: Figure, panels: np.ndarray, instances: Instances) -> None:
-    """Name the axes of all profiles: once, at the left and below.
+    """Label the axes of all profiles once, at the left and below; leave images as they are.
 
     Parameters
     ----------
@@ -235,11 +245,13 @@ def dress_profiles(figure: Figure, panels: np.ndarray, instances: Instances) -> 
     panels : array of Axes, shape (k, 1)
     instances : Instances
     """
+    if instances.are_images:
+        return
     named = len(instances.columns) <= MAX_NAMED
     k = len(panels)
     for at, (axes,) in enumerate(panels):
         dress(axes, grid="x" if named else "y")
-        # Below the last row there is nothing that could carry the numbers.
+        # The last panel of each column has the tick labels.
         axes.tick_params(labelbottom=at + PROFILES_IN_A_ROW >= k)
         if named:
             axes.axvline(0, color=MUTED, linewidth=0.8)
@@ -273,8 +285,8 @@ def _first_rows(
     mean, spread = _mean_and_spread(X)
     moving = spread[spread > 0]
     alike = moving.size == 0 or (
-        moving.max() <= WIDEST_TO_NARROWEST * moving.min()
-        and np.ptp(mean) <= WIDEST_TO_NARROWEST * np.median(moving)
+        moving.max() <= MAX_SPREAD_RATIO * moving.min()
+        and np.ptp(mean) <= MAX_SPREAD_RATIO * np.median(moving)
     )
     mixed = schema is not None and schema.column_types is not None
     if alike and not mixed:
@@ -284,10 +296,10 @@ def _first_rows(
 
 
 def _mean_and_spread(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each column over the values that are there."""
-    there = ~np.isnan(X)
-    count = np.maximum(there.sum(axis=0), 1)
-    mean = np.where(there, X, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(there, X - mean, 0.0) ** 2).sum(axis=0) / count)
+    """Return mean and standard deviation of each column over the values that are not missing."""
+    present = ~np.isnan(X)
+    count = np.maximum(present.sum(axis=0), 1)
+    mean = np.where(present, X, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(present, X - mean, 0.0) ** 2).sum(axis=0) / count)
     spread[spread <= 1e-12 * np.abs(mean)] = 0.0
     return mean, spread

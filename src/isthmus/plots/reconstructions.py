@@ -1,4 +1,4 @@
-"""Instances, their reconstructions, and what was predicted of them."""
+"""Instances, their reconstructions, and their predicted classes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from isthmus.plots.panels import (
     caption_width,
     check_as_many,
     draw_image,
+    draw_instance,
     draw_profile,
     dress_profiles,
     first_instances,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 def plot_samples(
     X: Any, y: Any = None, class_names: Sequence[str] | None = None, n: int = 10
 ) -> Figure:
-    """Draw the first instances in a row, each under its label.
+    """Draw the first instances in a row, each below its label.
 
     Parameters
     ----------
@@ -76,19 +77,15 @@ def plot_samples(
     captions = _captions(X, y, class_names, caption_width(instances))
     figure, panels = new_panels(instances, lines=1, caption_lines=1)
     for at, (axes,) in enumerate(panels):
-        if instances.are_images:
-            draw_image(axes, instances.values[at], instances.low, instances.high)
-        else:
-            draw_profile(axes, instances.values[at], instances, BLUE)
+        draw_instance(axes, instances, at)
         if captions is not None:
             caption(axes, captions[at])
-    if not instances.are_images:
-        dress_profiles(figure, panels, instances)
+    dress_profiles(figure, panels, instances)
     what = "image" if instances.are_images else "row"
-    which, whose = f"first {what}", "its label"
+    drawn, labels = f"first {what}", "its label"
     if len(panels) > 1:
-        which, whose = f"first {len(panels)} {what}s", "their labels"
-    set_headline(figure, f"The {which}" + (f" and {whose}" if captions else ""))
+        drawn, labels = f"first {len(panels)} {what}s", "their labels"
+    set_headline(figure, f"The {drawn}" + (f" and {labels}" if captions else ""))
     return figure
 
 
@@ -101,24 +98,24 @@ def _captions(X: Any, y: Any, class_names: Sequence[str] | None, width: int) -> 
 
 
 def plot_reconstructions(X: Any, reconstructions: Any, n: int = 10, errors: Any = None) -> Figure:
-    """Draw instances over their reconstructions.
+    """Draw instances above their reconstructions.
 
     Parameters
     ----------
     X : array of shape (m, h, w), (m, h, w, c) or (m, k), or DataFrame of (m, k)
         Originals: images in 0..255 or in [0, 1], or a table.
     reconstructions : array of the same shape
-        In the units of `X`, as `Autoencoder.inverse_transform` gives them. Pixels beyond
-        the range of `X` are drawn at its ends.
+        In the units of `X`, as `Autoencoder.inverse_transform` gives them. Pixels are
+        clipped to the range of `X`.
     n : int, default=10
         How many to draw; fewer when there are not so many.
     errors : array of shape (m,), optional
-        Reconstruction error of each instance, written beside it.
+        Reconstruction error of each instance, written below it or, in a table, above it.
 
     Returns
     -------
     Figure
-        Images in two rows; a table's rows as profiles, the reconstruction laid over.
+        Images in two rows; a table's rows as profiles, the reconstruction on top.
 
     Raises
     ------
@@ -135,67 +132,67 @@ def plot_reconstructions(X: Any, reconstructions: Any, n: int = 10, errors: Any 
     6
     """
     instances = first_instances(X, n)
-    back = _first_back(X, reconstructions, instances)
+    rebuilt = _first_rebuilt(X, reconstructions, instances)
     if errors is not None:
         errors = np.asarray(errors, dtype=float).ravel()
         check_as_many("errors", len(errors), X)
     draw = _draw_images if instances.are_images else _draw_profiles
-    return draw(instances, back, errors)
+    return draw(instances, rebuilt, errors)
 
 
-def _first_back(X: Any, reconstructions: Any, instances: Instances) -> np.ndarray:
+def _first_rebuilt(X: Any, reconstructions: Any, instances: Instances) -> np.ndarray:
     if isinstance(reconstructions, pd.DataFrame):
         schema = instances.schema
         if schema is None or schema.column_types is None:
             schema = Schema.learn(reconstructions)
             if schema.column_types is not None:
                 raise DataError(
-                    "got instances of numbers alone and reconstructions with other columns, "
-                    "expected the same; pass the instances as the DataFrame they were"
+                    "got instances of numbers only and reconstructions with other columns, "
+                    "expected the same; pass the instances as the DataFrame they came from"
                 )
         reconstructions = schema.check(reconstructions)
     reconstructions = np.asarray(reconstructions)
     check_as_many("reconstructions", len(reconstructions), X)
-    back = reconstructions[: len(instances.values)]
-    if back.shape != instances.values.shape:
+    rebuilt = reconstructions[: len(instances.values)]
+    if rebuilt.shape != instances.values.shape:
         raise DataError(
             f"got reconstructions of shape {reconstructions.shape} for instances of shape "
             f"{np.shape(X)}, expected the same; "
             "use encoder.inverse_transform(encoder.transform(X))"
         )
-    if instances.are_images and instances.values.max() > 50 and back.max() <= 1:
+    if instances.are_images and instances.values.max() > 50 and rebuilt.max() <= 1:
         raise DataError(
             "got images of 0..255 and reconstructions of 0..1, expected the same units; "
             "use reconstructions * 255"
         )
-    if instances.are_images and instances.high <= 1 and back.max() > 10:
+    if instances.are_images and instances.high <= 1 and rebuilt.max() > 10:
         raise DataError(
-            f"got images of 0..1 and reconstructions of up to {back.max():.4g}, expected the "
+            f"got images of 0..1 and reconstructions of up to {rebuilt.max():.4g}, expected the "
             "same units; use reconstructions / 255"
         )
-    return back
+    return rebuilt
 
 
-def _draw_images(instances: Instances, back: np.ndarray, errors: np.ndarray | None) -> Figure:
+def _draw_images(instances: Instances, rebuilt: np.ndarray, errors: np.ndarray | None) -> Figure:
     figure, panels = new_panels(instances, lines=2, caption_lines=0 if errors is None else 1)
     for at, (upper, lower) in enumerate(panels):
         draw_image(upper, instances.values[at], instances.low, instances.high)
-        draw_image(lower, back[at], instances.low, instances.high)
+        draw_image(lower, rebuilt[at], instances.low, instances.high)
         if errors is not None:
             lower.set_xlabel(_three_digits(errors[at]), fontsize=SMALL_SIZE, color=INK, labelpad=2)
         if at % IMAGES_IN_A_ROW == 0:
             upper.set_ylabel("original", fontsize=SMALL_SIZE, color=INK)
             lower.set_ylabel("recon-\nstruction", fontsize=SMALL_SIZE, color=INK)
     below = "" if errors is None else " (error below)"
-    set_headline(figure, f"Originals over reconstructions{below}")
+    set_headline(figure, f"Originals above reconstructions{below}")
     return figure
 
 
-def _draw_profiles(instances: Instances, back: np.ndarray, errors: np.ndarray | None) -> Figure:
+def _draw_profiles(instances: Instances, rebuilt: np.ndarray, errors: np.ndarray | None) -> Figure:
     figure, panels = new_panels(instances, lines=1, caption_lines=1)
     for at, (axes,) in enumerate(panels):
         draw_profile(axes, instances.values[at], instances, SKY)
-        draw_profile(axes, back[at], instances, VERMILION, over=True)
+        draw_profile(axes, rebuilt[at], instances, VERMILION, over=True)
         if errors is not None:
             caption(axes, f"error {_three_digits(errors[at])}")
     dress_profiles(figure, panels, instances)
@@ -208,7 +205,7 @@ def _draw_profiles(instances: Instances, back: np.ndarray, errors: np.ndarray | 
 
 
 def _three_digits(error: float) -> str:
-    """Return an error with three digits that count."""
+    """Return an error with three significant digits."""
     return f"{error:#.3g}".rstrip(".")
 
 
@@ -221,9 +218,9 @@ def plot_predictions(
     *,
     class_names: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw the first instances, each under the class predicted for it.
+    """Draw the first instances, each below its predicted class.
 
-    A wrong one is written "4 (is 9)", in another colour and with a frame.
+    A wrong prediction reads "4 (is 9)", in another colour and with a frame.
 
     Parameters
     ----------
@@ -234,7 +231,7 @@ def plot_predictions(
     actual : array-like of shape (m,), optional
         Labels; None or NaN where there is none.
     probabilities : array of shape (m, n_classes) or (m,), optional
-        As `predict_proba` gives them; the highest is written under the class.
+        As `predict_proba` gives them; the highest is written below the class.
     n : int, default=10
         How many to draw; fewer when there are not so many.
     class_names : sequence of str, optional
@@ -247,7 +244,7 @@ def plot_predictions(
     Raises
     ------
     DataError
-        When instances, predictions, labels, probabilities and names do not fit together.
+        When instances, predictions, labels, probabilities and names differ in number.
     MissingExtraError
         When matplotlib is not installed.
 
@@ -263,49 +260,46 @@ def plot_predictions(
     names, positions = name_classes(labels, class_names)
     for what, where in zip(("predictions", "labels"), positions, strict=False):
         check_as_many(what, len(where), X)
-    got = positions[0][: len(instances.values)]
-    expected = (
-        positions[-1][: len(instances.values)] if actual is not None else np.full_like(got, -1)
+    found = positions[0][: len(instances.values)]
+    truth = (
+        positions[-1][: len(instances.values)] if actual is not None else np.full_like(found, -1)
     )
-    sure = None if probabilities is None else _highest(probabilities, X)
-    wrong = (expected >= 0) & (expected != got)
+    confidence = None if probabilities is None else _highest(probabilities, X)
+    wrong = (truth >= 0) & (truth != found)
 
-    captions = _prediction_captions(names, got, expected, wrong, sure, caption_width(instances))
+    captions = _prediction_captions(
+        names, found, truth, wrong, confidence, caption_width(instances)
+    )
     figure, panels = new_panels(instances, 1, 1 + max(text.count("\n") for text in captions))
     for at, (axes,) in enumerate(panels):
-        colour = VERMILION if wrong[at] else BLUE
-        if instances.are_images:
-            draw_image(axes, instances.values[at], instances.low, instances.high)
-        else:
-            draw_profile(axes, instances.values[at], instances, colour)
+        draw_instance(axes, instances, at, VERMILION if wrong[at] else BLUE)
         caption(axes, captions[at], VERMILION if wrong[at] else INK, bold=bool(wrong[at]))
-    if not instances.are_images:
-        dress_profiles(figure, panels, instances)
+    dress_profiles(figure, panels, instances)
     for axes in panels[wrong, 0]:
         for spine in axes.spines.values():
             spine.set(color=VERMILION, linewidth=2, visible=True)
-    set_headline(figure, _headline(wrong, expected >= 0))
+    set_headline(figure, _headline(wrong, truth >= 0))
     return figure
 
 
 def _prediction_captions(
     names: list[str],
-    got: np.ndarray,
-    expected: np.ndarray,
+    found: np.ndarray,
+    truth: np.ndarray,
     wrong: np.ndarray,
-    sure: np.ndarray | None,
+    confidence: np.ndarray | None,
     width: int,
 ) -> list[str]:
-    # One line where all fit on it, else two for all, so that the panels stay in line.
-    short = max(len(names[at]) for at in {*got, *expected[wrong]}) <= 2
+    # The same number of lines for all, so that the panels are aligned.
+    short = max(len(names[at]) for at in {*found, *truth[wrong]}) <= 2
     between = " " if short else "\n"
     captions = []
-    for at, found in enumerate(got):
-        text = readable(names[found], width) if found >= 0 else "none"
+    for at, predicted in enumerate(found):
+        text = readable(names[predicted], width) if predicted >= 0 else "none"
         if wrong[at]:
-            text += f"{between}(is {readable(names[expected[at]], width - 5)})"
-        if sure is not None:
-            text += f"\n{100 * sure[at]:.0f} %"
+            text += f"{between}(is {readable(names[truth[at]], width - 5)})"
+        if confidence is not None:
+            text += f"\n{100 * confidence[at]:.0f} %"
         captions.append(text)
     return captions
 
@@ -322,8 +316,8 @@ def _highest(probabilities: Any, X: Any) -> np.ndarray:
     return values if values.ndim == 1 else values.max(axis=1)
 
 
-def _headline(wrong: np.ndarray, known: np.ndarray) -> str:
+def _headline(wrong: np.ndarray, labelled: np.ndarray) -> str:
     text = f"The first {len(wrong)} predictions" if len(wrong) > 1 else "The first prediction"
-    if known.any():
-        text += f": {int((known & ~wrong).sum())} of {int(known.sum())} right"
+    if labelled.any():
+        text += f": {int((labelled & ~wrong).sum())} of {int(labelled.sum())} right"
     return text

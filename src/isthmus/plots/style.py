@@ -108,7 +108,7 @@ def _positions(y: np.ndarray, of_text: dict[str, int]) -> np.ndarray:
     return positions
 
 
-# Okabe and Ito's colours, which colour-blind people tell apart as well.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE = "#0072B2"
 ORANGE = "#E69F00"
 VERMILION = "#D55E00"
@@ -122,12 +122,12 @@ RULE = "#dddddd"
 WIDTH = 8.0
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 12.0, 10.0, 9.0
 
-# A character of matplotlib's own font is about this wide, in units of its size.
+# Width of a character of matplotlib's own font, in units of its size.
 CHARACTER_WIDTH = 0.6
 
 
 def new_figure(width: float = WIDTH, height: float = 4.0) -> Figure:
-    """Return an empty white figure, in inches, whose parts make room for one another.
+    """Return an empty white figure, in inches, with constrained layout.
 
     Raises
     ------
@@ -141,24 +141,24 @@ def new_figure(width: float = WIDTH, height: float = 4.0) -> Figure:
 
 
 def set_headline(figure: Figure, text: str) -> None:
-    """Write what is seen over all panels, flush left."""
+    """Write the title above all panels, flush left."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=TITLE_SIZE, color=INK)
 
 
 def caption(axes: Axes, text: str, colour: str = INK, *, bold: bool = False) -> None:
-    """Write a few words over one of many small panels."""
+    """Write the title of one of many small panels."""
     weight = "bold" if bold else "normal"
     axes.set_title(text, fontsize=SMALL_SIZE, color=colour, fontweight=weight, pad=3)
 
 
 def dress(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = "") -> None:
-    """Give one pair of axes its title, names and grid, and take the frame away.
+    """Set title, axis labels and grid of one pair of axes, without a frame.
 
     Parameters
     ----------
     axes : Axes
     title, x, y : str
-        Title (flush left) and names of the two axes, with units.
+        Title (flush left) and labels of the two axes, with units.
     grid : {"", "x", "y", "both"}
         Direction along which values are read.
     """
@@ -175,6 +175,27 @@ def dress(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = 
     axes.grid(visible=False)
     if grid:
         axes.grid(visible=True, axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
+
+
+def add_legend(axes: Axes, handles: Sequence[Any] | None = None, **options: Any) -> None:
+    """Add a legend without a frame, of the handles given or of all labelled ones.
+
+    Parameters
+    ----------
+    axes : Axes
+    handles : sequence of matplotlib artists, optional
+    **options
+        Those of `matplotlib.axes.Axes.legend`, such as `loc`.
+    """
+    if handles is not None:
+        options["handles"] = handles
+    axes.legend(frameon=False, fontsize=SMALL_SIZE, labelcolor=INK, **options)
+
+
+def scale_counts(axes: Axes) -> None:
+    """Give the y-axis a logarithmic scale on which 0 can be drawn, with plain numbers."""
+    axes.set_yscale("symlog")
+    axes.yaxis.set_major_formatter(number)
 
 
 def percent(share: float, _position: float = 0.0) -> str:
