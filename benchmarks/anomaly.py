@@ -45,7 +45,7 @@ from rich.console import Console
 from sklearn.preprocessing import StandardScaler
 
 from common.anomaly_tables import (
-    MOST_ROWS,
+    MAX_ROWS,
     AnomalyTable,
     Split,
     find_tables,
@@ -86,7 +86,7 @@ def main() -> None:
     if mode == "no labels" and PYOD not in detectors():
         say(f"pyod is not installed: the column {PYOD} is left out")
     protocol = {"benchmark": "anomaly", "mode": mode, "isthmus": __version__}
-    journal = Journal(options.out, protocol | {"most_rows": MOST_ROWS})
+    journal = Journal(options.out, protocol | {"most_rows": MAX_ROWS})
     seeds = range(first, first + options.seeds)
     for i, path in enumerate(paths, start=1):
         table = read_table(path)

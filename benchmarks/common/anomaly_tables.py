@@ -17,7 +17,7 @@ from isthmus import load
 from isthmus.errors import DataError
 
 #: Of a larger table a run takes so many rows, drawn anew with each seed.
-MOST_ROWS = 20_000
+MAX_ROWS = 20_000
 #: Draws the validation half: the same rows in every run, whatever its seed.
 HALF_SEED = 20_260_101
 
@@ -90,7 +90,7 @@ def read_table(path: Path) -> AnomalyTable:
     return AnomalyTable(path.stem, X, data.y == 1)
 
 
-def one_class_split(abnormal: np.ndarray, seed: int, most: int = MOST_ROWS) -> Split:
+def one_class_split(abnormal: np.ndarray, seed: int, most: int = MAX_ROWS) -> Split:
     """Half of the normal rows train; the other half and all abnormal rows test.
 
     Parameters
@@ -113,7 +113,7 @@ def one_class_split(abnormal: np.ndarray, seed: int, most: int = MOST_ROWS) -> S
     return Split(train, np.setdiff1d(rows, train))
 
 
-def labelled_split(abnormal: np.ndarray, seed: int, most: int = MOST_ROWS) -> Split:
+def labelled_split(abnormal: np.ndarray, seed: int, most: int = MAX_ROWS) -> Split:
     """Of the normal and of the abnormal rows 70 % train and the others test."""
     rng = np.random.default_rng([seed, 1])
     rows = _draw(len(abnormal), most, rng)

@@ -17,7 +17,7 @@ from isthmus.classification import SpreadingHead, affinity, build_head, local_we
 HEADS = ("linear", "neighbours", "mlp", "svm")
 FEW = (100, 1000)
 #: Values up to which support vectors are looked for: on 60,000 raw images it takes an hour.
-MOST_SVM_VALUES = 60_000 * 256
+MAX_SVM_VALUES = 60_000 * 256
 
 
 def all_labels(
@@ -35,7 +35,7 @@ def all_labels(
     order = np.random.default_rng([seed, 7]).permutation(len(y))
     held_out, rest = order[: len(y) // 10], order[len(y) // 10 :]
     found: dict[str, Any] = {}
-    too_long = {without} | ({"svm"} if train.size > MOST_SVM_VALUES else set())
+    too_long = {without} | ({"svm"} if train.size > MAX_SVM_VALUES else set())
     heads = [name for name in HEADS if name not in too_long]
     for name in heads:
         started = time.perf_counter()

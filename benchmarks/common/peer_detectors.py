@@ -22,7 +22,7 @@ from sklearn.svm import OneClassSVM
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 #: A one-class SVM's time grows with the square of its rows and more.
-MOST_SVM_ROWS = 10_000
+MAX_SVM_ROWS = 10_000
 
 
 def neighbours(train: np.ndarray, seed: int) -> Scorer:
@@ -45,8 +45,8 @@ def local_outlier_factor(train: np.ndarray, seed: int) -> Scorer:
 
 def one_class_svm(train: np.ndarray, seed: int) -> Scorer:
     """One-class SVM with an RBF kernel, on 10,000 training rows at most."""
-    if len(train) > MOST_SVM_ROWS:
-        train = train[np.random.default_rng(seed).permutation(len(train))[:MOST_SVM_ROWS]]
+    if len(train) > MAX_SVM_ROWS:
+        train = train[np.random.default_rng(seed).permutation(len(train))[:MAX_SVM_ROWS]]
     machine = OneClassSVM().fit(train)
     return lambda rows: -machine.score_samples(rows)
 
