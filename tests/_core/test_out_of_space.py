@@ -56,7 +56,7 @@ def test_no_space_for_a_checkpoint_keeps_the_one_before(isthmus, room_for):
     status, _, err = isthmus(*FIT)
     assert status == 1
     assert "no space left for a checkpoint in press-checkpoints" in err
-    assert "make room, and go on with resume (on the command line --resume)" in err
+    assert "free some space, and go on with resume (on the command line --resume)" in err
     room_for(1000)
     status, _, err = isthmus(*FIT, "--resume")
     assert status == 0
@@ -86,7 +86,7 @@ def test_no_space_for_a_table_names_it(isthmus, table_fit, room_for):
     room_for(0)
     status, _, err = isthmus("encode", "press", "table.npy", "-o", "codes.csv")
     assert status == 1
-    assert err.startswith("error: no space left for codes.csv; make room, and run again")
+    assert err.startswith("error: no space left for codes.csv; free some space, and run again")
     assert not Path("codes.csv").exists()
 
 

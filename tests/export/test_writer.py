@@ -312,7 +312,7 @@ def test_the_command_prints_parity_and_writes_facts(
     assert re.search(r"^- anomaly_score: off by [\de.-]+ at most \(row \d+\)$", said, re.M)
     assert re.search(r"^- verdict: 0 of 178 decisions differ, 0 of them in the band", said, re.M)
     assert re.search(r"^model-int8\.onnx .* rows/s$", said, re.M)
-    assert re.search(r"^known        178 rebuilt from codes that heads keep$", said, re.M)
+    assert re.search(r"^known        178 rebuilt from codes stored by the heads$", said, re.M)
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts["parity"]["n_rows"] == len(table)
     assert list(facts["heads"]) == ["normal"]

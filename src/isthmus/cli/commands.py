@@ -108,9 +108,8 @@ def describe_error(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         if is_disk_full(error):
-            return (
-                f"no space left for {error.filename or 'temporary files'}; make room, {RESUME_HINT}"
-            )
+            target = error.filename or "temporary files"
+            return f"no space left for {target}; free some space, {RESUME_HINT}"
         where = f" {error.filename}" if error.filename else ""
         return f"{error.strerror}:{where}" if where else error.strerror
     if is_out_of_memory(error):

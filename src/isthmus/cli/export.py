@@ -18,7 +18,7 @@ def export(
         str | None,
         typer.Argument(
             help="Rows to measure parity on: a name or path, as for isthmus predict. By default "
-            "rows decoded from the codes that the heads keep."
+            "reconstructions of codes stored by the heads."
         ),
     ] = None,
     output: Annotated[
@@ -48,7 +48,7 @@ def export(
         typer.Option(
             min=0,
             help="Number of rows of DATA to write, with their labels, into known.npz. With 0 it "
-            "holds rows decoded from the codes that the heads keep.",
+            "holds reconstructions of codes stored by the heads.",
         ),
     ] = 0,
     part: Part = "all",
@@ -100,7 +100,7 @@ def export(
 
 def _known(known: dict[str, Any] | None) -> str:
     if known is None:
-        return "none: no head keeps codes, and no rows were to be kept (--known)"
+        return "none: no codes are stored by the heads, and no rows were requested (--known)"
     if known["rebuilt"]:
-        return f"{known['n']:,} rebuilt from codes that heads keep"
+        return f"{known['n']:,} rebuilt from codes stored by the heads"
     return f"{known['n']:,} of the rows given; they are in known.npz"

@@ -189,6 +189,7 @@ def fit(
             encoder.fit(instances, channel_names=channel_names)
     if rank() > 0:
         return  # rank 0 writes what all have
+    # Here, because it imports torch, which `isthmus fit --help` does without.
     from isthmus.bundle import save_bundle
 
     try:

@@ -137,7 +137,7 @@ Part = Annotated[
     str,
     typer.Option(
         "--part",
-        help="Part to use of data with a training and a test part: train, test or all.",
+        help="Which instances to use of data with training and test data: train, test or all.",
     ),
 ]
 

@@ -132,7 +132,7 @@ class Dataset:
         return None
 
     def part(self, name: str) -> Dataset:
-        """Return the data set itself: it has one part; see `Splits.part`."""
+        """Return the data set itself, which has no train and test data; see `Splits.part`."""
         check_part(name)
         return self
 
@@ -284,7 +284,7 @@ class Splits:
             )
 
     def part(self, name: str) -> Dataset:
-        """Return a part of the data.
+        """Return the training data, the test data, or both.
 
         Parameters
         ----------

@@ -230,7 +230,11 @@ class Checkpoints:
             self._write(network, optimizer, progress, improved)
         except OSError as error:
             what = "no space left for" if is_disk_full(error) else "cannot write"
-            why = "make room" if is_disk_full(error) else f"see to it ({error.strerror or error})"
+            why = (
+                "free some space"
+                if is_disk_full(error)
+                else f"see to it ({error.strerror or error})"
+            )
             raise TrainingError(
                 f"{what} a checkpoint in {self.folder}; the one "
                 f"before stands, if there was one: {why}, and go on with resume (on the command "
