@@ -38,15 +38,15 @@ def test_the_slider_tells_what_a_threshold_does_and_moves_its_line(opened, told)
     (verdict,) = told["verdicts"]
     output, slider = opened.locator(".slider output"), opened.locator(".slider input")
     line = opened.locator(f"#scores-{verdict['name']}-threshold")
-    asked = f"{verdict['flagged']} of {verdict['n']} called abnormal"
+    asked = f"{verdict['flagged']} of {verdict['n']} classified as abnormal"
     assert asked in output.inner_text()
-    assert "the detector's own" in output.inner_text()
+    assert "the detector's threshold" in output.inner_text()
     before = line.bounding_box()["x"]
 
     slider.press("Home")
 
     step = verdict["steps"][0]
-    assert f"{step['all']} of {verdict['n']} called abnormal" in output.inner_text()
+    assert f"{step['all']} of {verdict['n']} classified as abnormal" in output.inner_text()
     assert f"false alarms {step['normal']} of {verdict['found']['n_normal']}" in output.inner_text()
     # The axis says how many pixels a score of one is.
     ticks = opened.locator(f"#scores-{verdict['name']}-matplotlib\\.axis_1 text").all()
@@ -82,7 +82,9 @@ def test_pressing_a_confusion_shows_its_instances(opened, told):
     (found,) = told["classes"]
     cell = found["cells"][0]
     button = opened.get_by_role(
-        "button", name=f"{cell['label']} called {cell['predicted']}: {cell['count']}", exact=True
+        "button",
+        name=f"{cell['label']} predicted as {cell['predicted']}: {cell['count']}",
+        exact=True,
     )
 
     button.press("Enter")

@@ -55,14 +55,14 @@ def test_the_same_source_shows_no_drift_and_another_does(now, parts):
     told = changes(now, parts[2], level=0.01)["drift"]
     assert not told["found"]["drifted"]
     assert told["n_left_out"] == 0
-    assert "No change is to be seen" in told["verdict"]
-    assert "with a chance of 1% at most" in told["verdict"]
+    assert "No change was found" in told["verdict"]
+    assert "is 1 % at most" in told["verdict"]
 
     told = changes(now, Dataset(255 - parts[2].X), level=0.01)["drift"]
     assert told["found"]["drifted"]
-    assert told["verdict"].startswith("Something has changed: the codes (p")
+    assert told["verdict"].startswith("A change was found: the codes (p")
     ratio = told["found"]["median_error"]["ratio"]
-    assert f"The typical error is {ratio:.2f} times what it was" in told["verdict"]
+    assert f"The median error is {ratio:.2f} times that of the reference" in told["verdict"]
 
 
 def test_the_test_is_that_of_the_rows_kept_against_the_new_ones(now, parts):
@@ -127,7 +127,7 @@ def test_windows_that_overlap_are_said_to(now, parts):
         part = Dataset(parts[2].X, windows=Windows(first, first + 7))
         told = changes(now, part)["drift"]
         assert told["dependent"] is dependent
-        assert ("windows that overlap" in told["verdict"]) is dependent
+        assert ("overlapping windows" in told["verdict"]) is dependent
     # Rows of two groups by turns: spans meet, rows do not.
     first = np.arange(n) // 2 * 16 + np.arange(n) % 2
     part = Dataset(parts[2].X, windows=Windows(first, first + 14, np.arange(n) % 2))
@@ -145,7 +145,7 @@ def test_a_better_encoder_and_head_are_found_better(now, then, parts):
     assert not found["same_encoder"]
     assert found["errors"]["better"] > 0.9
     assert found["errors"]["adjusted"] < 0.001
-    assert "chance" not in found["verdict"]
+    assert "not significant" not in found["verdict"]
 
     kind, normal = found["heads"]
     head = now.heads["kind"].standardised_head_
@@ -156,7 +156,7 @@ def test_a_better_encoder_and_head_are_found_better(now, then, parts):
     first = kind["decisions"][0]
     assert first["now"] == str(predicted[first["row"]])
     assert first["label"] == str(part.y[first["row"]])
-    assert f"{kind['accuracy']['now']:.1%} are now (p < 0.001)" in kind["verdict"]
+    assert f"{100 * kind['accuracy']['now']:.1f} % now (p < 0.001)" in kind["verdict"]
     assert normal["kind"] == "detector"
     assert normal["flagged"]["now"] == np.sum(now.heads["normal"].predict(part.X) == -1)
     assert normal["found"] is None
@@ -183,14 +183,16 @@ def test_a_bundle_against_itself_has_not_changed(now, parts):
     assert found["same_encoder"]
     assert found["errors"] is None
     assert [head["changed"]["count"] for head in found["heads"]] == [0, 0, 0]
-    assert found["heads"][0]["verdict"].startswith("'kind' decides otherwise on 0 of 597 instances")
-    assert "may be chance" in found["heads"][0]["verdict"]
+    assert found["heads"][0]["verdict"].startswith(
+        "'kind' changed its decision on 0 of 597 instances"
+    )
+    assert "not significant" in found["heads"][0]["verdict"]
 
 
 def test_without_labels_nobody_can_say_which_is_right(now, then, parts):
     kind = changes(now, Dataset(parts[2].X), earlier=then)["earlier"]["heads"][0]
     assert kind["test"] is None
-    assert kind["verdict"].endswith("without labels nobody can say which is right.")
+    assert kind["verdict"].endswith("without labels it is unknown which decisions are right.")
 
 
 def test_instances_that_a_head_learned_from_are_left_out(now, then, parts):

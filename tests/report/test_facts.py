@@ -204,10 +204,12 @@ def test_what_a_head_knows_does_not_test_it(press, splits):
     assert found["verdicts"][0]["n_known"] == (known.y == 0).sum() > 0
     assert found["verdicts"][0]["found"]["n_normal"] == (splits.test.y == 0).sum()
     assert found["classes"][0]["worst"][0]["row"] == alone["classes"][0]["worst"][0]["row"] + 30
-    assert "30 of 390 instances are known to the head 'kind'" in str(found["data"]["warnings"])
+    assert "30 of 390 instances were used to fit or calibrate the head 'kind'" in str(
+        found["data"]["warnings"]
+    )
     alone = report_facts(press, known, normal="0")
     assert alone["classes"] == []
-    assert "nothing here tests the head 'kind'" in str(alone["data"]["warnings"])
+    assert "the head 'kind' is not tested" in str(alone["data"]["warnings"])
 
 
 @pytest.mark.parametrize("given", [{"baselines": "some"}, {"head": "forest"}])
@@ -328,7 +330,7 @@ def test_what_to_be_wary_of_is_said(table):
     found = data_facts(train, test, hashes)["warnings"]
 
     assert found[0].startswith("30 of 30 test instances equal a training instance")
-    assert found[1] == f"one column has always the same value: {X.shape[1] - 1}"
+    assert found[1] == f"one column has the same value in all rows: {X.shape[1] - 1}"
     assert found[2].startswith("rare in the train part, below 1% of its labels: odd (1)")
 
 
@@ -336,7 +338,7 @@ def test_instances_that_the_encoder_learned_from_are_counted(press, splits):
     some = splits.train.take(np.arange(10))  # every other one was learned from
 
     assert any(
-        warning.startswith("5 of 10 instances that heads are tested on were among those")
+        warning.startswith("5 of 10 test instances were among those")
         for warning in report_facts(press, some)["data"]["warnings"]
     )
 
@@ -350,7 +352,7 @@ def test_without_data_the_report_is_of_the_encoder_alone(press):
     assert found["data"] is None
     assert (found["baseline_comparison"], found["classes"], found["verdicts"]) == (None, [], [])
     assert "map" not in found["code"]
-    assert "This report looks at" not in found["summary"]
+    assert "This report covers" not in found["summary"]
 
 
 @pytest.mark.parametrize("n", [1, 2, 29])

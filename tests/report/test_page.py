@@ -81,7 +81,7 @@ def test_numbers_on_the_page_are_those_of_the_json(written):
             row = [f"{100 * one[name]:.1f} %" for name in ("precision", "recall", "f1")]
             assert " ".join([str(one["label"]), *row, str(one["support"])]) in read
     for found in facts["verdicts"]:
-        assert f"calls {found['flagged']} of {found['n']} so" in read
+        assert f"Classified as abnormal: {found['flagged']} of {found['n']} instances" in read
         assert f"AUROC {found['found']['auroc']:.4g}" in read
         for one in found["findings"]:
             assert f"row {one['row']}, score {one['score']:.4g}" in read

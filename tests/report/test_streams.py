@@ -88,7 +88,7 @@ def test_what_is_drawn_is_said_and_shown(told, in_order):
     found = facts["data"]["drawn"]
     assert (found["n"], found["of"], len(found["rows"])) == (100, 360, 100)
     assert facts["data"]["parts"]["test"]["n"] == 100
-    assert "These are 100 of 360 rows, drawn at random" in page
+    assert "These are 100 of 360 rows, a uniform random sample" in page
     assert "Heads are tested on all 360 rows" in page
     assert "100 of 360 instances, drawn at random" in markdown
     assert "drawn at random from 360; heads are tested on all 360." in facts["summary"]
@@ -96,7 +96,7 @@ def test_what_is_drawn_is_said_and_shown(told, in_order):
     one = facts["classes"][0]["worst"][0]
     number = found["rows"][one["row"]]
     assert str(in_order.y[number]) == one["label"]
-    assert f"row {number}: {one['label']}, taken for" in page
+    assert f"row {number}: {one['label']}, predicted as" in page
 
 
 def test_a_short_stream_is_looked_at_as_a_whole(press, folder, in_order):
@@ -112,7 +112,7 @@ def test_labels_that_do_not_test_a_head(press, folder, monkeypatch):
     facts = report_facts(press, stream_of(folder, "number"), baselines=None)
     assert facts["classes"] == []
     assert facts["verdicts"][0]["n"] == 360
-    assert any("nothing here tests the head 'kind'" in one for one in facts["data"]["warnings"])
+    assert any("the head 'kind' is not tested" in one for one in facts["data"]["warnings"])
 
 
 def test_a_damaged_file_is_left_out_and_named(press, folder, tmp_path, monkeypatch):

@@ -21,11 +21,11 @@ from isthmus.evaluation import (
     holm,
     measure_drift,
 )
-from isthmus.report.wording import label_or_none
+from isthmus.report.wording import label_or_none, percent
 
 
 def describe_drift(facts: dict[str, Any], n_new: int) -> str:
-    """Say what the drift tests found, or why there is none.
+    """Describe the result of the drift tests, or why there is none.
 
     Parameters
     ----------
@@ -48,10 +48,10 @@ def describe_drift(facts: dict[str, Any], n_new: int) -> str:
         )
     against = f"{found['n_reference']:,} that the encoder was not trained on"
     codes, errors = (_p(found[name]["adjusted"]) for name in ("codes", "errors"))
-    chance = f"{found['level']:.0%}" if found["level"] >= 0.01 else f"{found['level']:.2%}"
+    chance = percent(found["level"], 0 if found["level"] >= 0.01 else 2)
     if not found["drifted"]:
-        said = (
-            f"No change is to be seen: codes ({codes}) and reconstruction errors ({errors}) of "
+        text = (
+            f"No change was found: codes ({codes}) and reconstruction errors ({errors}) of "
             f"{found['n']:,} new instances are like those of {against}."
         )
     else:
@@ -63,81 +63,84 @@ def describe_drift(facts: dict[str, Any], n_new: int) -> str:
             )
             if found[name]["changed"]
         ]
-        said = (
-            f"Something has changed: {' and '.join(what)} of {found['n']:,} new instances are "
+        text = (
+            f"A change was found: {' and '.join(what)} of {found['n']:,} new instances are "
             f"not like those of {against}."
         )
-    said += f" {_how_much(found)} Where nothing has changed, a change is seen with a chance of "
-    said += f"{chance} at most."
+    text += f" {_describe_size(found)} The probability of finding a change where there is none is "
+    text += f"{chance} at most."
     if facts["dependent"]:
-        said += " That is for independent instances: windows that overlap raise it."
-    return said
+        text += " That holds for independent instances; overlapping windows raise it."
+    return text
 
 
 def describe_errors(
     found: dict[str, Any] | None, *, same: bool, comparable: bool, level: float
 ) -> str:
-    """Say whether one of two encoders rebuilds the same instances better."""
+    """Describe which of two encoders reconstructs the same instances better."""
     if same:
         return "The encoder is the same."
     if not comparable:
         return (
-            "The encoder is another one, and so are the units of its errors: they cannot be "
+            "The encoder is another one, and its errors have other units, so that they cannot be "
             "compared."
         )
     if found is None:
-        return "The encoder is another one; there is no instance here that is new to both."
+        return "The encoder is another one; no instance here is new to both encoders."
     errors = found["median_error"]
-    said = (
-        f"The encoder is another one: the typical error of {found['n']:,} instances that are new "
-        f"to both was {errors['then']:.3g} and is {errors['now']:.3g}, and {found['better']:.0%} "
-        "are rebuilt better than before"
+    text = (
+        f"The encoder is another one: the median error of {found['n']:,} instances that are new "
+        f"to both was {errors['then']:.3g} and is {errors['now']:.3g}, and "
+        f"{percent(found['better'], 0)} have a smaller error than before"
     )
-    return f"{said} ({_p(found['adjusted'])}{_or_chance(found, level)})."
+    return f"{text} ({_p(found['adjusted'])}{_or_chance(found, level)})."
 
 
 def describe_head_change(head: dict[str, Any], level: float) -> str:
-    """Say what a head decides otherwise, and whether that is better."""
+    """Describe which decisions of a head changed, and whether that is better."""
     changed, n = head["changed"], head["n"]
-    said = (
-        f"{head['name']!r} decides otherwise on {changed['count']:,} of {n:,} instances "
-        f"({changed['share']:.1%})"
+    text = (
+        f"{head['name']!r} changed its decision on {changed['count']:,} of {n:,} instances "
+        f"({percent(changed['share'])})"
     )
     if head["kind"] == "classifier":
         if head["test"] is None:
-            return f"{said}; without labels nobody can say which is right."
+            return f"{text}; without labels it is unknown which decisions are right."
         accuracy, test = head["accuracy"], head["test"]
         return (
-            f"{said}: {accuracy['then']:.1%} were right before, {accuracy['now']:.1%} are now "
+            f"{text}: accuracy {percent(accuracy['then'])} before, {percent(accuracy['now'])} now "
             f"({_p(test['adjusted'])}{_or_chance(test, level)})."
         )
     flagged = head["flagged"]
-    said += f": it flagged {flagged['then']:,} before and flags {flagged['now']:,} now"
+    text += f": {flagged['then']:,} classified as abnormal before, {flagged['now']:,} now"
     for name, words in (("false_alarms", "of the normal"), ("found", "of the abnormal")):
         group = head[name]
         if group is not None:
             test = group["test"]
-            said += (
-                f"; {words} {group['then']:.1%} before, {group['now']:.1%} now "
+            text += (
+                f"; {words} {percent(group['then'])} before, {percent(group['now'])} now "
                 f"({_p(test['adjusted'])}{_or_chance(test, level)})"
             )
-    return f"{said}."
+    return f"{text}."
 
 
-def _how_much(found: dict[str, Any]) -> str:
+def _describe_size(found: dict[str, Any]) -> str:
     error, high = found["median_error"], found["high"]
-    said = f"{high['share']:.1%} have an error so high that {high['expected']:.1%} were expected to"
+    text = (
+        f"{percent(high['share'])} have a high error, where "
+        f"{percent(high['expected'])} were expected"
+    )
     if error["ratio"] is None:
-        return f"{said}."
+        return f"{text}."
     between = ""
     if error["interval"] is not None:
         low, top = error["interval"]
         between = f" (95 % interval {low:.2f} to {top:.2f})"
-    return f"The typical error is {error['ratio']:.2f} times what it was{between}, and {said}."
+    return f"The median error is {error['ratio']:.2f} times that of the reference{between}; {text}."
 
 
 def _or_chance(test: dict[str, Any], level: float) -> str:
-    return "" if test["adjusted"] <= level else ", which may be chance"
+    return "" if test["adjusted"] <= level else ", not significant"
 
 
 def _p(value: float) -> str:
@@ -170,11 +173,10 @@ def head_changes(
     -------
     list of dict
         `name`; `kind`, "classifier" or "detector"; `n_known`, instances that one of the two has
-        learned from, which are left out; what `compare_classifications` or `compare_detections`
-        gives,
-        `rows` counted in the part; `decisions`, those rows with what was decided `then` and `now`
-        and the `label`; `tests`, the tests among these. Heads that know all instances are not in
-        it.
+        learned from, which are left out; the result of `compare_classifications` or
+        `compare_detections`, with `rows` of the part; `decisions`, those rows with the decisions
+        `then` and `now` and the `label`; `tests`, the tests among these. Heads that learned from
+        all instances are left out.
     """
     found = []
     for name in bundle.heads:
@@ -201,25 +203,28 @@ def _classifiers(
     if not len(rows):
         return None
     decided = [
-        decide(head.standardised_head_, some[rows])[0]
-        for head, some in zip((then, now), codes, strict=True)
+        decide(head.standardised_head_, head_codes[rows])[0]
+        for head, head_codes in zip((then, now), codes, strict=True)
     ]
     try:
         decided[0] = ClassMatcher(now.classes_).match(decided[0])
-    except DataError:  # classes of another kind, which only their names compare
+    except DataError:  # classes of other types are compared as text
         decided = [_as_text(one) for one in decided]
         y = None if y is None else _as_text(y)
     found = compare_classifications(decided[0], decided[1], y)
     tests = [] if found["test"] is None else [found["test"]]
     return (
-        {"kind": "classifier"} | found | _told(rows, found["rows"], decided, y) | {"tests": tests}
+        {"kind": "classifier"}
+        | found
+        | _changed_decisions(rows, found["rows"], decided, y)
+        | {"tests": tests}
     )
 
 
 def _labels_for(now: CodeClassifier, part: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows whose labels test a head, and these labels; none where they do not fit it.
 
-    The chapter on this head says why they do not.
+    The chapter on this head states the reason.
     """
     nothing = np.empty(0, dtype=np.intp)
     if part.y is None:
@@ -250,15 +255,15 @@ def _detectors(
     return (
         {"kind": "detector"}
         | found
-        | _told(rows, found["rows"], decided, y)
+        | _changed_decisions(rows, found["rows"], decided, y)
         | {"tests": [group["test"] for group in groups if group is not None]}
     )
 
 
-def _told(
+def _changed_decisions(
     rows: np.ndarray, otherwise: list[int], decided: list[np.ndarray], y: np.ndarray | None
 ) -> dict[str, Any]:
-    """Return the instances that were decided otherwise, by their place in the part."""
+    """Return the instances whose decision changed, by their row in the part."""
     return {
         "rows": rows[otherwise].tolist(),
         "decisions": [
@@ -285,7 +290,7 @@ def change_facts(
     level: float = 0.05,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """Tell what changed since an encoder was trained, and since an earlier bundle.
+    """Measure what changed since an encoder was trained, and since an earlier bundle.
 
     Parameters
     ----------
@@ -309,7 +314,7 @@ def change_facts(
     Returns
     -------
     dict or None
-        None when the encoder kept nothing of its data and there is no earlier bundle.
+        None when the encoder has no held-out instances and there is no earlier bundle.
 
         `drift` : `found`, see `isthmus.evaluation.measure_drift`, None where there is too little to
         test; `n_left_out`, instances that the encoder was trained on; `n_kept`, those of the
@@ -319,8 +324,8 @@ def change_facts(
         `earlier` : None without one, else its `name`; `created`, `digest` and `n_components`
         (`then`, `now`); `same_encoder`; `errors`, see `compare_errors`, None for the same encoder
         or other units, with `verdict`; `heads`, see `head_changes`, with `verdict`; names of
-        heads that are `only_then` and `only_now`; `drift`, the same instances against what the
-        earlier encoder kept. Every test has `adjusted`, Holm's p-value among all of them.
+        heads that are `only_then` and `only_now`; `drift`, the same instances against the held-out
+        instances of the earlier encoder. Every test has `adjusted`, Holm's p-value among all.
 
     Raises
     ------
@@ -355,8 +360,8 @@ def _drift(
     seed: int,
 ) -> dict[str, Any]:
     kept, new = encoder.held_out_, _new(encoder, hashes)
-    # Who leaves out new rows with an equal among those at `fit` leaves out such kept rows too:
-    # or the common ones would be on one side only, and look like a change.
+    # New rows that equal a training row are left out, and so must be such reference rows: common
+    # rows would otherwise be on one side only, and appear as a change.
     reference = np.ones(len(kept), dtype=bool) if new.all() else ~kept.repeated
     found = None
     if min(reference.sum(), new.sum()) >= MIN_INSTANCES:
@@ -429,7 +434,7 @@ def _against(
 def _new(encoder: Autoencoder, hashes: np.ndarray) -> np.ndarray:
     """Return which instances the encoder was not trained on, boolean (n,).
 
-    All, where no more equal one that it saw than chance would have it.
+    All, where no more rows equal a training row than by chance.
     """
     seen = encoder.training_row_hashes_.overlap(hashes)
     if seen.sum() <= encoder.training_row_hashes_.max_overlap_by_chance(len(hashes)):

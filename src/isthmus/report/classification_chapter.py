@@ -1,4 +1,4 @@
-"""Chapter "which class": accuracy, confusions, calibration, the worst mistakes, label errors."""
+"""Chapter "which class": accuracy, confusions, calibration, confident errors, label errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 N_BINS = 10
 N_WORST = 12
-#: Instances that are shown for a cell of the confusion matrix, and cells that show any.
+#: Instances shown for a cell of the confusion matrix, and number of cells with instances.
 N_IN_CELL, MAX_CELLS = 6, 60
 
 
@@ -30,7 +30,7 @@ def class_facts(
     hashes: np.ndarray,
     tested: TestResult | None = None,
 ) -> dict[str, Any] | None:
-    """Test a classifier on the labelled instances of a part that it has not learned from.
+    """Test a classifier on the labelled instances that it was not fitted on.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def class_facts(
     codes : array of shape (n, n_components)
     hashes : uint64 array of shape (n,)
     tested : Tested, optional
-        Of all rows of a stream, which `test` was drawn from: the figures are then theirs.
+        Result on all rows of the stream that `test` was drawn from, which gives the figures.
 
     Returns
     -------
     dict or None
-        What `isthmus.evaluation.metrics.class_metrics` gives, with `name`; `n_known`,
+        The result of `isthmus.evaluation.class_metrics`, with `name`; `n_known`,
         instances that it learned from, which are left out; `reliability`, see `reliability`;
         `worst`, the mistakes made with most confidence; `doubtful`, labels that are likely wrong;
         `cells`, confusions with rows, the most frequent first; and what `unknown_classes` gives.
@@ -99,18 +99,18 @@ def _doubtful(
 ) -> list[dict[str, Any]]:
     """Return labels that are likely wrong, the likeliest first (Northcutt et al., 2021).
 
-    The head has not learned from these instances, which is what confident learning asks for.
+    The head was not fitted on these instances, as confident learning requires.
     """
     try:
         from cleanlab.filter import find_label_issues
-    except ImportError:  # the extra was left out: the chapter does without
+    except ImportError:  # without the extra the chapter has no such list
         return []
     known = np.flatnonzero(np.isin(y, classes))
     places = np.searchsorted(classes, y[known])
-    if len(np.unique(places)) < len(classes):  # it needs some of each class
+    if len(np.unique(places)) < len(classes):  # cleanlab needs instances of each class
         return []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of rare classes, which the page does itself
+        warnings.simplefilter("ignore")  # of rare classes, of which the page warns
         found = find_label_issues(
             places, probabilities[known], return_indices_ranked_by="self_confidence", n_jobs=1
         )
@@ -126,7 +126,7 @@ def _doubtful(
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """Compare how sure a head was with how often it was right.
+    """Compare the confidence of a head with its accuracy.
 
     Parameters
     ----------
@@ -156,14 +156,14 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
         }
         for at in np.unique(places)
     ]
-    off = [one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
-    return {"bins": bins, "error": float(sum(off) / len(right))}
+    gaps = [one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
+    return {"bins": bins, "error": float(sum(gaps) / len(right))}
 
 
 def _cells(
     rows: np.ndarray, y: np.ndarray, predicted: np.ndarray, facts: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return the confusions that occur, the most frequent first, with some of their rows.
+    """Return the confusions that occur, the most frequent first, with rows of each.
 
     `place` is the row and column of the cell in the confusion matrix, which has the `count`.
     """
@@ -179,7 +179,7 @@ def _cells(
             "predicted": label_or_none(found),
             "place": [classes.index(label), classes.index(found)],
             "count": facts["confusion"][classes.index(label)][classes.index(found)],
-            "rows": some[:N_IN_CELL],
+            "rows": cell_rows[:N_IN_CELL],
         }
-        for (label, found), some in ordered
+        for (label, found), cell_rows in ordered
     ]

@@ -1,4 +1,4 @@
-"""Chapter "the code": the network, how it was trained, what it keeps and what it loses."""
+"""Chapter "the code": the network, its training, reconstructions and a map of the codes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from isthmus.data import Dataset
 from isthmus.networks import count_parameters, summarise
 from isthmus.report.wording import draw_rows, label_or_none
 
-#: Instances on the map: enough to see clumps, few enough to hover over and to wait for.
+#: Instances on the map: enough to see clusters, few enough to point at and to compute.
 MAX_ON_MAP = 1500
-#: Instances that are shown beside what the decoder makes of them.
+#: Instances shown with their reconstructions, for each of best, typical and worst.
 N_SHOWN = 4
 
 
@@ -82,14 +82,15 @@ def code_facts(
 
 
 def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
-    """Place codes in a plane so that near ones stay near.
+    """Project codes onto a plane in which similar ones are neighbours.
 
     t-SNE (van der Maaten and Hinton, 2008) of up to 1,500 instances, drawn at random; of fewer
-    than 30 the first two principal components. Distances between clumps mean nothing.
+    than 30 the first two principal components. Distances between clusters have
+    no meaning.
     """
     rows = draw_rows(len(part), MAX_ON_MAP, seed)
-    some = part.take(rows)
-    codes = encoder.transform(some.X).astype(np.float64)
+    sample = part.take(rows)
+    codes = encoder.transform(sample.X).astype(np.float64)
     codes = (codes - codes.mean(axis=0)) / np.maximum(codes.std(axis=0), 1e-12)
     if len(codes) < 30 or not codes.any():
         width = min(2, len(codes) - 1, codes.shape[1]) if codes.any() else 0
@@ -114,7 +115,7 @@ def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
         "of": len(part),
         "rows": rows.tolist(),
         "places": np.round(places, 4).tolist(),
-        "labels": None if some.y is None else [label_or_none(label) for label in some.y],
+        "labels": None if sample.y is None else [label_or_none(label) for label in sample.y],
     }
 
 

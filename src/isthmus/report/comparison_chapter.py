@@ -10,11 +10,12 @@ import numpy as np
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import CLASSES, ClassMatcher, Dataset
 from isthmus.evaluation import BASELINE_TITLES, Baselines, FewLabels, baseline_names, select_rows
+from isthmus.report.wording import percent
 
 SIZES = (10, 30, 100, 300, 1000)
 N_DRAWS = 5
 CODE = "frozen code"
-#: Accuracies nearer to each other than this are called level: a half of a percentage point.
+#: Accuracies that differ by less than this, half a percentage point, count as level.
 LEVEL = 0.005
 
 
@@ -41,10 +42,10 @@ def comparison_facts(
         `"all"` trains the supervised network with all labels too.
     seed : int
     measured : Baselines, optional
-        Of the same encoder, data and seed: what they measured already is taken from there, unless
-        some instance has no label.
+        Results for the same encoder, data and seed, which are not measured again unless some
+        instance has no label.
     on_progress : callable, optional
-        Called with a few words before what may take long.
+        Called with the name of each step that may take long, before it.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def comparison_facts(
         tests = Baselines(encoder, train.X, y, test.X, truth, random_state=seed)
     sizes = [n for n in SIZES if len(np.unique(y)) <= n <= len(y) // 2]
     draws = {n: FewLabels(y, truth, n, N_DRAWS, head, seed) for n in sizes}
-    # Raw features of all instances take four times the memory of images: of most none are needed.
+    # Raw features take four times the memory of images, so only those needed are made.
     rows = np.unique(np.concatenate([[], *(drawn.rows for drawn in draws.values())])).astype(int)
     curves: dict[str, list[dict[str, Any]]] = {}
     for name in ("code", *(name for name in baseline_names(baselines) if name != "supervised")):
@@ -111,7 +112,7 @@ def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
 (90.0 % against 80.0 % for raw features): the code improves on the baselines.'
     """
     code = {point["n_labels"]: point["accuracy"] for point in curves[CODE]}
-    said: list[str] = []
+    clauses: list[str] = []
     gains: list[float] = []
     for n in dict.fromkeys((min(code, key=lambda n: abs(np.log(n / 100))), max(code))):
         others = {
@@ -129,11 +130,12 @@ def verdict(curves: dict[str, list[dict[str, Any]]]) -> str:
         else:
             better = "better" if gain > 0 else "worse"
             how = f"{100 * abs(gain):.1f} percentage points {better} than the best baseline"
-        said.append(
-            f"{'with' if said else 'With'} {n:,} labels {'it' if said else 'the frozen code'} is "
-            f"{how} ({100 * code[n]:.1f} % against {100 * others[best]:.1f} % for {best})"
+        clauses.append(
+            f"{'with' if clauses else 'With'} {n:,} labels "
+            f"{'it' if clauses else 'the frozen code'} is "
+            f"{how} ({percent(code[n])} against {percent(others[best])} for {best})"
         )
-    return "; ".join(said) + f": {_conclusion(gains)}."
+    return "; ".join(clauses) + f": {_conclusion(gains)}."
 
 
 def _conclusion(gains: list[float]) -> str:
@@ -151,5 +153,5 @@ def _point(n: int, mean: float, low: float, high: float) -> dict[str, Any]:
 
 
 def _typed(y: np.ndarray) -> np.ndarray:
-    """Return labels with their own type, where they were objects because some were missing."""
+    """Return labels in their own type, where missing ones had made them objects."""
     return np.array(y.tolist())

@@ -1,4 +1,4 @@
-"""Chapter "the data": sizes, labels, columns, and what to be wary of."""
+"""Chapter "the data": sizes, labels, columns, samples and warnings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from isthmus.report.wording import label_or_none
 BINS = 20
 #: A class with a smaller share than this is rare.
 RARE = 0.01
-#: Categories of a column that are listed, the commonest first.
+#: Categories of a column that are listed, the most frequent first.
 MAX_CATEGORIES = 20
-#: Columns of which a histogram is taken; what is left out is said.
+#: Columns that are described; the page states how many more there are.
 MAX_COLUMNS = 500
-#: Instances that are shown of a label, and labels of which any are; without labels twice as many.
-N_SAMPLES, MOST_SAMPLED = 8, 12
+#: Instances shown for each label, and number of labels shown. Without labels twice as many
+#: instances are shown.
+N_SAMPLES, MAX_SAMPLED_LABELS = 8, 12
 
 
 def data_facts(
@@ -133,11 +134,11 @@ def _labels(part: Dataset) -> dict[str, Any]:
 
 
 def _names(part: Dataset) -> dict[str, str]:
-    """Return the names of labels that say more than the labels do."""
+    """Return the names of labels that have another name, such as 0 for "cat"."""
     if part.y is None or part.class_names is None:
         return {}
     labels = [label_text(label) for label in np.unique(part.y[CLASSES.has_label(part.y)])]
-    if len(labels) != len(part.class_names):  # some class is not here: which, nobody knows
+    if len(labels) != len(part.class_names):  # a class is absent, and it is unknown which
         return {}
     pairs = zip(labels, map(str, part.class_names), strict=True)
     return {label: name for label, name in pairs if label != name}
@@ -150,15 +151,15 @@ def _samples(part: Dataset, seed: int) -> dict[str, Any]:
     if part.y is not None and CLASSES.has_label(part.y).any():
         texts = pd.Series([label_or_none(label) for label in part.y])
         labels = texts.value_counts().index.tolist()
-        shown = sorted(labels[:MOST_SAMPLED])
+        shown = sorted(labels[:MAX_SAMPLED_LABELS])
         rows = {label: np.flatnonzero(texts == label) for label in shown}
     else:
         labels, rows = [], {None: np.arange(len(part))}
     return {
         "n_sampled_labels": len(labels),
         "samples": [
-            {"label": label, "rows": np.sort(rng.permutation(some)[:most]).tolist()}
-            for label, some in rows.items()
+            {"label": label, "rows": np.sort(rng.permutation(candidates)[:most]).tolist()}
+            for label, candidates in rows.items()
             for most in [N_SAMPLES if label is not None else 2 * N_SAMPLES]
         ],
     }
@@ -172,8 +173,8 @@ def _duplicates(hashes: dict[str, np.ndarray]) -> list[str]:
     if not n:
         return []
     return [
-        f"{n:,} of {len(new):,} test instances equal a training instance: what is measured on "
-        "them says little about new ones"
+        f"{n:,} of {len(new):,} test instances equal a training instance: figures on them "
+        "do not hold for new instances"
     ]
 
 
@@ -187,8 +188,8 @@ def _constant(columns: list[dict[str, Any]]) -> list[str]:
     if not constant:
         return []
     more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
-    told = ", ".join(constant[:5])
-    return [f"{_columns(len(constant))} always the same value: {told}{more}"]
+    names = ", ".join(constant[:5])
+    return [f"{_columns(len(constant))} the same value in all rows: {names}{more}"]
 
 
 def _columns(n: int) -> str:
@@ -204,9 +205,9 @@ def _rare(parts: dict[str, Any]) -> list[str]:
             if count < RARE * part["n_labelled"]
         ]
         if rare:
-            told = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
+            labels = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
             found.append(
-                f"rare in the {name} part, below {RARE:.0%} of its labels: {told}; accuracy "
-                "hardly changes when all of them are wrong"
+                f"rare in the {name} part, below {RARE:.0%} of its labels: {labels}; accuracy "
+                "hardly changes when all of them are misclassified"
             )
     return found

@@ -1,4 +1,4 @@
-"""Chapter "normal or not": scores, thresholds, what calibration promises, findings with reasons."""
+"""Chapter "normal or not": scores, thresholds, calibration, and findings with reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from isthmus.report.gallery import TestResult
 
 N_BINS = 40
-#: Places of the slider, and points of a curve.
+#: Positions of the slider, and points of a curve.
 N_STEPS = 200
 N_FINDINGS, N_REASONS, N_NEIGHBORS = 8, 5, 3
 
@@ -32,7 +32,7 @@ def verdict_facts(
     train: Dataset | None = None,
     tested: TestResult | None = None,
 ) -> dict[str, Any] | None:
-    """Let a detector decide on those of a part of the data that it does not know.
+    """Test a detector on the instances that it was neither fitted nor calibrated on.
 
     Parameters
     ----------
@@ -40,21 +40,24 @@ def verdict_facts(
     detector : fitted AnomalyDetector
     test : Dataset
     labels : dict of str to array of shape (n,) or None
-        Of `"test"` and `"train"`: 1 normal, -1 abnormal, 0 unlabelled; None: of no use here.
+        Of `"test"` and `"train"`: 1 normal, -1 abnormal, 0 unlabelled; None where the labels
+        cannot be read so.
     hashes : dict of str to uint64 array
         Of the instances of `"test"` and, where there are any, `"train"`.
     train : Dataset, optional
-        For the baseline without a code.
+        For the baseline that uses no code.
     tested : Tested, optional
-        Of all rows of a stream, which `test` was drawn from: all but `findings` is then theirs.
+        Result on all rows of the stream that `test` was drawn from, which gives all but
+        `findings`.
 
     Returns
     -------
     dict or None
-        None when it knows them all. `n_known`, instances that it learned from or was calibrated
-        on, which are left out; `asked`, `threshold` (of the anomaly score), `calibration` and its
-        `n_calibration` and `smallest_rate`; `flagged`, of `n`; `histogram` with `edges` and
-        counts by label; `steps`, thresholds with the number of instances above them; `found`, see
+        None when no such instance is left. `n_known`, instances that it learned from or was
+        calibrated on, which are left out; `asked`, `threshold` (of the anomaly score),
+        `calibration` and its `n_calibration` and `smallest_rate`; `flagged`, of `n`; `histogram`
+        with `edges` and counts by label; `steps`, thresholds with the number of instances above
+        them; `found`, see
         `detection_metrics`, with `roc` and `precision_recall`, where there are labels;
         `label_curve`; `raw`, the same ranking by distances between the instances themselves, where
         there are labels and a training part; `findings`, the highest scores with `reasons` (a
@@ -88,14 +91,14 @@ def verdict_facts(
     _find_nearest(findings["findings"], detector, hashes.get("train"))
     known = y[rows] != UNKNOWN
     if train is not None and labels["train"] is not None and known.any():
-        encoder, some = detector.encoder_, test.take(rows[known]).X
-        distances = raw_distances(encoder, train.X, labels["train"], some)
+        labelled = test.take(rows[known]).X
+        distances = raw_distances(detector.encoder_, train.X, labels["train"], labelled)
         facts["raw"] = ranking(y[rows[known]], distances)
     return facts | findings
 
 
 def _decided(detector: AnomalyDetector, scores: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """Return what there is to say about the scores of instances that the detector does not know."""
+    """Return histogram, thresholds and metrics of the scores of new instances."""
     predicted = verdicts(scores, -detector.offset_)
     facts: dict[str, Any] = {
         "flagged": int((predicted == ABNORMAL).sum()),
@@ -114,7 +117,7 @@ def _decided(detector: AnomalyDetector, scores: np.ndarray, y: np.ndarray) -> di
 
 
 def _histogram(scores: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    # The few highest scores would leave one bar for all the others.
+    # With the few highest scores in range, all others would share one bar.
     low, high = float(scores.min()), float(np.quantile(scores, 0.995))
     high = high if high > low else low + 1.0
     edges = np.linspace(low, high, N_BINS + 1)
@@ -130,7 +133,7 @@ def _histogram(scores: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 
 def _steps(scores: np.ndarray, y: np.ndarray, threshold: float) -> list[dict[str, Any]]:
-    """Return thresholds in rising order, the detector's own among them, and what is above."""
+    """Return thresholds in ascending order, with the detector's own, and the counts above each."""
     places = np.quantile(scores, np.linspace(0, 1, N_STEPS))
     places = np.unique(np.concatenate([places, [threshold]]))
     parts = {"normal": scores[y == NORMAL], "abnormal": scores[y == ABNORMAL], "all": scores}
@@ -153,9 +156,9 @@ def _findings(
     y: np.ndarray,
 ) -> list[dict[str, Any]]:
     highest = np.argsort(-scores, kind="stable")[:N_FINDINGS]
-    some = test.take(rows[highest]).X
-    told = detector.explain(some, n_neighbors=N_NEIGHBORS)
-    reasons, p_values = told.top(N_REASONS), detector.p_values(some)
+    X = test.take(rows[highest]).X
+    explanation = detector.explain(X, n_neighbors=N_NEIGHBORS)
+    reasons, p_values = explanation.top(N_REASONS), detector.p_values(X)
     return [
         {
             "row": int(rows[row]),
@@ -163,10 +166,10 @@ def _findings(
             "p_value": float(p_values[at]),
             "label": int(y[row]),
             "reasons": [
-                {"name": name, "share": float(share), "value": _value(some, at, name)}
+                {"name": name, "share": float(share), "value": _value(X, at, name)}
                 for name, share in reasons[at]
             ],
-            "neighbours": told.neighbours[at].tolist(),
+            "neighbours": explanation.neighbours[at].tolist(),
         }
         for at, row in enumerate(highest)
     ]
@@ -180,15 +183,15 @@ def _value(X: Any, at: int, name: str) -> str | None:
 def _find_nearest(
     findings: list[dict[str, Any]], detector: AnomalyDetector, hashes: np.ndarray | None
 ) -> None:
-    """Say which of the training instances at hand are a finding's nearest normals."""
+    """Add to each finding the training rows that are its nearest normal instances."""
     rows = {} if hashes is None else {int(one): row for row, one in enumerate(hashes)}
     for one in findings:
         known = detector.reference_set_.hashes[one["neighbours"]].tolist()
-        one["nearest"] = [rows[seen] for seen in known if seen in rows]
+        one["nearest"] = [rows[one_hash] for one_hash in known if one_hash in rows]
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    """Return points of a curve, 200 about equally far apart along it at most."""
+    """Return at most 200 points of a curve, about equally spaced along it."""
     if len(x) > N_STEPS:
         along = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
         keep = np.searchsorted(along, np.linspace(0, along[-1], N_STEPS))

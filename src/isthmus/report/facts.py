@@ -1,4 +1,4 @@
-"""Every number of a report, as plain values: what the page shows, and what is tested."""
+"""All numbers and texts of a report, as plain values."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def report_facts(
     measured: Baselines | None = None,
     on_progress: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Measure all that a report says.
+    """Measure the facts of a report.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def report_facts(
         As `load_bundle` gives it.
     data : Dataset, Splits or Stream, optional
         What to look at. Heads decide on the test part; without one, on all of it. Without data
-        the report tells of the encoder alone. Of a stream of more than 20,000 rows so many are
+        the report describes the encoder only. Of a stream of more than 20,000 rows so many are
         drawn at random, each as likely as any other: chapters describe and show these. Heads are
         tested on all rows, of which nine bytes each are kept for a detector.
     drawn_from : int, optional
@@ -75,13 +75,13 @@ def report_facts(
         What `isthmus.advise` returned on the width of the code, or what `isthmus advise --json`
         wrote.
     earlier : Bundle, optional
-        To say what has changed since.
+        Earlier bundle to compare with.
     command : str, optional
         The command line that writes this report, to be shown in it.
     measured : isthmus.evaluation.baselines.Baselines, optional
         Of the same encoder, data and seed: what they measured already is not measured again.
     on_progress : callable, optional
-        Called with a few words before what may take long.
+        Called with the name of each step that may take long, before it.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def report_facts(
         if len(rows) < len(stream):
             drawn = _drawn(data, len(stream), rows) | {"heads_on_all": bool(bundle.heads)}
     train, looked_at = (None, None) if data is None else _parts(data)
-    # What is wrong is said before minutes of work.
+    # Wrong arguments are refused before minutes of work.
     baseline_names(baselines)
     build_head(head, n_labels=2)
     stated = normal is not None
@@ -202,7 +202,7 @@ def _by_heads(
     warnings: list[str],
     on_progress: Callable[[str], object],
 ) -> dict[str, list[dict[str, Any]]]:
-    """Let every head decide; add to the warnings what does not test it."""
+    """Test every head; append to the warnings why one is not tested, or on fewer instances."""
     facts: dict[str, list[dict[str, Any]]] = {"classes": [], "verdicts": []}
     for name, decider in bundle.heads.items():
         on_progress(f"head {name}")
@@ -213,7 +213,7 @@ def _by_heads(
             try:
                 found = class_facts(name, decider, part, codes, hashes["test"], tested.get(name))
             except DataError as error:
-                warnings.append(f"nothing here tests the head {name!r}: {error}")
+                warnings.append(f"the head {name!r} is not tested: {error}")
                 continue
             facts["classes"] += [] if found is None else [found]
             if found is not None and "unknown_classes" in found:
@@ -222,13 +222,13 @@ def _by_heads(
                 )
         if found is None:
             unlabelled = part.y is None or not CLASSES.has_label(part.y).any()
-            why = "nothing is labelled" if unlabelled else "it knows all that are labelled"
-            warnings.append(f"nothing here tests the head {name!r}: {why}")
+            why = "no instance is labelled" if unlabelled else "it was fitted on all labelled ones"
+            warnings.append(f"the head {name!r} is not tested: {why}")
         elif found["n_known"]:
             n = found["n"] + found["n_known"] if name in tested else len(part)
             warnings.append(
-                f"{found['n_known']:,} of {n:,} instances are known to the head "
-                f"{name!r}, and left out of its figures"
+                f"{found['n_known']:,} of {n:,} instances were used to fit or calibrate the head "
+                f"{name!r}, and are left out of its figures"
             )
     return facts
 
@@ -252,8 +252,8 @@ def _seen(bundle: Bundle, hashes: np.ndarray) -> list[str]:
     if not seen.any():
         return []
     return [
-        f"{int(seen.sum()):,} of {len(hashes):,} instances that heads are tested on were among "
-        "those the encoder was trained on: it rebuilds them better than new ones"
+        f"{int(seen.sum()):,} of {len(hashes):,} test instances were among those that the "
+        "encoder was trained on: their reconstruction errors are smaller than those of new ones"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Instances in a report: a sample of a stream, and how instances are shown on the page."""
+"""Instances in a report: a sample of a stream, and the HTML that shows instances."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from isthmus.errors import DataError
 from isthmus.evaluation import ClassTally, decide, select_rows
 from isthmus.report.wording import short_text
 
-#: Instances of a stream that a report shows, and describes the data by.
+#: Instances of a stream that are drawn to describe the data and to be shown.
 MAX_SAMPLE_ROWS = 20_000
 
 
@@ -41,11 +41,11 @@ def sample_stream(stream: Stream, encoder: Autoencoder, seed: int) -> StreamSamp
     """Draw instances uniformly, or take all where there are few."""
     rows = stream.draw(MAX_SAMPLE_ROWS, [seed, 7])
     data = stream.take(rows, schema=encoder.schema_)
-    # Parts that turned out to be damaged were passed over.
-    there = np.zeros(len(rows), dtype=bool)
+    # Damaged chunks were skipped.
+    read = np.zeros(len(rows), dtype=bool)
     for part in stream.chunk_ranges:
-        there |= (rows >= part.first_row) & (rows < part.first_row + part.n_rows)
-    return StreamSample(stream, data, rows[there])
+        read |= (rows >= part.first_row) & (rows < part.first_row + part.n_rows)
+    return StreamSample(stream, data, rows[read])
 
 
 def hold_out(
@@ -82,7 +82,7 @@ def sample_if_streamed(
     seed: int,
     on_progress: Callable[[str], object],
 ) -> Dataset | Splits | StreamSample | None:
-    """Return what a report looks at: data in memory as it is, of a stream what is drawn."""
+    """Return data in memory unchanged, and a sample of a stream."""
     if data is None or data.in_memory:
         return data
     on_progress("instances drawn at random")
@@ -91,7 +91,7 @@ def sample_if_streamed(
 
 @dataclass
 class TestResult:
-    """What a head made of all rows of a stream that it does not know.
+    """Result of a head on all rows of a stream that it was not fitted or calibrated on.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class TestResult:
     scores : list of float64 arrays
         Of a detector: the anomaly scores.
     refused : DataError or None
-        Of a classifier: why the labels do not test it, such as those of a detector.
+        Of a classifier: why the labels cannot test it, such as those of a detector.
     """
 
     n_known: int = 0
@@ -117,14 +117,14 @@ class TestResult:
 def evaluate_heads_on_stream(
     stream: Stream, bundle: Bundle, labels_of: Callable[[Any], np.ndarray | None]
 ) -> dict[str, TestResult]:
-    """Let every head decide on all rows of a stream, in one pass.
+    """Test every head on all rows of a stream, in one pass.
 
     Parameters
     ----------
     stream : Stream
     bundle : Bundle
     labels_of : callable
-        From the labels of a chunk to those for detectors, None where they mean something else.
+        From the labels of a chunk to those for detectors, None where it cannot read them.
 
     Returns
     -------
@@ -189,14 +189,14 @@ COLOURS = ("#0072B2", "#D55E00", "#E69F00")
 
 
 class Gallery:
-    """Markup for single instances of a part of the data."""
+    """HTML of single instances of a part of the data."""
 
     def __init__(self, encoder: Autoencoder, part: Dataset) -> None:
         self.encoder, self.part, self.kind = encoder, part, part.kind
         self.low, self.high = encoder.schema_.minimum, encoder.schema_.maximum
 
     def one(self, row: int) -> Markup:
-        """Return an instance as it came."""
+        """Return an instance."""
         values = self._take(np.array([row]))
         if self.kind == "images":
             return _img(_pixels(values[0], self.low, self.high), f"instance {row}")
@@ -207,7 +207,7 @@ class Gallery:
         return _rows([(name, short_text(value)) for name, value in shown], frame.shape[1])
 
     def rebuilt(self, rows: list[int]) -> list[tuple[Markup, ...]]:
-        """Return original, what the decoder makes of its code, and where they differ."""
+        """Return original, reconstruction and difference of each instance."""
         values = self._take(np.array(rows))
         again = self.encoder.inverse_transform(self.encoder.transform(values))
         if self.kind == "table":
@@ -238,7 +238,7 @@ class Gallery:
         return found
 
     def on_map(self, rows: list[int]) -> dict[str, Any]:
-        """Return what the map shows when a place is pointed at: a sprite of images, or texts."""
+        """Return what the map shows for each point: a sprite of images, curves, or texts."""
         values = self._take(np.array(rows))
         if self.kind == "images":
             images = [_shrunk(_pixels(image, self.low, self.high), ON_MAP) for image in values]
@@ -293,7 +293,7 @@ def _pixels(image: np.ndarray, low: float, high: float) -> Image.Image:
 
 
 def _heat(difference: np.ndarray, span: float) -> Image.Image:
-    """Return white where nothing differs, through orange to dark red."""
+    """Return the difference as an image, from white (none) to orange."""
     values = difference.mean(axis=2) if difference.ndim == 3 else difference
     share = np.clip(values / max(span, 1e-12), 0, 1)[..., None]
     near, far = np.array([255, 255, 255.0]), np.array([213, 94, 0.0])

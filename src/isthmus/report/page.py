@@ -28,20 +28,17 @@ from isthmus.plots import (
     save_figure,
 )
 from isthmus.report.facts import report_facts
-from isthmus.report.gallery import StreamSample, hold_out, sample_if_streamed
-from isthmus.report.wording import LOSSES, UNITS
+from isthmus.report.gallery import Gallery, StreamSample, hold_out, sample_if_streamed
+from isthmus.report.wording import LOSSES, UNITS, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from isthmus.report.gallery import Gallery
 
 
 def to_markdown(facts: dict[str, Any]) -> str:
     """Return a report's facts as Markdown.
 
-    Values from the data are written so that they stay text: no markup in a class name has any
-    effect.
+    Values from the data are escaped: markup in a class name has no effect.
     """
     lines = ["# isthmus report", "", _text(facts["summary"]), ""]
     about = facts["about"]
@@ -51,7 +48,7 @@ def to_markdown(facts: dict[str, Any]) -> str:
     lines.append("")
     if facts["data"]:
         lines += ["## Data", ""]
-        lines += [f"- **Be wary.** {_text(warning)}." for warning in facts["data"]["warnings"]]
+        lines += [f"- **Warning:** {_text(warning)}." for warning in facts["data"]["warnings"]]
         for name, part in facts["data"]["parts"].items():
             lines.append(f"- {name}: {part['n']:,} instances, {part['n_labelled']:,} labelled")
         drawn = facts["data"]["drawn"]
@@ -70,7 +67,7 @@ def to_markdown(facts: dict[str, Any]) -> str:
         low, high = found["interval"]
         lines += [f"## Which class: {_text(found['name'])}", ""]
         lines += [
-            f"{found['accuracy']:.2%} of {found['n']:,} test instances right "
+            f"Accuracy {found['accuracy']:.2%} of {found['n']:,} test instances "
             f"({low:.2%} to {high:.2%}).",
             "",
         ]
@@ -82,8 +79,8 @@ def to_markdown(facts: dict[str, Any]) -> str:
     for found in facts["verdicts"]:
         lines += [f"## Normal or not: {_text(found['name'])}", ""]
         lines.append(
-            f"Asked to call at most {found['asked']:.2%} of normal instances abnormal; calls "
-            f"{found['flagged']:,} of {found['n']:,} so."
+            f"Classified as abnormal: {found['flagged']:,} of {found['n']:,} instances, at a "
+            f"requested false-alarm rate of {found['asked']:.2%}."
         )
         lines.append("")
         if found["found"] and found["found"]["auroc"] is not None:
@@ -99,8 +96,8 @@ def to_markdown(facts: dict[str, Any]) -> str:
         lines += ["## What changed", "", _text(facts["changes"]["drift"]["verdict"]), ""]
         earlier = facts["changes"]["earlier"]
         if earlier:
-            said = [earlier["verdict"], *(head["verdict"] for head in earlier["heads"])]
-            lines += [f"Since {_text(earlier['name'])}: {_text(' '.join(said))}", ""]
+            verdicts = [earlier["verdict"], *(head["verdict"] for head in earlier["heads"])]
+            lines += [f"Since {_text(earlier['name'])}: {_text(' '.join(verdicts))}", ""]
     return "\n".join(lines)
 
 
@@ -122,7 +119,7 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """Escape what Markdown, and the HTML in it, would take for markup."""
+    """Escape characters that are markup in Markdown or in HTML."""
     text = str(value).replace("\n", " ")
     for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(sign, entity)
@@ -130,13 +127,13 @@ def _text(value: Any) -> str:
 
 
 ASSETS = Path(__file__).parent / "assets"
-#: A confusion matrix with more classes than this is listed, not drawn.
+#: Number of classes up to which a confusion matrix is drawn.
 MAX_MATRIX_CLASSES = 20
 Figures = dict[str, "Figure"]
 
 
 def figures(facts: dict[str, Any]) -> Figures:
-    """Draw the pictures of a report, by name."""
+    """Draw the plots of a report, by name."""
     drawn: Figures = {}
     if facts["code"]["history"]:
         drawn["history"] = plot_history(
@@ -174,13 +171,19 @@ def render(
     numbers = ((facts["data"] or {}).get("drawn") or {}).get("rows")
 
     def number(row: int) -> int:
-        """Return what a row is called: of a stream its number there, not among those drawn."""
+        """Return the number of a row, of a sample from a stream that in the stream."""
         return row if numbers is None else int(numbers[row])
 
     templates = _templates()
-    templates.filters |= {"percent": _percent, "short": _short, "whole": _whole, "items_of": dict}
-    templates.filters["number"] = number
-    # First: only then are axes where they will be.
+    templates.filters |= {
+        "percent": lambda *share: _unbroken(percent(*share)),
+        "unbroken": _unbroken,
+        "short": _short,
+        "whole": _whole,
+        "items_of": dict,
+        "number": number,
+    }
+    # Before `_slider`, which needs the final positions of the axes.
     for figure in drawn.values():
         fix_layout(figure)
     pictures = {name: Markup(_svg(figure, name)) for name, figure in drawn.items()}
@@ -191,7 +194,7 @@ def render(
             for found in facts["verdicts"]
         },
     }
-    # `<` and its like would end the script element early.
+    # Unescaped, `</script>` in a value would end the script element.
     packed = json.dumps(live, separators=(",", ":"), allow_nan=False)
     for sign, escaped in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         packed = packed.replace(sign, escaped)
@@ -210,7 +213,7 @@ def render(
 
 
 def _templates() -> Environment:
-    """Return the chapters' templates: what is put in is escaped, what is missing is an error."""
+    """Return the chapters' templates: values are escaped, a missing one is an error."""
     return Environment(
         loader=FileSystemLoader(ASSETS),
         autoescape=True,
@@ -231,8 +234,8 @@ def _map(
 
 
 def _slider(found: dict[str, Any], figure: Figure) -> dict[str, Any]:
-    """Return what the slider needs: what is above each step, and where that is in the picture."""
-    # Units of the SVG are points, of which an inch has 72.
+    """Return the thresholds of the slider with their counts, and the scale of the plot."""
+    # Units of the SVG are points, 72 an inch.
     to_points = 72 / figure.dpi
     to_pixels = figure.axes[0].transData.transform
     known = found["found"] or {}
@@ -247,21 +250,22 @@ def _slider(found: dict[str, Any], figure: Figure) -> dict[str, Any]:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """Return a figure as SVG for a page: text as text, and identifiers of its own."""
+    """Return a figure as SVG for a page, with text as text and identifiers unique on the page."""
     import matplotlib
 
     stream = StringIO()
-    # Text as text: it can be searched and read aloud, and the page stays small.
+    # Text as text can be searched and read by a screen reader, and is smaller.
     with matplotlib.rc_context({"svg.hashsalt": f"isthmus {name}", "svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :].replace("<svg", '<svg aria-hidden="true"', 1)
-    # Every figure calls its parts alike, and on a page a name may be there only once.
+    # The identifiers of all figures are the same, and must be unique on a page.
     return re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", text)
 
 
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+def _unbroken(text: str) -> str:
+    """Return text in which no line breaks between a number and its percent sign."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
 def _short(number: float | None) -> str:
@@ -284,24 +288,25 @@ def write_report(
     on_progress: Callable[[str], object] = lambda _: None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Write a report on a bundle as one HTML page that needs nothing beside it.
+    """Write a report on a bundle as one self-contained HTML page.
 
     Parameters
     ----------
     bundle : Bundle or path
     path : path
-        Of the page, such as `report.html`; facts go beside it, as `report.json` and `report.md`.
+        File of the page, such as `report.html`; `report.json` and `report.md` are written beside
+        it.
     data : Dataset, Splits or Stream, optional
-        What to look at, see `report_facts`.
+        Data to test and show, see `report_facts`.
     test_fraction : float, optional
         Share of data without a test part that is held out for testing, see `Dataset.split`. Of a
         stream 100,000 instances at most are taken, drawn at random.
     earlier : Bundle or path, optional
-        To say what has changed since.
+        Earlier bundle to compare with.
     plots : bool, default=False
-        Write every picture as PNG and SVG too, into `plots` beside the page.
+        Write every plot as PNG and SVG too, into `plots` beside the page.
     on_progress : callable, optional
-        Called with a few words before what may take long.
+        Called with the name of each step that may take long, before it.
     **options
         Those of `report_facts`.
 
@@ -331,8 +336,6 @@ def write_report(
     True
     """
     require("jinja2", extra="report", purpose="writing a report")
-    from isthmus.report.gallery import Gallery
-
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     before = earlier if earlier is None or isinstance(earlier, Bundle) else load_bundle(earlier)
     seed = options.get("seed", 0)

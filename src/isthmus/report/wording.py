@@ -1,4 +1,4 @@
-"""Wording: names of labels and instances, and the run in one paragraph."""
+"""Wording: labels and values as text, and a summary of the run in one paragraph."""
 
 from __future__ import annotations
 
@@ -47,12 +47,23 @@ def label_or_none(label: Any) -> str | None:
     return None if is_missing(label) else label_text(label)
 
 
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share as a percentage, a dash where there is none.
+
+    Examples
+    --------
+    >>> percent(0.125), percent(0.05, 0), percent(None)
+    ('12.5 %', '5 %', '–')
+    """
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
 UNITS = {"images": "pixels", "series": "values", "table": "columns"}
 LOSSES = {"bce": "binary cross-entropy per value, nats", "mse": "squared error"}
 
 
 def about_facts(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return what a bundle's manifest says of the run, as plain values."""
+    """Return the facts of the run in a bundle's manifest, as plain values."""
     encoder = manifest["encoder"]
     schema, parameters = encoder["schema"], encoder["parameters"]
     return {
@@ -74,33 +85,35 @@ def about_facts(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_run_in_words(facts: dict[str, Any]) -> str:
-    """Say in one paragraph what was done and what came out, from a report's facts."""
+    """Summarise a run and its results in one paragraph, from a report's facts."""
     about, code = facts["about"], facts["code"]
     parts = (facts["data"] or {}).get("parts", {})
-    sizes = [f"{part['n']:,} {name}" for name, part in parts.items()]
-    seen = f" This report looks at {' and '.join(sizes)} instances." if sizes else ""
+    titles = {"train": "training", "test": "test"}
+    sizes = [f"{part['n']:,} {titles[name]}" for name, part in parts.items()]
+    covered = f" This report covers {' and '.join(sizes)} instances." if sizes else ""
     drawn = (facts["data"] or {}).get("drawn")
     if drawn is not None:
-        seen = f"{seen[:-1]}, drawn at random from {drawn['of']:,}"
-        seen += f"; heads are tested on all {drawn['of']:,}." if drawn["heads_on_all"] else "."
+        covered = f"{covered[:-1]}, drawn at random from {drawn['of']:,}"
+        covered += f"; heads are tested on all {drawn['of']:,}." if drawn["heads_on_all"] else "."
     shape = " x ".join(str(side) for side in about["shape"])
     text = (
-        f"An autoencoder learned, without labels, to describe {_things(about['kind'], shape)} by "
+        f"An autoencoder was trained, without labels, to encode {_things(about['kind'], shape)} in "
         f"{code['n_components']:,} numbers in place of {code['n_values']:,} "
-        f"{UNITS[about['kind']]}. Its encoder was then frozen: nothing that decides on these codes "
-        f"has changed it.{seen}"
+        f"{UNITS[about['kind']]}. Its encoder was then frozen: no head that uses these codes has "
+        f"changed it.{covered}"
     )
     if facts["baseline_comparison"]:
         text += " " + facts["baseline_comparison"]["verdict"]
     for found in facts["classes"]:
         text += (
-            f" The head {found['name']!r} names the right class of {found['accuracy']:.1%} of "
+            f" The head {found['name']!r} has an accuracy of {percent(found['accuracy'])} on "
             f"{found['n']:,} test instances."
         )
     for found in facts["verdicts"]:
         text += (
-            f" The detector {found['name']!r} was set to call at most {found['asked']:.2%} of "
-            f"normal instances abnormal; it called {found['flagged']:,} of {found['n']:,} so."
+            f" The detector {found['name']!r}, set to a false-alarm rate of "
+            f"{percent(found['asked'], 2)}, classified {found['flagged']:,} of {found['n']:,} "
+            "instances as abnormal."
         )
     return text
 

@@ -6,18 +6,18 @@ for (const box of document.querySelectorAll(".slider")) {
   const { steps, n, n_normal, n_abnormal, threshold, points_per_score } = live.steps[box.dataset.name];
   const line = ["threshold", "threshold-label"].map((part) => document.getElementById(`scores-${box.dataset.name}-${part}`));
   const input = box.querySelector("input"), output = box.querySelector("output");
-  const say = () => {
+  const update = () => {
     const at = steps[Number(input.value)];
-    const parts = [`threshold ${at.threshold.toPrecision(4)}: ${at.all} of ${n} called abnormal (${percent(at.all, n)})`];
+    const parts = [`threshold ${at.threshold.toPrecision(4)}: ${at.all} of ${n} classified as abnormal (${percent(at.all, n)})`];
     if (n_normal) parts.push(`false alarms ${at.normal} of ${n_normal} normal (${percent(at.normal, n_normal)})`);
-    if (n_abnormal) parts.push(`caught ${at.abnormal} of ${n_abnormal} abnormal (${percent(at.abnormal, n_abnormal)})`);
+    if (n_abnormal) parts.push(`found ${at.abnormal} of ${n_abnormal} abnormal (${percent(at.abnormal, n_abnormal)})`);
     const far = (at.threshold - threshold) * points_per_score;
     for (const part of line) part?.setAttribute("transform", `translate(${far} 0)`);
-    output.textContent = parts.join(" · ") + (at.threshold === threshold ? " · the detector's own" : "");
+    output.textContent = parts.join(" · ") + (at.threshold === threshold ? " · the detector's threshold" : "");
   };
   input.value = steps.findIndex((step) => step.threshold === threshold);
-  input.addEventListener("input", say);
-  say();
+  input.addEventListener("input", update);
+  update();
 }
 
 for (const button of document.querySelectorAll("button[data-opens]")) {
@@ -37,7 +37,7 @@ function drawMap({ places, labels, rows, sprite, side, across, curves, texts }) 
   const shown = document.getElementById("map-shown"), legend = document.getElementById("map-legend");
   const names = labels ? [...new Set(labels)].sort((a, b) => String(a).localeCompare(String(b), "en", { numeric: true })) : [];
   const place = new Map(names.map((name, i) => [name, i]));
-  // Eight colours that colour-blind readers tell apart; with more labels other shapes.
+  // Eight colours that colour-blind readers can distinguish; more labels have other shapes.
   const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#332288"];
   const shapes = [null, [[-1, -1], [1, -1], [1, 1], [-1, 1]], [[0, -1.2], [1.2, 1], [-1.2, 1]], [[0, -1.4], [1.4, 0], [0, 1.4], [-1.4, 0]]];
   const mark = (label) => {
