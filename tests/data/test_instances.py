@@ -313,8 +313,10 @@ NOT_INSTANCES = {
     "a dict": ({"a": [1, 2]}, r"got a dict, expected a table; pass pandas.DataFrame\(X\)"),
     "ragged rows": ([[1, 2], [3]], "a list of 2 rows with different lengths"),
     "a loader": (
-        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 2))),
-        r"got a DataLoader, .*numpy.concatenate\(\[batch\[0\] for batch in loader\]\)",
+        torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(torch.zeros(4, 2)), collate_fn=list
+        ),
+        r"got a DataLoader with its .*numpy.concatenate\(\[batch\[0\] for batch in loader\]\)",
     ),
     "no values": (torch.zeros(4, 2, device="meta"), "a tensor on the device meta"),
 }

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
 import pandas as pd
 
+from isthmus.data.containers import as_array_or_frame, check_rows
 from isthmus.data.labels import as_labels
 from isthmus.errors import DataError
 
@@ -241,7 +240,8 @@ def as_instances(X: Any, y: Any = None) -> Instances:
     ----------
     X : array, DataFrame, list, Stream, StoredCodes or Instances
         Of arrays and the like only the number of dimensions is checked; the estimator that they
-        are for checks the rest. Tensors of torch become arrays, without their gradients.
+        are for checks the rest. Tensors of torch become arrays, without their gradients, and so do
+        map-style datasets; tables of other libraries become DataFrames, see `as_array_or_frame`.
     y : array of shape (n,), optional
         Labels handed over with it.
 
@@ -254,7 +254,7 @@ def as_instances(X: Any, y: Any = None) -> Instances:
     ------
     DataError
         When labels come beside a stream, which has its own, or X is nothing that can be read as
-        an array: a path, a DataLoader, a generator, a number.
+        an array: a path, a lazy or sparse table, a generator, a number.
 
     Examples
     --------
@@ -265,93 +265,10 @@ def as_instances(X: Any, y: Any = None) -> Instances:
     array([[1., 2.],
            [5., 6.]])
     """
-    instances = X if isinstance(X, Instances) else InMemory(_array_like(X))
+    instances = X if isinstance(X, Instances) else InMemory(check_rows(as_array_or_frame(X)))
     if y is not None and not instances.in_memory:
         raise DataError("got y beside a stream, whose labels are in its files; leave y out")
     return instances
-
-
-def _array_like(X: Any) -> Any:
-    """Return an object of two to four dimensions that NumPy or pandas reads.
-
-    Raises
-    ------
-    DataError
-        When it is none.
-    """
-    torch = sys.modules.get("torch")  # nobody has a tensor without it
-    if torch is not None:
-        if isinstance(X, torch.Tensor):
-            X = _tensor_values(X)
-        elif isinstance(X, list | tuple) and any(isinstance(row, torch.Tensor) for row in X):
-            X = [_tensor_values(row) if isinstance(row, torch.Tensor) else row for row in X]
-        elif isinstance(X, torch.utils.data.DataLoader):
-            raise DataError(
-                "got a DataLoader, expected an array, DataFrame, tensor or Stream; pass its "
-                "instances as one array: numpy.concatenate([batch[0] for batch in loader]) where "
-                "batches are (instances, labels)"
-            )
-    if isinstance(X, str | bytes | os.PathLike):
-        raise DataError(
-            f"got the path {X!r}, expected instances; read them first: "
-            f"isthmus.load({os.fspath(X)!r}).train.X"
-        )
-    if isinstance(X, Iterator):
-        raise DataError(
-            f"got a {type(X).__name__}, which can be read only once, expected an array; pass "
-            "numpy.stack(list(X)), or files that isthmus.load opens as a Stream"
-        )
-    if isinstance(X, Mapping) and not hasattr(X, "shape"):  # some sparse arrays are mappings
-        raise DataError(f"got a {type(X).__name__}, expected a table; pass pandas.DataFrame(X)")
-    if isinstance(X, list | tuple):
-        try:
-            shape: tuple[int, ...] | None = np.shape(X)
-        except ValueError as error:
-            raise DataError(
-                f"got a {type(X).__name__} of {len(X)} rows with different lengths, expected as "
-                "many values in each; fill them up, or leave some rows out"
-            ) from error
-    else:
-        shape = getattr(X, "shape", None)
-        if shape is None and hasattr(X, "__array__"):
-            shape = np.asarray(X).shape
-    if shape is None and (not hasattr(X, "__len__") or isinstance(X, Set)):
-        raise DataError(
-            f"got X={X!r}, a {type(X).__name__}; expected an array (n, m), DataFrame, tensor or "
-            "Stream"
-        )
-    if shape is not None and not 2 <= len(shape) <= 4:
-        raise DataError(
-            f"got instances of shape {tuple(shape)}, expected (n, m) for tables, (n, h, w) or "
-            f"(n, h, w, c) for images, or (n, t, c) for series; {_reshaped(len(shape))}"
-        )
-    return X
-
-
-def _tensor_values(tensor: Any) -> np.ndarray:
-    """Return a tensor's values as an array."""
-    if tensor.is_meta:
-        raise DataError("got a tensor on the device meta, which has no values; move the data")
-    if not tensor.is_floating_point() or tensor.dtype.itemsize >= 4:
-        exact = tensor
-    else:
-        exact = tensor.float()  # NumPy has no bfloat16
-    values: np.ndarray = exact.detach().to_dense().cpu().resolve_conj().resolve_neg().numpy()
-    return values
-
-
-def _reshaped(n_dimensions: int) -> str:
-    if n_dimensions == 0:
-        return "pass rows of values, also where there is one"
-    if n_dimensions == 1:
-        return (
-            "Reshape your data by X.reshape(-1, 1) if it is one column, by X.reshape(1, -1) if it "
-            "is one instance"
-        )
-    return (
-        "take the frames of videos and the slices of volumes as instances, "
-        "X.reshape(-1, *X.shape[2:]), or all values as a row, X.reshape(len(X), -1)"
-    )
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:

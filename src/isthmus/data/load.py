@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.catalog import describe_missing, find_entry
+from isthmus.data.containers import as_array_or_frame
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     CsvOptions,
@@ -74,6 +75,7 @@ def load(
     Parameters
     ----------
     source : str, Path, array, DataFrame, list of lists, Dataset or Splits
+        Also tables of polars, pyarrow and the like, and tensors and map-style datasets of torch.
         A string that is the name of a data set ("digits", "mnist", "fashion-mnist",
         "kmnist") means that; write "./mnist" for a folder called so. Other strings are
         paths: `.npy`, `.npz`, `.csv`, `.tsv`, `.parquet`, `.ts`, IDX, an image, a folder
@@ -175,6 +177,7 @@ def load(
     if frames not in ("first", "all"):
         raise DataError(f"got frames={frames!r}, expected 'first' or 'all'")
     csv = CsvOptions(decimal, thousands, date_format, encoding, tuple(na))
+    source = as_array_or_frame(source)
     opened = data_dir is None and is_streamed(source, lazy, kind)
     if schema is not None and schema.kind == "series":
         if kind in ("auto", "series") and _may_be_series(source, opened):
@@ -340,10 +343,6 @@ def _load(
 
 
 def _as_array(source: Any) -> np.ndarray:
-    if hasattr(source, "toarray"):
-        raise DataError(
-            f"got a sparse {type(source).__name__}, expected a dense array; pass X.toarray()"
-        )
     try:
         values = np.asarray(source)
     except (ValueError, TypeError) as error:

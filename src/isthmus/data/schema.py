@@ -14,6 +14,7 @@ import pandas as pd
 
 from isthmus.data.column_types import check_table, check_table_shape
 from isthmus.data.columns import Column, learn_columns, match_columns, read_array, read_frame
+from isthmus.data.containers import as_array_or_frame
 from isthmus.errors import DataError, SchemaError
 
 #: Share of the range at fit up to which a batch is suspected of another scale, such as 12 bits
@@ -234,6 +235,7 @@ class Schema:
         """
         if kind not in KINDS:
             raise DataError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
+        X = as_array_or_frame(X)
         if isinstance(X, pd.DataFrame):
             if kind not in ("auto", "table"):
                 raise DataError(f"got kind={kind!r} and a DataFrame, which is a table")
@@ -320,6 +322,7 @@ class Schema:
             When values are infinite or out of range, or missing where the kind does not
             allow it.
         """
+        X = as_array_or_frame(X)
         if isinstance(X, pd.DataFrame) and self.kind == "table":
             return self._check_frame(X)
         values = np.asarray(X)
