@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, evaluate, load
-from isthmus._core import progress as _progress
+from isthmus._core import display as _progress
 from isthmus.bundle import add_head, save_bundle
 from isthmus.cli import main
 from isthmus.data.streaming import parquet

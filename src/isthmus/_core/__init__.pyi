@@ -1,3 +1,7 @@
+from .display import Evaluation as Evaluation
+from .display import LearnedTable as LearnedTable
+from .display import table as table
+from .display import with_progress as with_progress
 from .files import file_digest as file_digest
 from .files import gunzip as gunzip
 from .files import is_disk_full as is_disk_full
@@ -10,12 +14,8 @@ from .files import write_bytes as write_bytes
 from .files import write_json as write_json
 from .nearest_neighbors import find_nearest as find_nearest
 from .nearest_neighbors import find_nearest_others as find_nearest_others
-from .notebook import Evaluation as Evaluation
-from .notebook import LearnedTable as LearnedTable
-from .notebook import table as table
 from .optional import library_versions as library_versions
 from .optional import require as require
 from .process_state import each_isolated as each_isolated
 from .process_state import isolated_from_host as isolated_from_host
 from .process_state import return_freed_memory as return_freed_memory
-from .progress import with_progress as with_progress

@@ -160,13 +160,14 @@ def _plain_array(X: np.ndarray) -> Any:
         raise DataError(
             f"{int(masked.sum())} of {len(X)} instances of shape {X.shape[1:]} hold masked values, "
             f"the first is instance {int(masked.argmax())}, counting from 0; images and series may "
-            f"miss none: leave them out, X[~X.mask.any(axis={tuple(range(1, X.ndim))})], or fill them"
+            "miss none: fill them, or leave those instances out, "
+            f"X[~X.mask.any(axis={tuple(range(1, X.ndim))})]"
         )
     if X.dtype.kind in "biuf":
-        return X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
+        return np.ma.filled(X.astype(X.dtype if X.dtype.kind == "f" else np.float64), np.nan)
     if X.dtype.kind == "M":
         return X.filled(np.datetime64("NaT"))
-    return X.astype(object).filled(None)
+    return np.ma.filled(X.astype(object), None)
 
 
 def _table_by_name(X: Any) -> Any:

@@ -75,14 +75,13 @@ def load(
     Parameters
     ----------
     source : str, Path, array, DataFrame, list of lists, Dataset or Splits
-        Also tables of polars, pyarrow and the like, and tensors and map-style datasets of torch.
         A string that is the name of a data set ("digits", "mnist", "fashion-mnist",
         "kmnist") means that; write "./mnist" for a folder called so. Other strings are
         paths: `.npy`, `.npz`, `.csv`, `.tsv`, `.parquet`, `.ts`, IDX, an image, a folder
         of images or of the four IDX files, or a pattern such as "photos/*.png"; a list of paths is
         one of images. Arrays are images of shape (n, h, w) or
         (n, h, w, c), uint8 or float in [0, 1], or a table of shape (n, m), or with
-        `kind="series"` windows of series of shape (n, t, c).
+        `kind="series"` windows of series of shape (n, t, c). See also `as_array_or_frame`.
     y : array-like of shape (n,) or None
         Labels for a source that brings none.
     data_dir : str, Path or None
