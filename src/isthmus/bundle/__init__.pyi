@@ -14,6 +14,7 @@ from .manifest import check_target as check_target
 from .manifest import describe_heads as describe_heads
 from .manifest import history as history
 from .manifest import read_manifest as read_manifest
+from .manifest import read_normal as read_normal
 from .manifest import read_schema as read_schema
 from .manifest import refuse_to_delete_heads as refuse_to_delete_heads
 from .manifest import roll_back as roll_back

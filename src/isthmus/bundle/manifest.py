@@ -196,6 +196,28 @@ def read_schema(path: str | Path) -> Schema:
     return Schema.from_dict(read_manifest(path)["encoder"]["schema"])
 
 
+def read_normal(path: str | Path, head: str | None = None, *, detects: bool = False) -> Any:
+    """Return the label that means normal to a head of a bundle; None where none was stated.
+
+    Parameters
+    ----------
+    path : str or Path
+    head : str, optional
+        Name of the head; by default the one fitted last.
+    detects : bool
+        Without a name the detector fitted last.
+
+    Raises
+    ------
+    BundleError
+        See `read_manifest`.
+    """
+    heads = read_manifest(path)["heads"]
+    names = [name for name in heads if not detects or "false_alarm_rate" in heads[name]]
+    name = head or (names[-1] if names else "")
+    return heads.get(name, {}).get("normal")
+
+
 def upgrade_head_entry(head: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entry of a head in a bundle or an export with the keys of this version.
 

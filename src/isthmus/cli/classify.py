@@ -19,7 +19,9 @@ from isthmus.cli.options import (
     Head,
     Json,
     Seed,
+    WindowNormal,
     console_for,
+    window_label_facts,
     write_json_facts,
 )
 from isthmus.errors import DataError
@@ -40,6 +42,7 @@ def classify(
         str, typer.Option(help="Baselines to compare with: none, fast or all.")
     ] = "fast",
     labels_from: LabelsFrom = None,
+    normal: WindowNormal = None,
     seed: Seed = 0,
     reading: DataOptions = DEFAULTS,
     json: Json = None,
@@ -58,7 +61,7 @@ def classify(
     It is tested on labelled rows alone.
     """
     console = console_for(json)
-    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console)
+    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console, normal=normal)
     if loaded.train.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import add_head, load_bundle
@@ -85,6 +88,7 @@ def classify(
     }
     add_head(bundle, stored, classifier, metrics=metrics)
     print_evaluation(console, found)
+    found |= window_label_facts(console, loaded)
     n_unlabelled = classifier.n_unlabelled_
     beside = f" and {n_unlabelled:,} unlabelled rows" if uses_unlabelled(head) else ""
     console.print(

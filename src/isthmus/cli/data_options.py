@@ -56,8 +56,11 @@ class DataOptions:
         str | None, typer.Option("--time", help="Column of a long table with the time of each row.")
     ] = None
     group: Annotated[
-        str | None,
-        typer.Option("--group", help="Column of a long table that names the series of each row."),
+        list[str] | None,
+        typer.Option(
+            "--group",
+            help="Column of a long table that names the series of each row. May be repeated.",
+        ),
     ] = None
     window: Annotated[
         int | None, typer.Option("--window", help="Number of rows in a window of a long table.")
@@ -67,6 +70,15 @@ class DataOptions:
         typer.Option(
             "--stride",
             help="Rows between the starts of two windows; by default the length of a window.",
+        ),
+    ] = None
+    window_label: Annotated[
+        str | None,
+        typer.Option(
+            "--window-label",
+            help="Label of a window whose rows have different ones: any (abnormal where one row "
+            "is), majority, or last (that of the last row). Default: any with --normal or labels "
+            "of -1, otherwise majority.",
         ),
     ] = None
 
@@ -147,7 +159,14 @@ class DataOptions:
         ),
     ] = "fail"
 
-    def read(self, source: str, bundle: Path | None = None, *, sample: bool = False) -> Any:
+    def read(
+        self,
+        source: str,
+        bundle: Path | None = None,
+        *,
+        sample: bool = False,
+        normal: str | None = None,
+    ) -> Any:
         """Load data into memory as the options say.
 
         Of data that is read in chunks all instances are taken when they are few. Otherwise it is
@@ -155,10 +174,17 @@ class DataOptions:
 
         With a bundle the data is read as its encoder expects it, see `schema` of `load`.
         """
-        loaded = self.open(source, bundle)
+        loaded = self.open(source, bundle, normal=normal)
         return loaded if loaded.in_memory else in_memory(loaded, sample, bundle)
 
-    def open(self, source: str, bundle: Path | None = None, *, lazy: bool = False) -> Any:
+    def open(
+        self,
+        source: str,
+        bundle: Path | None = None,
+        *,
+        lazy: bool = False,
+        normal: str | None = None,
+    ) -> Any:
         """Load data as the options say; data that is read in chunks is a stream.
 
         Parameters
@@ -168,6 +194,8 @@ class DataOptions:
             Bundle that the data is for.
         lazy : bool
             Read a single file in chunks too.
+        normal : str, optional
+            The label that means normal, for labels of windows.
         """
         from isthmus.data import is_stored_codes, load
 
@@ -177,7 +205,7 @@ class DataOptions:
                 "themselves; pass those (classify, detect, label and evaluate take codes)"
             )
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
-        options["lazy"] = lazy or self.lazy
+        options["lazy"], options["normal"] = lazy or self.lazy, normal
         options |= {name: options[name] or () for name in ("keys", "drop", "category", "na")}
         if bundle is not None:
             from isthmus.bundle import read_schema
@@ -188,18 +216,21 @@ class DataOptions:
         return_freed_memory()  # files that are read whole take as much again
         return loaded
 
-    def open_train(self, source: str, bundle: Path, *, label_optional: bool) -> Any:
+    def open_train(
+        self, source: str, bundle: Path, *, label_optional: bool, normal: str | None = None
+    ) -> Any:
         """Load the training instances of data that may lack the label column, where it may."""
         if not label_optional or self.label is None:
-            return self.open(source, bundle).train
+            return self.open(source, bundle, normal=normal).train
         unlabelled = replace(self, label=None).open(source, bundle).train
         if not unlabelled.in_memory:
             try:
-                return self.open(source, bundle)
+                return self.open(source, bundle, normal=normal)
             except DataError:  # none of the files' columns has that name
                 return unlabelled
         columns = getattr(unlabelled.X, "columns", ())
-        return self.open(source, bundle).train if self.label in columns else unlabelled
+        labelled = self.label in columns
+        return self.open(source, bundle, normal=normal).train if labelled else unlabelled
 
     def in_chunks(self, source: str, *, lazy: bool = False) -> bool:
         """Return whether `open` returns a stream."""
@@ -318,6 +349,7 @@ def read_instances_or_codes(
     *,
     sample: bool = True,
     stream: bool = False,
+    normal: str | None = None,
 ) -> Any:
     """Load instances as `DataOptions.read` or, with `stream`, `open` does; or stored codes."""
     from isthmus.data import is_stored_codes
@@ -328,7 +360,9 @@ def read_instances_or_codes(
                 f"got --labels-from {labels_from}, which is for codes that isthmus encode wrote, "
                 f"and {data} holds none; leave it out"
             )
-        return reading.open(data, bundle) if stream else reading.read(data, bundle, sample=sample)
+        if stream:
+            return reading.open(data, bundle, normal=normal)
+        return reading.read(data, bundle, sample=sample, normal=normal)
     from isthmus.data import Dataset, load_codes
     from isthmus.data.formats import read_table
 

@@ -25,6 +25,7 @@ from isthmus.cli.options import (
     detector_facts,
     number_or_auto,
     print_detector,
+    window_label_facts,
     write_json_facts,
 )
 from isthmus.errors import DataError
@@ -79,7 +80,8 @@ def detect(
         given |= {"--calibration": calibration, "--missing": missing}
         detector = _with_another_rate(bundle, name, false_alarm_rate, given)
     else:
-        loaded = read_instances_or_codes(reading, data, bundle, None, console).train
+        read = read_instances_or_codes(reading, data, bundle, None, console, normal=normal)
+        loaded = read.train
         from isthmus.bundle import load_bundle
         from isthmus.detection import AnomalyDetector, labels_for_detector
 
@@ -100,6 +102,8 @@ def detect(
 
     version = add_head(bundle, name, detector)
     facts = detector_facts(detector) | ({} if missing is None else {"missing": missing})
+    if data is not None:
+        facts |= window_label_facts(console, loaded)
     print_detector(console, facts)
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
     console.print(f"next   isthmus predict {bundle} NEW --head {name} --explain", soft_wrap=True)

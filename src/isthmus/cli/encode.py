@@ -16,9 +16,11 @@ from isthmus.cli.options import (
     Json,
     Part,
     Scoring,
+    WindowNormal,
     console_for,
     refuse_ray,
     run_scoring,
+    window_label_facts,
     write_json_facts,
 )
 
@@ -45,6 +47,7 @@ def encode(
             "fit a detector on codes.",
         ),
     ] = False,
+    normal: WindowNormal = None,
     reading: DataOptions = DEFAULTS,
     scoring: Scoring = LOCAL,
     json: Json = None,
@@ -66,7 +69,7 @@ def encode(
     if reading.label is not None and reading.in_chunks(data, lazy=scoring.lazy):
         # Copied to the output like a key.
         reading = replace(reading, keys=[*(reading.keys or ()), reading.label])
-    loaded = reading.open(data, bundle, lazy=scoring.lazy)
+    loaded = reading.open(data, bundle, lazy=scoring.lazy, normal=normal)
     if not loaded.in_memory:
         run_scoring(
             "encode", bundle, loaded, output, for_heads=for_heads, scoring=scoring, json=json
@@ -84,13 +87,18 @@ def encode(
     if reading.label is not None:
         front[reading.label] = instances.y
     write_codes(output, codes, list(encoder.get_feature_names_out()), front)
-    facts = {
-        "n": len(codes),
-        "n_components": encoder.n_components_,
-        "digest": encoder.digest_,
-        "output": str(output),
-    } | instances.reading_facts()
-    console_for(json).print(
+    console = console_for(json)
+    facts = (
+        window_label_facts(console, instances)
+        | {
+            "n": len(codes),
+            "n_components": encoder.n_components_,
+            "digest": encoder.digest_,
+            "output": str(output),
+        }
+        | instances.reading_facts()
+    )
+    console.print(
         f"{len(codes):,} codes of {encoder.n_components_} numbers in {output}", soft_wrap=True
     )
     write_json_facts(json, facts)

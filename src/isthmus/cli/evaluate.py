@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.bundle import read_normal
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
@@ -21,6 +22,7 @@ from isthmus.cli.options import (
     Normal,
     Seed,
     console_for,
+    window_label_facts,
     write_json_facts,
 )
 from isthmus.errors import DataError
@@ -60,7 +62,10 @@ def evaluate(
     DATA may be codes that isthmus encode wrote.
     """
     console = console_for(json)
-    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console, stream=True)
+    meant = read_normal(bundle, head) if normal is None else normal
+    loaded = read_instances_or_codes(
+        reading, data, bundle, labels_from, console, stream=True, normal=meant
+    )
     test: Any = loaded.part("test")
     if not test.has_labels:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
@@ -75,7 +80,7 @@ def evaluate(
     fitted_on = None if loaded.test is None else loaded.train
     if train is not None:
         # A detector may have been fitted on rows without a label column.
-        fitted_on = reading.open_train(train, bundle, label_optional=detects)
+        fitted_on = reading.open_train(train, bundle, label_optional=detects, normal=meant)
     level = None if baselines == "none" else baselines
     with warnings_as_lines():
         found = evaluate_head(
@@ -91,4 +96,5 @@ def evaluate(
         found["reading"] = test.reading
     (print_detection if detects else print_evaluation)(console, found)
     print_left_out(console, found, None if level is None else fitted_on)
+    found |= window_label_facts(console, test)
     write_json_facts(json, found | {"digest": opened.encoder.digest_})

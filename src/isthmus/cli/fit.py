@@ -38,6 +38,7 @@ from isthmus.cli.options import (
     resumable,
     weights_by_name,
     whole_or_auto,
+    window_label_facts,
     write_json_facts,
 )
 from isthmus.cli.process import rank, refuse_process_group
@@ -141,7 +142,7 @@ def fit(
     for option, value in of_detector.items():
         if value is not None and not detector:
             raise DataError(f"got {option}, which is for a detector; add --detector")
-    train = reading.open(data).train
+    train = reading.open(data, normal=normal).train
     streamed = not train.in_memory
     instances = train if streamed else train.X
     if streamed and normal is not None:
@@ -229,6 +230,7 @@ def fit(
     if detector:
         found = facts["detector"] = detector_facts(heads["normal"])
         found |= {} if missing is None else {"missing": missing}
+        found |= window_label_facts(console, train)
         facts["n_train"] -= found["labels"]["abnormal"]
         facts["n_train"] -= found["n_calibration"] if found["calibration"] == "split" else 0
     console.print(encoder.summary())

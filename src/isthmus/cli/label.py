@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.bundle import read_normal
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
@@ -22,6 +23,7 @@ from isthmus.cli.options import (
     console_for,
     detector_facts,
     print_detector,
+    window_label_facts,
     write_json_facts,
 )
 from isthmus.errors import DataError
@@ -72,8 +74,9 @@ def label(
             "service: isthmus label BUNDLE --queue queue.jsonl"
         )
     console = console_for(json)
+    meant = read_normal(bundle, name, detects=True) if normal is None else normal
     loaded = read_instances_or_codes(
-        reading, data, bundle, labels_from, console, sample=False
+        reading, data, bundle, labels_from, console, sample=False, normal=meant
     ).train
     if loaded.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
@@ -101,6 +104,7 @@ def label(
     print_detector(console, facts)
     console.print(f"head {stored!r}, version {version}, is in {bundle}", soft_wrap=True)
     facts |= {"name": stored, "version": version, "bundle": str(bundle)}
+    facts |= window_label_facts(console, loaded)
     write_json_facts(json, facts | {"n_given": len(looked_at), "n_new": added})
 
 

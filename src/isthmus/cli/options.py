@@ -141,6 +141,14 @@ Part = Annotated[
     ),
 ]
 
+WindowNormal = Annotated[
+    str | None,
+    typer.Option(
+        "--normal",
+        help="With --window-label any, the label of ordinary rows: a window with another label "
+        "has that one.",
+    ),
+]
 Normal = Annotated[
     str | None,
     typer.Option(
@@ -190,6 +198,20 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
             "unchanged": detector.encoder_digest_ == detector.encoder_.digest_,
         },
     }
+
+
+def window_label_facts(console: Console, data: Any) -> dict[str, Any]:
+    """Print and return the rule by which labels of windows follow from those of their rows."""
+    rule = getattr(data, "window_label", None)
+    if rule is None:
+        return {}
+    words = {
+        "any": "abnormal where a row is",
+        "majority": "the most frequent label of their rows",
+        "last": "that of their last row",
+    }
+    console.print(f"labels of windows: {words[rule]} (--window-label {rule})", soft_wrap=True)
+    return {"window_label": rule}
 
 
 def print_detector(console: Console, facts: dict[str, Any]) -> None:

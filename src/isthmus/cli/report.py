@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus._core import return_freed_memory
+from isthmus.bundle import read_normal
 from isthmus.cli.data_options import DEFAULTS, DataOptions, print_sampling, with_option_groups
 from isthmus.cli.options import BundlePath, Json, Normal, Seed, console_for, write_json_facts
 from isthmus.errors import DataError
@@ -71,7 +72,8 @@ def report(
     console = console_for(json)
     loaded = None
     if data is not None:
-        loaded = reading.open(data, bundle)
+        meant = read_normal(bundle, detects=True) if normal is None else normal
+        loaded = reading.open(data, bundle, normal=meant)
         if split is not None and not loaded.in_memory:
             print_sampling(loaded)
     from isthmus.report import write_report

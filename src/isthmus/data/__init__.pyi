@@ -35,6 +35,7 @@ from .labels import DETECTION as DETECTION
 from .labels import MISSING as MISSING
 from .labels import PARTIAL_CLASSES as PARTIAL_CLASSES
 from .labels import ClassMatcher as ClassMatcher
+from .labels import are_normal as are_normal
 from .labels import as_labels as as_labels
 from .labels import distinct_names as distinct_names
 from .labels import factorize_labels as factorize_labels
@@ -46,6 +47,7 @@ from .predictions import ABNORMAL as ABNORMAL
 from .predictions import DECISIONS as DECISIONS
 from .predictions import NORMAL as NORMAL
 from .predictions import VERDICT_NAMES as VERDICT_NAMES
+from .predictions import as_normal_value as as_normal_value
 from .predictions import decision_counts as decision_counts
 from .predictions import missing_first as missing_first
 from .predictions import prediction_columns as prediction_columns

@@ -122,6 +122,11 @@ class Dataset:
         return self.y is not None
 
     @property
+    def window_label(self) -> str | None:
+        """The rule for labels of windows, see `load`; None of other data, and without labels."""
+        return None if self.windows is None else self.windows.label_rule
+
+    @property
     def train(self) -> Dataset:
         """The data set itself, so that all results of `load` have a `train`."""
         return self
@@ -282,6 +287,11 @@ class Splits:
                 f"training instances have shape {self.train.schema.shape}, "
                 f"test instances {self.test.schema.shape}; expected the same in both"
             )
+
+    @property
+    def window_label(self) -> str | None:
+        """The rule for labels of windows, see `load`."""
+        return self.train.window_label
 
     def part(self, name: str) -> Dataset:
         """Return the training data, the test data, or both.

@@ -354,6 +354,12 @@ class ClassMatcher:
         )
 
 
+def are_normal(labels: list[Any], normal: Any) -> list[bool]:
+    """Return which of some distinct labels is the one that means normal, see `ClassMatcher`."""
+    meant = ClassMatcher(labels).class_of(normal)
+    return [meant is not None and one is meant for one in labels]
+
+
 def factorize_labels(labels: np.ndarray) -> tuple[list[Any], np.ndarray]:
     """Return the distinct labels as plain values, and for each label its place among them.
 

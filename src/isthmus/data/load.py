@@ -24,6 +24,7 @@ from isthmus.data.formats import (
     load_table,
 )
 from isthmus.data.named_datasets import load_named
+from isthmus.data.predictions import as_normal_value
 from isthmus.data.schema import KINDS, Schema
 from isthmus.data.streaming import (
     are_tables,
@@ -33,7 +34,7 @@ from isthmus.data.streaming import (
     listed_images,
     open_streamed,
 )
-from isthmus.data.windows import WindowOptions, window_as_at_fit
+from isthmus.data.windows import LABEL_RULES, WindowOptions, window_as_at_fit
 from isthmus.errors import DataError
 
 _IN_WORDS = {"images": "images", "series": "series", "table": "a table"}
@@ -48,10 +49,12 @@ def load(
     resize: tuple[int, int] | None = None,
     kind: str = "auto",
     time: str | None = None,
-    group: str | None = None,
+    group: str | Sequence[str] | None = None,
     window: int | None = None,
     stride: int | None = None,
     channels: Sequence[str] | None = None,
+    window_label: str | None = None,
+    normal: Any = None,
     lazy: bool = False,
     columns: Sequence[str] | None = None,
     drop: Sequence[str] = (),
@@ -95,15 +98,24 @@ def load(
         What an array of three dimensions holds: images, unless this says "series". A table
         with `kind="series"` is a long one, a row for each moment, and cut into windows; so is each
         Parquet file of several by itself.
-    time, group : str or None
-        Columns of a long table: when a row was taken (numbers, or dates), in increasing
-        order, and of which machine or person it is. Without `time` the order of the rows
-        counts; without `group` all rows are one series.
+    time : str or None
+        Column of a long table: when a row was taken (numbers, or dates), in increasing order.
+        Without it the order of the rows counts.
+    group : str, sequence of str or None
+        Column of a long table, or columns that together say of which machine or person a row is.
+        Without it all rows are one series.
     window, stride : int or None
         Rows in a window, and from the beginning of one to the next; without a stride the
         windows share no row. No window is of two groups or crosses a gap in time.
     channels : sequence of str or None
         Columns of a long table that are the channels; all others, when not given.
+    window_label : {"any", "majority", "last"} or None
+        The label of a window whose rows have different ones. "any": one abnormal row makes the
+        window abnormal. "majority": the most frequent label. "last": that of the last row. None
+        is "any" where it is known what is abnormal (`normal` is given, or a label is the number
+        -1), and otherwise "majority".
+    normal : str, int, float, bool or None
+        The label that means normal, for "any". The labels of other data are left as they are.
     lazy : bool
         Read one `.parquet` or `.npy` file, or a folder of images, chunk by chunk. Several files
         (a folder of them, a pattern such as "events/*.parquet", an address such as
@@ -187,8 +199,18 @@ def load(
     elif schema is not None and schema.kind == "table" and opened and columns is None:
         columns = schema.columns or None
     cutting = WindowOptions(
-        window, stride, time, group, None if channels is None else tuple(channels)
+        window,
+        stride,
+        time,
+        group if group is None or isinstance(group, str) else tuple(group) or None,
+        None if channels is None else tuple(channels),
+        window_label,
+        as_normal_value(normal),
     )
+    if window_label not in (None, *LABEL_RULES):
+        raise DataError(
+            f"got window_label={window_label!r}, expected one of {', '.join(LABEL_RULES)}"
+        )
     size = None
     if resize is not None:
         # Pillow takes a tenth of a second, which only images need.
@@ -391,7 +413,7 @@ def load_path(
         Arguments of `isthmus.data.streaming.ImageReading`, for image files.
     kind : {"auto", "images", "series", "table"}
         What arrays, which do not say it, are taken for, and whether tables are long ones.
-    cutting : Cutting or None
+    cutting : WindowOptions or None
         How a long table is cut into windows.
     label : str or None
         Column of the labels, for tables only.

@@ -7,10 +7,12 @@ the export's comparison, the service, the command line. No torch is loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from isthmus.data.labels import is_missing, label_text
 from isthmus.errors import DataError
 
 NORMAL, ABNORMAL = 1, -1
@@ -18,6 +20,32 @@ NORMAL, ABNORMAL = 1, -1
 VERDICT_NAMES = {NORMAL: "normal", ABNORMAL: "abnormal"}
 #: What a head gives of each instance, by the name that an export's metadata has for it.
 DECISIONS = ("class", "probabilities", "anomaly_score", "p_value", "verdict")
+
+
+def as_normal_value(normal: Any) -> str | int | float | bool | None:
+    """Return the label that means normal as a plain value; None where it is not stated.
+
+    Raises
+    ------
+    DataError
+        When it is several values, or no label.
+
+    Examples
+    --------
+    >>> as_normal_value(np.int64(0)), as_normal_value("ok"), as_normal_value(None)
+    (0, 'ok', None)
+    """
+    if normal is None:
+        return None
+    plain = normal.item() if isinstance(normal, np.generic) else normal
+    if isinstance(plain, bytes):
+        plain = label_text(plain)
+    if not isinstance(plain, str | bool | int | float) or is_missing(plain):
+        raise DataError(
+            f"got normal={normal!r}, expected the one label that means normal, as a number or "
+            "text, such as normal=0 (on the command line --normal 0)"
+        )
+    return plain
 
 
 def verdicts(anomaly_scores: np.ndarray, threshold: float) -> np.ndarray:

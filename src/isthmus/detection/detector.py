@@ -16,7 +16,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.data import ABNORMAL, as_instances, check_complete, over_chunks, take_rows, verdicts
 from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
 from isthmus.detection.detector_labels import (
-    as_normal_value,
+    DetectorLabelReader,
     check_labels_suffice,
     read_detector_labels,
     warn_of_mostly_abnormal,
@@ -212,7 +212,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
         X = as_instances(X, y)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
-        stated = as_normal_value(self.normal if normal is None else normal)
+        stated = DetectorLabelReader(self.normal if normal is None else normal).normal
         y = read_detector_labels(y, _num_samples(X.held), stated)
         check_labels_suffice(y, self.method)
         warn_of_mostly_abnormal(y, stated)

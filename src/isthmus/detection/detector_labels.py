@@ -14,11 +14,11 @@ from isthmus.data import (
     DETECTION,
     MISSING,
     NORMAL,
-    ClassMatcher,
     Dataset,
+    are_normal,
     as_labels,
+    as_normal_value,
     factorize_labels,
-    is_missing,
     label_text,
     read_as_binary,
 )
@@ -109,8 +109,7 @@ class DetectorLabelReader:
             if not self._others and not all(map(_is_number, self._binary.values())):
                 self._refuse_binary()
             return self._check_signs(y, first_row)
-        meant = ClassMatcher(labels).class_of(self.normal)
-        means_normal = [meant is not None and one is meant for one in labels]
+        means_normal = are_normal(labels, self.normal)
         self._normal_found |= any(means_normal)
         found = np.full(len(y), UNKNOWN, dtype=np.int8)
         if labels:
@@ -276,32 +275,6 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
     found = np.full(n_instances, UNKNOWN, dtype=np.int8)
     found[rows] = given.to_numpy().astype(np.int8)
     return found
-
-
-def as_normal_value(normal: Any) -> str | int | float | bool | None:
-    """Return the label that means normal as a plain value; None where it is not stated.
-
-    Raises
-    ------
-    DataError
-        When it is several values, or no label.
-
-    Examples
-    --------
-    >>> as_normal_value(np.int64(0)), as_normal_value("ok"), as_normal_value(None)
-    (0, 'ok', None)
-    """
-    if normal is None:
-        return None
-    plain = _plain(normal)
-    if isinstance(plain, bytes):
-        plain = label_text(plain)
-    if not isinstance(plain, str | bool | int | float) or is_missing(plain):
-        raise DataError(
-            f"got normal={normal!r}, expected the one label that means normal, as a number or "
-            "text, such as normal=0 (on the command line --normal 0)"
-        )
-    return plain
 
 
 def labels_for_detector(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle, rows_used_in_fit
@@ -452,11 +453,7 @@ def _overlapping(part: Dataset) -> bool:
     windows = part.windows
     if windows is None or len(windows) < 2:
         return False
-    groups = (
-        np.zeros(len(windows))
-        if windows.group is None
-        else np.unique(windows.group, return_inverse=True)[1]
-    )
+    groups = np.zeros(len(windows)) if windows.group is None else pd.factorize(windows.group)[0]
     order = np.lexsort((windows.first_row, groups))
     meets = windows.first_row[order][1:] <= windows.last_row[order][:-1]
     return bool((meets & (np.diff(groups[order]) == 0)).any())

@@ -177,13 +177,28 @@ def test_a_split_of_what_was_taken_shares_no_row(tmp_path):
 def test_a_key_is_that_of_the_last_row(tmp_path):
     frame = readings(0, n_gaps=0).assign(shift=lambda frame: frame.index // 10)
     write([frame], tmp_path / "r")
-    stream = load(tmp_path / "r", **CUT, window=20, label="state", keys=["shift", "machine"])
+    with pytest.warns(UserWarning, match="class '1' .68 rows in 28 events. is in no window"):
+        stream = load(tmp_path / "r", **CUT, window=20, label="state", keys=["shift", "machine"])
     keys = next(iter(stream.chunks(keys=True))).keys
     assert keys.columns.tolist() == ["group", "first_time", "last_time", "shift", "machine"]
     assert keys["shift"].tolist() == [1, 3, 6, 10, 12]
     assert stream.schema.columns == ("a", "b")
     with pytest.raises(DataError, match="key column 'first_time' is called like a column"):
         load(tmp_path / "r", **CUT, window=20, keys=["first_time"])
+
+
+def test_each_group_column_is_carried_along(tmp_path):
+    frame = readings(0, n_gaps=0).assign(site="007")
+    write([frame], tmp_path / "r")
+    stream = load(tmp_path / "r", **CUT | {"group": ["site", "machine"]}, drop=["state"], window=20)
+    keys = next(iter(stream.chunks(keys=True))).keys
+    assert keys.columns.tolist() == ["site", "machine", "first_time", "last_time"]
+    assert list(stream.reader.key_types()) == keys.columns.tolist()
+    assert set(keys["site"]) == {"007"}
+    assert (
+        keys["machine"].tolist()
+        == load(frame, **CUT, drop=["site", "state"], window=20).windows.group.tolist()
+    )
 
 
 def test_the_label_as_a_key_is_that_of_the_window(tmp_path):

@@ -399,3 +399,112 @@ def test_labels_stay_with_their_windows_in_a_split():
 def test_a_split_that_cannot_be(lengths, fraction, message):
     with pytest.raises(DataError, match=message):
         cut(long_table(lengths), window=10, stride=1).split(fraction)
+
+
+# labels of windows
+
+
+def rare_events(normal="ok", abnormal="leak", text=True):
+    """200 rows, of which 15 in five events of three are abnormal, one event in each 40 rows."""
+    label = np.full(200, normal, dtype=object)
+    for first in (10, 50, 90, 130, 170):
+        label[first : first + 3] = abnormal
+    frame = pd.DataFrame({"t": np.arange(200), "a": np.sin(np.arange(200.0)), "state": label})
+    return frame if text else frame.infer_objects()
+
+
+@pytest.fixture(params=["in memory", "csv", "stream"])
+def read(request, tmp_path):
+    def read(frame, **options):
+        options = {"kind": "series", "time": "t", "label": "state", "window": 40} | options
+        source = frame
+        if request.param == "csv":
+            frame.to_csv(tmp_path / "r.csv", index=False)
+            source = tmp_path / "r.csv"
+        elif request.param == "stream":
+            frame.to_parquet(tmp_path / "r.parquet", index=False)
+            source, options = tmp_path / "r.parquet", options | {"lazy": True}
+        data = load(source, **options)
+        return data if data.in_memory else data.take(np.arange(len(data)))
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("normal", "abnormal", "options"),
+    [
+        ("ok", "leak", {"normal": "ok"}),
+        ("ok", "leak", {"normal": "ok", "window_label": "any"}),
+        (0, 1, {"normal": 0}),
+        (0, 1, {"normal": "0"}),
+        (1, -1, {}),
+        (1, -1, {"window_label": "any"}),
+    ],
+)
+def test_one_abnormal_row_makes_a_window_abnormal(read, normal, abnormal, options):
+    frame = rare_events(normal, abnormal, text=False)
+    frame.loc[frame.index >= 160, "state"] = normal
+    data = read(frame, **options)
+    assert data.y.tolist() == [abnormal] * 4 + [normal]
+    assert data.window_label == "any"
+
+
+def test_a_class_that_no_window_has_is_counted(read):
+    match = (
+        r"class 'leak' \(15 rows in 5 events\) is in no window's label; pass window_label='any', "
+        "and normal="
+    )
+    with pytest.warns(UserWarning, match=match):
+        data = read(rare_events())
+    assert data.y.tolist() == ["ok"] * 5
+    assert data.window_label == "majority"
+    with pytest.warns(UserWarning, match="class '-1' .15 rows in 5 events. is in no window"):
+        assert read(rare_events(1, -1, text=False), window_label="majority").y.tolist() == [1] * 5
+
+
+def test_the_label_of_the_last_row(read):
+    frame = rare_events()
+    frame.loc[39, "state"] = "leak"
+    data = read(frame, window_label="last")
+    assert data.y.tolist() == ["leak", "ok", "ok", "ok", "ok"]
+    assert data.window_label == "last"
+
+
+def test_the_most_frequent_abnormal_label():
+    y = np.array(["leak"] + ["ok"] * 5 + ["leak", "jam", "jam", None], dtype=object)
+    assert y[deciding_rows(y, np.array([0, 2]), 8, "any", "ok")].tolist() == ["leak", "jam"]
+
+
+def test_any_needs_what_is_normal(read):
+    with pytest.raises(DataError, match="window_label='any' and labels such as 'leak', 'ok'"):
+        read(rare_events(), window_label="any")
+    with pytest.raises(DataError, match="window_label='some', expected one of any, majority, last"):
+        read(rare_events(), window_label="some")
+
+
+def test_a_class_whose_rows_are_in_no_window(read):
+    frame = rare_events()
+    frame.loc[:199, "state"] = "ok"
+    frame.loc[199, "state"] = "leak"
+    match = "class 'leak' .1 row in 1 event. .* none of these rows is in a window"
+    with pytest.warns(UserWarning, match=match):
+        assert read(frame, window=150, normal="ok").y.tolist() == ["ok"]
+
+
+@pytest.mark.parametrize("site", [["007", "7"], [7, 8], ["NA", "n"]], ids=["text", "numbers", "NA"])
+def test_several_group_columns(read, site):
+    parts = [
+        rare_events().assign(site=one, m=m, a=float(at)).iloc[:80]
+        for at, (one, m) in enumerate([(site[0], 1), (site[1], 1), (site[0], 2)])
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table.loc[table["t"] >= 40, "state"] = "ok"
+    data = read(table, group=["site", "m"], normal="ok")
+    assert data.X[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2]
+    assert data.y.tolist() == ["leak", "ok"] * 3
+    where = data.windows.to_frame()
+    assert where.columns[:2].tolist() == ["site", "m"]
+    assert where["site"].astype(str).tolist() == [str(site[at]) for at in (0, 0, 1, 1, 0, 0)]
+    assert where["m"].astype(str).tolist() == ["1", "1", "1", "1", "2", "2"]
+    with pytest.raises(DataError, match="got time='t', group='site', group='site'"):
+        read(table, group=["site", "site"])

@@ -25,7 +25,7 @@ class NumpyReader:
 
     Parameters
     ----------
-    store : Store
+    store : FileStore
     kind : {"auto", "images", "series", "table"}
     """
 

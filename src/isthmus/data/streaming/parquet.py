@@ -164,7 +164,7 @@ def _kind_of(type_: pa.DataType) -> str:
 
 
 #: Row groups that stay open in the middle: going there again means decoding all before it.
-_MOST_OPEN = 8
+_MAX_OPEN = 8
 #: Rows decoded at a time.
 _BATCH = 16_384
 
@@ -232,7 +232,7 @@ class OpenGroups:
         with self._lock:
             same = self._groups.pop(_key(file_range, file_range.stop, columns), None)
             self._groups[_key(file_range, file_range.stop, columns)] = group
-            oldest = self._groups.popitem(last=False)[1] if len(self._groups) > _MOST_OPEN else None
+            oldest = self._groups.popitem(last=False)[1] if len(self._groups) > _MAX_OPEN else None
         for closed in (same, oldest):
             if closed is not None:
                 closed.close()
@@ -247,7 +247,7 @@ class ParquetReader:
 
     Parameters
     ----------
-    store : Store
+    store : FileStore
     columns : sequence of str or None
         Features; None takes all columns but label and keys.
     label : str or None
@@ -287,25 +287,25 @@ class ParquetReader:
         with self.store.open(source) as file:
             _, groups = open_parquet(file, source, self._of_files)
             sizes = [(group.num_rows, group.total_byte_size) for group in groups]
-        slices: list[FileRange] = []
-        held: list[int] = []
+        ranges: list[FileRange] = []
+        together: list[int] = []
         rows = n_bytes = 0
         for at, (n, size) in enumerate(sizes):
-            if held and (rows + n > MAX_CHUNK_ROWS or n_bytes + size > MAX_CHUNK_BYTES):
-                slices.append(FileRange((source,), tuple(held), 0, rows))
-                held, rows, n_bytes = [], 0, 0
+            if together and (rows + n > MAX_CHUNK_ROWS or n_bytes + size > MAX_CHUNK_BYTES):
+                ranges.append(FileRange((source,), tuple(together), 0, rows))
+                together, rows, n_bytes = [], 0, 0
             if n > MAX_CHUNK_ROWS or (size > MAX_CHUNK_BYTES and n > 1):
                 step = max(1, min(MAX_CHUNK_ROWS, n * MAX_CHUNK_BYTES // max(1, size)))
-                slices += [
+                ranges += [
                     FileRange((source,), (at,), first, min(first + step, n), cut_of=n)
                     for first in range(0, n, step)
                 ]
             elif n:
-                held.append(at)
+                together.append(at)
                 rows, n_bytes = rows + n, n_bytes + size
-        if held:
-            slices.append(FileRange((source,), tuple(held), 0, rows))
-        return slices
+        if together:
+            ranges.append(FileRange((source,), tuple(together), 0, rows))
+        return ranges
 
     def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
         """Read the features of a chunk, and its labels and keys where asked for."""

@@ -205,6 +205,11 @@ class Stream(Instances):
         return self._learned[1]
 
     @property
+    def window_label(self) -> str | None:
+        """The rule for labels of windows, see `load`; None of other data, and without labels."""
+        return getattr(self.reader, "label_rule", None)
+
+    @property
     def _learned(self) -> tuple[Schema, Preprocessor]:
         from isthmus.data.preprocessing import issue_warnings
         from isthmus.data.streaming.statistics import StreamStatistics, median_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,7 +178,7 @@ class RowsInOrder:
 
 
 def rows_in_order(
-    parquet: pq.ParquetFile, source: str, time: str | None, group: str | None
+    parquet: pq.ParquetFile, source: str, time: str | None, columns: Sequence[str]
 ) -> RowsInOrder:
     """Read times and groups of a file, and nothing else.
 
@@ -186,18 +187,20 @@ def rows_in_order(
     parquet : ParquetFile
     source : str
         What to call it in errors.
-    time, group : str or None
-        Columns.
+    time : str or None
+        Column of times.
+    columns : sequence of str
+        Group columns.
 
     Raises
     ------
     DataError
         When times do not increase within a group, or one of the two is missing.
     """
-    groups = Groups(group)
-    codes, times = _read(parquet, source, time, group, groups)
+    groups = Groups(columns)
+    codes, times = _read(parquet, source, time, groups)
     rows = np.arange(len(codes))
-    if group is not None:
+    if columns:
         rows = np.argsort(codes, kind="stable")
         codes = codes[rows]
         times = None if times is None else times[rows]
@@ -213,16 +216,16 @@ def rows_in_order(
         describe_time=describe_time,
         of_group=groups.of,
         where=describe_row,
-        columns=[name for name in (group, time) if name is not None],
+        columns=[*columns, *([] if time is None else [time])],
     )
     return RowsInOrder(groups, rows, codes, first, end)
 
 
 def _read(
-    parquet: pq.ParquetFile, source: str, time: str | None, group: str | None, groups: Groups
+    parquet: pq.ParquetFile, source: str, time: str | None, groups: Groups
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the code of each row's group, and its time as a number."""
-    names = [name for name in (time, group) if name is not None]
+    names = [*([] if time is None else [time]), *groups.columns]
     n_rows = parquet.metadata.num_rows
     codes = np.zeros(n_rows, dtype=np.int64)
     # What text means shows in all of it: "2024" is a number, or a year among dates.
@@ -236,8 +239,7 @@ def _read(
         def where(row: int, first: int = first) -> str:
             return describe_row(first + row)
 
-        if group is not None:
-            codes[first : first + len(frame)] = groups.codes(frame[group], source, where)
+        codes[first : first + len(frame)] = groups.codes(frame, source, where)
         if whole:
             columns.append(frame[time])
         elif time is not None:

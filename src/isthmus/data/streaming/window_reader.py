@@ -18,9 +18,10 @@ from isthmus.data.labels import as_labels
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.data.streaming.parquet import FileColumns, is_number, open_parquet
-from isthmus.data.streaming.window_index import FileWindows, rows_in_order
+from isthmus.data.streaming.window_index import FileWindows, RowsInOrder, rows_in_order
 from isthmus.data.streaming.window_rows import SpanReader, fill_missing, naming_file, rows_of_spans
 from isthmus.data.windows import (
+    LabelCounts,
     UnusedRows,
     WindowOptions,
     Windows,
@@ -31,6 +32,7 @@ from isthmus.data.windows import (
     deciding_rows,
     describe_row,
     missing_roles,
+    place_columns,
     too_short,
     unused_rows,
 )
@@ -95,12 +97,12 @@ class UnusedFileRows:
 class WindowReader:
     """Cuts each file into the windows that it has in memory, see `series_from_frame`.
 
-    Opening reads times and groups of one file at a time; what is kept of them grows with gaps
-    and groups. Reading a chunk reads the row groups that its windows lie in.
+    Opening reads times, groups and labels of one file at a time; what is kept of them grows with
+    gaps and groups. Reading a chunk reads the row groups that its windows lie in.
 
     Parameters
     ----------
-    store : Store
+    store : FileStore
     cutting : WindowOptions
     label : str or None
     keys : sequence of str
@@ -126,22 +128,19 @@ class WindowReader:
     ) -> None:
         self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
         self.window, self.stride = check_window(cutting.window, cutting.stride)
-        self.time, self.group = cutting.time, cutting.group
-        self._missing_roles = missing_roles(self.time, self.group, label)
-        check_roles(self.time, self.group, label)
-        for name in self.keys:
-            if name in self._places:
-                raise DataError(
-                    f"the key column {name!r} is called like a column that is written of each "
-                    f"window ({', '.join(self._places)}); give it another name in the files"
-                )
-        beside = [name for name in (self.time, self.group, *keys) if name is not None]
+        self.options, self.time, self.groups = cutting, cutting.time, cutting.groups
+        self._missing_roles = missing_roles(self.time, self.groups, label)
+        check_roles(self.time, self.groups, label)
+        self._places = place_columns(self.time, self.groups, self.keys)
+        beside = [*([] if self.time is None else [self.time]), *self.groups, *keys]
         self._of_files = FileColumns(cutting.channels, label, beside, "channels", drop)
         self._cut: dict[str, FileWindows] = {}
         self._rows_before: dict[str, int] = {}
         self._n_rows = 0
         self._unlabelled: set[str] = set()
+        self.label_rule: str | None = None
         self._unused = UnusedFileRows(self.window)
+        self._labels_found = LabelCounts(cutting)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -162,7 +161,8 @@ class WindowReader:
                 return []
             with naming_file(source):
                 self._check_text(parquet, source)
-                found = rows_in_order(parquet, source, self.time, self.group)
+                found = rows_in_order(parquet, source, self.time, self.groups)
+            y = None if self.label is None else parquet.read(columns=[self.label]).column(0)
         if self._has_missing_labels(groups):
             self._unlabelled.add(source)
         first, end = found.first, found.end
@@ -175,6 +175,9 @@ class WindowReader:
             self._unused.add_file(source, int(lengths[longest]), name(codes[longest]), has_gaps)
             return []
         self._unused.add(unused_rows(codes, lengths, self.window, self.stride, name))
+        if y is not None:
+            with naming_file(source):
+                self._count_labels(y, found, long_enough)
         row_bytes = 8 * len(self.channels) * max(self.window, self.stride)
         here = FileWindows(
             found.groups,
@@ -195,21 +198,26 @@ class WindowReader:
         ]
 
     def warn_of_unused(self, name: str) -> None:
-        """Warn of what is in no window of any file.
+        """Warn of rows that are in no window of any file, and of classes that no window has.
 
         Raises
         ------
         DataError
-            When no file holds a window; it names the longest.
+            When no file holds a window; it names the longest. When the rule for labels of windows
+            needs the label that is normal.
         """
         self._unused.warn_of_unused(name, len(self._cut))
+        if self.label is not None and self._cut:
+            self.label_rule = self._labels_found.rule
+            for message in self._labels_found.describe():
+                warnings.warn(f"{name}: {message}", stacklevel=6)  # whoever called `load`
 
     def read(self, file_range: FileRange, label: bool, keys: bool) -> Chunk:
         """Read the rows of a chunk and cut its windows."""
         source = file_range.files[0]
         here = self._cut[source]
         spans = here.spans(file_range.start, file_range.stop)
-        members = SpanReader(self.store, source, here, self.group, self._missing_roles)
+        members = SpanReader(self.store, source, here, self._missing_roles)
         # As a key, the label of a window is the one that decides, not that of its last row.
         labelled = self.label is not None and (label or (keys and self.label in self.keys))
         labels = [self.label] if labelled and self.label is not None else []
@@ -225,11 +233,9 @@ class WindowReader:
         y = decided = None
         if labels:
             y = self._labels(beside[labels[0]], source in self._unlabelled)
-            decided = deciding_rows(y, first, self.window)
+            decided = self._deciding(y, first)
             y = y[decided] if label else None
-        group = None
-        if self.group is not None:
-            group = pd.Index(here.groups.names).to_numpy()[spans.codes[of]]
+        group = here.groups.of_codes(spans.codes[of])
         time = None if not times else arrow_to_frame(beside.select(times))[times[0]]
         lie = Windows(
             rows[first],
@@ -237,6 +243,8 @@ class WindowReader:
             group,
             None if time is None else time.iloc[first].to_numpy(),
             None if time is None else time.iloc[last].to_numpy(),
+            self.groups,
+            self.label_rule,
         )
         # Windows of several files, taken together, share no row.
         before = self._rows_before[source]
@@ -253,7 +261,8 @@ class WindowReader:
     def key_types(self) -> dict[str, pa.DataType]:
         """Return what says where a window lies, and the key columns."""
         types = self._of_files.types
-        of = {"group": self.group, "first_time": self.time, "last_time": self.time}
+        of = {"first_time": self.time, "last_time": self.time}
+        of |= dict(zip(self._places, self.groups, strict=False))
         places = {
             name: pa.int64() if (column := of.get(name)) is None else types[column]
             for name in self._places
@@ -272,14 +281,23 @@ class WindowReader:
     @property
     def cutting(self) -> str:
         """How files are cut, in words that differ when windows do."""
-        how = WindowOptions(self.window, self.stride, self.time, self.group)
+        how = WindowOptions(self.window, self.stride, self.time, self.options.group)
+        if self.label in self.keys:
+            how = replace(how, window_label=self.label_rule)
         return ", ".join(f"{name}={getattr(how, name)!r}" for name in how.given)
 
-    @property
-    def _places(self) -> list[str]:
-        """Return the columns that say where a window lies."""
-        end = "row" if self.time is None else "time"
-        return [*([] if self.group is None else ["group"]), f"first_{end}", f"last_{end}"]
+    def _deciding(self, y: np.ndarray, first: np.ndarray) -> np.ndarray:
+        return deciding_rows(y, first, self.window, self.options.window_label, self.options.normal)
+
+    def _count_labels(
+        self, column: pa.ChunkedArray, found: RowsInOrder, long_enough: np.ndarray
+    ) -> None:
+        """Count the labels of a file's rows and windows."""
+        y = as_labels(arrow_to_frame(pa.table({"y": column}))["y"])[found.rows]
+        segments = zip(found.first[long_enough], found.end[long_enough], strict=True)
+        begins = [np.arange(a, b - self.window + 1, self.stride) for a, b in segments]
+        first = np.concatenate(begins)
+        self._labels_found.add(y, found.codes, first, self._deciding(y, first))
 
     def _labels(self, column: pa.ChunkedArray, some_missing: bool) -> np.ndarray:
         """Return labels with the dtype that those of the whole file have."""

@@ -45,11 +45,9 @@ class SpanReader:
 
     Attributes
     ----------
-    store : Store
+    store : FileStore
     source : str
-    cut : CutFile
-    group : str or None
-        Column that tells the groups.
+    cut : FileWindows
     free_roles : sequence of str
         See `isthmus.data.windows.long_table.as_numbers`.
     """
@@ -57,7 +55,6 @@ class SpanReader:
     store: FileStore
     source: str
     cut: FileWindows
-    group: str | None
     free_roles: Sequence[str]
 
     def read(
@@ -67,14 +64,14 @@ class SpanReader:
 
         Parameters
         ----------
-        spans : Spans
+        spans : WindowSpans
         names : sequence of str
         row_groups : sequence of int, optional
             Look into no others.
         """
         if row_groups is None:
             row_groups = self.cut.row_groups_of(spans).tolist()
-        columns = list(dict.fromkeys([*names, *([] if self.group is None else [self.group])]))
+        columns = list(dict.fromkeys([*names, *self.cut.groups.columns]))
         batch_rows = max(1, min(_ROWS, _BYTES // (8 * len(columns))))
         low, high = int(spans.first_row.min()), int(spans.last_row.max())
         with self.store.open(self.source) as file:
@@ -141,13 +138,12 @@ class SpanReader:
 
     def _found(self, batch: pa.RecordBatch, spans: WindowSpans, first: int) -> FoundRows:
         table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+        groups = self.cut.groups
         codes = np.zeros(len(batch), dtype=np.int64)
-        if self.group is not None:
-            column = arrow_to_frame(table.select([self.group]))[self.group]
+        if groups.columns:
+            frame = arrow_to_frame(table.select(list(groups.columns)))
             with naming_file(self.source):
-                codes = self.cut.groups.codes(
-                    column, self.source, lambda row: describe_row(first + row)
-                )
+                codes = groups.codes(frame, self.source, lambda row: describe_row(first + row))
         at = spans.find(codes, first)
         inside = np.flatnonzero(at >= 0)
         if len(inside) < len(at):
@@ -174,8 +170,8 @@ def rows_of_spans(
 
     Parameters
     ----------
-    members : Members
-    spans : Spans
+    members : SpanReader
+    spans : WindowSpans
     channels, carried : sequence of str
         Columns that are numbers, and others.
 

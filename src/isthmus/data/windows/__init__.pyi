@@ -1,7 +1,9 @@
+from .cutting import LABEL_RULES as LABEL_RULES
 from .cutting import Windows as Windows
 from .cutting import check_window as check_window
 from .cutting import cut as cut
 from .cutting import deciding_rows as deciding_rows
+from .cutting import label_rule as label_rule
 from .cutting import split_windows as split_windows
 from .cutting import window_count as window_count
 from .cutting import windows as windows
@@ -10,9 +12,11 @@ from .long_table import WindowOptions as WindowOptions
 from .long_table import as_numbers as as_numbers
 from .long_table import check_roles as check_roles
 from .long_table import missing_roles as missing_roles
+from .long_table import place_columns as place_columns
 from .long_table import window_as_at_fit as window_as_at_fit
 from .time_index import segments as segments
 from .time_index import time_numbers as time_numbers
+from .window_table import LabelCounts as LabelCounts
 from .window_table import UnusedRows as UnusedRows
 from .window_table import describe_row as describe_row
 from .window_table import load_long_table as load_long_table

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-from isthmus.data.labels import MISSING
+from isthmus.data.labels import MISSING, are_normal, is_missing
 from isthmus.errors import DataError
 
 
@@ -23,9 +23,15 @@ class Windows:
     first_row, last_row : int array of shape (n,)
         Rows of the table, counted from 0, both part of the window.
     group : array of shape (n,) or None
-        The group of each window, None when the table had no group column.
+        The group of each window, None when the table had no group column; of several group
+        columns, tuples of their values.
     first_time, last_time : array of shape (n,) or None
         The time in these rows, None when the table had no time column.
+    group_columns : tuple of str
+        Names of the group columns.
+    label_rule : {"any", "majority", "last"} or None
+        How the label of a window follows from those of its rows, see `deciding_rows`; None
+        without labels.
 
     Examples
     --------
@@ -39,6 +45,8 @@ class Windows:
     group: np.ndarray | None = None
     first_time: np.ndarray | None = None
     last_time: np.ndarray | None = None
+    group_columns: tuple[str, ...] = ()
+    label_rule: str | None = None
 
     def __len__(self) -> int:
         return len(self.first_row)
@@ -49,12 +57,13 @@ class Windows:
         def take(column: np.ndarray | None) -> np.ndarray | None:
             return None if column is None else column[rows]
 
-        return Windows(
-            self.first_row[rows],
-            self.last_row[rows],
-            take(self.group),
-            take(self.first_time),
-            take(self.last_time),
+        return replace(
+            self,
+            first_row=self.first_row[rows],
+            last_row=self.last_row[rows],
+            group=take(self.group),
+            first_time=take(self.first_time),
+            last_time=take(self.last_time),
         )
 
     @classmethod
@@ -63,16 +72,22 @@ class Windows:
 
         def all_of(name: str) -> Any:
             columns = [getattr(part, name) for part in parts]
-            return None if columns[0] is None else np.concatenate(columns)
+            return np.concatenate(columns) if isinstance(columns[0], np.ndarray) else columns[0]
 
         return cls(*(all_of(field.name) for field in fields(cls)))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with one row per window: group, first and last time.
 
-        Without times the columns are the first and last row, counted from 1 as in errors.
+        Several group columns have their own names. Without times the columns are the first and
+        last row, counted from 1 as in errors.
         """
-        columns: dict[str, Any] = {} if self.group is None else {"group": self.group}
+        columns: dict[str, Any] = {}
+        if len(self.group_columns) > 1 and self.group is not None:
+            for at, name in enumerate(self.group_columns):
+                columns[name] = pd.Series([value[at] for value in self.group])
+        elif self.group is not None:
+            columns["group"] = self.group
         if self.first_time is None:
             columns |= {"first_row": self.first_row + 1, "last_row": self.last_row + 1}
         else:
@@ -178,12 +193,16 @@ def window_count(length: int, window: int, stride: int) -> int:
     return 0 if length < window else (length - window) // stride + 1
 
 
-def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
+#: Rules for the label of a window, see `deciding_rows`.
+LABEL_RULES = ("any", "majority", "last")
+
+
+def deciding_rows(
+    y: np.ndarray, first: np.ndarray, window: int, rule: str | None = None, normal: Any = None
+) -> np.ndarray:
     """Return the row of each window whose label becomes the label of the window.
 
-    If any row is labelled -1 (abnormal, numeric labels only), so is the window. Otherwise
-    the most frequent label wins, and of equally frequent ones the one that occurs last.
-    Rows without a label do not count.
+    Rows without a label do not count, but for the rule "last".
 
     Parameters
     ----------
@@ -193,6 +212,13 @@ def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
         First row of each window.
     window : int
         Rows in a window.
+    rule : {"any", "majority", "last"} or None
+        "any": the most frequent abnormal label, where a row is abnormal; otherwise as "majority".
+        "majority": the most frequent label, and of equally frequent ones the one that occurs
+        last. "last": the label of the last row. None is "any" where `normal` is given or a
+        label is the number -1, otherwise "majority".
+    normal : str, int, float, bool or None
+        The label that means normal; any other is abnormal. Without it, -1 is (as a number).
 
     Returns
     -------
@@ -204,31 +230,73 @@ def deciding_rows(y: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
     >>> y = np.array([1, 1, 0, 0, 1, -1])
     >>> y[deciding_rows(y, np.array([0, 1, 2]), 4)].tolist()
     [0, 1, -1]
+    >>> y = np.array(["ok", "ok", "leak", "ok", "ok"])
+    >>> y[deciding_rows(y, np.array([0, 1, 2]), 3, "any", normal="ok")].tolist()
+    ['leak', 'leak', 'leak']
     """
+    rows = first + window - 1
+    if rule == "last":
+        return rows
     codes, distinct = pd.factorize(y)
     codes[~MISSING.has_label(np.asarray(y))] = -1
-    rows = first + window - 1
+    abnormal = np.zeros(len(distinct) + 1, dtype=bool)
+    if rule != "majority":
+        abnormal[:-1] = _are_abnormal(np.asarray(distinct).tolist(), normal)
     # Cumulative count of label changes: a window is mixed where it grows inside the window.
     changes = np.concatenate([[0], np.cumsum(codes[1:] != codes[:-1])])
     mixed = np.flatnonzero(changes[rows] != changes[first])
-    abnormal = -1
-    if np.issubdtype(np.asarray(distinct).dtype, np.number):
-        found = np.flatnonzero(np.asarray(distinct) == -1)
-        abnormal = int(found[0]) if len(found) else -1
     for at in mixed:
         inside = codes[first[at] : first[at] + window]
         rows[at] = first[at] + _deciding(inside, abnormal)
     return rows
 
 
-def _deciding(codes: np.ndarray, abnormal: int) -> int:
-    """Return the position of the deciding label in one window."""
-    if abnormal >= 0 and (codes == abnormal).any():
-        candidates = codes == abnormal
-    else:
-        counts = np.bincount(codes[codes >= 0])
-        candidates = (codes >= 0) & (np.append(counts, 0)[codes] == counts.max())
-    return int(np.flatnonzero(candidates)[-1])
+def label_rule(labels: Collection[Any], rule: str | None, normal: Any) -> str:
+    """Return the rule that `deciding_rows` follows.
+
+    Parameters
+    ----------
+    labels : collection
+        All distinct labels of the rows.
+    rule, normal
+        As for `deciding_rows`.
+
+    Raises
+    ------
+    DataError
+        When the rule is "any" and it is not known which labels are abnormal.
+    """
+    signs = any(_is_sign(label) and label == -1 for label in labels)
+    if rule == "any" and normal is None and not signs and not set(labels) <= {1}:
+        shown = ", ".join(repr(label) for label in sorted(labels, key=str)[:5])
+        raise DataError(
+            f"got window_label='any' and labels such as {shown}, of which none is known to be "
+            "normal; pass the one that is with normal= (on the command line --normal VALUE)"
+        )
+    return rule or ("any" if normal is not None or signs else "majority")
+
+
+def _is_sign(label: Any) -> bool:
+    return isinstance(label, int | float) and not isinstance(label, bool) and label in (1, 0, -1)
+
+
+def _are_abnormal(labels: list[Any], normal: Any) -> list[bool]:
+    if normal is None:
+        return [_is_sign(label) and label == -1 for label in labels]
+    given = [label for label in labels if not is_missing(label)]
+    normals = iter(are_normal(given, normal))
+    return [not is_missing(label) and not next(normals) for label in labels]
+
+
+def _deciding(codes: np.ndarray, abnormal: np.ndarray) -> int:
+    """Return the position of the deciding label in one window; unlabelled rows have code -1."""
+    counted = codes >= 0
+    if abnormal[codes].any():
+        counted = abnormal[codes]
+    counts = np.append(np.bincount(codes[counted]), 0)
+    # Codes that do not occur among those counted lie beyond the counts.
+    most = counted & (counts[np.minimum(codes, len(counts) - 1)] == counts.max())
+    return int(np.flatnonzero(most)[-1])
 
 
 #: Minimum number of groups for a split by whole groups.

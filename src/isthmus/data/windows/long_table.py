@@ -18,35 +18,36 @@ from isthmus.errors import DataError
 
 
 class Groups:
-    """Groups of rows by the values of a column; without a column a single unnamed group.
+    """Groups of rows by the values of columns; without columns a single unnamed group.
 
     Parameters
     ----------
-    column : str or None
-        Name of the column.
+    columns : sequence of str
+        Names of the columns.
 
     Attributes
     ----------
     names : list
-        The value of each group in the column; its position is the code of the group.
+        The value of each group in the column, as it is written there; of several columns a tuple
+        of values. The position is the code of the group.
 
     Examples
     --------
-    >>> groups = Groups("machine")
-    >>> groups.codes(pd.Series(["b", "a", "b"]), "readings").tolist()
+    >>> groups = Groups(["machine"])
+    >>> groups.codes(pd.DataFrame({"machine": ["b", "a", "b"]}), "readings").tolist()
     [0, 1, 0]
-    >>> groups.codes(pd.Series(["a", "c"]), "readings").tolist(), groups.of(2)
+    >>> groups.codes(pd.DataFrame({"machine": ["a", "c"]}), "readings").tolist(), groups.of(2)
     ([1, 2], "group 'c': ")
     """
 
-    def __init__(self, column: str | None) -> None:
-        self.column = column
+    def __init__(self, columns: Sequence[str] = ()) -> None:
+        self.columns = tuple(columns)
         self.names: list[Any] = []
         self._codes: dict[Any, int] = {}
 
     def codes(
         self,
-        column: pd.Series,
+        frame: pd.DataFrame,
         source: str | Path,
         where: Where = lambda row: f"row {row + 1}",
     ) -> np.ndarray:
@@ -57,26 +58,56 @@ class Groups:
         DataError
             When a row has no group.
         """
-        codes, found = pd.factorize(column)
-        if (codes < 0).any():
-            raise DataError(
-                f"the group is missing in {where(int((codes < 0).argmax()))} (column "
-                f"{self.column!r} of {source}); fill it in or leave the row out"
-            )
-        code_of = np.empty(len(found), dtype=np.int64)
-        for at, value in enumerate(found):
-            code_of[at] = self._codes.setdefault(value, len(self.names))
+        together = np.zeros(len(frame), dtype=np.int64)
+        values: list[list[Any]] = []
+        for name in self.columns:
+            codes, found = pd.factorize(frame[name])
+            if (codes < 0).any():
+                raise DataError(
+                    f"the group is missing in {where(int((codes < 0).argmax()))} (column "
+                    f"{name!r} of {source}); fill it in or leave the row out"
+                )
+            values.append(list(found))
+            together = together * len(found) + codes
+        if not self.columns:
+            return together
+        codes, distinct = pd.factorize(together)
+        code_of = np.empty(len(distinct), dtype=np.int64)
+        for at, one in enumerate(distinct.tolist()):
+            name = self._name(one, values)
+            code_of[at] = self._codes.setdefault(name, len(self.names))
             if code_of[at] == len(self.names):
-                self.names.append(value)
+                self.names.append(name)
         return code_of[codes]
 
+    def of_codes(self, codes: np.ndarray) -> np.ndarray | None:
+        """Return the values of groups by their codes; None without group columns."""
+        if not self.columns:
+            return None
+        if len(self.columns) == 1:
+            return pd.Index(self.names).to_numpy()[codes]
+        names = np.empty(len(self.names), dtype=object)
+        names[:] = self.names
+        return names[codes]
+
     def name(self, code: Any) -> str:
-        """Return "group 'A'" for messages, or an empty string without a group column."""
-        return "" if self.column is None else f"group {quote(self.names[code])}"
+        """Return "group 'A'" for messages, or an empty string without group columns."""
+        if not self.columns:
+            return ""
+        value = self.names[code]
+        values = value if len(self.columns) > 1 else (value,)
+        return f"group {', '.join(quote(one) for one in values)}"
 
     def of(self, code: Any) -> str:
-        """Return the prefix "group 'A': " for messages, or an empty string without a column."""
-        return "" if self.column is None else f"{self.name(code)}: "
+        """Return the prefix "group 'A': " for messages, or an empty string without columns."""
+        return f"{self.name(code)}: " if self.columns else ""
+
+    def _name(self, together: int, values: list[list[Any]]) -> Any:
+        found = []
+        for column in reversed(values):
+            together, at = divmod(together, len(column))
+            found.append(column[at])
+        return found[0] if len(found) == 1 else tuple(reversed(found))
 
 
 def as_numbers(
@@ -173,22 +204,39 @@ class WindowOptions:
     window, stride : int or None
         Rows in a window, and from the beginning of one to the next; without a stride the
         windows of a series share no row.
-    time, group : str or None
-        Columns of the time of each row, and of the series it belongs to.
+    time : str or None
+        Column of the time of each row.
+    group : str, tuple of str or None
+        Columns that together name the series of each row.
     channels : tuple of str or None
         Channel columns; None takes all remaining columns.
+    window_label : {"any", "majority", "last"} or None
+        Rule for the labels of windows, see `isthmus.data.windows.cutting.deciding_rows`.
+    normal : str, int, float, bool or None
+        The label that means normal, for that rule.
     """
 
     window: int | None = None
     stride: int | None = None
     time: str | None = None
-    group: str | None = None
+    group: str | tuple[str, ...] | None = None
     channels: tuple[str, ...] | None = None
+    window_label: str | None = None
+    normal: Any = None
 
     @property
     def given(self) -> list[str]:
-        """Names of the options that are not None."""
-        return [name for name, value in vars(self).items() if value is not None]
+        """Names of the options that are not None; `normal` says nothing about windows alone."""
+        return [
+            name for name, value in vars(self).items() if value is not None and name != "normal"
+        ]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The group columns."""
+        if self.group is None or isinstance(self.group, str):
+            return () if self.group is None else (self.group,)
+        return self.group
 
     def check_applicable(self, kind: str, *, long_table: bool = True) -> None:
         """Check that options which are given belong to the source.
@@ -270,26 +318,24 @@ class LongTable:
         where: Where,
         no_channels: Sequence[str] = (),
     ) -> None:
-        self.time, self.group, self.label = cutting.time, cutting.group, label
+        self.time, self.label = cutting.time, label
         self.source, self.where = source, where
-        given = check_roles(self.time, self.group, label)
+        given = check_roles(self.time, cutting.groups, label)
         # Index levels of pandas count as columns.
-        levels = [name for name in frame.index.names if name in given.values()]
+        levels = [name for name in frame.index.names if name in given]
         frame = frame.reset_index(levels) if levels else frame
         self.frame = frame.set_axis(check_names(frame, str(source)), axis=1)
         if len(frame) == 0:
             raise DataError(f"{source} holds no rows; expected rows of numbers")
-        left_out = {*given.values(), *no_channels}
-        for name in (*given.values(), *no_channels, *(cutting.channels or ())):
+        left_out = {*given, *no_channels}
+        for name in (*given, *no_channels, *(cutting.channels or ())):
             check_is_there(name, list(self.frame.columns), source)
         remaining = [name for name in self.frame.columns if name not in left_out]
         self.channels = remaining if cutting.channels is None else list(cutting.channels)
         if not self.channels:
             raise DataError(f"{source} holds no columns of readings; expected at least one channel")
-        self.groups = Groups(self.group)
-        codes = np.zeros(len(frame), dtype=np.int64)
-        if self.group is not None:
-            codes = self.groups.codes(self.frame[self.group], source, where)
+        self.groups = Groups(cutting.groups)
+        codes = self.groups.codes(self.frame, source, where)
         self.rows = np.argsort(codes, kind="stable")
         self.codes = codes[self.rows]
 
@@ -311,7 +357,7 @@ class LongTable:
             describe_time=lambda row: str(self.frame[self.time].iloc[row]),
             of_group=self.groups.of,
             where=self.where,
-            columns=[name for name in (self.group, self.time) if name is not None],
+            columns=[*self.groups.columns, *([] if self.time is None else [self.time])],
         )
 
     def numbers(self) -> np.ndarray:
@@ -322,27 +368,49 @@ class LongTable:
         DataError
             When a column holds no numbers or a value is not a number; names the column and row.
         """
-        free_roles = missing_roles(self.time, self.group, self.label)
+        free_roles = missing_roles(self.time, self.groups.columns, self.label)
         return as_numbers(self.frame, self.channels, self.source, self.where, free_roles)[self.rows]
 
 
-def missing_roles(time: str | None, group: str | None, label: str | None) -> list[str]:
+def missing_roles(time: str | None, groups: Sequence[str], label: str | None) -> list[str]:
     """Return the roles (time, group, label) that no column has."""
-    roles = {"time": time, "group": group, "label": label}
+    roles = {"time": time, "group": groups or None, "label": label}
     return [role for role, name in roles.items() if name is None]
 
 
-def check_roles(time: str | None, group: str | None, label: str | None) -> dict[str, str]:
-    """Return the column of each role that is given; each column may have one role.
+def check_roles(time: str | None, groups: Sequence[str], label: str | None) -> list[str]:
+    """Return the columns that have a role; each may have one.
 
     Raises
     ------
     DataError
         When one column has two roles.
     """
-    roles = {"time": time, "group": group, "label": label}
-    given = {role: name for role, name in roles.items() if name is not None}
-    if len(set(given.values())) < len(given):
-        options = ", ".join(f"{role}={name!r}" for role, name in given.items())
+    roles = [("time", time), *(("group", name) for name in groups), ("label", label)]
+    given = [(role, name) for role, name in roles if name is not None]
+    columns = [name for _, name in given]
+    if len(set(columns)) < len(columns):
+        options = ", ".join(f"{role}={name!r}" for role, name in given)
         raise DataError(f"got {options}; expected a column of its own for each")
-    return given
+    return columns
+
+
+def place_columns(time: str | None, groups: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return the names of the columns that are written of each window's place in its table.
+
+    Raises
+    ------
+    DataError
+        When a key column, or one of several group columns, has such a name as well.
+    """
+    end = "row" if time is None else "time"
+    ends = [f"first_{end}", f"last_{end}"]
+    names = [*(groups if len(groups) > 1 else ["group"] * len(groups)), *ends]
+    for role, columns in (("key", keys), ("group", groups if len(groups) > 1 else ())):
+        for name in columns:
+            if name in (ends if role == "group" else names):
+                raise DataError(
+                    f"the {role} column {name!r} is called like a column that is written of each "
+                    f"window ({', '.join(names)}); give it another name"
+                )
+    return names

@@ -14,11 +14,11 @@ import pandas as pd
 from isthmus.data.column_types import Where
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats import CsvOptions, read_table
-from isthmus.data.labels import labels_from_text
+from isthmus.data.labels import factorize_labels, is_missing, label_text, labels_from_text
 from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
 from isthmus.data.schema import Schema
-from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows
-from isthmus.data.windows.long_table import LongTable, WindowOptions
+from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows, label_rule
+from isthmus.data.windows.long_table import LongTable, WindowOptions, place_columns
 from isthmus.data.windows.time_index import MAX_STEP
 from isthmus.errors import DataError
 
@@ -114,6 +114,95 @@ def unused_rows(
     )
 
 
+class LabelCounts:
+    """Rows, events and windows by label, of one or several tables cut into windows.
+
+    An event is a stretch of rows of one label that follow one another in a group.
+
+    Parameters
+    ----------
+    cutting : WindowOptions
+
+    Examples
+    --------
+    >>> counts = LabelCounts(WindowOptions(window=4, window_label="majority", normal="ok"))
+    >>> y, first = np.array(["ok", "leak", "ok", "ok", "ok", "leak", "ok", "ok"]), np.array([0, 4])
+    >>> counts.add(y, np.zeros(8, dtype=int), first, deciding_rows(y, first, 4, "majority"))
+    >>> counts.describe()
+    ["class 'leak' (2 rows in 2 events) is in no window's label; pass window_label='any'"]
+    """
+
+    def __init__(self, cutting: WindowOptions) -> None:
+        self.cutting = cutting
+        self.window, _ = check_window(cutting.window, cutting.stride)
+        # By label: rows, events, rows in windows, windows.
+        self._counts: dict[Any, np.ndarray] = {}
+
+    def add(self, y: np.ndarray, groups: np.ndarray, first: np.ndarray, rows: np.ndarray) -> None:
+        """Count the labels of a table.
+
+        Parameters
+        ----------
+        y, groups : array of shape (n,)
+            Labels and group codes of its rows, group after group.
+        first, rows : int array of shape (n_windows,)
+            First row of each window, and the row whose label is the window's.
+        """
+        labels, codes = factorize_labels(y)
+        change = np.ones(len(y), dtype=bool)
+        change[1:] = (codes[1:] != codes[:-1]) | (groups[1:] != groups[:-1])
+        depth = np.zeros(len(y) + 1, dtype=np.int64)
+        np.add.at(depth, first, 1)
+        np.add.at(depth, first + self.window, -1)
+        inside = np.cumsum(depth)[:-1] > 0
+        here = [codes, codes[change], codes[inside], codes[rows]]
+        counts = np.stack([np.bincount(one[one >= 0], minlength=len(labels)) for one in here])
+        for at, label in enumerate(labels):
+            if not is_missing(label):
+                before = self._counts.get(label, np.zeros(len(here), dtype=np.int64))
+                self._counts[label] = before + counts[:, at]
+
+    @property
+    def rule(self) -> str:
+        """The rule that labels of windows follow, see `label_rule`."""
+        return label_rule(self._counts, self.cutting.window_label, self.cutting.normal)
+
+    def describe(self) -> list[str]:
+        """Return the warnings about classes that rows have and no window has.
+
+        Without `normal` numbers that mark what is unlabelled are no classes: 0 beside -1 and 1,
+        and -1 beside others.
+        """
+        signs = -1 in self._counts and set(self._counts) <= {-1, 0, 1}
+        unlabelled = None if self.cutting.normal is not None else 0 if signs else -1
+        messages = []
+        for label, (rows, events, inside, windows) in self._counts.items():
+            if windows or (isinstance(label, int | float) and label == unlabelled):
+                continue
+            messages.append(
+                f"class {label_text(label)!r} ({_count(rows, 'row')} in {_count(events, 'event')}) "
+                f"is in no window's label; {self._fix(bool(inside))}"
+            )
+        more = len(messages) - _MAX_NAMED
+        return messages[:_MAX_NAMED] + ([f"{more} more classes are in none"] if more > 0 else [])
+
+    def _fix(self, inside: bool) -> str:
+        if not inside:
+            return "none of these rows is in a window: pass a shorter window, or a stride"
+        if self.rule == "any":
+            return "pass a shorter window"
+        if self.cutting.normal is not None:
+            return "pass window_label='any'"
+        return (
+            "pass window_label='any', and normal= with the label of ordinary rows (on the command "
+            "line --window-label any --normal VALUE)"
+        )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def load_long_table(
     path: Path,
     cutting: WindowOptions,
@@ -124,7 +213,7 @@ def load_long_table(
     csv: CsvOptions | None = None,
 ) -> Dataset:
     """Cut the file of a table into windows, see `read_table` and `series_from_frame`."""
-    names = [*keys, *([] if cutting.group is None else [cutting.group])]
+    names = [*keys, *cutting.groups]
     frame, where = read_table(path, label=label, keys=names, as_written=False, csv=csv)
     return series_from_frame(
         frame, cutting, label, path.name, source=path, where=where, keys=keys, drop=drop
@@ -159,7 +248,7 @@ def series_from_frame(
     frame : DataFrame of shape (m, k)
     cutting : WindowOptions
     label : str or None
-        Column of labels. Where the rows of a window differ, see `deciding_rows`.
+        Column of labels. Where the rows of a window differ, the rule of `cutting` decides.
     name : str
         Name of the data set.
     source : str or Path
@@ -184,7 +273,8 @@ def series_from_frame(
     Warns
     -----
     UserWarning
-        When values were filled, the recording has gaps, or a group is left out.
+        When values were filled, the recording has gaps, a group is left out, or a class of rows is
+        the label of no window.
 
     Examples
     --------
@@ -194,6 +284,7 @@ def series_from_frame(
     ((2, 3, 1), [1, 4])
     """
     window, stride = check_window(cutting.window, cutting.stride)
+    place_columns(cutting.time, cutting.groups, keys)
     table = LongTable(frame, cutting, label, source, where, no_channels=[*keys, *drop])
     first, end = table.segments()
     values = table.numbers()
@@ -209,24 +300,34 @@ def series_from_frame(
     X = cut(values, segments, window, stride)
     begin = np.concatenate([np.arange(a, b - window + 1, stride) for a, b in segments])
     schema = replace(Schema.learn(X, "series"), columns=tuple(table.channels))
-    y = None
+    y = rule = None
     if label is not None:
         labels = labels_from_text(table.frame[label])[table.rows]
-        y = labels[deciding_rows(labels, begin, window)]
+        rows = deciding_rows(labels, begin, window, cutting.window_label, cutting.normal)
+        y = labels[rows]
+        counts = LabelCounts(cutting)
+        counts.add(labels, table.codes, begin, rows)
+        rule = counts.rule
+        for message in counts.describe():
+            _warn(table, message)
     last = begin + window - 1
     carried = None
     if keys:
         carried = table.frame[list(keys)].iloc[table.rows[last]].reset_index(drop=True)
-    return Dataset(X, y, schema, name=name, windows=_locate(table, begin, last), keys=carried)
+    return Dataset(X, y, schema, name=name, windows=_locate(table, begin, last, rule), keys=carried)
 
 
-def _locate(table: LongTable, first: np.ndarray, last: np.ndarray) -> Windows:
+def _locate(table: LongTable, first: np.ndarray, last: np.ndarray, rule: str | None) -> Windows:
+    columns = table.groups.columns
+    group = table.groups.of_codes(table.codes[first])
     first, last = table.rows[first], table.rows[last]
-    group = None if table.group is None else table.frame[table.group].iloc[first].to_numpy()
-    if table.time is None:
-        return Windows(first, last, group)
-    time = table.frame[table.time]
-    return Windows(first, last, group, time.iloc[first].to_numpy(), time.iloc[last].to_numpy())
+    if len(columns) == 1:
+        group = table.frame[columns[0]].iloc[first].to_numpy()
+    begins = ends = None
+    if table.time is not None:
+        time = table.frame[table.time]
+        begins, ends = time.iloc[first].to_numpy(), time.iloc[last].to_numpy()
+    return Windows(first, last, group, begins, ends, columns, rule)
 
 
 def _fill(values: np.ndarray, table: LongTable, first: np.ndarray, end: np.ndarray) -> None:
