@@ -19,6 +19,11 @@ from typing import Any
 from isthmus.errors import DataError
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path given by a person, with `~` and `~name` replaced by the home folder."""
+    return Path(path).expanduser()
+
+
 def refuse_address(path: str | Path) -> None:
     """Check that an output path is not an address such as s3://bucket/out.
 
@@ -38,6 +43,7 @@ def refuse_address(path: str | Path) -> None:
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file atomically: a reader gets either the old or the new content."""
     refuse_address(path)
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _errors_naming(path, path.parent):
         _write_atomically(path, content)
@@ -79,6 +85,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     When the block raises, or the process is killed in it, `path` is unchanged.
     """
     refuse_address(path)
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new-"))
     try:

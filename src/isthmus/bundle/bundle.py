@@ -26,7 +26,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from isthmus._core import isolated_from_host
+from isthmus._core import isolated_from_host, user_path
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, check_bound, decisions
@@ -226,7 +226,7 @@ def save_bundle(
     with new_bundle(path) as folder:
         facts: dict[str, Any] = {"heads": {}} | earlier
         if earlier:
-            shutil.copytree(Path(path) / "heads", folder / "heads")
+            shutil.copytree(user_path(path) / "heads", folder / "heads")
         facts |= {
             "encoder": write_encoder(encoder, folder),
             "metrics": earlier.get("metrics", {}) | metrics,
@@ -378,7 +378,7 @@ def load_bundle(
     >>> bool((same.transform(X) == encoder.transform(X)).all())
     True
     """
-    folder = Path(path)
+    folder = user_path(path)
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     facts = manifest["encoder"]

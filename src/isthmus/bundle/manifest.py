@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus import __version__
-from isthmus._core import file_digest, library_versions, refuse_address, replaced_folder, write_json
+from isthmus._core import (
+    file_digest,
+    library_versions,
+    refuse_address,
+    replaced_folder,
+    user_path,
+    write_json,
+)
 from isthmus.errors import BundleError
 
 if TYPE_CHECKING:
@@ -58,7 +65,7 @@ def check_target(path: str | Path) -> Path:
         When it is an address, such as s3://bucket/press.
     """
     refuse_address(path)
-    target = Path(path)
+    target = user_path(path)
     if target.exists() and not _may_replace(target):
         raise BundleError(
             f"{target} exists and is not a bundle, so it is left alone; choose another path"
@@ -77,8 +84,8 @@ def stored_heads(path: str | Path) -> dict[str, int]:
     >>> stored_heads("no/such/bundle")
     {}
     """
-    folder = Path(path) / "heads"
-    if not (Path(path) / MANIFEST).is_file() or not folder.is_dir():
+    folder = user_path(path) / "heads"
+    if not (user_path(path) / MANIFEST).is_file() or not folder.is_dir():
         return {}
     # From the files, so that a bundle whose manifest is damaged or newer is not taken for empty.
     versions = {one.name: sum(each.is_dir() for each in one.iterdir()) for one in folder.iterdir()}
@@ -143,7 +150,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     BundleError
         When there is none, it is damaged, or its format is newer than this version reads.
     """
-    file = Path(path) / MANIFEST
+    file = user_path(path) / MANIFEST
     if not file.is_file():
         raise BundleError(
             f"{path} is not a bundle: it has no {MANIFEST}; "
@@ -245,10 +252,10 @@ def verify_files(path: str | Path, manifest: dict[str, Any]) -> None:
     for name, expected in manifest["files"].items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(
-                f"{Path(path) / MANIFEST} names {name!r}, a file outside the bundle; "
+                f"{user_path(path) / MANIFEST} names {name!r}, a file outside the bundle; "
                 "do not trust this bundle, get it again from where it was made"
             )
-        file = Path(path) / name
+        file = user_path(path) / name
         if not file.is_file():
             raise BundleError(f"{file} is missing from the bundle; copy the bundle again, whole")
         if file_digest(file) != expected:

@@ -82,7 +82,7 @@ def resumable(checkpoints: Path) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         lost = isinstance(stop, process.Terminated)
         what = "ended by torchrun, as when another worker is lost" if lost else "interrupted"
-        if (checkpoints / "last.safetensors").exists():
+        if (checkpoints.expanduser() / "last.safetensors").exists():
             arguments = [one for one in sys.argv[1:] if one != "--resume"]
             again = process.command_line([*arguments, "--resume"])
             line = f"the last checkpoint stands; go on with: {again}"

@@ -86,7 +86,7 @@ def fit_on_ray(
                 "memory; take fewer --workers or a smaller --batch-size, or machines with more "
                 "memory, and go on from the last checkpoint with the same line and --resume"
             )
-    if not options["output"].exists():
+    if not options["output"].expanduser().exists():
         raise TrainingError(
             f"the bundle is not at {options['output']}, as the worker that wrote it has another "
             "disk; give an output in a folder that all nodes of the cluster share"

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from isthmus._core import return_freed_memory, write_json
+from isthmus._core import return_freed_memory, user_path, write_json
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import check_target, refuse_to_delete_heads, save_bundle
 from isthmus.classification import CodeClassifier
@@ -225,7 +225,7 @@ def run_demo(
         Plain values, as in `demo.json`.
     """
     console = console or Console()
-    output = Path(output)
+    output = user_path(output)
     bundle = check_target(output / "bundle")
     # Those of an earlier demo are written anew; others are somebody's work.
     refuse_to_delete_heads(bundle, replaced=(*HEADS, "normal"))

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus._core import LearnedTable, write_bytes
+from isthmus._core import LearnedTable, user_path, write_bytes
 from isthmus.autoencoder import Autoencoder, read_on_rank_zero
 from isthmus.data import InMemory, Instances, Schema, StoredCodes, as_instances, fingerprint
 from isthmus.data.streaming import MAX_SAMPLED, Stream
@@ -207,7 +207,7 @@ def encode_cached(encoder: Autoencoder, X: Any, cache_dir: str | Path | None = N
 def _encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None) -> np.ndarray:
     if cache_dir is None:
         return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
-    file = Path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
+    file = user_path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
     if file.exists():
         return np.load(file, allow_pickle=False)
     codes = np.asarray(encoder.transform(X))

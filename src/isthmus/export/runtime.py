@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus._core import require
+from isthmus._core import require, user_path
 from isthmus.bundle import upgrade_head_entry
 from isthmus.data import Schema, check_complete
 from isthmus.data.preprocessing import read_preprocessor
@@ -95,7 +95,7 @@ class Exported:
     """
 
     def __init__(self, path: str | Path | bytes, threads: int = 0) -> None:
-        file, content = ("the graph", path) if isinstance(path, bytes) else _read(Path(path))
+        file, content = ("the graph", path) if isinstance(path, bytes) else _read(user_path(path))
         require("onnxruntime", extra="onnx", purpose="running an exported graph")
         try:
             self._session = new_session(content, threads)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus._core import require, write_bytes
+from isthmus._core import require, user_path, write_bytes
 from isthmus.data import MISSING, as_labels, distinct_names
 from isthmus.errors import DataError
 
@@ -263,7 +263,7 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     # Without a salt and with a date, no two SVGs of one figure would be the same.
     with matplotlib.rc_context({"svg.hashsalt": "isthmus"}), _fixed_layout(figure):
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            path = Path(folder) / f"{name}.{ending}"
+            path = user_path(folder) / f"{name}.{ending}"
             buffer = BytesIO()
             figure.savefig(
                 buffer,

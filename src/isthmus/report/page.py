@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from isthmus._core import isolated_from_host, require, write_bytes, write_json
+from isthmus._core import isolated_from_host, require, user_path, write_bytes, write_json
 from isthmus.bundle import Bundle, load_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.data.streaming import Stream
@@ -351,7 +351,7 @@ def write_report(
         None if part is None else Gallery(opened.encoder, part) for part in (looked_at, trained_on)
     ]
     on_progress("the page")
-    page, target = render(facts, drawn, *galleries), Path(path)
+    page, target = render(facts, drawn, *galleries), user_path(path)
     write_bytes(target, page.encode("utf-8"))
     write_json(target.with_suffix(".json"), facts)
     write_bytes(target.with_suffix(".md"), to_markdown(facts).encode("utf-8"))

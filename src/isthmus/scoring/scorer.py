@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from isthmus._core import isolated_from_host, refuse_address, with_progress
+from isthmus._core import isolated_from_host, refuse_address, user_path, with_progress
 from isthmus.bundle import Bundle, last_head, load_bundle
 from isthmus.data import as_instances
 from isthmus.data.streaming import ChunkRange, Stream
@@ -189,7 +189,7 @@ def score(
     schema = pa.schema([*keys, *columns.schema])
     run = describe_run(opened, head, what, stream, schema)
     start_time = time.perf_counter()
-    with open_output(Path(output).absolute(), run, schema, resume) as files:
+    with open_output(user_path(output).absolute(), run, schema, resume) as files:
         chunks = [chunk for chunk in stream.chunk_ranges if chunk.n_rows]
         missing = [chunk for chunk in chunks if files.find(chunk) is None]
         n_missing = sum(chunk.n_rows for chunk in missing)

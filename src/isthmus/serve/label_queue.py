@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus._core import user_path
 from isthmus.data import Schema
 from isthmus.errors import DataError
 from isthmus.serve.bodies import from_lists
@@ -33,7 +34,7 @@ class LabelQueue:
     """
 
     def __init__(self, path: str | Path, max_bytes: int) -> None:
-        self._path, self._max_bytes = Path(path), max_bytes
+        self._path, self._max_bytes = user_path(path), max_bytes
         self._lock = threading.Lock()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch()
@@ -122,7 +123,7 @@ def read_queue(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
         When a line is damaged; its number is named.
     """
     found = []
-    with Path(path).open("rb") as file:
+    with user_path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 one = json.loads(line)

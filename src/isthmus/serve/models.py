@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from isthmus import __version__
-from isthmus._core import file_digest
+from isthmus._core import file_digest, user_path
 from isthmus.bundle import MANIFEST, read_manifest
 from isthmus.data import Schema
 from isthmus.errors import IsthmusError, ServeError
@@ -69,7 +69,7 @@ class Source:
         name, found, path = word.partition("=")
         if not found or "/" in name:
             name, path = "", word
-        self.path = Path(path)
+        self.path = user_path(path)
         self.name = name or self.path.absolute().name.removesuffix(".onnx")
         self._watched = self._find()
         if not _NAME.fullmatch(self.name):

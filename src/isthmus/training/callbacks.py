@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from isthmus._core import require, write_json
+from isthmus._core import require, user_path, write_json
 from isthmus.networks import write_weights
 
 
@@ -139,7 +139,7 @@ class TensorBoard(Callback):
         require("tensorboard", extra="tensorboard", purpose="log_dir= (curves in TensorBoard)")
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(log_dir))
+        self.writer = SummaryWriter(str(user_path(log_dir)))
         self.examples, self.to_picture = examples, to_picture
 
     def __exit__(
@@ -183,7 +183,7 @@ class BestWeights(Callback):
     """
 
     def __init__(self, folder: str | Path, architecture: dict[str, Any]) -> None:
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         write_json(self.folder / "architecture.json", architecture)
 
     def on_epoch_end(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:

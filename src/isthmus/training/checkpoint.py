@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from isthmus._core import is_disk_full, write_bytes
+from isthmus._core import is_disk_full, user_path, write_bytes
 from isthmus.distributed import ProcessGroup
 from isthmus.errors import CheckpointError, TrainingError
 from isthmus.training.optimizer import Optimizer, OptimizerState
@@ -130,9 +130,9 @@ def lock_checkpoints(folder: str | Path) -> Iterator[None]:
     CheckpointError
         When another run holds it.
     """
-    lock = FileLock(Path(folder) / ".lock", timeout=0)
+    lock = FileLock(user_path(folder) / ".lock", timeout=0)
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        user_path(folder).mkdir(parents=True, exist_ok=True)
         # Held by the operating system, which releases it when a process is killed.
         lock.acquire()
     except Timeout as error:
@@ -162,7 +162,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, run: dict[str, Any], *, resume: bool = False) -> None:
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         self.run = json.loads(json.dumps(run))
         self.resume = resume
         self._written = time.monotonic()
