@@ -570,7 +570,7 @@ def warnings_of(frame):
         np.cumsum(np.random.default_rng(0).exponential(size=300)),
         pd.date_range("2024-01-01", periods=300, freq="h"),
         pd.date_range("2024-01-01", periods=300, freq="h")[::-1],
-        np.tile(pd.date_range("2024-01-01", periods=150, freq="h"), 2),
+        pd.DatetimeIndex(np.tile(pd.date_range("2024-01-01", periods=150, freq="h"), 2)),
     ],
     ids=["row numbers", "increasing", "dates", "newest first", "two tables of dates"],
 )
@@ -580,6 +580,8 @@ def test_a_column_that_follows_the_order_of_the_rows_is_warned_about(column):
     assert found.startswith("column 't' ")
     assert "drop=['t']" in found
     assert "--drop 't'" in found
+    readings = isinstance(column, pd.DatetimeIndex) and column[1] > column[0]
+    assert ("kind='series', time='t' and window=" in found) == readings
     shuffled = frame.sample(frac=1, random_state=0)
     assert not [text for text in warnings_of(shuffled) if "from row to row" in text]
 

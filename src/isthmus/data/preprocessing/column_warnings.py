@@ -86,6 +86,13 @@ class RowOrder:
             return None
         how = "strictly from row to row" if share == 1 else f"in {share:.0%} of the rows"
         like = "a time" if column.type == "date" else "a row number or a time"
+        if column.type == "date" and direction == "increases":
+            option = name.removeprefix("column ").strip("'")
+            fix += (
+                ". If this is a long table of readings, a row for each moment, read it with "
+                f"kind='series', time={option!r} and window= (on the command line --kind series "
+                f"--time {option} --window ROWS)"
+            )
         return (
             f"{name} {direction} {how}, like {like}: in rows to come its values lie beyond those "
             f"at fit, and normal rows are called abnormal for that alone; {fix}"
