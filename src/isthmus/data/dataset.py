@@ -177,14 +177,14 @@ class Dataset:
         >>> Dataset(np.arange(6.0)[:, None]).take_range("1:3").X.tolist()
         [[1.0], [2.0]]
         """
-        if isinstance(rows, str):
-            try:
+        try:
+            if isinstance(rows, str):
                 rows = slice(*(int(end) if end.strip() else None for end in rows.split(":")))
-            except (ValueError, TypeError) as error:
-                raise DataError(
-                    f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
-                ) from error
-        chosen = np.arange(len(self))[rows]
+            chosen = np.arange(len(self))[rows]
+        except (ValueError, TypeError, IndexError) as error:
+            raise DataError(
+                f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
+            ) from error
         if len(chosen) == 0:
             raise DataError(f"rows={rows!r} names none of the {len(self)} instances of {self.name}")
         return self.take(chosen)

@@ -247,6 +247,31 @@ def test_numbers_and_dates_in_another_way_of_writing_name_the_option_that_reads_
     assert load(path, category=["a"], **options).schema.types[0].type == "category"
 
 
+def test_a_mark_for_thousands_leaves_dates_and_decimals_alone(csv):
+    path = csv("day;price;share\n17.05.2024;1.268,5;1.25\n18.05.2024;-3,1;1.50\n")
+    data = load(path, decimal=",", thousands=".", date_format="%d.%m.%Y")
+    assert [column.type for column in data.schema.types] == ["date", "number", "number"]
+    np.testing.assert_array_equal(data.X["price"], [1268.5, -3.1])
+    np.testing.assert_array_equal(data.X["share"], [1.25, 1.5])
+    assert data.X["day"].tolist() == [pd.Timestamp("2024-05-17"), pd.Timestamp("2024-05-18")]
+    with pytest.raises(DataError, match="read the file with date_format='%d.%m.%Y'"):
+        load(path, decimal=",", thousands=".")
+    with pytest.raises(DataError, match="read the file with decimal=','"):
+        load(csv('a,b\n"1,25",1\n"1,50",2\n'), thousands=",")
+
+
+@pytest.mark.parametrize("options", [{}, {"thousands": "'"}])
+def test_dates_without_marks_are_read_in_their_format(csv, options):
+    data = load(csv("day,n\n20240517,2024\n20240601,12345\n"), date_format="%Y%m%d", **options)
+    assert data.X["day"].tolist() == [pd.Timestamp("2024-05-17"), pd.Timestamp("2024-06-01")]
+    assert data.X["n"].tolist() == [2024, 12345]
+
+
+def test_a_pair_of_numbers_is_no_range_of_rows(csv):
+    with pytest.raises(DataError, match=r"got rows=\(0, 1\), expected first:end"):
+        load(csv("a\n1\n2\n"), rows=(0, 1))
+
+
 def test_a_later_file_in_another_way_of_writing_names_the_option(csv):
     schema = load(csv("a;b\n0.5;x\n3;y\n")).schema
     path = csv("a;b\n0,5;x\n3;y\n")

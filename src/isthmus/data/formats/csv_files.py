@@ -6,6 +6,7 @@ import bz2
 import csv
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -204,26 +205,28 @@ class CsvFile:
         import pyarrow as pa
         from pyarrow import compute
 
-        if not pa.types.is_string(column.type) or column.null_count == len(column):
+        if column.null_count == len(column):
             return None
-        if self.options.converts:
-            plain = compute.utf8_trim_whitespace(column)
-            if self.options.thousands is not None:
-                plain = compute.replace_substring(plain, self.options.thousands, "")
-            try:
-                return compute.replace_substring(plain, self.options.decimal, ".").cast("float64")
-            except pa.ArrowInvalid:
-                pass
-        if self.options.date_format is None:
+        format_ = self.options.date_format
+        if format_ is not None and (dates := _dates_in_format(column, format_)) is not None:
+            return pa.chunked_array([pa.Array.from_pandas(dates)])
+        if not pa.types.is_string(column.type) or not self.options.converts:
             return None
-        dates = pd.to_datetime(
-            pd.Series(column.to_pylist(), dtype=object),
-            format=self.options.date_format,
-            errors="coerce",
-        )
-        if dates.isna().sum() > column.null_count:
+        plain = compute.utf8_trim_whitespace(column)
+        if self.options.thousands is not None:
+            mark = re.escape(self.options.thousands)
+            # Without this check 1.50, or 17.05.2024, with the mark "." would be 150 and 17052024.
+            grouped = compute.match_substring_regex(
+                plain, rf"^[+-]?[0-9]{{1,3}}({mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}([^0-9]|$)"
+            )
+            marked = compute.match_substring(plain, self.options.thousands)
+            if compute.any(compute.and_not(marked, grouped)).as_py():
+                return None
+            plain = compute.replace_substring(plain, self.options.thousands, "")
+        try:
+            return compute.replace_substring(plain, self.options.decimal, ".").cast("float64")
+        except pa.ArrowInvalid:
             return None
-        return pa.chunked_array([pa.Array.from_pandas(dates)])
 
     def frame(
         self,
@@ -353,6 +356,25 @@ def _separator(header: str) -> str:
 def _are_counts(names: list[str]) -> bool:
     """Tell numbered columns (0, 1, 2 ... or 1990, 1991 ...) from a row of data."""
     return all(name.isdecimal() for name in names) and len(set(names)) == len(names)
+
+
+def _dates_in_format(column: Any, format_: str) -> pd.Series | None:
+    """Return a column as dates where all of its values are in the format; otherwise None.
+
+    Whole numbers are dates only where they have the digits of a day, as 20240517 has.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if pa.types.is_integer(column.type):
+        column = column.cast("string")
+    if not pa.types.is_string(column.type):
+        return None
+    if compute.any(compute.match_substring_regex(column, "^[0-9]{1,7}$")).as_py():
+        return None
+    cells = pd.Series(column.to_pylist(), dtype=object)
+    dates = pd.to_datetime(cells, format=format_, errors="coerce")
+    return None if dates.isna().sum() > column.null_count else dates
 
 
 def arrow_to_frame(table: Any) -> pd.DataFrame:
