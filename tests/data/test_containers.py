@@ -18,7 +18,14 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load
+from isthmus import (
+    AnomalyDetector,
+    Autoencoder,
+    CodeClassifier,
+    load,
+    load_bundle,
+    save_bundle,
+)
 from isthmus.data import Schema, as_array_or_frame, as_instances, as_labels, containers
 from isthmus.errors import DataError, SchemaError
 
@@ -313,3 +320,29 @@ def test_a_dataset_of_torch_is_read_up_to_a_bound(monkeypatch):
 def test_a_column_alone_is_refused_with_the_call_that_makes_a_table():
     with pytest.raises(DataError, match=r"pass X\.to_frame\(\)"):
         as_instances(pd.Series([1.0, 2.0]))
+
+
+def test_tables_for_rows_keep_the_index_of_the_rows(tmp_path):
+    names = [f"pump {at % 50}" for at in range(N)]  # some names occur twice
+    table = pd.DataFrame(RNG.normal(size=(N, 4)), columns=list("abcd"), index=names)
+    detector = AnomalyDetector(
+        Autoencoder(2, max_epochs=1, random_state=0),
+        false_alarm_rate=0.1,
+        calibration="split",
+        random_state=0,
+    ).fit(table)
+    assert detector.explain(table).frame().index.tolist() == names
+    assert detector.explain(pl.from_pandas(table)).frame().index.tolist() == list(range(N))
+    found = detector.suggestions(table, 5)
+    assert found.index.tolist() == [names[row] for row in found["row"]]
+    rows = pl.from_pandas(table)
+    pd.testing.assert_frame_equal(
+        detector.suggestions(rows, 5).reset_index(drop=True), found.reset_index(drop=True)
+    )
+    classifier = CodeClassifier(detector.encoder_, random_state=0)
+    chosen = classifier.fit(table, np.arange(N) % 2).suggestions(table, 5)
+    assert chosen.index.tolist() == [names[row] for row in chosen["row"]]
+    save_bundle(tmp_path / "b", detector.encoder_, {"d": detector, "c": classifier})
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.predictions(table, "d", explain=True).index.tolist() == names
+    assert bundle.predictions(table, "c").index.tolist() == names

@@ -43,7 +43,7 @@ from isthmus.bundle.manifest import (
     with_version,
     write_manifest,
 )
-from isthmus.data import prediction_columns
+from isthmus.data import as_instances, prediction_columns, row_index
 from isthmus.detection import AnomalyDetector
 from isthmus.encoding import encoder_identity, identity_in_manifest
 from isthmus.errors import BundleError, DataError
@@ -145,6 +145,7 @@ class Bundle:
         -------
         DataFrame
             n rows; the columns of `isthmus.data.prediction_columns`, `reconstruction_error` last.
+            With the index of X, where it is a DataFrame.
 
         Raises
         ------
@@ -153,7 +154,7 @@ class Bundle:
         DataError
             When explanations of a classifier are asked for.
         """
-        decider = self.head(head)
+        decider, X = self.head(head), as_instances(X).held
         if explain and not isinstance(decider, AnomalyDetector):
             raise DataError(
                 "the head is a classifier, and explain=True (on the command line --explain) is for "
@@ -161,7 +162,8 @@ class Bundle:
             )
         found = decisions(decider, X)
         found["reconstruction_error"] = self.encoder.reconstruction_error(X)
-        table = pd.DataFrame(prediction_columns(found, getattr(decider, "classes_", ())))
+        columns = prediction_columns(found, getattr(decider, "classes_", ()))
+        table = pd.DataFrame(columns, index=row_index(X))
         if isinstance(decider, AnomalyDetector) and explain:
             reasons = decider.explain(X).frame().drop(columns="anomaly_score")
             table = pd.concat([table.iloc[:, :-1], reasons, table.iloc[:, -1:]], axis=1)

@@ -25,7 +25,7 @@ from isthmus.classification.class_labels import (
     partial_labels,
 )
 from isthmus.classification.heads import StandardisedHead, build_head, uses_unlabelled
-from isthmus.data import ABNORMAL, Instances, as_instances, over_chunks
+from isthmus.data import ABNORMAL, Instances, as_instances, over_chunks, row_index
 from isthmus.detection import AnomalyDetector, check_rate
 from isthmus.encoding import (
     FrozenEncoderMixin,
@@ -303,9 +303,12 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
                 "uncertainty is unknown; take another one (on the command line with --head)"
             )
         self.check_encoder_unchanged()
-        codes = encode_cached(self.encoder_, X, self.cache_dir)
+        instances = as_instances(X)
+        codes = encode_cached(self.encoder_, instances, self.cache_dir)
         probabilities = self.standardised_head_.predict_proba(codes)
-        return suggested_classes(self.classes_, probabilities, codes, n)
+        table = suggested_classes(self.classes_, probabilities, codes, n)
+        index = row_index(instances)
+        return table if index is None else table.set_axis(index[table["row"]])
 
     def _labelled(
         self, instances: Instances, y: np.ndarray, *, hashed: bool = True

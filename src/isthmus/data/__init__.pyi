@@ -28,6 +28,7 @@ from .instances import InMemory as InMemory
 from .instances import Instances as Instances
 from .instances import as_instances as as_instances
 from .instances import over_chunks as over_chunks
+from .instances import row_index as row_index
 from .instances import rows_of as rows_of
 from .instances import take_rows as take_rows
 from .labels import CLASSES as CLASSES

@@ -273,9 +273,22 @@ def as_instances(X: Any, y: Any = None) -> Instances:
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:
     """Return rows of an array, DataFrame, list or stored codes, as the same type."""
-    if isinstance(X, pd.DataFrame | pd.Series):
-        return X.iloc[rows]
-    return X.take(rows).X if isinstance(X, Instances) else np.asarray(X)[rows]
+    if isinstance(X, Instances):
+        return X.take(rows).X
+    X = as_array_or_frame(X)
+    return X.iloc[rows] if isinstance(X, pd.DataFrame | pd.Series) else np.asarray(X)[rows]
+
+
+def row_index(X: Any) -> pd.Index | None:
+    """Return the index of a DataFrame, which what is computed of its rows has too; else None.
+
+    Examples
+    --------
+    >>> row_index(pd.DataFrame({"a": [1.0]}, index=["pump 7"])).tolist()
+    ['pump 7']
+    """
+    held = X.held if isinstance(X, InMemory) else X
+    return held.index if isinstance(held, pd.DataFrame) else None
 
 
 def over_chunks(method: M) -> M:

@@ -396,8 +396,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         Returns
         -------
         DataFrame of min(n, len(X)) rows
-            `row`, its number in X; `anomaly_score`; `p_value`; `reason`, the feature with the
-            largest residual, with its share of the squared residual.
+            With the index of X, where it is a DataFrame. `row`, its number in X; `anomaly_score`;
+            `p_value`; `reason`, the feature of the largest residual, with its share of their sum.
         """
         rows = self.suggest(X, n)
         found = self.explain(take_rows(X, rows))
@@ -407,7 +407,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
                 "anomaly_score": found.anomaly_scores,
                 "p_value": self.score_calibration_.p_values(found.anomaly_scores),
                 "reason": [f"{name} ({share:.0%})" for ((name, share),) in found.top(1)],
-            }
+            },
+            index=found.index,
         )
 
     @property

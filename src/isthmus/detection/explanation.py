@@ -10,7 +10,7 @@ import pandas as pd
 
 from isthmus._core import find_nearest
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import ABNORMAL, Kind, missing_first
+from isthmus.data import ABNORMAL, Kind, as_instances, missing_first, row_index
 from isthmus.detection.features import extract_features
 from isthmus.detection.labelled_scores import LabelledScore
 from isthmus.detection.reference_set import ReferenceSet
@@ -42,6 +42,8 @@ class Explanation:
     missing : boolean array of shape (n, m) or None
         Values of a table that are missing where none was at fit, and that raise the score; None
         where none is.
+    index : Index or None
+        Of the DataFrame that the instances came as.
     """
 
     anomaly_scores: np.ndarray
@@ -52,6 +54,7 @@ class Explanation:
     head: np.ndarray | None = None
     kind: Kind = "table"
     missing: np.ndarray | None = None
+    index: pd.Index | None = None
 
     def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
         """Return the k features with the largest residual of each instance, and their share.
@@ -73,7 +76,10 @@ class Explanation:
         ]
 
     def frame(self, k: int = 3) -> pd.DataFrame:
-        """Return a row for each instance: score, k features of largest residual, nearest normal."""
+        """Return a row for each instance: score, k features of largest residual, nearest normal.
+
+        Its index is that of the DataFrame that the instances came as.
+        """
         columns: dict[str, Any] = {"anomaly_score": self.anomaly_scores}
         for rank, reasons in enumerate(zip(*self.top(k), strict=True), start=1):
             columns[f"reason_{rank}"] = [name for name, _ in reasons]
@@ -81,7 +87,7 @@ class Explanation:
         if self.head is not None:
             columns["head"] = self.head
         columns["nearest_normal"] = self.neighbours[:, 0]
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns, index=self.index)
 
     def _name(self, place: int, row: int) -> str:
         index = np.unravel_index(place, self.residuals.shape[1:])
@@ -104,6 +110,7 @@ def explain(
     n_neighbors: int,
 ) -> Explanation:
     """Return the explanation of a detector's scores; see `Explanation`."""
+    X = as_instances(X).held
     features = extract_features(encoder, X)
     normal = np.flatnonzero(reference_set.y != ABNORMAL)
     k = min(n_neighbors, len(normal))
@@ -118,6 +125,7 @@ def explain(
         head=score.contribution(features) if isinstance(score, LabelledScore) else None,
         kind=encoder.schema_.kind,
         missing=None if penalty is None else penalty.unusual(features),
+        index=row_index(X),
     )
 
 
