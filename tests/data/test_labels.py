@@ -456,7 +456,7 @@ def test_labels_that_are_no_class_are_counted_and_said(isthmus, frame):
     facts = report_facts(bundle, Dataset(rows, ["eel"] * len(rows)))
     assert facts["classes"] == []
     assert any(
-        "tests the head 'kind': got labels that are text, such as 'eel', but" in one
+        "the head 'kind' is not tested: got labels that are text, such as 'eel', but" in one
         for one in facts["data"]["warnings"]
     )
 
