@@ -122,6 +122,8 @@ def dates_of(values: np.ndarray) -> pd.Series:
     if kind in ("date", "datetime", "datetime64"):
         return pd.to_datetime(series, utc=True, errors="coerce")
     alike = np.array([isinstance(v, str) and bool(_DATE.match(v)) for v in values], dtype=bool)
+    if not alike.any():  # pandas takes a millisecond for each column
+        return pd.Series(pd.DatetimeIndex([pd.NaT] * len(values), tz="UTC"))
     text = series.where(alike, None)
     return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
 
@@ -286,6 +288,7 @@ _SIGN = r"[+-]?"
 # Numbers whose comma is the decimal mark; those in which a mark parts groups of three digits.
 _DECIMAL_COMMA = re.compile(rf"{_SIGN}(\d{{1,3}}(\.\d{{3}})+|\d+),\d+(e{_SIGN}\d+)?")
 _THOUSANDS = re.compile(rf"{_SIGN}\d{{1,3}}(?:([,.' \u00a0\u202f])\d{{3}})(?:\1\d{{3}})*([.,]\d+)?")
+_NUMERIC_START = re.compile(r"\s*[+-]?\d")
 _WHOLE = re.compile(rf"{_SIGN}\d+")
 _DAYS = re.compile(
     r"(\d{1,4})([./-])(\d{1,2})\2(\d{2,4})([ T]\d{1,2}:\d{2}(:\d{2})?)?(\s*[AP]M)?", re.IGNORECASE
@@ -368,6 +371,8 @@ def _check_other_marks(values: np.ndarray, codes: np.ndarray, place: Place) -> N
     """
     if not all(isinstance(value, str) for value in values):
         return
+    if not any(_NUMERIC_START.match(value) for value in values):
+        return  # most columns of text, which thousands of columns would spend seconds on
     # Each distinct value counts as often as it occurs, up to a bound.
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
     weights = np.ceil(1000 * counts / counts.sum()).astype(np.int64)
