@@ -296,6 +296,19 @@ def test_predict_reads_a_table_of_every_type_as_the_library_does(
         predict(strange.drop(columns="width"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_predict_reads_times_of_day_as_the_library_does(bare_python, tmp_path):
+    rows = pd.DataFrame({"at": [f"{n % 24:02d}:{7 * n % 60:02d}" for n in range(60)]})
+    rows["a"] = np.random.default_rng(0).normal(size=60)
+    rows.loc[0, "at"], rows.loc[1, "at"] = "10:30:15", None
+    encoder = Autoencoder(1, max_epochs=1, random_state=0).fit(rows)
+    export_bundle(bundle_of(encoder, {}, tmp_path / "times"), tmp_path / "out", rows)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    run_bare(bare_python, "out/predict.py", "rows.csv", "found.npz", cwd=tmp_path)
+    with np.load(tmp_path / "found.npz") as found:
+        np.testing.assert_allclose(found["code"], encoder.transform(rows), atol=1e-5)
+
+
 def test_the_command_prints_parity_and_writes_facts(
     wine_bundle, table, tmp_path, monkeypatch, capsys
 ):

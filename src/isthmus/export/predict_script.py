@@ -36,6 +36,9 @@ def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
         if one["type"] == "date":  # datetimes or ISO 8601 text, in UTC
             dates = np.array(values, dtype="datetime64[us]")
             return (dates - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+        for at, value in enumerate(values):
+            if 2 <= len(parts := str(value).split(":")) <= 3:  # a time of day, in seconds
+                values[at] = sum(float(part) * 60 ** (2 - n) for n, part in enumerate(parts))
         truth = {"true": 1, "false": 0} if one["type"] == "boolean" else {}
         return np.array([truth.get(str(v).lower(), v) for v in values], dtype=np.float64)
     array, dtype = np.asarray(rows), one["dtype"]
