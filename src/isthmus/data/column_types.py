@@ -321,7 +321,9 @@ def options_for(values: Sequence[str]) -> str | None:
     whole = sum(_WHOLE.fullmatch(text) is not None for text in texts)
     enough = MIN_RECOGNISED * len(texts)
     marks = {match[1] for match in groups}
-    if groups and len(groups) + whole >= enough and len(marks) == 1:
+    # No thousands begin with 0: where 0,126 occurs, 1,203 is a number with a decimal mark too.
+    fractions = any(match[0].lstrip("+-").startswith("0") for match in groups)
+    if groups and len(groups) + whole >= enough and len(marks) == 1 and not fractions:
         mark = marks.pop()
         point = {match[2][0] for match in groups if match[2]}
         if mark == "." and point == {","}:

@@ -220,6 +220,7 @@ def test_one_bad_date_is_named(csv):
 # A column in another way of writing, the options that read it, and what it then holds.
 OTHER_MARKS = {
     "decimal comma": (["0,1", "3", "12,75"], {"decimal": ","}, [0.1, 3, 12.75]),
+    "three decimals": (["0,126", "1,203", "-0,025"], {"decimal": ","}, [0.126, 1.203, -0.025]),
     "thousands": (["1,268", "317", "1,000,000"], {"thousands": ","}, [1268, 317, 1e6]),
     "both": (["1.268,5", "-3,1", "2"], {"decimal": ",", "thousands": "."}, [1268.5, -3.1, 2]),
     "blanks": (["1 268", "3", "2"], {"thousands": " "}, [1268, 3, 2]),
@@ -258,6 +259,8 @@ def test_a_mark_for_thousands_leaves_dates_and_decimals_alone(csv):
         load(path, decimal=",", thousands=".")
     with pytest.raises(DataError, match="read the file with decimal=','"):
         load(csv('a,b\n"1,25",1\n"1,50",2\n'), thousands=",")
+    with pytest.raises(DataError, match="read the file with decimal=','"):
+        load(csv('a,b\n"0,125",1\n"1,500",2\n'), thousands=",")
 
 
 @pytest.mark.parametrize("options", [{}, {"thousands": "'"}])

@@ -217,7 +217,7 @@ class CsvFile:
             mark = re.escape(self.options.thousands)
             # Without this check 1.50, or 17.05.2024, with the mark "." would be 150 and 17052024.
             grouped = compute.match_substring_regex(
-                plain, rf"^[+-]?[0-9]{{1,3}}({mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}([^0-9]|$)"
+                plain, rf"^[+-]?[1-9][0-9]{{0,2}}({mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}([^0-9]|$)"
             )
             marked = compute.match_substring(plain, self.options.thousands)
             if compute.any(compute.and_not(marked, grouped)).as_py():
