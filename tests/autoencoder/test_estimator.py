@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from isthmus import Autoencoder
+from isthmus import AnomalyDetector, Autoencoder
 from isthmus.errors import (
     ArchitectureError,
     DataError,
@@ -477,9 +477,12 @@ def test_one_instance_is_too_few(kind, images, table):
         quick().fit(images[:1] if kind == "images" else table[:1])
 
 
-def test_one_column_is_too_few(table):
-    with pytest.raises(ArchitectureError, match="at least two columns"):
-        quick("auto").fit(table[:, :1])
+def test_one_column_is_enough():
+    X = np.random.default_rng(0).normal(size=(300, 1))
+    detector = AnomalyDetector(quick("auto"), false_alarm_rate=0.05).fit(X)
+    assert detector.encoder_.n_components_ == 1
+    assert detector.predict([[0.1], [8.0], [-9.0]]).tolist() == [1, -1, -1]
+    assert (detector.predict(np.random.default_rng(1).normal(size=(500, 1))) == -1).mean() < 0.12
 
 
 @pytest.mark.parametrize("width", [13, 14, 0, 2.5, "wide", None])

@@ -346,3 +346,23 @@ def test_tables_for_rows_keep_the_index_of_the_rows(tmp_path):
     bundle = load_bundle(tmp_path / "b")
     assert bundle.predictions(table, "d", explain=True).index.tolist() == names
     assert bundle.predictions(table, "c").index.tolist() == names
+
+
+@pytest.mark.parametrize("as_rows", [np.ndarray.tolist, lambda values: values])
+def test_rows_with_text_are_a_table_of_mixed_columns(as_rows):
+    values = np.array([[1.5, "nut"], [None, "bolt"], [3.0, "nut"]], dtype=object)
+    schema = Schema.learn(as_rows(values))
+    assert [column.type for column in schema.types] == ["number", "category"]
+    np.testing.assert_array_equal(schema.check(as_rows(values)), [[1.5, 1], [np.nan, 0], [3, 1]])
+    np.testing.assert_array_equal(load(as_rows(values)).X.isna().to_numpy().sum(), 1)
+
+
+def test_a_detector_is_fitted_on_an_array_with_text():
+    rng = np.random.default_rng(0)
+    values = np.empty((200, 2), dtype=object)
+    values[:, 0], values[:, 1] = rng.normal(size=200), rng.choice(["a", "b"], 200)
+    encoder = Autoencoder(1, max_epochs=2, random_state=0)
+    detector = AnomalyDetector(encoder).fit(values)
+    frame = pd.DataFrame({"0": values[:, 0].astype(float), "1": values[:, 1]})
+    np.testing.assert_array_equal(detector.p_values(values[:5]), detector.p_values(frame[:5]))
+    assert detector.predict([[9.0, "a"]]).tolist() == [-1]

@@ -284,9 +284,10 @@ def test_any_other_width_is_refused(width):
         build("dense", (8,), width)
 
 
-def test_a_single_column_cannot_be_narrowed():
-    with pytest.raises(ArchitectureError, match="at least two columns"):
-        build("dense", (1,))
+def test_a_single_column_has_a_code_of_one_number():
+    assert build("dense", (1,)).spec["n_components"] == 1
+    with pytest.raises(ArchitectureError, match="got n_components=2"):
+        build("dense", (1,), 2)
 
 
 @pytest.mark.parametrize("sizes", [(0,), (-3,), 5, "64", "wide", (2.5,), None, ("8",)])

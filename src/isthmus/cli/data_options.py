@@ -113,7 +113,11 @@ class DataOptions:
     ] = None
     rows: Annotated[
         str | None,
-        typer.Option("--rows", help="Rows to take, such as 0:1000, counting from 0."),
+        typer.Option(
+            "--rows",
+            help="Rows to take, such as 0:1000, counting from 0. Rows that are printed are counted "
+            "from the first one taken.",
+        ),
     ] = None
     decimal: Annotated[str, typer.Option("--decimal", help="Decimal mark of a CSV file.")] = "."
     thousands: Annotated[

@@ -37,8 +37,9 @@ def as_array_or_frame(X: Any) -> Any:
     -------
     DataFrame, array or `X` itself
         A table with column names becomes a DataFrame with the same names; a masked array of rows
-        and columns has NaN (None among objects) where it is masked; tensors and map-style datasets
-        of torch become arrays. Anything else is returned unchanged.
+        and columns has NaN (None among objects) where it is masked; an array, or a list of rows,
+        in which there is text becomes a DataFrame; tensors and map-style datasets of torch become
+        arrays. Anything else is returned unchanged.
 
     Raises
     ------
@@ -58,14 +59,14 @@ def as_array_or_frame(X: Any) -> Any:
     if isinstance(X, pd.DataFrame | pd.Series | str | bytes | os.PathLike):
         return X
     if isinstance(X, np.ndarray):
-        return _plain_array(X)
+        return _mixed_table(_plain_array(X))
     torch = sys.modules.get("torch")  # nobody has a tensor without it
     if isinstance(X, list | tuple):
         if torch is not None and any(isinstance(row, torch.Tensor) for row in X):
             return [tensor_values(row) if isinstance(row, torch.Tensor) else row for row in X]
         if any(isinstance(row, np.ma.MaskedArray) for row in X):
             return _plain_array(np.ma.stack(X))
-        return X
+        return _mixed_table(X)
     if torch is not None:
         if isinstance(X, torch.Tensor):
             return tensor_values(X)
@@ -79,6 +80,24 @@ def as_array_or_frame(X: Any) -> Any:
             f"supported, pass {'X.toarray()' if hasattr(X, 'toarray') else 'X.todense()'}"
         )
     return _table_by_name(X)
+
+
+def _mixed_table(X: Any) -> Any:
+    """Return an array or list of rows with text in it as a DataFrame, others unchanged."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    if isinstance(X, np.ndarray):
+        if X.ndim != 2 or X.dtype.kind not in "OU":
+            return X
+        rows: Any = X.tolist()
+    else:
+        rows = X
+        if not all(isinstance(row, list | tuple) for row in rows):
+            return X
+    if not any(isinstance(cell, str) for row in rows for cell in row):
+        return X
+    # Each column gets the type of its own cells.
+    return pd.DataFrame(X if isinstance(X, np.ndarray) else rows).infer_objects()
 
 
 def check_rows(X: Any) -> Any:

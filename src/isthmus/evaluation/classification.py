@@ -105,8 +105,8 @@ def evaluate(
     deciders: dict[str, Decider] = {}
     n_train = 0
     if names:
-        training = as_instances(X_train, y_train)
-        if X_train is None or (y_train is None and training.in_memory):
+        training = None if X_train is None else as_instances(X_train, y_train)
+        if training is None or (y_train is None and training.in_memory):
             raise DataError(
                 "baselines are fitted on the labelled training instances; pass X_train= and "
                 "y_train=, or baselines=None"

@@ -278,18 +278,14 @@ def _check_shape(architecture: str, input_shape: tuple[int, ...]) -> None:
 
 def _checked_width(n_components: Any, input_shape: tuple[int, ...]) -> int:
     n_features = math.prod(input_shape)
-    if n_features < 2:
-        raise ArchitectureError(
-            f"got instances of one value (n_features={n_features}); "
-            "a code must be narrower than the instance, pass at least two columns"
-        )
     if n_components == "auto":
         return choose_n_components(n_features)
     if isinstance(n_components, bool) or not hasattr(n_components, "__index__"):
         raise ArchitectureError(
             f"got n_components={n_components!r}, expected a whole number or 'auto'"
         )
-    if not 1 <= n_components < n_features:
+    # A code is narrower than the instance, but for an instance of one value.
+    if not 1 <= n_components <= max(1, n_features - 1):
         raise ArchitectureError(
             f"got n_components={n_components}, but an instance has {n_features} values and a "
             f"code must be narrower; pass 1 to {n_features - 1}, or 'auto' "

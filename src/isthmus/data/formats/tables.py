@@ -299,6 +299,12 @@ def dataset_from_frame(
     features = [name for name in names if name not in left_out]
     if columns is not None:
         features = [str(column) for column in columns]
+        twice = [name for name in features if name in left_out]
+        if twice:
+            raise DataError(
+                f"got columns={list(columns)!r}, and {twice[0]!r} is the label, a key or left out; "
+                "name it once"
+            )
     if not features:
         raise DataError(f"{source} holds no columns of features; expected at least one")
     keys = [str(key) for key in keys]
