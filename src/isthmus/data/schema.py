@@ -494,9 +494,7 @@ def _channels_fix(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | No
 
 def _range(values: np.ndarray) -> tuple[float, float]:
     """Return the least and the greatest value, NaN left out; 0 and 0 when there is none."""
-    if values.size == 0:
-        return 0.0, 0.0
-    low, high = float(values.min()), float(values.max())
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if np.isnan(low):  # only then, because it takes longer
         low, high = (float(bound.reduce(values, axis=None)) for bound in (np.fmin, np.fmax))
     return (0.0, 0.0) if np.isnan(low) else (low, high)
