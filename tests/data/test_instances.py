@@ -72,7 +72,7 @@ def test_the_door_gives_one_of_three_kinds_and_looks_at_no_value(table, stream, 
     assert isinstance(inside, InMemory)
     assert as_instances(inside) is inside
     assert inside.held is table
-    strange = np.array([["a", object()]])  # what values may be is the estimator's to refuse
+    strange = np.array([[1, object()]])  # what values may be is the estimator's to refuse
     assert as_instances(strange).held is strange
     facts = {type(each): (each.in_memory, each.encoded) for each in (inside, stream, codes)}
     assert facts == {

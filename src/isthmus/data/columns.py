@@ -402,8 +402,7 @@ def match_columns(frame: pd.DataFrame, got: Sequence[str], expected: Sequence[st
     got : sequence of str
         Names of its columns.
     expected : sequence of str
-
-    Columns that are not expected are left out.
+        Other columns are left out.
 
     Raises
     ------

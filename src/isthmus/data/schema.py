@@ -17,8 +17,7 @@ from isthmus.data.columns import Column, learn_columns, match_columns, read_arra
 from isthmus.data.containers import as_array_or_frame
 from isthmus.errors import DataError, SchemaError
 
-#: Share of the range at fit up to which a batch is suspected of another scale, such as 12 bits
-#: divided by what 16 bits can hold.
+#: Share of the range at fit up to which a batch may have another scale, as 12 bits among 16 have.
 TINY_SHARE = 1 / 16
 _SAME_CONSTANT = "by the same constant at fit and after (X / 255 for 8 bits, X / 65535 for 16)"
 
@@ -391,8 +390,9 @@ class Schema:
     def _check_frame(self, X: pd.DataFrame) -> np.ndarray:
         names = check_names(X)
         if self.columns is not None:
-            X = match_columns(X, names, self.columns)
-            names = list(self.columns)
+            expected = list(self.columns)
+            nameless = names == list(map(str, range(len(expected))))
+            X, names = match_columns(X, expected if nameless else names, expected), expected
         self.check_shape(X.shape)
         check_table_shape(X.shape)
         return read_frame(X, self.types, names)
