@@ -255,6 +255,15 @@ def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, tab
     assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 80
     np.save(tmp_path / "rows.npy", table)
     run_bare(bare_python, "out/predict.py", "rows.npy", "found.npz", cwd=tmp_path)
+    refused = subprocess.run(
+        [bare_python, "out/predict.py", "rows.png", "found.npz"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={},
+    )
+    assert (refused.returncode, refused.stderr) == (1, "expected .npy or .csv\n")
     missing = run_bare(
         bare_python,
         "-c",

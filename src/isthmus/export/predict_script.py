@@ -74,5 +74,5 @@ if __name__ == "__main__":
         cells = [[None if not c or f" {c} " in NO_VALUE else c for c in line] for line in lines]
         given = dict(zip(head, zip(*cells, strict=True), strict=True))
     else:
-        given = np.load(source)
+        given = np.load(source) if source.suffix == ".npy" else sys.exit("expected .npy or .csv")
     np.savez(target, **predict(given))  # type: ignore[arg-type]
