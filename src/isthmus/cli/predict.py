@@ -72,7 +72,7 @@ def predict(
     table each window is predicted, and written with its group, its first and its last time.
 
     Several files (a folder, "events/*.parquet") are read in chunks and need not fit into memory;
-    so is one file with --lazy, --key, --resume or --engine ray. The output is then a folder with a
+    so is one file with --lazy, --resume or --engine ray. The output is then a folder with a
     Parquet file for each chunk; --resume continues it after an interruption.
     """
     from isthmus.cli.results import check_suffix, write_table
