@@ -38,6 +38,8 @@ def cluster():
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
         running = Cluster(initialize_head=True, head_node_args=NODE)
         yield running
+        # Threads of Ray's own may have connected once more.
+        ray.shutdown()
         running.shutdown()
 
 

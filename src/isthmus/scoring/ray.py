@@ -84,11 +84,15 @@ def score_on_ray(
                 compute=ray_data.TaskPoolStrategy(size=n_workers),
                 max_retries=MAX_RETRIES,
             )
+        found = iter(done.iter_rows())
         try:
-            for row in done.iter_rows():
+            for row in found:
                 yield _unpack(row)
         except ray.exceptions.RayError as error:
             raise ScoringError(describe_failure(ray, error)) from error
+        finally:
+            # A thread of Ray Data that outlives the connection would connect once more.
+            getattr(found, "close", lambda: None)()
 
 
 def describe_failure(ray: Any, error: Exception) -> str:
