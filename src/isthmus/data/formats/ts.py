@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from isthmus._core import gunzip, read_bytes
+from isthmus.data.column_types import is_number
 from isthmus.data.dataset import Dataset
 from isthmus.data.labels import as_labels
 from isthmus.data.preprocessing import describe_filled, interpolate
@@ -200,7 +201,7 @@ def _label(channels: list[str], header: TsHeader, where: str) -> str | None:
         )
     if label == "?":
         return None
-    if header.are_targets and not _is_number(label):
+    if header.are_targets and not is_number(label):
         raise DataError(f"{where} has the label {label!r}, expected a number as in @targetLabel")
     if header.classes and not any(_same(label, declared) for declared in header.classes):
         close = difflib.get_close_matches(label, header.classes, 1)
@@ -250,21 +251,13 @@ def _numbers(text: str, where: str) -> np.ndarray:
     try:
         values = np.array(words, dtype=np.float64)
     except ValueError:
-        bad = next(word for word in words if not _is_number(word))
+        bad = next(word for word in words if not is_number(word))
         raise DataError(
             f"{where} holds {bad.strip()!r}, expected a number, or ? for a missing value"
         ) from None
     if np.isinf(values).any():
         raise DataError(f"{where} holds an infinite value; put a number there, or ? for missing")
     return values
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_lengths(series: list[np.ndarray], numbers: list[int], path: Path) -> None:
