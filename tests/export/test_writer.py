@@ -16,6 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from isthmus import Autoencoder, CodeClassifier, export_bundle, load_bundle, save_bundle
 from isthmus.bundle import Bundle
 from isthmus.data import Schema
+from isthmus.data.formats.csv_files import NO_VALUE
 from isthmus.errors import BundleError, ExportError, SchemaError
 from isthmus.export import Exported
 from isthmus.export import writer as write
@@ -345,6 +346,14 @@ def test_the_command_prints_parity_and_writes_facts(
     assert not left.value.code
     said = capsys.readouterr().out
     assert re.search(r"^known        20 of the rows given; they are in known\.npz$", said, re.M)
+
+
+def test_the_script_takes_the_same_cells_for_missing_as_the_library():
+    script = (Path(write.__file__).parent / "predict_script.py").read_text(encoding="utf-8")
+    lines = [line for line in script.splitlines() if line.startswith("NO_VALUE")]
+    names = {}
+    exec("\n".join(lines), names)
+    assert set(names["NO_VALUE"][1:-1].split("|")) == set(NO_VALUE)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -13,7 +13,8 @@ model = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx").read
 facts = json.loads(model.get_modelmeta().custom_metadata_map["isthmus"])
 names = [one["name"] for one in facts["outputs"]]
 MISSING = ("", "None", "nan", "NaT", "<NA>")
-NO_VALUE = " NA N/A n/a NaN -NaN nan -nan NULL null #N/A #NA -1.#IND 1.#IND "  # in a CSV file
+NO_VALUE = "||NA|N/A|n/a|NaN|-NaN|nan|-nan|NULL|null|#N/A|#N/A N/A|#NA|-1.#IND|1.#IND|"
+NO_VALUE += "-1.#QNAN|1.#QNAN|"  # cells of a CSV file
 
 
 def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
@@ -71,7 +72,7 @@ if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
     if source.suffix == ".csv":
         head, *lines = csv.reader(source.read_text(encoding="utf-8-sig").splitlines())
-        cells = [[None if not c or f" {c} " in NO_VALUE else c for c in line] for line in lines]
+        cells = [[None if f"|{c}|" in NO_VALUE else c for c in line] for line in lines]
         given = dict(zip(head, zip(*cells, strict=True), strict=True))
     else:
         given = np.load(source) if source.suffix == ".npy" else sys.exit("expected .npy or .csv")
