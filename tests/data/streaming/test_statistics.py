@@ -217,3 +217,24 @@ def test_images_that_teach_nothing_warn_as_in_memory(X, message, tmp_path):
         assert load(tmp_path, kind="images").schema == schema
     assert [str(one.message) for one in caught] == texts
     assert column_warnings(X[1:2], schema, learn_preprocessor(X, schema)) == []
+
+
+def test_identifiers_of_a_stream_are_named_as_in_memory(tmp_path, recwarn):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "ticket": rng.permutation(10_000)[:N],  # unrelated to the other columns
+            "order_no": rng.integers(0, 700, N),  # by its name
+            "late": np.where(np.arange(N) < 300, np.nan, rng.permutation(5_000)[:N]),
+            "row": np.arange(N),
+            "a": rng.normal(size=N),
+            "b": rng.normal(size=N),
+        }
+    )
+    write(frame, tmp_path)
+    schema, preprocessor = in_memory(frame)
+    expected = column_warnings(schema.check(frame), schema, preprocessor)
+    assert [text.split()[1] for text in expected] == ["'row'", "'ticket'", "'order_no'", "'late'"]
+
+    assert load(tmp_path).schema.n_features == 6
+    assert [str(one.message) for one in recwarn] == expected

@@ -2,11 +2,13 @@ from .column_inputs import MAX_MAGNITUDE as MAX_MAGNITUDE
 from .column_inputs import CategoryInputs as CategoryInputs
 from .column_inputs import ValueInputs as ValueInputs
 from .column_inputs import check_repeats as check_repeats
+from .column_warnings import MAX_COMPARED as MAX_COMPARED
 from .column_warnings import RowOrder as RowOrder
 from .column_warnings import channel_inputs as channel_inputs
 from .column_warnings import column_name as column_name
 from .column_warnings import column_warnings as column_warnings
 from .column_warnings import describe_extremes as describe_extremes
+from .column_warnings import identifier_warnings as identifier_warnings
 from .column_warnings import issue_warnings as issue_warnings
 from .column_warnings import leave_out as leave_out
 from .images import ImagePreprocessor as ImagePreprocessor

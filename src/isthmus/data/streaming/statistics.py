@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,7 @@ from isthmus.data.column_types import Place, check_table, recognise
 from isthmus.data.columns import Column, as_plain, check_no_infinity
 from isthmus.data.instances import Chunk, draw_rows, rows_of
 from isthmus.data.preprocessing import (
+    MAX_COMPARED,
     MAX_MAGNITUDE,
     CategoryInputs,
     ChunkMoments,
@@ -29,6 +31,7 @@ from isthmus.data.preprocessing import (
     check_repeats,
     column_name,
     describe_extremes,
+    identifier_warnings,
     learn_preprocessor,
     leave_out,
     usual_range,
@@ -122,18 +125,15 @@ class ColumnStatistics:
         sample = np.clip(sample[~np.isnan(sample)], -MAX_MAGNITUDE, MAX_MAGNITUDE)
         return self._of_values(sample, column, moments)
 
-    def warnings(self, schema: Schema, at: int, inputs: ValueInputs | CategoryInputs) -> list[str]:
-        """Return warnings about the column, whose number is `at`, as `column_warnings` does."""
-        if isinstance(inputs, CategoryInputs):
-            return []
-        name, column, found = column_name(schema, at), schema.types[at], []
-        if inputs.usual is not None:
-            far = self.high - inputs.fill > inputs.fill - self.low
-            value, row = (self.high, self.high_row) if far else (self.low, self.low_row)
-            place = self.table if row < 0 else f"row {row + 1}, counting from 1"
-            found.append(describe_extremes(name, value, place, 0, inputs, column))
-        text = self.order.describe(name, column, leave_out(schema, at))
-        return found if text is None else [*found, text]
+    def extreme_warning(self, schema: Schema, at: int, inputs: ValueInputs) -> str | None:
+        """Return the warning about extreme values of the column, whose number is `at`."""
+        if inputs.usual is None:
+            return None
+        far = self.high - inputs.fill > inputs.fill - self.low
+        value, row = (self.high, self.high_row) if far else (self.low, self.low_row)
+        place = self.table if row < 0 else f"row {row + 1}, counting from 1"
+        name, column = column_name(schema, at), schema.types[at]
+        return describe_extremes(name, value, place, 0, inputs, column)
 
     def _of_values(self, sample: np.ndarray, column: Column, moments: Moments) -> Learned:
         """Learn from a sample of the values and the moments of all."""
@@ -339,10 +339,32 @@ class _TableStatistics:
 
     def warnings(self, schema: Schema, preprocessor: Preprocessor) -> list[str]:
         assert isinstance(preprocessor, TablePreprocessor)
-        found: list[str] = []
+        found: list[str | None] = []
+        ordered = set()
         for at, (facts, inputs) in enumerate(zip(self.columns, preprocessor.inputs, strict=True)):
-            found += facts.warnings(schema, at, inputs)
-        return found
+            if isinstance(inputs, CategoryInputs):
+                continue
+            found.append(facts.extreme_warning(schema, at, inputs))
+            name, column = column_name(schema, at), schema.types[at]
+            text = facts.order.describe(name, column, leave_out(schema, at))
+            found.append(text)
+            if text is not None:
+                ordered.add(at)
+        issued = [text for text in found if text is not None]
+        return issued + self._identifier_warnings(schema, ordered)
+
+    def _identifier_warnings(self, schema: Schema, leave: set[int]) -> list[str]:
+        """Return warnings about identifiers, as `column_warnings` does, from the rows drawn."""
+        samples = [np.frombuffer(facts.sample) for facts in self.columns]
+        n = max(map(len, samples))
+        # Text and columns without a value in some chunk have no value for each of the rows drawn.
+        whole = [at for at, sample in enumerate(samples) if len(sample) == n]
+        step = max(1, n // MAX_COMPARED)
+        X = np.column_stack([samples[at][::step] for at in whole])
+        names = None if schema.columns is None else tuple(schema.columns[at] for at in whole)
+        types = tuple(schema.types[at] for at in whole)
+        part = replace(schema, shape=(len(whole),), columns=names, column_types=types)
+        return identifier_warnings(X, part, {whole.index(at) for at in leave if at in whole})
 
     def result(self) -> tuple[Schema, Preprocessor]:
         learned = [facts.result() for facts in self.columns]
