@@ -182,8 +182,9 @@ class Column:
         return known
 
     @cached_property
-    def _all_text(self) -> bool:
-        return all(isinstance(value, str) for value in self.categories)
+    def all_text(self) -> bool:
+        """Whether it holds categories that are all text: `read` then takes any text."""
+        return self.type == "category" and all(isinstance(one, str) for one in self.categories)
 
     @cached_property
     def _positions_by_meaning(self) -> dict[tuple[bool, str, float], list[int]]:
@@ -216,7 +217,7 @@ class Column:
         if plain in known:
             return known[plain]
         text = isinstance(value, str)
-        if text and self._all_text:
+        if text and self.all_text:
             return len(self.categories)
         alike = {
             position

@@ -24,7 +24,7 @@ from isthmus.data.formats.csv_files import (
 )
 from isthmus.data.labels import labels_from_text
 from isthmus.data.schema import Schema, check_names
-from isthmus.errors import DataError, IsthmusError
+from isthmus.errors import DataError, IsthmusError, ShardError
 
 
 def read_parquet_file(path: Path) -> pd.DataFrame:
@@ -320,19 +320,35 @@ def dataset_from_frame(
     return Dataset(X, y, schema, name=name, keys=carried)
 
 
-def check_is_there(name: str, names: Sequence[str], source: str | Path) -> None:
+def check_is_there(
+    name: str, names: Sequence[str], source: str | Path, first: str | None = None
+) -> None:
     """Check that a table has a column.
+
+    Parameters
+    ----------
+    name : str
+    names : sequence of str
+        The columns of the table.
+    source : str or Path
+        What to call the table in the error.
+    first : str, optional
+        Of one file among several, the first of them, where that has the column.
 
     Raises
     ------
     DataError
-        With the columns it has, and one of a similar name.
+        With the columns it has, and one of a similar name; with `first` a `ShardError`.
     """
     if name in names:
         return
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    if first is not None:
+        raise ShardError(
+            f"{source} has no column {name!r}, which {first} has; it has {shown}; write it again"
+        )
     close = difflib.get_close_matches(name, names, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     raise DataError(f"{source} has no column {name!r}; {hint}it has {shown}")
 
 
@@ -364,8 +380,12 @@ def _typed_as_at_fit(
 ) -> pd.DataFrame:
     """Return the features of a schema: its numbers as such, all else as it is, but checked."""
     frame = match_columns(frame.set_axis(list(names), axis=1), names, schema.columns or ())
-    typed = {}
+    typed: dict[Any, Any] = {}
     for name, column in zip(frame.columns, schema.types, strict=True):
+        typed[name] = frame[name]
+        if column.all_text and pd.api.types.infer_dtype(frame[name]) == "string":
+            continue  # no text is refused, and `Schema.check` reads it
         values = column.read(frame[name], Place(name, str(source), where))
-        typed[name] = values if column.type == "number" else frame[name]
+        if column.type == "number":
+            typed[name] = values
     return pd.DataFrame(typed, index=frame.index)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isthmus.data.formats import arrow_to_frame
+from isthmus.data.formats import arrow_to_frame, check_is_there
 from isthmus.data.instances import Chunk
 from isthmus.data.labels import as_labels
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
@@ -65,8 +64,8 @@ class FileColumns:
             if field.name not in _index(schema) or field.name in wanted
         }
         for name in [*wanted, *(self.drop if self._first is None else [])]:
-            if name not in types:
-                raise _no_column(source, name, types, self._first)
+            first = self._first[0] if self._first is not None and name in self.types else None
+            check_is_there(name, list(types), source, first)
         twice = next((name for name, n in Counter(schema.names).items() if n > 1), None)
         if twice is not None and (self._takes_all or twice in wanted):
             raise ShardError(
@@ -115,24 +114,6 @@ def open_parquet(
     columns.check(source, parquet.schema_arrow)
     metadata = parquet.metadata
     return parquet, [metadata.row_group(at) for at in range(metadata.num_row_groups)]
-
-
-def _no_column(
-    source: str,
-    name: str,
-    types: dict[str, pa.DataType],
-    first: tuple[str, dict[str, pa.DataType]] | None,
-) -> DataError:
-    close = difflib.get_close_matches(name, list(types), 1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    shown = ", ".join(list(types)[:20]) + (
-        f" and {len(types) - 20} more" if len(types) > 20 else ""
-    )
-    if first is None or name not in first[1]:
-        return DataError(f"{source} has no column {name!r}; {hint}it has {shown}")
-    return ShardError(
-        f"{source} has no column {name!r}, which {first[0]} has; it has {shown}; write it again"
-    )
 
 
 def _index(schema: pa.Schema) -> set[str]:
