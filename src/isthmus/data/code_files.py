@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from isthmus.data.codes import METADATA_KEY, RESIDUAL, ROW_HASH, StoredCodes
 from isthmus.data.formats import arrow_to_frame
 from isthmus.data.instances import draw_rows
-from isthmus.data.labels import MISSING, as_labels
+from isthmus.data.labels import MISSING, labels_from_text
 from isthmus.errors import DataError
 
 #: Number of rows read at most, the same as heads use of a stream.
@@ -115,7 +115,7 @@ def load_codes(
     label_column = [label] if label is not None and labels is None and label not in names else []
     table = _take_rows(files, [*names, *label_column], rows)
     if label_column:
-        y = as_labels(arrow_to_frame(table.select(label_column))[label_column[0]])
+        y = labels_from_text(arrow_to_frame(table.select(label_column))[label_column[0]])
     return StoredCodes(
         np.column_stack([table[name].to_numpy() for name in facts["codes"]]),
         facts["encoder"],
@@ -218,7 +218,7 @@ def _labelled_rows(
             stacklevel=3,
         )
     drawn = draw_rows(len(all_rows), MAX_ROWS, seed)
-    return all_rows[drawn], as_labels(labelled[label])[all_positions[drawn]]
+    return all_rows[drawn], labels_from_text(labelled[label])[all_positions[drawn]]
 
 
 def _take_rows(files: Sequence[Path], names: Sequence[str], rows: np.ndarray) -> pa.Table:

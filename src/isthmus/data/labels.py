@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Without leading zeros: a label such as 007 is a name.
 _PLAIN_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 TRUTHS = {"true": True, "false": False}
+AS_WRITTEN = "as written"
 
 
 def as_labels(y: Any) -> np.ndarray:
@@ -77,19 +79,24 @@ def read_as_binary(label: Any) -> bool | int | None:
     return None
 
 
-def labels_from_text(column: pd.Series) -> np.ndarray:
+def label_kind(labels: Collection[Any]) -> str:
+    """Return what labels of a file are: "number" or "truth" where all are text that is so."""
+    if not len(labels) or not all(isinstance(label, str) for label in labels):
+        return AS_WRITTEN
+    if all(_PLAIN_NUMBER.fullmatch(label) for label in labels):
+        return "number"
+    return "truth" if all(label.lower() in TRUTHS for label in labels) else AS_WRITTEN
+
+
+def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
     """Return the labels in a column of a file: numbers only where all are written as such.
 
     Parameters
     ----------
     column : Series of shape (n,)
-        Text as it is written; other values are taken by `as_labels`.
-
-    Returns
-    -------
-    array of shape (n,)
-        Integers, floats or truth values where every label is one; otherwise text, so that 007
-        stays what it is.
+        Text as it is written, of which 007 stays what it is; others are taken by `as_labels`.
+    kind : str, optional
+        `label_kind` of all rows, where the column has some of them.
 
     Examples
     --------
@@ -98,13 +105,11 @@ def labels_from_text(column: pd.Series) -> np.ndarray:
     >>> labels_from_text(pd.Series(["007", "7"]))
     array(['007', '7'], dtype=object)
     """
-    distinct = pd.unique(column.dropna())
-    if len(distinct) == 0 or not all(isinstance(label, str) for label in distinct):
-        return as_labels(column)
-    if all(_PLAIN_NUMBER.fullmatch(label) for label in distinct):
+    kind = label_kind(pd.unique(column.dropna())) if kind is None else kind
+    if kind == "number":
         return as_labels(pd.to_numeric(column).convert_dtypes())
-    if all(label.lower() in TRUTHS for label in distinct):
-        return as_labels(column.str.lower().map(TRUTHS).astype("boolean"))
+    if kind == "truth":
+        return as_labels(column.astype(object).str.lower().map(TRUTHS).astype("boolean"))
     return as_labels(column)
 
 
@@ -394,9 +399,7 @@ def _are_missing(y: np.ndarray) -> np.ndarray:
         return np.char.strip(y) == y.dtype.type()
     missing = np.asarray(pd.isna(y))
     if y.dtype.kind == "O":
-        missing |= np.fromiter(
-            (isinstance(label, str | bytes) and not label.strip() for label in y), bool, len(y)
-        )
+        missing |= np.array([isinstance(one, str | bytes) and not one.strip() for one in y], bool)
     return missing
 
 
@@ -406,12 +409,9 @@ def _equal(y: np.ndarray, number: int | None) -> np.ndarray:
         return y == number
     if y.dtype.kind != "O":
         return np.zeros(len(y), dtype=bool)
+    numbers = [isinstance(one, int | float | np.number) and type(one) is not bool for one in y]
     return np.array(
-        [
-            isinstance(one, int | float | np.number) and not isinstance(one, bool) and one == number
-            for one in y
-        ],
-        dtype=bool,
+        [is_one and one == number for is_one, one in zip(numbers, y, strict=True)], bool
     )
 
 

@@ -116,6 +116,32 @@ def test_labels_and_keys_are_read_on_demand_and_are_no_features(frame, folder):
     assert list(load(folder, columns=["b"]).read(part).X.columns) == ["b"]
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["0", "1", "2", "3.5"],
+        ["0", "1", "007", "2"],
+        ["true", "False", None, "TRUE"],
+        [None, None, "1", "0"],
+        ["true", "true", "1", "0"],
+        [0, None, 1, 2],
+    ],
+)
+@pytest.mark.parametrize("kind", ["table", "series"])
+def test_text_labels_of_a_stream_are_read_as_in_memory(labels, kind, tmp_path):
+    frame = pd.DataFrame({"a": np.arange(8.0), "y": np.repeat(pd.array(labels, object), 2)})
+    write(frame, tmp_path, n_files=2)
+    (tmp_path / "shown").mkdir()
+    frame.to_parquet(tmp_path / "shown" / "all.parquet")
+    cut = {"kind": "series", "window": 2} if kind == "series" else {}
+
+    expected = load(tmp_path / "shown" / "all.parquet", label="y", **cut)
+    found = load(tmp_path, label="y", **cut).sample(8, 0)
+    assert found.y.tolist() == pytest.approx(expected.y.tolist(), nan_ok=True)
+    assert [type(one) for one in found.y] == [type(one) for one in expected.y]
+    assert found.class_names == expected.class_names
+
+
 def test_columns_that_are_not_asked_for_are_never_read(folder, monkeypatch):
     asked = []
     read = pq.ParquetFile.read_row_groups

@@ -27,7 +27,7 @@ from isthmus.data.formats import (
     read_images,
 )
 from isthmus.data.instances import Chunk
-from isthmus.data.labels import as_labels
+from isthmus.data.labels import labels_from_text
 from isthmus.data.schema import Schema
 from isthmus.data.streaming.chunks import FileRange
 from isthmus.errors import DataError, ShardError
@@ -236,7 +236,7 @@ def load_image_table(
         name = stored or f"row {row}"
         place = Path(stored) if content is not None and stored else path.parent / name
         files.append(ImageFile(place, name, content=content))
-    y = None if label is None else as_labels(table.column(label).to_pandas())
+    y = None if label is None else labels_from_text(table.column(label).to_pandas())
     listed = _with_facts(_with_frames(files, y, reading), reading, None)
     data = _dataset(listed, reading, path.name)
     own = table.select(keys).to_pandas().astype(str)

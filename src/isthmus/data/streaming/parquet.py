@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from typing import IO, Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.formats import arrow_to_frame, check_is_there
 from isthmus.data.instances import Chunk
-from isthmus.data.labels import as_labels
+from isthmus.data.labels import AS_WRITTEN, as_labels, label_kind, labels_from_text
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.errors import DataError, ShardError
@@ -114,6 +117,45 @@ def open_parquet(
     columns.check(source, parquet.schema_arrow)
     metadata = parquet.metadata
     return parquet, [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+
+
+class LabelColumn:
+    """The column of labels of several files, of which text is read as in one file in memory.
+
+    Parameters
+    ----------
+    store : FileStore
+    name : str
+    """
+
+    def __init__(self, store: FileStore, name: str) -> None:
+        self.store, self.name = store, name
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray:
+        """Return the labels of some rows: numbers or truth values where those of all rows are."""
+        values = arrow_to_frame(pa.table({"y": column}))["y"]
+        present = pd.unique(values.dropna())
+        if len(present) and label_kind(present) == AS_WRITTEN:
+            return as_labels(values)
+        return labels_from_text(values, self._kind)
+
+    @cached_property
+    def _kind(self) -> str:
+        """`label_kind` of all rows, for which other files are read up to the first word."""
+        kinds: set[str] = set()
+        for source in self.store.shards():
+            try:
+                with self.store.open(source) as file:
+                    parquet = pq.ParquetFile(file)
+                    for group in range(parquet.num_row_groups):
+                        labels = parquet.read_row_group(group, [self.name]).column(0)
+                        present = labels.unique().drop_null().to_pylist()
+                        kinds |= {label_kind(present)} if present else set()
+                        if len(kinds) > 1 or AS_WRITTEN in kinds:
+                            return AS_WRITTEN
+            except ShardError:
+                continue  # an error, or skipped, when its rows are read
+        return next(iter(kinds), AS_WRITTEN)
 
 
 def _index(schema: pa.Schema) -> set[str]:
@@ -251,6 +293,7 @@ class ParquetReader:
     ) -> None:
         self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
         self._of_files = FileColumns(columns, label, keys, drop=drop)
+        self._labels = LabelColumn(store, label or "")
         self._groups = OpenGroups()
 
     @property
@@ -298,7 +341,7 @@ class ParquetReader:
                 f"{file_range.files[0]} has {table.num_rows} rows where its footer says "
                 f"{file_range.n_rows}; write the file again"
             )
-        y = as_labels(arrow_to_frame(table.select(labels))[labels[0]]) if labels else None
+        y = self._labels.read(table.column(labels[0])) if labels else None
         carried = arrow_to_frame(table.select(self.keys)) if keys and self.keys else None
         return Chunk(0, arrow_to_frame(table.select(self.columns)), y, carried)
 

@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from isthmus.data.formats import arrow_to_frame
 from isthmus.data.instances import Chunk
-from isthmus.data.labels import as_labels
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
-from isthmus.data.streaming.parquet import FileColumns, is_number, open_parquet
+from isthmus.data.streaming.parquet import FileColumns, LabelColumn, is_number, open_parquet
 from isthmus.data.streaming.window_index import FileWindows, RowsInOrder, rows_in_order
 from isthmus.data.streaming.window_rows import SpanReader, fill_missing, naming_file, rows_of_spans
 from isthmus.data.windows import (
@@ -134,6 +133,7 @@ class WindowReader:
         self._places = place_columns(self.time, self.groups, self.keys)
         beside = [*([] if self.time is None else [self.time]), *self.groups, *keys]
         self._of_files = FileColumns(cutting.channels, label, beside, "channels", drop)
+        self._label_column = LabelColumn(store, label or "")
         self._cut: dict[str, FileWindows] = {}
         self._rows_before: dict[str, int] = {}
         self._n_rows = 0
@@ -293,7 +293,7 @@ class WindowReader:
         self, column: pa.ChunkedArray, found: RowsInOrder, long_enough: np.ndarray
     ) -> None:
         """Count the labels of a file's rows and windows."""
-        y = as_labels(arrow_to_frame(pa.table({"y": column}))["y"])[found.rows]
+        y = self._label_column.read(column)[found.rows]
         segments = zip(found.first[long_enough], found.end[long_enough], strict=True)
         begins = [np.arange(a, b - self.window + 1, self.stride) for a, b in segments]
         first = np.concatenate(begins)
@@ -301,11 +301,10 @@ class WindowReader:
 
     def _labels(self, column: pa.ChunkedArray, some_missing: bool) -> np.ndarray:
         """Return labels with the dtype that those of the whole file have."""
-        table = pa.table({"y": column})
+        n_rows = len(column)
         if some_missing:
-            table = pa.concat_tables([table, pa.table({"y": pa.nulls(1, column.type)})])
-        labels = as_labels(arrow_to_frame(table)["y"])
-        return labels[: len(column)]
+            column = pa.chunked_array([*column.chunks, pa.nulls(1, column.type)], column.type)
+        return self._label_column.read(column)[:n_rows]
 
     def _has_missing_labels(self, row_groups: Sequence[Any]) -> bool:
         """Return whether row groups say that labels are missing."""
