@@ -81,7 +81,7 @@ def read_as_binary(label: Any) -> bool | int | None:
 
 def label_kind(labels: Collection[Any]) -> str:
     """Return what labels of a file are: "number" or "truth" where all are text that is so."""
-    if not len(labels) or not all(isinstance(label, str) for label in labels):
+    if not labels or not all(isinstance(label, str) for label in labels):
         return AS_WRITTEN
     if all(_PLAIN_NUMBER.fullmatch(label) for label in labels):
         return "number"
@@ -105,7 +105,7 @@ def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
     >>> labels_from_text(pd.Series(["007", "7"]))
     array(['007', '7'], dtype=object)
     """
-    kind = label_kind(pd.unique(column.dropna())) if kind is None else kind
+    kind = label_kind(column.dropna().unique().tolist()) if kind is None else kind
     if kind == "number":
         return as_labels(pd.to_numeric(column).convert_dtypes())
     if kind == "truth":

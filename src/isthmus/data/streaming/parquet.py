@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import IO, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -134,8 +133,8 @@ class LabelColumn:
     def read(self, column: pa.ChunkedArray) -> np.ndarray:
         """Return the labels of some rows: numbers or truth values where those of all rows are."""
         values = arrow_to_frame(pa.table({"y": column}))["y"]
-        present = pd.unique(values.dropna())
-        if len(present) and label_kind(present) == AS_WRITTEN:
+        present = values.dropna().unique().tolist()
+        if present and label_kind(present) == AS_WRITTEN:
             return as_labels(values)
         return labels_from_text(values, self._kind)
 
