@@ -5,7 +5,13 @@ import pytest
 from scipy.stats import binom, wilcoxon
 
 from isthmus.errors import DataError
-from isthmus.evaluation import compare_classifications, compare_detections, compare_errors
+from isthmus.evaluation import (
+    compare_classifications,
+    compare_detections,
+    compare_errors,
+    detection_metrics,
+    raw_distances,
+)
 from isthmus.evaluation.comparison import mcnemar
 
 
@@ -64,6 +70,22 @@ def test_detections_are_compared_among_normals_and_among_abnormals():
 def test_unlabelled_detections_have_no_test():
     found = compare_detections(np.array([1, -1]), np.array([1, 1]))
     assert found["false_alarms"] is found["found"] is None
+
+
+def test_labels_of_detections_mean_what_is_stated(table_fit, table):
+    then, now = np.array([-1, 1, 1, -1]), np.array([1, 1, -1, -1])
+    scores, y = np.arange(4.0), np.array(["ok", "ok", "worn", "worn"])
+    found = compare_detections(then, now, np.array([*y[:3], None]), normal="ok")
+    assert (found["false_alarms"]["n"], found["found"]["n"]) == (2, 1)
+    assert found == compare_detections(then, now, [1, 1, -1, 0])
+    with pytest.raises(DataError, match="only 0 and 1"):
+        compare_detections(then, now, [0, 0, 1, 1])
+    signs = np.array([1, 1, -1, -1])
+    assert detection_metrics(y, scores, now, normal="ok") == detection_metrics(signs, scores, now)
+    near = raw_distances(table_fit, table[:4], y, table[:6], normal="ok")
+    np.testing.assert_array_equal(near, raw_distances(table_fit, table[:2], None, table[:6]))
+    with pytest.raises(DataError, match="y_train: got labels that are only 0 and 1"):
+        raw_distances(table_fit, table[:4], [0, 0, 1, 1], table[:6])
 
 
 def test_errors_are_paired():

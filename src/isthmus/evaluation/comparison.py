@@ -9,7 +9,7 @@ from scipy.stats import binomtest, wilcoxon
 
 from isthmus._core import isolated_from_host
 from isthmus.data import ABNORMAL, NORMAL
-from isthmus.detection import check_detector_labels
+from isthmus.detection import read_detector_labels
 from isthmus.errors import DataError
 
 #: Changed decisions that are listed at most.
@@ -61,7 +61,11 @@ def compare_classifications(
 
 @isolated_from_host()
 def compare_detections(
-    then: np.ndarray, now: np.ndarray, y: np.ndarray | None = None
+    then: np.ndarray,
+    now: np.ndarray,
+    y: np.ndarray | None = None,
+    *,
+    normal: str | float | None = None,
 ) -> dict[str, Any]:
     """Compare two detectors' decisions on the same instances.
 
@@ -70,7 +74,10 @@ def compare_detections(
     then, now : arrays of shape (n,)
         1 normal, -1 abnormal, as `predict` gives.
     y : array of shape (n,), optional
-        1 normal, -1 abnormal, 0 unlabelled.
+        1 normal, -1 abnormal, 0 or missing unlabelled; or any labels with `normal`.
+    normal : str, int, float or bool, optional
+        The label that means normal, where labels are others: any other is abnormal, and a missing
+        one unlabelled.
 
     Returns
     -------
@@ -83,7 +90,8 @@ def compare_detections(
     Raises
     ------
     DataError
-        When the lengths differ, or labels are other than 1, -1, 0.
+        When the lengths differ, labels are other than 1, -1, 0 or only 0 and 1 and `normal` is
+        not stated, or none is `normal`.
 
     Examples
     --------
@@ -92,10 +100,12 @@ def compare_detections(
     {'then': 2, 'now': 1, 'both': 1}
     >>> compare_detections(then, now, np.array([1, 1, -1, 0]))["false_alarms"]["then"]
     0.5
+    >>> compare_detections(then, now, ["ok", "ok", "worn", None], normal="ok")["found"]["now"]
+    1.0
     """
     then, now = _same_length(then, now)
     flagged_then, flagged_now = then == ABNORMAL, now == ABNORMAL
-    labels = np.zeros(len(then), np.int8) if y is None else check_detector_labels(y, len(then))
+    labels = read_detector_labels(y, len(then), normal)
     return {
         "n": len(then),
         **_changed(then, now),

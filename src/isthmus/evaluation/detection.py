@@ -21,7 +21,6 @@ from isthmus.detection import (
     UNKNOWN,
     AnomalyDetector,
     DetectorLabelReader,
-    check_detector_labels,
     read_detector_labels,
 )
 from isthmus.errors import DataError
@@ -244,7 +243,14 @@ def _instances_and_labels(data: Dataset | Stream | None) -> tuple[Any, Any]:
 
 
 @isolated_from_host()
-def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> np.ndarray:
+def raw_distances(
+    encoder: Autoencoder,
+    X_train: Any,
+    y_train: Any,
+    X: Any,
+    *,
+    normal: str | float | None = None,
+) -> np.ndarray:
     """Return the mean distance of raw instances to their five nearest training rows.
 
     Parameters
@@ -253,15 +259,25 @@ def raw_distances(encoder: Autoencoder, X_train: Any, y_train: Any, X: Any) -> n
         Its schema and preprocessing are used; no network is run.
     X_train : array or DataFrame
     y_train : array of shape (n_train,) or None
-        1 normal, -1 abnormal, 0 unlabelled; rows labelled -1 are left out.
+        1 normal, -1 abnormal, 0 or missing unlabelled; or any labels with `normal`. Abnormal rows
+        are left out.
     X : array or DataFrame of n instances
+    normal : str, int, float or bool, optional
+        The label that means normal, where labels are others: any other is abnormal, and a missing
+        one unlabelled.
 
     Returns
     -------
     array of shape (n,)
         Higher is more abnormal.
+
+    Raises
+    ------
+    DataError
+        When labels are other than 1, -1, 0 or only 0 and 1 and `normal` is not stated, or none is
+        `normal`.
     """
-    labels = check_detector_labels(y_train, len(X_train))
+    labels = read_detector_labels(y_train, len(X_train), normal, source="y_train")
     return fit_raw_distance(encoder, X_train, labels)(X)
 
 
@@ -280,16 +296,24 @@ def fit_raw_distance(
 
 
 def detection_metrics(
-    y: np.ndarray, anomaly_scores: np.ndarray, predicted: np.ndarray
+    y: np.ndarray,
+    anomaly_scores: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    normal: str | float | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of anomaly scores and verdicts against labels.
 
     Parameters
     ----------
-    y, predicted : arrays of shape (n,)
-        1 normal, -1 abnormal.
+    y : array of shape (n,)
+        1 normal, -1 abnormal; or any labels, none missing, with `normal`.
     anomaly_scores : array of shape (n,)
         Higher is more abnormal.
+    predicted : array of shape (n,)
+        1 normal, -1 abnormal, as `predict` gives.
+    normal : str, int, float or bool, optional
+        The label that means normal, where labels are others: any other is abnormal.
 
     Returns
     -------
@@ -303,7 +327,8 @@ def detection_metrics(
     Raises
     ------
     DataError
-        When labels or decisions are other than 1 and -1.
+        When labels or decisions are other than 1 and -1 and `normal` is not stated, or no label
+        is `normal`.
 
     Examples
     --------
@@ -315,18 +340,20 @@ def detection_metrics(
     >>> found["confusion"]
     [[3, 1], [0, 2]]
     """
+    if normal is not None:
+        y = read_detector_labels(y, len(predicted), normal)
     for name, values in (("y", y), ("predicted", predicted)):
         others = sorted(set(np.unique(values).tolist()) - {NORMAL, ABNORMAL})
         if others:
             raise DataError(f"got {others[0]!r} in {name}, expected 1 (normal) or -1 (abnormal)")
-    normal, flagged = y == NORMAL, predicted == ABNORMAL
-    parts = (normal, ~normal)
+    of_normal, flagged = y == NORMAL, predicted == ABNORMAL
+    parts = (of_normal, ~of_normal)
     return {
-        "power": _share(flagged[~normal]),
-        "false_alarms": _share(flagged[normal]),
+        "power": _share(flagged[~of_normal]),
+        "false_alarms": _share(flagged[of_normal]),
         "n": len(y),
-        "n_normal": int(normal.sum()),
-        "n_abnormal": int((~normal).sum()),
+        "n_normal": int(of_normal.sum()),
+        "n_abnormal": int((~of_normal).sum()),
         **ranking(y, anomaly_scores),
         "classes": [NORMAL, ABNORMAL],
         "confusion": [[int((~flagged[p]).sum()), int(flagged[p].sum())] for p in parts],

@@ -10,8 +10,8 @@ import pandas as pd
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import CodeClassifier
-from isthmus.data import ClassMatcher, Dataset, label_text
-from isthmus.detection import AnomalyDetector
+from isthmus.data import NORMAL, ClassMatcher, Dataset, label_text
+from isthmus.detection import UNKNOWN, AnomalyDetector
 from isthmus.errors import DataError
 from isthmus.evaluation import (
     MIN_INSTANCES,
@@ -251,7 +251,9 @@ def _detectors(
         return None
     X = part.take(rows).X
     decided, y = [then.predict(X), now.predict(X)], None if labels is None else labels[rows]
-    found = compare_detections(decided[0], decided[1], y)
+    # Read by the detector's own rule already: 0, which would be abnormal beside 1, is unlabelled.
+    known = None if y is None else np.where(y == UNKNOWN, np.nan, y)
+    found = compare_detections(decided[0], decided[1], known, normal=None if y is None else NORMAL)
     groups = (found["false_alarms"], found["found"])
     return (
         {"kind": "detector"}

@@ -92,7 +92,8 @@ def verdict_facts(
     known = y[rows] != UNKNOWN
     if train is not None and labels["train"] is not None and known.any():
         labelled = test.take(rows[known]).X
-        distances = raw_distances(detector.encoder_, train.X, labels["train"], labelled)
+        of_train = np.where(labels["train"] == UNKNOWN, np.nan, labels["train"])
+        distances = raw_distances(detector.encoder_, train.X, of_train, labelled, normal=NORMAL)
         facts["raw"] = ranking(y[rows[known]], distances)
     return facts | findings
 
