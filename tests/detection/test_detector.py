@@ -2,6 +2,7 @@
 
 import random
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from isthmus import AnomalyDetector, Autoencoder
+from isthmus.cli.options import detector_facts
+from isthmus.data.windows import overlapping_stride, windows
 from isthmus.detection import LABEL_FREE
 from isthmus.detection.calibration import benjamini_hochberg
 from isthmus.errors import (
@@ -346,6 +349,29 @@ def test_a_wave_of_another_frequency_is_found():
     test = np.concatenate([waves(100, 2, 1), waves(100, 3, 2)])
 
     assert roc_auc_score([0] * 100 + [1] * 100, -detector.score_samples(test)) > 0.9
+
+
+def test_windows_that_share_rows_are_warned_of_at_calibration():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(400, 2)).cumsum(axis=0)
+    detector = AnomalyDetector(
+        Autoencoder(2, kind="series", max_epochs=1), "auto", 0.1, "split", random_state=0
+    )
+    with pytest.warns(CalibrationWarning, match="cut with a stride of 5: .*stride=20 .*--stride 2"):
+        detector.fit(windows(values, 20, 5))
+    assert detector_facts(detector)["overlapping_stride"] == 5
+    held_out = windows(rng.normal(size=(200, 2)).cumsum(axis=0), 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector.fit(windows(values, 20, 5), X_calibration=held_out)
+        detector.fit(windows(np.vstack([values] * 2), 20, 20))
+    assert "overlapping_stride" not in detector_facts(detector)
+    # Every fifth window of a stream, levels that often repeat, a signal that mostly rests.
+    drawn = np.sort(rng.permutation(381)[:76])
+    assert overlapping_stride(windows(values, 20, 1)[drawn]) is not None
+    assert overlapping_stride(rng.integers(0, 2, (300, 4, 1))) is None
+    rests = np.where(np.arange(2000) // 500 % 2, rng.normal(size=2000), 0.0)[:, None]
+    assert overlapping_stride(windows(rests, 8)) is None
 
 
 def test_a_frame_with_categories_and_gaps_can_be_used():

@@ -182,6 +182,7 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
     """Return facts of a fitted detector as plain values."""
     from isthmus.bundle import label_counts
 
+    stride = detector.reference_set_.overlapping_stride
     return {
         "n": len(detector.reference_set_.y),
         "labels": label_counts(detector.reference_set_.y),
@@ -197,7 +198,7 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
             "encoder_digest": detector.encoder_digest_,
             "unchanged": detector.encoder_digest_ == detector.encoder_.digest_,
         },
-    }
+    } | ({} if stride is None else {"overlapping_stride": stride})
 
 
 def window_label_facts(console: Console, data: Any) -> dict[str, Any]:

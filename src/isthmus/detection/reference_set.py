@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from sklearn.utils.validation import check_array
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes, read_on_rank_zero
 from isthmus.data import ABNORMAL, InMemory, Instances
 from isthmus.data.streaming import MAX_SAMPLED, Stream
+from isthmus.data.windows import overlapping_stride
 from isthmus.detection.calibration import (
     MIN_ROWS_FOR_SPLIT,
     choose_calibration,
@@ -33,7 +35,7 @@ from isthmus.encoding import (
     row_hashes,
     schema_if_fitted,
 )
-from isthmus.errors import CalibrationError, DataError, TrainingError
+from isthmus.errors import CalibrationError, CalibrationWarning, DataError, TrainingError
 from isthmus.training import raising_interrupts
 
 
@@ -70,6 +72,9 @@ class ReferenceSet:
         By which later labels are matched to rows.
     folds : list of Fold
     seed : int
+    overlapping_stride : int or None
+        Of windows of series that share rows with each other; None of others, after loading, and
+        where calibration rows were given.
     """
 
     features: Features
@@ -77,6 +82,7 @@ class ReferenceSet:
     hashes: np.ndarray
     folds: list[Fold]
     seed: int
+    overlapping_stride: int | None = None
 
     def features_of(self, fold: Fold) -> Features:
         """Return the features of all rows from the fold's encoder."""
@@ -153,6 +159,7 @@ class ReferenceSet:
             np.concatenate([self.hashes, hashes[new]]),
             folds,
             self.seed,
+            self.overlapping_stride,
         )
 
 
@@ -194,6 +201,11 @@ def build_reference_set(
         When a fitted encoder has seen some of the rows, or the rate needs more rows.
     TrainingError
         When several encoders would be trained, and a run is to be resumed.
+
+    Warns
+    -----
+    CalibrationWarning
+        When the instances are windows of series that share rows with each other.
     """
     fitted = is_fitted(given)
     if fitted:
@@ -218,11 +230,28 @@ def build_reference_set(
         others = np.setdiff1d(normal, rows)
         trained = _train(given, instances, others, seed, channel_names, alone=False)
         folds.append(Fold(rows, trained, extract_features(trained, instances, others)))
-    return (
-        encoder,
-        calibration,
-        ReferenceSet(features, y, row_hashes(encoder, instances), folds, seed),
-    )
+    stride = _warn_of_overlap(encoder, instances)
+    hashes = row_hashes(encoder, instances)
+    return encoder, calibration, ReferenceSet(features, y, hashes, folds, seed, stride)
+
+
+def _warn_of_overlap(encoder: Autoencoder, instances: Instances) -> int | None:
+    """Warn of windows that share rows; return their stride, None where they share none."""
+    if instances.encoded or encoder.schema_.kind != "series":
+        return None
+    stride = overlapping_stride(np.asarray(instances.held))
+    if stride is not None:
+        window = encoder.schema_.shape[0]
+        warnings.warn(
+            f"windows of {window} rows were cut with a stride of {stride}: windows that calibrate "
+            "share rows with windows that were fitted on, so p-values are too small, and more "
+            "normal windows than the false-alarm rate will be called abnormal; cut the normal "
+            f"data with stride={window} (on the command line --stride {window}), or pass windows "
+            "of another recording as X_calibration",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+    return stride
 
 
 def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:

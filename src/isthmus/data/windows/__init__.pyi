@@ -4,6 +4,7 @@ from .cutting import check_window as check_window
 from .cutting import cut as cut
 from .cutting import deciding_rows as deciding_rows
 from .cutting import label_rule as label_rule
+from .cutting import overlapping_stride as overlapping_stride
 from .cutting import split_windows as split_windows
 from .cutting import window_count as window_count
 from .cutting import windows as windows

@@ -301,6 +301,9 @@ def _deciding(codes: np.ndarray, abnormal: np.ndarray) -> int:
 
 #: Minimum number of groups for a split by whole groups.
 MIN_GROUPS = 5
+#: Pairs of successive windows that are compared, at most, and the share of them that share rows
+#: from which windows overlap: of windows drawn at random from a stream only some are successive.
+MAX_COMPARED, MIN_OVERLAPPING = 200, 0.05
 
 
 def split_windows(
@@ -370,6 +373,43 @@ def split_windows(
             "no row with the test windows; pass a shorter window or a longer table"
         )
     return np.flatnonzero(trained), np.flatnonzero(tested)
+
+
+def overlapping_stride(X: np.ndarray) -> int | None:
+    """Return the stride of windows in order that share rows with the next one, None without such.
+
+    The end of a window is compared with the beginning of the next, in `MAX_COMPARED` pairs at
+    most. Parts of equal rows are not counted, and matches as frequent between windows that are
+    not next to each other are taken as chance.
+
+    Parameters
+    ----------
+    X : array of shape (n, t, c)
+
+    Examples
+    --------
+    >>> values = np.arange(12.0)[:, None] ** 2
+    >>> overlapping_stride(windows(values, 4, 1)), overlapping_stride(windows(values, 4))
+    (1, None)
+    """
+    n, steps = len(X) - 1, X.shape[1]
+    if n < 1:
+        return None
+    at = np.unique(np.linspace(0, n - 1, min(n, MAX_COMPARED)).astype(np.intp))
+    earlier, later = X[at], X[at + 1]
+    apart = X[(at + 1 + (n + 1) // 2) % (n + 1)] if n > 2 else None
+    found: int | None = None
+    matched, by_chance = np.zeros(len(at), bool), np.zeros(len(at), bool)
+    for stride in range(1, steps - 1):
+        end = earlier[:, stride:]
+        varies = (end != end[:, :1]).any(axis=(1, 2))
+        same = varies & (end == later[:, :-stride]).all(axis=(1, 2))
+        if same.any():
+            found = stride if found is None else found
+            matched |= same
+            if apart is not None:
+                by_chance |= varies & (end == apart[:, :-stride]).all(axis=(1, 2))
+    return found if matched.mean() - by_chance.mean() >= MIN_OVERLAPPING else None
 
 
 def _draw_groups(
