@@ -115,6 +115,10 @@ def test_a_guessed_number_that_two_categories_were_written_for_is_refused():
     assert schema.check(pd.DataFrame({"part": ["7", "007"]}))[:, 0].tolist() == [1, 0]
     with pytest.raises(SchemaError, match=r"holds 7 \(int\), which both '007' and '7' were"):
         schema.check(pd.DataFrame({"part": [7]}))
+    # Equal as floats, and two categories all the same.
+    big = 2**53
+    schema = Schema.learn(pd.DataFrame({"part": [str(big), str(big + 1), "x", "y", "z"]}))
+    assert schema.check(pd.DataFrame({"part": [big + 1, big]}))[:, 0].tolist() == [1, 0]
 
 
 def test_a_word_in_a_column_of_numbers_is_refused_with_its_line(csv):

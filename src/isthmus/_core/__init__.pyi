@@ -2,6 +2,7 @@ from .display import Evaluation as Evaluation
 from .display import LearnedTable as LearnedTable
 from .display import table as table
 from .display import with_progress as with_progress
+from .files import decompress as decompress
 from .files import file_digest as file_digest
 from .files import gunzip as gunzip
 from .files import is_disk_full as is_disk_full

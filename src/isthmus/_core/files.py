@@ -1,15 +1,19 @@
-"""Files: atomic writes, JSON, digests, and reading with gzip decompression."""
+"""Files: atomic writes, JSON, digests, and decompression."""
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
 import hashlib
+import io
 import json
+import lzma
 import os
 import re
 import shutil
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -161,3 +165,40 @@ def gunzip(content: bytes, name: str | Path) -> bytes:
         raise DataError(
             f"{name} is a damaged or incomplete gzip archive ({error}); fetch or copy it again"
         ) from error
+
+
+def decompress(content: bytes, name: str | Path) -> bytes:
+    """Undo gzip, bzip2, xz, Zstandard or a zip archive of one file, as the content begins.
+
+    Raises
+    ------
+    DataError
+        When the archive is damaged, or holds several files; `name` says which archive that is.
+    """
+    try:
+        if content.startswith(b"BZh"):
+            return bz2.decompress(content)
+        if content.startswith(b"\xfd7zXZ"):
+            return lzma.decompress(content)
+        if content.startswith(b"\x28\xb5\x2f\xfd"):
+            import pyarrow as pa
+
+            return pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
+        if content.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                members = [one for one in archive.infolist() if not one.is_dir()]
+                if len(members) != 1:
+                    raise DataError(
+                        f"{name} is an archive of {len(members)} files, expected one; unpack it "
+                        "and pass the file"
+                    )
+                return archive.read(members[0])
+    except (OSError, EOFError, ValueError, RuntimeError) as error:
+        raise _damaged(name, error) from error
+    except (lzma.LZMAError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise _damaged(name, error) from error
+    return gunzip(content, name)
+
+
+def _damaged(name: str | Path, error: Exception) -> DataError:
+    return DataError(f"{name} is a damaged or incomplete archive ({error}); fetch or copy it again")

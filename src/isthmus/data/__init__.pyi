@@ -18,6 +18,7 @@ from .columns import learn_columns as learn_columns
 from .columns import match_columns as match_columns
 from .columns import read_array as read_array
 from .columns import read_frame as read_frame
+from .containers import arrow_to_frame as arrow_to_frame
 from .containers import as_array_or_frame as as_array_or_frame
 from .dataset import Dataset as Dataset
 from .dataset import Splits as Splits

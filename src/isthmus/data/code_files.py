@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.codes import METADATA_KEY, RESIDUAL, ROW_HASH, StoredCodes
-from isthmus.data.formats import arrow_to_frame
+from isthmus.data.containers import arrow_to_frame
 from isthmus.data.instances import draw_rows
 from isthmus.data.labels import MISSING, labels_from_text
 from isthmus.errors import DataError

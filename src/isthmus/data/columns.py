@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ _EXPECTED = {
     "boolean": "true or false",
     "date": "a date such as 2024-05-17",
 }
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 # What a datetime64[ns] can hold, in seconds since 1970; other units show years 1 to 9999, here
 # less a day at either end, which a time zone may need.
 _NANOSECONDS = (-9_223_372_000.0, 9_223_372_000.0)
@@ -187,9 +189,9 @@ class Column:
         return self.type == "category" and all(isinstance(one, str) for one in self.categories)
 
     @cached_property
-    def _positions_by_meaning(self) -> dict[tuple[bool, str, float], list[int]]:
+    def _positions_by_meaning(self) -> dict[tuple[bool, str, int | float], list[int]]:
         """Positions of the categories that mean the same, by whether they are text."""
-        positions: dict[tuple[bool, str, float], list[int]] = {}
+        positions: dict[tuple[bool, str, int | float], list[int]] = {}
         for position, value in enumerate(self.categories):
             for meaning in _meanings(value):
                 positions.setdefault((isinstance(value, str), *meaning), []).append(position)
@@ -306,12 +308,14 @@ def category_text(value: Any) -> str:
     return str(value)
 
 
-def _meanings(value: Any) -> list[tuple[str, float]]:
+def _meanings(value: Any) -> list[tuple[str, int | float]]:
     """Return what a value, or a text, stands for as numbers: by type, none for a word."""
     if isinstance(value, bool | np.bool_):
         return [("boolean", float(value))]
     if isinstance(value, int | float | np.number):
-        return [("number", float(value))]
+        return [("number", value.item() if isinstance(value, np.number) else value)]
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return [("number", int(value))]  # exact, which a float beyond 2**53 is not
     alone = np.empty(1, dtype=object)
     alone[0] = value
     try:

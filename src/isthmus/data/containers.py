@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ import pandas as pd
 
 from isthmus.errors import DataError
 
+#: Up to here a float64 holds every whole number.
+MAX_EXACT_INTEGER = 2**53
 #: Bytes up to which a dataset of torch is read into memory.
 LARGEST_DATASET = 8 * 2**30
 _EXPECTED = "expected an array (n, m), DataFrame, tensor or Stream"
@@ -98,6 +100,66 @@ def _mixed_table(X: Any) -> Any:
         return X
     # Each column gets the type of its own cells.
     return pd.DataFrame(X if isinstance(X, np.ndarray) else rows).infer_objects()
+
+
+def arrow_to_frame(table: Any) -> pd.DataFrame:
+    """Turn an Arrow table into a DataFrame that keeps types where values are missing.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> frame = arrow_to_frame(pa.table({"serial": [2**53 + 1, None], "ok": [True, None]}))
+    >>> frame["serial"][0], frame["ok"][0]
+    (np.int64(9007199254740993), np.True_)
+    """
+    import pyarrow as pa
+
+    for position, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            column = table.column(position).cast(pa.float64())
+            table = table.set_column(position, field.name, column)
+    frame = table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
+    if frame.columns.is_unique:
+        for field, column in zip(table.schema, table.columns, strict=True):
+            missing = pa.types.is_integer(field.type) and column.null_count
+            if missing and field.name in frame.columns:
+                frame[field.name] = _nullable_integers(column).set_axis(frame.index)
+    return frame
+
+
+def _nullable_integers(column: Any) -> pd.Series:
+    """Return Arrow integers of which some are missing without a detour by floats."""
+    import pyarrow as pa
+
+    name = f"{'U' if pa.types.is_unsigned_integer(column.type) else ''}Int{column.type.bit_width}"
+    return column.to_pandas(types_mapper={column.type: pd.api.types.pandas_dtype(name)}.get)
+
+
+def column_of_objects(values: Sequence[Any] | np.ndarray) -> pd.Series:
+    """Return Python values, None or NaN where one is missing, as a column of their common type.
+
+    Integers stay what they are: beside a missing one or a fraction none becomes a float that
+    differs from it.
+
+    Examples
+    --------
+    >>> column_of_objects([2**53 + 1, None]).tolist()
+    [9007199254740993, <NA>]
+    >>> column_of_objects([1, None, 0.5]).tolist()
+    [1.0, nan, 0.5]
+    """
+    column = pd.Series(values, dtype=object)
+    missing = column.isna()
+    present = column[~missing]
+    integers = [one for one in present if isinstance(one, int) and not isinstance(one, bool)]
+    if missing.any() and integers and len(integers) == len(present):
+        try:
+            return column.where(~missing, None).astype("Int64")
+        except (OverflowError, TypeError, ValueError):  # more than 64 bits
+            return column
+    if len(integers) < len(present) and any(abs(one) > MAX_EXACT_INTEGER for one in integers):
+        return column
+    return column.infer_objects()
 
 
 def check_rows(X: Any) -> Any:
@@ -204,7 +266,11 @@ def _table_by_name(X: Any) -> Any:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise DataError(f"more than one column is called {twice!r}; give each its own name")
-        return table.to_pandas()
+        frame = table.to_pandas()
+        for column in table.iter_columns():
+            if column.dtype.is_integer() and column.null_count():
+                frame[column.name] = _nullable_integers(column.to_arrow())
+        return frame
     if isinstance(table, nw.LazyFrame) or _is_table_elsewhere(X):
         call = next((name for name in _CALLS if callable(getattr(X, name, None))), None)
         if call is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus.data.containers import MAX_EXACT_INTEGER, column_of_objects
 from isthmus.errors import DataError
 
 #: What a number looks like in a file.
@@ -33,8 +34,8 @@ def as_labels(y: Any) -> np.ndarray:
     array of shape (n,)
         A NumPy array keeps its dtype, but for text of variable width (`StringDType`), which gives
         objects, and a masked array, whose masked labels are missing. A Series or list of integers
-        gives int64, or float64 with NaN when some are missing; of strings, objects with None for
-        missing ones. Bytes are decoded as UTF-8.
+        gives int64, or float64 with NaN when some are missing (objects with None where one is
+        beyond 2**53); of strings, objects with None for missing ones. Bytes are read as UTF-8.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def as_labels(y: Any) -> np.ndarray:
         raise DataError(
             f"got labels of shape {values.shape}, expected (n,): one label for each instance"
         )
-    return _from_series(pd.Series(values).infer_objects()) if listed else values
+    return _from_series(column_of_objects(values)) if listed else values
 
 
 def read_as_binary(label: Any) -> bool | int | None:
@@ -105,8 +106,12 @@ def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
     >>> labels_from_text(pd.Series(["007", "7"]))
     array(['007', '7'], dtype=object)
     """
-    kind = label_kind(column.dropna().unique().tolist()) if kind is None else kind
+    distinct = column.dropna().unique().tolist()
+    kind = label_kind(distinct) if kind is None else kind
     if kind == "number":
+        if distinct and all(label.lstrip("+-").isdigit() for label in distinct):
+            integers = {label: int(label) for label in distinct}
+            return as_labels(column_of_objects([integers.get(label) for label in column]))
         return as_labels(pd.to_numeric(column).convert_dtypes())
     if kind == "truth":
         return as_labels(column.astype(object).str.lower().map(TRUTHS).astype("boolean"))
@@ -410,9 +415,7 @@ def _equal(y: np.ndarray, number: int | None) -> np.ndarray:
     if y.dtype.kind != "O":
         return np.zeros(len(y), dtype=bool)
     numbers = [isinstance(one, int | float | np.number) and type(one) is not bool for one in y]
-    return np.array(
-        [is_one and one == number for is_one, one in zip(numbers, y, strict=True)], bool
-    )
+    return np.array([is_ and one == number for is_, one in zip(numbers, y, strict=True)], bool)
 
 
 def _readings(text: str) -> list[bool | int | float]:
@@ -486,9 +489,10 @@ def _from_series(y: pd.Series) -> np.ndarray:
     missing = y.isna().to_numpy()
     if pd.api.types.is_bool_dtype(y.dtype) and not missing.any():
         return y.to_numpy(dtype=bool)
-    if pd.api.types.is_integer_dtype(y.dtype) and not missing.any():
+    if y.dtype.kind in "iu" and not missing.any():
         return y.to_numpy(dtype=np.int64)
-    if pd.api.types.is_numeric_dtype(y.dtype) and not pd.api.types.is_bool_dtype(y.dtype):
+    inexact = y.dtype.kind in "iu" and (y.abs() > MAX_EXACT_INTEGER).any()
+    if y.dtype.kind in "iufc" and not inexact:
         return y.to_numpy(dtype=np.float64, na_value=np.nan)
     values = y.to_numpy(dtype=object).copy()
     values[missing] = None

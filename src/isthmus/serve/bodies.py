@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data import Column, Schema
-from isthmus.data.formats import arrow_to_frame, read_csv_file
+from isthmus.data import Column, Schema, arrow_to_frame
+from isthmus.data.formats import read_csv_file
 from isthmus.errors import DataError, SchemaError
 from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
 from isthmus.serve.uploads import (

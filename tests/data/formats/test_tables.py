@@ -6,6 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -309,6 +310,47 @@ def test_a_table_of_another_format_is_read(tmp_path, ending):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match=f"cannot read .*rows{ending}"):
         load(path)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "feather", "polars", "stream"])
+def test_large_integers_beside_a_missing_one_are_never_changed(tmp_path, form):
+    big = 2**53 + 1
+    table = pa.table({"serial": [big, None, 7], "width": [1.0, 2.0, 3.0]})
+    path = tmp_path / f"rows.{'parquet' if form == 'stream' else form}"
+    if form == "jsonl":
+        path.write_text(
+            f'{{"serial": {big}, "width": 1}}\n\n{{"width": 2}}\n{{"serial": 7, "width": 3}}\n'
+        )
+    elif form == "csv":
+        path.write_text(f"serial,width\n{big},1\n,2\n7,3\n")
+    elif form == "feather":
+        pyarrow.feather.write_feather(table, path)
+    else:
+        pq.write_table(table, path)
+    source = pytest.importorskip("polars").from_arrow(table) if form == "polars" else path
+    keyed, labelled = (
+        load(source, **names, lazy=form == "stream")
+        for names in ({"keys": ["serial"]}, {"label": "serial"})
+    )
+    if form == "stream":
+        keys = keyed.read(keyed.chunk_ranges[0], keys=True).keys
+        y = labelled.read(labelled.chunk_ranges[0], label=True).y
+    else:
+        keys, y = keyed.keys, labelled.y
+        types = load(source, category=["serial"]).schema.types
+        categories = {column.type: column.categories for column in types}["category"]
+        assert sorted(map(int, categories)) == [7, big]
+    assert keys["serial"].isna().tolist() == [False, True, False]
+    assert [str(key) for key in keys["serial"].dropna()] == [str(big), "7"]
+    assert y.tolist() == [big, None, 7]
+
+
+def test_a_line_that_is_no_json_object_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    for line, text in (("{", "as JSON"), ("[1]", r"holds \[1\], expected an object")):
+        path.write_text('{"a": 1}\n' + line)
+        with pytest.raises(DataError, match=f"line 2 of .*{text}"):
+            load(path)
 
 
 def test_what_stands_above_the_header_is_left_out(csv):

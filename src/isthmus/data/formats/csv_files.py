@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
-import io
-import lzma
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -18,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from isthmus._core import gunzip, read_bytes
+from isthmus._core import decompress, read_bytes
 from isthmus.data.column_types import Where, is_number
+from isthmus.data.containers import arrow_to_frame
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -377,17 +373,6 @@ def _dates_in_format(column: Any, format_: str) -> pd.Series | None:
     return None if dates.isna().sum() > column.null_count else dates
 
 
-def arrow_to_frame(table: Any) -> pd.DataFrame:
-    """Turn an Arrow table into a DataFrame that keeps types where values are missing."""
-    import pyarrow as pa
-
-    for position, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type):
-            column = table.column(position).cast(pa.float64())
-            table = table.set_column(position, field.name, column)
-    return table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
-
-
 def _without_nameless(table: Any, path: Path | str) -> Any:
     keep = []
     for position, name in enumerate(table.column_names):
@@ -401,43 +386,6 @@ def _without_nameless(table: Any, path: Path | str) -> Any:
             continue
         raise DataError(f"column {position + 1} of {path} has no name; give it one in the header")
     return table.select(keep)
-
-
-def decompress(content: bytes, name: str | Path) -> bytes:
-    """Undo gzip, bzip2, xz, Zstandard or a zip archive of one file, as the content begins.
-
-    Raises
-    ------
-    DataError
-        When the archive is damaged, or holds several files; `name` says which archive that is.
-    """
-    try:
-        if content.startswith(b"BZh"):
-            return bz2.decompress(content)
-        if content.startswith(b"\xfd7zXZ"):
-            return lzma.decompress(content)
-        if content.startswith(b"\x28\xb5\x2f\xfd"):
-            import pyarrow as pa
-
-            return pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
-        if content.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                members = [one for one in archive.infolist() if not one.is_dir()]
-                if len(members) != 1:
-                    raise DataError(
-                        f"{name} is an archive of {len(members)} files, expected one; unpack it "
-                        "and pass the file"
-                    )
-                return archive.read(members[0])
-    except (OSError, EOFError, ValueError, RuntimeError) as error:
-        raise _damaged(name, error) from error
-    except (lzma.LZMAError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise _damaged(name, error) from error
-    return gunzip(content, name)
-
-
-def _damaged(name: str | Path, error: Exception) -> DataError:
-    return DataError(f"{name} is a damaged or incomplete archive ({error}); fetch or copy it again")
 
 
 def read_csv_file(

@@ -5,21 +5,19 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isthmus._core import read_bytes, require
-from isthmus.data.column_types import Place, Where, recognise
+from isthmus._core import decompress, read_bytes, require
+from isthmus.data.column_types import Place, Where, quote, recognise
 from isthmus.data.columns import check_no_infinity, match_columns
+from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats.csv_files import (
     CsvOptions,
-    arrow_to_frame,
-    decompress,
     read_csv_file,
 )
 from isthmus.data.labels import labels_from_text
@@ -112,12 +110,32 @@ def read_table(
 
 def _read_excel(path: Path) -> pd.DataFrame:
     require("openpyxl", extra="excel", purpose="Excel files")
-    return pd.read_excel(path, dtype=object).infer_objects()
+    frame = pd.read_excel(path, dtype=object)
+    return pd.DataFrame({name: column_of_objects(frame[name].tolist()) for name in frame})
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
-    content = BytesIO(decompress(read_bytes(path), path))
-    return pd.read_json(content, lines=True, dtype=False)
+    rows = []
+    lines = decompress(read_bytes(path), path).decode("utf-8-sig").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(
+                f"cannot read line {number} of {path} as JSON: {error}; mend the line"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(
+                f"line {number} of {path} holds {quote(row)}, expected an object such as "
+                '{"width": 1.5}; mend the line'
+            )
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pd.DataFrame(
+        {name: column_of_objects([row.get(name) for row in rows]) for name in names}
+    )
 
 
 def _read_feather(path: Path) -> pd.DataFrame:

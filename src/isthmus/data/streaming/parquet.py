@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isthmus.data.formats import arrow_to_frame, check_is_there
+from isthmus.data.containers import arrow_to_frame
+from isthmus.data.formats import check_is_there
 from isthmus.data.instances import Chunk
 from isthmus.data.labels import AS_WRITTEN, as_labels, label_kind, labels_from_text
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange

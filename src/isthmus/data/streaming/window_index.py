@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isthmus.data.formats import arrow_to_frame
+from isthmus.data.containers import arrow_to_frame
 from isthmus.data.streaming.parquet import is_number
 from isthmus.data.windows import Groups, describe_row, segments, time_numbers, window_count
 

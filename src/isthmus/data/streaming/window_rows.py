@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isthmus.data.formats import arrow_to_frame
+from isthmus.data.containers import arrow_to_frame
 from isthmus.data.preprocessing import ValuesBeyond, describe_empty_column, interpolate
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.data.streaming.window_index import FileWindows, WindowSpans, one_span
