@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data import Schema, category_text
+from isthmus.data.formats import NO_VALUE
 
 #: Name of the one input of images, series and tables without column names.
 WHOLE_INPUT = "X"
@@ -28,6 +29,14 @@ OUTPUTS = (
     "residual",
     "reconstruction",
 )
+#: Text of a cell by the type of its column, as regular expressions; `True` and `False` beside
+#: numbers are truth values of a program, of which there is no text in a number column.
+_FORMS = {
+    "number": r"(?a)nan|True|False|[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+    r"|([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?",
+    "boolean": r"(?i)true|false|[01](\.0)?",
+    "date": r"(?a)\d{4}-\d\d-\d\d.*",
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,25 @@ def inputs_of(schema: Schema) -> list[Input]:
         else:
             inputs.append(Input(input_name, "float64", (), name, column.type))
     return inputs
+
+
+def describe_cells(schema: Schema) -> dict[str, Any]:
+    """Return how the cells of a table's columns are read, for programs without isthmus.
+
+    Examples
+    --------
+    >>> schema = Schema.learn(pd.DataFrame({"width": [1.5, None], "kind": ["nut", "bolt"]}))
+    >>> cells = describe_cells(schema)
+    >>> cells["categories"], "NA" in cells["missing"]
+    ({'kind': ['bolt', 'nut']}, True)
+    """
+    names = schema.columns or ()
+    categories = {
+        name: [category_text(value) for value in column.categories]
+        for name, column in zip(names, schema.types if names else (), strict=True)
+        if column.type == "category"
+    }
+    return _FORMS | {"missing": list(NO_VALUE), "categories": categories}
 
 
 def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarray]:

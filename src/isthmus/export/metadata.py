@@ -18,7 +18,7 @@ from isthmus.detection import AnomalyDetector
 from isthmus.encoding import encoder_identity
 from isthmus.export.decision_graph import Output
 from isthmus.export.graph import OPSETS
-from isthmus.export.inputs import Input
+from isthmus.export.inputs import Input, describe_cells
 from isthmus.export.parity import Parity
 from isthmus.export.reference_instances import ReferenceInstances
 from isthmus.export.runtime import FORMAT_VERSION, KEY
@@ -207,7 +207,7 @@ def describe_export(
         "heads": {name: _describe_head(head) for name, head in heads.items()},
         "known": None if references is None else references.to_dict(),
         "parity": parity.to_dict(),
-    }
+    } | ({} if inputs[0].column is None else {"cells": describe_cells(encoder.schema_)})
 
 
 def write_facts(model: ModelProto, facts: Mapping[str, Any]) -> None:

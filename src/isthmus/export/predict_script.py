@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,7 @@ import onnxruntime
 model = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx").read_bytes())
 facts = json.loads(model.get_modelmeta().custom_metadata_map["isthmus"])
 names = [one["name"] for one in facts["outputs"]]
-MISSING = ("", "None", "nan", "NaT", "<NA>")
-NO_VALUE = "||NA|N/A|n/a|NaN|-NaN|nan|-nan|NULL|null|#N/A|#N/A N/A|#NA|-1.#IND|1.#IND|"
-NO_VALUE += "-1.#QNAN|1.#QNAN|"  # cells of a CSV file
+MISSING = ("None", "nan", "NaT", "<NA>")  # as str() has them
 
 
 def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
@@ -22,26 +22,21 @@ def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
     feed = {one["name"]: _feed(one, rows) for one in facts["inputs"]}
     starts = range(0, len(next(iter(feed.values()))), batch)
     batches = [{k: v[at : at + batch] for k, v in feed.items()} for at in starts]
-    outputs = zip(*(model.run(names, one) for one in batches), strict=True)
-    found = {name: np.concatenate(v) for name, v in zip(names, outputs, strict=True)}
-    return {name: v.astype(str) if v.dtype == object else v for name, v in found.items()}
+    found = map(np.concatenate, zip(*(model.run(names, one) for one in batches), strict=True))
+    return {k: v.astype(str) if v.dtype == object else v for k, v in zip(names, found, strict=True)}
 
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
+    cells = [] if one["column"] is None else list(rows[one["column"]])
     if one["type"] == "category":
-        types = dict(zip(facts["schema"]["columns"], facts["schema"]["column_types"], strict=True))
-        known = types[one["column"]]["categories"]
-        return np.array([_text(v, one["missing"], known) for v in rows[one["column"]]], object)
+        known = facts["cells"]["categories"][one["column"]]
+        return np.array([_text(cell, one["missing"], known) for cell in cells], dtype=object)
     if one["column"] is not None:
-        values = [None if str(v) in MISSING else v for v in rows[one["column"]]]
-        if one["type"] == "date":  # datetimes or ISO 8601 text, in UTC
-            dates = np.array(values, dtype="datetime64[us]")
-            return (dates - np.datetime64(0, "s")) / np.timedelta64(1, "s")
-        for at, value in enumerate(values):
-            if 2 <= len(parts := str(value).split(":")) <= 3:  # a time of day, in seconds
-                values[at] = sum(float(part) * 60 ** (2 - n) for n, part in enumerate(parts))
-        truth = {"true": 1, "false": 0} if one["type"] == "boolean" else {}
-        return np.array([truth.get(str(v).lower(), v) for v in values], dtype=np.float64)
+        values = np.array([_number(cell, one["type"]) for cell in cells], dtype=np.float64)
+        for row in np.flatnonzero(np.isinf(values)):
+            where = f"row {row}, counting from 0, of column {one['column']!r}"
+            raise ValueError(f"got {cells[row]!r} in {where}, expected a {one['type']}; correct it")
+        return values
     array, dtype = np.asarray(rows), one["dtype"]
     wrong = array.shape[1:] != tuple(one["shape"]) or (dtype == "uint8") != (array.dtype == "uint8")
     if wrong or np.isinf(array).any() or (one["type"] != "table" and np.isnan(array).any()):
@@ -49,30 +44,35 @@ def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     return array.astype(dtype)
 
 
-def _text(value: Any, missing: str, categories: list[Any]) -> str:
+def _number(value: Any, form: str) -> float:
+    """Return a cell as a number, a date or time of day in seconds; infinity where it is none."""
+    text = str(value).strip(" \t")
+    if not re.fullmatch(facts["cells"][form], text):
+        return np.nan if text in MISSING and not isinstance(value, str) else np.inf
+    with suppress(ValueError):  # such as February 30
+        if form != "date" and ":" not in text:
+            truth = {"true": 1, "false": 0} if form == "boolean" else {}
+            return float(truth.get(text.lower(), value))
+        day = "" if form == "date" else "1970-01-01 " + "0" * (text[1] == ":")
+        return (np.datetime64(day + text) - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+    return np.inf
+
+
+def _text(value: Any, missing: str, categories: list[str]) -> str:
     if isinstance(value, str) or str(value) in MISSING:
         return value if isinstance(value, str) else missing
-    # Whoever read the file may have made a number, or True, of what was written as text.
-    same = [category for category in categories if _meaning(category) == _meaning(value)]
+    text, number = str(value).lower(), _number(str(value), "number")
+    same = [c for c in categories if c.lower() == text or _number(c, "number") == number < np.inf]
     if len(same) > 1:
         raise ValueError(f"got {value!r}, which stands for {same}; pass the column as text")
-    text = same[0] if same else value
-    text = int(text) if isinstance(text, float) and text.is_integer() else text
-    return str(text).lower() if isinstance(text, bool | np.bool_) else str(text)
-
-
-def _meaning(value: Any) -> str | float:
-    try:
-        return float(str(value))
-    except ValueError:
-        return str(value).lower() if str(value).lower() in ("true", "false") else str(value)
+    return same[0] if same else str(value)
 
 
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
     if source.suffix == ".csv":
-        head, *lines = csv.reader(source.read_text(encoding="utf-8-sig").splitlines())
-        cells = [[None if f"|{c}|" in NO_VALUE else c for c in line] for line in lines]
+        head, *lines = filter(None, csv.reader(source.open(encoding="utf-8-sig", newline="")))
+        cells = [[None if c in facts["cells"]["missing"] else c for c in line] for line in lines]
         given = dict(zip(head, zip(*cells, strict=True), strict=True))
     else:
         given = np.load(source) if source.suffix == ".npy" else sys.exit("expected .npy or .csv")
