@@ -34,17 +34,23 @@ def test_predict_writes_a_folder_with_keys_and_goes_on(isthmus, bundle, shards):
     pd.testing.assert_frame_equal(pd.read_parquet("out.parquet"), table)
 
 
-def test_columns_that_are_not_the_bundles_are_not_read(isthmus, bundle, shards):
-    status, out, _ = isthmus("encode", bundle, f"{shards}/*.parquet", "-o", "codes.parquet")
+def test_columns_that_are_not_the_bundles_are_carried_along(isthmus, bundle, shards):
+    words = ("encode", bundle, f"{shards}/*.parquet", "--rows", "150:420", "--drop", "site")
+    status, out, _ = isthmus(*words, "-o", "codes.parquet")
     assert status == 0
-    assert "1,000 instances\n" in out
+    assert "270 instances\n" in out
     codes = pd.read_parquet("codes.parquet")
-    assert list(codes.columns) == ["row", "autoencoder0", "autoencoder1"]
+    assert list(codes.columns) == ["row", "id", "autoencoder0", "autoencoder1"]
+    assert codes["row"].tolist() == list(range(150, 420))
+    assert codes["id"].tolist() == list(range(150 * 7, 420 * 7, 7))
+    status, _, err = isthmus(*words, "--rows", "160:430", "-o", "codes.parquet", "--resume")
+    assert status == 1
+    assert "the chunks that files are read in" in err
 
 
 def test_one_file_is_decided_in_memory_unless_it_is_to_be_lazy(isthmus, bundle, shards):
     rows = pd.read_parquet(shards / "0.parquet")
-    rows.drop(columns=["id", "site"]).to_parquet("new.parquet")
+    rows.drop(columns=["id"]).to_parquet("new.parquet")
     status, _, _ = isthmus("predict", bundle, "new.parquet", "-o", "a.parquet", "--engine", "local")
     assert status == 0
     assert Path("a.parquet").is_file()
@@ -57,6 +63,7 @@ def test_one_file_is_decided_in_memory_unless_it_is_to_be_lazy(isthmus, bundle, 
     assert pd.read_parquet("c.parquet")["id"].equals(rows["id"])
     one, other = pd.read_parquet("a.parquet"), pd.read_parquet("b.parquet")
     assert list(one.columns) == list(other.columns[1:])
+    assert one["site"].equals(other["site"])
     np.testing.assert_array_equal(one["prediction"], other["prediction"])
     np.testing.assert_allclose(one["anomaly_score"], other["anomaly_score"], rtol=1e-4)
 

@@ -102,7 +102,8 @@ def learn_from_stream(stream: Stream) -> tuple[Schema, Preprocessor]:
     known = read_on_rank_zero(stream, lambda: stream.state.learned)
     if known is None:
         drawn = median_rows(stream.n_rows)
-        facts = StreamStatistics(stream.name, stream.kind, stream.reader.channels)
+        channels, first_row = stream.reader.channels, stream.first_row
+        facts = StreamStatistics(stream.name, stream.kind, channels, first_row)
         known, found = read_by_shares(
             stream, facts, lambda result, chunk: result.update(chunk, drawn), _learned
         )

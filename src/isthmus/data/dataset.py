@@ -177,14 +177,7 @@ class Dataset:
         >>> Dataset(np.arange(6.0)[:, None]).take_range("1:3").X.tolist()
         [[1.0], [2.0]]
         """
-        try:
-            if isinstance(rows, str):
-                rows = slice(*(int(end) if end.strip() else None for end in rows.split(":")))
-            chosen = np.arange(len(self))[rows]
-        except (ValueError, TypeError, IndexError) as error:
-            raise DataError(
-                f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
-            ) from error
+        chosen = np.arange(len(self))[as_range(rows)]
         if len(chosen) == 0:
             raise DataError(f"rows={rows!r} names none of the {len(self)} instances of {self.name}")
         return self.take(chosen)
@@ -254,6 +247,38 @@ class Dataset:
                 "expected a fraction between 0 and 1 that leaves instances in both parts"
             ) from error
         return Splits(self.take(np.sort(train)), self.take(np.sort(test)))
+
+
+def as_range(rows: slice | str) -> slice:
+    """Return a range of rows as a slice.
+
+    Parameters
+    ----------
+    rows : slice or str
+        Such as `slice(100, 200)` or "100:200", counting from 0.
+
+    Raises
+    ------
+    DataError
+        When it is none.
+
+    Examples
+    --------
+    >>> as_range("100:")
+    slice(100, None, None)
+    """
+    try:
+        found = rows
+        if isinstance(rows, str) and ":" in rows:
+            found = slice(*(int(end) if end.strip() else None for end in rows.split(":")))
+        if not isinstance(found, slice):
+            raise TypeError
+        found.indices(0)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
+        ) from error
+    return found
 
 
 def check_part(name: str) -> None:

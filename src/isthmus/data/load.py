@@ -29,6 +29,7 @@ from isthmus.data.schema import KINDS, Schema
 from isthmus.data.streaming import (
     are_tables,
     check_image_keys,
+    check_no_category,
     is_of_images,
     is_streamed,
     listed_images,
@@ -128,7 +129,7 @@ def load(
     category : sequence of str
         Of a table, columns that are categories though they hold numbers, such as a customer.
     rows : slice or str, optional
-        Of data in memory, which of its instances are taken: slice(100, 200), or "100:200".
+        Which of the instances are taken: slice(100, 200), or "100:200".
     decimal, thousands, date_format, encoding, na
         Of CSV files: the decimal mark ("." or ","), the mark between thousands, the format of
         dates that are not ISO 8601 ("%d.%m.%Y"), the encoding where it is not UTF-8, and further
@@ -143,7 +144,7 @@ def load(
         Of the encoder that the data is for (`encoder.schema_`, or `read_schema` of a bundle), as
         far as other arguments do not say it: the columns of a table are read by their types at
         fit, whatever they look like in this source, and other columns are carried along like keys
-        (of data read chunk by chunk they are never read); windows of the same length and channels
+        (of several files, those that every file has); windows of the same length and channels
         are cut from a long table; arrays are taken for series; image files are brought to the
         size and, where that changes no value, to the channels at fit.
     frames : {"first", "all"}
@@ -189,6 +190,7 @@ def load(
         raise DataError(f"got frames={frames!r}, expected 'first' or 'all'")
     csv = CsvOptions(decimal, thousands, date_format, encoding, tuple(na))
     source = as_array_or_frame(source)
+    carry = False
     opened = data_dir is None and is_streamed(source, lazy, kind)
     if schema is not None and schema.kind == "series":
         if kind in ("auto", "series") and _may_be_series(source, opened):
@@ -198,6 +200,7 @@ def load(
                 channels = schema.columns if channels is None else channels
     elif schema is not None and schema.kind == "table" and opened and columns is None:
         columns = schema.columns or None
+        carry = columns is not None
     cutting = WindowOptions(
         window,
         stride,
@@ -221,19 +224,19 @@ def load(
         if y is not None:
             raise DataError("got y, and data read chunk by chunk has its labels in its files")
         cutting.check_applicable(kind)
-        in_memory = [*csv.given, *(["category"] if category else [])]
-        in_memory += [] if rows is None else ["rows"]
-        if in_memory:
+        if csv.given:
             raise DataError(
-                f"got {in_memory[0]}=, which is for data in memory, and {source} is read chunk by "
-                "chunk; leave it out"
+                f"got {csv.given[0]}=, which is for CSV files, and {source} holds none; leave it "
+                "out"
             )
-        return open_streamed(
+        stream = open_streamed(
             source,
             label=label,
             columns=columns,
             drop=drop,
+            category=category,
             keys=keys,
+            carry=carry,
             kind=kind,
             cutting=cutting,
             resize=size,
@@ -241,16 +244,15 @@ def load(
             schema=schema if schema is not None and schema.kind == "images" else None,
             on_bad_shard=on_bad_shard,
         )
+        return stream if rows is None else stream.take_range(rows)
     cutting.check_applicable(kind, long_table=_is_table(source))
     table: dict[str, Any] = {"label": label, "keys": keys, "drop": drop}
+    if kind == "series":
+        check_no_category(category)
     if kind != "series":
         of_table = schema is not None and schema.kind == "table"
         table |= {"columns": columns, "category": category}
         table |= {"schema": schema if of_table else None}
-    elif category:
-        raise DataError(
-            f"got category={list(category)!r}, and channels of windows are numbers; leave it out"
-        )
     elif columns is not None:
         raise DataError(
             f"got columns={list(columns)!r}, and the channels of windows are named with channels="

@@ -83,7 +83,7 @@ def describe_run(
         {
             "index": chunk.index,
             "source": chunk.source,
-            "row": chunk.first_row,
+            "row": stream.first_row + chunk.first_row,
             "n_rows": chunk.n_rows,
         }
         for chunk in chunks

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from isthmus.data import (
@@ -39,27 +40,30 @@ def key_schema(stream: Stream, written: pa.Schema) -> pa.Schema:
         if name in written.names:
             raise DataError(
                 f"the key column {name!r} has the name of a column that is written too "
-                f"({', '.join(written.names)}); give it another name in the files"
+                f"({', '.join(written.names)}); give it another name in the files, or leave it out "
+                "(drop=, on the command line --drop)"
             )
-    if not types:
-        return pa.schema([(ROW_NUMBER, pa.int64())])
-    return pa.schema([(name, _plain(type_)) for name, type_ in types.items()])
+    numbered = not stream.reader.identifies_rows and ROW_NUMBER not in types
+    front = [(ROW_NUMBER, pa.int64())] if numbered else []
+    return pa.schema([*front, *((name, _plain(type_)) for name, type_ in types.items())])
 
 
-def key_arrays(schema: pa.Schema, chunk: Chunk, source: str) -> list[pa.Array]:
-    """Return the key columns of a chunk.
+def key_arrays(schema: pa.Schema, chunk: Chunk, source: str, first_row: int) -> list[pa.Array]:
+    """Return the key columns of a chunk, or the number of each row, of which the first is given.
 
     Raises
     ------
     ShardError
         When a value does not fit the type in the first file.
     """
-    if chunk.keys is None:
-        return [pa.array(chunk.first_row + np.arange(len(chunk)), type=pa.int64())]
+    keys = pd.DataFrame() if chunk.keys is None else chunk.keys
     arrays = []
     for field in schema:
+        if field.name not in keys:
+            arrays.append(pa.array(first_row + np.arange(len(chunk)), type=pa.int64()))
+            continue
         try:
-            arrays.append(pa.Array.from_pandas(chunk.keys[field.name], type=field.type))
+            arrays.append(pa.Array.from_pandas(keys[field.name], type=field.type))
         except pa.ArrowException as error:
             raise ShardError(
                 f"the key column {field.name!r} of {source} holds values that are no {field.type}, "
@@ -237,6 +241,7 @@ class Worker:
 
     def _read(self, chunk: ChunkRange) -> _PreparedChunk | ScoredChunk:
         stream = self.job.stream
+        first = stream.first_row + chunk.first_row
         found = self.job.files.find(chunk)
         if found is not None:
             return ScoredChunk(chunk, found)
@@ -247,12 +252,11 @@ class Worker:
                 heads = self.job.columns.for_heads
                 inputs = self.exported.preprocess(content.X) if heads else None
             except DataError as error:
-                last = chunk.first_row + chunk.n_rows - 1
+                last = first + chunk.n_rows - 1
                 raise ShardError(
-                    f"rows {chunk.first_row:,} to {last:,}, of {chunk.source}, cannot be scored: "
-                    f"{error}"
+                    f"rows {first:,} to {last:,}, of {chunk.source}, cannot be scored: {error}"
                 ) from error
-            keys = key_arrays(self.job.keys, content, chunk.source)
+            keys = key_arrays(self.job.keys, content, chunk.source, first)
             return _PreparedChunk(chunk, keys, rows, inputs)
         except ShardError as error:
             if stream.on_bad_shard == "fail":

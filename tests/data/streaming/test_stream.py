@@ -116,6 +116,46 @@ def test_labels_and_keys_are_read_on_demand_and_are_no_features(frame, folder):
     assert list(load(folder, columns=["b"]).read(part).X.columns) == ["b"]
 
 
+@pytest.mark.parametrize("most_rows", [1000, 25])
+@pytest.mark.parametrize("rows", ["150:420", "-70:", ":30", "225:226", ":"])
+def test_a_range_of_rows_is_that_in_memory(frame, folder, rows, most_rows, monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_CHUNK_ROWS", most_rows)
+    expected = frame[slice(*(int(end) if end else None for end in rows.split(":")))]
+    stream = load(folder, rows=rows)
+    assert len(stream) == len(expected)
+    assert stream.first_row == expected["id"].iloc[0]
+    assert np.concatenate([one.X["id"] for one in stream.chunks()]).tolist() == [*expected["id"]]
+    assert stream.sample(5, 0).X["id"].isin(expected["id"]).all()
+    if len(expected) > 30:
+        inner = stream.without(np.array([0, 3])).take_range("1:20")
+        rest = expected["id"].drop(expected.index[[0, 3]])
+        assert inner.take(np.arange(19)).X["id"].tolist() == [*rest[1:20]]
+
+
+def test_a_category_of_numbers_is_one_as_in_memory(frame, folder, tmp_path):
+    (tmp_path / "shown").mkdir()
+    missing = frame.assign(b=frame["b"].where(frame["id"] != 300))  # whole numbers but in one file
+    write(missing, folder, row_group_size=200)
+    missing.to_parquet(tmp_path / "shown" / "all.parquet", index=False)
+    expected = load(tmp_path / "shown" / "all.parquet", label="class", category=["b"]).schema
+    assert expected.types[2].categories == tuple(range(9))
+    assert load(folder, label="class", category=["b"]).schema == expected
+
+
+def test_columns_that_a_model_does_not_take_are_carried_along(frame, folder, tmp_path):
+    schema = load(folder, columns=["a", "b"]).schema
+    stream = load(folder, keys=["id"], schema=schema)
+    assert list(stream.take(np.array([5, 250])).keys.columns) == ["id", "class"]
+    one = load(folder / "0.parquet", keys=["id"], schema=schema)
+    pd.testing.assert_frame_equal(one.keys, stream.take(np.arange(200)).keys)
+    for given in ({"drop": ["class"]}, {"columns": ["a", "b"]}, {"label": "class"}):
+        assert list(load(folder, keys=["id"], schema=schema, **given).reader.keys) == ["id"]
+
+    frame[200:400].drop(columns="class").assign(note=None).to_parquet(folder / "1.parquet")
+    with pytest.warns(UserWarning, match="2 columns .*, 'class', 'note', are not in every file"):
+        assert load(folder, schema=schema).reader.keys == ["id"]
+
+
 @pytest.mark.parametrize(
     "labels",
     [
@@ -334,6 +374,12 @@ def test_arrays_that_do_not_go_together(tmp_path):
         ({"on_bad_shard": "ignore"}, "expected 'fail' or 'skip'"),
         ({"y": [1, 2]}, "has its labels in its files"),
         ({"resize": (8, 8)}, "is for images"),
+        ({"rows": "700:"}, "names none of the 600 instances"),
+        ({"rows": slice(0, 9, 2)}, "with a step, .*; leave the step out"),
+        ({"rows": "5"}, "expected first:end"),
+        ({"category": ["beta"]}, "has no column 'beta'"),
+        ({"kind": "series", "window": 5, "category": ["b"]}, "channels of windows are numbers"),
+        ({"decimal": ","}, "decimal=, which is for CSV files"),
     ],
 )
 def test_words_that_do_not_go_with_a_stream(folder, options, message):

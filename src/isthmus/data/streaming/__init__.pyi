@@ -8,6 +8,7 @@ from .image_folder import load_image_folder as load_image_folder
 from .image_folder import load_image_table as load_image_table
 from .opening import are_tables as are_tables
 from .opening import check_image_keys as check_image_keys
+from .opening import check_no_category as check_no_category
 from .opening import is_of_images as is_of_images
 from .opening import is_streamed as is_streamed
 from .opening import listed_images as listed_images

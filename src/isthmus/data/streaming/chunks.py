@@ -127,6 +127,10 @@ class Reader(Protocol):
         """Whether there are labels to read."""
 
     @property
+    def identifies_rows(self) -> bool:
+        """Whether the key columns say which row is which; otherwise its number does."""
+
+    @property
     def channels(self) -> tuple[str, ...] | None:
         """Names of a series' channels, None when they have none."""
 

@@ -122,8 +122,7 @@ def load_image_folder(folder: Path, reading: ImageReading | None = None) -> Data
     their names the labels. Sub-folders `train` and `test` (or else `val`), in any case and also
     as `Training`, `Testing`, `valid`, `validation`, which may hold classes in turn, are a training
     and a test set; where `test` and `val` both exist, `val` is not read. Hidden files are passed
-    over; other files that are not read are counted in a warning and in `Dataset.reading`. How
-    pixels are read is said at `isthmus.data.formats.images.read_images`.
+    over; others that are not read are counted in a warning and in `Dataset.reading`.
 
     Parameters
     ----------
@@ -432,6 +431,7 @@ class ImageReader:
 
     kind = "images"
     channels = None
+    identifies_rows = True
 
     def __init__(self, images: ImageList, reading: ImageReading, name: str) -> None:
         self.images, self.reading = images, reading

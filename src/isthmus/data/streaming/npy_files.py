@@ -30,6 +30,7 @@ class NumpyReader:
     """
 
     channels = None
+    identifies_rows = False
 
     def __init__(self, store: FileStore, kind: str) -> None:
         self.store, self.kind = store, kind

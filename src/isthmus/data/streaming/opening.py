@@ -67,7 +67,9 @@ def open_streamed(
     label: str | None,
     columns: Sequence[str] | None,
     drop: Sequence[str],
+    category: Sequence[str],
     keys: Sequence[str],
+    carry: bool,
     kind: str,
     cutting: WindowOptions,
     resize: tuple[int, int] | None,
@@ -83,7 +85,7 @@ def open_streamed(
         if cutting.given:
             given_names = ", ".join(f"{name}=" for name in cutting.given)
             raise DataError(f"got {given_names} for {source}, which holds images; leave it out")
-        given = {"label": label, "columns": columns, "drop": drop}
+        given = {"label": label, "columns": columns, "drop": drop, "category": category}
         named = [f"{name}={value!r}" for name, value in given.items() if value]
         if named:
             raise DataError(
@@ -103,7 +105,9 @@ def open_streamed(
         label=label,
         columns=columns,
         drop=drop,
+        category=category,
         keys=keys,
+        carry=carry,
         kind=kind,
         cutting=cutting,
         on_bad_shard=on_bad_shard,
@@ -240,7 +244,9 @@ def open_stream(
     label: str | None = None,
     columns: Sequence[str] | None = None,
     drop: Sequence[str] = (),
+    category: Sequence[str] = (),
     keys: Sequence[str] = (),
+    carry: bool = False,
     kind: str = "auto",
     cutting: WindowOptions | None = None,
     on_bad_shard: str = "fail",
@@ -252,8 +258,10 @@ def open_stream(
     source : str
         A folder, a pattern such as `events/*.parquet`, one file, or an address that fsspec
         knows, such as `s3://bucket/events`.
-    label, columns, drop, keys, kind, on_bad_shard
+    label, columns, drop, category, keys, kind, on_bad_shard
         As for `isthmus.load`.
+    carry : bool
+        Carry along the columns of a table that are nothing of these.
     cutting : WindowOptions, optional
         How tables are cut into windows, with kind "series".
 
@@ -276,6 +284,7 @@ def open_stream(
                     f"got columns={list(columns)!r}, and the channels of windows are named with "
                     f"channels={list(columns)!r}"
                 )
+            check_no_category(category)
             reader = WindowReader(store, cutting, label, keys, drop)
         elif kind not in ("auto", "table"):
             raise DataError(
@@ -283,10 +292,11 @@ def open_stream(
                 "kind out (kind='series' cuts them into windows)"
             )
         else:
-            reader = ParquetReader(store, columns, label, keys, drop)
+            reader = ParquetReader(store, columns, label, keys, drop, category, carry)
     else:
-        given = {"label": label, "columns": columns, "keys": keys or None, "drop": drop or None}
-        named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        given = {"label": label, "columns": columns, "keys": keys, "drop": drop}
+        given |= {"category": category}
+        named = [f"{name}={value!r}" for name, value in given.items() if value]
         if named:
             raise DataError(
                 f"{named[0]} names columns of a table, and {source} holds arrays; leave it out"
@@ -330,6 +340,14 @@ def open_images(
     return _open(name, reader, reader.sources(), on_bad_shard)
 
 
+def check_no_category(category: Sequence[str]) -> None:
+    """Check that no column of a table that is cut into windows is named as a category."""
+    if category:
+        raise DataError(
+            f"got category={list(category)!r}, and channels of windows are numbers; leave it out"
+        )
+
+
 def _open(name: str, reader: Reader, files: Sequence[str], on_bad_shard: str) -> Stream:
     file_ranges: list[FileRange] = []
     skipped: list[SkippedChunk] = []
@@ -340,7 +358,7 @@ def _open(name: str, reader: Reader, files: Sequence[str], on_bad_shard: str) ->
             if on_bad_shard == "fail":
                 raise
             skipped.append(SkippedChunk.because(file, None, error))
-    if isinstance(reader, WindowReader):
+    if isinstance(reader, WindowReader | ParquetReader):
         reader.warn_of_unused(name)
     if not file_ranges:
         reasons = f": {skipped[0].reason}" if skipped else ""

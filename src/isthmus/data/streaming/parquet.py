@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
@@ -35,6 +36,10 @@ class FileColumns:
         How a person names the features: "columns" or "channels".
     drop : sequence of str
         Columns that are never read.
+    category : sequence of str
+        Columns that the first file must have.
+    carry : bool
+        Carry along the columns that are nothing of the above.
     """
 
     def __init__(
@@ -44,8 +49,14 @@ class FileColumns:
         keys: Sequence[str],
         option: str = "columns",
         drop: Sequence[str] = (),
+        category: Sequence[str] = (),
+        carry: bool = False,
     ) -> None:
         self.label, self.keys, self.option, self.drop = label, list(keys), option, list(drop)
+        self._category, self._carries = list(category), carry
+        self._carried: dict[str, pa.DataType] | None = None
+        #: Columns that are not carried along, because files differ in them.
+        self.not_carried: dict[str, None] = {}
         self.names: list[str] = [] if columns is None else list(columns)
         self._takes_all = columns is None
         self._first: tuple[str, dict[str, pa.DataType]] | None = None
@@ -66,7 +77,8 @@ class FileColumns:
             for field in schema
             if field.name not in _index(schema) or field.name in wanted
         }
-        for name in [*wanted, *(self.drop if self._first is None else [])]:
+        of_first = [*self.drop, *self._category] if self._first is None else []
+        for name in [*wanted, *of_first]:
             first = self._first[0] if self._first is not None and name in self.types else None
             check_is_there(name, list(types), source, first)
         twice = next((name for name, n in Counter(schema.names).items() if n > 1), None)
@@ -81,6 +93,7 @@ class FileColumns:
             if not self.names:
                 raise DataError(f"{source} holds no columns of features; expected at least one")
             self._first = source, types
+            self._carry(types)
             return
         first, expected = self._first
         for name in wanted:
@@ -96,6 +109,28 @@ class FileColumns:
                 f"{source} has columns {extra} that {first} has not; write it again without "
                 f"them, or name the columns to learn from with {self.option}=[...]"
             )
+        self._carry(types)
+
+    def _carry(self, types: dict[str, pa.DataType]) -> None:
+        """Take in the columns of a file that are carried along: those of all files alike."""
+        if not self._carries:
+            return
+        known = {self.label, *self.keys, *self.drop, *self.names}
+        others = {name: type_ for name, type_ in types.items() if name not in known}
+        before = others if self._carried is None else self._carried
+        self._carried = {}
+        for name in {**before, **others}:
+            found = [of[name] for of in (before, others) if name in of]
+            typed = [type_ for type_ in found if not pa.types.is_null(type_)]
+            if len(found) == 2 and all(type_ == typed[0] for type_ in typed):
+                self._carried[name] = typed[0] if typed else found[0]
+            else:
+                self.not_carried[name] = None
+
+    @property
+    def carried(self) -> dict[str, pa.DataType]:
+        """Columns that are carried along, and their types."""
+        return self._carried or {}
 
     @property
     def types(self) -> dict[str, pa.DataType]:
@@ -278,6 +313,10 @@ class ParquetReader:
         Columns that say which row is which, and are no features.
     drop : sequence of str
         Columns that are never read.
+    category : sequence of str
+        Features that are categories though they hold numbers.
+    carry : bool
+        Carry along all other columns, which are then key columns too.
     """
 
     kind = "table"
@@ -290,9 +329,12 @@ class ParquetReader:
         label: str | None,
         keys: Sequence[str],
         drop: Sequence[str] = (),
+        category: Sequence[str] = (),
+        carry: bool = False,
     ) -> None:
-        self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
-        self._of_files = FileColumns(columns, label, keys, drop=drop)
+        self.store, self.label, self.category = store, label, list(category)
+        self._own_keys = list(dict.fromkeys(keys))
+        self._of_files = FileColumns(columns, label, keys, "columns", drop, category, carry)
         self._labels = LabelColumn(store, label or "")
         self._groups = OpenGroups()
 
@@ -302,9 +344,32 @@ class ParquetReader:
         return self._of_files.names
 
     @property
+    def keys(self) -> list[str]:
+        """The key columns, then those that are carried along."""
+        return [*self._own_keys, *self._of_files.carried]
+
+    @property
+    def identifies_rows(self) -> bool:
+        """Whether key columns were named."""
+        return bool(self._own_keys)
+
+    @property
     def has_labels(self) -> bool:
         """Whether a column of labels was named."""
         return self.label is not None
+
+    def warn_of_unused(self, name: str) -> None:
+        """Warn of columns that are not carried along, because files differ in them."""
+        columns = list(self._of_files.not_carried)
+        if columns:
+            shown = ", ".join(map(repr, columns[:5]))
+            warnings.warn(
+                f"{name}: {len(columns)} columns that the model does not take, {shown}"
+                + (", ..." if len(columns) > 5 else "")
+                + ", are not in every file with the same type, and not carried along to the "
+                "output; name them in keys=[...] (--key) or drop=[...] (--drop)",
+                stacklevel=6,  # whoever called `load`
+            )
 
     def lay_out(self, source: str) -> list[FileRange]:
         """Put a file's row groups together into chunks, and divide those that are too large."""
@@ -343,11 +408,16 @@ class ParquetReader:
             )
         y = self._labels.read(table.column(labels[0])) if labels else None
         carried = arrow_to_frame(table.select(self.keys)) if keys and self.keys else None
-        return Chunk(0, arrow_to_frame(table.select(self.columns)), y, carried)
+        X = arrow_to_frame(table.select(self.columns))
+        for name in self.category:
+            if name in X:
+                X[name] = X[name].astype("category")
+        return Chunk(0, X, y, carried)
 
     def key_types(self) -> dict[str, pa.DataType]:
         """Return the types of the key columns in the first file."""
-        return {name: self._of_files.types[name] for name in self.keys}
+        own = {name: self._of_files.types[name] for name in self._own_keys}
+        return own | self._of_files.carried
 
     def stamp(self, source: str) -> dict[str, Any]:
         """Return size and time of a file."""

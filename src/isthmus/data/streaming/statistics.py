@@ -150,6 +150,8 @@ class ColumnStatistics:
         distinct = pd.Series(list(self.counts), dtype=object)
         counts = np.array(list(self.counts.values()))
         if self.categorical:
+            if any(type(value) is float for value in self.counts):  # a chunk with missing values
+                distinct = distinct.map(lambda value: float(value) if type(value) is int else value)
             distinct = distinct.astype("category")
         place = Place(self.name, self.table)
         column = Column.learn(distinct, place)
@@ -243,10 +245,14 @@ class StreamStatistics:
     kind : {"images", "series", "table"}
     channels : tuple of str, optional
         Names of a series' channels.
+    first_row : int
+        Number of the first row in messages.
     """
 
-    def __init__(self, name: str, kind: str, channels: tuple[str, ...] | None = None) -> None:
-        self.name, self.kind, self.channels = name, kind, channels
+    def __init__(
+        self, name: str, kind: str, channels: tuple[str, ...] | None = None, first_row: int = 0
+    ) -> None:
+        self.name, self.kind, self.channels, self.first_row = name, kind, channels, first_row
         self._statistics: _TableStatistics | _ArrayStatistics | None = None
 
     def update(self, chunk: Chunk, drawn: np.ndarray) -> None:
@@ -270,7 +276,7 @@ class StreamStatistics:
                 if is_table
                 else _ArrayStatistics(self.kind, chunk.X, self.channels)
             )
-        self._statistics.update(chunk, drawn)
+        self._statistics.update(chunk, drawn, self.first_row + chunk.first_row)
 
     def extend(self, later: StreamStatistics) -> None:
         """Add the statistics of later chunks.
@@ -322,12 +328,12 @@ class _TableStatistics:
             ColumnStatistics(str(column), name) for column in self.names or range(X.shape[1])
         ]
 
-    def update(self, chunk: Chunk, chosen: np.ndarray) -> None:
+    def update(self, chunk: Chunk, chosen: np.ndarray, first_row: int) -> None:
         X, rows = chunk.X, rows_of(chosen, chunk)
         if not _has_names(X):
             X = pd.DataFrame(check_table(X))
         for at, facts in enumerate(self.columns):
-            facts.update(X.iloc[:, at], rows, chunk.first_row)
+            facts.update(X.iloc[:, at], rows, first_row)
 
     def extend(self, later: _TableStatistics) -> None:
         pairs = list(zip(self.columns, later.columns, strict=True))
@@ -395,7 +401,7 @@ class _ArrayStatistics:
         #: (channel, extreme value, window, time step): the least and greatest of each channel.
         self.extremes: list[tuple[int, float, int, int]] = []
 
-    def update(self, chunk: Chunk, chosen: np.ndarray) -> None:
+    def update(self, chunk: Chunk, chosen: np.ndarray, first_row: int) -> None:
         X = chunk.X
         (check_images if self.kind == "images" else check_series)(X)
         self.low, self.high = min(self.low, float(X.min())), max(self.high, float(X.max()))
@@ -411,7 +417,7 @@ class _ArrayStatistics:
         for channel in range(X.shape[2]):
             for at in (int(values[:, channel].argmin()), int(values[:, channel].argmax())):
                 window, step = divmod(at, X.shape[1])
-                found.append((channel, float(values[at, channel]), chunk.first_row + window, step))
+                found.append((channel, float(values[at, channel]), first_row + window, step))
         self.extremes = _widest(self.extremes + found)
 
     def extend(self, later: _ArrayStatistics) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from isthmus.data.dataset import Dataset, check_part
+from isthmus.data.dataset import Dataset, as_range, check_part
 from isthmus.data.instances import Chunk, Instances, joined_chunks, rows_of
 from isthmus.data.schema import Kind, Schema
 from isthmus.data.streaming.chunks import (
@@ -49,6 +49,8 @@ class Stream(Instances):
         64 MB of them; of tables that are cut into windows so many of these.
     skipped : tuple of SkippedChunk
         Files and chunks skipped with `on_bad_shard="skip"`.
+    first_row : int
+        Number, among the rows of all files, of the first one; 0 unless `take_range` left some out.
     schema : Schema
         Of all instances, learned at first use in one pass over the files.
     preprocessor : Preprocessor
@@ -87,8 +89,10 @@ class Stream(Instances):
         skipped: Sequence[SkippedChunk] = (),
         on_bad_shard: str = "fail",
         excluded: np.ndarray | None = None,
+        first_row: int = 0,
     ) -> None:
         self.name, self.reader, self.on_bad_shard = name, reader, on_bad_shard
+        self.first_row = first_row
         self._file_ranges, self._skipped_files = tuple(file_ranges), tuple(skipped)
         self._excluded = np.empty(0, np.int64) if excluded is None else excluded
         self._starts = np.cumsum([0, *(one.n_rows for one in file_ranges)])
@@ -215,7 +219,8 @@ class Stream(Instances):
         from isthmus.data.streaming.statistics import StreamStatistics, median_rows
 
         if self.state.learned is None:
-            statistics = StreamStatistics(self.name, self.kind, self.reader.channels)
+            channels, first_row = self.reader.channels, self.first_row
+            statistics = StreamStatistics(self.name, self.kind, channels, first_row)
             drawn = median_rows(self.n_rows)
             for chunk in self.chunks():
                 statistics.update(chunk, drawn)
@@ -336,10 +341,7 @@ class Stream(Instances):
         rows : integer array
             Sorted, each once.
         """
-        # From row numbers in this stream to row numbers in the files.
-        before = self._excluded - np.arange(len(self._excluded))
-        in_files = rows + np.searchsorted(before, rows, side="right")
-        excluded = np.union1d(self._excluded, in_files)
+        excluded = np.union1d(self._excluded, self._in_files(rows))
         rest = Stream(
             self.name,
             self.reader,
@@ -347,9 +349,59 @@ class Stream(Instances):
             self._skipped_files,
             self.on_bad_shard,
             excluded,
+            self.first_row,
         )
         rest.state = StreamState(dict(self.state.damaged))
         return rest
+
+    def take_range(self, rows: slice | str) -> Stream:
+        """Return a range of the instances, as a stream of the chunks that hold them.
+
+        Parameters
+        ----------
+        rows : slice or str
+            Such as `slice(100, 200)` or "100:200", counting from 0.
+
+        Raises
+        ------
+        DataError
+            When it is no range or has a step, or there is no instance in it.
+        """
+        start, stop, step = as_range(rows).indices(self.n_rows)
+        if step != 1:
+            raise DataError(
+                f"got rows={rows!r} with a step, and data read in chunks is taken row by row; "
+                "leave the step out, or read one file into memory"
+            )
+        if stop <= start:
+            raise DataError(
+                f"rows={rows!r} names none of the {self.n_rows} instances of {self.name}"
+            )
+        first, last = (int(row) for row in self._in_files(np.array([start, stop - 1])))
+        begin, end = np.searchsorted(self._starts, [first, last], side="right")
+        own = slice(begin - 1, end)
+        before, after = int(self._starts[begin - 1]), int(self._starts[end])
+        inner = self._excluded[(self._excluded > first) & (self._excluded < last)]
+        ends = [np.arange(before, first), np.arange(last + 1, after)]
+        part = Stream(
+            self.name,
+            self.reader,
+            self._file_ranges[own],
+            self._skipped_files,
+            self.on_bad_shard,
+            np.union1d(inner, np.concatenate(ends)) - before,
+            self.first_row + start,
+        )
+        damaged = {at - own.start: one for at, one in self.state.damaged.items()}
+        part.state = StreamState(
+            {at: damaged[at] for at in range(end - own.start) if at in damaged}
+        )
+        return part
+
+    def _in_files(self, rows: np.ndarray) -> np.ndarray:
+        """Return row numbers of this stream as row numbers in its files."""
+        before = self._excluded - np.arange(len(self._excluded))
+        return rows + np.searchsorted(before, rows, side="right")
 
     def at_most(
         self,

@@ -116,6 +116,7 @@ class WindowReader:
     """
 
     kind = "series"
+    identifies_rows = True
 
     def __init__(
         self,
