@@ -6,8 +6,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK   := pyproject.toml constraints.txt
 PEERS  := .venv-bench
-# One thread a process: two processes of two threads each would be slower than one.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# One thread a process: two processes of two threads each would be slower than one. Plugins
+# that the tests do not use take seconds to load, as does a source that is compiled at each start.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest
 
 .PHONY: demo test test-slow test-all check bench format lock clean help
 
@@ -18,7 +19,7 @@ demo: $(VENV)/.demo       ## the whole pipeline on digits, which need no downloa
 	$(BIN)/isthmus demo digits
 
 test: $(VENV)/.dev        ## the tests, except those marked slow
-	$(PYTEST) -n 2 --dist worksteal -m 'not slow'
+	$(PYTEST) -p xdist.plugin -n 2 --dist worksteal -m 'not slow'
 
 test-slow: $(VENV)/.scale ## the tests marked slow, which take long or need Ray; installs Ray
 	$(PYTEST) -m slow

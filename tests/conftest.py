@@ -28,6 +28,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def short_maps():
+    """The shortest t-SNE that there is: no test asks how well a map is laid out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("isthmus.report.code_chapter.MAX_ITERATIONS", 250)
+        yield
+
+
 @pytest.fixture
 def isthmus(monkeypatch, capsys, tmp_path):
     """Run the command in a fresh folder; return exit status, output, errors."""

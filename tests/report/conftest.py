@@ -4,7 +4,6 @@ import pytest
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load, load_bundle, save_bundle
 from isthmus.report import write_report
-from isthmus.report.facts import report_facts
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +29,27 @@ def press(tmp_path_factory, splits):
 
 
 @pytest.fixture(scope="session")
-def facts(press, splits):
-    """All that a report on digits says. Do not change."""
-    return report_facts(press, splits, normal="0", command="isthmus report press digits")
+def report(press, splits, tmp_path_factory):
+    """The folder of a report on digits, with pictures, and its facts."""
+    folder = tmp_path_factory.mktemp("written")
+    facts = write_report(
+        press,
+        folder / "report.html",
+        splits,
+        normal="0",
+        command="isthmus report press digits",
+        plots=True,
+    )
+    return folder, facts
 
 
 @pytest.fixture(scope="session")
-def written(press, splits, tmp_path_factory):
-    """The folder of a report on digits, with pictures."""
-    folder = tmp_path_factory.mktemp("written")
-    write_report(press, folder / "report.html", splits, normal="0", plots=True)
-    return folder
+def written(report):
+    """The folder of the report."""
+    return report[0]
+
+
+@pytest.fixture(scope="session")
+def facts(report):
+    """All that the report says. Do not change."""
+    return report[1]

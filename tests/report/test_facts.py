@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from isthmus import Autoencoder, CodeClassifier, Dataset, advise, evaluate, load_bundle
 from isthmus.errors import DataError, IsthmusError
 from isthmus.evaluation import Baselines, evaluate_detector
+from isthmus.report import code_chapter
 from isthmus.report.comparison_chapter import comparison_facts, verdict
 from isthmus.report.data_chapter import column_facts, data_facts
 from isthmus.report.facts import report_facts
@@ -197,7 +198,9 @@ def test_what_a_head_knows_does_not_test_it(press, splits):
     both = Dataset(
         np.concatenate([known.X, splits.test.X]), np.concatenate([known.y, splits.test.y])
     )
-    found, alone = (report_facts(press, part, normal="0") for part in (both, splits.test))
+    found, alone = (
+        report_facts(press, part, normal="0", baselines=None) for part in (both, splits.test)
+    )
 
     assert found["classes"][0]["n_known"] == 30
     assert found["classes"][0]["accuracy"] == alone["classes"][0]["accuracy"]
@@ -207,7 +210,7 @@ def test_what_a_head_knows_does_not_test_it(press, splits):
     assert "30 of 390 instances were used to fit or calibrate the head 'kind'" in str(
         found["data"]["warnings"]
     )
-    alone = report_facts(press, known, normal="0")
+    alone = report_facts(press, known, normal="0", baselines=None)
     assert alone["classes"] == []
     assert "the head 'kind' is not tested" in str(alone["data"]["warnings"])
 
@@ -238,8 +241,9 @@ def test_layers_add_up_to_all_parameters(facts, press):
     )
 
 
-def test_who_is_near_on_the_map_is_near_as_a_code(facts, press, splits):
-    found = facts["code"]["map"]
+def test_who_is_near_on_the_map_is_near_as_a_code(press, splits, monkeypatch):
+    monkeypatch.setattr(code_chapter, "MAX_ITERATIONS", 1000)
+    found = code_chapter.code_map(press.encoder, splits.test, 0)
     codes = StandardScaler().fit_transform(press.encoder.transform(splits.test.X[found["rows"]]))
     places = np.array(found["places"])
 

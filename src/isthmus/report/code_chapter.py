@@ -15,6 +15,8 @@ from isthmus.report.wording import draw_rows, label_or_none
 
 #: Instances on the map: enough to see clusters, few enough to point at and to compute.
 MAX_ON_MAP = 1500
+#: Steps of t-SNE, the default of scikit-learn.
+MAX_ITERATIONS = 1000
 #: Instances shown with their reconstructions, for each of best, typical and worst.
 N_SHOWN = 4
 
@@ -105,6 +107,7 @@ def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
             init="pca" if planar else "random",
             random_state=seed,
             perplexity=9.0 if len(codes) < 100 else 30.0,
+            max_iter=MAX_ITERATIONS,
         )
         places, method = tsne.fit_transform(start), "t-SNE"
     low, high = places.min(axis=0), places.max(axis=0)
