@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from isthmus import AnomalyDetector, load_bundle
+from isthmus.scoring import scorer
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -68,12 +69,39 @@ def test_one_file_is_decided_in_memory_unless_it_is_to_be_lazy(isthmus, bundle, 
     np.testing.assert_allclose(one["anomaly_score"], other["anomaly_score"], rtol=1e-4)
 
 
+def test_explanations_are_those_in_memory(isthmus, bundle, shards, monkeypatch):
+    monkeypatch.setattr(scorer, "N_EXPLAINED_ROWS", 60)
+    words = ("predict", bundle, shards, "--rows", "150:", "--key", "id", "--drop", "site")
+    status, out, _ = isthmus(*words, "--explain", "-o", "out.parquet")
+    assert status == 0
+    found = pd.read_parquet("out.parquet")
+    rows = pd.read_parquet(shards)[150:].reset_index(drop=True)
+    expected = load_bundle(bundle).predictions(rows, explain=True)
+    assert list(found.columns) == ["id", *expected.columns]
+    assert found["id"].equals(rows["id"])
+    for name in expected:
+        if name.startswith("reason") or name in ("prediction", "nearest_normal"):
+            assert found[name].tolist() == expected[name].tolist()
+        else:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+    lines = [line for line in out.splitlines() if line.startswith("row ")]
+    first = found["anomaly_score"].idxmax()
+    assert len(lines) == 5
+    assert lines[0].startswith(f"row {150 + first}: abnormal, anomaly score ")
+    assert lines[0].endswith(f"nearest normal row {found['nearest_normal'][first]}")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("-o", "out.csv"), "give one with -o NAME.parquet"),
         ((), "got no output"),
-        (("-o", "out.parquet", "--explain"), "--explain, which is for data in memory"),
+        (
+            ("-o", "out.parquet", "--explain", "--engine", "ray"),
+            "explain=True with engine='ray', and explanations are of predictions in this process",
+        ),
+        (("-o", "out.parquet", "--explain", "--head", "kind"), "the head is a classifier"),
         (("-o", "out.parquet", "--engine", "spark"), "expected local or ray"),
         (("-o", "out.parquet", "--workers", "3"), "which is for Ray"),
         (("-o", "out.parquet", "--key", "weigth"), "did you mean 'weight'"),

@@ -155,19 +155,35 @@ class Bundle:
             When explanations of a classifier are asked for.
         """
         decider, X = self.head(head), as_instances(X).held
-        if explain and not isinstance(decider, AnomalyDetector):
+        reasons = self.reasons(X, head) if explain else None
+        found = decisions(decider, X)
+        found["reconstruction_error"] = self.encoder.reconstruction_error(X)
+        columns = prediction_columns(found, getattr(decider, "classes_", ()), reasons)
+        return pd.DataFrame(columns, index=row_index(X))
+
+    def reasons(self, X: Any, head: str | None = None) -> pd.DataFrame:
+        """Return the columns that explain a detector's decisions, see `Explanation.frame`.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+        head : str, optional
+            As for `predictions`.
+
+        Raises
+        ------
+        BundleError
+            When there is no such head.
+        DataError
+            When it is a classifier.
+        """
+        decider = self.head(head)
+        if not isinstance(decider, AnomalyDetector):
             raise DataError(
                 "the head is a classifier, and explain=True (on the command line --explain) is for "
                 "detectors; leave it out"
             )
-        found = decisions(decider, X)
-        found["reconstruction_error"] = self.encoder.reconstruction_error(X)
-        columns = prediction_columns(found, getattr(decider, "classes_", ()))
-        table = pd.DataFrame(columns, index=row_index(X))
-        if isinstance(decider, AnomalyDetector) and explain:
-            reasons = decider.explain(X).frame().drop(columns="anomaly_score")
-            table = pd.concat([table.iloc[:, :-1], reasons, table.iloc[:, -1:]], axis=1)
-        return table
+        return decider.explain(X).frame().drop(columns="anomaly_score")
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Return all versions of a head, oldest first; see `isthmus.bundle.manifest.history`."""

@@ -318,10 +318,11 @@ def run_scoring(
     *,
     head: str | None = None,
     for_heads: bool = False,
+    explain: bool = False,
     scoring: Scoring,
     json: str | None,
-) -> None:
-    """Score a stream into a folder, and print a summary."""
+) -> Path:
+    """Score a stream into a folder, print a summary, and return the folder."""
     if output is None or output.suffix != ".parquet":
         raise DataError(
             f"got {'no output' if output is None else f'the output {output}'}, and data read in "
@@ -338,6 +339,7 @@ def run_scoring(
             what=what,
             head=head,
             for_heads=for_heads,
+            explain=explain,
             verbose=True,
             **vars(scoring),
         )
@@ -365,3 +367,4 @@ def run_scoring(
         markup=False,
     )
     write_json_facts(json, facts)
+    return output

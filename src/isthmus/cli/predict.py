@@ -20,7 +20,6 @@ from isthmus.cli.options import (
     run_scoring,
     write_json_facts,
 )
-from isthmus.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,11 +80,20 @@ def predict(
         check_suffix(output, ".csv", ".parquet")
     loaded = reading.open(data, bundle, lazy=scoring.lazy)
     if not loaded.in_memory:
+        folder = run_scoring(
+            "predict",
+            bundle,
+            loaded,
+            output,
+            head=head,
+            explain=explain,
+            scoring=scoring,
+            json=json,
+        )
         if explain:
-            raise DataError(
-                "got --explain, which is for data in memory; explain one file, or leave it out"
-            )
-        run_scoring("predict", bundle, loaded, output, head=head, scoring=scoring, json=json)
+            from isthmus.scoring import most_abnormal
+
+            print_explained(most_abnormal(folder, MAX_EXPLAINED), json)
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
@@ -106,8 +114,7 @@ def predict(
     )
     console.print("first: " + " ".join(str(value) for value in predicted[:10]))
     if explain:
-        for line in _most_abnormal(table):
-            console.print(line, soft_wrap=True, markup=False)
+        print_explained(table, json)
     facts = {
         "n": len(predicted),
         "counts": counts,
@@ -127,19 +134,20 @@ def predict(
     write_json_facts(json, facts)
 
 
-def _most_abnormal(table: pd.DataFrame) -> list[str]:
-    """Return a line with the explanation of each of the most abnormal rows."""
+def print_explained(table: pd.DataFrame, json: str | None) -> None:
+    """Print a line with the explanation of each of the most abnormal rows."""
     from isthmus.data import VERDICT_NAMES
 
-    lines = []
+    console = console_for(json)
     for row, found in table.nlargest(MAX_EXPLAINED, "anomaly_score").iterrows():
         ranks = [rank for rank in (1, 2, 3) if f"reason_{rank}" in table]
         reasons = [f"{found[f'reason_{rank}']} ({found[f'share_{rank}']:.0%})" for rank in ranks]
         word = VERDICT_NAMES[found["prediction"]]
         name = f" ({found['file']})" if "file" in table else ""
-        lines.append(
+        console.print(
             f"row {row}{name}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
             f"{found['p_value']:.3g}; {', '.join(reasons)}; nearest normal row "
-            f"{found['nearest_normal']}"
+            f"{found['nearest_normal']}",
+            soft_wrap=True,
+            markup=False,
         )
-    return lines

@@ -91,7 +91,9 @@ def decision_counts(decisions: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 def prediction_columns(
-    decisions: Mapping[str, np.ndarray], classes: Sequence[object] = ()
+    decisions: Mapping[str, np.ndarray],
+    classes: Sequence[object] = (),
+    reasons: pd.DataFrame | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the columns of a table of predictions, in their order.
 
@@ -103,13 +105,15 @@ def prediction_columns(
         tells as well, have no columns; of a detector the verdict is.
     classes : sequence
         That the probabilities are of.
+    reasons : DataFrame of n rows, optional
+        Columns that explain the decisions.
 
     Returns
     -------
     dict of str to array of shape (n,)
         `prediction`; of a classifier `probability`, the largest, and `probability_CLASS` of each
-        class; of a detector `anomaly_score`; `p_value`; `reconstruction_error`. Each that is
-        there; all but the prediction are float64.
+        class; of a detector `anomaly_score`; `p_value`; the reasons; `reconstruction_error`. Each
+        that is there; all but the prediction and the reasons are float64.
 
     Examples
     --------
@@ -131,7 +135,11 @@ def prediction_columns(
     for name in others if classifies else ("anomaly_score", *others):
         if name in decisions:
             numbers[name] = decisions[name]
-    return columns | {name: np.asarray(c, dtype=np.float64) for name, c in numbers.items()}
+    columns |= {name: np.asarray(c, dtype=np.float64) for name, c in numbers.items()}
+    if reasons is not None:
+        error = {name: columns.pop(name) for name in others[1:] if name in columns}
+        columns |= {str(name): reasons[name].to_numpy() for name in reasons} | error
+    return columns
 
 
 def missing_first(residuals: np.ndarray, missing: np.ndarray | None) -> np.ndarray:

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
@@ -53,6 +55,7 @@ _COMPARED_KEYS = (
 )
 MANIFEST, LOCK = "_manifest.json", ".lock"
 FORMAT_VERSION = 1
+_EXPLAINED = re.compile("file|prediction|anomaly_score|p_value|(reason|share)_[0-9]|nearest_normal")
 _METADATA_KEY = b"isthmus"
 
 
@@ -296,6 +299,34 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     }
     _write_manifest(files.folder, run, {"finished": True} | facts)
     return facts
+
+
+def most_abnormal(folder: Path, n: int) -> pd.DataFrame:
+    """Return the rows of an output with the greatest anomaly scores, with their explanations.
+
+    Parameters
+    ----------
+    folder : Path
+        Written by `isthmus.scoring.score` with `explain=True`.
+    n : int
+
+    Returns
+    -------
+    DataFrame of n rows or fewer
+        The greatest first. Its index is the number of each row among those of all files.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    best = pd.DataFrame()
+    for part in manifest["run"]["parts"]:
+        path = folder / f"part-{part['index']:05d}.parquet"
+        if not path.exists():  # skipped
+            continue
+        names = [name for name in pq.read_schema(path).names if _EXPLAINED.fullmatch(name)]
+        table = pd.read_parquet(path, columns=names)
+        found = table.set_axis(part["row"] + table.index)
+        best = pd.concat([best, found]) if len(best) else found
+        best = best.nlargest(n, "anomaly_score")
+    return best
 
 
 def _check(folder: Path, run: Plain, resume: bool) -> None:

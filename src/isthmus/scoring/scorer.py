@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,14 +32,24 @@ from isthmus.scoring.worker import (
 
 #: Number of rows that parity is measured on.
 N_PARITY_ROWS = 512
+#: Number of rows that are explained at a time.
+N_EXPLAINED_ROWS = 4096
 ENGINES = ("local", "ray")
 Engine = Callable[[ScoringJob, Sequence[ChunkRange]], Iterable[ScoredChunk]]
 
 
 def export_scoring_graph(
-    bundle: Bundle, head: str | None, stream: Stream, *, with_reconstructions: bool = False
+    bundle: Bundle, head: str | None, rows: Any, *, with_reconstructions: bool = False
 ) -> tuple[bytes, dict[str, Any]]:
     """Export encoder and head as a graph, with reconstructions on request.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    head : str or None
+    rows : array or DataFrame
+        Instances that parity is measured on.
+    with_reconstructions : bool, default=False
 
     Returns
     -------
@@ -54,7 +65,6 @@ def export_scoring_graph(
     DataError
         When the stream's rows do not fit the bundle.
     """
-    rows = _parity_rows(bundle, stream)
     with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
         target = Path(folder) / "exported"
         facts = export_bundle(
@@ -81,6 +91,19 @@ def _parity_rows(bundle: Bundle, stream: Stream) -> Any:
     raise first_error or DataError(f"{stream.name} holds no rows; expected at least one")
 
 
+def explain_in_slices(bundle: Bundle, head: str, X: Any) -> pd.DataFrame:
+    """Return the columns that explain a detector's decisions, in memory for a few rows at a time.
+
+    Raises
+    ------
+    DataError
+        When the head is a classifier.
+    """
+    slices = range(0, len(X), N_EXPLAINED_ROWS)
+    found = [bundle.reasons(X[first : first + N_EXPLAINED_ROWS], head) for first in slices]
+    return pd.concat(found, ignore_index=True)
+
+
 @isolated_from_host()
 def score(
     bundle: Bundle | str | Path,
@@ -90,6 +113,7 @@ def score(
     what: Literal["predict", "encode"] = "predict",
     head: str | None = None,
     for_heads: bool = False,
+    explain: bool = False,
     engine: Literal["local", "ray"] = "local",
     resume: bool = False,
     workers: int | None = None,
@@ -116,6 +140,9 @@ def score(
     for_heads : bool, default=False
         Of `"encode"`: write each row's hash and residual beside its code; detectors need them to
         be fitted on what `isthmus.load_codes` returns.
+    explain : bool, default=False
+        Of a detector: write also the columns of `Explanation.frame`, as the library computes them;
+        with the engine "local".
     engine : {"local", "ray"}, default="local"
         In this process, or on the workers of a Ray cluster. The results are the same.
     resume : bool, default=False
@@ -173,18 +200,30 @@ def score(
     _check(stream, what, head, engine, workers, address)
     if for_heads and what != "encode":
         raise DataError("got for_heads=True, which is for what='encode'; leave it out")
+    if explain and (what != "predict" or engine != "local"):
+        given = f"what={what!r}" if what != "predict" else f"engine={engine!r}"
+        raise DataError(
+            f"got explain=True with {given}, and explanations are of predictions in this process, "
+            "as they need the reference rows of the detector; leave explain out (on the command "
+            "line --explain), or the engine"
+        )
     refuse_address(output)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     if what == "predict":
         opened.head(head)  # raises when there is no such head
         head = head or last_head(opened.manifest)
     run_engine = _select_engine(engine, workers, address)
-    graph, exported = export_scoring_graph(opened, head, stream, with_reconstructions=for_heads)
+    rows = _parity_rows(opened, stream)
+    explainer = None
+    if explain and head is not None:
+        explainer = partial(explain_in_slices, opened, head)
+    reasons = None if explainer is None else explainer(rows[:1])
+    graph, exported = export_scoring_graph(opened, head, rows, with_reconstructions=for_heads)
     if head is None:
         width = n_residuals(opened.encoder.preprocessor_.network_shape) if for_heads else 0
         columns = code_columns(list(opened.encoder.get_feature_names_out()), width)
     else:
-        columns = decision_columns(exported, head)
+        columns = decision_columns(exported, head, reasons)
     keys = key_schema(stream, columns.schema)
     schema = pa.schema([*keys, *columns.schema])
     run = describe_run(opened, head, what, stream, schema)
@@ -195,7 +234,8 @@ def score(
         n_missing = sum(chunk.n_rows for chunk in missing)
         n_rows = sum(chunk.n_rows for chunk in chunks)
         skipped = list(stream.skipped)
-        done = run_engine(ScoringJob(stream, graph, keys, columns, files), missing)
+        job = ScoringJob(stream, graph, keys, columns, files, explainer)
+        done = run_engine(job, missing)
         for one in with_progress(
             done,
             lambda one: one.chunk.n_rows,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,13 +98,23 @@ class OutputColumns:
     schema: pa.Schema
     classes: tuple[object, ...] = ()
 
-    def build(self, found: Mapping[str, np.ndarray]) -> list[pa.Array]:
-        """Return the columns for outputs of the graph, in the order of the schema."""
+    def build(
+        self, found: Mapping[str, np.ndarray], reasons: pd.DataFrame | None = None
+    ) -> list[pa.Array]:
+        """Return the columns for outputs of the graph, in the order of the schema.
+
+        Parameters
+        ----------
+        found : mapping of str to array
+            The outputs by name.
+        reasons : DataFrame, optional
+            Columns that explain the decisions.
+        """
         if "code" in self.outputs:
             values: list[np.ndarray] = list(found["code"].T)
             values += [found[name] for name in (ROW_HASH, RESIDUAL) if name in found]
         else:
-            values = list(prediction_columns(found, self.classes).values())
+            values = list(prediction_columns(found, self.classes, reasons).values())
         return [
             rows_to_arrow(column) if column.ndim == 2 else pa.array(column, type=field.type)
             for column, field in zip(values, self.schema, strict=True)
@@ -137,7 +147,9 @@ def code_columns(names: Sequence[str], n_residuals: int = 0) -> OutputColumns:
     return OutputColumns(("code", "reconstruction"), pa.schema(fields))
 
 
-def decision_columns(facts: Mapping[str, Any], head: str) -> OutputColumns:
+def decision_columns(
+    facts: Mapping[str, Any], head: str, reasons: pd.DataFrame | None = None
+) -> OutputColumns:
     """Return the columns of `isthmus predict`.
 
     Parameters
@@ -145,19 +157,21 @@ def decision_columns(facts: Mapping[str, Any], head: str) -> OutputColumns:
     facts : mapping
         Of an export with this one head.
     head : str
+    reasons : DataFrame, optional
+        Columns that explain decisions, of any rows.
     """
     types = {one["what"]: one for one in facts["outputs"]}
     unused = ("code", *(("anomaly_score", "verdict") if "class" in types else ()))
     outputs = tuple(name for name in types if name not in unused)
     classes = tuple(facts["heads"][head].get("classes", ()))
     no_rows = {name: np.empty((0, *types[name]["shape"]), types[name]["dtype"]) for name in outputs}
-    columns = prediction_columns(no_rows, classes)
+    columns = prediction_columns(no_rows, classes, None if reasons is None else reasons[:0])
     schema = pa.schema([(name, _arrow(column.dtype)) for name, column in columns.items()])
     return OutputColumns(outputs, schema, classes)
 
 
 def _arrow(dtype: np.dtype[Any]) -> pa.DataType:
-    return pa.string() if dtype.kind == "U" else pa.from_numpy_dtype(dtype)
+    return pa.string() if dtype.kind in "UO" else pa.from_numpy_dtype(dtype)
 
 
 @dataclass(frozen=True)
@@ -172,6 +186,8 @@ class ScoringJob:
     keys : pyarrow.Schema
     columns : OutputColumns
     files : PartFiles
+    explain : callable, optional
+        Returns the columns that explain the decisions on instances; it is not sent to workers.
     """
 
     stream: Stream
@@ -179,6 +195,7 @@ class ScoringJob:
     keys: pa.Schema
     columns: OutputColumns
     files: PartFiles
+    explain: Callable[[Any], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +222,10 @@ class _PreparedChunk:
     keys: list[pa.Array]
     rows: dict[str, np.ndarray]
     inputs: np.ndarray | None  # of the network, for row hashes and residuals
+    X: Any  # to be explained
+
+
+_DecidedChunk = tuple[_PreparedChunk, dict[str, Any], pd.DataFrame | None]
 
 
 class Worker:
@@ -257,29 +278,29 @@ class Worker:
                     f"rows {first:,} to {last:,}, of {chunk.source}, cannot be scored: {error}"
                 ) from error
             keys = key_arrays(self.job.keys, content, chunk.source, first)
-            return _PreparedChunk(chunk, keys, rows, inputs)
+            X = content.X if self.job.explain is not None else None
+            return _PreparedChunk(chunk, keys, rows, inputs, X)
         except ShardError as error:
             if stream.on_bad_shard == "fail":
                 raise
             skipped = SkippedChunk.because(chunk.source, chunk.n_rows, error)
             return ScoredChunk(chunk, None, skipped)
 
-    def _decide(
-        self, prepared: _PreparedChunk | ScoredChunk
-    ) -> tuple[_PreparedChunk, dict[str, Any]] | ScoredChunk:
+    def _decide(self, prepared: _PreparedChunk | ScoredChunk) -> _DecidedChunk | ScoredChunk:
         if isinstance(prepared, ScoredChunk):
             return prepared
         found = self.exported.run_fed(prepared.rows, self.job.columns.outputs)
         if prepared.inputs is not None:
             found |= _hashes_and_residuals(prepared.inputs, found.pop("reconstruction"))
-        return prepared, found
+        reasons = None if self.job.explain is None else self.job.explain(prepared.X)
+        return prepared, found, reasons
 
-    def _write(self, decided: tuple[_PreparedChunk, dict[str, Any]] | ScoredChunk) -> ScoredChunk:
+    def _write(self, decided: _DecidedChunk | ScoredChunk) -> ScoredChunk:
         if isinstance(decided, ScoredChunk):
             return decided
-        prepared, found = decided
+        prepared, found, reasons = decided
         columns = self.job.columns
-        arrays = [*prepared.keys, *columns.build(found)]
+        arrays = [*prepared.keys, *columns.build(found, reasons)]
         return ScoredChunk(
             prepared.chunk, self.job.files.write(prepared.chunk, arrays, columns.counts(found))
         )
