@@ -385,6 +385,24 @@ def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):
     assert not (two.folder / "press-checkpoints").exists()
 
 
+@pytest.mark.slow
+def test_torchrun_trains_what_forked_workers_train(two, tmp_path):
+    words = "--standalone --nproc-per-node 2 -m isthmus fit table.npy -o press"
+    np.save(tmp_path / "table.npy", np.load(two.folder / "table.npy"))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words.split(), *LINE],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("digest") == 1
+    digest = isthmus.load_bundle(tmp_path / "press").encoder.digest_
+    assert digest == two.results[0]["digests"]["uninterrupted"]
+
+
 def test_only_fit_runs_on_several_workers(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["isthmus", "info", "press"])
     monkeypatch.setenv("WORLD_SIZE", "2")
