@@ -69,6 +69,7 @@ def undrawn(monkeypatch):
 
     figures = "matplotlib.figure.Figure"
     monkeypatch.setattr(f"{figures}.savefig", draw)
+    monkeypatch.setattr(f"{figures}.draw_without_rendering", lambda _: None)
     monkeypatch.setattr(f"{figures}.__deepcopy__", lambda figure, _: figure, raising=False)
 
 
