@@ -83,7 +83,21 @@ class CalibrationWarning(UserWarning):
 
 
 class DataWarning(UserWarning):
-    """Training data holds a column that will mislead a model."""
+    """Training data holds a column that will mislead a model.
+
+    Attributes
+    ----------
+    row, step : int or None
+        Row of X that the text names, and of a window the time step.
+    place : str
+        How the text names it.
+    """
+
+    def __init__(
+        self, text: str, row: int | None = None, step: int | None = None, place: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.row, self.step, self.place = row, step, place
 
 
 class FrozenError(IsthmusError, RuntimeError):

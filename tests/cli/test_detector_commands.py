@@ -102,20 +102,22 @@ def test_predictions_are_the_detectors(source):
 
 
 def test_explained_predictions_give_three_reasons_and_the_nearest_normal(source):
-    words = ("--explain", "-o", "why.csv", "--json", "why.json")
+    words = ("--explain", "-o", "why.csv", "--json", "why.json", "--rows", "2:40")
     done = isthmus("predict", "press", "new.csv", *words, cwd=source)
     out = pd.read_csv(source / "why.csv")
-    assert list(out.columns[3:]) == [
+    assert out["row"].tolist() == list(range(2, 40))
+    assert list(out.columns[4:]) == [
         *("reason_1", "share_1", "reason_2", "share_2", "reason_3", "share_3"),
         *("nearest_normal", "reconstruction_error"),
     ]
-    assert out["reason_1"][:8].eq("height").all()
+    assert out["reason_1"][:6].eq("height").all()
     shares = out[["share_1", "share_2", "share_3"]]
     assert (shares.sum(axis=1) <= 1 + 1e-6).all()
     assert out["nearest_normal"].between(0, 119).all()
-    worst = int(out["anomaly_score"].argmax())
+    worst = out["row"][int(out["anomaly_score"].argmax())]
     assert f"row {worst}: abnormal, anomaly score" in done.stdout
     facts = json.loads((source / "why.json").read_text())
+    assert facts["reading"]["rows"] == {"first": 2, "last": 39, "n": 38}
     assert facts["counts"]["abnormal"] == int((out["prediction"] == -1).sum())
     assert facts["false_alarm_rate"] == 0.05
 
@@ -129,13 +131,13 @@ def test_a_classifier_is_not_explained(source):
 
 def test_suggestions_are_the_detectors_rows_with_a_reason(source):
     words = ("suggest", "press", "new.csv", "-n", "6", "-o", "look.csv", "--json", "look.json")
-    done = isthmus(*words, cwd=source)
+    done = isthmus(*words, "--rows", "3:", cwd=source)
     table = pd.read_csv(source / "look.csv")
     detector, X = load_bundle(source / "press").heads["normal"], rows(40, 2, n_odd=8)
-    np.testing.assert_array_equal(table["row"], detector.suggest(X, 6))
+    np.testing.assert_array_equal(table["row"], 3 + detector.suggest(X[3:], 6))
     np.testing.assert_allclose(table["anomaly_score"], -detector.score_samples(X)[table["row"]])
     assert table["reason"].str.fullmatch(r"(width|height|depth|hue) \(\d+%\)").all()
-    assert done.stdout.splitlines()[0] == "6 of 40 rows to look at, counting from 0"
+    assert done.stdout.splitlines()[0] == "6 of 37 rows to look at, counting from 0"
     facts = json.loads((source / "look.json").read_text())
     assert [row["row"] for row in facts["rows"]] == list(table["row"])
 
@@ -424,10 +426,11 @@ def test_fit_prints_what_may_mislead_the_model(folder):
     table = rows(120, 0).assign(customer=np.random.default_rng(0).permutation(120) + 70_000)
     table["row"] = np.arange(120)
     table.loc[17, "width"] = -9999
-    table.to_csv(folder / "doubtful.csv", index=False)
-    words = ("-o", "doubtful", "--max-epochs", "1")
+    (folder / "doubtful.csv").write_text("# logger 7\n" + table.to_csv(index=False))
+    words = ("-o", "doubtful", "--max-epochs", "1", "--rows", "5:")
     lines = isthmus("fit", "doubtful.csv", *words, cwd=folder).stderr.splitlines()
     found = [line for line in lines if line.startswith("warning: column ")]
     assert [line.split("'")[1] for line in found] == ["width", "row", "customer"]
-    assert found[0].startswith("warning: column 'width' holds -9999 in row 17, counting from 0, ")
+    place = "row 17, counting from 0 (line 20 of the file)"
+    assert found[0].startswith(f"warning: column 'width' holds -9999 in {place}, ")
     assert found[1].endswith("on the command line --drop 'row'")

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus.data import Dataset, Schema, Splits, with_identifiers
+from isthmus.data import Dataset, Schema, Splits, load, with_identifiers
 from isthmus.errors import DataError
 
 X = np.arange(40, dtype=np.float64).reshape(20, 2)
@@ -125,6 +125,23 @@ def test_a_part_by_its_name(framed):
     for parts in (data, splits):
         with pytest.raises(DataError, match="'train', 'test' or 'all'"):
             parts.part("validation")
+
+
+def test_instances_are_named_by_their_place_in_the_source(tmp_path):
+    data = Dataset(np.arange(8.0).reshape(4, 2)).take_range("1:")
+    assert data.reading_facts() == {"reading": {"rows": {"first": 1, "last": 3, "n": 3}}}
+    some = data.take(np.array([False, True, True]))
+    assert some.identifiers()["row"].tolist() == some.row_numbers().tolist() == [2, 3]
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n{"a": 2}\n')
+    (tmp_path / "rows.csv").write_text('a,note\n1,"two\nlines"\n\n2,b\n')
+    for file, line in {"rows.jsonl": 3, "rows.csv": 5}.items():
+        place = f"row 1, counting from 0 (line {line} of the file)"
+        assert load(tmp_path / file, rows="1:2", keys=["note"][: "csv" in file]).place(0) == place
+    (tmp_path / "long.csv").write_text("a\n" + "".join(f"{one}\n" for one in range(12)))
+    windows = load(tmp_path / "long.csv", kind="series", window=4, rows="1:")
+    assert windows.place(0, 2) == (
+        "window 1, time step 2, counting from 0: row 6 of the table (line 8 of the file)"
+    )
 
 
 def test_keys_are_selected_with_their_instances():

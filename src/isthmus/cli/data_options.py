@@ -16,7 +16,7 @@ import typer
 
 from isthmus._core import return_freed_memory
 from isthmus.cli import process
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,8 +115,8 @@ class DataOptions:
         str | None,
         typer.Option(
             "--rows",
-            help="Rows to take, such as 0:1000, counting from 0. Rows that are printed are counted "
-            "from the first one taken.",
+            help="Rows to take, such as 0:1000, counting from 0. Output and messages name rows by "
+            "their number in DATA, not in this range.",
         ),
     ] = None
     decimal: Annotated[str, typer.Option("--decimal", help="Decimal mark of a CSV file.")] = "."
@@ -310,14 +310,23 @@ def print_sampling(stream: Stream) -> None:
 
 
 @contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Print each warning of isthmus as one line on standard error."""
+def warnings_as_lines(data: Any = None) -> Iterator[None]:
+    """Print each warning of isthmus as one line on standard error.
+
+    Parameters
+    ----------
+    data : Dataset, optional
+        Whose instances the warnings are about: rows are named by their place in its file.
+    """
     printed: set[str] = set()
 
     def show(message: Warning | str, *_: Any) -> None:
-        if process.rank() == 0 and str(message) not in printed:
-            printed.add(str(message))
-            print(f"warning: {message}", file=sys.stderr)
+        text = str(message)
+        if isinstance(message, DataWarning) and message.row is not None and data is not None:
+            text = text.replace(message.place, data.place(message.row, message.step))
+        if process.rank() == 0 and text not in printed:
+            printed.add(text)
+            print(f"warning: {text}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("always", category=UserWarning, module=r"isthmus\.")

@@ -96,7 +96,7 @@ def detect(
             normal=normal,
             missing=missing or "unusual",  # type: ignore[arg-type]
         )
-        with warnings_as_lines():
+        with warnings_as_lines(loaded):
             detector.fit(loaded.X, loaded.y)
     from isthmus.bundle import add_head
 

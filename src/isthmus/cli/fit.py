@@ -182,7 +182,7 @@ def fit(
         )
         resumes = heads["normal"].n_encoders(instances, y) == 1
     channel_names = None if streamed else train.channel_names
-    with resumable(checkpoints) if resumes else nullcontext(), warnings_as_lines():
+    with resumable(checkpoints) if resumes else nullcontext(), warnings_as_lines(train):
         if detector:
             heads["normal"].fit(instances, y, channel_names=channel_names)
             encoder = heads["normal"].encoder_

@@ -62,8 +62,8 @@ def predict(
     and p_value: the share of normal instances whose anomaly score is at least as high. With
     --explain also reason_1, share_1 to reason_3, share_3: the values with the largest residuals,
     and their shares of the squared residual; head: what labels add to the score, if there were
-    any; nearest_normal: the normal row with the nearest code, by its number in the data that the
-    detector was fitted on, counting from 0 (rows that isthmus label added come after these).
+    any; nearest_normal: the normal row with the nearest code, by its number among the rows that
+    the detector was fitted on, counting from 0 (rows that isthmus label added come after these).
 
     Both write reconstruction_error.
 
@@ -114,7 +114,7 @@ def predict(
     )
     console.print("first: " + " ".join(str(value) for value in predicted[:10]))
     if explain:
-        print_explained(table, json)
+        print_explained(table.set_axis(instances.row_numbers()), json)
     facts = {
         "n": len(predicted),
         "counts": counts,

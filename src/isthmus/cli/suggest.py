@@ -47,7 +47,12 @@ def suggest(
 
     with warnings_as_lines():
         table = load_bundle(bundle).head(head).suggestions(instances.X, n)
-    table = with_identifiers(instances.identifiers().iloc[table["row"].to_numpy()], table)
+    rows = table["row"].to_numpy()
+    table["row"] = instances.row_numbers()[rows]
+    identifiers = instances.identifiers().iloc[rows]
+    if instances.keys is None:
+        identifiers = identifiers.drop(columns="row", errors="ignore")
+    table = with_identifiers(identifiers, table)
     console = console_for(json)
     console.print(f"{len(table):,} of {len(instances):,} rows to look at, counting from 0")
     for text in _lines(table):

@@ -23,6 +23,29 @@ Where = Callable[[int], str]
 
 
 @dataclass(frozen=True)
+class RowsOfFile:
+    """Put the rows of a file of text into words, with their lines.
+
+    Attributes
+    ----------
+    line : callable
+        Returns the line (from 1) in which a row (from 0) begins, None where there is none.
+
+    Examples
+    --------
+    >>> RowsOfFile(lambda row: row + 2)(0)
+    'row 1 (line 2 of the file)'
+    """
+
+    line: Callable[[int], int | None]
+
+    def __call__(self, row: int) -> str:
+        """Return a row (from 0) in words."""
+        line = self.line(row)
+        return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
+
+
+@dataclass(frozen=True)
 class Place:
     """A column, for the errors about it.
 

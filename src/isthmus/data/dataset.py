@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -40,7 +41,12 @@ class Dataset:
         and are copied to every output.
     reading : dict or None
         What reading the source did not take or changed, as plain values, such as `files_skipped`,
-        `frames_unused` and `resized_from` of images.
+        `frames_unused` and `resized_from` of images, and the first, the last and the number of
+        `rows` where a range was taken.
+    rows : integer array of shape (n,) or None
+        Number of each instance in its source, counting from 0; None where all are there in order.
+    line_of : callable or None
+        Returns the line of the file (from 1) in which a row of the source (from 0) begins.
 
     Raises
     ------
@@ -65,6 +71,8 @@ class Dataset:
     windows: Windows | None = None
     keys: pd.DataFrame | None = None
     reading: dict[str, Any] | None = None
+    rows: np.ndarray | None = None
+    line_of: Callable[[int], int | None] | None = None
     in_memory: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
@@ -153,7 +161,38 @@ class Dataset:
         y = None if self.y is None else self.y[rows]
         windows = None if self.windows is None else self.windows.take(rows)
         keys = None if self.keys is None else take_rows(self.keys, rows)
-        return Dataset(X, y, self.schema, self.class_names, self.name, windows, keys, self.reading)
+        return replace(self, X=X, y=y, windows=windows, keys=keys, rows=self.row_numbers()[rows])
+
+    def row_numbers(self) -> np.ndarray:
+        """Return the number of each instance in its source, counting from 0."""
+        return np.arange(len(self)) if self.rows is None else self.rows
+
+    def place(self, row: int, step: int | None = None) -> str:
+        """Return where an instance is in its source, in words.
+
+        Parameters
+        ----------
+        row : int
+            Its position in `X`.
+        step : int, optional
+            Of a series, the time step.
+
+        Examples
+        --------
+        >>> Dataset(np.arange(6.0)[:, None]).take_range("2:4").place(1)
+        'row 3, counting from 0'
+        """
+        number = int(self.row_numbers()[row])
+        if self.kind != "series":
+            return _with_line(f"row {number}, counting from 0", number, self.line_of)
+        words = f"window {number}" + ("" if step is None else f", time step {step}")
+        words += ", counting from 0"
+        if self.windows is None or step is None:
+            return words
+        first, last = int(self.windows.first_row[row]), int(self.windows.last_row[row])
+        if last - first + 1 != self.schema.shape[0]:  # rows of other groups lie between
+            return words
+        return _with_line(f"{words}: row {first + step} of the table", first + step, self.line_of)
 
     def reading_facts(self) -> dict[str, Any]:
         """Return `reading` under that name, empty where nothing was left out or changed."""
@@ -180,7 +219,8 @@ class Dataset:
         chosen = np.arange(len(self))[as_range(rows)]
         if len(chosen) == 0:
             raise DataError(f"rows={rows!r} names none of the {len(self)} instances of {self.name}")
-        return self.take(chosen)
+        ends = {"first": int(chosen[0]), "last": int(chosen[-1]), "n": len(chosen)}
+        return replace(self.take(chosen), reading={**(self.reading or {}), "rows": ends})
 
     def identifiers(self) -> pd.DataFrame:
         """Return the columns that identify the instances: those of windows, then the keys.
@@ -188,7 +228,8 @@ class Dataset:
         Returns
         -------
         DataFrame of shape (n, k)
-            With a `RangeIndex`; k is 0 where instances are identified by position only.
+            With a `RangeIndex`. Without either it is `row`, the number in the source, for some of
+            its instances; for all of them k is 0.
 
         Examples
         --------
@@ -202,6 +243,8 @@ class Dataset:
             columns.append(self.windows.to_frame())
         if self.keys is not None:
             columns.append(self.keys.reset_index(drop=True))
+        if self.windows is None and self.keys is None and self.rows is not None:
+            columns.append(pd.DataFrame({"row": self.rows}))
         return pd.concat(columns, axis=1)
 
     def split(self, test_fraction: float = 0.2, random_state: int | None = None) -> Splits:
@@ -279,6 +322,11 @@ def as_range(rows: slice | str) -> slice:
             f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
         ) from error
     return found
+
+
+def _with_line(words: str, row: int, line_of: Callable[[int], int | None] | None) -> str:
+    line = None if line_of is None else line_of(row)
+    return words if line is None else f"{words} (line {line} of the file)"
 
 
 def check_part(name: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from isthmus._core import decompress, read_bytes
-from isthmus.data.column_types import Where, is_number
+from isthmus.data.column_types import RowsOfFile, Where, is_number
 from isthmus.data.containers import arrow_to_frame
 from isthmus.errors import DataError
 
@@ -230,15 +230,10 @@ class CsvFile:
         verbatim: Collection[str] = (),
         *,
         as_written: bool = True,
-    ) -> tuple[pd.DataFrame, Where]:
-        """Return the rows, and what puts a row number (from 0) into words, see `table`."""
-
-        def where(row: int) -> str:
-            line = self.line(row)
-            return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
-
+    ) -> pd.DataFrame:
+        """Return the rows, see `table`."""
         table = self.table(text, verbatim, as_written=as_written)
-        return arrow_to_frame(_without_nameless(table, self.path)), where
+        return arrow_to_frame(_without_nameless(table, self.path))
 
     def line(self, row: int) -> int | None:
         """Return the line that the given data row (from 0) begins on (from 1)."""
@@ -439,4 +434,13 @@ def read_csv_file(
         types = dict(zip(schema.columns, schema.types, strict=True))
         text += [name for name, column in types.items() if column.type in ("category", "boolean")]
         verbatim += [name for name in file.names if name not in types and name != label]
-    return file.frame(text, verbatim, as_written=as_written)
+    frame = file.frame(text, verbatim, as_written=as_written)
+    held = None if content is None else file
+
+    def line(row: int) -> int | None:
+        try:  # the file once more, whose text is not held in memory
+            return (held or CsvFile(path, options=options)).line(row)
+        except (DataError, OSError):  # it is there no longer
+            return None
+
+    return frame, RowsOfFile(line)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus._core import decompress, read_bytes, require
-from isthmus.data.column_types import Place, Where, quote, recognise
+from isthmus.data.column_types import Place, RowsOfFile, Where, quote, recognise
 from isthmus.data.columns import check_no_infinity, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.dataset import Dataset
@@ -105,6 +107,8 @@ def read_table(
         )
     suffix = path.suffix.lower()
     frame = read_parquet_file(path) if suffix in _PARQUET else _READERS[suffix](path)
+    if suffix in _JSON_LINES:
+        return frame, RowsOfFile(functools.partial(_line_of_json, path))
     return frame, lambda row: f"row {row + 1}, counting from 1"
 
 
@@ -116,10 +120,7 @@ def _read_excel(path: Path) -> pd.DataFrame:
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
     rows = []
-    lines = decompress(read_bytes(path), path).decode("utf-8-sig").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines_of_json(path):
         try:
             row = json.loads(line)
         except ValueError as error:
@@ -136,6 +137,21 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
     return pd.DataFrame(
         {name: column_of_objects([row.get(name) for row in rows]) for name in names}
     )
+
+
+def _lines_of_json(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank, with their numbers from 1."""
+    text = decompress(read_bytes(path), path).decode("utf-8-sig")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def _line_of_json(path: Path, row: int) -> int | None:
+    try:
+        return next(itertools.islice(_lines_of_json(path), row, None), (None, ""))[0]
+    except (DataError, OSError):  # the file is there no longer
+        return None
 
 
 def _read_feather(path: Path) -> pd.DataFrame:
@@ -161,10 +177,10 @@ def _readable(read: Callable[[Path], pd.DataFrame]) -> Callable[[Path], pd.DataF
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _PARQUET = (".parquet", ".pq")
+_JSON_LINES = (".jsonl", ".ndjson")
 _READERS = {
     ".xlsx": _readable(_read_excel),
-    ".jsonl": _readable(_read_json_lines),
-    ".ndjson": _readable(_read_json_lines),
+    **dict.fromkeys(_JSON_LINES, _readable(_read_json_lines)),
     ".feather": _readable(_read_feather),
 }
 
@@ -335,7 +351,8 @@ def dataset_from_frame(
     carried = None
     if keys:
         carried = frame.iloc[:, [names.index(key) for key in keys]].reset_index(drop=True)
-    return Dataset(X, y, schema, name=name, keys=carried)
+    line_of = where.line if isinstance(where, RowsOfFile) else None
+    return Dataset(X, y, schema, name=name, keys=carried, line_of=line_of)
 
 
 def check_is_there(

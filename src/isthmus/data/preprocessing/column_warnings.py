@@ -36,6 +36,24 @@ _NAME_OF_IDENTIFIER = re.compile(
 )
 
 
+class WarningText(str):
+    """A warning that names a row of X.
+
+    Attributes
+    ----------
+    named : tuple of (row, step, place)
+        See `DataWarning`.
+    """
+
+    named: tuple[int, int | None, str]
+
+    def __new__(cls, text: str, row: int, step: int | None, place: str) -> WarningText:
+        """Make the text of a warning."""
+        made = super().__new__(cls, text)
+        made.named = (row, step, place)
+        return made
+
+
 class RowOrder:
     """Number of steps up and down from each value of a column to the next, by chunks.
 
@@ -144,7 +162,8 @@ def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -
         variety = ImageVariety()
         variety.update(X)
         return variety.warnings()
-    found, ordered = [], set()
+    found: list[str] = []
+    ordered: set[int] = set()
     for at, (inputs, column) in enumerate(zip(preprocessor.inputs, schema.types, strict=True)):
         if isinstance(inputs, CategoryInputs):
             continue
@@ -156,12 +175,13 @@ def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -
             row = int(outside[0])
             place, n = f"row {row}, counting from 0", len(outside)
             inputs = replace(inputs, usual=usual[0])
-            found.append(describe_extremes(name, float(values[row]), place, n, inputs, column))
+            text = describe_extremes(name, float(values[row]), place, n, inputs, column)
+            found.append(WarningText(text, row, None, place))
         order = RowOrder()
         order.update(X[:, at])
-        if (text := order.describe(name, column, fix)) is not None:
+        if (of_order := order.describe(name, column, fix)) is not None:
             ordered.add(at)
-            found.append(text)
+            found.append(of_order)
     step = max(1, len(X) // MAX_COMPARED)
     return found + identifier_warnings(X[::step], schema, ordered)
 
@@ -169,7 +189,8 @@ def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -
 def issue_warnings(texts: Sequence[str]) -> None:
     """Issue a `DataWarning` for each text."""
     for text in texts:
-        warnings.warn(text, DataWarning, stacklevel=2)
+        row = text.named if isinstance(text, WarningText) else ()
+        warnings.warn(DataWarning(text, *row), stacklevel=2)
 
 
 def identifier_warnings(X: np.ndarray, schema: Schema, leave: set[int]) -> list[str]:
@@ -226,7 +247,7 @@ def leave_out(schema: Schema, at: int) -> str:
 
 
 def _channel_warnings(X: np.ndarray, schema: Schema, preprocessor: SeriesPreprocessor) -> list[str]:
-    found = []
+    found: list[str] = []
     for channel in range(X.shape[2]):
         usual = usual_range(X[..., channel].ravel().astype(np.float64))
         if usual is None:
@@ -237,16 +258,15 @@ def _channel_warnings(X: np.ndarray, schema: Schema, preprocessor: SeriesPreproc
             f"channel {channel}" if not schema.columns else f"channel {schema.columns[channel]!r}"
         )
         place = f"window {window}, time step {step}, counting from 0"
-        found.append(
-            describe_extremes(
-                name,
-                float(X[window, step, channel]),
-                place,
-                int(outside.sum()),
-                replace(channel_inputs(preprocessor, channel), usual=usual[0]),
-                Column(),
-            )
+        text = describe_extremes(
+            name,
+            float(X[window, step, channel]),
+            place,
+            int(outside.sum()),
+            replace(channel_inputs(preprocessor, channel), usual=usual[0]),
+            Column(),
         )
+        found.append(WarningText(text, window, step, place))
     return found
 
 

@@ -298,7 +298,11 @@ class Stream(Instances):
         ]
         with_keys = bool(self.reader.key_types())
         read = self._read_all(wanted, label, with_keys)
-        taken = [chunk.take(rows_of(rows, chunk)) for chunk in read]
+        taken, numbers = [], []
+        for chunk in read:
+            at = rows_of(rows, chunk)
+            taken.append(chunk.take(at))
+            numbers.append(self.first_row + chunk.first_row + at)
         if not taken:
             raise DataError(f"{self.name} has none of the {len(rows)} rows asked for")
         if isinstance(taken[0].X, pd.DataFrame):
@@ -318,6 +322,7 @@ class Stream(Instances):
             windows=Windows.joined(places) if places else None,
             keys=pd.concat(keys, ignore_index=True) if keys else None,
             reading=self.reading,
+            rows=np.concatenate(numbers),
         )
 
     def sample(self, n: int, seed: int, schema: Schema | None = None) -> Dataset:

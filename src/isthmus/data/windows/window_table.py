@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import Where
+from isthmus.data.column_types import RowsOfFile, Where
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats import CsvOptions, read_table
 from isthmus.data.labels import factorize_labels, is_missing, label_text, labels_from_text
@@ -314,7 +314,9 @@ def series_from_frame(
     carried = None
     if keys:
         carried = table.frame[list(keys)].iloc[table.rows[last]].reset_index(drop=True)
-    return Dataset(X, y, schema, name=name, windows=_locate(table, begin, last, rule), keys=carried)
+    at = _locate(table, begin, last, rule)
+    line_of = where.line if isinstance(where, RowsOfFile) else None
+    return Dataset(X, y, schema, name=name, windows=at, keys=carried, line_of=line_of)
 
 
 def _locate(table: LongTable, first: np.ndarray, last: np.ndarray, rule: str | None) -> Windows:
