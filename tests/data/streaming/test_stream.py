@@ -125,7 +125,9 @@ def test_a_range_of_rows_is_that_in_memory(frame, folder, rows, most_rows, monke
     assert len(stream) == len(expected)
     assert stream.first_row == expected["id"].iloc[0]
     assert np.concatenate([one.X["id"] for one in stream.chunks()]).tolist() == [*expected["id"]]
-    assert stream.sample(5, 0).X["id"].isin(expected["id"]).all()
+    sample = stream.sample(5, 0)
+    assert sample.X["id"].isin(expected["id"]).all()
+    assert frame["id"][sample.row_numbers()].tolist() == sample.X["id"].tolist()
     if len(expected) > 30:
         inner = stream.without(np.array([0, 3])).take_range("1:20")
         rest = expected["id"].drop(expected.index[[0, 3]])
