@@ -57,22 +57,22 @@ def main() -> None:
     folder = data_folder(options.folder, "adbench")
     found: dict[str, Any] = {"benchmark": "guarantees", "versions": versions()}
     found |= {"rates": [], "selection": []}
-    most, seed = options.rows, options.seed
+    max_rows, seed = options.rows, options.seed
     for path in find_tables(folder, options.tables):
         table = read_table(path)
         if options.splits:
             frozen, pool = fit_on_a_third(table, seed)
-            found["rates"] += rates(table, pool, options.splits, most, seed, encoder=frozen)
+            found["rates"] += rates(table, pool, options.splits, max_rows, seed, encoder=frozen)
         if options.refit:
             normal = np.flatnonzero(~table.abnormal)
-            found["rates"] += rates(table, normal, options.refit, most, seed)
+            found["rates"] += rates(table, normal, options.refit, max_rows, seed)
     if options.cross:
         table = read_table(only(folder, options.cross_table))
         normal = np.flatnonzero(~table.abnormal)
-        found["rates"] += rates(table, normal, options.cross, most, seed, calibration="cross")
+        found["rates"] += rates(table, normal, options.cross, max_rows, seed, calibration="cross")
     if options.batches:
         table = read_table(only(folder, options.batch_table))
-        found["selection"].append(selection(table, options.batches, most, seed))
+        found["selection"].append(selection(table, options.batches, max_rows, seed))
     put_json(options.json, found)
     show(options.json, found)
 
@@ -117,7 +117,7 @@ def rates(
     table: AnomalyTable,
     pool: np.ndarray,
     n_splits: int,
-    most: int,
+    max_rows: int,
     seed: int,
     *,
     encoder: Autoencoder | None = None,
@@ -130,7 +130,7 @@ def rates(
     what = "frozen encoder" if encoder is not None else f"encoder of its own, {calibration}"
     realised = []
     for split in track(range(n_splits), f"{table.name}, {what}", console=errors):
-        mine, new = draw(pool, most, [seed, 1, split])
+        mine, new = draw(pool, max_rows, [seed, 1, split])
         own = Autoencoder(random_state=split) if encoder is None else encoder
         detector = fit(own, table.X[mine], split, calibration, min(RATES))
         scores = -detector.score_samples(table.X[new])
@@ -148,7 +148,7 @@ def rates(
     ]
 
 
-def selection(table: AnomalyTable, n_batches: int, most: int, seed: int) -> dict[str, Any]:
+def selection(table: AnomalyTable, n_batches: int, max_rows: int, seed: int) -> dict[str, Any]:
     """Return false-discovery share and power of `select` over batches of new rows."""
     encoder, pool = fit_on_a_third(table, seed)
     abnormal = np.flatnonzero(table.abnormal)
@@ -160,7 +160,7 @@ def selection(table: AnomalyTable, n_batches: int, most: int, seed: int) -> dict
         )
     shares, powers = [], []
     for batch in track(range(n_batches), f"{table.name}, selection", console=errors):
-        mine, new = draw(pool, most, [seed, 2, batch])
+        mine, new = draw(pool, max_rows, [seed, 2, batch])
         rng = np.random.default_rng([seed, 3, batch])
         rows = np.concatenate([new[:BATCH_NORMAL], rng.permutation(abnormal)[:BATCH_ABNORMAL]])
         detector = fit(encoder, table.X[mine], batch, "split", "auto")
@@ -183,10 +183,10 @@ def fit(
         return detector.fit(X)
 
 
-def draw(pool: np.ndarray, most: int, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draw rows for a detector and new ones, `most` or half of the pool each; none is in both."""
+def draw(pool: np.ndarray, max_rows: int, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows for a detector and new ones, disjoint: `max_rows` or half of the pool each."""
     order = np.random.default_rng(seed).permutation(pool)
-    size = min(most, len(pool) // 2)
+    size = min(max_rows, len(pool) // 2)
     return order[:size], order[size : 2 * size]
 
 

@@ -90,14 +90,14 @@ def read_table(path: Path) -> AnomalyTable:
     return AnomalyTable(path.stem, X, data.y == 1)
 
 
-def one_class_split(abnormal: np.ndarray, seed: int, most: int = MAX_ROWS) -> Split:
+def one_class_split(abnormal: np.ndarray, seed: int, max_rows: int = MAX_ROWS) -> Split:
     """Half of the normal rows train; the other half and all abnormal rows test.
 
     Parameters
     ----------
     abnormal : boolean array of shape (n,)
     seed : int
-    most : int
+    max_rows : int
         Rows that are drawn from a larger table before it is split.
 
     Examples
@@ -107,16 +107,16 @@ def one_class_split(abnormal: np.ndarray, seed: int, most: int = MAX_ROWS) -> Sp
     (2, 3)
     """
     rng = np.random.default_rng([seed, 0])
-    rows = _draw(len(abnormal), most, rng)
+    rows = _draw(len(abnormal), max_rows, rng)
     normal = rng.permutation(rows[~abnormal[rows]])
     train = np.sort(normal[: len(normal) // 2])
     return Split(train, np.setdiff1d(rows, train))
 
 
-def labelled_split(abnormal: np.ndarray, seed: int, most: int = MAX_ROWS) -> Split:
+def labelled_split(abnormal: np.ndarray, seed: int, max_rows: int = MAX_ROWS) -> Split:
     """Of the normal and of the abnormal rows 70 % train and the others test."""
     rng = np.random.default_rng([seed, 1])
-    rows = _draw(len(abnormal), most, rng)
+    rows = _draw(len(abnormal), max_rows, rng)
     parts = []
     for kind in (rows[~abnormal[rows]], rows[abnormal[rows]]):
         parts.append(rng.permutation(kind)[: round(0.7 * len(kind))])
@@ -153,9 +153,9 @@ def validation_half(abnormal: np.ndarray) -> np.ndarray:
     return half
 
 
-def _draw(n_rows: int, most: int, rng: np.random.Generator) -> np.ndarray:
+def _draw(n_rows: int, max_rows: int, rng: np.random.Generator) -> np.ndarray:
     rows = np.arange(n_rows)
-    return rows if n_rows <= most else np.sort(rng.permutation(rows)[:most])
+    return rows if n_rows <= max_rows else np.sort(rng.permutation(rows)[:max_rows])
 
 
 def _number_and_name(path: Path) -> tuple[int, str]:

@@ -89,7 +89,7 @@ def test_splits_depend_on_the_seed_and_on_nothing_else(abnormal):
 
 
 def test_of_a_large_table_so_many_rows_are_drawn_before_the_split(abnormal):
-    split = anomaly_tables.one_class_split(abnormal, 0, most=40)
+    split = anomaly_tables.one_class_split(abnormal, 0, max_rows=40)
     rows = [*split.train, *split.test]
     assert len(set(rows)) == len(rows) == 40
     assert len(split.train) == (~abnormal[rows]).sum() // 2

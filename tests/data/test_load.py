@@ -43,9 +43,9 @@ def test_loads_no_torch_and_nothing_for_the_network():
 
 
 def test_name(make_entry, write_files, tmp_path, monkeypatch, arrays):
-    from isthmus.data.catalog import CATALOGUE
+    from isthmus.data.catalog import CATALOG
 
-    monkeypatch.setitem(CATALOGUE, "mnist", make_entry())
+    monkeypatch.setitem(CATALOG, "mnist", make_entry())
     write_files(tmp_path / "mnist")
     for name in ("mnist", "MNIST"):
         splits = load(name, data_dir=tmp_path)
@@ -59,9 +59,9 @@ def test_name(make_entry, write_files, tmp_path, monkeypatch, arrays):
 
 
 def test_offline_name(make_entry, monkeypatch, cache):
-    from isthmus.data.catalog import CATALOGUE
+    from isthmus.data.catalog import CATALOG
 
-    monkeypatch.setitem(CATALOGUE, "mnist", make_entry(mirrors=()))
+    monkeypatch.setitem(CATALOG, "mnist", make_entry(mirrors=()))
     with pytest.raises(DownloadError):
         load("mnist")
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from isthmus.data.catalog import CATALOGUE, find_entry, near_miss
+from isthmus.data.catalog import CATALOG, find_entry, near_miss
 from isthmus.data.named_datasets import cache_folder, fetch, load_named
 from isthmus.errors import DataError, DownloadError, IsthmusError
 
 
 def test_names_of_the_catalog():
-    assert list(CATALOGUE) == ["digits", "mnist", "fashion-mnist", "kmnist"]
-    assert all(name == entry.name for name, entry in CATALOGUE.items())
+    assert list(CATALOG) == ["digits", "mnist", "fashion-mnist", "kmnist"]
+    assert all(name == entry.name for name, entry in CATALOG.items())
 
 
-@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=str)
+@pytest.mark.parametrize("entry", CATALOG.values(), ids=str)
 def test_entries_are_complete(entry):
     assert len(entry.class_names) == 10
     if entry.name == "digits":
@@ -36,12 +36,12 @@ def test_entries_are_complete(entry):
 
 @pytest.mark.parametrize("name", ["mnist", "MNIST", "Mnist"])
 def test_case_of_a_name_is_ignored(name):
-    assert find_entry(name) is CATALOGUE["mnist"]
+    assert find_entry(name) is CATALOG["mnist"]
 
 
 def test_unknown_name():
     assert find_entry("cifar") is None
-    assert find_entry("fashion_mnist") is CATALOGUE["fashion-mnist"]
+    assert find_entry("fashion_mnist") is CATALOG["fashion-mnist"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_md5_verifies_the_archive_but_not_an_uncompressed_copy(make_entry, conte
 
 
 def test_entry_is_plain_data():
-    shapes = [file.shape for file in CATALOGUE["kmnist"].files]
+    shapes = [file.shape for file in CATALOG["kmnist"].files]
     assert [int(np.prod(shape)) for shape in shapes] == [47040000, 60000, 7840000, 10000]
 
 
@@ -204,7 +204,7 @@ def test_only_the_given_files_are_downloaded(tmp_path, make_entry, serve, archiv
 
 
 def test_mirrors_of_the_catalog_end_without_a_slash():
-    assert not any(url.endswith("/") for entry in CATALOGUE.values() for url in entry.mirrors)
+    assert not any(url.endswith("/") for entry in CATALOG.values() for url in entry.mirrors)
 
 
 def with_a_dot(name):
@@ -227,7 +227,7 @@ def assert_same(splits, arrays):
 
 
 def test_digits_are_the_images_of_scikit_learn_split_by_class():
-    digits = load_named(CATALOGUE["digits"])
+    digits = load_named(CATALOG["digits"])
     X = np.concatenate([digits.train.X, digits.test.X])
     assert digits.train.X.shape == (1437, 8, 8)
     assert digits.test.X.shape == (360, 8, 8)
@@ -246,7 +246,7 @@ def test_digits_are_the_images_of_scikit_learn_split_by_class():
 
 
 def test_split_of_digits_is_reproducible():
-    first, second = (load_named(CATALOGUE["digits"]) for _ in range(2))
+    first, second = (load_named(CATALOG["digits"]) for _ in range(2))
     np.testing.assert_array_equal(first.test.X, second.test.X)
 
 
@@ -403,7 +403,7 @@ def _real_mnist():
 @pytest.mark.mnist
 @pytest.mark.skipif(_real_mnist() is None, reason="the MNIST files are not on this machine")
 def test_mnist():
-    mnist = load_named(CATALOGUE["mnist"], _real_mnist())
+    mnist = load_named(CATALOG["mnist"], _real_mnist())
     assert mnist.train.X.shape == (60000, 28, 28)
     assert mnist.test.X.shape == (10000, 28, 28)
     assert mnist.train.X.dtype == np.uint8

@@ -98,7 +98,7 @@ def find_entry(name: str) -> Entry | None:
     >>> find_entry("Fashion_MNIST").name
     'fashion-mnist'
     """
-    return CATALOGUE.get(_normalised(name))
+    return CATALOG.get(_normalised(name))
 
 
 def near_miss(name: str) -> str | None:
@@ -109,7 +109,7 @@ def near_miss(name: str) -> str | None:
     >>> near_miss("mnits")
     'mnist'
     """
-    close = difflib.get_close_matches(_normalised(name), CATALOGUE, 1, 0.7)
+    close = difflib.get_close_matches(_normalised(name), CATALOG, 1, 0.7)
     return close[0] if close else None
 
 
@@ -142,7 +142,7 @@ def _idx_files(digests: tuple[str, str, str, str], *, archives: bool) -> tuple[S
 
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 
-CATALOGUE: dict[str, Entry] = {
+CATALOG: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         Entry(
@@ -231,5 +231,5 @@ def describe_missing(path: Path) -> str:
     hint = f"did you mean {str(path.with_name(close[0]))!r}? " if close else ""
     return (
         f"there is no file or folder {str(path)!r}; {hint}"
-        f"expected a path or one of the data sets {', '.join(CATALOGUE)}"
+        f"expected a path or one of the data sets {', '.join(CATALOG)}"
     )

@@ -80,8 +80,8 @@ def list_files(entry: Entry) -> str:
 
     Examples
     --------
-    >>> from isthmus.data.catalog import CATALOGUE
-    >>> list_files(CATALOGUE["mnist"])[:48]
+    >>> from isthmus.data.catalog import CATALOG
+    >>> list_files(CATALOG["mnist"])[:48]
     'train-images-idx3-ubyte.gz, train-labels-idx1-ub'
     """
     *others, last = (file.archive for file in entry.files)
