@@ -43,7 +43,19 @@ _NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")
 
 
 class DataError(IsthmusError, ValueError):
-    """The data cannot be used as it is."""
+    """The data cannot be used as it is.
+
+    Parameters
+    ----------
+    *args
+        The message, whose fix is what a program or a command can do.
+    request_fix : str, optional
+        What a client of the service can do, where that is something else.
+    """
+
+    def __init__(self, *args: object, request_fix: str | None = None) -> None:
+        super().__init__(*args)
+        self.request_fix = request_fix
 
 
 class SchemaError(DataError):

@@ -136,6 +136,21 @@ def test_a_table_in_a_form(client, parts):
     )
     form = client.post("/bundles/parts/predict", files={"file": ("parts.csv", content)})
     assert form.json() == plain.json()
+    rows = parts[:5].assign(hue="müd")
+    lines = rows.to_json(orient="records", lines=True, date_format="iso", force_ascii=False)
+    expected = None
+    for text, kind in ((rows.to_csv(index=False), "text/csv"), (lines, "application/x-ndjson")):
+        for charset in ("UTF-8", "windows-1252", '"utf-16"'):
+            content = text.encode(charset.strip('"'))
+            for sent in (
+                {"content": content, "headers": {"Content-Type": f"{kind}; charset={charset}"}},
+                {"files": {"file": ("a.txt", content, f"{kind}; charset={charset}")}},
+            ):
+                answer = client.post("/bundles/parts/predict", **sent)
+                expected = expected or answer.json()
+                assert answer.json() == expected, (kind, charset)
+    assert len(expected["predictions"]) == 5
+    content = parts[:5].to_csv(index=False)
     two = [("file", ("a.csv", content)), ("file", ("b.csv", content))]
     assert client.post("/bundles/parts/predict", files=two).json()["got"] == "2 files"
 

@@ -1,5 +1,6 @@
 """Labels from the queue of a service, taken into the heads of the bundle."""
 
+import io
 import json
 import shutil
 import sys
@@ -156,6 +157,33 @@ def test_rows_that_came_as_objects_and_as_lists(send, client):
     assert y.tolist() == [1, -1]
     with pytest.raises(DataError, match="no labels for 'bolts'"):
         read_labels(queue, schema, "bolts")
+
+
+def test_labels_in_a_column_of_a_table(client, parts, parts_folder):
+    encoder = load_bundle(parts_folder.parent / "bundle").encoder
+    rows = parts[:6].assign(good=[1, 0, None, 1, 0, 1])
+    file = io.BytesIO()
+    rows.to_parquet(file)
+    lines = rows.drop(index=2).to_json(orient="records", lines=True, date_format="iso")
+    left_out = ["1 of 6 rows have no label in the column 'good', and were left out"]
+    for kind, content, warned in (
+        ("text/csv", rows.to_csv(index=False), left_out),
+        ("application/vnd.apache.parquet", file.getvalue(), left_out),
+        ("application/x-ndjson", lines.replace(".0}", "}"), []),
+    ):
+        client.queue.write_text("")
+        answer = client.post(
+            "/bundles/parts/labels?label=good&normal=0&head=normal",
+            content=content,
+            headers={"Content-Type": kind},
+        )
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["queued"] == 5
+        assert answer.json()["warnings"] == warned
+        read, y = read_labels(client.queue, encoder.schema_, "parts")
+        assert y.tolist() == [-1, 1, -1, 1, -1]
+        same = encoder.row_hashes(rows.drop(index=2).drop(columns="good"))
+        assert encoder.row_hashes(read).tolist() == same.tolist()
 
 
 def changed(queue, at, **values):

@@ -43,6 +43,7 @@ from .labels import distinct_names as distinct_names
 from .labels import factorize_labels as factorize_labels
 from .labels import is_missing as is_missing
 from .labels import label_text as label_text
+from .labels import labels_from_text as labels_from_text
 from .labels import read_as_binary as read_as_binary
 from .load import load as load
 from .predictions import ABNORMAL as ABNORMAL

@@ -452,7 +452,8 @@ def check_table(X: np.ndarray) -> np.ndarray:
     if X.dtype.kind not in "fiub":
         raise DataError(
             f"got values of dtype {X.dtype}, expected real numbers; use X.astype('float64'), or "
-            "a DataFrame for columns of text or dates"
+            "a DataFrame for columns of text or dates",
+            request_fix="send numbers",
         )
     # The sum is finite when all values are, and needs no array as large as the data.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -142,7 +142,8 @@ class Column:
             raise SchemaError(
                 f"{place} is a {self.type} and the array holds {values[row]:g} in "
                 f"{place.where(row)}, expected a whole number from 0 to {most}; "
-                "pass a DataFrame with the column's own values"
+                "pass a DataFrame with the column's own values",
+                request_fix="send JSON or CSV with the column's own values",
             )
 
     def restore_dates(self, values: np.ndarray) -> pd.Series:
@@ -230,7 +231,8 @@ class Column:
             both = " and ".join(quote(self.categories[at]) for at in sorted(alike)[:2])
             raise SchemaError(
                 f"{place} holds {quote(value)} ({type(value).__name__}), which both {both} were "
-                "written for at fit; read the column as text (dtype=str), as it is in the file"
+                "written for at fit; read the column as text (dtype=str), as it is in the file",
+                request_fix="send the text that is meant, in JSON in quotes",
             )
         return alike.pop() if alike else known.get(category_text(plain), len(self.categories))
 
@@ -267,7 +269,11 @@ class Column:
         raise SchemaError(
             f"{place} holds {column.dtype} values ({quote(value)} in "
             f"{place.where(row)}), expected {expected} as at fit; {read}turn it into what it was, "
-            "or fit again"
+            "or fit again",
+            request_fix="write numbers with a decimal point and no other mark, and dates as "
+            "2024-05-17"
+            if read
+            else "send values as at fit, and null or an empty cell where one is missing",
         )
 
 

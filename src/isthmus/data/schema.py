@@ -463,8 +463,8 @@ def _shape_fix(kind: Kind, shape: tuple[int, ...], expected: tuple[int, ...]) ->
     if kind == "series":
         return "pass windows of as many time steps and channels"
     return _channels_fix(shape, expected) or (
-        f"resize the images to {expected[0]}x{expected[1]} (height x width) as at fit: "
-        f"load(X, resize={expected[:2]}).X, on the command line --resize "
+        f"resize the images to {expected[0]}x{expected[1]} (height x width) as at fit, or "
+        f"load(X, resize={expected[:2]}).X does, on the command line --resize "
         f"{expected[0]}x{expected[1]}"
     )
 

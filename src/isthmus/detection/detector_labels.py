@@ -150,17 +150,17 @@ class DetectorLabelReader:
         if self._normal_found or (binary and self._same_kind()):
             return
         problem = (
-            f"got normal={self.normal!r} (on the command line --normal {self.normal}), and no "
-            f"label in {self.source} is that: they are {self._shown()}"
+            f"got normal={self.normal!r}, and no label in {self.source} is that: they are "
+            f"{self._shown()}"
         )
         if may_lack_normal and not self.stated:
             warnings.warn(
                 f"{problem}; all are taken as abnormal, because the detector was fitted with this "
-                "value; pass normal= where they mean something else",
+                "value; pass normal= (on the command line --normal) where they mean something else",
                 stacklevel=3,
             )
             return
-        raise DataError(f"{problem}; name one of them")
+        raise DataError(f"{problem}; name one of them (on the command line --normal VALUE)")
 
     def facts(self) -> dict[str, Any]:
         """Return `normal` and, in `labels`, the number of instances by label; empty without it."""

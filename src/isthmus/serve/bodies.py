@@ -19,7 +19,9 @@ from isthmus.serve.uploads import (
     Notes,
     Part,
     decode_images,
+    decode_text,
     from_base64,
+    split_content_type,
     split_multipart,
 )
 
@@ -27,6 +29,8 @@ _MAGIC = b"\x93NUMPY"
 JSON = "application/json"
 NPY = "application/x-npy"
 CSV = "text/csv"
+#: An instance a line.
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 PARQUET = "application/vnd.apache.parquet"
 
 
@@ -250,11 +254,11 @@ def read_csv(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd
         )
     check_rows(max(1, content.count(b"\n") - content.count(b"\n\n") - 1), limits)
     try:
-        frame, _ = read_csv_file("the body", content, schema=schema)
+        frame, _ = read_csv_file("the body", content, schema=schema, label=notes.label)
     except DataError as error:
         raise refusal_of(error, 400) from error
     check_rows(len(frame), limits)
-    return _take_identifiers(frame, schema, notes)
+    return _take_identifiers(notes.take_labels(frame, schema), schema, notes)
 
 
 def read_parquet(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd.DataFrame:
@@ -287,7 +291,7 @@ def read_parquet(content: bytes, schema: Schema, limits: Limits, notes: Notes) -
             400, "a damaged Parquet file", "a whole Parquet file of a flat table", "write it again"
         ) from error
     check_rows(len(frame), limits)
-    return _take_identifiers(frame, schema, notes)
+    return _take_identifiers(notes.take_labels(frame, schema), schema, notes)
 
 
 def _check_size(size: int, limits: Limits) -> None:
@@ -327,7 +331,8 @@ def read_multipart(
             "one file" + (", or images alone" if schema.kind == "images" else ""),
             "send them in several requests",
         )
-    return read_instances(files[0].content, types[0], schema, limits, notes)
+    charset = f"; charset={files[0].charset}" if files[0].charset else ""
+    return read_instances(files[0].content, types[0] + charset, schema, limits, notes)
 
 
 def _type_of(part: Part, schema: Schema) -> str:
@@ -337,6 +342,8 @@ def _type_of(part: Part, schema: Schema) -> str:
         return part.content_type
     if part.content.startswith(_MAGIC):
         return NPY
+    if part.file is not None and part.file.lower().endswith((".jsonl", ".ndjson")):
+        return NDJSON[0]
     if schema.kind == "table":
         return PARQUET if part.content.startswith(b"PAR1") else CSV
     return IMAGES[0] if schema.kind == "images" else part.content_type or "unknown"
@@ -345,8 +352,8 @@ def _type_of(part: Part, schema: Schema) -> str:
 def content_types(schema: Schema) -> list[str]:
     """Return the content types that instances of a schema can be sent as."""
     if schema.kind == "images":
-        return [JSON, NPY, *IMAGES, MULTIPART]
-    return [JSON, NPY, *([CSV, PARQUET] if schema.kind == "table" else []), MULTIPART]
+        return [JSON, NPY, *IMAGES, *NDJSON, MULTIPART]
+    return [JSON, NPY, *([CSV, PARQUET] if schema.kind == "table" else []), *NDJSON, MULTIPART]
 
 
 def read_instances(
@@ -358,7 +365,7 @@ def read_instances(
     ----------
     content : bytes
     content_type : str
-        The header Content-Type.
+        The header Content-Type, with the charset of text in another than UTF-8.
     schema : Schema
         Of the instances.
     limits : Limits
@@ -376,7 +383,7 @@ def read_instances(
         400 when the body is not of its content type, 413 when it exceeds the limits, 415 when the
         content type cannot hold such instances, 422 when the values do not fit.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type, charset = split_content_type(content_type)
     allowed = content_types(schema)
     if media_type not in allowed:
         raise Refusal(
@@ -391,9 +398,11 @@ def read_instances(
         )
     if media_type == MULTIPART:
         return read_multipart(content, content_type, schema, limits, notes)
+    if media_type in (JSON, CSV, *NDJSON):
+        content = decode_text(content, charset)
     readers: dict[str, Callable[[bytes, Schema, Limits, Notes], Any]] = {
         JSON: read_lists, NPY: read_npy, CSV: read_csv, PARQUET: read_parquet,
-    }  # fmt: skip
+    } | dict.fromkeys(NDJSON, read_lines)  # fmt: skip
     return readers.get(media_type, read_image)(content, schema, limits, notes)
 
 
@@ -416,6 +425,38 @@ def read_lists(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> 
     return X
 
 
+def read_lines(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> Any:
+    """Return the instances of a body of JSON Lines, each as in the list of a JSON body."""
+    from pydantic_core import from_json
+
+    instances: list[Any] = []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip():
+            try:
+                instances.append(from_json(line, allow_inf_nan=False))
+            except ValueError as error:
+                raise Refusal(
+                    400,
+                    f"line {number} that is not JSON ({str(error)[:200]})",
+                    "one instance a line",
+                    "correct the line; a missing value of a table is null, not NaN",
+                ) from error
+            check_rows(len(instances), limits)
+    if notes.label is not None:
+        rows = [one if isinstance(one, dict) else {} for one in instances]
+        if not all(notes.label in one for one in rows):
+            raise Refusal(
+                422,
+                f"lines without the key {notes.label[:100]!r}",
+                "objects that have it, null where there is no label",
+                "name the key of labels in the query: ?label=KEY",
+            )
+        notes.labels = [one[notes.label] for one in rows]
+        if notes.label not in (schema.columns or ()):
+            instances = [{k: v for k, v in one.items() if k != notes.label} for one in rows]
+    return from_lists(instances, schema, limits, notes)
+
+
 def _take_identifiers(frame: pd.DataFrame, schema: Schema, notes: Notes) -> pd.DataFrame:
     """Move columns that the fit did not use from a table to the notes."""
     columns = set(schema.columns or ())
@@ -427,12 +468,13 @@ def _take_identifiers(frame: pd.DataFrame, schema: Schema, notes: Notes) -> pd.D
         return frame
     plain = found[others].astype(object).where(found[others].notna(), None)
     notes.identify([
-        {str(name): _plain_cell(value) for name, value in row.items()}
+        {str(name): plain_cell(value) for name, value in row.items()}
         for row in plain.to_dict("records")
     ])  # fmt: skip
     return found[list(schema.columns)]
 
 
-def _plain_cell(value: Any) -> Any:
+def plain_cell(value: Any) -> Any:
+    """Return a cell as JSON can hold it: text, a number, a truth value or None."""
     plain = value.item() if isinstance(value, np.generic) else value
     return plain if plain is None or isinstance(plain, str | int | float | bool) else str(plain)

@@ -215,7 +215,7 @@ class Guard:
                 403,
                 "a request for another host",
                 f"one of {', '.join(sorted(self._hosts))} in the header Host",
-                "call the service by such a name, or start it with --token",
+                "call the service by such a name; one that was started with a token takes any",
             )
 
     def _check_token(self, headers: dict[bytes, bytes]) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from isthmus.data import Column, Schema
 from isthmus.serve.bodies import JSON, content_types
+from isthmus.serve.label_queue import label_content_types
 from isthmus.serve.models import Served
 from isthmus.serve.refusals import Limits
 
@@ -140,11 +141,18 @@ class ReferenceSample(BaseModel):
     warnings: list[str]
 
 
+_LABEL_QUERY = (
+    "Other than JSON: a table with its labels in the column that ?label=COLUMN names, for the head "
+    "?head=NAME; ?normal=VALUE is the label that means normal, for a detector."
+)
+
+
 class Queued(BaseModel):
     """The number of queued labels."""
 
     digest: str
     queued: int
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Health(BaseModel):
@@ -219,12 +227,14 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
         "properties": {"instances": instances},
         "required": ["instances"],
     }
+    binary: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     if labels:
         by_head = [
             form for name in served.heads for form in _labelled_bodies(name, served, body, limits)
         ]
-        return {"required": True, "content": {JSON: {"schema": {"anyOf": by_head or [body]}}}}
-    binary = {"schema": {"type": "string", "format": "binary"}}
+        content = dict.fromkeys(label_content_types(served.schema)[1:], binary)
+        content = {JSON: {"schema": {"anyOf": by_head or [body]}}} | content
+        return {"required": True, "description": _LABEL_QUERY, "content": content}
     content = dict.fromkeys(content_types(served.schema)[1:], binary)
     return {"required": True, "content": {JSON: {"schema": body}} | content}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +58,18 @@ class Refusal(ServeError):
         return digest | {"got": self.got, "expected": self.expected, "fix": self.fix}
 
 
+#: What no client of the service can do: options of commands, and calls of the library.
+_OF_PROGRAMS = re.compile(
+    r"--\w|on the command line|\b(?!axis)\w+=[^=]|\bload\(|DataFrame|fit again"
+)
+_DESCRIPTION = "GET /schema describes an instance"
+
+
 def refusal_of(error: Exception, status: int = 422) -> Refusal:
-    """Return an error of the library as a refusal.
+    """Return an error of the library as a refusal, with what a client can do as the fix.
+
+    That is `request_fix` of a `DataError`, else what the message has as the fix, without the
+    alternatives that only a program or a command has.
 
     Examples
     --------
@@ -72,12 +83,9 @@ def refusal_of(error: Exception, status: int = 422) -> Refusal:
     else:
         got, _, fix = words.partition("; ")
         expected = "instances like those the bundle was fitted on"
-    return Refusal(
-        status,
-        got.removeprefix("got ")[:2000],
-        expected[:2000],
-        fix[:2000] or "GET /schema describes an instance",
-    )
+    fix = ", or ".join(one for one in fix.split(", or ") if not _OF_PROGRAMS.search(one))
+    fix = getattr(error, "request_fix", None) or fix or _DESCRIPTION
+    return Refusal(status, got.removeprefix("got ")[:2000], expected[:2000], fix[:2000])
 
 
 def describe_statuses(description: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,9 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from isthmus._core import find_nearest
-from isthmus.data import decision_counts, read_as_binary
+from isthmus.data import decision_counts
 from isthmus.data.formats import resize_pixels
-from isthmus.detection import read_detector_labels
-from isthmus.errors import DataError, IsthmusError
+from isthmus.errors import IsthmusError
 from isthmus.export import ReferenceInstances, sample_evenly
 from isthmus.serve import openapi as describe
 from isthmus.serve.answers import (
@@ -32,12 +31,10 @@ from isthmus.serve.bodies import (
     JSON,
     Notes,
     content_types,
-    from_lists,
     read_instances,
-    read_json,
 )
 from isthmus.serve.guard import Metrics
-from isthmus.serve.label_queue import LabelQueue
+from isthmus.serve.label_queue import LabelQueue, read_labelled, takes_labels
 from isthmus.serve.models import Models, Served
 from isthmus.serve.refusals import Limits, Refusal, refusal_of
 
@@ -91,7 +88,7 @@ class Service:
                 404,
                 "a bundle without heads",
                 "one with a classifier or a detector",
-                "use /encode, or fit one: isthmus classify, isthmus detect",
+                "use /encode, or have one fitted by isthmus classify or isthmus detect",
             )
         rows, notes = await self.read(request, served)
         values = await served.run(rows, [one["name"] for one in served.decisions])
@@ -129,7 +126,7 @@ class Service:
                 if "residual" not in exported.names
                 else "an export without reconstructions",
                 "one that has them",
-                "export the bundle again with: isthmus export BUNDLE --residual",
+                "use /predict, or have the bundle exported with: isthmus export BUNDLE --residual",
             )
         rows, notes = await self.read(request, served)
         size = thumbnail_size(schema, max_side)
@@ -163,46 +160,30 @@ class Service:
                 404,
                 "labels, and no queue to store them in",
                 "a service with a queue",
-                "start it with: isthmus serve BUNDLE --labels queue.jsonl",
+                "have it started with: isthmus serve BUNDLE --labels queue.jsonl",
             )
         if not served.heads:
             raise Refusal(
-                404, "a bundle without heads", "one with a head", "fit one: isthmus detect"
+                404,
+                "a bundle without heads",
+                "one with a head",
+                "have one fitted by isthmus classify or isthmus detect",
             )
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != JSON:
-            raise Refusal(
-                415, f"the content type {kind[:100]!r}", JSON, "send instances and labels as JSON"
-            )
-        content = await request.body()
+        content, kind = await request.body(), request.headers.get("content-type", "")
 
-        def records() -> list[dict[str, Any]]:
-            plain = read_json(content)
-            instances = plain["instances"]
-            notes = Notes()
-            X = from_lists(instances, served.schema, self.limits, notes)
-            feed(served, X, notes)
-            if served.schema.kind == "images" and isinstance(instances[0], str | dict):
-                instances = X.tolist()  # the queue holds pixels, not files
-            head = _head(served, plain.get("head"))
-            if not _takes_labels(served.heads[head]):
-                raise Refusal(
-                    422,
-                    f"a label for the head {head!r}, which stores no codes and cannot be updated",
-                    "a head that stores its codes",
-                    "fit it again with the new labels among the others: isthmus classify",
-                )
-            given = _labels(served, head, plain, len(instances))
-            common = {"bundle": served.name, "digest": served.digest, "head": head}
+        def records() -> tuple[list[dict[str, Any]], list[str]]:
+            given = read_labelled(content, kind, request.query_params, served, self.limits)
+            feed(served, given.X, given.notes)
+            common = {"bundle": served.name, "digest": served.digest, "head": given.head}
             common["encoder_digest"] = served.facts["digest"]
-            return [
-                common | {"label": label, "instance": instance}
-                for label, instance in zip(given, instances, strict=True)
-            ]
+            pairs = zip(given.labels, given.instances, strict=True)
+            found = [common | {"label": label, "instance": one} for label, one in pairs]
+            return found, given.notes.warnings
 
-        found = await self.run_task(records, len(content))
+        found, warned = await self.run_task(records, len(content))
         await asyncio.to_thread(queue.add, found)
-        return json_answer({"digest": served.digest, "queued": len(found)}, 202)
+        plain = {"digest": served.digest, "queued": len(found), "warnings": warned}
+        return json_answer(plain, 202)
 
     def schema(self, served: Served) -> Response:
         """Describe instances, outputs, heads and limits."""
@@ -221,7 +202,7 @@ class Service:
                 "explains": "residual" in served.exported.names,
                 "known": None if served.references is None else served.references.to_dict(),
                 "takes_labels": self.queue is not None
-                and any(map(_takes_labels, served.heads.values())),
+                and any(map(takes_labels, served.heads.values())),
                 "limits": vars(self.limits),
             }
         )
@@ -245,10 +226,6 @@ def feed(served: Served, X: Any, notes: Notes) -> dict[str, Any]:
     return rows
 
 
-def _takes_labels(head: Mapping[str, Any]) -> bool:
-    return bool(head.get("takes_labels", True))  # older exports lack the key
-
-
 def json_answer(plain: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return plain values as a JSON answer; NaN and infinity become null."""
     content = to_json(plain, inf_nan_mode="null")
@@ -267,75 +244,6 @@ def check_values(n: int, limits: Limits, fix: str) -> None:
         raise Refusal(
             413, f"an answer of {n} values", f"one of at most {limits.values} values", fix
         )
-
-
-def _head(served: Served, name: Any) -> str:
-    heads = list(served.heads)
-    if name is None and len(heads) == 1:
-        return heads[0]
-    if name not in heads:
-        raise Refusal(
-            422,
-            "no head" if name is None else "a head that the bundle does not have",
-            f"one of {', '.join(heads)}",
-            'name the head that the labels are for: "head": NAME',
-        )
-    return str(name)
-
-
-def _labels(served: Served, head: str, body: Mapping[str, Any], n: int) -> list[str | int]:
-    """Return the labels of a request as they are queued: those of a detector as 1, -1 and 0."""
-    given, detects = body.get("labels"), served.heads[head]["kind"] == "detector"
-    plain = isinstance(given, list) and all(
-        (isinstance(label, str | int) and not isinstance(label, bool))
-        or (label is None and detects)
-        for label in given
-    )
-    if not isinstance(given, list) or not plain or len(given) != n:
-        raise Refusal(
-            422,
-            f"{len(given)} labels" if isinstance(given, list) and plain else "no list of labels",
-            f"{n}, one for each instance: text or whole numbers",
-            '"labels": [...] beside "instances": [...]',
-        )
-    return _detector_labels(served.heads[head], given, body) if detects else list(given)
-
-
-def _detector_labels(
-    head: Mapping[str, Any], given: list[Any], body: Mapping[str, Any]
-) -> list[str | int]:
-    stated = "normal" in body
-    normal = body["normal"] if stated else head.get("normal")
-    if stated and (isinstance(normal, bool) or not isinstance(normal, str | int)):
-        raise Refusal(
-            422,
-            'a "normal" that is no label',
-            "the label that means normal: text or a whole number",
-            '"normal": 0 where 1 marks what is abnormal',
-        )
-    if normal is None or read_as_binary(normal) is not None:
-        allowed: set[Any] = {1, -1, 0} if normal is None else {1, -1, 0, None}
-        if not set(given) <= allowed:
-            raise Refusal(
-                422,
-                "labels that a detector does not take",
-                '1 normal, -1 abnormal, or 0 to withdraw a label; with "normal": 0 or 1 also '
-                "null to withdraw one",
-                "send one of these for each instance",
-            )
-    try:
-        read = read_detector_labels(
-            given, len(given), normal, source="labels", stated=stated, may_lack_normal=True
-        )
-    except DataError as error:
-        raise Refusal(
-            422,
-            f"labels that a detector cannot read ({error})",
-            "1 normal, -1 abnormal, or 0 to withdraw a label, with -1 among 0 and 1; or labels "
-            'with "normal", the one that means normal',
-            '"normal": 0 where 0 is normal and 1 abnormal, "normal": 1 where 1 is normal',
-        ) from error
-    return [int(label) for label in read]
 
 
 async def nearest_instances(
@@ -423,6 +331,6 @@ def _references_of(served: Served) -> ReferenceInstances:
             404,
             "an export without reference instances",
             "one that has some",
-            "export the bundle again with rows to store: isthmus export BUNDLE DATA --known 200",
+            "have the bundle exported with rows: isthmus export BUNDLE DATA --known 200",
         )
     return served.references

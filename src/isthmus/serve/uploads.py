@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from email.message import Message
 from email.parser import BytesHeaderParser
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from isthmus.data import Schema
+from isthmus.data import MISSING, Schema, label_text, labels_from_text
 from isthmus.errors import DataError
 from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
 
@@ -37,11 +40,17 @@ class Notes:
         `file`, the name of a file that was sent.
     resized_from : list of (height, width) or None, or None
         The size of each image file, None where it was that at fit; None without such files.
+    label : str or None
+        The column of a table that holds labels, which is taken out of the instances.
+    labels : list of str, int or None, or None
+        What it holds, None in a row without a label.
     """
 
     warnings: list[str] = field(default_factory=list)
     identifiers: list[dict[str, Any]] | None = None
     resized_from: list[tuple[int, int] | None] | None = None
+    label: str | None = None
+    labels: list[str | int | None] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys to add to an answer: `warnings`, and the others that are not empty."""
@@ -52,10 +61,46 @@ class Notes:
             plain["resized_from"] = self.resized_from
         return plain
 
+    def take_labels(self, frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+        """Take the column of labels out of a table, unless it is one of the instances too.
+
+        Raises
+        ------
+        Refusal
+            422 where there is no such column.
+        """
+        if self.label is None:
+            return frame
+        names = [str(name) for name in frame.columns]
+        if self.label not in names:
+            raise Refusal(
+                422,
+                f"a table without a column {self.label[:100]!r}",
+                f"a column of labels among {names[:20]}",
+                "name the column of labels in the query: ?label=COLUMN",
+            )
+        at = names.index(self.label)
+        found = labels_from_text(frame.iloc[:, at])
+        labelled = MISSING.has_label(found)
+        self.labels = [
+            _plain_label(label) if there else None
+            for label, there in zip(found.tolist(), labelled, strict=True)
+        ]
+        if self.label in (schema.columns or ()):
+            return frame
+        return frame.drop(columns=frame.columns[at])
+
     def identify(self, identifiers: list[dict[str, Any]]) -> None:
         """Add identifiers of all instances."""
         pairs = zip(self.identifiers or [{}] * len(identifiers), identifiers, strict=True)
         self.identifiers = [one | other for one, other in pairs]
+
+
+def _plain_label(label: Any) -> str | int:
+    """Return a label as a queue holds it; one that is neither whole nor text as text."""
+    if isinstance(label, int) and not isinstance(label, bool):
+        return label
+    return int(label) if isinstance(label, float) and label.is_integer() else label_text(label)
 
 
 def decode_images(
@@ -155,6 +200,7 @@ class Part:
     content: bytes
     content_type: str
     file: str | None
+    charset: str | None = None
 
 
 def split_multipart(content: bytes, content_type: str, limits: Limits) -> Iterator[Part]:
@@ -165,8 +211,7 @@ def split_multipart(content: bytes, content_type: str, limits: Limits) -> Iterat
     Refusal
         400 when it is damaged, 413 when it has too many parts.
     """
-    header = BytesHeaderParser().parsebytes(f"Content-Type: {content_type}\n".encode("latin-1"))
-    boundary = str(header.get_param("boundary") or "")
+    boundary = str(_header(content_type).get_param("boundary") or "")
     mark = b"--" + boundary.encode("latin-1", "replace")
     damaged = Refusal(
         400,
@@ -187,4 +232,59 @@ def split_multipart(content: bytes, content_type: str, limits: Limits) -> Iterat
             raise damaged
         fields = BytesHeaderParser().parsebytes(head.lstrip(b" \t\r\n"))
         yield Part(value, fields.get_content_type() if "content-type" in fields else "",
-                   fields.get_filename())  # fmt: skip
+                   fields.get_filename(), _charset(fields))  # fmt: skip
+
+
+#: Text encodings of Python that are no charsets of files.
+_NO_CHARSETS = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf_7")
+
+
+def split_content_type(content_type: str) -> tuple[str, str | None]:
+    """Return the media type and the charset of a header Content-Type, in lower case.
+
+    Examples
+    --------
+    >>> split_content_type('Text/CSV; charset="Latin-1"')
+    ('text/csv', 'latin-1')
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type, _charset(_header(content_type))
+
+
+def decode_text(content: bytes, charset: str | None) -> bytes:
+    """Return text of a charset in UTF-8; without one the content as it is.
+
+    Raises
+    ------
+    Refusal
+        415 for an unknown charset, 400 where the text is none of it.
+    """
+    if charset is None:
+        return content
+    try:
+        if codecs.lookup(charset).name.replace("-", "_") in _NO_CHARSETS:
+            raise LookupError(charset)
+        return content.decode(charset).encode()
+    except UnicodeError as error:
+        raise Refusal(
+            400,
+            f"text that is not {charset[:100]} ({str(error)[:200]})",
+            "text in the charset of the header Content-Type",
+            "state the encoding that the text has, or send UTF-8",
+        ) from error
+    except (LookupError, ValueError) as error:  # a name with a null character is a ValueError
+        raise Refusal(
+            415,
+            f"the charset {charset[:100]!r}",
+            "one such as utf-8, utf-16, iso-8859-1 or windows-1252",
+            "state the encoding of the text: Content-Type: text/csv; charset=windows-1252",
+        ) from error
+
+
+def _charset(fields: Message) -> str | None:
+    return str(fields.get_param("charset") or "").strip().lower() or None
+
+
+def _header(content_type: str) -> Message:
+    line = f"Content-Type: {content_type}".replace("\n", " ").replace("\r", " ")
+    return BytesHeaderParser().parsebytes(line.encode("latin-1", "replace") + b"\n")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Arrow infers types from its first block, so the block should be the whole file.
 _LARGEST_BLOCK = 2**31 - 1
+_CHARSET = "send UTF-8, or state the encoding: Content-Type: text/csv; charset=windows-1252"
 #: Cells that stand for a missing value, as Arrow and pandas have them.
 NO_VALUE = (
     *("", "NA", "N/A", "n/a", "NaN", "-NaN", "nan", "-nan", "NULL", "null"),
@@ -272,17 +273,20 @@ class CsvFile:
             if encoding is not None:
                 raise DataError(
                     f"{self.path} is not {encoding} text ({error}); state its encoding with "
-                    "encoding= (on the command line --encoding)"
+                    "encoding= (on the command line --encoding)",
+                    request_fix=_CHARSET,
                 ) from error
             raise DataError(
                 f"{self.path} is not UTF-8 text: byte 0x{content[place]:02x} in line {line}; "
                 "state its encoding, such as encoding='cp1252' of Windows in Western Europe (on "
-                "the command line --encoding cp1252), or save it again as UTF-8"
+                "the command line --encoding cp1252), or save it again as UTF-8",
+                request_fix=_CHARSET,
             ) from error
         if b"\0" in content[:1000]:
             raise DataError(
                 f"{self.path} holds zero bytes, which no CSV file in UTF-8 has; state its "
-                "encoding, such as encoding='utf-16-le' (on the command line --encoding utf-16-le)"
+                "encoding, such as encoding='utf-16-le' (on the command line --encoding utf-16-le)",
+                request_fix=_CHARSET,
             )
         return content.removeprefix(b"\xef\xbb\xbf")
 
