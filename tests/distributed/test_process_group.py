@@ -1,6 +1,7 @@
 """Several processes train the weights that one trains, and recover from a lost one."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,8 +17,7 @@ import pytest
 import torch
 from torch import distributed
 
-import isthmus  # whose `load_bundle` takes seconds to import, and four workers need none
-from isthmus import Autoencoder, load
+from isthmus import Autoencoder, load, load_bundle
 from isthmus.augmentations import build_augmentation
 from isthmus.cli import main
 from isthmus.data.streaming import Stream
@@ -139,6 +139,7 @@ def launch(folder):
         max_restarts=1,
         start_method="fork",
     )
+    logging.getLogger("torch").setLevel(logging.CRITICAL)  # to log an error it loads its compiler
     elastic_launch(config, child)(folder)
 
 
@@ -379,7 +380,7 @@ def test_a_lost_worker_ends_all_and_the_run_resumes_to_the_same_weights(two):
     assert "epoch 3/6" not in resumed  # what was done is not done again
     assert resumed.count("epoch 4/6") == 1  # one of them talks
     assert two.stdout.count("digest") == 1
-    digest = isthmus.load_bundle(two.folder / "press").encoder.digest_
+    digest = load_bundle(two.folder / "press").encoder.digest_
     assert digest == two.results[0]["digests"]["uninterrupted"]
     assert digest in two.stdout
     assert not (two.folder / "press-checkpoints").exists()
@@ -399,7 +400,7 @@ def test_torchrun_trains_what_forked_workers_train(two, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("digest") == 1
-    digest = isthmus.load_bundle(tmp_path / "press").encoder.digest_
+    digest = load_bundle(tmp_path / "press").encoder.digest_
     assert digest == two.results[0]["digests"]["uninterrupted"]
 
 
