@@ -9,7 +9,14 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
-from isthmus import AnomalyDetector, Autoencoder, export_bundle, load_bundle, save_bundle
+from isthmus import (
+    AnomalyDetector,
+    Autoencoder,
+    CodeClassifier,
+    export_bundle,
+    load_bundle,
+    save_bundle,
+)
 from isthmus.classification import StandardisedHead, build_head
 from isthmus.classification import heads as build
 from isthmus.detection import (
@@ -355,17 +362,61 @@ def test_the_addition_is_the_quantile_of_good_and_turing_for_each_missing_value(
     scores = residuals[:, 0] / residuals.mean()
     assert penalty.amount == pytest.approx(np.quantile(scores, 0.97) - scores.min())
     assert penalty.columns.tolist() == [False, False, False, True]
-    new = Features(residuals[:1], residuals[:1], 1.0, True, np.array([[True, True, True, True]]))
-    assert penalty.added(new).tolist() == [penalty.amount]
+    # Four rows lack a value in a column that lacks up to four, and 3 % bring a first one.
+    assert penalty.levels[:3] == pytest.approx([np.quantile(scores, 0.93)] * 3)
+    assert penalty.levels[3] == -np.inf
+    rows = np.array([[True, True, True, True], [True, False, False, False], [False] * 4])
+    new = Features(residuals[:3], residuals[:3], 1.0, True, rows)
+    level = 0.02 * np.ones(3) + 0.98 * penalty.levels[0]
+    assert penalty.raised(np.ones(3), new).tolist() == pytest.approx(
+        [level[0] + penalty.amount, level[1], 1.0]
+    )
+    assert penalty.raised(np.full(3, 9.0), new).tolist() == [9 + penalty.amount, 9, 9]
     assert MissingPenalty.learn(score, training, "ignore") is None
+    # Missing values in more than a tenth of the rows are common.
+    missing[:11, 0] = True
+    assert MissingPenalty.learn(score, training, "unusual").levels[0] == -np.inf
+
+
+def test_a_dead_sensor_that_lacked_few_values_at_fit_is_abnormal(tmp_path):
+    X = draw_table(2000, 1)
+    X.loc[np.arange(1, 2000, 100), "temp"] = np.nan  # 1 %
+    X.loc[np.arange(0, 2000, 5), "flow"] = np.nan  # 20 %
+    encoder = Autoencoder(n_components=2, max_epochs=3, random_state=0)
+    detector = detector_of(encoder, X)
+    p_values = detector.p_values(dead(200))
+    assert (detector.predict(dead(200)) == -1).all()
+    # About 1 % of normal rows have a higher score and 1 % lack it as well; 20 % is not rare.
+    assert p_values.max() < 0.03
+    assert np.median(p_values) > 0.01
+    assert (detector.predict(dead(200, "flow")) == -1).mean() < 0.3
+    found = detector.explain(dead(1))
+    assert found.top(1)[0][0][0] == "temp (missing)"
+    encoder = detector.encoder_
+    classifier = CodeClassifier(encoder, "neighbours", rejection_rate=0.05, random_state=0)
+    classifier.fit(draw_table(400, 3), np.arange(400) % 2)
+    assert (classifier.predict(dead(50, "speed")) == -1).all()
+    save_bundle(tmp_path / "press", encoder, {"normal": detector, "kind": classifier})
+    rows = pd.concat([dead(30), dead(30, "flow"), dead(30, "speed"), draw_table(30, 4)])
+    loaded = load_bundle(tmp_path / "press").head("normal")
+    np.testing.assert_array_equal(loaded.score_samples(rows), detector.score_samples(rows))
+    export_bundle(tmp_path / "press", tmp_path / "out", rows)
+    exported = Exported(tmp_path / "out")
+    found = exported.run(rows)
+    np.testing.assert_allclose(
+        found["normal.anomaly_score"], -detector.score_samples(rows), atol=1e-5
+    )
+    np.testing.assert_array_equal(found["class"], classifier.predict(rows))
+    missing = exported.missing_where_complete(exported.feed(rows))
+    assert missing.sum(axis=0).tolist() == [30, 30, 0, 30]  # the classifier's table has all values
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.002, 0.05])
 def test_the_rate_holds_where_later_rows_lack_values_as_often_as_at_fit(table_encoder, missing):
     rates = []
     for seed in range(40):
-        detector = detector_of(table_encoder, draw_table(300, 100 + seed, missing))
-        rates.append((detector.predict(draw_table(300, 500 + seed, missing)) == -1).mean())
+        detector = detector_of(table_encoder, draw_table(300, 20_000 + seed, missing))
+        rates.append((detector.predict(draw_table(300, 30_000 + seed, missing)) == -1).mean())
     # 60 calibration rows: floor(0.05 * 61) / 61 is expected, 0.0492.
     assert abs(np.mean(rates) - 3 / 61) < 3 * np.std(rates) / np.sqrt(40)
 

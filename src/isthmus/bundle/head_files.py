@@ -183,6 +183,9 @@ def missing_facts(detector: AnomalyDetector) -> dict[str, Any]:
     if penalty is not None:
         columns = np.flatnonzero(penalty.columns).tolist()
         facts["missing_penalty"] = {"columns": columns, "amount": penalty.amount}
+        if (rare := np.flatnonzero(np.isfinite(penalty.levels))).size:
+            levels = {"rare": rare.tolist(), "levels": penalty.levels[rare].tolist()}
+            facts["missing_penalty"] |= levels
     return facts
 
 
@@ -190,7 +193,9 @@ def _read_penalty(facts: Mapping[str, Any] | None, encoder: Autoencoder) -> Miss
     if facts is None:
         return None
     columns = np.isin(np.arange(encoder.schema_.n_features), facts["columns"])
-    return MissingPenalty(columns, facts["amount"])
+    levels = np.full(len(columns), -np.inf)
+    levels[facts.get("rare", [])] = facts.get("levels", [])  # older bundles have none
+    return MissingPenalty(columns, facts["amount"], levels)
 
 
 def label_counts(y: np.ndarray) -> dict[str, int]:

@@ -353,7 +353,6 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
             self.encoder,
             false_alarm_rate=self.rejection_rate,  # type: ignore[arg-type]
             random_state=self.random_state,
-            missing="ignore",  # as for the classes, a missing value is the column's median
         )
         return detector.fit(X)
 

@@ -172,8 +172,9 @@ Missing = Annotated[
     str | None,
     typer.Option(
         "--missing",
-        help="What a value means that is missing from a column complete at fit: unusual (it raises "
-        "the anomaly score; the default), ignore (it counts as the median) or error.",
+        help="What a missing value means where none or few were missing at fit: unusual (it raises "
+        "the anomaly score; the default), ignore (it counts as the median) or error (it is refused "
+        "where none was).",
     ),
 ]
 

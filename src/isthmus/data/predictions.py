@@ -149,7 +149,8 @@ def missing_first(residuals: np.ndarray, missing: np.ndarray | None) -> np.ndarr
     ----------
     residuals : array of shape (n, m)
     missing : boolean array of shape (n, m) or None
-        Values that are missing where none was at fit: each counts as all residuals and 1 together.
+        Values that are missing where none or few were at fit: each counts as all residuals and 1
+        together.
 
     Examples
     --------

@@ -26,6 +26,7 @@ from .reference_set import Fold as Fold
 from .reference_set import ReferenceSet as ReferenceSet
 from .scores import EQUAL as EQUAL
 from .scores import LABEL_FREE as LABEL_FREE
+from .scores import RAISED as RAISED
 from .scores import TINY as TINY
 from .scores import MahalanobisScore as MahalanobisScore
 from .scores import MissingPenalty as MissingPenalty

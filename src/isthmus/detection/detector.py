@@ -89,8 +89,9 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         any other label is abnormal, a missing one unlabelled. Labels that are only 0 and 1, or
         True and False, need it. Later labels are read by it too, unless another is stated.
     missing : {"unusual", "ignore", "error"}, default="unusual"
-        What a value means that is missing in a column that was complete at fit: it is unusual
-        (see `isthmus.detection.scores.MissingPenalty`), counts as the median, or is refused.
+        What a missing value means where none or few were at fit: it is unusual (see
+        `isthmus.detection.scores.MissingPenalty`), counts as the median, or is refused (where none
+        was at fit).
 
     Attributes
     ----------

@@ -40,8 +40,8 @@ class Explanation:
         is more abnormal.
     kind : {"images", "series", "table"}
     missing : boolean array of shape (n, m) or None
-        Values of a table that are missing where none was at fit, and that raise the score; None
-        where none is.
+        Values of a table that are missing where none or few were at fit, and that raise the
+        score; None where none is.
     index : Index or None
         Of the DataFrame that the instances came as.
     """
@@ -63,7 +63,7 @@ class Explanation:
         -------
         list of n lists of (name, share)
             A pixel is named by row and column, such as `"3, 7"`; the shares of all features
-            add up to 1. A value that is missing where none was at fit is named
+            add up to 1. A value that is missing where none or few were at fit is named
             `"temp (missing)"` and comes first: it counts as all residuals and 1 together.
         """
         flat = self.residuals.reshape(len(self.residuals), -1)

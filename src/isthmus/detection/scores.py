@@ -48,13 +48,18 @@ class Score(ABC):
         """Rebuild a fitted score from what `state` returned."""
 
 
-#: What a missing value means in a column that was complete at fit; see `AnomalyDetector`.
+#: What a rare missing value means; see `AnomalyDetector`.
 MISSING_POLICIES = ("unusual", "ignore", "error")
+#: Share of the training rows up to which missing values are rare.
+MAX_RARE = 0.1
+#: Part of the way from an anomaly score to the level of a rare missing value that it is raised by:
+#: the rest keeps the order of rows with such values.
+RAISED = 0.98
 
 
 @dataclass(frozen=True, eq=False)
 class MissingPenalty:
-    """Addition to the anomaly score for values that are missing where none was at fit.
+    """Increase of the anomaly score for missing values that were rare, or never there, at fit.
 
     Attributes
     ----------
@@ -62,6 +67,9 @@ class MissingPenalty:
         Columns of a table of which no training row lacks the value.
     amount : float, 0 or more
         Added for each value that is missing in one of them.
+    levels : float64 array of shape (m,)
+        Level to which a missing value in each column raises the score, `RAISED` of the way; minus
+        infinity where missing values are common, or there were none.
 
     Notes
     -----
@@ -70,35 +78,63 @@ class MissingPenalty:
     row lacks the value: Good and Turing's estimate of how often the next normal row lacks a
     value in a column that was complete so far (Good, Biometrika 40, 1953). A row with such a
     value is thus as unusual as it is rare: the most unusual where the training rows are complete,
-    and hardly so where every few rows bring a first missing value. Columns and amount follow
-    from the training rows alone: calibration rows stay exchangeable with rows to come.
+    and hardly so where every few rows bring a first missing value.
+
+    The level of a column that lacked c values is the quantile 1 - q, where q is the share of rows
+    that lack a value in any column that lacked up to 2 c, and of first missing values as above.
+    About a share q of the normal rows has a higher score, and another q a missing value as rare:
+    the p-value of a row with one is at most about 2 q. A level, and not an addition, leaves the
+    order of all rows above it: at rates below q other anomalies are found as before. Columns with
+    q above `MAX_RARE` have no level.
+
+    Columns, amount and levels follow from the training rows alone: calibration rows stay
+    exchangeable with rows to come.
     """
 
     columns: np.ndarray
     amount: float
+    levels: np.ndarray
 
     @classmethod
     def learn(cls, score: Score, training: Features, policy: str) -> Self | None:
         """Learn from the rows that a score was fitted on; None where there is no penalty."""
         if policy == "ignore" or training.missing is None:
             return None
-        counts = training.missing.sum(axis=0)
-        rare = (int((counts == 1).sum()) + 1) / (len(training) + 1)
+        missing = training.missing
+        counts = missing.sum(axis=0)
+        first = int((counts == 1).sum()) + 1
         scores = score.training_scores(training)
-        amount = float(np.quantile(scores, max(0.0, 1 - rare)) - scores.min())
-        return cls(counts == 0, amount)
+
+        def quantile(n_rows: int) -> float:
+            return float(np.quantile(scores, max(0.0, 1 - n_rows / (len(training) + 1))))
+
+        levels = np.full(len(counts), -np.inf)
+        for count in np.unique(counts[counts > 0]):
+            rows = int(missing[:, (counts > 0) & (counts <= 2 * count)].any(axis=1).sum()) + first
+            if rows <= MAX_RARE * (len(training) + 1):
+                levels[counts == count] = quantile(rows)
+        return cls(counts == 0, quantile(first) - float(scores.min()), levels)
+
+    @property
+    def rare(self) -> np.ndarray:
+        """Columns in which a missing value raises the score, boolean of shape (m,)."""
+        return self.columns | np.isfinite(self.levels)
 
     def unusual(self, features: Features) -> np.ndarray | None:
-        """Return which values are missing where none was at fit, None where none is."""
+        """Return which missing values raise the score, None where none does."""
         if features.missing is None:
             return None
-        found: np.ndarray = features.missing & self.columns
+        found: np.ndarray = features.missing & self.rare
         return found if found.any() else None
 
-    def added(self, features: Features) -> np.ndarray | float:
-        """Return what is added to the score of each instance."""
+    def raised(self, scores: np.ndarray, features: Features) -> np.ndarray:
+        """Return the scores of instances, (n,), with their increases."""
         found = self.unusual(features)
-        return 0.0 if found is None else self.amount * found.sum(axis=1)
+        if found is None:
+            return scores
+        levels = np.where(found, self.levels, -np.inf).max(axis=1)
+        raised = scores + RAISED * np.maximum(levels - scores, 0)
+        return raised + self.amount * (found & self.columns).sum(axis=1)
 
 
 def anomaly_scores(
@@ -109,8 +145,8 @@ def anomaly_scores(
     The last bit of a score depends on the batch size. Rounding removes it, or it would decide
     between equal rows; the score of an ordinary row is about 1.
     """
-    added = 0.0 if penalty is None else penalty.added(features)
-    return np.round(score.score(features) + added, DECIMALS)
+    scores = score.score(features)
+    return np.round(scores if penalty is None else penalty.raised(scores, features), DECIMALS)
 
 
 class ReconstructionScore(Score):

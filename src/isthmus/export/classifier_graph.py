@@ -286,9 +286,22 @@ def add_standardised(graph: GraphBuilder, classifier: CodeClassifier, code: str)
 
 
 def add_classifier(
-    graph: GraphBuilder, name: str, classifier: CodeClassifier, features: FeatureValues
+    graph: GraphBuilder,
+    name: str,
+    classifier: CodeClassifier,
+    features: FeatureValues,
+    missing: str | None = None,
 ) -> ClassifierOutputs:
     """Add a fitted classifier; one that `needs_skl2onnx` must have been merged before.
+
+    Parameters
+    ----------
+    graph : GraphBuilder
+    name : str
+    classifier : fitted CodeClassifier
+    features : FeatureValues
+    missing : str, optional
+        See `isthmus.export.detector_graph.add_detector`.
 
     Raises
     ------
@@ -311,7 +324,7 @@ def add_classifier(
     rejection = None
     labels, dtype = _labels(classes)
     if classifier.rejecter_ is not None:
-        rejection = add_detector(graph, classifier.rejecter_, features)
+        rejection = add_detector(graph, classifier.rejecter_, features, missing)
         if dtype is bool:
             labels, dtype = [str(value) for value in classes], str
     label = graph("Gather", graph.constant(labels, dtype), place, axis=0)

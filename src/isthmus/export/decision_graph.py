@@ -129,10 +129,9 @@ def build_decision_graph(
 
 
 def penalises_missing(heads: Iterable[Head]) -> bool:
-    """Return whether a detector among heads has a penalty for missing values."""
-    return any(
-        isinstance(head, AnomalyDetector) and head.missing_penalty_ is not None for head in heads
-    )
+    """Return whether a detector of a head has a penalty for missing values."""
+    detectors = (head if isinstance(head, AnomalyDetector) else head.rejecter_ for head in heads)
+    return any(one is not None and one.missing_penalty_ is not None for one in detectors)
 
 
 def _add_heads(
@@ -160,7 +159,7 @@ def _add_heads(
         if isinstance(head, AnomalyDetector):
             rejection: DetectorOutputs | None = add_detector(graph, head, features, missing)
         else:
-            found = add_classifier(graph, name, head, features)
+            found = add_classifier(graph, name, head, features, missing)
             rejection = found.rejection
             give("class", found.label, found.dtype, head=name)
             if found.probabilities is not None:

@@ -11,6 +11,7 @@ from isthmus.detection import (
     DECIMALS,
     EQUAL,
     LINEAR_WEIGHT,
+    RAISED,
     TINY,
     AnomalyDetector,
     BlendedScore,
@@ -24,6 +25,9 @@ from isthmus.detection import (
 from isthmus.errors import ExportError
 from isthmus.export.feature_graph import FeatureValues, dot, mean, nearest, total
 from isthmus.export.graph import GraphBuilder
+
+#: In place of minus infinity, whose products and differences may be no numbers.
+LOWEST = -1e300
 
 
 def add_score(
@@ -56,9 +60,21 @@ def add_score(
             "of isthmus, such as method='combined'"
         )
     if penalty is not None and missing is not None:
-        value = graph("Add", value, dot(graph, missing, penalty.columns * penalty.amount))
+        value = _raised(graph, penalty, value, missing)
     units = _number(graph, 10.0**DECIMALS)
     return graph("Div", graph("Round", graph("Mul", value, units)), units)
+
+
+def _raised(graph: GraphBuilder, penalty: MissingPenalty, value: str, missing: str) -> str:
+    """Add the increases for missing values to scores, as `MissingPenalty.raised` does."""
+    if np.isfinite(penalty.levels).any():
+        levels = graph.constant(np.maximum(penalty.levels, LOWEST), np.float64)
+        lacks = graph("Greater", missing, _number(graph, 0.0))
+        of_values = graph("Where", lacks, levels, _number(graph, LOWEST))
+        level = graph("ReduceMax", of_values, graph.constant([1]), keepdims=0)
+        short = graph("Max", graph("Sub", level, value), _number(graph, 0.0))
+        value = graph("Add", value, graph("Mul", _number(graph, RAISED), short))
+    return graph("Add", value, dot(graph, missing, penalty.columns * penalty.amount))
 
 
 def _reconstruction(

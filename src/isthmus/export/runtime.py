@@ -150,34 +150,35 @@ class Exported:
     def missing_where_complete(
         self, rows: Mapping[str, np.ndarray], policy: str = "unusual"
     ) -> np.ndarray | None:
-        """Return the values that are missing in columns that were complete at fit.
+        """Return the values that are missing in columns that were complete at fit, or rarely not.
 
         Parameters
         ----------
         rows : mapping of str to array
             As `feed` returns them.
         policy : {"unusual", "error"}
-            Of the detectors whose columns count.
+            `"unusual"`: the values that raise a detector's anomaly score; `"error"`: those that a
+            detector refuses, all in columns that were complete at fit.
 
         Returns
         -------
         boolean array of shape (n, m) or None
             None where no detector has this policy, or no value is missing so.
         """
-        complete = [
-            column
-            for head in self.facts["heads"].values()
-            if head.get("missing") == policy and "missing_penalty" in head
-            for column in head["missing_penalty"]["columns"]
-        ]
-        if not complete:
+        columns: set[int] = set()
+        heads = list(self.facts["heads"].values())
+        for head in heads + [one["rejecter"] for one in heads if one.get("rejecter")]:
+            penalty = head.get("missing_penalty", {})
+            columns |= set(penalty.get("columns", []) if head.get("missing") == policy else [])
+            columns |= set(penalty.get("rare", []) if policy == "unusual" else [])
+        if not columns:
             return None
         if self.inputs[0].column is None:
             missing = np.isnan(rows[self.inputs[0].name])
         else:
-            columns = ((rows[one.name], one.missing) for one in self.inputs)
-            missing = np.stack([np.isnan(c) if m is None else c == m for c, m in columns], axis=1)
-        found: np.ndarray = missing & np.isin(np.arange(missing.shape[1]), complete)
+            given = ((rows[one.name], one.missing) for one in self.inputs)
+            missing = np.stack([np.isnan(c) if m is None else c == m for c, m in given], axis=1)
+        found: np.ndarray = missing & np.isin(np.arange(missing.shape[1]), sorted(columns))
         return found if found.any() else None
 
     def preprocess(self, X: Any) -> np.ndarray:

@@ -63,7 +63,8 @@ def explanations(
     top : int
         Number of values to return.
     missing : boolean array of shape (n, m), optional
-        Values that are missing where none was at fit, see `Exported.missing_where_complete`.
+        Values that raise an anomaly score by being missing, see
+        `Exported.missing_where_complete`.
 
     Returns
     -------

@@ -84,7 +84,7 @@ class Codes(Answer):
 class Feature(BaseModel):
     """One value of an instance, by column name or position, and its residual.
 
-    `missing` is there, and true, where the value is missing and none was at fit.
+    `missing` is there, and true, where the value is missing and none or few were at fit.
     """
 
     feature: str | list[int]
