@@ -389,6 +389,22 @@ def test_words_that_do_not_go_with_a_stream(folder, options, message):
         load(folder, **options)
 
 
+def test_images_in_several_parquet_files_are_refused_with_the_way(tmp_path):
+    images = [{"bytes": b"\x89PNG", "path": f"{at}.png"} for at in range(4)]
+    table = pd.DataFrame({"image": images, "label": [0, 1, 0, 1], "width": [1.0, 2.0, 3.0, 4.0]})
+    write(table, tmp_path, n_files=2)
+    for options in ({}, {"kind": "images"}, {"label": "label"}, {"columns": ["image"]}):
+        with pytest.raises(DataError, match=r"images in the column 'image', .*concatenate\(\[load"):
+            load(tmp_path, **options)
+    with pytest.raises(DataError, match="a folder of image files, which lazy=True"):
+        load(tmp_path / "0.parquet", lazy=True)
+    assert list(load(tmp_path, drop=["image"]).schema.columns) == ["label", "width"]
+    lists = pd.DataFrame({"a": [[1, 2], [3]] * 5, "b": range(10)})
+    write(lists, tmp_path, n_files=2)
+    with pytest.raises(DataError, match="column 'a' .* holds lists or other objects"):
+        _ = load(tmp_path).schema
+
+
 def test_words_that_are_for_streams(folder):
     with pytest.raises(DataError, match=r"got keys=\['id'\], which names columns of a table"):
         load(np.zeros((3, 2)), keys=["id"])

@@ -24,6 +24,7 @@ from .images import resize_pixels as resize_pixels
 from .tables import check_is_there as check_is_there
 from .tables import class_names as class_names
 from .tables import dataset_from_frame as dataset_from_frame
+from .tables import find_image_column as find_image_column
 from .tables import image_column as image_column
 from .tables import is_table_file as is_table_file
 from .tables import load_table as load_table

@@ -199,9 +199,15 @@ def image_column(path: Path) -> str | None:
     if path.suffix.lower() not in (".parquet", ".pq"):
         return None
     try:
-        schema = pq.read_schema(path)
+        return find_image_column(pq.read_schema(path))
     except (OSError, pa.ArrowException):
         return None  # an error when it is read as a table
+
+
+def find_image_column(schema: Any) -> str | None:
+    """Return the first column of an Arrow schema that holds images, see `image_column`."""
+    import pyarrow as pa
+
     for column in schema:
         type_ = column.type
         if pa.types.is_struct(type_) and {"bytes", "path"} <= {inner.name for inner in type_}:

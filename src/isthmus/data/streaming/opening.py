@@ -287,6 +287,7 @@ def open_stream(
             check_no_category(category)
             reader = WindowReader(store, cutting, label, keys, drop)
         elif kind not in ("auto", "table"):
+            ParquetReader(store, None, label, keys, drop).lay_out(files[0])  # an error on images
             raise DataError(
                 f"got kind={kind!r}, and {source} holds tables, which are read row by row; leave "
                 "kind out (kind='series' cuts them into windows)"

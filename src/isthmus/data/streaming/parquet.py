@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.containers import arrow_to_frame
-from isthmus.data.formats import check_is_there
+from isthmus.data.formats import check_is_there, find_image_column
 from isthmus.data.instances import Chunk
 from isthmus.data.labels import AS_WRITTEN, as_labels, label_kind, labels_from_text
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
@@ -90,6 +90,14 @@ class FileColumns:
             left_out = {self.label, *self.keys, *self.drop}
             if self._takes_all:
                 self.names = [name for name in types if name not in left_out]
+            image = find_image_column(schema)
+            if image in self.names:
+                raise DataError(
+                    f"{source} holds images in the column {image!r}, and Parquet files of images "
+                    "are read one at a time, into memory: numpy.concatenate([load(file).X for file "
+                    "in files]); write larger data to a folder of image files, which lazy=True "
+                    f"(--lazy) reads in chunks; drop=[{image!r}] (--drop) reads the other columns"
+                )
             if not self.names:
                 raise DataError(f"{source} holds no columns of features; expected at least one")
             self._first = source, types

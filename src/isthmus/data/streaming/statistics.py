@@ -196,17 +196,16 @@ class ColumnStatistics:
         self.categorical |= isinstance(values.dtype, pd.CategoricalDtype)
         try:
             found = values.value_counts()
+            for value, count in zip(found.index, found.to_numpy(), strict=True):
+                if count:
+                    plain = as_plain(value) if isinstance(value, np.generic) else value
+                    self.counts[plain] += int(count)
         except TypeError as error:
             raise DataError(
                 f"column {self.name!r} of {self.table} holds lists or other objects, "
                 "expected numbers, text, true and false, or dates; name the others with columns=["
                 "...]"
             ) from error
-        for value, count in zip(found.index, found.to_numpy(), strict=True):
-            if count:
-                self.counts[as_plain(value) if isinstance(value, np.generic) else value] += int(
-                    count
-                )
         if len(self.counts) > MAX_DISTINCT:
             raise self.too_many_texts()
 
