@@ -28,6 +28,7 @@ from isthmus import (
 )
 from isthmus.data import Schema, as_array_or_frame, as_instances, as_labels, containers
 from isthmus.errors import DataError, SchemaError
+from isthmus.evaluation import evaluate
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -272,6 +273,30 @@ def test_datasets_and_loaders_of_torch_are_fitted_and_predicted():
     part = Subset(dataset, [5, 2])
     np.testing.assert_allclose(encoder.transform(part), expected[[5, 2]], rtol=1e-5)
     assert load(dataset).X.shape == (N, 4)
+
+
+def test_labels_in_a_dataset_of_torch_are_those_of_its_pairs():
+    y = np.array(["b", "a"])[np.arange(N) % 2]
+    items = [(torch.as_tensor(row), label) for row, label in zip(ROWS, y.tolist(), strict=True)]
+    pairs = Pairs(items, lambda item: item)
+    encoder = Autoencoder(2, max_epochs=2, random_state=0).fit(pairs)
+    expected = CodeClassifier(encoder, "neighbours").fit(ROWS, y)
+    found = CodeClassifier(encoder, "neighbours").fit(DataLoader(pairs, 7))
+    np.testing.assert_array_equal(found.predict(pairs), expected.predict(ROWS))
+    assert found.classes_.tolist() == ["a", "b"]
+    tested = evaluate(found, pairs, X_train=pairs, random_state=0)
+    assert tested == evaluate(expected, ROWS, y, X_train=ROWS, y_train=y, random_state=0)
+
+    assert load(pairs).y.tolist() == y.tolist()
+    assert load(pairs, y=np.arange(N)).y.tolist() == list(range(N))
+    numbers = TensorDataset(torch.as_tensor(ROWS), torch.arange(N) % 3)
+    assert load(Subset(numbers, [5, 1])).y.tolist() == [2, 1]
+    assert load(numbers).y.tolist() == (np.arange(N) % 3).tolist()
+    assert load(TensorDataset(torch.as_tensor(ROWS), torch.as_tensor(ROWS))).y is None
+    with pytest.warns(UserWarning, match=f"labels that came with {N} instances are not used"):
+        AnomalyDetector(encoder, "neighbours", 0.2, "split", random_state=0).fit(
+            TensorDataset(torch.as_tensor(ROWS) + 1, torch.zeros(N))
+        )
 
 
 @pytest.mark.parametrize(

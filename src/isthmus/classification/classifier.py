@@ -147,7 +147,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
             of 100,000 of its instances at most, drawn at random, whose labels are read with
             them. Codes that `isthmus.load_codes` read are taken as they are; the encoder is not
             run.
-        y : array of shape (n,); None with a stream or codes that have labels
+        y : array of shape (n,); None with a stream, codes or a dataset of torch that has labels
             Integer or string labels, none missing. With a head that uses unlabelled instances
             -1, None, NaN and empty text mark one, -1 even where the only other label is 1.
 

@@ -72,16 +72,44 @@ def as_array_or_frame(X: Any) -> Any:
     if torch is not None:
         if isinstance(X, torch.Tensor):
             return tensor_values(X)
-        if isinstance(X, torch.utils.data.DataLoader):
-            return _read_dataset(_dataset_of(X))
-        if isinstance(X, torch.utils.data.Dataset):
-            return _read_dataset(X)
+        if _is_dataset(X):
+            return with_labels(X)[0]
     if hasattr(X, "toarray") or hasattr(X, "todense"):
         raise DataError(
             f"got a sparse {type(X).__name__}, expected a dense array; sparse instances are not "
             f"supported, pass {'X.toarray()' if hasattr(X, 'toarray') else 'X.todense()'}"
         )
     return _table_by_name(X)
+
+
+def with_labels(X: Any) -> tuple[Any, Any]:
+    """Return what `as_array_or_frame` does, and the labels of a dataset of torch.
+
+    Returns
+    -------
+    X : DataFrame, array or `X` itself
+    y : list or array of shape (n,), or None
+        The second of each pair, where all are a number, text, True or False; None otherwise, and
+        of anything but a dataset or `DataLoader` of torch.
+
+    Raises
+    ------
+    DataError
+        As `as_array_or_frame` does.
+    """
+    if not _is_dataset(X):
+        return as_array_or_frame(X), None
+    from torch.utils.data import DataLoader
+
+    return _read_dataset(_dataset_of(X) if isinstance(X, DataLoader) else X)
+
+
+def _is_dataset(X: Any) -> bool:
+    """Return whether X is a dataset or a `DataLoader` of torch."""
+    torch = sys.modules.get("torch")  # nobody has one without it
+    if torch is None:
+        return False
+    return isinstance(X, torch.utils.data.DataLoader | torch.utils.data.Dataset)
 
 
 def _mixed_table(X: Any) -> Any:
@@ -314,21 +342,24 @@ def _dataset_of(loader: Any) -> Any:
     return dataset
 
 
-def _read_dataset(dataset: Any) -> np.ndarray:
-    """Return the instances of a map-style dataset of torch, in order, as one array.
+def _read_dataset(dataset: Any) -> tuple[np.ndarray, Any]:
+    """Return the instances of a map-style dataset of torch, in order, as one array, and labels.
 
-    Of pairs (instance, label) the instances. Images with the channels first, as torch has them,
-    become (n, h, w, c), and (n, h, w) with one channel.
+    Labels are the second of pairs, see `with_labels`. Images with the channels first, as torch has
+    them, become (n, h, w, c), and (n, h, w) with one channel.
     """
     from torch.utils import data
 
     if isinstance(dataset, data.TensorDataset):
-        return _channels_last(tensor_values(dataset.tensors[0]))
+        y = tensor_values(dataset.tensors[1]) if len(dataset.tensors) == 2 else None
+        labelled = y is not None and y.size == len(y)
+        return _channels_last(tensor_values(dataset.tensors[0])), y if labelled else None
     name = type(dataset).__name__
     get: Callable[[int], Any] = dataset.__getitem__
     try:
         n = len(dataset)
-        first = _instance(get(0), name) if n else None
+        item = get(0) if n else None
+        first = _instance(item, name) if n else None
     except (TypeError, NotImplementedError) as error:
         raise DataError(
             f"got a {name}, whose instances have no number, expected a dataset with __len__ and "
@@ -343,15 +374,18 @@ def _read_dataset(dataset: Any) -> np.ndarray:
             "files and pass isthmus.load of their folder, which reads them chunk by chunk"
         )
     values = np.empty((n, *first.shape), first.dtype)
+    labels = []
     for at in range(n):
-        one = first if at == 0 else _instance(get(at), name)
+        item = item if at == 0 else get(at)
+        one = first if at == 0 else _instance(item, name)
+        labels += _label(item)
         if one.shape != first.shape or not np.can_cast(one.dtype, first.dtype, "same_kind"):
             raise DataError(
                 f"instance {at} of the {name} is {one.dtype} of shape {one.shape}, expected "
                 f"{first.dtype} of shape {first.shape} as the first; make all alike in the dataset"
             )
         values[at] = one
-    return _channels_last(values)
+    return _channels_last(values), labels if len(labels) == n else None
 
 
 def _instance(item: Any, name: str) -> np.ndarray:
@@ -366,6 +400,16 @@ def _instance(item: Any, name: str) -> np.ndarray:
             "pairs of a tensor and a label; pass numpy.stack([item[...] for item in dataset])"
         )
     return values
+
+
+def _label(item: Any) -> list[Any]:
+    """Return the label of an item of a dataset in a list, which is empty where there is none."""
+    if not isinstance(item, tuple | list) or len(item) != 2 or np.ndim(item[0]) == 0:
+        return []
+    one = item[1]
+    if type(one).__name__ == "Tensor" and one.ndim == 0:
+        one = one.item()
+    return [one] if one is None or isinstance(one, str | bool | int | float | np.generic) else []
 
 
 def _channels_last(values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 import numpy as np
 import pandas as pd
 
-from isthmus.data.containers import as_array_or_frame, check_rows
+from isthmus.data.containers import as_array_or_frame, check_rows, with_labels
 from isthmus.data.labels import as_labels
 from isthmus.errors import DataError
 
@@ -115,6 +115,7 @@ class Instances(ABC):
             When there are no labels, or their number is not that of the instances.
         """
         n = len(self)
+        y = self.labels if y is None else y
         if y is None:
             raise DataError(f"got {n} instances and no labels; pass y, one label for each instance")
         labels = as_labels(y)
@@ -177,10 +178,11 @@ class SelectedRows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class InMemory(Instances):
-    """An array, DataFrame or list, neither copied nor checked."""
+    """An array, DataFrame or list, neither copied nor checked, and labels that came with it."""
 
     X: Any
     name: str = "X"
+    y: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
@@ -190,9 +192,15 @@ class InMemory(Instances):
         """The object handed over, unchanged."""
         return self.X
 
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Labels that came with the instances, as in a dataset of torch."""
+        return self.y
+
     def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Chunk:
         """Return rows by their numbers."""
-        return Chunk(0, take_rows(self.X, rows))
+        y = self.y[rows] if label and self.y is not None else None
+        return Chunk(0, take_rows(self.X, rows), y)
 
 
 # Compared by identity: == of arrays is elementwise.
@@ -241,7 +249,8 @@ def as_instances(X: Any, y: Any = None) -> Instances:
     X : array, DataFrame, list, Stream, StoredCodes or Instances
         Of arrays and the like only the number of dimensions is checked; the estimator that they
         are for checks the rest. Tensors of torch become arrays, without their gradients, and so do
-        map-style datasets; tables of other libraries become DataFrames, see `as_array_or_frame`.
+        map-style datasets, with the labels of their pairs; tables of other libraries become
+        DataFrames, see `as_array_or_frame`.
     y : array of shape (n,), optional
         Labels handed over with it.
 
@@ -265,7 +274,12 @@ def as_instances(X: Any, y: Any = None) -> Instances:
     array([[1., 2.],
            [5., 6.]])
     """
-    instances = X if isinstance(X, Instances) else InMemory(check_rows(as_array_or_frame(X)))
+    if isinstance(X, Instances):
+        instances = X
+    else:
+        values, labels = with_labels(X)
+        own = None if labels is None else as_labels(labels)
+        instances = InMemory(check_rows(values), y=own)
     if y is not None and not instances.in_memory:
         raise DataError("got y beside a stream, whose labels are in its files; leave y out")
     return instances

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.catalog import describe_missing, find_entry
-from isthmus.data.containers import as_array_or_frame
+from isthmus.data.containers import with_labels
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     CsvOptions,
@@ -87,7 +87,7 @@ def load(
         (n, h, w, c), uint8 or float in [0, 1], or a table of shape (n, m), or with
         `kind="series"` windows of series of shape (n, t, c). See also `as_array_or_frame`.
     y : array-like of shape (n,) or None
-        Labels for a source that brings none.
+        Labels for a source that brings none; of a dataset of torch instead of those in its pairs.
     data_dir : str, Path or None
         Folder with the files of a named data set; without it see
         `isthmus.data.named_datasets.load_named` for where they are looked for.
@@ -189,7 +189,8 @@ def load(
     if frames not in ("first", "all"):
         raise DataError(f"got frames={frames!r}, expected 'first' or 'all'")
     csv = CsvOptions(decimal, thousands, date_format, encoding, tuple(na))
-    source = as_array_or_frame(source)
+    source, own = with_labels(source)
+    y = own if y is None else y
     carry = False
     opened = data_dir is None and is_streamed(source, lazy, kind)
     if schema is not None and schema.kind == "series":

@@ -223,15 +223,15 @@ def labelled_sample(
 ) -> tuple[Instances, Any]:
     """Return instances and labels; of a stream a random sample of both.
 
-    Of a stream `MAX_SAMPLED` instances at most are drawn. Stored codes are taken whole, with
-    their own labels where `y` is None.
+    Of a stream `MAX_SAMPLED` instances at most are drawn. Stored codes and datasets of torch are
+    taken whole, with their own labels where `y` is None.
 
     Raises
     ------
     DataError
         When a stream or stored codes have no labels, or codes are of another encoder.
     """
-    return instances, y
+    return instances, instances.labels if y is None else y
 
 
 @labelled_sample.register(StoredCodes)

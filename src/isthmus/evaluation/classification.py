@@ -106,7 +106,8 @@ def evaluate(
     n_train = 0
     if names:
         training = None if X_train is None else as_instances(X_train, y_train)
-        if training is None or (y_train is None and training.in_memory):
+        # A stream has its labels in its files, which are read with the sample.
+        if training is None or (y_train is None and training.in_memory and training.labels is None):
             raise DataError(
                 "baselines are fitted on the labelled training instances; pass X_train= and "
                 "y_train=, or baselines=None"
