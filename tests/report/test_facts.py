@@ -189,7 +189,7 @@ def test_labels_of_zero_and_one_do_not_test_a_detector_unread(press, splits):
 
 
 def test_a_normal_class_that_is_none_is_refused(press, splits):
-    with pytest.raises(DataError, match="got normal='x' .* no label in digits is that: they are"):
+    with pytest.raises(DataError, match="got normal='x', and no label in digits is that: they are"):
         report_facts(press, splits.test, normal="x")
 
 
