@@ -88,7 +88,7 @@ def classify(
     }
     add_head(bundle, stored, classifier, metrics=metrics)
     print_evaluation(console, found)
-    found |= window_label_facts(console, loaded)
+    found |= loaded.train.reading_facts() | window_label_facts(console, loaded)
     n_unlabelled = classifier.n_unlabelled_
     beside = f" and {n_unlabelled:,} unlabelled rows" if uses_unlabelled(head) else ""
     console.print(

@@ -103,7 +103,7 @@ def detect(
     version = add_head(bundle, name, detector)
     facts = detector_facts(detector) | ({} if missing is None else {"missing": missing})
     if data is not None:
-        facts |= window_label_facts(console, loaded)
+        facts |= loaded.reading_facts() | window_label_facts(console, loaded)
     print_detector(console, facts)
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
     console.print(f"next   isthmus predict {bundle} NEW --head {name} --explain", soft_wrap=True)

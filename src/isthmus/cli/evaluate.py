@@ -92,9 +92,7 @@ def evaluate(
             random_state=seed,
             verbose=True,
         )
-    if test.reading:
-        found["reading"] = test.reading
     (print_detection if detects else print_evaluation)(console, found)
     print_left_out(console, found, None if level is None else fitted_on)
-    found |= window_label_facts(console, test)
+    found |= test.reading_facts() | window_label_facts(console, test)
     write_json_facts(json, found | {"digest": opened.encoder.digest_})

@@ -104,7 +104,7 @@ def label(
     print_detector(console, facts)
     console.print(f"head {stored!r}, version {version}, is in {bundle}", soft_wrap=True)
     facts |= {"name": stored, "version": version, "bundle": str(bundle)}
-    facts |= window_label_facts(console, loaded)
+    facts |= loaded.reading_facts() | window_label_facts(console, loaded)
     write_json_facts(json, facts | {"n_given": len(looked_at), "n_new": added})
 
 
