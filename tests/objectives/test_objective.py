@@ -9,8 +9,8 @@ from torch import distributions, nn
 
 from isthmus.errors import TrainingError
 from isthmus.objectives import Task, errors_per_instance
+from isthmus.objectives.denoising import Variational, kl_from_standard_normal
 from isthmus.objectives.objective import Reconstruction
-from isthmus.objectives.variational import Variational, kl_from_standard_normal
 
 
 def test_cross_entropy_is_the_formula_on_probabilities():

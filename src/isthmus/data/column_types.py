@@ -8,14 +8,14 @@ Each distinct value is looked at once, so that long columns of text are quick to
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from isthmus.data.notation import NUMERIC_START, is_number, options_for
 from isthmus.errors import DataError
 
 # A row (from 0) in words that a person can find it by.
@@ -23,21 +23,24 @@ Where = Callable[[int], str]
 
 
 @dataclass(frozen=True)
-class RowsOfFile:
-    """Put the rows of a file of text into words, with their lines.
+class SourceFile:
+    """A file of text that a table was read from; puts its rows into words, with their lines.
 
     Attributes
     ----------
     line : callable
         Returns the line (from 1) in which a row (from 0) begins, None where there is none.
+    reading : dict or None
+        What reading the file did, see `Dataset`.
 
     Examples
     --------
-    >>> RowsOfFile(lambda row: row + 2)(0)
+    >>> SourceFile(lambda row: row + 2)(0)
     'row 1 (line 2 of the file)'
     """
 
     line: Callable[[int], int | None]
+    reading: dict[str, Any] | None = None
 
     def __call__(self, row: int) -> str:
         """Return a row (from 0) in words."""
@@ -305,90 +308,6 @@ def _check_half(
     )
 
 
-#: Share of a column's values from which another way to write numbers or dates is recognised.
-MIN_RECOGNISED = 0.95
-_SIGN = r"[+-]?"
-# Numbers whose comma is the decimal mark; those in which a mark parts groups of three digits.
-_DECIMAL_COMMA = re.compile(rf"{_SIGN}(\d{{1,3}}(\.\d{{3}})+|\d+),\d+(e{_SIGN}\d+)?")
-_THOUSANDS = re.compile(rf"{_SIGN}\d{{1,3}}(?:([,.' \u00a0\u202f])\d{{3}})(?:\1\d{{3}})*([.,]\d+)?")
-_NUMERIC_START = re.compile(r"\s*[+-]?\d")
-_WHOLE = re.compile(rf"{_SIGN}\d+")
-_DAYS = re.compile(
-    r"(\d{1,4})([./-])(\d{1,2})\2(\d{2,4})([ T]\d{1,2}:\d{2}(:\d{2})?)?(\s*[AP]M)?", re.IGNORECASE
-)
-
-
-def options_for(values: Sequence[str]) -> str | None:
-    """Return the options of `isthmus.load` that read text as numbers or dates; None for words.
-
-    Parameters
-    ----------
-    values : sequence of str
-
-    Returns
-    -------
-    str or None
-        In words, for Python and for the command line.
-
-    Examples
-    --------
-    >>> options_for(["0,1", "12,75", "3"])
-    "decimal=',' (on the command line --decimal ,)"
-    >>> options_for(["17.05.2024"])
-    "date_format='%d.%m.%Y' (on the command line --date-format %d.%m.%Y)"
-    >>> options_for(["nut", "bolt"])
-    """
-    texts = [value.strip() for value in values]
-    decimals = [text for text in texts if _DECIMAL_COMMA.fullmatch(text)]
-    groups = [match for text in texts if (match := _THOUSANDS.fullmatch(text))]
-    whole = sum(_WHOLE.fullmatch(text) is not None for text in texts)
-    enough = MIN_RECOGNISED * len(texts)
-    marks = {match[1] for match in groups}
-    # No thousands begin with 0: where 0,126 occurs, 1,203 is a number with a decimal mark too.
-    fractions = any(match[0].lstrip("+-").startswith("0") for match in groups)
-    if groups and len(groups) + whole >= enough and len(marks) == 1 and not fractions:
-        mark = marks.pop()
-        point = {match[2][0] for match in groups if match[2]}
-        if mark == "." and point == {","}:
-            return _in_words(decimal=",", thousands=".")
-        if mark == "," or mark not in ",.":
-            return _in_words(thousands=mark)
-        if not point:
-            return None  # 1.268 is a number as it stands
-    if decimals and len(decimals) + whole >= enough:
-        thousands = {"thousands": "."} if any("." in text for text in decimals) else {}
-        return _in_words(decimal=",", **thousands)
-    days = [match for text in texts if (match := _DAYS.fullmatch(text))]
-    if days and len(days) >= enough:
-        return _in_words(date_format=_date_format(days))
-    return None
-
-
-def _date_format(days: Sequence[re.Match[str]]) -> str:
-    """Return the format of dates; where both would do, the day comes first."""
-    first, mark = days[0], days[0][2]
-    year = "%Y" if max(len(match[4]) for match in days) == 4 else "%y"
-    if len(first[1]) == 4:
-        date = mark.join(("%Y", "%m", "%d"))
-    elif any(int(match[3]) > 12 for match in days):
-        date = mark.join(("%m", "%d", year))
-    else:
-        date = mark.join(("%d", "%m", year))
-    if not first[5]:
-        return date
-    hour = "%I" if first[7] else "%H"
-    time = f"{first[5][0]}{hour}:%M" + (":%S" if first[6] else "")
-    return date + time + (" %p" if first[7] else "")
-
-
-def _in_words(**options: str) -> str:
-    python = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    shell = " ".join(
-        f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in options.items()
-    )
-    return f"{python} (on the command line {shell})"
-
-
 def _check_other_marks(values: np.ndarray, codes: np.ndarray, place: Place) -> None:
     """Refuse numbers and dates that are written in another way than Python's.
 
@@ -396,7 +315,7 @@ def _check_other_marks(values: np.ndarray, codes: np.ndarray, place: Place) -> N
     """
     if not all(isinstance(value, str) for value in values):
         return
-    if not any(_NUMERIC_START.match(value) for value in values):
+    if not any(NUMERIC_START.match(value) for value in values):
         return  # most columns of text, which thousands of columns would spend seconds on
     # Each distinct value counts as often as it occurs, up to a bound.
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
@@ -411,15 +330,6 @@ def _check_other_marks(values: np.ndarray, codes: np.ndarray, place: Place) -> N
         f"expected numbers with a decimal point, or dates such as 2024-05-17; read the file with "
         f"{options}; pass category=[{place.column!r}] (--category) if these are names"
     )
-
-
-def is_number(text: str) -> bool:
-    """Return whether text is a number as Python writes it."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _no_use(place: Place, what: str) -> DataError:

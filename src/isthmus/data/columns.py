@@ -18,12 +18,12 @@ from isthmus.data.column_types import (
     as_dates,
     as_numbers,
     as_truth,
-    options_for,
     parse,
     quote,
     recognise,
     seconds,
 )
+from isthmus.data.notation import options_for
 from isthmus.errors import DataError, SchemaError
 
 _EXPECTED = {

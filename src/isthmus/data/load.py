@@ -15,7 +15,6 @@ from isthmus.data.catalog import describe_missing, find_entry
 from isthmus.data.containers import with_labels
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
-    CsvOptions,
     image_column,
     is_idx_file,
     is_table_file,
@@ -24,6 +23,7 @@ from isthmus.data.formats import (
     load_table,
 )
 from isthmus.data.named_datasets import load_named
+from isthmus.data.notation import CsvOptions
 from isthmus.data.predictions import as_normal_value
 from isthmus.data.schema import KINDS, Schema
 from isthmus.data.streaming import (

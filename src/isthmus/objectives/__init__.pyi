@@ -4,6 +4,7 @@ from .composition import Own as Own
 from .composition import build_objective as build_objective
 from .denoising import Denoising as Denoising
 from .denoising import Masked as Masked
+from .denoising import Variational as Variational
 from .invariant import Invariant as Invariant
 from .objective import Loss as Loss
 from .objective import Network as Network
@@ -11,4 +12,3 @@ from .objective import Objective as Objective
 from .objective import Reconstruction as Reconstruction
 from .objective import Task as Task
 from .objective import errors_per_instance as errors_per_instance
-from .variational import Variational as Variational

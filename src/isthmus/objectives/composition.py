@@ -18,7 +18,7 @@ from isthmus.distributed import (
     unsharded,
 )
 from isthmus.errors import TrainingError
-from isthmus.objectives.denoising import Denoising, Masked
+from isthmus.objectives.denoising import Denoising, Masked, Variational
 from isthmus.objectives.invariant import Invariant
 from isthmus.objectives.objective import (
     Batch,
@@ -29,7 +29,6 @@ from isthmus.objectives.objective import (
     Values,
     check_weight,
 )
-from isthmus.objectives.variational import Variational
 
 
 class Own(Objective):

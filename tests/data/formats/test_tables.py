@@ -246,9 +246,11 @@ def test_numbers_and_dates_in_another_way_of_writing_name_the_option_that_reads_
     scale = 86400 if "date_format" in options else 1
     np.testing.assert_allclose(values[: len(cells)], np.multiply(expected, scale))
     assert np.isnan(values[96:]).all()
-    assert load(path, category=["a"], **options).schema.types[0].type == "category"
+    with pytest.warns(UserWarning, match="applies to none of its columns"):
+        assert load(path, category=["a"], **options).schema.types[0].type == "category"
 
 
+@pytest.mark.filterwarnings("ignore:.*thousands=.* applies to none:UserWarning")
 def test_a_mark_for_thousands_leaves_dates_and_decimals_alone(csv):
     path = csv("day;price;share\n17.05.2024;1.268,5;1.25\n18.05.2024;-3,1;1.50\n")
     data = load(path, decimal=",", thousands=".", date_format="%d.%m.%Y")
@@ -262,8 +264,11 @@ def test_a_mark_for_thousands_leaves_dates_and_decimals_alone(csv):
         load(csv('a,b\n"1,25",1\n"1,50",2\n'), thousands=",")
     with pytest.raises(DataError, match="read the file with decimal=','"):
         load(csv('a,b\n"0,125",1\n"1,500",2\n'), thousands=",")
+    with pytest.raises(DataError, match="holds '1.5' in row 2 .*may be 15 or 1.5 with decimal=','"):
+        load(csv("a;b\n1.500;1\n1.5;2\n"), decimal=",", thousands=".")
 
 
+@pytest.mark.filterwarnings("ignore:.*thousands=.* applies to none:UserWarning")
 @pytest.mark.parametrize("options", [{}, {"thousands": "'"}])
 def test_dates_without_marks_are_read_in_their_format(csv, options):
     data = load(csv("day,n\n20240517,2024\n20240601,12345\n"), date_format="%Y%m%d", **options)
@@ -343,6 +348,67 @@ def test_large_integers_beside_a_missing_one_are_never_changed(tmp_path, form):
     assert keys["serial"].isna().tolist() == [False, True, False]
     assert [str(key) for key in keys["serial"].dropna()] == [str(big), "7"]
     assert y.tolist() == [big, None, 7]
+
+
+@pytest.mark.filterwarnings("ignore:.*thousands=.* applies to none:UserWarning")
+@pytest.mark.parametrize(
+    ("cell", "options", "value"),
+    [
+        (
+            "1.500",
+            {},
+            r"holds '1.500' in row 2 \(line 3 of .*1500 or 1.5 .*ds='.'",
+        ),
+        (
+            "1.500",
+            {"thousands": "'"},
+            "may be 1500 or 1.5 .*; write it with the decimal mark",
+        ),
+        ("1.500", {"thousands": "."}, 1500),
+        ("1.5", {}, 1.5),
+        ("0.125", {}, 0.125),
+        ("1500", {}, 1500),
+    ],
+)
+def test_a_point_beside_decimal_commas_is_read_only_where_it_means_one_thing(
+    csv, cell, options, value
+):
+    path = csv(f"a;b\n2,5;x\n{cell};y\n")
+    if isinstance(value, str):
+        with pytest.raises(DataError, match=value):
+            load(path, decimal=",", **options)
+        rows = csv(f"a;b\n2,5;x\n{cell};y\n" + "1;z\n" * 4)
+        with pytest.warns(UserWarning, match="decimal=',' applies to none of its columns"):
+            assert load(rows, decimal=",", category=["a"], **options).X["a"][1] == cell
+    else:
+        assert load(path, decimal=",", **options).X["a"].tolist() == [2.5, value]
+
+
+def test_cells_that_stand_for_missing_are_found_by_value_among_numbers(csv):
+    path = csv("a,b,c\n-999.0,-999,x\n-999,7,-999.0\n3.5,8,-999\n-9.99e2,9,y\n")
+    with pytest.warns(UserWarning, match=r"na='\?' applies to none of its cells") as caught:
+        data = load(path, na=["-999", "?"])
+    assert len(caught) == 1
+    assert data.X["a"].isna().tolist() == [True, True, False, True]
+    assert data.X["b"].isna().tolist() == [True, False, False, False]
+    assert data.X["c"].dropna().tolist() == ["x", "-999.0", "y"]
+    assert data.reading_facts() == {"reading": {"applied": {"na": {"-999": 5, "?": 0}}}}
+    assert load(csv("a;b\n-999,0;1\n2,5;2\n"), decimal=",", na=["-999"]).X["a"].isna().sum() == 1
+
+
+def test_an_option_that_applies_to_nothing_is_a_warning(csv):
+    path = csv("a,day\n1,2024-05-01\n2,2024-05-02\n")
+    for name, option in {"date_format": "%d.%m.%Y", "decimal": ";", "thousands": "'"}.items():
+        with pytest.warns(UserWarning, match=f"{name}=.* applies to none of its columns"):
+            data = load(path, **{name: option})
+        assert data.reading_facts()["reading"]["applied"] == {name: 0}
+    data = load(csv("a,day\n1,01.05.2024\n"), date_format="%d.%m.%Y")
+    assert data.reading_facts()["reading"]["applied"] == {"date_format": 1}
+
+
+def test_a_label_with_a_decimal_comma_is_text_whatever_stands_beside_it(csv):
+    for rows in ("0,5;1,5\n1;2\n", "0,5;1,5\n"):
+        assert load(csv("a;y\n" + rows), decimal=",", label="y").y[0] == "1,5"
 
 
 def test_a_line_that_is_no_json_object_is_named(tmp_path):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from isthmus._core import decompress, read_bytes
-from isthmus.data.column_types import RowsOfFile, Where, is_number
+from isthmus.data.column_types import SourceFile, Where
 from isthmus.data.containers import arrow_to_frame
+from isthmus.data.notation import DEFAULT_OPTIONS, CsvOptions, is_number
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,66 +30,6 @@ NO_VALUE = (
     *("", "NA", "N/A", "n/a", "NaN", "-NaN", "nan", "-nan", "NULL", "null"),
     *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"),
 )
-
-
-@dataclass(frozen=True)
-class CsvOptions:
-    """How numbers, dates and missing values are written in a CSV file.
-
-    Attributes
-    ----------
-    decimal : str
-        The decimal mark, "." or ",".
-    thousands : str or None
-        The mark between thousands, such as "," or ".".
-    date_format : str or None
-        Of dates other than ISO 8601, in the terms of `datetime.strptime`: "%d.%m.%Y".
-    encoding : str or None
-        Of the text; None is UTF-8, or UTF-16 where the file begins with its mark.
-    na : tuple of str
-        Further cells that stand for a missing value, such as "-999".
-
-    Raises
-    ------
-    DataError
-        When a mark is none, both are the same, or the encoding is unknown.
-    """
-
-    decimal: str = "."
-    thousands: str | None = None
-    date_format: str | None = None
-    encoding: str | None = None
-    na: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "na", tuple(map(str, self.na)))
-        for name in ("decimal", "thousands"):
-            mark = getattr(self, name)
-            if mark is not None and (len(mark) != 1 or mark.isalnum()):
-                raise DataError(f"got {name}={mark!r}, expected one mark such as ',' or '.'")
-        if self.decimal == self.thousands:
-            raise DataError(
-                f"got the mark {self.decimal!r} for decimals and for thousands, expected two "
-                "different ones"
-            )
-        if self.encoding is not None:
-            try:
-                "".encode(self.encoding)
-            except LookupError as error:
-                raise DataError(
-                    f"got encoding={self.encoding!r}, which is unknown; expected one such as "
-                    "'cp1252', 'latin-1' or 'utf-16'"
-                ) from error
-
-    @property
-    def given(self) -> list[str]:
-        """Names of the options that are not the default."""
-        return [one.name for one in fields(self) if getattr(self, one.name) != one.default]
-
-    @property
-    def converts(self) -> bool:
-        """Whether numbers are written in another way than Arrow reads."""
-        return self.decimal != "." or self.thousands is not None
 
 
 class CsvFile:
@@ -113,9 +54,11 @@ class CsvFile:
     """
 
     def __init__(
-        self, path: Path | str, content: bytes | None = None, options: CsvOptions = CsvOptions()
+        self, path: Path | str, content: bytes | None = None, options: CsvOptions = DEFAULT_OPTIONS
     ) -> None:
         self.path, self.options = path, options
+        #: Cells that each of `options.na` stands for, and columns that the other options read.
+        self.matched: dict[str, Any] = {}
         if content is None:
             content = decompress(read_bytes(Path(path)), path)
         self._content = self._as_utf8(content)
@@ -181,6 +124,13 @@ class CsvFile:
             truths: dict[str, Any] = {"true_values": [], "false_values": []} if as_written else {}
             left = self.names if self.options.converts else [*text, *verbatim]
             table = read(left, **truths).rename_columns(self.names)
+            for option in self.options.given:
+                if option == "na":
+                    others = [raw[name] for name in self.names if name not in verbatim]
+                    cells = read(self.names, include_columns=others, null_values=[])
+                    self.matched["na"] = _count_cells(cells, self.options.na)
+                elif option != "encoding":
+                    self.matched[option] = 0
             # Arrow recognises dates and times of day whatever it is asked for.
             dates = [f.name for f in table.schema if as_written and pa.types.is_temporal(f.type)]
             for names, missing in ((dates, {}), (verbatim, {"null_values": [""]})):
@@ -193,12 +143,56 @@ class CsvFile:
             raise self._ragged(error) from error
         for at, name in enumerate(self.names):
             if name and name not in text and name not in verbatim:
-                column = self._in_other_marks(table.column(at))
-                table = table if column is None else table.set_column(at, name, column)
+                column = self._in_other_marks(table.column(at), name)
+                column = self._without_na(table.column(at) if column is None else column)
+                table = table.set_column(at, name, column)
         return table
 
-    def _in_other_marks(self, column: Any) -> Any:
-        """Return a column of text as the options read it; None where they do not apply to it."""
+    def warnings(self) -> list[str]:
+        """Return a warning about each option that applies to nothing in the table read."""
+        given = {f"na={one!r}": n for one, n in self.matched.get("na", {}).items()}
+        given |= {
+            f"{option}={getattr(self.options, option)!r}": n
+            for option, n in self.matched.items()
+            if option != "na"
+        }
+        return [
+            f"{self.path}: {option} applies to none of its "
+            + ("cells" if option.startswith("na=") else "columns")
+            + "; check how the file writes it, or leave it out"
+            for option, n in given.items()
+            if not n
+        ]
+
+    def _without_na(self, column: Any) -> Any:
+        """Return a column of numbers without those that stand for a missing value."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+            return column
+        for text in self.options.na:
+            plain = text.strip().replace(self.options.decimal, ".")
+            if not is_number(plain):
+                continue
+            try:
+                number = pa.scalar(float(plain)).cast(column.type)
+            except pa.ArrowInvalid:  # no such value in a column of integers
+                continue
+            found = compute.fill_null(compute.equal(column, number), False)
+            if n := compute.sum(found).as_py():
+                self.matched["na"][text] += n
+                column = compute.if_else(found, pa.scalar(None, column.type), column)
+        return column
+
+    def _in_other_marks(self, column: Any, name: str) -> Any:
+        """Return a column of text as the options read it; None where they do not apply to it.
+
+        Raises
+        ------
+        DataError
+            When a point in a number may be the decimal mark or part thousands.
+        """
         import pyarrow as pa
         from pyarrow import compute
 
@@ -206,24 +200,53 @@ class CsvFile:
             return None
         format_ = self.options.date_format
         if format_ is not None and (dates := _dates_in_format(column, format_)) is not None:
+            self.matched["date_format"] += 1
             return pa.chunked_array([pa.Array.from_pandas(dates)])
         if not pa.types.is_string(column.type) or not self.options.converts:
             return None
-        plain = compute.utf8_trim_whitespace(column)
-        if self.options.thousands is not None:
-            mark = re.escape(self.options.thousands)
+        given = plain = compute.utf8_trim_whitespace(column)
+        thousands = self.options.thousands
+        if thousands is not None:
+            mark = re.escape(thousands)
             # Without this check 1.50, or 17.05.2024, with the mark "." would be 150 and 17052024.
             grouped = compute.match_substring_regex(
                 plain, rf"^[+-]?[1-9][0-9]{{0,2}}({mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}([^0-9]|$)"
             )
-            marked = compute.match_substring(plain, self.options.thousands)
-            if compute.any(compute.and_not(marked, grouped)).as_py():
-                return None
-            plain = compute.replace_substring(plain, self.options.thousands, "")
+            whole = compute.replace_substring(plain, thousands, "")
+            plain = compute.if_else(grouped, whole, plain)
         try:
-            return compute.replace_substring(plain, self.options.decimal, ".").cast("float64")
+            numbers = compute.replace_substring(plain, self.options.decimal, ".").cast("float64")
         except pa.ArrowInvalid:
             return None
+        # A point in a number is its decimal mark where it cannot part thousands.
+        if thousands == ".":
+            mixed = compute.any(grouped).as_py()
+            pattern = r"\." if mixed else "$^"
+        else:
+            pattern = r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$"
+        row = compute.index(compute.match_substring_regex(plain, pattern), True).as_py()
+        if row >= 0 and self.options.decimal != ".":
+            raise self._ambiguous(name, row, given[row].as_py())
+        for option, mark in (("decimal", self.options.decimal), ("thousands", thousands or "")):
+            if option in self.matched:
+                has = compute.any(compute.match_substring(given, mark)).as_py()
+                self.matched[option] += int(has or False)
+        return numbers
+
+    def _ambiguous(self, name: str, row: int, cell: str) -> DataError:
+        either = f"{cell.replace('.', '')} or {float(cell):g}"
+        fix = (
+            "where the point parts thousands pass thousands='.' (on the command line "
+            f"--thousands .), otherwise write {cell.replace('.', self.options.decimal)}"
+        )
+        if self.options.thousands is not None:
+            fix = f"write it with the decimal mark {self.options.decimal!r}"
+        return DataError(
+            f"column {name!r} of {self.path} holds {cell!r} in row {row + 1} (line "
+            f"{self.line(row)} of the file), which may be {either} with "
+            f"decimal={self.options.decimal!r}; {fix}; pass category=[{name!r}] (--category) if "
+            "these are names"
+        )
 
     def frame(
         self,
@@ -353,6 +376,16 @@ def _are_counts(names: list[str]) -> bool:
     return all(name.isdecimal() for name in names) and len(set(names)) == len(names)
 
 
+def _count_cells(table: Any, texts: Collection[str]) -> dict[str, int]:
+    """Return in how many cells of a table of text each of some texts stands alone."""
+    from pyarrow import compute
+
+    return {
+        text: sum(compute.sum(compute.equal(one, text)).as_py() or 0 for one in table.columns)
+        for text in texts
+    }
+
+
 def _dates_in_format(column: Any, format_: str) -> pd.Series | None:
     """Return a column as dates where all of its values are in the format; otherwise None.
 
@@ -396,7 +429,7 @@ def read_csv_file(
     text: Sequence[str] = (),
     schema: Schema | None = None,
     as_written: bool = True,
-    options: CsvOptions = CsvOptions(),
+    options: CsvOptions = DEFAULT_OPTIONS,
 ) -> tuple[pd.DataFrame, Where]:
     """Read a CSV file with a header line, compressed or not; or content that lies in memory.
 
@@ -439,7 +472,9 @@ def read_csv_file(
         text += [name for name, column in types.items() if column.type in ("category", "boolean")]
         verbatim += [name for name in file.names if name not in types and name != label]
     frame = file.frame(text, verbatim, as_written=as_written)
-    held = None if content is None else file
+    held, matched = None if content is None else file, file.matched
+    for message in file.warnings():
+        warnings.warn(message, stacklevel=2)
 
     def line(row: int) -> int | None:
         try:  # the file once more, whose text is not held in memory
@@ -447,4 +482,4 @@ def read_csv_file(
         except (DataError, OSError):  # it is there no longer
             return None
 
-    return frame, RowsOfFile(line)
+    return frame, SourceFile(line, {"applied": matched} if matched else None)

@@ -14,15 +14,13 @@ import numpy as np
 import pandas as pd
 
 from isthmus._core import decompress, read_bytes, require
-from isthmus.data.column_types import Place, RowsOfFile, Where, quote, recognise
+from isthmus.data.column_types import Place, SourceFile, Where, quote, recognise
 from isthmus.data.columns import check_no_infinity, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.dataset import Dataset
-from isthmus.data.formats.csv_files import (
-    CsvOptions,
-    read_csv_file,
-)
+from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.labels import labels_from_text
+from isthmus.data.notation import CsvOptions
 from isthmus.data.schema import Schema, check_names
 from isthmus.errors import DataError, IsthmusError, ShardError
 
@@ -108,7 +106,7 @@ def read_table(
     suffix = path.suffix.lower()
     frame = read_parquet_file(path) if suffix in _PARQUET else _READERS[suffix](path)
     if suffix in _JSON_LINES:
-        return frame, RowsOfFile(functools.partial(_line_of_json, path))
+        return frame, SourceFile(functools.partial(_line_of_json, path))
     return frame, lambda row: f"row {row + 1}, counting from 1"
 
 
@@ -357,8 +355,10 @@ def dataset_from_frame(
     carried = None
     if keys:
         carried = frame.iloc[:, [names.index(key) for key in keys]].reset_index(drop=True)
-    line_of = where.line if isinstance(where, RowsOfFile) else None
-    return Dataset(X, y, schema, name=name, keys=carried, line_of=line_of)
+    of_file: dict[str, Any] = (
+        {"line_of": where.line, "reading": where.reading} if isinstance(where, SourceFile) else {}
+    )
+    return Dataset(X, y, schema, name=name, keys=carried, **of_file)
 
 
 def check_is_there(

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import RowsOfFile, Where
+from isthmus.data.column_types import SourceFile, Where
 from isthmus.data.dataset import Dataset
-from isthmus.data.formats import CsvOptions, read_table
+from isthmus.data.formats import read_table
 from isthmus.data.labels import factorize_labels, is_missing, label_text, labels_from_text
+from isthmus.data.notation import CsvOptions
 from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows, label_rule
@@ -315,8 +316,10 @@ def series_from_frame(
     if keys:
         carried = table.frame[list(keys)].iloc[table.rows[last]].reset_index(drop=True)
     at = _locate(table, begin, last, rule)
-    line_of = where.line if isinstance(where, RowsOfFile) else None
-    return Dataset(X, y, schema, name=name, windows=at, keys=carried, line_of=line_of)
+    of_file: dict[str, Any] = (
+        {"line_of": where.line, "reading": where.reading} if isinstance(where, SourceFile) else {}
+    )
+    return Dataset(X, y, schema, name=name, windows=at, keys=carried, **of_file)
 
 
 def _locate(table: LongTable, first: np.ndarray, last: np.ndarray, rule: str | None) -> Windows:
