@@ -128,6 +128,20 @@ def test_advice_on_the_width_is_a_chapter_of_its_own(press, splits, tmp_path):
     assert (tmp_path / "plots" / "widths.png").exists()
 
 
+def test_instances_from_files_are_named_by_them(press, splits, tmp_path):
+    files = [f"zero/{at} <a>.png" for at in range(12)]
+    images = Dataset(splits.test.X[:12], keys=pd.DataFrame({"file": files}))
+    save_bundle(tmp_path / "b", press.encoder)
+    facts = write_report(tmp_path / "b", tmp_path / "report.html", images)
+    text = (tmp_path / "report.html").read_text("utf-8")
+    read = " ".join(Page(text).text)
+    for one in facts["code"]["shown"]["worst"]:
+        assert f"{files[one['row']]}, error {one['error']:.4g}" in read
+    assert 'alt="zero/3 &lt;a&gt;.png"' in text
+    live = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text)[1])
+    assert live["map"]["rows"] == [files[row] for row in facts["code"]["map"]["rows"]]
+
+
 def test_pictures_are_files_too(written):
     names = {path.name for path in (written / "plots").iterdir()}
 

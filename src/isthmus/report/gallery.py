@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, ClassVar, Literal
@@ -189,19 +189,40 @@ COLOURS = ("#0072B2", "#D55E00", "#E69F00")
 
 
 class Gallery:
-    """HTML of single instances of a part of the data."""
+    """HTML of single instances of a part of the data.
 
-    def __init__(self, encoder: Autoencoder, part: Dataset) -> None:
+    Parameters
+    ----------
+    encoder : Autoencoder
+    part : Dataset
+    numbers : sequence of int, optional
+        Number of each row, of a sample of a stream that in the stream; by default its place.
+    """
+
+    def __init__(
+        self, encoder: Autoencoder, part: Dataset, numbers: Sequence[int] | None = None
+    ) -> None:
         self.encoder, self.part, self.kind = encoder, part, part.kind
         self.low, self.high = encoder.schema_.minimum, encoder.schema_.maximum
+        files = self.kind == "images" and part.keys is not None and "file" in part.keys
+        self._files = part.keys["file"].tolist() if files and part.keys is not None else None
+        self._numbers = range(len(part)) if numbers is None else numbers
+
+    def name(self, row: int) -> str:
+        """Return the name of the file of an instance, or its row where it is of no file."""
+        return ("" if self._files else "row ") + self.file_or_number(row)
+
+    def file_or_number(self, row: int) -> str:
+        """Return `name` without the word "row"."""
+        return str(self._numbers[row] if self._files is None else self._files[row])
 
     def one(self, row: int) -> Markup:
         """Return an instance."""
         values = self._take(np.array([row]))
         if self.kind == "images":
-            return _img(_pixels(values[0], self.low, self.high), f"instance {row}")
+            return _img(_pixels(values[0], self.low, self.high), self.name(row))
         if self.kind == "series":
-            return _curves(values[0], f"instance {row}")
+            return _curves(values[0], self.name(row))
         frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(values)
         shown = [(str(name), frame.iloc[0][name]) for name in frame.columns[:MAX_COLUMNS]]
         return _rows([(name, short_text(value)) for name, value in shown], frame.shape[1])
@@ -218,7 +239,7 @@ class Gallery:
             if self.kind == "images":
                 found.append(
                     (
-                        _img(_pixels(before, self.low, self.high), f"instance {row}"),
+                        _img(_pixels(before, self.low, self.high), self.name(row)),
                         _img(_pixels(after.reshape(before.shape), self.low, self.high), "rebuilt"),
                         _img(_heat(difference, self.high - self.low), "difference"),
                     )
@@ -230,7 +251,7 @@ class Gallery:
                 # One scale for all three, or small differences would look like large ones.
                 found.append(
                     (
-                        _curves(before, f"instance {row}", (low, high)),
+                        _curves(before, self.name(row), (low, high)),
                         _curves(after, "rebuilt", (low, high)),
                         _curves(difference, "difference", (0.0, high - low)),
                     )

@@ -168,11 +168,9 @@ def render(
     trained_on: Gallery | None = None,
 ) -> str:
     """Return the page, with instances from the galleries of the test and of the training part."""
-    numbers = ((facts["data"] or {}).get("drawn") or {}).get("rows")
 
-    def number(row: int) -> int:
-        """Return the number of a row, of a sample from a stream that in the stream."""
-        return row if numbers is None else int(numbers[row])
+    def named_row(row: int) -> str:
+        return f"row {row}" if gallery is None else gallery.name(row)
 
     templates = _templates()
     templates.filters |= {
@@ -181,14 +179,13 @@ def render(
         "short": _short,
         "whole": _whole,
         "items_of": dict,
-        "number": number,
     }
     # Before `_slider`, which needs the final positions of the axes.
     for figure in drawn.values():
         fix_layout(figure)
     pictures = {name: Markup(_svg(figure, name)) for name, figure in drawn.items()}
     live = {
-        "map": _map(facts, gallery, number),
+        "map": _map(facts, gallery),
         "steps": {
             found["name"]: _slider(found, drawn[f"scores-{found['name']}"])
             for found in facts["verdicts"]
@@ -202,6 +199,7 @@ def render(
         facts=facts,
         pictures=pictures,
         gallery=gallery,
+        named_row=named_row,
         trained_on=trained_on,
         most_drawn=MAX_MATRIX_CLASSES,
         live=Markup(packed),
@@ -223,13 +221,11 @@ def _templates() -> Environment:
     )
 
 
-def _map(
-    facts: dict[str, Any], gallery: Gallery | None, number: Callable[[int], int]
-) -> dict[str, Any] | None:
+def _map(facts: dict[str, Any], gallery: Gallery | None) -> dict[str, Any] | None:
     found = facts["code"].get("map")
     if found is None or gallery is None:
         return None
-    shown = {"rows": [number(row) for row in found["rows"]]}
+    shown = {"rows": [gallery.name(row) for row in found["rows"]]}
     return found | gallery.on_map(found["rows"]) | shown
 
 
@@ -347,8 +343,10 @@ def write_report(
     looked_at = shown.data if isinstance(shown, StreamSample) else shown
     facts = report_facts(opened, of, earlier=before, on_progress=on_progress, **options)
     drawn = figures(facts)
+    numbers = ((facts["data"] or {}).get("drawn") or {}).get("rows")
     galleries = [
-        None if part is None else Gallery(opened.encoder, part) for part in (looked_at, trained_on)
+        None if looked_at is None else Gallery(opened.encoder, looked_at, numbers),
+        None if trained_on is None else Gallery(opened.encoder, trained_on),
     ]
     on_progress("the page")
     page, target = render(facts, drawn, *galleries), user_path(path)

@@ -98,7 +98,7 @@ function drawMap({ places, labels, rows, sprite, side, across, curves, texts }) 
       shown.append(small);
     }
     if (texts) texts[i].forEach(line);
-    line(`row ${rows[i]}` + (labels && labels[i] !== null ? `: ${labels[i]}` : ""));
+    line(rows[i] + (labels && labels[i] !== null ? `: ${labels[i]}` : ""));
     const [x, y] = at(i);
     shown.style.left = `${Math.min(x + 12, Math.max(0, canvas.clientWidth - 150))}px`;
     shown.style.top = `${Math.max(0, Math.min(y + 12, canvas.clientHeight - 120))}px`;
