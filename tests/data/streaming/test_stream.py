@@ -123,7 +123,9 @@ def test_a_range_of_rows_is_that_in_memory(frame, folder, rows, most_rows, monke
     expected = frame[slice(*(int(end) if end else None for end in rows.split(":")))]
     stream = load(folder, rows=rows)
     assert len(stream) == len(expected)
-    assert stream.first_row == expected["id"].iloc[0]
+    ends = {"first": expected["id"].iloc[0], "last": expected["id"].iloc[-1], "n": len(expected)}
+    assert stream.first_row == ends["first"]
+    assert stream.reading_facts()["reading"] == {"rows": ends}
     assert np.concatenate([one.X["id"] for one in stream.chunks()]).tolist() == [*expected["id"]]
     sample = stream.sample(5, 0)
     assert sample.X["id"].isin(expected["id"]).all()
@@ -155,7 +157,9 @@ def test_columns_that_a_model_does_not_take_are_carried_along(frame, folder, tmp
 
     frame[200:400].drop(columns="class").assign(note=None).to_parquet(folder / "1.parquet")
     with pytest.warns(UserWarning, match="2 columns .*, 'class', 'note', are not in every file"):
-        assert load(folder, schema=schema).reader.keys == ["id"]
+        stream = load(folder, schema=schema)
+    assert stream.reader.keys == ["id"]
+    assert stream.reading_facts()["reading"] == {"columns_not_carried": ["class", "note"]}
 
 
 @pytest.mark.parametrize(

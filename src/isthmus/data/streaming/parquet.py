@@ -366,6 +366,12 @@ class ParquetReader:
         """Whether a column of labels was named."""
         return self.label is not None
 
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """The columns that are not carried along, because files differ in them; None without."""
+        columns = list(self._of_files.not_carried)
+        return {"columns_not_carried": columns} if columns else None
+
     def warn_of_unused(self, name: str) -> None:
         """Warn of columns that are not carried along, because files differ in them."""
         columns = list(self._of_files.not_carried)

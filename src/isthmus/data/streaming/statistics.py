@@ -131,7 +131,7 @@ class ColumnStatistics:
             return None
         far = self.high - inputs.fill > inputs.fill - self.low
         value, row = (self.high, self.high_row) if far else (self.low, self.low_row)
-        place = self.table if row < 0 else f"row {row + 1}, counting from 1"
+        place = self.table if row < 0 else f"row {row}, counting from 0"
         name, column = column_name(schema, at), schema.types[at]
         return describe_extremes(name, value, place, 0, inputs, column)
 

@@ -51,6 +51,8 @@ class Stream(Instances):
         Files and chunks skipped with `on_bad_shard="skip"`.
     first_row : int
         Number, among the rows of all files, of the first one; 0 unless `take_range` left some out.
+    is_range : bool
+        Whether it is what `take_range` returned.
     schema : Schema
         Of all instances, learned at first use in one pass over the files.
     preprocessor : Preprocessor
@@ -90,9 +92,10 @@ class Stream(Instances):
         on_bad_shard: str = "fail",
         excluded: np.ndarray | None = None,
         first_row: int = 0,
+        is_range: bool = False,
     ) -> None:
         self.name, self.reader, self.on_bad_shard = name, reader, on_bad_shard
-        self.first_row = first_row
+        self.first_row, self.is_range = first_row, is_range
         self._file_ranges, self._skipped_files = tuple(file_ranges), tuple(skipped)
         self._excluded = np.empty(0, np.int64) if excluded is None else excluded
         self._starts = np.cumsum([0, *(one.n_rows for one in file_ranges)])
@@ -396,6 +399,7 @@ class Stream(Instances):
             self.on_bad_shard,
             np.union1d(inner, np.concatenate(ends)) - before,
             self.first_row + start,
+            is_range=True,
         )
         damaged = {at - own.start: one for at, one in self.state.damaged.items()}
         part.state = StreamState(
@@ -447,15 +451,22 @@ class Stream(Instances):
     def reading_facts(self) -> dict[str, Any]:
         """Return as plain values which files and chunks were skipped so far, and why.
 
-        Of images also `reading`, see `Dataset`.
+        Also `reading`, see there.
         """
         facts: dict[str, Any] = {"skipped": [asdict(one) for one in self.skipped]}
         return facts | ({"reading": self.reading} if self.reading else {})
 
     @property
     def reading(self) -> dict[str, Any] | None:
-        """What reading images did not take or changed, see `Dataset`."""
-        return getattr(self.reader, "facts", None)
+        """What reading did not take or changed, and a range that was taken; see `Dataset`.
+
+        Of tables `columns_not_carried`, where files differ in columns that a model does not take.
+        """
+        facts = getattr(self.reader, "facts", None) or {}
+        if self.is_range:
+            last = self.first_row + self.n_rows - 1
+            facts = facts | {"rows": {"first": self.first_row, "last": last, "n": self.n_rows}}
+        return facts or None
 
     def _read_all(self, ranges: Sequence[ChunkRange], label: bool, keys: bool) -> Iterator[Chunk]:
         def read(chunk_range: ChunkRange) -> Chunk | ShardError:
