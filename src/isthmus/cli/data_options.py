@@ -139,6 +139,14 @@ class DataOptions:
             "--na", help="Cell of a CSV file that stands for a missing value. May be repeated."
         ),
     ] = None
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unit",
+            help="Unit, such as % or $, that stands before or behind numbers in a CSV file and is "
+            "left out. May be repeated.",
+        ),
+    ] = None
     columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -210,7 +218,9 @@ class DataOptions:
             )
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
         options["lazy"], options["normal"] = lazy or self.lazy, normal
-        options |= {name: options[name] or () for name in ("keys", "drop", "category", "na")}
+        options |= {
+            name: options[name] or () for name in ("keys", "drop", "category", "na", "unit")
+        }
         if bundle is not None:
             from isthmus.bundle import read_schema
 

@@ -67,6 +67,7 @@ def load(
     date_format: str | None = None,
     encoding: str | None = None,
     na: Sequence[str] = (),
+    unit: Sequence[str] = (),
     on_bad_shard: str = "fail",
     schema: Schema | None = None,
     frames: str = "first",
@@ -130,10 +131,11 @@ def load(
         Of a table, columns that are categories though they hold numbers, such as a customer.
     rows : slice or str, optional
         Which of the instances are taken: slice(100, 200), or "100:200".
-    decimal, thousands, date_format, encoding, na
+    decimal, thousands, date_format, encoding, na, unit
         Of CSV files: the decimal mark ("." or ","), the mark between thousands, the format of
-        dates that are not ISO 8601 ("%d.%m.%Y"), the encoding where it is not UTF-8, and further
-        cells that stand for a missing value.
+        dates that are not ISO 8601 ("%d.%m.%Y"), the encoding where it is not UTF-8, further
+        cells that stand for a missing value, and units such as "%" or "$", which are left out
+        before and behind numbers: 12% is 12.
     keys : sequence of str
         Of a table, columns that say which row is which: no features, but carried along to what is
         written of each row. A window's are those of its last row.
@@ -182,13 +184,20 @@ def load(
         raise DataError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
     if isinstance(channels, str):
         raise DataError(f"got channels={channels!r}, expected a list: [{channels!r}]")
-    lists = {"columns": columns, "drop": drop, "category": category, "keys": keys, "na": na}
+    lists = {
+        "columns": columns,
+        "drop": drop,
+        "category": category,
+        "keys": keys,
+        "na": na,
+        "unit": unit,
+    }
     for name, names in lists.items():
         if isinstance(names, str):
             raise DataError(f"got {name}={names!r}, expected a list: [{names!r}]")
     if frames not in ("first", "all"):
         raise DataError(f"got frames={frames!r}, expected 'first' or 'all'")
-    csv = CsvOptions(decimal, thousands, date_format, encoding, tuple(na))
+    csv = CsvOptions(decimal, thousands, date_format, encoding, tuple(na), tuple(unit))
     source, own = with_labels(source)
     y = own if y is None else y
     carry = False

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from isthmus.errors import DataError
 
@@ -15,10 +16,34 @@ _SIGN = r"[+-]?"
 # Numbers whose comma is the decimal mark; those in which a mark parts groups of three digits.
 _DECIMAL_COMMA = re.compile(rf"{_SIGN}(\d{{1,3}}(\.\d{{3}})+|\d+),\d+(e{_SIGN}\d+)?")
 _THOUSANDS = re.compile(rf"{_SIGN}\d{{1,3}}(?:([,.' \u00a0\u202f])\d{{3}})(?:\1\d{{3}})*([.,]\d+)?")
-NUMERIC_START = re.compile(r"\s*[+-]?\d")
+_UNIT = r"[%‰$€£¥₹₽₩]|°[CF]?|US\$|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|BRL|MXN|ZAR"
+_WITH_UNIT = re.compile(
+    rf"({_SIGN})\s*({_UNIT})?\s*({_SIGN}\d(?:[\d.,' \u00a0\u202f]*\d)?)\s*({_UNIT})?"
+)
+_MONTHS = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
+    "sep(?:tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+)
+#: What a number, or a date, may begin with.
+NUMERIC_START = re.compile(
+    rf"\s*[+-]?\s*(?:{_UNIT})?\s*[+-]?\d|\s*(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?"
+    rf"(?:\d|(?:{_MONTHS})\.? \d)",
+    re.IGNORECASE,
+)
 _WHOLE = re.compile(rf"{_SIGN}\d+")
-_DAYS = re.compile(
-    r"(\d{1,4})([./-])(\d{1,2})\2(\d{2,4})([ T]\d{1,2}:\d{2}(:\d{2})?)?(\s*[AP]M)?", re.IGNORECASE
+_PLAIN = re.compile(rf"{_SIGN}\d+(\.\d+)?")
+_TIME = r"(?P<time>(?P<between>[ T]|, )\d{1,2}:\d{2}(?P<seconds>:\d{2})?(?P<half>\s*[AP]M)?)?"
+_DAYS = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_TIME}", re.IGNORECASE)
+_WEEKDAY = r"(?:(?P<weekday>(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*)(?P<comma>,? ))?"
+_DAY_AND_MONTH = re.compile(
+    rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?P<first>\. |[ ./-])(?P<month>{_MONTHS})(?P<second>, |[ ./-])"
+    rf"(?P<year>\d{{4}}|\d{{2}}){_TIME}",
+    re.IGNORECASE,
+)
+_MONTH_AND_DAY = re.compile(
+    rf"{_WEEKDAY}(?P<month>{_MONTHS})(?P<first>[ ./-])(?P<day>\d{{1,2}})(?P<second>, |[ ./-])"
+    rf"(?P<year>\d{{4}}){_TIME}",
+    re.IGNORECASE,
 )
 
 
@@ -38,6 +63,8 @@ class CsvOptions:
         Of the text; None is UTF-8, or UTF-16 where the file begins with its mark.
     na : tuple of str
         Further cells that stand for a missing value, such as "-999".
+    unit : tuple of str
+        What stands before or behind numbers and is left out, such as "%" or "$": 12% is 12.
 
     Raises
     ------
@@ -50,9 +77,16 @@ class CsvOptions:
     date_format: str | None = None
     encoding: str | None = None
     na: tuple[str, ...] = ()
+    unit: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "na", tuple(map(str, self.na)))
+        for unit in self.unit:
+            if not unit.strip() or re.search(r"[\d.,+-]", unit):
+                raise DataError(
+                    f"got unit={unit!r}, expected what stands before or behind numbers, such as "
+                    "'%', '$' or 'kg'"
+                )
         for name in ("decimal", "thousands"):
             mark = getattr(self, name)
             if mark is not None and (len(mark) != 1 or mark.isalnum()):
@@ -79,7 +113,7 @@ class CsvOptions:
     @property
     def converts(self) -> bool:
         """Whether numbers are written in another way than Arrow reads."""
-        return self.decimal != "." or self.thousands is not None
+        return self.decimal != "." or self.thousands is not None or bool(self.unit)
 
 
 DEFAULT_OPTIONS = CsvOptions()
@@ -112,35 +146,70 @@ def options_for(values: Sequence[str]) -> str | None:
     "decimal=',' (on the command line --decimal ,)"
     >>> options_for(["17.05.2024"])
     "date_format='%d.%m.%Y' (on the command line --date-format %d.%m.%Y)"
+    >>> options_for(["$1,500.25", "$3"])
+    "unit=['$'], thousands=',' (on the command line --unit '$' --thousands ,)"
     >>> options_for(["nut", "bolt"])
     """
-    texts = [value.strip() for value in values]
+    options = _options([value.strip() for value in values])
+    if not options:
+        return None
+    python = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    shell = " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(one)}"
+        for name, value in options.items()
+        for one in ([value] if isinstance(value, str) else value)
+    )
+    return f"{python} (on the command line {shell})"
+
+
+def _options(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the options of `options_for`, none for words and plain numbers."""
+    enough = MIN_RECOGNISED * len(texts)
     decimals = [text for text in texts if _DECIMAL_COMMA.fullmatch(text)]
     groups = [match for text in texts if (match := _THOUSANDS.fullmatch(text))]
     whole = sum(_WHOLE.fullmatch(text) is not None for text in texts)
-    enough = MIN_RECOGNISED * len(texts)
     marks = {match[1] for match in groups}
     # No thousands begin with 0: where 0,126 occurs, 1,203 is a number with a decimal mark too.
     fractions = any(match[0].lstrip("+-").startswith("0") for match in groups)
-    if groups and len(groups) + whole >= enough and len(marks) == 1 and not fractions:
+    # A point is no decimal mark where it parts thousands.
+    plain = whole if "." in marks else sum(_PLAIN.fullmatch(text) is not None for text in texts)
+    if groups and len(groups) + plain >= enough and len(marks) == 1 and not fractions:
         mark = marks.pop()
         point = {match[2][0] for match in groups if match[2]}
         if mark == "." and point == {","}:
-            return _in_words(decimal=",", thousands=".")
+            return {"decimal": ",", "thousands": "."}
         if mark == "," or mark not in ",.":
-            return _in_words(thousands=mark)
+            return {"thousands": mark}
         if not point:
-            return None  # 1.268 is a number as it stands
+            return {}  # 1.268 is a number as it stands
     if decimals and len(decimals) + whole >= enough:
         thousands = {"thousands": "."} if any("." in text for text in decimals) else {}
-        return _in_words(decimal=",", **thousands)
-    days = [match for text in texts if (match := _DAYS.fullmatch(text))]
-    if days and len(days) >= enough:
-        return _in_words(date_format=_date_format(days))
-    return None
+        return {"decimal": ",", **thousands}
+    for pattern, date_format in (
+        (_DAYS, _format_of_numbers),
+        (_DAY_AND_MONTH, _format_of_words),
+        (_MONTH_AND_DAY, _format_of_words),
+    ):
+        days = [match for text in texts if (match := pattern.fullmatch(text))]
+        if days and len(days) >= enough:
+            return {"date_format": date_format(days)}
+    return _units(texts, enough)
 
 
-def _date_format(days: Sequence[re.Match[str]]) -> str:
+def _units(texts: Sequence[str], enough: float) -> dict[str, Any]:
+    """Return the options that read numbers with a unit, such as 12% and $1.50; or none."""
+    found = [match for text in texts if (match := _WITH_UNIT.fullmatch(text))]
+    units = {unit for match in found for unit in (match[2], match[4]) if unit}
+    if not units or len(found) < enough:
+        return {}
+    numbers = [match[1] + match[3] for match in found]
+    options = _options(numbers)
+    if not options and sum(map(is_number, numbers)) < enough:
+        return {}
+    return {"unit": sorted(units), **options}
+
+
+def _format_of_numbers(days: Sequence[re.Match[str]]) -> str:
     """Return the format of dates; where both would do, the day comes first."""
     first, mark = days[0], days[0][2]
     year = "%Y" if max(len(match[4]) for match in days) == 4 else "%y"
@@ -150,16 +219,26 @@ def _date_format(days: Sequence[re.Match[str]]) -> str:
         date = mark.join(("%m", "%d", year))
     else:
         date = mark.join(("%d", "%m", year))
-    if not first[5]:
-        return date
-    hour = "%I" if first[7] else "%H"
-    time = f"{first[5][0]}{hour}:%M" + (":%S" if first[6] else "")
-    return date + time + (" %p" if first[7] else "")
+    return date + _format_of_time(first)
 
 
-def _in_words(**options: str) -> str:
-    python = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    shell = " ".join(
-        f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in options.items()
-    )
-    return f"{python} (on the command line {shell})"
+def _format_of_words(days: Sequence[re.Match[str]]) -> str:
+    """Return the format of dates with the name of the month."""
+    first = days[0]
+    names = [match["month"] for match in days]
+    parts = {"day": "%d", "month": "%B" if max(map(len, names)) > 3 else "%b"}
+    order = sorted(parts, key=lambda part: first.start(part))
+    year = "%Y" if len(first["year"]) == 4 else "%y"
+    weekday = ""
+    if first["weekday"]:
+        weekday = ("%A" if len(first["weekday"]) > 3 else "%a") + first["comma"]
+    date = parts[order[0]] + first["first"] + parts[order[1]] + first["second"] + year
+    return weekday + date + _format_of_time(first)
+
+
+def _format_of_time(match: re.Match[str]) -> str:
+    if not match["time"]:
+        return ""
+    hour = "%I" if match["half"] else "%H"
+    time = f"{match['between']}{hour}:%M" + (":%S" if match["seconds"] else "")
+    return time + (" %p" if match["half"] else "")

@@ -229,6 +229,27 @@ OTHER_MARKS = {
     "month first": (["5/17/2024", "6/1/2024"], {"date_format": "%m/%d/%Y"}, [19860, 19875]),
     "year first": (["2024/05/17", "2024/06/01"], {"date_format": "%Y/%m/%d"}, [19860, 19875]),
     "minutes": (["17.05.2024 12:00"], {"date_format": "%d.%m.%Y %H:%M"}, [19860.5]),
+    "per cent": (["12%", "0.5 %", "7"], {"unit": ["%"]}, [12, 0.5, 7]),
+    "per cent with commas": (["12,5%", "7 %"], {"unit": ["%"], "decimal": ","}, [12.5, 7]),
+    "dollars": (["$1,268.50", "-$3", "$2"], {"unit": ["$"], "thousands": ","}, [1268.5, -3, 2]),
+    "euros": (
+        ["1.268,50 €", "3 €"],
+        {"unit": ["€"], "decimal": ",", "thousands": "."},
+        [1268.5, 3],
+    ),
+    "currencies": (["USD 5", "7.5 EUR"], {"unit": ["EUR", "USD"]}, [5, 7.5]),
+    "month in words": (["17 May 2024", "1 June 2024"], {"date_format": "%d %B %Y"}, [19860, 19875]),
+    "month first in words": (
+        ["May 17, 2024", "Jun 1, 2024"],
+        {"date_format": "%b %d, %Y"},
+        [19860, 19875],
+    ),
+    "weekday": (
+        ["Fri, 17 May 2024 12:00"],
+        {"date_format": "%a, %d %b %Y %H:%M"},
+        [19860.5],
+    ),
+    "two digits": (["17-May-24", "01-jun-24"], {"date_format": "%d-%b-%y"}, [19860, 19875]),
 }
 
 
@@ -248,6 +269,24 @@ def test_numbers_and_dates_in_another_way_of_writing_name_the_option_that_reads_
     assert np.isnan(values[96:]).all()
     with pytest.warns(UserWarning, match="applies to none of its columns"):
         assert load(path, category=["a"], **options).schema.types[0].type == "category"
+
+
+def test_names_with_numbers_in_them_stay_categories(csv):
+    cells = ["3 door", "5 door", "10%", "high", "May 7", "7 of 9", "A%", "$", "sunday 7", "1/2"]
+    path = csv("a,b\n" + "".join(f"{cell},1\n" for cell in cells * 4))
+    assert load(path).schema.types[0].type == "category"
+    with pytest.raises(DataError, match="got unit='1', expected what stands before or behind"):
+        load(path, unit=["1"])
+    with pytest.raises(DataError, match="got unit='%', expected a list"):
+        load(path, unit="%")
+
+
+def test_channels_in_another_way_of_writing_name_the_option(csv):
+    path = csv("load,heat\n" + "12%,1\n7%,2\n" * 4)
+    with pytest.raises(DataError, match=r"no numbers .* read the file with unit=\['%'\]"):
+        load(path, kind="series", window=4)
+    data = load(path, kind="series", window=4, unit=["%"])
+    assert data.X[0, :, 0].tolist() == [12, 7, 12, 7]
 
 
 @pytest.mark.filterwarnings("ignore:.*thousands=.* applies to none:UserWarning")

@@ -150,17 +150,14 @@ class CsvFile:
 
     def warnings(self) -> list[str]:
         """Return a warning about each option that applies to nothing in the table read."""
-        given = {f"na={one!r}": n for one, n in self.matched.get("na", {}).items()}
-        given |= {
-            f"{option}={getattr(self.options, option)!r}": n
-            for option, n in self.matched.items()
-            if option != "na"
-        }
+        cells = {f"na={one!r}": n for one, n in self.matched.get("na", {}).items()}
+        values = vars(self.options) | {"unit": list(self.options.unit)}
+        columns = {f"{one}={values[one]!r}": n for one, n in self.matched.items() if one != "na"}
         return [
-            f"{self.path}: {option} applies to none of its "
-            + ("cells" if option.startswith("na=") else "columns")
-            + "; check how the file writes it, or leave it out"
-            for option, n in given.items()
+            f"{self.path}: {option} applies to none of its {what}; check how the file writes it, "
+            "or leave it out"
+            for what, counts in (("cells", cells), ("columns", columns))
+            for option, n in counts.items()
             if not n
         ]
 
@@ -205,7 +202,12 @@ class CsvFile:
         if not pa.types.is_string(column.type) or not self.options.converts:
             return None
         given = plain = compute.utf8_trim_whitespace(column)
-        thousands = self.options.thousands
+        thousands, has_unit = self.options.thousands, False
+        if self.options.unit:
+            units = "|".join(map(re.escape, sorted(self.options.unit, key=len, reverse=True)))
+            plain = compute.replace_substring_regex(plain, rf"^([+-]?)\s*(?:{units})\s*", r"\1")
+            plain = compute.replace_substring_regex(plain, rf"\s*(?:{units})$", "")
+            has_unit = compute.any(compute.not_equal(plain, given)).as_py()
         if thousands is not None:
             mark = re.escape(thousands)
             # Without this check 1.50, or 17.05.2024, with the mark "." would be 150 and 17052024.
@@ -231,6 +233,8 @@ class CsvFile:
             if option in self.matched:
                 has = compute.any(compute.match_substring(given, mark)).as_py()
                 self.matched[option] += int(has or False)
+        if "unit" in self.matched:
+            self.matched["unit"] += int(has_unit or False)
         return numbers
 
     def _ambiguous(self, name: str, row: int, cell: str) -> DataError:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from isthmus.data.column_types import Where, quote
 from isthmus.data.formats import check_is_there
+from isthmus.data.notation import options_for
 from isthmus.data.schema import check_names
 from isthmus.data.windows.time_index import segments, time_numbers
 from isthmus.errors import DataError
@@ -182,7 +183,11 @@ def _no_numbers(
     frame: pd.DataFrame, without: Sequence[str], source: str | Path, free_roles: Sequence[str]
 ) -> str:
     first = without[0]
-    value = quote(frame[first].dropna().iloc[0])
+    values = frame[first].dropna().unique().tolist()
+    value = quote(values[0])
+    texts = [one for one in values[:1000] if isinstance(one, str)]
+    options = options_for(texts) if texts else None
+    read = "" if options is None else f"read the file with {options}, or "
     names = ", ".join(repr(name) for name in without[:10])
     names += f" and {len(without) - 10} more" if len(without) > 10 else ""
     say = (
@@ -191,7 +196,7 @@ def _no_numbers(
     return (
         f"{'columns' if len(without) > 1 else 'column'} {names} of {source} cannot be "
         f"{'channels' if len(without) > 1 else 'a channel'}: no numbers ({first!r} begins "
-        f"with {value}); {say}drop {'them' if len(without) > 1 else 'it'}"
+        f"with {value}); {read}{say}drop {'them' if len(without) > 1 else 'it'}"
     )
 
 
