@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from isthmus import load, load_bundle
+from isthmus.bundle import read_window_label
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -120,3 +121,46 @@ def test_bad_files_and_other_windows(isthmus, folder, tmp_path):
     known = pd.read_parquet("one.parquet")
     assert len(codes) == N_FILES * len(known) == N_FILES * 2 * (300 // WINDOW)
     assert codes["state"].tolist()[-len(known) :] == known["state"].tolist()
+
+
+def test_labels_of_windows_follow_the_rule_that_the_bundle_stores(isthmus, tmp_path):
+    for at in range(2):
+        rng = np.random.default_rng(at)
+        frame = pd.DataFrame({"t": np.arange(800), "load": rng.normal(size=800)})
+        frame["state"] = np.where(np.arange(800) % 64 == 5, "leak", "ok")  # no window's last row
+        frame.to_csv(tmp_path / f"{at}.csv", index=False)
+    words = ("--time", "t", "--label", "state")
+    cut = ("--kind", "series", *words, "--window", WINDOW, "--max-epochs", 1, "-o", "press")
+    assert isthmus("fit", "0.csv", *cut)[0] == 0
+
+    def rule(command, *more):
+        status, out, err = isthmus(command, "press", "1.csv", *words, *more, "--json", "f.json")
+        assert status == 0, err
+        facts = json.loads(Path("f.json").read_text())
+        return facts, "rule stored in press: any" in out, "heads of press were fitted on" in err
+
+    def stored(head):
+        return read_window_label("press", head)
+
+    facts, *_ = rule("detect", "--normal", "ok", "--false-alarm-rate", 0.1)
+    assert (facts["window_label"], facts["labels"]["abnormal"]) == ("any", 13)
+    assert stored("normal") == stored("linear") == ("any", "ok")
+    facts, from_bundle, _ = rule("classify", "--baselines", "none")  # its own would be majority
+    assert (facts["window_label"], from_bundle) == ("any", True)
+    assert stored("linear")[0] == "any"
+    facts, from_bundle, differs = rule("evaluate", "--head", "normal", "--window-label", "last")
+    assert (facts["window_label"], from_bundle, differs) == ("last", False, True)
+    facts, from_bundle, differs = rule("label", "--window-label", "last")
+    assert (facts["window_label"], differs, stored("normal")) == ("last", True, ("last", "ok"))
+    assert isthmus("detect", "press", "--false-alarm-rate", 0.2)[0] == 0
+    assert stored("normal") == ("last", "ok")  # a version without other labels keeps the rule
+    facts, *_ = rule("evaluate", "--head", "normal")
+    assert facts["window_label"] == "last"
+    # A bundle of an earlier version has no rule.
+    manifest = json.loads(Path("press/manifest.json").read_text())
+    for entry in manifest["heads"].values():
+        del entry["window_label"]
+    Path("press/manifest.json").write_text(json.dumps(manifest))
+    assert stored("normal") == (None, None)
+    facts, from_bundle, _ = rule("evaluate", "--head", "normal")
+    assert (facts["window_label"], from_bundle) == ("any", False)

@@ -16,6 +16,7 @@ from .manifest import history as history
 from .manifest import read_manifest as read_manifest
 from .manifest import read_normal as read_normal
 from .manifest import read_schema as read_schema
+from .manifest import read_window_label as read_window_label
 from .manifest import refuse_to_delete_heads as refuse_to_delete_heads
 from .manifest import roll_back as roll_back
 from .manifest import stored_heads as stored_heads

@@ -198,6 +198,7 @@ def save_bundle(
     *,
     metrics: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    window_label: str | None = None,
 ) -> None:
     """Write a bundle; an earlier one at `path` is replaced once all files are written.
 
@@ -215,6 +216,8 @@ def save_bundle(
         Plain values to store beside them; those under a head's name are stored with the head.
     overwrite : bool, default=False
         Delete all heads of an earlier bundle at `path`, also those of the same encoder.
+    window_label : str, optional
+        The rule that labels of windows followed, see `add_head`.
 
     Raises
     ------
@@ -251,7 +254,7 @@ def save_bundle(
         }
         for name, head in (heads or {}).items():
             check_bound(name, head, encoder.digest_, identity, encoder.decoder_digest_)
-            facts |= _add(folder, facts, name, head, metrics.get(name, {}))
+            facts |= _add(folder, facts, name, head, metrics.get(name, {}), window_label)
         write_manifest(folder, facts)
 
 
@@ -284,6 +287,7 @@ def add_head(
     head: Head,
     *,
     metrics: Mapping[str, Any] | None = None,
+    window_label: str | None = None,
 ) -> int:
     """Add a head to a saved bundle; one of that name becomes an earlier version of it.
 
@@ -295,6 +299,9 @@ def add_head(
     head : fitted CodeClassifier or AnomalyDetector
     metrics : mapping, optional
         Plain values measured for this head.
+    window_label : str, optional
+        The rule that labels of windows followed, `data.window_label`, for `read_window_label`.
+        Default: that of the version before.
 
     Returns
     -------
@@ -306,7 +313,8 @@ def add_head(
     BundleError
         When the head belongs to another encoder, or a file of the bundle is damaged.
     """
-    return add_heads(path, {name: head}, metrics={name: metrics or {}})[name]
+    metrics = {name: metrics or {}}
+    return add_heads(path, {name: head}, metrics=metrics, window_label=window_label)[name]
 
 
 @isolated_from_host()
@@ -315,6 +323,7 @@ def add_heads(
     heads: Mapping[str, Head],
     *,
     metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    window_label: str | None = None,
 ) -> dict[str, int]:
     """Add several heads to a saved bundle as `add_head` does, all of them or none.
 
@@ -324,6 +333,7 @@ def add_heads(
         Of a bundle with the heads' encoder.
     heads : mapping of name to fitted CodeClassifier or AnomalyDetector
     metrics : mapping of name to mapping, optional
+    window_label : str, optional
 
     Returns
     -------
@@ -351,7 +361,7 @@ def add_heads(
     with new_bundle(path) as folder:
         shutil.copytree(path, folder, dirs_exist_ok=True)
         for name, head in heads.items():
-            facts |= _add(folder, facts, name, head, (metrics or {}).get(name, {}))
+            facts |= _add(folder, facts, name, head, (metrics or {}).get(name, {}), window_label)
         write_manifest(folder, facts)
     return {name: int(facts["heads"][name]["version"]) for name in heads}
 
@@ -421,10 +431,17 @@ def last_head(manifest: Mapping[str, Any]) -> str:
 
 
 def _add(
-    folder: Path, facts: Mapping[str, Any], name: str, head: Head, metrics: Mapping[str, Any]
+    folder: Path,
+    facts: Mapping[str, Any],
+    name: str,
+    head: Head,
+    metrics: Mapping[str, Any],
+    window_label: str | None,
 ) -> dict[str, Any]:
     """Write a head as a new version; return heads and history with it."""
     version = next_version(facts, name)
     entry = {"version": version, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     entry |= write_head(folder / version_folder(name, version), head)
+    rule = window_label or facts["heads"].get(name, {}).get("window_label")
+    entry |= {} if rule is None else {"window_label": rule}
     return with_version(facts, name, entry | {"metrics": dict(metrics)})

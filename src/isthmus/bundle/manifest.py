@@ -225,6 +225,36 @@ def read_normal(path: str | Path, head: str | None = None, *, detects: bool = Fa
     return heads.get(name, {}).get("normal")
 
 
+def read_window_label(path: str | Path, head: str | None = None) -> tuple[str | None, Any]:
+    """Return the rule that labels of windows followed when a head was fitted, for `load`.
+
+    Parameters
+    ----------
+    path : str or Path
+    head : str, optional
+        Name of the head. Where it has no such rule, or there is none of that name, the rule is
+        that of the head fitted last that has one.
+
+    Returns
+    -------
+    window_label : {"any", "majority", "last"} or None
+        None where no head was fitted on labelled windows that were cut from a table, and in
+        bundles of earlier versions.
+    normal : str, int, float, bool or None
+        The label that means normal to the head with that rule.
+
+    Raises
+    ------
+    BundleError
+        See `read_manifest`.
+    """
+    heads = read_manifest(path)["heads"]
+    ruled = [entry for entry in heads.values() if entry.get("window_label") is not None]
+    own = heads.get(head or "", {})
+    chosen = own if own in ruled else ruled[-1] if ruled else {}
+    return chosen.get("window_label"), chosen.get("normal")
+
+
 def upgrade_head_entry(head: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entry of a head in a bundle or an export with the keys of this version.
 

@@ -61,7 +61,9 @@ def classify(
     It is tested on labelled rows alone.
     """
     console = console_for(json)
-    loaded = read_instances_or_codes(reading, data, bundle, labels_from, console, normal=normal)
+    loaded = read_instances_or_codes(
+        reading, data, bundle, labels_from, console, normal=normal, head=name or head
+    )
     if loaded.train.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import add_head, load_bundle
@@ -86,7 +88,7 @@ def classify(
         "n_test": found["code"]["n"],
         "n_labels": classifier.n_labels_,
     }
-    add_head(bundle, stored, classifier, metrics=metrics)
+    add_head(bundle, stored, classifier, metrics=metrics, window_label=loaded.window_label)
     print_evaluation(console, found)
     found |= loaded.train.reading_facts() | window_label_facts(console, loaded)
     n_unlabelled = classifier.n_unlabelled_

@@ -178,6 +178,7 @@ class DataOptions:
         *,
         sample: bool = False,
         normal: str | None = None,
+        head: str | None = None,
     ) -> Any:
         """Load data into memory as the options say.
 
@@ -186,7 +187,7 @@ class DataOptions:
 
         With a bundle the data is read as its encoder expects it, see `schema` of `load`.
         """
-        loaded = self.open(source, bundle, normal=normal)
+        loaded = self.open(source, bundle, normal=normal, head=head)
         return loaded if loaded.in_memory else in_memory(loaded, sample, bundle)
 
     def open(
@@ -196,6 +197,7 @@ class DataOptions:
         *,
         lazy: bool = False,
         normal: str | None = None,
+        head: str | None = None,
     ) -> Any:
         """Load data as the options say; data that is read in chunks is a stream.
 
@@ -208,6 +210,8 @@ class DataOptions:
             Read a single file in chunks too.
         normal : str, optional
             The label that means normal, for labels of windows.
+        head : str, optional
+            Head of the bundle that the labels are for, see `read_window_label`.
         """
         from isthmus.data import is_stored_codes, load
 
@@ -222,29 +226,40 @@ class DataOptions:
             name: options[name] or () for name in ("keys", "drop", "category", "na", "unit")
         }
         if bundle is not None:
-            from isthmus.bundle import read_schema
+            from isthmus.bundle import read_schema, read_window_label
 
-            options["schema"] = read_schema(bundle)
+            options["schema"] = schema = read_schema(bundle)
+            if schema.kind == "series" and self.label is not None:
+                rule, meant = read_window_label(bundle, head)
+                if rule is not None and self.window_label is None:
+                    options["window_label"] = rule
+                    options["normal"] = meant if normal is None else normal
         with warnings_as_lines():
             loaded = load(source, **options)
         return_freed_memory()  # files that are read whole take as much again
         return loaded
 
     def open_train(
-        self, source: str, bundle: Path, *, label_optional: bool, normal: str | None = None
+        self,
+        source: str,
+        bundle: Path,
+        *,
+        label_optional: bool,
+        normal: str | None = None,
+        head: str | None = None,
     ) -> Any:
         """Load the training instances of data that may lack the label column, where it may."""
         if not label_optional or self.label is None:
-            return self.open(source, bundle, normal=normal).train
+            return self.open(source, bundle, normal=normal, head=head).train
         unlabelled = replace(self, label=None).open(source, bundle).train
         if not unlabelled.in_memory:
             try:
-                return self.open(source, bundle, normal=normal)
+                return self.open(source, bundle, normal=normal, head=head)
             except DataError:  # none of the files' columns has that name
                 return unlabelled
         columns = getattr(unlabelled.X, "columns", ())
         labelled = self.label in columns
-        return self.open(source, bundle, normal=normal).train if labelled else unlabelled
+        return self.open(source, bundle, normal=normal, head=head).train if labelled else unlabelled
 
     def in_chunks(self, source: str, *, lazy: bool = False) -> bool:
         """Return whether `open` returns a stream."""
@@ -363,6 +378,25 @@ LabelsFrom = Annotated[
 ]
 
 
+def _print_stored_rule(console: Console, given: str | None, bundle: Path, head: str | None) -> None:
+    """Print whether labels of windows follow the rule that is stored in a bundle."""
+    from isthmus.bundle import read_window_label
+
+    stored, _ = read_window_label(bundle, head)
+    if stored is not None and given is None:
+        console.print(
+            f"labels of windows follow the rule stored in {bundle}: {stored}",
+            soft_wrap=True,
+            markup=False,
+        )
+    elif stored not in (None, given):
+        print(
+            f"warning: labels of windows follow --window-label {given}, and those that heads of "
+            f"{bundle} were fitted on followed {stored}",
+            file=sys.stderr,
+        )
+
+
 def read_instances_or_codes(
     reading: DataOptions,
     data: str,
@@ -373,6 +407,7 @@ def read_instances_or_codes(
     sample: bool = True,
     stream: bool = False,
     normal: str | None = None,
+    head: str | None = None,
 ) -> Any:
     """Load instances as `DataOptions.read` or, with `stream`, `open` does; or stored codes."""
     from isthmus.data import is_stored_codes
@@ -383,9 +418,11 @@ def read_instances_or_codes(
                 f"got --labels-from {labels_from}, which is for codes that isthmus encode wrote, "
                 f"and {data} holds none; leave it out"
             )
-        if stream:
-            return reading.open(data, bundle, normal=normal)
-        return reading.read(data, bundle, sample=sample, normal=normal)
+        read = reading.open if stream else functools.partial(reading.read, sample=sample)
+        loaded = read(data, bundle, normal=normal, head=head)
+        if loaded.window_label is not None:
+            _print_stored_rule(console, reading.window_label, bundle, head)
+        return loaded
     from isthmus.data import Dataset, load_codes
     from isthmus.data.formats import read_table
 

@@ -80,7 +80,9 @@ def detect(
         given |= {"--calibration": calibration, "--missing": missing}
         detector = _with_another_rate(bundle, name, false_alarm_rate, given)
     else:
-        read = read_instances_or_codes(reading, data, bundle, None, console, normal=normal)
+        read = read_instances_or_codes(
+            reading, data, bundle, None, console, normal=normal, head=name
+        )
         loaded = read.train
         from isthmus.bundle import load_bundle
         from isthmus.detection import AnomalyDetector, labels_for_detector
@@ -100,7 +102,8 @@ def detect(
             detector.fit(loaded.X, loaded.y)
     from isthmus.bundle import add_head
 
-    version = add_head(bundle, name, detector)
+    rule = None if data is None else loaded.window_label
+    version = add_head(bundle, name, detector, window_label=rule)
     facts = detector_facts(detector) | ({} if missing is None else {"missing": missing})
     if data is not None:
         facts |= loaded.reading_facts() | window_label_facts(console, loaded)

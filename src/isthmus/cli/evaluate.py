@@ -64,7 +64,7 @@ def evaluate(
     console = console_for(json)
     meant = read_normal(bundle, head) if normal is None else normal
     loaded = read_instances_or_codes(
-        reading, data, bundle, labels_from, console, stream=True, normal=meant
+        reading, data, bundle, labels_from, console, stream=True, normal=meant, head=head
     )
     test: Any = loaded.part("test")
     if not test.has_labels:
@@ -80,7 +80,9 @@ def evaluate(
     fitted_on = None if loaded.test is None else loaded.train
     if train is not None:
         # A detector may have been fitted on rows without a label column.
-        fitted_on = reading.open_train(train, bundle, label_optional=detects, normal=meant)
+        fitted_on = reading.open_train(
+            train, bundle, label_optional=detects, normal=meant, head=head
+        )
     level = None if baselines == "none" else baselines
     with warnings_as_lines():
         found = evaluate_head(

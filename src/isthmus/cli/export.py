@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
-from isthmus.cli.options import BundlePath, Json, Part, console_for, write_json_facts
+from isthmus.cli.options import (
+    BundlePath,
+    Json,
+    Part,
+    console_for,
+    window_label_facts,
+    write_json_facts,
+)
 
 
 @with_option_groups
@@ -66,6 +73,7 @@ def export(
     """
     console = console_for(json)
     rows: Any = None
+    loaded: Any = None
     if data is not None:
         loaded = reading.read(data, bundle, sample=True)
         rows = loaded.part(part)
@@ -95,7 +103,7 @@ def export(
                 console.print(f"  {line}", markup=False, soft_wrap=True)
     console.print(f"known        {_known(facts['known'])}", markup=False)
     console.print(f"exported     {output}", markup=False)
-    write_json_facts(json, facts)
+    write_json_facts(json, facts | window_label_facts(console, loaded))
 
 
 def _known(known: dict[str, Any] | None) -> str:

@@ -194,7 +194,8 @@ def fit(
     from isthmus.bundle import save_bundle
 
     try:
-        save_bundle(output, encoder, heads, overwrite=overwrite)
+        rule = train.window_label if detector else None
+        save_bundle(output, encoder, heads, overwrite=overwrite, window_label=rule)
     except OSError as error:
         if not resumes:
             raise

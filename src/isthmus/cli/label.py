@@ -76,7 +76,7 @@ def label(
     console = console_for(json)
     meant = read_normal(bundle, name, detects=True) if normal is None else normal
     loaded = read_instances_or_codes(
-        reading, data, bundle, labels_from, console, sample=False, normal=meant
+        reading, data, bundle, labels_from, console, sample=False, normal=meant, head=name
     ).train
     if loaded.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
@@ -97,7 +97,7 @@ def label(
     before = len(detector.reference_set_.y)
     with warnings_as_lines():
         detector.add_labels(loaded.take(looked_at).X, loaded.y[looked_at], normal=normal)
-    version = add_head(bundle, stored, detector)
+    version = add_head(bundle, stored, detector, window_label=loaded.window_label)
     added = len(detector.reference_set_.y) - before
     facts = detector_facts(detector)
     console.print(f"{len(looked_at):,} labels, {added:,} of them of rows that are new to it")

@@ -13,7 +13,15 @@ import typer
 from isthmus._core import return_freed_memory
 from isthmus.bundle import read_normal
 from isthmus.cli.data_options import DEFAULTS, DataOptions, print_sampling, with_option_groups
-from isthmus.cli.options import BundlePath, Json, Normal, Seed, console_for, write_json_facts
+from isthmus.cli.options import (
+    BundlePath,
+    Json,
+    Normal,
+    Seed,
+    console_for,
+    window_label_facts,
+    write_json_facts,
+)
 from isthmus.errors import DataError
 
 
@@ -101,7 +109,7 @@ def report(
         )
     console.print(facts["summary"], markup=False)
     console.print(f"report       {output}", markup=False)
-    write_json_facts(json, facts)
+    write_json_facts(json, facts | window_label_facts(console, loaded))
 
 
 def _read_advice(path: Path) -> Any:
