@@ -8,14 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import fisher_exact
 
 from isthmus import load, load_bundle
 from isthmus.bundle import add_head
-from isthmus.errors import DataError, SchemaError, ScoringError, ShardError
+from isthmus.errors import DataError, DataWarning, SchemaError, ScoringError, ShardError
 from isthmus.scoring import output_folder as output_module
 from isthmus.scoring import score
 
@@ -69,6 +72,27 @@ def test_a_classifiers_columns_are_those_of_predict_in_memory(bundle, shards, tm
     np.testing.assert_array_equal(table["prediction"], classifier.predict(X))
     np.testing.assert_allclose(table[classes], classifier.predict_proba(X), atol=1e-5)
     assert facts["counts"] == table["prediction"].value_counts().sort_index().to_dict()
+
+
+def test_a_column_that_lacks_more_values_than_at_fit_is_named(bundle, shards, tmp_path, isthmus):
+    rows = features(shards)[:200]
+    rows.loc[100:, "height"], rows.loc[150:, "colour"] = np.nan, None
+    rows.to_parquet("new.parquet")
+    with pytest.warns(DataWarning, match="'height' lacks the value in 100 of 200 rows"):
+        facts = score(bundle, load("new.parquet", lazy=True), "out")
+    detector = load_bundle(bundle).heads["normal"]
+    n_fit = len(np.unique(detector.encoder_.training_row_hashes_.hashes))
+    found = {one["column"]: one for one in facts["missing_values"]}
+    assert (facts["n_missing"], list(found)) == ([0, 100, 0, 50], ["height", "colour"])
+    assert (found["height"]["share"], found["height"]["share_at_fit"]) == (0.5, 0.0)
+    # Fisher's exact test: all of the missing values are in the new rows.
+    expected = fisher_exact([[100, 100], [0, n_fit]], "greater").pvalue
+    assert found["height"]["p_value"] == pytest.approx(expected)
+    assert isthmus("predict", bundle, "new.parquet", "--json", "found.json")[0] == 0
+    assert json.loads(Path("found.json").read_text())["missing_values"] == facts["missing_values"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # three missing values in a column are chance
+        detector.predict(rows[:103])
 
 
 def test_codes_are_those_of_transform(bundle, shards, tmp_path):

@@ -202,3 +202,7 @@ def test_values_out_of_range_and_unknown_categories(client, parts):
     rows[0]["hue"] = "a hue never seen"
     rows[1] |= {"width": None, "hue": None, "ok": None, "day": None}
     assert client.post("/bundles/parts/predict", json={"instances": rows}).status_code == 200
+    # More missing values than at fit are a warning of the answer.
+    dead = client.post("/bundles/parts/predict", json={"instances": rows[1:] * 8}).json()
+    lacking = [text for text in dead["warnings"] if "lacks the value in 8 of 8 rows" in text]
+    assert [text.split("'")[1] for text in lacking] == ["width", "ok", "day"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from isthmus.cli import process
+from isthmus.cli.data_options import warnings_as_lines
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -333,17 +334,18 @@ def run_scoring(
     from isthmus.scoring import score
 
     try:
-        facts = score(
-            bundle,
-            stream,
-            output,
-            what=what,
-            head=head,
-            for_heads=for_heads,
-            explain=explain,
-            verbose=True,
-            **vars(scoring),
-        )
+        with warnings_as_lines():
+            facts = score(
+                bundle,
+                stream,
+                output,
+                what=what,
+                head=head,
+                for_heads=for_heads,
+                explain=explain,
+                verbose=True,
+                **vars(scoring),
+            )
     except KeyboardInterrupt:
         arguments = [one for one in sys.argv[1:] if one != "--resume"]
         line = f"isthmus {shlex.join(arguments)} --resume"

@@ -99,11 +99,15 @@ def predict(
     instances = loaded.part(part)
     from isthmus.bundle import load_bundle
     from isthmus.data import decision_counts, with_identifiers
+    from isthmus.data.preprocessing import describe_missing, issue_warnings
+    from isthmus.detection import missing_value_facts
 
     opened = load_bundle(bundle)
     decider: Any = opened.head(head)
     with warnings_as_lines():
         table = opened.predictions(instances.X, head, explain=explain)
+        missing = missing_value_facts(opened.encoder, instances.X)
+        issue_warnings([describe_missing(one) for one in missing])  # also for classifiers
     detects = "anomaly_score" in table
     predicted = table["prediction"].to_numpy()
     counts = decision_counts({"verdict" if detects else "class": predicted})
@@ -127,6 +131,8 @@ def predict(
             "false_alarm_rate": decider.false_alarm_rate_,
             "threshold": -decider.offset_,
         }
+    if missing:
+        facts["missing_values"] = missing
     facts |= instances.reading_facts()
     if output is not None:
         write_table(output, table)

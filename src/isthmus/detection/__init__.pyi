@@ -15,7 +15,9 @@ from .features import Features as Features
 from .features import compute_stored_codes as compute_stored_codes
 from .features import extract_features as extract_features
 from .features import extract_features_in_chunks as extract_features_in_chunks
+from .features import missing_value_facts as missing_value_facts
 from .features import n_residuals as n_residuals
+from .features import n_training_rows as n_training_rows
 from .features import pool_residuals as pool_residuals
 from .labelled_scores import ABNORMAL_NEIGHBOURS as ABNORMAL_NEIGHBOURS
 from .labelled_scores import LINEAR_WEIGHT as LINEAR_WEIGHT

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Instances, StoredCodes, as_instances
+from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
 from isthmus.encoding import check_encoder, encoder_identity
 
 #: Images and series of more values than this have their residuals pooled; tables never.
@@ -132,15 +133,46 @@ def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Feature
 
     The residuals of all instances would take as much memory as the instances in float32.
     `explained` is NaN: scores need it only when they are fitted.
+
+    Warns
+    -----
+    DataWarning
+        After the last batch, when columns of a table lack values more often than at fit.
     """
     instances = as_instances(X)
     if instances.encoded:
         yield extract_features(encoder, instances)
         return
+    n_missing, n = np.zeros(1, np.intp), 0
     for batch in encoder.reconstruct(instances):
         residuals = pool_residuals(batch.inputs - batch.outputs).numpy()
         signed = _signed(encoder, residuals)
+        if batch.missing is not None:
+            n_missing, n = n_missing + batch.missing.sum(axis=0), n + len(batch.missing)
         yield Features(batch.codes.numpy(), residuals, math.nan, signed, batch.missing)
+    found = more_missing_values(n_missing, n, encoder.preprocessor_, n_training_rows(encoder))
+    issue_warnings([describe_missing(one) for one in found])
+
+
+def n_training_rows(encoder: Autoencoder) -> int:
+    """Return the number of rows that an encoder was trained on, equal ones counted once."""
+    return len(encoder.training_row_hashes_.hashes)
+
+
+def missing_value_facts(encoder: Autoencoder, X: Any) -> list[dict[str, Any]]:
+    """Return the columns in which instances in memory lack values more often than at fit.
+
+    Returns
+    -------
+    list of dict
+        See `isthmus.data.preprocessing.more_missing_values`; empty for images, series and codes.
+    """
+    instances = as_instances(X)
+    if encoder.schema_.kind != "table" or instances.encoded:
+        return []
+    missing = np.isnan(encoder.schema_.check(instances.held).astype(np.float64))
+    n_missing, n_fit = missing.sum(axis=0), n_training_rows(encoder)
+    return more_missing_values(n_missing, len(missing), encoder.preprocessor_, n_fit)
 
 
 def _signed(encoder: Autoencoder, residuals: np.ndarray) -> bool:

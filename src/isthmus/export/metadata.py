@@ -14,7 +14,7 @@ from isthmus import __version__
 from isthmus._core import library_versions
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head, missing_facts
-from isthmus.detection import AnomalyDetector
+from isthmus.detection import AnomalyDetector, n_training_rows
 from isthmus.encoding import encoder_identity
 from isthmus.export.decision_graph import Output
 from isthmus.export.graph import OPSETS
@@ -201,6 +201,7 @@ def describe_export(
         "preprocessing": encoder.preprocessor_.to_dict(),
         "loss": encoder.loss_,
         "digest": encoder.digest_,
+        "n_fit": n_training_rows(encoder),
         "encoder_identity": encoder_identity(encoder),
         "inputs": [one.to_dict() for one in inputs],
         "outputs": [one.to_dict() for one in outputs],

@@ -12,7 +12,7 @@ import numpy as np
 from isthmus._core import require, user_path
 from isthmus.bundle import upgrade_head_entry
 from isthmus.data import Schema, check_complete
-from isthmus.data.preprocessing import read_preprocessor
+from isthmus.data.preprocessing import more_missing_values, read_preprocessor
 from isthmus.errors import ExportError
 from isthmus.export.inputs import Input, feed
 
@@ -24,6 +24,8 @@ ROWS = 512
 #: Key of the metadata's one entry, a JSON object.
 KEY = "isthmus"
 FORMAT_VERSION = 1
+#: Training rows that are assumed of an export of an earlier isthmus.
+ASSUMED_ROWS = 1000
 
 
 def open_session(model: ModelProto, threads: int = 0) -> Any:
@@ -173,13 +175,46 @@ class Exported:
             columns |= set(penalty.get("rare", []) if policy == "unusual" else [])
         if not columns:
             return None
-        if self.inputs[0].column is None:
-            missing = np.isnan(rows[self.inputs[0].name])
-        else:
-            given = ((rows[one.name], one.missing) for one in self.inputs)
-            missing = np.stack([np.isnan(c) if m is None else c == m for c, m in given], axis=1)
+        missing = self._missing(rows)
         found: np.ndarray = missing & np.isin(np.arange(missing.shape[1]), sorted(columns))
         return found if found.any() else None
+
+    def count_missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Return how many rows, as `feed` returns them, lack the value of each column.
+
+        Returns
+        -------
+        int array of shape (m,) or None
+            None for images and series.
+        """
+        return self._missing(rows).sum(axis=0) if self.schema.kind == "table" else None
+
+    def more_missing(self, n_missing: np.ndarray | None, n: int) -> list[dict[str, Any]]:
+        """Return the columns that lack values more often than at fit.
+
+        Parameters
+        ----------
+        n_missing : int array of shape (m,) or None
+            As `count_missing` gives it, of `n` rows.
+        n : int
+
+        Returns
+        -------
+        list of dict
+            See `isthmus.data.preprocessing.more_missing_values`; empty for exports of an earlier
+            isthmus that hold no preprocessing.
+        """
+        if n_missing is None or self._preprocessor is None:
+            return []
+        n_fit = self.facts.get("n_fit", ASSUMED_ROWS)
+        return more_missing_values(n_missing, n, self._preprocessor, n_fit)
+
+    def _missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return which values of a table are missing, boolean (n, m)."""
+        if self.inputs[0].column is None:
+            return np.isnan(rows[self.inputs[0].name])
+        given = ((rows[one.name], one.missing) for one in self.inputs)
+        return np.stack([np.isnan(c) if m is None else c == m for c, m in given], axis=1)
 
     def preprocess(self, X: Any) -> np.ndarray:
         """Return instances as the network's input: (n, *network_shape), float32.

@@ -150,10 +150,13 @@ class WrittenChunk:
     n_rows : int
     counts : dict of str to int
         Number of rows of each decision.
+    missing : list of int or None
+        Number of rows without a value in each column; None where it was not counted.
     """
 
     n_rows: int
     counts: dict[str, int]
+    missing: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -200,19 +203,23 @@ class PartFiles:
             raise ScoringError(
                 f"{path} was written by another run; delete it and run again with resume"
             )
-        return WrittenChunk(footer.num_rows, facts["counts"])
+        return WrittenChunk(footer.num_rows, facts["counts"], facts.get("missing"))
 
     def write(
-        self, chunk: ChunkRange, arrays: Sequence[pa.Array], counts: Mapping[str, int]
+        self,
+        chunk: ChunkRange,
+        arrays: Sequence[pa.Array],
+        counts: Mapping[str, int],
+        missing: list[int] | None = None,
     ) -> WrittenChunk:
-        """Write the file of a chunk.
+        """Write the file of a chunk, with what `WrittenChunk` holds of it.
 
         Raises
         ------
         ScoringError
             When there is no space left, or the folder may not be written to.
         """
-        entry = json.dumps({"run": self.run, "counts": counts}).encode()
+        entry = json.dumps({"run": self.run, "counts": counts, "missing": missing}).encode()
         table = pa.Table.from_arrays(
             list(arrays), schema=self.schema.with_metadata({_METADATA_KEY: entry})
         )
@@ -222,7 +229,7 @@ class PartFiles:
             write_bytes(self.path(chunk), content.getbuffer())
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        return WrittenChunk(table.num_rows, dict(counts))
+        return WrittenChunk(table.num_rows, dict(counts), missing)
 
 
 @contextmanager
@@ -267,7 +274,8 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     Returns
     -------
     dict
-        `n`, the rows; `counts` of each decision; `skipped`.
+        `n`, the rows; `counts` of each decision; `skipped`; of tables `n_missing`, the number of
+        rows without a value in each column.
 
     Raises
     ------
@@ -277,6 +285,7 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     counts: Counter[str] = Counter()
     n_rows = n_files = 0
     missing: list[str] = []
+    n_missing: list[list[int] | None] = []
     for facts in run["parts"]:
         chunk = ChunkRange(facts["index"], facts["source"], facts["row"], facts["n_rows"])
         found = files.find(chunk)
@@ -284,6 +293,7 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
             missing.append(chunk.source)
             continue
         counts.update(found.counts)
+        n_missing.append(found.missing)
         n_rows, n_files = n_rows + found.n_rows, n_files + 1
     unexplained = [source for source in missing if source not in {one.source for one in skipped}]
     if unexplained:
@@ -297,6 +307,9 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
         "counts": dict(sorted(counts.items())),
         "skipped": [asdict(one) for one in skipped],
     }
+    counted = [one for one in n_missing if one is not None]
+    if counted and len(counted) == len(n_missing):
+        facts["n_missing"] = [sum(column) for column in zip(*counted, strict=True)]
     _write_manifest(files.folder, run, {"finished": True} | facts)
     return facts
 

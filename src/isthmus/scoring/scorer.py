@@ -16,8 +16,9 @@ import pyarrow as pa
 from isthmus._core import isolated_from_host, refuse_address, user_path, with_progress
 from isthmus.bundle import Bundle, last_head, load_bundle
 from isthmus.data import as_instances
+from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
 from isthmus.data.streaming import ChunkRange, Stream
-from isthmus.detection import n_residuals
+from isthmus.detection import n_residuals, n_training_rows
 from isthmus.errors import DataError
 from isthmus.export import export_bundle
 from isthmus.scoring.output_folder import describe_run, finish, open_output
@@ -160,7 +161,9 @@ def score(
     dict
         Plain values: `n` rows, `n_parts` files, `n_resumed` of them from earlier runs, `counts`
         of each decision, `skipped` chunks with reasons, `digest` of the encoder, `head`, `parity`,
-        `engine`, `seconds`, `rows_per_second`, `output`; of images `reading`, see `Dataset`.
+        `engine`, `seconds`, `rows_per_second`, `output`; of images `reading`, see `Dataset`; of
+        tables `n_missing`, the rows without a value in each column, and `missing_values`, the
+        columns that lack values more often than at fit, of which a `DataWarning` is issued too.
 
     Raises
     ------
@@ -246,6 +249,12 @@ def score(
         ):
             skipped += [] if one.skipped is None else [one.skipped]
         facts = finish(files, run, skipped)
+    more_missing: list[dict[str, Any]] = []
+    if "n_missing" in facts:
+        n_fit, n_missing_values = n_training_rows(opened.encoder), np.array(facts["n_missing"])
+        prepare = opened.encoder.preprocessor_
+        more_missing = more_missing_values(n_missing_values, facts["n"], prepare, n_fit)
+        issue_warnings([describe_missing(one) for one in more_missing])
     seconds = time.perf_counter() - start_time
     return (
         facts
@@ -260,6 +269,7 @@ def score(
             "rows_per_second": n_missing / seconds,
             "output": str(output),
         }
+        | ({"missing_values": more_missing} if more_missing else {})
         | ({"reading": stream.reading} if stream.reading else {})
     )
 

@@ -301,9 +301,10 @@ class Worker:
         prepared, found, reasons = decided
         columns = self.job.columns
         arrays = [*prepared.keys, *columns.build(found, reasons)]
-        return ScoredChunk(
-            prepared.chunk, self.job.files.write(prepared.chunk, arrays, columns.counts(found))
-        )
+        missing = self.exported.count_missing(prepared.rows)
+        plain = None if missing is None else missing.tolist()
+        written = self.job.files.write(prepared.chunk, arrays, columns.counts(found), plain)
+        return ScoredChunk(prepared.chunk, written)
 
 
 def _hashes_and_residuals(inputs: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from isthmus._core import find_nearest
 from isthmus.data import decision_counts
 from isthmus.data.formats import resize_pixels
+from isthmus.data.preprocessing import describe_missing
 from isthmus.errors import IsthmusError
 from isthmus.export import ReferenceInstances, sample_evenly
 from isthmus.serve import openapi as describe
@@ -223,6 +224,9 @@ def feed(served: Served, X: Any, notes: Notes) -> dict[str, Any]:
     for one in caught:
         if issubclass(one.category, UserWarning) and str(one.message) not in notes.warnings:
             notes.warnings.append(str(one.message))
+    n = len(next(iter(rows.values())))
+    found = served.exported.more_missing(served.exported.count_missing(rows), n)
+    notes.warnings += [describe_missing(one) for one in found]
     return rows
 
 

@@ -8,9 +8,11 @@ from .column_warnings import channel_inputs as channel_inputs
 from .column_warnings import column_name as column_name
 from .column_warnings import column_warnings as column_warnings
 from .column_warnings import describe_extremes as describe_extremes
+from .column_warnings import describe_missing as describe_missing
 from .column_warnings import identifier_warnings as identifier_warnings
 from .column_warnings import issue_warnings as issue_warnings
 from .column_warnings import leave_out as leave_out
+from .column_warnings import more_missing_values as more_missing_values
 from .images import ImagePreprocessor as ImagePreprocessor
 from .images import ImageVariety as ImageVariety
 from .preprocessor import Preprocessor as Preprocessor

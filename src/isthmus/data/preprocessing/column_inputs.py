@@ -188,6 +188,12 @@ class CategoryInputs:
         return len(self.shares)
 
     @property
+    def missing_share(self) -> float:
+        """Share of the training rows without a value."""
+        has_level = self.missing_level == self.n_category_levels
+        return self.shares[self.missing_level] if has_level else 0.0
+
+    @property
     def n_category_levels(self) -> int:
         """Number of levels that stand for categories, not for a missing value."""
         return max(self.levels) + 1

@@ -30,6 +30,8 @@ MIN_DATE_STEPS = 0.95
 MIN_DISTINCT, MIN_DISTINCT_NAMED = 0.95, 0.5
 #: Rows that are compared to recognise an identifier, at most.
 MAX_COMPARED = 5_000
+#: Level of the test for more missing values than at fit, for all columns together.
+MISSING_LEVEL = 1e-4
 _NAME_OF_IDENTIFIER = re.compile(
     r"(^|[_\W])(id|ids|uid|guid|nr|no|num|number|index|idx|key|serial|row|rownum|customer|order)"
     r"([_\W]|$)|[a-z](Id|ID|Nr|No)$",
@@ -227,6 +229,66 @@ def identifier_warnings(X: np.ndarray, schema: Schema, leave: set[int]) -> list[
                 f"beyond those at fit; {leave_out(schema, at)}"
             )
     return found
+
+
+def more_missing_values(
+    n_missing: np.ndarray, n: int, preprocessor: Preprocessor, n_fit: int
+) -> list[dict[str, Any]]:
+    """Return the columns of a table that lack values more often than at fit.
+
+    The test is Fisher's exact one, one-sided, at `MISSING_LEVEL` over the number of columns.
+
+    Parameters
+    ----------
+    n_missing : int array of shape (m,)
+        Number of rows without a value in each column.
+    n : int
+        Number of rows.
+    preprocessor : Preprocessor
+    n_fit : int
+        Number of training rows.
+
+    Returns
+    -------
+    list of dict
+        `column`, its name or number; `n_missing`, of `n`; `share`; `share_at_fit`; `p_value`.
+
+    Examples
+    --------
+    >>> X = np.array([[1.0, 2.0], [np.nan, 3.0], [2.0, 5.0], [4.0, 4.0]])
+    >>> prepare = TablePreprocessor.learn(X, Schema.learn(X))
+    >>> found = more_missing_values(np.array([80, 0]), 100, prepare, n_fit=400)
+    >>> [(one["column"], one["share"], one["share_at_fit"]) for one in found]
+    [(0, 0.8, 0.25)]
+    """
+    if not isinstance(preprocessor, TablePreprocessor) or not n:
+        return []
+    from scipy.stats import hypergeom  # takes longer to load than all else here
+
+    shares, names = preprocessor.missing_shares, preprocessor.schema.columns
+    at_fit = np.round(shares * n_fit)
+    p_values = hypergeom.sf(n_missing - 1, n_fit + n, at_fit + n_missing, n)
+    return [
+        {
+            "column": int(at) if names is None else names[at],
+            "n_missing": int(n_missing[at]),
+            "n": n,
+            "share": float(n_missing[at] / n),
+            "share_at_fit": float(shares[at]),
+            "p_value": float(p_values[at]),
+        }
+        for at in np.flatnonzero(p_values * len(shares) <= MISSING_LEVEL)
+    ]
+
+
+def describe_missing(found: dict[str, Any]) -> str:
+    """Return the warning about a column that `more_missing_values` found."""
+    return (
+        f"column {found['column']!r} lacks the value in {found['n_missing']:,} of "
+        f"{found['n']:,} rows ({100 * found['share']:.3g} %), and lacked it in "
+        f"{100 * found['share_at_fit']:.3g} % at fit; see that its source still delivers: a row "
+        "is called abnormal for a missing value only where that was rare at fit"
+    )
 
 
 def column_name(schema: Schema, at: int) -> str:

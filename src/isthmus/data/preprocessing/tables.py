@@ -90,6 +90,11 @@ class TablePreprocessor:
         names = self.schema.columns
         return [f"column {at}" for at in range(len(self.inputs))] if names is None else list(names)
 
+    @property
+    def missing_shares(self) -> np.ndarray:
+        """Share of the training rows without a value in each column, (m,)."""
+        return np.array([inputs.missing_share for inputs in self.inputs])
+
     def to_network(self, X: np.ndarray) -> np.ndarray:
         """Fill, standardise and asinh-scale: (n, m) as checked to (n, width) float32."""
         arrays = self._arrays
