@@ -8,14 +8,14 @@ Each distinct value is looked at once, so that long columns of text are quick to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from isthmus.data.notation import NUMERIC_START, is_number, options_for
+from isthmus.data.notation import NUMERIC_START, how_to_read, is_number
 from isthmus.errors import DataError
 
 # A row (from 0) in words that a person can find it by.
@@ -32,6 +32,8 @@ class SourceFile:
         Returns the line (from 1) in which a row (from 0) begins, None where there is none.
     reading : dict or None
         What reading the file did, see `Dataset`.
+    is_csv : bool
+        Whether the options of how a CSV file is written apply to it.
 
     Examples
     --------
@@ -41,6 +43,7 @@ class SourceFile:
 
     line: Callable[[int], int | None]
     reading: dict[str, Any] | None = None
+    is_csv: bool = False
 
     def __call__(self, row: int) -> str:
         """Return a row (from 0) in words."""
@@ -74,6 +77,11 @@ class Place:
 
     def __str__(self) -> str:
         return f"column {self.column!r}" + (f" of {self.table}" if self.table else "")
+
+    def how_to_read(self, values: Sequence[str]) -> str | None:
+        """Return what reads text in the column as numbers or dates, see `notation.how_to_read`."""
+        from_csv = isinstance(self.where, SourceFile) and self.where.is_csv
+        return how_to_read(values, self.column, from_csv=from_csv)
 
 
 def quote(value: Any) -> str:
@@ -321,14 +329,14 @@ def _check_other_marks(values: np.ndarray, codes: np.ndarray, place: Place) -> N
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
     weights = np.ceil(1000 * counts / counts.sum()).astype(np.int64)
     sample = values if len(values) <= 1000 else values[:1000]
-    options = options_for(np.repeat(sample, weights[: len(sample)]).tolist())
-    if options is None:
+    fix = place.how_to_read(np.repeat(sample, weights[: len(sample)]).tolist())
+    if fix is None:
         return
     odd = next(at for at, value in enumerate(values) if not is_number(value))
     raise DataError(
         f"{place} holds {quote(values[odd])} in {place.where(int((codes == odd).argmax()))}, "
-        f"expected numbers with a decimal point, or dates such as 2024-05-17; read the file with "
-        f"{options}; pass category=[{place.column!r}] (--category) if these are names"
+        f"expected numbers with a decimal point, or dates such as 2024-05-17; {fix}; "
+        f"pass category=[{place.column!r}] (--category) if these are names"
     )
 
 

@@ -23,7 +23,6 @@ from isthmus.data.column_types import (
     recognise,
     seconds,
 )
-from isthmus.data.notation import options_for
 from isthmus.errors import DataError, SchemaError
 
 _EXPECTED = {
@@ -264,8 +263,8 @@ class Column:
             expected = f"text such as {some}"
         value = column.iloc[row]
         text = isinstance(value, str) and self.type != "category"
-        options = options_for([value]) if text else None
-        read = "" if options is None else f"read the file with {options}, "
+        fix = place.how_to_read([value]) if text else None
+        read = "" if fix is None else f"{fix}, "
         raise SchemaError(
             f"{place} holds {column.dtype} values ({quote(value)} in "
             f"{place.where(row)}), expected {expected} as at fit; {read}turn it into what it was, "

@@ -127,7 +127,8 @@ def _mixed_table(X: Any) -> Any:
     if not any(isinstance(cell, str) for row in rows for cell in row):
         return X
     # Each column gets the type of its own cells.
-    return pd.DataFrame(X if isinstance(X, np.ndarray) else rows).infer_objects()
+    frame = pd.DataFrame(X if isinstance(X, np.ndarray) else rows, dtype=object)
+    return pd.DataFrame({name: column_of_objects(frame[name]) for name in frame})
 
 
 def arrow_to_frame(table: Any) -> pd.DataFrame:
@@ -163,7 +164,7 @@ def _nullable_integers(column: Any) -> pd.Series:
     return column.to_pandas(types_mapper={column.type: pd.api.types.pandas_dtype(name)}.get)
 
 
-def column_of_objects(values: Sequence[Any] | np.ndarray) -> pd.Series:
+def column_of_objects(values: Sequence[Any] | np.ndarray | pd.Series) -> pd.Series:
     """Return Python values, None or NaN where one is missing, as a column of their common type.
 
     Integers stay what they are: beside a missing one or a fraction none becomes a float that

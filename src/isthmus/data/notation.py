@@ -151,8 +151,47 @@ def options_for(values: Sequence[str]) -> str | None:
     >>> options_for(["nut", "bolt"])
     """
     options = _options([value.strip() for value in values])
+    return _in_words(options) if options else None
+
+
+def how_to_read(values: Sequence[str], column: str, *, from_csv: bool) -> str | None:
+    """Return what reads text as numbers or dates, for an error; None for words.
+
+    Parameters
+    ----------
+    values : sequence of str
+    column : str
+        Its name.
+    from_csv : bool
+        Whether it is of a CSV file, to which the options of `load` apply.
+
+    Examples
+    --------
+    >>> how_to_read(["7 %"], "share", from_csv=True)
+    "read the file with unit=['%'] (on the command line --unit %)"
+    >>> how_to_read(["7 %"], "share", from_csv=False).partition(", or")[0]
+    "convert it, pd.to_numeric(X['share'].str.replace('%', ''))"
+    """
+    options = _options([value.strip() for value in values])
     if not options:
         return None
+    if from_csv:
+        return f"read the file with {_in_words(options)}"
+    call = f"X[{column!r}]"
+    for unit in options.get("unit", ()):
+        call += f".str.replace({unit!r}, '')"
+    if "thousands" in options:
+        call += f".str.replace({options['thousands']!r}, '')"
+    if "decimal" in options:
+        call += f".str.replace({options['decimal']!r}, '.')"
+    if "date_format" in options:
+        call = f"pd.to_datetime({call}, format={options['date_format']!r})"
+    else:
+        call = f"pd.to_numeric({call})"
+    return f"convert it, {call}, or write it to a CSV file and read that with {_in_words(options)}"
+
+
+def _in_words(options: dict[str, Any]) -> str:
     python = ", ".join(f"{name}={value!r}" for name, value in options.items())
     shell = " ".join(
         f"--{name.replace('_', '-')} {shlex.quote(one)}"

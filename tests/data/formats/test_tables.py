@@ -262,6 +262,13 @@ def test_numbers_and_dates_in_another_way_of_writing_name_the_option_that_reads_
     asked = ", ".join(f"{option}={value!r}" for option, value in options.items())
     with pytest.raises(DataError, match=re.escape(f"read the file with {asked}")):
         load(path)
+    with pytest.raises(DataError, match=re.escape(asked)) as caught:
+        load(frame)
+    call = re.search(r"convert it, (pd\..*\)), or write it to a CSV file", str(caught.value))[1]
+    converted = eval(call, {"pd": pd, "X": pd.DataFrame({"a": cells})})
+    if "date_format" in options:
+        converted = (converted - pd.Timestamp(0)) / pd.Timedelta(1, "D")
+    np.testing.assert_allclose(converted, expected)
     data = load(path, **options, na=["?"])
     values = data.schema.check(data.X)[:, 0]
     scale = 86400 if "date_format" in options else 1

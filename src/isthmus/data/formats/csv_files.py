@@ -486,4 +486,4 @@ def read_csv_file(
         except (DataError, OSError):  # it is there no longer
             return None
 
-    return frame, SourceFile(line, {"applied": matched} if matched else None)
+    return frame, SourceFile(line, {"applied": matched} if matched else None, is_csv=True)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import Where, quote
+from isthmus.data.column_types import Place, Where, quote
 from isthmus.data.formats import check_is_there
-from isthmus.data.notation import options_for
 from isthmus.data.schema import check_names
 from isthmus.data.windows.time_index import segments, time_numbers
 from isthmus.errors import DataError
@@ -152,7 +151,7 @@ def as_numbers(
             )
         values[:, at] = numbers
     if not_numeric:
-        raise DataError(_no_numbers(frame, not_numeric, source, free_roles))
+        raise DataError(_no_numbers(frame, not_numeric, source, where, free_roles))
     return values
 
 
@@ -180,14 +179,18 @@ def _column(column: pd.Series, name: str, source: str | Path, where: Where) -> n
 
 
 def _no_numbers(
-    frame: pd.DataFrame, without: Sequence[str], source: str | Path, free_roles: Sequence[str]
+    frame: pd.DataFrame,
+    without: Sequence[str],
+    source: str | Path,
+    where: Where,
+    free_roles: Sequence[str],
 ) -> str:
     first = without[0]
     values = frame[first].dropna().unique().tolist()
     value = quote(values[0])
     texts = [one for one in values[:1000] if isinstance(one, str)]
-    options = options_for(texts) if texts else None
-    read = "" if options is None else f"read the file with {options}, or "
+    fix = Place(first, where=where).how_to_read(texts) if texts else None
+    read = "" if fix is None else f"{fix}, or "
     names = ", ".join(repr(name) for name in without[:10])
     names += f" and {len(without) - 10} more" if len(without) > 10 else ""
     say = (
