@@ -438,3 +438,21 @@ def test_one_wild_cell_blinds_no_column(wild):
     ]
     assert (detector.predict(far) == -1).all()
     assert (detector.predict(np.repeat(X[17:18], 2, axis=0)) == -1).all()
+
+
+def test_one_wild_cell_in_a_constant_column_leaves_it_constant():
+    rng = np.random.default_rng(0)
+    X, other = (np.column_stack([rng.normal(size=(n, 3)), np.full(n, 5.0)]) for n in (600, 20))
+    X[17, 3], other[:, 3] = 1e6, 7
+    detector = AnomalyDetector(unfitted(), calibration="split", false_alarm_rate=0.05)
+    with pytest.warns(
+        DataWarning, match="column 3 holds 1e\\+06 in row 17, .* scales from its median"
+    ):
+        detector.fit(X)
+    assert (detector.predict(other) == -1).all()
+    inputs = detector.encoder_.preprocessor_.inputs[3]
+    assert (inputs.constant, inputs.scale) == (True, 0.005)
+    # A flag that is rarely 1 is none, and keeps its scale.
+    X[:, 3] = np.arange(600) % 200 == 0
+    kept = AnomalyDetector(unfitted(), calibration="split", false_alarm_rate=0.05).fit(X)
+    assert not kept.encoder_.preprocessor_.inputs[3].constant

@@ -142,6 +142,9 @@ MIN_RATIO = 2.5
 _MIN_VALUES = 20
 #: Minimum number of values that differ from the median, where most values equal it.
 _MIN_DIFFERENT = 5
+#: Distance from the median, in magnitudes of the median (1 at least), from which one of fewer
+#: values that differ from it is extreme: far beyond those of a rare flag among zeros.
+MAX_SIZES = 100.0
 
 
 @dataclass(frozen=True)
@@ -169,9 +172,10 @@ def usual_range(
 
     A value is extreme when it lies farther from the median than `EXTREME_RADII` times the
     radius within which 95 % of the values lie (or, where 95 % equal the median, 95 % of the
-    others). Extreme values, at most `BREAKDOWN` of all, are left out when all values together
-    deviate at least `MIN_RATIO` times as much as the others. The result for a column without such
-    values is None, so that its mean and deviation are those of all values.
+    others; where fewer than five differ, farther than `MAX_SIZES` times the larger of 1 and the
+    median's magnitude). Extreme values, at most `BREAKDOWN` of all, are left out when all values
+    together deviate at least `MIN_RATIO` times as much as the others. The result for a column
+    without such values is None, so that its mean and deviation are those of all values.
 
     Parameters
     ----------
@@ -196,7 +200,7 @@ def usual_range(
     distances = np.abs(sample - middle)
     limit = EXTREME_RADII * _radius(distances, middle)
     low, high = (sample.min(), sample.max()) if moments is None else (moments.low, moments.high)
-    if max(middle - low, high - middle) <= limit or limit == 0:
+    if max(middle - low, high - middle) <= limit:
         return None
     usual = sample[distances <= limit]
     own = Moments()
@@ -218,7 +222,7 @@ def usual_from_dict(plain: Mapping[str, Any]) -> UsualRange | None:
 
 
 def _radius(distances: np.ndarray, middle: float) -> float:
-    """Return the distance from the median within which 95 % of the values lie, 0 for unknown."""
+    """Return the distance from the median within which 95 % of the values lie."""
     at = int(np.ceil((1 - BREAKDOWN) * len(distances))) - 1
     radius = float(np.partition(distances, at)[at])
     noise = 10 * np.finfo(np.float64).eps * abs(middle)
@@ -226,7 +230,7 @@ def _radius(distances: np.ndarray, middle: float) -> float:
         return radius
     different = distances[distances > noise]
     if len(different) < _MIN_DIFFERENT:
-        return 0.0
+        return MAX_SIZES * max(1.0, abs(middle)) / EXTREME_RADII
     at = int((1 - BREAKDOWN) * (len(different) - 1))
     return float(np.partition(different, at)[at])
 
