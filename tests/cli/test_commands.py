@@ -416,20 +416,6 @@ def test_predictions_of_images_read_in_chunks_are_those_in_memory(photos):
     assert lazy["prediction"].tolist() == whole["prediction"].tolist()
 
 
-def test_heads_state_what_was_read(photos):
-    words = ("--rows", "0:20", "--max-epochs", "1", "--n-components", "4")
-    isthmus("fit", "known", "-o", "heads", *words, cwd=photos)
-    for words in (
-        ("classify", "heads", "known", "--baselines", "none", "--rows", "20:60"),
-        ("detect", "heads", "known", "--normal", "dark", "--rows", "20:60"),
-        ("label", "heads", "known", "--normal", "dark", "--rows", "20:60"),
-        ("evaluate", "heads", "known", "--normal", "dark", "--rows", "20:60"),
-    ):
-        isthmus(*words, "--json", "h.json", cwd=photos)
-        reading = json.loads((photos / "h.json").read_text())["reading"]
-        assert reading["rows"] == {"first": 20, "last": 59, "n": 40}, words
-
-
 def test_a_key_that_images_lack_is_refused(photos):
     done = isthmus("predict", "b", "new", "--key", "nonsense", cwd=photos, check=False)
     assert done.returncode == 1

@@ -131,19 +131,21 @@ def test_labels_of_windows_follow_the_rule_that_the_bundle_stores(isthmus, tmp_p
         frame.to_csv(tmp_path / f"{at}.csv", index=False)
     words = ("--time", "t", "--label", "state")
     cut = ("--kind", "series", *words, "--window", WINDOW, "--max-epochs", 1, "-o", "press")
+    words = (*words, "--rows", "0:90")
     assert isthmus("fit", "0.csv", *cut)[0] == 0
 
     def rule(command, *more):
         status, out, err = isthmus(command, "press", "1.csv", *words, *more, "--json", "f.json")
         assert status == 0, err
         facts = json.loads(Path("f.json").read_text())
+        assert facts["reading"]["rows"] == {"first": 0, "last": 89, "n": 90}
         return facts, "rule stored in press: any" in out, "heads of press were fitted on" in err
 
     def stored(head):
         return read_window_label("press", head)
 
     facts, *_ = rule("detect", "--normal", "ok", "--false-alarm-rate", 0.1)
-    assert (facts["window_label"], facts["labels"]["abnormal"]) == ("any", 13)
+    assert (facts["window_label"], facts["labels"]["abnormal"]) == ("any", 12)
     assert stored("normal") == stored("linear") == ("any", "ok")
     facts, from_bundle, _ = rule("classify", "--baselines", "none")  # its own would be majority
     assert (facts["window_label"], from_bundle) == ("any", True)

@@ -292,6 +292,11 @@ def test_predict_reads_a_table_of_every_type_as_the_library_does(
     with np.load(tmp_path / "found.npz") as found:
         np.testing.assert_array_equal(found["class"], head.predict(strange))
         np.testing.assert_allclose(found["code"], mixed_encoder.transform(strange), atol=1e-5)
+    lines = (tmp_path / "rows.csv").read_text().splitlines(keepends=True)
+    for text in (f"width,{lines[0]}1.0,{lines[1]}", f"{lines[0]}1.0\n{lines[1]}"):
+        (tmp_path / "odd.csv").write_text(text)
+        with pytest.raises(AssertionError, match="ValueError"):  # a name twice; a line too short
+            run_bare(bare_python, "out/predict.py", "odd.csv", "found.npz", cwd=tmp_path)
     # The same from a DataFrame, with its own types.
     sys.path.insert(0, str(tmp_path / "out"))
     try:

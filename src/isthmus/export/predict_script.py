@@ -72,8 +72,8 @@ if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
     if source.suffix == ".csv":
         head, *lines = filter(None, csv.reader(source.open(encoding="utf-8-sig", newline="")))
-        cells = [[None if c in facts["cells"]["missing"] else c for c in line] for line in lines]
-        given = dict(zip(head, zip(*cells, strict=True), strict=True))
+        rows = [[None if c in facts["cells"]["missing"] else c for c in line] for line in lines]
+        given = dict(zip(dict.fromkeys(map(str.strip, head)), zip(*rows, strict=True), strict=True))
     else:
         given = np.load(source) if source.suffix == ".npy" else sys.exit("expected .npy or .csv")
     np.savez(target, **predict(given))  # type: ignore[arg-type]
