@@ -18,7 +18,7 @@ from isthmus import (
     load_codes,
 )
 from isthmus.data import code_files
-from isthmus.detection import extract_features
+from isthmus.detection import compute_stored_codes, extract_features
 from isthmus.encoding import encoder_identity
 from isthmus.errors import DataError
 from isthmus.evaluation import evaluate_detector
@@ -92,6 +92,23 @@ def test_a_detector_of_codes_is_that_of_the_rows(exact, stored, encoder, rows, c
     assert near.offset_ == pytest.approx(own.offset_, rel=1e-4)
     assert near.data_fingerprint_ == own.data_fingerprint_
     np.testing.assert_allclose(near.p_values(new), own.p_values(new), atol=2 / own.n_calibration_)
+
+
+def test_a_detector_of_codes_counts_missing_values(stored, encoder, rows, exact, tmp_path):
+    codes, new = load_codes(stored), rows[FEATURES].assign(height=np.nan)[:40]
+    assert codes.missing.shape == (1000, 4)
+    assert not codes.missing.any()
+    detector = AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0).fit(codes)
+    assert (detector.predict(new) == -1).all()
+    stored_new = compute_stored_codes(encoder, new, for_heads=True)
+    np.testing.assert_array_equal(detector.predict(stored_new[:20]), [-1] * 20)
+    pq.write_table(stored_new.to_arrow(["a", "b"]), tmp_path / "new.parquet")
+    np.testing.assert_array_equal(
+        load_codes(tmp_path / "new.parquet").missing, new.isna().to_numpy()
+    )
+    # Codes that an earlier isthmus stored do not hold it.
+    earlier = AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0).fit(exact)
+    assert earlier.missing_penalty_ is None
 
 
 def test_a_classifier_of_codes_is_that_of_the_rows_and_takes_labels(exact, encoder, rows):

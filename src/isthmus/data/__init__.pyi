@@ -1,5 +1,6 @@
 from .code_files import is_stored_codes as is_stored_codes
 from .code_files import load_codes as load_codes
+from .codes import MISSING_FLAGS as MISSING_FLAGS
 from .codes import RESIDUAL as RESIDUAL
 from .codes import ROW_HASH as ROW_HASH
 from .codes import StoredCodes as StoredCodes

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isthmus.data.codes import METADATA_KEY, RESIDUAL, ROW_HASH, StoredCodes
+from isthmus.data.codes import METADATA_KEY, MISSING_FLAGS, RESIDUAL, ROW_HASH, StoredCodes
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.instances import draw_rows
 from isthmus.data.labels import MISSING, labels_from_text
@@ -111,7 +111,8 @@ def load_codes(
         rows, y = draw_rows(n_rows, MAX_ROWS, random_state), None
     else:
         rows, y = _labelled_rows(path, files, columns, label, labels, random_state)
-    names = [name for name in (*facts["codes"], ROW_HASH, RESIDUAL) if name in columns]
+    optional = (ROW_HASH, RESIDUAL, MISSING_FLAGS)
+    names = [name for name in (*facts["codes"], *optional) if name in columns]
     label_column = [label] if label is not None and labels is None and label not in names else []
     table = _take_rows(files, [*names, *label_column], rows)
     if label_column:
@@ -124,6 +125,7 @@ def load_codes(
         _from_lists(table[RESIDUAL]) if RESIDUAL in names else None,
         y,
         str(path),
+        _from_lists(table[MISSING_FLAGS]) if MISSING_FLAGS in names else None,
     )
 
 

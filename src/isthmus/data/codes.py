@@ -17,8 +17,8 @@ from isthmus.errors import DataError
 if TYPE_CHECKING:
     from isthmus.data.schema import Schema
 
-#: Columns written beside the codes for detectors.
-ROW_HASH, RESIDUAL = "row_hash", "residual"
+#: Columns written beside the codes for detectors; the last one for tables only.
+ROW_HASH, RESIDUAL, MISSING_FLAGS = "row_hash", "residual", "missing_values"
 #: Key in the metadata of a Parquet file; its value is a JSON object.
 METADATA_KEY = b"isthmus"
 
@@ -41,6 +41,8 @@ class StoredCodes(Instances):
         Labels, unchanged.
     name : str
         Source, for messages.
+    missing : boolean array of shape (n, m) or None
+        Which values of the rows of a table are missing; None where that was not stored.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class StoredCodes(Instances):
     residuals: np.ndarray | None = None
     y: np.ndarray | None = None
     name: str = "codes"
+    missing: np.ndarray | None = None
     encoded: ClassVar[bool] = True
 
     def __repr__(self) -> str:
@@ -83,6 +86,7 @@ class StoredCodes(Instances):
             hashes=None if self.hashes is None else self.hashes[rows],
             residuals=None if self.residuals is None else self.residuals[rows],
             y=None if self.y is None else self.y[rows],
+            missing=None if self.missing is None else self.missing[rows],
         )
 
     @property
@@ -199,7 +203,9 @@ class StoredCodes(Instances):
         if beside is not None:
             front = pa.Table.from_pandas(beside, preserve_index=False)
             columns |= dict(zip(front.column_names, front.columns, strict=True))
-        clashes = [name for name in (*names, ROW_HASH, RESIDUAL) if name in columns]
+        written = [*names, ROW_HASH, RESIDUAL]
+        written += [] if self.missing is None else [MISSING_FLAGS]
+        clashes = [name for name in written if name in columns]
         if clashes:
             raise DataError(
                 f"the column {clashes[0]!r} has the name of a column of the codes; give it another "
@@ -210,6 +216,8 @@ class StoredCodes(Instances):
             columns[ROW_HASH] = self.hashes
         if self.residuals is not None:
             columns[RESIDUAL] = rows_to_arrow(self.residuals)
+        if self.missing is not None:
+            columns[MISSING_FLAGS] = rows_to_arrow(self.missing)
         facts = codes_facts(self.digest, self.identity, names)
         return pa.table(columns, metadata={METADATA_KEY: json.dumps(facts).encode()})
 

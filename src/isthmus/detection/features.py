@@ -41,7 +41,7 @@ class Features:
         residuals. NaN where they are only to be scored.
     missing : boolean array of shape (n, m) or None
         Which values of the rows of a table are missing; None where that is not known, as of
-        stored codes.
+        codes that an earlier isthmus stored.
     """
 
     codes: np.ndarray
@@ -119,7 +119,7 @@ def _stored_codes_and_residuals(
     codes, residuals = stored.codes, stored.stored_residuals()
     for outputs in encoder.decode(codes):
         rebuilt(outputs)
-    return codes, residuals, None
+    return codes, residuals, stored.missing
 
 
 def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
@@ -230,11 +230,15 @@ def compute_stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = Fals
     encoder : fitted Autoencoder
     X : array or DataFrame of n instances
     for_heads : bool
-        Add row hashes and residuals, from which detectors can be fitted.
+        Add row hashes, residuals and, of a table, which values are missing, from which detectors
+        can be fitted.
     """
     encoder.check_frozen()
     made_by = encoder.digest_, encoder_identity(encoder)
     if not for_heads:
         return StoredCodes(encoder.transform(X), *made_by)
     features = extract_features(encoder, X)
-    return StoredCodes(features.codes, *made_by, encoder.row_hashes(X), features.residuals)
+    hashes = encoder.row_hashes(X)
+    return StoredCodes(
+        features.codes, *made_by, hashes, features.residuals, missing=features.missing
+    )

@@ -175,7 +175,7 @@ class Exported:
             columns |= set(penalty.get("rare", []) if policy == "unusual" else [])
         if not columns:
             return None
-        missing = self._missing(rows)
+        missing = self.missing(rows)
         found: np.ndarray = missing & np.isin(np.arange(missing.shape[1]), sorted(columns))
         return found if found.any() else None
 
@@ -187,7 +187,7 @@ class Exported:
         int array of shape (m,) or None
             None for images and series.
         """
-        return self._missing(rows).sum(axis=0) if self.schema.kind == "table" else None
+        return self.missing(rows).sum(axis=0) if self.schema.kind == "table" else None
 
     def more_missing(self, n_missing: np.ndarray | None, n: int) -> list[dict[str, Any]]:
         """Return the columns that lack values more often than at fit.
@@ -209,8 +209,8 @@ class Exported:
         n_fit = self.facts.get("n_fit", ASSUMED_ROWS)
         return more_missing_values(n_missing, n, self._preprocessor, n_fit)
 
-    def _missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return which values of a table are missing, boolean (n, m)."""
+    def missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return which values of a table, as `feed` returns it, are missing, boolean (n, m)."""
         if self.inputs[0].column is None:
             return np.isnan(rows[self.inputs[0].name])
         given = ((rows[one.name], one.missing) for one in self.inputs)

@@ -223,8 +223,10 @@ def score(
     reasons = None if explainer is None else explainer(rows[:1])
     graph, exported = export_scoring_graph(opened, head, rows, with_reconstructions=for_heads)
     if head is None:
-        width = n_residuals(opened.encoder.preprocessor_.network_shape) if for_heads else 0
-        columns = code_columns(list(opened.encoder.get_feature_names_out()), width)
+        encoder = opened.encoder
+        width = n_residuals(encoder.preprocessor_.network_shape) if for_heads else 0
+        n_features = encoder.schema_.n_features if encoder.schema_.kind == "table" else 0
+        columns = code_columns(list(encoder.get_feature_names_out()), width, n_features)
     else:
         columns = decision_columns(exported, head, reasons)
     keys = key_schema(stream, columns.schema)

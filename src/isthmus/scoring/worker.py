@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from isthmus.data import (
+    MISSING_FLAGS,
     RESIDUAL,
     ROW_HASH,
     Chunk,
@@ -112,7 +113,8 @@ class OutputColumns:
         """
         if "code" in self.outputs:
             values: list[np.ndarray] = list(found["code"].T)
-            values += [found[name] for name in (ROW_HASH, RESIDUAL) if name in found]
+            beside = (ROW_HASH, RESIDUAL, MISSING_FLAGS)
+            values += [found[name] for name in beside if name in found]
         else:
             values = list(prediction_columns(found, self.classes, reasons).values())
         return [
@@ -130,8 +132,8 @@ class OutputColumns:
         return decision_counts(found)
 
 
-def code_columns(names: Sequence[str], n_residuals: int = 0) -> OutputColumns:
-    """Return the columns of `isthmus encode`: codes, and for heads row hashes and residuals.
+def code_columns(names: Sequence[str], n_residuals: int = 0, n_features: int = 0) -> OutputColumns:
+    """Return the columns of `isthmus encode`: codes, and for heads what detectors need beside.
 
     Parameters
     ----------
@@ -139,11 +141,14 @@ def code_columns(names: Sequence[str], n_residuals: int = 0) -> OutputColumns:
         Of the code's components.
     n_residuals : int, default=0
         Length of an instance's residual; 0 for codes alone.
+    n_features : int, default=0
+        Columns of a table, whose missing values are stored; 0 for images and series.
     """
     fields: list[tuple[str, pa.DataType]] = [(name, pa.float32()) for name in names]
     if not n_residuals:
         return OutputColumns(("code",), pa.schema(fields))
     fields += [(ROW_HASH, pa.uint64()), (RESIDUAL, pa.list_(pa.float32(), n_residuals))]
+    fields += [(MISSING_FLAGS, pa.list_(pa.bool_(), n_features))] if n_features else []
     return OutputColumns(("code", "reconstruction"), pa.schema(fields))
 
 
@@ -292,6 +297,8 @@ class Worker:
         found = self.exported.run_fed(prepared.rows, self.job.columns.outputs)
         if prepared.inputs is not None:
             found |= _hashes_and_residuals(prepared.inputs, found.pop("reconstruction"))
+            if self.exported.schema.kind == "table":
+                found[MISSING_FLAGS] = self.exported.missing(prepared.rows)
         reasons = None if self.job.explain is None else self.job.explain(prepared.X)
         return prepared, found, reasons
 
