@@ -139,19 +139,23 @@ def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Feature
     DataWarning
         After the last batch, when columns of a table lack values more often than at fit.
     """
-    instances = as_instances(X)
+    n_missing, n = np.zeros(1, np.intp), 0
+    for features in _feature_batches(encoder, as_instances(X)):
+        if features.missing is not None:
+            n_missing, n = n_missing + features.missing.sum(axis=0), n + len(features)
+        yield features
+    found = more_missing_values(n_missing, n, encoder.preprocessor_, n_training_rows(encoder))
+    issue_warnings([describe_missing(one) for one in found])
+
+
+def _feature_batches(encoder: Autoencoder, instances: Instances) -> Iterator[Features]:
     if instances.encoded:
         yield extract_features(encoder, instances)
         return
-    n_missing, n = np.zeros(1, np.intp), 0
     for batch in encoder.reconstruct(instances):
         residuals = pool_residuals(batch.inputs - batch.outputs).numpy()
         signed = _signed(encoder, residuals)
-        if batch.missing is not None:
-            n_missing, n = n_missing + batch.missing.sum(axis=0), n + len(batch.missing)
         yield Features(batch.codes.numpy(), residuals, math.nan, signed, batch.missing)
-    found = more_missing_values(n_missing, n, encoder.preprocessor_, n_training_rows(encoder))
-    issue_warnings([describe_missing(one) for one in found])
 
 
 def n_training_rows(encoder: Autoencoder) -> int:
