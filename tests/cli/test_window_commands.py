@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus import load, load_bundle
+from isthmus import AnomalyDetector, Autoencoder, load, load_bundle
 from isthmus.bundle import read_window_label
 
 pytest.importorskip("onnx")
@@ -92,6 +92,17 @@ def test_a_folder_of_tables_from_fit_to_predict(isthmus, folder, monkeypatch):
     status, _, err = isthmus(*words, "--stride", STRIDE + 1, "--resume")
     assert status == 1
     assert "differs in cutting (there 'window=8, stride=4, time='t'" in err.replace('"', "'")
+
+
+def test_a_detector_on_windows_of_a_stream_has_their_channels(folder):
+    cut = {"kind": "series", "time": "t", "group": "machine", "window": WINDOW}
+    stream = load(folder, channels=["load", "heat"], **cut)
+    detector = AnomalyDetector(
+        Autoencoder(2, max_epochs=1), "neighbours", 0.1, "split", random_state=0
+    ).fit(stream)
+    schema = detector.encoder_.schema_
+    assert (schema.kind, schema.columns) == ("series", ("load", "heat"))
+    assert load(folder, time="t", group="machine", schema=schema).channel_names == schema.columns
 
 
 def test_bad_files_and_other_windows(isthmus, folder, tmp_path):

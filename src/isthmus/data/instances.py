@@ -70,6 +70,11 @@ class Instances(ABC):
         return None
 
     @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the channels of series, where they came with names."""
+        return None
+
+    @property
     def has_row_hashes(self) -> bool:
         """Whether `row_hashes` is available."""
         return True
@@ -178,11 +183,21 @@ class SelectedRows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class InMemory(Instances):
-    """An array, DataFrame or list, neither copied nor checked, and labels that came with it."""
+    """An array, DataFrame or list, neither copied nor checked.
+
+    Attributes
+    ----------
+    X : array, DataFrame or list
+    y : array of shape (n,) or None
+        Labels that came with it.
+    channel_names : tuple of str or None
+        Of windows of series that were taken from a stream.
+    """
 
     X: Any
     name: str = "X"
     y: np.ndarray | None = None
+    channel_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)

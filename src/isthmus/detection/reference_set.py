@@ -348,11 +348,12 @@ def _train(
     alone: bool = True,
 ) -> Autoencoder:
     encoder, X = detection_encoder(given, seed), instances.held
+    names = instances.channel_names if channel_names is None else channel_names
     if not hasattr(X, "iloc"):  # array-likes; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
     # Of several, one that was trained for fewer epochs would not be like the others.
     with nullcontext() if alone else raising_interrupts():
-        return encoder.fit(_safe_indexing(X, rows), channel_names=channel_names, warn=False)
+        return encoder.fit(_safe_indexing(X, rows), channel_names=names, warn=False)
 
 
 def _check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:
@@ -398,12 +399,14 @@ def _detector_sample_of_stream(
     stream: Stream, encoder: Autoencoder, y: Any, seed: int
 ) -> tuple[Autoencoder, Instances, Any]:
     n = stream.n_rows
+    if stream.kind == "series" and encoder.kind == "auto" and not is_fitted(encoder):
+        encoder = clone(encoder).set_params(kind="series")  # as arrays they could be images
     rows = stream.draw(n if n <= MAX_SAMPLED else min(MAX_SAMPLED, n // 5), [seed, 3])
     if len(rows) < n and not is_fitted(encoder):
         encoder = detection_encoder(encoder, seed).fit(stream.without(rows))
     schema = schema_if_fitted(encoder)
     X = read_on_rank_zero(stream, lambda: stream.take(rows, label=False, schema=schema).X)
-    return encoder, InMemory(X), None
+    return encoder, InMemory(X, channel_names=stream.channel_names), None
 
 
 def trains_before_sampling(encoder: Autoencoder, instances: Instances) -> bool:

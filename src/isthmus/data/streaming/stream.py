@@ -183,6 +183,11 @@ class Stream(Instances):
         return self
 
     @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the channels of series, None when they have none."""
+        return self.reader.channels
+
+    @property
     def has_labels(self) -> bool:
         """Whether labels can be read."""
         return self.reader.has_labels
