@@ -448,6 +448,8 @@ def test_an_option_that_applies_to_nothing_is_a_warning(csv):
         with pytest.warns(UserWarning, match=f"{name}=.* applies to none of its columns"):
             data = load(path, **{name: option})
         assert data.reading_facts()["reading"]["applied"] == {name: 0}
+        # Types are decided for a later file, in which no cell may need the option.
+        assert load(path, schema=data.schema, **{name: option}).X["a"].tolist() == [1, 2]
     data = load(csv("a,day\n1,01.05.2024\n"), date_format="%d.%m.%Y")
     assert data.reading_facts()["reading"]["applied"] == {"date_format": 1}
 

@@ -148,8 +148,12 @@ class CsvFile:
                 table = table.set_column(at, name, column)
         return table
 
-    def warnings(self) -> list[str]:
-        """Return a warning about each option that applies to nothing in the table read."""
+    def warnings(self, schema: Schema | None = None) -> list[str]:
+        """Return a warning about each option that applies to nothing in the table read.
+
+        Where a column's type is decided already, by `schema`, a cell that is written in another
+        way is an error, and a short file may well hold none; a missing value is a number then.
+        """
         cells = {f"na={one!r}": n for one, n in self.matched.get("na", {}).items()}
         values = vars(self.options) | {"unit": list(self.options.unit)}
         columns = {f"{one}={values[one]!r}": n for one, n in self.matched.items() if one != "na"}
@@ -158,7 +162,7 @@ class CsvFile:
             "or leave it out"
             for what, counts in (("cells", cells), ("columns", columns))
             for option, n in counts.items()
-            if not n
+            if not n and (schema is None or what == "cells")
         ]
 
     def _without_na(self, column: Any) -> Any:
@@ -477,7 +481,7 @@ def read_csv_file(
         verbatim += [name for name in file.names if name not in types and name != label]
     frame = file.frame(text, verbatim, as_written=as_written)
     held, matched = None if content is None else file, file.matched
-    for message in file.warnings():
+    for message in file.warnings(schema):
         warnings.warn(message, stacklevel=2)
 
     def line(row: int) -> int | None:
