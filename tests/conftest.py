@@ -48,8 +48,8 @@ def isthmus(monkeypatch, capsys, tmp_path):
             main()
         except SystemExit as leaving:
             status = leaving.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
 
     return run
 

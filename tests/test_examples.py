@@ -50,23 +50,23 @@ def test_every_example_has_a_test():
 
 @pytest.mark.slow
 def test_compressing_beats_pca_of_the_same_width(run):
-    said = run(ROOT / "examples" / "01_compress.py")
-    code, pca = re.search(r"code ([\d.]+), PCA ([\d.]+)", said).groups()
+    output = run(ROOT / "examples" / "01_compress.py")
+    code, pca = re.search(r"code ([\d.]+), PCA ([\d.]+)", output).groups()
     assert float(code) < float(pca)
 
 
 @pytest.mark.slow
 def test_a_frozen_encoder_classifies_from_a_hundred_labels(run):
-    said = run(ROOT / "examples" / "02_classify_frozen.py")
-    assert float(re.search(r"code +([\d.]+)", said).group(1)) > 0.8
-    assert re.search(r"first predictions: 1 4 8", said)
+    output = run(ROOT / "examples" / "02_classify_frozen.py")
+    assert float(re.search(r"code +([\d.]+)", output).group(1)) > 0.8
+    assert re.search(r"first predictions: 1 4 8", output)
 
 
 @pytest.mark.slow
 def test_malignant_rows_are_told_from_benign_ones_at_the_rate_asked(run):
-    said = run(ROOT / "examples" / "03_normal_or_not.py")
+    output = run(ROOT / "examples" / "03_normal_or_not.py")
     rate, found, auroc = re.search(
-        r"false alarms ([\d.]+), found ([\d.]+), AUROC ([\d.]+)", said
+        r"false alarms ([\d.]+), found ([\d.]+), AUROC ([\d.]+)", output
     ).groups()
     # Of 177 rows: 0.05 and three standard errors.
     assert float(rate) <= 0.05 + 3 * (0.05 * 0.95 / 177) ** 0.5
@@ -76,24 +76,24 @@ def test_malignant_rows_are_told_from_benign_ones_at_the_rate_asked(run):
 
 @pytest.mark.slow
 def test_a_few_labels_raise_the_auroc_over_none(run):
-    said = run(ROOT / "examples" / "04_few_labels.py")
-    without, five, more = (float(value) for value in re.findall(r"AUROC ([\d.]+)", said))
+    output = run(ROOT / "examples" / "04_few_labels.py")
+    without, five, more = (float(value) for value in re.findall(r"AUROC ([\d.]+)", output))
     assert without < five
     assert without < more
 
 
 @pytest.mark.slow
 def test_knocking_windows_are_found_and_others_left_alone(run):
-    said = run(ROOT / "examples" / "05_sensor_windows.py")
-    assert float(re.search(r"knocking windows found: ([\d.]+)", said).group(1)) > 0.9
-    assert float(re.search(r"other windows flagged: +([\d.]+)", said).group(1)) < 0.1
+    output = run(ROOT / "examples" / "05_sensor_windows.py")
+    assert float(re.search(r"knocking windows found: ([\d.]+)", output).group(1)) > 0.9
+    assert float(re.search(r"other windows flagged: +([\d.]+)", output).group(1)) < 0.1
 
 
 @pytest.mark.slow
 def test_objectives_decide_what_a_code_is_good_for(run):
-    said = run(ROOT / "examples" / "06_objectives.py")
+    output = run(ROOT / "examples" / "06_objectives.py")
     found = re.findall(
-        r"^(\w+) +error ([\d.]+), accuracy ([\d.]+), mean \|code\| ([\d.]+)", said, re.M
+        r"^(\w+) +error ([\d.]+), accuracy ([\d.]+), mean \|code\| ([\d.]+)", output, re.M
     )
     error, accuracy, activity = (
         {name: float(values[at]) for name, *values in found} for at in range(3)
@@ -108,12 +108,12 @@ def test_objectives_decide_what_a_code_is_good_for(run):
 def test_a_decision_taken_elsewhere_is_the_same(run):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("skl2onnx")
-    said = run(ROOT / "examples" / "07_export.py")
+    output = run(ROOT / "examples" / "07_export.py")
     assert (
-        re.findall(r"^        \d+ rows: off by \de-0[4-9] at most, (\d+) dec", said, re.M)
+        re.findall(r"^        \d+ rows: off by \de-0[4-9] at most, (\d+) dec", output, re.M)
         == ["0"] * 3
     )
-    here, there = re.search(r"elsewhere: (.+) here: (.+)", said).groups()
+    here, there = re.search(r"elsewhere: (.+) here: (.+)", output).groups()
     assert here == there
 
 
@@ -121,10 +121,10 @@ def test_a_decision_taken_elsewhere_is_the_same(run):
 def test_a_decision_asked_for_over_http_is_the_same(run):
     pytest.importorskip("skl2onnx")
     pytest.importorskip("uvicorn")
-    said = run(ROOT / "examples" / "08_serve.py")
-    over_http, here = (re.search(rf"{words}: (.+)", said)[1] for words in ("HTTP", "Python"))
+    output = run(ROOT / "examples" / "08_serve.py")
+    over_http, here = (re.search(rf"{words}: (.+)", output)[1] for words in ("HTTP", "Python"))
     assert over_http == here
-    assert "got an array of shape (1, 3) | expected (n, 8, 8) as at fit" in said
+    assert "got an array of shape (1, 3) | expected (n, 8, 8) as at fit" in output
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -132,17 +132,17 @@ def test_too_little_memory_is_said_in_one_line(isthmus, monkeypatch, ask):
 
 def test_the_graphs_want_of_memory_is_known_and_other_errors_are_not_it():
     # ONNX Runtime's words, which come in a class of their own for all that fails as it runs.
-    said = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested"
-    assert is_out_of_memory(Exception(said))
+    output = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested"
+    assert is_out_of_memory(Exception(output))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_glibc_is_told_to_keep_nothing(monkeypatch):
-    told = []
-    library = SimpleNamespace(malloc_trim=lambda keep: told.append(keep.value))
+    calls = []
+    library = SimpleNamespace(malloc_trim=lambda keep: calls.append(keep.value))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     return_freed_memory()
-    assert told == [0]
+    assert calls == [0]
 
 
 @pytest.mark.parametrize("error", [OSError, TypeError])

@@ -442,12 +442,12 @@ BAD_IMAGES = {
 
 @pytest.mark.parametrize("case", BAD_IMAGES)
 def test_images_that_cannot_be_used_are_refused_with_the_fix(case, images, image_fit):
-    spoil, error, said = BAD_IMAGES[case]
+    spoil, error, message = BAD_IMAGES[case]
 
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         quick().fit(spoil(images))
     if case != "channels first":
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             image_fit.transform(spoil(images))
 
 
@@ -508,7 +508,7 @@ def test_nothing_can_be_said_or_saved_before_fit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda X: X[:, :7], "resize the images"),
         (lambda X: X.reshape(-1, 64), re.escape("X.reshape((-1, 8, 8))")),
@@ -516,8 +516,8 @@ def test_nothing_can_be_said_or_saved_before_fit(tmp_path):
         (lambda X: X[..., None], re.escape("X.reshape((-1, 8, 8))")),
     ],
 )
-def test_images_of_another_shape_are_refused_with_the_fix(image_fit, images, change, said):
-    with pytest.raises(SchemaError, match=said):
+def test_images_of_another_shape_are_refused_with_the_fix(image_fit, images, change, message):
+    with pytest.raises(SchemaError, match=message):
         image_fit.transform(change(images))
 
 
@@ -550,7 +550,7 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "error", "said"),
+    ("parameters", "error", "message"),
     [
         (
             {"architecture": "transformer"},
@@ -583,8 +583,10 @@ def test_codes_of_another_width_are_refused(table_fit, shape):
     ],
     ids=str,
 )
-def test_parameters_out_of_range_are_refused_with_what_is_expected(table, parameters, error, said):
-    with pytest.raises(error, match=said):
+def test_parameters_out_of_range_are_refused_with_what_is_expected(
+    table, parameters, error, message
+):
+    with pytest.raises(error, match=message):
         quick(**parameters).fit(table)
 
 

@@ -321,7 +321,7 @@ def test_changed_weights_are_refused_until_they_are_adopted(table, change, part,
     digests = [encoder.digest_, encoder.decoder_digest_]
     CHANGES[change](getattr(encoder, f"{part}_"))
 
-    said = rf"weights of the {part} changed after .*adopt_weights\(\).*isthmus.load_bundle"
+    message = rf"weights of the {part} changed after .*adopt_weights\(\).*isthmus.load_bundle"
     for refused in (
         lambda: encoder.save(tmp_path / "again"),
         lambda: save_bundle(tmp_path / "again", encoder, heads),
@@ -333,11 +333,11 @@ def test_changed_weights_are_refused_until_they_are_adopted(table, change, part,
         lambda: export_networks(encoder),
         encoder.check_frozen,
     ):
-        with pytest.raises(FrozenError, match=said):
+        with pytest.raises(FrozenError, match=message):
             refused()
     assert not (tmp_path / "again").exists()
     if change != "by .data":
-        with pytest.raises(FrozenError, match=said):
+        with pytest.raises(FrozenError, match=message):
             detector.predict(table)
 
     encoder.adopt_weights()

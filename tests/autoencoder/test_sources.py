@@ -210,9 +210,9 @@ def test_texts_that_are_too_many_only_together_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("infinite", "said"), [(22, "row 23"), (35, "column 'c' of all holds more than 12")]
+    ("infinite", "message"), [(22, "row 23"), (35, "column 'c' of all holds more than 12")]
 )
-def test_the_first_error_is_raised_whatever_comes_later(infinite, said):
+def test_the_first_error_is_raised_whatever_comes_later(infinite, message):
     """The third of four processes meets too many texts in `c`, and only then in `b`."""
     at = np.arange(40)
     X = pd.DataFrame(
@@ -225,7 +225,7 @@ def test_the_first_error_is_raised_whatever_comes_later(infinite, said):
     stream = stream_of(X, [5] * 8)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(column, "MAX_DISTINCT", 12)
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             stream.schema  # noqa: B018
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             by_ranks(4, stream, sources.learn_from_stream)

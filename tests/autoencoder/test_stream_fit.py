@@ -365,15 +365,15 @@ def test_the_command_line_reads_a_pattern(folder, tmp_path, monkeypatch, capsys)
 
     (folder / "x.parquet").write_bytes(b"PAR1 and then nothing")
     try:
-        failed, said = run()
+        failed, captured = run()
         assert failed == 1
-        assert "x.parquet" in said.err
-        done, said = run("--on-bad-shard", "skip")
+        assert "x.parquet" in captured.err
+        done, captured = run("--on-bad-shard", "skip")
     finally:
         (folder / "x.parquet").unlink()
 
-    assert done == 0, said.err
+    assert done == 0, captured.err
     found = json.loads(facts.read_text())
     assert found["n_train"] == N
     assert found["skipped"][0]["source"].endswith("x.parquet")
-    assert "skipped " in said.out
+    assert "skipped " in captured.out

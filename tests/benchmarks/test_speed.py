@@ -212,9 +212,9 @@ def test_a_side_that_cannot_run_is_named_and_left_out(measure, monkeypatch, caps
 def test_a_line_of_the_table_holds_median_spread_and_verdict(capsys):
     row = Row("fit, s", [1.0, 3.0, 2.0], "≤ 2", "loop", [1.0], [1.5], False, ["a note"], digits=1)
     speed.show(speed.tables_console(None), [row])
-    said = capsys.readouterr().out
+    captured = capsys.readouterr().out
     for part in ("fit, s", "2.0 (1.0 to 3.0)", "loop", "1.50", "≤ 2", "no", "a note"):
-        assert part in said
+        assert part in captured
 
 
 @pytest.mark.slow
@@ -241,8 +241,8 @@ def test_help_names_every_measure(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["speed.py", "--help"])
     with pytest.raises(SystemExit):
         speed.main()
-    said = capsys.readouterr().out
-    assert all(f"\n{name} " in said for name in MEASURES)
+    captured = capsys.readouterr().out
+    assert all(f"\n{name} " in captured for name in MEASURES)
 
 
 def test_images_and_codes_are_written_for_every_side(tmp_path, monkeypatch):

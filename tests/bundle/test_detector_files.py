@@ -221,8 +221,8 @@ def test_a_bundle_in_the_words_of_before_loads_and_takes_new_heads(tmp_path, tab
     assert bundle.heads["normal"].get_params()["method"] == "blend"
     assert_same(bundle.heads["normal"], detector)
     assert add_head(folder, "normal", bundle.heads["normal"]) == 2
-    told = [entry["method"] for entry in load_bundle(folder).history("normal")]
-    assert told == ["blend", "blend"]
+    methods = [entry["method"] for entry in load_bundle(folder).history("normal")]
+    assert methods == ["blend", "blend"]
 
 
 def test_a_state_keeps_values_types_and_shape_of_its_tree(tmp_path):

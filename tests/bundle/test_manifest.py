@@ -64,8 +64,8 @@ def test_a_missing_file_is_named(bundle, name):
 def test_a_newer_format_is_refused_with_the_way_to_update(bundle, found):
     change(bundle, format_version=found)
 
-    said = f"format {found}.*reads up to {FORMAT_VERSION}; update with: pip install --upgrade"
-    with pytest.raises(BundleError, match=said):
+    message = f"format {found}.*reads up to {FORMAT_VERSION}; update with: pip install --upgrade"
+    with pytest.raises(BundleError, match=message):
         read_manifest(bundle)
 
 

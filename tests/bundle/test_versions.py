@@ -107,15 +107,15 @@ def test_going_back_step_by_step_loses_nothing(bundle, versions):
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "said"),
+    ("name", "version", "message"),
     [
         ("normal", 7, "no version 7 of the head 'normal', expected one of 1, 2, 3"),
         ("nope", None, r"no head 'nope' \(heads: sign, normal\)"),
     ],
 )
-def test_what_is_not_there_is_said(bundle, name, version, said):
+def test_what_is_not_there_is_said(bundle, name, version, message):
     before = files(bundle)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         roll_back(bundle, name, version)
     assert files(bundle) == before
 
@@ -240,12 +240,12 @@ def test_heads_of_another_encoder_are_deleted_on_request_only(pressed, table):
     path, _ = pressed
     other = Autoencoder(4, max_epochs=1, random_state=1).fit(table)
     files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    said = r"holds the heads 'kind' \(2 versions\) and 'normal', .*overwrite=True .*--overwrite"
+    message = r"holds the heads 'kind' \(2 versions\) and 'normal', .*overwrite=True .*--overwrite"
     for write in (lambda: other.save(path), lambda: save_bundle(path, other, {})):
-        with pytest.raises(BundleError, match=said):
+        with pytest.raises(BundleError, match=message):
             write()
     (path / MANIFEST).write_text("{}")  # damaged: what it holds cannot be read
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         other.save(path)
     (path / MANIFEST).write_bytes(files[path / MANIFEST])
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == files

@@ -172,9 +172,9 @@ BAD_LABELS = {
 
 @pytest.mark.parametrize("case", BAD_LABELS)
 def test_labels_that_cannot_be_used_are_refused_with_the_fix(case, image_fit, labelled):
-    spoil, said = BAD_LABELS[case]
+    spoil, message = BAD_LABELS[case]
 
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         CodeClassifier(image_fit).fit(labelled[0], spoil(labelled[1]))
 
 

@@ -140,11 +140,11 @@ def test_standardisation_is_over_all_rows(fitted, image_fit, digits):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [({"n_neighbors": 0}, "n_neighbors=0"), ({"alpha": 1}, "alpha=1"), ({"alpha": 0}, "alpha=0")],
 )
-def test_parameters_out_of_range_are_refused(parameters, said, points):
-    with pytest.raises(ValueError, match=said):
+def test_parameters_out_of_range_are_refused(parameters, message, points):
+    with pytest.raises(ValueError, match=message):
         SpreadingHead(**parameters).fit(*points)
 
 
@@ -173,7 +173,7 @@ def test_numbers_with_gaps_are_whole_again(image_fit, digits, few, fitted):
 
 
 @pytest.mark.parametrize(
-    ("y", "said"),
+    ("y", "message"),
     [
         (np.full(1000, -1), "0 labelled among 1000"),
         (np.where(np.arange(1000) < 500, 1, -1), "one class"),
@@ -183,8 +183,8 @@ def test_numbers_with_gaps_are_whole_again(image_fit, digits, few, fitted):
     ],
     ids=["none", "one class", "text mark", "text nan", "continuous"],
 )
-def test_labels_that_cannot_be_spread_are_refused(y, said, image_fit, digits):
-    with pytest.raises(ValueError, match=said):
+def test_labels_that_cannot_be_spread_are_refused(y, message, image_fit, digits):
+    with pytest.raises(ValueError, match=message):
         CodeClassifier(image_fit, "spreading").fit(digits[0][:1000], y)
 
 

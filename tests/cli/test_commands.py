@@ -90,8 +90,8 @@ def test_empty_label_cells_are_unlabelled_rows_for_spreading(folder):
     isthmus("predict", "partly", "plain.parquet", "-o", "s.csv", cwd=folder)
     truth = pd.read_csv(folder / "labelled.csv")["kind"]
     assert (pd.read_csv(folder / "s.csv")["prediction"] == truth).mean() > 0.8
-    told = isthmus("evaluate", "partly", "partly.csv", "--label", "kind", cwd=folder).stdout
-    assert "45 test instances" in told
+    output = isthmus("evaluate", "partly", "partly.csv", "--label", "kind", cwd=folder).stdout
+    assert "45 test instances" in output
     refused = isthmus(*words, cwd=folder, check=False)
     assert refused.returncode == 1
     assert 'head="spreading"' in refused.stderr
@@ -123,7 +123,7 @@ def test_info_loads_no_torch(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["fit", "nowhere.csv", "-o", "x"], "nowhere.csv"),
         (["fit", "labelled.csv", "-o", "x", "--label", "knid"], "did you mean 'kind'"),
@@ -139,12 +139,12 @@ def test_info_loads_no_torch(folder):
         (["encode", "press", "plain.parquet", "-o", "/proc/codes.npy"], "/proc"),
     ],
 )
-def test_an_error_is_one_plain_sentence_and_status_1(folder, words, said):
+def test_an_error_is_one_plain_sentence_and_status_1(folder, words, message):
     done = isthmus(*words, cwd=folder, check=False)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
-    assert said in last
+    assert message in last
     assert "Traceback" not in done.stderr
 
 
@@ -159,16 +159,16 @@ def test_wrong_words_are_status_2(folder, words):
 
 
 def test_help_and_version(folder):
-    said = isthmus("--help", cwd=folder).stdout
+    output = isthmus("--help", cwd=folder).stdout
     for command, line in COMMANDS.items():
-        assert re.search(rf"^  {command} +{re.escape(line)}$", said, re.MULTILINE)
+        assert re.search(rf"^  {command} +{re.escape(line)}$", output, re.MULTILINE)
     assert re.fullmatch(r"isthmus \d+\.\d+\.\d+\n", isthmus("--version", cwd=folder).stdout)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_how_it_is_used(folder, command):
-    said = isthmus(command, "--help", cwd=folder).stdout
-    assert said.startswith(f"Usage: isthmus {command} [OPTIONS]")
+    output = isthmus(command, "--help", cwd=folder).stdout
+    assert output.startswith(f"Usage: isthmus {command} [OPTIONS]")
 
 
 def test_help_reads_no_command(folder):
@@ -313,17 +313,17 @@ def test_warnings_are_lines_of_their_own(machines):
     table.loc[3, "heat"] = np.nan
     table.drop(index=range(40, 50)).to_csv(machines / "holes.csv", index=False)
     words = ("encode", "press", "holes.csv", "--time", "t", "--group", "machine", "-o", "h.npy")
-    said = isthmus(*words, cwd=machines).stderr.splitlines()
-    assert [line.split(" ")[:3] for line in said] == [
+    output = isthmus(*words, cwd=machines).stderr.splitlines()
+    assert [line.split(" ")[:3] for line in output] == [
         ["warning:", "holes.csv:", "1"],
         ["warning:", "holes.csv:", "1"],
     ]
-    assert "gap in time" in said[0]
-    assert "is missing" in said[1]
+    assert "gap in time" in output[0]
+    assert "is missing" in output[1]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["fit", "readings.parquet", "-o", "x", "--window", "24"], "--kind series"),
         (["fit", "readings.parquet", "-o", "x", "--kind", "series"], "--window 64"),
@@ -337,14 +337,14 @@ def test_warnings_are_lines_of_their_own(machines):
         (["predict", "press", "heat.csv", "--time", "t"], "no column 'load'"),
     ],
 )
-def test_an_error_about_series_is_one_plain_sentence(machines, words, said):
+def test_an_error_about_series_is_one_plain_sentence(machines, words, message):
     table = pd.read_csv(machines / "labelled.csv")
     table[["t", "heat"]].to_csv(machines / "heat.csv", index=False)
     done = isthmus(*words, cwd=machines, check=False)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
-    assert said in last
+    assert message in last
 
 
 def test_windows_as_arrays_need_no_option_after_fit(machines):

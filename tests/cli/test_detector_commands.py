@@ -78,9 +78,9 @@ def test_detect_adds_a_head_and_says_what_it_found(source):
 def test_rows_the_encoder_saw_are_refused_with_the_command_that_takes_them(source):
     done = isthmus("detect", "press", "first.csv", cwd=source, check=False)
     assert done.returncode == 1
-    said = done.stderr.strip()
-    assert said.startswith("error: 120 of 120 rows were among those the encoder was trained on")
-    assert said.endswith("(on the command line: isthmus fit DATA -o BUNDLE --detector)")
+    output = done.stderr.strip()
+    assert output.startswith("error: 120 of 120 rows were among those the encoder was trained on")
+    assert output.endswith("(on the command line: isthmus fit DATA -o BUNDLE --detector)")
     assert len(read_manifest(source / "press")["history"]["normal"]) == 1
 
 
@@ -176,24 +176,24 @@ def test_the_rate_alone_can_be_moved_and_moved_back(folder):
     assert "head 'normal', version 2, is in press" in done.stdout
     assert load_bundle(folder / "press").heads["normal"].false_alarm_rate_ == 0.2
     done = isthmus("history", "press", "--roll-back", "normal", cwd=folder)
-    said = done.stdout.splitlines()
-    assert said[0] == "head 'normal' is version 1 again"
-    assert said[1:3] == ["linear", f"*   1  {said[2][7:]}"]
-    assert said[3] == "normal"
-    assert said[4].startswith("*   1  ")
-    assert "120 rows" in said[4]
-    assert said[4].endswith(
+    output = done.stdout.splitlines()
+    assert output[0] == "head 'normal' is version 1 again"
+    assert output[1:3] == ["linear", f"*   1  {output[2][7:]}"]
+    assert output[3] == "normal"
+    assert output[4].startswith("*   1  ")
+    assert "120 rows" in output[4]
+    assert output[4].endswith(
         "detector, combined, false-alarm rate 0.05 (cross, 120 calibration rows)"
     )
-    assert said[5].startswith("    2  ")
+    assert output[5].startswith("    2  ")
     assert load_bundle(folder / "press").heads["normal"].false_alarm_rate_ == 0.05
     isthmus("history", "press", "--roll-back", "normal", "--to", "2", cwd=folder)
     done = isthmus("history", "press", "--head", "normal", "--json", "-", cwd=folder)
     versions = json.loads(done.stdout)["normal"]
     assert [(v["version"], v["current"]) for v in versions] == [(1, False), (2, True)]
     assert [v["false_alarm_rate"] for v in versions] == [0.05, 0.2]
-    said = isthmus("info", "press", cwd=folder).stdout.splitlines()[-1]
-    assert said == (
+    output = isthmus("info", "press", cwd=folder).stdout.splitlines()[-1]
+    assert output == (
         "head         normal: detector, combined, false-alarm rate 0.2 "
         "(cross, 120 calibration rows); version 2 of 2"
     )
@@ -340,7 +340,7 @@ def test_labels_of_zero_and_one_in_a_file(folder, zero, one, shown):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["detect", "press"], "got neither DATA to fit a detector on nor"),
         (["detect", "press", "--method", "head"], "got --method and no DATA"),
@@ -367,13 +367,13 @@ def test_labels_of_zero_and_one_in_a_file(folder, zero, one, shown):
         (["fit", "normal.csv", "-o", "x", "--detector", "--resume"], "leave --resume out"),
     ],
 )
-def test_an_error_about_a_detector_is_one_plain_sentence(source, words, said):
+def test_an_error_about_a_detector_is_one_plain_sentence(source, words, message):
     before = sorted(source.rglob("*"))
     done = isthmus(*words, cwd=source, check=False)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
-    assert said in last
+    assert message in last
     assert sorted(source.rglob("*")) == before
 
 

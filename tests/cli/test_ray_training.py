@@ -78,9 +78,9 @@ def test_what_goes_wrong_on_workers_is_said_here_and_not_tried_again(
     ray, folder, monkeypatch, capfd
 ):
     assert isthmus(monkeypatch, *LINE, "--workers", "1", "--n-components", "130") == 1
-    said = capfd.readouterr().err
-    assert "narrower" in said
-    assert "lost" not in said
+    output = capfd.readouterr().err
+    assert "narrower" in output
+    assert "lost" not in output
 
 
 @pytest.mark.slow
@@ -93,15 +93,15 @@ def test_two_workers_train_what_one_process_trains_though_one_is_lost(
     )
     words = ["--max-epochs", "4", "--batch-size", "31", "--seed", "3"]
     assert isthmus(monkeypatch, *LINE, *words) == 0
-    said = capfd.readouterr()
+    captured = capfd.readouterr()
     assert (folder / "killed").exists()
-    assert "a worker was lost" in said.err
-    assert said.err.count("epoch 1/4") == 1  # what was done is not done again
-    assert said.out.count("digest") == 1  # one of them talks
+    assert "a worker was lost" in captured.err
+    assert captured.err.count("epoch 1/4") == 1  # what was done is not done again
+    assert captured.out.count("digest") == 1  # one of them talks
     assert not (folder / "press-checkpoints").exists()
     settings = {"max_epochs": 4, "batch_size": 31, "random_state": 3, "device": "cpu"}
     one = Autoencoder(**settings).fit(table)
-    assert load_bundle(folder / "press").encoder.digest_ in said.out
+    assert load_bundle(folder / "press").encoder.digest_ in captured.out
     lines = (folder / "press" / "history.jsonl").read_text().splitlines()
     for loss in ("train_loss", "validation_loss"):
         np.testing.assert_allclose(
@@ -115,11 +115,11 @@ def test_two_workers_train_what_one_process_trains_though_one_is_lost(
 def test_workers_lost_again_and_again_end_the_run(ray, folder, monkeypatch, capsys):
     monkeypatch.setattr(ray_fit, "_train", lambda *_: "the worker died")
     assert isthmus(monkeypatch, *LINE) == 1
-    said = capsys.readouterr().err
-    assert said.count("a worker was lost; starting 2 again") == 3
-    assert "lost 4 times (the worker died), as they are for want of memory" in said
-    assert "smaller --batch-size" in said
-    assert "--resume" in said.splitlines()[-1]
+    captured = capsys.readouterr().err
+    assert captured.count("a worker was lost; starting 2 again") == 3
+    assert "lost 4 times (the worker died), as they are for want of memory" in captured
+    assert "smaller --batch-size" in captured
+    assert "--resume" in captured.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -324,8 +324,8 @@ NOT_INSTANCES = {
 
 @pytest.mark.parametrize("name", NOT_INSTANCES)
 def test_what_is_no_array_is_refused_with_what_to_pass(name):
-    X, said = NOT_INSTANCES[name]
-    with pytest.raises(DataError, match=said):
+    X, message = NOT_INSTANCES[name]
+    with pytest.raises(DataError, match=message):
         as_instances(X)
 
 

@@ -140,7 +140,7 @@ def test_names_of_folders_are_matched(classes, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("classes", "labels", "said"),
+    ("classes", "labels", "message"),
     [
         (np.array([0, "0"], dtype=object), [0], "label 0, which may be each of .* '0' and 0;"),
         (np.array([0, "0"], dtype=object), ["0"], "label '0', which may be each of .* '0' and 0;"),
@@ -154,8 +154,8 @@ def test_names_of_folders_are_matched(classes, tmp_path_factory):
         (np.array([False, True]), ["1"], "labels that are text, such as '1', but"),
     ],
 )
-def test_what_may_be_several_classes_or_none_is_refused(classes, labels, said):
-    with pytest.raises(DataError, match=said):
+def test_what_may_be_several_classes_or_none_is_refused(classes, labels, message):
+    with pytest.raises(DataError, match=message):
         ClassMatcher(classes).labelled(np.array(labels, dtype=object))
 
 
@@ -276,7 +276,7 @@ def told_by_detection(detector, X, y, value, normal):
     return "abnormal"
 
 
-def told(column, encoder, detector, X, y, value, beside):
+def outcome(column, encoder, detector, X, y, value, beside):
     """Return what a user of one column meets when one label is among others."""
     normal = str(beside[0]) if column == "a detector with `normal=`" else None
     try:
@@ -298,7 +298,7 @@ def test_no_label_is_what_the_table_says(row, column, cell, table_fit, table, de
     value = VALUES[row.split("`")[1]]
     for beside in [[1, -1]] if column == "a detector" else others(row):
         for y in forms(value, beside):
-            found = told(column, table_fit, detector, table, y, value, beside)
+            found = outcome(column, table_fit, detector, table, y, value, beside)
             assert found == cell, (type(y), getattr(y, "dtype", None), list(y)[:3])
 
 
@@ -435,14 +435,14 @@ def test_labels_that_are_no_class_are_counted_and_said(isthmus, frame):
     y = (frame["alcohol"] > 13).astype(int)
     encoder = Autoencoder(2, max_epochs=2, random_state=0).fit(frame)
     save_bundle("press", encoder, {"kind": CodeClassifier(encoder).fit(frame, y)})
-    said = "3 instances have a label that is no class of the head"
+    output = "3 instances have a label that is no class of the head"
     for new in (2, "2"):
         labels = y.astype(object).mask(np.arange(len(y)) < 3, new).astype(type(new))
         frame.assign(y=labels).to_parquet("rows.parquet", index=False)
         words = ("evaluate", "press", "rows.parquet", "--label", "y", "--json", "found.json")
         status, out, errors = isthmus(*words)
         assert status == 0, errors
-        assert f"{said}, and count as wrong: 2 (3)" in out
+        assert f"{output}, and count as wrong: 2 (3)" in out
         found = json.loads(Path("found.json").read_text("utf-8"))
         assert found["unknown_classes"] == [[2, 3]]
         words = ("report", "press", "rows.parquet", "--label", "y", "--json", "facts.json")
@@ -452,7 +452,7 @@ def test_labels_that_are_no_class_are_counted_and_said(isthmus, frame):
     bundle, rows = load_bundle("press"), frame * 1.01
     facts = report_facts(bundle, Dataset(rows, labels))
     assert facts["classes"][0]["unknown_classes"] == [[2, 3]]
-    assert any(f"{said} 'kind'" in one for one in facts["data"]["warnings"])
+    assert any(f"{output} 'kind'" in one for one in facts["data"]["warnings"])
     facts = report_facts(bundle, Dataset(rows, ["eel"] * len(rows)))
     assert facts["classes"] == []
     assert any(

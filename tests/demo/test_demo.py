@@ -30,15 +30,15 @@ KEYS = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """The demo on digits, once: its folder, its facts, and what it said.
+def finished(tmp_path_factory):
+    """The demo on digits, once: its folder, its facts, and its output.
 
     Encoder and neural heads are trained for ten epochs, the supervised network for twenty: what
     is promised is reached by then.
     """
     folder = tmp_path_factory.mktemp("demo") / "digits"
-    said = io.StringIO()
-    console = Console(file=said, width=120, highlight=False)
+    output = io.StringIO()
+    console = Console(file=output, width=120, highlight=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("isthmus.demo.run.Autoencoder", partial(Autoencoder, max_epochs=10))
         patch.setattr("isthmus.classification.heads.MLPHead", partial(MLPHead, max_epochs=10))
@@ -47,11 +47,11 @@ def told(tmp_path_factory):
             partial(SupervisedNetwork, max_epochs=20),
         )
         facts = run_demo(load("digits"), folder, baselines="all", seed=0, console=console)
-    return folder, facts, said.getvalue()
+    return folder, facts, output.getvalue()
 
 
-def test_facts_have_the_promised_keys(told):
-    _, facts, _ = told
+def test_facts_have_the_promised_keys(finished):
+    _, facts, _ = finished
     assert set(facts) >= KEYS
     assert set(facts["label_share"]) == set(facts["first_labels"]) == {"train", "test"}
     assert set(facts["reconstruction"]) == {"metric", "train", "test"}
@@ -64,8 +64,8 @@ def test_facts_have_the_promised_keys(told):
     assert set(facts["baselines"]) == {"raw", "pca", "untrained", "supervised"}
 
 
-def test_facts_are_those_of_the_data(told):
-    _, facts, _ = told
+def test_facts_are_those_of_the_data(finished):
+    _, facts, _ = finished
     digits = load("digits")
     assert (facts["n_train"], facts["n_test"]) == (1437, 360)
     assert facts["input_shape"] == [8, 8]
@@ -74,11 +74,11 @@ def test_facts_are_those_of_the_data(told):
     assert facts["label_share"]["test"]["3"] == pytest.approx(np.mean(digits.test.y == 3))
 
 
-def test_the_report_says_what_the_demo_says(told):
-    folder, facts, said = told
+def test_the_report_says_what_the_demo_says(finished):
+    folder, facts, output = finished
     found = json.loads((folder / "report.json").read_text("utf-8"))
 
-    assert f"report    {folder / 'report.html'}" in said
+    assert f"report    {folder / 'report.html'}" in output
     assert facts["report"] == str(folder / "report.html")
     accuracies = {head["name"]: head["accuracy"] for head in found["classes"]}
     assert accuracies == {name: head["test_accuracy"] for name, head in facts["heads"].items()}
@@ -89,8 +89,8 @@ def test_the_report_says_what_the_demo_says(told):
     assert verdict["found"]["auroc"] == pytest.approx(facts["detector"]["auroc"])
 
 
-def test_one_class_is_told_from_the_nine_others(told):
-    folder, facts, said = told
+def test_one_class_is_told_from_the_nine_others(finished):
+    folder, facts, output = finished
     found = facts["detector"]
     assert set(found) >= {"normal_class", "auroc", "auprc", "false_alarm_rate", "scores"}
     assert found["normal_class"] == 0
@@ -100,15 +100,15 @@ def test_one_class_is_told_from_the_nine_others(told):
     rate = found["false_alarm_rate"]
     assert rate["asked"] == pytest.approx(1 / (found["n_calibration"] + 1))  # too few for 0.01
     assert rate["n"] + found["n_calibration"] == (load("digits").test.y == 0).sum()
-    assert "Normal or not" in said
+    assert "Normal or not" in output
     detector = load_bundle(folder / "bundle").heads["normal"]
     assert detector.false_alarm_rate_ == rate["asked"]
 
 
-@pytest.mark.parametrize(("normal", "said"), [("ten", "expected one of 0, 1, 2"), ("", "''")])
-def test_a_normal_class_that_is_none_is_refused_with_those_there_are(normal, said, image_fit):
+@pytest.mark.parametrize(("normal", "message"), [("ten", "expected one of 0, 1, 2"), ("", "''")])
+def test_a_normal_class_that_is_none_is_refused_with_those_there_are(normal, message, image_fit):
     digits = load("digits")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         detect_anomalies(image_fit, digits.train, digits.test, normal, 0)
 
 
@@ -119,8 +119,8 @@ def test_any_class_may_be_the_normal_one(image_fit):
     assert facts["n_train"] == (digits.train.y == 7).sum()
 
 
-def test_the_code_is_as_good_as_promised(told):
-    _, facts, _ = told
+def test_the_code_is_as_good_as_promised(finished):
+    _, facts, _ = finished
     assert facts["frozen"]["unchanged"] is True
     assert facts["heads"]["linear"]["test_accuracy"] >= 0.94
     assert (
@@ -130,19 +130,19 @@ def test_the_code_is_as_good_as_promised(told):
     assert facts["baselines"]["supervised"]["test_accuracy"] >= 0.95
 
 
-def test_the_story_holds_the_same_figures(told):
-    folder, facts, said = told
+def test_the_story_holds_the_same_figures(finished):
+    folder, facts, output = finished
     for name in ("digest_before", "digest_after"):
-        assert facts["frozen"][name] in said
-    assert f"{100 * facts['heads']['linear']['test_accuracy']:.2f} %" in said
-    assert f"{100 * facts['baselines']['pca']['test_accuracy']:.2f} %" in said
-    assert f"test {facts['reconstruction']['test']:.4f}" in said
-    assert " ".join(str(label) for label in facts["first_predictions"]) in said
+        assert facts["frozen"][name] in output
+    assert f"{100 * facts['heads']['linear']['test_accuracy']:.2f} %" in output
+    assert f"{100 * facts['baselines']['pca']['test_accuracy']:.2f} %" in output
+    assert f"test {facts['reconstruction']['test']:.4f}" in output
+    assert " ".join(str(label) for label in facts["first_predictions"]) in output
     assert json.loads((folder / "demo.json").read_text()) == facts
 
 
-def test_the_bundle_decides_as_the_demo_did(told):
-    folder, facts, _ = told
+def test_the_bundle_decides_as_the_demo_did(finished):
+    folder, facts, _ = finished
     bundle = load_bundle(folder / "bundle")
     digits = load("digits")
     assert bundle.head("mlp").predict(digits.test.X[:10]).tolist() == facts["first_predictions"]
@@ -151,8 +151,8 @@ def test_the_bundle_decides_as_the_demo_did(told):
     assert not (folder / "checkpoints").exists()
 
 
-def test_pictures_are_there_as_png_and_svg(told):
-    folder, facts, _ = told
+def test_pictures_are_there_as_png_and_svg(finished):
+    folder, facts, _ = finished
     names = {path.stem.split("-", 1)[1] for path in (folder / "plots").iterdir()}
     assert names >= {
         *("label-shares", "samples", "reconstructions", "training", "confusion", "predictions"),
@@ -162,12 +162,12 @@ def test_pictures_are_there_as_png_and_svg(told):
 
 def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table, monkeypatch):
     monkeypatch.setattr("isthmus.demo.run.Autoencoder", partial(Autoencoder, max_epochs=5))
-    said = io.StringIO()
-    facts = run_demo(load(table), tmp_path / "t", console=Console(file=said, width=120))
+    output = io.StringIO()
+    facts = run_demo(load(table), tmp_path / "t", console=Console(file=output, width=120))
     assert facts["kind"] == "table"
     assert facts["heads"] == facts["baselines"] == {}
     assert facts["reconstruction"]["metric"] == "mse"
-    assert "no labels" in said.getvalue()
+    assert "no labels" in output.getvalue()
 
 
 def test_the_reference_recipe_is_the_reference_network(tmp_path, monkeypatch):

@@ -107,10 +107,10 @@ def test_without_drift_it_is_found_as_often_as_the_level_says(sides):
         # Errors that depend on the codes, as they do.
         (c, e), (d, f) = (sample(rng, n, 3) for n in sides)
         e, f = e + c[:, 0] ** 2, f + d[:, 0] ** 2
-        told = measure_drift(c, e, d, f, level=level, n_permutations=99, seed=run)
-        found["drifted"] += told["drifted"]
+        result = measure_drift(c, e, d, f, level=level, n_permutations=99, seed=run)
+        found["drifted"] += result["drifted"]
         for name in ("codes", "errors"):
-            found[name] += told[name]["p_value"] <= level
+            found[name] += result[name]["p_value"] <= level
     # Exact tests: neither more often than the level nor, each by itself, hardly ever.
     for name in ("codes", "errors"):
         assert binomtest(found[name], runs, level).pvalue > 0.001
@@ -155,10 +155,10 @@ def test_how_much_is_said_in_words_people_have(rng):
     assert found["moved"][0]["difference"] == pytest.approx(-2, abs=0.2)
     assert found["moved"][1]["difference"] == pytest.approx(1, abs=0.2)
     for name, middle in (("median_error", np.median), ("mean_error", np.mean)):
-        told = found[name]
-        assert (told["then"], told["now"]) == (middle(errors[:900]), middle(3 * errors[900:]))
-        assert told["ratio"] == told["now"] / told["then"]
-        low, high = told["interval"]
+        result = found[name]
+        assert (result["then"], result["now"]) == (middle(errors[:900]), middle(3 * errors[900:]))
+        assert result["ratio"] == result["now"] / result["then"]
+        low, high = result["interval"]
         assert 2.5 < low < 3 < high < 3.5
     high = found["high"]
     assert np.mean(errors[:900] > high["threshold"]) == pytest.approx(0.05, abs=0.002)

@@ -95,8 +95,8 @@ def same(found, expected):
 def test_a_long_test_says_how_far_it_is(classifier, detector, stream, capsys, monkeypatch):
     monkeypatch.setattr(_progress, "LINE_INTERVAL", 0.0)
     tests = [
-        lambda **said: evaluate(classifier, stream, baselines=None, **said),
-        lambda **said: evaluate_detector(detector, stream, normal="ok", **said),
+        lambda **message: evaluate(classifier, stream, baselines=None, **message),
+        lambda **message: evaluate_detector(detector, stream, normal="ok", **message),
     ]
     for test in tests:
         test()
@@ -327,12 +327,12 @@ def test_the_command_tests_on_all_rows_and_lists_what_it_skipped(
         monkeypatch.setattr("sys.argv", ["isthmus", "evaluate", str(press), str(data), *words])
         with pytest.raises(SystemExit) as left:
             main()
-        said = capsys.readouterr()
-        return left.value.code or 0, said.out + said.err
+        captured = capsys.readouterr()
+        return left.value.code or 0, captured.out + captured.err
 
-    done, said = run("--head", "linear")
+    done, captured = run("--head", "linear")
     assert done == 1
-    assert "2.parquet" in said
+    assert "2.parquet" in captured
     rest = frame.drop(index=range(600, 900))
     for words, call in (
         (["--head", "linear"], lambda X, y: evaluate(classifier, X, y, baselines=None)),
@@ -341,13 +341,13 @@ def test_the_command_tests_on_all_rows_and_lists_what_it_skipped(
             lambda X, y: evaluate_detector(detector, X, y, normal="ok"),
         ),
     ):
-        done, said = run(*words, "--on-bad-shard", "skip")
-        assert done == 0, said
+        done, captured = run(*words, "--on-bad-shard", "skip")
+        assert done == 0, captured
         found = json.loads(facts.read_text())
         expected = call(rest.drop(columns=["class", "id"]), rest["class"])
         assert found["code"]["n"] == expected["code"]["n"]
         assert found["code"]["confusion"] == expected["code"]["confusion"]
         assert found["skipped"][0]["source"].endswith("2.parquet")
-        assert f"{expected['code']['n']:,} test instances" in said
-        assert "skipped " in said
-        assert f"{expected['n_unlabelled']:,} instances without a label" in said
+        assert f"{expected['code']['n']:,} test instances" in captured
+        assert "skipped " in captured
+        assert f"{expected['n_unlabelled']:,} instances without a label" in captured

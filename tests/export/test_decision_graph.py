@@ -272,9 +272,9 @@ def judged(tmp_path_factory, digit_encoder, digits):
     found = Judged()
     found.folder = folder / "out"
     for name, head in heads.items():
-        told = facts["heads"][name]
+        head_facts = facts["heads"][name]
         own = {what: got[f"{name}.{what}"] for what in ("anomaly_score", "p_value", "verdict")}
-        found[name] = told.get("rejecter", told), getattr(head, "rejecter_", head), own
+        found[name] = head_facts.get("rejecter", head_facts), getattr(head, "rejecter_", head), own
     return found
 
 
@@ -315,9 +315,9 @@ def test_the_verdict_follows_from_p_value_and_rate(judged, name):
 
 
 def test_an_export_with_the_old_names_gives_the_same(judged, tmp_path):
-    facts = {"heads": {name: dict(told) for name, (told, _, _) in judged.items()}}
-    for told in facts["heads"].values():
-        told["score"] = told.pop("method")
+    facts = {"heads": {name: dict(head_facts) for name, (head_facts, _, _) in judged.items()}}
+    for head_facts in facts["heads"].values():
+        head_facts["score"] = head_facts.pop("method")
     facts["heads"]["classes"] = {"kind": "classifier", "novelty": facts["heads"]["classes"]}
     model = onnx.load(judged.folder / "model.onnx")
     entry = model.metadata_props[0]

@@ -246,7 +246,7 @@ def damaged(content, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("half a file", "export the bundle again, or delete it"),
         ("an array missing", "labels"),
@@ -256,11 +256,11 @@ def damaged(content, name):
         ("rows of other columns", "other columns"),
     ],
 )
-def test_a_damaged_file_is_refused_with_the_reason(exports, tmp_path, name, said):
+def test_a_damaged_file_is_refused_with_the_reason(exports, tmp_path, name, message):
     shutil.copytree(exports[0] / "mixed", tmp_path / "out")
     file = tmp_path / "out" / "known.npz"
     file.write_bytes(damaged(file.read_bytes(), name))
-    with pytest.raises(ExportError, match=f"damaged.*{said}"):
+    with pytest.raises(ExportError, match=f"damaged.*{message}"):
         references_of(tmp_path / "out")
 
 

@@ -41,19 +41,19 @@ def test_an_export_is_a_checked_model_with_its_facts(wine_bundle, table, tmp_pat
     assert set(facts["files"]) == {"model.onnx", "predict.py", "README.md", "known.npz"}
     model = onnx.load(tmp_path / "out" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
-    told = facts_in(tmp_path / "out")
-    assert told == {key: facts[key] for key in told}
+    stored = facts_in(tmp_path / "out")
+    assert stored == {key: facts[key] for key in stored}
     bundle = load_bundle(wine_bundle)
-    assert Schema.from_dict(told["schema"]) == bundle.encoder.schema_
-    assert told["digest"] == bundle.encoder.digest_
-    assert told["heads"]["kind"]["classes"] == [0, 1]
-    normal, detector = told["heads"]["normal"], bundle.heads["normal"]
+    assert Schema.from_dict(stored["schema"]) == bundle.encoder.schema_
+    assert stored["digest"] == bundle.encoder.digest_
+    assert stored["heads"]["kind"]["classes"] == [0, 1]
+    normal, detector = stored["heads"]["normal"], bundle.heads["normal"]
     assert normal["threshold"] == -detector.offset_
     assert "17 of 178 calibration scores" in normal["threshold_set_by"]
-    assert told["parity"]["n_rows"] == len(table)
-    assert told["libraries"]["onnx"] == metadata.version("onnx")
+    assert stored["parity"]["n_rows"] == len(table)
+    assert stored["libraries"]["onnx"] == metadata.version("onnx")
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert all(f"'{one['name']}'" in text for one in told["outputs"])
+    assert all(f"'{one['name']}'" in text for one in stored["outputs"])
 
 
 def test_calibration_scores_are_stored_in_the_graph(wine_bundle, table, tmp_path):
@@ -360,11 +360,13 @@ def test_the_command_prints_parity_and_writes_facts(
     with pytest.raises(SystemExit) as left:
         main()
     assert not left.value.code
-    said = capsys.readouterr().out
-    assert re.search(r"^- anomaly_score: off by [\de.-]+ at most \(row \d+\)$", said, re.M)
-    assert re.search(r"^- verdict: 0 of 178 decisions differ, 0 of them in the band", said, re.M)
-    assert re.search(r"^model-int8\.onnx .* rows/s$", said, re.M)
-    assert re.search(r"^known        178 rebuilt from codes stored by the heads$", said, re.M)
+    captured = capsys.readouterr().out
+    assert re.search(r"^- anomaly_score: off by [\de.-]+ at most \(row \d+\)$", captured, re.M)
+    assert re.search(
+        r"^- verdict: 0 of 178 decisions differ, 0 of them in the band", captured, re.M
+    )
+    assert re.search(r"^model-int8\.onnx .* rows/s$", captured, re.M)
+    assert re.search(r"^known        178 rebuilt from codes stored by the heads$", captured, re.M)
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts["parity"]["n_rows"] == len(table)
     assert list(facts["heads"]) == ["normal"]
@@ -373,8 +375,8 @@ def test_the_command_prints_parity_and_writes_facts(
     with pytest.raises(SystemExit) as left:
         main()
     assert not left.value.code
-    said = capsys.readouterr().out
-    assert re.search(r"^known        20 of the rows given; they are in known\.npz$", said, re.M)
+    captured = capsys.readouterr().out
+    assert re.search(r"^known        20 of the rows given; they are in known\.npz$", captured, re.M)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -245,7 +245,7 @@ def test_the_reference_starts_as_keras_does(reference):
 
 
 @pytest.mark.parametrize(
-    ("shape", "options", "said"),
+    ("shape", "options", "message"),
     [
         ((1, 28, 28), {"n_components": 64}, "pass 128 or 'auto'"),
         ((1, 28, 28), {"hidden_layer_sizes": (8,)}, "architecture='conv'"),
@@ -254,8 +254,8 @@ def test_the_reference_starts_as_keras_does(reference):
         ((1, 64), {}, "architecture='dense'"),
     ],
 )
-def test_what_the_reference_cannot_do_is_said(shape, options, said):
-    with pytest.raises(ArchitectureError, match=said):
+def test_what_the_reference_cannot_do_is_said(shape, options, message):
+    with pytest.raises(ArchitectureError, match=message):
         build("reference", shape, **options)
 
 
@@ -390,7 +390,7 @@ def test_trying_own_modules_leaves_batch_statistics_alone():
 
 
 @pytest.mark.parametrize(
-    ("pair", "said"),
+    ("pair", "message"),
     [
         (own_pair(shape=(1, 5, 5)), r"cannot take instances of shape \(1, 4, 4\)"),
         ((nn.Identity(), nn.Identity()), r"end it with nn.Flatten\(\)"),
@@ -402,8 +402,8 @@ def test_trying_own_modules_leaves_batch_statistics_alone():
         (("dense", "dense"), "expected two torch modules"),
     ],
 )
-def test_own_modules_that_do_not_fit_are_refused(pair, said):
-    with pytest.raises(ArchitectureError, match=said):
+def test_own_modules_that_do_not_fit_are_refused(pair, message):
+    with pytest.raises(ArchitectureError, match=message):
         build(pair, (1, 4, 4))
 
 

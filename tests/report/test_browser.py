@@ -16,7 +16,7 @@ def opened(window, written, request):
 
 
 @pytest.fixture(scope="module")
-def told(written):
+def facts(written):
     return json.loads((written / "report.json").read_text("utf-8"))
 
 
@@ -34,8 +34,8 @@ def test_it_opens_without_a_complaint_and_bars_nobody(opened, written):
     assert others == [(written / "report.html").as_uri()]
 
 
-def test_the_slider_tells_what_a_threshold_does_and_moves_its_line(opened, told):
-    (verdict,) = told["verdicts"]
+def test_the_slider_tells_what_a_threshold_does_and_moves_its_line(opened, facts):
+    (verdict,) = facts["verdicts"]
     output, slider = opened.locator(".slider output"), opened.locator(".slider input")
     line = opened.locator(f"#scores-{verdict['name']}-threshold")
     asked = f"{verdict['flagged']} of {verdict['n']} classified as abnormal"
@@ -58,8 +58,8 @@ def test_the_slider_tells_what_a_threshold_does_and_moves_its_line(opened, told)
     assert line.bounding_box()["x"] - before == pytest.approx(moved, abs=2)
 
 
-def test_pointing_at_the_map_shows_an_instance(opened, told):
-    map_ = told["code"]["map"]
+def test_pointing_at_the_map_shows_an_instance(opened, facts):
+    map_ = facts["code"]["map"]
     canvas = opened.locator("#map > canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -78,8 +78,8 @@ def test_pointing_at_the_map_shows_an_instance(opened, told):
     assert f"row {map_['rows'][0]}: {map_['labels'][0]}" in shown.inner_text()
 
 
-def test_pressing_a_confusion_shows_its_instances(opened, told):
-    (found,) = told["classes"]
+def test_pressing_a_confusion_shows_its_instances(opened, facts):
+    (found,) = facts["classes"]
     cell = found["cells"][0]
     button = opened.get_by_role(
         "button",

@@ -52,17 +52,17 @@ def changes(bundle, part, **more):
 
 
 def test_the_same_source_shows_no_drift_and_another_does(now, parts):
-    told = changes(now, parts[2], level=0.01)["drift"]
-    assert not told["found"]["drifted"]
-    assert told["n_left_out"] == 0
-    assert "No change was found" in told["verdict"]
-    assert "is 1 % at most" in told["verdict"]
+    chapter = changes(now, parts[2], level=0.01)["drift"]
+    assert not chapter["found"]["drifted"]
+    assert chapter["n_left_out"] == 0
+    assert "No change was found" in chapter["verdict"]
+    assert "is 1 % at most" in chapter["verdict"]
 
-    told = changes(now, Dataset(255 - parts[2].X), level=0.01)["drift"]
-    assert told["found"]["drifted"]
-    assert told["verdict"].startswith("A change was found: the codes (p")
-    ratio = told["found"]["median_error"]["ratio"]
-    assert f"The median error is {ratio:.2f} times that of the reference" in told["verdict"]
+    chapter = changes(now, Dataset(255 - parts[2].X), level=0.01)["drift"]
+    assert chapter["found"]["drifted"]
+    assert chapter["verdict"].startswith("A change was found: the codes (p")
+    ratio = chapter["found"]["median_error"]["ratio"]
+    assert f"The median error is {ratio:.2f} times that of the reference" in chapter["verdict"]
 
 
 def test_the_test_is_that_of_the_rows_kept_against_the_new_ones(now, parts):
@@ -79,16 +79,16 @@ def test_the_test_is_that_of_the_rows_kept_against_the_new_ones(now, parts):
 
 def test_instances_that_were_trained_on_are_left_out_and_counted(now, parts):
     both = Dataset(np.concatenate([parts[0].X[:300], parts[2].X]))
-    told = changes(now, both)["drift"]
-    assert told["n_left_out"] == 300
-    assert told["found"] == changes(now, parts[2])["drift"]["found"]
+    chapter = changes(now, both)["drift"]
+    assert chapter["n_left_out"] == 300
+    assert chapter["found"] == changes(now, parts[2])["drift"]["found"]
 
 
 def test_too_few_new_ones_are_no_test(now, parts):
-    told = changes(now, parts[0])["drift"]
-    assert told["found"] is None
-    assert told["n_left_out"] == 800
-    assert told["verdict"].startswith("The encoder was not trained on 0 of these instances")
+    chapter = changes(now, parts[0])["drift"]
+    assert chapter["found"] is None
+    assert chapter["n_left_out"] == 800
+    assert chapter["verdict"].startswith("The encoder was not trained on 0 of these instances")
 
 
 def test_rows_that_are_equal_by_chance_are_no_drift(tmp_path):
@@ -99,14 +99,16 @@ def test_rows_that_are_equal_by_chance_are_no_drift(tmp_path):
     Autoencoder(2, max_epochs=3, random_state=0).fit(rows[:800]).save(tmp_path / "press")
     bundle = load_bundle(tmp_path / "press")
 
-    told = changes(bundle, Dataset(rows[800:]), level=0.01)["drift"]
-    assert told["n_left_out"] == 0
-    assert not told["found"]["drifted"]
+    chapter = changes(bundle, Dataset(rows[800:]), level=0.01)["drift"]
+    assert chapter["n_left_out"] == 0
+    assert not chapter["found"]["drifted"]
 
-    told = changes(bundle, Dataset(np.concatenate([rows[:500], rows[800:]])), level=0.01)["drift"]
-    assert told["n_left_out"] > 500
-    assert told["n_kept"] < 60
-    assert not told["found"]["drifted"]
+    chapter = changes(bundle, Dataset(np.concatenate([rows[:500], rows[800:]])), level=0.01)[
+        "drift"
+    ]
+    assert chapter["n_left_out"] > 500
+    assert chapter["n_kept"] < 60
+    assert not chapter["found"]["drifted"]
 
 
 def test_a_bundle_that_kept_nothing_has_nothing_to_say(parts, tmp_path):
@@ -115,9 +117,9 @@ def test_a_bundle_that_kept_nothing_has_nothing_to_say(parts, tmp_path):
     encoder.save(tmp_path / "press")
     bundle = load_bundle(tmp_path / "press")
     assert changes(bundle, parts[2]) is None
-    told = changes(bundle, parts[2], earlier=bundle)
-    assert told["drift"]["found"] is None
-    assert told["drift"]["verdict"].startswith("The bundle holds 0 reference instances")
+    chapter = changes(bundle, parts[2], earlier=bundle)
+    assert chapter["drift"]["found"] is None
+    assert chapter["drift"]["verdict"].startswith("The bundle holds 0 reference instances")
 
 
 def test_windows_that_overlap_are_said_to(now, parts):
@@ -125,9 +127,9 @@ def test_windows_that_overlap_are_said_to(now, parts):
     for stride, dependent in ((8, False), (5, True)):
         first = np.arange(n) * stride
         part = Dataset(parts[2].X, windows=Windows(first, first + 7))
-        told = changes(now, part)["drift"]
-        assert told["dependent"] is dependent
-        assert ("overlapping windows" in told["verdict"]) is dependent
+        chapter = changes(now, part)["drift"]
+        assert chapter["dependent"] is dependent
+        assert ("overlapping windows" in chapter["verdict"]) is dependent
     # Rows of two groups by turns: spans meet, rows do not.
     first = np.arange(n) // 2 * 16 + np.arange(n) % 2
     part = Dataset(parts[2].X, windows=Windows(first, first + 14, np.arange(n) % 2))

@@ -217,11 +217,11 @@ def test_what_a_head_knows_does_not_test_it(press, splits):
 
 @pytest.mark.parametrize("given", [{"baselines": "some"}, {"head": "forest"}])
 def test_words_that_are_none_are_refused_before_anything_is_measured(press, splits, given):
-    told = []
+    steps = []
 
     with pytest.raises((ValueError, IsthmusError), match=f"got .*{next(iter(given.values()))}"):
-        report_facts(press, splits, on_progress=told.append, **given)
-    assert told == []
+        report_facts(press, splits, on_progress=steps.append, **given)
+    assert steps == []
 
 
 # --- comparison with baselines ------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_what_baselines_have_measured_is_taken_from_them(facts, press, splits, m
 
 
 @pytest.mark.parametrize(
-    ("few", "many", "said"),
+    ("few", "many", "message"),
     [
         (0.9, 0.97, "the code improves on the baselines."),
         (0.9, 0.94, "the code improves on the baselines while labels are few."),
@@ -288,13 +288,13 @@ def test_what_baselines_have_measured_is_taken_from_them(facts, press, splits, m
         (0.7, 0.9, "the code does not improve on the baselines here."),
     ],
 )
-def test_the_verdict_follows_the_figures(few, many, said):
+def test_the_verdict_follows_the_figures(few, many, message):
     def points(first, last):
         return [{"n_labels": 100, "accuracy": first}, {"n_labels": 9000, "accuracy": last}]
 
     curves = {"frozen code": points(few, many), "raw features": points(0.8, 0.95)}
 
-    assert verdict(curves | {"supervised network": points(1, 1)[1:]}).endswith(said)
+    assert verdict(curves | {"supervised network": points(1, 1)[1:]}).endswith(message)
 
 
 # --- the data ----------------------------------------------------------------------------

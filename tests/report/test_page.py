@@ -100,11 +100,11 @@ def test_markdown_says_the_same(written):
 
 
 def test_what_changed_is_on_the_page_as_in_the_json(written, press, splits, tmp_path):
-    told = json.loads((written / "report.json").read_text("utf-8"))["changes"]
+    facts = json.loads((written / "report.json").read_text("utf-8"))["changes"]
     read = " ".join(" ".join(Page((written / "report.html").read_text("utf-8")).text).split())
-    assert told["drift"]["verdict"] in read
+    assert facts["drift"]["verdict"] in read
     for name in ("codes", "errors"):
-        test = told["drift"]["found"][name]
+        test = facts["drift"]["found"][name]
         p_values = " ".join(f"{test[key]:.4g}" for key in ("statistic", "p_value", "adjusted"))
         assert p_values in read
 
@@ -241,7 +241,7 @@ def test_without_data_it_tells_of_the_encoder(press, folder):
 
 def test_wrong_words_are_named_with_the_fix(press, folder):
     (folder / "torn.json").write_text("{", "utf-8")
-    for words, said in (
+    for words, message in (
         (("--advice", "torn.json"), "write it with: isthmus advise DATA --json"),
         (("--advice", "none.json"), "write it with: isthmus advise DATA --json"),
         (("--earlier", "plots"), "manifest.json"),
@@ -249,5 +249,5 @@ def test_wrong_words_are_named_with_the_fix(press, folder):
         words = ("report", str(press.path), "-o", "no.html", *words)
         done = isthmus(*words, cwd=folder, check=False)
         assert done.returncode == 1
-        assert said in " ".join(done.stderr.split())
+        assert message in " ".join(done.stderr.split())
     assert not (folder / "no.html").exists()

@@ -60,17 +60,17 @@ def stream_of(folder, label="state"):
 
 
 @pytest.fixture(scope="module")
-def told(press, folder, tmp_path_factory):
+def written(press, folder, tmp_path_factory):
     """Facts and page of a report that shows a hundred of them."""
-    path = tmp_path_factory.mktemp("told") / "report.html"
+    path = tmp_path_factory.mktemp("written") / "report.html"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawn, "MAX_SAMPLE_ROWS", 100)
         facts = write_report(press, path, stream_of(folder), normal="ok")
     return facts, path.read_text("utf-8"), path.with_suffix(".md").read_text("utf-8")
 
 
-def test_heads_are_tested_on_all_rows(press, told, in_order):
-    (classes,), (verdicts,) = told[0]["classes"], told[0]["verdicts"]
+def test_heads_are_tested_on_all_rows(press, written, in_order):
+    (classes,), (verdicts,) = written[0]["classes"], written[0]["verdicts"]
     direct = evaluate(press.heads["kind"], in_order.X, in_order.y, baselines=None)["code"]
     assert classes["n"] == len(in_order) == 360
     assert classes["confusion"] == direct["confusion"]
@@ -83,8 +83,8 @@ def test_heads_are_tested_on_all_rows(press, told, in_order):
     assert sum(map(sum, verdicts["histogram"]["counts"].values())) == 360
 
 
-def test_what_is_drawn_is_said_and_shown(told, in_order):
-    facts, page, markdown = told
+def test_what_is_drawn_is_said_and_shown(written, in_order):
+    facts, page, markdown = written
     found = facts["data"]["drawn"]
     assert (found["n"], found["of"], len(found["rows"])) == (100, 360, 100)
     assert facts["data"]["parts"]["test"]["n"] == 100

@@ -108,7 +108,7 @@ class Deadly(PartFiles):
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
+    ("last", "message"),
     [
         (
             "kill",
@@ -119,7 +119,7 @@ class Deadly(PartFiles):
     ids=["killed", "refused"],
 )
 def test_chunks_that_kill_workers_end_the_run_and_the_rest_is_kept(
-    bundle, shards, local, cluster, tmp_path, monkeypatch, last, said
+    bundle, shards, local, cluster, tmp_path, monkeypatch, last, message
 ):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     out, words = tmp_path / "out.parquet", {"engine": "ray", "address": cluster.address}
@@ -132,7 +132,7 @@ def test_chunks_that_kill_workers_end_the_run_and_the_rest_is_kept(
     with monkeypatch.context() as patched:
         patched.setattr(on_ray, "score_on_ray", deadly)
         patched.setattr(on_ray, "MAX_RETRIES", 0)
-        with pytest.raises(ScoringError, match=said) as raised:
+        with pytest.raises(ScoringError, match=message) as raised:
             score(bundle, load(shards, keys=KEYS), out, **words)
     assert "--workers" in str(raised.value)
     assert "--resume" in str(raised.value)

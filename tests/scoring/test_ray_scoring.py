@@ -44,9 +44,9 @@ def test_without_ray_the_extra_is_named(bundle, shards, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_out_of_memory_on_a_worker_is_reported_plainly(ray):
     error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed\nSee https://... for more")
-    said = describe_failure(ray, error)
-    assert said.startswith("a worker of Ray ran out of memory; finished parts are kept")
-    assert "--workers" in said
-    assert said.endswith("--resume)")
+    output = describe_failure(ray, error)
+    assert output.startswith("a worker of Ray ran out of memory; finished parts are kept")
+    assert "--workers" in output
+    assert output.endswith("--resume)")
     other = describe_failure(ray, ray.exceptions.RaySystemError("the raylet left"))
     assert other.startswith("Ray gave up: System error: the raylet left")

@@ -115,12 +115,12 @@ def test_arrays_are_scored_as_well(table_fit, table, tmp_path):
 
 def test_the_manifest_describes_the_output(bundle, shards, tmp_path):
     facts = score(bundle, opened(shards), tmp_path / "o")
-    told = json.loads((tmp_path / "o" / "_manifest.json").read_text())
-    assert told["finished"] is True
-    assert (told["n"], told["n_parts"], told["skipped"]) == (N, N_FILES, [])
-    assert told["run"]["encoder"] == load_bundle(bundle).encoder.digest_ == facts["digest"]
-    assert [part["n_rows"] for part in told["run"]["parts"]] == [N // N_FILES] * N_FILES
-    assert set(told["run"]["sources"]) == {str(path) for path in shards.glob("*.parquet")}
+    manifest = json.loads((tmp_path / "o" / "_manifest.json").read_text())
+    assert manifest["finished"] is True
+    assert (manifest["n"], manifest["n_parts"], manifest["skipped"]) == (N, N_FILES, [])
+    assert manifest["run"]["encoder"] == load_bundle(bundle).encoder.digest_ == facts["digest"]
+    assert [part["n_rows"] for part in manifest["run"]["parts"]] == [N // N_FILES] * N_FILES
+    assert set(manifest["run"]["sources"]) == {str(path) for path in shards.glob("*.parquet")}
     assert facts["n_resumed"] == 0
     assert facts["parity"]["decisions"]["verdict"]["differ"] == 0
 
@@ -205,10 +205,10 @@ def test_files_and_bundles_that_changed_are_noticed(bundle, shards, tmp_path):
 
 def test_two_cannot_write_one_folder(bundle, shards, tmp_path):
     out = tmp_path / "out.parquet"
-    said = f"being written by process {os.getpid()} on"
+    message = f"being written by process {os.getpid()} on"
     with (
         output_module.open_output(out, {"parts": [], "sources": {}}, None, False),
-        pytest.raises(ScoringError, match=said),
+        pytest.raises(ScoringError, match=message),
     ):
         score(bundle, opened(shards), out, resume=True)
 
@@ -253,8 +253,8 @@ def test_a_bad_shard_fails_or_is_listed(bundle, shards, whole, tmp_path):
         ("3.parquet", None),
         ("1.parquet", N // N_FILES),
     ]
-    told = json.loads((tmp_path / "out" / "_manifest.json").read_text())
-    assert told["skipped"] == facts["skipped"]
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert manifest["skipped"] == facts["skipped"]
     kept = whole[
         ~whole["id"].floordiv(7).between(200, 399) & ~whole["id"].floordiv(7).between(600, 799)
     ]
@@ -280,7 +280,7 @@ def test_keys_keep_the_type_of_the_first_file(bundle, shards, whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"engine": "dask"}, "expected one of local, ray"),
         ({"workers": 2}, "workers=2, which is for Ray"),
@@ -290,9 +290,9 @@ def test_keys_keep_the_type_of_the_first_file(bundle, shards, whole, tmp_path):
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_written(
-    bundle, shards, tmp_path, options, said
+    bundle, shards, tmp_path, options, message
 ):
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         score(bundle, opened(shards), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 

@@ -93,7 +93,7 @@ def test_explanations_are_those_in_memory(isthmus, bundle, shards, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("-o", "out.csv"), "give one with -o NAME.parquet"),
         ((), "got no output"),
@@ -107,10 +107,10 @@ def test_explanations_are_those_in_memory(isthmus, bundle, shards, monkeypatch):
         (("-o", "out.parquet", "--key", "weigth"), "did you mean 'weight'"),
     ],
 )
-def test_errors_are_one_line(isthmus, bundle, shards, words, said):
+def test_errors_are_one_line(isthmus, bundle, shards, words, message):
     status, _, err = isthmus("predict", bundle, shards, *words)
     assert status == 1
-    assert said in err
+    assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
 
@@ -187,7 +187,7 @@ def test_one_file_holds_labels_and_the_encoders_digest(isthmus, bundle, labelled
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("report", "press", "codes.parquet"), "this needs the instances themselves"),
         (("fit", "codes.parquet", "-o", "other"), "this needs the instances themselves"),
@@ -202,14 +202,14 @@ def test_one_file_holds_labels_and_the_encoders_digest(isthmus, bundle, labelled
     ],
 )
 def test_codes_where_instances_are_needed_are_refused_in_one_line(
-    isthmus, bundle, labelled, words, said
+    isthmus, bundle, labelled, words, message
 ):
     shutil.copytree(bundle, "press")
     codes = ("encode", "press", "rows.parquet", "--key", "id", "-o", "codes.parquet")
     assert isthmus(*codes)[0] == 0
     status, _, err = isthmus(*words)
     assert status == 1
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
 
 

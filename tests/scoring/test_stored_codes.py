@@ -204,11 +204,11 @@ def test_of_many_rows_a_sample_is_drawn(stored, monkeypatch, rows):
 def test_codes_of_another_encoder_are_refused(exact, encoder, rows):
     X = rows[FEATURES]
     other = Autoencoder(2, max_epochs=1, random_state=1).fit(X)
-    said = f"digest {encoder.digest_[:12]}, expected {other.digest_[:12]}.*encode the instances"
+    message = f"digest {encoder.digest_[:12]}, expected {other.digest_[:12]}.*encode the instances"
     for fit in (CodeClassifier(other).fit, AnomalyDetector(other).fit):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             fit(exact)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         CodeClassifier(other).fit(X, exact.y).predict(exact)
     with pytest.raises(DataError, match="encoder that is not fitted learns from instances"):
         AnomalyDetector(Autoencoder()).fit(exact)
@@ -286,10 +286,10 @@ def test_codes_that_cannot_be_read_name_the_reason(stored, tmp_path, rows):
 
     half = tmp_path / "half"
     half.mkdir()
-    told = json.loads((stored / "_manifest.json").read_text()) | {"finished": False}
-    (half / "_manifest.json").write_text(json.dumps(told))
+    manifest = json.loads((stored / "_manifest.json").read_text()) | {"finished": False}
+    (half / "_manifest.json").write_text(json.dumps(manifest))
     refused("not finished; run isthmus encode again with --resume", half)
-    (half / "_manifest.json").write_text(json.dumps(told | {"finished": True}))
+    (half / "_manifest.json").write_text(json.dumps(manifest | {"finished": True}))
     refused("holds no parts", half)
     (half / "part-00000.parquet").write_bytes(b"PAR1 and then nothing")
     refused("cannot read .*part-00000.parquet", half)

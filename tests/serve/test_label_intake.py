@@ -197,7 +197,7 @@ def cut(queue):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "error", "said"),
+    ("spoil", "error", "message"),
     [
         (lambda queue: queue.write_text(""), DataError, "is empty"),
         (cut, DataError, r"line 3 of .* is not JSON"),
@@ -213,12 +213,12 @@ def cut(queue):
         ),
     ],
 )
-def test_a_wrong_line_is_refused_and_nothing_is_saved(send, bundle, X, spoil, error, said):
+def test_a_wrong_line_is_refused_and_nothing_is_saved(send, bundle, X, spoil, error, message):
     send(X[:2].tolist(), [1, -1])
     queue = send(X[:1].tolist(), [3], "kind")
     spoil(queue)
     before = (bundle / "manifest.json").read_bytes()
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         take_labels(bundle, queue)
     assert (bundle / "manifest.json").read_bytes() == before
 
@@ -239,9 +239,9 @@ def isthmus(monkeypatch, *words):
 def test_the_command_prints_what_was_taken(send, bundle, X, monkeypatch, capsys):
     queue = send(X[:3].tolist(), [1, 1, -1])
     assert isthmus(monkeypatch, "label", bundle, "--queue", queue, "--json", "-") == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["heads"][0]["n_new"] == 3
-    assert said.err.splitlines() == [
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["heads"][0]["n_new"] == 3
+    assert captured.err.splitlines() == [
         "head 'normal': 3 labelled instances, 3 of them new to it, 0 with another label",
         f"head 'normal', version 2, is in {bundle}",
     ]
@@ -250,7 +250,7 @@ def test_the_command_prints_what_was_taken(send, bundle, X, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ((), "got no labels; pass them"),
         (("x.csv", "--queue", "q.jsonl"), "expected one of the two"),
@@ -258,11 +258,11 @@ def test_the_command_prints_what_was_taken(send, bundle, X, monkeypatch, capsys)
         (("--queue", "q.jsonl", "--name", "odd"), "no label for the head 'odd', only for normal"),
     ],
 )
-def test_conflicting_options(send, bundle, X, monkeypatch, capsys, tmp_path, words, said):
+def test_conflicting_options(send, bundle, X, monkeypatch, capsys, tmp_path, words, message):
     monkeypatch.chdir(tmp_path)
     shutil.copy(send(X[:1].tolist(), [1]), "q.jsonl")
     assert isthmus(monkeypatch, "label", bundle, *words) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_label_of_another_type_is_the_same_class(send, bundle, X):

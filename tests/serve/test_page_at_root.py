@@ -112,14 +112,14 @@ def test_the_page_is_accessible_and_requests_only_its_service(opened, client, pa
 def test_a_digit_drawn_with_the_mouse_gets_its_class(opened, client):
     draw(opened, *circle())
 
-    said, verdict = decided(opened)
+    output, verdict = decided(opened)
 
     (image,) = sent(opened)
     (expected,) = client.post("/predict", json={"instances": [image]}).json()["predictions"]
-    assert said == str(expected["class"]) == "0"
+    assert output == str(expected["class"]) == "0"
     assert verdict == {"normal": "Normal", "abnormal": "Not normal"}[expected["verdict"]]
     shown = opened.locator(".bars tbody tr").first.inner_text().split()
-    assert shown[0] == said
+    assert shown[0] == output
     assert float(shown[1]) / 100 == pytest.approx(max(expected["probabilities"].values()), rel=0.05)
 
 

@@ -66,12 +66,12 @@ def parquet(frame):
     return file.getvalue()
 
 
-def check(answer, status, said):
+def check(answer, status, message):
     assert answer.status_code == status, answer.text
     plain = answer.json()
     assert plain.keys() - {"digest"} == {"got", "expected", "fix"}
     assert all(plain.values())
-    assert said in " ".join(plain.values())
+    assert message in " ".join(plain.values())
     # What only a program or a command can do is of no use to a client.
     of_programs = re.search(r"--[a-z]|command line|load\(|DataFrame", answer.text)
     assert status in (404, 503) or not of_programs
@@ -130,10 +130,12 @@ IMAGES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "content", "status", "said"), IMAGES.values(), ids=IMAGES.keys())
-def test_images_that_cannot_be_read(client, capfd, kind, content, status, said):
+@pytest.mark.parametrize(
+    ("kind", "content", "status", "message"), IMAGES.values(), ids=IMAGES.keys()
+)
+def test_images_that_cannot_be_read(client, capfd, kind, content, status, message):
     headers = {"Content-Type": kind} if kind else {}
-    check(client.post("/predict", content=content, headers=headers), status, said)
+    check(client.post("/predict", content=content, headers=headers), status, message)
     assert "unpickled" not in capfd.readouterr().out
     assert client.post("/predict", json=GOOD).status_code == 200
 
@@ -181,11 +183,13 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "content", "status", "said"), TABLES.values(), ids=TABLES.keys())
-def test_tables_that_cannot_be_read(client, kind, content, status, said):
+@pytest.mark.parametrize(
+    ("kind", "content", "status", "message"), TABLES.values(), ids=TABLES.keys()
+)
+def test_tables_that_cannot_be_read(client, kind, content, status, message):
     path = "/bundles/parts/predict"
     content = content() if callable(content) else content
-    check(client.post(path, content=content, headers={"Content-Type": kind}), status, said)
+    check(client.post(path, content=content, headers={"Content-Type": kind}), status, message)
     assert client.get("/ready").status_code == 200
 
 
@@ -199,11 +203,11 @@ COMPRESSED = {
 
 
 @pytest.mark.parametrize(
-    ("coding", "content", "status", "said"), COMPRESSED.values(), ids=COMPRESSED.keys()
+    ("coding", "content", "status", "message"), COMPRESSED.values(), ids=COMPRESSED.keys()
 )
-def test_compressed_bodies_that_cannot_be_read(client, coding, content, status, said):
+def test_compressed_bodies_that_cannot_be_read(client, coding, content, status, message):
     headers = {"Content-Type": JSON, "Content-Encoding": coding}
-    check(client.post("/predict", content=content, headers=headers), status, said)
+    check(client.post("/predict", content=content, headers=headers), status, message)
     assert client.get("/ready").status_code == 200
 
 
@@ -226,7 +230,7 @@ def test_labels_need_a_queue_and_a_head(digits_folder, client):
     labels = client.post("/labels", json=GOOD | {"labels": ["good"], "head": "normal"})
     check(labels, 422, "send one of these for each instance")
     rows = b"width,hue,ok,day,good\n1,red,true,,1\n2,red,true,,0\n"
-    for query, kind, status, said in (
+    for query, kind, status, message in (
         ("", CSV, 422, "?label=COLUMN"),
         ("?label=bad", CSV, 422, "'bad'"),
         ("?label=good&head=x", CSV, 422, "?head=NAME"),
@@ -238,7 +242,7 @@ def test_labels_need_a_queue_and_a_head(digits_folder, client):
         answer = client.post(
             f"/bundles/parts/labels{query}", content=rows, headers={"Content-Type": kind}
         )
-        check(answer, status, said)
+        check(answer, status, message)
     with running([digits_folder / "digits"]) as without:
         check(without.post("/labels", json=body), 404, "--labels")
 
@@ -319,14 +323,14 @@ def test_bytes_that_are_not_http_after_a_request(client):
     assert json.loads(refused.partition(b"\r\n\r\n")[2])["got"] == "a request that is not HTTP/1.1"
 
 
-def check_raw(client, sent, status, said):
+def check_raw(client, sent, status, message):
     with socket.create_connection(("127.0.0.1", client.base_url.port), DEADLINE) as raw:
         raw.sendall(sent)
         answer = b"".join(iter(lambda: raw.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.split()[1] == str(status).encode()
     plain = json.loads(body)
-    assert said in plain["got"] + plain["expected"]
+    assert message in plain["got"] + plain["expected"]
     assert plain["fix"]
 
 
@@ -380,8 +384,8 @@ def test_more_connections_than_allowed(digits_folder):
         port = client.base_url.port
         many = [socket.create_connection(("127.0.0.1", port), DEADLINE) for _ in range(60)]
         # Those beyond are told so; the others, and who is connected already, are answered.
-        told = [one.recv(4096) for one in many[-5:]]
-        assert all(b" 503 " in answer and b"50 connections" in answer for answer in told)
+        answers = [one.recv(4096) for one in many[-5:]]
+        assert all(b" 503 " in answer and b"50 connections" in answer for answer in answers)
         assert client.post("/predict", json=GOOD).status_code == 200
         for one in many:
             one.close()

@@ -179,11 +179,11 @@ def test_a_bundle_that_cannot_be_exported(digits_folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [(["--host", "0.0.0.0"], "--token"), (["nowhere"], "neither a bundle nor an export")],
 )
 def test_a_service_that_cannot_start_reports_why_in_one_line(
-    digits_folder, monkeypatch, capsys, words, said
+    digits_folder, monkeypatch, capsys, words, message
 ):
     monkeypatch.setattr(sys, "argv", ["isthmus", "serve", str(digits_folder / "digits"), *words])
     with pytest.raises(SystemExit) as caught:
@@ -191,7 +191,7 @@ def test_a_service_that_cannot_start_reports_why_in_one_line(
     assert caught.value.code == 1
     line = capsys.readouterr().err
     assert line.startswith("error: ")
-    assert said in line
+    assert message in line
     assert line.count("\n") == 1
 
 

@@ -572,11 +572,11 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(values, tmp_pa
     with pytest.raises(CheckpointError) as caught:
         checkpointed(values, tmp_path, facts={"lr": 0.5, "shape": (1, 2)}, resume=True)
 
-    said = str(caught.value)
-    assert "lr (there 0.01, now 0.5)" in said
-    assert "seed (there 0, now None)" in said
-    assert "shape" not in said
-    assert str(tmp_path) in said
+    output = str(caught.value)
+    assert "lr (there 0.01, now 0.5)" in output
+    assert "seed (there 0, now None)" in output
+    assert "shape" not in output
+    assert str(tmp_path) in output
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors"])

@@ -46,11 +46,11 @@ def test_a_store_lost_in_the_middle_is_an_error_that_says_how_to_go_on(
     assert next(chunks).X["a"].tolist() == [0, 1, 2, 3]
     with pytest.raises(DataError) as raised:
         list(chunks)
-    said = str(raised.value)
+    output = str(raised.value)
     assert not isinstance(raised.value, ShardError)
-    assert said.startswith("/bucket/1.parquet cannot be reached (")
-    assert str(error) in said
-    assert "run again, with resume (on the command line --resume)" in said
+    assert output.startswith("/bucket/1.parquet cannot be reached (")
+    assert str(error) in output
+    assert "run again, with resume (on the command line --resume)" in output
     assert stream.skipped == ()
     far_store.mend()
     assert [row for chunk in stream.chunks() for row in chunk.X["a"]] == list(range(12))

@@ -258,14 +258,14 @@ def test_what_is_left_out_is_summed_up(tmp_path):
     folder = write(frames, tmp_path / "r")
     with pytest.warns(
         UserWarning, match="1 of 3 files holds no window, with fewer than 10"
-    ) as told:
+    ) as caught:
         stream = load(folder, **CUT, window=10, label="state")
-    assert len(told) == 1
-    said = str(told[0].message)
-    assert said.startswith(f"{folder}: 1 of 3")
-    assert "1.parquet" in said
-    assert "groups is left out" in said
-    assert "gaps in time" in said
+    assert len(caught) == 1
+    output = str(caught[0].message)
+    assert output.startswith(f"{folder}: 1 of 3")
+    assert "1.parquet" in output
+    assert "groups is left out" in output
+    assert "gaps in time" in output
     assert {part.source[-9:] for part in stream.chunk_ranges} == {"0.parquet", "2.parquet"}
 
 
