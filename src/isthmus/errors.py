@@ -91,11 +91,11 @@ class CalibrationError(IsthmusError, ValueError):
 
 
 class CalibrationWarning(UserWarning):
-    """There are too few calibration rows for the default false-alarm rate."""
+    """Calibration rows are too few for the default false-alarm rate, or depend on each other."""
 
 
 class DataWarning(UserWarning):
-    """Training data holds a column that will mislead a model.
+    """Data will mislead a model, or lacks what a decision rests on.
 
     Attributes
     ----------

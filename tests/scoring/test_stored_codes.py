@@ -108,7 +108,9 @@ def test_a_detector_of_codes_counts_missing_values(stored, encoder, rows, exact,
         load_codes(tmp_path / "new.parquet").missing, new.isna().to_numpy()
     )
     # Codes that an earlier isthmus stored do not hold it.
-    earlier = AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0).fit(exact)
+    earlier = AnomalyDetector(encoder, false_alarm_rate=0.05, random_state=0)
+    with pytest.warns(DataWarning, match="without the missing values of their rows"):
+        earlier.fit(exact)
     assert earlier.missing_penalty_ is None
 
 

@@ -116,6 +116,13 @@ def _stored_codes_and_residuals(
     stored: StoredCodes, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     check_encoder(encoder, stored)
+    if stored.missing is None and encoder.schema_.kind == "table":
+        text = (
+            "an earlier isthmus stored these codes, without the missing values of their rows: "
+            "a detector takes none for unusual, as with missing='ignore'; encode the rows again "
+            "to have them count"
+        )
+        issue_warnings([text])
     codes, residuals = stored.codes, stored.stored_residuals()
     for outputs in encoder.decode(codes):
         rebuilt(outputs)
