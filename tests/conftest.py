@@ -4,6 +4,7 @@ import shutil
 import sys
 
 import fsspec
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,10 @@ from sklearn.datasets import load_digits, load_wine
 
 from isthmus import Autoencoder
 from isthmus.cli import main
+
+# The same examples in every run, as in tests that draw with a seed.
+hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("seeded")
 
 
 def pytest_collection_modifyitems(items):
@@ -158,20 +163,31 @@ def browser():
         launched.close()
 
 
+@pytest.fixture(scope="module")
+def tab(browser):
+    """The page that tests open their own in, one after the other: a new one takes half a second."""
+    return browser.new_page()
+
+
 @pytest.fixture
-def window(browser):
-    """Open a page in a window of some width; it keeps what it complained of and asked for."""
-    pages = []
+def window(tab):
+    """Open a page at some width; it keeps what it complained of and asked for."""
+    page, listeners = tab, {}
 
     def opened(width, scheme):
-        page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.emulate_media(color_scheme=scheme, media="screen")
         page.complaints, page.asked = [], []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda request: page.asked.append(request))
-        pages.append(page)
+        listeners["console"] = lambda message: page.complaints.append(message.text)
+        listeners["pageerror"] = lambda error: page.complaints.append(str(error))
+        listeners["request"] = lambda request: page.asked.append(request)
+        for event, listener in listeners.items():
+            page.on(event, listener)
         return page
 
     yield opened
-    for page in pages:
-        page.close()
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
+    page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+    page.context.clear_cookies()
+    page.goto("about:blank")

@@ -150,7 +150,7 @@ shares = {
     damaged=st.sets(st.integers(0, 8), max_size=2),
     **shares,
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_processes_learn_of_a_table_what_one_learns(
     lengths, cuts, size, seed, n_words, infinite, damaged
 ):
@@ -175,7 +175,7 @@ def test_processes_learn_of_a_table_what_one_learns(
 
 
 @given(kind=st.sampled_from(["table", "images", "series"]), **shares)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_processes_learn_of_arrays_what_one_learns(lengths, cuts, size, seed, kind):
     shape = (3,) if kind == "table" else (4, 3)
     X = np.random.default_rng(seed).random((sum(lengths), *shape), np.float32)
@@ -188,7 +188,7 @@ def test_processes_learn_of_arrays_what_one_learns(lengths, cuts, size, seed, ki
 
 
 @given(lengths=shares["lengths"], cuts=shares["cuts"], size=st.integers(1, 7))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_shares_are_all_parts_in_order_and_balanced(lengths, cuts, size):
     stream = stream_of(np.zeros((sum(lengths), 1)), lengths, cuts=cuts)
     own = [stream.share(rank, size) for rank in range(size)]

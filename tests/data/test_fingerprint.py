@@ -39,7 +39,7 @@ def blocks_of(chunks):
     parts=st.lists(st.integers(0, 12), max_size=6),
     size=st.integers(1, 6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_fingerprints_of_parts_join_to_that_of_all_rows(lengths, missing, parts, size):
     values = np.arange(2 * sum(lengths)).reshape(-1, 2)
     starts = np.cumsum([0, *lengths]).tolist()

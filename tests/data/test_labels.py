@@ -103,7 +103,7 @@ def written(labels, tmp_path):
     return found
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(
     classes=st.one_of(
         NUMBERS,
@@ -126,7 +126,7 @@ def test_matching_is_the_same_in_every_form(classes, data, tmp_path):
             assert found.dtype.kind == expected.dtype.kind, name
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(classes=st.sets(st.integers(0, 99), min_size=2))
 def test_names_of_folders_are_matched(classes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("folders")

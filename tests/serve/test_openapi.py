@@ -9,9 +9,6 @@ from isthmus.serve.refusals import MEANINGS
 
 BRIEFLY = hypothesis.settings(
     max_examples=4,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
     phases=[hypothesis.Phase.generate],
 )

@@ -119,7 +119,7 @@ def test_images_cached_on_a_gpu_are_those_prepared_in_batches(monkeypatch):
     first_step=st.integers(0, 3),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_rank_gets_its_rows_of_each_batch_in_order(mixes, batch_size, size, first_step, seed):
     rng = np.random.default_rng(seed)
     n_rows = sum(map(sum, mixes))
