@@ -630,6 +630,21 @@ def test_another_label_for_the_same_instance_replaces_the_first(image_fit, label
     assert classifier.predict(X[:1]) == [(y[0] + 1) % 10]
 
 
+def test_the_accuracy_is_that_of_labels_however_they_are_written(image_fit, labelled):
+    X, y = labelled
+    classifier = CodeClassifier(image_fit).fit(X, y)
+    right = classifier.predict(X) == y
+    assert classifier.score(X, y) == classifier.score(X, y.astype(str)) == right.mean()
+    weights = np.arange(len(y))
+    assert classifier.score(X, y, weights) == pytest.approx(np.average(right, weights=weights))
+    some = np.where(np.arange(len(y)) < 10, "", y.astype(str))
+    assert classifier.score(X, some) == right[10:].mean()
+    with pytest.raises(DataError, match=f"none of {len(y)} instances has a label"):
+        classifier.score(X, np.full(len(y), ""))
+    mixed = np.where(np.arange(len(y)) % 3, y.astype(object), "none of these")
+    assert 0.5 < CodeClassifier(image_fit).fit(X, mixed).score(X, mixed) <= 1
+
+
 def test_labels_of_another_sort_cannot_be_added(image_fit, labelled):
     classifier = CodeClassifier(image_fit).fit(*labelled)
     with pytest.raises(DataError, match="numbers with numbers"):

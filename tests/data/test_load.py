@@ -327,3 +327,6 @@ def test_missing_file_suggests_its_neighbour(tmp_path):
 def test_missing_folder_and_nothing_like_it(tmp_path):
     with pytest.raises(DataError, match="there is no file or folder .*expected a path or one of"):
         load_path(tmp_path / "nowhere" / "x.csv")
+    for options in ({"keys": ["id"]}, {"na": ["-"]}, {"decimal": ","}, {"rows": "0:5"}):
+        with pytest.raises(DataError, match="there is no file or folder"):
+            load(tmp_path / "nowhere", **options)

@@ -255,6 +255,10 @@ def test_numbers_that_stand_for_no_category_are_refused():
         ({"sold": ["2024-05-17", "soon", None]}, "'soon' in row 1"),
         ({"new": [1, 0, 2]}, "'new' holds int64 values .2 in row 2.*expected true or false"),
         ({"new": ["true", None, "perhaps"]}, "'perhaps' in row 2"),
+        ({"width": [1.0, [1], 2.0]}, r"'width' holds object values \(\[1\] in row 1.*a number"),
+        ({"sold": [None, None, {"day": 1}]}, "'sold' holds object values .*in row 2.*a date"),
+        ({"width": [1j, 2.0, 3.0]}, "'width' holds complex128 values .* expected a number"),
+        ({"new": [1 + 0j, 0j, None]}, "'new' holds .* expected true or false"),
     ],
 )
 def test_a_column_of_another_type_is_named_with_its_first_row(change, message):

@@ -282,6 +282,7 @@ def test_labels_are_judged_over_all_chunks():
         (["ok", "worn"], "okay", "no label in y is that: they are ok: 1, worn: 1"),
         ([0, 1], 2, "no label in y is that: they are 0: 1, 1: 1"),
         ([True, False], "0", "no label in y is that"),
+        (["00", "01"], "0", "no label in y is that: they are 00: 1, 01: 1"),
         (["ok", "worn"], ["ok"], "expected the one label that means normal"),
         (["ok", "worn"], np.nan, "expected the one label that means normal"),
     ],

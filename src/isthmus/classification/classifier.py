@@ -25,7 +25,15 @@ from isthmus.classification.class_labels import (
     partial_labels,
 )
 from isthmus.classification.heads import StandardisedHead, build_head, uses_unlabelled
-from isthmus.data import ABNORMAL, Instances, as_instances, over_chunks, row_index
+from isthmus.data import (
+    ABNORMAL,
+    ClassMatcher,
+    Instances,
+    as_instances,
+    as_labels,
+    over_chunks,
+    row_index,
+)
 from isthmus.detection import AnomalyDetector, check_rate
 from isthmus.encoding import (
     FrozenEncoderMixin,
@@ -270,6 +278,36 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         return self.standardised_head_.predict_proba(
             encode_cached(self.encoder_, X, self.cache_dir)
         )
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy: the share of labelled instances whose class is predicted.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances
+        y : array of shape (n,)
+            They are matched to the classes: "3" is 3. Instances without a label do not count, a
+            label that is no class does.
+        sample_weight : array of shape (n,), optional
+
+        Returns
+        -------
+        float
+            From 0 to 1.
+
+        Raises
+        ------
+        DataError
+            When no instance has a label, or labels cannot be matched, see
+            `isthmus.data.ClassMatcher`.
+        """
+        y = as_labels(y)
+        rows, labels = ClassMatcher(self.classes_).labelled(y)
+        if not len(rows):
+            raise DataError(f"none of {len(y)} instances has a label; pass those that have one")
+        right = self.predict(X)[rows].astype(object) == labels.astype(object)
+        weights = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        return float(np.average(right, weights=weights))
 
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
         """Return which instances to label next: uncertain between two classes, and diverse.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from isthmus._core import gunzip, is_gzip
 from isthmus.errors import DataError
@@ -233,3 +235,18 @@ def describe_missing(path: Path) -> str:
         f"there is no file or folder {str(path)!r}; {hint}"
         f"expected a path or one of the data sets {', '.join(CATALOG)}"
     )
+
+
+def check_exists(source: Any) -> None:
+    """Check that a path leads somewhere, before options are refused that do not suit it.
+
+    Raises
+    ------
+    DataError
+        When the source is a path, no address and no pattern, and nothing is there.
+    """
+    if not isinstance(source, str | os.PathLike) or find_entry(str(source)) is not None:
+        return
+    path = Path(source).expanduser()
+    if not path.exists() and "://" not in str(source) and not set("*?[") & set(str(source)):
+        raise DataError(describe_missing(path))

@@ -116,8 +116,19 @@ def parse(
     bad : boolean array of shape (n,)
         Where a value is there and is none.
     """
-    codes, distinct = pd.factorize(column)
+    try:
+        codes, distinct = pd.factorize(column)
+    except TypeError:  # lists and objects have no hash
+        return np.full(len(column), np.nan), np.array([not _has_hash(one) for one in column])
     return spread(by(np.asarray(distinct, dtype=object)), codes)
+
+
+def _has_hash(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def spread(found: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -111,7 +111,8 @@ class Column:
             if not isinstance(dtype, pd.ArrowDtype):
                 return seconds(column)
         elif self.type != "date" and not isinstance(dtype, pd.CategoricalDtype):
-            if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
+            real = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
+            if pd.api.types.is_bool_dtype(dtype) or real:
                 return self._checked(column, place)
             if self.type == "number" and pd.api.types.is_timedelta64_dtype(dtype):
                 return column.dt.total_seconds().to_numpy(np.float64)

@@ -225,6 +225,11 @@ def check_rows(X: Any) -> Any:
             shape = np.asarray(X).shape
     if shape is None and (not hasattr(X, "__len__") or isinstance(X, Set)):
         raise DataError(f"got X={X!r}, a {type(X).__name__}; {_EXPECTED}")
+    if getattr(getattr(X, "dtype", None), "kind", None) == "c":
+        raise DataError(
+            f"got instances of dtype {X.dtype}, expected real numbers (Complex data not "
+            "supported); pass X.real, or both parts: numpy.concatenate([X.real, X.imag], axis=-1)"
+        )
     if shape is not None and not 2 <= len(shape) <= 4:
         raise DataError(
             f"got instances of shape {tuple(shape)}, expected (n, m) for tables, (n, h, w) or "

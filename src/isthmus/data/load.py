@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.catalog import describe_missing, find_entry
+from isthmus.data.catalog import check_exists, describe_missing, find_entry
 from isthmus.data.containers import with_labels
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
@@ -255,6 +255,7 @@ def load(
             on_bad_shard=on_bad_shard,
         )
         return stream if rows is None else stream.take_range(rows)
+    check_exists(source)
     cutting.check_applicable(kind, long_table=_is_table(source))
     table: dict[str, Any] = {"label": label, "keys": keys, "drop": drop}
     if kind == "series":
@@ -275,7 +276,8 @@ def load(
     if csv.given:
         if not isinstance(source, str | os.PathLike) or not is_table_file(Path(source)):
             raise DataError(
-                f"got {csv.given[0]}=, which is for CSV files, and the source is none; leave it out"
+                f"got {csv.given[0]}=, which is for CSV files, and the source is no such "
+                "file; leave it out"
             )
         table["csv"] = csv
     images: dict[str, Any] = {"resize": size, "frames": frames, "arrays": kind == "images"}
@@ -304,7 +306,7 @@ def _check_columns_of_table(source: Any, **given: Sequence[str] | None) -> None:
     if named is not None and not _is_table(source):
         raise DataError(
             f"got {named}={list(given[named] or ())!r}, which names columns of a table (.csv, "
-            ".tsv, .parquet or a DataFrame), and the source is none; leave it out"
+            ".tsv, .parquet or a DataFrame), and the source is no table; leave it out"
         )
 
 

@@ -145,8 +145,10 @@ class DetectorLabelReader:
                 f"was fitted with normal={self.normal!r}; say what is normal here: normal=1 for "
                 "labels of 1 and -1 (on the command line --normal 1)"
             )
-        # Of 0 and 1 (or True and False) both meanings are clear, although one does not occur.
-        binary = (not self._others or self._only_signs) and value is not None
+        # Of 0 and 1 (or True and False) both meanings are clear, although one does not occur:
+        # "00" for 0 is another label.
+        occurs = any(read_as_binary(one) == value for one in self._binary.values())
+        binary = (not self._others or self._only_signs) and value is not None and not occurs
         if self._normal_found or (binary and self._same_kind()):
             return
         problem = (

@@ -571,8 +571,18 @@ def warnings_of(frame):
         pd.date_range("2024-01-01", periods=300, freq="h"),
         pd.date_range("2024-01-01", periods=300, freq="h")[::-1],
         pd.DatetimeIndex(np.tile(pd.date_range("2024-01-01", periods=150, freq="h"), 2)),
+        np.arange(300) // 2,
+        -np.cumsum(np.random.default_rng(0).integers(0, 3, 300)),
     ],
-    ids=["row numbers", "increasing", "dates", "newest first", "two tables of dates"],
+    ids=[
+        "row numbers",
+        "increasing",
+        "dates",
+        "newest first",
+        "two tables of dates",
+        "each number twice",
+        "meter that counts down",
+    ],
 )
 def test_a_column_that_follows_the_order_of_the_rows_is_warned_about(column):
     frame = pd.DataFrame({"x": np.random.default_rng(1).normal(size=300), "t": column})
@@ -583,7 +593,7 @@ def test_a_column_that_follows_the_order_of_the_rows_is_warned_about(column):
     readings = isinstance(column, pd.DatetimeIndex) and column[1] > column[0]
     assert ("kind='series', time='t' and window=" in found) == readings
     shuffled = frame.sample(frac=1, random_state=0)
-    assert not [text for text in warnings_of(shuffled) if "from row to row" in text]
+    assert not [text for text in warnings_of(shuffled) if "in rows to come" in text]
 
 
 def test_a_column_without_a_name_is_left_out_by_its_number():

@@ -102,10 +102,13 @@ class RowOrder:
         steps = self.n - 1
         direction = "increases" if self.n_up >= self.n_down else "decreases"
         share = max(self.n_up, self.n_down) / steps
-        if share < (MIN_DATE_STEPS if column.type == "date" else 1):
+        # A meter or a counter stands still at times, and never goes back.
+        counts = min(self.n_up, self.n_down) == 0 and share * steps >= MIN_ORDERED
+        if share < (MIN_DATE_STEPS if column.type == "date" else 1) and not counts:
             return None
-        how = "strictly from row to row" if share == 1 else f"in {share:.0%} of the rows"
-        like = "a time" if column.type == "date" else "a row number or a time"
+        how = f"in {share:.0%} of the rows" + (" and never goes back" if counts else "")
+        how = "strictly from row to row" if share == 1 else how
+        like = "a time" if column.type == "date" else "a row number, a meter or a time"
         if column.type == "date" and direction == "increases":
             option = name.removeprefix("column ").strip("'")
             fix += (
