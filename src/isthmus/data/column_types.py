@@ -15,7 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.notation import NUMERIC_START, how_to_read, is_number
+from isthmus.data.notation import (
+    DEFAULT_OPTIONS,
+    NUMERIC_START,
+    CsvOptions,
+    how_to_mark_missing,
+    how_to_read,
+)
 from isthmus.errors import DataError
 
 # A row (from 0) in words that a person can find it by.
@@ -32,8 +38,8 @@ class SourceFile:
         Returns the line (from 1) in which a row (from 0) begins, None where there is none.
     reading : dict or None
         What reading the file did, see `Dataset`.
-    is_csv : bool
-        Whether the options of how a CSV file is written apply to it.
+    csv : CsvOptions or None
+        What it was read with; None where it is no CSV file.
 
     Examples
     --------
@@ -43,7 +49,7 @@ class SourceFile:
 
     line: Callable[[int], int | None]
     reading: dict[str, Any] | None = None
-    is_csv: bool = False
+    csv: CsvOptions | None = None
 
     def __call__(self, row: int) -> str:
         """Return a row (from 0) in words."""
@@ -80,8 +86,55 @@ class Place:
 
     def how_to_read(self, values: Sequence[str]) -> str | None:
         """Return what reads text in the column as numbers or dates, see `notation.how_to_read`."""
-        from_csv = isinstance(self.where, SourceFile) and self.where.is_csv
-        return how_to_read(values, self.column, from_csv=from_csv)
+        return how_to_read(values, self.column, csv=self.csv)
+
+    def how_to_mark_missing(self, value: Any) -> str:
+        """Return how to say that a value is missing, see `notation.how_to_mark_missing`."""
+        if self.csv is None or not isinstance(value, str):
+            return "leave it empty"
+        return how_to_mark_missing(value, self.csv)
+
+    @property
+    def csv(self) -> CsvOptions | None:
+        """What the file of the column was read with; None where it is of no CSV file."""
+        return self.where.csv if isinstance(self.where, SourceFile) else None
+
+    def expected(self, type_: Literal["number", "date"]) -> str:
+        """Return what a value of the column should be, as its file writes it."""
+        options = DEFAULT_OPTIONS if self.csv is None else self.csv
+        return options.example_of(type_)
+
+    def unread(
+        self, values: np.ndarray, codes: np.ndarray, bad: np.ndarray, type_: str
+    ) -> np.ndarray:
+        """Return where values are of another type, as the options of the CSV file read them.
+
+        Parameters
+        ----------
+        values : array of shape (k,), object
+            The distinct ones.
+        codes : array of shape (n,)
+            Position among them of each row's value, -1 where it is missing.
+        bad : boolean array of shape (n,)
+            Where values are of another type without options.
+        type_ : {"number", "date"}
+            The type that is expected.
+
+        Returns
+        -------
+        boolean array of shape (n,)
+            `bad` where the options read no more of the values.
+        """
+        if self.csv is None or not self.csv.notation:
+            return bad
+        if not all(isinstance(value, str) for value in values):
+            return bad
+        import pyarrow as pa
+
+        cells = pa.array(values, pa.string())
+        found = self.csv.dates_in(cells)[1] if type_ == "date" else self.csv.numbers_in(cells)
+        unread = np.append(~found, False)[codes]
+        return unread if 0 < unread.sum() < bad.sum() else bad
 
 
 def quote(value: Any) -> str:
@@ -288,10 +341,12 @@ def _from_objects(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Serie
     _, no_date = spread(seconds(dates), codes)
     if not no_date.any():
         return "date", _at_rows(dates, values, codes, column.index)
-    _check_other_marks(values, codes, place)
+    bad = place.unread(values, codes, bad, "number")
+    no_date = place.unread(values, codes, no_date, "date")
+    _check_other_marks(values, codes, bad & no_date, place)
     present = codes >= 0
-    _check_half(column, present, bad, "a number", place)
-    _check_half(column, present, no_date, "a date such as 2024-05-17", place)
+    _check_half(column, present, bad, "number", place)
+    _check_half(column, present, no_date, "date", place)
     # Built from what is known by now; pandas would factorise once more.
     grouped = pd.Categorical.from_codes(codes, pd.Index(values, dtype=object))
     return "category", pd.Series(grouped, column.index)
@@ -313,24 +368,32 @@ def _plain_numbers(column: pd.Series) -> pd.Series:
 
 
 def _check_half(
-    column: pd.Series, present: np.ndarray, bad: np.ndarray, expected: str, place: Place
+    column: pd.Series,
+    present: np.ndarray,
+    bad: np.ndarray,
+    type_: Literal["number", "date"],
+    place: Place,
 ) -> None:
     """Refuse a few values that are not like the others; a few that are make no type."""
     if 2 * bad.sum() > present.sum():
         return
     row = int(bad.argmax())
-    one = expected.split(" such")[0]
+    value = column.iloc[row]
     raise DataError(
-        f"{place} holds {quote(column.iloc[row])} in {place.where(row)}, expected {expected} as "
-        f"in other rows; put {one} there, or leave it empty if it is missing; "
-        f"if these are categories, pass a DataFrame with X[{place.column!r}].astype('category')"
+        f"{place} holds {quote(value)} in {place.where(row)}, expected {place.expected(type_)} as "
+        f"in other rows; put a {type_} there; if it is missing, "
+        f"{place.how_to_mark_missing(value)}; if these are categories, pass a DataFrame with "
+        f"X[{place.column!r}].astype('category')"
     )
 
 
-def _check_other_marks(values: np.ndarray, codes: np.ndarray, place: Place) -> None:
-    """Refuse numbers and dates that are written in another way than Python's.
+def _check_other_marks(
+    values: np.ndarray, codes: np.ndarray, bad: np.ndarray, place: Place
+) -> None:
+    """Refuse numbers and dates that are written in another way than Python's, or the options'.
 
-    As categories, which they would become, they would be names without order or distance.
+    Rows that are `bad` are neither numbers nor dates as they are read. As categories, which they
+    would become, they would be names without order or distance.
     """
     if not all(isinstance(value, str) for value in values):
         return
@@ -343,9 +406,9 @@ def _check_other_marks(values: np.ndarray, codes: np.ndarray, place: Place) -> N
     fix = place.how_to_read(np.repeat(sample, weights[: len(sample)]).tolist())
     if fix is None:
         return
-    odd = next(at for at, value in enumerate(values) if not is_number(value))
+    row = int(bad.argmax())
     raise DataError(
-        f"{place} holds {quote(values[odd])} in {place.where(int((codes == odd).argmax()))}, "
+        f"{place} holds {quote(values[codes[row]])} in {place.where(row)}, "
         f"expected numbers with a decimal point, or dates such as 2024-05-17; {fix}; "
         f"pass category=[{place.column!r}] (--category) if these are names"
     )

@@ -25,11 +25,6 @@ from isthmus.data.column_types import (
 )
 from isthmus.errors import DataError, SchemaError
 
-_EXPECTED = {
-    "number": "a number",
-    "boolean": "true or false",
-    "date": "a date such as 2024-05-17",
-}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # What a datetime64[ns] can hold, in seconds since 1970; other units show years 1 to 9999, here
 # less a day at either end, which a time zone may need.
@@ -121,6 +116,9 @@ class Column:
         by = {"number": as_numbers, "boolean": as_truth, "date": as_dates}[self.type]
         values, bad = parse(column, by)
         if bad.any():
+            if self.type != "boolean":
+                codes, distinct = pd.factorize(column)
+                bad = place.unread(np.asarray(distinct, dtype=object), codes, bad, self.type)
             self._refuse(column, int(bad.argmax()), place)
         check_no_infinity(values, place)
         return values
@@ -258,18 +256,22 @@ class Column:
         return values
 
     def _refuse(self, column: pd.Series, row: int, place: Place) -> NoReturn:
-        expected = _EXPECTED.get(self.type)
-        if expected is None:
+        if self.type == "category":
             some = ", ".join(quote(value) for value in self.categories[:3])
             expected = f"text such as {some}"
+        else:
+            expected = "true or false" if self.type == "boolean" else place.expected(self.type)
         value = column.iloc[row]
         text = isinstance(value, str) and self.type != "category"
         fix = place.how_to_read([value]) if text else None
         read = "" if fix is None else f"{fix}, "
+        missing = ""
+        if text and fix is None and place.csv is not None:
+            missing = f"if it is missing, {place.how_to_mark_missing(value)}; otherwise "
         raise SchemaError(
             f"{place} holds {column.dtype} values ({quote(value)} in "
-            f"{place.where(row)}), expected {expected} as at fit; {read}turn it into what it was, "
-            "or fit again",
+            f"{place.where(row)}), expected {expected} as at fit; {read}{missing}turn "
+            "it into what it was, or fit again",
             request_fix="write numbers with a decimal point and no other mark, and dates as "
             "2024-05-17"
             if read

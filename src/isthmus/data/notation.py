@@ -6,7 +6,11 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from datetime import date
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
 
 from isthmus.errors import DataError
 
@@ -32,6 +36,9 @@ NUMERIC_START = re.compile(
 )
 _WHOLE = re.compile(rf"{_SIGN}\d+")
 _PLAIN = re.compile(rf"{_SIGN}\d+(\.\d+)?")
+# In the terms of RE2, which Arrow uses: what it casts to a number.
+_NUMBER = r"^[+-]?(?i:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)$"
+_TOO_SHORT_FOR_A_DATE = "^[0-9]{1,7}$"
 _TIME = r"(?P<time>(?P<between>[ T]|, )\d{1,2}:\d{2}(?P<seconds>:\d{2})?(?P<half>\s*[AP]M)?)?"
 _DAYS = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_TIME}", re.IGNORECASE)
 _WEEKDAY = r"(?:(?P<weekday>(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*)(?P<comma>,? ))?"
@@ -115,6 +122,95 @@ class CsvOptions:
         """Whether numbers are written in another way than Arrow reads."""
         return self.decimal != "." or self.thousands is not None or bool(self.unit)
 
+    @property
+    def notation(self) -> dict[str, Any]:
+        """How numbers and dates are written, where it is not the default."""
+        names = ("unit", "decimal", "thousands", "date_format")
+        values = vars(self) | {"unit": list(self.unit)}
+        return {name: values[name] for name in names if name in self.given}
+
+    def example_of(self, type_: Literal["number", "date"]) -> str:
+        """Return what a number or a date should look like, for an error.
+
+        Examples
+        --------
+        >>> CsvOptions(decimal=",").example_of("number")
+        "a number (read with decimal=',')"
+        >>> CsvOptions(date_format="%d.%m.%Y").example_of("date")
+        'a date such as 17.05.2024'
+        """
+        if type_ == "date":
+            return f"a date such as {date(2024, 5, 17).strftime(self.date_format or '%Y-%m-%d')}"
+        marks = {name: value for name, value in self.notation.items() if name != "date_format"}
+        return f"a number (read with {_in_python(marks)})" if marks else "a number"
+
+    def without_marks(self, cells: Any) -> tuple[Any, Any]:
+        """Return cells without their unit and the marks between thousands.
+
+        Parameters
+        ----------
+        cells : pyarrow array of text, of shape (n,)
+            Without spaces around them.
+
+        Returns
+        -------
+        plain : pyarrow array of text, of shape (n,)
+            The decimal mark is left as it is.
+        grouped : pyarrow array of bool, of shape (n,), or None
+            Where marks part thousands; None without `thousands`.
+        """
+        from pyarrow import compute
+
+        plain = cells
+        if self.unit:
+            units = "|".join(map(re.escape, sorted(self.unit, key=len, reverse=True)))
+            plain = compute.replace_substring_regex(plain, rf"^([+-]?)\s*(?:{units})\s*", r"\1")
+            plain = compute.replace_substring_regex(plain, rf"\s*(?:{units})$", "")
+        if self.thousands is None:
+            return plain, None
+        mark = re.escape(self.thousands)
+        # Without this check 1.50, or 17.05.2024, with the mark "." would be 150 and 17052024.
+        grouped = compute.match_substring_regex(
+            plain, rf"^[+-]?[1-9][0-9]{{0,2}}({mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}([^0-9]|$)"
+        )
+        whole = compute.replace_substring(plain, self.thousands, "")
+        return compute.if_else(grouped, whole, plain), grouped
+
+    def numbers_in(self, cells: Any) -> np.ndarray:
+        """Return which of n cells, a pyarrow array of text, are numbers; False for missing."""
+        from pyarrow import compute
+
+        plain = self.without_marks(compute.utf8_trim_whitespace(cells))[0]
+        plain = compute.replace_substring(plain, self.decimal, ".")
+        found = compute.match_substring_regex(plain, _NUMBER)
+        return np.asarray(compute.fill_null(found, False), dtype=bool)
+
+    def dates_in(self, cells: Any) -> tuple[pd.Series, np.ndarray]:
+        """Return n cells as dates in `date_format`, and which of them are.
+
+        Whole numbers are dates only where they have the digits of a day, as 20240517 has.
+
+        Parameters
+        ----------
+        cells : pyarrow array of text, of shape (n,)
+
+        Returns
+        -------
+        dates : Series of shape (n,), datetime
+        found : boolean array of shape (n,)
+            All False without `date_format`.
+        """
+        from pyarrow import compute
+
+        if self.date_format is None:
+            return pd.Series(pd.NaT, range(len(cells))), np.zeros(len(cells), dtype=bool)
+        short = compute.fill_null(
+            compute.match_substring_regex(cells, _TOO_SHORT_FOR_A_DATE), False
+        )
+        text = pd.Series(cells.to_pylist(), dtype=object)
+        dates = pd.to_datetime(text, format=self.date_format, errors="coerce")
+        return dates, dates.notna().to_numpy() & ~np.asarray(short, dtype=bool)
+
 
 DEFAULT_OPTIONS = CsvOptions()
 
@@ -154,29 +250,33 @@ def options_for(values: Sequence[str]) -> str | None:
     return _in_words(options) if options else None
 
 
-def how_to_read(values: Sequence[str], column: str, *, from_csv: bool) -> str | None:
+def how_to_read(values: Sequence[str], column: str, *, csv: CsvOptions | None) -> str | None:
     """Return what reads text as numbers or dates, for an error; None for words.
+
+    None too where the file was read with these options.
 
     Parameters
     ----------
     values : sequence of str
     column : str
         Its name.
-    from_csv : bool
-        Whether it is of a CSV file, to which the options of `load` apply.
+    csv : CsvOptions or None
+        What its file was read with; None where it is of no CSV file.
 
     Examples
     --------
-    >>> how_to_read(["7 %"], "share", from_csv=True)
+    >>> how_to_read(["7 %"], "share", csv=DEFAULT_OPTIONS)
     "read the file with unit=['%'] (on the command line --unit %)"
-    >>> how_to_read(["7 %"], "share", from_csv=False).partition(", or")[0]
+    >>> how_to_read(["7 %"], "share", csv=None).partition(", or")[0]
     "convert it, pd.to_numeric(X['share'].str.replace('%', ''))"
     """
     options = _options([value.strip() for value in values])
     if not options:
         return None
-    if from_csv:
-        return f"read the file with {_in_words(options)}"
+    if csv is not None:
+        given = csv.notation
+        as_given = all(given.get(name) == value for name, value in options.items())
+        return None if as_given else _read_with(options)
     call = f"X[{column!r}]"
     for unit in options.get("unit", ()):
         call += f".str.replace({unit!r}, '')"
@@ -191,14 +291,34 @@ def how_to_read(values: Sequence[str], column: str, *, from_csv: bool) -> str | 
     return f"convert it, {call}, or write it to a CSV file and read that with {_in_words(options)}"
 
 
+def how_to_mark_missing(cell: str, csv: CsvOptions) -> str:
+    """Return how to say that a cell of a CSV file stands for a missing value, for an error.
+
+    Examples
+    --------
+    >>> how_to_mark_missing("k.A.", DEFAULT_OPTIONS)
+    "leave it empty or read the file with na=['k.A.'] (on the command line --na k.A.)"
+    """
+    if len(cell) > 40:
+        return "leave it empty"
+    return f"leave it empty or {_read_with({'na': [*csv.na, cell]})}"
+
+
+def _read_with(options: dict[str, Any]) -> str:
+    return f"read the file with {_in_words(options)}"
+
+
+def _in_python(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())
+
+
 def _in_words(options: dict[str, Any]) -> str:
-    python = ", ".join(f"{name}={value!r}" for name, value in options.items())
     shell = " ".join(
         f"--{name.replace('_', '-')} {shlex.quote(one)}"
         for name, value in options.items()
         for one in ([value] if isinstance(value, str) else value)
     )
-    return f"{python} (on the command line {shell})"
+    return f"{_in_python(options)} (on the command line {shell})"
 
 
 def _options(texts: Sequence[str]) -> dict[str, Any]:
@@ -253,12 +373,12 @@ def _format_of_numbers(days: Sequence[re.Match[str]]) -> str:
     first, mark = days[0], days[0][2]
     year = "%Y" if max(len(match[4]) for match in days) == 4 else "%y"
     if len(first[1]) == 4:
-        date = mark.join(("%Y", "%m", "%d"))
+        day = mark.join(("%Y", "%m", "%d"))
     elif any(int(match[3]) > 12 for match in days):
-        date = mark.join(("%m", "%d", year))
+        day = mark.join(("%m", "%d", year))
     else:
-        date = mark.join(("%d", "%m", year))
-    return date + _format_of_time(first)
+        day = mark.join(("%d", "%m", year))
+    return day + _format_of_time(first)
 
 
 def _format_of_words(days: Sequence[re.Match[str]]) -> str:

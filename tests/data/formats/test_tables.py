@@ -1,6 +1,7 @@
 import datetime
 import gzip
 import re
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -452,6 +453,44 @@ def test_an_option_that_applies_to_nothing_is_a_warning(csv):
         assert load(path, schema=data.schema, **{name: option}).X["a"].tolist() == [1, 2]
     data = load(csv("a,day\n1,01.05.2024\n"), date_format="%d.%m.%Y")
     assert data.reading_facts()["reading"]["applied"] == {"date_format": 1}
+
+
+@pytest.mark.parametrize(
+    ("cells", "wrong", "options"),
+    [
+        (["0,5", "1,5"], "k.A.", {"decimal": ","}),
+        (["1,500", "2,500"], "x", {"thousands": ","}),
+        (["$5", "$1.5"], "($5)", {"unit": ["$"]}),
+        (["0,5 %", "7 %"], "n/v", {"decimal": ",", "unit": ["%"]}),
+        (["17.05.2024", "18.05.2024"], "unknown", {"date_format": "%d.%m.%Y"}),
+    ],
+)
+def test_the_cell_that_the_options_do_not_read_is_named(csv, cells, wrong, options):
+    def write(*cells):
+        return csv("a;b\n" + "".join(f"{cell};{cells[0]}\n" for cell in cells))
+
+    schema = load(write(*cells), **options).schema
+    fault = rf"'a'.* holds .*{re.escape(wrong)}' in row 3 \(line 4 .*na=\['{re.escape(wrong)}'\]"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the options apply to both columns
+        for rows in ([*cells, wrong, cells[0]], [*cells, wrong, wrong]):
+            with pytest.raises(DataError, match=fault) as caught:
+                load(write(*rows), **options)
+            assert "a date such as 17.05" in str(caught.value) or "(read with" in str(caught.value)
+            for name in ("decimal", "thousands", "unit", "date_format"):
+                assert f"read the file with {name}" not in str(caught.value)
+        with pytest.raises(SchemaError, match=fault):
+            load(write(*cells, wrong), schema=schema, **options)
+        assert load(write(*cells, wrong), na=[wrong], **options).X["a"].isna().sum() == 1
+        assert load(write(*cells, *[wrong] * 3), **options).schema.types[0].type == "category"
+    with pytest.raises(DataError, match="read the file with"):
+        load(write(*cells))
+
+
+def test_the_reading_that_the_options_do_not_read_is_named(csv):
+    path = csv("t;a\n" + "".join(f"{i};{i},5\n" for i in range(6)) + "6;k.A.\n")
+    with pytest.raises(DataError, match=r"'k.A.' in row 7 .*decimal=','.*na=\['k.A.'\]"):
+        load(path, kind="series", time="t", window=2, decimal=",")
 
 
 def test_a_label_with_a_decimal_comma_is_text_whatever_stands_beside_it(csv):

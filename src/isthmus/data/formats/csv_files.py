@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -155,8 +154,8 @@ class CsvFile:
         way is an error, and a short file may well hold none; a missing value is a number then.
         """
         cells = {f"na={one!r}": n for one, n in self.matched.get("na", {}).items()}
-        values = vars(self.options) | {"unit": list(self.options.unit)}
-        columns = {f"{one}={values[one]!r}": n for one, n in self.matched.items() if one != "na"}
+        values, found = self.options.notation, self.matched
+        columns = {f"{one}={values[one]!r}": n for one, n in found.items() if one != "na"}
         return [
             f"{self.path}: {option} applies to none of its {what}; check how the file writes it, "
             "or leave it out"
@@ -199,30 +198,24 @@ class CsvFile:
 
         if column.null_count == len(column):
             return None
-        format_ = self.options.date_format
-        if format_ is not None and (dates := _dates_in_format(column, format_)) is not None:
-            self.matched["date_format"] += 1
-            return pa.chunked_array([pa.Array.from_pandas(dates)])
+        half = (len(column) - column.null_count) / 2
+        if self.options.date_format is not None and (text := _text_of_dates(column)) is not None:
+            dates, found = self.options.dates_in(text)
+            enough = half if text is column else 2 * half
+            self.matched["date_format"] += int(found.sum() >= enough)
+            if found.sum() == 2 * half:
+                return pa.chunked_array([pa.Array.from_pandas(dates)])
         if not pa.types.is_string(column.type) or not self.options.converts:
             return None
-        given = plain = compute.utf8_trim_whitespace(column)
-        thousands, has_unit = self.options.thousands, False
-        if self.options.unit:
-            units = "|".join(map(re.escape, sorted(self.options.unit, key=len, reverse=True)))
-            plain = compute.replace_substring_regex(plain, rf"^([+-]?)\s*(?:{units})\s*", r"\1")
-            plain = compute.replace_substring_regex(plain, rf"\s*(?:{units})$", "")
-            has_unit = compute.any(compute.not_equal(plain, given)).as_py()
-        if thousands is not None:
-            mark = re.escape(thousands)
-            # Without this check 1.50, or 17.05.2024, with the mark "." would be 150 and 17052024.
-            grouped = compute.match_substring_regex(
-                plain, rf"^[+-]?[1-9][0-9]{{0,2}}({mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}([^0-9]|$)"
-            )
-            whole = compute.replace_substring(plain, thousands, "")
-            plain = compute.if_else(grouped, whole, plain)
+        thousands, decimal = self.options.thousands, self.options.decimal
+        given = compute.utf8_trim_whitespace(column)
+        plain, grouped = self.options.without_marks(given)
         try:
-            numbers = compute.replace_substring(plain, self.options.decimal, ".").cast("float64")
+            numbers = compute.replace_substring(plain, decimal, ".").cast("float64")
         except pa.ArrowInvalid:
+            found = self.options.numbers_in(column)
+            if found.sum() >= half:  # an error names the others, where the column is used
+                self._count_columns(given.filter(pa.array(found)))
             return None
         # A point in a number is its decimal mark where it cannot part thousands.
         if thousands == ".":
@@ -231,15 +224,20 @@ class CsvFile:
         else:
             pattern = r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$"
         row = compute.index(compute.match_substring_regex(plain, pattern), True).as_py()
-        if row >= 0 and self.options.decimal != ".":
+        if row >= 0 and decimal != ".":
             raise self._ambiguous(name, row, given[row].as_py())
-        for option, mark in (("decimal", self.options.decimal), ("thousands", thousands or "")):
-            if option in self.matched:
-                has = compute.any(compute.match_substring(given, mark)).as_py()
-                self.matched[option] += int(has or False)
-        if "unit" in self.matched:
-            self.matched["unit"] += int(has_unit or False)
+        self._count_columns(given)
         return numbers
+
+    def _count_columns(self, cells: Any) -> None:
+        """Count a column, whose numbers are `cells`, for each option that applies to it."""
+        from pyarrow import compute
+
+        marks = {"decimal": (self.options.decimal,), "thousands": (self.options.thousands,)}
+        for option, texts in (marks | {"unit": self.options.unit}).items():
+            if option in self.matched:
+                has = (compute.any(compute.match_substring(cells, text)) for text in texts)
+                self.matched[option] += int(any(one.as_py() for one in has))
 
     def _ambiguous(self, name: str, row: int, cell: str) -> DataError:
         either = f"{cell.replace('.', '')} or {float(cell):g}"
@@ -394,23 +392,13 @@ def _count_cells(table: Any, texts: Collection[str]) -> dict[str, int]:
     }
 
 
-def _dates_in_format(column: Any, format_: str) -> pd.Series | None:
-    """Return a column as dates where all of its values are in the format; otherwise None.
-
-    Whole numbers are dates only where they have the digits of a day, as 20240517 has.
-    """
+def _text_of_dates(column: Any) -> Any:
+    """Return a column that may hold dates as text; None for other types."""
     import pyarrow as pa
-    from pyarrow import compute
 
     if pa.types.is_integer(column.type):
-        column = column.cast("string")
-    if not pa.types.is_string(column.type):
-        return None
-    if compute.any(compute.match_substring_regex(column, "^[0-9]{1,7}$")).as_py():
-        return None
-    cells = pd.Series(column.to_pylist(), dtype=object)
-    dates = pd.to_datetime(cells, format=format_, errors="coerce")
-    return None if dates.isna().sum() > column.null_count else dates
+        return column.cast("string")
+    return column if pa.types.is_string(column.type) else None
 
 
 def _without_nameless(table: Any, path: Path | str) -> Any:
@@ -490,4 +478,4 @@ def read_csv_file(
         except (DataError, OSError):  # it is there no longer
             return None
 
-    return frame, SourceFile(line, {"applied": matched} if matched else None, is_csv=True)
+    return frame, SourceFile(line, {"applied": matched} if matched else None, options)

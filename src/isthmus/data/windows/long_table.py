@@ -166,14 +166,18 @@ def _column(column: pd.Series, name: str, source: str | Path, where: Where) -> n
     numbers = pd.to_numeric(column.astype(object).where(present, None), errors="coerce")
     values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = present & np.isnan(values)
+    place = Place(name, str(source), where)
+    if bad.any() and place.csv is not None:
+        codes, distinct = pd.factorize(column)
+        bad = place.unread(np.asarray(distinct, dtype=object), codes, bad, "number")
     if bad.any() and bad.sum() == present.sum():
         return None
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
-            f"column {name!r} of {source} holds {quote(column.iloc[row])} in "
-            f"{where(row)}, expected a number; put a number there, or leave it empty "
-            "for missing"
+            f"{place} holds {quote(column.iloc[row])} in {where(row)}, expected "
+            f"{place.expected('number')}; put a number there; if it is missing, "
+            f"{place.how_to_mark_missing(column.iloc[row])}"
         )
     return values
 
