@@ -105,18 +105,15 @@ class Place:
         return options.example_of(type_)
 
     def unread(
-        self, values: np.ndarray, codes: np.ndarray, bad: np.ndarray, type_: str
+        self, column: pd.Series, bad: np.ndarray, type_: Literal["number", "date"]
     ) -> np.ndarray:
         """Return where values are of another type, as the options of the CSV file read them.
 
         Parameters
         ----------
-        values : array of shape (k,), object
-            The distinct ones.
-        codes : array of shape (n,)
-            Position among them of each row's value, -1 where it is missing.
+        column : Series of shape (n,)
         bad : boolean array of shape (n,)
-            Where values are of another type without options.
+            Where its values are of another type without options.
         type_ : {"number", "date"}
             The type that is expected.
 
@@ -127,6 +124,7 @@ class Place:
         """
         if self.csv is None or not self.csv.notation:
             return bad
+        codes, values = pd.factorize(column)
         if not all(isinstance(value, str) for value in values):
             return bad
         import pyarrow as pa
@@ -341,8 +339,8 @@ def _from_objects(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Serie
     _, no_date = spread(seconds(dates), codes)
     if not no_date.any():
         return "date", _at_rows(dates, values, codes, column.index)
-    bad = place.unread(values, codes, bad, "number")
-    no_date = place.unread(values, codes, no_date, "date")
+    bad = place.unread(column, bad, "number")
+    no_date = place.unread(column, no_date, "date")
     _check_other_marks(values, codes, bad & no_date, place)
     present = codes >= 0
     _check_half(column, present, bad, "number", place)

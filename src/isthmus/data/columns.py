@@ -117,8 +117,7 @@ class Column:
         values, bad = parse(column, by)
         if bad.any():
             if self.type != "boolean":
-                codes, distinct = pd.factorize(column)
-                bad = place.unread(np.asarray(distinct, dtype=object), codes, bad, self.type)
+                bad = place.unread(column, bad, self.type)
             self._refuse(column, int(bad.argmax()), place)
         check_no_infinity(values, place)
         return values

@@ -167,9 +167,8 @@ def _column(column: pd.Series, name: str, source: str | Path, where: Where) -> n
     values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = present & np.isnan(values)
     place = Place(name, str(source), where)
-    if bad.any() and place.csv is not None:
-        codes, distinct = pd.factorize(column)
-        bad = place.unread(np.asarray(distinct, dtype=object), codes, bad, "number")
+    if bad.any():
+        bad = place.unread(column, bad, "number")
     if bad.any() and bad.sum() == present.sum():
         return None
     if bad.any():
