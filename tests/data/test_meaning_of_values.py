@@ -158,3 +158,19 @@ def test_groups_are_text_as_written(csv):
     data = load(csv(frame), kind="series", group="machine", window=4)
     assert data.windows.group.tolist() == ["007", "7", "NA"]
     assert data.windows.first_row.tolist() == [0, 4, 8]
+
+
+def test_a_category_that_reads_as_missing_is_one_in_every_file(tmp_path):
+    land = ["DE", "NA", "FR", "null", "None"]
+    frame = pd.DataFrame({"land": land, "other": list("abcde"), "width": np.arange(5.0)})
+    schema = Schema.learn(frame)
+    cells = frame.assign(other=["a", "NA", "nan", "", "b"])
+    cells.to_csv(tmp_path / "rows.csv", index=False)
+    cells.to_excel(tmp_path / "rows.xlsx", index=False)
+    expected = [[0, 0, 0], [2, np.nan, 1], [1, np.nan, 2], [4, np.nan, 3], [3, 1, 4]]
+    for name in ("rows.csv", "rows.xlsx"):
+        found = schema.check(load(tmp_path / name, schema=schema).X)
+        np.testing.assert_array_equal(found, expected)
+    # What the user states to be missing is missing.
+    found = schema.check(load(tmp_path / "rows.csv", schema=schema, na=["NA"]).X)
+    np.testing.assert_array_equal(found[:, 0], [0, np.nan, 1, 4, 3])

@@ -22,7 +22,7 @@ def mixed():
     return pd.DataFrame(
         {
             "width": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
-            "class": rng.choice(np.array(["nut", "bolt", "rod", None], dtype=object), n),
+            "class": rng.choice(np.array(["nut", "bolt", "NA", None], dtype=object), n),
             "ok": rng.random(n) < 0.5,
             "day": pd.Timestamp("2024-01-01") + days,
             "size": pd.Categorical(rng.integers(0, 4, n)),

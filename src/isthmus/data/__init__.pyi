@@ -47,6 +47,7 @@ from .labels import label_text as label_text
 from .labels import labels_from_text as labels_from_text
 from .labels import read_as_binary as read_as_binary
 from .load import load as load
+from .notation import NO_VALUE as NO_VALUE
 from .predictions import ABNORMAL as ABNORMAL
 from .predictions import DECISIONS as DECISIONS
 from .predictions import NORMAL as NORMAL

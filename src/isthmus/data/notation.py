@@ -14,6 +14,11 @@ import pandas as pd
 
 from isthmus.errors import DataError
 
+#: Cells that stand for a missing value, as Arrow and pandas have them.
+NO_VALUE = (
+    *("", "NA", "N/A", "n/a", "NaN", "-NaN", "nan", "-nan", "NULL", "null"),
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"),
+)
 #: Share of a column's values from which another way to write numbers or dates is recognised.
 MIN_RECOGNISED = 0.95
 _SIGN = r"[+-]?"

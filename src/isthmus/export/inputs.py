@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data import Schema, category_text
-from isthmus.data.formats import NO_VALUE
+from isthmus.data import NO_VALUE, Schema, category_text
 
 #: Name of the one input of images, series and tables without column names.
 WHOLE_INPUT = "X"

@@ -14,6 +14,7 @@ import onnxruntime
 model = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx").read_bytes())
 facts = json.loads(model.get_modelmeta().custom_metadata_map["isthmus"])
 names = [one["name"] for one in facts["outputs"]]
+KNOWN = facts.get("cells", {}).get("categories", {})
 MISSING = ("None", "nan", "NaT", "<NA>")  # as str() has them
 
 
@@ -27,11 +28,10 @@ def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
 
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
-    cells = [] if one["column"] is None else list(rows[one["column"]])
-    if one["type"] == "category":
-        known = facts["cells"]["categories"][one["column"]]
-        return np.array([_text(cell, one["missing"], known) for cell in cells], dtype=object)
     if one["column"] is not None:
+        cells = list(rows[one["column"]])
+        if one["type"] == "category":
+            return np.array([_text(cell, one) for cell in cells], dtype=object)
         values = np.array([_number(cell, one["type"]) for cell in cells], dtype=np.float64)
         for row in np.flatnonzero(np.isinf(values)):
             where = f"row {row}, counting from 0, of column {one['column']!r}"
@@ -51,18 +51,17 @@ def _number(value: Any, form: str) -> float:
         return np.nan if text in MISSING and not isinstance(value, str) else np.inf
     with suppress(ValueError):  # such as February 30
         if form != "date" and ":" not in text:
-            truth = {"true": 1, "false": 0} if form == "boolean" else {}
-            return float(truth.get(text.lower(), value))
+            return float({"true": 1, "false": 0}.get(text.lower() * (form == "boolean"), value))
         day = "" if form == "date" else "1970-01-01 " + "0" * (text[1] == ":")
         return (np.datetime64(day + text) - np.datetime64(0, "s")) / np.timedelta64(1, "s")
     return np.inf
 
 
-def _text(value: Any, missing: str, categories: list[str]) -> str:
+def _text(value: Any, one: dict[str, Any]) -> str:
     if isinstance(value, str) or str(value) in MISSING:
-        return value if isinstance(value, str) else missing
-    text, number = str(value).lower(), _number(str(value), "number")
-    same = [c for c in categories if c.lower() == text or _number(c, "number") == number < np.inf]
+        return value if isinstance(value, str) else one["missing"]
+    known, text, number = KNOWN[one["column"]], str(value).lower(), _number(str(value), "number")
+    same = [c for c in known if c.lower() == text or _number(c, "number") == number < np.inf]
     if len(same) > 1:
         raise ValueError(f"got {value!r}, which stands for {same}; pass the column as text")
     return same[0] if same else str(value)
@@ -72,7 +71,8 @@ if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
     if source.suffix == ".csv":
         head, *lines = filter(None, csv.reader(source.open(encoding="utf-8-sig", newline="")))
-        rows = [[None if c in facts["cells"]["missing"] else c for c in line] for line in lines]
+        gone = [set(facts["cells"]["missing"]).difference(KNOWN.get(c.strip(), ())) for c in head]
+        rows = [[None if c in g else c for c, g in zip(line, gone, strict=True)] for line in lines]
         given = dict(zip(dict.fromkeys(map(str.strip, head)), zip(*rows, strict=True), strict=True))
     else:
         given = np.load(source) if source.suffix == ".npy" else sys.exit("expected .npy or .csv")

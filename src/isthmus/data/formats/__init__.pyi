@@ -7,7 +7,6 @@ from .arrays import load_idx_folder as load_idx_folder
 from .arrays import load_npy as load_npy
 from .arrays import load_npz as load_npz
 from .arrays import parse_idx as parse_idx
-from .csv_files import NO_VALUE as NO_VALUE
 from .csv_files import read_csv_file as read_csv_file
 from .images import ImageFile as ImageFile
 from .images import ImageHeader as ImageHeader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import pandas as pd
 from isthmus._core import decompress, read_bytes
 from isthmus.data.column_types import SourceFile, Where
 from isthmus.data.containers import arrow_to_frame
-from isthmus.data.notation import DEFAULT_OPTIONS, CsvOptions, is_number
+from isthmus.data.notation import DEFAULT_OPTIONS, NO_VALUE, CsvOptions, is_number
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 # Arrow infers types from its first block, so the block should be the whole file.
 _LARGEST_BLOCK = 2**31 - 1
 _CHARSET = "send UTF-8, or state the encoding: Content-Type: text/csv; charset=windows-1252"
-#: Cells that stand for a missing value, as Arrow and pandas have them.
-NO_VALUE = (
-    *("", "NA", "N/A", "n/a", "NaN", "-NaN", "nan", "-nan", "NULL", "null"),
-    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"),
-)
+_NONE: Mapping[str, Collection[str]] = {}
 
 
 class CsvFile:
@@ -75,6 +71,7 @@ class CsvFile:
         text: Collection[str] = (),
         verbatim: Collection[str] = (),
         *,
+        present: Mapping[str, Collection[str]] = _NONE,
         as_written: bool = True,
     ) -> Any:
         """Return a pyarrow Table with the header's names.
@@ -85,6 +82,8 @@ class CsvFile:
             Columns whose cells are left as they are written, unless they say "missing".
         verbatim : collection of str
             Columns whose cells are left as they are written, `NA` too; empty cells are missing.
+        present : mapping of str to collection of str
+            Of columns of `text`, the cells that are values there though they are among `NO_VALUE`.
         as_written : bool
             Leave all columns that do not hold numbers alone as they are written; otherwise those
             of dates and of truth values are converted too. A date in the format of the options is
@@ -132,10 +131,18 @@ class CsvFile:
                     self.matched[option] = 0
             # Arrow recognises dates and times of day whatever it is asked for.
             dates = [f.name for f in table.schema if as_written and pa.types.is_temporal(f.type)]
-            for names, missing in ((dates, {}), (verbatim, {"null_values": [""]})):
+            again: list[tuple[list[str], dict[str, Any]]] = [(dates, {})]
+            again.append((verbatim, {"null_values": [""]}))
+            for name in text:
+                values = set(present.get(name, ())) - set(self.options.na)
+                if not values.isdisjoint(NO_VALUE):
+                    missing = [*(set(NO_VALUE) - values), *self.options.na]
+                    again.append(([name], {"null_values": missing}))
+            for names, missing_cells in again:
                 if not names:
                     continue
-                columns = read(names, include_columns=[raw[name] for name in names], **missing)
+                included = [raw[name] for name in names]
+                columns = read(names, include_columns=included, **missing_cells)
                 for name, column in zip(names, columns.columns, strict=True):
                     table = table.set_column(self.names.index(name), name, column)
         except pa.ArrowInvalid as error:
@@ -259,10 +266,11 @@ class CsvFile:
         text: Collection[str] = (),
         verbatim: Collection[str] = (),
         *,
+        present: Mapping[str, Collection[str]] = _NONE,
         as_written: bool = True,
     ) -> pd.DataFrame:
         """Return the rows, see `table`."""
-        table = self.table(text, verbatim, as_written=as_written)
+        table = self.table(text, verbatim, present=present, as_written=as_written)
         return arrow_to_frame(_without_nameless(table, self.path))
 
     def line(self, row: int) -> int | None:
@@ -443,7 +451,8 @@ def read_csv_file(
         Other columns whose cells stay as they are written.
     schema : Schema, optional
         Of the model that the rows are for: columns that are no numbers by it are left as they are
-        written, and those it does not have are taken for keys.
+        written, those it does not have are taken for keys, and a text such as `NA` is no missing
+        value where it is a category of the column.
     as_written : bool
         Whether without a schema too only numbers are converted; otherwise dates and truth values
         are.
@@ -463,11 +472,13 @@ def read_csv_file(
     """
     file = CsvFile(path, content, options)
     text, verbatim = [*text, *([] if label is None else [label])], list(keys)
+    present: dict[str, Collection[str]] = {}
     if schema is not None and schema.columns is not None:
         types = dict(zip(schema.columns, schema.types, strict=True))
         text += [name for name, column in types.items() if column.type in ("category", "boolean")]
         verbatim += [name for name in file.names if name not in types and name != label]
-    frame = file.frame(text, verbatim, as_written=as_written)
+        present |= {name: column.texts for name, column in types.items()}
+    frame = file.frame(text, verbatim, present=present, as_written=as_written)
     held, matched = None if content is None else file, file.matched
     for message in file.warnings(schema):
         warnings.warn(message, stacklevel=2)

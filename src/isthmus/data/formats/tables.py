@@ -15,12 +15,12 @@ import pandas as pd
 
 from isthmus._core import decompress, read_bytes, require
 from isthmus.data.column_types import Place, SourceFile, Where, quote, recognise
-from isthmus.data.columns import check_no_infinity, match_columns
+from isthmus.data.columns import Column, check_no_infinity, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.labels import labels_from_text
-from isthmus.data.notation import CsvOptions
+from isthmus.data.notation import NO_VALUE, CsvOptions
 from isthmus.data.schema import Schema, check_names
 from isthmus.errors import DataError, IsthmusError, ShardError
 
@@ -104,16 +104,31 @@ def read_table(
             f"got {csv.given[0]}=, which is for CSV files, and {path} is none; leave it out"
         )
     suffix = path.suffix.lower()
-    frame = read_parquet_file(path) if suffix in _PARQUET else _READERS[suffix](path)
+    if suffix in _PARQUET:
+        frame = read_parquet_file(path)
+    elif suffix == ".xlsx":
+        frame = _readable(functools.partial(_read_excel, schema=schema))(path)
+    else:
+        frame = _READERS[suffix](path)
     if suffix in _JSON_LINES:
         return frame, SourceFile(functools.partial(_line_of_json, path))
     return frame, lambda row: f"row {row + 1}, counting from 1"
 
 
-def _read_excel(path: Path) -> pd.DataFrame:
+def _read_excel(path: Path, schema: Schema | None = None) -> pd.DataFrame:
     require("openpyxl", extra="excel", purpose="Excel files")
-    frame = pd.read_excel(path, dtype=object)
-    return pd.DataFrame({name: column_of_objects(frame[name].tolist()) for name in frame})
+    frame = pd.read_excel(path, dtype=object, na_filter=False)  # an empty cell is ""
+    types: dict[str, Column] = {}
+    if schema is not None and schema.columns is not None:
+        types = dict(zip(schema.columns, schema.types, strict=True))
+    cells: dict[Any, Any] = {}
+    for name in frame:
+        values = types[str(name)].texts if str(name) in types else ()
+        missing = {*NO_VALUE, *_NO_VALUE_IN_EXCEL}.difference(values)
+        cells[name] = column_of_objects(
+            [None if isinstance(one, str) and one in missing else one for one in frame[name]]
+        )
+    return pd.DataFrame(cells)
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
@@ -175,6 +190,8 @@ def _readable(read: Callable[[Path], pd.DataFrame]) -> Callable[[Path], pd.DataF
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _PARQUET = (".parquet", ".pq")
+# Beside `NO_VALUE`.
+_NO_VALUE_IN_EXCEL = ("None", "<NA>")
 _JSON_LINES = (".jsonl", ".ndjson")
 _READERS = {
     ".xlsx": _readable(_read_excel),
