@@ -8,6 +8,7 @@ Each distinct value is looked at once, so that long columns of text are quick to
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -98,6 +99,13 @@ class Place:
     def csv(self) -> CsvOptions | None:
         """What the file of the column was read with; None where it is of no CSV file."""
         return self.where.csv if isinstance(self.where, SourceFile) else None
+
+    def how_to_take_as_names(self) -> str:
+        """Return how to say that the values are names: to `load`, else in the DataFrame itself."""
+        if not self.table:
+            return f"pass a DataFrame with X[{self.column!r}].astype('category')"
+        option = f"--category {shlex.quote(self.column)}"
+        return f"pass category=[{self.column!r}] (on the command line {option})"
 
     def expected(self, type_: Literal["number", "date"]) -> str:
         """Return what a value of the column should be, as its file writes it."""
@@ -380,8 +388,8 @@ def _check_half(
     raise DataError(
         f"{place} holds {quote(value)} in {place.where(row)}, expected {place.expected(type_)} as "
         f"in other rows; put a {type_} there; if it is missing, "
-        f"{place.how_to_mark_missing(value)}; if these are categories, pass a DataFrame with "
-        f"X[{place.column!r}].astype('category')"
+        f"{place.how_to_mark_missing(value)}; if these are categories, "
+        f"{place.how_to_take_as_names()}"
     )
 
 
@@ -408,7 +416,7 @@ def _check_other_marks(
     raise DataError(
         f"{place} holds {quote(values[codes[row]])} in {place.where(row)}, "
         f"expected numbers with a decimal point, or dates such as 2024-05-17; {fix}; "
-        f"pass category=[{place.column!r}] (--category) if these are names"
+        f"if these are names, {place.how_to_take_as_names()}"
     )
 
 

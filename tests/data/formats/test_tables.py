@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isthmus import load
+from isthmus.data import Schema
 from isthmus.data.formats import dataset_from_frame, load_table
 from isthmus.errors import DataError, SchemaError
 
@@ -485,6 +486,17 @@ def test_the_cell_that_the_options_do_not_read_is_named(csv, cells, wrong, optio
         assert load(write(*cells, *[wrong] * 3), **options).schema.types[0].type == "category"
     with pytest.raises(DataError, match="read the file with"):
         load(write(*cells))
+
+
+def test_names_among_numbers_are_taken_as_such_by_the_option_that_is_named(csv, tmp_path):
+    frame = pd.DataFrame({"a b": ["1", "2", "x"], "c": [1.0, 2.0, 3.0]})
+    frame.to_parquet(tmp_path / "data.parquet")
+    for source in (csv(frame.to_csv(index=False)), tmp_path / "data.parquet", frame):
+        with pytest.raises(DataError, match=r"pass category=\['a b'\] .*--category 'a b'\)$"):
+            load(source)
+        assert load(source, category=["a b"]).schema.types[0].categories == ("1", "2", "x")
+    with pytest.raises(DataError, match=r"pass a DataFrame with X\['a b'\].astype\('category'\)$"):
+        Schema.learn(frame)
 
 
 def test_the_reading_that_the_options_do_not_read_is_named(csv):
