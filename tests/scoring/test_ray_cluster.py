@@ -51,12 +51,12 @@ class Doomed(PartFiles):
     reached: str = ""
     gate: str = ""
 
-    def write(self, chunk, arrays, counts):
+    def write(self, chunk, *facts):
         if ray.get_runtime_context().get_node_id() == self.node:
             with open(self.reached, "w") as pipe:  # noqa: PTH123
                 pipe.write("here")
             FileLock(self.gate).acquire()  # the test has it
-        return super().write(chunk, arrays, counts)
+        return super().write(chunk, *facts)
 
 
 def test_a_killed_node_loses_no_chunk(bundle, shards, local, cluster, tmp_path, monkeypatch):
@@ -99,12 +99,12 @@ class Deadly(PartFiles):
 
     last: str = "kill"
 
-    def write(self, chunk, arrays, counts):
+    def write(self, chunk, *facts):
         if chunk.index == 3:
             if self.last == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             np.empty(2**58)
-        return super().write(chunk, arrays, counts)
+        return super().write(chunk, *facts)
 
 
 @pytest.mark.parametrize(
