@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.data import Dataset, Schema, load
-from isthmus.errors import DataError, SchemaError
+from isthmus.errors import DataError, DataWarning, SchemaError
 
 # A column of a file: what is written in its cells at fit, its type, and for some cells of a later
 # file what they stand for: a number, or the position of a category (their count: never seen).
@@ -174,3 +174,21 @@ def test_a_category_that_reads_as_missing_is_one_in_every_file(tmp_path):
     # What the user states to be missing is missing.
     found = schema.check(load(tmp_path / "rows.csv", schema=schema, na=["NA"]).X)
     np.testing.assert_array_equal(found[:, 0], [0, np.nan, 1, 4, 3])
+
+
+def test_a_label_that_reads_as_missing_is_one_where_it_is_the_normal_value(tmp_path):
+    frame = pd.DataFrame({"width": [1.0, 2, 3, 4], "state": ["NA", "worn", "", "null"]})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_excel(tmp_path / "rows.xlsx", index=False)
+    for name in ("rows.csv", "rows.xlsx"):
+        with pytest.warns(DataWarning, match=r"^1 of 4 cells of the column of labels 'state'.*'nu"):
+            data = load(tmp_path / name, label="state", normal="NA")
+        assert data.y.tolist() == ["NA", "worn", None, None]
+        with pytest.warns(DataWarning, match="^2 of 4 cells"):
+            data = load(tmp_path / name, label="state")
+        assert data.y.tolist() == [None, "worn", None, None]
+    # What the user states to be missing is, and is counted.
+    with pytest.warns(DataWarning, match="^1 of 4 cells"):
+        data = load(tmp_path / "rows.csv", label="state", normal="NA", na=["NA"])
+    assert data.y.tolist() == [None, "worn", None, None]
+    assert data.reading == {"applied": {"na": {"NA": 1}}}

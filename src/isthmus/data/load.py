@@ -117,7 +117,8 @@ def load(
         is "any" where it is known what is abnormal (`normal` is given, or a label is the number
         -1), and otherwise "majority".
     normal : str, int, float, bool or None
-        The label that means normal, for "any". The labels of other data are left as they are.
+        The label that means normal, for "any". It is a label where it reads `NA` or the like in a
+        CSV or Excel file; the labels of other data are left as they are.
     lazy : bool
         Read one `.parquet` or `.npy` file, or a folder of images, chunk by chunk. Several files
         (a folder of them, a pattern such as "events/*.parquet", an address such as
@@ -453,7 +454,7 @@ def load_path(
 
             reading = ImageReading(**images or {})
             return load_image_table(path, column, reading, label, table.get("keys", ()))
-        return load_table(path, label, **table)
+        return load_table(path, label, normal=cutting and cutting.normal, **table)
     if label is not None:
         raise DataError(
             f"label={label!r} names a column of a table, and {path} is not one; "

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 
 #: Cells that stand for a missing value, as Arrow and pandas have them.
 NO_VALUE = (
@@ -227,6 +229,66 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def count_cells(table: Any, texts: Collection[str]) -> dict[str, int]:
+    """Return in how many cells of a table of text each of some texts stands alone."""
+    from pyarrow import compute
+
+    return {
+        text: sum(compute.sum(compute.equal(one, text)).as_py() or 0 for one in table.columns)
+        for text in texts
+    }
+
+
+def text_of_dates(column: Any) -> Any:
+    """Return a column that may hold dates as text; None for other types."""
+    import pyarrow as pa
+
+    if pa.types.is_integer(column.type):
+        return column.cast("string")
+    return column if pa.types.is_string(column.type) else None
+
+
+def labels_there(
+    cells: pd.Series, path: Path | str, normal: str | None = None, na: Sequence[str] = ()
+) -> pd.Series:
+    """Return the cells of a column of labels, None where one stands for no label.
+
+    Parameters
+    ----------
+    cells : Series of shape (n,)
+        As they are written.
+    path : Path or str
+        The file, for the warning.
+    normal : str, optional
+        The label that means normal, which is one even where it is among `NO_VALUE`.
+    na : sequence of str
+        Further cells that stand for no label.
+
+    Warns
+    -----
+    DataWarning
+        When cells are not empty and count as no label, with their number.
+
+    Examples
+    --------
+    >>> labels_there(pd.Series(["NA", "", "worn"]), "rows.csv", normal="NA").tolist()
+    ['NA', None, 'worn']
+    """
+    stated = cells.isin(na)
+    unstated = cells.isin([text for text in NO_VALUE if text != normal]) & ~stated
+    words = cells[unstated & (cells != "")]
+    if len(words):
+        warnings.warn(
+            f"{len(words):,} of {len(cells):,} cells of the column of labels {cells.name!r} of "
+            f"{path} read {words.iloc[0]!r} or the like, and count as no label; leave them "
+            "empty if that is meant, pass normal= (on the command line --normal) if it means "
+            "normal, and otherwise give the class another name",
+            DataWarning,
+            stacklevel=3,
+        )
+    return cells.astype(object).where(~(stated | unstated) & cells.notna(), None)
 
 
 def options_for(values: Sequence[str]) -> str | None:

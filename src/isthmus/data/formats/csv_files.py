@@ -15,7 +15,15 @@ import pandas as pd
 from isthmus._core import decompress, read_bytes
 from isthmus.data.column_types import SourceFile, Where
 from isthmus.data.containers import arrow_to_frame
-from isthmus.data.notation import DEFAULT_OPTIONS, NO_VALUE, CsvOptions, is_number
+from isthmus.data.notation import (
+    DEFAULT_OPTIONS,
+    NO_VALUE,
+    CsvOptions,
+    count_cells,
+    is_number,
+    labels_there,
+    text_of_dates,
+)
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -126,7 +134,7 @@ class CsvFile:
                 if option == "na":
                     others = [raw[name] for name in self.names if name not in verbatim]
                     cells = read(self.names, include_columns=others, null_values=[])
-                    self.matched["na"] = _count_cells(cells, self.options.na)
+                    self.matched["na"] = count_cells(cells, self.options.na)
                 elif option != "encoding":
                     self.matched[option] = 0
             # Arrow recognises dates and times of day whatever it is asked for.
@@ -206,7 +214,7 @@ class CsvFile:
         if column.null_count == len(column):
             return None
         half = (len(column) - column.null_count) / 2
-        if self.options.date_format is not None and (text := _text_of_dates(column)) is not None:
+        if self.options.date_format is not None and (text := text_of_dates(column)) is not None:
             dates, found = self.options.dates_in(text)
             enough = half if text is column else 2 * half
             self.matched["date_format"] += int(found.sum() >= enough)
@@ -390,25 +398,6 @@ def _are_counts(names: list[str]) -> bool:
     return all(name.isdecimal() for name in names) and len(set(names)) == len(names)
 
 
-def _count_cells(table: Any, texts: Collection[str]) -> dict[str, int]:
-    """Return in how many cells of a table of text each of some texts stands alone."""
-    from pyarrow import compute
-
-    return {
-        text: sum(compute.sum(compute.equal(one, text)).as_py() or 0 for one in table.columns)
-        for text in texts
-    }
-
-
-def _text_of_dates(column: Any) -> Any:
-    """Return a column that may hold dates as text; None for other types."""
-    import pyarrow as pa
-
-    if pa.types.is_integer(column.type):
-        return column.cast("string")
-    return column if pa.types.is_string(column.type) else None
-
-
 def _without_nameless(table: Any, path: Path | str) -> Any:
     keep = []
     for position, name in enumerate(table.column_names):
@@ -429,6 +418,7 @@ def read_csv_file(
     content: bytes | None = None,
     *,
     label: str | None = None,
+    normal: str | None = None,
     keys: Sequence[str] = (),
     text: Sequence[str] = (),
     schema: Schema | None = None,
@@ -445,6 +435,8 @@ def read_csv_file(
         Not compressed.
     label : str, optional
         Column of labels, whose cells stay as they are written.
+    normal : str, optional
+        The label that means normal, see `labels_there`.
     keys : sequence of str
         Columns whose cells stay as they are written, `NA` too.
     text : sequence of str
@@ -471,14 +463,18 @@ def read_csv_file(
         When the file is empty, ragged or in another encoding, or a column has no name.
     """
     file = CsvFile(path, content, options)
-    text, verbatim = [*text, *([] if label is None else [label])], list(keys)
+    text, verbatim = list(text), [*keys, *([] if label is None else [label])]
     present: dict[str, Collection[str]] = {}
     if schema is not None and schema.columns is not None:
         types = dict(zip(schema.columns, schema.types, strict=True))
         text += [name for name, column in types.items() if column.type in ("category", "boolean")]
-        verbatim += [name for name in file.names if name not in types and name != label]
+        verbatim += [name for name in file.names if name not in types]
         present |= {name: column.texts for name, column in types.items()}
     frame = file.frame(text, verbatim, present=present, as_written=as_written)
+    if label in frame and label not in keys:
+        for one in options.na:
+            file.matched["na"][one] += int((frame[label] == one).sum())
+        frame[label] = labels_there(frame[label], path, normal, options.na)
     held, matched = None if content is None else file, file.matched
     for message in file.warnings(schema):
         warnings.warn(message, stacklevel=2)

@@ -20,7 +20,7 @@ from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.labels import labels_from_text
-from isthmus.data.notation import NO_VALUE, CsvOptions
+from isthmus.data.notation import NO_VALUE, CsvOptions, labels_there
 from isthmus.data.schema import Schema, check_names
 from isthmus.errors import DataError, IsthmusError, ShardError
 
@@ -60,6 +60,7 @@ def read_table(
     path: Path,
     *,
     label: str | None = None,
+    normal: Any = None,
     keys: Sequence[str] = (),
     text: Sequence[str] = (),
     schema: Schema | None = None,
@@ -74,6 +75,8 @@ def read_table(
         For which `is_table_file` is true.
     label, keys, text, schema, as_written
         See `read_csv_file`; other formats hold types of their own.
+    normal : str, int, float, bool or None
+        The label that means normal, which is a label even where it reads `NA` or the like.
     csv : CsvOptions, optional
 
     Returns
@@ -93,6 +96,7 @@ def read_table(
         return read_csv_file(
             path,
             label=label,
+            normal=normal if isinstance(normal, str) else None,
             keys=keys,
             text=text,
             schema=schema,
@@ -107,7 +111,10 @@ def read_table(
     if suffix in _PARQUET:
         frame = read_parquet_file(path)
     elif suffix == ".xlsx":
-        frame = _readable(functools.partial(_read_excel, schema=schema))(path)
+        frame = _readable(functools.partial(_read_excel, schema=schema, label=label))(path)
+        if label in frame:
+            text = normal if isinstance(normal, str) else None
+            frame[label] = labels_there(frame[label], path, text)
     else:
         frame = _READERS[suffix](path)
     if suffix in _JSON_LINES:
@@ -115,7 +122,7 @@ def read_table(
     return frame, lambda row: f"row {row + 1}, counting from 1"
 
 
-def _read_excel(path: Path, schema: Schema | None = None) -> pd.DataFrame:
+def _read_excel(path: Path, schema: Schema | None = None, label: str | None = None) -> pd.DataFrame:
     require("openpyxl", extra="excel", purpose="Excel files")
     frame = pd.read_excel(path, dtype=object, na_filter=False)  # an empty cell is ""
     types: dict[str, Column] = {}
@@ -124,7 +131,7 @@ def _read_excel(path: Path, schema: Schema | None = None) -> pd.DataFrame:
     cells: dict[Any, Any] = {}
     for name in frame:
         values = types[str(name)].texts if str(name) in types else ()
-        missing = {*NO_VALUE, *_NO_VALUE_IN_EXCEL}.difference(values)
+        missing = {*_NO_VALUE_IN_EXCEL, *(() if name == label else NO_VALUE)}.difference(values)
         cells[name] = column_of_objects(
             [None if isinstance(one, str) and one in missing else one for one in frame[name]]
         )
@@ -245,6 +252,7 @@ def load_table(
     *,
     keys: Sequence[str] = (),
     category: Sequence[str] = (),
+    normal: Any = None,
     schema: Schema | None = None,
     csv: CsvOptions | None = None,
     **columns: Any,
@@ -260,6 +268,8 @@ def load_table(
     path : Path
     label : str or None
         Column that holds the labels.
+    normal : str, int, float, bool or None
+        See `read_table`.
     keys, category, schema, **columns
         See `dataset_from_frame`.
     csv : CsvOptions, optional
@@ -269,7 +279,9 @@ def load_table(
     DataError
         See `dataset_from_frame` and `read_table`.
     """
-    frame, where = read_table(path, label=label, keys=keys, text=category, schema=schema, csv=csv)
+    frame, where = read_table(
+        path, label=label, normal=normal, keys=keys, text=category, schema=schema, csv=csv
+    )
     return dataset_from_frame(
         frame,
         label,

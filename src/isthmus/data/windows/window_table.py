@@ -215,7 +215,9 @@ def load_long_table(
 ) -> Dataset:
     """Cut the file of a table into windows, see `read_table` and `series_from_frame`."""
     names = [*keys, *cutting.groups]
-    frame, where = read_table(path, label=label, keys=names, as_written=False, csv=csv)
+    frame, where = read_table(
+        path, label=label, normal=cutting.normal, keys=names, as_written=False, csv=csv
+    )
     return series_from_frame(
         frame, cutting, label, path.name, source=path, where=where, keys=keys, drop=drop
     )
