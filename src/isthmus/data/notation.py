@@ -7,7 +7,7 @@ import shlex
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +83,7 @@ class CsvOptions:
     Raises
     ------
     DataError
-        When a mark is none, both are the same, or the encoding is unknown.
+        When a mark is none, both are the same, or the date format or the encoding is unknown.
     """
 
     decimal: str = "."
@@ -105,6 +105,8 @@ class CsvOptions:
             mark = getattr(self, name)
             if mark is not None and (len(mark) != 1 or mark.isalnum()):
                 raise DataError(f"got {name}={mark!r}, expected one mark such as ',' or '.'")
+        if self.date_format is not None:
+            _check_date_format(self.date_format)
         if self.decimal == self.thousands:
             raise DataError(
                 f"got the mark {self.decimal!r} for decimals and for thousands, expected two "
@@ -217,6 +219,23 @@ class CsvOptions:
         text = pd.Series(cells.to_pylist(), dtype=object)
         dates = pd.to_datetime(text, format=self.date_format, errors="coerce")
         return dates, dates.notna().to_numpy() & ~np.asarray(short, dtype=bool)
+
+
+def _check_date_format(date_format: Any) -> None:
+    """Refuse what pandas reads no date with."""
+    example = datetime(2024, 5, 17, 12, 30, tzinfo=UTC)
+    reason = "it names no part of a date"
+    if isinstance(date_format, str) and "%" in date_format:
+        try:
+            pd.to_datetime(pd.Series([example.strftime(date_format)]), format=date_format)
+            return
+        except (ValueError, re.error) as error:
+            reason = str(error)
+    raise DataError(
+        f"got date_format={date_format!r} ({reason}), expected the terms of datetime.strptime; "
+        "write 17.05.2024 as '%d.%m.%Y', 5/17/2024 12:30 as '%m/%d/%Y %H:%M' and 17 May 2024 as "
+        "'%d %B %Y'"
+    )
 
 
 DEFAULT_OPTIONS = CsvOptions()

@@ -488,6 +488,12 @@ def test_the_cell_that_the_options_do_not_read_is_named(csv, cells, wrong, optio
         load(write(*cells))
 
 
+@pytest.mark.parametrize("date_format", ["%s", "%Q", "%d.%m.%", "%d%d", "DD.MM.YYYY", "", 5])
+def test_a_date_format_that_is_none_is_refused(csv, date_format):
+    with pytest.raises(DataError, match=r"got date_format=.*, expected .*strptime; write"):
+        load(csv("a\n17.05.2024\n"), date_format=date_format)
+
+
 def test_names_among_numbers_are_taken_as_such_by_the_option_that_is_named(csv, tmp_path):
     frame = pd.DataFrame({"a b": ["1", "2", "x"], "c": [1.0, 2.0, 3.0]})
     frame.to_parquet(tmp_path / "data.parquet")
