@@ -92,7 +92,7 @@ def fit(name, data):
     given = dict(given)
     if name == "own modules":
         given["architecture"] = given["architecture"](data[of].shape[1])
-    settings = {"max_epochs": 3, "random_state": 3, "device": "cpu", "precision": "float32"}
+    settings = {"max_epochs": 2, "random_state": 3, "device": "cpu", "precision": "float32"}
     X = load(str(data[of]), **data_options(of)) if of.endswith("files") else data[of]
     return Autoencoder(**settings | given).fit(X)
 
