@@ -192,3 +192,16 @@ def test_a_label_that_reads_as_missing_is_one_where_it_is_the_normal_value(tmp_p
         data = load(tmp_path / "rows.csv", label="state", normal="NA", na=["NA"])
     assert data.y.tolist() == [None, "worn", None, None]
     assert data.reading == {"applied": {"na": {"NA": 1}}}
+
+
+@pytest.mark.parametrize("cell", ["0x10", "-0X1F"])
+def test_hexadecimal_is_text_whatever_stands_beside_it(csv, cell):
+    schema = load(csv(fitted_frame(["numbers"]))).schema
+    for beside in ("", "5", "1.5"):
+        frame = pd.DataFrame({"numbers": [cell, beside], "width": [1, 2]})
+        with pytest.raises(SchemaError, match=f"{cell}' in row 1 .*expected a number"):
+            load(csv(frame), schema=schema)
+        with pytest.raises(SchemaError, match=f"{cell}' in row 0.*expected a number"):
+            schema.check(frame)
+    at_fit = load(csv(pd.DataFrame({"part": [cell, "0x20"], "width": [1, 2]})))
+    assert at_fit.X["part"].tolist() == [cell, "0x20"]

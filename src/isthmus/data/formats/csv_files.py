@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -103,6 +104,7 @@ class CsvFile:
             When there are no rows, or a row is longer or shorter than the header.
         """
         import pyarrow as pa
+        from pyarrow import compute
         from pyarrow import csv as arrow_csv
 
         records = self._records()
@@ -139,7 +141,13 @@ class CsvFile:
                     self.matched[option] = 0
             # Arrow recognises dates and times of day whatever it is asked for.
             dates = [f.name for f in table.schema if as_written and pa.types.is_temporal(f.type)]
+            whole = [field.name for field in table.schema if pa.types.is_integer(field.type)]
             again: list[tuple[list[str], dict[str, Any]]] = [(dates, {})]
+            if whole and b"0x" in self._content.lower():  # Arrow reads 0x10 as 16, but not by 1.5
+                cells = read(whole, include_columns=[raw[name] for name in whole])
+                hexadecimal = [compute.match_substring_regex(one, "[xX]") for one in cells.columns]
+                found = [compute.any(one).as_py() for one in hexadecimal]
+                again.append(([*itertools.compress(whole, found)], {}))
             again.append((verbatim, {"null_values": [""]}))
             for name in text:
                 values = set(present.get(name, ())) - set(self.options.na)

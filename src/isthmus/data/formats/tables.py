@@ -92,11 +92,12 @@ def read_table(
     DependencyError
         When a library for the format is not installed.
     """
+    meant = normal if isinstance(normal, str) else None
     if _is_csv(path):
         return read_csv_file(
             path,
             label=label,
-            normal=normal if isinstance(normal, str) else None,
+            normal=meant,
             keys=keys,
             text=text,
             schema=schema,
@@ -113,8 +114,7 @@ def read_table(
     elif suffix == ".xlsx":
         frame = _readable(functools.partial(_read_excel, schema=schema, label=label))(path)
         if label in frame:
-            text = normal if isinstance(normal, str) else None
-            frame[label] = labels_there(frame[label], path, text)
+            frame[label] = labels_there(frame[label], path, meant)
     else:
         frame = _READERS[suffix](path)
     if suffix in _JSON_LINES:
