@@ -21,6 +21,7 @@ from .columns import read_array as read_array
 from .columns import read_frame as read_frame
 from .containers import arrow_to_frame as arrow_to_frame
 from .containers import as_array_or_frame as as_array_or_frame
+from .csv_options import NO_VALUE as NO_VALUE
 from .dataset import Dataset as Dataset
 from .dataset import Splits as Splits
 from .fingerprint import Blocks as Blocks
@@ -47,7 +48,6 @@ from .labels import label_text as label_text
 from .labels import labels_from_text as labels_from_text
 from .labels import read_as_binary as read_as_binary
 from .load import load as load
-from .notation import NO_VALUE as NO_VALUE
 from .predictions import ABNORMAL as ABNORMAL
 from .predictions import DECISIONS as DECISIONS
 from .predictions import NORMAL as NORMAL

@@ -16,13 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from isthmus.data.notation import (
-    DEFAULT_OPTIONS,
-    NUMERIC_START,
-    CsvOptions,
-    how_to_mark_missing,
-    how_to_read,
-)
+from isthmus.data.csv_options import DEFAULT_OPTIONS, CsvOptions, how_to_mark_missing
+from isthmus.data.notation import NUMERIC_START, how_to_read
 from isthmus.errors import DataError
 
 # A row (from 0) in words that a person can find it by.
@@ -90,7 +85,7 @@ class Place:
         return how_to_read(values, self.column, csv=self.csv)
 
     def how_to_mark_missing(self, value: Any) -> str:
-        """Return how to say that a value is missing, see `notation.how_to_mark_missing`."""
+        """Return how to say that a value is missing, see `csv_options.how_to_mark_missing`."""
         if self.csv is None or not isinstance(value, str):
             return "leave it empty"
         return how_to_mark_missing(value, self.csv)

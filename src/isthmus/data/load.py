@@ -13,6 +13,7 @@ import pandas as pd
 
 from isthmus.data.catalog import check_exists, describe_missing, find_entry
 from isthmus.data.containers import with_labels
+from isthmus.data.csv_options import CsvOptions
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     image_column,
@@ -23,7 +24,6 @@ from isthmus.data.formats import (
     load_table,
 )
 from isthmus.data.named_datasets import load_named
-from isthmus.data.notation import CsvOptions
 from isthmus.data.predictions import as_normal_value
 from isthmus.data.schema import KINDS, Schema
 from isthmus.data.streaming import (

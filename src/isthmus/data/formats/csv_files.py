@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import warnings
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -16,7 +15,7 @@ import pandas as pd
 from isthmus._core import decompress, read_bytes
 from isthmus.data.column_types import SourceFile, Where
 from isthmus.data.containers import arrow_to_frame
-from isthmus.data.notation import (
+from isthmus.data.csv_options import (
     DEFAULT_OPTIONS,
     NO_VALUE,
     CsvOptions,
@@ -25,6 +24,7 @@ from isthmus.data.notation import (
     labels_there,
     text_of_dates,
 )
+from isthmus.data.formats.csv_text import as_utf8, check_header, skip_to_header
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 # Arrow infers types from its first block, so the block should be the whole file.
 _LARGEST_BLOCK = 2**31 - 1
-_CHARSET = "send UTF-8, or state the encoding: Content-Type: text/csv; charset=windows-1252"
 _NONE: Mapping[str, Collection[str]] = {}
 
 
@@ -65,15 +64,14 @@ class CsvFile:
         self.matched: dict[str, Any] = {}
         if content is None:
             content = decompress(read_bytes(Path(path)), path)
-        self._content = self._as_utf8(content)
-        self._skipped_lines = 0
-        self.separator = self._skip_to_header()
+        content = as_utf8(content, path, options.encoding)
+        self._content, self._skipped_lines, self.separator = skip_to_header(content)
         header = next(self._records(), None)
         if header is None:
             raise DataError(f"{path} is empty; expected a header line and rows of numbers")
         self._header = header[1]
         self.names = [name.strip() for name in self._header]
-        self._check_header()
+        check_header(self.names, path)
 
     def table(
         self,
@@ -311,75 +309,6 @@ class CsvFile:
                 f"cannot read {self.path} near line {begins}: {error}; write it again as CSV"
             ) from error
 
-    def _as_utf8(self, content: bytes) -> bytes:
-        encoding = self.options.encoding
-        if encoding is None and content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            encoding = "utf-16"
-        try:
-            if encoding is not None:
-                content = content.decode(encoding).encode()
-            elif not content.isascii():
-                content.decode("utf-8")
-        except UnicodeError as error:
-            place = getattr(error, "start", 0)
-            line = content.count(b"\n", 0, place) + 1
-            if encoding is not None:
-                raise DataError(
-                    f"{self.path} is not {encoding} text ({error}); state its encoding with "
-                    "encoding= (on the command line --encoding)",
-                    request_fix=_CHARSET,
-                ) from error
-            raise DataError(
-                f"{self.path} is not UTF-8 text: byte 0x{content[place]:02x} in line {line}; "
-                "state its encoding, such as encoding='cp1252' of Windows in Western Europe (on "
-                "the command line --encoding cp1252), or save it again as UTF-8",
-                request_fix=_CHARSET,
-            ) from error
-        if b"\0" in content[:1000]:
-            raise DataError(
-                f"{self.path} holds zero bytes, which no CSV file in UTF-8 has; state its "
-                "encoding, such as encoding='utf-16-le' (on the command line --encoding utf-16-le)",
-                request_fix=_CHARSET,
-            )
-        return content.removeprefix(b"\xef\xbb\xbf")
-
-    def _skip_to_header(self) -> str:
-        """Leave out what stands above the header, and return the separator."""
-        stated, comment = None, b""
-        while self._content:
-            first, _, rest = self._content.partition(b"\n")
-            line = first.strip()
-            if stated is None and line[:4].lower() == b"sep=" and len(line) == 5:
-                stated = line[4:].decode()
-            elif line.startswith(b"#"):
-                comment = line
-            elif line:
-                break
-            self._content, self._skipped_lines = rest, self._skipped_lines + 1
-        above = self._content.partition(b"\n")[0].decode("utf-8")
-        separator = _separator(above) if stated is None else stated
-        # NumPy and loggers write the header as a comment too, above the first row of numbers.
-        names = comment.decode("utf-8").lstrip("# ").split(separator)
-        cells = above.strip().split(separator)
-        if comment and len(names) == len(cells) and all(map(is_number, cells)):
-            header = separator.join(names).encode()
-            self._content = header + b"\n" + self._content
-            self._skipped_lines -= 1
-        return separator
-
-    def _check_header(self) -> None:
-        named = [name for name in self.names if name]
-        if named and all(is_number(name) for name in named) and not _are_counts(named):
-            raise DataError(
-                f"the first line of {self.path} holds numbers where column names belong; "
-                "put a line with the column names on top"
-            )
-        for name, count in Counter(named).items():
-            if count > 1:
-                raise DataError(
-                    f"{self.path} has more than one column called {name!r}; give each its own name"
-                )
-
     def _ragged(self, error: Exception) -> DataError:
         expected = len(self.names)
         for line, record in self._records():
@@ -391,19 +320,6 @@ class CsvFile:
                 )
         reason = str(error).splitlines()[0]
         return DataError(f"cannot read {self.path} as CSV: {reason}; write it again as CSV")
-
-
-def _separator(header: str) -> str:
-    if "," in header:
-        return ","
-    counts = {mark: header.count(mark) for mark in ";\t|"}
-    best = max(counts, key=lambda mark: counts[mark])
-    return best if counts[best] else ","
-
-
-def _are_counts(names: list[str]) -> bool:
-    """Tell numbered columns (0, 1, 2 ... or 1990, 1991 ...) from a row of data."""
-    return all(name.isdecimal() for name in names) and len(set(names)) == len(names)
 
 
 def _without_nameless(table: Any, path: Path | str) -> Any:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from isthmus._core import gunzip, read_bytes
+from isthmus.data.csv_options import is_number
 from isthmus.data.dataset import Dataset
 from isthmus.data.labels import as_labels
-from isthmus.data.notation import is_number
 from isthmus.data.preprocessing import describe_filled, interpolate
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError
