@@ -57,6 +57,7 @@ def fitted_digests():
         Autoencoder(2, architecture=OWN, **choices).fit(TABLE),
         Autoencoder(2, objective={"masked": 1, "variational": 1}, **choices).fit(TABLE),
         Autoencoder(2, objective={"invariant": 1, "denoising": 1}, **choices).fit(TABLE),
+        Autoencoder(2, precision="bfloat16", **choices).fit(TABLE),
         Autoencoder(4, **choices).fit(IMAGES),
         Autoencoder(4, architecture="conv", objective="masked", **choices).fit(IMAGES),
         Autoencoder(architecture="reference", **choices).fit(LARGE),

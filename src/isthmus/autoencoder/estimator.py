@@ -92,7 +92,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     device : str, default="auto"
         `"auto"` is cuda, else mps, else cpu.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        `"auto"` uses bfloat16 where the hardware has it.
+        Of the forward pass in training. `"auto"` is bfloat16 on CUDA devices that have it, else
+        float32.
     random_state : int, RandomState instance or None, default=None
         The same integer gives the same weights on the same machine. Global generators
         are not changed.

@@ -39,8 +39,9 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype of the forward pass.
 
-    `"auto"` takes bfloat16 where the hardware multiplies it (recent CUDA devices, CPUs
-    with AMX or AVX512-BF16), else float32: elsewhere bfloat16 is emulated and slower.
+    `"auto"` takes bfloat16 on CUDA devices that multiply it, else float32. On CPUs that
+    multiply it (AVX512-BF16) training is a few per cent faster, and a seed would give
+    other weights than on CPUs that do not (docs/performance.md).
     """
     if precision == "float32":
         return torch.float32
@@ -50,13 +51,7 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
         raise TrainingError(
             f"got precision={precision!r}, expected 'auto', 'float32' or 'bfloat16'"
         )
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device)[0] >= 8
-    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        able = torch.cpu.get_capabilities()
-        native = bool(able.get("amx_bf16") or able.get("avx512_bf16"))
-    else:
-        native = False
+    native = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
     return torch.bfloat16 if native else torch.float32
 
 

@@ -373,4 +373,6 @@ def _autocast(settings: Settings) -> AbstractContextManager[Any]:
     device, enabled = settings.device.type, settings.precision == torch.bfloat16
     if not enabled and not torch.is_autocast_enabled(device):
         return nullcontext()  # entering torch.autocast takes as long as a small layer
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+    # torch keeps the bfloat16 copies of weights in one cache for all threads, emptied when the
+    # outermost block of a thread ends: within a caller's block they would outlive an update.
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
