@@ -16,6 +16,8 @@ from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load_bundle, s
 from isthmus.autoencoder import TrainingRowHashes, row_hashes, training_rows
 from isthmus.autoencoder.training_rows import split_rows
 from isthmus.bundle import add_head
+from isthmus.data import Schema
+from isthmus.data.preprocessing import read_preprocessor
 from isthmus.errors import BundleError, FrozenError
 from isthmus.export.network_graph import export_networks
 from isthmus.networks import digest
@@ -229,6 +231,40 @@ def test_training_rows_are_found_in_any_column_order(frame):
 
     assert trained[:100].all()
     assert not trained[100:].any()
+
+
+HASHED = {
+    "table": (
+        {
+            "columns": [
+                {"fill": 2.5, "mean": 2.1, "scale": 0.7, "missing_share": 0.1, "constant": False},
+                {"levels": [0, 1], "shares": [0.5, 0.5], "scale": 0.7, "missing_level": 0},
+            ]
+        },
+        pd.DataFrame({"width": [1.25, None, 1e200, -1.3], "kind": ["nut", "bolt", None, "nut"]}),
+        [11123321448032463139, 18234581980249919650, 3976769257487968827, 10455073813287646198],
+    ),
+    "series": (
+        {"mean": [0.3, -2.0], "scale": [0.9, 1e-3], "usual": [None, [-2.1, -1.9]]},
+        np.linspace(-3, 3, 16).reshape(2, 4, 2),
+        [18401284542671595995, 16130069762689953313],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HASHED)
+def test_hashes_of_rows_are_the_same_on_every_machine(kind):
+    learned, X, expected = HASHED[kind]
+    schema = Schema.learn(X, kind)
+    checked = schema.check(X)
+    prepare = read_preprocessor(learned | {"hashed": "standardised"}, schema)
+
+    assert row_hashes(prepare.to_hash(checked)).tolist() == expected
+    assert read_preprocessor(prepare.to_dict(), schema).to_dict() == prepare.to_dict()
+
+    first = read_preprocessor(learned, schema)  # of the first bundles
+    np.testing.assert_array_equal(first.to_hash(checked), first.to_network(checked))
+    assert "hashed" not in first.to_dict()
 
 
 # --- frozen ------------------------------------------------------------------------------

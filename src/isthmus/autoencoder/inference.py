@@ -231,7 +231,7 @@ class Inference(TransformerMixin):
     @isolated_from_host()
     @over_chunks
     def row_hashes(self, X: Any) -> np.ndarray:
-        """Return the hash of each instance's network inputs, uint64 of shape (n,)."""
+        """Return the hash of each instance's standardised values, uint64 of shape (n,)."""
         return self.hash_checked_rows(self._check(X))
 
     def check_frozen(self, *, quick: bool = False) -> None:
@@ -409,7 +409,7 @@ class Inference(TransformerMixin):
 
     def hash_checked_rows(self, X: np.ndarray) -> np.ndarray:
         """Return the hash of each checked instance, uint64 of shape (n,)."""
-        step, prepare = self._inference_batch(), self.preprocessor_.to_network
+        step, prepare = self._inference_batch(), self.preprocessor_.to_hash
         parts = [row_hashes(prepare(X[first : first + step])) for first in range(0, len(X), step)]
         return np.concatenate(parts)
 

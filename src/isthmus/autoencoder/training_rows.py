@@ -20,8 +20,8 @@ def row_hashes(values: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     values : float32 array of shape (n, ...)
-        Network inputs, so that equal values have equal hashes in any column order and dtype.
-        Values that another dtype rounded are not equal.
+        Standardised, so that equal values have equal hashes in any column order and dtype (see
+        `Preprocessor.to_hash`). Values that another dtype rounded are not equal.
 
     Returns
     -------

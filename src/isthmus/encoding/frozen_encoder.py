@@ -144,8 +144,8 @@ def data_fingerprint(hashes: np.ndarray, y: np.ndarray) -> str:
     Parameters
     ----------
     hashes : uint64 array of shape (n,)
-        Of the rows as the network sees them (`Autoencoder.row_hashes`), so that neither dtype
-        nor the order of a table's columns matters.
+        Of the standardised rows (`Autoencoder.row_hashes`), so that neither dtype nor the order of
+        a table's columns matters.
     y : array of shape (n,)
 
     Returns

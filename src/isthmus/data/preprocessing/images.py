@@ -114,6 +114,10 @@ class ImagePreprocessor:
         """Prepare images to train on, as `to_network`."""
         return self.to_network(X)
 
+    def to_hash(self, X: np.ndarray) -> np.ndarray:
+        """Return the network inputs, which are exact."""
+        return self.to_network(X)
+
     def from_network(self, values: np.ndarray) -> np.ndarray:
         """Return images of 0..255 when they were uint8 at fit, else in [0, 1]; float32."""
         images = self.per_feature(values).astype(np.float32, copy=False)

@@ -47,6 +47,23 @@ class Preprocessor(Protocol):
         clipped to it; all others are as from `to_network`.
         """
 
+    def to_hash(self, X: np.ndarray) -> np.ndarray:
+        """Return the values that row hashes are computed from.
+
+        They are the same on every machine: a logarithm or an inverse hyperbolic sine differs in
+        its last bit between processors, an addition or a division does not.
+
+        Parameters
+        ----------
+        X : array of shape (n, *schema.shape)
+            As checked.
+
+        Returns
+        -------
+        array of shape (n, ...), float32
+            NaN where a value is missing.
+        """
+
     def from_network(self, values: np.ndarray) -> Any:
         """Return reconstructions of shape (n, *network_shape) in the units of the data."""
 

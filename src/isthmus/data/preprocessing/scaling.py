@@ -240,6 +240,10 @@ def scale_of(moments: Moments) -> np.ndarray:
     return np.where(moments.constant, 1.0, moments.deviation)
 
 
+#: Entry of a preprocessor's `to_dict` whose row hashes are computed from standardised values.
+#: Those of the first bundles, which do not have it, are computed from the network inputs.
+HASH_STANDARDISED = {"hashed": "standardised"}
+
 #: Maximum magnitude of an asinh-scaled value, reached at 5e21 standard deviations.
 MAX_SCALED = 100.0
 #: `MAX_SCALED` in standard deviations, before scaling.

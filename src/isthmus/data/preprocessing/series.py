@@ -8,7 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from isthmus.data.preprocessing.scaling import Moments, UsualRange, scale_of, usual_range
+from isthmus.data.preprocessing.scaling import (
+    HASH_STANDARDISED,
+    Moments,
+    UsualRange,
+    scale_of,
+    usual_range,
+)
 from isthmus.data.schema import Schema
 
 
@@ -127,6 +133,8 @@ class SeriesPreprocessor:
         ones were left out (see `usual_range`). Values of such a channel are compressed from
         `COMPRESSED_FROM` deviations on: features of training windows with extreme values would
         otherwise dominate those of all others.
+    hashes_inputs : bool, default=False
+        Whether row hashes are those of the network inputs, as in the first bundles.
 
     Examples
     --------
@@ -141,6 +149,7 @@ class SeriesPreprocessor:
     mean: np.ndarray
     scale: np.ndarray
     usual: tuple[UsualRange | None, ...] = ()
+    hashes_inputs: bool = False
 
     @classmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
@@ -177,10 +186,14 @@ class SeriesPreprocessor:
 
     def to_network(self, X: np.ndarray) -> np.ndarray:
         """Standardise and put the channels first: (n, c, t)."""
-        values = (X - self.mean) / self.scale
+        values = self._standardise(X)
         if (channels := self.compressed).any():
             values[..., channels] = compress(values[..., channels])
         return np.ascontiguousarray(values.astype(np.float32).transpose(0, 2, 1))
+
+    def to_hash(self, X: np.ndarray) -> np.ndarray:
+        """Standardise: (n, t, c)."""
+        return self.to_network(X) if self.hashes_inputs else self._standardise(X).astype(np.float32)
 
     def to_training(self, X: np.ndarray) -> np.ndarray:
         """Clip extreme values to the usual range of their channel, then as `to_network`."""
@@ -205,11 +218,16 @@ class SeriesPreprocessor:
         """Return mean and scale as lists; the usual ranges where there are any."""
         plain = {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
         usual = {"usual": [None if one is None else [one.low, one.high] for one in self.usual]}
-        return plain | (usual if self.compressed.any() else {})
+        hashed = {} if self.hashes_inputs else HASH_STANDARDISED
+        return plain | (usual if self.compressed.any() else {}) | hashed
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: Schema) -> Self:
         """Rebuild for the same schema."""
         usual = plain.get("usual") or ()
         ranges = tuple(None if one is None else UsualRange(*one) for one in usual)
-        return cls(schema, np.asarray(plain["mean"]), np.asarray(plain["scale"]), ranges)
+        mean, scale = np.asarray(plain["mean"]), np.asarray(plain["scale"])
+        return cls(schema, mean, scale, ranges, not HASH_STANDARDISED.items() <= plain.items())
+
+    def _standardise(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray((X - self.mean) / self.scale)

@@ -16,7 +16,7 @@ from isthmus.data.preprocessing.column_inputs import (
     ValueInputs,
     learn_inputs,
 )
-from isthmus.data.preprocessing.scaling import asinh_scale, sinh_unscale
+from isthmus.data.preprocessing.scaling import HASH_STANDARDISED, asinh_scale, sinh_unscale
 from isthmus.data.schema import Schema
 
 
@@ -35,6 +35,8 @@ class TablePreprocessor:
     schema : Schema
     inputs : tuple of ValueInputs or CategoryInputs
         One for each column.
+    hashes_inputs : bool, default=False
+        Whether row hashes are those of the network inputs, as in the first bundles.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class TablePreprocessor:
 
     schema: Schema
     inputs: tuple[ValueInputs | CategoryInputs, ...]
+    hashes_inputs: bool = False
 
     @classmethod
     def learn(cls, X: np.ndarray, schema: Schema) -> Self:
@@ -98,17 +101,7 @@ class TablePreprocessor:
     def to_network(self, X: np.ndarray) -> np.ndarray:
         """Fill, standardise and asinh-scale: (n, m) as checked to (n, width) float32."""
         arrays = self._arrays
-        selected = X if len(arrays.columns) == X.shape[1] else X[:, arrays.columns]
-        # One copy, then in place: a whole table may be large.
-        values = selected.astype(np.float64)
-        np.clip(values, -MAX_MAGNITUDE, MAX_MAGNITUDE, out=values)
-        if selected.dtype.kind == "f" and (missing := np.isnan(values)).any():
-            np.copyto(values, arrays.fill, where=missing)
-        # Far beyond all training values the division may overflow; `asinh_scale` bounds that.
-        with np.errstate(over="ignore"):
-            values -= arrays.mean
-            values /= arrays.scale
-        scaled = asinh_scale(values)
+        scaled = asinh_scale(self._standardise(X, fill=True))
         if len(arrays.at) == self.network_shape[0]:
             return scaled
         out = np.empty((len(X), *self.network_shape), dtype=np.float32)
@@ -121,6 +114,16 @@ class TablePreprocessor:
             # A missing value has the last row, an unknown category the row before.
             row_of = np.where(np.isnan(positions), len(rows) - 1, positions).astype(np.intp)
             out[:, first : first + rows.shape[1]] = rows[row_of]
+        return out
+
+    def to_hash(self, X: np.ndarray) -> np.ndarray:
+        """Standardise numbers, booleans and dates, and leave categories as checked: (n, m)."""
+        if self.hashes_inputs:
+            return self.to_network(X)
+        with np.errstate(over="ignore"):
+            out = X.astype(np.float32)
+            out[:, self._arrays.columns] = self._standardise(X, fill=False)
+        out[np.isnan(out)] = np.nan  # one bit pattern for all that is missing
         return out
 
     def to_training(self, X: np.ndarray) -> np.ndarray:
@@ -184,13 +187,30 @@ class TablePreprocessor:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the learned parameters of each column, in order."""
-        return {"columns": [inputs.to_dict() for inputs in self.inputs]}
+        columns = {"columns": [inputs.to_dict() for inputs in self.inputs]}
+        return columns if self.hashes_inputs else columns | HASH_STANDARDISED
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: Schema) -> Self:
         """Rebuild for the same schema."""
         learned = zip(plain["columns"], schema.types, strict=True)
-        return cls(schema, tuple(_read(inputs, column.type) for inputs, column in learned))
+        inputs = tuple(_read(inputs, column.type) for inputs, column in learned)
+        return cls(schema, inputs, not HASH_STANDARDISED.items() <= plain.items())
+
+    def _standardise(self, X: np.ndarray, *, fill: bool) -> np.ndarray:
+        """Standardise the k value columns: (n, m) as checked to (n, k) float64."""
+        arrays = self._arrays
+        selected = X if len(arrays.columns) == X.shape[1] else X[:, arrays.columns]
+        # One copy, then in place: a whole table may be large.
+        values = selected.astype(np.float64)
+        np.clip(values, -MAX_MAGNITUDE, MAX_MAGNITUDE, out=values)
+        if fill and selected.dtype.kind == "f" and (missing := np.isnan(values)).any():
+            np.copyto(values, arrays.fill, where=missing)
+        # Far beyond all training values the division may overflow; `asinh_scale` bounds that.
+        with np.errstate(over="ignore"):
+            values -= arrays.mean
+            values /= arrays.scale
+        return values
 
     @cached_property
     def _arrays(self) -> _ColumnArrays:
