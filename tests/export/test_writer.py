@@ -18,7 +18,7 @@ from isthmus import Autoencoder, CodeClassifier, export_bundle, load_bundle, sav
 from isthmus.bundle import Bundle
 from isthmus.data import Schema
 from isthmus.errors import BundleError, DataError, ExportError, SchemaError
-from isthmus.export import Exported
+from isthmus.export import Exported, read_references
 from isthmus.export import writer as write
 
 onnx = pytest.importorskip("onnx")
@@ -178,6 +178,29 @@ def test_what_is_no_export_is_not_opened(wine_bundle, table, tmp_path, monkeypat
         Exported(tmp_path / "out")
 
 
+def test_no_byte_of_an_export_can_change_its_decisions(wine_bundle, table, tmp_path):
+    folder = tmp_path / "out"
+    export_bundle(wine_bundle, folder, table, residual=True)
+    graph, known = folder / "model.onnx", folder / "known.npz"
+    content, stored = graph.read_bytes(), known.read_bytes()
+    rng = np.random.default_rng(0)
+    places = [*rng.integers(0, len(content), 60), *range(len(content) - 90, len(content), 10)]
+    mutations = [content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
+                 for at in places]  # fmt: skip
+    # The digest cut off, and bytes put in, taken out and added.
+    entry = content.rindex(b"sha256") - 4
+    mutations += [content[:entry], content[:500] + b"0" + content[500:], content + content[-64:]]
+    mutations += [content[: at - 8] + content[at:] for at in rng.integers(8, len(content), 20)]
+    for mutation in mutations:
+        with pytest.raises(ExportError, match="the graph is damaged"):
+            Exported(mutation, 1)
+    exported = Exported(folder, 1)
+    for at in rng.integers(0, len(stored), 30):
+        known.write_bytes(stored[:at] + bytes([stored[at] ^ 4]) + stored[at + 1 :])
+        with pytest.raises(ExportError, match="SHA-256 is not the one in the graph"):
+            read_references(graph, exported.facts, exported.schema)
+
+
 def test_a_head_that_cannot_be_converted_is_named(table_fit, table, tmp_path):
     head = HistGradientBoostingClassifier(max_iter=2)
     kind = CodeClassifier(table_fit, head).fit(table, table[:, 0] > 13)
@@ -253,7 +276,7 @@ def run_bare(python, *words, cwd):
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, table, tmp_path):
     export_bundle(wine_bundle, tmp_path / "out", table)
-    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 80
+    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 90
     np.save(tmp_path / "rows.npy", table)
     run_bare(bare_python, "out/predict.py", "rows.npy", "found.npz", cwd=tmp_path)
     refused = subprocess.run(
@@ -274,6 +297,21 @@ def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, tab
     )
     assert missing.strip() == "[]"
     bundle = load_bundle(wine_bundle)
+    graph, script = (tmp_path / "out" / name for name in ("model.onnx", "predict.py"))
+    content = graph.read_bytes()
+    graph.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    words = {"cwd": tmp_path, "capture_output": True, "text": True, "check": False, "env": {}}
+    refused = subprocess.run(
+        [bare_python, "out/predict.py", "rows.npy", "other.npz"],
+        **words,
+    )
+    assert "model.onnx is damaged or was changed; copy it or" in refused.stderr
+    assert not (tmp_path / "other.npz").exists()
+    graph.write_bytes(content)
+    script.write_text(script.read_text().replace("batch: int = 512", "batch: int = 9"))
+    edited = subprocess.run([bare_python, "out/predict.py", "rows.npy", "other.npz"], **words)
+    assert edited.returncode == 0
+    assert edited.stderr == f"{script} is not as it was exported: damaged, or edited\n"
     with np.load(tmp_path / "found.npz") as found:
         np.testing.assert_array_equal(found["class"], bundle.heads["kind"].predict(table))
         np.testing.assert_array_equal(found["verdict"], bundle.heads["normal"].predict(table))

@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from isthmus.export.graph import OPSETS
 from isthmus.export.inputs import Input, describe_cells
 from isthmus.export.parity import Parity
 from isthmus.export.reference_instances import ReferenceInstances
-from isthmus.export.runtime import FORMAT_VERSION, KEY
+from isthmus.export.runtime import FILE_DIGESTS, FORMAT_VERSION, KEY
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -188,8 +189,9 @@ def describe_export(
     outputs: Sequence[Output],
     parity: Parity,
     references: ReferenceInstances | None,
+    beside: Mapping[str, bytes],
 ) -> dict[str, Any]:
-    """Return the metadata of an export, as plain JSON values."""
+    """Return the metadata of an export, as plain JSON values; `beside` are other files by name."""
     return {
         "format_version": FORMAT_VERSION,
         "isthmus_version": __version__,
@@ -208,6 +210,7 @@ def describe_export(
         "heads": {name: _describe_head(head) for name, head in heads.items()},
         "known": None if references is None else references.to_dict(),
         "parity": parity.to_dict(),
+        FILE_DIGESTS: {name: sha256(content).hexdigest() for name, content in beside.items()},
     } | ({} if inputs[0].column is None else {"cells": describe_cells(encoder.schema_)})
 
 

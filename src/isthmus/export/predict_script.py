@@ -1,6 +1,7 @@
 """Decide with model.onnx. Needs numpy and onnxruntime: python predict.py ROWS.npy|.csv OUT.npz."""
 
 import csv
+import hashlib
 import json
 import re
 import sys
@@ -11,8 +12,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-model = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx").read_bytes())
+graph = Path(__file__).with_name("model.onnx").read_bytes()
+if hashlib.sha256(graph[:-64]).hexdigest().encode() != graph[-64:]:  # the digest ends the file
+    raise ValueError("model.onnx is damaged or was changed; copy it or export the bundle again")
+model = onnxruntime.InferenceSession(graph)
 facts = json.loads(model.get_modelmeta().custom_metadata_map["isthmus"])
+if hashlib.sha256(Path(__file__).read_bytes()).hexdigest() != facts["file_digests"]["predict.py"]:
+    print(f"{__file__} is not as it was exported: damaged, or edited", file=sys.stderr)
 names = [one["name"] for one in facts["outputs"]]
 KNOWN = facts.get("cells", {}).get("categories", {})
 MISSING = ("None", "nan", "NaT", "<NA>")  # as str() has them

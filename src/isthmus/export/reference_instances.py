@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,7 @@ from isthmus.export.inputs import (
     inputs_of,
     unseen_category_text,
 )
+from isthmus.export.runtime import FILE_DIGESTS
 
 REFERENCES_FILE = "known.npz"
 
@@ -213,7 +215,12 @@ def read_references(
     if not facts.get("known") or not file.is_file():
         return None
     try:
-        with np.load(BytesIO(file.read_bytes()), allow_pickle=False) as found:
+        content = file.read_bytes()
+        # Exports of an earlier isthmus have no digests.
+        stated = facts.get(FILE_DIGESTS, {}).get(REFERENCES_FILE)
+        if stated not in (None, sha256(content).hexdigest()):
+            raise ValueError("its SHA-256 is not the one in the graph")
+        with np.load(BytesIO(content), allow_pickle=False) as found:
             arrays = {name: found[name] for name in ("codes", "labels", "instances", "rebuilt")}
             digest = str(found["digest"])
         references = ReferenceInstances(**arrays | {"rebuilt": bool(arrays["rebuilt"])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,11 @@ ROWS = 512
 #: Key of the metadata's one entry, a JSON object.
 KEY = "isthmus"
 FORMAT_VERSION = 1
+#: Of the facts: SHA-256 by name of the files beside the graph, which then ends with its own.
+FILE_DIGESTS = "file_digests"
+#: Key of the entry that ends the graph's file: the SHA-256 of all bytes before it, of so many
+#: hexadecimal digits.
+_OWN_DIGEST, _N_DIGITS = "sha256", 64
 #: Training rows that are assumed of an export of an earlier isthmus.
 ASSUMED_ROWS = 1000
 
@@ -100,9 +106,14 @@ class Exported:
         file, content = ("the graph", path) if isinstance(path, bytes) else _read(user_path(path))
         require("onnxruntime", extra="onnx", purpose="running an exported graph")
         try:
+            has_digest = _check_digest(content, file)
             self._session = new_session(content, threads)
             facts = json.loads(self._session.get_modelmeta().custom_metadata_map[KEY])
             found = facts["format_version"]
+            if not has_digest and FILE_DIGESTS in facts:
+                raise _changed(file)
+        except ExportError:
+            raise
         except Exception as error:  # ONNX Runtime's own errors have no common base
             raise ExportError(
                 f"{file} is damaged, or no export of isthmus "
@@ -279,6 +290,54 @@ class Exported:
                 "again with residual=True, or isthmus export BUNDLE --residual"
             )
         return self._preprocessor.from_network(values)
+
+
+def with_digest(content: bytes) -> bytes:
+    """Return the content of a model's file with its SHA-256 as the last entry of the metadata.
+
+    Examples
+    --------
+    >>> content = with_digest(b"")
+    >>> content[-64:].decode() == hashlib.sha256(content[:-64]).hexdigest()
+    True
+    """
+    content += _DIGEST_ENTRY
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
+def _digest_entry(key: bytes) -> bytes:
+    """Return the bytes that make a digest after them an entry of the metadata.
+
+    It is field 14 of a `ModelProto`, so that every reader of ONNX opens the file.
+    """
+    inner = bytes([0x0A, len(key)]) + key + bytes([0x12, _N_DIGITS])
+    return bytes([0x72, len(inner) + _N_DIGITS]) + inner
+
+
+_DIGEST_ENTRY = _digest_entry(_OWN_DIGEST.encode())
+
+
+def _check_digest(content: bytes, file: str) -> bool:
+    """Return whether a model's file ends with its digest; exports of an earlier isthmus have none.
+
+    Raises
+    ------
+    ExportError
+        When it is another file's.
+    """
+    body, stated = content[:-_N_DIGITS], content[-_N_DIGITS:]
+    if not body.endswith(_DIGEST_ENTRY):
+        return False
+    if hashlib.sha256(body).hexdigest().encode() != stated:
+        raise _changed(file)
+    return True
+
+
+def _changed(file: str) -> ExportError:
+    return ExportError(
+        f"{file} is damaged or was changed: its SHA-256 is not the one at its end; copy it or "
+        "export the bundle again"
+    )
 
 
 def _read(path: Path) -> tuple[str, bytes]:

@@ -29,7 +29,7 @@ from isthmus.export.reference_selection import (
     references_from_heads,
     references_from_rows,
 )
-from isthmus.export.runtime import open_session, run
+from isthmus.export.runtime import open_session, run, with_digest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -226,15 +226,19 @@ def export_bundle(
     else:
         references = references_from_heads(encoder, chosen)
     facts = {}
+    beside = {PREDICT: Path(__file__).with_name("predict_script.py").read_bytes()}
+    if references is not None:
+        beside[REFERENCES_FILE] = references.to_bytes(encoder.digest_)
     for name in models:
-        facts[name] = describe_export(encoder, chosen, inputs, outputs, parities[name], references)
+        facts[name] = describe_export(
+            encoder, chosen, inputs, outputs, parities[name], references, beside
+        )
         write_facts(models[name], facts[name])
     with replaced_folder(target) as folder:
         for name in models:
-            write_bytes(folder / name, models[name].SerializeToString())
-        write_bytes(folder / PREDICT, Path(__file__).with_name("predict_script.py").read_bytes())
-        if references is not None:
-            write_bytes(folder / REFERENCES_FILE, references.to_bytes(encoder.digest_))
+            write_bytes(folder / name, with_digest(models[name].SerializeToString()))
+        for name, content in beside.items():
+            write_bytes(folder / name, content)
         write_bytes(folder / README, readme(facts[MODEL]).encode())
     return facts[MODEL] | {
         "directory": str(target),
