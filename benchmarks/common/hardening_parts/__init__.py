@@ -1,0 +1,13 @@
+"""What `hardening.py` tries, one file a part; `PARTS` maps the name of each to its function.
+
+A part takes a `Setting` and returns rows. It stops trying when its time is up, and its rows say
+how often each case was tried.
+"""
+
+from collections.abc import Callable
+
+from common.hardening_parts.kills import kills
+from common.hardening_parts.rows import Row, Setting
+from common.hardening_parts.writers import writers
+
+PARTS: dict[str, Callable[[Setting], list[Row]]] = {"writers": writers, "kills": kills}
