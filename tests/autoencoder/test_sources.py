@@ -15,7 +15,7 @@ from isthmus.autoencoder import sources
 from isthmus.data import Chunk, Schema
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.streaming import Stream
-from isthmus.data.streaming import statistics as column
+from isthmus.data.streaming import column_statistics as column
 from isthmus.data.streaming.chunks import FileRange
 from isthmus.distributed import ProcessGroup
 from isthmus.distributed.collectives import merge_results

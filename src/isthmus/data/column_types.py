@@ -261,7 +261,9 @@ _TRUTHS = ("true", "false")
 _DATES = ("date", "datetime", "datetime64")
 
 
-def recognise(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Series]:
+def recognise(
+    column: pd.Series, place: Place, counts: np.ndarray | None = None
+) -> tuple[ColumnType, pd.Series]:
     """Tell what a column holds, and return it with a dtype that says so.
 
     A dtype decides where it can. Of text and Python objects: all numbers are numbers, all
@@ -273,6 +275,9 @@ def recognise(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Series]:
     column : Series of shape (n,)
     place : Place
         What the errors call it.
+    counts : int array of shape (n,), optional
+        How many rows hold each of the values, where they are the distinct ones of a column, in
+        the order of their first rows. Default: each is one row.
 
     Returns
     -------
@@ -298,7 +303,7 @@ def recognise(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Series]:
     if isinstance(dtype, pd.CategoricalDtype):
         return "category", column
     if isinstance(dtype, pd.ArrowDtype):
-        return _from_objects(column.astype(object), place)
+        return _from_objects(column.astype(object), place, counts)
     if pd.api.types.is_bool_dtype(dtype):
         whole = isinstance(dtype, np.dtype) or not column.isna().any()
         return "boolean", column.astype(bool) if whole else column
@@ -312,10 +317,12 @@ def recognise(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Series]:
         return "date", column.dt.to_timestamp()
     if pd.api.types.is_timedelta64_dtype(dtype):
         return "number", column.dt.total_seconds()
-    return _from_objects(column, place)
+    return _from_objects(column, place, counts)
 
 
-def _from_objects(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Series]:
+def _from_objects(
+    column: pd.Series, place: Place, counts: np.ndarray | None
+) -> tuple[ColumnType, pd.Series]:
     try:
         codes, distinct = pd.factorize(column)
     except TypeError as error:  # what cannot be hashed is no single value
@@ -344,10 +351,11 @@ def _from_objects(column: pd.Series, place: Place) -> tuple[ColumnType, pd.Serie
         return "date", _at_rows(dates, values, codes, column.index)
     bad = place.unread(column, bad, "number")
     no_date = place.unread(column, no_date, "date")
-    _check_other_marks(values, codes, bad & no_date, place)
-    present = codes >= 0
-    _check_half(column, present, bad, "number", place)
-    _check_half(column, present, no_date, "date", place)
+    counts = np.ones(len(column), np.intp) if counts is None else counts
+    counts = np.where(codes >= 0, counts, 0)
+    _check_other_marks(values, codes, counts, bad & no_date, place)
+    _check_half(column, counts, bad, "number", place)
+    _check_half(column, counts, no_date, "date", place)
     # Built from what is known by now; pandas would factorise once more.
     grouped = pd.Categorical.from_codes(codes, pd.Index(values, dtype=object))
     return "category", pd.Series(grouped, column.index)
@@ -370,13 +378,13 @@ def _plain_numbers(column: pd.Series) -> pd.Series:
 
 def _check_half(
     column: pd.Series,
-    present: np.ndarray,
+    counts: np.ndarray,
     bad: np.ndarray,
     type_: Literal["number", "date"],
     place: Place,
 ) -> None:
     """Refuse a few values that are not like the others; a few that are make no type."""
-    if 2 * bad.sum() > present.sum():
+    if 2 * counts[bad].sum() > counts.sum():
         return
     row = int(bad.argmax())
     value = column.iloc[row]
@@ -389,7 +397,7 @@ def _check_half(
 
 
 def _check_other_marks(
-    values: np.ndarray, codes: np.ndarray, bad: np.ndarray, place: Place
+    values: np.ndarray, codes: np.ndarray, counts: np.ndarray, bad: np.ndarray, place: Place
 ) -> None:
     """Refuse numbers and dates that are written in another way than Python's, or the options'.
 
@@ -401,11 +409,14 @@ def _check_other_marks(
     if not any(NUMERIC_START.match(value) for value in values):
         return  # most columns of text, which thousands of columns would spend seconds on
     # Each distinct value counts as often as it occurs, up to a bound.
-    counts = np.bincount(codes[codes >= 0], minlength=len(values))
-    weights = np.ceil(1000 * counts / counts.sum()).astype(np.int64)
-    sample = values if len(values) <= 1000 else values[:1000]
+    present = codes >= 0
+    of_values = np.bincount(codes[present], counts[present], minlength=len(values))
+    weights = np.ceil(1000 * of_values / of_values.sum()).astype(np.int64)
+    sample = values[:1000]
     fix = place.how_to_read(np.repeat(sample, weights[: len(sample)]).tolist())
-    if fix is None:
+    # A mistake among dates as they are read is no other way of writing.
+    unread = values[np.unique(codes[bad])[:1000]]
+    if fix is None or not any(place.how_to_read([value]) for value in unread):
         return
     row = int(bad.argmax())
     raise DataError(
@@ -416,9 +427,13 @@ def _check_other_marks(
 
 
 def _no_use(place: Place, what: str) -> DataError:
+    fix = f"drop it with X.drop(columns={place.column!r})"
+    if place.table:
+        option = f"--drop {shlex.quote(place.column)}"
+        fix = f"leave it out with drop=[{place.column!r}] (on the command line {option})"
     return DataError(
         f"{place} holds {what} values, expected numbers, text, true and false, or dates; "
-        f"drop it with X.drop(columns={place.column!r}) or turn it into one of these"
+        f"{fix} or turn it into one of these"
     )
 
 

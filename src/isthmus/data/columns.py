@@ -59,15 +59,15 @@ class Column:
     dtype: str = ""
 
     @classmethod
-    def learn(cls, column: pd.Series, place: Place) -> Column:
-        """Tell what a column holds (see `recognise`) and list its categories.
+    def learn(cls, column: pd.Series, place: Place, counts: np.ndarray | None = None) -> Column:
+        """Tell what a column holds and list its categories; the parameters are `recognise`'s.
 
         Raises
         ------
         DataError
             See `recognise`.
         """
-        type_, values = recognise(column, place)
+        type_, values = recognise(column, place, counts)
         if type_ == "category":
             own = isinstance(column.dtype, pd.CategoricalDtype)
             seen = values.cat.remove_unused_categories().cat.categories

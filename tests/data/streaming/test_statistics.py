@@ -1,6 +1,7 @@
 """Schema and preprocessing of a stream: those of the same data in memory."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def test_a_column_without_a_value_and_one_that_names_things(tmp_path, mixed):
 
 
 def test_text_without_end_is_refused_before_it_fills_memory(tmp_path, mixed, monkeypatch):
-    monkeypatch.setattr("isthmus.data.streaming.statistics.MAX_DISTINCT", 300)
+    monkeypatch.setattr("isthmus.data.streaming.column_statistics.MAX_DISTINCT", 300)
     write(mixed[["far"]].assign(name=[f"name {at}" for at in range(N)]), tmp_path)
     with pytest.raises(DataError, match="more than 300 different texts"):
         load(tmp_path).schema  # noqa: B018
@@ -238,3 +239,63 @@ def test_identifiers_of_a_stream_are_named_as_in_memory(tmp_path, recwarn):
 
     assert load(tmp_path).schema.n_features == 6
     assert [str(one.message) for one in recwarn] == expected
+
+
+RANDOM = np.random.default_rng(5)
+TEXTS = [f"{value:.3f}" for value in RANDOM.normal(size=N)]
+TWO_WORDS = ["1" if at % 3 else f"word {at}" for at in range(N)]
+
+
+def with_cells(values, cells):
+    return [cells.get(at, value) for at, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (with_cells(TEXTS, {711: "x"}), "holds 'x' in row 712, counting from 1"),
+        (TWO_WORDS, "holds 'word 0' in row 1, counting from 1, expected a number"),
+        ([str(at) if at % 3 == 0 else f"word {at % 7}" for at in range(N)], None),
+        (with_cells(["2024-05-17"] * N, {500: "soon"}), "'soon' in row 501, counting from 1"),
+        ([text.replace(".", ",") for text in TEXTS], "in row 1, counting from 1, expected numbers"),
+        ([str(day) for day in pd.date_range("2024", periods=N, freq="h")], "'a' increases"),
+        ([str(at) for at in range(N)], "column 'a' increases strictly from row to row"),
+        (
+            with_cells(TEXTS, {3: "-999", 711: "99999"}),
+            "in row 711, counting from 0, .* and 1 more",
+        ),
+        (with_cells(RANDOM.normal(size=N), {3: -300, 711: 1e6}), "in row 711, .* and 1 more"),
+        (with_cells(TEXTS, {711: "inf"}), "in column 'a' of .*, row 712, counting from 1"),
+        ([[1, 2]] * N, "column 'a' of .* holds ndarray values, .* with drop="),
+    ],
+    ids=[
+        *("one word", "a third words", "a third numbers", "no date", "comma", "dates", "numbers"),
+        *("wild text", "wild numbers", "infinite", "lists"),
+    ],
+)
+def test_a_streamed_column_is_described_as_in_memory(values, said, tmp_path):
+    frame = pd.DataFrame({"z": RANDOM.normal(size=N), "a": values})
+    frame.to_parquet(tmp_path / "rows.parquet", index=False, row_group_size=170)
+    texts = []
+    for lazy in (False, True):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                data = load(tmp_path / "rows.parquet", lazy=lazy)
+                schema = data.schema
+                texts.append([str(one.message) for one in caught])
+                if not lazy:
+                    X = schema.check(data.X)
+                    texts[0] += column_warnings(X, schema, learn_preprocessor(X, schema))
+            except DataError as error:
+                texts.append([str(error)])
+    assert texts[1] == texts[0]
+    assert texts[0] == [] if said is None else re.search(said, texts[0][0])
+
+
+def test_a_streamed_identifier_in_text_is_named_as_in_memory(tmp_path):
+    texts = [str(one) for one in RANDOM.permutation(N)]
+    frame = pd.DataFrame({"z": RANDOM.normal(size=N), "ticket": texts})
+    write(frame, tmp_path)
+    with pytest.warns(DataWarning, match="column 'ticket' holds 100% distinct whole numbers"):
+        load(tmp_path).schema  # noqa: B018

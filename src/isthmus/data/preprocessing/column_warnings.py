@@ -176,9 +176,8 @@ def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -
         values = X[:, at].astype(np.float64)
         # Of these rows, which may be more than the preprocessor was learned from.
         if (usual := usual_range(values[~np.isnan(values)])) is not None:
-            outside = np.flatnonzero(usual[0].outside(values))
-            row = int(outside[0])
-            place, n = f"row {row}, counting from 0", len(outside)
+            n, row = int(usual[0].outside(values).sum()), _farthest(values, inputs.fill)
+            place = f"row {row}, counting from 0"
             inputs = replace(inputs, usual=usual[0])
             text = describe_extremes(name, float(values[row]), place, n, inputs, column)
             found.append(WarningText(text, row, None, place))
@@ -318,7 +317,9 @@ def _channel_warnings(X: np.ndarray, schema: Schema, preprocessor: SeriesPreproc
         if usual is None:
             continue
         outside = usual[0].outside(X[..., channel])
-        window, step = (int(i) for i in np.unravel_index(int(outside.argmax()), outside.shape))
+        inputs = replace(channel_inputs(preprocessor, channel), usual=usual[0])
+        at = _farthest(X[..., channel].ravel().astype(np.float64), inputs.fill)
+        window, step = divmod(at, X.shape[1])
         name = (
             f"channel {channel}" if not schema.columns else f"channel {schema.columns[channel]!r}"
         )
@@ -328,7 +329,7 @@ def _channel_warnings(X: np.ndarray, schema: Schema, preprocessor: SeriesPreproc
             float(X[window, step, channel]),
             place,
             int(outside.sum()),
-            replace(channel_inputs(preprocessor, channel), usual=usual[0]),
+            inputs,
             Column(),
         )
         found.append(WarningText(text, window, step, place))
@@ -340,6 +341,12 @@ def channel_inputs(preprocessor: SeriesPreprocessor, channel: int) -> ValueInput
     mean, scale = float(preprocessor.mean[channel]), float(preprocessor.scale[channel])
     usual = preprocessor.usual[channel] if preprocessor.usual else None
     return ValueInputs(mean, mean, scale, usual=usual)
+
+
+def _farthest(values: np.ndarray, middle: float) -> int:
+    """Return the row, the first of several, of the value farthest from the middle, as a stream."""
+    low, high = int(np.nanargmin(values)), int(np.nanargmax(values))
+    return high if values[high] - middle > middle - values[low] else low
 
 
 def _text(value: float, column: Column) -> str:

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
-from collections import Counter
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import Place, check_table, recognise
-from isthmus.data.columns import Column, as_plain, check_no_infinity
+from isthmus.data.column_types import check_table
+from isthmus.data.columns import Column
 from isthmus.data.instances import Chunk, draw_rows, rows_of
 from isthmus.data.preprocessing import (
     MAX_COMPARED,
-    MAX_MAGNITUDE,
     CategoryInputs,
     ChunkMoments,
     ImageVariety,
     Moments,
     Preprocessor,
-    RowOrder,
     SeriesPreprocessor,
     TablePreprocessor,
-    ValueInputs,
     channel_inputs,
-    check_repeats,
     column_name,
     describe_extremes,
     identifier_warnings,
@@ -37,196 +30,8 @@ from isthmus.data.preprocessing import (
     usual_range,
 )
 from isthmus.data.schema import Schema, check_images, check_series
+from isthmus.data.streaming.column_statistics import MEDIAN_ROWS, ColumnStatistics
 from isthmus.errors import DataError
-
-#: Different texts of a column that are counted, at most; of categories a tenth of that.
-MAX_DISTINCT = 100_000
-
-Learned = tuple[Column, ValueInputs | CategoryInputs, tuple[float, float] | None]
-
-
-class ColumnStatistics:
-    """Type, moments, range and some values of a column; of text, how often each occurs.
-
-    Parameters
-    ----------
-    name : str
-    table : str
-        What to call the stream in errors.
-    """
-
-    def __init__(self, name: str, table: str) -> None:
-        self.name, self.table = name, table
-        self.n_rows = 0
-        self.moments = ChunkMoments()
-        self.low, self.high = np.inf, -np.inf
-        #: First rows that hold the least and the greatest value, from 0; -1 where counted as text.
-        self.low_row = self.high_row = 0
-        self.order = RowOrder()
-        self.sample = array("d")
-        self.counts: Counter[Any] = Counter()
-        #: How many different texts there were after each chunk.
-        self.n_texts = array("q")
-        self.column: Column | None = None
-        self.categorical = False
-
-    def update(self, values: pd.Series, chosen: np.ndarray, first_row: int) -> None:
-        """Add the next values; the median is that of those at `chosen`."""
-        self.n_rows += len(values)
-        if _counted(values.dtype):
-            self._count(values)
-        else:
-            self._measure(values, chosen, first_row)
-        self.n_texts.append(len(self.counts))
-
-    def extend(self, later: ColumnStatistics) -> None:
-        """Add the statistics of later rows."""
-        self.n_rows += later.n_rows
-        self.moments.extend(later.moments)
-        self._widen(later.low, later.high, later.low_row, later.high_row)
-        self.order.extend(later.order)
-        self.sample += later.sample
-        self.counts.update(later.counts)
-        self.column = later.column or self.column
-        self.categorical |= later.categorical
-
-    def full_after(self, later: ColumnStatistics) -> int | None:
-        """Return the first chunk of rows after these, from 0, that brings too many texts."""
-        n_free = MAX_DISTINCT - len(self.counts)
-        if len(later.counts) <= n_free:
-            return None
-        new = (at for at, text in enumerate(later.counts) if text not in self.counts)
-        past = next(islice(new, n_free, None), None)
-        return None if past is None else bisect_right(later.n_texts, past)
-
-    def too_many_texts(self) -> DataError:
-        """Return the error about a column of more texts than are counted."""
-        return DataError(
-            f"column {self.name!r} of {self.table} holds more than {MAX_DISTINCT:,} different "
-            "texts, which looks like a name or free text; leave it out with columns=[...], or "
-            "write numbers and dates as such"
-        )
-
-    def result(self) -> Learned:
-        """Return what `Column.learn` and `learn_inputs` give, and the range of numbers.
-
-        Raises
-        ------
-        DataError
-            As these do.
-        """
-        called = f"column {self.name!r}" if not self.name.isdecimal() else f"column {self.name}"
-        moments = self.moments.combined()
-        if self.counts:
-            return self._of_counts(called, moments)
-        column = self.column or Column()
-        check_repeats(self.n_rows, moments.n, column, called)
-        sample = np.frombuffer(self.sample)
-        sample = np.clip(sample[~np.isnan(sample)], -MAX_MAGNITUDE, MAX_MAGNITUDE)
-        return self._of_values(sample, column, moments)
-
-    def extreme_warning(self, schema: Schema, at: int, inputs: ValueInputs) -> str | None:
-        """Return the warning about extreme values of the column, whose number is `at`."""
-        if inputs.usual is None:
-            return None
-        far = self.high - inputs.fill > inputs.fill - self.low
-        value, row = (self.high, self.high_row) if far else (self.low, self.low_row)
-        place = self.table if row < 0 else f"row {row}, counting from 0"
-        name, column = column_name(schema, at), schema.types[at]
-        return describe_extremes(name, value, place, 0, inputs, column)
-
-    def _of_values(self, sample: np.ndarray, column: Column, moments: Moments) -> Learned:
-        """Learn from a sample of the values and the moments of all."""
-        n_missing = self.n_rows - moments.n
-        # Where hardly anything is there, no row drawn may have a value.
-        median = float(np.median(sample)) if len(sample) else float(moments.mean)
-        usual = None
-        if (found := usual_range(sample, moments)) is not None:
-            usual, moments = found
-        inputs = ValueInputs.of(moments, median, n_missing, self.n_rows, column, usual)
-        return column, inputs, (self.low, self.high) if column.type == "number" else None
-
-    def _of_counts(self, called: str, moments: Moments) -> Learned:
-        distinct = pd.Series(list(self.counts), dtype=object)
-        counts = np.array(list(self.counts.values()))
-        if self.categorical:
-            if any(type(value) is float for value in self.counts):  # a chunk with missing values
-                distinct = distinct.map(lambda value: float(value) if type(value) is int else value)
-            distinct = distinct.astype("category")
-        place = Place(self.name, self.table)
-        column = Column.learn(distinct, place)
-        check_repeats(self.n_rows, int(counts.sum()), column, called)
-        positions = column.read(distinct, place)
-        if column.type == "category":
-            at = positions.astype(np.intp)
-            sizes = np.bincount(at, weights=counts, minlength=len(column.categories))
-            return column, CategoryInputs.of(sizes.astype(np.intp), self.n_rows), None
-        check_no_infinity(positions, place)
-        self._widen(float(positions.min()), float(positions.max()), -1, -1)
-        values = np.clip(positions, -MAX_MAGNITUDE, MAX_MAGNITUDE)
-        mean = np.average(values, weights=counts)
-        variance = np.average((values - mean) ** 2, weights=counts)
-        moments.add(int(counts.sum()), mean, variance, values.min(), values.max())
-        share = min(1.0, MEDIAN_ROWS / int(counts.sum()))
-        sample = np.repeat(values, np.ceil(counts * share).astype(np.intp))
-        return self._of_values(sample, column, moments)
-
-    def _measure(self, values: pd.Series, chosen: np.ndarray, first_row: int) -> None:
-        place = Place(
-            self.name, self.table, lambda row: f"row {first_row + row + 1}, counting from 1"
-        )
-        type_, known = recognise(values, place)
-        self.column = Column(type_, dtype=str(known.dtype) if type_ == "date" else "")
-        numbers = self.column.read(known, place)
-        check_no_infinity(numbers, place)
-        self.sample.frombytes(numbers[chosen].tobytes())
-        self.order.update(numbers)
-        present = numbers[~np.isnan(numbers)] if np.isnan(numbers).any() else numbers
-        if not len(present):
-            return
-        low, high = float(present.min()), float(present.max())
-        low_row = int(np.nanargmin(numbers)) if low < self.low else 0
-        high_row = int(np.nanargmax(numbers)) if high > self.high else 0
-        self._widen(low, high, first_row + low_row, first_row + high_row)
-        if low < -MAX_MAGNITUDE or high > MAX_MAGNITUDE:
-            present = np.clip(present, -MAX_MAGNITUDE, MAX_MAGNITUDE)
-        self.moments.update(present)
-
-    def _count(self, values: pd.Series) -> None:
-        self.categorical |= isinstance(values.dtype, pd.CategoricalDtype)
-        try:
-            found = values.value_counts()
-            for value, count in zip(found.index, found.to_numpy(), strict=True):
-                if count:
-                    plain = as_plain(value) if isinstance(value, np.generic) else value
-                    self.counts[plain] += int(count)
-        except TypeError as error:
-            raise DataError(
-                f"column {self.name!r} of {self.table} holds lists or other objects, "
-                "expected numbers, text, true and false, or dates; name the others with columns=["
-                "...]"
-            ) from error
-        if len(self.counts) > MAX_DISTINCT:
-            raise self.too_many_texts()
-
-    def _widen(self, low: float, high: float, low_row: int, high_row: int) -> None:
-        if low < self.low:
-            self.low, self.low_row = low, low_row
-        if high > self.high:
-            self.high, self.high_row = high, high_row
-
-
-def _counted(dtype: Any) -> bool:
-    """Return whether a column is text, categories or Python objects."""
-    if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype):
-        return True
-    return bool(pd.api.types.is_object_dtype(dtype))
-
-
-#: Rows whose values give medians and usual ranges. Of a longer stream they are drawn at random,
-#: always the same: a median's rank is then within 0.7 % of the middle in 999 columns of 1,000,
-#: whatever the distribution.
-MEDIAN_ROWS = 65_536
 
 
 def median_rows(n_rows: int) -> np.ndarray:
@@ -360,9 +165,9 @@ class _TableStatistics:
 
     def _identifier_warnings(self, schema: Schema, leave: set[int]) -> list[str]:
         """Return warnings about identifiers, as `column_warnings` does, from the rows drawn."""
-        samples = [np.frombuffer(facts.sample) for facts in self.columns]
+        samples = [facts.row_sample() for facts in self.columns]
         n = max(map(len, samples))
-        # Text and columns without a value in some chunk have no value for each of the rows drawn.
+        # Categories have none, and a column may be read in another way in some chunk.
         whole = [at for at, sample in enumerate(samples) if len(sample) == n]
         step = max(1, n // MAX_COMPARED)
         X = np.column_stack([samples[at][::step] for at in whole])
