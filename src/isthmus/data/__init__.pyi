@@ -7,8 +7,6 @@ from .codes import StoredCodes as StoredCodes
 from .codes import codes_facts as codes_facts
 from .codes import rows_to_arrow as rows_to_arrow
 from .column_types import ColumnType as ColumnType
-from .column_types import Place as Place
-from .column_types import Where as Where
 from .column_types import check_table as check_table
 from .column_types import recognise as recognise
 from .columns import Column as Column
@@ -48,6 +46,8 @@ from .labels import label_text as label_text
 from .labels import labels_from_text as labels_from_text
 from .labels import read_as_binary as read_as_binary
 from .load import load as load
+from .places import Place as Place
+from .places import Where as Where
 from .predictions import ABNORMAL as ABNORMAL
 from .predictions import DECISIONS as DECISIONS
 from .predictions import NORMAL as NORMAL

@@ -9,140 +9,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from isthmus.data.csv_options import DEFAULT_OPTIONS, CsvOptions, how_to_mark_missing
-from isthmus.data.notation import NUMERIC_START, how_to_read
+from isthmus.data.notation import NUMERIC_START, unreadable
+from isthmus.data.places import Place, calendar_note, quote
 from isthmus.errors import DataError
-
-# A row (from 0) in words that a person can find it by.
-Where = Callable[[int], str]
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file of text that a table was read from; puts its rows into words, with their lines.
-
-    Attributes
-    ----------
-    line : callable
-        Returns the line (from 1) in which a row (from 0) begins, None where there is none.
-    reading : dict or None
-        What reading the file did, see `Dataset`.
-    csv : CsvOptions or None
-        What it was read with; None where it is no CSV file.
-
-    Examples
-    --------
-    >>> SourceFile(lambda row: row + 2)(0)
-    'row 1 (line 2 of the file)'
-    """
-
-    line: Callable[[int], int | None]
-    reading: dict[str, Any] | None = None
-    csv: CsvOptions | None = None
-
-    def __call__(self, row: int) -> str:
-        """Return a row (from 0) in words."""
-        line = self.line(row)
-        return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A column, for the errors about it.
-
-    Attributes
-    ----------
-    column : str
-        Its name.
-    table : str
-        What to call its table, "" when there is but one.
-    where : callable
-        Puts a row number (from 0) into words.
-
-    Examples
-    --------
-    >>> place = Place("width", "nuts.csv")
-    >>> str(place), place.where(3)
-    ("column 'width' of nuts.csv", 'row 3, counting from 0')
-    """
-
-    column: str
-    table: str = ""
-    where: Where = lambda row: f"row {row}, counting from 0"
-
-    def __str__(self) -> str:
-        return f"column {self.column!r}" + (f" of {self.table}" if self.table else "")
-
-    def how_to_read(self, values: Sequence[str]) -> str | None:
-        """Return what reads text in the column as numbers or dates, see `notation.how_to_read`."""
-        return how_to_read(values, self.column, csv=self.csv)
-
-    def how_to_mark_missing(self, value: Any) -> str:
-        """Return how to say that a value is missing, see `csv_options.how_to_mark_missing`."""
-        if self.csv is None or not isinstance(value, str):
-            return "leave it empty"
-        return how_to_mark_missing(value, self.csv)
-
-    @property
-    def csv(self) -> CsvOptions | None:
-        """What the file of the column was read with; None where it is of no CSV file."""
-        return self.where.csv if isinstance(self.where, SourceFile) else None
-
-    def how_to_take_as_names(self) -> str:
-        """Return how to say that the values are names: to `load`, else in the DataFrame itself."""
-        if not self.table:
-            return f"pass a DataFrame with X[{self.column!r}].astype('category')"
-        option = f"--category {shlex.quote(self.column)}"
-        return f"pass category=[{self.column!r}] (on the command line {option})"
-
-    def expected(self, type_: Literal["number", "date"]) -> str:
-        """Return what a value of the column should be, as its file writes it."""
-        options = DEFAULT_OPTIONS if self.csv is None else self.csv
-        return options.example_of(type_)
-
-    def unread(
-        self, column: pd.Series, bad: np.ndarray, type_: Literal["number", "date"]
-    ) -> np.ndarray:
-        """Return where values are of another type, as the options of the CSV file read them.
-
-        Parameters
-        ----------
-        column : Series of shape (n,)
-        bad : boolean array of shape (n,)
-            Where its values are of another type without options.
-        type_ : {"number", "date"}
-            The type that is expected.
-
-        Returns
-        -------
-        boolean array of shape (n,)
-            `bad` where the options read no more of the values.
-        """
-        if self.csv is None or not self.csv.notation:
-            return bad
-        codes, values = pd.factorize(column)
-        if not all(isinstance(value, str) for value in values):
-            return bad
-        import pyarrow as pa
-
-        cells = pa.array(values, pa.string())
-        found = self.csv.dates_in(cells)[1] if type_ == "date" else self.csv.numbers_in(cells)
-        unread = np.append(~found, False)[codes]
-        return unread if 0 < unread.sum() < bad.sum() else bad
-
-
-def quote(value: Any) -> str:
-    """Return a value as an error shows it: at most 60 characters."""
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
 
 # What begins like this is tried as a date: "2024" is a number, and pandas reads "today" as one.
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
@@ -203,7 +78,13 @@ def as_numbers(values: np.ndarray) -> np.ndarray:
         return np.full(len(values), np.nan)
     numbers = pd.to_numeric(series, errors="coerce").to_numpy().real.astype(np.float64)
     for at in np.flatnonzero(np.isnan(numbers)):
-        if isinstance(values[at], str) and (time := _TIME.fullmatch(values[at].strip())):
+        if not isinstance(values[at], str):
+            continue
+        if "\u2212" in values[at]:  # the minus sign that is no hyphen
+            numbers[at] = pd.to_numeric(
+                values[at].strip().replace("\u2212", "-", 1), errors="coerce"
+            )
+        elif time := _TIME.fullmatch(values[at].strip()):
             hours, minutes, rest = (float(part or 0) for part in time.groups())
             numbers[at] = 3600 * hours + 60 * minutes + rest
     return numbers
@@ -353,9 +234,11 @@ def _from_objects(
     no_date = place.unread(column, no_date, "date")
     counts = np.ones(len(column), np.intp) if counts is None else counts
     counts = np.where(codes >= 0, counts, 0)
-    _check_other_marks(values, codes, counts, bad & no_date, place)
+    texts = _sample_of_text(values, codes, counts)
+    _check_other_marks(values, codes, bad & no_date, texts, place)
     _check_half(column, counts, bad, "number", place)
     _check_half(column, counts, no_date, "date", place)
+    _check_unreadable(values, codes, bad & no_date, texts, place)
     # Built from what is known by now; pandas would factorise once more.
     grouped = pd.Categorical.from_codes(codes, pd.Index(values, dtype=object))
     return "category", pd.Series(grouped, column.index)
@@ -388,41 +271,61 @@ def _check_half(
         return
     row = int(bad.argmax())
     value = column.iloc[row]
+    written = unreadable([value]) if isinstance(value, str) else None
+    how = "" if written is None else f" ({written[1]})"
     raise DataError(
-        f"{place} holds {quote(value)} in {place.where(row)}, expected {place.expected(type_)} as "
-        f"in other rows; put a {type_} there; if it is missing, "
+        f"{place} holds {quote(value)}{calendar_note(value)} in {place.where(row)}, expected "
+        f"{place.expected(type_)} as in other rows; put a {type_} there{how}; if it is missing, "
         f"{place.how_to_mark_missing(value)}; if these are categories, "
         f"{place.how_to_take_as_names()}"
     )
 
 
+def _sample_of_text(values: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> list[str]:
+    """Return up to 1000 distinct texts as often as they occur; none where all are plain words."""
+    if not all(isinstance(value, str) for value in values):
+        return []
+    if not any(NUMERIC_START.match(value) for value in values):
+        return []  # most columns of text, which thousands of columns would spend seconds on
+    # Each distinct value counts as often as it occurs, up to a bound.
+    present = codes >= 0
+    of_values = np.bincount(codes[present], counts[present], minlength=len(values))
+    weights = np.ceil(1000 * of_values / of_values.sum()).astype(np.int64)
+    sample = values[:1000]
+    return np.repeat(sample, weights[: len(sample)]).tolist()
+
+
 def _check_other_marks(
-    values: np.ndarray, codes: np.ndarray, counts: np.ndarray, bad: np.ndarray, place: Place
+    values: np.ndarray, codes: np.ndarray, bad: np.ndarray, texts: list[str], place: Place
 ) -> None:
     """Refuse numbers and dates that are written in another way than Python's, or the options'.
 
     Rows that are `bad` are neither numbers nor dates as they are read. As categories, which they
     would become, they would be names without order or distance.
     """
-    if not all(isinstance(value, str) for value in values):
-        return
-    if not any(NUMERIC_START.match(value) for value in values):
-        return  # most columns of text, which thousands of columns would spend seconds on
-    # Each distinct value counts as often as it occurs, up to a bound.
-    present = codes >= 0
-    of_values = np.bincount(codes[present], counts[present], minlength=len(values))
-    weights = np.ceil(1000 * of_values / of_values.sum()).astype(np.int64)
-    sample = values[:1000]
-    fix = place.how_to_read(np.repeat(sample, weights[: len(sample)]).tolist())
-    # A mistake among dates as they are read is no other way of writing.
-    unread = values[np.unique(codes[bad])[:1000]]
-    if fix is None or not any(place.how_to_read([value]) for value in unread):
+    fix = place.how_to_read(texts) if texts else None
+    if fix is None:
         return
     row = int(bad.argmax())
     raise DataError(
         f"{place} holds {quote(values[codes[row]])} in {place.where(row)}, "
         f"expected numbers with a decimal point, or dates such as 2024-05-17; {fix}; "
         f"if these are names, {place.how_to_take_as_names()}"
+    )
+
+
+def _check_unreadable(
+    values: np.ndarray, codes: np.ndarray, bad: np.ndarray, texts: list[str], place: Place
+) -> None:
+    """Refuse what looks like numbers or dates, and what no option reads."""
+    found = unreadable(texts) if texts else None
+    if found is None:
+        return
+    row = int(bad.argmax())
+    raise DataError(
+        f"{place} holds {quote(values[codes[row]])} in {place.where(row)} and seems to hold "
+        f"{found[0]}, expected numbers with a decimal point, or dates such as 2024-05-17; "
+        f"{found[1]}; if these are names, {place.how_to_take_as_names()}"
     )
 
 

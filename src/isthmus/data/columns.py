@@ -14,15 +14,14 @@ import pandas as pd
 
 from isthmus.data.column_types import (
     ColumnType,
-    Place,
     as_dates,
     as_numbers,
     as_truth,
     parse,
-    quote,
     recognise,
     seconds,
 )
+from isthmus.data.places import Place, calendar_note, quote
 from isthmus.errors import DataError, SchemaError
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -264,11 +263,12 @@ class Column:
         text = isinstance(value, str) and self.type != "category"
         fix = place.how_to_read([value]) if text else None
         read = "" if fix is None else f"{fix}, "
+        note = calendar_note(value) if self.type == "date" else ""
         missing = ""
         if text and fix is None and place.csv is not None:
             missing = f"if it is missing, {place.how_to_mark_missing(value)}; otherwise "
         raise SchemaError(
-            f"{place} holds {column.dtype} values ({quote(value)} in "
+            f"{place} holds {column.dtype} values ({quote(value)}{note} in "
             f"{place.where(row)}), expected {expected} as at fit; {read}{missing}turn "
             "it into what it was, or fit again",
             request_fix="write numbers with a decimal point and no other mark, and dates as "

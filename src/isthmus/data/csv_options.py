@@ -21,6 +21,8 @@ NO_VALUE = (
     *("", "NA", "N/A", "n/a", "NaN", "-NaN", "nan", "-nan", "NULL", "null"),
     *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"),
 )
+_SPACES = "\u00a0\u2007\u2009\u202f"  # no-break, figure, thin and narrow no-break space
+_PLAIN_MARKS = str.maketrans(dict.fromkeys(_SPACES, " ") | {"\u2019": "'", "\u2212": "-"})
 # In the terms of RE2, which Arrow uses: what it casts to a number.
 _NUMBER = r"^[+-]?(?i:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)$"
 _TOO_SHORT_FOR_A_DATE = "^[0-9]{1,7}$"
@@ -61,7 +63,8 @@ class CsvOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "na", tuple(map(str, self.na)))
         for unit in self.unit:
-            if not unit.strip() or re.search(r"[\d.,+-]", unit):
+            # A point ends an abbreviation, such as Fr.; elsewhere it is the mark of a number.
+            if not unit.strip() or re.search(r"[\d,+()-]|(?<![^\W\d])\.", unit):
                 raise DataError(
                     f"got unit={unit!r}, expected what stands before or behind numbers, such as "
                     "'%', '$' or 'kg'"
@@ -124,7 +127,7 @@ class CsvOptions:
         Parameters
         ----------
         cells : pyarrow array of text, of shape (n,)
-            Without spaces around them.
+            See `plain_cells`.
 
         Returns
         -------
@@ -142,19 +145,19 @@ class CsvOptions:
             plain = compute.replace_substring_regex(plain, rf"\s*(?:{units})$", "")
         if self.thousands is None:
             return plain, None
-        mark = re.escape(self.thousands)
+        mark = re.escape(thousands := plain_marks(self.thousands))
         # Without this check 1.50, or 17.05.2024, with the mark "." would be 150 and 17052024.
         grouped = compute.match_substring_regex(
             plain, rf"^[+-]?[1-9][0-9]{{0,2}}({mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}([^0-9]|$)"
         )
-        whole = compute.replace_substring(plain, self.thousands, "")
+        whole = compute.replace_substring(plain, thousands, "")
         return compute.if_else(grouped, whole, plain), grouped
 
     def numbers_in(self, cells: Any) -> np.ndarray:
         """Return which of n cells, a pyarrow array of text, are numbers; False for missing."""
         from pyarrow import compute
 
-        plain = self.without_marks(compute.utf8_trim_whitespace(cells))[0]
+        plain = self.without_marks(plain_cells(cells))[0]
         plain = compute.replace_substring(plain, self.decimal, ".")
         found = compute.match_substring_regex(plain, _NUMBER)
         return np.asarray(compute.fill_null(found, False), dtype=bool)
@@ -204,6 +207,19 @@ def _check_date_format(date_format: Any) -> None:
 
 
 DEFAULT_OPTIONS = CsvOptions()
+
+
+def plain_cells(cells: Any) -> Any:
+    """Return a pyarrow array of text without spaces around, and with plain marks in numbers.
+
+    See `plain_marks`.
+    """
+    from pyarrow import compute
+
+    plain = compute.utf8_trim_whitespace(cells)
+    for marks, mark in ((f"[{_SPACES}]", " "), ("\u2019", "'"), ("\u2212", "-")):
+        plain = compute.replace_substring_regex(plain, marks, mark)
+    return plain
 
 
 def is_number(text: str) -> bool:
@@ -288,9 +304,20 @@ def how_to_mark_missing(cell: str, csv: CsvOptions) -> str:
     return f"leave it empty or {read_with({'na': [*csv.na, cell]})}"
 
 
-def read_with(options: dict[str, Any]) -> str:
-    """Return how to read a CSV file with some options, for an error."""
-    return f"read the file with {in_words(options)}"
+def read_with(*alternatives: dict[str, Any]) -> str:
+    """Return how to read a CSV file with some options, or with others, for an error."""
+    return f"read the file with {', or with '.join(map(in_words, alternatives))}"
+
+
+def plain_marks(text: str) -> str:
+    """Return text with the marks of numbers that a keyboard has: spaces, apostrophes and minus.
+
+    Examples
+    --------
+    >>> plain_marks("\u22121\u202f500"), plain_marks("1\u2019500")
+    ('-1 500', "1'500")
+    """
+    return text if text.isascii() else text.translate(_PLAIN_MARKS)
 
 
 def _in_python(options: dict[str, Any]) -> str:

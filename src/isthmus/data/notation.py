@@ -3,45 +3,99 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from isthmus.data.csv_options import CsvOptions, in_words, is_number, read_with
+from isthmus.data.csv_options import CsvOptions, in_words, is_number, plain_marks, read_with
+from isthmus.data.date_notation import MONTHS, date_formats, is_impossible_date
 
 #: Share of a column's values from which another way to write numbers or dates is recognised.
 MIN_RECOGNISED = 0.95
 _SIGN = r"[+-]?"
-# Numbers whose comma is the decimal mark; those in which a mark parts groups of three digits.
-_DECIMAL_COMMA = re.compile(rf"{_SIGN}(\d{{1,3}}(\.\d{{3}})+|\d+),\d+(e{_SIGN}\d+)?")
-_THOUSANDS = re.compile(rf"{_SIGN}\d{{1,3}}(?:([,.' \u00a0\u202f])\d{{3}})(?:\1\d{{3}})*([.,]\d+)?")
-_UNIT = r"[%‰$€£¥₹₽₩]|°[CF]?|US\$|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|BRL|MXN|ZAR"
-_WITH_UNIT = re.compile(
-    rf"({_SIGN})\s*({_UNIT})?\s*({_SIGN}\d(?:[\d.,' \u00a0\u202f]*\d)?)\s*({_UNIT})?"
+# Numbers whose comma is the decimal mark; those in which a mark parts groups of three digits, or in
+# India of two but for the last.
+_DECIMAL_COMMA = re.compile(rf"{_SIGN}(\d{{1,3}}(\.\d{{3}})+|\d+),\d+([eE]{_SIGN}\d+)?")
+_THOUSANDS = re.compile(
+    rf"{_SIGN}\d{{1,3}}(?:([.' _])\d{{3}}(?:\1\d{{3}})*|(,)(?:\d{{2,3}},)*\d{{3}})([.,]\d+)?"
 )
-_MONTHS = (
-    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
-    "sep(?:tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+# Of money the marks, and what is written before a number as well as behind it.
+_MONEY = (
+    r"[%‰$€£¥₹₽₩₺₴₫₪฿]|(?:US|AU?|CA?|NZ|HK|R)\$|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|"
+    r"BRL|MXN|ZAR|CZK|HUF|RUB|TRY|Fr\.|Rs\.?|kr\.?|zł|Kč"
 )
+_UNIT = rf"{_MONEY}|°[CF]?"
+_WORD = r"(?:[^\W\d_]|°|µ)(?:[^\W\d_]|[/°·^²³µ])*"
+_DIGITS = r"\d(?:[\d.,' _]*\d)?(?:[eE][+-]?\d+)?"
+_WITH_UNIT = re.compile(rf"({_SIGN})\s*({_UNIT})?\s*({_SIGN}{_DIGITS})\s*({_UNIT}|{_WORD})?")
+_OF_PHYSICS = (
+    r"[kMGTcdhmnpµμu]?"
+    r"(?:g|s|m|l|L|V|A|W|Wh|VA|Hz|Pa|bar|B|b|bit|bps|J|N|Nm|Ω|F|H|K|C|mol|eV|Sv|lx|lm)"
+)
+_KNOWN_UNIT = re.compile(
+    rf"(?:{_OF_PHYSICS})(?:[²³]|/(?:{_OF_PHYSICS}|h|min)[²³]?)?|°[CF]?|[lL]bs?|oz|[KMGT]iB|KB|Å|dBm?|"
+    r"ft|in|yd|mi|mph|kph|rpm|Rpm|RPM|ppm|ppb|psi|px|pts?|sec|secs|seconds?|mins?|minutes?|h|hrs?|"
+    r"hours?|d|days?|weeks?|months?|yrs?|years?|Stk|St|Std|Tage?|pcs"
+)
+_MULTIPLIER = re.compile(r"k|K|M|G|B|bn|mn|mio|Mio|mrd|Mrd|Tsd|million|billion|thousand|lakh|crore")
+#: From so many distinct numbers on, one word behind all of them is a unit.
+_MIN_DISTINCT = 10
 #: What a number, or a date, may begin with.
 NUMERIC_START = re.compile(
-    rf"\s*[+-]?\s*(?:{_UNIT})?\s*[+-]?\d|\s*(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?"
-    rf"(?:\d|(?:{_MONTHS})\.? \d)",
+    rf"\s*[(<>~≤≥≈±–—‒+−-]?=?\s*(?:{_UNIT})?\s*[(+−-]?\s*\d|"
+    rf"\s*(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:\d|(?:{MONTHS})[.-]? ?\d)|"
+    rf"\s*[a-z]{{3}} (?:{MONTHS}) |\s*Q[1-4]\b",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(rf"{_SIGN}\d+")
 _PLAIN = re.compile(rf"{_SIGN}\d+(\.\d+)?")
-_TIME = r"(?P<time>(?P<between>[ T]|, )\d{1,2}:\d{2}(?P<seconds>:\d{2})?(?P<half>\s*[AP]M)?)?"
-_DAYS = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_TIME}", re.IGNORECASE)
-_WEEKDAY = r"(?:(?P<weekday>(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*)(?P<comma>,? ))?"
-_DAY_AND_MONTH = re.compile(
-    rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?P<first>\. |[ ./-])(?P<month>{_MONTHS})(?P<second>, |[ ./-])"
-    rf"(?P<year>\d{{4}}|\d{{2}}){_TIME}",
+# What no option reads, what it is called, and what to write instead.
+_UNREADABLE = [
+    (re.compile(pattern, re.IGNORECASE), what, instead)
+    for pattern, what, instead in (
+        (
+            rf"-?\s*(?:{_UNIT})?\s*\(\s*(?:{_UNIT})?\s*{_DIGITS}\s*(?:{_UNIT})?\s*\)",
+            "negative numbers in parentheses",
+            "write (100) as -100",
+        ),
+        (rf"{_DIGITS}\s*-", "numbers with the minus behind them", "write 100- as -100"),
+        (rf"[–—‒﹣－]\s*{_DIGITS}", "numbers with a dash as minus", "write a hyphen"),
+        (
+            rf"(?:[<>~≤≥≈±]=?|&[lg]t;)\s*{_DIGITS}(?:\s*(?:{_UNIT}|{_WORD}))?",
+            "limits such as <0.5",
+            "write numbers, and the mark in a column of its own",
+        ),
+        (
+            r"-?\d+:\d{2}(?::\d{2})?(?:[.,]\d+)?",
+            "durations, which are read as times of day up to 24 hours only",
+            "write them in seconds",
+        ),
+        (
+            r"[NSEW]?\s*\d+°.*\d.*|\d+°.*[NSEW]",
+            "angles in degrees and minutes",
+            "write degrees with a decimal point",
+        ),
+        (
+            r"Q[1-4][ /-]?\d{4}|\d{4}[ /-]?Q[1-4]|\d{4}-?W\d{2}(?:-\d)?|\d{4}-\d{3}",
+            "quarters, weeks or days of a year",
+            "write their first day, such as 2024-05-17",
+        ),
+        (
+            rf"(?:(?:{MONTHS})[ '-]+\d{{2}}|\d{{1,2}}[ -](?:{MONTHS}))",
+            "days or months without a year",
+            "write them as 2024-05-17",
+        ),
+    )
+]
+_WITH_MARKS = re.compile(rf"{_SIGN}(?:{_UNIT})?\s*{_SIGN}{_DIGITS}\s*(?:{_UNIT})?")
+# A number, a word and a number, as in the dates of many languages.
+_DATE_IN_WORDS = re.compile(
+    r"(\d{1,4})(?:st|nd|rd|th|er|º|ª)?(?:[ ./-]+(?:de |of )?)([^\W\d_]{3,12})\.?,?"
+    r"(?:[ ./-]+(?:de |del )?)'?(\d{2,4})(?:\s*г\.?)?(?:,?[ T]\d{1,2}:\d{2}.*)?",
     re.IGNORECASE,
 )
-_MONTH_AND_DAY = re.compile(
-    rf"{_WEEKDAY}(?P<month>{_MONTHS})(?P<first>[ ./-])(?P<day>\d{{1,2}})(?P<second>, |[ ./-])"
-    rf"(?P<year>\d{{4}}){_TIME}",
-    re.IGNORECASE,
+_WORD_DAY_YEAR = re.compile(
+    r"(?:[^\W\d_]{2,10}\.?,? )?([^\W\d_]{3,12})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})"
 )
 
 
@@ -65,15 +119,21 @@ def how_to_read(values: Sequence[str], column: str, *, csv: CsvOptions | None) -
     >>> how_to_read(["7 %"], "share", csv=None).partition(", or")[0]
     "convert it, pd.to_numeric(X['share'].str.replace('%', ''))"
     """
-    options = _options([value.strip() for value in values])
-    if not options:
+    texts = [plain_marks(value.strip()) for value in values]
+    alternatives = _alternatives(texts)
+    if not alternatives:
         return None
     if csv is not None:
         given = csv.notation
-        as_given = all(given.get(name) == value for name, value in options.items())
-        return None if as_given else read_with(options)
+        if any(all(given.get(n) == v for n, v in one.items()) for one in alternatives):
+            return None
+        which = ", whichever the file means" if len(alternatives) > 1 else ""
+        return read_with(*alternatives) + which
+    options = alternatives[0]
     call = f"X[{column!r}]"
-    for unit in options.get("unit", ()):
+    if any(text != value.strip() for text, value in zip(texts, values, strict=True)):
+        call += ".replace({r'\\s': ' ', '’': \"'\", '−': '-'}, regex=True)"
+    for unit in sorted(options.get("unit", ()), key=len, reverse=True):
         call += f".str.replace({unit!r}, '')"
     if "thousands" in options:
         call += f".str.replace({options['thousands']!r}, '')"
@@ -83,86 +143,148 @@ def how_to_read(values: Sequence[str], column: str, *, csv: CsvOptions | None) -
         call = f"pd.to_datetime({call}, format={options['date_format']!r})"
     else:
         call = f"pd.to_numeric({call})"
-    return f"convert it, {call}, or write it to a CSV file and read that with {in_words(options)}"
+    either = "".join(f" (or format={one['date_format']!r})" for one in alternatives[1:])
+    return (
+        f"convert it, {call}{either}, or write it to a CSV file and read that with "
+        f"{in_words(options)}"
+    )
+
+
+def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
+    """Return what text is that looks like numbers or dates and that no option reads.
+
+    Parameters
+    ----------
+    values : sequence of str
+        As often as they occur.
+
+    Returns
+    -------
+    (str, str) or None
+        What it is called, and what to write instead; None for names.
+
+    Examples
+    --------
+    >>> unreadable(["100", "(250)", "(75)"])
+    ('negative numbers in parentheses', 'write (100) as -100')
+    >>> unreadable(["17 mai 2024", "1 juin 2024"])
+    ('dates with a word for the month', 'write them as 2024-05-17')
+    >>> unreadable(["12a", "3b"])
+    """
+    texts = [plain_marks(value.strip()) for value in values]
+    enough = MIN_RECOGNISED * len(texts)
+    numbers = sum(_WITH_MARKS.fullmatch(text) is not None for text in texts)
+    for pattern, what, instead in _UNREADABLE:
+        n = sum(pattern.fullmatch(text) is not None for text in texts)
+        if n and n + numbers >= enough:
+            return what, instead
+    if sum(map(is_impossible_date, texts)) >= enough:
+        return "dates that no calendar has", "correct them"
+    if _are_dates_in_words(texts, enough):
+        return "dates with a word for the month", "write them as 2024-05-17"
+    return _unreadable_units(texts, enough)
+
+
+def _are_dates_in_words(texts: Sequence[str], enough: float) -> bool:
+    found = [match for text in texts if (match := _DATE_IN_WORDS.fullmatch(text))]
+    words = {match[2].lower() for match in found}
+    days = [sorted((match[1], match[3]), key=len) for match in found]
+    if not found:
+        found = [match for text in texts if (match := _WORD_DAY_YEAR.fullmatch(text))]
+        words = {match[1].lower() for match in found}
+        days = [[match[2], match[3]] for match in found]
+    # Part numbers such as 12-ABC-34 have more words, or greater numbers.
+    dated = all(1 <= int(day) <= 31 and len(year) in (2, 4) for day, year in days)
+    return bool(found) and len(found) >= enough and dated and len(words) <= 24
+
+
+def _unreadable_units(texts: Sequence[str], enough: float) -> tuple[str, str] | None:
+    found = [match for text in texts if (match := _WITH_UNIT.fullmatch(text))]
+    words = Counter(match[4] for match in found if match[4])
+    if len(found) < enough or not words or not _are_numbers(found, enough):
+        return None
+    if all(_MULTIPLIER.fullmatch(word) for word in words):
+        if _has_quantities(found):
+            return "numbers with a word for thousands or millions", "write 1.5k as 1500"
+        return None
+    known = all(_KNOWN_UNIT.fullmatch(word) or _MULTIPLIER.fullmatch(word) for word in words)
+    if len(words) > 1 and known and any(len(word) > 1 for word in words):
+        names = ", ".join(sorted(words)[:5])
+        return f"numbers in several units ({names})", "write them in one unit"
+    return None
+
+
+def _has_quantities(found: Sequence[re.Match[str]]) -> bool:
+    """Return whether numbers before a word are quantities rather than parts of names (4WD)."""
+    numbers = {match[3] for match in found}
+    spaced = any(re.search(r"\d \S+$", match[0]) for match in found)
+    return len(numbers) >= _MIN_DISTINCT or spaced or any(re.search("[.,]", n) for n in numbers)
+
+
+def _alternatives(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the options that read text, several where it may mean one thing or another."""
+    options = _options(texts)
+    if options:
+        return [options]
+    formats = date_formats(texts, MIN_RECOGNISED * len(texts))
+    return [{"date_format": one} for one in formats]
 
 
 def _options(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the options of `options_for`, none for words and plain numbers."""
+    """Return the options that read text as numbers, none for words and plain numbers."""
     enough = MIN_RECOGNISED * len(texts)
     decimals = [text for text in texts if _DECIMAL_COMMA.fullmatch(text)]
     groups = [match for text in texts if (match := _THOUSANDS.fullmatch(text))]
     whole = sum(_WHOLE.fullmatch(text) is not None for text in texts)
-    marks = {match[1] for match in groups}
+    marks = {match[1] or match[2] for match in groups}
     # No thousands begin with 0: where 0,126 occurs, 1,203 is a number with a decimal mark too.
     fractions = any(match[0].lstrip("+-").startswith("0") for match in groups)
+    point = {match[3][0] for match in groups if match[3]}
     # A point is no decimal mark where it parts thousands.
     plain = whole if "." in marks else sum(_PLAIN.fullmatch(text) is not None for text in texts)
-    if groups and len(groups) + plain >= enough and len(marks) == 1 and not fractions:
+    if len(marks) == 1 and not fractions:
         mark = marks.pop()
-        point = {match[2][0] for match in groups if match[2]}
-        if mark == "." and point == {","}:
-            return {"decimal": ",", "thousands": "."}
-        if mark == "," or mark not in ",.":
-            return {"thousands": mark}
-        if not point:
-            return {}  # 1.268 is a number as it stands
+        if mark not in ",.":
+            comma = point == {","} or (not point and bool(decimals))
+            if len(groups) + (len(decimals) + whole if comma else plain) >= enough:
+                return {"decimal": ",", "thousands": mark} if comma else {"thousands": mark}
+        elif len(groups) + plain >= enough:
+            if mark == ",":
+                return {"thousands": ","}
+            if point == {","}:
+                return {"decimal": ",", "thousands": "."}
+            if not point:
+                return {}  # 1.268 is a number as it stands
     if decimals and len(decimals) + whole >= enough:
         thousands = {"thousands": "."} if any("." in text for text in decimals) else {}
         return {"decimal": ",", **thousands}
-    for pattern, date_format in (
-        (_DAYS, _format_of_numbers),
-        (_DAY_AND_MONTH, _format_of_words),
-        (_MONTH_AND_DAY, _format_of_words),
-    ):
-        days = [match for text in texts if (match := pattern.fullmatch(text))]
-        if days and len(days) >= enough:
-            return {"date_format": date_format(days)}
     return _units(texts, enough)
 
 
 def _units(texts: Sequence[str], enough: float) -> dict[str, Any]:
-    """Return the options that read numbers with a unit, such as 12% and $1.50; or none."""
+    """Return the options that read numbers with a unit, such as 12%, $1.50 and 12 ms; or none."""
     found = [match for text in texts if (match := _WITH_UNIT.fullmatch(text))]
     units = {unit for match in found for unit in (match[2], match[4]) if unit}
-    if not units or len(found) < enough:
+    if not units or len(found) < enough or not _are_numbers(found, enough):
         return {}
+    words = {unit for unit in units if not re.fullmatch(_UNIT, unit)}
+    if words:
+        having = sum(match[4] in words for match in found)
+        if len({word.removesuffix("s") or word for word in words}) > 1 or having < enough:
+            return {}
+        if any(_MULTIPLIER.fullmatch(word) for word in words):
+            return {}
+        known = all(len(word) > 1 and _KNOWN_UNIT.fullmatch(word) for word in words)
+        distinct = len({match[3] for match in found})
+        if not known and distinct < _MIN_DISTINCT and not _are_short_units(words, found):
+            return {}
+    return {"unit": sorted(units), **_options([match[1] + match[3] for match in found])}
+
+
+def _are_short_units(words: set[str], found: Sequence[re.Match[str]]) -> bool:
+    return all(map(_KNOWN_UNIT.fullmatch, words)) and _has_quantities(found)
+
+
+def _are_numbers(found: Sequence[re.Match[str]], enough: float) -> bool:
     numbers = [match[1] + match[3] for match in found]
-    options = _options(numbers)
-    if not options and sum(map(is_number, numbers)) < enough:
-        return {}
-    return {"unit": sorted(units), **options}
-
-
-def _format_of_numbers(days: Sequence[re.Match[str]]) -> str:
-    """Return the format of dates; where both would do, the day comes first."""
-    first, mark = days[0], days[0][2]
-    year = "%Y" if max(len(match[4]) for match in days) == 4 else "%y"
-    if len(first[1]) == 4:
-        day = mark.join(("%Y", "%m", "%d"))
-    elif any(int(match[3]) > 12 for match in days):
-        day = mark.join(("%m", "%d", year))
-    else:
-        day = mark.join(("%d", "%m", year))
-    return day + _format_of_time(first)
-
-
-def _format_of_words(days: Sequence[re.Match[str]]) -> str:
-    """Return the format of dates with the name of the month."""
-    first = days[0]
-    names = [match["month"] for match in days]
-    parts = {"day": "%d", "month": "%B" if max(map(len, names)) > 3 else "%b"}
-    order = sorted(parts, key=lambda part: first.start(part))
-    year = "%Y" if len(first["year"]) == 4 else "%y"
-    weekday = ""
-    if first["weekday"]:
-        weekday = ("%A" if len(first["weekday"]) > 3 else "%a") + first["comma"]
-    date = parts[order[0]] + first["first"] + parts[order[1]] + first["second"] + year
-    return weekday + date + _format_of_time(first)
-
-
-def _format_of_time(match: re.Match[str]) -> str:
-    if not match["time"]:
-        return ""
-    hour = "%I" if match["half"] else "%H"
-    time = f"{match['between']}{hour}:%M" + (":%S" if match["seconds"] else "")
-    return time + (" %p" if match["half"] else "")
+    return bool(_options(numbers)) or sum(map(is_number, numbers)) >= enough

@@ -251,6 +251,34 @@ OTHER_MARKS = {
         {"date_format": "%a, %d %b %Y %H:%M"},
         [19860.5],
     ),
+    "time and fraction": (
+        ["17.05.2024 12:00:00,500"],
+        {"date_format": "%d.%m.%Y %H:%M:%S,%f"},
+        [19860.5 + 0.5 / 86400],
+    ),
+    "compact": (["20240517T120000"], {"date_format": "%Y%m%dT%H%M%S"}, [19860.5]),
+    "year and month": (["2024-05", "2024-06"], {"date_format": "%Y-%m"}, [19844, 19875]),
+    "two halves of a day": (
+        ["10:30 AM", "1:15 PM"],
+        {"date_format": "%I:%M %p"},
+        [-25567 + 10.5 / 24, -25567 + 13.25 / 24],
+    ),
+    "exponent": (["1,5E+03", "2"], {"decimal": ","}, [1500, 2]),
+    "no-break spaces": (["1\u00a0268", "3", "\u22122"], {"thousands": " "}, [1268, 3, -2]),
+    "thin spaces": (
+        ["1\u202f268,5", "12\u2009000"],
+        {"decimal": ",", "thousands": " "},
+        [1268.5, 12000],
+    ),
+    "apostrophes": (["1'268.50", "3"], {"thousands": "'"}, [1268.5, 3]),
+    "raised apostrophes": (["1\u2019268.50", "3"], {"thousands": "'"}, [1268.5, 3]),
+    "india": (["1,00,268", "317"], {"thousands": ","}, [100268, 317]),
+    "per cent behind a space": (["12,5\u00a0%", "7 %"], {"unit": ["%"], "decimal": ","}, [12.5, 7]),
+    "milliseconds": (["12ms", "7.5ms"], {"unit": ["ms"]}, [12, 7.5]),
+    "kilograms": (["5 kg", "1,268 kg"], {"unit": ["kg"], "thousands": ","}, [5, 1268]),
+    "speed": (["5 km/h", "7,5 km/h"], {"unit": ["km/h"], "decimal": ","}, [5, 7.5]),
+    "days": (["1 day", "12 days"], {"unit": ["day", "days"]}, [1, 12]),
+    "francs": (["Fr. 5.50", "Fr. 1'268"], {"unit": ["Fr."], "thousands": "'"}, [5.5, 1268]),
     "two digits": (["17-May-24", "01-jun-24"], {"date_format": "%d-%b-%y"}, [19860, 19875]),
 }
 
@@ -278,6 +306,104 @@ def test_numbers_and_dates_in_another_way_of_writing_name_the_option_that_reads_
     assert np.isnan(values[96:]).all()
     with pytest.warns(UserWarning, match="applies to none of its columns"):
         assert load(path, category=["a"], **options).schema.types[0].type == "category"
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["100", "(250)", "(75)"], r"write \(100\) as -100"),
+        (["$(250)", "($75.50)"], r"write \(100\) as -100"),
+        (["100-", "75,50-"], "write 100- as -100"),
+        (["\u2013100", "\u2013250"], "write a hyphen"),
+        (["<0.5", "<0.25", "7"], "limits such as <0.5"),
+        (["25:10", "103:45:10"], "write them in seconds"),
+        (["48°12'30\"N", "7°2'1\"S"], "angles in degrees"),
+        (["2024-Q1", "2024-Q2"], "quarters, weeks"),
+        (["17 mai 2024", "1 juin 2024", "3 août 2024"], "a word for the month"),
+        (["17. Dezember 2024", "1. März 2024"], "a word for the month"),
+        (["17 de mayo de 2024", "1 de enero de 2024"], "a word for the month"),
+        (["17-Okt-24 12:30", "1-Dez-24 9:00"], "a word for the month"),
+        (["2024-02-30", "2024-02-31"], "dates that no calendar has"),
+        (["1.5k", "2k", "900"], "write 1.5k as 1500"),
+        (["5 kg", "300 g"], r"several units \(g, kg\)"),
+        (["May-24", "Jun-24"], "without a year"),
+    ],
+)
+def test_what_looks_like_numbers_or_dates_and_no_option_reads_is_refused(csv, cells, message):
+    frame = pd.DataFrame({"a": [*np.resize(cells, 96), *["?"] * 4, None], "b": 1})
+    for source in (csv(frame.to_csv(index=False)), frame):
+        with pytest.raises(DataError, match=f"'a' of .*{message}"):
+            load(source)
+        assert load(source, category=["a"]).schema.types[0].type == "category"
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["12-ABC-34", "77-XYZ-99"],
+        ["12A", "3B", "7C"],
+        ["4WD", "2WD"],
+        ["4K", "8K"],
+        ["10-20", "20-30", "30-40"],
+        ["3 door", "5 door"],
+        ["16:9", "4:3"],
+        ["7th", "8th"],
+        ["1st Street", "2 of 9"],
+    ],
+)
+def test_parts_of_names_are_no_units(csv, cells):
+    assert (
+        load(csv("a,b\n" + "".join(f"{cell},1\n" for cell in cells * 20))).schema.types[0].type
+        == "category"
+    )
+
+
+def test_a_minus_sign_is_one(csv):
+    assert load(csv("a\n\u22121.5\n2\n")).X["a"].tolist() == [-1.5, 2]
+    schema = load(csv("a\n1\n2\n")).schema
+    assert schema.check(pd.DataFrame({"a": ["\u22123", "4"]}))[:, 0].tolist() == [-3, 4]
+
+
+def test_a_date_that_no_calendar_has_is_named(csv):
+    days = [f"2024-03-{day:02}" for day in range(1, 29)]
+    fault = r"'2024-02-30', which is no date of the calendar, in row 29 \(line 30 .*a date such as"
+    with pytest.raises(DataError, match=fault) as caught:
+        load(csv("\n".join(["day", *days, "2024-02-30"])))
+    assert "date_format" not in str(caught.value)
+    schema = load(csv("\n".join(["day", *days]))).schema
+    with pytest.raises(
+        SchemaError, match=r"'2024-02-30', which is no date of the calendar, in row"
+    ):
+        load(csv("\n".join(["day", *days, "2024-02-30"])), schema=schema)
+    days = ["17.05.2024", "18.05.2024", "31.04.2024"]
+    with pytest.raises(
+        DataError, match=r"'31.04.2024', which is no date of the calendar, in row 3"
+    ):
+        load(csv("\n".join(["day", *days])), date_format="%d.%m.%Y")
+
+
+def test_a_whole_number_that_is_no_date_among_dates_is_named(csv):
+    path = csv("day,n\n20240517,5\n20240601,7\n20240230,9\n")
+    fault = r"'20240230' in row 3 \(line 4 .*no date in the format '%Y%m%d'.*na=\['20240230'\]"
+    with pytest.raises(DataError, match=fault):
+        load(path, date_format="%Y%m%d")
+    assert load(path, date_format="%Y%m%d", na=["20240230"]).X["day"].isna().sum() == 1
+    with pytest.warns(UserWarning, match="applies to none of its columns"):
+        assert load(path, date_format="%Y%m%d", category=["day"]).schema.types[0].type == "category"
+
+
+def test_both_formats_are_named_where_day_or_month_may_be_first(csv):
+    path = csv("day,n\n01/05/2024,1\n02/06/2024,2\n")
+    both = (
+        "read the file with date_format='%d/%m/%Y' (on the command line --date-format %d/%m/%Y), "
+        "or with date_format='%m/%d/%Y' (on the command line --date-format %m/%d/%Y), whichever"
+    )
+    with pytest.raises(DataError, match=re.escape(both)):
+        load(path)
+    for date_format, first in (("%d/%m/%Y", "2024-05-01"), ("%m/%d/%Y", "2024-01-05")):
+        assert load(path, date_format=date_format).X["day"][0] == pd.Timestamp(first)
+    with pytest.raises(DataError, match=re.escape("format='%d/%m/%Y') (or format='%m/%d/%Y'), or")):
+        load(pd.read_csv(path))
 
 
 def test_names_with_numbers_in_them_stay_categories(csv):
@@ -461,7 +587,7 @@ def test_an_option_that_applies_to_nothing_is_a_warning(csv):
     [
         (["0,5", "1,5"], "k.A.", {"decimal": ","}),
         (["1,500", "2,500"], "x", {"thousands": ","}),
-        (["$5", "$1.5"], "($5)", {"unit": ["$"]}),
+        (["$5", "$1.5"], "free", {"unit": ["$"]}),
         (["0,5 %", "7 %"], "n/v", {"decimal": ",", "unit": ["%"]}),
         (["17.05.2024", "18.05.2024"], "unknown", {"date_format": "%d.%m.%Y"}),
     ],

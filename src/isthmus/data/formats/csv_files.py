@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shlex
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from isthmus._core import decompress, read_bytes
-from isthmus.data.column_types import SourceFile, Where
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.csv_options import (
     DEFAULT_OPTIONS,
     NO_VALUE,
     CsvOptions,
     count_cells,
+    how_to_mark_missing,
     is_number,
     labels_there,
+    plain_cells,
+    plain_marks,
     text_of_dates,
 )
 from isthmus.data.formats.csv_text import as_utf8, check_header, skip_to_header
+from isthmus.data.places import SourceFile, Where
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -226,10 +231,12 @@ class CsvFile:
             self.matched["date_format"] += int(found.sum() >= enough)
             if found.sum() == 2 * half:
                 return pa.chunked_array([pa.Array.from_pandas(dates)])
+            if text is not column and found.sum() >= half:
+                raise self._no_date(name, text, found)
         if not pa.types.is_string(column.type) or not self.options.converts:
             return None
         thousands, decimal = self.options.thousands, self.options.decimal
-        given = compute.utf8_trim_whitespace(column)
+        given = plain_cells(column)
         plain, grouped = self.options.without_marks(given)
         try:
             numbers = compute.replace_substring(plain, decimal, ".").cast("float64")
@@ -254,11 +261,24 @@ class CsvFile:
         """Count a column, whose numbers are `cells`, for each option that applies to it."""
         from pyarrow import compute
 
-        marks = {"decimal": (self.options.decimal,), "thousands": (self.options.thousands,)}
+        thousands = plain_marks(self.options.thousands or "")
+        marks = {"decimal": (self.options.decimal,), "thousands": (thousands,)}
         for option, texts in (marks | {"unit": self.options.unit}).items():
             if option in self.matched:
                 has = (compute.any(compute.match_substring(cells, text)) for text in texts)
                 self.matched[option] += int(any(one.as_py() for one in has))
+
+    def _no_date(self, name: str, cells: Any, found: np.ndarray) -> DataError:
+        """Return the error about the first whole number that is no date among others that are."""
+        row = int(np.flatnonzero(~found & cells.is_valid().to_numpy())[0])
+        cell = cells[row].as_py()
+        return DataError(
+            f"column {name!r} of {self.path} holds {cell!r} in row {row + 1} (line "
+            f"{self.line(row)} of the file), which is no date in the format "
+            f"{self.options.date_format!r}, as other rows are; correct it, or "
+            f"{how_to_mark_missing(cell, self.options)} if it is missing; if these are names, "
+            f"pass category=[{name!r}] (on the command line --category {shlex.quote(name)})"
+        )
 
     def _ambiguous(self, name: str, row: int, cell: str) -> DataError:
         either = f"{cell.replace('.', '')} or {float(cell):g}"

@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from isthmus._core import decompress, read_bytes, require
-from isthmus.data.column_types import Place, SourceFile, Where, quote, recognise
+from isthmus.data.column_types import recognise
 from isthmus.data.columns import Column, check_no_infinity, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_there
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.labels import labels_from_text
+from isthmus.data.places import Place, SourceFile, Where, quote
 from isthmus.data.schema import Schema, check_names
 from isthmus.errors import DataError, IsthmusError, ShardError
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import Place, as_dates, as_numbers, recognise
+from isthmus.data.column_types import as_dates, as_numbers, recognise
 from isthmus.data.columns import Column, as_plain, check_no_infinity
+from isthmus.data.places import Place
 from isthmus.data.preprocessing import (
     MAX_MAGNITUDE,
     CategoryInputs,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import Place, Where, quote
 from isthmus.data.formats import check_is_there
+from isthmus.data.places import Place, Where, quote
 from isthmus.data.schema import check_names
 from isthmus.data.windows.time_index import segments, time_numbers
 from isthmus.errors import DataError

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import Where
+from isthmus.data.places import Where
 from isthmus.errors import DataError
 
 #: A step of more than this many median steps of the group is a gap.

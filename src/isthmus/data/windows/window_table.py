@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.column_types import SourceFile, Where
 from isthmus.data.csv_options import CsvOptions
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats import read_table
 from isthmus.data.labels import factorize_labels, is_missing, label_text, labels_from_text
+from isthmus.data.places import SourceFile, Where
 from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows, label_rule

@@ -1,0 +1,144 @@
+"""Places in a table in words, for errors: columns, rows and lines of the file, and values."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from isthmus.data.csv_options import DEFAULT_OPTIONS, CsvOptions, how_to_mark_missing
+from isthmus.data.date_notation import is_impossible_date
+from isthmus.data.notation import how_to_read
+
+# A row (from 0) in words that a person can find it by.
+Where = Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of text that a table was read from; puts its rows into words, with their lines.
+
+    Attributes
+    ----------
+    line : callable
+        Returns the line (from 1) in which a row (from 0) begins, None where there is none.
+    reading : dict or None
+        What reading the file did, see `Dataset`.
+    csv : CsvOptions or None
+        What it was read with; None where it is no CSV file.
+
+    Examples
+    --------
+    >>> SourceFile(lambda row: row + 2)(0)
+    'row 1 (line 2 of the file)'
+    """
+
+    line: Callable[[int], int | None]
+    reading: dict[str, Any] | None = None
+    csv: CsvOptions | None = None
+
+    def __call__(self, row: int) -> str:
+        """Return a row (from 0) in words."""
+        line = self.line(row)
+        return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column, for the errors about it.
+
+    Attributes
+    ----------
+    column : str
+        Its name.
+    table : str
+        What to call its table, "" when there is but one.
+    where : callable
+        Puts a row number (from 0) into words.
+
+    Examples
+    --------
+    >>> place = Place("width", "nuts.csv")
+    >>> str(place), place.where(3)
+    ("column 'width' of nuts.csv", 'row 3, counting from 0')
+    """
+
+    column: str
+    table: str = ""
+    where: Where = lambda row: f"row {row}, counting from 0"
+
+    def __str__(self) -> str:
+        return f"column {self.column!r}" + (f" of {self.table}" if self.table else "")
+
+    def how_to_read(self, values: Sequence[str]) -> str | None:
+        """Return what reads text in the column as numbers or dates, see `notation.how_to_read`."""
+        return how_to_read(values, self.column, csv=self.csv)
+
+    def how_to_mark_missing(self, value: Any) -> str:
+        """Return how to say that a value is missing, see `csv_options.how_to_mark_missing`."""
+        if self.csv is None or not isinstance(value, str):
+            return "leave it empty"
+        return how_to_mark_missing(value, self.csv)
+
+    @property
+    def csv(self) -> CsvOptions | None:
+        """What the file of the column was read with; None where it is of no CSV file."""
+        return self.where.csv if isinstance(self.where, SourceFile) else None
+
+    def how_to_take_as_names(self) -> str:
+        """Return how to say that the values are names: to `load`, else in the DataFrame itself."""
+        if not self.table:
+            return f"pass a DataFrame with X[{self.column!r}].astype('category')"
+        option = f"--category {shlex.quote(self.column)}"
+        return f"pass category=[{self.column!r}] (on the command line {option})"
+
+    def expected(self, type_: Literal["number", "date"]) -> str:
+        """Return what a value of the column should be, as its file writes it."""
+        options = DEFAULT_OPTIONS if self.csv is None else self.csv
+        return options.example_of(type_)
+
+    def unread(
+        self, column: pd.Series, bad: np.ndarray, type_: Literal["number", "date"]
+    ) -> np.ndarray:
+        """Return where values are of another type, as the options of the CSV file read them.
+
+        Parameters
+        ----------
+        column : Series of shape (n,)
+        bad : boolean array of shape (n,)
+            Where its values are of another type without options.
+        type_ : {"number", "date"}
+            The type that is expected.
+
+        Returns
+        -------
+        boolean array of shape (n,)
+            `bad` where the options read no more of the values.
+        """
+        if self.csv is None or not self.csv.notation:
+            return bad
+        codes, values = pd.factorize(column)
+        if not all(isinstance(value, str) for value in values):
+            return bad
+        import pyarrow as pa
+
+        cells = pa.array(values, pa.string())
+        found = self.csv.dates_in(cells)[1] if type_ == "date" else self.csv.numbers_in(cells)
+        unread = np.append(~found, False)[codes]
+        return unread if 0 < unread.sum() < bad.sum() else bad
+
+
+def calendar_note(value: Any) -> str:
+    """Return for an error that a value is written as a date that no calendar has; else nothing."""
+    impossible = isinstance(value, str) and is_impossible_date(value)
+    return ", which is no date of the calendar," if impossible else ""
+
+
+def quote(value: Any) -> str:
+    """Return a value as an error shows it: at most 60 characters."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
