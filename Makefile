@@ -6,11 +6,12 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK   := pyproject.toml constraints.txt
 PEERS  := .venv-bench
+AUDIT  := .venv-audit
 # One thread a process: two processes of two threads each would be slower than one. Plugins
 # that the tests do not use take seconds to load, as does a source that is compiled at each start.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-all check bench format lock clean help
+.PHONY: demo test test-slow test-all check bench audit format lock clean help
 
 help:            ## print this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +35,11 @@ check: $(VENV)/.dev       ## lint, format, types
 bench: $(VENV)/.demo $(PEERS)/.done    ## speed beside Keras, PyOD, skorch and scikit-learn, about twenty minutes; BENCH='--only small' for a part
 	$(BIN)/python benchmarks/speed.py --short --peers-python $(PEERS)/bin/python $(BENCH)
 
+audit:           ## known vulnerabilities of the locked versions, by pip-audit; needs the advisories of PyPI
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
 format: $(VENV)/.dev      ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -42,7 +48,7 @@ lock: $(VENV)/.dev        ## write the versions installed now to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude isthmus | sed 's/+cpu//' > constraints.txt
 
 clean:           ## remove the environments and every cache
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

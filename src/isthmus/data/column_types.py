@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from datetime import date
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,11 @@ def _has_hash(value: Any) -> bool:
     return True
 
 
+def first_without_hash(column: pd.Series) -> int:
+    """Return the row of the first list or other object without a hash, which is no single value."""
+    return next(row for row, value in enumerate(column) if not _has_hash(value))
+
+
 def spread(found: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return `parse`'s answer from that for k distinct values and each row's code, -1 missing."""
     values = np.append(found, np.nan)[codes]
@@ -102,10 +108,15 @@ def dates_of(values: np.ndarray) -> pd.Series:
     if kind in ("date", "datetime", "datetime64"):
         return pd.to_datetime(series, utc=True, errors="coerce")
     alike = np.array([isinstance(v, str) and bool(_DATE.match(v)) for v in values], dtype=bool)
-    if not alike.any():  # pandas takes a millisecond for each column
+    given = np.array([isinstance(v, date | np.datetime64) for v in values], dtype=bool)
+    if not (alike | given).any():  # pandas takes a millisecond for each column
         return pd.Series(pd.DatetimeIndex([pd.NaT] * len(values), tz="UTC"))
     text = series.where(alike, None)
-    return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+    dates = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+    if given.any():
+        others = pd.to_datetime(series[given], utc=True, errors="coerce")
+        dates[given] = others.dt.as_unit(dates.dt.unit)
+    return dates
 
 
 def names_zone(values: np.ndarray) -> bool:
@@ -189,7 +200,7 @@ def recognise(
         whole = isinstance(dtype, np.dtype) or not column.isna().any()
         return "boolean", column.astype(bool) if whole else column
     if pd.api.types.is_complex_dtype(dtype):
-        raise _no_use(place, str(dtype))
+        raise _no_use(place, f"{dtype} values")
     if pd.api.types.is_numeric_dtype(dtype):
         return "number", column if isinstance(dtype, np.dtype) else _plain_numbers(column)
     if pd.api.types.is_datetime64_any_dtype(dtype):
@@ -206,9 +217,11 @@ def _from_objects(
 ) -> tuple[ColumnType, pd.Series]:
     try:
         codes, distinct = pd.factorize(column)
-    except TypeError as error:  # what cannot be hashed is no single value
-        first = type(column.dropna().iloc[0]).__name__
-        raise _no_use(place, first) from error
+    except TypeError as error:
+        row = first_without_hash(column)
+        value = column.iloc[row]
+        what = f"{type(value).__name__} values ({quote(value)} in {place.where(row)})"
+        raise _no_use(place, what) from error
     values = np.asarray(distinct, dtype=object)
     if len(values) == 0:
         return "number", column.astype(np.float64)
@@ -220,7 +233,7 @@ def _from_objects(
         truth = pd.Series(spread(as_truth(values), codes)[0], column.index).astype("boolean")
         return "boolean", truth if truth.isna().any() else truth.astype(bool)
     if kind == "complex":
-        raise _no_use(place, kind)
+        raise _no_use(place, f"{kind} values")
     if kind in _DATES:
         return "date", _at_rows(dates_of(values), values, codes, column.index)
     numbers, bad = spread(as_numbers(values), codes)
@@ -335,7 +348,7 @@ def _no_use(place: Place, what: str) -> DataError:
         option = f"--drop {shlex.quote(place.column)}"
         fix = f"leave it out with drop=[{place.column!r}] (on the command line {option})"
     return DataError(
-        f"{place} holds {what} values, expected numbers, text, true and false, or dates; "
+        f"{place} holds {what}, expected numbers, text, true and false, or dates; "
         f"{fix} or turn it into one of these"
     )
 

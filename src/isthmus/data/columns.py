@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -17,10 +18,12 @@ from isthmus.data.column_types import (
     as_dates,
     as_numbers,
     as_truth,
+    first_without_hash,
     parse,
     recognise,
     seconds,
 )
+from isthmus.data.csv_options import NO_VALUE
 from isthmus.data.places import Place, calendar_note, quote
 from isthmus.errors import DataError, SchemaError
 
@@ -89,7 +92,8 @@ class Column:
         array of shape (n,), float64
             Numbers as they are; true as 1 and false as 0; a category as its position among
             `categories`, `len(categories)` for one never seen; dates as seconds since 1970
-            in UTC, taken for UTC when they name no zone. NaN where a value is missing.
+            in UTC, taken for UTC when they name no zone. NaN where a value is missing, or is
+            a text of `NO_VALUE` that is none of the categories, as in a file.
 
         Raises
         ------
@@ -114,6 +118,8 @@ class Column:
             return seconds(column.dt.to_timestamp())
         by = {"number": as_numbers, "boolean": as_truth, "date": as_dates}[self.type]
         values, bad = parse(column, by)
+        if bad.any():
+            bad &= ~column.isin(NO_VALUE).to_numpy(bool)
         if bad.any():
             if self.type != "boolean":
                 bad = place.unread(column, bad, self.type)
@@ -185,43 +191,76 @@ class Column:
         """Whether it holds categories that are all text: `read` then takes any text."""
         return self.type == "category" and all(isinstance(one, str) for one in self.categories)
 
+    def alike(self) -> list[tuple[int, bool, str, int | float]]:
+        """Return which values mean a category though they are not written like it.
+
+        Returns
+        -------
+        list of (position, text, type, number)
+            The category's position, whether the value is text, and what it reads as: a "number",
+            a "boolean" (1 and 0) or a "date" (in seconds since 1970). Text means categories that
+            are no text; true is 1 among these. Other values mean text, or equal a category.
+
+        Examples
+        --------
+        >>> Column("category", (2, "007")).alike()
+        [(0, False, 'number', 2), (0, True, 'number', 2), (1, False, 'number', 7)]
+        """
+        own: dict[tuple[str, int | float], int] = {}
+        for position, value in enumerate(self.categories):
+            if not isinstance(value, str):
+                own["number", int(value) if isinstance(value, bool) else value] = position
+                if value in (0, 1):
+                    own["boolean", int(value)] = position
+        return [
+            *((position, text, *what) for what, position in own.items() for text in (False, True)),
+            *(
+                (position, False, *what)
+                for position, value in enumerate(self.categories)
+                for what in (_meanings(value) if isinstance(value, str) else [])
+                if what not in own
+            ),
+        ]
+
     @cached_property
     def _positions_by_meaning(self) -> dict[tuple[bool, str, int | float], list[int]]:
-        """Positions of the categories that mean the same, by whether they are text."""
+        """Positions of the categories that a value may mean, by whether it is text."""
         positions: dict[tuple[bool, str, int | float], list[int]] = {}
-        for position, value in enumerate(self.categories):
-            for meaning in _meanings(value):
-                positions.setdefault((isinstance(value, str), *meaning), []).append(position)
+        for position, text, type_, number in self.alike():
+            positions.setdefault((text, type_, number), []).append(position)
         return positions
 
     def _positions(self, column: pd.Series, place: Place) -> np.ndarray:
         try:
-            codes, distinct = pd.factorize(column)
+            codes, distinct = pd.factorize(_truths_apart(column))
         except TypeError:
-            self._refuse(column, int(column.notna().to_numpy().argmax()), place)
-        values = np.asarray(distinct, dtype=object)
+            self._refuse(column, first_without_hash(column), place)
+        values = [bool(one.value) if isinstance(one, _Truth) else one for one in distinct]
         positions = [self._position(value, place) for value in values]
         unseen = len(self.categories)
         if not _is_text(column.dtype) and all(at == unseen for at in positions):
             self._check_type(column, place)
         return np.append(np.array(positions, dtype=np.float64), np.nan)[codes]
 
-    def _position(self, value: Any, place: Place) -> int:
+    def _position(self, value: Any, place: Place) -> float:
         """Return the position of a category: as written, else the one that means the same.
 
-        A program that reads a file guesses types from the rows at hand, so that the category
-        "007" comes as the number 7, and "True" as a truth value, where no other row differs.
+        NaN for a text that stands for a missing value, unless it is a category. A program that
+        reads a file guesses types from the rows at hand, so that the category "007" comes as the
+        number 7, and "True" as a truth value, where no other row differs.
         """
         plain, known = as_plain(value), self._known
         if plain in known:
             return known[plain]
         text = isinstance(value, str)
+        if text and value in NO_VALUE:
+            return math.nan
         if text and self.all_text:
             return len(self.categories)
         alike = {
             position
             for meaning in _meanings(value)
-            for position in self._positions_by_meaning.get((not text, *meaning), [])
+            for position in self._positions_by_meaning.get((text, *meaning), [])
         }
         if len(alike) > 1:
             both = " and ".join(quote(self.categories[at]) for at in sorted(alike)[:2])
@@ -333,6 +372,21 @@ def _meanings(value: Any) -> list[tuple[str, int | float]]:
     except (TypeError, ValueError):  # neither text, number nor date
         return []
     return [(name, number) for name, number in found.items() if not math.isnan(number)]
+
+
+class _Truth(Enum):
+    """A truth value that equals no number: pandas takes True and 1 for one category."""
+
+    FALSE = 0
+    TRUE = 1
+
+
+def _truths_apart(column: pd.Series) -> pd.Series:
+    """Return a column of objects of several types with its truth values as `_Truth`."""
+    if column.dtype != object or not pd.api.types.infer_dtype(column).startswith("mixed"):
+        return column
+    apart = [_Truth(int(one)) if isinstance(one, bool | np.bool_) else one for one in column]
+    return pd.Series(apart, column.index, dtype=object)
 
 
 def _is_text(dtype: Any) -> bool:
