@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.data import Dataset, Schema, load
+from isthmus.data import NO_VALUE, Dataset, Schema, load
 from isthmus.errors import DataError, DataWarning, SchemaError
 
 # A column of a file: what is written in its cells at fit, its type, and for some cells of a later
@@ -205,3 +205,72 @@ def test_hexadecimal_is_text_whatever_stands_beside_it(csv, cell):
             schema.check(frame)
     at_fit = load(csv(pd.DataFrame({"part": [cell, "0x20"], "width": [1, 2]})))
     assert at_fit.X["part"].tolist() == [cell, "0x20"]
+
+
+def typed_frame():
+    """Return a table of every type of column, whose categories are text, numbers and truth."""
+    return pd.DataFrame(
+        {
+            "width": np.arange(12) / 8,
+            "ok": np.arange(12) % 2 == 0,
+            "day": pd.Timestamp("2024-05-01") + pd.to_timedelta(np.arange(12), unit="D"),
+            "kind": repeated(["bolt", "nut", "007"], 12),
+            "land": repeated(["DE", "NA"], 12),
+            "size": pd.Categorical(repeated([1, 2, 10], 12)),
+            "fast": pd.Categorical(repeated([True, False], 12)),
+        }
+    )
+
+
+@pytest.mark.parametrize("text", NO_VALUE)
+@pytest.mark.parametrize("dtype", [object, "string", "category"])
+def test_text_that_reads_as_missing_in_a_file_is_missing_in_a_frame(csv, text, dtype):
+    frame = typed_frame()
+    schema = Schema.learn(frame)
+    cells = pd.DataFrame({name: pd.Series([text], dtype=dtype) for name in frame})
+    expected = [np.nan] * 7
+    if text == "NA":  # known at fit as a category
+        expected[4] = 1
+    np.testing.assert_array_equal(schema.check(cells), [expected])
+    np.testing.assert_array_equal(schema.check(cells.to_numpy(dtype=object)), [expected])
+    np.testing.assert_array_equal(schema.check(load(csv(cells), schema=schema).X), [expected])
+    for name in frame:  # the same beside other cells
+        beside = frame.astype(object)
+        beside.loc[1, name] = text
+        whole = schema.check(beside)
+        np.testing.assert_array_equal(whole[1], np.where(frame.columns == name, expected, whole[1]))
+        np.testing.assert_array_equal(
+            whole[[0, *range(2, 12)]], schema.check(frame)[[0, *range(2, 12)]]
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "cells"),
+    [
+        ("size", 0, [1, 1.0, True, "1", "01", "1.0", "+1", " 1", "true", "True"]),
+        ("size", 2, [10, 10.0, "10", "1e1", "0010"]),
+        ("size", 3, [0, False, "false", "x", "1,0", 1.5, 2**60]),
+        ("fast", 1, [True, "true", "TRUE", 1, 1.0, "1", "1.0"]),
+        ("fast", 0, [False, "false", 0, "0", -0.0]),
+        ("kind", 0, ["007", 7, 7.0]),
+        ("kind", 3, ["7", "7.0", "True"]),
+    ],
+)
+def test_a_category_is_the_same_whatever_type_its_cell_has(csv, name, position, cells):
+    frame = typed_frame()
+    schema = Schema.learn(frame)
+    at = list(frame).index(name)
+    for cell in cells:
+        rows = frame.astype(object)
+        rows.loc[2, name] = cell
+        assert schema.check(rows)[2, at] == position
+        assert schema.check(rows[2:3])[0, at] == position
+        if isinstance(cell, str):
+            assert schema.check(load(csv(rows[2:3]), schema=schema).X)[0, at] == position
+
+
+def test_a_truth_value_is_no_number_among_categories_that_are_text():
+    schema = Schema.learn(pd.DataFrame({"part": ["1", "A", "True"]}))
+    for cells, positions in (([True, 1, "A"], [2, 0, 1]), ([1, True], [0, 2]), ([1], [0])):
+        frame = pd.DataFrame({"part": pd.Series(cells, dtype=object)})
+        assert schema.check(frame)[:, 0].tolist() == positions

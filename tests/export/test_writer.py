@@ -1,7 +1,9 @@
 """Files of an export, its metadata, and the errors of exporting."""
 
+import csv
 import json
 import re
+import runpy
 import subprocess
 import sys
 import venv
@@ -14,12 +16,14 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from isthmus import Autoencoder, CodeClassifier, export_bundle, load_bundle, save_bundle
+from isthmus import Autoencoder, CodeClassifier, export_bundle, load, load_bundle, save_bundle
 from isthmus.bundle import Bundle
 from isthmus.data import Schema
 from isthmus.errors import BundleError, DataError, ExportError, SchemaError
 from isthmus.export import Exported, read_references
 from isthmus.export import writer as write
+from isthmus.serve import Limits
+from isthmus.serve.bodies import from_lists
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -436,3 +440,58 @@ def test_a_row_alone_is_what_it_is_among_others(bare_python, tmp_path):
         run_bare(bare_python, "out/predict.py", "row.csv", "found.npz", cwd=tmp_path)
         with np.load(tmp_path / "found.npz") as found:
             np.testing.assert_allclose(found["code"][0], expected[at], atol=1e-5)
+
+
+#: Cells in columns whose categories are text, numbers and truth values, and the meaning of each.
+CATEGORY_CELLS = {
+    "text": ["007", "7", 7, 7.0, "A", True, "True", "true", "x", "", "NA", "null", None, "9" * 17],
+    "number": [1, "1", "01", "1.0", " 1", True, "true", "1e1", 10, 10.5, "x", "", "nan", np.nan],
+    "truth": [True, "true", "TRUE", 1, "1", 0.0, np.False_, "0", "no", 2, "N/A", pd.NA],
+    "date": ["2024-05-01", pd.Timestamp("2024-05-01"), "2024-05-01T00:00", "soon", pd.NaT, "NULL"],
+    "land": ["NA", "", "DE", "null", "x"],
+}
+
+
+def test_a_cell_means_the_same_in_every_way_in(tmp_path):
+    categories = {
+        "text": ["007", "A", "True", str(2**53), str(2**53 + 1)],
+        "number": [1, 2, 10],
+        "truth": [True, False],
+        "date": ["2024-05-01", "soon", "2024-06-01"],
+        "land": ["NA", "DE"],
+    }
+    frame = pd.DataFrame({k: pd.Categorical(np.resize(one, 60)) for k, one in categories.items()})
+    frame["width"], frame["ok"] = np.random.default_rng(0).normal(size=60), np.arange(60) % 3 == 0
+    frame.iloc[3, :5] = None
+    encoder = Autoencoder(3, max_epochs=1, random_state=0).fit(frame)
+    export_bundle(bundle_of(encoder, {}, tmp_path / "b"), tmp_path / "out", frame)
+    script = runpy.run_path(str(tmp_path / "out" / "predict.py"))
+    exported = Exported(tmp_path / "out")
+    cells = CATEGORY_CELLS | {"width": ["", "NA", "-nan"], "ok": ["", "NULL", "1"]}
+    cells["text"] += [2**53, 2**53 + 1]
+    for name, values in cells.items():
+        for value in values:
+            row = frame[10:11].astype(object).reset_index(drop=True)
+            row[name] = pd.Series([value], dtype=object)
+            expected = encoder.transform(row)
+            found = {
+                "predict.py": script["predict"](row)["code"],
+                "export": exported.run(row)["code"],
+            }
+            if not isinstance(value, pd.Timestamp):
+                plain = [None if pd.isna(one) else one for one in row.iloc[0]]
+                plain = json.loads(json.dumps(plain, default=lambda one: one.item()))
+                instances = from_lists([plain], encoder.schema_, Limits())
+                found["JSON"] = encoder.transform(instances)
+            if isinstance(value, str):
+                row.to_csv(tmp_path / "row.csv", index=False)
+                loaded = load(tmp_path / "row.csv", schema=encoder.schema_)
+                found["CSV"] = encoder.transform(loaded.X)
+                with (tmp_path / "row.csv").open(newline="") as file:
+                    head, line = csv.reader(file)
+                given = {column: [cell] for column, cell in zip(head, line, strict=True)}
+                found["CSV in predict.py"] = script["predict"](given)["code"]
+            for way, code in found.items():
+                np.testing.assert_allclose(
+                    code, expected, atol=1e-5, err_msg=f"{value!r} in {name}, {way}"
+                )

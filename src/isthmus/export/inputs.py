@@ -103,6 +103,15 @@ def inputs_of(schema: Schema) -> list[Input]:
 def describe_cells(schema: Schema) -> dict[str, Any]:
     """Return how the cells of a table's columns are read, for programs without isthmus.
 
+    Returns
+    -------
+    dict
+        `number`, `boolean` and `date`, regular expressions for the text of a cell; `missing`, the
+        texts that stand for a missing value, unless they are categories of their column;
+        `categories` of each such column, as text; and `alike`, for those columns the cells that
+        mean a category without being written like it: the category, whether the cell is text,
+        what it reads as ("number", "boolean" or "date") and the number that it then is.
+
     Examples
     --------
     >>> schema = Schema.learn(pd.DataFrame({"width": [1.5, None], "kind": ["nut", "bolt"]}))
@@ -111,12 +120,17 @@ def describe_cells(schema: Schema) -> dict[str, Any]:
     ({'kind': ['bolt', 'nut']}, True)
     """
     names = schema.columns or ()
-    categories = {
-        name: [category_text(value) for value in column.categories]
+    columns = {
+        name: column
         for name, column in zip(names, schema.types if names else (), strict=True)
         if column.type == "category"
     }
-    return _FORMS | {"missing": list(NO_VALUE), "categories": categories}
+    categories = {name: [*map(category_text, one.categories)] for name, one in columns.items()}
+    alike = {
+        name: [[categories[name][at], *rest] for at, *rest in one.alike()]
+        for name, one in columns.items()
+    }
+    return _FORMS | {"missing": list(NO_VALUE), "categories": categories, "alike": alike}
 
 
 def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarray]:

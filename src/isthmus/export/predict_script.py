@@ -20,8 +20,8 @@ facts = json.loads(model.get_modelmeta().custom_metadata_map["isthmus"])
 if hashlib.sha256(Path(__file__).read_bytes()).hexdigest() != facts["file_digests"]["predict.py"]:
     print(f"{__file__} is not as it was exported: damaged, or edited", file=sys.stderr)
 names = [one["name"] for one in facts["outputs"]]
-KNOWN = facts.get("cells", {}).get("categories", {})
-MISSING = ("None", "nan", "NaT", "<NA>")  # as str() has them
+CELLS = facts.get("cells", {})
+NONE = ("None", "nan", "NaT", "<NA>")  # what is missing, as str() has it
 
 
 def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
@@ -35,9 +35,11 @@ def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     if one["column"] is not None:
+        gone = set(CELLS["missing"]).difference(CELLS["categories"].get(one["column"], ()))
         cells = list(rows[one["column"]])
+        cells = [None if str(c) in (gone if isinstance(c, str) else NONE) else c for c in cells]
         if one["type"] == "category":
-            return np.array([_text(cell, one) for cell in cells], dtype=object)
+            return np.array([_text(c, one["column"], one["missing"]) for c in cells], object)
         values = np.array([_number(cell, one["type"]) for cell in cells], dtype=np.float64)
         for row in np.flatnonzero(np.isinf(values)):
             where = f"row {row}, counting from 0, of column {one['column']!r}"
@@ -53,8 +55,8 @@ def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
 def _number(value: Any, form: str) -> float:
     """Return a cell as a number, a date or time of day in seconds; infinity where it is none."""
     text = str(value).strip(" \t")
-    if not re.fullmatch(facts["cells"][form], text):
-        return np.nan if text in MISSING and not isinstance(value, str) else np.inf
+    if not re.fullmatch(CELLS[form], text):
+        return np.nan if value is None else np.inf
     with suppress(ValueError):  # such as February 30
         if form != "date" and ":" not in text:
             return float({"true": 1, "false": 0}.get(text.lower() * (form == "boolean"), value))
@@ -63,11 +65,14 @@ def _number(value: Any, form: str) -> float:
     return np.inf
 
 
-def _text(value: Any, one: dict[str, Any]) -> str:
-    if isinstance(value, str) or str(value) in MISSING:
-        return value if isinstance(value, str) else one["missing"]
-    known, text, number = KNOWN[one["column"]], str(value).lower(), _number(str(value), "number")
-    same = [c for c in known if c.lower() == text or _number(c, "number") == number < np.inf]
+def _text(value: Any, name: str, missing: str) -> str:
+    """Return a cell as the category that is written so, else the one that means the same."""
+    if value is None or value in CELLS["categories"][name]:
+        return missing if value is None else value
+    text = str(value).strip(" \t")
+    form = "boolean" if text.isalpha() else "date" if text[4:5] == "-" == text[7:8] else "number"
+    number = int(text) if text.encode().isdigit() else _number(text, form)
+    same = [c for c, *of in CELLS["alike"][name] if of == [isinstance(value, str), form, number]]
     if len(same) > 1:
         raise ValueError(f"got {value!r}, which stands for {same}; pass the column as text")
     return same[0] if same else str(value)
@@ -76,9 +81,7 @@ def _text(value: Any, one: dict[str, Any]) -> str:
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
     if source.suffix == ".csv":
-        head, *lines = filter(None, csv.reader(source.open(encoding="utf-8-sig", newline="")))
-        gone = [set(facts["cells"]["missing"]).difference(KNOWN.get(c.strip(), ())) for c in head]
-        rows = [[None if c in g else c for c, g in zip(line, gone, strict=True)] for line in lines]
+        head, *rows = filter(None, csv.reader(source.open(encoding="utf-8-sig", newline="")))
         given = dict(zip(dict.fromkeys(map(str.strip, head)), zip(*rows, strict=True), strict=True))
     else:
         given = np.load(source) if source.suffix == ".npy" else sys.exit("expected .npy or .csv")

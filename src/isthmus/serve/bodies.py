@@ -167,16 +167,7 @@ def _cells(values: list[Any], column: Column) -> pd.Series:
     """Return the values of a column so that each means the same whatever stands beside it."""
     if column.type == "number" and not any(isinstance(value, str | bool) for value in values):
         return pd.Series(values, dtype=np.float64)
-    if column.type == "category":
-        # True equals 1 for pandas, which takes the two for one category.
-        texts = {str(known): known for known in column.categories}
-        values = [_truth_as_text(v, texts) if isinstance(v, bool) else v for v in values]
     return pd.Series(values, dtype=object)
-
-
-def _truth_as_text(value: bool, texts: dict[str, Any]) -> Any:
-    same = [known for text, known in texts.items() if text.lower() == str(value).lower()]
-    return same[0] if len(same) == 1 else value
 
 
 def _bad_numbers(schema: Schema) -> Refusal:

@@ -266,7 +266,7 @@ def with_cells(values, cells):
         ),
         (with_cells(RANDOM.normal(size=N), {3: -300, 711: 1e6}), "in row 711, .* and 1 more"),
         (with_cells(TEXTS, {711: "inf"}), "in column 'a' of .*, row 712, counting from 1"),
-        ([[1, 2]] * N, "column 'a' of .* holds ndarray values, .* with drop="),
+        ([[1, 2]] * N, "column 'a' of .* holds ndarray values .* with drop="),
     ],
     ids=[
         *("one word", "a third words", "a third numbers", "no date", "comma", "dates", "numbers"),

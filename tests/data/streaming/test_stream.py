@@ -405,7 +405,7 @@ def test_images_in_several_parquet_files_are_refused_with_the_way(tmp_path):
     assert list(load(tmp_path, drop=["image"]).schema.columns) == ["label", "width"]
     lists = pd.DataFrame({"a": [[1, 2], [3]] * 5, "b": range(10)})
     write(lists, tmp_path, n_files=2)
-    with pytest.raises(DataError, match="column 'a' .* holds ndarray values, expected numbers"):
+    with pytest.raises(DataError, match="column 'a' .* holds ndarray values .*, expected numbers"):
         _ = load(tmp_path).schema
 
 
