@@ -1,10 +1,15 @@
 import gzip
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -330,3 +335,53 @@ def test_missing_folder_and_nothing_like_it(tmp_path):
     for options in ({"keys": ["id"]}, {"na": ["-"]}, {"decimal": ","}, {"rows": "0:5"}):
         with pytest.raises(DataError, match="there is no file or folder"):
             load(tmp_path / "nowhere", **options)
+
+
+# Neighbours beyond 2^53, which are the same float.
+LONG_KEYS = [2**53 + 1, None, 2**53 + 2, 2**53, None, 2**62 + 3, 7]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "feather", "jsonl", "stream"])
+@pytest.mark.parametrize("kind", ["integers", "decimals"])
+def test_long_keys_come_out_as_written(ending, kind, tmp_path):
+    keys = LONG_KEYS
+    if kind == "decimals":  # as databases write NUMBER(38), in which whole numbers have no limit
+        keys = [None if key is None else key + 10**20 for key in LONG_KEYS]
+    frame = pd.DataFrame({"serial": np.array(keys, dtype=object), "a": np.arange(7.0)})
+    type_ = pa.int64() if kind == "integers" else pa.decimal128(38, 0)
+    table = pa.table({"serial": pa.array(keys, type_), "a": np.arange(7.0)})
+    path = tmp_path / f"rows.{ending}"
+    if ending == "csv":
+        frame.to_csv(path, index=False)
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in frame.to_dict("records")))
+    elif ending == "feather":
+        pyarrow.feather.write_feather(table, path)
+    elif ending == "parquet":
+        pq.write_table(table, path)
+    else:
+        path.mkdir()
+        for at in range(0, 7, 2):
+            pq.write_table(table.slice(at, 2), path / f"{at}.parquet")
+    data = load(path, keys=["serial"])
+    if ending == "stream":
+        data = data.take(np.arange(7))
+    found = data.identifiers()["serial"]
+    assert [None if pd.isna(one) else int(one) for one in found] == keys
+    written = pd.read_csv(io.StringIO(found.to_csv(index=False)), dtype=str)["serial"]
+    assert written.dropna().tolist() == [str(key) for key in keys if key is not None]
+
+
+def test_groups_beyond_a_float_stay_apart(tmp_path):
+    serials = [10**20 + 1] * 4 + [10**20 + 2] * 4
+    table = pa.table(
+        {"serial": pa.array(serials, pa.decimal128(38, 0)), "load": np.sin(np.arange(8.0))}
+    )
+    pq.write_table(table, tmp_path / "readings.parquet")
+    options = {"kind": "series", "group": "serial", "window": 4}
+    memory = load(tmp_path / "readings.parquet", **options)
+    stream = load(tmp_path / "readings.parquet", lazy=True, **options)
+    assert len(memory) == len(stream) == 2
+    for data in (memory, stream.take(np.arange(2))):
+        assert data.identifiers().columns.is_unique
+        assert [int(one) for one in data.identifiers()["group"]] == [10**20 + 1, 10**20 + 2]

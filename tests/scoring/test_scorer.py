@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.stats import fisher_exact
 
@@ -277,6 +279,24 @@ def test_keys_keep_the_type_of_the_first_file(bundle, shards, whole, tmp_path):
         )
         one = load(tmp_path / "one.parquet", lazy=True, keys=["prediction", "site"])
         score(bundle, one, tmp_path / "two")
+
+
+def test_long_numbers_of_a_database_are_written_as_they_are(bundle, shards, tmp_path):
+    (tmp_path / "data").mkdir()
+    expected = []
+    for at, type_ in enumerate([pa.decimal128(25, 0), pa.decimal128(38, 0), pa.int64()]):
+        table = pq.read_table(shards / f"{at}.parquet")
+        first = 10**20 if at < 2 else 2**53
+        ids = [None if row == 3 else first + row + 1 for row in range(len(table))]
+        expected += ids
+        column = table.schema.get_field_index("id")
+        table = table.set_column(column, "id", pa.array(ids, type_))
+        pq.write_table(table, tmp_path / "data" / f"{at}.parquet")
+    score(bundle, opened(tmp_path / "data"), tmp_path / "out")
+    written = pa.concat_tables(
+        [pq.read_table(path, columns=["id"]) for path in sorted((tmp_path / "out").glob("part-*"))]
+    )
+    assert [None if one is None else int(one) for one in written["id"].to_pylist()] == expected
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def _labelled_rows(
         )
     rows, positions, first_row = [], [], 0
     for batch in _batches(files, keys):
-        position = index.get_indexer(arrow_to_frame(batch).set_index(keys).index)
+        position = index.get_indexer(arrow_to_frame(batch, exact=keys).set_index(keys).index)
         found = np.flatnonzero(position >= 0)
         rows.append(first_row + found)
         positions.append(position[found])

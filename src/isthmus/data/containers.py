@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -131,8 +131,15 @@ def _mixed_table(X: Any) -> Any:
     return pd.DataFrame({name: column_of_objects(frame[name]) for name in frame})
 
 
-def arrow_to_frame(table: Any) -> pd.DataFrame:
+def arrow_to_frame(table: Any, exact: Collection[str] = ()) -> pd.DataFrame:
     """Turn an Arrow table into a DataFrame that keeps types where values are missing.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    exact : collection of str
+        Columns of decimal numbers that stay such, as those of keys do: databases write long
+        numbers as decimals, which a float would round. Those of other columns become floats.
 
     Examples
     --------
@@ -144,7 +151,7 @@ def arrow_to_frame(table: Any) -> pd.DataFrame:
     import pyarrow as pa
 
     for position, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type):
+        if pa.types.is_decimal(field.type) and field.name not in exact:
             column = table.column(position).cast(pa.float64())
             table = table.set_column(position, field.name, column)
     frame = table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)

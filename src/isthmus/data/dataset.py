@@ -242,7 +242,9 @@ class Dataset:
         if self.windows is not None:
             columns.append(self.windows.to_frame())
         if self.keys is not None:
-            columns.append(self.keys.reset_index(drop=True))
+            # The keys of windows of a stream say where these are, too.
+            known = columns[-1].columns
+            columns.append(self.keys.drop(columns=known, errors="ignore").reset_index(drop=True))
         if self.windows is None and self.keys is None and self.rows is not None:
             columns.append(pd.DataFrame({"row": self.rows}))
         return pd.concat(columns, axis=1)

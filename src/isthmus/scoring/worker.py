@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def key_arrays(schema: pa.Schema, chunk: Chunk, source: str, first_row: int) -> 
             arrays.append(pa.array(first_row + np.arange(len(chunk)), type=pa.int64()))
             continue
         try:
-            arrays.append(pa.Array.from_pandas(keys[field.name], type=field.type))
+            arrays.append(_of_type(keys[field.name], field.type))
         except pa.ArrowException as error:
             raise ShardError(
                 f"the key column {field.name!r} of {source} holds values that are no {field.type}, "
@@ -73,11 +74,16 @@ def key_arrays(schema: pa.Schema, chunk: Chunk, source: str, first_row: int) -> 
     return arrays
 
 
+def _of_type(values: pd.Series, type_: pa.DataType) -> pa.Array:
+    if not pa.types.is_decimal(type_) and not isinstance(values.dropna().head(1).max(), Decimal):
+        return pa.Array.from_pandas(values, type=type_)
+    # Whole numbers of one file may be decimals of another one.
+    return pa.Array.from_pandas(values).cast(type_)
+
+
 def _plain(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(type_):
         return _plain(type_.value_type)
-    if pa.types.is_decimal(type_):
-        return pa.float64()
     return pa.string() if pa.types.is_null(type_) else type_
 
 

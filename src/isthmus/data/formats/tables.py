@@ -26,8 +26,14 @@ from isthmus.data.schema import Schema, check_names
 from isthmus.errors import DataError, IsthmusError, ShardError
 
 
-def read_parquet_file(path: Path) -> pd.DataFrame:
+def read_parquet_file(path: Path, is_exact: Callable[[str], bool] | None = None) -> pd.DataFrame:
     """Read a Parquet file.
+
+    Parameters
+    ----------
+    path : Path
+    is_exact : callable, optional
+        Whether a column is one of the `exact` ones of `arrow_to_frame`. Default: none is.
 
     Raises
     ------
@@ -42,7 +48,12 @@ def read_parquet_file(path: Path) -> pd.DataFrame:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"cannot read {path} as Parquet: {reason}; write it again") from error
-    return arrow_to_frame(table)
+    return _exactly(table, is_exact)
+
+
+def _exactly(table: Any, is_exact: Callable[[str], bool] | None) -> pd.DataFrame:
+    exact = [] if is_exact is None else [name for name in table.schema.names if is_exact(name)]
+    return arrow_to_frame(table, exact)
 
 
 def is_table_file(path: Path) -> bool:
@@ -110,8 +121,15 @@ def read_table(
             f"got {csv.given[0]}=, which is for CSV files, and {path} is none; leave it out"
         )
     suffix = path.suffix.lower()
+    features = None if schema is None or schema.columns is None else {*schema.columns, label}
+
+    def is_exact(name: str) -> bool:  # what is carried along, and no feature
+        return name != label and (name in keys or (features is not None and name not in features))
+
     if suffix in _PARQUET:
-        frame = read_parquet_file(path)
+        frame = read_parquet_file(path, is_exact)
+    elif suffix == ".feather":
+        frame = _readable(functools.partial(_read_feather, is_exact=is_exact))(path)
     elif suffix == ".xlsx":
         frame = _readable(functools.partial(_read_excel, schema=schema, label=label))(path)
         if label in frame:
@@ -175,10 +193,10 @@ def _line_of_json(path: Path, row: int) -> int | None:
         return None
 
 
-def _read_feather(path: Path) -> pd.DataFrame:
+def _read_feather(path: Path, is_exact: Callable[[str], bool] | None = None) -> pd.DataFrame:
     import pyarrow.feather
 
-    return arrow_to_frame(pyarrow.feather.read_table(path))
+    return _exactly(pyarrow.feather.read_table(path), is_exact)
 
 
 def _readable(read: Callable[[Path], pd.DataFrame]) -> Callable[[Path], pd.DataFrame]:

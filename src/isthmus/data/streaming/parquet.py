@@ -421,7 +421,9 @@ class ParquetReader:
                 f"{file_range.n_rows}; write the file again"
             )
         y = self._labels.read(table.column(labels[0])) if labels else None
-        carried = arrow_to_frame(table.select(self.keys)) if keys and self.keys else None
+        carried = None
+        if keys and self.keys:
+            carried = arrow_to_frame(table.select(self.keys), exact=self.keys)
         X = arrow_to_frame(table.select(self.columns))
         for name in self.category:
             if name in X:

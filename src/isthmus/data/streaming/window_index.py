@@ -234,7 +234,7 @@ def _read(
     columns: list[pd.Series] = []
     first = 0
     for batch in parquet.iter_batches(_BATCH, columns=names) if names else ():
-        frame = _frame(pa.Table.from_batches([batch]))
+        frame = _frame(pa.Table.from_batches([batch]), groups.columns)
 
         def where(row: int, first: int = first) -> str:
             return describe_row(first + row)
@@ -252,8 +252,8 @@ def _read(
     return codes, times
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
-    return arrow_to_frame(table.replace_schema_metadata(None))
+def _frame(table: pa.Table, exact: Sequence[str] = ()) -> pd.DataFrame:
+    return arrow_to_frame(table.replace_schema_metadata(None), exact)
 
 
 def _is_plain(type_: pa.DataType) -> bool:

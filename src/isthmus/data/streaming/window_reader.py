@@ -253,7 +253,8 @@ class WindowReader:
         if not keys:
             return Chunk(0, X, y, windows=through)
         frame = lie.to_frame()
-        columns = arrow_to_frame(beside.select(self.keys)) if self.keys else pd.DataFrame()
+        own = self.keys
+        columns = arrow_to_frame(beside.select(own), exact=own) if own else pd.DataFrame()
         for name, column in columns.items():
             at = decided if name == self.label and decided is not None else last
             frame[name] = column.iloc[at].array

@@ -141,7 +141,7 @@ class SpanReader:
         groups = self.cut.groups
         codes = np.zeros(len(batch), dtype=np.int64)
         if groups.columns:
-            frame = arrow_to_frame(table.select(list(groups.columns)))
+            frame = arrow_to_frame(table.select(list(groups.columns)), exact=groups.columns)
             with naming_file(self.source):
                 codes = groups.codes(frame, self.source, lambda row: describe_row(first + row))
         at = spans.find(codes, first)

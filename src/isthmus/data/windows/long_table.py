@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class Groups:
                     f"the group is missing in {where(int((codes < 0).argmax()))} (column "
                     f"{name!r} of {source}); fill it in or leave the row out"
                 )
-            values.append(list(found))
+            # A database writes long whole numbers as decimals.
+            values.append([int(v) if isinstance(v, Decimal) and v == int(v) else v for v in found])
             together = together * len(found) + codes
         if not self.columns:
             return together
