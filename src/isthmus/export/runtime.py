@@ -241,6 +241,12 @@ class Exported:
             raise ExportError("the export holds no preprocessing; export the bundle again")
         return self._preprocessor.to_network(self.schema.check(X))
 
+    def to_hash(self, X: Any) -> np.ndarray:
+        """Return the values of instances that row hashes are computed from; raises the same."""
+        if self._preprocessor is None:
+            raise ExportError("the export holds no preprocessing; export the bundle again")
+        return self._preprocessor.to_hash(self.schema.check(X))
+
     def run_fed(
         self, rows: Mapping[str, np.ndarray], names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:

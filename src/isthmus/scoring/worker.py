@@ -232,7 +232,8 @@ class _PreparedChunk:
     chunk: ChunkRange
     keys: list[pa.Array]
     rows: dict[str, np.ndarray]
-    inputs: np.ndarray | None  # of the network, for row hashes and residuals
+    inputs: np.ndarray | None  # of the network, for residuals
+    hashed: np.ndarray | None  # what row hashes are computed from
     X: Any  # to be explained
 
 
@@ -283,6 +284,7 @@ class Worker:
                 rows = self.exported.feed(content.X)
                 heads = self.job.columns.for_heads
                 inputs = self.exported.preprocess(content.X) if heads else None
+                hashed = self.exported.to_hash(content.X) if heads else None
             except DataError as error:
                 last = first + chunk.n_rows - 1
                 raise ShardError(
@@ -290,7 +292,7 @@ class Worker:
                 ) from error
             keys = key_arrays(self.job.keys, content, chunk.source, first)
             X = content.X if self.job.explain is not None else None
-            return _PreparedChunk(chunk, keys, rows, inputs, X)
+            return _PreparedChunk(chunk, keys, rows, inputs, hashed, X)
         except ShardError as error:
             if stream.on_bad_shard == "fail":
                 raise
@@ -301,8 +303,9 @@ class Worker:
         if isinstance(prepared, ScoredChunk):
             return prepared
         found = self.exported.run_fed(prepared.rows, self.job.columns.outputs)
-        if prepared.inputs is not None:
-            found |= _hashes_and_residuals(prepared.inputs, found.pop("reconstruction"))
+        if prepared.inputs is not None and prepared.hashed is not None:
+            residuals = prepared.inputs - found.pop("reconstruction")
+            found |= _hashes_and_residuals(prepared.hashed, residuals)
             if self.exported.schema.kind == "table":
                 found[MISSING_FLAGS] = self.exported.missing(prepared.rows)
         reasons = None if self.job.explain is None else self.job.explain(prepared.X)
@@ -320,12 +323,12 @@ class Worker:
         return ScoredChunk(prepared.chunk, written)
 
 
-def _hashes_and_residuals(inputs: np.ndarray, outputs: np.ndarray) -> dict[str, np.ndarray]:
+def _hashes_and_residuals(hashed: np.ndarray, residuals: np.ndarray) -> dict[str, np.ndarray]:
     """Return hash and residual of each row, which detectors are fitted on."""
     import torch  # here, because decisions and codes do without torch
 
     from isthmus.autoencoder import row_hashes
     from isthmus.detection import pool_residuals
 
-    residuals = pool_residuals(torch.from_numpy(inputs - outputs))
-    return {ROW_HASH: row_hashes(inputs), RESIDUAL: residuals.numpy()}
+    pooled = pool_residuals(torch.from_numpy(residuals))
+    return {ROW_HASH: row_hashes(hashed), RESIDUAL: pooled.numpy()}
