@@ -185,7 +185,8 @@ class CsvOptions:
             compute.match_substring_regex(cells, _TOO_SHORT_FOR_A_DATE), False
         )
         text = pd.Series(cells.to_pylist(), dtype=object)
-        dates = pd.to_datetime(text, format=self.date_format, errors="coerce")
+        zoned = "%z" in self.date_format
+        dates = pd.to_datetime(text, format=self.date_format, errors="coerce", utc=zoned)
         return dates, dates.notna().to_numpy() & ~np.asarray(short, dtype=bool)
 
 

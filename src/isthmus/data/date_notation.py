@@ -15,7 +15,7 @@ MONTHS = (
 )
 _TIME = (
     r"(?P<time>(?P<between>[ T]|, )\d{1,2}:\d{2}(?P<seconds>:\d{2}(?P<fraction>[.,]\d{1,9})?)?"
-    r"(?P<half>\s*[AP]M)?)?"
+    r"(?P<half>\s*[AP]M)?(?P<zone> ?(?:Z|[+-]\d{2}:?\d{2}))?)?"
 )
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAYS = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_TIME}", re.IGNORECASE)
@@ -39,8 +39,8 @@ _FIXED = [
         (r"\d{8}T\d{6}Z", "%Y%m%dT%H%M%SZ"),
         (r"\d{8} \d{1,2}:\d{2}", "%Y%m%d %H:%M"),
         (r"\d{8} \d{1,2}:\d{2}:\d{2}", "%Y%m%d %H:%M:%S"),
-        (r"\d{4}-\d{1,2}", "%Y-%m"),
-        (r"\d{4}/\d{1,2}", "%Y/%m"),
+        (r"(?:1[5-9]|2[01])\d{2}-\d{1,2}", "%Y-%m"),
+        (r"(?:1[5-9]|2[01])\d{2}/\d{1,2}", "%Y/%m"),
         (r"\d{1,2}/\d{4}", "%m/%Y"),
         (r"\d{1,2}-\d{4}", "%m-%Y"),
         (rf"(?:{MONTHS}) \d{{4}}", "%B %Y"),
@@ -51,6 +51,7 @@ _FIXED = [
         (r"\d{1,2}\.\d{1,2}\.\d{4}\.", "%d.%m.%Y."),
         (rf"[a-z]{{3}} (?:{MONTHS}) +\d{{1,2}} [\d:]{{8}} \d{{4}}", "%a %b %d %H:%M:%S %Y"),
         (rf"\d{{2}}/(?:{MONTHS})/\d{{4}}:[\d:]{{8}}", "%d/%b/%Y:%H:%M:%S"),
+        (rf"\d{{2}}/(?:{MONTHS})/\d{{4}}:[\d:]{{8}} [+-]\d{{4}}", "%d/%b/%Y:%H:%M:%S %z"),
         (r"\d{1,2}:\d{2}[AP]M", "%I:%M%p"),
         (r"\d{1,2}:\d{2} [AP]M", "%I:%M %p"),
         (r"\d{1,2}:\d{2}:\d{2}[AP]M", "%I:%M:%S%p"),
@@ -135,7 +136,9 @@ def _candidates(counts: dict[str, int], enough: float) -> Iterator[list[str]]:
 
 def _count_read(counts: dict[str, int], date_format: str) -> int:
     texts = pd.Series(list(counts), dtype=object)
-    read = pd.to_datetime(texts, format=date_format, errors="coerce").notna()
+    read = pd.to_datetime(
+        texts, format=date_format, errors="coerce", utc="%z" in date_format
+    ).notna()
     return sum(n for n, there in zip(counts.values(), read, strict=True) if there)
 
 
@@ -173,4 +176,5 @@ def _format_of_time(match: re.Match[str]) -> str:
     hour = "%I" if match["half"] else "%H"
     fraction = f"{match['fraction'][0]}%f" if match["fraction"] else ""
     time = f"{match['between']}{hour}:%M" + (":%S" if match["seconds"] else "") + fraction
-    return time + (" %p" if match["half"] else "")
+    zone = match["zone"] or ""
+    return time + (" %p" if match["half"] else "") + (zone and "%z".rjust(2 + zone.count(" ")))

@@ -42,13 +42,14 @@ _MULTIPLIER = re.compile(r"k|K|M|G|B|bn|mn|mio|Mio|mrd|Mrd|Tsd|million|billion|t
 _MIN_DISTINCT = 10
 #: What a number, or a date, may begin with.
 NUMERIC_START = re.compile(
-    rf"\s*[(<>~≤≥≈±–—‒+−-]?=?\s*(?:{_UNIT})?\s*[(+−-]?\s*\d|"
+    rf"\s*[(<>~≤≥≈±–—‒+−='\"`\[{{-]?=?[\"']?\s*(?:{_UNIT})?\s*[(+−-]?\s*\d|"
     rf"\s*(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:\d|(?:{MONTHS})[.-]? ?\d)|"
     rf"\s*[a-z]{{3}} (?:{MONTHS}) |\s*Q[1-4]\b",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(rf"{_SIGN}\d+")
 _PLAIN = re.compile(rf"{_SIGN}\d+(\.\d+)?")
+_LIMITS = "limits such as <0.5"
 # What no option reads, what it is called, and what to write instead.
 _UNREADABLE = [
     (re.compile(pattern, re.IGNORECASE), what, instead)
@@ -62,8 +63,39 @@ _UNREADABLE = [
         (rf"[–—‒﹣－]\s*{_DIGITS}", "numbers with a dash as minus", "write a hyphen"),
         (
             rf"(?:[<>~≤≥≈±]=?|&[lg]t;)\s*{_DIGITS}(?:\s*(?:{_UNIT}|{_WORD}))?",
-            "limits such as <0.5",
+            _LIMITS,
             "write numbers, and the mark in a column of its own",
+        ),
+        (
+            rf"=?(['\"`]){_SIGN}{_DIGITS}\1|'{_SIGN}{_DIGITS}",
+            "numbers in quotes",
+            "write them without quotes",
+        ),
+        (
+            rf"{_SIGN}{_DIGITS}(?:[;|]{_SIGN}{_DIGITS})+|"
+            rf"[\[({{]\s*{_SIGN}{_DIGITS}(?:[,;\s]+{_SIGN}{_DIGITS})*\s*[\])}}]",
+            "several numbers in one cell",
+            "give each number a column",
+        ),
+        (
+            rf"{_SIGN}{_DIGITS}[+-]{_DIGITS}[ij]",
+            "complex numbers",
+            "give the real and the imaginary part a column each",
+        ),
+        (
+            rf"{_SIGN}{_DIGITS}[.,]\d{{2}} ?(?-i:S|H|CR|DR|Cr|Dr|-)",
+            "amounts with a mark for debit or credit",
+            "write a minus before what is taken away",
+        ),
+        (
+            rf"(?=.*[^\x00-\x7f]){_SIGN}{_DIGITS}",
+            "numbers in digits of another script",
+            "write the digits 0 to 9",
+        ),
+        (
+            r".*\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)? ?(?-i:[A-Z]{3,4})(?: \d{4})?",
+            "dates with the name of a time zone",
+            "write its offset, such as 2024-05-17T12:30+02:00",
         ),
         (
             r"-?\d+:\d{2}(?::\d{2})?(?:[.,]\d+)?",
@@ -76,8 +108,8 @@ _UNREADABLE = [
             "write degrees with a decimal point",
         ),
         (
-            r"Q[1-4][ /-]?\d{4}|\d{4}[ /-]?Q[1-4]|\d{4}-?W\d{2}(?:-\d)?|\d{4}-\d{3}",
-            "quarters, weeks or days of a year",
+            r"Q[1-4][ /-]?\d{4}|\d{4}[ /-]?Q[1-4]|\d{4}-?W\d{2}(?:-\d)?",
+            "quarters or weeks of a year",
             "write their first day, such as 2024-05-17",
         ),
         (
@@ -88,6 +120,10 @@ _UNREADABLE = [
     )
 ]
 _WITH_MARKS = re.compile(rf"{_SIGN}(?:{_UNIT})?\s*{_SIGN}{_DIGITS}\s*(?:{_UNIT})?")
+_MARK_FOR_MISSING = re.compile(
+    r"\W+|\W*(?:n[./ ]?[ad]|none|null|nil|nan|missing|unknown|not available|k\.? ?a)\W*|#.*[!?]",
+    re.IGNORECASE,
+)
 # A number, a word and a number, as in the dates of many languages.
 _DATE_IN_WORDS = re.compile(
     r"(\d{1,4})(?:st|nd|rd|th|er|º|ª)?(?:[ ./-]+(?:de |of )?)([^\W\d_]{3,12})\.?,?"
@@ -140,7 +176,8 @@ def how_to_read(values: Sequence[str], column: str, *, csv: CsvOptions | None) -
     if "decimal" in options:
         call += f".str.replace({options['decimal']!r}, '.')"
     if "date_format" in options:
-        call = f"pd.to_datetime({call}, format={options['date_format']!r})"
+        zoned = ", utc=True" if "%z" in options["date_format"] else ""
+        call = f"pd.to_datetime({call}, format={options['date_format']!r}{zoned})"
     else:
         call = f"pd.to_numeric({call})"
     either = "".join(f" (or format={one['date_format']!r})" for one in alternatives[1:])
@@ -175,14 +212,27 @@ def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
     enough = MIN_RECOGNISED * len(texts)
     numbers = sum(_WITH_MARKS.fullmatch(text) is not None for text in texts)
     for pattern, what, instead in _UNREADABLE:
-        n = sum(pattern.fullmatch(text) is not None for text in texts)
-        if n and n + numbers >= enough:
+        found = [text for text in texts if pattern.fullmatch(text)]
+        # Two bands, such as <10 and >10, are names.
+        bands = what == _LIMITS and not numbers and len(set(found)) < _MIN_DISTINCT
+        if found and len(found) + numbers >= enough and not bands:
             return what, instead
+    if _are_mostly_missing(texts):
+        return (
+            "numbers, and marks for missing values in most rows",
+            "leave these empty, or name the mark with na= (on the command line --na)",
+        )
     if sum(map(is_impossible_date, texts)) >= enough:
         return "dates that no calendar has", "correct them"
     if _are_dates_in_words(texts, enough):
         return "dates with a word for the month", "write them as 2024-05-17"
     return _unreadable_units(texts, enough)
+
+
+def _are_mostly_missing(texts: Sequence[str]) -> bool:
+    others = {text for text in texts if not _WITH_MARKS.fullmatch(text)}
+    n_numbers = len(set(texts) - others)
+    return n_numbers > 1 and all(map(_MARK_FOR_MISSING.fullmatch, others))
 
 
 def _are_dates_in_words(texts: Sequence[str], enough: float) -> bool:
@@ -214,11 +264,14 @@ def _unreadable_units(texts: Sequence[str], enough: float) -> tuple[str, str] | 
     return None
 
 
-def _has_quantities(found: Sequence[re.Match[str]]) -> bool:
-    """Return whether numbers before a word are quantities rather than parts of names (4WD)."""
+def _has_quantities(found: Sequence[re.Match[str]], *, spaced: bool = True) -> bool:
+    """Return whether numbers before a word are quantities rather than parts of names (4WD).
+
+    They are with ten distinct numbers or a decimal mark, and where `spaced` with a space too.
+    """
     numbers = {match[3] for match in found}
-    spaced = any(re.search(r"\d \S+$", match[0]) for match in found)
-    return len(numbers) >= _MIN_DISTINCT or spaced or any(re.search("[.,]", n) for n in numbers)
+    space = spaced and any(re.search(r"\d \S+$", match[0]) for match in found)
+    return len(numbers) >= _MIN_DISTINCT or space or any(re.search("[.,]", n) for n in numbers)
 
 
 def _alternatives(texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -251,7 +304,7 @@ def _options(texts: Sequence[str]) -> dict[str, Any]:
         elif len(groups) + plain >= enough:
             if mark == ",":
                 return {"thousands": ","}
-            if point == {","}:
+            if point == {","} or any(match[0].count(".") > 1 for match in groups):
                 return {"decimal": ",", "thousands": "."}
             if not point:
                 return {}  # 1.268 is a number as it stands
@@ -274,15 +327,10 @@ def _units(texts: Sequence[str], enough: float) -> dict[str, Any]:
             return {}
         if any(_MULTIPLIER.fullmatch(word) for word in words):
             return {}
-        known = all(len(word) > 1 and _KNOWN_UNIT.fullmatch(word) for word in words)
-        distinct = len({match[3] for match in found})
-        if not known and distinct < _MIN_DISTINCT and not _are_short_units(words, found):
+        known = all(map(_KNOWN_UNIT.fullmatch, words))
+        if not (known and max(map(len, words)) > 1) and not _has_quantities(found, spaced=known):
             return {}
     return {"unit": sorted(units), **_options([match[1] + match[3] for match in found])}
-
-
-def _are_short_units(words: set[str], found: Sequence[re.Match[str]]) -> bool:
-    return all(map(_KNOWN_UNIT.fullmatch, words)) and _has_quantities(found)
 
 
 def _are_numbers(found: Sequence[re.Match[str]], enough: float) -> bool:

@@ -279,6 +279,12 @@ OTHER_MARKS = {
     "speed": (["5 km/h", "7,5 km/h"], {"unit": ["km/h"], "decimal": ","}, [5, 7.5]),
     "days": (["1 day", "12 days"], {"unit": ["day", "days"]}, [1, 12]),
     "francs": (["Fr. 5.50", "Fr. 1'268"], {"unit": ["Fr."], "thousands": "'"}, [5.5, 1268]),
+    "offset": (
+        ["17.05.2024 14:00 +0200", "17.05.2024 12:00 +0000"],
+        {"date_format": "%d.%m.%Y %H:%M %z"},
+        [19860.5, 19860.5],
+    ),
+    "factor": (["1.5x", "2x"], {"unit": ["x"]}, [1.5, 2]),
     "two digits": (["17-May-24", "01-jun-24"], {"date_format": "%d-%b-%y"}, [19860, 19875]),
 }
 
@@ -297,7 +303,8 @@ def test_numbers_and_dates_in_another_way_of_writing_name_the_option_that_reads_
     call = re.search(r"convert it, (pd\..*\)), or write it to a CSV file", str(caught.value))[1]
     converted = eval(call, {"pd": pd, "X": pd.DataFrame({"a": cells})})
     if "date_format" in options:
-        converted = (converted - pd.Timestamp(0)) / pd.Timedelta(1, "D")
+        zone = getattr(converted.dtype, "tz", None) and "UTC"
+        converted = (converted - pd.Timestamp(0, tz=zone)) / pd.Timedelta(1, "D")
     np.testing.assert_allclose(converted, expected)
     data = load(path, **options, na=["?"])
     values = data.schema.check(data.X)[:, 0]
@@ -318,7 +325,7 @@ def test_numbers_and_dates_in_another_way_of_writing_name_the_option_that_reads_
         (["<0.5", "<0.25", "7"], "limits such as <0.5"),
         (["25:10", "103:45:10"], "write them in seconds"),
         (["48°12'30\"N", "7°2'1\"S"], "angles in degrees"),
-        (["2024-Q1", "2024-Q2"], "quarters, weeks"),
+        (["2024-Q1", "2024-Q2"], "quarters or weeks"),
         (["17 mai 2024", "1 juin 2024", "3 août 2024"], "a word for the month"),
         (["17. Dezember 2024", "1. März 2024"], "a word for the month"),
         (["17 de mayo de 2024", "1 de enero de 2024"], "a word for the month"),
@@ -327,6 +334,15 @@ def test_numbers_and_dates_in_another_way_of_writing_name_the_option_that_reads_
         (["1.5k", "2k", "900"], "write 1.5k as 1500"),
         (["5 kg", "300 g"], r"several units \(g, kg\)"),
         (["May-24", "Jun-24"], "without a year"),
+        (["'1.5'", "'2'"], "numbers in quotes"),
+        (['="1.5"', '="2"'], "numbers in quotes"),
+        (["[1, 2]", "[3, 4]"], "several numbers in one cell"),
+        (["1+2j", "3.5-1j"], "complex numbers"),
+        (["100,00 S", "50,00 H"], "a minus before"),
+        (["\u0661\u0662", "\u0663"], "the digits 0 to 9"),
+        (["17.05.2024 12:30 CEST", "18.05.2024 12:30 CEST"], "write its offset"),
+        (["-", "-", "-", "7", "8.5"], r"marks for missing values in most rows.*na= \(on"),
+        (["None", "None", "7", "n.a.", "8.5"], "marks for missing values in most rows"),
     ],
 )
 def test_what_looks_like_numbers_or_dates_and_no_option_reads_is_refused(csv, cells, message):
@@ -349,6 +365,13 @@ def test_what_looks_like_numbers_or_dates_and_no_option_reads_is_refused(csv, ce
         ["16:9", "4:3"],
         ["7th", "8th"],
         ["1st Street", "2 of 9"],
+        ["<=50K", ">50K"],
+        ["<10", ">10"],
+        ["1234-12", "1235-11"],
+        ["2024-001", "2024-002"],
+        ["18-25", "26-35", "65+"],
+        ["A+", "B-"],
+        ["?", "b"],
     ],
 )
 def test_parts_of_names_are_no_units(csv, cells):
@@ -356,6 +379,11 @@ def test_parts_of_names_are_no_units(csv, cells):
         load(csv("a,b\n" + "".join(f"{cell},1\n" for cell in cells * 20))).schema.types[0].type
         == "category"
     )
+
+
+def test_several_points_part_thousands(csv):
+    with pytest.raises(DataError, match=r"read the file with decimal=',', thousands='.' \(on"):
+        load(csv("a;b\n1.268.000;1\n2.345;2\n"))
 
 
 def test_a_minus_sign_is_one(csv):
@@ -609,7 +637,7 @@ def test_the_cell_that_the_options_do_not_read_is_named(csv, cells, wrong, optio
         with pytest.raises(SchemaError, match=fault):
             load(write(*cells, wrong), schema=schema, **options)
         assert load(write(*cells, wrong), na=[wrong], **options).X["a"].isna().sum() == 1
-        assert load(write(*cells, *[wrong] * 3), **options).schema.types[0].type == "category"
+        assert load(write(*cells, *["free"] * 3), **options).schema.types[0].type == "category"
     with pytest.raises(DataError, match="read the file with"):
         load(write(*cells))
 
@@ -657,6 +685,55 @@ def test_what_stands_above_the_header_is_left_out(csv):
         load(csv("sep=;\n# logger 7\n#\n\na;b\n1;2\n3\n"))
     # As NumPy's savetxt writes it.
     assert load(csv("# a,b\n1,2\n3,4\n")).X["b"].tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a b c\n1 2 3\n4 5 6\n", r"3 columns by spaces, .*; write it again: pd.read_csv\("),
+        ("  a   b\n 1.5   2\n 3  4\n", "2 columns by spaces"),
+        ('"a" "b"\n"1" 1.5 2\n"2" 2 3\n', "3 columns by spaces"),
+        ("a b\n1,5 2,5\n3 4\n", "2 columns by spaces"),
+        ("a~b\n1~2\n3~4\n", "2 columns by '~', .*put a first line sep=~ above"),
+        ("'a','b'\n'1','2'\n", "header of .* is quoted with single quotes"),
+        ("'a'\n'1'\n", "header of .* is quoted with single quotes"),
+        ('"a,b"\n"1,2"\n"3,4"\n', "each line of .* is one cell in quotes, .* columns a, b;"),
+        ('a,b\n"1;2",5\n"3;4",6\n', "several numbers in one cell"),
+    ],
+)
+def test_columns_parted_or_quoted_in_another_way_are_refused(csv, text, message):
+    with pytest.raises(DataError, match=message):
+        load(csv(text))
+
+
+def test_a_header_of_words_is_one_name(csv):
+    data = load(csv("full name\nJohn Smith\nAda Lovelace\n"))
+    assert list(data.X) == ["full name"]
+    assert load(csv("room: heat\n1.5\n2\n")).X["room: heat"].tolist() == [1.5, 2]
+    assert load(csv("sep=~\na~b\n1~2\n")).X["b"].tolist() == [2]
+
+
+def test_the_separator_is_the_one_that_parts_header_and_rows_alike(csv):
+    text = '"heat, C";b\n1.5;2\n2.5;3\n'
+    assert list(load(csv(text)).X) == ["heat, C", "b"]
+    assert list(load(csv(text.replace('"', ""))).X) == ["heat, C", "b"]
+    assert list(load(csv("a;x,b\n1,2\n3,4\n")).X) == ["a;x", "b"]
+    assert list(load(csv('a,b\n"x,5",2\n')).X) == ["a", "b"]
+
+
+def test_row_names_of_r_are_left_out(csv):
+    assert load(csv('"","a"\n"1",1.5\n"2",2\n')).X["a"].tolist() == [1.5, 2]
+
+
+def test_an_encoding_that_reads_other_letters_is_refused(csv):
+    for encoding in ("utf-16", "utf-16-le"):
+        with pytest.raises(DataError, match=f"is ASCII text and not {encoding}; leave encoding="):
+            load(csv("a,b\n1,2\n"), encoding=encoding)
+    for encoding in ("utf-8", "cp1252"):
+        with pytest.raises(DataError, match=f"mark of UTF-16 and is not {encoding}; leave"):
+            load(csv("a,b\n1,2\n".encode("utf-16")), encoding=encoding)
+    with pytest.warns(UserWarning, match="is UTF-8 text, and is read as cp1252 with other"):
+        load(csv("größe,b\n1,2\n"), encoding="cp1252")
 
 
 def test_other_encodings_are_read_or_asked_for(csv):

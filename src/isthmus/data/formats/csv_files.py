@@ -43,9 +43,9 @@ _NONE: Mapping[str, Collection[str]] = {}
 class CsvFile:
     """The content of a CSV file, compressed or not, with a header line.
 
-    The separator is a comma; when the header has none, whichever of semicolon, tab and bar it
-    has; a first line such as `sep=;` states it. Lines above the header that begin with `#` are
-    comments.
+    The separator is the first of comma, semicolon, tab and bar that parts the header and the first
+    lines alike; a first line such as `sep=;` states it. Lines above the header that begin with `#`
+    are comments.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class CsvFile:
         if content is None:
             content = decompress(read_bytes(Path(path)), path)
         content = as_utf8(content, path, options.encoding)
-        self._content, self._skipped_lines, self.separator = skip_to_header(content)
+        self._content, self._skipped_lines, self.separator = skip_to_header(content, path)
         header = next(self._records(), None)
         if header is None:
             raise DataError(f"{path} is empty; expected a header line and rows of numbers")
@@ -343,7 +343,7 @@ class CsvFile:
 
 
 def _without_nameless(table: Any, path: Path | str) -> Any:
-    keep = []
+    keep, n = [], table.num_rows
     for position, name in enumerate(table.column_names):
         if name:
             keep.append(position)
@@ -351,8 +351,8 @@ def _without_nameless(table: Any, path: Path | str) -> Any:
         column = table.column(position)
         if column.null_count == table.num_rows:
             continue
-        if position == 0 and column.to_pylist() == list(range(table.num_rows)):
-            continue
+        if position == 0 and column.to_pylist() in (list(range(n)), list(range(1, n + 1))):
+            continue  # pandas numbers rows from 0, R from 1
         raise DataError(f"column {position + 1} of {path} has no name; give it one in the header")
     return table.select(keep)
 

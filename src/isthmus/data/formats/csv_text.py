@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from isthmus.data.csv_options import is_number
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 
+#: Bytes in which the first lines are looked for.
+_LOOKED_AT = 2**16
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_OTHER_SEPARATORS = (":", "~", "^", "\x01", "\x1f", "\u00a6")
 _CHARSET = "send UTF-8, or state the encoding: Content-Type: text/csv; charset=windows-1252"
 
 
@@ -27,9 +36,16 @@ def as_utf8(content: bytes, path: Path | str, encoding: str | None) -> bytes:
     ------
     DataError
         When the content is in another encoding.
+
+    Warns
+    -----
+    DataWarning
+        When the content is UTF-8 and an encoding of single bytes is stated.
     """
     if encoding is None and content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
+    elif encoding is not None:
+        _check_encoding(content, path, encoding)
     try:
         if encoding is not None:
             content = content.decode(encoding).encode()
@@ -59,8 +75,45 @@ def as_utf8(content: bytes, path: Path | str, encoding: str | None) -> bytes:
     return content.removeprefix(b"\xef\xbb\xbf")
 
 
-def skip_to_header(content: bytes) -> tuple[bytes, int, str]:
+def _check_encoding(content: bytes, path: Path | str, encoding: str) -> None:
+    """Refuse an encoding in which another one would be read as other letters.
+
+    Warns
+    -----
+    DataWarning
+        When the content is UTF-8 and an encoding of single bytes is stated.
+    """
+    name = codecs.lookup(encoding).name
+    fix = f"leave encoding={encoding!r} (--encoding) out"
+    if name.startswith(("utf-16", "utf-32")):
+        if content[:1000].isascii() and b"\0" not in content[:1000]:
+            raise DataError(f"{path} is ASCII text and not {encoding}; {fix}", request_fix=_CHARSET)
+    elif content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(
+            f"{path} begins with the mark of UTF-16 and is not {encoding}; {fix}",
+            request_fix=_CHARSET,
+        )
+    elif not name.startswith("utf") and not content.isascii():
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError:
+            return
+        warnings.warn(
+            f"{path} is UTF-8 text, and is read as {encoding} with other letters; {fix}",
+            DataWarning,
+            stacklevel=4,
+        )
+
+
+def skip_to_header(content: bytes, path: Path | str) -> tuple[bytes, int, str]:
     """Leave out what stands above the header.
+
+    Parameters
+    ----------
+    content : bytes
+        In UTF-8.
+    path : Path or str
+        The file, for the errors.
 
     Returns
     -------
@@ -70,6 +123,11 @@ def skip_to_header(content: bytes) -> tuple[bytes, int, str]:
         Lines left out.
     separator : str
         Of the cells.
+
+    Raises
+    ------
+    DataError
+        When the columns are parted by spaces or another mark, or cells are quoted in another way.
     """
     stated, comment, skipped = None, b"", 0
     while content:
@@ -83,7 +141,10 @@ def skip_to_header(content: bytes) -> tuple[bytes, int, str]:
             break
         content, skipped = rest, skipped + 1
     above = content.partition(b"\n")[0].decode("utf-8")
-    separator = _separator(above) if stated is None else stated
+    lines = _first_lines(content)
+    separator = _separator(lines) if stated is None else stated
+    if stated is None and lines:
+        _check_separator(lines, path)
     # NumPy and loggers write the header as a comment too, above the first row of numbers.
     names = comment.decode("utf-8").lstrip("# ").split(separator)
     cells = above.strip().split(separator)
@@ -114,12 +175,70 @@ def check_header(names: Sequence[str], path: Path | str) -> None:
             )
 
 
-def _separator(header: str) -> str:
-    if "," in header:
-        return ","
-    counts = {mark: header.count(mark) for mark in ";\t|"}
-    best = max(counts, key=lambda mark: counts[mark])
-    return best if counts[best] else ","
+def _first_lines(content: bytes) -> list[str]:
+    """Return the header and the first lines below it, without quoted cells that break lines."""
+    lines = content[:_LOOKED_AT].decode("utf-8", "ignore").splitlines()
+    if len(content) > _LOOKED_AT:
+        lines = lines[:-1] or lines
+    return list(islice(filter(str.strip, lines), 6))
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """Return the separator: of those in the header the one that parts the lines below alike."""
+    header, *below = [_QUOTED.sub("", line) for line in lines] or [""]
+    found = [mark for mark in ",;\t|" if mark in header]
+    if len(found) < 2:
+        return found[0] if found else ","
+    alike = [mark for mark in found if {line.count(mark) for line in below} == {header.count(mark)}]
+    if alike or "," in found:
+        return (alike or [","])[0]
+    return max(found, key=header.count)
+
+
+def _check_separator(lines: Sequence[str], path: Path | str) -> None:
+    """Refuse a header that is one name by the separators known, and that others would part."""
+    header, *below = [line.strip() for line in lines]
+    if header.startswith("'") and re.fullmatch(r"'[^']*'(?:\s*([,;\t|])\s*'[^']*')*", header):
+        raise DataError(
+            f"the header of {path} is quoted with single quotes, expected double ones or none; "
+            f"write it again: {_rewritten(path, quotechar=chr(39))}"
+        )
+    if not below:
+        return
+    names = next(csv.reader([header]), [])
+    if len(names) == 1 and header.startswith('"'):
+        for inner in (one for one in ",;\t|" if one in names[0]):
+            if all(re.fullmatch(f'"[^"]*{re.escape(inner)}.*"', line) for line in below):
+                raise DataError(
+                    f"each line of {path} is one cell in quotes, expected a cell for each of its "
+                    f"columns {', '.join(names[0].split(inner)[:5])}; take away the quotes around "
+                    "the lines"
+                )
+    if any(mark in header for mark in ",;\t|"):
+        return
+    for mark in (None, *_OTHER_SEPARATORS):
+        n_names = len(header.split(mark))
+        cells = [line.split(mark) for line in below]
+        # R writes no name above its row names.
+        alike = {len(row) for row in cells} in ({n_names}, {n_names + 1})
+        numbers = (any(is_number(one.replace(",", ".")) for one in row) for row in cells)
+        if n_names > 1 and alike and all(numbers):
+            how = (
+                "write it again: " + _rewritten(path, sep=r"\s+")
+                if mark is None
+                else f"put a first line sep={mark} above the header"
+            )
+            raise DataError(
+                f"{path} seems to part its {len(cells[0])} columns by "
+                f"{'spaces' if mark is None else repr(mark)}, expected commas, semicolons, tabs or "
+                f"bars; {how}"
+            )
+
+
+def _rewritten(path: Path | str, **options: str) -> str:
+    """Return the call of pandas that writes a file again with commas and double quotes."""
+    given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f"pd.read_csv({str(path)!r}, {given}).to_csv({str(path)!r}, index=False)"
 
 
 def _are_counts(names: list[str]) -> bool:
