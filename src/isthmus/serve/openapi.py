@@ -8,7 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from isthmus.data import Column, Schema
 from isthmus.serve.bodies import JSON, content_types
-from isthmus.serve.label_queue import label_content_types
+from isthmus.serve.label_requests import (
+    MAX_LABEL,
+    MAX_LABEL_CHARS,
+    PARTIAL_HEADS,
+    label_content_types,
+)
 from isthmus.serve.models import Served
 from isthmus.serve.refusals import Limits
 
@@ -239,6 +244,30 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
     return {"required": True, "content": {JSON: {"schema": body}} | content}
 
 
+#: Not white space alone, and no control character.
+_LABEL_TEXT = {
+    "type": "string",
+    "maxLength": MAX_LABEL_CHARS,
+    "pattern": r"^(?=.*\S)[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$",
+}
+
+
+def _class_label(head: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a label for a classifier."""
+    classes = head["classes"]
+    number: dict[str, Any] = {"type": "integer", "minimum": -MAX_LABEL, "maximum": MAX_LABEL}
+    forms: list[dict[str, Any]] = [{"enum": classes}]
+    if head["head"] in PARTIAL_HEADS:
+        forms.append({"enum": [-1, None], "description": "withdraws a label"})
+    elif -1 not in classes:
+        number["not"] = {"const": -1}
+    if any(isinstance(one, str) for one in classes):
+        forms.append(_LABEL_TEXT)
+    elif not any(isinstance(one, bool) for one in classes):
+        forms += [number, {"type": "string", "pattern": "^[0-9]{1,15}$"}]
+    return {"anyOf": forms}
+
+
 def _labelled_bodies(
     name: str, served: Served, body: dict[str, Any], limits: Limits
 ) -> list[dict[str, Any]]:
@@ -252,9 +281,9 @@ def _labelled_bodies(
         return body | {"properties": properties, "required": required}
 
     head = served.heads[name]
-    text_or_number = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    text_or_number = {"anyOf": [_LABEL_TEXT, {"type": "integer"}]}
     if head["kind"] != "detector":
-        return [form(text_or_number)]
+        return [form(_class_label(head))]
     normal = {"enum": [0, 1], "description": "The label that means normal; any other is abnormal."}
     binary = {"enum": [0, 1, -1, None], "description": "null withdraws a label"}
     forms = [form(binary, normal=normal)]

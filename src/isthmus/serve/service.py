@@ -35,7 +35,8 @@ from isthmus.serve.bodies import (
     read_instances,
 )
 from isthmus.serve.guard import Metrics
-from isthmus.serve.label_queue import LabelQueue, read_labelled, takes_labels
+from isthmus.serve.label_queue import LabelQueue
+from isthmus.serve.label_requests import read_labelled, takes_labels
 from isthmus.serve.models import Models, Served
 from isthmus.serve.refusals import Limits, Refusal, refusal_of
 
