@@ -164,6 +164,7 @@ BAD_LABELS = {
     "mark": (lambda y: np.where(y > 7, -1, y), re.escape("fit(X[y != -1], y[y != -1])")),
     "marks only": (lambda y: np.full(300, -1), "marks an instance as unlabelled"),
     "one class": (lambda y: np.full(300, "normal"), r"labels of one class \(.*normal.*detector"),
+    "one number": (lambda y: np.zeros(300, np.int64), r"labels of one class \(0\), expected"),
     "too few": (lambda y: y[:299], "got 300 instances and 299 labels"),
     "too many": (lambda y: np.append(y, 1), "got 300 instances and 301 labels"),
     "continuous": (lambda y: y + 0.5, "Unknown label type: continuous"),

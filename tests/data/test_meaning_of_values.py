@@ -274,3 +274,11 @@ def test_a_truth_value_is_no_number_among_categories_that_are_text():
     for cells, positions in (([True, 1, "A"], [2, 0, 1]), ([1, True], [0, 2]), ([1], [0])):
         frame = pd.DataFrame({"part": pd.Series(cells, dtype=object)})
         assert schema.check(frame)[:, 0].tolist() == positions
+
+
+def test_true_and_false_are_1_and_0_in_a_column_of_numbers_in_every_way_in(csv):
+    schema = Schema.learn(pd.DataFrame({"width": [0.5, 2, 3], "ok": [1, 0, 1]}))
+    for one, zero in ((True, False), ("true", "FALSE"), ("True", " false")):
+        frame = pd.DataFrame({"width": [one, zero, 2.5], "ok": [zero, one, one]})
+        for X in (frame, load(csv(frame), schema=schema).X):
+            assert schema.check(X).tolist() == [[1, 0], [0, 1], [2.5, 1]]

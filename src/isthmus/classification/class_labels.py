@@ -98,7 +98,7 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
     classes = np.unique(y)
     if len(classes) < 2:
         raise DataError(
-            f"got labels of one class ({classes[0]!r}), expected at least two classes; "
+            f"got labels of one class ({classes.tolist()[0]!r}), expected at least two classes; "
             "to separate normal from abnormal instances fit a detector"
         )
     return y

@@ -118,7 +118,8 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         self.classes_, coded = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"got labels of one class ({self.classes_[0]!r}), expected at least two classes"
+                f"got labels of one class ({self.classes_.tolist()[0]!r}), expected at least two "
+                "classes"
             )
         seed, device = draw_seed(self.random_state), choose_device(self.device)
         fit_rows, stop_rows = hold_out_labelled(coded, self.validation_fraction, seed)

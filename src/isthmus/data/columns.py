@@ -116,7 +116,7 @@ class Column:
                 return column.dt.total_seconds().to_numpy(np.float64)
         if self.type == "date" and isinstance(dtype, pd.PeriodDtype):
             return seconds(column.dt.to_timestamp())
-        by = {"number": as_numbers, "boolean": as_truth, "date": as_dates}[self.type]
+        by = {"number": _as_numbers_or_truth, "boolean": as_truth, "date": as_dates}[self.type]
         values, bad = parse(column, by)
         if bad.any():
             bad &= ~column.isin(NO_VALUE).to_numpy(bool)
@@ -333,6 +333,12 @@ def check_no_infinity(values: np.ndarray, place: Place) -> None:
             f"the value is {values[row]} in {place}, {place.where(row)}{more}, expected a finite "
             "number; leave it empty if it is missing, or leave the row out"
         )
+
+
+def _as_numbers_or_truth(values: np.ndarray) -> np.ndarray:
+    """Read numbers as `as_numbers` does, and true and false as 1 and 0, text in any case too."""
+    words = np.array([str(value).strip().lower() in ("true", "false") for value in values], bool)
+    return np.where(words, as_truth(values), as_numbers(values))
 
 
 def as_plain(value: Any) -> Any:

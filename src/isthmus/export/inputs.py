@@ -28,10 +28,9 @@ OUTPUTS = (
     "residual",
     "reconstruction",
 )
-#: Text of a cell by the type of its column, as regular expressions; `True` and `False` beside
-#: numbers are truth values of a program, of which there is no text in a number column.
+#: Text of a cell by the type of its column, as regular expressions; U+2212 is a minus sign.
 _FORMS = {
-    "number": r"(?a)nan|True|False|[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+    "number": r"(?a)nan|(?i:true|false)|[+\u2212-]?(\d+\.?\d*|\.\d+)([eE][+\u2212-]?\d+)?"
     r"|([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?",
     "boolean": r"(?i)true|false|[01](\.0)?",
     "date": r"(?a)\d{4}-\d\d-\d\d.*",

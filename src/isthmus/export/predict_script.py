@@ -59,7 +59,8 @@ def _number(value: Any, form: str) -> float:
         return np.nan if value is None else np.inf
     with suppress(ValueError):  # such as February 30
         if form != "date" and ":" not in text:
-            return float({"true": 1, "false": 0}.get(text.lower() * (form == "boolean"), value))
+            number = text.replace("\u2212", "-", 1) if isinstance(value, str) else value
+            return float({"true": 1, "false": 0}.get(text.lower(), number))
         day = "" if form == "date" else "1970-01-01 " + "0" * (text[1] == ":")
         return (np.datetime64(day + text) - np.datetime64(0, "s")) / np.timedelta64(1, "s")
     return np.inf

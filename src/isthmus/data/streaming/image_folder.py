@@ -189,7 +189,8 @@ def list_files(paths: Iterable[str | Path], reading: ImageReading) -> ImageList:
             raise DataError(f"there is no file {str(given)!r}; expected paths of images")
         if not is_image(path, reading.arrays):
             raise DataError(
-                f"{given} is no image; expected files that end in {_endings(reading.arrays)}"
+                f"{given} is no image; a list of paths is read as images, expected files that end "
+                f"in {_endings(reading.arrays)}; load a table by its path alone"
             )
         files.append(ImageFile(path, str(given)))
     return _with_facts(_with_frames(files, None, reading), reading, None)
