@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from isthmus.data import Column, Schema, check_table
-from isthmus.data.schema import check_images
+from isthmus.data.array_checks import check_images
 from isthmus.errors import DataError, SchemaError
 
 TABLE = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})
@@ -382,3 +382,23 @@ def test_windows_with_their_axes_swapped():
     schema = Schema.learn(LOOSE, "series")
     with pytest.raises(SchemaError, match=r"X\.transpose\(0, 2, 1\)"):
         schema.check(LOOSE.transpose(0, 2, 1))
+
+
+def test_pixels_beyond_one_by_rounding_are_to_be_clipped():
+    X = np.random.default_rng(0).random((6, 4, 4)).astype(np.float32)
+    X[2, 1, 1] = np.float32(1.0000001)
+    with pytest.raises(DataError, match=r"rounding has put them outside: np.clip\(X, 0, 1\)"):
+        Schema.learn(X)
+    Schema.learn(np.clip(X, 0, 1))
+    X[2, 1, 1] = 1.5
+    with pytest.raises(DataError, match="divide them by the same constant"):
+        Schema.learn(X)
+
+
+def test_a_dataframe_of_pixels_is_told_what_reshapes_a_dataframe():
+    schema = Schema.learn(np.random.default_rng(0).random((6, 4, 4)))
+    X = pd.DataFrame(np.random.default_rng(1).random((5, 16)))
+    with pytest.raises(SchemaError, match="got a DataFrame of shape") as caught:
+        schema.check(X)
+    call = str(caught.value).rpartition("fits: ")[2]
+    assert schema.check(eval(call, {"X": X})).shape == (5, 4, 4)

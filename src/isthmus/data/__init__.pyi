@@ -1,3 +1,6 @@
+from .array_checks import Kind as Kind
+from .array_checks import check_images as check_images
+from .array_checks import check_series as check_series
 from .code_files import is_stored_codes as is_stored_codes
 from .code_files import load_codes as load_codes
 from .codes import MISSING_FLAGS as MISSING_FLAGS
@@ -58,10 +61,7 @@ from .predictions import missing_first as missing_first
 from .predictions import prediction_columns as prediction_columns
 from .predictions import verdicts as verdicts
 from .predictions import with_identifiers as with_identifiers
-from .schema import Kind as Kind
 from .schema import Schema as Schema
 from .schema import check_complete as check_complete
-from .schema import check_images as check_images
 from .schema import check_names as check_names
-from .schema import check_series as check_series
 from .streaming import Stream as Stream

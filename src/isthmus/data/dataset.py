@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from isthmus.data.array_checks import Kind
 from isthmus.data.instances import as_instances, take_rows
 from isthmus.data.labels import as_labels, distinct_names
-from isthmus.data.schema import Kind, Schema
+from isthmus.data.schema import Schema
 from isthmus.data.windows import Windows, split_windows
 from isthmus.errors import DataError
 

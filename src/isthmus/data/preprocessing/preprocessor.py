@@ -7,10 +7,11 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from isthmus.data.array_checks import Kind
 from isthmus.data.preprocessing.images import ImagePreprocessor
 from isthmus.data.preprocessing.series import SeriesPreprocessor
 from isthmus.data.preprocessing.tables import TablePreprocessor
-from isthmus.data.schema import Kind, Schema
+from isthmus.data.schema import Schema
 
 
 class Preprocessor(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus.data.array_checks import check_images, check_series
 from isthmus.data.column_types import check_table
 from isthmus.data.columns import Column
 from isthmus.data.instances import Chunk, draw_rows, rows_of
@@ -29,7 +30,7 @@ from isthmus.data.preprocessing import (
     leave_out,
     usual_range,
 )
-from isthmus.data.schema import Schema, check_images, check_series
+from isthmus.data.schema import Schema
 from isthmus.data.streaming.column_statistics import MEDIAN_ROWS, ColumnStatistics
 from isthmus.errors import DataError
 

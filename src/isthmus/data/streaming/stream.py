@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
+from isthmus.data.array_checks import Kind
 from isthmus.data.dataset import Dataset, as_range, check_part
 from isthmus.data.instances import Chunk, Instances, joined_chunks, rows_of
-from isthmus.data.schema import Kind, Schema
+from isthmus.data.schema import Schema
 from isthmus.data.streaming.chunks import (
     ChunkRange,
     FileRange,
