@@ -282,3 +282,17 @@ def test_true_and_false_are_1_and_0_in_a_column_of_numbers_in_every_way_in(csv):
         frame = pd.DataFrame({"width": [one, zero, 2.5], "ok": [zero, one, one]})
         for X in (frame, load(csv(frame), schema=schema).X):
             assert schema.check(X).tolist() == [[1, 0], [0, 1], [2.5, 1]]
+
+
+def test_the_same_cells_are_missing_in_excel_and_csv(csv, tmp_path):
+    pytest.importorskip("openpyxl")
+    cells = ["NA", "null", "None", "<NA>", "x", None]
+    frame = pd.DataFrame({"id": cells, "kind": cells, "n": [1, 2, 3, 4, 5, 6]})
+    frame.to_excel(tmp_path / "rows.xlsx", index=False)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for name in ("rows.xlsx", "rows.csv"):
+        data = load(tmp_path / name, keys=["id"])
+        assert data.X["kind"].isna().tolist() == [True, True, False, False, False, True]
+        assert data.schema.types[0].categories == ("<NA>", "None", "x")
+        assert data.keys["id"].tolist()[:5] == cells[:5]
+        assert data.keys["id"].isna().tolist() == [False] * 5 + [True]

@@ -131,7 +131,9 @@ def read_table(
     elif suffix == ".feather":
         frame = _readable(functools.partial(_read_feather, is_exact=is_exact))(path)
     elif suffix == ".xlsx":
-        frame = _readable(functools.partial(_read_excel, schema=schema, label=label))(path)
+        frame = _readable(
+            functools.partial(_read_excel, schema=schema, label=label, is_exact=is_exact)
+        )(path)
         if label in frame:
             frame[label] = labels_there(frame[label], path, meant)
     else:
@@ -141,7 +143,12 @@ def read_table(
     return frame, lambda row: f"row {row + 1}, counting from 1"
 
 
-def _read_excel(path: Path, schema: Schema | None = None, label: str | None = None) -> pd.DataFrame:
+def _read_excel(
+    path: Path,
+    schema: Schema | None = None,
+    label: str | None = None,
+    is_exact: Callable[[str], bool] = lambda name: False,
+) -> pd.DataFrame:
     require("openpyxl", extra="excel", purpose="Excel files")
     frame = pd.read_excel(path, dtype=object, na_filter=False)  # an empty cell is ""
     types: dict[str, Column] = {}
@@ -150,7 +157,9 @@ def _read_excel(path: Path, schema: Schema | None = None, label: str | None = No
     cells: dict[Any, Any] = {}
     for name in frame:
         values = types[str(name)].texts if str(name) in types else ()
-        missing = {*_NO_VALUE_IN_EXCEL, *(() if name == label else NO_VALUE)}.difference(values)
+        # As in a CSV file: of what is carried along, only an empty cell is missing.
+        as_text = name == label or is_exact(str(name))
+        missing = {"", *(() if as_text else NO_VALUE)}.difference(values)
         cells[name] = column_of_objects(
             [None if isinstance(one, str) and one in missing else one for one in frame[name]]
         )
@@ -216,8 +225,6 @@ def _readable(read: Callable[[Path], pd.DataFrame]) -> Callable[[Path], pd.DataF
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _PARQUET = (".parquet", ".pq")
-# Beside `NO_VALUE`.
-_NO_VALUE_IN_EXCEL = ("None", "<NA>")
 _JSON_LINES = (".jsonl", ".ndjson")
 _READERS = {
     ".xlsx": _readable(_read_excel),
