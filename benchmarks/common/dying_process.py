@@ -1,19 +1,22 @@
 """A process that imports isthmus once, and forks to run commands that are killed at a rename.
 
-It reads one JSON object a line, and answers each with one: `cwd`, `words` of the command, and `at`,
-the number of the moment at which to die (0 for none). A moment is just before a file or folder is
-renamed, exchanged or deleted. The answer has `status` (DIED when it was killed), `n`, the number
+It reads one JSON object a line, and answers each with one: `cwd`, `words` of the command, `at`, the
+number of the moment at which to die (0 for none), and `exchanges`, false for a system that cannot
+exchange two names in one step. A moment is just before a file or folder is renamed, exchanged or
+deleted. The answer has `status` (DIED when it was killed), `n`, the number
 of moments passed, and `err`, what was said.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,17 +52,22 @@ class Moments:
         setattr(owner, name, counted)
 
 
-def watch_all(moments: Moments) -> None:
+def watch_all(moments: Moments, exchanges: bool) -> None:
     """Count all calls that put a file or folder in the place of another, or delete one."""
+    folders = importlib.import_module("isthmus._core.folders")
+    if exchanges:
+        moments.watch(folders, "exchange")
+    else:
+        setattr(folders, "exchange", lambda *_: False)  # noqa: B010
     for owner, name in ((os, "rename"), (os, "replace"), (shutil, "rmtree")):
         moments.watch(owner, name)
 
 
-def run_here(words: list[str], at: int, log: Path) -> None:
+def run_here(words: list[str], moments: Moments, exchanges: bool) -> None:
     """Run a command in this process, which ends with it."""
     from isthmus.cli import main
 
-    watch_all(Moments(at, log))
+    watch_all(moments, exchanges)
     sys.argv = ["isthmus", *words]
     status = 0
     try:
@@ -84,7 +92,9 @@ def run_forked(order: dict[str, Any]) -> dict[str, Any]:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.dup2(said, 2)
                 sys.stdin = io.StringIO()
-                run_here(order["words"], order["at"], log)
+                run_here(order["words"], Moments(order["at"], log), order["exchanges"])
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)

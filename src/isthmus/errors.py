@@ -7,6 +7,7 @@
     │   ├── SchemaError     (ValueError)    it is not like the data the model was fitted on
     │   └── ShardError      (ValueError)    one file of many is damaged or unlike the others
     ├── DownloadError       (OSError)       a named data set could not be found or fetched
+    ├── OutputError         (OSError)       no space for a file or folder, or it is being written
     ├── MissingExtraError   (ImportError)   an optional dependency is not installed
     ├── ArchitectureError   (ValueError)    the network does not fit the data or the code width
     ├── TrainingError       (RuntimeError)  training cannot continue
@@ -24,6 +25,9 @@ calibration rows for the default false-alarm rate.
 """
 
 from __future__ import annotations
+
+import errno
+from pathlib import Path
 
 
 class IsthmusError(Exception):
@@ -68,6 +72,66 @@ class ShardError(DataError):
 
 class DownloadError(IsthmusError, OSError):
     """A named data set is not on this machine and could not be fetched."""
+
+
+class OutputError(IsthmusError, OSError):
+    """A file or folder cannot be written, and what was there before is unchanged.
+
+    Attributes
+    ----------
+    errno : int or None
+        Of the operating system's error; None when another process writes there.
+    filename : str or None
+    needed : int or None
+        Bytes that were to be written, where that is known.
+    """
+
+    needed: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @classmethod
+    def of(cls, path: str | Path, error: OSError, needed: int | None = None) -> OutputError:
+        """Return the error for a path that the operating system refused to write.
+
+        Parameters
+        ----------
+        path : path
+        error : OSError
+        needed : int, optional
+            Bytes that were to be written.
+
+        Examples
+        --------
+        >>> import errno
+        >>> print(OutputError.of("press", OSError(errno.ENOSPC, "No space left on device"), 2000))
+        no space left for press (No space left on device; 2.0 kB needed); what was there before is unchanged: free some space, and run again
+        """  # noqa: E501
+        reason = error.strerror or str(error)
+        needed = getattr(error, "needed", None) if needed is None else needed
+        unchanged = "what was there before is unchanged"
+        if is_disk_full(error):
+            size = "" if needed is None else f"; {_size(needed)} needed"
+            text = f"no space left for {path} ({reason}{size}); {unchanged}: free some space"
+        else:
+            text = f"cannot write {path} ({reason}); {unchanged}: see to it, or choose another path"
+        found = cls(f"{text}, and run again")
+        found.errno, found.strerror, found.filename = error.errno, reason, str(path)
+        found.needed = needed
+        return found
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether the disk is full or the user's quota is used up."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _size(n_bytes: int) -> str:
+    for power, unit in ((9, "GB"), (6, "MB"), (3, "kB")):
+        if n_bytes >= 10**power:
+            return f"{n_bytes / 10**power:.1f} {unit}"
+    return f"{n_bytes} bytes"
 
 
 class MissingExtraError(IsthmusError, ImportError):

@@ -12,14 +12,13 @@ import pytest
 
 from isthmus._core import (
     file_digest,
-    is_disk_full,
     refuse_address,
     replaced_folder,
     to_json,
     write_bytes,
     write_json,
 )
-from isthmus.errors import DataError
+from isthmus.errors import DataError, is_disk_full
 
 
 def names(folder):
@@ -177,6 +176,7 @@ def test_a_folder_stays_when_a_rename_fails(tmp_path, monkeypatch, nth):
     target = tmp_path / "press"
     target.mkdir()
     (target / "old").write_text("old")
+    monkeypatch.setattr("isthmus._core.folders.exchange", lambda *_: False)
     rename, calls = Path.rename, []
 
     def failing(path, other):

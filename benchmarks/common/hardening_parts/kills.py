@@ -56,9 +56,16 @@ COMMANDS: dict[str, tuple[list[str], list[str], list[str] | None]] = {
 
 
 class Forks:
-    """The process that runs commands in forks."""
+    """The process that runs commands in forks.
+
+    Attributes
+    ----------
+    exchanges : bool
+        Whether the system can exchange two names in one step.
+    """
 
     def __init__(self) -> None:
+        self.exchanges = True
         script = Path(__file__).parents[1] / "dying_process.py"
         self.process = subprocess.Popen(
             [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -66,9 +73,10 @@ class Forks:
 
     def run(self, cwd: Path, words: list[str], at: int = 0) -> dict[str, Any]:
         """Run a command, and return the answer of `dying_process`."""
+        order = {"cwd": str(cwd), "words": words, "at": at, "exchanges": self.exchanges}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"cwd": str(cwd), "words": words, "at": at}) + "\n")
+        self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
@@ -88,7 +96,9 @@ def kills(setting: Setting) -> list[Row]:
     forks = Forks()
     try:
         _prepare_rest(forks, base)
-        return [_killed(forks, setting, base, name) for name in COMMANDS]
+        rows = [_killed(forks, setting, base, name) for name in COMMANDS]
+        forks.exchanges = False
+        return rows + [_killed(forks, setting, base, name) for name in ("detect", "export")]
     finally:
         forks.close()
 
@@ -130,7 +140,8 @@ def _killed(forks: Forks, setting: Setting, base: Path, name: str) -> Row:
         shutil.rmtree(here)
     found = "between two renames nothing is left" if reads or name == "export" else "leftovers stay"
     asked = max(1, n + (not whole))
-    return counted(f"isthmus {name}", n, bad, "lost or left", found, asked_n=asked)
+    without = "" if forks.exchanges else ", names not exchanged"
+    return counted(f"isthmus {name}{without}", n, bad, "lost or left", found, asked_n=asked)
 
 
 def _what_is_wrong(forks: Forks, here: Path, after: list[str], reads: list[str] | None) -> str:

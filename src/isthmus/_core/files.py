@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import errno
 import gzip
 import hashlib
 import io
@@ -11,16 +10,16 @@ import json
 import lzma
 import os
 import re
-import shutil
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from isthmus.errors import DataError
+from isthmus._core.locks import try_lock
+from isthmus.errors import DataError, OutputError
 
 
 def user_path(path: str | Path) -> Path:
@@ -45,31 +44,82 @@ def refuse_address(path: str | Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file atomically: a reader gets either the old or the new content."""
+    """Write a file atomically: a reader gets either the old or the new content.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written; the old one is unchanged.
+    """
     refuse_address(path)
     path = user_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _errors_naming(path, path.parent):
+    with errors_naming(path, needed=memoryview(content).nbytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _delete_leftovers(path.parent)
         _write_atomically(path, content)
 
 
-def is_disk_full(error: OSError) -> bool:
-    """Return whether the disk is full or the user's quota is used up."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def _write_atomically(path: Path, content: bytes | memoryview) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = _locked_temporary(path)
+    # The lock lasts until both are closed.
+    held = os.dup(handle)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
+        if os.name == "nt":  # which renames no open file
+            os.close(held)
+        Path(temporary).chmod(0o666 & ~umask())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    finally:
+        if os.name != "nt":
+            os.close(held)
+
+
+def _locked_temporary(path: Path) -> tuple[int, str]:
+    """Create the file to write; no other process takes it for what a killed one left."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{_MARK}")
+        try:
+            mine = os.name == "nt" or (try_lock(handle) and os.fstat(handle).st_nlink > 0)
+        except OSError:  # no locks on this file system, where nobody deletes such files
+            mine = True
+        if mine:
+            return handle, name
+        os.close(handle)  # another process saw it before it was locked, and deletes it
+
+
+#: Begins the last part of the name of a file that is being written.
+_MARK = "isthmus-"
+_LEFTOVER = re.compile(rf"\..+\.{_MARK}[a-z0-9_]{{8}}")
+#: Folders in which this process has looked for files that a killed one left.
+_tidied: set[Path] = set()
+
+
+def _delete_leftovers(folder: Path) -> None:
+    """Delete files that killed processes were writing, once in a process and folder."""
+    folder = folder.resolve()
+    if folder in _tidied or os.name == "nt":  # there no open file is deleted
+        return
+    _tidied.add(folder)
+    with suppress(OSError):
+        for file in folder.iterdir():
+            if _LEFTOVER.fullmatch(file.name):
+                _delete_unless_locked(file)
+
+
+def _delete_unless_locked(file: Path) -> None:
+    with suppress(OSError):
+        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            if try_lock(handle):
+                file.unlink()
+        finally:
+            os.close(handle)
 
 
 def write_json(path: Path, plain: Any) -> None:
@@ -83,45 +133,27 @@ def to_json(plain: Any) -> str:
 
 
 @contextmanager
-def replaced_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces `path` when the block ends without an error.
+def errors_naming(
+    path: Path, within: Path | None = None, needed: int | None = None
+) -> Iterator[None]:
+    """Turn an OSError of the operating system into an OutputError for `path`.
 
-    When the block raises, or the process is killed in it, `path` is unchanged.
+    Parameters
+    ----------
+    path : Path
+    within : Path, optional
+        An error that names a file outside this folder is raised as it is.
+    needed : int, optional
+        Bytes that are written within the block, where that is known.
     """
-    refuse_address(path)
-    path = user_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new-"))
-    try:
-        with _errors_naming(path, temporary):
-            yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        # A folder cannot be renamed over one that is not empty, so the old one is renamed
-        # first; if the second rename fails, that is undone.
-        backup = temporary.with_name(temporary.name.replace(".new-", ".old-"))
-        if path.exists():
-            path.rename(backup)
-        try:
-            temporary.rename(path)
-        except BaseException:
-            if backup.exists():
-                backup.rename(path)
-            raise
-        shutil.rmtree(backup, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def _errors_naming(path: Path, within: Path) -> Iterator[None]:
-    """Set the file name of an OSError to `path`, unless it names a file outside `within`."""
     try:
         yield
     except OSError as error:
-        if error.filename is None or Path(str(error.filename)).is_relative_to(within):
-            error.filename, error.filename2 = str(path), None
-        raise
+        if error.errno is None:  # a lock that another process holds
+            raise
+        if within and error.filename and not Path(str(error.filename)).is_relative_to(within):
+            raise
+        raise OutputError.of(path, error, needed) from error
 
 
 def file_digest(path: Path) -> str:
@@ -130,7 +162,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the permissions that new files and folders do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -10,6 +10,8 @@ from .head_binding import rows_used_in_fit as rows_used_in_fit
 from .head_files import label_counts as label_counts
 from .head_files import missing_facts as missing_facts
 from .manifest import MANIFEST as MANIFEST
+from .manifest import bundle_lock as bundle_lock
+from .manifest import bundle_state as bundle_state
 from .manifest import check_target as check_target
 from .manifest import describe_heads as describe_heads
 from .manifest import history as history
@@ -17,6 +19,7 @@ from .manifest import read_manifest as read_manifest
 from .manifest import read_normal as read_normal
 from .manifest import read_schema as read_schema
 from .manifest import read_window_label as read_window_label
+from .manifest import refuse_changed as refuse_changed
 from .manifest import refuse_to_delete_heads as refuse_to_delete_heads
 from .manifest import roll_back as roll_back
 from .manifest import stored_heads as stored_heads

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,12 +25,15 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from isthmus._core import isolated_from_host, user_path
+from isthmus._core import copy_files, isolated_from_host, user_path
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, check_bound, decisions
 from isthmus.bundle.head_files import read_head, write_head
 from isthmus.bundle.manifest import (
+    bundle_lock,
+    bundle_state,
+    check_target,
     history,
     new_bundle,
     next_version,
@@ -243,23 +245,27 @@ def save_bundle(
     """
     metrics = dict(metrics or {})
     identity = encoder_identity(encoder)
-    earlier = {} if overwrite else _facts_of_same_encoder(path, encoder, identity)
-    with new_bundle(path) as folder:
-        facts: dict[str, Any] = {"heads": {}} | earlier
-        if earlier:
-            shutil.copytree(user_path(path) / "heads", folder / "heads")
-        facts |= {
-            "encoder": write_encoder(encoder, folder),
-            "metrics": earlier.get("metrics", {}) | metrics,
-        }
-        for name, head in (heads or {}).items():
-            check_bound(name, head, encoder.digest_, identity, encoder.decoder_digest_)
-            facts |= _add(folder, facts, name, head, metrics.get(name, {}), window_label)
-        write_manifest(folder, facts)
+    check_target(path)
+    with bundle_lock(path):
+        state = bundle_state(path)
+        earlier = {} if overwrite else _facts_of_same_encoder(path, encoder, identity)
+        with new_bundle(path, state) as folder:
+            copy_files(user_path(path), folder, earlier.pop("files", ()))
+            facts: dict[str, Any] = {"heads": {}} | earlier
+            facts |= {
+                "encoder": write_encoder(encoder, folder),
+                "metrics": earlier.get("metrics", {}) | metrics,
+            }
+            for name, head in (heads or {}).items():
+                check_bound(name, head, encoder.digest_, identity, encoder.decoder_digest_)
+                facts |= _add(folder, facts, name, head, metrics.get(name, {}), window_label)
+            write_manifest(folder, facts)
 
 
 def _facts_of_same_encoder(path: str | Path, encoder: Autoencoder, identity: str) -> dict[str, Any]:
-    """Return heads, history and metrics of a bundle of the same encoder; {} where it has no heads.
+    """Return heads, history, metrics and head files of a bundle of the same encoder.
+
+    {} where it has no heads.
 
     Raises
     ------
@@ -278,7 +284,8 @@ def _facts_of_same_encoder(path: str | Path, encoder: Autoencoder, identity: str
     if not same:
         refuse_to_delete_heads(path)
     verify_files(path, manifest)
-    return {key: manifest[key] for key in ("heads", "history", "metrics") if key in manifest}
+    facts = {key: manifest[key] for key in ("heads", "history", "metrics") if key in manifest}
+    return facts | {"files": [name for name in manifest["files"] if name.startswith("heads/")]}
 
 
 def add_head(
@@ -345,6 +352,18 @@ def add_heads(
     BundleError
         When a head belongs to another encoder, or a file of the bundle is damaged.
     """
+    read_manifest(path)  # before a lock is made beside it
+    with bundle_lock(path):
+        return _add_heads(path, heads, metrics or {}, window_label)
+
+
+def _add_heads(
+    path: str | Path,
+    heads: Mapping[str, Head],
+    metrics: Mapping[str, Mapping[str, Any]],
+    window_label: str | None,
+) -> dict[str, int]:
+    state = bundle_state(path)
     manifest = read_manifest(path)
     verify_files(path, manifest)
     encoder = manifest["encoder"]
@@ -358,10 +377,10 @@ def add_heads(
         )
     carried = ("encoder", "heads", "history", "metrics")
     facts: dict[str, Any] = {key: manifest[key] for key in carried if key in manifest}
-    with new_bundle(path) as folder:
-        shutil.copytree(path, folder, dirs_exist_ok=True)
+    with new_bundle(path, state) as folder:
+        copy_files(user_path(path), folder, manifest["files"])
         for name, head in heads.items():
-            facts |= _add(folder, facts, name, head, (metrics or {}).get(name, {}), window_label)
+            facts |= _add(folder, facts, name, head, metrics.get(name, {}), window_label)
         write_manifest(folder, facts)
     return {name: int(facts["heads"][name]["version"]) for name in heads}
 
@@ -407,6 +426,24 @@ def load_bundle(
     True
     """
     folder = user_path(path)
+    for _ in range(_READS - 1):
+        state = bundle_state(folder)
+        try:
+            return _load(folder, architecture, trusted)
+        except (BundleError, OSError):
+            # A bundle that was replaced in the meantime is read again.
+            if bundle_state(folder) == state:
+                raise
+    return _load(folder, architecture, trusted)
+
+
+#: How often a bundle is read that is replaced while it is read.
+_READS = 5
+
+
+def _load(
+    folder: Path, architecture: tuple[nn.Module, nn.Module] | None, trusted: Sequence[str]
+) -> Bundle:
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     facts = manifest["encoder"]

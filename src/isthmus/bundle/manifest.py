@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,8 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus import __version__
 from isthmus._core import (
+    WAIT_SECONDS,
+    copy_files,
+    errors_naming,
     file_digest,
+    folder_lock,
     library_versions,
+    recover_folder,
     refuse_address,
     replaced_folder,
     user_path,
@@ -41,16 +45,101 @@ _LIBRARIES = ("torch", "numpy", "scikit-learn", "safetensors", "skops")
 
 
 @contextmanager
-def new_bundle(path: str | Path) -> Iterator[Path]:
-    """Yield a folder to write a bundle into, which replaces `path` once it is complete.
+def bundle_lock(path: str | Path, wait: float = WAIT_SECONDS) -> Iterator[None]:
+    """Let no other process write a bundle until the block ends.
+
+    Each function that writes a bundle takes this lock by itself. Take it around several calls
+    that belong together: a head that is loaded, changed and added again. The lock is released
+    when the process is killed. Where the file system has no locks, a warning is logged.
+
+    Parameters
+    ----------
+    path : path
+        Of the bundle, which need not exist.
+    wait : float
+        Seconds to wait for another process that holds it. After one second, who waits says so.
+
+    Raises
+    ------
+    OutputError
+        When another process still holds it after that time.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isthmus import AnomalyDetector, Autoencoder, load_bundle, save_bundle
+    >>> from isthmus.bundle import add_head, bundle_lock
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> detector = AnomalyDetector(Autoencoder(max_epochs=2), "neighbours", 0.05, "split").fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
+    ...     with bundle_lock(f"{folder}/press"):
+    ...         same = load_bundle(f"{folder}/press").heads["normal"]
+    ...         version = add_head(f"{folder}/press", "normal", same.add_labels(X[:1], [-1]))
+    >>> version
+    2
+    """
+    target = user_path(path)
+    with errors_naming(target):
+        target.resolve().parent.mkdir(parents=True, exist_ok=True)
+    with folder_lock(target, wait):
+        recover_folder(target)
+        yield
+
+
+def bundle_state(path: str | Path) -> str | None:
+    """Return the digest of a bundle's manifest, which every write changes; None without one."""
+    file = user_path(path) / MANIFEST
+    try:
+        return file_digest(file)
+    except OSError:
+        return None
+
+
+def refuse_changed(path: str | Path, state: str | None) -> None:
+    """Check that a bundle is still what it was when `bundle_state` returned this state.
 
     Raises
     ------
     BundleError
-        When `path` holds something that is not a bundle: that is never overwritten.
+        When another process has written it since.
+    """
+    if bundle_state(path) != state:
+        raise _changed(path)
+
+
+def _changed(path: str | Path) -> BundleError:
+    return BundleError(
+        f"{path} was changed by another process in the meantime, and is left as that wrote it; "
+        "run again"
+    )
+
+
+@contextmanager
+def new_bundle(path: str | Path, state: str | None = "") -> Iterator[Path]:
+    """Yield a folder to write a bundle into, which replaces `path` once it is complete.
+
+    Parameters
+    ----------
+    path : path
+    state : str or None
+        What `bundle_state` returned before the bundle was read; by default what it returns now.
+
+    Raises
+    ------
+    BundleError
+        When `path` holds something that is not a bundle, or another process has written it since:
+        that is never overwritten.
     """
     target = check_target(path)
-    with replaced_folder(target) as folder:
+    state = bundle_state(target) if state == "" else state
+
+    def check(folder: Path) -> None:
+        if bundle_state(folder) != state:
+            raise _changed(target)
+
+    with replaced_folder(target, check) as folder:
         yield folder
 
 
@@ -66,6 +155,7 @@ def check_target(path: str | Path) -> Path:
     """
     refuse_address(path)
     target = user_path(path)
+    recover_folder(target)
     if target.exists() and not _may_replace(target):
         raise BundleError(
             f"{target} exists and is not a bundle, so it is left alone; choose another path"
@@ -84,6 +174,7 @@ def stored_heads(path: str | Path) -> dict[str, int]:
     >>> stored_heads("no/such/bundle")
     {}
     """
+    recover_folder(user_path(path))
     folder = user_path(path) / "heads"
     if not (user_path(path) / MANIFEST).is_file() or not folder.is_dir():
         return {}
@@ -151,6 +242,8 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         When there is none, it is damaged, or its format is newer than this version reads.
     """
     file = user_path(path) / MANIFEST
+    if not file.is_file():
+        recover_folder(user_path(path))
     if not file.is_file():
         raise BundleError(
             f"{path} is not a bundle: it has no {MANIFEST}; "
@@ -424,6 +517,13 @@ def roll_back(path: str | Path, name: str, version: int | None = None) -> int:
     >>> versions, [(head["n_rows"], head["current"]) for head in known]
     ([2, 1], [(50, True), (80, False)])
     """
+    read_manifest(path)  # before a lock is made beside it
+    with bundle_lock(path):
+        return _roll_back(path, name, version)
+
+
+def _roll_back(path: str | Path, name: str, version: int | None) -> int:
+    state = bundle_state(path)
     manifest = read_manifest(path)
     current = next((entry["version"] for entry in history(manifest, name) if entry["current"]), 0)
     entries = {entry["version"]: entry for entry in _versions(manifest, name)}
@@ -443,8 +543,8 @@ def roll_back(path: str | Path, name: str, version: int | None = None) -> int:
     carried = {key: manifest[key] for key in ("encoder", "metrics", "history") if key in manifest}
     heads = {**manifest["heads"], name: entries[version]}
     verify_files(path, manifest)
-    with new_bundle(path) as folder:
-        shutil.copytree(path, folder, dirs_exist_ok=True)
+    with new_bundle(path, state) as folder:
+        copy_files(user_path(path), folder, manifest["files"])
         write_manifest(folder, carried | {"heads": heads})
     return version
 

@@ -10,8 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from isthmus import __version__
-from isthmus._core import is_disk_full
-from isthmus.errors import IsthmusError, is_out_of_memory
+from isthmus.errors import IsthmusError, OutputError, is_disk_full, is_out_of_memory
 
 #: What to do after an error in the middle of a command.
 RESUME_HINT = "and run again, with --resume to go on from what a fit, predict or encode has written"
@@ -108,8 +107,7 @@ def describe_error(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         if is_disk_full(error):
-            target = error.filename or "temporary files"
-            return f"no space left for {target}; free some space, {RESUME_HINT}"
+            return str(OutputError.of(error.filename or "temporary files", error))
         where = f" {error.filename}" if error.filename else ""
         return f"{error.strerror}:{where}" if where else error.strerror
     if is_out_of_memory(error):

@@ -78,13 +78,13 @@ def detect(
     if data is None:
         given = {"--label": reading.label, "--normal": normal, "--method": method}
         given |= {"--calibration": calibration, "--missing": missing}
-        detector = _with_another_rate(bundle, name, false_alarm_rate, given)
+        detector, version = _move_threshold(bundle, name, false_alarm_rate, given)
     else:
         read = read_instances_or_codes(
             reading, data, bundle, None, console, normal=normal, head=name
         )
         loaded = read.train
-        from isthmus.bundle import load_bundle
+        from isthmus.bundle import add_head, load_bundle
         from isthmus.detection import AnomalyDetector, labels_for_detector
 
         labels_for_detector(loaded, normal)  # an error about labels names the file
@@ -100,10 +100,7 @@ def detect(
         )
         with warnings_as_lines(loaded):
             detector.fit(loaded.X, loaded.y)
-    from isthmus.bundle import add_head
-
-    rule = None if data is None else loaded.window_label
-    version = add_head(bundle, name, detector, window_label=rule)
+        version = add_head(bundle, name, detector, window_label=loaded.window_label)
     facts = detector_facts(detector) | ({} if missing is None else {"missing": missing})
     if data is not None:
         facts |= loaded.reading_facts() | window_label_facts(console, loaded)
@@ -113,8 +110,10 @@ def detect(
     write_json_facts(json, facts | {"name": name, "version": version, "bundle": str(bundle)})
 
 
-def _with_another_rate(bundle: Path, name: str, rate: str | None, given: dict[str, Any]) -> Any:
-    """Return the detector of this name with its threshold set for another false-alarm rate."""
+def _move_threshold(
+    bundle: Path, name: str, rate: str | None, given: dict[str, Any]
+) -> tuple[Any, int]:
+    """Set the threshold of a detector for another rate; return it and its version in the bundle."""
     surplus = [option for option, value in given.items() if value is not None]
     if surplus:
         raise DataError(f"got {surplus[0]} and no DATA to fit a detector on; pass the normal rows")
@@ -123,8 +122,11 @@ def _with_another_rate(bundle: Path, name: str, rate: str | None, given: dict[st
             "got neither DATA to fit a detector on nor a --false-alarm-rate to move one to; pass "
             "the normal rows, or --false-alarm-rate"
         )
-    from isthmus.bundle import load_bundle
+    from isthmus.bundle import add_head, bundle_lock, load_bundle, read_manifest
 
-    with warnings_as_lines():
+    read_manifest(bundle)  # before a lock is made beside it
+    # From loading to saving: labels that another process adds in between would be lost.
+    with bundle_lock(bundle), warnings_as_lines():
         detector = load_bundle(bundle).detector(name)
-        return detector.set_false_alarm_rate(number_or_auto("--false-alarm-rate", rate))
+        detector.set_false_alarm_rate(number_or_auto("--false-alarm-rate", rate))
+        return detector, add_head(bundle, name, detector)

@@ -11,8 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.bundle import (
+    bundle_lock,
+    bundle_state,
     check_target,
     describe_heads,
+    refuse_changed,
     refuse_to_delete_heads,
     stored_heads,
 )
@@ -42,7 +45,7 @@ from isthmus.cli.options import (
     write_json_facts,
 )
 from isthmus.cli.process import rank, refuse_process_group
-from isthmus.errors import DataError, TrainingError
+from isthmus.errors import BundleError, DataError, TrainingError
 
 
 @with_option_groups
@@ -119,7 +122,7 @@ def fit(
     """
     options = dict(locals())
     check_target(output)
-    deleted = stored_heads(output)
+    state, deleted = bundle_state(output), stored_heads(output)
     if not overwrite:
         refuse_to_delete_heads(output)
     checkpoints = output.with_name(f"{output.name}-checkpoints")
@@ -195,13 +198,17 @@ def fit(
 
     try:
         rule = train.window_label if detector else None
-        save_bundle(output, encoder, heads, overwrite=overwrite, window_label=rule)
-    except OSError as error:
+        with bundle_lock(output):
+            if overwrite:
+                refuse_changed(output, state)  # heads added in the meantime would be deleted
+            save_bundle(output, encoder, heads, overwrite=overwrite, window_label=rule)
+    except (OSError, BundleError) as error:
         if not resumes:
             raise
+        reason = getattr(error, "strerror", None) or error
         raise TrainingError(
-            f"cannot write {output} ({error.strerror or error}); training is done and its last "
-            "checkpoint stands: see to it, and run the same line with --resume"
+            f"cannot write {output} ({reason}); training is done and its last checkpoint stands: "
+            "see to it, and run the same line with --resume"
         ) from error
     if resumes:
         shutil.rmtree(checkpoints, ignore_errors=True)

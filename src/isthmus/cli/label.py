@@ -82,22 +82,25 @@ def label(
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     import numpy as np
 
-    from isthmus.bundle import add_head, load_bundle
+    from isthmus.bundle import add_head, bundle_lock, load_bundle, read_manifest
     from isthmus.data import MISSING
     from isthmus.detection import labels_for_detector
 
     looked_at = np.flatnonzero(MISSING.has_label(loaded.y))
     if not len(looked_at):
         raise DataError(f"all labels in {data} are empty; fill in 1 (normal) or -1 (abnormal)")
-    opened = load_bundle(bundle)
-    detector = opened.detector(name)
-    if normal is not None:
-        labels_for_detector(loaded, normal)  # an error about labels names the file
-    stored = next(known for known, head in opened.heads.items() if head is detector)
-    before = len(detector.reference_set_.y)
-    with warnings_as_lines():
-        detector.add_labels(loaded.take(looked_at).X, loaded.y[looked_at], normal=normal)
-    version = add_head(bundle, stored, detector, window_label=loaded.window_label)
+    read_manifest(bundle)  # before a lock is made beside it
+    # From loading to saving: labels that another process adds in between would be lost.
+    with bundle_lock(bundle):
+        opened = load_bundle(bundle)
+        detector = opened.detector(name)
+        if normal is not None:
+            labels_for_detector(loaded, normal)  # an error about labels names the file
+        stored = next(known for known, head in opened.heads.items() if head is detector)
+        before = len(detector.reference_set_.y)
+        with warnings_as_lines():
+            detector.add_labels(loaded.take(looked_at).X, loaded.y[looked_at], normal=normal)
+        version = add_head(bundle, stored, detector, window_label=loaded.window_label)
     added = len(detector.reference_set_.y) - before
     facts = detector_facts(detector)
     console.print(f"{len(looked_at):,} labels, {added:,} of them of rows that are new to it")

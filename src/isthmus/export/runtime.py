@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus._core import require, user_path
+from isthmus._core import recover_folder, require, user_path
 from isthmus.bundle import upgrade_head_entry
 from isthmus.data import Schema, check_complete
 from isthmus.data.preprocessing import more_missing_values, read_preprocessor
@@ -347,6 +347,7 @@ def _changed(file: str) -> ExportError:
 
 
 def _read(path: Path) -> tuple[str, bytes]:
+    recover_folder(path)
     file = path / "model.onnx" if path.is_dir() else path
     if not file.is_file():
         raise ExportError(

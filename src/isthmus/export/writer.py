@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus._core import isolated_from_host, replaced_folder, require, user_path, write_bytes
+from isthmus._core import (
+    isolated_from_host,
+    recover_folder,
+    replaced_folder,
+    require,
+    user_path,
+    write_bytes,
+)
 from isthmus.bundle import Bundle, Head, load_bundle
 from isthmus.data import Dataset
 from isthmus.errors import ExportError
@@ -257,6 +264,7 @@ def check_directory(directory: str | Path) -> Path:
         When the folder holds something other than an export.
     """
     target = user_path(directory)
+    recover_folder(target)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return target
     is_export = target.is_dir() and all(

@@ -33,11 +33,11 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from isthmus import __version__
-from isthmus._core import is_disk_full, write_bytes, write_json
+from isthmus._core import write_bytes, write_json
 from isthmus.bundle import version_folder
 from isthmus.data import codes_facts
 from isthmus.data.streaming import ChunkRange, SkippedChunk, Stream, WindowReader
-from isthmus.errors import ScoringError
+from isthmus.errors import ScoringError, is_disk_full
 
 if TYPE_CHECKING:
     from isthmus.bundle import Bundle

@@ -12,7 +12,7 @@ import numpy as np
 
 from isthmus._core import user_path, write_bytes
 from isthmus.autoencoder import Autoencoder
-from isthmus.bundle import Bundle, add_heads, load_bundle
+from isthmus.bundle import Bundle, add_heads, bundle_lock, load_bundle, read_manifest
 from isthmus.classification import CodeClassifier, uses_unlabelled
 from isthmus.data import NORMAL, take_rows
 from isthmus.detection import AnomalyDetector, check_detector_labels
@@ -69,6 +69,15 @@ def take_labels(path: str | Path, queue: str | Path, head: str | None = None) ->
     lines, rejected = read_queue(queue)
     if not lines and not rejected:
         raise DataError(f"{queue} is empty; add labels by POST /labels")
+    read_manifest(path)  # before a lock is made beside it
+    # From loading to saving: labels that another process adds in between would be lost.
+    with bundle_lock(path):
+        return _take_lines(path, queue, lines, head)
+
+
+def _take_lines(
+    path: str | Path, queue: str | Path, lines: Lines, head: str | None
+) -> dict[str, Any]:
     bundle = load_bundle(path)
     own_lines = [line for line in lines if line[1]["encoder_digest"] == bundle.encoder.digest_]
     results: list[dict[str, Any]] = []

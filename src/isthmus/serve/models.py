@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from isthmus import __version__
-from isthmus._core import file_digest, user_path
+from isthmus._core import file_digest, recover_folder, user_path
 from isthmus.bundle import MANIFEST, read_manifest
 from isthmus.data import Schema
 from isthmus.errors import IsthmusError, ServeError
@@ -121,6 +121,7 @@ class Source:
             )
 
     def _find(self) -> Path:
+        recover_folder(self.path)
         if self.path.is_file() and self.path.suffix == ".onnx":
             return self.path
         for name in ("model.onnx", MANIFEST):
@@ -143,7 +144,8 @@ def _prune_cache(used: Path) -> None:
     with contextlib.suppress(OSError):  # the cache may be another user's
         os.utime(used)
     folders = []
-    for folder in used.parent.iterdir():
+    # Names with a dot are being written.
+    for folder in used.parent.glob("[!.]*"):
         with contextlib.suppress(OSError):  # another process may prune at the same time
             folders.append((folder.stat().st_mtime_ns, folder))
     folders.sort(reverse=True)

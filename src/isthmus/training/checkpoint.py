@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from isthmus._core import is_disk_full, user_path, write_bytes
+from isthmus._core import user_path, write_bytes
 from isthmus.distributed import ProcessGroup
-from isthmus.errors import CheckpointError, TrainingError
+from isthmus.errors import CheckpointError, TrainingError, is_disk_full
 from isthmus.training.optimizer import Optimizer, OptimizerState
 
 State = dict[str, torch.Tensor]
