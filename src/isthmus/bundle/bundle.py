@@ -30,19 +30,16 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, check_bound, decisions
 from isthmus.bundle.head_files import read_head, write_head
+from isthmus.bundle.head_versions import history, next_version, version_folder, with_version
 from isthmus.bundle.manifest import (
     bundle_lock,
     bundle_state,
     check_target,
-    history,
     new_bundle,
-    next_version,
     read_manifest,
     refuse_to_delete_heads,
     stored_heads,
     verify_files,
-    version_folder,
-    with_version,
     write_manifest,
 )
 from isthmus.data import as_instances, prediction_columns, row_index
@@ -188,7 +185,7 @@ class Bundle:
         return decider.explain(X).frame().drop(columns="anomaly_score")
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Return all versions of a head, oldest first; see `isthmus.bundle.manifest.history`."""
+        """Return all versions of a head, oldest first; see `isthmus.bundle.history`."""
         return history(self.manifest, name)
 
 

@@ -1,8 +1,7 @@
-"""The manifest of a bundle, and the versions of its heads.
+"""The manifest of a bundle: reading and checking it, and replacing a bundle as a whole.
 
-Nothing here imports torch, so a manifest is read quickly. In it `heads[NAME]` is the entry of the
-current version and `history[NAME]` the list of all entries, oldest first; the files of a version
-are in `heads/NAME/VERSION/`.
+Nothing here imports torch, so a manifest is read quickly. The files of a version of a head are in
+`heads/NAME/VERSION/`.
 """
 
 from __future__ import annotations
@@ -30,16 +29,13 @@ from isthmus._core import (
     user_path,
     write_json,
 )
+from isthmus.bundle.head_versions import history, upgrade_head_entry, versions
 from isthmus.errors import BundleError
 
 if TYPE_CHECKING:
     from isthmus.data import Schema
 
 FORMAT_VERSION = 1
-#: Keys of heads in bundles and exports of earlier versions, and their names now.
-_RENAMED = {"score": "method", "unknown_rate": "rejection_rate", "novelty": "rejecter"}
-#: Keys of earlier versions with the same digest as `encoder_digest`.
-_REMOVED = ("digest_before", "digest_after")
 MANIFEST = "manifest.json"
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "safetensors", "skops")
 
@@ -348,22 +344,6 @@ def read_window_label(path: str | Path, head: str | None = None) -> tuple[str | 
     return chosen.get("window_label"), chosen.get("normal")
 
 
-def upgrade_head_entry(head: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entry of a head in a bundle or an export with the keys of this version.
-
-    Examples
-    --------
-    >>> upgrade_head_entry({"kind": "detector", "score": "blend", "digest_after": "5c0e"})
-    {'kind': 'detector', 'method': 'blend'}
-    """
-    found = {_RENAMED.get(key, key): value for key, value in head.items() if key not in _REMOVED}
-    if isinstance(found.get("parameters"), Mapping):
-        found["parameters"] = upgrade_head_entry(found["parameters"])
-    if isinstance(found.get("rejecter"), Mapping):
-        found["rejecter"] = upgrade_head_entry(found["rejecter"])
-    return found
-
-
 def verify_files(path: str | Path, manifest: dict[str, Any]) -> None:
     """Check every file of a bundle against the manifest.
 
@@ -392,90 +372,6 @@ def _may_replace(target: Path) -> bool:
     if not target.is_dir():
         return False
     return (target / MANIFEST).is_file() or not any(target.iterdir())
-
-
-# Keys that only loading the head needs.
-_INNER_KEYS = ("architecture", "state", "types_to_trust")
-
-
-def version_folder(name: str, version: int) -> str:
-    """Return the folder of one version of a head, relative to the bundle's.
-
-    Raises
-    ------
-    BundleError
-        When the name could lead out of the bundle.
-
-    Examples
-    --------
-    >>> version_folder("linear", 2)
-    'heads/linear/2'
-    """
-    if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
-        raise BundleError(
-            f"got the head's name {name!r}, which names a folder; "
-            "expected letters, digits, '-' and '_'"
-        )
-    if not isinstance(version, int) or version < 1:
-        raise BundleError(
-            f"got version {version!r} of the head {name!r}, expected a whole number of 1 or more"
-        )
-    return f"heads/{name}/{version}"
-
-
-def next_version(manifest: Mapping[str, Any], name: str) -> int:
-    """Return the number of the next version of a head, 1 for the first."""
-    return max((entry["version"] for entry in _versions(manifest, name)), default=0) + 1
-
-
-def with_version(manifest: Mapping[str, Any], name: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """Return heads and history with a new version, which becomes current and the last head.
-
-    Parameters
-    ----------
-    manifest : mapping
-        With `heads` and `history`, or without, for a bundle that has no heads yet.
-    name : str
-    entry : dict
-        With its `version`.
-    """
-    others = {key: head for key, head in manifest.get("heads", {}).items() if key != name}
-    versions = {name: [*_versions(manifest, name), entry]}
-    return {
-        "heads": others | {name: entry},
-        "history": {**manifest.get("history", {}), **versions},
-    }
-
-
-def history(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return all versions of a head, oldest first, as plain values.
-
-    Parameters
-    ----------
-    manifest : mapping
-        As `read_manifest` returns it.
-    name : str
-
-    Returns
-    -------
-    list of dict
-        Each with `version`, `current`, `created`, `kind`, `data_fingerprint` (of the rows and
-        labels that it was fitted on), `n_rows`, `metrics`, and what the kind of head adds.
-
-    Raises
-    ------
-    BundleError
-        When there is no such head.
-    """
-    if name not in manifest.get("heads", {}):
-        known = ", ".join(manifest.get("heads", {})) or "none"
-        raise BundleError(f"the bundle has no head {name!r} (heads: {known}); name one of these")
-    current = manifest["heads"][name]["version"]
-    return [
-        {"version": entry["version"], "current": entry["version"] == current}
-        | _without_inner_keys(entry)
-        for entry in _versions(manifest, name)
-    ]
 
 
 def roll_back(path: str | Path, name: str, version: int | None = None) -> int:
@@ -526,7 +422,7 @@ def _roll_back(path: str | Path, name: str, version: int | None) -> int:
     state = bundle_state(path)
     manifest = read_manifest(path)
     current = next((entry["version"] for entry in history(manifest, name) if entry["current"]), 0)
-    entries = {entry["version"]: entry for entry in _versions(manifest, name)}
+    entries = {entry["version"]: entry for entry in versions(manifest, name)}
     if version is None:
         earlier = [number for number in entries if number < current]
         if not earlier:
@@ -547,16 +443,3 @@ def _roll_back(path: str | Path, name: str, version: int | None) -> int:
         copy_files(user_path(path), folder, manifest["files"])
         write_manifest(folder, carried | {"heads": heads})
     return version
-
-
-def _versions(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    return list(manifest.get("history", {}).get(name, []))
-
-
-def _without_inner_keys(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry without the keys that only loading the head needs."""
-    return {
-        key: _without_inner_keys(value) if isinstance(value, Mapping) else value
-        for key, value in entry.items()
-        if key not in _INNER_KEYS
-    }

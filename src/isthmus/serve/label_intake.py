@@ -72,11 +72,15 @@ def take_labels(path: str | Path, queue: str | Path, head: str | None = None) ->
     read_manifest(path)  # before a lock is made beside it
     # From loading to saving: labels that another process adds in between would be lost.
     with bundle_lock(path):
-        return _take_lines(path, queue, lines, head)
+        return _take_lines(path, queue, lines, rejected, head)
 
 
 def _take_lines(
-    path: str | Path, queue: str | Path, lines: Lines, head: str | None
+    path: str | Path,
+    queue: str | Path,
+    lines: Lines,
+    rejected: list[RejectedLine],
+    head: str | None,
 ) -> dict[str, Any]:
     bundle = load_bundle(path)
     own_lines = [line for line in lines if line[1]["encoder_digest"] == bundle.encoder.digest_]
