@@ -407,7 +407,10 @@ def test_a_token_is_needed_where_there_is_one(digits_folder):
                 answer = client.post(path, json=GOOD, headers=headers)
                 check(answer, 401, "Authorization: Bearer")
                 assert answer.headers["www-authenticate"] == "Bearer"
-        assert client.get("/health").status_code == 200
+        for path in ("/health", "/ready"):
+            assert client.get(path).json() == {"status": "ok"}
+            known = client.get(path, headers={"Authorization": f"Bearer {token}"}).json()
+            assert known["bundles"].keys() == {"digits"}
         headers = {"Authorization": f"Bearer {token}", "Host": "example.org"}
         assert client.post("/predict", json=GOOD, headers=headers).status_code == 200
 
@@ -417,6 +420,14 @@ def test_requests_for_another_host_are_refused(client):
     check(client.post("/predict", json=GOOD, headers={"Host": "example.org:8000"}), 403, "Host")
     assert client.get("/schema", headers={"Host": "localhost:1"}).status_code == 200
     assert client.get("/schema", headers={"Host": "[::1]:1"}).status_code == 200
+
+
+def test_probes_for_any_host_are_answered_without_names(client):
+    for path in ("/health", "/ready"):
+        for host in ("10.1.2.3:8000", "example.org", ""):
+            answer = client.get(path, headers={"Host": host})
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        assert client.get(path).json()["bundles"].keys() == {"digits", "parts"}
 
 
 def test_unexpected_errors_reveal_nothing(digits_folder, monkeypatch):

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from isthmus import __version__
 from isthmus.errors import ServeError
 from isthmus.serve import openapi as describe
-from isthmus.serve.guard import LOOPBACK, Guard, Metrics
+from isthmus.serve.guard import LOOPBACK, TRUSTED, UNGUARDED, Guard, Metrics
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.models import Models, Served, Source
 from isthmus.serve.refusals import Limits, Refusal, describe_statuses
@@ -190,13 +190,15 @@ def check_root_path(root_path: str) -> str:
 def _add_common(app: FastAPI, service: Service) -> None:
     refused: Any = {403: {"model": describe.Problem}, 401: {"model": describe.Problem}}
 
-    @app.get("/health", response_model=describe.Health, summary="Check that the process runs")
-    async def health() -> Response:
-        return service.health()
+    answer = describe.Health | describe.Status
 
-    @app.get("/ready", response_model=describe.Health, summary="Check that requests are answered")
-    async def ready() -> Response:
-        return service.health()
+    @app.get("/health", response_model=answer, summary="Check that the process runs")
+    async def health(request: Request) -> Response:
+        return service.health(trusted=request.scope.get(TRUSTED, False))
+
+    @app.get("/ready", response_model=answer, summary="Check that requests are answered")
+    async def ready(request: Request) -> Response:
+        return service.health(trusted=request.scope.get(TRUSTED, False))
 
     @app.get(
         "/metrics",
@@ -353,5 +355,6 @@ def _openapi(
         plain.setdefault("components", {})["securitySchemes"] = {"token": scheme}
         for path, operations in plain["paths"].items():
             for operation in operations.values():
-                operation["security"] = [] if path in ("/health", "/ready") else [{"token": []}]
+                probe = path in UNGUARDED  # which answers more with a token
+                operation["security"] = [{}] * probe + [{"token": []}]
     return plain

@@ -16,8 +16,10 @@ from pydantic_core import to_json
 
 from isthmus.serve.refusals import Limits, Refusal
 
-#: Paths for supervisors, answered without a token and under any load.
+#: Paths for supervisors, answered for any host, without a token and under any load.
 UNGUARDED = ("/health", "/ready")
+#: Key of a scope: whether the request has an allowed host, and the token where there is one.
+TRUSTED = "isthmus.trusted"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -163,18 +165,23 @@ class Guard:
             await send(start | {"headers": [(b"location", location), (b"content-length", b"0")]})
             await send({"type": "http.response.body"})
             return
-        if path not in UNGUARDED:
+        try:
             self._check_host(headers)
             if path not in self._public:
                 self._check_token(headers)
-            if self._in_flight > self._limits.in_flight:
-                raise Refusal(
-                    503,
-                    f"more than {self._limits.in_flight} requests at one time",
-                    f"at most {self._limits.in_flight} without an answer yet",
-                    "send it again in a second",
-                    {"Retry-After": "1"},
-                )
+            scope[TRUSTED] = True
+        except Refusal:
+            if path not in UNGUARDED:
+                raise
+            scope[TRUSTED] = False  # probes call by an address: the status alone, no names
+        if path not in UNGUARDED and self._in_flight > self._limits.in_flight:
+            raise Refusal(
+                503,
+                f"more than {self._limits.in_flight} requests at one time",
+                f"at most {self._limits.in_flight} without an answer yet",
+                "send it again in a second",
+                {"Retry-After": "1"},
+            )
         body = b""
         try:
             if scope["method"] == "POST":

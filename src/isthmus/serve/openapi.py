@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -166,6 +166,12 @@ class Health(BaseModel):
     digest: str
     bundles: dict[str, str]
     stale: list[str]
+
+
+class Status(BaseModel):
+    """What a request for another host, or without the token, is told."""
+
+    status: Literal["ok"]
 
 
 def instance_schema(schema: Schema) -> dict[str, Any]:

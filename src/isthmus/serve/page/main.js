@@ -38,9 +38,9 @@ async function guarded(task) {
 }
 
 async function begin() {
+  const first = await ask('schema'); // of the default bundle; refused without the token
   const { bundles } = await ask('health');
   const names = Object.keys(bundles);
-  const first = await ask('schema'); // of the default bundle
   const select = $('bundle');
   select.replaceChildren(...names.map((name) => make('option', { value: name }, name)));
   select.value = first.name;
