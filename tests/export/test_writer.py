@@ -277,10 +277,62 @@ def run_bare(python, *words, cwd):
     return done.stdout
 
 
+UNREADABLE = {
+    "semicolons": (
+        b"width;kind\n1;nut\n",
+        r"1 rows of the columns \['width;kind'\], without \['width', 'kind'\]",
+    ),
+    "column lacks": (
+        b"width\n1\n",
+        r"1 rows of the columns \['width'\], without \['kind'\]; name each",
+    ),
+    "twice": (b"width,kind,kind\n1,nut,nut\n", "name each once, with commas"),
+    "empty": (b"", "0 rows of the columns"),
+    "header alone": (b"width,kind\n", "0 rows of the columns"),
+    "ragged": (b"width,kind\n1,nut\n2\n", "line 3 of .*bad.csv has 1 cells, expected 2"),
+    "utf-16": ("width,kind\n1,nut\n".encode("utf-16"), "is not text in UTF-8; save it"),
+    "a word": (
+        b"width,kind\nwide,nut\n",
+        "got 'wide' in row 0, counting from 0, of column 'width'",
+    ),
+    "no file": (None, "No such file"),
+}
+
+
+@pytest.fixture(scope="module")
+def screw_export(tmp_path_factory):
+    """An export of a table with a number and a category."""
+    folder = tmp_path_factory.mktemp("screws") / "out"
+    rows = {"width": np.linspace(0, 1, 60), "kind": ["nut", "bolt", "rod"] * 20}
+    encoder = Autoencoder(2, max_epochs=1, random_state=0).fit(pd.DataFrame(rows))
+    save_bundle(folder.with_name("bundle"), encoder)
+    export_bundle(folder.with_name("bundle"), folder, pd.DataFrame(rows))
+    return folder
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_predict_names_what_it_cannot_read(screw_export, name, tmp_path, monkeypatch):
+    content, message = UNREADABLE[name]
+    if content is not None:
+        (tmp_path / "bad.csv").write_bytes(content)
+    words = [str(tmp_path / "bad.csv"), str(tmp_path / "out.npz")]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *words])
+    with pytest.raises(SystemExit, match=message):
+        runpy.run_path(str(screw_export / "predict.py"), run_name="__main__")
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_predict_has_help(screw_export, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict.py", "--help"])
+    with pytest.raises(SystemExit, match="^0$"):
+        runpy.run_path(str(screw_export / "predict.py"), run_name="__main__")
+    assert ".csv with a header" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, table, tmp_path):
     export_bundle(wine_bundle, tmp_path / "out", table)
-    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 90
+    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 120
     np.save(tmp_path / "rows.npy", table)
     run_bare(bare_python, "out/predict.py", "rows.npy", "found.npz", cwd=tmp_path)
     refused = subprocess.run(
@@ -291,7 +343,8 @@ def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, tab
         check=False,
         env={},
     )
-    assert (refused.returncode, refused.stderr) == (1, "expected .npy or .csv\n")
+    expected = "got rows.png, expected a .npy file of an array\n"
+    assert (refused.returncode, refused.stderr) == (1, expected)
     missing = run_bare(
         bare_python,
         "-c",
@@ -337,7 +390,9 @@ def test_predict_reads_a_table_of_every_type_as_the_library_does(
     lines = (tmp_path / "rows.csv").read_text().splitlines(keepends=True)
     for text in (f"width,{lines[0]}1.0,{lines[1]}", f"{lines[0]}1.0\n{lines[1]}"):
         (tmp_path / "odd.csv").write_text(text)
-        with pytest.raises(AssertionError, match="ValueError"):  # a name twice; a line too short
+        with pytest.raises(
+            AssertionError, match="name each once|cells, expected"
+        ):  # a name twice; a line too short
             run_bare(bare_python, "out/predict.py", "odd.csv", "found.npz", cwd=tmp_path)
     # The same from a DataFrame, with its own types.
     sys.path.insert(0, str(tmp_path / "out"))

@@ -1,5 +1,6 @@
 """Decide with model.onnx. Needs numpy and onnxruntime: python predict.py ROWS.npy|.csv OUT.npz."""
 
+import argparse
 import csv
 import hashlib
 import json
@@ -79,11 +80,38 @@ def _text(value: Any, name: str, missing: str) -> str:
     return same[0] if same else str(value)
 
 
+def _read(source: Path) -> Any:
+    """Return the array of a .npy file, or the columns of a .csv file by name."""
+    columns = [one["column"] for one in facts["inputs"]]
+    suffix, what = (".npy", "of an array") if None in columns else (".csv", "with a header")
+    if source.suffix != suffix:
+        raise ValueError(f"got {source}, expected a {suffix} file {what}")
+    if suffix == ".npy":
+        return np.load(source)
+    rows = []
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file)
+        for row in filter(None, lines):
+            rows.append(row)
+            if len(row) != len(rows[0]):
+                where = f"line {lines.line_num} of {source}"
+                raise ValueError(f"{where} has {len(row)} cells, expected {len(rows[0])}")
+    head = [name.strip() for name in rows[0]] if rows else []
+    lacking = [name for name in columns if name not in head]
+    if lacking or len(set(head)) < len(head) or len(rows) < 2:
+        found = f"{max(0, len(rows) - 1)} rows of the columns {head[:9]}, without {lacking[:9]}"
+        raise ValueError(f"got {source} with {found}; name each once, with commas between them")
+    return dict(zip(head, zip(*rows[1:], strict=True), strict=True))
+
+
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:])
-    if source.suffix == ".csv":
-        head, *rows = filter(None, csv.reader(source.open(encoding="utf-8-sig", newline="")))
-        given = dict(zip(dict.fromkeys(map(str.strip, head)), zip(*rows, strict=True), strict=True))
-    else:
-        given = np.load(source) if source.suffix == ".npy" else sys.exit("expected .npy or .csv")
-    np.savez(target, **predict(given))  # type: ignore[arg-type]
+    parser = argparse.ArgumentParser(description="Decide on each row with the model.")
+    parser.add_argument("rows", type=Path, help=".npy file of an array, or .csv with a header")
+    parser.add_argument("out", type=Path, help=".npz file to write, an array for each output")
+    given = parser.parse_args()
+    try:
+        np.savez(given.out, **predict(_read(given.rows)))  # type: ignore[arg-type]
+    except UnicodeDecodeError:
+        sys.exit(f"{given.rows} is not text in UTF-8; save it as CSV in UTF-8")
+    except (OSError, ValueError, csv.Error) as error:
+        sys.exit(str(error))
