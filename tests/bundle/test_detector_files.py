@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -281,6 +282,18 @@ def test_a_damaged_file_of_a_detector_is_named(tmp_path, own_encoders, name):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(BundleError, match=f"heads/normal/1/{name} is damaged"):
+        load_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", ["offset", "false_alarm_rate"])
+@pytest.mark.parametrize("value", [None, True, "0.5", [0.5]])
+def test_a_threshold_that_is_no_number_is_refused(tmp_path, saved, name, value):
+    shutil.copytree(saved, tmp_path / "b")
+    file = tmp_path / "b" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["heads"]["combined"][name] = value
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=f"heads/combined/1 is damaged: {name} = .*no finite num"):
         load_bundle(tmp_path / "b")
 
 

@@ -4,11 +4,18 @@ import json
 import re
 from importlib.metadata import version
 
+import numpy as np
 import pytest
 
-from isthmus import __version__
+from isthmus import Autoencoder, __version__, load_bundle
 from isthmus.bundle import MANIFEST, read_manifest
-from isthmus.bundle.manifest import FORMAT_VERSION, new_bundle, verify_files, write_manifest
+from isthmus.bundle.manifest import (
+    FORMAT_VERSION,
+    bundle_files,
+    new_bundle,
+    verify_files,
+    write_manifest,
+)
 from isthmus.errors import BundleError
 
 
@@ -60,7 +67,7 @@ def test_a_missing_file_is_named(bundle, name):
         verify_files(bundle, read_manifest(bundle))
 
 
-@pytest.mark.parametrize("found", [FORMAT_VERSION + 1, 99, "2", None])
+@pytest.mark.parametrize("found", [FORMAT_VERSION + 1, 99, "2", None, True, 0, 1.0])
 def test_a_newer_format_is_refused_with_the_way_to_update(bundle, found):
     change(bundle, format_version=found)
 
@@ -92,6 +99,70 @@ def test_a_manifest_cannot_reach_outside_its_bundle(bundle, name):
 
     with pytest.raises(BundleError, match="outside"):
         verify_files(bundle, read_manifest(bundle))
+
+
+@pytest.mark.parametrize("listed", [[], ["encoder.safetensors"], ["heads/kind.json"]])
+def test_a_file_that_is_read_and_not_listed_is_refused(bundle, listed):
+    files = read_manifest(bundle)["files"]
+    change(bundle, files={name: files[name] for name in listed})
+
+    other = "heads/kind.json" if listed == ["encoder.safetensors"] else "encoder.safetensors"
+    with pytest.raises(BundleError, match=f"{other} is not in manifest.json"):
+        verify_files(bundle, read_manifest(bundle))
+
+
+def test_a_persons_own_notes_and_hidden_files_are_no_part_of_a_bundle(bundle):
+    for name in ("notes.txt", ".hidden.json", "heads/.DS_Store"):
+        (bundle / name).write_text("")
+
+    verify_files(bundle, read_manifest(bundle))
+    assert bundle_files(bundle) == ["encoder.safetensors", "heads/kind.json", "notes.txt"]
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "encoder.safetensors", "heads/kind.json", "heads"])
+def test_a_link_is_refused_although_its_content_is_right(bundle, name):
+    moved = bundle.parent / "outside"
+    (bundle / name).rename(moved)
+    (bundle / name).symlink_to(moved)
+
+    with pytest.raises(BundleError, match=f"{name} is a link, expected a file of the bundle"):
+        verify_files(bundle, read_manifest(bundle))
+
+
+def test_a_bundle_may_itself_be_reached_by_a_link(bundle, tmp_path):
+    (tmp_path / "current").symlink_to(bundle)
+
+    verify_files(tmp_path / "current", read_manifest(tmp_path / "current"))
+
+
+def test_a_bundle_is_not_loaded_without_the_digest_of_a_file_that_it_needs(tmp_path):
+    encoder = Autoencoder(2, max_epochs=1, random_state=0)
+    encoder.fit(np.random.default_rng(0).normal(size=(60, 4))).save(tmp_path / "press")
+    files = read_manifest(tmp_path / "press")["files"]
+    (tmp_path / "press" / "history.jsonl").unlink()
+    change(tmp_path / "press", files={k: v for k, v in files.items() if k != "history.jsonl"})
+
+    with pytest.raises(BundleError, match="history.jsonl is not in manifest.json"):
+        load_bundle(tmp_path / "press")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('"files": {}, "files": {}', "the key 'files' is there twice"),
+        ('"files": {}, "heads": {"normal": {"offset": NaN}}', "NaN is no finite number"),
+        ('"files": {}, "heads": {"normal": {"offset": -Infinity}}', "-Infinity is no finite"),
+        ('"files": {}, "heads": {"normal": {"offset": 1e999}}', "1e999 is no finite number"),
+        ('"files": {}, "heads": {"normal": 1}', "a head is no object"),
+        ('"files": {}, "heads": []', "a head is no object"),
+        ('"files": ' + "[" * 100_000, "it is nested too deeply"),
+    ],
+)
+def test_a_manifest_is_read_strictly(bundle, text, reason):
+    (bundle / MANIFEST).write_text(f'{{"format_version": 1, {text}}}')
+
+    with pytest.raises(BundleError, match=rf"manifest.json is damaged \({reason}"):
+        read_manifest(bundle)
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):

@@ -5,6 +5,7 @@ from .display import with_progress as with_progress
 from .files import decompress as decompress
 from .files import errors_naming as errors_naming
 from .files import file_digest as file_digest
+from .files import from_json as from_json
 from .files import gunzip as gunzip
 from .files import is_gzip as is_gzip
 from .files import read_bytes as read_bytes

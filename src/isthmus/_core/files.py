@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import lzma
+import math
 import os
 import re
 import tempfile
@@ -154,6 +155,52 @@ def errors_naming(
         if within and error.filename and not Path(str(error.filename)).is_relative_to(within):
             raise
         raise OutputError.of(path, error, needed) from error
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return the plain values of JSON text, read strictly.
+
+    Raises
+    ------
+    ValueError
+        When it is no JSON in UTF-8, is nested too deeply, has a key twice in one object, or a
+        number that is not finite.
+
+    Examples
+    --------
+    >>> from_json('{"rate": 0.05}')
+    {'rate': 0.05}
+    >>> from_json('{"rate": 0.05, "rate": 0.5}')
+    Traceback (most recent call last):
+        ...
+    ValueError: the key 'rate' is there twice
+    """
+    if isinstance(text, bytes):
+        text = text.decode()
+    try:
+        return json.loads(
+            text, parse_constant=_not_finite, parse_float=_finite, object_pairs_hook=_object
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} is there twice")
+        found[key] = value
+    return found
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _not_finite(digits)
+
+
+def _not_finite(word: str) -> float:
+    raise ValueError(f"{word} is no finite number")
 
 
 def file_digest(path: Path) -> str:

@@ -27,17 +27,19 @@ from torch import nn
 
 from isthmus._core import copy_files, isolated_from_host, user_path
 from isthmus.autoencoder import Autoencoder
-from isthmus.bundle.encoder_files import read_encoder, write_encoder
+from isthmus.bundle.encoder_files import ENCODER_FILES, read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, check_bound, decisions
 from isthmus.bundle.head_files import read_head, write_head
 from isthmus.bundle.head_versions import history, next_version, version_folder, with_version
 from isthmus.bundle.manifest import (
+    bundle_files,
     bundle_lock,
     bundle_state,
     check_target,
     new_bundle,
     read_manifest,
     refuse_to_delete_heads,
+    require_files,
     stored_heads,
     verify_files,
     write_manifest,
@@ -375,7 +377,7 @@ def _add_heads(
     carried = ("encoder", "heads", "history", "metrics")
     facts: dict[str, Any] = {key: manifest[key] for key in carried if key in manifest}
     with new_bundle(path, state) as folder:
-        copy_files(user_path(path), folder, manifest["files"])
+        copy_files(user_path(path), folder, bundle_files(user_path(path)))
         for name, head in heads.items():
             facts |= _add(folder, facts, name, head, metrics.get(name, {}), window_label)
         write_manifest(folder, facts)
@@ -443,6 +445,7 @@ def _load(
 ) -> Bundle:
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
+    require_files(folder, manifest, ENCODER_FILES)
     facts = manifest["encoder"]
     own = str(facts["architecture"]["architecture"]).startswith("own: ")
     if own and architecture is None:
@@ -452,6 +455,11 @@ def _load(
             "not in the bundle; pass load_bundle(path, architecture=(encoder, decoder))"
         )
     encoder = read_encoder(folder, facts, architecture if own else None)
+    require_files(
+        folder,
+        manifest,
+        [version_folder(name, entry["version"]) for name, entry in manifest["heads"].items()],
+    )
     heads = {
         name: read_head(folder / version_folder(name, entry["version"]), entry, encoder, trusted)
         for name, entry in manifest["heads"].items()

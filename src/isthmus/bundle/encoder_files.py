@@ -22,6 +22,9 @@ from isthmus.training import isolated_random_state
 ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
 SEEN, HELD_OUT = "seen.safetensors", "held_out.safetensors"
 
+#: What is read of every bundle; the first ones have no held-out instances.
+ENCODER_FILES = (ENCODER, DECODER, HISTORY, SEEN)
+
 # Output folders and verbosity belong to the training run, not to the model.
 RUN_PARAMETERS = ("checkpoint_dir", "log_dir", "resume", "verbose")
 

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral
@@ -21,7 +21,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from isthmus._core import write_bytes, write_json
+from isthmus._core import from_json, write_bytes, write_json
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, binding, check_bound_in_bundle, restore_binding
@@ -165,13 +165,21 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.reference_set_ = _read_reference_set(folder, state, encoder)
         detector.curve_ = LabelCurve(facts["label_curve"], facts["wins_from"])
         detector.head_weight_ = facts["head_weight"]
-        detector.false_alarm_rate_, detector.offset_ = facts["false_alarm_rate"], facts["offset"]
+        detector.false_alarm_rate_ = _number(facts, "false_alarm_rate")
+        detector.offset_ = _number(facts, "offset")
     except (KeyError, TypeError) as error:
         raise BundleError(
             f"the detector in {folder} is damaged: {error} is missing or of the wrong type; "
             "copy or save the bundle again"
         ) from error
     return detector
+
+
+def _number(facts: Mapping[str, Any], name: str) -> float:
+    value = facts[name]
+    if type(value) not in (int, float) or not math.isfinite(value):  # True is an int too
+        raise TypeError(f"{name} = {value!r}, which is no finite number,")
+    return float(value)
 
 
 def missing_facts(detector: AnomalyDetector) -> dict[str, Any]:
@@ -231,7 +239,12 @@ def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder
     own = folder / "folds" / str(number)
     if not (own / FACTS).is_file():
         return Fold(state["held_out"], None, features)
-    facts = json.loads((own / FACTS).read_text(encoding="utf-8"))
+    try:
+        facts = from_json((own / FACTS).read_bytes())
+    except ValueError as error:
+        raise BundleError(
+            f"{own / FACTS} is damaged ({error}); copy or save the bundle again"
+        ) from error
     given = encoder.architecture
     modules = (given[0], given[1]) if isinstance(given, tuple | list) else None
     trained = read_encoder(own, facts, modules)

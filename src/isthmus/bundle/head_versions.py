@@ -53,7 +53,7 @@ def version_folder(name: str, version: int) -> str:
             f"got the head's name {name!r}, which names a folder; "
             "expected letters, digits, '-' and '_'"
         )
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:  # True is an int too
         raise BundleError(
             f"got version {version!r} of the head {name!r}, expected a whole number of 1 or more"
         )

@@ -6,13 +6,12 @@ Nothing here imports torch, so a manifest is read quickly. The files of a versio
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from isthmus import __version__
@@ -22,6 +21,7 @@ from isthmus._core import (
     errors_naming,
     file_digest,
     folder_lock,
+    from_json,
     library_versions,
     recover_folder,
     refuse_address,
@@ -217,7 +217,6 @@ def describe_heads(heads: Mapping[str, int]) -> str:
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """Write `manifest.json`: the facts, the versions, and the digest of every other file."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     head = {
         "format_version": FORMAT_VERSION,
         "isthmus_version": __version__,
@@ -225,7 +224,7 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
         "python": platform.python_version(),
         "libraries": library_versions(_LIBRARIES),
     }
-    digests = {p.relative_to(folder).as_posix(): file_digest(p) for p in files}
+    digests = {name: file_digest(folder / name) for name in bundle_files(folder)}
     write_json(folder / MANIFEST, head | facts | {"files": digests})
 
 
@@ -245,22 +244,29 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
             f"{path} is not a bundle: it has no {MANIFEST}; "
             "a bundle is the folder that `isthmus fit ... -o FOLDER` writes"
         )
+    if file.is_symlink():
+        raise _is_link(file)
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = from_json(file.read_bytes())
         found = manifest["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{file} is damaged ({error}); save the bundle again") from error
-    if not isinstance(found, int) or found > FORMAT_VERSION:
+    if type(found) is not int or not 1 <= found <= FORMAT_VERSION:  # True is an int too
         raise BundleError(
             f"{path} has bundle format {found}, this isthmus {__version__} reads up to "
             f"{FORMAT_VERSION}; update with: pip install --upgrade isthmus"
         )
     if not isinstance(manifest.get("files"), dict):
         raise BundleError(f"{file} is damaged (it lists no files); save the bundle again")
-    for name, entry in manifest.get("heads", {}).items():
-        manifest["heads"][name] = upgrade_head_entry(entry)
-    for name, entries in manifest.get("history", {}).items():
-        manifest["history"][name] = [upgrade_head_entry(entry) for entry in entries]
+    try:
+        for name, entry in manifest.get("heads", {}).items():
+            manifest["heads"][name] = upgrade_head_entry(entry)
+        for name, entries in manifest.get("history", {}).items():
+            manifest["history"][name] = [upgrade_head_entry(entry) for entry in entries]
+    except (AttributeError, TypeError) as error:
+        raise BundleError(
+            f"{file} is damaged (a head is no object); save the bundle again"
+        ) from error
     return dict(manifest)
 
 
@@ -350,15 +356,20 @@ def verify_files(path: str | Path, manifest: dict[str, Any]) -> None:
     Raises
     ------
     BundleError
-        Naming the first file that is missing, not as it was written, or outside the bundle.
+        Naming the first file that is missing, not as it was written, a link, outside the bundle,
+        or not in the manifest although it could be read.
     """
-    for name, expected in manifest["files"].items():
+    folder, listed = user_path(path), manifest["files"]
+    for name, expected in listed.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(
-                f"{user_path(path) / MANIFEST} names {name!r}, a file outside the bundle; "
+                f"{folder / MANIFEST} names {name!r}, a file outside the bundle; "
                 "do not trust this bundle, get it again from where it was made"
             )
-        file = user_path(path) / name
+        file = folder / name
+        for one in (file, *(folder / parent for parent in PurePath(name).parents)):
+            if one.is_symlink() and one != folder:
+                raise _is_link(one)
         if not file.is_file():
             raise BundleError(f"{file} is missing from the bundle; copy the bundle again, whole")
         if file_digest(file) != expected:
@@ -366,6 +377,58 @@ def verify_files(path: str | Path, manifest: dict[str, Any]) -> None:
                 f"{file} is damaged or was changed: its SHA-256 is not the one in {MANIFEST}; "
                 "copy or save the bundle again"
             )
+    for name in bundle_files(folder):
+        if name not in listed and name.endswith(_READ):
+            raise BundleError(
+                f"{folder / name} is not in {MANIFEST}, so nothing says what it must hold; delete "
+                "it if it does not belong to the bundle, or else copy the bundle again, whole"
+            )
+
+
+#: Ends of names of files that are read.
+_READ = (".safetensors", ".skops", ".json", ".jsonl")
+
+
+def bundle_files(folder: Path) -> list[str]:
+    """Return the names of all files in a bundle's folder but the manifest and hidden ones, sorted.
+
+    Raises
+    ------
+    BundleError
+        When a folder in it is a link.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            if (here / name).is_symlink():
+                raise _is_link(here / name)
+        found += [here / name for name in files if not name.startswith(".") and name != MANIFEST]
+    return [path.relative_to(folder).as_posix() for path in sorted(found)]
+
+
+def require_files(folder: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Check that files which are read, or those of folders, are in the manifest.
+
+    Raises
+    ------
+    BundleError
+        When there is none of a name.
+    """
+    for name in names:
+        if not any(one == name or one.startswith(f"{name}/") for one in manifest["files"]):
+            raise BundleError(
+                f"{folder / name} is not in {MANIFEST}, expected its digest there; copy or save "
+                "the bundle again"
+            )
+
+
+def _is_link(path: Path) -> BundleError:
+    return BundleError(
+        f"{path} is a link, expected a file of the bundle itself; copy the bundle with what its "
+        "links lead to (cp -rL)"
+    )
 
 
 def _may_replace(target: Path) -> bool:
@@ -440,6 +503,6 @@ def _roll_back(path: str | Path, name: str, version: int | None) -> int:
     heads = {**manifest["heads"], name: entries[version]}
     verify_files(path, manifest)
     with new_bundle(path, state) as folder:
-        copy_files(user_path(path), folder, manifest["files"])
+        copy_files(user_path(path), folder, bundle_files(user_path(path)))
         write_manifest(folder, carried | {"heads": heads})
     return version
