@@ -253,6 +253,8 @@ def _unreadable_units(texts: Sequence[str], enough: float) -> tuple[str, str] | 
     words = Counter(match[4] for match in found if match[4])
     if len(found) < enough or not words or not _are_numbers(found, enough):
         return None
+    if _are_codes(found):
+        return None
     if all(_MULTIPLIER.fullmatch(word) for word in words):
         if _has_quantities(found):
             return "numbers with a word for thousands or millions", "write 1.5k as 1500"
@@ -262,6 +264,25 @@ def _unreadable_units(texts: Sequence[str], enough: float) -> tuple[str, str] | 
         names = ", ".join(sorted(words)[:5])
         return f"numbers in several units ({names})", "write them in one unit"
     return None
+
+
+def _are_codes(found: Sequence[re.Match[str]]) -> bool:
+    """Return whether digits with a word right behind them are codes rather than quantities.
+
+    They are where one is written with leading zeros (00123x), which no quantity is, and where each
+    has as many digits before one letter, which is no known unit, and occurs as often.
+    """
+    if not all(re.fullmatch(r"\d+[^\W\d]+", match[0]) for match in found):
+        return False
+    words = {match[4] for match in found}
+    numbers = [match[3] for match in found]
+    if any(len(word) > 1 and _KNOWN_UNIT.fullmatch(word) for word in words):
+        return False
+    if any(len(number) > 1 and number.startswith("0") for number in numbers):
+        return True
+    letters = all(len(word) == 1 and not _KNOWN_UNIT.fullmatch(word) for word in words)
+    same_width = len({len(number) for number in numbers}) == 1
+    return letters and same_width and len(set(Counter(numbers).values())) == 1
 
 
 def _has_quantities(found: Sequence[re.Match[str]], *, spaced: bool = True) -> bool:
@@ -325,7 +346,7 @@ def _units(texts: Sequence[str], enough: float) -> dict[str, Any]:
         having = sum(match[4] in words for match in found)
         if len({word.removesuffix("s") or word for word in words}) > 1 or having < enough:
             return {}
-        if any(_MULTIPLIER.fullmatch(word) for word in words):
+        if any(_MULTIPLIER.fullmatch(word) for word in words) or _are_codes(found):
             return {}
         known = all(map(_KNOWN_UNIT.fullmatch, words))
         if not (known and max(map(len, words)) > 1) and not _has_quantities(found, spaced=known):

@@ -14,6 +14,7 @@ import pytest
 from isthmus import load
 from isthmus.data import Schema
 from isthmus.data.formats import dataset_from_frame, load_table
+from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.errors import DataError, SchemaError
 
 FRAME = pd.DataFrame(
@@ -368,6 +369,8 @@ def test_what_looks_like_numbers_or_dates_and_no_option_reads_is_refused(csv, ce
         ["<=50K", ">50K"],
         ["<10", ">10"],
         ["1234-12", "1235-11"],
+        [f"{at:04}x" for at in range(9, 21)],
+        ["0012A", "0230A", "1200A", *(f"{at}B" for at in range(1000, 1010))],
         ["2024-001", "2024-002"],
         ["18-25", "26-35", "65+"],
         ["A+", "B-"],
@@ -379,6 +382,15 @@ def test_parts_of_names_are_no_units(csv, cells):
         load(csv("a,b\n" + "".join(f"{cell},1\n" for cell in cells * 20))).schema.types[0].type
         == "category"
     )
+
+
+def test_different_numbers_of_one_width_before_a_letter_are_identifiers(csv):
+    # A letter that is the sign of a unit may be one all the same.
+    for letter, message in [("x", "looks like a name or free text"), ("V", r"unit=\['V'\]")]:
+        path = csv("a,b\n" + "".join(f"{at}{letter},1\n" for at in range(1000, 1012)))
+        with pytest.raises(DataError, match=message):
+            data = load(path)
+            learn_preprocessor(data.schema.check(data.X), data.schema)
 
 
 def test_several_points_part_thousands(csv):
