@@ -38,7 +38,10 @@ def test_a_process_serves_without_torch_and_finishes_what_is_in_flight(
     with process(*words, ISTHMUS_TOKEN="0123456789abcdef") as (served, address):
         headers = {"Authorization": "Bearer 0123456789abcdef"}
         with httpx.Client(base_url=address, trust_env=False, timeout=DEADLINE) as client:
-            assert client.get("/ready").json()["bundles"].keys() == {"digits", "nuts"}
+            assert client.get("/ready", headers=headers).json()["bundles"].keys() == {
+                "digits",
+                "nuts",
+            }
             assert client.post("/predict", json=GOOD, headers=headers).status_code == 200
             assert client.post("/predict", json=GOOD).status_code == 401
             for path in ("/explain?whole=true", "/nearest"):
