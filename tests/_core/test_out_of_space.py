@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from isthmus import load_bundle
+from isthmus import AnomalyDetector, load_bundle
 from isthmus._core import return_freed_memory
+from isthmus.bundle import add_head
 from isthmus.errors import is_out_of_memory
 from isthmus.training import lock_checkpoints
 
@@ -94,6 +95,35 @@ def test_no_space_for_a_table_names_it(isthmus, table_fit, room_for):
         err,
     )
     assert not Path("codes.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "target"),
+    [
+        (("detect", "press", "new.npy"), "press"),
+        (("export", "press", "new.npy", "-o", "graph"), "graph"),
+        (("predict", "press", "new.npy", "-o", "out.csv"), "out.csv"),
+        (("encode", "press", "new.npy", "-o", "codes.npy"), "codes.npy"),
+        (("report", "press", "-o", "page.html"), "page.html"),
+    ],
+)
+def test_no_space_says_for_what_and_that_nothing_is_lost(
+    isthmus, table_fit, table, room_for, line, target
+):
+    table_fit.save("press")
+    np.save("new.npy", table + 0.01)
+    detector = AnomalyDetector(table_fit, "reconstruction", 0.1, "split", random_state=0)
+    add_head("press", "normal", detector.fit(table + 0.01))
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    room_for(0)
+    status, _, err = isthmus(*line)
+    assert status == 1
+    said = (
+        rf"error: no space left for {target} \(No space left on device; [0-9.]+ (bytes|.B) needed"
+    )
+    assert re.search(said, err)
+    assert "what was there before is unchanged: free some space, and run again" in err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
 def test_a_bundle_is_not_written_to_a_store(isthmus):
