@@ -16,8 +16,13 @@ from torch import nn
 from isthmus._core import require
 from isthmus.classification import CodeClassifier, MLPHead, SpreadingHead
 from isthmus.errors import ExportError
-from isthmus.export.detector_graph import DetectorOutputs, add_detector
-from isthmus.export.feature_graph import FeatureValues, nearest, total
+from isthmus.export.detector_graph import (
+    DetectorOutputs,
+    FeatureValues,
+    add_detector,
+    nearest,
+    total,
+)
 from isthmus.export.graph import BATCH, OPSETS, GraphBuilder, normalise_model, onnx_module
 from isthmus.networks import Dropout
 

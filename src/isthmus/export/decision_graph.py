@@ -20,8 +20,7 @@ from isthmus.export.classifier_graph import (
     head_input_name,
     needs_skl2onnx,
 )
-from isthmus.export.detector_graph import DetectorOutputs, add_detector
-from isthmus.export.feature_graph import add_features, add_residual
+from isthmus.export.detector_graph import DetectorOutputs, add_detector, add_features, add_residual
 from isthmus.export.graph import BATCH, GraphBuilder, keep_outputs, merge, onnx_module
 from isthmus.export.inputs import Input
 from isthmus.export.network_graph import CODE, DECODED, NETWORK_INPUT
