@@ -3,7 +3,12 @@ from .architecture import Networks as Networks
 from .architecture import build as build
 from .architecture import choose_n_components as choose_n_components
 from .architecture import count_parameters as count_parameters
+from .architecture import digest as digest
+from .architecture import in_evaluation_mode as in_evaluation_mode
+from .architecture import read_weights as read_weights
 from .architecture import summarise as summarise
+from .architecture import tensor_versions as tensor_versions
+from .architecture import write_weights as write_weights
 from .conv import DepthToSpace as DepthToSpace
 from .conv import FoldTime as FoldTime
 from .conv import SpaceToDepth as SpaceToDepth
@@ -13,8 +18,3 @@ from .dense import hidden_sizes as hidden_sizes
 from .reference import Crop as Crop
 from .reference import Decoder as Decoder
 from .reference import Encoder as Encoder
-from .weights import digest as digest
-from .weights import in_evaluation_mode as in_evaluation_mode
-from .weights import read_weights as read_weights
-from .weights import tensor_versions as tensor_versions
-from .weights import write_weights as write_weights
