@@ -14,8 +14,7 @@ from PIL import Image
 import isthmus.plots
 from isthmus.errors import DataError, MissingExtraError
 from isthmus.plots import plot_confusion, plot_history, save_figure
-from isthmus.plots.baseline_comparison import plot_heads
-from isthmus.plots.label_shares import plot_label_shares
+from isthmus.plots.baseline_comparison import plot_heads, plot_label_shares
 from isthmus.plots.reconstructions import plot_predictions, plot_reconstructions, plot_samples
 from isthmus.plots.style import name_classes, readable
 

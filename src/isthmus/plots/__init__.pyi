@@ -1,12 +1,12 @@
 from .baseline_comparison import plot_baseline_comparison as plot_baseline_comparison
 from .baseline_comparison import plot_heads as plot_heads
+from .baseline_comparison import plot_label_shares as plot_label_shares
 from .curves import plot_history as plot_history
 from .curves import plot_widths as plot_widths
 from .decisions import plot_confusion as plot_confusion
 from .decisions import plot_ranking as plot_ranking
 from .decisions import plot_reliability as plot_reliability
 from .decisions import plot_scores as plot_scores
-from .label_shares import plot_label_shares as plot_label_shares
 from .reconstructions import plot_predictions as plot_predictions
 from .reconstructions import plot_reconstructions as plot_reconstructions
 from .reconstructions import plot_samples as plot_samples

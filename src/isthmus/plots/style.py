@@ -247,7 +247,7 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     Examples
     --------
     >>> import tempfile
-    >>> from isthmus.plots.label_shares import plot_label_shares
+    >>> from isthmus.plots import plot_label_shares
     >>> figure = plot_label_shares(["a", "b"], ["b", "a"])
     >>> [path.name for path in save_figure(figure, tempfile.mkdtemp(), "labels")]
     ['labels.png', 'labels.svg']
