@@ -20,8 +20,7 @@ from sklearn.svm import SVC, LinearSVC
 from torch import nn
 
 from isthmus import Autoencoder, CodeClassifier, load, load_bundle, save_bundle
-from isthmus.classification import MLPHead, build_head
-from isthmus.classification.mlp import mlp
+from isthmus.classification import MLPHead, build_head, mlp
 from isthmus.errors import CalibrationError, DataError, FrozenError
 from isthmus.networks import digest, read_weights
 from isthmus.training import derived_seed, draw_seed

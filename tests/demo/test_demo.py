@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from isthmus import Autoencoder, load, load_bundle
-from isthmus.classification import MLPHead
 from isthmus.data import Splits
 from isthmus.demo import run_demo
 from isthmus.demo.run import detect_anomalies
@@ -41,7 +40,7 @@ def finished(tmp_path_factory):
     console = Console(file=output, width=120, highlight=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("isthmus.demo.run.Autoencoder", partial(Autoencoder, max_epochs=10))
-        patch.setattr("isthmus.classification.heads.MLPHead", partial(MLPHead, max_epochs=10))
+        patch.setattr("isthmus.classification.heads.choose_max_epochs", lambda *_, **__: 10)
         patch.setattr(
             "isthmus.evaluation.baselines.SupervisedNetwork",
             partial(SupervisedNetwork, max_epochs=20),
@@ -173,7 +172,7 @@ def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table, monkey
 def test_the_reference_recipe_is_the_reference_network(tmp_path, monkeypatch):
     row = RECIPES["reference"]["small images"]
     monkeypatch.setitem(RECIPES["reference"], "small images", replace(row, max_epochs=1))
-    monkeypatch.setattr("isthmus.classification.heads.MLPHead", partial(MLPHead, max_epochs=1))
+    monkeypatch.setattr("isthmus.classification.heads.choose_max_epochs", lambda *_, **__: 1)
     monkeypatch.setattr("isthmus.demo.run.draw_pictures", lambda *_, **__: [])
     monkeypatch.setattr("isthmus.demo.run.write_page", lambda *_, **__: None)
     digits = load("digits")

@@ -7,12 +7,12 @@ from .class_labels import partial_labels as partial_labels
 from .classifier import CodeClassifier as CodeClassifier
 from .heads import HEADS as HEADS
 from .heads import TRUSTED_TYPES as TRUSTED_TYPES
+from .heads import MLPHead as MLPHead
 from .heads import StandardisedHead as StandardisedHead
 from .heads import build_head as build_head
+from .heads import mlp as mlp
 from .heads import uses_unlabelled as uses_unlabelled
 from .label_spreading import SpreadingHead as SpreadingHead
 from .label_spreading import affinity as affinity
 from .label_spreading import local_weights as local_weights
 from .label_spreading import spread_labels as spread_labels
-from .mlp import MLPHead as MLPHead
-from .mlp import mlp as mlp
