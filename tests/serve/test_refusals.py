@@ -1,5 +1,6 @@
 """Bad input gets the documented refusal, and the service still answers."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -9,6 +10,7 @@ import socket
 import struct
 import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -20,7 +22,7 @@ from PIL import Image
 from isthmus import export_bundle, save_bundle
 from isthmus.errors import ServeError
 from isthmus.serve import Limits, build_app
-from isthmus.serve.server import check_host
+from isthmus.serve.server import Connections, check_host
 
 JSON, NPY, CSV, PNG = "application/json", "application/x-npy", "text/csv", "image/png"
 PARQUET, NDJSON = "application/vnd.apache.parquet", "application/x-ndjson"
@@ -352,24 +354,24 @@ def test_limits_of_size_rows_and_slow_clients(digits_folder):
 
 
 def test_requests_in_flight_and_time(digits_folder):
-    limits = Limits(in_flight=2, seconds=0.3, body_seconds=20)
+    limits = Limits(in_flight=2, seconds=20)
     with running([digits_folder / "digits"], limits) as client:
-        port = client.base_url.port
-        head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"
-        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
-        for one in slow:
-            one.sendall(head)
-        metric = "isthmus_requests_in_flight"
-        registry = client.service.metrics.registry
-        until(lambda: registry.get_sample_value(metric) == 2)
-        refused = client.post("/predict", json=GOOD)
-        check(refused, 503, "at one time")
-        assert refused.headers["retry-after"] == "1"
-        assert client.get("/health").status_code == 200
-        for one in slow:
-            one.close()
-        until(lambda: client.post("/predict", json=GOOD).status_code == 200)
         # The thread that runs graphs is held up by the test.
+        free = threading.Event()
+        held = client.service.models._thread.submit(free.wait, DEADLINE)
+        with ThreadPoolExecutor(2) as pool:
+            address = f"{client.base_url}/predict"
+            waiting = [pool.submit(httpx.post, address, json=GOOD, timeout=DEADLINE) for _ in "12"]
+            until(lambda: in_flight(client) == 2)
+            refused = client.post("/predict", json=GOOD)
+            check(refused, 503, "at one time")
+            assert refused.headers["retry-after"] == "1"
+            assert client.get("/health").status_code == 200
+            free.set()
+            assert [one.result().status_code for one in waiting] == [200, 200]
+        held.result()
+        assert client.post("/predict", json=GOOD).status_code == 200
+    with running([digits_folder / "digits"], Limits(seconds=0.3)) as client:
         free = threading.Event()
         held = client.service.models._thread.submit(free.wait, DEADLINE)
         check(client.post("/predict", json=GOOD), 503, "longer than 0.3 s")
@@ -378,19 +380,73 @@ def test_requests_in_flight_and_time(digits_folder):
         until(lambda: client.post("/predict", json=GOOD).status_code == 200)
 
 
-def test_more_connections_than_allowed(digits_folder):
-    with running([digits_folder / "digits"], Limits(connections=50)) as client:
-        assert client.get("/health").status_code == 200
-        port = client.base_url.port
-        many = [socket.create_connection(("127.0.0.1", port), DEADLINE) for _ in range(60)]
-        # Those beyond are told so; the others, and who is connected already, are answered.
-        answers = [one.recv(4096) for one in many[-5:]]
-        assert all(b" 503 " in answer and b"50 connections" in answer for answer in answers)
+def in_flight(client):
+    return client.service.metrics.registry.get_sample_value("isthmus_requests_in_flight")
+
+
+def test_slow_bodies_take_no_place_of_whole_requests(digits_folder):
+    limits = Limits(in_flight=2, body_seconds=DEADLINE)
+    with running([digits_folder / "digits"], limits) as client, contextlib.ExitStack() as opened:
+        head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n"
+        head += b"Expect: 100-continue\r\n\r\n"
+        address = "127.0.0.1", client.base_url.port
+        slow = [
+            opened.enter_context(socket.create_connection(address, DEADLINE)) for _ in range(20)
+        ]
+        for one in slow:
+            one.sendall(head)
+            # The service reads the body of each: it has seen the headers.
+            assert one.recv(4096).startswith(b"HTTP/1.1 100 ")
+        assert in_flight(client) in (None, 0)
         assert client.post("/predict", json=GOOD).status_code == 200
-        for one in many:
-            one.close()
-        with httpx.Client(trust_env=False) as other:
-            until(lambda: other.get(f"{client.base_url}/health").status_code == 200)
+        for one in slow:
+            one.sendall(b"{}       ")
+        assert all(b" 415 " in one.recv(4096) for one in slow)
+
+
+def test_the_connection_that_waited_longest_makes_room_for_another(digits_folder):
+    limits = Limits(connections=50, body_seconds=DEADLINE)
+    with running([digits_folder / "digits"], limits) as client, contextlib.ExitStack() as opened:
+        address = "127.0.0.1", client.base_url.port
+        assert client.get("/health").status_code == 200
+        many = []
+        for _ in range(60):
+            many.append(opened.enter_context(socket.create_connection(address, DEADLINE)))
+            many[-1].sendall(b"GET /health HTTP/1.1\r\n" if len(many) > 55 else b"")
+        with httpx.Client(trust_env=False) as probe:
+            assert probe.get(f"{client.base_url}/health").status_code == 200
+        # The first are told so. The client's own connection is idle since before.
+        for one in many[:10]:
+            answer = one.recv(4096)
+            assert b" 503 " in answer
+            assert b"50 connections" in answer
+        many[-1].sendall(b"Host: 127.0.0.1\r\n\r\n")
+        assert many[-1].recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert client.post("/predict", json=GOOD).status_code == 200
+
+
+class FakeConnection:
+    def close_for_another(self, limit):
+        self.closed_at = limit
+
+
+def test_the_limit_of_connections_closes_those_that_wait_alone():
+    first, second, third, fourth = (FakeConnection() for _ in range(4))
+    connections = Connections(2)
+    assert connections.add(first)
+    assert connections.add(second)
+    connections.set_waiting(first, False)  # is being answered
+    connections.set_waiting(second, False)
+    assert not connections.add(third)
+    connections.set_waiting(second, True)
+    connections.set_waiting(first, True)  # began to wait later
+    assert connections.add(third)
+    assert second.closed_at == 2
+    connections.set_waiting(second, True)  # a late word about one that is closed
+    connections.remove(first)
+    assert connections.add(fourth)
+    assert not hasattr(first, "closed_at")
+    assert not hasattr(third, "closed_at")
 
 
 def test_a_token_is_needed_where_there_is_one(digits_folder):

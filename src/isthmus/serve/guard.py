@@ -7,7 +7,8 @@ import gzip
 import hmac
 import time
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -20,6 +21,7 @@ from isthmus.serve.refusals import Limits, Refusal
 UNGUARDED = ("/health", "/ready")
 #: Key of a scope: whether the request has an allowed host, and the token where there is one.
 TRUSTED = "isthmus.trusted"
+_GZIP = (b"gzip", b"x-gzip")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -42,7 +44,9 @@ class Metrics:
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
         )
         self.in_flight = Gauge(
-            "isthmus_requests_in_flight", "Requests without an answer yet.", registry=self.registry
+            "isthmus_requests_in_flight",
+            "Whole requests without an answer yet.",
+            registry=self.registry,
         )
         self.batch_rows = Histogram(
             "isthmus_batch_rows",
@@ -130,15 +134,11 @@ class Guard:
                 message = message | {"body": b""}
             await send(message)
 
-        self._in_flight += 1
-        self._metrics.in_flight.set(self._in_flight)
         try:
             await self._forward(scope, path, receive, send_counted, lambda: status > 0)
         except Refusal as refusal:
             await _send(refusal, send_counted)
         finally:
-            self._in_flight -= 1
-            self._metrics.in_flight.set(self._in_flight)
             counted = path if path in self._paths else "other"
             self._metrics.requests.labels(counted, str(status or 499)).inc()
             self._metrics.seconds.labels(counted).observe(time.perf_counter() - start)
@@ -174,7 +174,34 @@ class Guard:
             if path not in UNGUARDED:
                 raise
             scope[TRUSTED] = False  # probes call by an address: the status alone, no names
-        if path not in UNGUARDED and self._in_flight > self._limits.in_flight:
+        guarded = path not in UNGUARDED
+        if guarded:
+            self._check_in_flight()
+        content, encoding = b"", b""
+        if scope["method"] == "POST":
+            encoding = self._encoding(headers)
+            body = await self._read_body(headers, receive)
+            if body is None:
+                return
+            content = body
+        # Only now: a client that sends its body slowly takes no place of those that are answered.
+        held = len(content)
+        try:
+            if guarded:
+                self._check_in_flight()
+            with self._counted():
+                if content and encoding in _GZIP:
+                    # In a thread, because few bytes may become many.
+                    content = await asyncio.to_thread(self._decompress, content)
+                    self._buffered += len(content) - held
+                    held = len(content)
+                    self._check_buffered()
+                await self._answer(scope, content, receive, send, started)
+        finally:
+            self._buffered -= held
+
+    def _check_in_flight(self) -> None:
+        if self._in_flight >= self._limits.in_flight:
             raise Refusal(
                 503,
                 f"more than {self._limits.in_flight} requests at one time",
@@ -182,22 +209,30 @@ class Guard:
                 "send it again in a second",
                 {"Retry-After": "1"},
             )
-        body = b""
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._in_flight += 1
+        self._metrics.in_flight.set(self._in_flight)
         try:
-            if scope["method"] == "POST":
-                content = await self._read_body(headers, receive)
-                if content is None:
-                    return
-                body = content
-            replayed = False
+            yield
+        finally:
+            self._in_flight -= 1
+            self._metrics.in_flight.set(self._in_flight)
 
-            async def replay() -> Any:
-                nonlocal replayed
-                if replayed:
-                    return await receive()
-                replayed = True
-                return {"type": "http.request", "body": body, "more_body": False}
+    async def _answer(
+        self, scope: Any, body: bytes, receive: Any, send: Any, started: Callable[[], bool]
+    ) -> None:
+        replayed = False
 
+        async def replay() -> Any:
+            nonlocal replayed
+            if replayed:
+                return await receive()
+            replayed = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        try:
             async with asyncio.timeout(self._limits.seconds):
                 await self._app(scope, replay, send)
         except TimeoutError:
@@ -209,8 +244,6 @@ class Guard:
                     "send fewer instances at once, or try again under less load",
                     {"Retry-After": "5"},
                 ) from None
-        finally:
-            self._buffered -= len(body)
 
     def _check_host(self, headers: dict[bytes, bytes]) -> None:
         if self._hosts is None:
@@ -239,10 +272,9 @@ class Guard:
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    async def _read_body(self, headers: dict[bytes, bytes], receive: Any) -> bytes | None:
-        """Return the body, decompressed; None when the client has disconnected."""
+    def _encoding(self, headers: dict[bytes, bytes]) -> bytes:
         encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-        if encoding not in (b"identity", b"gzip", b"x-gzip", b""):
+        if encoding not in (b"identity", b"", *_GZIP):
             raise Refusal(
                 415,
                 f"the Content-Encoding {encoding[:100].decode('latin-1')!r}",
@@ -250,6 +282,10 @@ class Guard:
                 "compress the body with gzip, or send it as it is",
                 {"Accept-Encoding": "gzip"},
             )
+        return encoding
+
+    async def _read_body(self, headers: dict[bytes, bytes], receive: Any) -> bytes | None:
+        """Return the body as it was sent; None when the client has disconnected."""
         declared = headers.get(b"content-length", b"0")
         max_bytes = self._limits.body_bytes
         if len(declared) > 20 or int(declared) > max_bytes:
@@ -283,21 +319,7 @@ class Guard:
         except Refusal:
             self._buffered -= size
             raise
-        body = b"".join(chunks)
-        if encoding not in (b"gzip", b"x-gzip"):
-            return body
-        try:
-            # In a thread, because few bytes may become many.
-            content = await asyncio.to_thread(self._decompress, body)
-        finally:
-            self._buffered -= size
-        self._buffered += len(content)
-        try:
-            self._check_buffered()
-        except Refusal:
-            self._buffered -= len(content)
-            raise
-        return content
+        return b"".join(chunks)
 
     def _check_buffered(self) -> None:
         if self._buffered > self._limits.bodies_bytes:

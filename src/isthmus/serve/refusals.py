@@ -119,9 +119,10 @@ class Limits:
     seconds : float
         From the end of the body to the answer: 503.
     in_flight : int
-        Requests at one time: 503.
+        Requests at one time, each from the end of its body on: 503.
     connections : int
-        Open at one time, including idle ones: 503.
+        Open at one time, including idle ones. Beyond it the one that has waited longest for its
+        client is closed; 503 where all are being answered.
     labels_bytes : int
         Of the queue of labels: 503.
     """

@@ -32,7 +32,7 @@ _STATE = "isthmus.connection"
 
 def limited_protocol(limits: Limits) -> type[asyncio.Protocol]:
     """Return a class of connections with these limits, for `uvicorn.Config(http=...)`."""
-    connected: set[Connection] = set()
+    connected = Connections(limits.connections)
 
     class LimitedConnection(Connection):
         def __init__(self, app_state: dict[str, Any], **options: Any) -> None:
@@ -53,7 +53,7 @@ def track_requests(app: Any) -> Any:
 
         async def receive_tracked() -> Any:
             message = await receive()
-            request.unread = message.get("more_body", False)
+            connection.receive_more(message.get("more_body", False))
             return message
 
         headers = dict(scope["headers"])
@@ -63,7 +63,7 @@ def track_requests(app: Any) -> Any:
         try:
             await app(scope, receive_tracked, send)
         finally:
-            request.answered = True
+            connection.end()
 
     return tracked
 
@@ -83,6 +83,48 @@ class Request:
     answered: bool = False
 
 
+class Connections:
+    """All open connections, at most so many.
+
+    One that does not wait for its client is being answered. Beyond the limit, the one that has
+    waited for its client longest (idle, or in the middle of its headers or body) is closed, so
+    that neither idle nor slow clients keep others out, such as an orchestrator's probe.
+
+    Parameters
+    ----------
+    limit : int
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: set[Connection] = set()
+        #: In the order in which they began to wait.
+        self._waiting: dict[Connection, None] = {}
+
+    def add(self, connection: Connection) -> bool:
+        """Add a connection and return True; False where no other can be closed for it."""
+        if len(self._open) >= self._limit:
+            oldest = next(iter(self._waiting), None)
+            if oldest is None:
+                return False
+            self.remove(oldest)
+            oldest.close_for_another(self._limit)
+        self._open.add(connection)
+        self._waiting[connection] = None
+        return True
+
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection that is closed."""
+        self._open.discard(connection)
+        self._waiting.pop(connection, None)
+
+    def set_waiting(self, connection: Connection, waiting: bool) -> None:
+        """State whether a connection waits for its client, from now on."""
+        self._waiting.pop(connection, None)
+        if waiting and connection in self._open:
+            self._waiting[connection] = None
+
+
 class Connection(asyncio.Protocol):
     """A client's connection: forwards to another protocol, within the limits.
 
@@ -91,46 +133,72 @@ class Connection(asyncio.Protocol):
     inner : asyncio.Protocol
         Reads requests and writes answers.
     limits : Limits
-    connected : set of Connection
+    connected : Connections
         All open connections.
     """
 
-    def __init__(self, inner: asyncio.Protocol, limits: Limits, connected: set[Connection]) -> None:
+    def __init__(self, inner: asyncio.Protocol, limits: Limits, connected: Connections) -> None:
         self._inner, self._limits, self._connected = inner, limits, connected
         self._transport: DrainingTransport
         self._header_timer: asyncio.TimerHandle | None = None
         self._request = Request(unread=False, answered=True)
+        #: No request came yet, or the headers of the next have begun.
+        self._expecting = True
+        self._received = False  # whether bytes of the next request did
 
     def connection_made(self, transport: Any) -> None:
         """Start the time limit of the headers, or refuse a connection beyond the limit."""
-        self._connected.add(self)
         seconds = self._limits.body_seconds
         self._transport = DrainingTransport(transport, seconds, lambda: self._request.unread)
         self._inner.connection_made(self._transport)  # type: ignore[arg-type]
-        if len(self._connected) > self._limits.connections:
-            refusal = Refusal(
-                503,
-                f"more than {self._limits.connections} connections",
-                f"at most {self._limits.connections} at one time",
-                "close those that are idle, and try again",
-            )
-            self._transport.write(_closing_answer(refusal))
-            self._transport.close()  # at once: connections beyond the limit are not drained
+        if not self._connected.add(self):
+            self.close_for_another(self._limits.connections)
             return
         self._start_header_timer()
+
+    def close_for_another(self, limit: int) -> None:
+        """Close at once; a client that may wait for an answer gets a refusal."""
+        self._stop_header_timer()
+        if self._expecting or not self._request.answered:
+            refusal = Refusal(
+                503,
+                f"more than {limit} connections",
+                f"at most {limit} at one time",
+                "close those that are idle, and try again with the whole request at once",
+                {"Retry-After": "1"},
+            )
+            self._transport.write(_closing_answer(refusal))
+        self._transport.close_at_once()
 
     def data_received(self, data: bytes) -> None:
         """Forward bytes; the first of a request start the time limit of its headers."""
         if self._transport.is_closing():
             return
-        if self._request.answered and self._header_timer is None:
-            self._start_header_timer()
+        if self._request.answered:
+            if self._header_timer is None:
+                self._start_header_timer()
+            if not self._received:
+                self._expecting = self._received = True
+                self._connected.set_waiting(self, True)
         self._inner.data_received(data)
 
     def begin(self, request: Request) -> None:
         """Set the current request, whose headers are complete."""
         self._stop_header_timer()
         self._request = request
+        self._expecting = self._received = False
+        self._connected.set_waiting(self, request.unread)
+
+    def receive_more(self, unread: bool) -> None:
+        """Set whether more of the current request's body may arrive."""
+        self._request.unread = unread
+        if not unread and not self._request.answered:
+            self._connected.set_waiting(self, False)
+
+    def end(self) -> None:
+        """Set that the current request was answered."""
+        self._request.answered = True
+        self._connected.set_waiting(self, True)
 
     def eof_received(self) -> bool | None:
         """Forward that the client has closed its sending side."""
@@ -139,7 +207,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forward that the connection is lost."""
         self._stop_header_timer()
-        self._connected.discard(self)
+        self._connected.remove(self)
         self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -222,6 +290,15 @@ class DrainingTransport:
             self._abort_timer.cancel()
         self._transport.close()
 
+    def close_at_once(self) -> None:
+        """Close without draining; what cannot be sent now is not."""
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
     def drain(self) -> None:
         """Close the sending side, discard what arrives, and then close."""
         if not self._transport.can_write_eof():
@@ -240,8 +317,9 @@ class DrainingTransport:
 def _closing_answer(refusal: Refusal) -> bytes:
     """Return a refusal as the bytes of an HTTP answer that closes the connection."""
     body = to_json(refusal.to_dict())
+    more = "".join(f"{name}: {value}\r\n" for name, value in refusal.headers.items())
     head = (
-        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n{more}"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         "connection: close\r\n\r\n"
     )
