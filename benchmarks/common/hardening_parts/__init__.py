@@ -8,6 +8,11 @@ from collections.abc import Callable
 
 from common.hardening_parts.kills import kills
 from common.hardening_parts.rows import Row, Setting
+from common.hardening_parts.service import service
 from common.hardening_parts.writers import writers
 
-PARTS: dict[str, Callable[[Setting], list[Row]]] = {"writers": writers, "kills": kills}
+PARTS: dict[str, Callable[[Setting], list[Row]]] = {
+    "writers": writers,
+    "kills": kills,
+    "service": service,
+}
