@@ -223,6 +223,16 @@ def test_wrong_paths_and_methods_and_missing_heads(client):
     check(client.get("/known?n=0"), 422, "n=0")
 
 
+def test_text_that_python_cannot_parse_is_refused(client):
+    header = {"Content-Type": NPY}
+    for text in ("(" * 100, "\0", "1if 1else 2", "[" * 117, "'" * 3):
+        check(client.post("/predict", content=npy_header(text), headers=header), 400, ".npy")
+    row = "width,hue,ok,day,label\n1,red,true,2024-01-01,{}\n".format("9" * 5000)
+    path = "/bundles/parts/labels?label=label&head=normal&normal=0"
+    answer = client.post(path, content=row, headers={"Content-Type": CSV})
+    check(answer, 422, "5000 characters")
+
+
 def test_labels_need_a_queue_and_a_head(digits_folder, client):
     body = GOOD | {"labels": [1]}
     check(client.post("/labels", json=body), 422, "kind, normal")

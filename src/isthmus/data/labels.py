@@ -13,10 +13,12 @@ import pandas as pd
 from isthmus.data.containers import MAX_EXACT_INTEGER, column_of_objects
 from isthmus.errors import DataError
 
+# No number is longer than the largest float; Python reads no whole number of 4,300 digits.
+_SHORT = r"(?!.{310})"
 #: What a number looks like in a file.
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = re.compile(rf"{_SHORT}[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Without leading zeros: a label such as 007 is a name.
-_PLAIN_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_PLAIN_NUMBER = re.compile(rf"{_SHORT}[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 TRUTHS = {"true": True, "false": False}
 AS_WRITTEN = "as written"
 
@@ -105,6 +107,8 @@ def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
     array([ 0.,  1., nan])
     >>> labels_from_text(pd.Series(["007", "7"]))
     array(['007', '7'], dtype=object)
+    >>> labels_from_text(pd.Series(["9" * 5000])).dtype
+    dtype('O')
     """
     distinct = column.dropna().unique().tolist()
     kind = label_kind(distinct) if kind is None else kind
