@@ -390,7 +390,8 @@ def test_a_new_class_is_taken_with_a_warning(client, X):
     answer = client.post("/labels", json=body)
     assert answer.status_code == 202
     [warning] = answer.json()["warnings"]
-    assert warning.startswith("1 labels are no class of the head 'kind' yet (12)")
+    assert warning.startswith("labels that are no class of the head 'kind' yet")
+    assert warning.endswith("when the queue is taken: 1 (12)")
 
 
 def test_labels_of_each_kind_of_classes_are_those_that_the_head_takes():

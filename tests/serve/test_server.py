@@ -55,11 +55,12 @@ def test_a_process_serves_without_torch_and_finishes_what_is_in_flight(
             body = str(GOOD).replace("'", '"').encode()
             head = (
                 "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                f"Authorization: Bearer 0123456789abcdef\r\nContent-Length: {len(body)}\r\n\r\n"
+                f"Authorization: Bearer 0123456789abcdef\r\nContent-Length: {len(body)}\r\n"
+                "Expect: 100-continue\r\n\r\n"
             )
-            raw.sendall(head.encode() + body[:10])
-            with httpx.Client(base_url=address, trust_env=False, headers=headers) as client:
-                until(lambda: "isthmus_requests_in_flight 2.0" in client.get("/metrics").text)
+            raw.sendall(head.encode())
+            assert raw.recv(4096).startswith(b"HTTP/1.1 100 ")  # the service reads the body
+            raw.sendall(body[:10])
             served.send_signal(signal.SIGTERM)
             until(lambda: refused(port))
             raw.sendall(body[10:])

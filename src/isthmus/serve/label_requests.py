@@ -243,8 +243,8 @@ def _labels(
     if new:
         shown = ", ".join(map(repr, new[:5])) + ", ..." * (len(new) > 5)
         notes.warnings.append(
-            f"{len(new)} labels are no class of the head {head!r} yet ({shown}), and become "
-            "classes when the queue is taken"
+            f"labels that are no class of the head {head!r} yet become classes when the queue "
+            f"is taken: {len(new)} ({shown})"
         )
     found = [read[type(label), label] for label in given]
     return [-1 if label is None else label for label in found]
