@@ -440,23 +440,25 @@ class FakeConnection:
         self.closed_at = limit
 
 
-def test_the_limit_of_connections_closes_those_that_wait_alone():
-    first, second, third, fourth = (FakeConnection() for _ in range(4))
+def test_the_limit_of_connections_closes_the_longest_idle_and_else_the_slowest():
+    first, second, third, fourth, fifth = (FakeConnection() for _ in range(5))
     connections = Connections(2)
     assert connections.add(first)
     assert connections.add(second)
-    connections.set_waiting(first, False)  # is being answered
-    connections.set_waiting(second, False)
+    connections.set_answering(first)
+    connections.set_answering(second)
     assert not connections.add(third)
-    connections.set_waiting(second, True)
-    connections.set_waiting(first, True)  # began to wait later
-    assert connections.add(third)
+    connections.set_slow(first)
+    connections.set_idle(second)
+    assert connections.add(third)  # an idle one goes before one whose body began earlier
     assert second.closed_at == 2
-    connections.set_waiting(second, True)  # a late word about one that is closed
-    connections.remove(first)
-    assert connections.add(fourth)
-    assert not hasattr(first, "closed_at")
-    assert not hasattr(third, "closed_at")
+    connections.set_idle(second)  # after it was closed
+    connections.set_slow(third)
+    assert connections.add(fourth)  # the slow are more than half
+    assert first.closed_at == 2
+    connections.remove(third)
+    assert connections.add(fifth)
+    assert not any(hasattr(one, "closed_at") for one in (third, fourth, fifth))
 
 
 def test_a_token_is_needed_where_there_is_one(digits_folder):

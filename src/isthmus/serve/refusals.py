@@ -121,8 +121,8 @@ class Limits:
     in_flight : int
         Requests at one time, each from the end of its body on: 503.
     connections : int
-        Open at one time, including idle ones. Beyond it the one that has waited longest for its
-        client is closed; 503 where all are being answered.
+        Open at one time. Beyond it the longest idle, or else the slowest, is closed; 503 where all
+        are being answered.
     labels_bytes : int
         Of the queue of labels: 503.
     """

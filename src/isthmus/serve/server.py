@@ -86,9 +86,10 @@ class Request:
 class Connections:
     """All open connections, at most so many.
 
-    One that does not wait for its client is being answered. Beyond the limit, the one that has
-    waited for its client longest (idle, or in the middle of its headers or body) is closed, so
-    that neither idle nor slow clients keep others out, such as an orchestrator's probe.
+    Beyond the limit an idle one is closed, the longest idle first, so that idle clients keep no
+    others out, such as an orchestrator's probe. Where more than half are in the middle of their
+    headers or body, or none is idle, it is the one that has been so longest. Those that are being
+    answered stay.
 
     Parameters
     ----------
@@ -98,31 +99,44 @@ class Connections:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: set[Connection] = set()
-        #: In the order in which they began to wait.
-        self._waiting: dict[Connection, None] = {}
+        # In the order in which they began to be so.
+        self._idle: dict[Connection, None] = {}
+        self._slow: dict[Connection, None] = {}
 
     def add(self, connection: Connection) -> bool:
-        """Add a connection and return True; False where no other can be closed for it."""
+        """Add an idle connection and return True; False where no other can be closed for it."""
         if len(self._open) >= self._limit:
-            oldest = next(iter(self._waiting), None)
+            slow_first = 2 * len(self._slow) > self._limit or not self._idle
+            oldest = next(iter(self._slow if slow_first else self._idle), None)
             if oldest is None:
                 return False
             self.remove(oldest)
             oldest.close_for_another(self._limit)
         self._open.add(connection)
-        self._waiting[connection] = None
+        self._idle[connection] = None
         return True
 
     def remove(self, connection: Connection) -> None:
         """Remove a connection that is closed."""
         self._open.discard(connection)
-        self._waiting.pop(connection, None)
+        self.set_answering(connection)
 
-    def set_waiting(self, connection: Connection, waiting: bool) -> None:
-        """State whether a connection waits for its client, from now on."""
-        self._waiting.pop(connection, None)
-        if waiting and connection in self._open:
-            self._waiting[connection] = None
+    def set_idle(self, connection: Connection) -> None:
+        """State that a connection waits for the next request."""
+        self.set_answering(connection)
+        if connection in self._open:
+            self._idle[connection] = None
+
+    def set_slow(self, connection: Connection) -> None:
+        """State that a connection is in the middle of the headers or the body of a request."""
+        self.set_answering(connection)
+        if connection in self._open:
+            self._slow[connection] = None
+
+    def set_answering(self, connection: Connection) -> None:
+        """State that a connection does not wait for its client."""
+        self._idle.pop(connection, None)
+        self._slow.pop(connection, None)
 
 
 class Connection(asyncio.Protocol):
@@ -179,7 +193,7 @@ class Connection(asyncio.Protocol):
                 self._start_header_timer()
             if not self._received:
                 self._expecting = self._received = True
-                self._connected.set_waiting(self, True)
+                self._connected.set_slow(self)
         self._inner.data_received(data)
 
     def begin(self, request: Request) -> None:
@@ -187,18 +201,21 @@ class Connection(asyncio.Protocol):
         self._stop_header_timer()
         self._request = request
         self._expecting = self._received = False
-        self._connected.set_waiting(self, request.unread)
+        if request.unread:
+            self._connected.set_slow(self)
+        else:
+            self._connected.set_answering(self)
 
     def receive_more(self, unread: bool) -> None:
         """Set whether more of the current request's body may arrive."""
         self._request.unread = unread
         if not unread and not self._request.answered:
-            self._connected.set_waiting(self, False)
+            self._connected.set_answering(self)
 
     def end(self) -> None:
         """Set that the current request was answered."""
         self._request.answered = True
-        self._connected.set_waiting(self, True)
+        self._connected.set_idle(self)
 
     def eof_received(self) -> bool | None:
         """Forward that the client has closed its sending side."""
