@@ -5,7 +5,8 @@
     IsthmusError
     ├── DataError           (ValueError)    the data cannot be used as it is
     │   ├── SchemaError     (ValueError)    it is not like the data the model was fitted on
-    │   └── ShardError      (ValueError)    one file of many is damaged or unlike the others
+    │   ├── ShardError      (ValueError)    one file of many is damaged or unlike the others
+    │   └── TooLargeError   (MemoryError)   it would hold more than is allowed, or than fits
     ├── DownloadError       (OSError)       a named data set could not be found or fetched
     ├── OutputError         (OSError)       no space for a file or folder, or it is being written
     ├── MissingExtraError   (ImportError)   an optional dependency is not installed
@@ -68,6 +69,10 @@ class SchemaError(DataError):
 
 class ShardError(DataError):
     """One file of many is damaged, or holds something else than the others."""
+
+
+class TooLargeError(DataError, MemoryError):
+    """The data would take more memory than is allowed, or than there is."""
 
 
 class DownloadError(IsthmusError, OSError):

@@ -134,6 +134,21 @@ def test_other_weights_are_refused_even_with_matching_checksums(bundle, network,
         assert load_bundle(bundle).encoder.decoder_digest_ != image_fit.decoder_digest_
 
 
+@pytest.mark.parametrize("network", ["encoder", "mlp"])
+def test_networks_larger_than_their_files_are_never_built(tmp_path, frame, network):
+    encoder = Autoencoder(2, max_epochs=1, random_state=0).fit(frame)
+    kinds = CodeClassifier(encoder, "mlp").fit(frame, np.arange(len(frame)) % 2)
+    save_bundle(tmp_path / "large", encoder, {"mlp": kinds})
+    manifest = json.loads((tmp_path / "large" / "manifest.json").read_text())
+    entry = manifest["encoder"] if network == "encoder" else manifest["heads"]["mlp"]
+    entry["architecture"]["hidden_layer_sizes"] = [100_000, 100_000]  # 40 GB
+    (tmp_path / "large" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        BundleError, match=r"weights take [48]\d,\d{3},\d{3},\d{3} bytes, and .* have"
+    ):
+        load_bundle(tmp_path / "large")
+
+
 def test_a_newer_format_is_refused(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     (bundle / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))

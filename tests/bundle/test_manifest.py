@@ -80,7 +80,23 @@ def test_a_newer_format_is_refused_with_the_way_to_update(bundle, found):
 def test_a_damaged_manifest_is_named(bundle, content):
     (bundle / MANIFEST).write_bytes(content)
 
-    with pytest.raises(BundleError, match=f"{re.escape(str(bundle / MANIFEST))} is damaged"):
+    with pytest.raises(BundleError, match=f"{re.escape(str(bundle / MANIFEST))} .*it is damaged"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"format_version": 1, "files": {}, "heads": 3}',
+        b'{"format_version": 1, "files": {}, "heads": {"a": 3}}',
+        b'{"format_version": 1, "files": {}, "heads": {}, "history": {"a": 3}}',
+        b'{"format_version": ' + b"[" * 100_000,
+    ],
+)
+def test_a_manifest_of_another_form_is_named(bundle, content):
+    (bundle / MANIFEST).write_bytes(content)
+
+    with pytest.raises(BundleError, match=re.escape(str(bundle / MANIFEST))):
         read_manifest(bundle)
 
 

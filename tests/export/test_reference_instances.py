@@ -250,7 +250,7 @@ def damaged(content, name):
     [
         ("half a file", "export the bundle again, or delete it"),
         ("an array missing", "labels"),
-        ("pickle", "allow_pickle"),
+        ("pickle", "Python objects"),
         ("codes of another encoder", "another encoder"),
         ("one row too many", r"shape \(31, 3\), expected \(30, 3\)"),
         ("rows of other columns", "other columns"),

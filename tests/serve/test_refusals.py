@@ -120,6 +120,8 @@ IMAGES = {
         422,
         "no instances",
     ),
+    "brackets in a header": (NPY, npy_header("{'descr': '<f8', 'shape': (("), 400, "numpy.save"),
+    "nested header": (NPY, npy_header("(" * 9000), 400, "numpy.save"),
     "code in a header": (NPY, npy_header("__import__('os').abort()"), 400, "numpy.save"),
     "truncated PNG": (PNG, truncated_png(), 400, "is damaged"),
     "no PNG": (PNG, b"GIF89a", 400, "not an image file"),

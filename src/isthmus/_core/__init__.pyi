@@ -2,12 +2,9 @@ from .display import Evaluation as Evaluation
 from .display import LearnedTable as LearnedTable
 from .display import table as table
 from .display import with_progress as with_progress
-from .files import decompress as decompress
 from .files import errors_naming as errors_naming
 from .files import file_digest as file_digest
 from .files import from_json as from_json
-from .files import gunzip as gunzip
-from .files import is_gzip as is_gzip
 from .files import read_bytes as read_bytes
 from .files import refuse_address as refuse_address
 from .files import to_json as to_json
@@ -27,3 +24,14 @@ from .optional import require as require
 from .process_state import each_isolated as each_isolated
 from .process_state import isolated_from_host as isolated_from_host
 from .process_state import return_freed_memory as return_freed_memory
+from .reading import check_archive as check_archive
+from .reading import check_content as check_content
+from .reading import decoded_bytes as decoded_bytes
+from .reading import decompress as decompress
+from .reading import gunzip as gunzip
+from .reading import is_gzip as is_gzip
+from .reading import largest_content as largest_content
+from .reading import parquet_file as parquet_file
+from .reading import read_parquet as read_parquet
+from .reading import reading as reading
+from .reading import reason_of as reason_of

@@ -1,19 +1,13 @@
-"""Files: atomic writes, JSON, digests, and decompression."""
+"""Files: atomic writes, JSON and digests."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
-import io
 import json
-import lzma
 import math
 import os
 import re
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -222,63 +216,3 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def is_gzip(content: bytes) -> bool:
-    """Return whether content is gzip, by its first two bytes."""
-    return content[:2] == b"\x1f\x8b"
-
-
-def gunzip(content: bytes, name: str | Path) -> bytes:
-    """Return gzip content decompressed, and other content unchanged.
-
-    Raises
-    ------
-    DataError
-        When the archive is truncated or damaged; `name` is the file in the message.
-    """
-    if not is_gzip(content):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{name} is a damaged or incomplete gzip archive ({error}); fetch or copy it again"
-        ) from error
-
-
-def decompress(content: bytes, name: str | Path) -> bytes:
-    """Undo gzip, bzip2, xz, Zstandard or a zip archive of one file, as the content begins.
-
-    Raises
-    ------
-    DataError
-        When the archive is damaged, or holds several files; `name` says which archive that is.
-    """
-    try:
-        if content.startswith(b"BZh"):
-            return bz2.decompress(content)
-        if content.startswith(b"\xfd7zXZ"):
-            return lzma.decompress(content)
-        if content.startswith(b"\x28\xb5\x2f\xfd"):
-            import pyarrow as pa
-
-            return pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
-        if content.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                members = [one for one in archive.infolist() if not one.is_dir()]
-                if len(members) != 1:
-                    raise DataError(
-                        f"{name} is an archive of {len(members)} files, expected one; unpack it "
-                        "and pass the file"
-                    )
-                return archive.read(members[0])
-    except (OSError, EOFError, ValueError, RuntimeError) as error:
-        raise _damaged(name, error) from error
-    except (lzma.LZMAError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise _damaged(name, error) from error
-    return gunzip(content, name)
-
-
-def _damaged(name: str | Path, error: Exception) -> DataError:
-    return DataError(f"{name} is a damaged or incomplete archive ({error}); fetch or copy it again")

@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from isthmus._core import copy_files, isolated_from_host, user_path
+from isthmus._core import copy_files, isolated_from_host, reading, user_path
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import ENCODER_FILES, read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, check_bound, decisions
@@ -446,24 +446,26 @@ def _load(
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     require_files(folder, manifest, ENCODER_FILES)
-    facts = manifest["encoder"]
-    own = str(facts["architecture"]["architecture"]).startswith("own: ")
+    with reading(folder, BundleError, "it is damaged: save the bundle again"):
+        facts = manifest["encoder"]
+        own = str(facts["architecture"]["architecture"]).startswith("own: ")
     if own and architecture is None:
         raise BundleError(
             f"{folder} was fitted with modules of your own "
             f"({facts['architecture']['architecture'].removeprefix('own: ')}), which are code and "
             "not in the bundle; pass load_bundle(path, architecture=(encoder, decoder))"
         )
-    encoder = read_encoder(folder, facts, architecture if own else None)
-    require_files(
-        folder,
-        manifest,
-        [version_folder(name, entry["version"]) for name, entry in manifest["heads"].items()],
-    )
-    heads = {
-        name: read_head(folder / version_folder(name, entry["version"]), entry, encoder, trusted)
-        for name, entry in manifest["heads"].items()
-    }
+    with reading(folder, BundleError, "it is damaged: copy or save the bundle again"):
+        encoder = read_encoder(folder, facts, architecture if own else None)
+        places = {
+            name: version_folder(name, entry["version"])
+            for name, entry in manifest["heads"].items()
+        }
+        require_files(folder, manifest, list(places.values()))
+        heads = {
+            name: read_head(folder / places[name], entry, encoder, trusted)
+            for name, entry in manifest["heads"].items()
+        }
     return Bundle(folder, manifest, encoder, heads)
 
 

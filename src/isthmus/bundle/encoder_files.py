@@ -16,7 +16,7 @@ from isthmus.autoencoder import Autoencoder, HeldOut, TrainingRowHashes
 from isthmus.data import Schema
 from isthmus.data.preprocessing import read_preprocessor
 from isthmus.errors import BundleError
-from isthmus.networks import build, read_weights, write_weights
+from isthmus.networks import build, check_weights, read_weights, write_weights
 from isthmus.training import isolated_random_state
 
 ENCODER, DECODER, HISTORY = "encoder.safetensors", "decoder.safetensors", "history.jsonl"
@@ -87,6 +87,8 @@ def read_encoder(
         When a network does not have its digest.
     """
     own = {} if architecture is None else {"architecture": tuple(architecture)}
+    if not own:
+        check_weights(lambda: build(**facts["architecture"]), [folder / ENCODER, folder / DECODER])
     with isolated_random_state(0):  # the weights drawn are replaced
         networks = build(**(facts["architecture"] | own))
     read_weights(folder / ENCODER, networks.encoder)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -21,7 +22,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from isthmus._core import from_json, write_bytes, write_json
+from isthmus._core import check_archive, from_json, write_bytes, write_json
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, binding, check_bound_in_bundle, restore_binding
@@ -54,7 +55,7 @@ from isthmus.detection import (
     Score,
 )
 from isthmus.errors import BundleError
-from isthmus.networks import read_weights, write_weights
+from isthmus.networks import check_weights, read_weights, write_weights
 from isthmus.training import isolated_random_state
 
 DETECTOR = "detector"
@@ -313,6 +314,7 @@ def read_classifier(
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
+    check_archive(folder / SKOPS)
     try:
         content = skops.io.load(folder / SKOPS, trusted=[*TRUSTED_TYPES, *trusted])
     except UntrustedTypesFoundException as error:
@@ -324,13 +326,16 @@ def read_classifier(
     if facts["kind"] == "mlp":
         shape = facts["architecture"]
         head: Any = MLPHead(shape["hidden_layer_sizes"], dropout=shape["dropout"])
+        make = functools.partial(
+            mlp,
+            shape["n_features"],
+            shape["hidden_layer_sizes"],
+            shape["n_classes"],
+            shape["dropout"],
+        )
+        check_weights(make, [folder / WEIGHTS])
         with isolated_random_state(0):  # the weights drawn are replaced
-            head.network_ = mlp(
-                shape["n_features"],
-                shape["hidden_layer_sizes"],
-                shape["n_classes"],
-                shape["dropout"],
-            )
+            head.network_ = make()
         read_weights(folder / WEIGHTS, head.network_)
         head.network_.eval().requires_grad_(False)
         head.classes_, head.n_features_in_ = content["classes"], shape["n_features"]

@@ -48,7 +48,7 @@ def write_codes(path: Path, stored: StoredCodes, columns: list[str], front: pd.D
         write_table(path, with_identifiers(front, codes))
         return
     sink = io.BytesIO()
-    pq.write_table(stored.to_arrow(columns, front), sink)
+    pq.write_table(stored.to_arrow(columns, front), sink, write_page_checksum=True)
     write_bytes(path, sink.getvalue())
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isthmus._core import parquet_file, reading
 from isthmus.data.codes import METADATA_KEY, MISSING_FLAGS, RESIDUAL, ROW_HASH, StoredCodes
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.instances import draw_rows
@@ -33,7 +34,7 @@ def is_stored_codes(source: Any) -> bool:
         return False
     try:
         return _metadata(Path(source).expanduser()).get("what") == "encode"
-    except (OSError, ValueError, TypeError, KeyError):
+    except (DataError, OSError, ValueError, TypeError, KeyError):
         return False
 
 
@@ -100,6 +101,13 @@ def load_codes(
     (300, (500,))
     """
     path = Path(source).expanduser()
+    with reading(path, fix="encode again"):
+        return _load_codes(path, label, labels, random_state)
+
+
+def _load_codes(
+    path: Path, label: str | None, labels: pd.DataFrame | None, random_state: int
+) -> StoredCodes:
     facts, files = _metadata_and_files(path)
     columns, n_rows = _columns_and_row_count(files)
     if labels is None:
@@ -131,13 +139,15 @@ def load_codes(
 
 def _metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of stored codes from the manifest or footer; empty for other files."""
-    if path.is_dir():
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return dict(manifest["run"], finished=manifest["finished"])
-    if path.suffix.lower() not in (".parquet", ".pq"):
-        return {}
-    entry = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY, b"{}")
-    return dict(json.loads(entry))
+    with reading(path, fix="encode again"):
+        if path.is_dir():
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            return dict(manifest["run"], finished=manifest["finished"])
+        if path.suffix.lower() not in (".parquet", ".pq"):
+            return {}
+        with parquet_file(path) as file:
+            entry = (file.metadata.metadata or {}).get(METADATA_KEY, b"{}")
+        return dict(json.loads(entry))
 
 
 def _metadata_and_files(path: Path) -> tuple[dict[str, Any], list[Path]]:
@@ -243,12 +253,8 @@ def _batches(files: Sequence[Path], names: Sequence[str]) -> Iterator[pa.Table]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[pq.ParquetFile]:
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"cannot read {path}: {reason}; encode again") from error
+    with reading(path, fix="encode again"), parquet_file(path) as file:
+        yield file
 
 
 def _from_lists(column: pa.ChunkedArray) -> np.ndarray:

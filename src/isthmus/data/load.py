@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus._core import reading
 from isthmus.data.catalog import check_exists, describe_missing, find_entry
 from isthmus.data.containers import with_labels
 from isthmus.data.csv_options import CsvOptions
@@ -355,7 +356,8 @@ def _load(
         name = "images" if isinstance(source, list | tuple) else str(source)
         return load_image_files(paths, ImageReading(**images), name)
     if isinstance(source, str | os.PathLike):
-        return load_path(Path(source).expanduser(), images, kind, cutting, **table)
+        with reading(source):
+            return load_path(Path(source).expanduser(), images, kind, cutting, **table)
     if isinstance(source, Dataset | Splits):
         if label is not None:
             raise DataError(f"the data set is loaded already; leave label={label!r} out")
@@ -468,13 +470,8 @@ def load_path(
 def _load_folder(folder: Path, images: Mapping[str, Any]) -> Dataset | Splits:
     from isthmus.data.streaming import ImageReading, load_image_folder
 
-    try:
-        splits = load_idx_folder(folder)
-        if splits is not None:
-            return splits
-        return load_image_folder(folder, ImageReading(**images))
-    except PermissionError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror}") from error
+    splits = load_idx_folder(folder)
+    return load_image_folder(folder, ImageReading(**images)) if splits is None else splits
 
 
 def _load_file(path: Path, images: Mapping[str, Any], kind: str) -> Dataset | Splits:

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus._core import LearnedTable, user_path, write_bytes
 from isthmus.autoencoder import Autoencoder, read_on_rank_zero
 from isthmus.data import InMemory, Instances, Schema, StoredCodes, as_instances, fingerprint
+from isthmus.data.formats import read_npy
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.errors import DataError, FrozenError
 from isthmus.networks import digest
@@ -209,7 +210,7 @@ def _encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None) -> np.nd
         return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
     file = user_path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
     if file.exists():
-        return np.load(file, allow_pickle=False)
+        return read_npy(file)
     codes = np.asarray(encoder.transform(X))
     buffer = io.BytesIO()
     np.save(buffer, codes, allow_pickle=False)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data import Column, Schema, as_plain
+from isthmus.data.formats import read_npz
 from isthmus.errors import ExportError
 from isthmus.export.inputs import (
     WHOLE_INPUT,
@@ -220,10 +221,11 @@ def read_references(
         stated = facts.get(FILE_DIGESTS, {}).get(REFERENCES_FILE)
         if stated not in (None, sha256(content).hexdigest()):
             raise ValueError("its SHA-256 is not the one in the graph")
-        with np.load(BytesIO(content), allow_pickle=False) as found:
-            arrays = {name: found[name] for name in ("codes", "labels", "instances", "rebuilt")}
-            digest = str(found["digest"])
-        references = ReferenceInstances(**arrays | {"rebuilt": bool(arrays["rebuilt"])})
+        found, _ = read_npz(content, lambda _: True, file)
+        digest = str(found["digest"])
+        references = ReferenceInstances(
+            found["codes"], found["labels"], found["instances"], bool(found["rebuilt"])
+        )
         _check(references, facts, schema)
         if digest != facts["digest"]:
             raise ValueError("its codes are of another encoder")

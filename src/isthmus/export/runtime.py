@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus._core import recover_folder, require, user_path
+from isthmus._core import reading, recover_folder, require, user_path
 from isthmus.bundle import upgrade_head_entry
 from isthmus.data import Schema, check_complete
 from isthmus.data.preprocessing import more_missing_values, read_preprocessor
@@ -119,18 +119,21 @@ class Exported:
                 f"{file} is damaged, or no export of isthmus "
                 f"({str(error).splitlines()[0][:200]}); export the bundle again"
             ) from error
-        if found > FORMAT_VERSION:
-            raise ExportError(
-                f"{file} has export format {found}, this isthmus reads up to {FORMAT_VERSION}; "
-                "update with: pip install --upgrade isthmus"
-            )
-        heads = {name: upgrade_head_entry(head) for name, head in facts["heads"].items()}
-        self.facts: dict[str, Any] = facts | {"heads": heads}
-        self.schema = Schema.from_dict(facts["schema"])
-        self.names: list[str] = [one["name"] for one in facts["outputs"]]
-        plain = facts.get("preprocessing")  # older exports have none
-        self._preprocessor = None if plain is None else read_preprocessor(plain, self.schema)
-        self.inputs = [Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]]
+        with reading(file, ExportError, "it is damaged: export the bundle again"):
+            if found > FORMAT_VERSION:
+                raise ExportError(
+                    f"{file} has export format {found}, this isthmus reads up to {FORMAT_VERSION}; "
+                    "update with: pip install --upgrade isthmus"
+                )
+            heads = {name: upgrade_head_entry(head) for name, head in facts["heads"].items()}
+            self.facts: dict[str, Any] = facts | {"heads": heads}
+            self.schema = Schema.from_dict(facts["schema"])
+            self.names: list[str] = [one["name"] for one in facts["outputs"]]
+            plain = facts.get("preprocessing")  # older exports have none
+            self._preprocessor = None if plain is None else read_preprocessor(plain, self.schema)
+            self.inputs = [
+                Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]
+            ]
 
     def run(self, X: Any) -> dict[str, np.ndarray]:
         """Return every output by name.

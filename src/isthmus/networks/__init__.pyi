@@ -1,6 +1,7 @@
 from .architecture import Layer as Layer
 from .architecture import Networks as Networks
 from .architecture import build as build
+from .architecture import check_weights as check_weights
 from .architecture import choose_n_components as choose_n_components
 from .architecture import count_parameters as count_parameters
 from .architecture import digest as digest

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -262,6 +262,34 @@ def write_weights(path: Path, network: nn.Module) -> None:
     """Write parameters and buffers to a safetensors file."""
     state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     write_bytes(path, save(state))
+
+
+def check_weights(make: Callable[[], nn.Module | Networks], files: Sequence[Path]) -> None:
+    """Check that files are large enough for the weights of networks, before these are allocated.
+
+    Parameters
+    ----------
+    make : callable
+        Builds them, here without memory.
+    files : sequence of path
+        Of their weights.
+
+    Raises
+    ------
+    BundleError
+        When the networks have more weights than the files can hold.
+    """
+    n_bytes = sum(file.stat().st_size for file in files)
+    with torch.device("meta"):
+        made = make()
+    parts = (made,) if isinstance(made, nn.Module) else (made.encoder, made.decoder)
+    needed = 4 * sum(one.numel() for part in parts for one in part.parameters())  # float32
+    if needed > n_bytes:
+        raise BundleError(
+            f"the manifest states networks whose weights take {needed:,} bytes, and "
+            f"{' and '.join(map(str, files))} have {n_bytes:,}; do not trust this bundle, get it "
+            "again from where it was made"
+        )
 
 
 def read_weights(path: Path, network: nn.Module) -> None:

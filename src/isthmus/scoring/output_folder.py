@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from isthmus import __version__
-from isthmus._core import write_bytes, write_json
+from isthmus._core import parquet_file, read_parquet, reading, write_bytes, write_json
 from isthmus.bundle import version_folder
 from isthmus.data import codes_facts
 from isthmus.data.streaming import ChunkRange, SkippedChunk, Stream, WindowReader
@@ -190,15 +190,12 @@ class PartFiles:
         path = self.path(chunk)
         if not path.exists():
             return None
-        try:
-            footer = pq.read_metadata(path)
+        fix = "it was not written by isthmus, or is damaged: delete it and run again with resume"
+        with reading(path, ScoringError, fix):
+            with parquet_file(path) as file:
+                footer = file.metadata
             facts = json.loads((footer.metadata or {})[_METADATA_KEY])
             is_same_run = facts["run"] == self.run
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise ScoringError(
-                f"{path} is damaged or was not written by isthmus ({error}); delete it and run "
-                "again with resume"
-            ) from error
         if not is_same_run:
             raise ScoringError(
                 f"{path} was written by another run; delete it and run again with resume"
@@ -224,7 +221,7 @@ class PartFiles:
             list(arrays), schema=self.schema.with_metadata({_METADATA_KEY: entry})
         )
         content = io.BytesIO()
-        pq.write_table(table, content)
+        pq.write_table(table, content, write_page_checksum=True)
         try:
             write_bytes(self.path(chunk), content.getbuffer())
         except OSError as error:
@@ -334,8 +331,10 @@ def most_abnormal(folder: Path, n: int) -> pd.DataFrame:
         path = folder / f"part-{part['index']:05d}.parquet"
         if not path.exists():  # skipped
             continue
-        names = [name for name in pq.read_schema(path).names if _EXPLAINED.fullmatch(name)]
-        table = pd.read_parquet(path, columns=names)
+        with reading(path, ScoringError, fix="delete it and run again with resume"):
+            with parquet_file(path) as file:
+                names = [name for name in file.schema_arrow.names if _EXPLAINED.fullmatch(name)]
+            table = read_parquet(path, names).to_pandas()
         found = table.set_axis(part["row"] + table.index)
         best = pd.concat([best, found]) if len(best) else found
         best = best.nlargest(n, "anomaly_score")

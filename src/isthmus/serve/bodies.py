@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus._core import parquet_file, reading
 from isthmus.data import Column, Schema, arrow_to_frame
-from isthmus.data.formats import read_csv_file
+from isthmus.data.formats import read_csv_file, read_npy_layout
 from isthmus.errors import DataError, SchemaError
 from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
 from isthmus.serve.uploads import (
@@ -183,19 +184,12 @@ def read_npy(content: bytes, schema: Schema, limits: Limits, _: Notes) -> np.nda
     """Return the array of a .npy file, which must hold numbers."""
     file = BytesIO(content)
     try:
-        if not content.startswith(_MAGIC):
-            raise ValueError("no magic bytes")
-        version = np.lib.format.read_magic(file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = read_header(file)
-    except Exception as error:  # NumPy parses the header as Python, which fails in many ways
+        shape, fortran, dtype = read_npy_layout(file, "the body")
+    except DataError as error:
         raise Refusal(
             400,
             "a body that is not a .npy file",
-            "what numpy.save writes, of format 1.0 or 2.0",
+            "what numpy.save writes",
             "write it with numpy.save(file, X, allow_pickle=False)",
         ) from error
     if dtype.hasobject or dtype.kind not in "fiub":
@@ -255,10 +249,9 @@ def read_csv(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd
 def read_parquet(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd.DataFrame:
     """Return the rows of a Parquet file."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        file = parquet_file(pa.BufferReader(content))
         check_rows(file.metadata.num_rows, limits)
         if file.metadata.num_columns > 10 * schema.n_features + 100:
             raise Refusal(
@@ -394,7 +387,13 @@ def read_instances(
     readers: dict[str, Callable[[bytes, Schema, Limits, Notes], Any]] = {
         JSON: read_lists, NPY: read_npy, CSV: read_csv, PARQUET: read_parquet,
     } | dict.fromkeys(NDJSON, read_lines)  # fmt: skip
-    return readers.get(media_type, read_image)(content, schema, limits, notes)
+    with reading("the body", cannot_read, f"send {media_type}, written again"):
+        return readers.get(media_type, read_image)(content, schema, limits, notes)
+
+
+def cannot_read(message: str) -> Refusal:
+    """Return the refusal of a body on which a library failed."""
+    return refusal_of(DataError(message), 400)
 
 
 def read_lists(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> Any:

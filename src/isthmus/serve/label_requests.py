@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from isthmus._core import reading
 from isthmus.data import (
     CLASSES,
     MISSING,
@@ -26,6 +27,7 @@ from isthmus.serve.bodies import (
     JSON,
     NDJSON,
     PARQUET,
+    cannot_read,
     from_lists,
     plain_cell,
     read_instances,
@@ -98,6 +100,13 @@ def read_labelled(
     Refusal
         When body, labels or head are none that can be queued.
     """
+    with reading("the body", cannot_read, "send labels and instances, written again"):
+        return _read_labelled(content, content_type, query, served, limits)
+
+
+def _read_labelled(
+    content: bytes, content_type: str, query: Mapping[str, str], served: Served, limits: Limits
+) -> Labelled:
     notes, schema = Notes(), served.schema
     media_type, charset = split_content_type(content_type)
     stated = {name: query[name] for name in _QUERY if name in query}

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from isthmus._core import user_path, write_bytes
+from isthmus._core import reading, user_path, write_bytes
 from isthmus.distributed import ProcessGroup
 from isthmus.errors import CheckpointError, TrainingError, is_disk_full
 from isthmus.training.optimizer import Optimizer, OptimizerState
@@ -116,6 +116,7 @@ def broadcast_state(
     return replace(progress, best_state=best, **received)
 
 
+_ANEW = "it is damaged: delete it to start anew"
 LAST, BEST = "last.safetensors", "best.safetensors"
 #: Seconds between two checkpoints within an epoch.
 CHECKPOINT_SECONDS = 600.0
@@ -171,8 +172,9 @@ class Checkpoints:
         """Return how many epochs a resumed run need not do again."""
         if not (self.resume and (self.folder / LAST).exists()):
             return 0
-        _, header = _read(self.folder / LAST)
-        return int(header["epoch"])
+        with reading(self.folder / LAST, CheckpointError, _ANEW):
+            _, header = _read(self.folder / LAST)
+            return int(header["epoch"])
 
     def is_due(self) -> bool:
         """Return whether so much time has passed that a checkpoint is due within the epoch."""
@@ -188,6 +190,10 @@ class Checkpoints:
         """
         if not (self.resume and (self.folder / LAST).exists()):
             return progress
+        with reading(self.folder / LAST, CheckpointError, _ANEW):
+            return self._restore(network, optimizer, progress)
+
+    def _restore(self, network: nn.Module, optimizer: Optimizer, progress: Progress) -> Progress:
         tensors, header = _read(self.folder / LAST)
         self._check_same_run(header["run"])
         network.load_state_dict(_with_prefix("network", tensors))
@@ -291,14 +297,9 @@ def _pack(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> bytes:
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"the checkpoint {path} cannot be read ({error}); delete it to start anew"
-        ) from error
+    with reading(path, CheckpointError, _ANEW), safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["state"])
+        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
 
 
 def _with_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 from .arrays import FOUR_FILES as FOUR_FILES
 from .arrays import as_class_numbers as as_class_numbers
+from .arrays import check_npy as check_npy
 from .arrays import find_idx as find_idx
 from .arrays import is_idx_file as is_idx_file
 from .arrays import load_idx_file as load_idx_file
@@ -7,6 +8,10 @@ from .arrays import load_idx_folder as load_idx_folder
 from .arrays import load_npy as load_npy
 from .arrays import load_npz as load_npz
 from .arrays import parse_idx as parse_idx
+from .arrays import read_npy as read_npy
+from .arrays import read_npy_header as read_npy_header
+from .arrays import read_npy_layout as read_npy_layout
+from .arrays import read_npz as read_npz
 from .csv_files import read_csv_file as read_csv_file
 from .images import ImageFile as ImageFile
 from .images import ImageHeader as ImageHeader

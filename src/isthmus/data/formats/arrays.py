@@ -7,18 +7,20 @@ import math
 import re
 import struct
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+from numpy.lib import format as npy
 
-from isthmus._core import gunzip, read_bytes
+from isthmus._core import check_content, gunzip, is_gzip, read_bytes, reading
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 
-_DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError)
+_MAGIC, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 # The third byte of the file names the type of every value in it.
 _TYPES: dict[int, np.dtype] = {
     0x08: np.dtype(">u1"),
@@ -40,14 +42,7 @@ def load_npy(path: Path, kind: str = "auto") -> Dataset:
     DataError
         When the file is damaged or holds Python objects, which are never unpickled.
     """
-    try:
-        # Given a path, NumPy leaves the file open when the archive is damaged.
-        with path.open("rb") as file:
-            X = np.load(file, allow_pickle=False)
-    except (ValueError, *_DAMAGED) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(X, np.ndarray):
-        raise DataError(f"{path} is an archive of arrays; rename it to end in .npz")
+    X = read_npy(path)
     return Dataset(X, schema=Schema.learn(X, kind), name=path.name)
 
 
@@ -62,18 +57,9 @@ def load_npz(path: Path, kind: str = "auto") -> Dataset | Splits:
     DataError
         When the file is damaged, holds none of these names, or holds Python objects.
     """
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} holds a single array; rename it to end in .npy")
-            wanted = ("x", "y", "x_train", "y_train", "x_test", "y_test")
-            names = list(archive.files)
-            arrays = {name.lower(): archive[name] for name in names if name.lower() in wanted}
-    except DataError:
-        raise
-    except (ValueError, *_DAMAGED) as error:
-        raise _unreadable(path, error) from error
+    wanted = ("x", "y", "x_train", "y_train", "x_test", "y_test")
+    found, names = read_npz(path, lambda name: name.lower() in wanted)
+    arrays = {name.lower(): values for name, values in found.items()}
     if "x_train" in arrays and "x_test" in arrays:
         return Splits(_part(arrays, path, "_train", kind), _part(arrays, path, "_test", kind))
     if "x" in arrays:
@@ -89,15 +75,141 @@ def _part(arrays: Mapping[str, np.ndarray], path: Path, ending: str, kind: str) 
     return Dataset(X, arrays.get(f"y{ending}"), Schema.learn(X, kind), name=path.name)
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    if "Object arrays" in str(error):
-        return DataError(
-            f"{path} holds Python objects, which isthmus does not unpickle; "
+def read_npy(path: Path) -> np.ndarray:
+    """Read the array of a `.npy` file.
+
+    Raises
+    ------
+    DataError
+        When it is no such file, is cut short, or holds Python objects.
+    """
+    with reading(path), path.open("rb") as file:
+        if file.read(4) == _ZIP and zipfile.is_zipfile(file):
+            raise DataError(f"{path} is an archive of arrays; rename it to end in .npz")
+        file.seek(0)
+        return _array(file, path.stat().st_size, path)
+
+
+def read_npz(
+    source: Path | bytes, wanted: Callable[[str], bool], name: str | Path | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Read the arrays of a `.npz` file whose names are wanted.
+
+    Parameters
+    ----------
+    source : Path or bytes
+        A file, or its content.
+    wanted : callable
+        Takes a name, without `.npy`.
+    name : str or Path, optional
+        What to call it in an error.
+
+    Returns
+    -------
+    arrays : dict of str to array
+    names : list of str
+        Of all arrays in it.
+
+    Raises
+    ------
+    DataError
+        When it is damaged, holds Python objects, or more than `isthmus._core.largest_content`.
+    """
+    name = name or (source if isinstance(source, Path) else "the content")
+    file: IO[bytes] = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    with file, reading(name):
+        begin, n_bytes = file.read(len(_MAGIC)), file.seek(0, 2)
+        if begin == _MAGIC:
+            file.seek(0)
+            read_npy_header(file, name)
+            raise DataError(f"{name} holds a single array; rename it to end in .npy")
+        if begin[:4] not in (_ZIP, b"PK\5\6"):
+            raise _no_numpy(name)
+        with zipfile.ZipFile(file) as archive:
+            members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
+            chosen = {key: one for key, one in members.items() if wanted(key)}
+            check_content(sum(one.file_size for one in chosen.values()), n_bytes, name)
+            arrays = {}
+            for key, one in chosen.items():
+                with archive.open(one) as member:
+                    arrays[key] = _array(member, one.file_size, f"{key} in {name}")
+    return arrays, list(members)
+
+
+def read_npy_header(file: IO[bytes], name: str | Path) -> tuple[tuple[int, ...], np.dtype]:
+    """Read the header of a `.npy` file, which is left at its first value.
+
+    Returns
+    -------
+    shape : tuple of int
+    dtype : numpy dtype
+
+    Raises
+    ------
+    DataError
+        When there is none, or it states no array.
+    """
+    shape, _, dtype = read_npy_layout(file, name)
+    return shape, dtype
+
+
+def read_npy_layout(file: IO[bytes], name: str | Path) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read a header as `read_npy_header` does; the second is whether columns come first."""
+    with reading(name):
+        begin = file.read(len(_MAGIC) + 2)
+        if not begin.startswith(_MAGIC):
+            raise _no_numpy(name)
+        if begin[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
+            raise DataError(f"{name} is of another version of the format; save it with np.save")
+        read = npy.read_array_header_1_0 if begin[6] == 1 else npy.read_array_header_2_0
+        shape, by_column, dtype = read(file)
+        return shape, by_column, dtype
+
+
+def check_npy(shape: tuple[int, ...], dtype: np.dtype, name: str | Path) -> None:
+    """Check what a header states.
+
+    Raises
+    ------
+    DataError
+        When no array has that shape, or its values would have to be unpickled.
+    """
+    if len(shape) > _MAX_DIMENSIONS or min(shape, default=0) < 0 or not dtype.itemsize:
+        raise DataError(
+            f"cannot read {name}: its header states the shape {str(shape)[:100]} of {dtype}; the "
+            "file is damaged: save or copy it again"
+        )
+    if dtype.hasobject:
+        raise DataError(
+            f"{name} holds Python objects, which isthmus does not unpickle; "
             "save it again as an array of numbers"
         )
-    if "allow_pickle" in str(error):  # NumPy takes every unknown file for a pickle
-        return DataError(f"{path} is not a file that NumPy saved; save it with np.save or np.savez")
-    return DataError(f"cannot read {path} ({error}); the file is damaged: save or copy it again")
+
+
+def _array(file: IO[bytes], n_bytes: int, name: str | Path) -> np.ndarray:
+    """Read a `.npy` file of this size, of which no more is allocated than it holds."""
+    shape, by_column, dtype = read_npy_layout(file, name)
+    check_npy(shape, dtype, name)
+    stated, there = math.prod(shape) * dtype.itemsize, n_bytes - file.tell()
+    if stated > there:
+        raise DataError(
+            f"cannot read {name}: its header states shape {shape} of {dtype}, which is {stated:,} "
+            f"bytes, and {there:,} follow; save or copy it again"
+        )
+    values = np.empty(shape, dtype, order="F" if by_column else "C")
+    flat = values.reshape(-1, order="A").view(np.uint8) if values.size else values
+    at = 0
+    while at < flat.size and (n := file.readinto(flat[at : at + 2**24])):  # type: ignore[attr-defined]
+        at += n
+    if at < stated:
+        raise DataError(
+            f"cannot read {name}: it is cut short after {at:,} bytes; save or copy it again"
+        )
+    return values
+
+
+def _no_numpy(name: str | Path) -> DataError:
+    return DataError(f"{name} is not a file that NumPy saved; save it with np.save or np.savez")
 
 
 def read_idx(path: str | Path) -> np.ndarray:
@@ -308,12 +420,9 @@ def is_idx_file(path: Path) -> bool:
     # A damaged file that is called IDX goes to the IDX reader, whose error says more.
     if "-ubyte" in path.name or "idx" in path.suffix:
         return True
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-        if head[:2] == b"\x1f\x8b":
-            with gzip.open(path) as file:
-                head = file.read(4)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+    with reading(path), path.open("rb") as file:
+        head = file.read(4)
+        if is_gzip(head):
+            with gzip.open(path) as unpacked:
+                head = unpacked.read(4)
     return is_idx(head)

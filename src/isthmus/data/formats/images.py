@@ -15,23 +15,48 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from isthmus._core import reason_of
 from isthmus.data.dataset import Dataset, Splits
+from isthmus.data.formats.arrays import read_npy, read_npy_header
 from isthmus.data.schema import Schema
 from isthmus.errors import DataError
 
-#: Formats that Pillow lists and that hold no pictures, or none that it can draw by itself.
+#: Formats of image files that are decoded whatever their name, as Pillow calls them. Pillow or a
+#: library that its wheels ship decodes each; none runs another program or holds vectors.
+COMMON_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_COMMON_NAMES = "PNG, JPEG, WebP, GIF, BMP or TIFF"
+#: Formats that Pillow lists and that hold no pictures, or none that it can draw by itself: EPS is
+#: a program, which Ghostscript would run.
 _NO_IMAGES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
 
 
 @functools.cache
+def _formats_by_suffix() -> dict[str, str]:
+    Image.init()
+    found = Image.registered_extensions().items()
+    return {end: one for end, one in found if one in Image.OPEN and one not in _NO_IMAGES}
+
+
 def image_suffixes() -> frozenset[str]:
     """Return the endings of files that Pillow reads here, such as `.png`, in lower case."""
-    Image.init()
-    return frozenset(
-        suffix
-        for suffix, name in Image.registered_extensions().items()
-        if name in Image.OPEN and name not in _NO_IMAGES
-    )
+    return frozenset(_formats_by_suffix())
+
+
+def _open_image(file: ImageFile) -> Image.Image:
+    """Open an image file of the format that its name states, or of a common one.
+
+    Pillow would go by the content alone, and open any format that it lists.
+    """
+    by_suffix, suffix = _formats_by_suffix(), file.path.suffix.lower()
+    # An image in a table may have no name.
+    named = [by_suffix[suffix]] if suffix in by_suffix else sorted(set(by_suffix.values()))
+    formats = [*COMMON_FORMATS, *(one for one in named if one not in COMMON_FORMATS)]
+    try:
+        return Image.open(file.source, formats=formats)
+    except UnidentifiedImageError:
+        own = by_suffix.get(suffix, COMMON_FORMATS[0])
+        others = "" if own in COMMON_FORMATS else f"neither {own} nor "
+        raise UnidentifiedImageError(f"it is {others or 'none of '}{_COMMON_NAMES}") from None
 
 
 @dataclass(frozen=True)
@@ -80,9 +105,10 @@ def read_header(file: ImageFile) -> ImageHeader:
     """Return what the header of an image file states; a damaged file is named when it is read."""
     try:
         if file.path.suffix.lower() == ".npy":
-            pixels = np.load(file.path, mmap_mode="r", allow_pickle=False)
-            return ImageHeader(pixels.shape[:2], pixels.ndim == 2, 1)
-        with Image.open(file.source) as image:
+            with file.path.open("rb") as content:
+                shape, _ = read_npy_header(content, file.path)
+            return ImageHeader((shape[0], shape[1]), len(shape) == 2, 1)
+        with _open_image(file) as image:
             # Of a PNG this would decode it; hardly any has an orientation.
             exif = {} if image.format == "PNG" else image.getexif()
             size = image.size if exif.get(_ORIENTATION, 1) >= 5 else image.size[::-1]
@@ -182,7 +208,7 @@ def _is_erased(file: ImageFile, pixels: np.ndarray) -> bool:
     white = 255 if pixels.dtype == np.uint8 else 1
     if file.path.suffix.lower() == ".npy" or pixels.flat[0] != white or pixels.min() != white:
         return False
-    with Image.open(file.source) as image:
+    with _open_image(file) as image:
         image.seek(file.frame)
         if not image.has_transparency_data:
             return False
@@ -234,14 +260,8 @@ def resize_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized.astype(pixels.dtype)
 
 
-#: Formats of image files that are decoded in memory, as Pillow calls them. Each is decoded by
-#: Pillow itself or a library that its wheels ship; none runs another program or holds vectors.
-MEMORY_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_MEMORY_NAMES = "PNG, JPEG, WebP, GIF, BMP or TIFF"
-
-
 def decode_image(content: bytes, name: str, largest: int, notes: list[str]) -> np.ndarray:
-    """Return the pixels of an image file that lies in memory, in one of `MEMORY_FORMATS`.
+    """Return the pixels of an image file that lies in memory, in one of `COMMON_FORMATS`.
 
     Parameters
     ----------
@@ -266,7 +286,7 @@ def decode_image(content: bytes, name: str, largest: int, notes: list[str]) -> n
         When it is of no such format, or damaged.
     """
     try:
-        with Image.open(BytesIO(content), formats=MEMORY_FORMATS) as image:
+        with Image.open(BytesIO(content), formats=COMMON_FORMATS) as image:
             if image.width * image.height > largest:
                 raise TooManyPixelsError(f"{name} of {image.width} x {image.height} pixels")
             if getattr(image, "is_animated", False):
@@ -282,13 +302,13 @@ def decode_image(content: bytes, name: str, largest: int, notes: list[str]) -> n
         raise TooManyPixelsError(f"{name} of far too many pixels") from error
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name} that is not an image file, expected {_MEMORY_NAMES}; send the content of the "
+            f"{name} that is not an image file, expected {_COMMON_NAMES}; send the content of the "
             "file as it is on disk"
         ) from error
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise DataError(
-            f"{name} that is damaged ({reason}), expected a whole image file; send the file again"
+            f"{name} that is damaged ({reason_of(error)}), expected a whole image file; "
+            "send the file again"
         ) from error
 
 
@@ -301,8 +321,8 @@ def _read(file: ImageFile) -> np.ndarray:
     path = file.path
     try:
         if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False)
-        with Image.open(file.source) as image:
+            return read_npy(path)
+        with _open_image(file) as image:
             source_format = image.format
             if file.frame:
                 image.seek(file.frame)
@@ -314,7 +334,7 @@ def _read(file: ImageFile) -> np.ndarray:
         raise
     # Pillow's decoders raise errors of a dozen kinds on damaged files.
     except Exception as error:
-        reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
+        reason = reason_of(error).replace(f" {str(path)!r}", "")
         raise DataError(
             f"cannot read the image {path} ({reason}); replace it or take it out of the folder"
         ) from error
@@ -353,7 +373,7 @@ def _deep_colour(image: Any, path: Path | str) -> np.ndarray | None:
             f"{path} has 16 bits for each channel, stored as {modes[0]}, of which Pillow reads 8 "
             "alone; save it as RGB with 16 bits, or load the values as an array: X / 65535"
         )
-    with Image.open(image.filename or image.fp) as again:
+    with Image.open(image.filename or image.fp, formats=[image.format]) as again:
         again.seek(image.tell())
         again.tile = [
             one._replace(args=mode if isinstance(one.args, str) else (mode, *(one.args or ())[1:]))

@@ -6,14 +6,22 @@ import difflib
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isthmus._core import decompress, read_bytes, require
+from isthmus._core import (
+    check_archive,
+    decompress,
+    parquet_file,
+    read_bytes,
+    read_parquet,
+    reading,
+    require,
+)
 from isthmus.data.column_types import recognise
 from isthmus.data.columns import Column, check_no_infinity, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
@@ -23,7 +31,7 @@ from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.labels import labels_from_text
 from isthmus.data.places import Place, SourceFile, Where, quote
 from isthmus.data.schema import Schema, check_names
-from isthmus.errors import DataError, IsthmusError, ShardError
+from isthmus.errors import DataError, ShardError
 
 
 def read_parquet_file(path: Path, is_exact: Callable[[str], bool] | None = None) -> pd.DataFrame:
@@ -40,15 +48,8 @@ def read_parquet_file(path: Path, is_exact: Callable[[str], bool] | None = None)
     DataError
         When the file is damaged or not Parquet.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"cannot read {path} as Parquet: {reason}; write it again") from error
-    return _exactly(table, is_exact)
+    with reading(f"{path} as Parquet"):
+        return _exactly(read_parquet(path), is_exact)
 
 
 def _exactly(table: Any, is_exact: Callable[[str], bool] | None) -> pd.DataFrame:
@@ -129,15 +130,16 @@ def read_table(
     if suffix in _PARQUET:
         frame = read_parquet_file(path, is_exact)
     elif suffix == ".feather":
-        frame = _readable(functools.partial(_read_feather, is_exact=is_exact))(path)
+        with reading(path, fix="write it again"):
+            frame = _read_feather(path, is_exact)
     elif suffix == ".xlsx":
-        frame = _readable(
-            functools.partial(_read_excel, schema=schema, label=label, is_exact=is_exact)
-        )(path)
+        with reading(path, fix="write it again"):
+            frame = _read_excel(path, schema, label, is_exact)
         if label in frame:
             frame[label] = labels_there(frame[label], path, meant)
     else:
-        frame = _READERS[suffix](path)
+        with reading(path, fix="write it again"):
+            frame = _READERS[suffix](path)
     if suffix in _JSON_LINES:
         return frame, SourceFile(functools.partial(_line_of_json, path))
     return frame, lambda row: f"row {row + 1}, counting from 1"
@@ -150,6 +152,7 @@ def _read_excel(
     is_exact: Callable[[str], bool] = lambda name: False,
 ) -> pd.DataFrame:
     require("openpyxl", extra="excel", purpose="Excel files")
+    check_archive(path)
     frame = pd.read_excel(path, dtype=object, na_filter=False)  # an empty cell is ""
     types: dict[str, Column] = {}
     if schema is not None and schema.columns is not None:
@@ -169,12 +172,8 @@ def _read_excel(
 def _read_json_lines(path: Path) -> pd.DataFrame:
     rows = []
     for number, line in _lines_of_json(path):
-        try:
+        with reading(f"line {number} of {path} as JSON", fix="correct the line"):
             row = json.loads(line)
-        except ValueError as error:
-            raise DataError(
-                f"cannot read line {number} of {path} as JSON: {error}; mend the line"
-            ) from error
         if not isinstance(row, dict):
             raise DataError(
                 f"line {number} of {path} holds {quote(row)}, expected an object such as "
@@ -189,7 +188,9 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
 
 def _lines_of_json(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not blank, with their numbers from 1."""
-    text = decompress(read_bytes(path), path).decode("utf-8-sig")
+    content = decompress(read_bytes(path), path)
+    with reading(path, fix="save it as UTF-8"):
+        text = content.decode("utf-8-sig")
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line
@@ -205,31 +206,19 @@ def _line_of_json(path: Path, row: int) -> int | None:
 def _read_feather(path: Path, is_exact: Callable[[str], bool] | None = None) -> pd.DataFrame:
     import pyarrow.feather
 
-    return _exactly(pyarrow.feather.read_table(path), is_exact)
-
-
-def _readable(read: Callable[[Path], pd.DataFrame]) -> Callable[[Path], pd.DataFrame]:
-    """Make a reader raise errors of ours, whatever its library raises on a damaged file."""
-
-    def reader(path: Path) -> pd.DataFrame:
-        try:
-            return read(path)
-        except IsthmusError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise DataError(f"cannot read {path}: {reason}; write it again") from error
-
-    return reader
+    table = pyarrow.feather.read_table(path)
+    # Offsets and indices are taken from the file as they are, and lead anywhere in memory.
+    table.validate(full=True)
+    return _exactly(table, is_exact)
 
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _PARQUET = (".parquet", ".pq")
 _JSON_LINES = (".jsonl", ".ndjson")
 _READERS = {
-    ".xlsx": _readable(_read_excel),
-    **dict.fromkeys(_JSON_LINES, _readable(_read_json_lines)),
-    ".feather": _readable(_read_feather),
+    ".xlsx": _read_excel,
+    **dict.fromkeys(_JSON_LINES, _read_json_lines),
+    ".feather": _read_feather,
 }
 
 
@@ -241,14 +230,12 @@ def image_column(path: Path) -> str | None:
     str or None
         The first whose values have `bytes` and `path`; None when there is none.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if path.suffix.lower() not in (".parquet", ".pq"):
+    if path.suffix.lower() not in _PARQUET:
         return None
     try:
-        return find_image_column(pq.read_schema(path))
-    except (OSError, pa.ArrowException):
+        with reading(path), parquet_file(path) as file:
+            return find_image_column(file.schema_arrow)
+    except DataError:
         return None  # an error when it is read as a table
 
 

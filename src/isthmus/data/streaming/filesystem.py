@@ -14,7 +14,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from isthmus.data.streaming.chunks import HOW_TO_SKIP
-from isthmus.errors import DataError, ShardError
+from isthmus.errors import DataError, IsthmusError, ShardError, TooLargeError
 
 #: What files of a stream are called.
 PARQUET = (".parquet", ".pq")
@@ -105,9 +105,14 @@ class FileStore:
         try:
             with self._reaching(path):
                 yield
-        except _DAMAGE as error:
-            if isinstance(error, DataError | MemoryError):
-                raise
+        except (IsthmusError, Warning):
+            raise
+        except MemoryError as error:  # which is nothing wrong with the file
+            raise TooLargeError(
+                f"cannot read {path} ({_reason(error)}): it needs more memory than there is; "
+                "write it in smaller row groups, or read fewer columns"
+            ) from error
+        except Exception as error:
             if not self._has(path):
                 raise _unreachable(path, error) from error
             raise ShardError(
@@ -146,7 +151,7 @@ class FileStore:
             return False
 
 
-#: What reading a file raises when something is wrong in it.
+#: What the reading of a file raises most when something is wrong in it.
 _DAMAGE = (pa.ArrowException, OSError, EOFError, ValueError)
 _NO_WAY = (FileNotFoundError, PermissionError, ConnectionError, TimeoutError)
 

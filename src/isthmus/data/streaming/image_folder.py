@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from isthmus._core import read_parquet
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     ImageFile,
@@ -221,7 +221,7 @@ def load_image_table(
     DataError
         When a column is not there, or an image cannot be read.
     """
-    table = pq.read_table(path)
+    table = read_parquet(path)
     keys = [key for key in keys if key != "file"]
     for name in keys if label is None else [label, *keys]:
         check_is_there(name, table.column_names, path)

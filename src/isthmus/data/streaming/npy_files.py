@@ -7,8 +7,8 @@ import warnings
 from typing import IO, Any
 
 import numpy as np
-from numpy.lib import format as npy
 
+from isthmus.data.formats import check_npy, read_npy_layout
 from isthmus.data.instances import Chunk
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
@@ -141,16 +141,11 @@ def is_one_image(shape: tuple[int, ...]) -> bool:
 
 
 def _header(file: IO[bytes], source: str) -> tuple[tuple[int, ...], np.dtype]:
-    version = npy.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ShardError(f"{source} is of version {version} of the format; save it with np.save")
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    if dtype.hasobject:
-        raise ShardError(
-            f"{source} holds Python objects, which isthmus does not unpickle; save it again as "
-            "an array of numbers"
-        )
+    try:
+        shape, fortran, dtype = read_npy_layout(file, source)
+        check_npy(shape, dtype, source)
+    except DataError as error:
+        raise ShardError(str(error)) from error
     if fortran and len(shape) > 1:
         raise ShardError(
             f"{source} is stored column by column, expected row by row; save it again with "

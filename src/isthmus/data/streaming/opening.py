@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from isthmus.data.catalog import find_entry
-from isthmus.data.formats import FOUR_FILES, find_idx
+from isthmus.data.formats import FOUR_FILES, find_idx, read_npy_header
 from isthmus.data.streaming.chunks import FileRange, Reader, SkippedChunk
 from isthmus.data.streaming.filesystem import PARQUET, FileStore
 from isthmus.data.streaming.npy_files import NumpyReader, is_one_image
@@ -150,8 +148,9 @@ def _is_image_folder(folder: Path, kind: str) -> bool:
 def _is_one_image(path: Path) -> bool:
     """Return whether a `.npy` file holds an array that can be one image."""
     try:
-        return is_one_image(np.load(path, mmap_mode="r", allow_pickle=False).shape)
-    except (OSError, ValueError):
+        with path.open("rb") as file:
+            return is_one_image(read_npy_header(file, path)[0])
+    except (OSError, DataError):
         return False
 
 

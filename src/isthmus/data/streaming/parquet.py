@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isthmus._core import parquet_file
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.formats import check_is_there, find_image_column
 from isthmus.data.instances import Chunk
@@ -156,7 +157,7 @@ def open_parquet(
     DataError, ShardError
         As `FileColumns.check` does.
     """
-    parquet = pq.ParquetFile(file)
+    parquet = parquet_file(file)
     columns.check(source, parquet.schema_arrow)
     metadata = parquet.metadata
     return parquet, [metadata.row_group(at) for at in range(metadata.num_row_groups)]
@@ -189,7 +190,7 @@ class LabelColumn:
         for source in self.store.shards():
             try:
                 with self.store.open(source) as file:
-                    parquet = pq.ParquetFile(file)
+                    parquet = parquet_file(file)
                     for group in range(parquet.num_row_groups):
                         labels = parquet.read_row_group(group, [self.name]).column(0)
                         present = labels.unique().drop_null().to_pylist()
@@ -248,7 +249,7 @@ class OpenGroup:
 
     def __init__(self, file: IO[bytes], group: int, columns: Sequence[str]) -> None:
         self.file = file
-        self.batches = pq.ParquetFile(file, buffer_size=2**18, pre_buffer=False).iter_batches(
+        self.batches = parquet_file(file, buffer_size=2**18, pre_buffer=False).iter_batches(
             _BATCH, row_groups=[group], columns=list(columns), use_threads=False
         )
         self.left: list[pa.RecordBatch] = []
@@ -447,9 +448,7 @@ class ParquetReader:
         source = file_range.files[0]
         if not file_range.cut_of:
             with self.store.open(source) as file:
-                groups = pq.ParquetFile(file).read_row_groups(
-                    list(file_range.groups), columns=names
-                )
+                groups = parquet_file(file).read_row_groups(list(file_range.groups), columns=names)
                 return groups.replace_schema_metadata(None)
         group = self._groups.pop(file_range, names)
         with self.store.watch(source):

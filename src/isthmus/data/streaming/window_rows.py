@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from isthmus._core import parquet_file
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.preprocessing import ValuesBeyond, describe_empty_column, interpolate
 from isthmus.data.streaming.filesystem import FileStore
@@ -76,7 +76,7 @@ class SpanReader:
         low, high = int(spans.first_row.min()), int(spans.last_row.max())
         with self.store.open(self.source) as file:
             # A row group may be large; so it is decoded as it is read.
-            parquet = pq.ParquetFile(file, buffer_size=2**18, pre_buffer=False)
+            parquet = parquet_file(file, buffer_size=2**18, pre_buffer=False)
             for group in row_groups:
                 first = int(self.cut.row_groups[group])
                 for batch in parquet.iter_batches(
