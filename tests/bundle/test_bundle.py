@@ -143,9 +143,7 @@ def test_networks_larger_than_their_files_are_never_built(tmp_path, frame, netwo
     entry = manifest["encoder"] if network == "encoder" else manifest["heads"]["mlp"]
     entry["architecture"]["hidden_layer_sizes"] = [100_000, 100_000]  # 40 GB
     (tmp_path / "large" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(
-        BundleError, match=r"weights take [48]\d,\d{3},\d{3},\d{3} bytes, and .* have"
-    ):
+    with pytest.raises(BundleError, match=r"weights take [48]\d(,\d{3}){3} bytes, and .* have"):
         load_bundle(tmp_path / "large")
 
 

@@ -80,7 +80,7 @@ def test_a_newer_format_is_refused_with_the_way_to_update(bundle, found):
 def test_a_damaged_manifest_is_named(bundle, content):
     (bundle / MANIFEST).write_bytes(content)
 
-    with pytest.raises(BundleError, match=f"{re.escape(str(bundle / MANIFEST))} .*it is damaged"):
+    with pytest.raises(BundleError, match=f"{re.escape(str(bundle / MANIFEST))} is damaged"):
         read_manifest(bundle)
 
 

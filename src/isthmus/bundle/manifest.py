@@ -23,7 +23,6 @@ from isthmus._core import (
     folder_lock,
     from_json,
     library_versions,
-    reading,
     recover_folder,
     refuse_address,
     replaced_folder,
@@ -247,9 +246,11 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         )
     if file.is_symlink():
         raise _is_link(file)
-    with reading(file, BundleError, "it is damaged: save the bundle again"):
+    try:
         manifest = from_json(file.read_bytes())
         found = manifest["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{file} is damaged ({error}); save the bundle again") from error
     if type(found) is not int or not 1 <= found <= FORMAT_VERSION:  # True is an int too
         raise BundleError(
             f"{path} has bundle format {found}, this isthmus {__version__} reads up to "
@@ -257,11 +258,15 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         )
     if not isinstance(manifest.get("files"), dict):
         raise BundleError(f"{file} is damaged (it lists no files); save the bundle again")
-    with reading(file, BundleError, "it is damaged: save the bundle again"):
+    try:
         for name, entry in manifest.get("heads", {}).items():
             manifest["heads"][name] = upgrade_head_entry(entry)
         for name, entries in manifest.get("history", {}).items():
             manifest["history"][name] = [upgrade_head_entry(entry) for entry in entries]
+    except (AttributeError, TypeError) as error:
+        raise BundleError(
+            f"{file} is damaged (a head is no object); save the bundle again"
+        ) from error
     return dict(manifest)
 
 
@@ -290,8 +295,7 @@ def read_schema(path: str | Path) -> Schema:
     """
     from isthmus.data import Schema  # imports pandas, which the manifest itself does not need
 
-    with reading(user_path(path) / MANIFEST, BundleError, "it is damaged: save the bundle again"):
-        return Schema.from_dict(read_manifest(path)["encoder"]["schema"])
+    return Schema.from_dict(read_manifest(path)["encoder"]["schema"])
 
 
 def read_normal(path: str | Path, head: str | None = None, *, detects: bool = False) -> Any:

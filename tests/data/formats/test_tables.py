@@ -891,6 +891,27 @@ def test_parquet_with_two_columns_of_one_name(tmp_path):
         load_table(path)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_of_numbers_are_read_alike_alone_and_beside_text(tmp_path, ending):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(4, 1500)))
+    frame = frame.set_axis([f"c{at}" for at in range(1500)], axis=1).assign(c7=range(4))
+    path = tmp_path / f"wide.{ending}"
+
+    def read(frame, **options):
+        frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
+        return load_table(path, **options)
+
+    alone, beside = read(frame), read(frame.assign(hue=["red", "blue", "red", None]))
+    pd.testing.assert_frame_equal(alone.X, beside.X[list(frame)])
+    assert alone.schema.column_types is None
+    assert beside.schema.types[-1].type == "category"
+    pd.testing.assert_frame_equal(
+        load_table(path, schema=alone.schema).X, alone.X.astype(np.float64)
+    )
+    with pytest.raises(DataError, match="value is inf in column 'c9'.*, row 3"):
+        read(frame.assign(c9=[1.0, 2.0, np.inf, 3.0]))
+
+
 @pytest.mark.parametrize("content", [b"", b"no parquet at all", b"PAR1" + b"x" * 50 + b"PAR1"])
 def test_damaged_parquet(tmp_path, content):
     path = tmp_path / "data.parquet"

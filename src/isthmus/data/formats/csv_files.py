@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # Arrow infers types from its first block, so the block should be the whole file.
 _LARGEST_BLOCK = 2**31 - 1
+#: From so many columns on, threads, which take a column each, cost more than they gain.
+_MANY_COLUMNS = 1000
 _NONE: Mapping[str, Collection[str]] = {}
 
 
@@ -121,7 +123,8 @@ class CsvFile:
             return arrow_csv.read_csv(
                 pa.BufferReader(self._content),
                 read_options=arrow_csv.ReadOptions(
-                    block_size=min(len(self._content) + 1, _LARGEST_BLOCK)
+                    block_size=min(len(self._content) + 1, _LARGEST_BLOCK),
+                    use_threads=len(self.names) < _MANY_COLUMNS,
                 ),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=self.separator, newlines_in_values=True
@@ -152,6 +155,7 @@ class CsvFile:
                 found = [compute.any(one).as_py() for one in hexadecimal]
                 again.append(([*itertools.compress(whole, found)], {}))
             again.append((verbatim, {"null_values": [""]}))
+            columns, place = table.columns, {name: at for at, name in enumerate(self.names)}
             for name in text:
                 values = set(present.get(name, ())) - set(self.options.na)
                 if not values.isdisjoint(NO_VALUE):
@@ -161,17 +165,17 @@ class CsvFile:
                 if not names:
                     continue
                 included = [raw[name] for name in names]
-                columns = read(names, include_columns=included, **missing_cells)
-                for name, column in zip(names, columns.columns, strict=True):
-                    table = table.set_column(self.names.index(name), name, column)
+                read_again = read(names, include_columns=included, **missing_cells)
+                for name, column in zip(names, read_again.columns, strict=True):
+                    columns[place[name]] = column
         except pa.ArrowInvalid as error:
             raise self._ragged(error) from error
+        as_text = {*text, *verbatim}
         for at, name in enumerate(self.names):
-            if name and name not in text and name not in verbatim:
-                column = self._in_other_marks(table.column(at), name)
-                column = self._without_na(table.column(at) if column is None else column)
-                table = table.set_column(at, name, column)
-        return table
+            if name and name not in as_text:
+                column = self._in_other_marks(columns[at], name)
+                columns[at] = self._without_na(columns[at] if column is None else column)
+        return pa.table(columns, names=self.names)
 
     def warnings(self, schema: Schema | None = None) -> list[str]:
         """Return a warning about each option that applies to nothing in the table read.
