@@ -1,4 +1,5 @@
 from .advice import Advice as Advice
+from .advice import FewLabels as FewLabels
 from .baselines import BASELINE_TITLES as BASELINE_TITLES
 from .baselines import BASELINES as BASELINES
 from .baselines import Baselines as Baselines
@@ -19,11 +20,10 @@ from .detection import raw_distances as raw_distances
 from .drift import MIN_INSTANCES as MIN_INSTANCES
 from .drift import holm as holm
 from .drift import measure_drift as measure_drift
-from .labelled_rows import FewLabels as FewLabels
-from .labelled_rows import select_rows as select_rows
 from .metrics import ClassTally as ClassTally
 from .metrics import class_metrics as class_metrics
 from .metrics import describe_unknown_classes as describe_unknown_classes
 from .metrics import plain_label as plain_label
+from .metrics import select_rows as select_rows
 from .metrics import unknown_classes as unknown_classes
 from .width_advice import advise as advise

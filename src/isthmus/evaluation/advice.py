@@ -1,14 +1,18 @@
-"""Result of the width advisor: measurements for each width, and the recommended one."""
+"""Advice on the width of the code: its result, and the few labels it is measured with."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
 
 from isthmus._core import table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from isthmus.classification import StandardisedHead, build_head, check_labels, uses_unlabelled
+from isthmus.data import CLASSES, ClassMatcher
+from isthmus.errors import DataError
 
 #: Units of the squared error.
 UNITS = {
@@ -16,6 +20,8 @@ UNITS = {
     "series": "squared error of a standardised value",
     "table": "squared error of a standardised value",
 }
+#: Labels drawn of each class, unless a number is given.
+LABELS_PER_CLASS = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,8 +93,6 @@ class Advice:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table as a DataFrame, a row for each width."""
-        import pandas as pd
-
         return pd.DataFrame(self.table).set_index("width")
 
     def to_dict(self) -> dict[str, Any]:
@@ -154,6 +158,121 @@ class Advice:
         knees = [str(knee) if knee else "none" for knee in (self.knee, self.knee_pca)]
         lines.append(f"knee of the error: {knees[0]} (PCA: {knees[1]})")
         return [*lines, f"* recommended: n_components={self.n_components}, {self.why}"]
+
+
+class FewLabels:
+    """Draws of few labels, with which a head is fitted on any features of the instances.
+
+    Parameters
+    ----------
+    y_train, y_held_out : arrays of shape (n,) and (k,)
+        Labels of all instances, those without one included: see `CLASSES`.
+    n_labels : int or "auto"
+        Labels in a draw, balanced between the classes as far as possible. `"auto"` is ten
+        a class, and at most half of the labels, so that draws differ.
+    n_draws : int
+    head : see `isthmus.classification.build_head`
+    seed : int
+
+    Attributes
+    ----------
+    rows : int array
+        The training instances whose features are needed: those in some draw, or all for a head
+        that uses unlabelled instances, as which those outside a draw then count.
+    held_out : int array
+        The labelled among the held-out instances.
+    n_labels : int
+    classes : array
+        Of the labelled training instances, sorted.
+
+    Raises
+    ------
+    DataError
+        When there are too few labels.
+    """
+
+    def __init__(
+        self,
+        y_train: np.ndarray,
+        y_held_out: np.ndarray,
+        n_labels: int | Literal["auto"],
+        n_draws: int,
+        head: str | BaseEstimator,
+        seed: int,
+    ) -> None:
+        labelled = np.flatnonzero(CLASSES.has_label(y_train))
+        n_held_out = int(CLASSES.has_label(y_held_out).sum())
+        if not len(labelled) or not n_held_out:
+            raise DataError(
+                f"got {len(labelled)} labelled training instances and {n_held_out} "
+                "held-out ones, expected at least one of each; label more, or leave y out"
+            )
+        # As a list, so that labels of type object, because some are missing, get their own type.
+        y = check_labels(np.array(y_train[labelled].tolist()), len(labelled))
+        self.classes = np.unique(y)
+        # Whether a held-out -1 is a class follows from the training labels.
+        self.held_out, self._y_held_out = ClassMatcher(self.classes).labelled(y_held_out)
+        if not len(self.held_out):
+            raise DataError(
+                "got held-out labels of -1 only, which marks an instance as unlabelled; "
+                " label more, or leave y out"
+            )
+        self.n_labels = _checked_number(n_labels, len(y), len(self.classes))
+        rng = np.random.default_rng([seed, 1])
+        draws = [_draw(y, self.n_labels, rng) for _ in range(n_draws)]
+        self._head, self._seed = head, seed
+        self._semi_supervised = uses_unlabelled(self._built())
+        drawn = np.unique(labelled[np.concatenate(draws)])
+        self.rows = np.arange(len(y_train)) if self._semi_supervised else drawn
+        # Of each draw, the positions among `rows`, and the labels.
+        self._draws = [(np.searchsorted(self.rows, labelled[draw]), y[draw]) for draw in draws]
+
+    def correct_predictions(self, train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """Fit the head on each draw, and return which held-out instances it classifies correctly.
+
+        Parameters
+        ----------
+        train : array of shape (len(rows), m)
+            Features of the instances `rows`.
+        held_out : array of shape (len(held_out), m)
+            Features of the instances `held_out`.
+
+        Returns
+        -------
+        boolean array of shape (n_draws, len(held_out))
+        """
+        correct = []
+        for rows, labels in self._draws:
+            features = train[rows]
+            if self._semi_supervised:
+                y = np.full(len(train), None, dtype=object)
+                y[rows] = labels.tolist()
+                features, labels = train, y
+            fitted = StandardisedHead(self._built()).fit(features, labels)
+            correct.append(fitted.predict(held_out) == self._y_held_out)
+        return np.array(correct)
+
+    def _built(self) -> Any:
+        return build_head(self._head, n_labels=self.n_labels, random_state=self._seed)
+
+
+def _draw(y: np.ndarray, n_labels: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the positions of `n_labels` random labels, equally many of each class if possible."""
+    order = rng.permutation(len(y))
+    turn = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
+    return order[np.argsort(turn, kind="stable")[:n_labels]]
+
+
+def _checked_number(n_labels: Any, n_available: int, n_classes: int) -> int:
+    if isinstance(n_labels, str) and n_labels == "auto":
+        return max(n_classes, min(LABELS_PER_CLASS * n_classes, n_available // 2))
+    whole = hasattr(n_labels, "__index__") and not isinstance(n_labels, bool)
+    if not whole or not n_classes <= n_labels <= n_available:
+        raise DataError(
+            f"got n_labels={n_labels!r}, expected 'auto' or a whole number from {n_classes:,} (one "
+            f"a class) to {n_available:,} (the labelled instances that are not held out)"
+        )
+    return int(n_labels)
 
 
 def _percent(share: float | None) -> str:

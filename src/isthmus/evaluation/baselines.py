@@ -17,8 +17,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.classification import StandardisedHead, build_head, known_labels, labelled_rows, mlp
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.errors import IsthmusError
-from isthmus.evaluation.labelled_rows import select_rows
-from isthmus.evaluation.metrics import ClassTally, class_metrics
+from isthmus.evaluation.metrics import ClassTally, class_metrics, select_rows
 from isthmus.networks import Dropout
 from isthmus.training import (
     Batches,

@@ -25,8 +25,13 @@ from isthmus.data import ClassMatcher, Dataset, Splits, as_instances
 from isthmus.encoding import encode_cached, labelled_sample
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import Baselines, Decider, baseline_names, decide
-from isthmus.evaluation.labelled_rows import select_rows, show_progress, unused_facts
-from isthmus.evaluation.metrics import ClassTally, unknown_classes
+from isthmus.evaluation.metrics import (
+    ClassTally,
+    select_rows,
+    show_progress,
+    unknown_classes,
+    unused_facts,
+)
 
 
 @isolated_from_host()

@@ -26,7 +26,7 @@ from isthmus.detection import (
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import raw_inputs
 from isthmus.evaluation.classification import evaluate
-from isthmus.evaluation.labelled_rows import select_rows, show_progress, unused_facts
+from isthmus.evaluation.metrics import select_rows, show_progress, unused_facts
 from isthmus.training import draw_seed
 
 #: Nearest neighbours of the baseline on raw features.

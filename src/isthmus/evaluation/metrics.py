@@ -1,13 +1,16 @@
-"""Metrics of a classifier, as plain values."""
+"""Metrics of a classifier as plain values, and the test instances that they are taken of."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
+from isthmus._core import with_progress
+from isthmus.data import Chunk, Instances, as_instances, take_rows
 from isthmus.errors import DataError
 
 
@@ -196,3 +199,26 @@ def surprisal(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray | No
 def plain_label(label: Any) -> Any:
     """Return a label as a plain Python value, which JSON can hold."""
     return label.item() if isinstance(label, np.generic) else label
+
+
+def select_rows(X: Any, rows: np.ndarray) -> Any:
+    """Return the instances at the given positions, without a copy when these are all."""
+    return X if len(rows) == len(as_instances(X)) else take_rows(X, rows)
+
+
+def show_progress(instances: Instances, chunks: Iterable[Chunk], verbose: bool) -> Iterator[Chunk]:
+    """Yield the chunks of test instances, with a progress bar for those of a stream."""
+    if not verbose or instances.in_memory:
+        return iter(chunks)
+    return with_progress(chunks, len, "testing", len(instances))
+
+
+def unused_facts(instances: Instances, n_unlabelled: int) -> dict[str, Any]:
+    """Return how many test instances were not used.
+
+    Returns
+    -------
+    dict
+        `n_unlabelled`; and `skipped` of a stream: files and chunks, as `Stream.skipped` has them.
+    """
+    return {"n_unlabelled": n_unlabelled} | instances.reading_facts()

@@ -18,8 +18,7 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.data import CLASSES, Dataset, Schema, load
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.errors import DataError
-from isthmus.evaluation.advice import Advice
-from isthmus.evaluation.labelled_rows import FewLabels
+from isthmus.evaluation.advice import Advice, FewLabels
 from isthmus.networks import choose_n_components
 from isthmus.training import draw_seed, raising_interrupts
 
