@@ -1,4 +1,4 @@
-"""Batches: the same values to the last bit, whether rows are prepared once or batch by batch."""
+"""Batches: the same values to the last bit, prepared once or batch by batch; held-out labels."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import isthmus.training.batches as rows_module
 from isthmus.data import Schema
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.distributed import shard_bounds
-from isthmus.training import Batches, Sends, ShufflePlan
+from isthmus.training import Batches, Sends, ShufflePlan, hold_out_labelled
 
 CPU = torch.device("cpu")
 
@@ -153,3 +153,29 @@ def test_every_rank_gets_its_rows_of_each_batch_in_order(mixes, batch_size, size
             expected.append(batch[slice(*shard_bounds(len(batch), rank, size))])
         assert np.array_equal(got[rank], np.concatenate(expected))
         assert list(plans[rank].lengths()) == [len(batch) for batch in expected[1:]]
+
+
+def test_the_held_out_labels_have_every_class_in_proportion():
+    y = np.repeat([0, 1, 2], [60, 30, 10])
+
+    train_rows, held_out = hold_out_labelled(y, 0.1, seed=0)
+
+    assert np.bincount(y[held_out]).tolist() == [6, 3, 1]
+    assert sorted([*train_rows, *held_out]) == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("y", "fraction"),
+    [
+        (np.arange(49) % 2, 0.1),  # fewer than 50
+        (np.array([0] * 99 + [1]), 0.1),  # a class with a single one
+        (np.arange(100) % 20, 0.1),  # more classes than places
+        (np.arange(100) % 20, 0.9),  # more classes than would be left to train on
+        (np.arange(100) % 2, 0.0),
+    ],
+)
+def test_nothing_is_held_out_where_there_is_too_little(y, fraction):
+    train_rows, held_out = hold_out_labelled(y, fraction, seed=0)
+
+    assert held_out is None
+    assert len(train_rows) == len(y)

@@ -26,7 +26,6 @@ from isthmus.training import (
     cross_entropy,
     derived_seed,
     draw_seed,
-    hold_out_labelled,
     isolated_random_state,
     train,
 )
@@ -458,33 +457,7 @@ def test_bfloat16_trains_float32_weights(values):
     assert progress.history[-1]["train_loss"] < progress.history[0]["train_loss"]
 
 
-# --- holding labels out ------------------------------------------------------------------
-
-
-def test_the_held_out_labels_have_every_class_in_proportion():
-    y = np.repeat([0, 1, 2], [60, 30, 10])
-
-    train_rows, held_out = hold_out_labelled(y, 0.1, seed=0)
-
-    assert np.bincount(y[held_out]).tolist() == [6, 3, 1]
-    assert sorted([*train_rows, *held_out]) == list(range(100))
-
-
-@pytest.mark.parametrize(
-    ("y", "fraction"),
-    [
-        (np.arange(49) % 2, 0.1),  # fewer than 50
-        (np.array([0] * 99 + [1]), 0.1),  # a class with a single one
-        (np.arange(100) % 20, 0.1),  # more classes than places
-        (np.arange(100) % 20, 0.9),  # more classes than would be left to train on
-        (np.arange(100) % 2, 0.0),
-    ],
-)
-def test_nothing_is_held_out_where_there_is_too_little(y, fraction):
-    train_rows, held_out = hold_out_labelled(y, fraction, seed=0)
-
-    assert held_out is None
-    assert len(train_rows) == len(y)
+# --- cross-entropy ------------------------------------------------------------------------
 
 
 def test_cross_entropy_comes_with_accuracy():

@@ -1,4 +1,5 @@
 from .batches import Batches as Batches
+from .batches import hold_out_labelled as hold_out_labelled
 from .batches import move_to_device as move_to_device
 from .batches import to_tensor as to_tensor
 from .callbacks import BestWeights as BestWeights
@@ -14,10 +15,9 @@ from .device import derived_seed as derived_seed
 from .device import draw_seed as draw_seed
 from .device import isolated_random_state as isolated_random_state
 from .loop import Settings as Settings
+from .loop import cross_entropy as cross_entropy
 from .loop import raising_interrupts as raising_interrupts
 from .loop import train as train
-from .losses import cross_entropy as cross_entropy
-from .losses import hold_out_labelled as hold_out_labelled
 from .optimizer import Optimizer as Optimizer
 from .stream_batches import Sends as Sends
 from .stream_batches import ShufflePlan as ShufflePlan

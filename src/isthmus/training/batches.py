@@ -1,11 +1,13 @@
-"""Batches of tensors from the rows of an array, prepared when they are needed."""
+"""Batches of tensors from the rows of an array, and labelled rows held out of them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from sklearn.model_selection import train_test_split
 from torch import nn
 
 from isthmus.distributed import current_generator, shard_bounds
@@ -17,6 +19,8 @@ Batch = tuple[torch.Tensor, ...]
 CACHE_BYTES = 2**25
 #: Rows prepared at a time for the cache, because preparing takes memory of its own.
 _CACHE_ROWS = 8192
+#: Fewer labels than this are all trained on.
+MIN_TO_HOLD_OUT = 50
 
 
 class Batches:
@@ -121,6 +125,33 @@ def n_steps(n_rows: int, batch_size: int) -> int:
     full, rest = divmod(n_rows, batch_size)
     # Batch normalisation cannot train on a single instance.
     return full + (rest > 1 or (rest == 1 and full == 0))
+
+
+def hold_out_labelled(
+    y: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Split labelled rows into a training part and one for early stopping.
+
+    Parameters
+    ----------
+    y : integer array of shape (n,)
+        Classes; each is held out in proportion.
+    fraction : float in [0, 1)
+    seed : int
+
+    Returns
+    -------
+    train, held_out : arrays of row numbers
+        `held_out` is None where there is too little to spare: fewer than 50 labels, a
+        class with a single one, or fewer rows than classes in a part.
+    """
+    rows, classes = np.arange(len(y)), np.bincount(y)
+    n_held_out = math.ceil(len(y) * fraction)
+    smaller_part = min(n_held_out, len(y) - n_held_out)
+    if len(y) < MIN_TO_HOLD_OUT or smaller_part < len(classes) or classes[classes > 0].min() < 2:
+        return rows, None
+    train, held_out = train_test_split(rows, test_size=n_held_out, stratify=y, random_state=seed)
+    return np.sort(train), np.sort(held_out)
 
 
 def _max_cache_bytes(device: torch.device, dtype: np.dtype) -> int:

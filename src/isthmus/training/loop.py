@@ -1,4 +1,7 @@
-"""The training loop, which autoencoders, heads and the supervised baseline share."""
+"""The training loop, which autoencoders, heads and the supervised baseline share.
+
+Also the objective of heads and of the baseline, and the means of losses over batches.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from isthmus.distributed import (
     SINGLE_PROCESS,
@@ -34,7 +39,6 @@ from isthmus.training.checkpoint import (
     lock_checkpoints,
 )
 from isthmus.training.device import derived_seed
-from isthmus.training.losses import LossMeans
 from isthmus.training.optimizer import Optimizer
 from isthmus.training.stream_batches import StreamBatches
 
@@ -219,6 +223,16 @@ def measure(
     return group.average(totals.result(), settings.device)
 
 
+def cross_entropy(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+    """Objective for labelled batches `(x, y)`: cross-entropy, with accuracy beside it."""
+    x, y = batch
+    logits = network(x).float()
+    return {
+        "loss": functional.cross_entropy(logits, y),
+        "accuracy": (logits.argmax(dim=1) == y).float().mean(),
+    }
+
+
 def learning_rate_factor(step: int, total: int, schedule: str) -> float:
     """Return the share of the highest learning rate to use at a step (0-based).
 
@@ -236,6 +250,68 @@ def learning_rate_factor(step: int, total: int, schedule: str) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise + 1) / (total - rise + 1)))
+
+
+class LossMeans:
+    """Weighted means over batches, whose values stay on the device until they are read.
+
+    Values that were read are held as plain numbers: small tensors of every step would fragment the
+    device's memory.
+
+    Parameters
+    ----------
+    values : dict of str to list of float, optional
+        Of earlier batches.
+    weights : list of int
+        Instances in each of these.
+    """
+
+    def __init__(
+        self, values: dict[str, list[float]] | None = None, weights: list[int] | None = None
+    ) -> None:
+        self.values = {name: list(numbers) for name, numbers in (values or {}).items()}
+        self.weights = list(weights or [])
+        self._unread: list[dict[str, torch.Tensor]] = []
+
+    def add(self, values: dict[str, torch.Tensor], weight: int) -> None:
+        """Add the mean values of a batch of `weight` instances."""
+        self._unread.append({name: value.detach() for name, value in values.items()})
+        self.weights.append(weight)
+
+    def check_finite(self, epoch: int, lr: float) -> None:
+        """Check the losses added since the last check.
+
+        Raises
+        ------
+        TrainingError
+            When one is NaN or infinite.
+        """
+        checked = self._read()
+        losses = self.values["loss"][checked:]
+        if not all(map(math.isfinite, losses)):
+            at = [math.isfinite(loss) for loss in losses].index(False)
+            raise TrainingError(
+                f"the loss became {losses[at]} at step {checked + at + 1} of epoch {epoch}; "
+                f"try a smaller lr (it was {lr:.3g} there), and look for extreme values in the data"
+            )
+
+    def result(self) -> dict[str, float]:
+        """Return the means over all batches."""
+        self._read()
+        return {
+            name: float(np.average(values, weights=self.weights))
+            for name, values in self.values.items()
+        }
+
+    def _read(self) -> int:
+        """Read values from the device; return how many steps were read before."""
+        n_read = len(self.weights) - len(self._unread)
+        for name in self._unread[0] if self._unread else ():
+            found = [values[name] for values in self._unread]
+            numbers = [found[0].item()] if len(found) == 1 else torch.stack(found).tolist()
+            self.values.setdefault(name, []).extend(numbers)
+        self._unread = []
+        return n_read
 
 
 def _train_epoch(
