@@ -210,7 +210,8 @@ def test_texts_that_are_too_many_only_together_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("infinite", "message"), [(22, "row 23"), (35, "column 'c' of all holds more than 12")]
+    ("infinite", "message"),
+    [(22, "row 22, counting from 0"), (35, "column 'c' of all holds more than 12")],
 )
 def test_the_first_error_is_raised_whatever_comes_later(infinite, message):
     """The third of four processes meets too many texts in `c`, and only then in `b`."""

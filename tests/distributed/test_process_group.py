@@ -369,7 +369,7 @@ def test_what_workers_cannot_do_is_refused_by_all(two):
 def test_an_error_in_one_share_is_raised_by_all(two, data):
     alone = error_on_infinite_values(data)
     assert "the value is inf in column 'a'" in alone
-    assert "row 6, counting from 1" in alone
+    assert "row 5, counting from 0" in alone
     assert [worker["infinite"] for worker in two.results] == [alone] * 2
 
 

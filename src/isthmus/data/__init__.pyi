@@ -51,6 +51,7 @@ from .labels import read_as_binary as read_as_binary
 from .load import load as load
 from .places import Place as Place
 from .places import Where as Where
+from .places import describe_row as describe_row
 from .predictions import ABNORMAL as ABNORMAL
 from .predictions import DECISIONS as DECISIONS
 from .predictions import NORMAL as NORMAL

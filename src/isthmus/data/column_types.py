@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.notation import NUMERIC_START, unreadable
-from isthmus.data.places import Place, calendar_note, quote
+from isthmus.data.places import Place, calendar_note, describe_row, quote
 from isthmus.errors import DataError
 
 # What begins like this is tried as a date: "2024" is a number, and pandas reads "today" as one.
@@ -336,7 +336,7 @@ def _check_unreadable(
         return
     row = int(bad.argmax())
     raise DataError(
-        f"{place} holds {quote(values[codes[row]])} in {place.where(row)} and seems to hold "
+        f"{place} holds {quote(values[codes[row]])} in {place.where(row)}, and seems to hold "
         f"{found[0]}, expected numbers with a decimal point, or dates such as 2024-05-17; "
         f"{found[1]}; if these are names, {place.how_to_take_as_names()}"
     )
@@ -386,7 +386,7 @@ def check_table(X: np.ndarray) -> np.ndarray:
         row, column = np.unravel_index(int(bad.argmax()), bad.shape)
         raise DataError(
             f"got infinite values in {int(bad.sum())} of {X.size} cells, the first in column "
-            f"{column}, row {row}, counting from 0; put NaN there if they are missing, or drop them"
+            f"{column}, {describe_row(int(row))}; put NaN there if they are missing, or drop them"
         )
     return X
 

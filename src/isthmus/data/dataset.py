@@ -12,6 +12,7 @@ import pandas as pd
 from isthmus.data.array_checks import Kind
 from isthmus.data.instances import as_instances, take_rows
 from isthmus.data.labels import as_labels, distinct_names
+from isthmus.data.places import describe_row, with_line
 from isthmus.data.schema import Schema
 from isthmus.data.windows import Windows, split_windows
 from isthmus.errors import DataError
@@ -185,7 +186,7 @@ class Dataset:
         """
         number = int(self.row_numbers()[row])
         if self.kind != "series":
-            return _with_line(f"row {number}, counting from 0", number, self.line_of)
+            return describe_row(number, self._line(number))
         words = f"window {number}" + ("" if step is None else f", time step {step}")
         words += ", counting from 0"
         if self.windows is None or step is None:
@@ -193,7 +194,10 @@ class Dataset:
         first, last = int(self.windows.first_row[row]), int(self.windows.last_row[row])
         if last - first + 1 != self.schema.shape[0]:  # rows of other groups lie between
             return words
-        return _with_line(f"{words}: row {first + step} of the table", first + step, self.line_of)
+        return with_line(f"{words}: row {first + step} of the table", self._line(first + step))
+
+    def _line(self, row: int) -> int | None:
+        return None if self.line_of is None else self.line_of(row)
 
     def reading_facts(self) -> dict[str, Any]:
         """Return `reading` under that name, empty where nothing was left out or changed."""
@@ -325,11 +329,6 @@ def as_range(rows: slice | str) -> slice:
             f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
         ) from error
     return found
-
-
-def _with_line(words: str, row: int, line_of: Callable[[int], int | None] | None) -> str:
-    line = None if line_of is None else line_of(row)
-    return words if line is None else f"{words} (line {line} of the file)"
 
 
 def check_part(name: str) -> None:

@@ -18,6 +18,34 @@ from isthmus.data.notation import how_to_read
 Where = Callable[[int], str]
 
 
+def describe_row(row: int, line: int | None = None) -> str:
+    """Return the description of a row of a table, as all messages name it.
+
+    Rows are numbered as in the column `row` of outputs and as pandas does; the lines of a file as
+    editors do.
+
+    Parameters
+    ----------
+    row : int
+        From 0.
+    line : int or None
+        In a file of text the line where it begins, from 1.
+
+    Examples
+    --------
+    >>> describe_row(3)
+    'row 3, counting from 0'
+    >>> describe_row(3, 5)
+    'row 3, counting from 0 (line 5 of the file)'
+    """
+    return with_line(f"row {row}, counting from 0", line)
+
+
+def with_line(words: str, line: int | None) -> str:
+    """Return the description of a place with its line in a file of text, where that is known."""
+    return words if line is None else f"{words} (line {line} of the file)"
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """A file of text that a table was read from; puts its rows into words, with their lines.
@@ -34,7 +62,7 @@ class SourceFile:
     Examples
     --------
     >>> SourceFile(lambda row: row + 2)(0)
-    'row 1 (line 2 of the file)'
+    'row 0, counting from 0 (line 2 of the file)'
     """
 
     line: Callable[[int], int | None]
@@ -43,8 +71,7 @@ class SourceFile:
 
     def __call__(self, row: int) -> str:
         """Return a row (from 0) in words."""
-        line = self.line(row)
-        return f"row {row + 1}" if line is None else f"row {row + 1} (line {line} of the file)"
+        return describe_row(row, self.line(row))
 
 
 @dataclass(frozen=True)
@@ -69,7 +96,7 @@ class Place:
 
     column: str
     table: str = ""
-    where: Where = lambda row: f"row {row}, counting from 0"
+    where: Where = describe_row
 
     def __str__(self) -> str:
         return f"column {self.column!r}" + (f" of {self.table}" if self.table else "")

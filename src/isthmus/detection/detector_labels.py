@@ -18,6 +18,7 @@ from isthmus.data import (
     are_normal,
     as_labels,
     as_normal_value,
+    describe_row,
     factorize_labels,
     label_text,
     read_as_binary,
@@ -269,7 +270,7 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
         row = int(rows[wrong.argmax()])
         others = sorted({_shown(label) for label in given[wrong]})[:5]
         raise DataError(
-            f"got the label {_shown(labels[row])} in row {row}, counting from 0, expected 1 "
+            f"got the label {_shown(labels[row])} in {describe_row(row)}, expected 1 "
             "(normal), -1 (abnormal) or 0 (unlabelled); name the value that means normal with "
             "normal= (on the command line --normal VALUE), or translate the values "
             f"{', '.join(others)} first, as in numpy.where(y == 'broken', -1, 1)"

@@ -19,7 +19,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array
 
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes, read_on_rank_zero
-from isthmus.data import ABNORMAL, InMemory, Instances
+from isthmus.data import ABNORMAL, InMemory, Instances, describe_row
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.data.windows import overlapping_stride
 from isthmus.detection.calibration import (
@@ -303,7 +303,7 @@ def build_calibrated_set(
     if int(overlap.sum()) > fitted_on.max_overlap_by_chance(len(overlap)):
         raise CalibrationError(
             f"{int(overlap.sum())} of {len(overlap)} rows of X_calibration are in X as well, "
-            f"the first is row {int(overlap.argmax())}, counting from 0; a threshold set on "
+            f"the first is {describe_row(int(overlap.argmax()))}; a threshold set on "
             "rows that were fitted on would be too low: pass rows that are not in X, or "
             "leave X_calibration out, and rows are set aside"
         )
@@ -362,7 +362,7 @@ def _check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:
     if int(overlap.sum()) > encoder.training_row_hashes_.max_overlap_by_chance(len(overlap)):
         raise CalibrationError(
             f"{int(overlap.sum())} of {len(overlap)} rows were among those the encoder was "
-            f"trained on, the first is row {int(overlap.argmax())}, counting from 0; a "
+            f"trained on, the first is {describe_row(int(overlap.argmax()))}; a "
             "threshold set on them would be too low: pass rows that are new to it, or an "
             "encoder that is not fitted, AnomalyDetector(Autoencoder()).fit(X), which sets "
             "rows aside by itself (on the command line: isthmus fit DATA -o BUNDLE --detector)"

@@ -10,7 +10,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head
-from isthmus.data import verdicts
+from isthmus.data import describe_row, verdicts
 from isthmus.detection import AnomalyDetector, squared_residuals
 from isthmus.errors import ExportError
 from isthmus.export.decision_graph import Output
@@ -77,17 +77,18 @@ class Parity:
         name, worst = max(compared.items(), key=lambda pair: pair[1]["relative"])
         if worst["relative"] > self.tolerance:
             raise ExportError(
-                f"the graph's {name} is off by {worst['deviation']:.3g} in row {worst['row']}, "
-                f"counting from 0 ({worst['relative']:.3g} of the value, or of 1 where that is "
-                f"larger), expected at most {self.tolerance:g}; nothing was written; leave its "
-                "head out, fit another kind of head, or allow more with a larger tolerance"
+                f"the graph's {name} is off by {worst['deviation']:.3g} in "
+                f"{describe_row(worst['row'])} ({worst['relative']:.3g} of the value, or "
+                f"of 1 where that is larger), expected at most {self.tolerance:g}; nothing was "
+                "written; leave its head out, fit another kind of head, or allow more with a "
+                "larger tolerance"
             )
         for name, found in self.decisions.items():
             outside = found["differ"] - found["in_band"]
             if outside:
                 raise ExportError(
                     f"{outside} of {self.n_rows} decisions of {name} differ from the library's, "
-                    f"the first in row {found['outside'][0]}, counting from 0, farther than "
+                    f"the first in {describe_row(found['outside'][0])}, farther than "
                     f"{self.tolerance:g} from where it could go either way; expected none; "
                     "nothing was written; leave its head out, or fit another kind of head"
                 )

@@ -109,7 +109,7 @@ def test_types_are_told_from_the_whole_of_a_long_file(csv):
 
 def test_text_at_the_end_of_a_long_file_is_named(csv):
     path = csv("a,b\n" + "1,2\n" * 300_000 + "3,oops\n")
-    with pytest.raises(DataError, match=r"'b'.*'oops' in row 300001 \(line 300002 of the file\)"):
+    with pytest.raises(DataError, match=r"'b'.*'oops' in row 300000, .*\(line 300002 of the"):
         load_table(path)
 
 
@@ -197,14 +197,16 @@ def test_nothing_but_the_label(csv):
 
 def test_text_among_numbers_names_column_row_line_and_value(csv):
     text = 'a,b\n\n1,"2"\n3,4\n5,x?\n6,y?\n'
-    message = r"column 'b' of .*data\.csv holds 'x\?' in row 3 \(line 5 of the file\), expected"
+    message = (
+        r"'b' of .*data\.csv holds 'x\?' in row 2, counting from 0 \(line 5 of the file\), exp"
+    )
     with pytest.raises(DataError, match=message):
         load_table(csv(text))
 
 
 def test_line_numbers_count_line_breaks_inside_cells(csv):
     text = 'kind,b\n"two\nlines",1\nplain,x\nplain,2\n'
-    with pytest.raises(DataError, match=r"'x' in row 2 \(line 4 of the file\)"):
+    with pytest.raises(DataError, match=r"'x' in row 1, counting from 0 \(line 4 of the file\)"):
         load_table(csv(text), label="kind")
 
 
@@ -217,7 +219,7 @@ def test_text_beside_the_label_is_kept(csv):
 
 
 def test_one_bad_date_is_named(csv):
-    with pytest.raises(DataError, match=r"'day' of .*'soon' in row 3 \(line 4 .*expected a date"):
+    with pytest.raises(DataError, match=r"'day' .*'soon' in row 2, .*\(line 4 .*expected a date"):
         load_table(csv("day\n2024-05-17\n2024-05-18\nsoon\n"))
 
 
@@ -406,7 +408,7 @@ def test_a_minus_sign_is_one(csv):
 
 def test_a_date_that_no_calendar_has_is_named(csv):
     days = [f"2024-03-{day:02}" for day in range(1, 29)]
-    fault = r"'2024-02-30', which is no date of the calendar, in row 29 \(line 30 .*a date such as"
+    fault = r"'2024-02-30', which is no date of the calendar, in row 28, .*\(line 30 .* such as"
     with pytest.raises(DataError, match=fault) as caught:
         load(csv("\n".join(["day", *days, "2024-02-30"])))
     assert "date_format" not in str(caught.value)
@@ -417,14 +419,14 @@ def test_a_date_that_no_calendar_has_is_named(csv):
         load(csv("\n".join(["day", *days, "2024-02-30"])), schema=schema)
     days = ["17.05.2024", "18.05.2024", "31.04.2024"]
     with pytest.raises(
-        DataError, match=r"'31.04.2024', which is no date of the calendar, in row 3"
+        DataError, match=r"'31.04.2024', which is no date of the calendar, in row 2"
     ):
         load(csv("\n".join(["day", *days])), date_format="%d.%m.%Y")
 
 
 def test_a_whole_number_that_is_no_date_among_dates_is_named(csv):
     path = csv("day,n\n20240517,5\n20240601,7\n20240230,9\n")
-    fault = r"'20240230' in row 3 \(line 4 .*no date in the format '%Y%m%d'.*na=\['20240230'\]"
+    fault = r"'20240230' in row 2, .*\(line 4 .*no date in the format '%Y%m%d'.*na=\['20240230'\]"
     with pytest.raises(DataError, match=fault):
         load(path, date_format="%Y%m%d")
     assert load(path, date_format="%Y%m%d", na=["20240230"]).X["day"].isna().sum() == 1
@@ -478,7 +480,7 @@ def test_a_mark_for_thousands_leaves_dates_and_decimals_alone(csv):
         load(csv('a,b\n"1,25",1\n"1,50",2\n'), thousands=",")
     with pytest.raises(DataError, match="read the file with decimal=','"):
         load(csv('a,b\n"0,125",1\n"1,500",2\n'), thousands=",")
-    with pytest.raises(DataError, match="holds '1.5' in row 2 .*may be 15 or 1.5 with decimal=','"):
+    with pytest.raises(DataError, match="'1.5' in row 1, .*may be 15 or 1.5 with decimal=','"):
         load(csv("a;b\n1.500;1\n1.5;2\n"), decimal=",", thousands=".")
 
 
@@ -571,7 +573,7 @@ def test_large_integers_beside_a_missing_one_are_never_changed(tmp_path, form):
         (
             "1.500",
             {},
-            r"holds '1.500' in row 2 \(line 3 of .*1500 or 1.5 .*ds='.'",
+            r"holds '1.500' in row 1, .*\(line 3 of .*1500 or 1.5 .*ds='.'",
         ),
         (
             "1.500",
@@ -637,7 +639,7 @@ def test_the_cell_that_the_options_do_not_read_is_named(csv, cells, wrong, optio
         return csv("a;b\n" + "".join(f"{cell};{cells[0]}\n" for cell in cells))
 
     schema = load(write(*cells), **options).schema
-    fault = rf"'a'.* holds .*{re.escape(wrong)}' in row 3 \(line 4 .*na=\['{re.escape(wrong)}'\]"
+    fault = rf"'a'.* holds .*{re.escape(wrong)}' in row 2, .*\(line 4 .*na=\['{re.escape(wrong)}'\]"
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the options apply to both columns
         for rows in ([*cells, wrong, cells[0]], [*cells, wrong, wrong]):
@@ -673,7 +675,7 @@ def test_names_among_numbers_are_taken_as_such_by_the_option_that_is_named(csv, 
 
 def test_the_reading_that_the_options_do_not_read_is_named(csv):
     path = csv("t;a\n" + "".join(f"{i};{i},5\n" for i in range(6)) + "6;k.A.\n")
-    with pytest.raises(DataError, match=r"'k.A.' in row 7 .*decimal=','.*na=\['k.A.'\]"):
+    with pytest.raises(DataError, match=r"'k.A.' in row 6, .*decimal=','.*na=\['k.A.'\]"):
         load(path, kind="series", time="t", window=2, decimal=",")
 
 
@@ -788,7 +790,7 @@ def test_an_empty_column_is_read_so_that_new_rows_may_have_one(csv):
 
 
 def test_infinite_cells_are_named(csv):
-    message = r"the value is -inf in column 'b' of .*data.csv, row 2 \(line 3 of the file\), exp"
+    message = r"the value is -inf in column 'b' of .*data.csv, row 1, .*\(line 3 of the file\), exp"
     with pytest.raises(DataError, match=message):
         load_table(csv("a,b\n1,2\n3,-inf\n"))
 
@@ -871,7 +873,7 @@ def test_the_index_of_a_frame_is_no_feature(tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"a": [1.0, float("inf")]}, "inf in column 'a' of .*, row 2, counting from 1"),
+        ({"a": [1.0, float("inf")]}, "inf in column 'a' of .*, row 1, counting from 0"),
         ({"a": [[1, 2], [3, 4]]}, "column 'a' of .* holds ndarray values"),
         ({"a": pa.array([], pa.int64())}, "holds no rows"),
         ({}, "holds no"),
@@ -972,9 +974,9 @@ def test_frame_with_an_index_that_repeats():
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pd.DataFrame({"a": [1, "x"]}), "column 'a' of the table holds 'x' in row 2, counting"),
-        (pd.DataFrame({"a": [1, np.inf]}), "the value is inf in column 'a' of the table, row 2"),
-        (pd.DataFrame({"a": [b"1", "2", "x"]}), "'a' of the table holds 'x' in row 3"),
+        (pd.DataFrame({"a": [1, "x"]}), "column 'a' of the table holds 'x' in row 1, counting"),
+        (pd.DataFrame({"a": [1, np.inf]}), "the value is inf in column 'a' of the table, row 1"),
+        (pd.DataFrame({"a": [b"1", "2", "x"]}), "'a' of the table holds 'x' in row 2"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column called 'a'"),
         (pd.DataFrame({"a": []}), "the table holds no rows"),
         (pd.DataFrame(index=[0, 1]), "no columns of features"),

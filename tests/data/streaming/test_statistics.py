@@ -141,7 +141,7 @@ def test_an_infinite_number_is_named_with_its_row(tmp_path, mixed):
     frame = mixed[["far", "whole"]].copy()
     frame.loc[700, "far"] = np.inf
     write(frame, tmp_path)
-    with pytest.raises(DataError, match=r"the value is inf in column 'far' of .*row 701"):
+    with pytest.raises(DataError, match=r"the value is inf in column 'far' of .*row 700"):
         load(tmp_path).schema  # noqa: B018
 
 
@@ -253,11 +253,11 @@ def with_cells(values, cells):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (with_cells(TEXTS, {711: "x"}), "holds 'x' in row 712, counting from 1"),
-        (TWO_WORDS, "holds 'word 0' in row 1, counting from 1, expected a number"),
+        (with_cells(TEXTS, {711: "x"}), "holds 'x' in row 711, counting from 0"),
+        (TWO_WORDS, "holds 'word 0' in row 0, counting from 0, expected a number"),
         ([str(at) if at % 3 == 0 else f"word {at % 7}" for at in range(N)], None),
-        (with_cells(["2024-05-17"] * N, {500: "soon"}), "'soon' in row 501, counting from 1"),
-        ([text.replace(".", ",") for text in TEXTS], "in row 1, counting from 1, expected numbers"),
+        (with_cells(["2024-05-17"] * N, {500: "soon"}), "'soon' in row 500, counting from 0"),
+        ([text.replace(".", ",") for text in TEXTS], "in row 0, counting from 0, expected numbers"),
         ([str(day) for day in pd.date_range("2024", periods=N, freq="h")], "'a' increases"),
         ([str(at) for at in range(N)], "column 'a' increases strictly from row to row"),
         (
@@ -265,7 +265,7 @@ def with_cells(values, cells):
             "in row 711, counting from 0, .* and 1 more",
         ),
         (with_cells(RANDOM.normal(size=N), {3: -300, 711: 1e6}), "in row 711, .* and 1 more"),
-        (with_cells(TEXTS, {711: "inf"}), "in column 'a' of .*, row 712, counting from 1"),
+        (with_cells(TEXTS, {711: "inf"}), "in column 'a' of .*, row 711, counting from 0"),
         ([[1, 2]] * N, "column 'a' of .* holds ndarray values .* with drop="),
     ],
     ids=[

@@ -283,12 +283,15 @@ def test_without_any_window_the_longest_file_is_named(tmp_path):
     ("change", "message"),
     [
         (lambda frame: frame.assign(t=frame["t"][::-1].to_numpy()), "after .* expected times that"),
-        (lambda frame: frame.assign(t=1), "the time 1 is in row 1 and again in row 2"),
+        (
+            lambda frame: frame.assign(t=1),
+            "is in row 0, counting from 0, and again in row 1",
+        ),
         (
             lambda frame: frame.assign(t=frame["t"].astype(str)),
             "column 't' is .* expected the same",
         ),
-        (lambda frame: frame.assign(machine=None), "the group is missing in row 1"),
+        (lambda frame: frame.assign(machine=None), "the group is missing in row 0"),
         (lambda frame: frame.assign(a="high"), "column 'a' is .*, expected the same type"),
         (lambda frame: frame.drop(columns="b"), "has no column 'b', which .* has"),
         (lambda frame: frame.assign(c=1), r"columns \['c'\] that .* with channels="),
@@ -310,8 +313,8 @@ def test_a_bad_file_is_named_and_can_be_left_out(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"a": np.inf}, "the value is infinite in column 'a', row 1, of .*1.parquet"),
-        ({"a": np.nan}, "group 'x': column 'a' of .*1.parquet is empty from row 1 to row 50"),
+        ({"a": np.inf}, "the value is infinite in column 'a', row 0, .*of .*1.parquet"),
+        ({"a": np.nan}, "group 'x': column 'a' of .*1.parquet is empty from row 0, .* to row 49"),
     ],
 )
 def test_bad_values_are_found_when_they_are_read(tmp_path, monkeypatch, change, message):

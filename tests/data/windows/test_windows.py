@@ -107,7 +107,7 @@ def test_without_group_and_time_all_rows_are_one_series_in_their_order():
     np.testing.assert_array_equal(data.X.reshape(20, 2), frame)
     assert data.windows.group is data.windows.first_time is None
     assert data.windows.to_frame().columns.tolist() == ["first_row", "last_row"]
-    assert data.windows.to_frame().iloc[1].tolist() == [6, 10]
+    assert data.windows.to_frame().iloc[1].tolist() == [5, 9]
 
 
 def test_channels_may_be_chosen_and_ordered():
@@ -172,21 +172,22 @@ def test_times_out_of_order():
     frame.loc[9, "t"] = 5
     with pytest.raises(
         DataError,
-        match=r"group 'b': the time in row 10 is 5, after 20 in row 9; .* sort the table with "
+        match=r"group 'b': the time in row 9, counting from 0, is 5, after 20 in row 8, .* sort "
+        r"the table with "
         r"table\.sort_values\(\['machine', 't'\]\)",
     ):
         cut(frame, window=3)
 
 
 def test_times_that_come_twice():
-    with pytest.raises(DataError, match="the time 0 is in row 1 and again in row 2"):
+    with pytest.raises(DataError, match="is in row 0, counting from 0, and again in row 1"):
         load(long_table((6,)).assign(t=0)[["t", "c0"]], kind="series", time="t", window=3)
 
 
 def test_a_line_of_the_file_is_named(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("t,c\n1,1\n\n3,1\n2,1\n")
-    with pytest.raises(DataError, match=r"the time in row 3 \(line 5 of the file\) is 2, after 3"):
+    with pytest.raises(DataError, match=r"time in row 2, .*\(line 5 of the file\), is 2, after 3"):
         load(path, kind="series", time="t", window=2)
 
 
@@ -244,14 +245,14 @@ def test_missing_values_are_filled_along_time_within_a_group():
     [
         ({"c0": "on", "c1": "x"}, {}, r"columns 'c0', 'c1' .* no numbers .*say which is label="),
         ({"c0": pd.Timestamp(0)}, {"label": "c1"}, "column 'c0' .* cannot be a channel"),
-        ({"c0": ["1"] * 9 + ["?"]}, {}, r"column 'c0' of the table holds '\?' in row 10"),
-        ({"c0": np.inf}, {}, "the value is infinite in column 'c0', row 1, of the table"),
-        ({"c0": np.nan}, {}, "group 'a': column 'c0' of the table is empty from row 1 to row 10"),
-        ({"t": [None, *range(9)]}, {}, "the time is missing in row 1"),
-        ({"t": [*range(9), np.inf]}, {}, "the time is infinite in row 10"),
-        ({"t": ["2024-01-01", *["noon"] * 9]}, {}, "holds 'noon' in row 2, expected a number or"),
+        ({"c0": ["1"] * 9 + ["?"]}, {}, r"column 'c0' of the table holds '\?' in row 9"),
+        ({"c0": np.inf}, {}, "the value is infinite in column 'c0', row 0, .*of the table"),
+        ({"c0": np.nan}, {}, "group 'a': column 'c0' of the table is empty from row 0, .*to row 9"),
+        ({"t": [None, *range(9)]}, {}, "the time is missing in row 0"),
+        ({"t": [*range(9), np.inf]}, {}, "the time is infinite in row 9"),
+        ({"t": ["2024-01-01", *["noon"] * 9]}, {}, "holds 'noon' in row 1, .*expected a number or"),
         ({"t": True}, {}, "expected numbers or dates"),
-        ({"machine": [None] + ["a"] * 9}, {}, "the group is missing in row 1"),
+        ({"machine": [None] + ["a"] * 9}, {}, "the group is missing in row 0"),
         ({}, {"group": "machin"}, "the table has no column 'machin'; did you mean 'machine'"),
         ({}, {"channels": ["c2"]}, "has no column 'c2'; it has t, machine, c0, c1"),
         ({}, {"label": "t"}, "got time='t', group='machine', label='t'; expected a column of its"),

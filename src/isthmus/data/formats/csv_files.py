@@ -29,7 +29,7 @@ from isthmus.data.csv_options import (
     text_of_dates,
 )
 from isthmus.data.formats.csv_text import as_utf8, check_header, skip_to_header
-from isthmus.data.places import SourceFile, Where
+from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -277,8 +277,8 @@ class CsvFile:
         row = int(np.flatnonzero(~found & cells.is_valid().to_numpy())[0])
         cell = cells[row].as_py()
         return DataError(
-            f"column {name!r} of {self.path} holds {cell!r} in row {row + 1} (line "
-            f"{self.line(row)} of the file), which is no date in the format "
+            f"column {name!r} of {self.path} holds {cell!r} in "
+            f"{describe_row(row, self.line(row))}, which is no date in the format "
             f"{self.options.date_format!r}, as other rows are; correct it, or "
             f"{how_to_mark_missing(cell, self.options)} if it is missing; if these are names, "
             f"pass category=[{name!r}] (on the command line --category {shlex.quote(name)})"
@@ -293,8 +293,8 @@ class CsvFile:
         if self.options.thousands is not None:
             fix = f"write it with the decimal mark {self.options.decimal!r}"
         return DataError(
-            f"column {name!r} of {self.path} holds {cell!r} in row {row + 1} (line "
-            f"{self.line(row)} of the file), which may be {either} with "
+            f"column {name!r} of {self.path} holds {cell!r} in "
+            f"{describe_row(row, self.line(row))}, which may be {either} with "
             f"decimal={self.options.decimal!r}; {fix}; pass category=[{name!r}] (--category) if "
             "these are names"
         )

@@ -29,7 +29,7 @@ from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_there
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.labels import labels_from_text
-from isthmus.data.places import Place, SourceFile, Where, quote
+from isthmus.data.places import Place, SourceFile, Where, describe_row, quote
 from isthmus.data.schema import Schema, check_names
 from isthmus.errors import DataError, ShardError
 
@@ -142,7 +142,7 @@ def read_table(
             frame = _READERS[suffix](path)
     if suffix in _JSON_LINES:
         return frame, SourceFile(functools.partial(_line_of_json, path))
-    return frame, lambda row: f"row {row + 1}, counting from 1"
+    return frame, describe_row
 
 
 def _read_excel(
@@ -314,7 +314,7 @@ def dataset_from_frame(
     name: str = "data",
     *,
     source: str | Path = "the table",
-    where: Where = lambda row: f"row {row + 1}, counting from 1",
+    where: Where = describe_row,
     keys: Sequence[str] = (),
     columns: Sequence[str] | None = None,
     drop: Sequence[str] = (),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.columns import Column
+from isthmus.data.places import describe_row
 from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs
 from isthmus.data.preprocessing.images import ImageVariety
 from isthmus.data.preprocessing.preprocessor import Preprocessor
@@ -177,7 +178,7 @@ def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -
         # Of these rows, which may be more than the preprocessor was learned from.
         if (usual := usual_range(values[~np.isnan(values)])) is not None:
             n, row = int(usual[0].outside(values).sum()), _farthest(values, inputs.fill)
-            place = f"row {row}, counting from 0"
+            place = describe_row(row)
             inputs = replace(inputs, usual=usual[0])
             text = describe_extremes(name, float(values[row]), place, n, inputs, column)
             found.append(WarningText(text, row, None, place))

@@ -80,7 +80,7 @@ def interpolate(
 
 def describe_empty_column(column: str, first: str, last: str) -> str:
     """Return the error text for a column without values between two rows."""
-    return f"{column} is empty from {first} to {last}; leave these rows out, or drop the column"
+    return f"{column} is empty from {first}, to {last}; leave these rows out, or drop the column"
 
 
 def describe_filled(n_missing: int, n_values: int) -> str:

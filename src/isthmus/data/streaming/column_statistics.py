@@ -14,7 +14,7 @@ import pandas as pd
 
 from isthmus.data.column_types import as_dates, as_numbers, recognise
 from isthmus.data.columns import Column, as_plain, check_no_infinity
-from isthmus.data.places import Place
+from isthmus.data.places import Place, describe_row
 from isthmus.data.preprocessing import (
     MAX_MAGNITUDE,
     CategoryInputs,
@@ -150,7 +150,7 @@ class ColumnStatistics:
             return None
         far = self.high - inputs.fill > inputs.fill - self.low
         value, row = (self.high, self.high_row) if far else (self.low, self.low_row)
-        place = f"row {row}, counting from 0"
+        place = describe_row(row)
         name, column = column_name(schema, at), schema.types[at]
         return describe_extremes(name, value, place, self.n_extreme, inputs, column)
 
@@ -252,7 +252,7 @@ class ColumnStatistics:
 
     def _place(self, rows: Sequence[int]) -> Place:
         """Return the column's place, where the values at hand are of these rows, from 0."""
-        return Place(self.name, self.table, lambda at: f"row {rows[at] + 1}, counting from 1")
+        return Place(self.name, self.table, lambda at: describe_row(rows[at]))
 
     def _widen(self, low: float, high: float, low_row: int, high_row: int) -> None:
         if low < self.low:

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isthmus.data.containers import arrow_to_frame
+from isthmus.data.places import describe_row
 from isthmus.data.streaming.parquet import is_number
-from isthmus.data.windows import Groups, describe_row, segments, time_numbers, window_count
+from isthmus.data.windows import Groups, segments, time_numbers, window_count
 
 
 @dataclass(frozen=True, eq=False)

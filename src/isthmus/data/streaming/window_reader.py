@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.instances import Chunk
+from isthmus.data.places import describe_row
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.data.streaming.parquet import FileColumns, LabelColumn, is_number, open_parquet
@@ -29,7 +30,6 @@ from isthmus.data.windows import (
     check_window,
     cut,
     deciding_rows,
-    describe_row,
     missing_roles,
     place_columns,
     too_short,

@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from isthmus._core import parquet_file
 from isthmus.data.containers import arrow_to_frame
+from isthmus.data.places import describe_row
 from isthmus.data.preprocessing import ValuesBeyond, describe_empty_column, interpolate
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.data.streaming.window_index import FileWindows, WindowSpans, one_span
-from isthmus.data.windows import as_numbers, describe_row
+from isthmus.data.windows import as_numbers
 from isthmus.errors import DataError, ShardError
 
 #: Rows decoded at a time, and bytes of them, at most.

@@ -19,7 +19,6 @@ from .time_index import segments as segments
 from .time_index import time_numbers as time_numbers
 from .window_table import LabelCounts as LabelCounts
 from .window_table import UnusedRows as UnusedRows
-from .window_table import describe_row as describe_row
 from .window_table import load_long_table as load_long_table
 from .window_table import series_from_frame as series_from_frame
 from .window_table import too_short as too_short

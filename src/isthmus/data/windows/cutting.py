@@ -80,7 +80,7 @@ class Windows:
         """Return a table with one row per window: group, first and last time.
 
         Several group columns have their own names. Without times the columns are the first and
-        last row, counted from 1 as in errors.
+        last row, counting from 0.
         """
         columns: dict[str, Any] = {}
         if len(self.group_columns) > 1 and self.group is not None:
@@ -89,7 +89,7 @@ class Windows:
         elif self.group is not None:
             columns["group"] = self.group
         if self.first_time is None:
-            columns |= {"first_row": self.first_row + 1, "last_row": self.last_row + 1}
+            columns |= {"first_row": self.first_row, "last_row": self.last_row}
         else:
             columns |= {"first_time": self.first_time, "last_time": self.last_time}
         return pd.DataFrame(columns)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.formats import check_is_there
-from isthmus.data.places import Place, Where, quote
+from isthmus.data.places import Place, Where, describe_row, quote
 from isthmus.data.schema import check_names
 from isthmus.data.windows.time_index import segments, time_numbers
 from isthmus.errors import DataError
@@ -50,7 +50,7 @@ class Groups:
         self,
         frame: pd.DataFrame,
         source: str | Path,
-        where: Where = lambda row: f"row {row + 1}",
+        where: Where = describe_row,
     ) -> np.ndarray:
         """Return the group codes of rows, int64 of shape (n,); new groups get the next codes.
 

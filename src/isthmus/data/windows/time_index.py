@@ -97,12 +97,12 @@ def check_order(
     row, before = int(rows[at]), int(rows[at - 1])
     if time[at] == time[at - 1]:
         raise DataError(
-            f"{of_group(groups[at])}the time {describe_time(row)} is in {where(before)} and again "
-            f"in {where(row)}; leave one of them out, or name the column that tells the series "
-            "apart with group="
+            f"{of_group(groups[at])}the time {describe_time(row)} is in {where(before)}, and "
+            f"again in {where(row)}; leave one of them out, or name the column that tells the "
+            "series apart with group="
         )
     raise DataError(
-        f"{of_group(groups[at])}the time in {where(row)} is {describe_time(row)}, after "
+        f"{of_group(groups[at])}the time in {where(row)}, is {describe_time(row)}, after "
         f"{describe_time(before)} in {where(before)}; expected times that increase: sort the table "
         f"with {sort}, or name the column that tells the series apart with group="
     )

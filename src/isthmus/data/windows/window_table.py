@@ -15,7 +15,7 @@ from isthmus.data.csv_options import CsvOptions
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats import read_table
 from isthmus.data.labels import factorize_labels, is_missing, label_text, labels_from_text
-from isthmus.data.places import SourceFile, Where
+from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows, label_rule
@@ -221,11 +221,6 @@ def load_long_table(
     return series_from_frame(
         frame, cutting, label, path.name, source=path, where=where, keys=keys, drop=drop
     )
-
-
-def describe_row(row: int) -> str:
-    """Return "row 1" for row number 0, and so on."""
-    return f"row {row + 1}"
 
 
 def series_from_frame(
