@@ -9,6 +9,10 @@ that was tried less often than asked, because the time of its part was up, does 
 writers  processes that write one bundle at once: heads reported as added that are not there
 kills    a process killed just before each rename of a command: what it leaves, and the next run
 service  slow and idle clients of a running service: the statuses and times of a client beside them
+exports  damaged files of an export: those that load and decide otherwise
+readers  damaged files of every kind: errors that are not of isthmus, or do not name the file
+sizes    files that state or unpack to gigabytes: those without a clear error within 5 s and 2 GB
+formats  content of other formats under the names of images: decoded, or given to a program
 
 All parts together take at most twenty minutes on two cores.
 """

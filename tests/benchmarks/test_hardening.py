@@ -1,6 +1,7 @@
 """The benchmark of what must never happen: its rows, and that a part runs."""
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ sys.path.append(str(BENCHMARKS))  # scripts find the modules beside them in this
 
 import hardening  # noqa: E402
 from common.hardening_parts import PARTS  # noqa: E402
+from common.hardening_parts.mutations import mutated  # noqa: E402
 from common.hardening_parts.rows import Row, Setting, counted  # noqa: E402
 from isthmus.errors import DataError  # noqa: E402
 
@@ -50,3 +52,14 @@ def test_the_exit_status_says_whether_all_cases_hold(monkeypatch, tmp_path, caps
     assert leaving.value.code == (not holds)
     assert "a case" in capsys.readouterr().out
     assert [row["case"] for row in json.loads(out.read_text())["rows"]["writers"]] == ["a case"]
+
+
+def test_no_content_of_another_format_is_decoded_as_an_image(tmp_path):
+    assert [row.holds for row in PARTS["formats"](Setting(tmp_path))] == [True, True]
+
+
+def test_damage_is_drawn_from_the_seed_and_changes_the_content():
+    content = bytes(range(256)) * 4
+    drawn = [mutated(content, random.Random(seed)) for seed in range(50)]
+    assert drawn == [mutated(content, random.Random(seed)) for seed in range(50)]
+    assert sum(one != content for one in drawn) > 45

@@ -13,6 +13,7 @@ from .arrays import read_npy_header as read_npy_header
 from .arrays import read_npy_layout as read_npy_layout
 from .arrays import read_npz as read_npz
 from .csv_files import read_csv_file as read_csv_file
+from .images import COMMON_FORMATS as COMMON_FORMATS
 from .images import ImageFile as ImageFile
 from .images import ImageHeader as ImageHeader
 from .images import TooManyPixelsError as TooManyPixelsError
