@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from isthmus.serve.batching import Batcher
+from isthmus.serve.models import Batcher
 
 DEADLINE = 30
 
