@@ -54,7 +54,7 @@ class Moments:
 
 def watch_all(moments: Moments, exchanges: bool) -> None:
     """Count all calls that put a file or folder in the place of another, or delete one."""
-    folders = importlib.import_module("isthmus._core.folders")
+    folders = importlib.import_module("isthmus._core.files")
     if exchanges:
         moments.watch(folders, "exchange")
     else:

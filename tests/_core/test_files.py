@@ -176,7 +176,7 @@ def test_a_folder_stays_when_a_rename_fails(tmp_path, monkeypatch, nth):
     target = tmp_path / "press"
     target.mkdir()
     (target / "old").write_text("old")
-    monkeypatch.setattr("isthmus._core.folders.exchange", lambda *_: False)
+    monkeypatch.setattr("isthmus._core.files.exchange", lambda *_: False)
     rename, calls = Path.rename, []
 
     def failing(path, other):

@@ -18,7 +18,7 @@ DIED = 77
 DYING = """
 import importlib, os, shutil, sys
 from pathlib import Path
-folders = importlib.import_module("isthmus._core.folders")
+folders = importlib.import_module("isthmus._core.files")
 step, exchanges = int(sys.argv[1]), sys.argv[2] == "True"
 
 def watch(owner, name):
@@ -64,7 +64,7 @@ def press(tmp_path, monkeypatch):
 def exchanges(request, monkeypatch):
     """Whether the system can exchange two names in one step."""
     if not request.param:
-        monkeypatch.setattr("isthmus._core.folders.exchange", lambda *_: False)
+        monkeypatch.setattr("isthmus._core.files.exchange", lambda *_: False)
     return request.param
 
 

@@ -17,7 +17,7 @@ from isthmus import (
     load_bundle,
     load_codes,
 )
-from isthmus.data import code_files
+from isthmus.data import codes as codes_module
 from isthmus.detection import compute_stored_codes, extract_features
 from isthmus.encoding import encoder_identity
 from isthmus.errors import DataError, DataWarning
@@ -192,8 +192,8 @@ def test_labels_in_a_column_and_labels_that_come_later(stored, rows):
 
 
 def test_of_many_rows_a_sample_is_drawn(stored, monkeypatch, rows):
-    monkeypatch.setattr(code_files, "MAX_ROWS", 300)
-    monkeypatch.setattr(code_files, "BATCH_ROWS", 64)
+    monkeypatch.setattr(codes_module, "MAX_ROWS", 300)
+    monkeypatch.setattr(codes_module, "BATCH_ROWS", 64)
     codes, whole = load_codes(stored, label="state", labels=rows[["id", "state"]]), rows["state"]
     assert len(codes) == 300
     assert len(np.unique(codes.hashes)) == 300

@@ -1,13 +1,13 @@
 from .array_checks import Kind as Kind
 from .array_checks import check_images as check_images
 from .array_checks import check_series as check_series
-from .code_files import is_stored_codes as is_stored_codes
-from .code_files import load_codes as load_codes
 from .codes import MISSING_FLAGS as MISSING_FLAGS
 from .codes import RESIDUAL as RESIDUAL
 from .codes import ROW_HASH as ROW_HASH
 from .codes import StoredCodes as StoredCodes
 from .codes import codes_facts as codes_facts
+from .codes import is_stored_codes as is_stored_codes
+from .codes import load_codes as load_codes
 from .codes import rows_to_arrow as rows_to_arrow
 from .column_types import ColumnType as ColumnType
 from .column_types import check_table as check_table
