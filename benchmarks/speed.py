@@ -48,7 +48,7 @@ from isthmus.errors import DataError
 
 HERE = Path(__file__).parent
 COLUMNS = ("measure", "isthmus", "peer", "takes or does", "ratio", "must show", "met")
-#: What the `isthmus` command sets for itself (`isthmus.cli.process`), as an environment.
+#: What the `isthmus` command sets for itself (`isthmus.cli.commands`), as an environment.
 TUNED = {
     "GOMP_SPINCOUNT": "30000",
     "MALLOC_MMAP_THRESHOLD_": str(2**31 - 1),

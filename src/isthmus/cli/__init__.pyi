@@ -1,2 +1,2 @@
 from .commands import main as main
-from .process import tune_process as tune_process
+from .commands import tune_process as tune_process

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus._core import return_freed_memory
-from isthmus.cli import process
+from isthmus.cli.commands import rank
 from isthmus.errors import DataError, DataWarning
 
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ def warnings_as_lines(data: Any = None) -> Iterator[None]:
         text = str(message)
         if isinstance(message, DataWarning) and message.row is not None and data is not None:
             text = text.replace(message.place, data.place(message.row, message.step))
-        if process.rank() == 0 and text not in printed:
+        if rank() == 0 and text not in printed:
             printed.add(text)
             print(f"warning: {text}", file=sys.stderr)
 

@@ -19,6 +19,7 @@ from isthmus.bundle import (
     refuse_to_delete_heads,
     stored_heads,
 )
+from isthmus.cli.commands import rank, refuse_process_group
 from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     Address,
@@ -44,7 +45,6 @@ from isthmus.cli.options import (
     window_label_facts,
     write_json_facts,
 )
-from isthmus.cli.process import rank, refuse_process_group
 from isthmus.errors import BundleError, DataError, TrainingError
 
 

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from isthmus.cli import process
+from isthmus.cli.commands import (
+    Terminated,
+    command_line,
+    process_suffix,
+    raise_on_sigterm,
+    rank,
+)
 from isthmus.cli.data_options import warnings_as_lines
 from isthmus.errors import DataError
 
@@ -56,12 +62,12 @@ def console_for(json: str | None) -> Console:
 
     # Wide enough for a digest where the output is a file or a pipe.
     wide = None if sys.stdout.isatty() else 120
-    return Console(stderr=json == "-", width=wide, highlight=False, quiet=process.rank() > 0)
+    return Console(stderr=json == "-", width=wide, highlight=False, quiet=rank() > 0)
 
 
 def write_json_facts(json: str | None, facts: dict[str, Any]) -> None:
     """Write the facts of a command as one JSON object, where --json is given."""
-    if json is None or process.rank() > 0:
+    if json is None or rank() > 0:
         return
     from isthmus._core import to_json, write_bytes
 
@@ -78,19 +84,19 @@ def resumable(checkpoints: Path) -> Iterator[None]:
     Where torchrun ends this process because another one failed, the status is 143.
     """
     try:
-        with process.raise_on_sigterm():
+        with raise_on_sigterm():
             yield
     except KeyboardInterrupt as stop:
-        lost = isinstance(stop, process.Terminated)
+        lost = isinstance(stop, Terminated)
         what = "ended by torchrun, as when another worker is lost" if lost else "interrupted"
         if (checkpoints.expanduser() / "last.safetensors").exists():
             arguments = [one for one in sys.argv[1:] if one != "--resume"]
-            again = process.command_line([*arguments, "--resume"])
+            again = command_line([*arguments, "--resume"])
             line = f"the last checkpoint stands; go on with: {again}"
         else:
             line = "no epoch was finished, so there is nothing to go on from"
-        if lost or process.rank() == 0:
-            print(f"{what}{process.process_suffix()}; {line}", file=sys.stderr, flush=True)
+        if lost or rank() == 0:
+            print(f"{what}{process_suffix()}; {line}", file=sys.stderr, flush=True)
         raise typer.Exit(143 if lost else 130) from None
 
 

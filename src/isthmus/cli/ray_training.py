@@ -104,7 +104,7 @@ class _Task:
     def run(self, config: dict[str, Any]) -> None:
         """Fit, and send what is printed and the error, if any, to the process that prints them."""
         messages = config["messages"]
-        from isthmus.cli.process import rank
+        from isthmus.cli.commands import rank
         from isthmus.distributed import is_process_lost
 
         with contextlib.suppress(OSError):  # other nodes may not have the folder

@@ -75,7 +75,7 @@ def serve(
     after SIGTERM, 130 after Ctrl-C.
     """
     from isthmus._core import require
-    from isthmus.cli.process import exit_cleanly_on_sigterm
+    from isthmus.cli.commands import exit_cleanly_on_sigterm
 
     for module in ("fastapi", "uvicorn", "onnxruntime", "prometheus_client"):
         require(module, extra="serve", purpose="serving over HTTP")
