@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
+from isthmus._core import shown
 from isthmus.distributed import (
     all_gather,
     current_generator,
@@ -216,7 +217,7 @@ def build_augmentation(chosen: Augmentations, kind: str) -> Augment:
     unknown = [name for name in strengths if name not in AUGMENTATIONS[kind]]
     if unknown or not all(map(_is_strength, strengths.values())):
         raise TrainingError(
-            f"got augmentations={chosen!r}, expected some of {', '.join(AUGMENTATIONS[kind])} "
+            f"got augmentations={shown(chosen)}, expected some of {', '.join(AUGMENTATIONS[kind])} "
             f"for {kind}, with strengths of 0 or more"
         )
     if kind == "images":

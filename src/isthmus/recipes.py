@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from isthmus._core import shown
 from isthmus.errors import TrainingError
 
 #: Values of an image up to which dense layers on pixels are affordable.
@@ -314,7 +315,7 @@ def _is_auto(value: Any) -> bool:
 def _checked_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
         raise TrainingError(
-            f"got {name}={value!r}, expected a whole number of 1 or more, or 'auto'"
+            f"got {name}={shown(value)}, expected a whole number of 1 or more, or 'auto'"
         )
     return int(value)
 
@@ -329,11 +330,15 @@ def _checked_number(
     if not (low <= number <= high) or math.isinf(number) or (above and number == low):
         bounds = f"above {low}" if above else f"of {low} or more"
         most = "" if math.isinf(high) else f", {high} at most"
-        raise TrainingError(f"got {name}={value!r}, expected a number {bounds}{most}, or 'auto'")
+        raise TrainingError(
+            f"got {name}={shown(value)}, expected a number {bounds}{most}, or 'auto'"
+        )
     return number
 
 
 def _checked_name(name: str, value: Any, *allowed: str) -> str:
     if value not in allowed:
-        raise TrainingError(f"got {name}={value!r}, expected {' or '.join(map(repr, allowed))}")
+        raise TrainingError(
+            f"got {name}={shown(value)}, expected {' or '.join(map(repr, allowed))}"
+        )
     return str(value)

@@ -4,10 +4,12 @@ import json
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import config_context
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, advise, evaluate, load
+from isthmus.errors import IsthmusError
 from isthmus.evaluation import evaluate_detector
 
 
@@ -117,3 +119,28 @@ def test_advice_marks_the_width_that_it_recommends(digits):
     assert f"{advice.n_components} (recommended)" in texts
     assert f"{advice.table[0]['pca_error']:.4g}" in texts
     assert "accuracy %" not in texts
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"),
+    [
+        (lambda X: Autoencoder(max_epochs=np.int64(0)).fit(X), "max_epochs=0"),
+        (lambda X: Autoencoder(lr=np.float64(-1)).fit(X), "lr=-1.0"),
+        (lambda X: Autoencoder(n_components=np.float64(1.5)).fit(X), "n_components=1.5"),
+        (lambda X: Autoencoder(device=np.str_("gqu")).fit(X), "'gqu'"),
+        (
+            lambda X: AnomalyDetector(Autoencoder(), false_alarm_rate=np.float64(2)).fit(X),
+            "rate=2.0",
+        ),
+        (lambda X: AnomalyDetector(Autoencoder(), method=np.str_("odd")).fit(X), "method='odd'"),
+        (lambda X: AnomalyDetector(Autoencoder()).fit(X, np.full(len(X), 7)), "label 7 in row 0"),
+        (lambda X: load(pd.DataFrame(X), kind="series", window=np.int64(1)), "window=1"),
+        (lambda X: load(X, rows=np.int64(1)), "rows=1"),
+        (lambda X: load(X, rows=[np.int64(1)]), r"rows=\[1\]"),
+        (lambda X: load(X).take_range(slice(np.int64(900), np.int64(901))), "900"),
+    ],
+)
+def test_numbers_and_text_of_numpy_are_shown_in_errors_as_those_of_python(call, shown):
+    with pytest.raises((IsthmusError, ValueError), match=shown) as caught:
+        call(np.random.default_rng(0).normal(size=(40, 4)))
+    assert "np." not in str(caught.value)

@@ -1,5 +1,6 @@
 from .display import Evaluation as Evaluation
 from .display import LearnedTable as LearnedTable
+from .display import shown as shown
 from .display import table as table
 from .display import with_progress as with_progress
 from .files import copy_files as copy_files

@@ -80,6 +80,31 @@ def with_progress(
                 )
 
 
+def shown(value: Any) -> str:
+    """Return a value as messages show it: its `repr`, of NumPy's numbers and text that of Python's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shown(np.float64(1.5)), shown([np.int64(3), "a"])
+    ('1.5', "[3, 'a']")
+    """
+    return repr(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    # Not isinstance: messages are made where NumPy is not imported.
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    if type(value) in (list, tuple, set):
+        return type(value)(map(_plain, value))
+    if isinstance(value, slice):
+        return slice(_plain(value.start), _plain(value.stop), _plain(value.step))
+    if type(value) is dict:
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    return value
+
+
 def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), caption: str = "") -> str:
     """Return an HTML table; the first cell of a row is its heading.
 

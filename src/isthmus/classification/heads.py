@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from isthmus._core import isolated_from_host
+from isthmus._core import isolated_from_host, shown
 from isthmus.classification.class_labels import known_labels, labelled_rows, partial_labels
 from isthmus.classification.label_spreading import SpreadingHead
 from isthmus.networks import Dropout
@@ -97,7 +97,7 @@ def build_head(
             own.set_params(random_state=random_state)
         return own
     raise ValueError(
-        f"got head={head!r}, expected one of {', '.join(HEADS)}, or a scikit-learn classifier"
+        f"got head={shown(head)}, expected one of {', '.join(HEADS)}, or a scikit-learn classifier"
     )
 
 
@@ -348,11 +348,13 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         for name, low, high in (("dropout", 0, 1), ("validation_fraction", 0, 1)):
             value = getattr(self, name)
             if not low <= value < high:
-                raise ValueError(f"got {name}={value!r}, expected {low} or more and below {high}")
+                raise ValueError(
+                    f"got {name}={shown(value)}, expected {low} or more and below {high}"
+                )
         for name in ("batch_size", "max_epochs", "lr", "patience"):
             value = getattr(self, name)
             if value != "auto" and not value > 0:
-                raise ValueError(f"got {name}={value!r}, expected a number above 0, or 'auto'")
+                raise ValueError(f"got {name}={shown(value)}, expected a number above 0, or 'auto'")
 
     def _sizes(self) -> tuple[int, ...]:
         return tuple(int(size) for size in self.hidden_layer_sizes)

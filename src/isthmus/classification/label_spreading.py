@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from isthmus._core import find_nearest, find_nearest_others
+from isthmus._core import find_nearest, find_nearest_others, shown
 
 UNLABELLED = -1
 
@@ -71,10 +71,12 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
         """
         if not (isinstance(self.n_neighbors, int | np.integer) and self.n_neighbors >= 1):
             raise ValueError(
-                f"got n_neighbors={self.n_neighbors!r}, expected a whole number from 1"
+                f"got n_neighbors={shown(self.n_neighbors)}, expected a whole number from 1"
             )
         if not 0 < self.alpha < 1:
-            raise ValueError(f"got alpha={self.alpha!r}, expected a number above 0 and below 1")
+            raise ValueError(
+                f"got alpha={shown(self.alpha)}, expected a number above 0 and below 1"
+            )
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         labelled = y != UNLABELLED

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
 from isthmus.data.array_checks import Kind
 from isthmus.data.instances import as_instances, take_rows
 from isthmus.data.labels import as_labels, distinct_names
@@ -223,7 +224,9 @@ class Dataset:
         """
         chosen = np.arange(len(self))[as_range(rows)]
         if len(chosen) == 0:
-            raise DataError(f"rows={rows!r} names none of the {len(self)} instances of {self.name}")
+            raise DataError(
+                f"rows={shown(rows)} names none of the {len(self)} instances of {self.name}"
+            )
         ends = {"first": int(chosen[0]), "last": int(chosen[-1]), "n": len(chosen)}
         return replace(self.take(chosen), reading={**(self.reading or {}), "rows": ends})
 
@@ -326,7 +329,7 @@ def as_range(rows: slice | str) -> slice:
         found.indices(0)
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"got rows={rows!r}, expected first:end such as 0:1000, counting from 0"
+            f"got rows={shown(rows)}, expected first:end such as 0:1000, counting from 0"
         ) from error
     return found
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
 from isthmus.data.containers import MAX_EXACT_INTEGER, column_of_objects
 from isthmus.errors import DataError
 
@@ -325,7 +326,7 @@ class ClassMatcher:
             found = self._values.get(label) or self._texts.get(label_text(label), [])
         if len(found) > 1:
             raise DataError(
-                f"got the label {label!r}, which may be each of the classes "
+                f"got the label {shown(label)}, which may be each of the classes "
                 f"{' and '.join(sorted(map(repr, found)))}; write labels as the classes are written"
             )
         return found[0] if found else None
@@ -354,15 +355,15 @@ class ClassMatcher:
         before, first = self._written.setdefault(one, (text, label))
         if before != text:
             raise DataError(
-                f"got the labels {first!r} and {label!r}, which both read as {one!r}; write each "
-                "class in one way"
+                f"got the labels {shown(first)} and {shown(label)}, which both read as "
+                f"{shown(one)}; write each class in one way"
             )
 
     def _of_another_kind(self, labels: list[Any]) -> DataError:
-        shown = ", ".join(map(repr, labels[:5])) + ", ..." * (len(labels) > 5)
-        example = f", such as {self._classes[0]!r}" if self._classes else ""
+        listed = ", ".join(map(shown, labels[:5])) + ", ..." * (len(labels) > 5)
+        example = f", such as {shown(self._classes[0])}" if self._classes else ""
         return DataError(
-            f"got labels that are {_kind(labels)}, such as {shown}, but the classes of the head "
+            f"got labels that are {_kind(labels)}, such as {listed}, but the classes of the head "
             f"are {_kind(self._classes)}{example}; pass labels of the same kind (numbers with "
             "numbers, text with text), or leave those rows out"
         )

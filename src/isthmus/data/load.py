@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus._core import reading
+from isthmus._core import reading, shown
 from isthmus.data.catalog import check_exists, describe_missing, find_entry
 from isthmus.data.containers import with_labels
 from isthmus.data.csv_options import CsvOptions
@@ -185,7 +185,7 @@ def load(
     if kind not in KINDS:
         raise DataError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
     if isinstance(channels, str):
-        raise DataError(f"got channels={channels!r}, expected a list: [{channels!r}]")
+        raise DataError(f"got channels={shown(channels)}, expected a list: [{channels!r}]")
     lists = {
         "columns": columns,
         "drop": drop,
@@ -224,7 +224,7 @@ def load(
     )
     if window_label not in (None, *LABEL_RULES):
         raise DataError(
-            f"got window_label={window_label!r}, expected one of {', '.join(LABEL_RULES)}"
+            f"got window_label={shown(window_label)}, expected one of {', '.join(LABEL_RULES)}"
         )
     size = None
     if resize is not None:
@@ -296,7 +296,8 @@ def load(
     if rows is not None:
         if isinstance(data, Splits):
             raise DataError(
-                f"got rows={rows!r}, and {data.name} has a training and a test part; leave it out"
+                f"got rows={shown(rows)}, and {data.name} has a training and a test part; "
+                "leave it out"
             )
         data = data.take_range(rows)
     return data if size is None else resize_images(data, size)

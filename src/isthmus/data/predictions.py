@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
 from isthmus.data.labels import is_missing, label_text
 from isthmus.errors import DataError
 
@@ -42,7 +43,7 @@ def as_normal_value(normal: Any) -> str | int | float | bool | None:
         plain = label_text(plain)
     if not isinstance(plain, str | bool | int | float) or is_missing(plain):
         raise DataError(
-            f"got normal={normal!r}, expected the one label that means normal, as a number or "
+            f"got normal={shown(normal)}, expected the one label that means normal, as a number or "
             "text, such as normal=0 (on the command line --normal 0)"
         )
     return plain

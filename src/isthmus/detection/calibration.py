@@ -32,6 +32,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import gammaln
 
+from isthmus._core import shown
 from isthmus.errors import CalibrationError, CalibrationWarning
 
 #: The false-alarm rate that `"auto"` means where the calibration rows can hold it.
@@ -133,7 +134,9 @@ class Calibration:
         Bates et al. (2023), `b_(n+1-i) = 1 - delta^(1/k) (i ... (i-k+1) / n ... (n-k+1))^(1/k)`.
         """
         if not 0 < confidence < 1:
-            raise CalibrationError(f"got confidence={confidence!r}, expected a number in (0, 1)")
+            raise CalibrationError(
+                f"got confidence={shown(confidence)}, expected a number in (0, 1)"
+            )
         at_least = self.n - np.searchsorted(self.scores, scores, side="left")
         return _simes_bounds(self.n, 1 - confidence)[at_least]
 
@@ -244,7 +247,8 @@ def check_rate(rate: Any, name: str = "false_alarm_rate") -> None:
     number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
     if not number or not 0 < rate < 1:
         raise CalibrationError(
-            f"got {name}={rate!r}, expected a number above 0 and below 1, such as {DEFAULT_RATE:g}"
+            f"got {name}={shown(rate)}, expected a number above 0 and below 1, such as "
+            f"{DEFAULT_RATE:g}"
         )
 
 

@@ -11,7 +11,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from isthmus._core import isolated_from_host
+from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import ABNORMAL, as_instances, check_complete, over_chunks, take_rows, verdicts
 from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
@@ -209,7 +209,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         choices = {"method": METHODS, "missing": MISSING_POLICIES}
         for name, expected in choices.items():
             if (value := getattr(self, name)) not in expected:
-                raise DataError(f"got {name}={value!r}, expected one of {', '.join(expected)}")
+                raise DataError(f"got {name}={shown(value)}, expected one of {', '.join(expected)}")
         seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
         X = as_instances(X, y)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
 from isthmus.data import (
     ABNORMAL,
     DETECTION,
@@ -143,8 +144,8 @@ class DetectorLabelReader:
         if not self.stated and other and not (value is None and self._normal_found):
             raise DataError(
                 f"{self.source}: got labels of 1, 0 and -1 ({self._shown()}) for a detector that "
-                f"was fitted with normal={self.normal!r}; say what is normal here: normal=1 for "
-                "labels of 1 and -1 (on the command line --normal 1)"
+                f"was fitted with normal={shown(self.normal)}; say what is normal here: normal=1 "
+                "for labels of 1 and -1 (on the command line --normal 1)"
             )
         # Of 0 and 1 (or True and False) both meanings are clear, although one does not occur:
         # "00" for 0 is another label.
@@ -153,7 +154,7 @@ class DetectorLabelReader:
         if self._normal_found or (binary and self._same_kind()):
             return
         problem = (
-            f"got normal={self.normal!r}, and no label in {self.source} is that: they are "
+            f"got normal={shown(self.normal)}, and no label in {self.source} is that: they are "
             f"{self._shown()}"
         )
         if may_lack_normal and not self.stated:
@@ -183,7 +184,7 @@ class DetectorLabelReader:
         for text, label in self._binary.items():
             values[int(read_as_binary(label) or 0)] = label
             counts[int(read_as_binary(label) or 0)] += self.counts[text]
-        zero, one = (_shown(value) for value in values)
+        zero, one = (shown(value) for value in values)
         given = " and ".join(text for text, n in zip((zero, one), counts, strict=True) if n)
         words = " or ".join(f"--normal {label_text(value)}" for value in values)
         raise DataError(
@@ -196,8 +197,8 @@ class DetectorLabelReader:
 
     def _shown(self, *, in_order: bool = False) -> str:
         found = sorted(self.counts.items()) if in_order else self.counts.most_common()
-        shown = ", ".join(f"{text}: {n:,}" for text, n in found[:MAX_SHOWN])
-        return shown + ", ..." * (len(found) > MAX_SHOWN)
+        listed = ", ".join(f"{text}: {n:,}" for text, n in found[:MAX_SHOWN])
+        return listed + ", ..." * (len(found) > MAX_SHOWN)
 
     def _check_signs(self, y: np.ndarray, first_row: int) -> np.ndarray:
         try:
@@ -268,9 +269,9 @@ def check_detector_labels(y: Any, n_instances: int) -> np.ndarray:
         wrong |= given.map(lambda label: isinstance(label, bool | np.bool_)).to_numpy(dtype=bool)
     if wrong.any():
         row = int(rows[wrong.argmax()])
-        others = sorted({_shown(label) for label in given[wrong]})[:5]
+        others = sorted({shown(label) for label in given[wrong]})[:5]
         raise DataError(
-            f"got the label {_shown(labels[row])} in {describe_row(row)}, expected 1 "
+            f"got the label {shown(labels[row])} in {describe_row(row)}, expected 1 "
             "(normal), -1 (abnormal) or 0 (unlabelled); name the value that means normal with "
             "normal= (on the command line --normal VALUE), or translate the values "
             f"{', '.join(others)} first, as in numpy.where(y == 'broken', -1, 1)"
@@ -312,7 +313,7 @@ def labels_for_detector(
     if normal is not None and stated:
         what = "has no labels" if data.y is None else "has labels that are all missing"
         raise DataError(
-            f"got normal={normal!r} (on the command line --normal {normal}), and {data.name} "
+            f"got normal={shown(normal)} (on the command line --normal {normal}), and {data.name} "
             f"{what}; name their column with label= (on the command line --label COLUMN)"
         )
     return None if data.y is None else np.full(len(data), UNKNOWN, dtype=np.int8)
@@ -352,7 +353,7 @@ def warn_of_mostly_abnormal(y: np.ndarray, normal: str | float | None) -> None:
     abnormal = int((y == ABNORMAL).sum())
     if normal is not None and 2 * abnormal > len(y):
         warnings.warn(
-            f"with normal={normal!r} {abnormal:,} of {len(y):,} instances are abnormal, and a "
+            f"with normal={shown(normal)} {abnormal:,} of {len(y):,} instances are abnormal, and a "
             "detector is fitted on mostly normal ones; check that normal= (on the command line "
             "--normal) is not the label of the abnormal ones",
             stacklevel=3,
@@ -372,7 +373,3 @@ def _plain(label: Any) -> Any:
 
 def _is_number(label: Any) -> bool:
     return isinstance(label, int | float) and not isinstance(label, bool)
-
-
-def _shown(label: Any) -> str:
-    return repr(_plain(label))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
+
 #: So many times more instances than asked for are considered, the most doubtful first.
 CANDIDATES = 10
 
@@ -38,7 +40,7 @@ def most_informative(doubt: np.ndarray, codes: np.ndarray, n: int) -> np.ndarray
     [0, 3]
     """
     if n < 1:
-        raise ValueError(f"got n={n!r}, expected 1 or more")
+        raise ValueError(f"got n={shown(n)}, expected 1 or more")
     rows = np.argsort(-doubt, kind="stable")[: CANDIDATES * n]
     # Ranks, because doubt has no unit: from 1 for the first down to one half for the last.
     share = np.linspace(1, 0.5, len(rows))

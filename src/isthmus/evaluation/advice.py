@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from isthmus._core import table
+from isthmus._core import shown, table
 from isthmus.classification import StandardisedHead, build_head, check_labels, uses_unlabelled
 from isthmus.data import CLASSES, ClassMatcher
 from isthmus.errors import DataError
@@ -269,8 +269,8 @@ def _checked_number(n_labels: Any, n_available: int, n_classes: int) -> int:
     whole = hasattr(n_labels, "__index__") and not isinstance(n_labels, bool)
     if not whole or not n_classes <= n_labels <= n_available:
         raise DataError(
-            f"got n_labels={n_labels!r}, expected 'auto' or a whole number from {n_classes:,} (one "
-            f"a class) to {n_available:,} (the labelled instances that are not held out)"
+            f"got n_labels={shown(n_labels)}, expected 'auto' or a whole number from {n_classes:,} "
+            f"(one a class) to {n_available:,} (the labelled instances that are not held out)"
         )
     return int(n_labels)
 

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus._core import Evaluation, isolated_from_host
+from isthmus._core import Evaluation, isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head, count_rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Dataset, as_instances, rows_of, verdicts
@@ -345,7 +345,9 @@ def detection_metrics(
     for name, values in (("y", y), ("predicted", predicted)):
         others = sorted(set(np.unique(values).tolist()) - {NORMAL, ABNORMAL})
         if others:
-            raise DataError(f"got {others[0]!r} in {name}, expected 1 (normal) or -1 (abnormal)")
+            raise DataError(
+                f"got {shown(others[0])} in {name}, expected 1 (normal) or -1 (abnormal)"
+            )
     of_normal, flagged = y == NORMAL, predicted == ABNORMAL
     parts = (of_normal, ~of_normal)
     return {

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
-from isthmus._core import with_progress
+from isthmus._core import shown, with_progress
 from isthmus.data import Chunk, Instances, as_instances, take_rows
 from isthmus.errors import DataError
 
@@ -172,11 +172,11 @@ def describe_unknown_classes(unknown: list[list[Any]], head: str) -> str:
     >>> describe_unknown_classes([["eel", 3]], "the head")
     "3 instances have a label that is no class of the head, and count as wrong: 'eel' (3)"
     """
-    shown = ", ".join(f"{label!r} ({n:,})" for label, n in unknown[:5])
+    listed = ", ".join(f"{shown(label)} ({n:,})" for label, n in unknown[:5])
     more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
     return (
         f"{sum(n for _, n in unknown):,} instances have a label that is no class of {head}, and "
-        f"count as wrong: {shown}{more}"
+        f"count as wrong: {listed}{more}"
     )
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 
-from isthmus._core import isolated_from_host
+from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import CLASSES, Dataset, Schema, load
 from isthmus.data.preprocessing import learn_preprocessor
@@ -385,9 +385,9 @@ def _chosen_widths(widths: Any, n_features: int) -> list[int]:
         chosen = []
     if isinstance(widths, str) or not chosen or chosen[0] < 1 or chosen[-1] > most:
         raise DataError(
-            f"got widths={widths!r}, expected 'auto' or whole numbers from 1 to {most:,}, such as "
-            f"[{', '.join(map(str, _chosen_widths('auto', n_features)))}]: a code is narrower than "
-            f"the {n_features:,} values of an instance"
+            f"got widths={shown(widths)}, expected 'auto' or whole numbers from 1 to {most:,}, "
+            f"such as [{', '.join(map(str, _chosen_widths('auto', n_features)))}]: a code is "
+            f"narrower than the {n_features:,} values of an instance"
         )
     return chosen
 
@@ -400,7 +400,7 @@ def _max_rows(max_rows: Any, data: Dataset) -> int:
 
 def _checked_count(name: str, value: Any, also: str = "") -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise DataError(f"got {name}={value!r}, expected {also}a whole number of 1 or more")
+        raise DataError(f"got {name}={shown(value)}, expected {also}a whole number of 1 or more")
     return int(value)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head
 from isthmus.data import ABNORMAL, Schema, label_text
@@ -61,7 +62,7 @@ def check_reference_instances(known: Any, rows: Any) -> None:
         When it is no whole number of 0 or more, or is above 0 without rows.
     """
     if isinstance(known, bool) or not isinstance(known, int | np.integer) or known < 0:
-        raise ExportError(f"got known={known!r}, expected a whole number of 0 or more")
+        raise ExportError(f"got known={shown(known)}, expected a whole number of 0 or more")
     if known and rows is None:
         raise ExportError(
             f"got known={known} and no rows, expected rows to keep {known} of; pass rows=X, or "

@@ -17,6 +17,7 @@ from isthmus._core import (
     recover_folder,
     replaced_folder,
     require,
+    shown,
     user_path,
     write_bytes,
 )
@@ -195,7 +196,7 @@ def export_bundle(
     if unsupported:
         raise ExportError(f"got the variant {unsupported[0]!r}, expected {' or '.join(VARIANTS)}")
     if not tolerance > 0:
-        raise ExportError(f"got tolerance={tolerance!r}, expected a number above 0")
+        raise ExportError(f"got tolerance={shown(tolerance)}, expected a number above 0")
     check_reference_instances(known, rows)
     target = check_directory(directory)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)

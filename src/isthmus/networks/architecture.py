@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from isthmus._core import write_bytes
+from isthmus._core import shown, write_bytes
 from isthmus.errors import ArchitectureError, BundleError
 from isthmus.networks.conv import (
     conv1d_channels,
@@ -106,7 +106,7 @@ def build(
         return _use_modules(tuple(architecture), input_shape, n_components)
     if architecture not in ARCHITECTURES:
         raise ArchitectureError(
-            f"got architecture={architecture!r}, expected one of {', '.join(ARCHITECTURES)}, "
+            f"got architecture={shown(architecture)}, expected one of {', '.join(ARCHITECTURES)}, "
             "or a pair of torch modules (encoder, decoder)"
         )
     if architecture == "auto":
@@ -320,12 +320,12 @@ def _build_reference(
     if n_components not in ("auto", width):
         raise ArchitectureError(
             f"architecture='reference' gives a code of {width} numbers for images of shape "
-            f"{input_shape}, got n_components={n_components!r}; pass {width} or 'auto'"
+            f"{input_shape}, got n_components={shown(n_components)}; pass {width} or 'auto'"
         )
     if not (isinstance(hidden_layer_sizes, str) and hidden_layer_sizes == "auto"):
         raise ArchitectureError(
             f"architecture='reference' has fixed layers, got hidden_layer_sizes="
-            f"{hidden_layer_sizes!r}; pass 'auto', or architecture='conv'"
+            f"{shown(hidden_layer_sizes)}; pass 'auto', or architecture='conv'"
         )
     if width >= math.prod(shape):
         raise ArchitectureError(
@@ -372,7 +372,7 @@ def _use_modules(
     width = int(code.shape[1])
     if n_components not in ("auto", width):
         raise ArchitectureError(
-            f"the encoder gives codes of width {width}, got n_components={n_components!r}; "
+            f"the encoder gives codes of width {width}, got n_components={shown(n_components)}; "
             f"pass n_components={width} or 'auto'"
         )
     if width >= math.prod(input_shape):
@@ -397,7 +397,7 @@ def _check_shape(architecture: str, input_shape: tuple[int, ...]) -> None:
     if architecture == "conv1d":
         what, fix = "windows of series", "pass windows (n, t, c) and kind='series'"
     raise ArchitectureError(
-        f"architecture={architecture!r} needs {what}, got instances of shape {input_shape}; "
+        f"architecture={shown(architecture)} needs {what}, got instances of shape {input_shape}; "
         f"use architecture='dense' or {fix}"
     )
 
@@ -408,7 +408,7 @@ def _checked_width(n_components: Any, input_shape: tuple[int, ...]) -> int:
         return choose_n_components(n_features)
     if isinstance(n_components, bool) or not hasattr(n_components, "__index__"):
         raise ArchitectureError(
-            f"got n_components={n_components!r}, expected a whole number or 'auto'"
+            f"got n_components={shown(n_components)}, expected a whole number or 'auto'"
         )
     # A code is narrower than the instance, but for an instance of one value.
     if not 1 <= n_components <= max(1, n_features - 1):
@@ -427,7 +427,7 @@ def _checked_sizes(sizes: Any, architecture: str) -> tuple[int, ...]:
         checked = (0,)
     if any(size < 1 for size in checked) or (architecture != "dense" and not checked):
         raise ArchitectureError(
-            f"got hidden_layer_sizes={sizes!r}, expected whole numbers of 1 or more such as "
+            f"got hidden_layer_sizes={shown(sizes)}, expected whole numbers of 1 or more such as "
             "(256, 64), or 'auto'"
         )
     return checked

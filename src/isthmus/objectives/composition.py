@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isthmus._core import shown
 from isthmus.distributed import (
     Shard,
     all_gather,
@@ -213,7 +214,7 @@ def build_objective(chosen: Any, **options: Any) -> Objective:
     if callable(chosen):
         return Own(chosen)
     raise TrainingError(
-        f"got objective={chosen!r}, expected 'auto', one of {', '.join(OBJECTIVES)}, an "
+        f"got objective={shown(chosen)}, expected 'auto', one of {', '.join(OBJECTIVES)}, an "
         "Objective, a mapping of these to weights, or a callable (network, batch) -> loss"
     )
 

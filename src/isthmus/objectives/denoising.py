@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from isthmus._core import shown
 from isthmus.distributed import (
     all_gather,
     current_generator,
@@ -126,13 +127,16 @@ class Denoising(Objective):
         unknown = [name for name in chosen if name not in CORRUPTIONS]
         if unknown or not chosen:
             raise TrainingError(
-                f"got corruptions={self.corruptions!r}, expected some of {', '.join(CORRUPTIONS)}"
+                f"got corruptions={shown(self.corruptions)}, expected some of "
+                f"{', '.join(CORRUPTIONS)}"
             )
         if not isinstance(self.level, Sequence) or len(self.level) != 2:
-            raise TrainingError(f"got level={self.level!r}, expected the lowest and the highest")
+            raise TrainingError(
+                f"got level={shown(self.level)}, expected the lowest and the highest"
+            )
         low, high = (check_weight("level", bound) for bound in self.level)
         if low > high:
-            raise TrainingError(f"got level={self.level!r}, expected the lowest first")
+            raise TrainingError(f"got level={shown(self.level)}, expected the lowest first")
         self.chosen, self.low, self.high = chosen, low, high
 
     def forward(self, network: Network, batch: Batch) -> Values:
@@ -216,7 +220,7 @@ class Masked(Objective):
             side = int(self.size)
         else:
             raise TrainingError(
-                f"got size={self.size!r}, expected 1 to {min(extent, default=1)} "
+                f"got size={shown(self.size)}, expected 1 to {min(extent, default=1)} "
                 f"for instances of shape {task.input_shape}, or 'auto'"
             )
         self.side = side

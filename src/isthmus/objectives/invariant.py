@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from isthmus._core import shown
 from isthmus.augmentations import Augment, Augmentations, build_augmentation
 from isthmus.distributed import all_gather, local_shard, redirected_draws, unsharded
 from isthmus.errors import TrainingError
@@ -155,7 +156,9 @@ class Invariant(Objective):
         expander = (4 * task.n_components,) * 2 if self.expander == "auto" else self.expander
         widths = list(expander) if isinstance(expander, Iterable) else [None]
         if not all(is_count(width) for width in widths):
-            raise TrainingError(f"got expander={self.expander!r}, expected whole numbers above 0")
+            raise TrainingError(
+                f"got expander={shown(self.expander)}, expected whole numbers above 0"
+            )
         self.augment = build_augmentation(self.augmentations, task.kind)
         widths = [task.n_components, *(int(width) for width in widths)]
         self.expand = _expander(widths)

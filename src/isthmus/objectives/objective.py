@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from isthmus._core import shown
 from isthmus.errors import TrainingError
 
 Loss = Literal["bce", "mse"]
@@ -146,7 +147,7 @@ def check_share(name: str, value: float, *, above: bool = False) -> float:
     """
     if not _is_number(value) or not 0 <= value <= 1 or (above and value == 0):
         low = "above 0" if above else "from 0"
-        raise TrainingError(f"got {name}={value!r}, expected a number {low} to 1")
+        raise TrainingError(f"got {name}={shown(value)}, expected a number {low} to 1")
     return float(value)
 
 
@@ -159,7 +160,7 @@ def check_weight(name: str, value: float) -> float:
         Otherwise.
     """
     if not _is_number(value) or not 0 <= value < float("inf"):
-        raise TrainingError(f"got {name}={value!r}, expected a number of 0 or more")
+        raise TrainingError(f"got {name}={shown(value)}, expected a number of 0 or more")
     return float(value)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus._core import shown
 from isthmus.errors import DataError
 from isthmus.plots.style import (
     BLUE,
@@ -130,7 +131,7 @@ def _best_row(epochs: np.ndarray, validation: np.ndarray, best_epoch: int | None
         return int(np.nanargmin(validation)) if np.isfinite(validation).any() else None
     if best_epoch not in epochs:
         raise DataError(
-            f"got best_epoch={best_epoch!r}, expected one of the epochs in the history, "
+            f"got best_epoch={shown(best_epoch)}, expected one of the epochs in the history, "
             f"{int(epochs[0])} to {int(epochs[-1])}"
         )
     return int(np.flatnonzero(epochs == best_epoch)[0])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
 from isthmus.data import Schema, check_table
 from isthmus.errors import DataError
 from isthmus.plots.style import (
@@ -91,7 +92,7 @@ def first_instances(X: Any, n: int) -> Instances:
         When `X` is none of these or empty, or `n` is not a positive integer.
     """
     if not isinstance(n, int | np.integer) or n < 1:
-        raise DataError(f"got n={n!r}, expected how many instances to draw, at least 1")
+        raise DataError(f"got n={shown(n)}, expected how many instances to draw, at least 1")
     if isinstance(X, pd.DataFrame):
         schema = Schema.learn(X)
         return _first_rows(schema.check(X), tuple(str(name) for name in X.columns), n, schema)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from isthmus._core import shown
 from isthmus.distributed import RandomGenerators, own_generators, redirected_draws
 from isthmus.errors import TrainingError
 
@@ -31,7 +32,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(
-            f"got device={device!r}, which cannot be used here ({reason}); use 'auto' or 'cpu'"
+            f"got device={shown(device)}, which cannot be used here ({reason}); use 'auto' or 'cpu'"
         ) from error
     return chosen
 
@@ -49,7 +50,7 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16
     if precision != "auto":
         raise TrainingError(
-            f"got precision={precision!r}, expected 'auto', 'float32' or 'bfloat16'"
+            f"got precision={shown(precision)}, expected 'auto', 'float32' or 'bfloat16'"
         )
     native = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
     return torch.bfloat16 if native else torch.float32

@@ -9,6 +9,7 @@ import torch
 from torch.optim.adadelta import adadelta
 from torch.optim.adamw import adamw
 
+from isthmus._core import shown
 from isthmus.errors import TrainingError
 
 OptimizerState = dict[int, dict[str, torch.Tensor]]
@@ -42,7 +43,7 @@ class Optimizer:
         self, parameters: Sequence[torch.Tensor], name: str, weight_decay: float = 0.0
     ) -> None:
         if name not in AVERAGES:
-            raise TrainingError(f"got optimizer={name!r}, expected 'adamw' or 'adadelta'")
+            raise TrainingError(f"got optimizer={shown(name)}, expected 'adamw' or 'adadelta'")
         self.parameters = list(parameters)
         self.name, self.weight_decay, self.lr = name, weight_decay, 0.0
         self.state: OptimizerState = {

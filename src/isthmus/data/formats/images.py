@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from isthmus._core import reason_of
+from isthmus._core import reason_of, shown
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats.arrays import read_npy, read_npy_header
 from isthmus.data.schema import Schema
@@ -446,7 +446,7 @@ def check_size(size: Any) -> tuple[int, int]:
         and all(isinstance(side, int | np.integer) and side >= 1 for side in size)
     ):
         return int(size[0]), int(size[1])
-    raise DataError(f"got resize={size!r}, expected (height, width), such as resize=(28, 28)")
+    raise DataError(f"got resize={shown(size)}, expected (height, width), such as resize=(28, 28)")
 
 
 def resize_images(data: Dataset | Splits, size: tuple[int, int]) -> Dataset | Splits:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
+from isthmus._core import shown
 from isthmus.data.array_checks import Kind
 from isthmus.data.dataset import Dataset, as_range, check_part
 from isthmus.data.instances import Chunk, Instances, joined_chunks, rows_of
@@ -384,12 +385,12 @@ class Stream(Instances):
         start, stop, step = as_range(rows).indices(self.n_rows)
         if step != 1:
             raise DataError(
-                f"got rows={rows!r} with a step, and data read in chunks is taken row by row; "
+                f"got rows={shown(rows)} with a step, and data read in chunks is taken row by row; "
                 "leave the step out, or read one file into memory"
             )
         if stop <= start:
             raise DataError(
-                f"rows={rows!r} names none of the {self.n_rows} instances of {self.name}"
+                f"rows={shown(rows)} names none of the {self.n_rows} instances of {self.name}"
             )
         first, last = (int(row) for row in self._in_files(np.array([start, stop - 1])))
         begin, end = np.searchsorted(self._starts, [first, last], side="right")

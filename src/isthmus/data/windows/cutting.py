@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
+from isthmus._core import shown
 from isthmus.data.labels import MISSING, are_normal, is_missing
 from isthmus.errors import DataError
 
@@ -155,7 +156,9 @@ def check_window(window: int | None, stride: int | None) -> tuple[int, int]:
     for name, value, minimum in (("window", window, 2), ("stride", stride, 1)):
         whole = hasattr(value, "__index__") and not isinstance(value, bool)
         if not whole or int(value) < minimum:
-            raise DataError(f"got {name}={value!r}, expected a whole number of {minimum} or more")
+            raise DataError(
+                f"got {name}={shown(value)}, expected a whole number of {minimum} or more"
+            )
     return int(window), int(stride)
 
 
@@ -268,9 +271,9 @@ def label_rule(labels: Collection[Any], rule: str | None, normal: Any) -> str:
     """
     signs = any(_is_sign(label) and label == -1 for label in labels)
     if rule == "any" and normal is None and not signs and not set(labels) <= {1}:
-        shown = ", ".join(repr(label) for label in sorted(labels, key=str)[:5])
+        listed = ", ".join(shown(label) for label in sorted(labels, key=str)[:5])
         raise DataError(
-            f"got window_label='any' and labels such as {shown}, of which none is known to be "
+            f"got window_label='any' and labels such as {listed}, of which none is known to be "
             "normal; pass the one that is with normal= (on the command line --normal VALUE)"
         )
     return rule or ("any" if normal is not None or signs else "majority")
