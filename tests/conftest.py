@@ -2,6 +2,9 @@
 
 import shutil
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import fsspec
 import hypothesis
@@ -13,6 +16,7 @@ from sklearn.datasets import load_digits, load_wine
 
 from isthmus import Autoencoder
 from isthmus.cli import main
+from isthmus.training import lock_checkpoints
 
 # The same examples in every run, as in tests that draw with a seed.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
@@ -57,6 +61,30 @@ def isthmus(monkeypatch, capsys, tmp_path):
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def another_run_writes():
+    """Hold the lock of a folder of checkpoints in another thread, as another process would."""
+
+    @contextmanager
+    def hold_meanwhile(folder):
+        held, done = threading.Event(), threading.Event()
+
+        def hold():
+            with lock_checkpoints(folder):
+                held.set()
+                done.wait()
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(hold)
+            held.wait()
+            try:
+                yield
+            finally:
+                done.set()
+
+    return hold_meanwhile
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from isthmus import AnomalyDetector, load_bundle
-from isthmus._core import return_freed_memory
+from isthmus import AnomalyDetector, bundle, load_bundle
+from isthmus._core import folder_lock, return_freed_memory
 from isthmus.bundle import add_head
-from isthmus.errors import is_out_of_memory
+from isthmus.errors import CheckpointError, OutputError, is_out_of_memory
+from isthmus.report import page
 from isthmus.training import lock_checkpoints
 
 FIT = ("fit", "table.npy", "-o", "press", "--max-epochs", "5", "--seed", "1", "--device", "cpu")
@@ -133,14 +135,65 @@ def test_a_bundle_is_not_written_to_a_store(isthmus):
     assert not Path("s3:").exists()
 
 
-def test_two_runs_do_not_write_one_folder(isthmus):
-    with lock_checkpoints("press-checkpoints"):
+def in_another_thread(call, *arguments):
+    """Return what a call returns in a thread, which holds none of the locks of this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+def test_two_runs_do_not_write_one_folder(isthmus, another_run_writes):
+    with another_run_writes("press-checkpoints"):
         status, _, err = isthmus(*FIT)
-        assert status == 1
-        assert "press-checkpoints is being written by another run; wait for it" in err
-        assert "another --output" in err
         assert isthmus(*FIT, "-o", "other")[0] == 0
+    assert status == 1
+    assert "press-checkpoints is being written by another run; wait for it" in err
+    assert "another --output" in err
     assert isthmus(*FIT)[0] == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["other", "press", "table.npy"]
+
+
+def hold_checkpoints(folder):
+    with lock_checkpoints(folder):
+        pass
+
+
+@pytest.mark.parametrize("name", ["save_bundle", "rmtree"])
+def test_no_other_run_begins_between_training_and_deleting_the_checkpoints(
+    isthmus, monkeypatch, name
+):
+    owner = {"save_bundle": bundle, "rmtree": shutil}[name]
+    call, refused = getattr(owner, name), []
+
+    def watched(path, *rest, **options):
+        if name == "save_bundle" or Path(path).name == "press-checkpoints":
+            with pytest.raises(CheckpointError, match="being written by another run"):
+                in_another_thread(hold_checkpoints, "press-checkpoints")
+            refused.append(path)
+        return call(path, *rest, **options)
+
+    monkeypatch.setattr(owner, name, watched)
+    assert isthmus(*FIT)[0] == 0
+    assert len(refused) == 1
+    in_another_thread(hold_checkpoints, "press-checkpoints")
+
+
+def test_page_and_facts_beside_it_are_of_one_report(table_fit, monkeypatch):
+    write_json, refused = page.write_json, []
+
+    def hold():
+        with folder_lock(Path("page.html"), wait=0.0):
+            pass
+
+    def watched(path, facts):
+        with pytest.raises(OutputError, match="page.html is still being written"):
+            in_another_thread(hold)
+        refused.append(path.name)
+        write_json(path, facts)
+
+    monkeypatch.setattr(page, "write_json", watched)
+    table_fit.save("press")
+    page.write_report("press", "page.html")
+    assert refused == ["page.json"]
 
 
 def too_much_for_torch():

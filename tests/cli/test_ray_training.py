@@ -13,7 +13,7 @@ import pytest
 from isthmus import Autoencoder, load_bundle
 from isthmus.cli import main
 from isthmus.cli import ray_training as ray_fit
-from isthmus.training import Batches, lock_checkpoints
+from isthmus.training import Batches
 
 # Ray's own, such as of sockets that it leaves to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -123,8 +123,11 @@ def test_workers_lost_again_and_again_end_the_run(ray, folder, monkeypatch, caps
 
 
 @pytest.mark.slow
-def test_another_runs_checkpoints_are_left_alone(ray, folder, monkeypatch, capsys):
-    with lock_checkpoints("press-checkpoints"):
+def test_another_runs_checkpoints_are_left_alone(
+    ray, folder, monkeypatch, capsys, another_run_writes
+):
+    (folder / "press-checkpoints").mkdir()
+    with another_run_writes("press-checkpoints"):
         (folder / "press-checkpoints" / "last.safetensors").write_bytes(b"its own")
         assert isthmus(monkeypatch, *LINE) == 1
         assert (folder / "press-checkpoints" / "last.safetensors").read_bytes() == b"its own"

@@ -185,33 +185,37 @@ def fit(
         )
         resumes = heads["normal"].n_encoders(instances, y) == 1
     channel_names = None if streamed else train.channel_names
-    with resumable(checkpoints) if resumes else nullcontext(), warnings_as_lines(train):
-        if detector:
-            heads["normal"].fit(instances, y, channel_names=channel_names)
-            encoder = heads["normal"].encoder_
-        else:
-            encoder.fit(instances, channel_names=channel_names)
-    if rank() > 0:
-        return  # rank 0 writes what all have
     # Here, because it imports torch, which `isthmus fit --help` does without.
-    from isthmus.bundle import save_bundle
+    from isthmus.training import lock_checkpoints
 
-    try:
-        rule = train.window_label if detector else None
-        with bundle_lock(output):
-            if overwrite:
-                refuse_changed(output, state)  # heads added in the meantime would be deleted
-            save_bundle(output, encoder, heads, overwrite=overwrite, window_label=rule)
-    except (OSError, BundleError) as error:
-        if not resumes:
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise TrainingError(
-            f"cannot write {output} ({reason}); training is done and its last checkpoint stands: "
-            "see to it, and run the same line with --resume"
-        ) from error
-    if resumes:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    # Until they are deleted: another run would lose its own.
+    with lock_checkpoints(checkpoints) if rank() == 0 else nullcontext():
+        with resumable(checkpoints) if resumes else nullcontext(), warnings_as_lines(train):
+            if detector:
+                heads["normal"].fit(instances, y, channel_names=channel_names)
+                encoder = heads["normal"].encoder_
+            else:
+                encoder.fit(instances, channel_names=channel_names)
+        if rank() > 0:
+            return  # rank 0 writes what all have
+        from isthmus.bundle import save_bundle
+
+        try:
+            rule = train.window_label if detector else None
+            with bundle_lock(output):
+                if overwrite:
+                    refuse_changed(output, state)  # heads added in the meantime would be deleted
+                save_bundle(output, encoder, heads, overwrite=overwrite, window_label=rule)
+        except (OSError, BundleError) as error:
+            if not resumes:
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise TrainingError(
+                f"cannot write {output} ({reason}); training is done and its last checkpoint "
+                "stands: see to it, and run the same line with --resume"
+            ) from error
+        if resumes:
+            shutil.rmtree(checkpoints, ignore_errors=True)
     best = encoder.history_[encoder.best_epoch_ - 1]
     facts: dict[str, Any] = {
         "dataset": train.name,

@@ -39,6 +39,7 @@ from isthmus.encoding import encode_cached
 from isthmus.errors import CalibrationWarning, DataError, MissingExtraError
 from isthmus.evaluation import Baselines, baseline_names, plain_label, raw_distances, score_head
 from isthmus.report import write_report
+from isthmus.training import lock_checkpoints
 
 #: Key of the detector's own scores, beside those by name.
 DECIDES = "decides"
@@ -226,116 +227,119 @@ def run_demo(
     """
     console = console or Console()
     output = user_path(output)
-    bundle = check_target(output / "bundle")
-    # Those of an earlier demo are written anew; others are somebody's work.
-    refuse_to_delete_heads(bundle, replaced=(*HEADS, "normal"))
-    started = time.perf_counter()
-    seconds = {"load": seconds_to_load}
-    names = baseline_names(baselines)
-    train, test = _train_and_test(data, seed)
-
-    facts = _data_facts(train, test)
-    print_data(console, facts)
-
     checkpoints = output / "checkpoints"
-    encoder = Autoencoder(
-        kind=train.kind,
-        recipe=recipe,
-        random_state=seed,
-        verbose=True,
-        checkpoint_dir=checkpoints,
-        resume=resume,
-    )
-    with _timed(seconds, "fit"):
-        encoder.fit(train.X)
-    facts |= {
-        "n_components": encoder.n_components_,
-        "parameters": encoder.n_parameters_,
-        "epochs": len(encoder.history_),
-        "best_epoch": encoder.best_epoch_,
-        "recipe": recipe,
-        "seed": seed,
-        "reconstruction": {
-            "metric": encoder.loss_,
-            "train": float(encoder.reconstruction_error(train.X).mean()),
-            "test": float(encoder.reconstruction_error(test.X).mean()),
-        },
-    }
-    print_training(console, encoder, facts)
-    return_freed_memory()
+    with lock_checkpoints(checkpoints):  # until the last file is written
+        bundle = check_target(output / "bundle")
+        # Those of an earlier demo are written anew; others are somebody's work.
+        refuse_to_delete_heads(bundle, replaced=(*HEADS, "normal"))
+        started = time.perf_counter()
+        seconds = {"load": seconds_to_load}
+        names = baseline_names(baselines)
+        train, test = _train_and_test(data, seed)
 
-    tests: Baselines | None = None
-    classifiers: dict[str, CodeClassifier] = {}
-    facts |= {
-        "heads": {},
-        "baselines": {},
-        "first_predictions": [],
-        "frozen": _digest_facts(encoder, {}),
-    }
-    seconds |= {"encode": 0.0, "heads": 0.0}
-    with tempfile.TemporaryDirectory() as cache:
-        with _timed(seconds, "encode"):
-            encode_cached(encoder, train.X, cache)
-            codes = encode_cached(encoder, test.X, cache)
+        facts = _data_facts(train, test)
+        print_data(console, facts)
+
+        encoder = Autoencoder(
+            kind=train.kind,
+            recipe=recipe,
+            random_state=seed,
+            verbose=True,
+            checkpoint_dir=checkpoints,
+            resume=resume,
+        )
+        with _timed(seconds, "fit"):
+            encoder.fit(train.X)
+        facts |= {
+            "n_components": encoder.n_components_,
+            "parameters": encoder.n_parameters_,
+            "epochs": len(encoder.history_),
+            "best_epoch": encoder.best_epoch_,
+            "recipe": recipe,
+            "seed": seed,
+            "reconstruction": {
+                "metric": encoder.loss_,
+                "train": float(encoder.reconstruction_error(train.X).mean()),
+                "test": float(encoder.reconstruction_error(test.X).mean()),
+            },
+        }
+        print_training(console, encoder, facts)
+        return_freed_memory()
+
+        tests: Baselines | None = None
+        classifiers: dict[str, CodeClassifier] = {}
+        facts |= {
+            "heads": {},
+            "baselines": {},
+            "first_predictions": [],
+            "frozen": _digest_facts(encoder, {}),
+        }
+        seconds |= {"encode": 0.0, "heads": 0.0}
+        with tempfile.TemporaryDirectory() as cache:
+            with _timed(seconds, "encode"):
+                encode_cached(encoder, train.X, cache)
+                codes = encode_cached(encoder, test.X, cache)
+            if train.y is not None and test.y is not None:
+                with _timed(seconds, "heads"):
+                    tests = Baselines(
+                        encoder, train.X, train.y, test.X, test.y, random_state=seed, verbose=True
+                    )
+                    classifiers, found = _fit_heads(
+                        console, encoder, train, codes, test.y, cache, seed
+                    )
+                    for name, of_head in found.items():
+                        tests.add_result("code", name, of_head)
+                    facts["heads"] = {name: _test_facts(of_head) for name, of_head in found.items()}
+                    facts["confusion"] = {
+                        "head": HEADS[-1],
+                        "classes": found[HEADS[-1]]["classes"],
+                        "matrix": found[HEADS[-1]]["confusion"],
+                    }
+                    facts["frozen"] = _digest_facts(encoder, classifiers)
+                    print_freeze(console, facts)
+                    facts["baselines"] = _test_baselines(console, tests, names)
+                    tests.clear_cache()
+                predicted = classifiers[HEADS[-1]].standardised_head_.predict(codes[:10])
+                facts["first_predictions"] = [plain_label(label) for label in predicted]
+        print_heads(console, facts)
+
+        heads: dict[str, CodeClassifier | AnomalyDetector] = dict(classifiers)
+        detection = None
         if train.y is not None and test.y is not None:
-            with _timed(seconds, "heads"):
-                tests = Baselines(
-                    encoder, train.X, train.y, test.X, test.y, random_state=seed, verbose=True
-                )
-                classifiers, found = _fit_heads(console, encoder, train, codes, test.y, cache, seed)
-                for name, of_head in found.items():
-                    tests.add_result("code", name, of_head)
-                facts["heads"] = {name: _test_facts(of_head) for name, of_head in found.items()}
-                facts["confusion"] = {
-                    "head": HEADS[-1],
-                    "classes": found[HEADS[-1]]["classes"],
-                    "matrix": found[HEADS[-1]]["confusion"],
-                }
-                facts["frozen"] = _digest_facts(encoder, classifiers)
-                print_freeze(console, facts)
-                facts["baselines"] = _test_baselines(console, tests, names)
-                tests.clear_cache()
-            predicted = classifiers[HEADS[-1]].standardised_head_.predict(codes[:10])
-            facts["first_predictions"] = [plain_label(label) for label in predicted]
-    print_heads(console, facts)
+            with _timed(seconds, "detector"):
+                detection = detect_anomalies(encoder, train, test, normal_class, seed)
+            if detection is not None:
+                facts["detector"] = detection[0]
+                heads = {"normal": detection[1], **heads}  # predict uses the last head
+                print_detector(console, facts)
 
-    heads: dict[str, CodeClassifier | AnomalyDetector] = dict(classifiers)
-    detection = None
-    if train.y is not None and test.y is not None:
-        with _timed(seconds, "detector"):
-            detection = detect_anomalies(encoder, train, test, normal_class, seed)
-        if detection is not None:
-            facts["detector"] = detection[0]
-            heads = {"normal": detection[1], **heads}  # predict uses the last head
-            print_detector(console, facts)
-
-    facts["bundle"] = str(bundle)
-    facts["pictures"] = draw_pictures(
-        console, output / "plots", encoder, train, test, facts, classifiers
-    )
-    return_freed_memory()
-    save_bundle(
-        bundle,
-        encoder,
-        heads,
-        metrics={
-            "reconstruction": facts["reconstruction"],
-            **facts["heads"],
-            "normal": facts.get("detector", {}),
-        },
-        overwrite=True,
-    )
-    # Freed first: the report reads encoder and heads from the bundle.
-    del encoder, classifiers, detection, heads
-    return_freed_memory()
-    with _timed(seconds, "report"):
-        facts["report"] = write_page(console, output, Splits(train, test), facts, seed, tests)
-    seconds["total"] = time.perf_counter() - started + seconds_to_load
-    facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
-    write_json(output / "demo.json", facts)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    print_end(console, facts, output, words or train.name)
-    return facts
+        facts["bundle"] = str(bundle)
+        facts["pictures"] = draw_pictures(
+            console, output / "plots", encoder, train, test, facts, classifiers
+        )
+        return_freed_memory()
+        save_bundle(
+            bundle,
+            encoder,
+            heads,
+            metrics={
+                "reconstruction": facts["reconstruction"],
+                **facts["heads"],
+                "normal": facts.get("detector", {}),
+            },
+            overwrite=True,
+        )
+        # Freed first: the report reads encoder and heads from the bundle.
+        del encoder, classifiers, detection, heads
+        return_freed_memory()
+        with _timed(seconds, "report"):
+            facts["report"] = write_page(console, output, Splits(train, test), facts, seed, tests)
+        seconds["total"] = time.perf_counter() - started + seconds_to_load
+        facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
+        write_json(output / "demo.json", facts)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        print_end(console, facts, output, words or train.name)
+        return facts
 
 
 def _train_and_test(data: Dataset | Splits, seed: int) -> tuple[Dataset, Dataset]:

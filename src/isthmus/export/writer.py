@@ -248,9 +248,11 @@ def export_bundle(
         for name, content in beside.items():
             write_bytes(folder / name, content)
         write_bytes(folder / README, readme(facts[MODEL]).encode())
+        # Here, as another process may replace the export once it is in place.
+        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     return facts[MODEL] | {
         "directory": str(target),
-        "files": {path.name: path.stat().st_size for path in sorted(target.iterdir())},
+        "files": sizes,
         "rows_per_second": rows_per_second(sessions, graph_rows, names),
         "variants": {name: parities[name].to_dict() for name in models if name != MODEL},
     }

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from isthmus._core import isolated_from_host, require, user_path, write_bytes, write_json
+from isthmus._core import (
+    errors_naming,
+    folder_lock,
+    isolated_from_host,
+    require,
+    user_path,
+    write_bytes,
+    write_json,
+)
 from isthmus.bundle import Bundle, load_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.data.streaming import Stream
@@ -350,9 +358,12 @@ def write_report(
     ]
     on_progress("the page")
     page, target = render(facts, drawn, *galleries), user_path(path)
-    write_bytes(target, page.encode("utf-8"))
-    write_json(target.with_suffix(".json"), facts)
-    write_bytes(target.with_suffix(".md"), to_markdown(facts).encode("utf-8"))
+    with errors_naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with folder_lock(target):  # so that the three are of one report
+        write_bytes(target, page.encode("utf-8"))
+        write_json(target.with_suffix(".json"), facts)
+        write_bytes(target.with_suffix(".md"), to_markdown(facts).encode("utf-8"))
     if plots:
         for name, figure in drawn.items():
             save_figure(figure, target.parent / "plots", name)

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from isthmus._core import reading, user_path, write_bytes
+from isthmus._core import folder_lock, reading, user_path, write_bytes
 from isthmus.distributed import ProcessGroup
-from isthmus.errors import CheckpointError, TrainingError, is_disk_full
+from isthmus.errors import CheckpointError, OutputError, TrainingError, is_disk_full
 from isthmus.training.optimizer import Optimizer, OptimizerState
 
 State = dict[str, torch.Tensor]
@@ -124,29 +123,29 @@ CHECKPOINT_SECONDS = 600.0
 
 @contextmanager
 def lock_checkpoints(folder: str | Path) -> Iterator[None]:
-    """Hold a folder as the only run that writes checkpoints there.
+    """Hold a folder as the only run that writes checkpoints there; a thread may hold it again.
+
+    Hold it until the folder is deleted, if it is: another run may then have begun to write there.
 
     Raises
     ------
     CheckpointError
         When another run holds it.
     """
-    lock = FileLock(user_path(folder) / ".lock", timeout=0)
-    try:
-        user_path(folder).mkdir(parents=True, exist_ok=True)
-        # Held by the operating system, which releases it when a process is killed.
-        lock.acquire()
-    except Timeout as error:
-        raise CheckpointError(
-            f"{folder} is being written by another run; wait for it, or choose another folder "
-            "(checkpoint_dir, on the command line another --output)"
-        ) from error
-    except (OSError, NotImplementedError):
-        pass  # no locks on this file system; where it cannot be written, the first write raises
-    try:
+    target = user_path(folder)
+    with ExitStack() as entered:
+        with suppress(OSError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            entered.enter_context(folder_lock(target, wait=0.0))
+        except OutputError as error:
+            if error.errno is None:
+                raise CheckpointError(
+                    f"{folder} is being written by another run; wait for it, or choose another "
+                    "folder (checkpoint_dir, on the command line another --output)"
+                ) from error
+            # Where no lock can be written, the first checkpoint raises.
         yield
-    finally:
-        lock.release()
 
 
 class Checkpoints:
