@@ -7,7 +7,7 @@ Three other searches remain, each for a reason:
   detectors depend on its distances to the last decimal, and in few dimensions its trees are
   faster on long streams.
 - Training (`objectives/invariant.py`) needs the single nearest code, on the training device.
-- An export (`export/feature_graph.py`) has the search as a graph.
+- An export (`export/detector_graph.py`) has the search as a graph.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def each_isolated(items: Iterator[T]) -> Iterator[T]:
 def return_freed_memory() -> None:
     """Return freed memory to the operating system where the C library is glibc; else do nothing.
 
-    The `isthmus` command sets glibc to hold freed memory (`isthmus.cli.process`), so that
+    The `isthmus` command sets glibc to hold freed memory (`isthmus.cli.commands`), so that
     training steps do not return and request it over and over. Between two phases of a run that
     memory is not needed soon, and would add to the peak of the process. Takes milliseconds.
 

@@ -55,7 +55,7 @@ COMMANDS = {
 }
 
 #: Commands that are in the module of another command.
-MODULES = {"history": "info"}
+MODULES = {"history": "info", "suggest": "label"}
 
 #: The only command that several processes may run together.
 DISTRIBUTED_COMMAND = "fit"

@@ -910,7 +910,7 @@ def test_columns_of_numbers_are_read_alike_alone_and_beside_text(tmp_path, endin
     pd.testing.assert_frame_equal(
         load_table(path, schema=alone.schema).X, alone.X.astype(np.float64)
     )
-    with pytest.raises(DataError, match="value is inf in column 'c9'.*, row 3"):
+    with pytest.raises(DataError, match="value is inf in column 'c9'.*, row 2, counting from 0"):
         read(frame.assign(c9=[1.0, 2.0, np.inf, 3.0]))
 
 
