@@ -298,3 +298,17 @@ def test_the_same_cells_are_missing_in_excel_and_csv(csv, tmp_path):
         assert data.schema.types[0].categories == ("<NA>", "None", "x")
         assert data.keys["id"].tolist()[:5] == cells[:5]
         assert data.keys["id"].isna().tolist() == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("text", NO_VALUE)
+@pytest.mark.parametrize(
+    "cells", [["true", "false"], ["1", "2.5"], ["2024-05-01", "2024-06-01"], [1, 2.5]]
+)
+def test_text_that_reads_as_missing_is_missing_in_a_frame_at_fit_as_in_a_file(csv, cells, text):
+    frame = pd.DataFrame({"a": pd.Series([*cells, text, None], dtype=object), "b": "x"})
+    data, of_file = load(frame), load(csv(frame))
+    assert data.schema.types[0].type == of_file.schema.types[0].type != "category"
+    np.testing.assert_array_equal(data.schema.check(data.X), of_file.schema.check(of_file.X))
+    assert np.isnan(data.schema.check(data.X)[:, 0]).tolist() == [False, False, True, True]
+    names = pd.DataFrame({"a": ["bolt", text]})
+    assert Schema.learn(names).types[0].categories == tuple(sorted(["bolt", text]))

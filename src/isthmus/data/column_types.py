@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from isthmus.data.csv_options import NO_VALUE
 from isthmus.data.notation import NUMERIC_START, unreadable
 from isthmus.data.places import Place, calendar_note, describe_row, quote
 from isthmus.errors import DataError
@@ -159,7 +160,8 @@ def recognise(
     """Tell what a column holds, and return it with a dtype that says so.
 
     A dtype decides where it can. Of text and Python objects: all numbers are numbers, all
-    true or false booleans, all ISO dates dates, and other values categories. Where at
+    true or false booleans, all ISO dates dates, and other values categories. A text of `NO_VALUE`
+    is missing among numbers, booleans and dates, and a category among other text. Where at
     least half of the values are numbers, or dates, the others are taken for mistakes.
 
     Parameters
@@ -225,6 +227,12 @@ def _from_objects(
     values = np.asarray(distinct, dtype=object)
     if len(values) == 0:
         return "number", column.astype(np.float64)
+    missing = np.array([isinstance(value, str) and value in NO_VALUE for value in values])
+    if missing.any() and not missing.all():
+        # As in a file, unless the other values are names: then it may be one too.
+        type_, there = _from_objects(column.mask(missing[codes] & (codes >= 0)), place, counts)
+        if type_ != "category":
+            return type_, there
     kind = pd.api.types.infer_dtype(values)
     if kind == "boolean":
         truth = column.astype("boolean")
