@@ -128,6 +128,77 @@ def test_no_space_says_for_what_and_that_nothing_is_lost(
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
+OUTPUTS = {
+    "fit": ("table.npy", "-o", "{}/press"),
+    "fit --detector": ("table.npy", "-o", "{}/press"),
+    "fit --log-dir": ("{}/logs", "table.npy", "-o", "other"),
+    "classify": ("{}/press", "table.npy", "--label", "kind"),
+    "detect": ("{}/press", "table.npy"),
+    "export": ("press", "table.npy", "-o", "{}/graph"),
+    "predict": ("press", "table.npy", "-o", "{}/out.csv"),
+    "encode": ("press", "table.npy", "-o", "{}/codes.npy"),
+    "report": ("press", "-o", "{}/page.html"),
+    "demo": ("table.npy", "-o", "{}/demo"),
+    "advise": ("table.npy", "-o", "{}/curve.png"),
+    "advise --json": ("{}/advice.json", "table.npy"),
+    "info --json": ("{}/facts.json", "press"),
+}
+
+
+@pytest.mark.parametrize("command", OUTPUTS)
+@pytest.mark.parametrize("where", ["sealed", "table.npy"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    isthmus, table_fit, monkeypatch, command, where
+):
+    table_fit.save("press")
+    Path("sealed").mkdir()
+    before = sorted(Path().rglob("*"))
+    access = os.access  # of root, all is granted
+    sealed = Path("sealed").absolute()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != sealed and access(path, mode))
+    monkeypatch.setattr("isthmus.autoencoder.fitting.train", None)  # no work has begun
+    line = [word.format(where) for word in OUTPUTS[command]]
+    target = next(word for word in line if word.startswith(f"{where}/"))
+    status, _, err = isthmus(*command.split(), *line)
+    assert status == 1
+    why = "is read-only" if where == "sealed" else "is no folder"
+    target = f"{target}/bundle" if command == "demo" else target
+    target = f"{target}/events" if command == "fit --log-dir" else target
+    assert err.splitlines()[-1] == (
+        f"error: cannot write {target} ({Path(where).absolute()} {why}); what was there before is "
+        "unchanged: see to it, or choose another path, and run again"
+    )
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "line", [("report", "press", "-o", "page.html"), ("info", "press", "--json", "page.html")]
+)
+def test_a_folder_is_not_taken_for_a_file(isthmus, table_fit, line):
+    table_fit.save("press")
+    Path("page.html").mkdir()
+    status, _, err = isthmus(*line)
+    assert status == 1
+    assert "error: cannot write page.html (it is a folder, expected the name of a file)" in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [FIT, ("detect", "press", "table.npy"), ("export", "press", "table.npy", "-o", "press")],
+)
+def test_a_mount_point_is_not_replaced_but_a_folder_in_it_may_be(
+    isthmus, table_fit, monkeypatch, line
+):
+    table_fit.save("press")
+    mounted = Path("press").absolute()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == mounted)
+    monkeypatch.setattr("isthmus.autoencoder.fitting.train", None)
+    status, _, err = isthmus(*line)
+    assert status == 1
+    said = "cannot write press (it is a mount point, which cannot be replaced; write to press/NAME)"
+    assert said in err
+
+
 def test_a_bundle_is_not_written_to_a_store(isthmus):
     status, _, err = isthmus("fit", "table.npy", "-o", "s3://bucket/press")
     assert status == 1

@@ -1,7 +1,9 @@
 """Labels from the queue of a service, taken into the heads of the bundle."""
 
+import errno
 import io
 import json
+import os
 import shutil
 import sys
 
@@ -15,10 +17,11 @@ from isthmus.bundle import add_head, read_manifest
 from isthmus.classification import HEADS, SpreadingHead, uses_unlabelled
 from isthmus.cli import main
 from isthmus.data import Schema
-from isthmus.errors import DataError
+from isthmus.errors import DataError, OutputError
 from isthmus.serve import read_labels, take_labels
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.label_requests import PARTIAL_HEADS, read_class_label
+from isthmus.serve.refusals import Refusal
 
 
 @pytest.fixture
@@ -285,6 +288,29 @@ def test_a_label_after_a_line_that_was_cut_short_is_kept(send, bundle, X):
     [head] = facts["heads"]
     assert (head["n_given"], head["n_new"]) == (1, 1)
     assert load_bundle(bundle).head("normal").reference_set_.y[-1] == 1
+
+
+def test_a_queue_that_cannot_be_written_is_refused_at_the_start_and_later_by_503(
+    tmp_path, monkeypatch
+):
+    queue = LabelQueue(tmp_path / "labels", 2**20)
+    queue.add([{"label": 1}])
+    before = (tmp_path / "labels").read_bytes()
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("write", "open"):
+        monkeypatch.setattr(os, name, refuse)
+        with pytest.raises(Refusal, match=r"cannot be written \(Read-only file system\)") as caught:
+            queue.add([{"label": -1}])
+        assert caught.value.status == 503
+        assert (tmp_path / "labels").read_bytes() == before
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "labels"):
+        with pytest.raises(OutputError, match="folder"):
+            LabelQueue(path, 2**20)
 
 
 def test_damaged_lines_are_left_out_with_a_warning(send, client, X):

@@ -184,6 +184,15 @@ def test_a_bundle_that_cannot_be_exported(digits_folder, tmp_path, monkeypatch):
         build_app([digits_folder / "bundle"])
 
 
+def test_a_bundle_is_served_from_an_export_where_nothing_may_be_cached(
+    digits_folder, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ServeError, match="file is no folder; serve an export of it, written by:"):
+        build_app([digits_folder / "bundle"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [(["--host", "0.0.0.0"], "--token"), (["nowhere"], "neither a bundle nor an export")],

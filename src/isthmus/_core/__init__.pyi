@@ -3,6 +3,7 @@ from .display import LearnedTable as LearnedTable
 from .display import shown as shown
 from .display import table as table
 from .display import with_progress as with_progress
+from .files import check_writable as check_writable
 from .files import copy_files as copy_files
 from .files import errors_naming as errors_naming
 from .files import exchange as exchange

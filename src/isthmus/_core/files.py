@@ -9,6 +9,7 @@ next one that reads or writes it renames the old one back.
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import hashlib
 import json
@@ -49,6 +50,52 @@ def refuse_address(path: str | Path) -> None:
             "shares, as files are renamed into place, which stores cannot do; write there, and "
             "copy it to the store"
         )
+
+
+def check_writable(path: str | Path, *, folder: bool = False) -> None:
+    """Check that an output can be written, before the work that it is the result of.
+
+    Parameters
+    ----------
+    path : path
+        Neither it nor the folders above it need exist.
+    folder : bool, default=False
+        Whether it is a folder, which `replaced_folder` will replace.
+
+    Raises
+    ------
+    DataError
+        When it is an address.
+    OutputError
+        When a folder above it is read-only or is no folder, when a folder is where the file
+        should be, or a mount point, which cannot be replaced, where the folder should be.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as there:
+    ...     check_writable(f"{there}/press/codes.npy")
+    ...     check_writable(there)
+    Traceback (most recent call last):
+        ...
+    isthmus.errors.OutputError: cannot write ... (it is a folder, expected the name of a file); ...
+    """
+    refuse_address(path)
+    target = user_path(path)
+    target = target.resolve() if folder else target.absolute()
+    above = next(one for one in target.parents if os.path.lexists(one))
+    if folder and target.is_mount():
+        inside = user_path(path) / "NAME"
+        reason = errno.EBUSY, f"it is a mount point, which cannot be replaced; write to {inside}"
+    elif not folder and target.is_dir():
+        reason = errno.EISDIR, "it is a folder, expected the name of a file"
+    elif not above.is_dir():
+        reason = errno.ENOTDIR, f"{above} is no folder"
+    elif not os.access(above, os.W_OK):
+        reason = errno.EACCES, f"{above} is read-only"
+    else:
+        return
+    raise OutputError.of(path, OSError(*reason))
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -251,7 +298,7 @@ def replaced_folder(path: Path, check: Callable[[Path], None] | None = None) -> 
     OutputError
         When it cannot be written, or another process writes it for too long.
     """
-    refuse_address(path)
+    check_writable(path, folder=True)
     shown, path = path, user_path(path).resolve()
     with errors_naming(shown):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from isthmus import __version__
 from isthmus._core import (
     WAIT_SECONDS,
+    check_writable,
     copy_files,
     errors_naming,
     file_digest,
@@ -24,7 +25,6 @@ from isthmus._core import (
     from_json,
     library_versions,
     recover_folder,
-    refuse_address,
     replaced_folder,
     user_path,
     write_json,
@@ -76,6 +76,7 @@ def bundle_lock(path: str | Path, wait: float = WAIT_SECONDS) -> Iterator[None]:
     >>> version
     2
     """
+    check_writable(path, folder=True)
     target = user_path(path)
     with errors_naming(target):
         target.resolve().parent.mkdir(parents=True, exist_ok=True)
@@ -145,20 +146,19 @@ def check_target(path: str | Path) -> Path:
     Raises
     ------
     BundleError
-        When something is there that is not a bundle, or the folder cannot be written to.
+        When something is there that is not a bundle.
+    OutputError
+        When it cannot be written there.
     DataError
         When it is an address, such as s3://bucket/press.
     """
-    refuse_address(path)
+    check_writable(path, folder=True)
     target = user_path(path)
     recover_folder(target)
     if target.exists() and not _may_replace(target):
         raise BundleError(
             f"{target} exists and is not a bundle, so it is left alone; choose another path"
         )
-    parent = next(folder for folder in (target.absolute().parents) if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise BundleError(f"{target} cannot be written: {parent} is read-only; choose another path")
     return target
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus._core import check_writable
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
@@ -61,6 +62,7 @@ def classify(
     It is tested on labelled rows alone.
     """
     console = console_for(json)
+    check_writable(bundle, folder=True)
     loaded = read_instances_or_codes(
         reading, data, bundle, labels_from, console, normal=normal, head=name or head
     )

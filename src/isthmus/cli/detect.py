@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus._core import check_writable
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
@@ -80,6 +81,7 @@ def detect(
         given |= {"--calibration": calibration, "--missing": missing}
         detector, version = _move_threshold(bundle, name, false_alarm_rate, given)
     else:
+        check_writable(bundle, folder=True)
         read = read_instances_or_codes(
             reading, data, bundle, None, console, normal=normal, head=name
         )

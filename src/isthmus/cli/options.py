@@ -57,8 +57,19 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")
 
 
 def console_for(json: str | None) -> Console:
-    """Return the console for text: standard error when the JSON goes to standard output."""
+    """Return the console for text: standard error when the JSON goes to standard output.
+
+    Raises
+    ------
+    OutputError
+        When the JSON goes to a file that cannot be written.
+    """
     from rich.console import Console
+
+    from isthmus._core import check_writable
+
+    if json is not None and json != "-":
+        check_writable(json)
 
     # Wide enough for a digest where the output is a file or a pipe.
     wide = None if sys.stdout.isatty() else 120

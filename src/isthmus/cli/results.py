@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from isthmus._core import refuse_address, write_bytes
+from isthmus._core import check_writable, refuse_address, user_path, write_bytes
 from isthmus.data import StoredCodes, with_identifiers
 from isthmus.data.streaming import MAX_SAMPLED
 from isthmus.errors import DataError
@@ -26,10 +26,14 @@ def check_suffix(path: Path, *allowed: str) -> None:
     ------
     DataError
         When the path ends in none of `allowed`, or is an address.
+    OutputError
+        When it cannot be written.
     """
     refuse_address(path)
     if path.suffix not in allowed:
         raise DataError(f"got the output {path}, expected a name that ends in {', '.join(allowed)}")
+    if not user_path(path).is_dir():  # in which data read in chunks has its parts
+        check_writable(path)
 
 
 def write_codes(path: Path, stored: StoredCodes, columns: list[str], front: pd.DataFrame) -> None:

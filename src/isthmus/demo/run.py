@@ -227,9 +227,8 @@ def run_demo(
     """
     console = console or Console()
     output = user_path(output)
-    checkpoints = output / "checkpoints"
+    checkpoints, bundle = output / "checkpoints", check_target(output / "bundle")
     with lock_checkpoints(checkpoints):  # until the last file is written
-        bundle = check_target(output / "bundle")
         # Those of an earlier demo are written anew; others are somebody's work.
         refuse_to_delete_heads(bundle, replaced=(*HEADS, "normal"))
         started = time.perf_counter()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus._core import (
+    check_writable,
     isolated_from_host,
     recover_folder,
     replaced_folder,
@@ -265,7 +266,10 @@ def check_directory(directory: str | Path) -> Path:
     ------
     ExportError
         When the folder holds something other than an export.
+    OutputError
+        When it cannot be written there.
     """
+    check_writable(directory, folder=True)
     target = user_path(directory)
     recover_folder(target)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from isthmus._core import (
+    check_writable,
     errors_naming,
     folder_lock,
     isolated_from_host,
@@ -340,6 +341,7 @@ def write_report(
     True
     """
     require("jinja2", extra="report", purpose="writing a report")
+    check_writable(path)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     before = earlier if earlier is None or isinstance(earlier, Bundle) else load_bundle(earlier)
     seed = options.get("seed", 0)

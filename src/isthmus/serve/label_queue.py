@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from isthmus._core import user_path
+from isthmus._core import check_writable, errors_naming, user_path
 from isthmus.data import Schema
-from isthmus.errors import DataError
+from isthmus.errors import DataError, is_disk_full
 from isthmus.serve.bodies import from_lists
 from isthmus.serve.label_requests import shown_label
 from isthmus.serve.refusals import Limits, Refusal
@@ -39,8 +39,11 @@ class LabelQueue:
     def __init__(self, path: str | Path, max_bytes: int) -> None:
         self._path, self._max_bytes = user_path(path), max_bytes
         self._lock = threading.Lock()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch()
+        check_writable(path)
+        with errors_naming(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab"):  # also raises where the file alone is read-only
+                pass
 
     def add(self, records: Sequence[dict[str, Any]]) -> None:
         """Append records; returns when they are on disk.
@@ -48,13 +51,16 @@ class LabelQueue:
         Raises
         ------
         Refusal
-            503 when the queue or the disk is full.
+            503 when the queue or the disk is full, or the file cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = [json.dumps({"time": now} | one, allow_nan=False) + "\n" for one in records]
         content = "".join(lines).encode()
         with self._lock:
-            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            except OSError as error:
+                raise self._unwritable(error) from error
             try:
                 size = os.fstat(handle).st_size
                 if not _ends_a_line(self._path, size):
@@ -66,12 +72,22 @@ class LabelQueue:
                     os.fsync(handle)
                 except OSError as error:
                     os.ftruncate(handle, size)
-                    raise self._full(size) from error
+                    raise (
+                        self._full(size) if is_disk_full(error) else self._unwritable(error)
+                    ) from error
                 if written < len(content):
                     os.ftruncate(handle, size)
                     raise self._full(size)
             finally:
                 os.close(handle)
+
+    def _unwritable(self, error: OSError) -> Refusal:
+        return Refusal(
+            503,
+            f"a label queue that cannot be written ({error.strerror})",
+            "a file that the service may append to",
+            "send them again once the service can write its queue",
+        )
 
     def _full(self, size: int) -> Refusal:
         return Refusal(

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from isthmus import __version__
-from isthmus._core import file_digest, recover_folder, user_path
+from isthmus._core import check_writable, file_digest, recover_folder, user_path
 from isthmus.bundle import MANIFEST, read_manifest
 from isthmus.data import Schema
-from isthmus.errors import IsthmusError, ServeError
+from isthmus.errors import IsthmusError, OutputError, ServeError
 from isthmus.export import Exported, ReferenceInstances, read_references
 from isthmus.serve.answers import decision_outputs
 from isthmus.serve.guard import Metrics
@@ -106,6 +106,13 @@ class Source:
             version = file_digest(self._watched)
             target = _cache() / f"{__version__}-{CACHE_VERSION}" / version[:32]
             if not (target / "model.onnx").is_file():
+                try:
+                    check_writable(target, folder=True)
+                except OutputError as error:
+                    raise ServeError(
+                        f"{self.path} is exported to be served, and {error.strerror}; serve an "
+                        f"export of it, written by: isthmus export {self.path} -o FOLDER"
+                    ) from error
                 self._export(target)
             # The bundle may have been replaced while it was exported.
             if self._watched.is_file() and file_digest(self._watched) == version:

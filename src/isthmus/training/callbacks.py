@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from isthmus._core import require, user_path, write_json
+from isthmus._core import check_writable, errors_naming, require, user_path, write_json
 from isthmus.networks import write_weights
 
 
@@ -139,7 +139,9 @@ class TensorBoard(Callback):
         require("tensorboard", extra="tensorboard", purpose="log_dir= (curves in TensorBoard)")
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(user_path(log_dir)))
+        check_writable(Path(log_dir) / "events")
+        with errors_naming(Path(log_dir)):
+            self.writer = SummaryWriter(str(user_path(log_dir)))
         self.examples, self.to_picture = examples, to_picture
 
     def __exit__(
