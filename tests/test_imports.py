@@ -48,6 +48,8 @@ AT_USE = {("isthmus.autoencoder.estimator", "isthmus.bundle.bundle")}
 
 # Names that stand once for each kind of instance.
 PER_KIND = {"__init__", "images", "tables", "series"}
+#: Of a file, and of files: what a newcomer finds their way in.
+MAX_LINES, MAX_FILES = 500, 200
 
 
 def modules(root: Path = SOURCE) -> dict[str, Path]:
@@ -198,6 +200,14 @@ def repeated(paths, allowed):
 
 def test_no_two_files_have_one_name():
     assert repeated(MODULES.values(), PER_KIND) == []
+
+
+def test_no_file_is_too_long_for_a_chapter_and_there_are_few():
+    lengths = {
+        module: len(path.read_text("utf-8").splitlines()) for module, path in MODULES.items()
+    }
+    assert {module: n for module, n in lengths.items() if n > MAX_LINES} == {}
+    assert len(MODULES) <= MAX_FILES
 
 
 def test_no_two_files_of_the_benchmarks_have_one_name():

@@ -9,6 +9,7 @@ from .head_binding import count_rows_used_in_fit as count_rows_used_in_fit
 from .head_binding import rows_used_in_fit as rows_used_in_fit
 from .head_files import label_counts as label_counts
 from .head_files import missing_facts as missing_facts
+from .head_versions import describe_heads as describe_heads
 from .head_versions import history as history
 from .head_versions import upgrade_head_entry as upgrade_head_entry
 from .head_versions import version_folder as version_folder
@@ -16,7 +17,6 @@ from .manifest import MANIFEST as MANIFEST
 from .manifest import bundle_lock as bundle_lock
 from .manifest import bundle_state as bundle_state
 from .manifest import check_target as check_target
-from .manifest import describe_heads as describe_heads
 from .manifest import read_manifest as read_manifest
 from .manifest import read_normal as read_normal
 from .manifest import read_schema as read_schema

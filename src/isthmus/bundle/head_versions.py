@@ -120,6 +120,19 @@ def versions(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return list(manifest.get("history", {}).get(name, []))
 
 
+def describe_heads(heads: Mapping[str, int]) -> str:
+    """Return names and numbers of versions as a phrase.
+
+    Examples
+    --------
+    >>> describe_heads({"linear": 1, "normal": 3})
+    "the heads 'linear' and 'normal' (3 versions)"
+    """
+    names = [f"{name!r}" + (f" ({n} versions)" if n > 1 else "") for name, n in heads.items()]
+    listed = " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
+    return f"the head{'s' if len(heads) > 1 else ''} {listed}"
+
+
 def _without_inner_keys(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry without the keys that only loading the head needs."""
     return {

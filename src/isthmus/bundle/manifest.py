@@ -29,7 +29,7 @@ from isthmus._core import (
     user_path,
     write_json,
 )
-from isthmus.bundle.head_versions import history, upgrade_head_entry, versions
+from isthmus.bundle.head_versions import describe_heads, history, upgrade_head_entry, versions
 from isthmus.errors import BundleError
 
 if TYPE_CHECKING:
@@ -200,19 +200,6 @@ def refuse_to_delete_heads(path: str | Path, replaced: Collection[str] = ()) -> 
             "another bundle would delete; choose another path, or pass overwrite=True (on the "
             "command line --overwrite) to delete them"
         )
-
-
-def describe_heads(heads: Mapping[str, int]) -> str:
-    """Return names and numbers of versions as a phrase.
-
-    Examples
-    --------
-    >>> describe_heads({"linear": 1, "normal": 3})
-    "the heads 'linear' and 'normal' (3 versions)"
-    """
-    names = [f"{name!r}" + (f" ({n} versions)" if n > 1 else "") for name, n in heads.items()]
-    listed = " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
-    return f"the head{'s' if len(heads) > 1 else ''} {listed}"
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:

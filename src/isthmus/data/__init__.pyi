@@ -1,5 +1,6 @@
 from .array_checks import Kind as Kind
 from .array_checks import check_images as check_images
+from .array_checks import check_no_infinity as check_no_infinity
 from .array_checks import check_series as check_series
 from .codes import MISSING_FLAGS as MISSING_FLAGS
 from .codes import RESIDUAL as RESIDUAL
@@ -15,7 +16,6 @@ from .column_types import recognise as recognise
 from .columns import Column as Column
 from .columns import as_plain as as_plain
 from .columns import category_text as category_text
-from .columns import check_no_infinity as check_no_infinity
 from .columns import learn_columns as learn_columns
 from .columns import match_columns as match_columns
 from .columns import read_array as read_array
@@ -25,6 +25,7 @@ from .containers import as_array_or_frame as as_array_or_frame
 from .csv_options import NO_VALUE as NO_VALUE
 from .dataset import Dataset as Dataset
 from .dataset import Splits as Splits
+from .dataset import distinct_names as distinct_names
 from .fingerprint import Blocks as Blocks
 from .fingerprint import fingerprint as fingerprint
 from .instances import Chunk as Chunk
@@ -42,7 +43,6 @@ from .labels import PARTIAL_CLASSES as PARTIAL_CLASSES
 from .labels import ClassMatcher as ClassMatcher
 from .labels import are_normal as are_normal
 from .labels import as_labels as as_labels
-from .labels import distinct_names as distinct_names
 from .labels import factorize_labels as factorize_labels
 from .labels import is_missing as is_missing
 from .labels import label_text as label_text

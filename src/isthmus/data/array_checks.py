@@ -1,4 +1,4 @@
-"""Checks of arrays of images and series, and the calls that make them what they were at fit."""
+"""Checks of images, series and numbers in arrays, and the calls that make them as at fit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from isthmus.data.places import Place
 from isthmus.errors import DataError
 
 Kind = Literal["images", "series", "table"]
@@ -176,3 +177,21 @@ def _channels_fix(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | No
     if (given, expected[2]) == (4, 3):
         return "the fourth channel is transparency, which the fit had not: X[..., :3]"
     return f"pass images of {expected[2]} channels as at fit"
+
+
+def check_no_infinity(values: np.ndarray, place: Place) -> None:
+    """Check that numbers, shape (n,), are finite or missing.
+
+    Raises
+    ------
+    DataError
+        Naming the first row that is not.
+    """
+    bad = np.isinf(values)
+    if bad.any():
+        row, count = int(bad.argmax()), int(bad.sum())
+        more = f" ({count} such cells in this column)" if count > 1 else ""
+        raise DataError(
+            f"the value is {values[row]} in {place}, {place.where(row)}{more}, expected a finite "
+            "number; leave it empty if it is missing, or leave the row out"
+        )

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from isthmus.data.array_checks import check_no_infinity
 from isthmus.data.column_types import (
     ColumnType,
     as_dates,
@@ -25,7 +26,7 @@ from isthmus.data.column_types import (
 )
 from isthmus.data.csv_options import NO_VALUE
 from isthmus.data.places import Place, calendar_note, quote
-from isthmus.errors import DataError, SchemaError
+from isthmus.errors import SchemaError
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # What a datetime64[ns] can hold, in seconds since 1970; other units show years 1 to 9999, here
@@ -314,24 +315,6 @@ class Column:
             "2024-05-17"
             if read
             else "send values as at fit, and null or an empty cell where one is missing",
-        )
-
-
-def check_no_infinity(values: np.ndarray, place: Place) -> None:
-    """Check that numbers, shape (n,), are finite or missing.
-
-    Raises
-    ------
-    DataError
-        Naming the first row that is not.
-    """
-    bad = np.isinf(values)
-    if bad.any():
-        row, count = int(bad.argmax()), int(bad.sum())
-        more = f" ({count} such cells in this column)" if count > 1 else ""
-        raise DataError(
-            f"the value is {values[row]} in {place}, {place.where(row)}{more}, expected a finite "
-            "number; leave it empty if it is missing, or leave the row out"
         )
 
 

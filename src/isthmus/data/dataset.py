@@ -12,7 +12,7 @@ import pandas as pd
 from isthmus._core import shown
 from isthmus.data.array_checks import Kind
 from isthmus.data.instances import as_instances, take_rows
-from isthmus.data.labels import as_labels, distinct_names
+from isthmus.data.labels import MISSING, as_labels, factorize_labels, label_text
 from isthmus.data.places import describe_row, with_line
 from isthmus.data.schema import Schema
 from isthmus.data.windows import Windows, split_windows
@@ -415,3 +415,24 @@ class Splits:
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes, from the training labels."""
         return self.train.class_names
+
+
+def distinct_names(y: np.ndarray) -> tuple[str, ...]:
+    """Return the sorted distinct labels as text; missing ones and empty text are left out.
+
+    Examples
+    --------
+    >>> distinct_names(np.array([2.0, np.nan, 1.0])), distinct_names(np.array(["nut", ""]))
+    (('1', '2'), ('nut',))
+    """
+    y = np.asarray(y)
+    labelled = y[MISSING.has_label(y)]
+    try:
+        distinct = list(pd.unique(pd.Series(labelled)))
+    except TypeError:  # no labels at all, such as lists
+        distinct = factorize_labels(labelled)[0]
+    try:
+        distinct.sort()
+    except TypeError:  # numbers and text together
+        distinct.sort(key=str)
+    return tuple(label_text(label) for label in distinct)

@@ -123,27 +123,6 @@ def labels_from_text(column: pd.Series, kind: str | None = None) -> np.ndarray:
     return as_labels(column)
 
 
-def distinct_names(y: np.ndarray) -> tuple[str, ...]:
-    """Return the sorted distinct labels as text; missing ones and empty text are left out.
-
-    Examples
-    --------
-    >>> distinct_names(np.array([2.0, np.nan, 1.0])), distinct_names(np.array(["nut", ""]))
-    (('1', '2'), ('nut',))
-    """
-    y = np.asarray(y)
-    labelled = y[MISSING.has_label(y)]
-    try:
-        distinct = list(pd.unique(pd.Series(labelled)))
-    except TypeError:  # no labels at all, such as lists
-        distinct = factorize_labels(labelled)[0]
-    try:
-        distinct.sort()
-    except TypeError:  # numbers and text together
-        distinct.sort(key=str)
-    return tuple(label_text(label) for label in distinct)
-
-
 def label_text(label: Any) -> str:
     """Return a label as text.
 

@@ -22,8 +22,9 @@ from isthmus._core import (
     reading,
     require,
 )
+from isthmus.data.array_checks import check_no_infinity
 from isthmus.data.column_types import recognise
-from isthmus.data.columns import Column, check_no_infinity, holds_numbers, match_columns
+from isthmus.data.columns import Column, holds_numbers, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
 from isthmus.data.csv_options import NO_VALUE, CsvOptions, labels_there
 from isthmus.data.dataset import Dataset

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isthmus.data.array_checks import check_no_infinity
 from isthmus.data.column_types import as_dates, as_numbers, recognise
-from isthmus.data.columns import Column, as_plain, check_no_infinity
+from isthmus.data.columns import Column, as_plain
 from isthmus.data.places import Place, describe_row
 from isthmus.data.preprocessing import (
     MAX_MAGNITUDE,

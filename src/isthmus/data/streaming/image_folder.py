@@ -255,10 +255,8 @@ def _dataset(images: ImageList, reading: ImageReading, name: str) -> Dataset:
 
 def is_image(path: Path, arrays: bool = False) -> bool:
     """Return whether a file is by its name an image that can be loaded."""
-    suffix = path.suffix.lower()
-    return not path.name.startswith(".") and (
-        suffix in image_suffixes() or (arrays and suffix == ".npy")
-    )
+    suffixes = {*image_suffixes(), *([".npy"] if arrays else [])}
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
 def _endings(arrays: bool) -> str:
