@@ -143,6 +143,22 @@ def test_a_run_goes_on_for_more_epochs(table, tmp_path, done):
         Autoencoder(4, max_epochs=4, resume=True, **choices).fit(table)
 
 
+def test_no_checkpoint_with_a_changed_bit_is_resumed(table, tmp_path):
+    choices = {"random_state": 0, "checkpoint_dir": tmp_path / "c"}
+    Autoencoder(4, max_epochs=2, **choices).fit(table)
+    resume = Autoencoder(4, max_epochs=3, resume=True, **choices)
+    rng = np.random.default_rng(0)
+    for name in (checkpoint.LAST, checkpoint.BEST):
+        file = tmp_path / "c" / name
+        content = file.read_bytes()
+        for at in rng.integers(0, len(content), 15):
+            file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            with pytest.raises(CheckpointError, match=name):
+                resume.fit(table)
+        file.write_bytes(content)
+    assert len(resume.fit(table).history_) == 3
+
+
 def test_patience_that_ended_a_run_ends_it_with_more_epochs_too(table, tmp_path):
     choices = {"lr": 1e-9, "patience": 1, "random_state": 0, "checkpoint_dir": tmp_path / "c"}
     ended = Autoencoder(4, max_epochs=40, **choices).fit(table)

@@ -7,6 +7,7 @@ Each epoch starts from a seed of its own; within one, the state of the generator
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from isthmus.errors import CheckpointError, OutputError, TrainingError, is_disk_
 from isthmus.training.optimizer import Optimizer, OptimizerState
 
 State = dict[str, torch.Tensor]
+#: In place of a file's SHA-256 while that is computed.
+_NO_DIGEST = "0" * 64
 
 
 @dataclass
@@ -292,12 +295,19 @@ class Checkpoints:
 
 def _pack(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> bytes:
     packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return save(packed, metadata={"state": json.dumps(header)})
+    content = save(packed, metadata={"state": json.dumps(header), "digest": _NO_DIGEST})
+    found = hashlib.sha256(content).hexdigest()
+    return content.replace(_NO_DIGEST.encode(), found.encode(), 1)
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with reading(path, CheckpointError, _ANEW), safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["state"])
+        metadata = file.metadata()
+        header, digest = json.loads(metadata["state"]), metadata.get("digest")
+        if digest is not None:  # the first checkpoints have none
+            content = path.read_bytes().replace(digest.encode(), _NO_DIGEST.encode(), 1)
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise CheckpointError(f"{path} has another SHA-256 than it states; {_ANEW}")
         return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
 
 
