@@ -8,6 +8,7 @@ that was tried less often than asked, because the time of its part was up, does 
 
 writers  processes that write one bundle at once: heads reported as added that are not there
 kills    a process killed just before each rename of a command: what it leaves, and the next run
+folders  two commands that write one output at once: what is there is of neither, or not whole
 service  slow and idle clients of a running service: the statuses and times of a client beside them
 exports  damaged files of an export: those that load and decide otherwise
 readers  damaged files of every kind: errors that are not of isthmus, or do not name the file

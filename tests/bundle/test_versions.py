@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -284,3 +285,12 @@ def test_fit_refuses_to_delete_heads_before_it_trains(
     assert "deleted the heads 'kind' (2 versions) and 'normal'" in message
     assert json.loads(facts.read_text())["deleted_heads"] == {"kind": 2, "normal": 1}
     assert load_bundle(path).heads == {}
+
+
+def test_a_clock_before_the_first_date_of_a_zip_archive_is_named(bundle, encoder, monkeypatch):
+    head = CodeClassifier(encoder).fit(rows(60, 3), rows(60, 3)[:, 0] > 0)
+    before = files(bundle)
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(0))
+    with pytest.raises(BundleError, match="is in 1970, expected 1980 or later.* set the clock"):
+        add_head(bundle, "late", head)
+    assert files(bundle) == before

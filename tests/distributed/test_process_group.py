@@ -404,6 +404,30 @@ def test_torchrun_trains_what_forked_workers_train(two, tmp_path):
     assert digest == two.results[0]["digests"]["uninterrupted"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the workers are found in /proc")
+@pytest.mark.parametrize(("killed", "epoch"), [("all", 1), ("rank 0", 2), ("rank 1", 3)])
+def test_torchrun_killed_in_an_epoch_resumes_to_the_same_weights(two, tmp_path, killed, epoch):
+    words = "--standalone --nproc-per-node 2 -m isthmus fit table.npy -o press"
+    np.save(tmp_path / "table.npy", np.load(two.folder / "table.npy"))
+    line = [sys.executable, "-m", "torch.distributed.run", *words.split(), *LINE]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(line, env=env, cwd=tmp_path, **pipes) as run:
+        while f"epoch {epoch}/" not in (said := run.stdout.readline()):
+            assert said, "it ended before"
+        workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        chosen = {"all": [run.pid, *workers], "rank 0": workers[:1], "rank 1": workers[1:2]}
+        for one in chosen[killed]:
+            os.kill(int(one), signal.SIGKILL)
+        run.stdout.read()
+    done = subprocess.run(line, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    digest = load_bundle(tmp_path / "press").encoder.digest_
+    assert digest == two.results[0]["digests"]["uninterrupted"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["press", "table.npy"]
+
+
 def test_only_fit_runs_on_several_workers(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["isthmus", "info", "press"])
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -174,6 +175,12 @@ def test_the_cache_keeps_the_most_recently_used(digits_folder, tmp_path, monkeyp
     assert second != first
     # This process serves the first.
     assert {one.name for one in cache.iterdir()} == {"newer", "newest", first.name, second.name}
+
+    # The clock is set back to before all of them were used.
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    Source(f"{digits_folder / 'bundle'}").graph()
+    used = sorted(cache.iterdir(), key=lambda one: one.stat().st_mtime_ns)
+    assert [one.name for one in used][-2:] == [second.name, first.name]
 
 
 def test_a_bundle_that_cannot_be_exported(digits_folder, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ how often each case was tried.
 from collections.abc import Callable
 
 from common.hardening_parts.exports import exports
+from common.hardening_parts.folders import folders
 from common.hardening_parts.formats import formats
 from common.hardening_parts.kills import kills
 from common.hardening_parts.readers import readers
@@ -18,6 +19,7 @@ from common.hardening_parts.writers import writers
 PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "writers": writers,
     "kills": kills,
+    "folders": folders,
     "service": service,
     "exports": exports,
     "readers": readers,

@@ -92,10 +92,9 @@ def kills(setting: Setting) -> list[Row]:
     """Return for each command how many kills leave something that does not read, or stays."""
     base = setting.folder / "base"
     base.mkdir()
-    prepare(base, setting.seed)
     forks = Forks()
     try:
-        _prepare_rest(forks, base)
+        prepare_all(forks, base, setting.seed)
         rows = [_killed(forks, setting, base, name) for name in COMMANDS]
         forks.exchanges = False
         return rows + [_killed(forks, setting, base, name) for name in ("detect", "export")]
@@ -103,10 +102,12 @@ def kills(setting: Setting) -> list[Row]:
         forks.close()
 
 
-def _prepare_rest(forks: Forks, base: Path) -> None:
+def prepare_all(forks: Forks, base: Path, seed: int) -> None:
+    """Write a bundle with a head of two versions, rows, and an output of each command."""
     import numpy as np
     import pandas as pd
 
+    prepare(base, seed)
     table = pd.read_csv(base / "normal.csv")
     for i in range(2):
         table[200 * i : 200 * (i + 1)].to_parquet(base / f"part-{i}.parquet", index=False)

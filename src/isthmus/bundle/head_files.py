@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral
@@ -58,6 +59,8 @@ from isthmus.errors import BundleError
 from isthmus.networks import check_weights, read_weights, write_weights
 from isthmus.training import isolated_random_state
 
+#: Of the dates that a zip archive can hold, as heads of scikit-learn are.
+FIRST_ZIP_YEAR = 1980
 DETECTOR = "detector"
 ARRAYS, FACTS = "detector.safetensors", "encoder.json"
 SCORES: dict[str, type[Score]] = {**LABEL_FREE, "head": HeadScore, "blend": BlendedScore}
@@ -290,6 +293,12 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
         facts["state"] = write_state(folder / SPREADING, head.state())
     else:
         content["head"] = head
+    if time.localtime().tm_year < FIRST_ZIP_YEAR:
+        raise BundleError(
+            f"the clock of this machine is in {time.localtime().tm_year}, expected "
+            f"{FIRST_ZIP_YEAR} or later, as heads are stored in zip archives, which have no "
+            "earlier dates; set the clock, and run again"
+        )
     import skops.io  # takes a second: only when a head is written or read
 
     packed = skops.io.dumps(content)

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -150,16 +151,19 @@ def _cache() -> Path:
 
 
 def _prune_cache(used: Path) -> None:
-    """Mark an export as used now, and delete those used least recently."""
-    with contextlib.suppress(OSError):  # the cache may be another user's
-        os.utime(used)
+    """Mark an export as used last, and delete those used least recently."""
     folders = []
     # Names with a dot are being written.
     for folder in used.parent.glob("[!.]*"):
         with contextlib.suppress(OSError):  # another process may prune at the same time
-            folders.append((folder.stat().st_mtime_ns, folder))
+            if folder != used:
+                folders.append((folder.stat().st_mtime_ns, folder))
     folders.sort(reverse=True)
-    for _, folder in folders[MAX_CACHED_EXPORTS:]:
+    # Later than all others, also where the clock was set back since they were used.
+    last = max([time.time_ns(), *(at + 1 for at, _ in folders[:1])])
+    with contextlib.suppress(OSError):  # the cache may be another user's
+        os.utime(used, ns=(last, last))
+    for _, folder in folders[MAX_CACHED_EXPORTS - 1 :]:
         if folder in _in_use.values():
             continue
         # Renamed first, so that no process finds it half deleted; servers have read it whole.
