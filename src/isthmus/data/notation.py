@@ -119,7 +119,11 @@ _UNREADABLE = [
         ),
     )
 ]
-_WITH_MARKS = re.compile(rf"{_SIGN}(?:{_UNIT})?\s*{_SIGN}{_DIGITS}\s*(?:{_UNIT})?")
+# One number with its unit: no address (10.0.0.1), version (1.2.3) or pair (52.5, 13.4).
+_GROUPS = r"\d{1,3}(?:(?P<mark>[.' _])\d{3}(?:(?P=mark)\d{3})*|,(?:\d{2,3},)*\d{3})"
+_ONE_NUMBER = rf"(?:{_GROUPS}|\d+)(?:[.,]\d+)?(?:[eE]{_SIGN}\d+)?"
+_WITH_MARKS = re.compile(rf"{_SIGN}(?:{_UNIT})?\s*{_SIGN}{_ONE_NUMBER}\s*(?:{_UNIT})?")
+_ADDRESS = re.compile(r"(?:(?:\d{1,2}|1\d\d|2[0-4]\d|25[0-5])(?:\.(?!$)|$)){4}")
 _MARK_FOR_MISSING = re.compile(
     r"\W+|\W*(?:n[./ ]?[ad]|none|null|nil|nan|missing|unknown|not available|k\.? ?a)\W*|#.*[!?]",
     re.IGNORECASE,
@@ -232,7 +236,7 @@ def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
 def _are_mostly_missing(texts: Sequence[str]) -> bool:
     others = {text for text in texts if not _WITH_MARKS.fullmatch(text)}
     n_numbers = len(set(texts) - others)
-    return n_numbers > 1 and all(map(_MARK_FOR_MISSING.fullmatch, others))
+    return bool(others) and n_numbers > 1 and all(map(_MARK_FOR_MISSING.fullmatch, others))
 
 
 def _are_dates_in_words(texts: Sequence[str], enough: float) -> bool:
@@ -307,6 +311,8 @@ def _alternatives(texts: Sequence[str]) -> list[dict[str, Any]]:
 def _options(texts: Sequence[str]) -> dict[str, Any]:
     """Return the options that read text as numbers, none for words and plain numbers."""
     enough = MIN_RECOGNISED * len(texts)
+    if all(map(_ADDRESS.fullmatch, texts)):
+        return {}  # addresses such as 192.168.178.101, no thousands
     decimals = [text for text in texts if _DECIMAL_COMMA.fullmatch(text)]
     groups = [match for text in texts if (match := _THOUSANDS.fullmatch(text))]
     whole = sum(_WHOLE.fullmatch(text) is not None for text in texts)
