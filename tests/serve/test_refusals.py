@@ -225,6 +225,21 @@ def test_wrong_paths_and_methods_and_missing_heads(client):
     check(client.get("/known?n=0"), 422, "n=0")
 
 
+@pytest.mark.parametrize(
+    ("path", "cached"),
+    [
+        *((path, "no-store") for path in ("/health", "/ready", "/schema", "/metrics", "/nope")),
+        *(("/openapi.json", "no-store"), ("/predict", "no-store")),
+        *(("/", "no-cache"), ("/page/answer.js", "no-cache")),
+    ],
+)
+def test_no_cache_stores_an_answer(client, path, cached):
+    headers = client.get(path).headers
+    assert headers["cache-control"] == cached
+    assert headers["x-content-type-options"] == "nosniff"
+    assert client.request("HEAD", path).headers["cache-control"] == cached
+
+
 def test_text_that_python_cannot_parse_is_refused(client):
     header = {"Content-Type": NPY}
     for text in ("(" * 100, "\0", "1if 1else 2", "[" * 117, "'" * 3):

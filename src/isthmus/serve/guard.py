@@ -7,7 +7,7 @@ import gzip
 import hmac
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
@@ -130,6 +130,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = message | {"headers": _not_stored(message["headers"])}
             elif head:
                 message = message | {"body": b""}
             await send(message)
@@ -355,6 +356,18 @@ class Guard:
             f"at most {self._limits.body_bytes} bytes",
             "send the instances in several requests",
         )
+
+
+def _not_stored(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Add the headers that keep caches and browsers from making anything else of an answer.
+
+    Without the first a proxy may store an answer to GET, such as that of /health, for as long as
+    it likes (RFC 9111, section 4.2.2).
+    """
+    found = list(headers)
+    there = {name.lower() for name, _ in found}
+    wanted = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+    return found + [one for one in wanted if one[0] not in there]
 
 
 async def _send(refusal: Refusal, send: Any) -> None:
