@@ -405,8 +405,8 @@ def _with_labels(data: Dataset | Splits, y: Any) -> Dataset:
 
 
 _KINDS = (
-    ".npy, .npz, .csv, .tsv, .parquet and .ts files, IDX files, images, and folders of images "
-    "or of the four IDX files"
+    ".npy, .npz, .csv, .tsv, .parquet, .feather, .jsonl, .xlsx and .ts files, IDX files, images, "
+    "and folders of images or of the four IDX files"
 )
 
 

@@ -6,6 +6,7 @@ import csv
 import itertools
 import shlex
 import warnings
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -116,6 +117,7 @@ class CsvFile:
         next(records)
         if next(records, None) is None:
             raise DataError(f"{self.path} holds a header and no rows; expected rows of numbers")
+        self._check_quotes()
 
         def read(as_text: Collection[str], **options: Any) -> Any:
             options["column_types"] = {raw[name]: pa.string() for name in as_text}
@@ -318,10 +320,21 @@ class CsvFile:
                 return line
         return None
 
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield each record that is not blank, with the line it begins on."""
+    def _check_quotes(self) -> None:
+        """Refuse a quote that is never closed: all rows behind it would be one cell."""
+        if self._content.count(b'"') % 2 == 0:
+            return
+        line, record = deque(self._records(after=["end"]), maxlen=1)[0]
+        if record != ["end"]:
+            raise DataError(
+                f"a cell of the row in line {line} of {self.path} opens with a double quote "
+                "that is not closed before the end of the file; close it, or take it away"
+            )
+
+    def _records(self, after: Sequence[str] = ()) -> Iterator[tuple[int, list[str]]]:
+        """Yield each record that is not blank, with the line it begins on, then `after`."""
         text = TextIOWrapper(BytesIO(self._content), "utf-8", newline="")
-        reader = csv.reader(text, delimiter=self.separator)
+        reader = csv.reader(itertools.chain(text, after), delimiter=self.separator)
         begins = self._skipped_lines + 1
         try:
             for record in reader:
@@ -338,9 +351,10 @@ class CsvFile:
         for line, record in self._records():
             if len(record) != expected:
                 values = "1 value" if len(record) == 1 else f"{len(record)} values"
+                one = " (where each is one cell, put a first line sep=; above the header)"
                 return DataError(
                     f"line {line} of {self.path} has {values}, expected {expected} "
-                    "as in the header; mend the line"
+                    f"as in the header; mend the line{one if expected == 1 else ''}"
                 )
         reason = str(error).splitlines()[0]
         return DataError(f"cannot read {self.path} as CSV: {reason}; write it again as CSV")

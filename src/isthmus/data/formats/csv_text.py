@@ -214,7 +214,7 @@ def _check_separator(lines: Sequence[str], path: Path | str) -> None:
                     f"columns {', '.join(names[0].split(inner)[:5])}; take away the quotes around "
                     "the lines"
                 )
-    if any(mark in header for mark in ",;\t|"):
+    if any(mark in header for mark in ",;\t|") or re.fullmatch('"[^"]*"', header):
         return
     for mark in (None, *_OTHER_SEPARATORS):
         n_names = len(header.split(mark))
@@ -231,7 +231,8 @@ def _check_separator(lines: Sequence[str], path: Path | str) -> None:
             raise DataError(
                 f"{path} seems to part its {len(cells[0])} columns by "
                 f"{'spaces' if mark is None else repr(mark)}, expected commas, semicolons, tabs or "
-                f"bars; {how}"
+                f"bars; {how}; where each line is one cell, put the name in the header in double "
+                "quotes"
             )
 
 
