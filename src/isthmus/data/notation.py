@@ -17,7 +17,8 @@ _SIGN = r"[+-]?"
 # India of two but for the last.
 _DECIMAL_COMMA = re.compile(rf"{_SIGN}(\d{{1,3}}(\.\d{{3}})+|\d+),\d+([eE]{_SIGN}\d+)?")
 _THOUSANDS = re.compile(
-    rf"{_SIGN}\d{{1,3}}(?:([.' _])\d{{3}}(?:\1\d{{3}})*|(,)(?:\d{{2,3}},)*\d{{3}})([.,]\d+)?"
+    rf"{_SIGN}\d{{1,3}}(?:([.' _])\d{{3}}(?:\1\d{{3}})*|(,)(?:\d{{2,3}},)*\d{{3}})"
+    r"((?!\1)(?!\2)[.,]\d+)?"
 )
 # Of money the marks, and what is written before a number as well as behind it.
 _MONEY = (
@@ -72,8 +73,9 @@ _UNREADABLE = [
             "write them without quotes",
         ),
         (
+            # An interval, such as (0, 10] of pd.cut, is a name.
             rf"{_SIGN}{_DIGITS}(?:[;|]{_SIGN}{_DIGITS})+|"
-            rf"[\[({{]\s*{_SIGN}{_DIGITS}(?:[,;\s]+{_SIGN}{_DIGITS})*\s*[\])}}]",
+            rf"(?:\((?=.*\))|\[(?=.*\])|{{(?=.*}}))\s*{_SIGN}{_DIGITS}(?:[,;\s]+{_SIGN}{_DIGITS})*\s*[\])}}]",
             "several numbers in one cell",
             "give each number a column",
         ),
@@ -128,6 +130,8 @@ _MARK_FOR_MISSING = re.compile(
     r"\W+|\W*(?:n[./ ]?[ad]|none|null|nil|nan|missing|unknown|not available|k\.? ?a)\W*|#.*[!?]",
     re.IGNORECASE,
 )
+# Of dates that no calendar has; 123-45-6789 and 99-45-77 are names.
+_YEAR = re.compile(r"^(?!\d{3}\D).*(?<!\d)(?:1[5-9]|2[01])\d{2}(?!\d)")
 # A number, a word and a number, as in the dates of many languages.
 _DATE_IN_WORDS = re.compile(
     r"(\d{1,4})(?:st|nd|rd|th|er|º|ª)?(?:[ ./-]+(?:de |of )?)([^\W\d_]{3,12})\.?,?"
@@ -226,7 +230,8 @@ def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
             "numbers, and marks for missing values in most rows",
             "leave these empty, or name the mark with na= (on the command line --na)",
         )
-    if sum(map(is_impossible_date, texts)) >= enough:
+    dated = [text for text in texts if _YEAR.search(text) and is_impossible_date(text)]
+    if len(dated) >= enough:
         return "dates that no calendar has", "correct them"
     if _are_dates_in_words(texts, enough):
         return "dates with a word for the month", "write them as 2024-05-17"

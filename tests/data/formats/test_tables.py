@@ -381,6 +381,11 @@ def test_what_looks_like_numbers_or_dates_and_no_option_reads_is_refused(csv, ce
         ["192.168.178.101", "192.168.178.102"],
         ["10.0.0.1", "192.168.1.20", "-"],
         ["1.2.3", "1.2.10", "2.0.0"],
+        ["555.010.1234", "555.010.9999"],
+        ["123-45-6789", "987-65-4321"],
+        ["99-45-77", "88-34-66"],
+        ['"(0, 10]"', '"(10, 20]"'],
+        ['"[0.5, 1.5)"', '"[1.5, 2.5)"'],
         ["5'11", "6'2"],
         ["01 23 45 67 89", "06 12 34 56 78"],
     ],
@@ -399,6 +404,28 @@ def test_different_numbers_of_one_width_before_a_letter_are_identifiers(csv):
         with pytest.raises(DataError, match=message):
             data = load(path)
             learn_preprocessor(data.schema.check(data.X), data.schema)
+
+
+def test_one_column_of_several_words_is_read_with_its_name_in_quotes(csv):
+    text = "Street Address\n" + "Main 5\nOak 7\n" * 5
+    with pytest.raises(DataError, match=r"by spaces.*put the name in the header in double quotes"):
+        load(csv(text))
+    data = load(csv(text.replace("Street Address", '"Street Address"')))
+    assert list(data.X["Street Address"][:2]) == ["Main 5", "Oak 7"]
+
+
+def test_one_column_of_decimal_commas_is_read_with_a_first_line_that_states_the_separator(csv):
+    with pytest.raises(DataError, match="line 2 .* 2 values.*put a first line sep=; above"):
+        load(csv("width\n1,5\n2,5\n"), decimal=",")
+    data = load(csv("sep=;\nwidth\n1,5\n2,5\n"), decimal=",")
+    assert list(data.X["width"]) == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_quote_that_is_never_closed_is_refused_and_inches_are_not(csv, end):
+    with pytest.raises(DataError, match="row in line 3 .* not closed"):
+        load(csv('a,b\n1,x\n2,"y\n3,z\n4,z' + end))
+    assert list(load(csv('a,b\n1,5" pipe\n2,"x\ny"' + end)).X["b"]) == ['5" pipe', "x\ny"]
 
 
 def test_several_points_part_thousands(csv):
