@@ -15,7 +15,7 @@ from isthmus import load
 from isthmus.data import Schema
 from isthmus.data.formats import dataset_from_frame, load_table
 from isthmus.data.preprocessing import learn_preprocessor
-from isthmus.errors import DataError, SchemaError
+from isthmus.errors import DataError, DataWarning, SchemaError
 
 FRAME = pd.DataFrame(
     {"width": [1.5, 2.0, -3e-5], "count": [1, 2, 3], "kind": ["nut", "bolt", "nut"]}
@@ -564,6 +564,20 @@ def test_a_table_of_another_format_is_read(tmp_path, ending):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match=f"cannot read .*rows{ending}"):
         load(path)
+
+
+def test_of_an_excel_file_the_index_is_left_out_and_other_sheets_are_named(tmp_path):
+    pytest.importorskip("openpyxl")
+    path = tmp_path / "rows.xlsx"
+    with pd.ExcelWriter(path) as file:
+        FRAME.to_excel(file, sheet_name="first")
+        FRAME.to_excel(file, sheet_name="second")
+        pd.DataFrame().to_excel(file, sheet_name="empty", index=False)
+    with pytest.warns(DataWarning, match="sheet 'first' is read, and not 'second'; save"):
+        same_as_frame(load(path, label="kind"))
+    fitted = pd.DataFrame({"Unnamed: 0": [0.0, 1.0], "b": [1.0, 2.0]})
+    fitted.to_excel(path, index=False)
+    assert list(load(path, schema=load(fitted).schema).X) == ["Unnamed: 0", "b"]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "feather", "polars", "stream"])

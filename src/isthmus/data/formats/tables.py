@@ -6,6 +6,7 @@ import difflib
 import functools
 import itertools
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.labels import labels_from_text
 from isthmus.data.places import Place, SourceFile, Where, describe_row, quote
 from isthmus.data.schema import Schema, check_names
-from isthmus.errors import DataError, ShardError
+from isthmus.errors import DataError, DataWarning, ShardError
 
 
 def read_parquet_file(path: Path, is_exact: Callable[[str], bool] | None = None) -> pd.DataFrame:
@@ -154,11 +155,23 @@ def _read_excel(
 ) -> pd.DataFrame:
     require("openpyxl", extra="excel", purpose="Excel files")
     check_archive(path)
-    frame = pd.read_excel(path, dtype=object, na_filter=False)  # an empty cell is ""
+    with pd.ExcelFile(path, engine="openpyxl") as book:
+        sheet, *others = [one.title for one in book.book.worksheets]
+        frame = pd.read_excel(book, dtype=object, na_filter=False)  # an empty cell is ""
+        tops = {one: pd.read_excel(book, sheet_name=one, header=None, nrows=1) for one in others}
+    unread = [one for one, rows in tops.items() if not rows.empty]
+    if unread:
+        message = f"{path}: the sheet {sheet!r} is read, and not {', '.join(map(repr, unread[:5]))}"
+        message += "; save the one that is meant as a file of its own"
+        warnings.warn(message, DataWarning, stacklevel=3)
     types: dict[str, Column] = {}
     if schema is not None and schema.columns is not None:
         types = dict(zip(schema.columns, schema.types, strict=True))
     cells: dict[Any, Any] = {}
+    index = "Unnamed: 0"  # left out as in a CSV file, but for models that were fitted on it
+    counts = [[*range(at, len(frame) + at)] for at in (0, 1)]
+    if index in frame and index not in {label, *types} and frame[index].tolist() in counts:
+        del frame[index]
     for name in frame:
         values = types[str(name)].texts if str(name) in types else ()
         # As in a CSV file: of what is carried along, only an empty cell is missing.
