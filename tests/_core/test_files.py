@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from isthmus._core import (
+    check_writable,
     file_digest,
     refuse_address,
     replaced_folder,
@@ -18,7 +19,7 @@ from isthmus._core import (
     write_bytes,
     write_json,
 )
-from isthmus.errors import DataError, is_disk_full
+from isthmus.errors import DataError, OutputError, is_disk_full
 
 
 def names(folder):
@@ -221,3 +222,13 @@ def test_addresses_are_refused(path):
 @pytest.mark.parametrize("path", ["out", "/tmp/out", "C:/out", "C:\\out", "a/s3:/b", "12:30/out"])
 def test_paths_are_no_addresses(path):
     refuse_address(path)
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_what_cannot_be_an_output_is_known_before_the_work(tmp_path, folder):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    check_writable(tmp_path / "press" / "out", folder=folder)
+    check_writable(tmp_path if folder else tmp_path / "file", folder=folder)
+    for path in ("/", tmp_path / "file" / "out"):
+        with pytest.raises(OutputError, match="cannot write"):
+            check_writable(path, folder=folder)

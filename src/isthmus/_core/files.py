@@ -80,7 +80,7 @@ def check_writable(path: str | Path, *, folder: bool = False) -> None:
     refuse_address(path)
     target = user_path(path)
     target = target.resolve() if folder else target.absolute()
-    above = next(one for one in target.parents if os.path.lexists(one))
+    above = next((one for one in target.parents if os.path.lexists(one)), target)
     if folder and target.is_mount():
         inside = user_path(path) / "NAME"
         reason = errno.EBUSY, f"it is a mount point, which cannot be replaced; write to {inside}"
