@@ -216,51 +216,67 @@ def unreadable(values: Sequence[str]) -> tuple[str, str] | None:
     ('dates with a word for the month', 'write them as 2024-05-17')
     >>> unreadable(["12a", "3b"])
     """
-    texts = [plain_marks(value.strip()) for value in values]
-    enough = MIN_RECOGNISED * len(texts)
-    numbers = sum(_WITH_MARKS.fullmatch(text) is not None for text in texts)
+    counts: Counter[str] = Counter()
+    for value, n in Counter(values).items():
+        counts[plain_marks(value.strip())] += n
+    enough = MIN_RECOGNISED * counts.total()
+    numbers = sum(n for text, n in counts.items() if _WITH_MARKS.fullmatch(text))
     for pattern, what, instead in _UNREADABLE:
-        found = [text for text in texts if pattern.fullmatch(text)]
+        found = [text for text in counts if pattern.fullmatch(text)]
         # Two bands, such as <10 and >10, are names.
-        bands = what == _LIMITS and not numbers and len(set(found)) < _MIN_DISTINCT
-        if found and len(found) + numbers >= enough and not bands:
+        bands = what == _LIMITS and not numbers and len(found) < _MIN_DISTINCT
+        if found and sum(counts[text] for text in found) + numbers >= enough and not bands:
             return what, instead
-    if _are_mostly_missing(texts):
+    if _are_mostly_missing(counts):
         return (
             "numbers, and marks for missing values in most rows",
             "leave these empty, or name the mark with na= (on the command line --na)",
         )
-    dated = [text for text in texts if _YEAR.search(text) and is_impossible_date(text)]
-    if len(dated) >= enough:
+    if _are_impossible_dates(counts, enough):
         return "dates that no calendar has", "correct them"
-    if _are_dates_in_words(texts, enough):
+    if _are_dates_in_words(counts, enough):
         return "dates with a word for the month", "write them as 2024-05-17"
-    return _unreadable_units(texts, enough)
+    return _unreadable_units(counts, enough)
 
 
-def _are_mostly_missing(texts: Sequence[str]) -> bool:
-    others = {text for text in texts if not _WITH_MARKS.fullmatch(text)}
-    n_numbers = len(set(texts) - others)
+def _are_mostly_missing(counts: Counter[str]) -> bool:
+    others = [text for text in counts if not _WITH_MARKS.fullmatch(text)]
+    n_numbers = len(counts) - len(others)
     return bool(others) and n_numbers > 1 and all(map(_MARK_FOR_MISSING.fullmatch, others))
 
 
-def _are_dates_in_words(texts: Sequence[str], enough: float) -> bool:
-    found = [match for text in texts if (match := _DATE_IN_WORDS.fullmatch(text))]
+def _are_impossible_dates(counts: Counter[str], enough: float) -> bool:
+    # Ends at the first texts that are too many, as reading a date takes long.
+    tolerated = counts.total() - enough
+    for text, n in counts.items():
+        if not (_YEAR.search(text) and is_impossible_date(text)):
+            tolerated -= n
+            if tolerated < 0:
+                return False
+    return True
+
+
+def _are_dates_in_words(counts: Counter[str], enough: float) -> bool:
+    found = [match for text in counts if (match := _DATE_IN_WORDS.fullmatch(text))]
     words = {match[2].lower() for match in found}
     days = [sorted((match[1], match[3]), key=len) for match in found]
     if not found:
-        found = [match for text in texts if (match := _WORD_DAY_YEAR.fullmatch(text))]
+        found = [match for text in counts if (match := _WORD_DAY_YEAR.fullmatch(text))]
         words = {match[1].lower() for match in found}
         days = [[match[2], match[3]] for match in found]
     # Part numbers such as 12-ABC-34 have more words, or greater numbers.
     dated = all(1 <= int(day) <= 31 and len(year) in (2, 4) for day, year in days)
-    return bool(found) and len(found) >= enough and dated and len(words) <= 24
+    n_found = sum(counts[match.string] for match in found)
+    return bool(found) and n_found >= enough and dated and len(words) <= 24
 
 
-def _unreadable_units(texts: Sequence[str], enough: float) -> tuple[str, str] | None:
-    found = [match for text in texts if (match := _WITH_UNIT.fullmatch(text))]
+def _unreadable_units(counts: Counter[str], enough: float) -> tuple[str, str] | None:
+    matches = [match for text in counts if (match := _WITH_UNIT.fullmatch(text))]
+    if sum(counts[match.string] for match in matches) < enough:
+        return None
+    found = [match for match in matches for _ in range(counts[match.string])]
     words = Counter(match[4] for match in found if match[4])
-    if len(found) < enough or not words or not _are_numbers(found, enough):
+    if not words or not _are_numbers(found, enough):
         return None
     if _are_codes(found):
         return None
