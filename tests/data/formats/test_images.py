@@ -624,3 +624,10 @@ def test_images_in_a_parquet_file_of_hugging_face(tmp_path):
         assert load(path, schema=Schema.learn(GREY[:, :2, :2])).X.shape == (5, 2, 2)
     with pytest.raises(DataError, match="'kind'"):
         load(path, label="kind")
+
+
+def test_a_white_image_of_a_format_that_counts_frames_from_one_is_read(tmp_path):
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, 4, 6, 8, 1)  # grey, 8 bits
+    (tmp_path / "white.psd").write_bytes(header + bytes(14) + b"\xff" * 24)
+    X = load([tmp_path / "white.psd"], kind="images").X
+    np.testing.assert_array_equal(X, np.full((1, 4, 6), 255, np.uint8))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from isthmus._core import reason_of, shown
+from isthmus._core import reading, reason_of, shown
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats.arrays import read_npy, read_npy_header
 from isthmus.data.schema import Schema
@@ -112,7 +112,9 @@ def read_header(file: ImageFile) -> ImageHeader:
             # Of a PNG this would decode it; hardly any has an orientation.
             exif = {} if image.format == "PNG" else image.getexif()
             size = image.size if exif.get(_ORIENTATION, 1) >= 5 else image.size[::-1]
-            return ImageHeader(size, image.mode in _GREY, getattr(image, "n_frames", 1))
+            # Formats that count layers give 0 where there are none.
+            n_frames = max(1, getattr(image, "n_frames", 1))
+            return ImageHeader(size, image.mode in _GREY, n_frames)
     except Exception:
         return ImageHeader(None, True, 1)
 
@@ -208,8 +210,9 @@ def _is_erased(file: ImageFile, pixels: np.ndarray) -> bool:
     white = 255 if pixels.dtype == np.uint8 else 1
     if file.path.suffix.lower() == ".npy" or pixels.flat[0] != white or pixels.min() != white:
         return False
-    with _open_image(file) as image:
-        image.seek(file.frame)
+    with reading(file.path), _open_image(file) as image:
+        if file.frame:  # frames of some formats are counted from 1
+            image.seek(file.frame)
         if not image.has_transparency_data:
             return False
         low, high = image.convert("RGBA").getchannel("A").getextrema()
