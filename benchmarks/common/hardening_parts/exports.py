@@ -24,9 +24,7 @@ def exports(setting: Setting) -> list[Row]:
     """Return how many of 1,000 damaged exports load and decide otherwise, and nothing says so."""
     write_export(setting.folder, setting.seed)
     n = setting.times(N_MUTATIONS)
-    sizes = [min(BATCH, n - at) for at in range(0, n, BATCH)]
-    batches = [(setting.folder, setting.seed + 1 + at, size) for at, size in enumerate(sizes)]
-    found = in_processes(setting, try_batch, batches)
+    found = in_processes(setting, try_batch, n, BATCH)
     other = sum(found.unnamed.values())
     foreign = {name: n for name, n in found.foreign.items() if "predict.py" not in name}
     what = f"load with other outputs {dict(found.unnamed) or ''}".strip()

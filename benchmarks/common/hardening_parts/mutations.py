@@ -7,7 +7,7 @@ import random
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -97,15 +97,19 @@ class Outcome:
 
 
 def in_processes(
-    setting: Setting, work: Callable[..., Outcome], batches: Sequence[tuple[Any, ...]]
+    setting: Setting, work: Callable[[Path, int, int], Outcome], n: int, batch: int
 ) -> Outcome:
-    """Return what came of batches of work, each in a process that may die of it."""
+    """Return what came of n mutations, in batches, each in a process that may die of it.
+
+    `work` is called with the folder of the setting, a seed and how many mutations to try.
+    """
     total = Outcome()
     context = multiprocessing.get_context("spawn")
-    left = list(batches)
+    sizes = [min(batch, n - at) for at in range(0, n, batch)]
+    left = [(setting.folder, setting.seed + 1 + at, size) for at, size in enumerate(sizes)]
     while left and setting.has_time():
         with ProcessPoolExecutor(N_PROCESSES, context, _prepare_process) as pool:
-            futures = {pool.submit(work, *batch): batch for batch in left}
+            futures = {pool.submit(work, *one): one for one in left}
             try:
                 for future in as_completed(futures):
                     total.add(future.result())
@@ -114,7 +118,7 @@ def in_processes(
                         pool.shutdown(cancel_futures=True)
                         break
             except BrokenProcessPool:
-                # Which batch it was is not known: those that are left are tried one at a time.
+                # Which batch it was is not known: as many as ran are left out, and so not counted.
                 total.crashes += 1
                 left = left[N_PROCESSES:]
     return total

@@ -30,9 +30,7 @@ def readers(setting: Setting) -> list[Row]:
     """Return how many of 20,000 damaged inputs end in other errors than those of isthmus."""
     write_samples(setting.folder, setting.seed)
     n = setting.times(N_MUTATIONS)
-    sizes = [min(BATCH, n - at) for at in range(0, n, BATCH)]
-    batches = [(setting.folder, setting.seed + 1 + at, size) for at, size in enumerate(sizes)]
-    found = in_processes(setting, try_batch, batches)
+    found = in_processes(setting, try_batch, n, BATCH)
     what = f"errors of others {dict(found.foreign) or ''}".strip()
     return [
         counted("damaged inputs", found.n, sum(found.foreign.values()), what, FOUND, asked_n=n),
