@@ -13,7 +13,7 @@ import numpy as np
 from isthmus._core import reading, recover_folder, require, user_path
 from isthmus.bundle import upgrade_head_entry
 from isthmus.data import Schema, check_complete
-from isthmus.data.preprocessing import more_missing_values, read_preprocessor
+from isthmus.data.preprocessing import Preprocessor, more_missing_values, read_preprocessor
 from isthmus.errors import ExportError
 from isthmus.export.inputs import Input, feed
 
@@ -240,15 +240,20 @@ class Exported:
         ExportError
             When an earlier isthmus wrote the export.
         """
-        if self._preprocessor is None:
-            raise ExportError("the export holds no preprocessing; export the bundle again")
-        return self._preprocessor.to_network(self.schema.check(X))
+        return self.preprocessor.to_network(self.schema.check(X))
 
-    def to_hash(self, X: Any) -> np.ndarray:
-        """Return the values of instances that row hashes are computed from; raises the same."""
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """What makes network inputs of checked instances.
+
+        Raises
+        ------
+        ExportError
+            When an earlier isthmus wrote the export.
+        """
         if self._preprocessor is None:
             raise ExportError("the export holds no preprocessing; export the bundle again")
-        return self._preprocessor.to_hash(self.schema.check(X))
+        return self._preprocessor
 
     def run_fed(
         self, rows: Mapping[str, np.ndarray], names: Sequence[str] | None = None

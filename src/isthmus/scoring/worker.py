@@ -232,8 +232,7 @@ class _PreparedChunk:
     chunk: ChunkRange
     keys: list[pa.Array]
     rows: dict[str, np.ndarray]
-    inputs: np.ndarray | None  # of the network, for residuals
-    hashed: np.ndarray | None  # what row hashes are computed from
+    network: tuple[np.ndarray, np.ndarray] | None  # its inputs, and what row hashes are made from
     X: Any  # to be explained
 
 
@@ -283,8 +282,7 @@ class Worker:
             try:
                 rows = self.exported.feed(content.X)
                 heads = self.job.columns.for_heads
-                inputs = self.exported.preprocess(content.X) if heads else None
-                hashed = self.exported.to_hash(content.X) if heads else None
+                network = self._prepare_for_heads(content.X) if heads else None
             except DataError as error:
                 last = first + chunk.n_rows - 1
                 raise ShardError(
@@ -292,20 +290,25 @@ class Worker:
                 ) from error
             keys = key_arrays(self.job.keys, content, chunk.source, first)
             X = content.X if self.job.explain is not None else None
-            return _PreparedChunk(chunk, keys, rows, inputs, hashed, X)
+            return _PreparedChunk(chunk, keys, rows, network, X)
         except ShardError as error:
             if stream.on_bad_shard == "fail":
                 raise
             skipped = SkippedChunk.because(chunk.source, chunk.n_rows, error)
             return ScoredChunk(chunk, None, skipped)
 
+    def _prepare_for_heads(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the inputs of the network, and what row hashes are computed from."""
+        checked, prepare = self.exported.schema.check(X), self.exported.preprocessor
+        return prepare.to_network(checked), prepare.to_hash(checked)
+
     def _decide(self, prepared: _PreparedChunk | ScoredChunk) -> _DecidedChunk | ScoredChunk:
         if isinstance(prepared, ScoredChunk):
             return prepared
         found = self.exported.run_fed(prepared.rows, self.job.columns.outputs)
-        if prepared.inputs is not None and prepared.hashed is not None:
-            residuals = prepared.inputs - found.pop("reconstruction")
-            found |= _hashes_and_residuals(prepared.hashed, residuals)
+        if prepared.network is not None:
+            inputs, hashed = prepared.network
+            found |= _hashes_and_residuals(hashed, inputs - found.pop("reconstruction"))
             if self.exported.schema.kind == "table":
                 found[MISSING_FLAGS] = self.exported.missing(prepared.rows)
         reasons = None if self.job.explain is None else self.job.explain(prepared.X)
