@@ -15,7 +15,7 @@ from isthmus.data.instances import as_instances, take_rows
 from isthmus.data.labels import MISSING, as_labels, factorize_labels, label_text
 from isthmus.data.places import describe_row, with_line
 from isthmus.data.schema import Schema
-from isthmus.data.windows import Windows, split_windows
+from isthmus.data.windows import TimePoints, Windows, split_windows
 from isthmus.errors import DataError
 
 
@@ -50,6 +50,9 @@ class Dataset:
         Number of each instance in its source, counting from 0; None where all are there in order.
     line_of : callable or None
         Returns the line of the file (from 1) in which a row of the source (from 0) begins.
+    points : TimePoints or None
+        Of windows cut from a long table, its time points; of some of the windows those that they
+        cover. None of other data, of streams, and of both parts of a split taken together.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class Dataset:
     reading: dict[str, Any] | None = None
     rows: np.ndarray | None = None
     line_of: Callable[[int], int | None] | None = None
+    points: TimePoints | None = None
     in_memory: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
@@ -155,6 +159,8 @@ class Dataset:
     def take(self, rows: np.ndarray) -> Dataset:
         """Return the instances at these row numbers, with the same schema.
 
+        `points` are then those that these windows cover.
+
         Parameters
         ----------
         rows : integer array of shape (k,), or boolean array of shape (n,)
@@ -164,7 +170,19 @@ class Dataset:
         y = None if self.y is None else self.y[rows]
         windows = None if self.windows is None else self.windows.take(rows)
         keys = None if self.keys is None else take_rows(self.keys, rows)
-        return replace(self, X=X, y=y, windows=windows, keys=keys, rows=self.row_numbers()[rows])
+        points = None
+        if windows is not None and windows.first_position is not None and self.points is not None:
+            points, first = self.points.take_windows(windows.first_position)
+            windows = replace(windows, first_position=first)
+        return replace(
+            self,
+            X=X,
+            y=y,
+            windows=windows,
+            keys=keys,
+            rows=self.row_numbers()[rows],
+            points=points,
+        )
 
     def row_numbers(self) -> np.ndarray:
         """Return the number of each instance in its source, counting from 0."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from isthmus.data.array_checks import SAME_CONSTANT, Kind, check_images, check_s
 from isthmus.data.column_types import check_table, check_table_shape
 from isthmus.data.columns import Column, learn_columns, match_columns, read_array, read_frame
 from isthmus.data.containers import as_array_or_frame
-from isthmus.errors import DataError, SchemaError
+from isthmus.errors import DataError, SchemaError, ShardError
 
 #: Share of the range at fit up to which a batch may have another scale, as 12 bits among 16 have.
 TINY_SHARE = 1 / 16
@@ -44,6 +46,38 @@ def check_names(X: pd.DataFrame, table: str = "") -> list[str]:
             "give each its own name"
         )
     return names
+
+
+def check_is_there(
+    name: str, names: Sequence[str], source: str | Path, first: str | None = None
+) -> None:
+    """Check that a table has a column.
+
+    Parameters
+    ----------
+    name : str
+    names : sequence of str
+        The columns of the table.
+    source : str or Path
+        What to call the table in the error.
+    first : str, optional
+        Of one file among several, the first of them, where that has the column.
+
+    Raises
+    ------
+    DataError
+        With the columns it has, and one of a similar name; with `first` a `ShardError`.
+    """
+    if name in names:
+        return
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    if first is not None:
+        raise ShardError(
+            f"{source} has no column {name!r}, which {first} has; it has {shown}; write it again"
+        )
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise DataError(f"{source} has no column {name!r}; {hint}it has {shown}")
 
 
 def check_complete(missing: np.ndarray, names: Sequence[str] | None) -> None:

@@ -25,7 +25,6 @@ from .images import read_header as read_header
 from .images import read_images as read_images
 from .images import resize_images as resize_images
 from .images import resize_pixels as resize_pixels
-from .tables import check_is_there as check_is_there
 from .tables import class_names as class_names
 from .tables import dataset_from_frame as dataset_from_frame
 from .tables import find_image_column as find_image_column

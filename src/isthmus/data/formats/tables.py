@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import json
@@ -32,8 +31,8 @@ from isthmus.data.dataset import Dataset
 from isthmus.data.formats.csv_files import read_csv_file
 from isthmus.data.labels import labels_from_text
 from isthmus.data.places import Place, SourceFile, Where, describe_row, quote
-from isthmus.data.schema import Schema, check_names
-from isthmus.errors import DataError, DataWarning, ShardError
+from isthmus.data.schema import Schema, check_is_there, check_names
+from isthmus.errors import DataError, DataWarning
 
 
 def read_parquet_file(path: Path, is_exact: Callable[[str], bool] | None = None) -> pd.DataFrame:
@@ -415,38 +414,6 @@ def dataset_from_frame(
         {"line_of": where.line, "reading": where.reading} if isinstance(where, SourceFile) else {}
     )
     return Dataset(X, y, schema, name=name, keys=carried, **of_file)
-
-
-def check_is_there(
-    name: str, names: Sequence[str], source: str | Path, first: str | None = None
-) -> None:
-    """Check that a table has a column.
-
-    Parameters
-    ----------
-    name : str
-    names : sequence of str
-        The columns of the table.
-    source : str or Path
-        What to call the table in the error.
-    first : str, optional
-        Of one file among several, the first of them, where that has the column.
-
-    Raises
-    ------
-    DataError
-        With the columns it has, and one of a similar name; with `first` a `ShardError`.
-    """
-    if name in names:
-        return
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    if first is not None:
-        raise ShardError(
-            f"{source} has no column {name!r}, which {first} has; it has {shown}; write it again"
-        )
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise DataError(f"{source} has no column {name!r}; {hint}it has {shown}")
 
 
 def _typed(

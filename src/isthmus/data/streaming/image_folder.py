@@ -19,7 +19,6 @@ from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
     ImageFile,
     ImageHeader,
-    check_is_there,
     class_names,
     image_suffixes,
     natural_order,
@@ -28,7 +27,7 @@ from isthmus.data.formats import (
 )
 from isthmus.data.instances import Chunk
 from isthmus.data.labels import labels_from_text
-from isthmus.data.schema import Schema
+from isthmus.data.schema import Schema, check_is_there
 from isthmus.data.streaming.chunks import FileRange
 from isthmus.errors import DataError, ShardError
 

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from isthmus._core import parquet_file
 from isthmus.data.containers import arrow_to_frame
-from isthmus.data.formats import check_is_there, find_image_column
+from isthmus.data.formats import find_image_column
 from isthmus.data.instances import Chunk
 from isthmus.data.labels import AS_WRITTEN, as_labels, label_kind, labels_from_text
+from isthmus.data.schema import check_is_there
 from isthmus.data.streaming.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_ROWS, FileRange
 from isthmus.data.streaming.filesystem import FileStore
 from isthmus.errors import DataError, ShardError

@@ -17,6 +17,7 @@ from .long_table import place_columns as place_columns
 from .long_table import window_as_at_fit as window_as_at_fit
 from .time_index import segments as segments
 from .time_index import time_numbers as time_numbers
+from .time_points import TimePoints as TimePoints
 from .window_table import LabelCounts as LabelCounts
 from .window_table import UnusedRows as UnusedRows
 from .window_table import load_long_table as load_long_table

@@ -33,6 +33,8 @@ class Windows:
     label_rule : {"any", "majority", "last"} or None
         How the label of a window follows from those of its rows, see `deciding_rows`; None
         without labels.
+    first_position : int array of shape (n,) or None
+        Position of the first row of each window among the `TimePoints` of the data set.
 
     Examples
     --------
@@ -48,6 +50,7 @@ class Windows:
     last_time: np.ndarray | None = None
     group_columns: tuple[str, ...] = ()
     label_rule: str | None = None
+    first_position: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.first_row)
@@ -65,6 +68,7 @@ class Windows:
             group=take(self.group),
             first_time=take(self.first_time),
             last_time=take(self.last_time),
+            first_position=take(self.first_position),
         )
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,10 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.formats import check_is_there
 from isthmus.data.places import Place, Where, describe_row, quote
-from isthmus.data.schema import check_names
-from isthmus.data.windows.time_index import segments, time_numbers
+from isthmus.data.schema import check_is_there, check_names
+from isthmus.data.windows.time_index import read_times, segments, time_numbers
 from isthmus.errors import DataError
 
 
@@ -315,11 +315,13 @@ class LongTable:
         Group code of each of `rows`.
     groups : Groups
     channels : list of str
+    times : Series of m numbers or dates, or None
+        In the order of the table.
 
     Raises
     ------
     DataError
-        When a column does not exist or is named twice, or a row has no group.
+        When a column does not exist or is named twice, or a row has no group or no time.
     """
 
     def __init__(
@@ -351,6 +353,9 @@ class LongTable:
         codes = self.groups.codes(self.frame, source, where)
         self.rows = np.argsort(codes, kind="stable")
         self.codes = codes[self.rows]
+        self.times: pd.Series | None = None
+        if self.time is not None:
+            self.times = read_times(self.frame[self.time], source, where)
 
     def segments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the first and end positions of the segments without a gap in time.
@@ -361,8 +366,8 @@ class LongTable:
             Positions in `rows`; `end` is exclusive. Without a time column each group is one.
         """
         time = None
-        if self.time is not None:
-            time = time_numbers(self.frame[self.time], self.source, self.where)[self.rows]
+        if self.times is not None:
+            time = time_numbers(self.times, self.source, self.where)[self.rows]
         return segments(
             self.codes,
             self.rows,
@@ -383,6 +388,10 @@ class LongTable:
         """
         free_roles = missing_roles(self.time, self.groups.columns, self.label)
         return as_numbers(self.frame, self.channels, self.source, self.where, free_roles)[self.rows]
+
+    def warn(self, message: str) -> None:
+        """Warn about the table, by its name."""
+        warnings.warn(f"{self.source}: {message}", stacklevel=4)
 
 
 def missing_roles(time: str | None, groups: Sequence[str], label: str | None) -> list[str]:

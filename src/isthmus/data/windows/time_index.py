@@ -37,6 +37,23 @@ def time_numbers(column: pd.Series, source: str | Path, where: Where) -> np.ndar
     DataError
         When a time is missing, infinite or cannot be read; names the column and row.
     """
+    times = read_times(column, source, where)
+    if not pd.api.types.is_float_dtype(times.dtype):
+        # Of dates with a zone, the moment in UTC; as floats, nanoseconds since 1970 are rounded.
+        return times.astype("int64").to_numpy()
+    values = times.to_numpy(dtype=np.float64)
+    infinite = np.isinf(values)
+    if infinite.any():
+        name = f"column {str(column.name)!r} of {source}"
+        raise DataError(f"the time is infinite in {where(int(infinite.argmax()))} ({name})")
+    return values
+
+
+def read_times(column: pd.Series, source: str | Path, where: Where) -> pd.Series:
+    """Return a column of times as numbers or dates, which text becomes.
+
+    Parameters and errors are those of `time_numbers`.
+    """
     name = f"column {str(column.name)!r} of {source}"
     missing = column.isna().to_numpy()
     if missing.any():
@@ -46,18 +63,20 @@ def time_numbers(column: pd.Series, source: str | Path, where: Where) -> np.ndar
         )
     if pd.api.types.is_bool_dtype(column.dtype):
         raise DataError(f"{name} holds true and false, expected numbers or dates as times")
-    if not (pd.api.types.is_numeric_dtype(column.dtype) or _are_dates(column)):
-        column = _from_text(column, name, where)
-    if _are_dates(column):
-        # Of dates with a zone, the moment in UTC.
-        return column.astype("int64").to_numpy()
-    if pd.api.types.is_integer_dtype(column.dtype):
-        return column.to_numpy(dtype=np.int64)  # floats would round nanoseconds since 1970
-    values = column.to_numpy(dtype=np.float64)
-    infinite = np.isinf(values)
-    if infinite.any():
-        raise DataError(f"the time is infinite in {where(int(infinite.argmax()))} ({name})")
-    return values
+    if pd.api.types.is_numeric_dtype(column.dtype) or are_dates(column):
+        return column
+    return _from_text(column, name, where)
+
+
+def numbers_per_second(times: pd.Series) -> float:
+    """Return how many of the numbers of `time_numbers` are a second of dates, 1 for numbers.
+
+    Examples
+    --------
+    >>> numbers_per_second(pd.Series(pd.to_datetime(["2024-05-31"]).as_unit("ms")))
+    1000.0
+    """
+    return {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[times.dt.unit] if are_dates(times) else 1.0
 
 
 def check_order(
@@ -198,7 +217,8 @@ def _gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return after
 
 
-def _are_dates(column: pd.Series) -> bool:
+def are_dates(column: pd.Series) -> bool:
+    """Return whether a column holds dates or durations by its type."""
     return column.dtype.kind in "mM"
 
 

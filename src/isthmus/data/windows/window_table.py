@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +13,13 @@ import pandas as pd
 from isthmus.data.csv_options import CsvOptions
 from isthmus.data.dataset import Dataset
 from isthmus.data.formats import read_table
-from isthmus.data.labels import factorize_labels, is_missing, label_text, labels_from_text
+from isthmus.data.labels import factorize_labels, is_missing, label_text
 from isthmus.data.places import SourceFile, Where, describe_row
-from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows, label_rule
 from isthmus.data.windows.long_table import LongTable, WindowOptions, place_columns
 from isthmus.data.windows.time_index import MAX_STEP
+from isthmus.data.windows.time_points import TimePoints, points_of_table
 from isthmus.errors import DataError
 
 #: Maximum number of unused groups named in a warning.
@@ -284,76 +283,51 @@ def series_from_frame(
     window, stride = check_window(cutting.window, cutting.stride)
     place_columns(cutting.time, cutting.groups, keys)
     table = LongTable(frame, cutting, label, source, where, no_channels=[*keys, *drop])
-    first, end = table.segments()
-    values = table.numbers()
+    points = points_of_table(table, window, stride, keys=keys)
+    first, end = points.segments.T
     long_enough = end - first >= window
     if not long_enough.any():
         raise DataError(_too_short(table, first, end, window))
     unused = unused_rows(table.codes[first], end - first, window, stride, table.groups.name)
     for message in unused.describe(window):
-        _warn(table, message)
-    first, end = first[long_enough], end[long_enough]
-    _fill(values, table, first, end)
-    segments = list(zip(first.tolist(), end.tolist(), strict=True))
-    X = cut(values, segments, window, stride)
+        table.warn(message)
+    segments = points.segments[long_enough].tolist()
+    X = cut(points.values, segments, window, stride)
     begin = np.concatenate([np.arange(a, b - window + 1, stride) for a, b in segments])
     schema = replace(Schema.learn(X, "series"), columns=tuple(table.channels))
     y = rule = None
-    if label is not None:
-        labels = labels_from_text(table.frame[label])[table.rows]
+    if points.y is not None:
+        labels = points.y
         rows = deciding_rows(labels, begin, window, cutting.window_label, cutting.normal)
         y = labels[rows]
         counts = LabelCounts(cutting)
         counts.add(labels, table.codes, begin, rows)
         rule = counts.rule
         for message in counts.describe():
-            _warn(table, message)
+            table.warn(message)
     last = begin + window - 1
     carried = None
-    if keys:
-        carried = table.frame[list(keys)].iloc[table.rows[last]].reset_index(drop=True)
-    at = _locate(table, begin, last, rule)
+    if points.keys is not None:
+        carried = points.keys.iloc[last].reset_index(drop=True)
+    at = _locate(table, points, begin, last, rule)
     of_file: dict[str, Any] = (
         {"line_of": where.line, "reading": where.reading} if isinstance(where, SourceFile) else {}
     )
-    return Dataset(X, y, schema, name=name, windows=at, keys=carried, **of_file)
+    return Dataset(X, y, schema, name=name, windows=at, keys=carried, points=points, **of_file)
 
 
-def _locate(table: LongTable, first: np.ndarray, last: np.ndarray, rule: str | None) -> Windows:
-    columns = table.groups.columns
-    group = table.groups.of_codes(table.codes[first])
-    first, last = table.rows[first], table.rows[last]
+def _locate(
+    table: LongTable, points: TimePoints, first: np.ndarray, last: np.ndarray, rule: str | None
+) -> Windows:
+    columns = points.group_columns
+    group = table.groups.of_codes(points.codes[first])
+    first_row, last_row = points.rows[first], points.rows[last]
     if len(columns) == 1:
-        group = table.frame[columns[0]].iloc[first].to_numpy()
+        group = table.frame[columns[0]].iloc[first_row].to_numpy()
     begins = ends = None
-    if table.time is not None:
-        time = table.frame[table.time]
-        begins, ends = time.iloc[first].to_numpy(), time.iloc[last].to_numpy()
-    return Windows(first, last, group, begins, ends, columns, rule)
-
-
-def _fill(values: np.ndarray, table: LongTable, first: np.ndarray, end: np.ndarray) -> None:
-    """Fill missing values in segments of `values`, (m, c), in place."""
-    missing = np.isnan(values)
-    n_missing = 0
-    for a, b in zip(first, end, strict=True) if missing.any() else ():
-        here = missing[a:b]
-        if not here.any():
-            continue
-        empty = here.all(axis=0)
-        if empty.any():
-            raise DataError(
-                describe_empty_column(
-                    table.groups.of(table.codes[a]) + f"column "
-                    f"{table.channels[int(empty.argmax())]!r} of {table.source}",
-                    table.where(int(table.rows[a])),
-                    table.where(int(table.rows[b - 1])),
-                )
-            )
-        n_missing += int(here.sum())
-        values[a:b] = interpolate(values[a:b])
-    if n_missing:
-        _warn(table, describe_filled(n_missing, int((end - first).sum()) * values.shape[1]))
+    if points.time is not None:
+        begins, ends = (pd.Series(points.time[at]).to_numpy() for at in (first, last))
+    return Windows(first_row, last_row, group, begins, ends, columns, rule, first)
 
 
 def _too_short(table: LongTable, first: np.ndarray, end: np.ndarray, window: int) -> str:
@@ -374,7 +348,3 @@ def too_short(source: str, rows: int, group: str, window: int, has_gaps: bool) -
         + (f"; pass a window of {rows} at most" if rows > 1 else "; pass a longer table")
         + (", or leave time out to take rows as they come, over gaps" if has_gaps else "")
     )
-
-
-def _warn(table: LongTable, message: str) -> None:
-    warnings.warn(f"{table.source}: {message}", stacklevel=4)
