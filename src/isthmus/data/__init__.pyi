@@ -62,6 +62,8 @@ from .predictions import missing_first as missing_first
 from .predictions import prediction_columns as prediction_columns
 from .predictions import verdicts as verdicts
 from .predictions import with_identifiers as with_identifiers
+from .pump import pump_events as pump_events
+from .pump import pump_table as pump_table
 from .schema import Schema as Schema
 from .schema import check_complete as check_complete
 from .schema import check_names as check_names
