@@ -1,3 +1,4 @@
+from .alarm_chart import plot_alarms as plot_alarms
 from .baseline_comparison import plot_baseline_comparison as plot_baseline_comparison
 from .baseline_comparison import plot_heads as plot_heads
 from .baseline_comparison import plot_label_shares as plot_label_shares
@@ -10,5 +11,9 @@ from .decisions import plot_scores as plot_scores
 from .reconstructions import plot_predictions as plot_predictions
 from .reconstructions import plot_reconstructions as plot_reconstructions
 from .reconstructions import plot_samples as plot_samples
+from .series_view import SeriesView as SeriesView
+from .series_view import pixel_columns as pixel_columns
+from .series_view import runs as runs
+from .series_view import view_series as view_series
 from .style import fix_layout as fix_layout
 from .style import save_figure as save_figure
