@@ -326,7 +326,7 @@ def test_missing_file_suggests_its_neighbour(tmp_path):
         load_path(tmp_path / "reading.csv")
     message = str(caught.value)
     assert f"did you mean {str(tmp_path / 'readings.csv')!r}?" in message
-    assert "digits, mnist, fashion-mnist, kmnist" in message
+    assert "digits, mnist, fashion-mnist, kmnist, pump" in message
 
 
 def test_missing_folder_and_nothing_like_it(tmp_path):

@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
+from isthmus import load
 from isthmus.data import pump_events, pump_table
 
 SENSORS = ["pressure", "flow", "temperature", "vibration"]
@@ -65,3 +66,16 @@ def test_it_is_neither_trivial_nor_impossible(parts, peer):
     else:
         scores = -IsolationForest(random_state=0).fit(fitted).score_samples(new)
     assert 0.75 < roc_auc_score(parts[1]["anomaly"], spread_over_points(scores)) < 0.97
+
+
+def test_it_is_loaded_by_its_name_as_a_series_with_time_points(parts):
+    pump = load("pump")
+    for loaded, table in zip((pump.train, pump.test), parts, strict=True):
+        assert loaded.kind == "series"
+        assert loaded.channel_names == tuple(SENSORS)
+        assert np.array_equal(loaded.points.values, table[SENSORS])
+        assert np.array_equal(loaded.points.y, table["anomaly"])
+        assert loaded.points.step == 60
+    assert pump.train.X.shape[1:] == (60, 4)
+    assert not np.any(pump.train.y)
+    assert 0 < np.mean(pump.test.y) < 1

@@ -1,13 +1,13 @@
 """Alarms over time: where they are, on which channel, and that nothing of a long series is lost."""
 
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from isthmus import load
 from isthmus.data import pump_events, pump_table
 from isthmus.errors import DataError, MissingExtraError
 from isthmus.plots import pixel_columns, plot_alarms, save_figure
@@ -16,17 +16,10 @@ from isthmus.plots.style import BLUE, ORANGE, VERMILION
 SENSORS = ("pressure", "flow", "temperature", "vibration")
 
 
-def time_points(table, groups=()):
-    """The time points of a long table, as `load` gives them."""
-    table = table.sort_values([*groups, "datetime"], ignore_index=True)
-    starts = np.flatnonzero(table["datetime"].diff() != pd.Timedelta(minutes=1))
-    return SimpleNamespace(
-        values=table[list(SENSORS)].to_numpy(),
-        segments=np.column_stack([starts, [*starts[1:], len(table)]]),
-        channels=SENSORS,
-        y=table["anomaly"].to_numpy(),
-        identifiers=lambda: table[[*groups, "datetime"]],
-    )
+def time_points(table, group=None):
+    """A long table as `load` reads it."""
+    roles = {"kind": "series", "time": "datetime", "label": "anomaly", "normal": 0}
+    return load(table, **roles, group=group, window=60, window_label="any")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +147,7 @@ def test_times_are_written_in_the_zone_of_the_data(pump, alarms):
 def test_of_several_groups_the_one_with_most_alarms_is_drawn(pump, alarms):
     table = pd.concat([pump.assign(machine=name) for name in (7, 8, 9)], ignore_index=True)
     of = alarms.assign(machine=["8", "9", "9", "9", "7", "7", "8"])[["machine", *alarms.columns]]
-    series = time_points(table, ("machine",))
+    series = time_points(table, "machine")
     assert plot_alarms(series, of).get_suptitle() == "3 alarms; group 9, one of 3"
     figure = plot_alarms(series, of, group=7)
     assert figure.get_suptitle() == "2 alarms; group 7, one of 3"
@@ -168,7 +161,9 @@ def test_of_several_groups_the_one_with_most_alarms_is_drawn(pump, alarms):
 
 def test_a_line_is_broken_at_a_gap_in_time(pump, alarms):
     gap = pump.drop(index=range(500, 560))
-    x, y = plot_alarms(time_points(gap), alarms).axes[0].lines[0].get_data()
+    with pytest.warns(UserWarning, match="1 gap in time"):
+        series = time_points(gap)
+    x, y = plot_alarms(series, alarms).axes[0].lines[0].get_data()
     assert np.isnan(y).sum() == 1
     assert x[np.isnan(y)][0] == pytest.approx(days(pump["datetime"])[560])
 

@@ -15,7 +15,8 @@ from isthmus.cli.options import Json, Recipe, Seed, console_for, resumable, writ
 
 def demo(
     source: Annotated[
-        str, typer.Argument(help="digits, mnist, fashion-mnist, kmnist, or the path of your data.")
+        str,
+        typer.Argument(help="digits, mnist, fashion-mnist, kmnist, pump, or a path of your own."),
     ] = "digits",
     output: Annotated[
         Path | None,

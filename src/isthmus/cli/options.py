@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 Data = Annotated[
     str,
     typer.Argument(
-        help="A data set by name (digits, mnist, fashion-mnist, kmnist), or a path: a .npy, .npz, "
-        ".csv, .parquet, .ts or IDX file, or a folder of images (sub-folders are classes); or "
-        "several .parquet or .npy files: a folder, a pattern such as 'events/*.parquet', or an "
+        help="A data set by name (digits, mnist, fashion-mnist, kmnist, pump), or a path: a .npy, "
+        ".npz, .csv, .parquet, .ts or IDX file, or a folder of images (sub-folders are classes); "
+        "or several .parquet or .npy files: a folder, a pattern such as 'events/*.parquet', or an "
         "address such as s3://bucket/events."
     ),
 ]

@@ -78,7 +78,7 @@ class Entry:
         Names of the classes 0, 1, 2 ...
     files : tuple of SourceFile
         Training images, training labels, test images, test labels; empty when the
-        data comes with a dependency.
+        data comes with a dependency, or is generated.
     mirrors : tuple of str
         URLs of folders with the files, tried in turn.
     """
@@ -216,6 +216,11 @@ CATALOG: dict[str, Entry] = {
                 archives=True,
             ),
             ("http://codh.rois.ac.jp/kmnist/dataset/kmnist",),
+        ),
+        Entry(
+            "pump",
+            "4 sensors of a simulated pump, a row a minute: 4,000 normal, 2,000 with anomalies",
+            ("0", "1"),
         ),
     )
 }

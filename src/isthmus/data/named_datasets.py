@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Seconds to connect, and between two chunks of the response; not for the whole file.
 _TIMEOUT_S = 20
+#: Minutes between the beginnings of the windows of the pump.
+PUMP_STRIDE = 2
 
 
 def fetch(entry: Entry, files: Sequence[SourceFile], folder: Path) -> dict[str, bytes]:
@@ -168,7 +170,9 @@ def load_named(entry: Entry, data_dir: str | Path | None = None) -> Splits:
     """Load a data set of the catalog.
 
     `digits` comes with scikit-learn: float32 in [0, 1], of shape (1797, 8, 8), of which a fifth
-    of each class is the test set, drawn with the fixed seed 0. The others are uint8 images of
+    of each class is the test set, drawn with the fixed seed 0. `pump` is generated, see
+    `isthmus.data.pump_table`: a long table cut into windows of an hour, one cycle of the pump, of
+    which the training part is normal and the test part is labelled. The others are uint8 images of
     shape (n, 28, 28) with their published split. Their files are searched in `data_dir` only, if
     given; otherwise in `$ISTHMUS_DATA/NAME`, for MNIST also in `$ISTHMUS_DATA`, then in the
     user's cache, into which missing files are downloaded.
@@ -183,7 +187,7 @@ def load_named(entry: Entry, data_dir: str | Path | None = None) -> Splits:
     Returns
     -------
     Splits
-        Labels are int64 of shape (n,).
+        Labels are int64 of shape (n,); of `pump` 0 is normal and 1 is not.
 
     Raises
     ------
@@ -195,6 +199,8 @@ def load_named(entry: Entry, data_dir: str | Path | None = None) -> Splits:
     DownloadError
         When a file had to be downloaded and no mirror provided it.
     """
+    if entry.name == "pump":
+        return _load_pump(entry)
     if not entry.files:
         return _load_digits(entry)
     arrays = _load_arrays(entry, data_dir)
@@ -219,6 +225,18 @@ def _load_digits(entry: Entry) -> Splits:
     # Grey levels are 0 to 16.
     images = (bunch.images / 16).astype(np.float32)
     return _dataset(entry, images, bunch.target.astype(np.int64)).split(0.2, random_state=0)
+
+
+def _load_pump(entry: Entry) -> Splits:
+    from isthmus.data.pump import CYCLE, LABEL, TIME, pump_table
+    from isthmus.data.windows import WindowOptions, series_from_frame
+
+    cutting = WindowOptions(CYCLE, PUMP_STRIDE, TIME, window_label="any", normal=0)
+    parts = [
+        series_from_frame(pump_table(part), cutting, LABEL, entry.name)
+        for part in ("train", "test")
+    ]
+    return Splits(*parts)
 
 
 def _load_arrays(entry: Entry, data_dir: str | Path | None) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from isthmus.data import (
     factorize_labels,
     label_text,
 )
-from isthmus.data.windows import gaps
+from isthmus.data.windows import TimePoints, gaps
 from isthmus.errors import DataError
 
 #: Columns of an alarm table that follow those of the group.
@@ -271,12 +271,12 @@ def _read(
     time: str | None,
 ) -> tuple[pd.DataFrame, np.ndarray, tuple[str, ...], Any, np.ndarray | None]:
     """Return group columns and time of each position, values, channels, labels, and breaks."""
-    found: Any = getattr(new, "points", None) if isinstance(new, Dataset) else new
-    if hasattr(found, "segments") and hasattr(found, "identifiers"):
-        breaks = np.zeros(len(found.values), dtype=bool)
-        breaks[np.asarray(found.segments)[:, 0]] = True
-        channels = tuple(map(str, found.channels))
-        return found.identifiers(), np.asarray(found.values), channels, found.y, breaks
+    found: Any = new.points if isinstance(new, Dataset) else new
+    if isinstance(found, TimePoints):
+        breaks = np.zeros(len(found) + 1, dtype=bool)
+        breaks[found.segments] = True
+        columns = [*found.group_columns, found.time_column or "row"]
+        return found.identifiers()[columns], found.values, found.channels, found.y, breaks[:-1]
     if isinstance(new, pd.DataFrame):
         return _read_table(new, alarms, points, groups, time)
     values: np.ndarray = np.asarray([] if found is None else found)
