@@ -1,6 +1,17 @@
+from .alarm_rates import AlarmRate as AlarmRate
+from .alarm_rates import AlarmThreshold as AlarmThreshold
+from .alarm_rates import as_duration as as_duration
+from .alarms import alarm_levels as alarm_levels
+from .alarms import alarm_table as alarm_table
+from .alarms import check_hysteresis as check_hysteresis
+from .alarms import find_alarms as find_alarms
+from .alarms import known_positions as known_positions
+from .block_calibration import BlockCalibration as BlockCalibration
+from .block_calibration import block_calibration as block_calibration
 from .calibration import DECIMALS as DECIMALS
 from .calibration import Calibration as Calibration
 from .calibration import check_rate as check_rate
+from .calibration import mean_cluster_size as mean_cluster_size
 from .detector import AnomalyDetector as AnomalyDetector
 from .detector_labels import UNKNOWN as UNKNOWN
 from .detector_labels import DetectorLabelReader as DetectorLabelReader

@@ -46,6 +46,10 @@ DECIMALS = 6
 MIN_ROWS_FOR_SPLIT = 2000
 #: More calibration rows than this hardly reduce the variance of the threshold.
 MAX_CALIBRATION_ROWS = 2000
+#: Share of the points of a series that count as high where clusters of them are measured, and
+#: their least number.
+CLUSTER_SHARE = 0.05
+MIN_CLUSTER_POINTS = 100
 MAX_FOLDS = 5
 MIN_ROWS = 4
 
@@ -320,6 +324,57 @@ def draw_calibration_rows(
         return [np.sort(part) for part in np.array_split(order, n_folds(n_rows))]
     size = max(min(math.ceil(n_rows / 5), MAX_CALIBRATION_ROWS), needed)
     return [np.sort(order[: min(size, most)])]
+
+
+def mean_cluster_size(scores: np.ndarray) -> float:
+    """Return the mean number of successive points that are high together, at least 1.
+
+    One over the extremal index, by the intervals estimator of Ferro and Segers (2003): from the
+    times between successive points above a quantile, 95 % or with few points a lower one.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+        In the order of time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(0).normal(size=4000)
+    >>> mean_cluster_size(noise) < 1.3, 6 < mean_cluster_size(np.repeat(noise, 10)) < 14
+    (True, True)
+    """
+    n_above = max(CLUSTER_SHARE * len(scores), min(MIN_CLUSTER_POINTS, len(scores) / 4))
+    above = np.flatnonzero(scores > np.quantile(scores, 1 - n_above / len(scores)))
+    between = np.diff(above).astype(np.float64)
+    if len(between) < 2:
+        return 1.0
+    if between.max() <= 2:
+        index = 2 * between.sum() ** 2 / (len(between) * (between**2).sum())
+    else:
+        top = 2 * (between - 1).sum() ** 2
+        index = top / (len(between) * ((between - 1) * (between - 2)).sum())
+    return 1 / min(1.0, float(index))
+
+
+def _thinned(scores: np.ndarray, mean_cluster: float) -> Calibration:
+    """Keep one of each `mean_cluster` scores, from the highest down."""
+    n = int(np.ceil(len(scores) / mean_cluster - 1e-9))
+    at = np.minimum((np.arange(n) * mean_cluster).astype(int), len(scores) - 1)
+    return Calibration.with_tolerance(np.sort(scores)[::-1][at])
+
+
+def thinned(scores: np.ndarray, mean_cluster: float) -> Calibration:
+    """Return a calibration with one of each `mean_cluster` scores, from the highest down.
+
+    Examples
+    --------
+    >>> [round(score) for score in thinned(np.arange(10.0), 3).scores]
+    [0, 3, 6, 9]
+    """
+    n = math.ceil(len(scores) / mean_cluster - 1e-9)
+    at = np.minimum((np.arange(n) * mean_cluster).astype(int), len(scores) - 1)
+    return Calibration.with_tolerance(np.sort(scores)[::-1][at])
 
 
 def benjamini_hochberg(p_values: np.ndarray, fdr: float) -> np.ndarray:

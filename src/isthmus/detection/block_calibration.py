@@ -1,0 +1,487 @@
+"""Calibration on blocks of a series: rates of time points and of alarms, measured and bounded.
+
+Time points that follow each other have almost the same score, so a calibration set of n points
+holds fewer than n independent ones. `mean_cluster_size` is the mean number of points that are
+high together, one over the extremal index by the intervals estimator of Ferro and Segers (Journal
+of the Royal Statistical Society B 65, 2003). `block_calibration` keeps one score of each so many,
+from the highest down, and hands these to the conformal calibration of `calibration.py`: were the
+points of a cluster exactly equal, and the clusters exchangeable with those of a later normal
+stretch, the rate of false alarms among its points would be at most the one asked, on average.
+
+Thresholds for a rate of alarms stand in `alarm_rates.py`. Neither promise is exact for a series,
+whose blocks depend on their neighbours. What the threshold of all other blocks gives on each block
+is measured and reported, and a drift between blocks is tested and warned of.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.stats import betabinom, kruskal, norm
+
+from isthmus.detection.alarm_rates import AlarmCounts, AlarmRate, AlarmThreshold, as_duration
+from isthmus.detection.alarms import alarm_levels
+from isthmus.detection.calibration import (
+    DEFAULT_RATE,
+    Calibration,
+    check_rate,
+    choose_rate,
+    mean_cluster_size,
+    round_up,
+    rows_needed,
+    thinned,
+)
+from isthmus.errors import CalibrationError, CalibrationWarning
+
+#: Stretches in turn held out to measure the realised rate.
+MAX_FOLDS_IN_TIME = 10
+#: Level of each of the two tests of drift.
+DRIFT_LEVEL = 0.002
+#: A drift is warned of when a stretch realises more than so many times the rate asked.
+DRIFT_FACTOR = 2.0
+#: Batches of time points have to be that little correlated for the tests of drift.
+MAX_BATCH_CORRELATION = 0.1
+#: A stretch takes part in the tests with at least so many batches.
+MIN_BATCHES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCalibration:
+    """Scores of the time points of held-out normal blocks, as `block_calibration` returns them.
+
+    Attributes
+    ----------
+    scores : float64 array of shape (n,)
+        Of the points of all blocks that have a score, one block after the other.
+    blocks : int array of shape (b, 2)
+        First and end (exclusive) position of each block in `scores`.
+    groups : tuple
+        The group of each block, or empty.
+    window : int
+        Time points of a window.
+    mean_cluster : float, at least 1
+        Mean number of points that are high together.
+    """
+
+    scores: np.ndarray
+    blocks: np.ndarray
+    groups: tuple[Any, ...]
+    window: int
+    mean_cluster: float
+
+    @property
+    def n_points(self) -> int:
+        """Number of time points with a score."""
+        return len(self.scores)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Conformal calibration on one score of each `mean_cluster` points."""
+        return thinned(self.scores, self.mean_cluster)
+
+    @property
+    def n_independent(self) -> int:
+        """Number of calibration scores that are left: about that many points are independent."""
+        return self.calibration.n
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Return the conformal p-value of each anomaly score; NaN where there is none."""
+        return np.where(np.isnan(scores), np.nan, self.calibration.p_values(scores))
+
+    def threshold_for_rate(self, rate: float) -> float:
+        """Return the anomaly score above which a time point is abnormal at a false-alarm rate.
+
+        Raises
+        ------
+        CalibrationError
+            When the rate is not in (0, 1), or the blocks hold too few points for it.
+        """
+        check_rate(rate)
+        if rate < self.calibration.smallest_rate - 1e-12:
+            needed = int(np.ceil(rows_needed(rate) * self.mean_cluster))
+            raise CalibrationError(
+                f"a false-alarm rate of {rate:g} needs about {needed:,} normal time points held "
+                f"out, got {self.n_points:,}, of which {self.mean_cluster:.3g} that follow each "
+                "other count as one; the smallest rate that they can hold is "
+                f"{round_up(self.calibration.smallest_rate):.3g}: ask for that or more, or bring "
+                "more normal data"
+            )
+        return self.calibration.threshold_for_rate(rate)
+
+    def choose_rate(self, rate: float | str) -> float:
+        """Return the false-alarm rate to hold; `"auto"` is 0.01 or the smallest that is held.
+
+        Raises
+        ------
+        CalibrationError
+            When the rate is not in (0, 1), or the blocks hold too few points for it.
+
+        Warns
+        -----
+        CalibrationWarning
+            When `"auto"` has to take more than 0.01.
+        """
+        chosen = choose_rate(rate, self.n_independent)
+        if isinstance(rate, str) and chosen > DEFAULT_RATE:
+            needed = int(np.ceil(rows_needed(DEFAULT_RATE) * self.mean_cluster))
+            warnings.warn(
+                f"false_alarm_rate is {round_up(chosen):.3g}, the smallest that "
+                f"{self.n_points:,} normal time points held out can hold, of which "
+                f"{self.mean_cluster:.3g} that follow each other count as one; {DEFAULT_RATE:g} "
+                f"needs about {needed:,}",
+                CalibrationWarning,
+                stacklevel=3,
+            )
+        self.threshold_for_rate(chosen)
+        return chosen
+
+    def band(self, rate: float, n_points: int, confidence: float = 0.9) -> tuple[float, float]:
+        """Return between which shares a new normal stretch is realised with a probability.
+
+        Beta-binomial, as for exchangeable instances, of which a cluster of high points is one here
+        and in the new stretch. Sizes of clusters are taken for geometric.
+
+        Parameters
+        ----------
+        rate : float in (0, 1)
+            Asked.
+        n_points : int
+            Time points of the new stretch.
+        confidence : float in (0, 1)
+
+        Raises
+        ------
+        CalibrationError
+            When the calibration scores cannot hold the rate.
+        """
+        self.threshold_for_rate(rate)
+        size = 2 * self.mean_cluster - 1  # of geometric clusters, mean square over mean
+        n = self.n_points / size
+        n_new = max(1, round(n_points / size))
+        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+        low, high = betabinom.ppf(tails, n_new, rate * (n + 1), (1 - rate) * (n + 1)) / n_new
+        return float(low), float(high)
+
+    def realised(self, rate: float) -> dict[str, Any]:
+        """Return the share of abnormal points on each stretch at the threshold of all others.
+
+        Parameters
+        ----------
+        rate : float in (0, 1)
+
+        Returns
+        -------
+        dict
+            `asked`; `realised`, the share over all points; `blocks`, of each held-out stretch
+            in order `n` time points and their `share`; `lowest` and `highest` of them; with
+            groups `by_group`, share by the name of the group. `at_highest` counts the stretches
+            for which the others are too few: their threshold is the highest score of the others.
+        """
+        flags = np.zeros(self.n_points, dtype=bool)
+        at_highest = 0
+        fold = self.fold
+        for one in range(fold.max() + 1):
+            held_out = fold == one
+            others = thinned(self.scores[~held_out], self.mean_cluster)
+            fits = rate >= others.smallest_rate
+            at_highest += not fits
+            threshold = others.threshold_for_rate(rate) if fits else others.scores[-1]
+            flags[held_out] = self.scores[held_out] > threshold
+        return self._facts(rate, flags.astype(float)) | {"at_highest": at_highest}
+
+    def alarm_threshold(
+        self,
+        rate: AlarmRate | float,
+        *,
+        merge_gap: int = 0,
+        min_length: int = 1,
+        step: float | None = None,
+    ) -> AlarmThreshold:
+        """Return the lowest threshold that holds a rate of false alarms, and all above it.
+
+        Parameters
+        ----------
+        rate : AlarmRate, or float
+            A number is alarms per time point.
+        merge_gap, min_length : int
+            See `find_alarms`.
+        step : float, optional
+            Seconds between time points, for a rate in time.
+
+        Raises
+        ------
+        CalibrationError
+            When the blocks are too short for the rate.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> scores = np.random.default_rng(0).normal(size=4000)
+        >>> blocks = block_calibration(scores, np.array([[0, 2000], [2000, 4000]]), window=1)
+        >>> found = blocks.alarm_threshold(AlarmRate.parse("1 per 1000 points"))
+        >>> found.n_alarms, int((scores > found.threshold).sum())
+        (3, 3)
+        """
+        asked = rate if isinstance(rate, AlarmRate) else AlarmRate(float(rate), 1.0, "points")
+        per_point = asked.per_point(step)
+        cell = merge_gap + min_length
+        if per_point * (self.n_points + cell) < 1 - 1e-9:
+            smallest = asked.like(1 / (self.n_points + cell), step)
+            known_step = step if asked.is_timed else None
+            needed = as_duration(np.ceil(1 / per_point) - cell, known_step)
+            raise CalibrationError(
+                f"false_alarms='{asked}' needs at least {needed} of normal data held out, got "
+                f"{as_duration(self.n_points, known_step)}; the smallest rate that they can hold "
+                f"is '{smallest}': ask for that or more, or bring more normal data"
+            )
+        levels = alarm_levels(self.scores, self.blocks, merge_gap=merge_gap, min_length=min_length)
+        alarms = AlarmCounts(levels, self.blocks, self.fold)
+        folds = np.arange(self.fold.max() + 1)
+        threshold = alarms.lowest_threshold(folds, per_point, cell)
+        held_out = np.zeros(self.n_points)
+        for one in folds:
+            of_others = alarms.lowest_threshold(folds[folds != one], per_point, cell)
+            own = self.fold == one
+            held_out[own] = alarms.begins(of_others, self.n_points)[own]
+        n_alarms = int(alarms.begins(threshold, self.n_points).sum())
+        return AlarmThreshold(
+            threshold=threshold,
+            asked=asked,
+            per_point=per_point,
+            n_alarms=n_alarms,
+            n_points=self.n_points,
+            share_of_points=float((self.scores > threshold).mean()),
+            realised=self._facts(per_point, held_out),
+        )
+
+    @cached_property
+    def fold(self) -> np.ndarray:
+        """Stretch of each point, from 0: up to ten of about equal length, in order."""
+        middle = np.arange(self.n_points) + 0.5
+        length = max(2 * self.window, self.n_points / MAX_FOLDS_IN_TIME)
+        n_folds = max(2, int(self.n_points / length + 1e-9))
+        if len(self.blocks) > 1:  # whole blocks where they are short, parts of them where long
+            lengths = np.diff(self.blocks, axis=1).ravel()
+            parts = np.maximum(1, np.round(lengths * n_folds / self.n_points)).astype(int)
+            edges = np.concatenate(
+                [
+                    np.linspace(first, end, n + 1)[:-1]
+                    for (first, end), n in zip(self.blocks, parts, strict=True)
+                ]
+            ).astype(int)
+            part = np.searchsorted(edges, np.arange(self.n_points), side="right") - 1
+            ends = np.append(edges[1:], self.n_points)
+            middle = ((edges + ends) / 2)[part]
+        fold = (middle * n_folds / self.n_points).astype(int)
+        return np.unique(fold, return_inverse=True)[1]
+
+    @cached_property
+    def drift(self) -> dict[str, Any]:
+        """Tests of whether the scores of held-out stretches differ by more than chance.
+
+        Time points are batched so that batches are hardly correlated, and the mean of each batch
+        of -ln of the rank from above is taken. Kruskal and Wallis' test compares the stretches,
+        Mann and Kendall's (by group, Hirsch et al., 1982) tests for a trend in time.
+
+        Returns
+        -------
+        dict
+            `batch`, time points of a batch, and `n_batches`; `p_blocks` and `p_trend`, None where
+            there are too few batches to test; `drifts`, whether one is at most `DRIFT_LEVEL`.
+        """
+        ranks = np.empty(self.n_points)
+        ranks[np.argsort(-self.scores, kind="stable")] = np.arange(1, self.n_points + 1)
+        surprise = -np.log(ranks / (self.n_points + 1))
+        means, fold, group, size = _batch_means(surprise, self)
+        p_blocks = p_trend = None
+        samples = [means[fold == one] for one in np.unique(fold)]
+        samples = [sample for sample in samples if len(sample) >= MIN_BATCHES]
+        if len(samples) > 1 and np.ptp(np.concatenate(samples)) > 0:
+            p_blocks = float(kruskal(*samples).pvalue)
+        trend, variance = 0.0, 0.0
+        for one in np.unique(group):
+            ordered = means[group == one]
+            n = len(ordered)
+            trend += float(
+                np.sign(ordered[None, :] - ordered[:, None])[np.triu_indices(n, 1)].sum()
+            )
+            variance += n * (n - 1) * (2 * n + 5) / 18
+        if len(means) >= 2 * MIN_BATCHES and variance > 0:
+            p_trend = float(2 * norm.sf(max(0.0, abs(trend) - 1) / np.sqrt(variance)))
+        tested = [p for p in (p_blocks, p_trend) if p is not None]
+        return {
+            "batch": size,
+            "n_batches": len(means),
+            "p_blocks": p_blocks,
+            "p_trend": p_trend,
+            "drifts": any(p <= DRIFT_LEVEL for p in tested),
+        }
+
+    def warn_of_drift(self, realised: dict[str, Any], what: str = "time points") -> bool:
+        """Warn where stretches differ by more than chance, and one of them by more than twice.
+
+        Parameters
+        ----------
+        realised : dict
+            As `realised` or `alarm_threshold` give it.
+        what : str
+            What the rate is of.
+
+        Returns
+        -------
+        bool
+            Whether there was a warning.
+
+        Warns
+        -----
+        CalibrationWarning
+            When `drift` finds that stretches differ, and the highest realised rate is above
+            `DRIFT_FACTOR` times the one asked.
+        """
+        highest, asked = realised["highest"], realised["asked"]
+        if not self.drift["drifts"] or highest <= DRIFT_FACTOR * asked:
+            return False
+        warnings.warn(
+            f"normal data drift: at the threshold of the other stretches, the realised rate of "
+            f"{what} is between {realised['lowest']:.3g} and {highest:.3g} on the "
+            f"{len(realised['blocks'])} stretches held out, where {asked:.3g} is asked; on later "
+            "data it may be as far off: fit on more recent data, or ask for a lower rate",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+        return True
+
+    def _facts(self, asked: float, counts: np.ndarray) -> dict[str, Any]:
+        """Return realised rates per point, in all, by stretch and by group."""
+        n = np.bincount(self.fold)
+        shares = np.bincount(self.fold, counts) / n
+        facts: dict[str, Any] = {
+            "asked": asked,
+            "realised": float(counts.mean()),
+            "blocks": [
+                {"n": int(n), "share": float(share)} for n, share in zip(n, shares, strict=True)
+            ],
+            "lowest": float(shares.min()),
+            "highest": float(shares.max()),
+        }
+        if self.groups:
+            lengths = np.diff(self.blocks, axis=1).ravel()
+            sums = np.add.reduceat(counts, self.blocks[:, 0])
+            names = [str(group) for group in self.groups]
+            facts["by_group"] = {
+                name: float(
+                    sum(s for s, own in zip(sums, names, strict=True) if own == name)
+                    / sum(length for length, own in zip(lengths, names, strict=True) if own == name)
+                )
+                for name in dict.fromkeys(names)
+            }
+        return facts
+
+
+def block_calibration(
+    scores: np.ndarray,
+    blocks: np.ndarray,
+    *,
+    window: int,
+    groups: Sequence[Any] = (),
+    mean_cluster: float | None = None,
+) -> BlockCalibration:
+    """Calibrate on the scores of the time points of blocks that nothing was trained on.
+
+    Parameters
+    ----------
+    scores : array of shape (m,)
+        Anomaly scores of time points; NaN where there is none.
+    blocks : int array of shape (b, 2)
+        First and end (exclusive) position in `scores` of each block, in order; none overlap.
+    window : int
+        Time points of a window.
+    groups : sequence of length b, optional
+        The group of each block, such as its machine.
+    mean_cluster : float, optional
+        Number of points that count as one; by default `mean_cluster_size` of the scores.
+
+    Raises
+    ------
+    CalibrationError
+        When fewer than two points have a score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scores = np.repeat(np.random.default_rng(0).normal(size=300), 10)
+    >>> found = block_calibration(scores, np.array([[0, 3000]]), window=10)
+    >>> found.n_points, 150 < found.n_independent < 450
+    (3000, True)
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    blocks = np.asarray(blocks, dtype=np.int64).reshape(-1, 2)
+    scored = [scores[first:end] for first, end in blocks]
+    scored = [part[~np.isnan(part)] for part in scored]
+    kept = [i for i, part in enumerate(scored) if len(part)]
+    lengths = [len(scored[i]) for i in kept]
+    if sum(lengths) < 2:
+        raise CalibrationError(
+            f"got {sum(lengths)} time points with a score to calibrate on, expected at least 2; "
+            "bring more normal data, or a smaller window (on the command line --window)"
+        )
+    ends = np.cumsum(lengths)
+    values = np.concatenate([scored[i] for i in kept])
+    if mean_cluster is None:
+        mean_cluster = mean_cluster_size(values)
+    return BlockCalibration(
+        scores=values,
+        blocks=np.column_stack([ends - lengths, ends]),
+        groups=tuple(groups[i] for i in kept) if len(groups) else (),
+        window=window,
+        mean_cluster=max(1.0, float(mean_cluster)),
+    )
+
+
+def _batch_means(
+    values: np.ndarray, calibration: BlockCalibration
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return means of batches that hardly correlate, their stretch and group, and their size.
+
+    Batches start at a window and grow by half until successive ones are as good as independent;
+    there are none where that takes more time points than there are.
+    """
+    fold, window = calibration.fold // 2, max(1, calibration.window)
+    edges = np.union1d(calibration.blocks[:, 0], np.flatnonzero(np.diff(fold)) + 1)
+    lengths = np.diff(np.append(edges, len(values)))
+    names = calibration.groups or (0,) * len(calibration.blocks)
+    codes = np.unique([str(name) for name in names], return_inverse=True)[1]
+    block = np.searchsorted(calibration.blocks[:, 0], edges, side="right") - 1
+    size = window
+    while (n := lengths // size).sum() >= 2 * MIN_BATCHES:
+        stretch = np.repeat(np.arange(len(edges)), n)
+        within = np.arange(len(stretch)) - np.repeat(np.cumsum(n) - n, n)
+        starts = edges[stretch] + within * size
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        means = (sums[starts + size] - sums[starts]) / size
+        own = fold[starts]
+        correlation = _successive_correlation(means, own, stretch)
+        if correlation <= MAX_BATCH_CORRELATION + 1 / np.sqrt(len(means)):  # plus its error
+            return means, own, codes[block][stretch], size
+        size = -(-3 * size // 2)
+    empty = np.zeros(0, dtype=np.int64)
+    return np.zeros(0), empty, empty, size
+
+
+def _successive_correlation(means: np.ndarray, fold: np.ndarray, stretch: np.ndarray) -> float:
+    """Return von Neumann's estimate of the correlation of successive values within stretches."""
+    counts = np.bincount(fold)
+    centres = np.bincount(fold, means) / np.maximum(counts, 1)
+    freedom = len(means) - np.count_nonzero(counts)
+    follows = np.diff(stretch) == 0
+    if freedom < 1 or not follows.any():
+        return 1.0
+    variance = ((means - centres[fold]) ** 2).sum() / freedom
+    if variance <= 0:
+        return 0.0
+    return float(1 - (np.diff(means)[follows] ** 2).mean() / (2 * variance))
