@@ -221,7 +221,6 @@ def test_without_that_they_are_images():
         (TABLE, {"kind": "series"}, r"for one channel pass X\[\.\.\., None\]"),
         (TABLE, {"kind": "series", "window": 2}, r"window= is for a long table .*pd\.DataFrame\("),
         (pd.DataFrame(TABLE), {"window": 2}, "window= is for a long table of series; pass kind="),
-        (pd.DataFrame(TABLE), {"kind": "series"}, "got no window; say how many rows"),
         (Dataset(TABLE), {"kind": "images"}, "got kind='images', and data holds a table"),
         ("digits", {"kind": "series"}, "got kind='series', and digits holds images"),
     ],

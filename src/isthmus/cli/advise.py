@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from isthmus.cli.commands import whole_or_auto
 from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     Data,
@@ -16,7 +17,6 @@ from isthmus.cli.options import (
     Recipe,
     Seed,
     console_for,
-    whole_or_auto,
     write_json_facts,
 )
 from isthmus.errors import DataError

@@ -16,13 +16,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from isthmus import __version__
 from isthmus.errors import (
+    DataError,
     IsthmusError,
     OutputError,
     TrainingError,
@@ -232,3 +233,12 @@ def command_line(arguments: list[str]) -> str:
     """Return the command line with these arguments, quoted for a shell."""
     start = "" if size() == 1 else "torchrun (its options as before) -m "
     return f"{start}isthmus {shlex.join(arguments)}"
+
+
+def whole_or_auto(option: str, text: str) -> int | Literal["auto"]:
+    """Parse the value of an option: a whole number, or `"auto"`."""
+    if text == "auto":
+        return "auto"
+    if not text.isdigit():
+        raise DataError(f"got {option} {text}, expected a whole number or auto")
+    return int(text)

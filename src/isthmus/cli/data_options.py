@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus._core import return_freed_memory
-from isthmus.cli.commands import rank
+from isthmus.cli.commands import rank, whole_or_auto
 from isthmus.errors import DataError, DataWarning
 
 if TYPE_CHECKING:
@@ -63,13 +63,19 @@ class DataOptions:
         ),
     ] = None
     window: Annotated[
-        int | None, typer.Option("--window", help="Number of rows in a window of a long table.")
+        str | None,
+        typer.Option(
+            "--window",
+            help="Number of rows in a window of a long table, or auto (the default): the period "
+            "of the readings, 16 to 256 rows.",
+        ),
     ] = None
     stride: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--stride",
-            help="Rows between the starts of two windows; by default the length of a window.",
+            help="Rows between the starts of two windows, or auto: 1, or the least for 20,000 "
+            "windows. Default: auto without --window, otherwise the length of a window.",
         ),
     ] = None
     window_label: Annotated[
@@ -222,6 +228,9 @@ class DataOptions:
             )
         options: dict[str, Any] = asdict(self) | {"resize": _size(self.resize)}
         options["lazy"], options["normal"] = lazy or self.lazy, normal
+        for name in ("window", "stride"):
+            if options[name] is not None:
+                options[name] = whole_or_auto(f"--{name}", str(options[name]))
         options |= {
             name: options[name] or () for name in ("keys", "drop", "category", "na", "unit")
         }
@@ -237,6 +246,7 @@ class DataOptions:
         with warnings_as_lines():
             loaded = load(source, **options)
         return_freed_memory()  # files that are read whole take as much again
+        print_choices(loaded)
         return loaded
 
     def open_train(
@@ -321,6 +331,13 @@ def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Datas
     print_sampling(stream)
     schema = None if bundle is None else read_schema(bundle)
     return stream.sample(MAX_SAMPLED, 0, schema)
+
+
+def print_choices(loaded: Any) -> None:
+    """Print on standard error what was chosen from a long table, with the reasons."""
+    points = getattr(loaded.train, "points", None)
+    for choice in () if points is None or rank() > 0 else points.choices.values():
+        print(choice["reason"], file=sys.stderr)
 
 
 def print_sampling(stream: Stream) -> None:

@@ -19,7 +19,7 @@ from isthmus.bundle import (
     refuse_to_delete_heads,
     stored_heads,
 )
-from isthmus.cli.commands import rank, refuse_process_group
+from isthmus.cli.commands import rank, refuse_process_group, whole_or_auto
 from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     Address,
@@ -41,7 +41,6 @@ from isthmus.cli.options import (
     refuse_ray,
     resumable,
     weights_by_name,
-    whole_or_auto,
     window_label_facts,
     write_json_facts,
 )

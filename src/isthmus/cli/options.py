@@ -111,15 +111,6 @@ def resumable(checkpoints: Path) -> Iterator[None]:
         raise typer.Exit(143 if lost else 130) from None
 
 
-def whole_or_auto(option: str, text: str) -> int | Literal["auto"]:
-    """Parse the value of an option: a whole number, or `"auto"`."""
-    if text == "auto":
-        return "auto"
-    if not text.isdigit():
-        raise DataError(f"got {option} {text}, expected a whole number or auto")
-    return int(text)
-
-
 def number_or_auto(option: str, text: str) -> float | Literal["auto"]:
     """Parse the value of an option: a number, or `"auto"`."""
     try:

@@ -52,8 +52,8 @@ def load(
     kind: str = "auto",
     time: str | None = None,
     group: str | Sequence[str] | None = None,
-    window: int | None = None,
-    stride: int | None = None,
+    window: int | str | None = None,
+    stride: int | str | None = None,
     channels: Sequence[str] | None = None,
     window_label: str | None = None,
     normal: Any = None,
@@ -107,9 +107,11 @@ def load(
     group : str, sequence of str or None
         Column of a long table, or columns that together say of which machine or person a row is.
         Without it all rows are one series.
-    window, stride : int or None
-        Rows in a window, and from the beginning of one to the next; without a stride the
-        windows share no row. No window is of two groups or crosses a gap in time.
+    window, stride : int, "auto" or None
+        Rows in a window, and from the beginning of one to the next. Without a window, or with
+        "auto", both are chosen from the data; of a given window without a stride, windows share no
+        row. See `isthmus.data.windows.window_choice.choose_windows`. What is read chunk by chunk
+        needs a window. No window is of two groups or crosses a gap in time.
     channels : sequence of str or None
         Columns of a long table that are the channels; all others, when not given.
     window_label : {"any", "majority", "last"} or None

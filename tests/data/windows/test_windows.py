@@ -258,7 +258,8 @@ def test_missing_values_are_filled_along_time_within_a_group():
         ({}, {"label": "t"}, "got time='t', group='machine', label='t'; expected a column of its"),
         ({}, {"channels": []}, "no columns of readings"),
         ({}, {"channels": "c0"}, r"expected a list: \['c0'\]"),
-        ({}, {"window": None}, "got no window; say how many rows"),
+        ({}, {"window": "all"}, "got window='all', expected a whole number or 'auto'"),
+        ({}, {"stride": "auto", "window": 1}, "got window=1, expected a whole number of 2"),
         ({}, {"kind": "auto"}, "window=, time=, group= is for a long table .*kind='series'"),
     ],
 )

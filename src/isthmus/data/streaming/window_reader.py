@@ -127,7 +127,7 @@ class WindowReader:
         drop: Sequence[str] = (),
     ) -> None:
         self.store, self.label, self.keys = store, label, list(dict.fromkeys(keys))
-        self.window, self.stride = check_window(cutting.window, cutting.stride)
+        self.window, self.stride = self._check_lengths(cutting)
         self.options, self.time, self.groups = cutting, cutting.time, cutting.groups
         self._missing_roles = missing_roles(self.time, self.groups, label)
         check_roles(self.time, self.groups, label)
@@ -141,7 +141,18 @@ class WindowReader:
         self._unlabelled: set[str] = set()
         self.label_rule: str | None = None
         self._unused = UnusedFileRows(self.window)
-        self._labels_found = LabelCounts(cutting)
+        self._labels_found = LabelCounts(cutting, self.window)
+
+    @staticmethod
+    def _check_lengths(cutting: WindowOptions) -> tuple[int, int]:
+        for name in ("window", "stride"):
+            if getattr(cutting, name) == "auto":
+                raise DataError(
+                    f"got {name}='auto', which is for a table in memory, and these files are read "
+                    "chunk by chunk; say how many rows, such as window=64, stride=16 (on the "
+                    "command line --window 64 --stride 16)"
+                )
+        return check_window(cutting.window, cutting.stride)
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from .time_index import gaps as gaps
 from .time_index import segments as segments
 from .time_index import time_numbers as time_numbers
 from .time_points import TimePoints as TimePoints
+from .window_choice import choose_windows as choose_windows
+from .window_choice import dominant_period as dominant_period
 from .window_table import LabelCounts as LabelCounts
 from .window_table import UnusedRows as UnusedRows
 from .window_table import load_long_table as load_long_table

@@ -143,7 +143,7 @@ def windows(values: np.ndarray, window: int, stride: int | None = None) -> np.nd
     return cut(values, [(0, len(values))], window, stride)
 
 
-def check_window(window: int | None, stride: int | None) -> tuple[int, int]:
+def check_window(window: Any, stride: Any) -> tuple[int, int]:
     """Return window and stride as integers; a stride of None is the window.
 
     Raises

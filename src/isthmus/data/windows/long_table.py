@@ -214,9 +214,9 @@ class WindowOptions:
 
     Attributes
     ----------
-    window, stride : int or None
-        Rows in a window, and from the beginning of one to the next; without a stride the
-        windows of a series share no row.
+    window, stride : int, "auto" or None
+        Rows in a window, and from the beginning of one to the next, see
+        `isthmus.data.windows.window_choice.choose_windows`.
     time : str or None
         Column of the time of each row.
     group : str, tuple of str or None
@@ -229,8 +229,8 @@ class WindowOptions:
         The label that means normal, for that rule.
     """
 
-    window: int | None = None
-    stride: int | None = None
+    window: int | str | None = None
+    stride: int | str | None = None
     time: str | None = None
     group: str | tuple[str, ...] | None = None
     channels: tuple[str, ...] | None = None
@@ -281,9 +281,9 @@ class WindowOptions:
         )
 
 
-def window_as_at_fit(window: int | None, steps: int) -> int:
+def window_as_at_fit(window: int | str | None, steps: int) -> int:
     """Return the length of the windows at fit, after a check that no other is asked for."""
-    if window not in (None, steps):
+    if window not in (None, "auto", steps):
         raise DataError(
             f"got window={window}, and the encoder was fitted on windows of {steps} rows; leave "
             "window out (on the command line --window)"

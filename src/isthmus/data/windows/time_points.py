@@ -17,6 +17,7 @@ from isthmus.data.schema import check_names
 from isthmus.data.windows.cutting import check_window
 from isthmus.data.windows.long_table import LongTable, WindowOptions
 from isthmus.data.windows.time_index import numbers_per_second, time_numbers
+from isthmus.data.windows.window_choice import choose_windows
 from isthmus.errors import DataError
 
 
@@ -331,19 +332,24 @@ class TimePoints:
             "window": self.window,
             "stride": self.stride,
             "step": self.step,
-            **self.choices,
+            "choices": self.choices,
         }
 
 
 def points_of_table(
-    table: LongTable, window: int, stride: int, *, keys: Sequence[str] = ()
+    table: LongTable,
+    window: int | str | None,
+    stride: int | str | None,
+    *,
+    keys: Sequence[str] = (),
 ) -> TimePoints:
     """Return the time points of a long table.
 
     Parameters
     ----------
     table : LongTable
-    window, stride : int
+    window, stride : int, "auto" or None
+        See `choose_windows`.
     keys : sequence of str
         Columns that are carried along.
 
@@ -359,11 +365,12 @@ def points_of_table(
         With the number of missing values that were filled.
     """
     first, end = table.segments()
-    values = table.numbers()
-    missing = np.isnan(values)
-    long_enough = end - first >= window
-    _fill(values, missing, table, first[long_enough], end[long_enough])
     segments = np.stack([first, end], axis=1)
+    values = table.numbers()
+    chosen = choose_windows(values, segments, window, stride, table.channels)
+    missing = np.isnan(values)
+    long_enough = end - first >= chosen.window
+    _fill(values, missing, table, first[long_enough], end[long_enough])
     time = seconds = None
     if table.times is not None:
         numbers = time_numbers(table.times, table.source, table.where)[table.rows]
@@ -392,9 +399,10 @@ def points_of_table(
         missing.any(axis=1) & ~np.isnan(values).any(axis=1),
         tuple(table.channels),
         carried,
-        window,
-        stride,
+        chosen.window,
+        chosen.stride,
         position_of_row,
+        chosen.facts(),
     )
 
 

@@ -16,10 +16,11 @@ from isthmus.data.formats import read_table
 from isthmus.data.labels import factorize_labels, is_missing, label_text
 from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.data.schema import Schema
-from isthmus.data.windows.cutting import Windows, check_window, cut, deciding_rows, label_rule
+from isthmus.data.windows.cutting import Windows, cut, deciding_rows, label_rule
 from isthmus.data.windows.long_table import LongTable, WindowOptions, place_columns
 from isthmus.data.windows.time_index import MAX_STEP
 from isthmus.data.windows.time_points import TimePoints, points_of_table
+from isthmus.data.windows.window_choice import check_window_options
 from isthmus.errors import DataError
 
 #: Maximum number of unused groups named in a warning.
@@ -122,19 +123,20 @@ class LabelCounts:
     Parameters
     ----------
     cutting : WindowOptions
+    window : int
+        Rows in a window.
 
     Examples
     --------
-    >>> counts = LabelCounts(WindowOptions(window=4, window_label="majority", normal="ok"))
+    >>> counts = LabelCounts(WindowOptions(window_label="majority", normal="ok"), 4)
     >>> y, first = np.array(["ok", "leak", "ok", "ok", "ok", "leak", "ok", "ok"]), np.array([0, 4])
     >>> counts.add(y, np.zeros(8, dtype=int), first, deciding_rows(y, first, 4, "majority"))
     >>> counts.describe()
     ["class 'leak' (2 rows in 2 events) is in no window's label; pass window_label='any'"]
     """
 
-    def __init__(self, cutting: WindowOptions) -> None:
-        self.cutting = cutting
-        self.window, _ = check_window(cutting.window, cutting.stride)
+    def __init__(self, cutting: WindowOptions, window: int) -> None:
+        self.cutting, self.window = cutting, window
         # By label: rows, events, rows in windows, windows.
         self._counts: dict[Any, np.ndarray] = {}
 
@@ -280,10 +282,11 @@ def series_from_frame(
     >>> data.X.shape, data.windows.first_time.tolist()
     ((2, 3, 1), [1, 4])
     """
-    window, stride = check_window(cutting.window, cutting.stride)
+    check_window_options(cutting.window, cutting.stride)
     place_columns(cutting.time, cutting.groups, keys)
     table = LongTable(frame, cutting, label, source, where, no_channels=[*keys, *drop])
-    points = points_of_table(table, window, stride, keys=keys)
+    points = points_of_table(table, cutting.window, cutting.stride, keys=keys)
+    window, stride = points.window, points.stride
     first, end = points.segments.T
     long_enough = end - first >= window
     if not long_enough.any():
@@ -300,7 +303,7 @@ def series_from_frame(
         labels = points.y
         rows = deciding_rows(labels, begin, window, cutting.window_label, cutting.normal)
         y = labels[rows]
-        counts = LabelCounts(cutting)
+        counts = LabelCounts(cutting, window)
         counts.add(labels, table.codes, begin, rows)
         rule = counts.rule
         for message in counts.describe():
@@ -313,6 +316,7 @@ def series_from_frame(
     of_file: dict[str, Any] = (
         {"line_of": where.line, "reading": where.reading} if isinstance(where, SourceFile) else {}
     )
+    of_file["reading"] = {**(of_file.get("reading") or {}), **points.choices} or None
     return Dataset(X, y, schema, name=name, windows=at, keys=carried, points=points, **of_file)
 
 
