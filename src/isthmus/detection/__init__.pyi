@@ -3,6 +3,7 @@ from .alarm_rates import AlarmThreshold as AlarmThreshold
 from .alarm_rates import as_duration as as_duration
 from .alarms import alarm_levels as alarm_levels
 from .alarms import alarm_table as alarm_table
+from .alarms import all_positions as all_positions
 from .alarms import check_hysteresis as check_hysteresis
 from .alarms import find_alarms as find_alarms
 from .alarms import known_positions as known_positions

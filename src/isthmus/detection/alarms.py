@@ -149,7 +149,7 @@ def alarm_levels(
     lengths = segments[:, 1] - segments[:, 0]
     pad = merge_gap + 1  # keeps segments apart, and closes nothing at their ends
     shifts = segments[:, 0] - pad - (np.cumsum(lengths + pad) - lengths - pad)
-    inside = _all_positions(segments)
+    inside = all_positions(segments)
     padded_at = inside - np.repeat(shifts, lengths)
     padded = np.full(int(lengths.sum()) + pad * (len(segments) + 1), -np.inf)
     values = scores[inside]
@@ -217,7 +217,7 @@ def alarm_table(
     """
     alarms = np.asarray(alarms, dtype=np.int64).reshape(-1, 2)
     lengths = alarms[:, 1] - alarms[:, 0]
-    inside = _all_positions(alarms)
+    inside = all_positions(alarms)
     starts = np.cumsum(lengths) - lengths
     peak = alarms[:, 0].copy()
     if len(alarms):
@@ -245,6 +245,24 @@ def alarm_table(
     return table
 
 
+def all_positions(bounds: np.ndarray) -> np.ndarray:
+    """Return the positions of all stretches, one after the other.
+
+    Parameters
+    ----------
+    bounds : int array of shape (k, 2)
+        First and end (exclusive) position of each stretch.
+
+    Examples
+    --------
+    >>> all_positions(np.array([[1, 3], [7, 10]])).tolist()
+    [1, 2, 7, 8, 9]
+    """
+    lengths = bounds[:, 1] - bounds[:, 0]
+    offsets = bounds[:, 0] - (np.cumsum(lengths) - lengths)
+    return np.arange(int(lengths.sum())) + np.repeat(offsets, lengths)
+
+
 def check_hysteresis(merge_gap: Any, min_length: Any) -> None:
     """Check that `merge_gap` is an integer of at least 0, and `min_length` of at least 1.
 
@@ -270,10 +288,3 @@ def _positions_in(abnormal: np.ndarray, segments: np.ndarray) -> tuple[np.ndarra
     segment = np.searchsorted(segments[:, 0], at, side="right") - 1
     inside = (segment >= 0) & (at < segments[segment, 1])
     return at[inside], segment[inside]
-
-
-def _all_positions(bounds: np.ndarray) -> np.ndarray:
-    """Return the positions of all stretches, one after the other."""
-    lengths = bounds[:, 1] - bounds[:, 0]
-    offsets = bounds[:, 0] - (np.cumsum(lengths) - lengths)
-    return np.arange(int(lengths.sum())) + np.repeat(offsets, lengths)

@@ -26,4 +26,6 @@ from .metrics import describe_unknown_classes as describe_unknown_classes
 from .metrics import plain_label as plain_label
 from .metrics import select_rows as select_rows
 from .metrics import unknown_classes as unknown_classes
+from .point_metrics import evaluate_points as evaluate_points
+from .point_metrics import volume_under_surface as volume_under_surface
 from .width_advice import advise as advise
