@@ -405,7 +405,9 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     def _learn_schema(self, instances: Instances) -> Instances:
         """Check training instances, and learn their schema and preprocessing."""
         X = instances.held
-        kind = "series" if self.kind == "auto" and self.architecture == "conv1d" else self.kind
+        kind = self.kind if self.kind != "auto" or instances.kind is None else instances.kind
+        if kind == "auto" and self.architecture == "conv1d":
+            kind = "series"
         n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
         if kind in ("auto", "table") and n_dimensions not in (3, 4):
             if isinstance(X, pd.DataFrame):
@@ -415,16 +417,15 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             else:
                 X = validate_data(self, X, ensure_min_samples=2, ensure_all_finite="allow-nan")
                 self.schema_ = Schema.learn(X)
-            if len(X) < 2:
-                raise DataError(f"got {len(X)} row, expected at least two to learn from")
         else:
             X = np.asarray(X)
             self.schema_ = Schema.learn(X, kind)
-            if len(X) < 2:
-                raise DataError(f"got {len(X)} instance, expected at least two to learn from")
+            if instances.channel_names is not None:
+                self.schema_ = self.schema_.with_channel_names(instances.channel_names)
             self.n_features_in_ = self.schema_.n_features
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
+            self.__dict__.pop("feature_names_in_", None)
+        if len(X) < 2:
+            raise DataError(f"got {len(X)} instance, expected at least two to learn from")
         self.preprocessor_ = learn_preprocessor(X, self.schema_)
         return InMemory(X)
 

@@ -52,8 +52,10 @@ from isthmus.detection import (
     HeadScore,
     LabelCurve,
     MissingPenalty,
+    PointCalibration,
     ReferenceSet,
     Score,
+    Timeline,
 )
 from isthmus.errors import BundleError
 from isthmus.networks import check_weights, read_weights, write_weights
@@ -120,6 +122,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         "folds": {
             str(number): _fold_state(fold) for number, fold in enumerate(reference_set.folds)
         },
+        **_time_state(detector),
     }
     rate, random_state = detector.false_alarm_rate, detector.random_state
     return {
@@ -140,9 +143,30 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
             "calibration": detector.calibration,
             # A generator cannot be rebuilt from a file, and its draw is in the reference set.
             "random_state": int(random_state) if isinstance(random_state, Integral) else None,
+            **_time_parameters(detector),
         },
         "state": write_state(folder / ARRAYS, state),
+        **({"points": detector.point_facts_} if detector.point_calibration_ else {}),
     } | missing_facts(detector)
+
+
+def _time_state(detector: AnomalyDetector) -> dict[str, Any]:
+    """Return the state of a detector on series by time point; empty for others."""
+    timeline, calibration = detector.reference_set_.timeline, detector.point_calibration_
+    if timeline is None or calibration is None:
+        return {}
+    return {
+        "timeline": timeline.state(),
+        "points": calibration.state(),
+    }
+
+
+def _time_parameters(detector: AnomalyDetector) -> dict[str, Any]:
+    """Return the parameters of a detector that are for time points, where it decides on them."""
+    if detector.point_calibration_ is None:
+        return {}
+    names = ("false_alarms", "merge_gap", "min_length", "causal")
+    return {name: getattr(detector, name) for name in names}
 
 
 def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> AnomalyDetector:
@@ -171,6 +195,11 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.head_weight_ = facts["head_weight"]
         detector.false_alarm_rate_ = _number(facts, "false_alarm_rate")
         detector.offset_ = _number(facts, "offset")
+        detector.point_calibration_ = None
+        if "points" in facts:
+            detector.point_calibration_ = PointCalibration.from_state(state["points"])
+            detector.point_facts_ = facts["points"]
+            detector.point_threshold_ = _number(facts["points"], "threshold")
     except (KeyError, TypeError) as error:
         raise BundleError(
             f"the detector in {folder} is damaged: {error} is missing or of the wrong type; "
@@ -230,19 +259,21 @@ def _read_reference_set(folder: Path, state: dict[str, Any], encoder: Autoencode
         rows["hashes"],
         [_fold(folder, number, folds[str(number)], encoder) for number in range(len(folds))],
         rows["seed"],
+        timeline=Timeline.from_state(state["timeline"]) if "timeline" in state else None,
     )
 
 
 def _fold_state(fold: Fold) -> dict[str, Any]:
     features = {} if fold.features is None else {"views": _features_state(fold.features)}
-    return {"held_out": fold.held_out} | features
+    purged = {} if fold.purged is None else {"purged": fold.purged}
+    return {"held_out": fold.held_out} | purged | features
 
 
 def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder) -> Fold:
     features = Features(**state["views"]) if "views" in state else None
     own = folder / "folds" / str(number)
     if not (own / FACTS).is_file():
-        return Fold(state["held_out"], None, features)
+        return Fold(state["held_out"], None, features, state.get("purged"))
     try:
         facts = from_json((own / FACTS).read_bytes())
     except ValueError as error:
@@ -252,7 +283,7 @@ def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder
     given = encoder.architecture
     modules = (given[0], given[1]) if isinstance(given, tuple | list) else None
     trained = read_encoder(own, facts, modules)
-    return Fold(state["held_out"], trained, features)
+    return Fold(state["held_out"], trained, features, state.get("purged"))
 
 
 def _features_state(features: Features) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from isthmus._core import shown
 from isthmus.data.array_checks import Kind
-from isthmus.data.instances import as_instances, take_rows
+from isthmus.data.instances import InMemory, Instances, InstanceSource, as_instances, take_rows
 from isthmus.data.labels import MISSING, as_labels, factorize_labels, label_text
 from isthmus.data.places import describe_row, with_line
 from isthmus.data.schema import Schema
@@ -21,7 +21,7 @@ from isthmus.errors import DataError
 
 # Compared by identity: == of arrays is elementwise.
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(InstanceSource):
     """Instances `X`, optional labels `y`, and their schema.
 
     Attributes
@@ -183,6 +183,12 @@ class Dataset:
             rows=self.row_numbers()[rows],
             points=points,
         )
+
+    def instances(self) -> Instances:
+        """Return the instances with labels, kind and names, as estimators take them."""
+        if isinstance(self.X, Instances):  # stored codes
+            return self.X
+        return InMemory(self.X, self.name, self.y, self.channel_names, self.kind, self.points)
 
     def row_numbers(self) -> np.ndarray:
         """Return the number of each instance in its source, counting from 0."""

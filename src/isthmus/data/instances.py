@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 import numpy as np
 import pandas as pd
 
+from isthmus.data.array_checks import Kind
 from isthmus.data.containers import as_array_or_frame, check_rows, with_labels
 from isthmus.data.labels import as_labels
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
     from isthmus.data.schema import Schema
-    from isthmus.data.windows import Windows
+    from isthmus.data.windows import TimePoints, Windows
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Callable[..., Any])
@@ -72,6 +73,16 @@ class Instances(ABC):
     @property
     def channel_names(self) -> tuple[str, ...] | None:
         """Names of the channels of series, where they came with names."""
+        return None
+
+    @property
+    def kind(self) -> Kind | None:
+        """What the instances are, where that is known."""
+        return None
+
+    @property
+    def points(self) -> TimePoints | None:
+        """Time points of the series that windows were cut from, where they are at hand."""
         return None
 
     @property
@@ -191,16 +202,23 @@ class InMemory(Instances):
     y : array of shape (n,) or None
         Labels that came with it.
     channel_names : tuple of str or None
-        Of windows of series that were taken from a stream.
+        Of windows of series that were taken from a stream or a data set.
+    kind : {"images", "series", "table"} or None
+        Where it is known: `(n, a, b)` may be images or series.
+    points : TimePoints or None
+        The time points of the series that windows were cut from.
     """
 
     X: Any
     name: str = "X"
     y: np.ndarray | None = None
     channel_names: tuple[str, ...] | None = None
+    kind: Kind | None = None
+    points: TimePoints | None = None
 
     def __len__(self) -> int:
-        return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
+        X = self.X if hasattr(self.X, "__len__") else np.asarray(self.X)
+        return X.shape[0] if hasattr(X, "shape") else len(X)
 
     @property
     def held(self) -> Any:
@@ -216,6 +234,14 @@ class InMemory(Instances):
         """Return rows by their numbers."""
         y = self.y[rows] if label and self.y is not None else None
         return Chunk(0, take_rows(self.X, rows), y)
+
+
+class InstanceSource(ABC):
+    """A data set: instances with their labels, kind and names, see `isthmus.data.Dataset`."""
+
+    @abstractmethod
+    def instances(self) -> Instances:
+        """Return its instances."""
 
 
 # Compared by identity: == of arrays is elementwise.
@@ -261,7 +287,7 @@ def as_instances(X: Any, y: Any = None) -> Instances:
 
     Parameters
     ----------
-    X : array, DataFrame, list, Stream, StoredCodes or Instances
+    X : array, DataFrame, list, Dataset, Stream, StoredCodes or Instances
         Of arrays and the like only the number of dimensions is checked; the estimator that they
         are for checks the rest. Tensors of torch become arrays, without their gradients, and so do
         map-style datasets, with the labels of their pairs; tables of other libraries become
@@ -291,6 +317,8 @@ def as_instances(X: Any, y: Any = None) -> Instances:
     """
     if isinstance(X, Instances):
         instances = X
+    elif isinstance(X, InstanceSource):
+        instances = X.instances()
     else:
         values, labels = with_labels(X)
         own = None if labels is None else as_labels(labels)

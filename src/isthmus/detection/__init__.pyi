@@ -19,6 +19,7 @@ from .detector_labels import DetectorLabelReader as DetectorLabelReader
 from .detector_labels import check_detector_labels as check_detector_labels
 from .detector_labels import labels_for_detector as labels_for_detector
 from .detector_labels import read_detector_labels as read_detector_labels
+from .detector_labels import read_labels_of as read_labels_of
 from .explanation import squared_residuals as squared_residuals
 from .features import MAX_UNPOOLED_VALUES as MAX_UNPOOLED_VALUES
 from .features import POOLED_SIDE as POOLED_SIDE
@@ -36,6 +37,9 @@ from .labelled_scores import LINEAR_WEIGHT as LINEAR_WEIGHT
 from .labelled_scores import BlendedScore as BlendedScore
 from .labelled_scores import HeadScore as HeadScore
 from .labelled_scores import LabelCurve as LabelCurve
+from .point_calibration import PointCalibration as PointCalibration
+from .point_decisions import PointDecisions as PointDecisions
+from .point_decisions import decide_points as decide_points
 from .reference_set import Fold as Fold
 from .reference_set import ReferenceSet as ReferenceSet
 from .scores import EQUAL as EQUAL
@@ -48,3 +52,5 @@ from .scores import NeighbourScore as NeighbourScore
 from .scores import ReconstructionScore as ReconstructionScore
 from .scores import Score as Score
 from .scores import anomaly_scores as anomaly_scores
+from .timeline import Timeline as Timeline
+from .timeline import WindowPlaces as WindowPlaces

@@ -96,22 +96,21 @@ class BlockCalibration:
     def threshold_for_rate(self, rate: float) -> float:
         """Return the anomaly score above which a time point is abnormal at a false-alarm rate.
 
+        Where the blocks hold too few points for the rate it is the highest score among them.
+
         Raises
         ------
         CalibrationError
-            When the rate is not in (0, 1), or the blocks hold too few points for it.
+            When the rate is not in (0, 1).
         """
         check_rate(rate)
-        if rate < self.calibration.smallest_rate - 1e-12:
-            needed = int(np.ceil(rows_needed(rate) * self.mean_cluster))
-            raise CalibrationError(
-                f"a false-alarm rate of {rate:g} needs about {needed:,} normal time points held "
-                f"out, got {self.n_points:,}, of which {self.mean_cluster:.3g} that follow each "
-                "other count as one; the smallest rate that they can hold is "
-                f"{round_up(self.calibration.smallest_rate):.3g}: ask for that or more, or bring "
-                "more normal data"
-            )
+        if not self.holds(rate):
+            return float(self.calibration.scores[-1])
         return self.calibration.threshold_for_rate(rate)
+
+    def holds(self, rate: float) -> bool:
+        """Return whether the blocks hold enough independent time points for a rate."""
+        return rate >= self.calibration.smallest_rate - 1e-12
 
     def choose_rate(self, rate: float | str) -> float:
         """Return the false-alarm rate to hold; `"auto"` is 0.01 or the smallest that is held.
@@ -119,25 +118,31 @@ class BlockCalibration:
         Raises
         ------
         CalibrationError
-            When the rate is not in (0, 1), or the blocks hold too few points for it.
+            When the rate is not in (0, 1).
 
         Warns
         -----
         CalibrationWarning
-            When `"auto"` has to take more than 0.01.
+            When `"auto"` has to take more than 0.01, or the blocks hold too few points for the
+            rate asked, so that the threshold is the highest score among them.
         """
         chosen = choose_rate(rate, self.n_independent)
-        if isinstance(rate, str) and chosen > DEFAULT_RATE:
-            needed = int(np.ceil(rows_needed(DEFAULT_RATE) * self.mean_cluster))
+        asked = DEFAULT_RATE if isinstance(rate, str) else chosen
+        if not self.holds(asked):
+            needed = int(np.ceil(rows_needed(asked) * self.mean_cluster))
+            smallest = f"{round_up(self.calibration.smallest_rate):.3g}"
+            what = (
+                f"false_alarm_rate is {smallest}, the smallest that they can hold"
+                if isinstance(rate, str)
+                else f"the threshold is the highest score among them, which promises {smallest}"
+            )
             warnings.warn(
-                f"false_alarm_rate is {round_up(chosen):.3g}, the smallest that "
-                f"{self.n_points:,} normal time points held out can hold, of which "
-                f"{self.mean_cluster:.3g} that follow each other count as one; {DEFAULT_RATE:g} "
-                f"needs about {needed:,}",
+                f"a false-alarm rate of {asked:g} needs about {needed:,} normal time points held "
+                f"out, and there are {self.n_points:,}, of which {self.mean_cluster:.3g} that "
+                f"follow each other count as one: {what}; bring more normal data",
                 CalibrationWarning,
                 stacklevel=3,
             )
-        self.threshold_for_rate(chosen)
         return chosen
 
     def band(self, rate: float, n_points: int, confidence: float = 0.9) -> tuple[float, float]:
@@ -149,17 +154,13 @@ class BlockCalibration:
         Parameters
         ----------
         rate : float in (0, 1)
-            Asked.
+            Asked; the smallest rate that is held where that is larger.
         n_points : int
             Time points of the new stretch.
         confidence : float in (0, 1)
 
-        Raises
-        ------
-        CalibrationError
-            When the calibration scores cannot hold the rate.
         """
-        self.threshold_for_rate(rate)
+        rate = max(rate, self.calibration.smallest_rate)
         size = 2 * self.mean_cluster - 1  # of geometric clusters, mean square over mean
         n = self.n_points / size
         n_new = max(1, round(n_points / size))

@@ -256,8 +256,8 @@ def check_rate(rate: Any, name: str = "false_alarm_rate") -> None:
         )
 
 
-def choose_calibration(calibration: str, n_rows: int) -> str:
-    """Return `"split"` or `"cross"`; `"auto"` is split from 2,000 normal rows on.
+def choose_calibration(calibration: str, n_rows: int, most: int = MIN_ROWS_FOR_SPLIT) -> str:
+    """Return `"split"` or `"cross"`; `"auto"` is split from `most` normal rows on.
 
     Raises
     ------
@@ -274,7 +274,7 @@ def choose_calibration(calibration: str, n_rows: int) -> str:
             f"{MIN_ROWS}, to fit on some and calibrate on the others"
         )
     if calibration == "auto":
-        return "split" if n_rows >= MIN_ROWS_FOR_SPLIT else "cross"
+        return "split" if n_rows >= most else "cross"
     return calibration
 
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.base import OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import ABNORMAL, as_instances, check_complete, over_chunks, take_rows, verdicts
+from isthmus.data import ABNORMAL, as_instances, check_complete, over_chunks, verdicts
 from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
 from isthmus.detection.detector_labels import (
     DetectorLabelReader,
     check_labels_suffice,
     read_detector_labels,
+    read_labels_of,
     warn_of_mostly_abnormal,
 )
-from isthmus.detection.explanation import Explanation, explain
-from isthmus.detection.features import Features, extract_features, extract_features_in_chunks
+from isthmus.detection.explanation import ExplainedDecisionsMixin
+from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.labelled_scores import (
     BlendedScore,
     LabelCurve,
@@ -30,6 +31,7 @@ from isthmus.detection.labelled_scores import (
     held_out_scores,
     measure_curve,
 )
+from isthmus.detection.point_detection import PointDetectionMixin
 from isthmus.detection.reference_set import (
     build_calibrated_set,
     build_reference_set,
@@ -43,8 +45,9 @@ from isthmus.detection.scores import (
     MISSING_POLICIES,
     anomaly_scores,
 )
+from isthmus.detection.timeline import lay_out
 from isthmus.distributed import ProcessGroup
-from isthmus.encoding import FrozenEncoderMixin, data_fingerprint, is_fitted, most_informative
+from isthmus.encoding import FrozenEncoderMixin, data_fingerprint, is_fitted
 from isthmus.errors import DataError, FrozenError
 from isthmus.networks import digest
 from isthmus.training import draw_seed
@@ -52,7 +55,9 @@ from isthmus.training import draw_seed
 METHODS = ("auto", "blend", "head", *LABEL_FREE)
 
 
-class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
+class AnomalyDetector(
+    PointDetectionMixin, ExplainedDecisionsMixin, OutlierMixin, FrozenEncoderMixin
+):
     """Decide whether instances are normal, with a threshold that holds a false-alarm rate.
 
     It is fitted on instances that are mostly normal, and on labels where there are any. Features
@@ -92,6 +97,16 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         What a missing value means where none or few were at fit: it is unusual (see
         `isthmus.detection.scores.MissingPenalty`), counts as the median, or is refused (where none
         was at fit).
+    false_alarms : str, optional
+        Of series by time point, how many false alarms there may be in place of a share of time
+        points: "1 per day", "2 per week", "1 per 2000 points". See `isthmus.detection.AlarmRate`.
+    merge_gap : int or "auto", default="auto"
+        Alarms with at most so many time points between them are one; `"auto"` is half a window.
+    min_length : int, default=1
+        Time points of an alarm, at least.
+    causal : bool, default=False
+        Score a time point by the past alone, by the window that ends at it, and not by all windows
+        that cover it, which end up to a window later.
 
     Attributes
     ----------
@@ -118,6 +133,9 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         fails.
     decoder_digest_ : str
         SHA-256 of the decoder, whose reconstructions the residuals are taken from.
+    point_facts_ : dict
+        Of series by time point: threshold, what it is asked to hold, and the false alarms realised
+        on stretches of normal data that nothing had seen. None of others.
     data_fingerprint_ : str
         SHA-256 of all rows, as the network gets them, and of their labels.
 
@@ -149,6 +167,10 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         random_state: int | np.random.RandomState | None = None,
         normal: str | float | None = None,
         missing: Literal["unusual", "ignore", "error"] = "unusual",
+        false_alarms: str | None = None,
+        merge_gap: int | Literal["auto"] = "auto",
+        min_length: int = 1,
+        causal: bool = False,
     ) -> None:
         self.encoder = encoder
         self.method = method
@@ -157,6 +179,10 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self.random_state = random_state
         self.normal = normal
         self.missing = missing
+        self.false_alarms = false_alarms
+        self.merge_gap = merge_gap
+        self.min_length = min_length
+        self.causal = causal
 
     @isolated_from_host()
     def fit(
@@ -172,8 +198,10 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
 
         Parameters
         ----------
-        X : array or DataFrame of n instances, Stream or StoredCodes
-            Mostly normal. Of a stream of more than 100,000 instances a fifth, 100,000 at most,
+        X : array or DataFrame of n instances, Dataset, Stream or StoredCodes
+            Mostly normal. A data set of a long table (`load(..., kind="series")`) makes a detector
+            of time points as well: see `score_points` and `alarms`. Of a stream of more than
+            100,000 instances a fifth, 100,000 at most,
             is drawn at random; an encoder that is not fitted is trained on the others, and scores
             are fitted and calibrated on those drawn. Codes that `isthmus.load_codes` read are
             taken as they are; the encoder is not run. Labels of either are not used.
@@ -214,7 +242,8 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         X = as_instances(X, y)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
         stated = DetectorLabelReader(self.normal if normal is None else normal).normal
-        y = read_detector_labels(y, _num_samples(X.held), stated)
+        timeline = None if X.points is None else lay_out(X.points, len(X))
+        y = read_labels_of(X, y, stated, timeline)
         check_labels_suffice(y, self.method)
         warn_of_mostly_abnormal(y, stated)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
@@ -222,7 +251,14 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             self.encoder.check_frozen()
         if X_calibration is None:
             built = build_reference_set(
-                encoder, X, y, self.calibration, self.false_alarm_rate, seed, channel_names
+                encoder,
+                X,
+                y,
+                self.calibration,
+                self.false_alarm_rate,
+                seed,
+                channel_names,
+                timeline,
             )
         else:
             calibrating = calibration_sample(as_instances(X_calibration), encoder, seed)
@@ -246,10 +282,13 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
             0 when the encoder is fitted, 1 with split calibration, and with cross calibration one
             of all rows and one for each fold.
         """
-        if trains_before_sampling(self.encoder, as_instances(X)):
+        X = as_instances(X)
+        if trains_before_sampling(self.encoder, X):
             return 1
-        y = read_detector_labels(y, _num_samples(X), self.normal)
-        return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()))
+        timeline = None if X.points is None else lay_out(X.points, len(X))
+        with warnings.catch_warnings(action="ignore"):  # they are those of `fit`
+            y = read_labels_of(X, y, self.normal, timeline)
+        return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()), timeline)
 
     @isolated_from_host()
     def add_labels(self, X: Any, y: Any, *, normal: str | float | None = None) -> Self:
@@ -362,56 +401,6 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         check_rate(fdr, "fdr")
         return benjamini_hochberg(self.p_values(X), fdr)
 
-    @isolated_from_host()
-    def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
-        """Return the residual of each feature and the nearest normal training rows by code.
-
-        See `isthmus.detection.explanation.Explanation`.
-        """
-        check_is_fitted(self)
-        self.check_encoder_unchanged()
-        score = self.fitted_score_, self.missing_penalty_
-        return explain(self.encoder_, self.reference_set_, *score, X, n_neighbors)
-
-    @isolated_from_host()
-    def suggest(self, X: Any, n: int = 20) -> np.ndarray:
-        """Return which instances to inspect next: near the threshold or beyond, and diverse.
-
-        Returns
-        -------
-        integer array of shape (min(n, len(X)),)
-            Row numbers of X, the most informative first.
-        """
-        check_is_fitted(self)
-        self.check_encoder_unchanged()
-        features = extract_features(self.encoder_, X)
-        p_values = self.score_calibration_.p_values(self._scores(features))
-        # Uncertainty is largest where the p-value equals the rate.
-        doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
-        return most_informative(doubt, features.codes, n)
-
-    @isolated_from_host()
-    def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
-        """Return the instances that `suggest` chooses as a table, with a reason for each.
-
-        Returns
-        -------
-        DataFrame of min(n, len(X)) rows
-            With the index of X, where it is a DataFrame. `row`, its number in X; `anomaly_score`;
-            `p_value`; `reason`, the feature of the largest residual, with its share of their sum.
-        """
-        rows = self.suggest(X, n)
-        found = self.explain(take_rows(X, rows))
-        return pd.DataFrame(
-            {
-                "row": rows,
-                "anomaly_score": found.anomaly_scores,
-                "p_value": self.score_calibration_.p_values(found.anomaly_scores),
-                "reason": [f"{name} ({share:.0%})" for ((name, share),) in found.top(1)],
-            },
-            index=found.index,
-        )
-
     @property
     def label_curve_(self) -> list[dict[str, Any]]:
         """Mean AUROC on held-out rows by number of abnormal labels."""
@@ -434,7 +423,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self.method_ = self.method
         if self.method == "auto":
             self.method_ = "blend" if labelled else "combined"
-        calibration_scores = []
+        calibration_scores, held_out = [], []
         how = self.method_, self.missing, reference_set.seed
         for fold in reference_set.folds:
             features, rows = reference_set.features_of(fold), reference_set.calibration_rows(fold)
@@ -442,6 +431,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
                 training = reference_set.training_rows(fold)
                 fitted, penalty = fit_score(features, reference_set.y, training, *how)
                 calibration_scores.append(anomaly_scores(fitted, features.take(rows), penalty))
+                held_out.append(rows)
         if self.calibration_ == "cross":
             training = np.arange(len(reference_set.y))
             fitted, penalty = fit_score(reference_set.features, reference_set.y, training, *how)
@@ -456,6 +446,7 @@ class AnomalyDetector(OutlierMixin, FrozenEncoderMixin):
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
         self.curve_: LabelCurve | None = None
         self._set_threshold(self.score_calibration_.choose_rate(self.false_alarm_rate))
+        self._calibrate_points(list(zip(held_out, calibration_scores, strict=True)))
 
     @isolated_from_host()
     def _measured_curve(self) -> LabelCurve:

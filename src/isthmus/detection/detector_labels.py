@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from typing import Any
@@ -16,6 +17,7 @@ from isthmus.data import (
     MISSING,
     NORMAL,
     Dataset,
+    Instances,
     are_normal,
     as_labels,
     as_normal_value,
@@ -24,9 +26,15 @@ from isthmus.data import (
     label_text,
     read_as_binary,
 )
+from isthmus.detection.timeline import Timeline
 from isthmus.errors import DataError
 
 UNKNOWN = 0
+#: Words in the name of a column of labels that say what 1 is in it.
+ABNORMAL_WORDS = {
+    "abnormal", "anomalies", "anomalous", "anomaly", "attack", "attacks", "defect", "failure",
+    "fault", "faulty", "outlier", "outliers",
+}  # fmt: skip
 #: Distinct labels that a message shows.
 MAX_SHOWN = 10
 
@@ -373,3 +381,79 @@ def _plain(label: Any) -> Any:
 
 def _is_number(label: Any) -> bool:
     return isinstance(label, int | float) and not isinstance(label, bool)
+
+
+def read_labels_of(
+    instances: Instances, y: Any, normal: Any, timeline: Timeline | None
+) -> np.ndarray:
+    """Return the labels that a detector is fitted on, int8 of shape (n,): 1, -1 and 0.
+
+    Parameters
+    ----------
+    instances : Instances
+    y : array of shape (n,) or None
+        Without it a data set's own labels are read: of windows those of their time points, a
+        window being abnormal where one of them is.
+    normal : str, int, float, bool or None
+        See `DetectorLabelReader`. Where it is None, and the labels of time points are 0 and 1 in a
+        column such as "anomaly", 0 is normal, with a warning that says so.
+    timeline : Timeline or None
+        Where windows lie among the time points.
+
+    Raises
+    ------
+    DataError
+        See `read_detector_labels`.
+    """
+    points = instances.points
+    if y is not None or points is None or timeline is None or points.y is None:
+        own = instances.labels if y is None and instances.kind is not None else y
+        return read_detector_labels(own, len(instances), normal)
+    if normal is None and _says_abnormal(points.label_column) and _only_binary(points.y):
+        warnings.warn(
+            f"the labels in column {points.label_column!r} are 0 and 1; 0 is taken as normal, as "
+            "the name says; pass normal=1 (on the command line --normal 1) where it is 1",
+            stacklevel=4,
+        )
+        normal = 0
+    labels = read_detector_labels(points.y, len(points), normal, source=instances.name)
+    return label_windows(labels, timeline.first, timeline.window)
+
+
+def _says_abnormal(column: str | None) -> bool:
+    words = re.split(r"[^a-z]+", (column or "").lower())
+    return not {"no", "not", "non"} & set(words) and bool(ABNORMAL_WORDS & set(words))
+
+
+def _only_binary(y: np.ndarray) -> bool:
+    labels = factorize_labels(y[MISSING.has_label(y)])[0]
+    return bool(labels) and all(read_as_binary(label) is not None for label in labels)
+
+
+def label_windows(labels: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:
+    """Return the labels of windows from those of their time points.
+
+    Parameters
+    ----------
+    labels : int8 array of shape (m,)
+        1 normal, -1 abnormal, 0 unlabelled.
+    first : int array of shape (n,)
+        Position of the first time point of each window.
+    window : int
+        Time points of a window.
+
+    Returns
+    -------
+    int8 array of shape (n,)
+        -1 where a time point is abnormal, 1 where all are labelled normal, 0 elsewhere.
+
+    Examples
+    --------
+    >>> label_windows(np.array([1, 1, -1, 0]), np.array([0, 1, 2]), 2).tolist()
+    [1, -1, -1]
+    """
+    counts = [np.concatenate([[0], np.cumsum(labels == one)]) for one in (ABNORMAL, NORMAL)]
+    abnormal, normal = (count[first + window] - count[first] for count in counts)
+    return np.where(abnormal > 0, ABNORMAL, np.where(normal == window, NORMAL, UNKNOWN)).astype(
+        np.int8
+    )

@@ -1,20 +1,24 @@
-"""Explanations of anomaly scores: residuals of features, and nearest normal rows."""
+"""Explanations of anomaly scores, and which instances to inspect next."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import check_is_fitted
 
-from isthmus._core import find_nearest
+from isthmus._core import find_nearest, isolated_from_host
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import ABNORMAL, Kind, as_instances, missing_first, row_index
-from isthmus.detection.features import extract_features
+from isthmus.data import ABNORMAL, Kind, as_instances, missing_first, row_index, take_rows
+from isthmus.detection.calibration import Calibration
+from isthmus.detection.features import Features, extract_features
 from isthmus.detection.labelled_scores import LabelledScore
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import MissingPenalty, Score, anomaly_scores
+from isthmus.encoding import most_informative
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +103,69 @@ class Explanation:
         if self.missing is not None and self.missing[row, place]:
             name += " (missing)"
         return name if self.kind == "table" else f"{name} at step {int(index[0])}"
+
+
+class ExplainedDecisionsMixin:
+    """What a fitted detector explains, and what it would have a person label next."""
+
+    encoder_: Autoencoder
+    reference_set_: ReferenceSet
+    fitted_score_: Score
+    missing_penalty_: MissingPenalty | None
+    score_calibration_: Calibration
+    false_alarm_rate_: float
+    check_encoder_unchanged: Callable[[], None]
+    _scores: Callable[[Features], np.ndarray]
+
+    @isolated_from_host()
+    def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
+        """Return the residual of each feature and the nearest normal training rows by code.
+
+        See `isthmus.detection.explanation.Explanation`.
+        """
+        check_is_fitted(self)
+        self.check_encoder_unchanged()
+        score = self.fitted_score_, self.missing_penalty_
+        return explain(self.encoder_, self.reference_set_, *score, X, n_neighbors)
+
+    @isolated_from_host()
+    def suggest(self, X: Any, n: int = 20) -> np.ndarray:
+        """Return which instances to inspect next: near the threshold or beyond, and diverse.
+
+        Returns
+        -------
+        integer array of shape (min(n, len(X)),)
+            Row numbers of X, the most informative first.
+        """
+        check_is_fitted(self)
+        self.check_encoder_unchanged()
+        features = extract_features(self.encoder_, X)
+        p_values = self.score_calibration_.p_values(self._scores(features))
+        # Uncertainty is largest where the p-value equals the rate.
+        doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
+        return most_informative(doubt, features.codes, n)
+
+    @isolated_from_host()
+    def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
+        """Return the instances that `suggest` chooses as a table, with a reason for each.
+
+        Returns
+        -------
+        DataFrame of min(n, len(X)) rows
+            With the index of X, where it is a DataFrame. `row`, its number in X; `anomaly_score`;
+            `p_value`; `reason`, the feature of the largest residual, with its share of their sum.
+        """
+        rows = self.suggest(X, n)
+        found = self.explain(take_rows(X, rows))
+        return pd.DataFrame(
+            {
+                "row": rows,
+                "anomaly_score": found.anomaly_scores,
+                "p_value": self.score_calibration_.p_values(found.anomaly_scores),
+                "reason": [f"{name} ({share:.0%})" for ((name, share),) in found.top(1)],
+            },
+            index=found.index,
+        )
 
 
 def explain(

@@ -29,6 +29,7 @@ from isthmus.detection.calibration import (
     n_folds,
 )
 from isthmus.detection.features import Features, extract_features
+from isthmus.detection.timeline import MIN_WINDOWS_FOR_SPLIT, HeldOutBlock, Timeline
 from isthmus.encoding import (
     check_encoder,
     is_fitted,
@@ -51,11 +52,15 @@ class Fold:
         None where it is the detector's encoder.
     features : Features or None
         Of all rows, from that encoder.
+    purged : integer array or None
+        Row numbers of windows that share time points with calibration rows: nothing is fitted on
+        them while these calibrate.
     """
 
     held_out: np.ndarray
     encoder: Autoencoder | None = None
     features: Features | None = None
+    purged: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +80,8 @@ class ReferenceSet:
     overlapping_stride : int or None
         Of windows of series that share rows with each other; None of others, after loading, and
         where calibration rows were given.
+    timeline : Timeline or None
+        Where the rows lie in time, of windows whose time points are scored.
     """
 
     features: Features
@@ -83,6 +90,7 @@ class ReferenceSet:
     folds: list[Fold]
     seed: int
     overlapping_stride: int | None = None
+    timeline: Timeline | None = None
 
     def features_of(self, fold: Fold) -> Features:
         """Return the features of all rows from the fold's encoder."""
@@ -90,7 +98,8 @@ class ReferenceSet:
 
     def training_rows(self, fold: Fold) -> np.ndarray:
         """Return the rows that a score is fitted on while those of the fold calibrate it."""
-        return np.setdiff1d(np.arange(len(self.y)), self.calibration_rows(fold))
+        rows = np.setdiff1d(np.arange(len(self.y)), self.calibration_rows(fold))
+        return rows if fold.purged is None else np.setdiff1d(rows, fold.purged)
 
     def calibration_rows(self, fold: Fold) -> np.ndarray:
         """Return the fold's rows that are not labelled abnormal."""
@@ -153,13 +162,13 @@ class ReferenceSet:
             )
             for fold in self.folds
         ]
-        return ReferenceSet(
-            self.features.followed_by(features),
-            np.concatenate([labels, y[new]]),
-            np.concatenate([self.hashes, hashes[new]]),
-            folds,
-            self.seed,
-            self.overlapping_stride,
+        return replace(
+            self,
+            features=self.features.followed_by(features),
+            y=np.concatenate([labels, y[new]]),
+            hashes=np.concatenate([self.hashes, hashes[new]]),
+            folds=folds,
+            timeline=None if self.timeline is None else self.timeline.with_unplaced(len(new)),
         )
 
 
@@ -174,6 +183,7 @@ def build_reference_set(
     rate: float | str,
     seed: int,
     channel_names: Sequence[str] | None = None,
+    timeline: Timeline | None = None,
 ) -> EncoderAndReference:
     """Set calibration rows aside, train the encoders that are needed, and take all features.
 
@@ -189,6 +199,8 @@ def build_reference_set(
     seed : int
     channel_names : sequence of str, optional
         Of series, for an encoder that is trained here.
+    timeline : Timeline or None
+        Where instances lie in time, of windows that are calibrated by blocks of time.
 
     Returns
     -------
@@ -211,28 +223,34 @@ def build_reference_set(
     if fitted:
         _check_not_trained_on(given, instances)
     normal = np.flatnonzero(y != ABNORMAL)
-    if n_encoders(given, calibration, len(normal)) > 1:
+    if n_encoders(given, calibration, len(normal), timeline) > 1:
         given = _without_checkpoints(given)
-    calibration = choose_calibration(calibration, len(normal))
-    rng = np.random.default_rng([seed, 1])
-    held_out = [normal[rows] for rows in draw_calibration_rows(calibration, len(normal), rate, rng)]
+    calibration = _choose_calibration(calibration, len(normal), timeline)
     split = calibration == "split"
-    learning = np.setdiff1d(normal, held_out[0]) if split else normal
+    if timeline is None:
+        rng = np.random.default_rng([seed, 1])
+        drawn = draw_calibration_rows(calibration, len(normal), rate, rng)
+        held_out = [HeldOutBlock(normal[rows]) for rows in drawn]
+    else:
+        held_out = [block.among(normal) for block in timeline.blocks(split=split)]
+    learning = held_out[0].others(normal) if split else normal
     encoder = given
     if not fitted:
         encoder = _train(given, instances, learning, seed, channel_names, alone=split)
     features = extract_features(encoder, instances, learning)
     folds = []
-    for rows in held_out:
+    for block in held_out:
         if split or fitted:
-            folds.append(Fold(rows))
+            folds.append(Fold(block.windows, purged=block.purged))
             continue
-        others = np.setdiff1d(normal, rows)
+        others = block.others(normal)
         trained = _train(given, instances, others, seed, channel_names, alone=False)
-        folds.append(Fold(rows, trained, extract_features(trained, instances, others)))
-    stride = _warn_of_overlap(encoder, instances)
+        fold_features = extract_features(trained, instances, others)
+        folds.append(Fold(block.windows, trained, fold_features, block.purged))
+    stride = None if timeline is not None else _warn_of_overlap(encoder, instances)
     hashes = row_hashes(encoder, instances)
-    return encoder, calibration, ReferenceSet(features, y, hashes, folds, seed, stride)
+    reference_set = ReferenceSet(features, y, hashes, folds, seed, stride, timeline)
+    return encoder, calibration, reference_set
 
 
 def _warn_of_overlap(encoder: Autoencoder, instances: Instances) -> int | None:
@@ -254,7 +272,9 @@ def _warn_of_overlap(encoder: Autoencoder, instances: Instances) -> int | None:
     return stride
 
 
-def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
+def n_encoders(
+    given: Autoencoder, calibration: str, n_normal: int, timeline: Timeline | None = None
+) -> int:
     """Return how many encoders `learn_reference_set` trains on so many normal rows.
 
     0 when the encoder is fitted; 1 with split calibration, on the rows that do not calibrate; with
@@ -272,8 +292,14 @@ def n_encoders(given: Autoencoder, calibration: str, n_normal: int) -> int:
     """
     if is_fitted(given):
         return 0
-    split = choose_calibration(calibration, n_normal) == "split"
-    return 1 if split else 1 + n_folds(n_normal)
+    if _choose_calibration(calibration, n_normal, timeline) == "split":
+        return 1
+    return 1 + (n_folds(n_normal) if timeline is None else len(timeline.blocks()))
+
+
+def _choose_calibration(calibration: str, n_normal: int, timeline: Timeline | None) -> str:
+    most = MIN_ROWS_FOR_SPLIT if timeline is None else MIN_WINDOWS_FOR_SPLIT
+    return choose_calibration(calibration, n_normal, most)
 
 
 def build_calibrated_set(
@@ -352,8 +378,9 @@ def _train(
     if not hasattr(X, "iloc"):  # array-likes; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
     # Of several, one that was trained for fewer epochs would not be like the others.
+    rows_of_x = InMemory(_safe_indexing(X, rows), kind=instances.kind)
     with nullcontext() if alone else raising_interrupts():
-        return encoder.fit(_safe_indexing(X, rows), channel_names=names, warn=False)
+        return encoder.fit(rows_of_x, channel_names=names, warn=False)
 
 
 def _check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:

@@ -38,6 +38,12 @@ class Score(ABC):
         """Return the scores of the training rows, or of every few of them, 5,000 at most."""
         return self.score(features.take(np.arange(0, len(features), 1 + len(features) // 5000)))
 
+    def channel_parts(self, features: Features, n_channels: int) -> np.ndarray:
+        """Return the squared residual of each channel of windows of series, (n, n_channels)."""
+        squares = np.square(features.residuals.reshape(len(features), n_channels, -1))
+        parts: np.ndarray = squares.sum(axis=2)
+        return parts
+
     @abstractmethod
     def state(self) -> State:
         """Return arrays and numbers from which `from_state` rebuilds the fitted score."""

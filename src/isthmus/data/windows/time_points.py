@@ -63,6 +63,8 @@ class TimePoints:
         The time point that each row of the source table belongs to, -1 for none.
     choices : dict
         What "auto" became and why, and what resampling did, as plain values for JSON.
+    label_column : str or None
+        The column that `y` is from.
     source_rows : DataFrame of n_source_rows rows or None
         After resampling, the columns that identify the rows of the source table; otherwise None,
         because each row is a time point.
@@ -94,6 +96,7 @@ class TimePoints:
     stride: int
     position_of_row: np.ndarray
     choices: dict[str, Any] = field(default_factory=dict)
+    label_column: str | None = None
     source_rows: pd.DataFrame | None = None
 
     def __len__(self) -> int:
@@ -403,6 +406,7 @@ def points_of_table(
         chosen.stride,
         position_of_row,
         chosen.facts(),
+        table.label,
     )
 
 

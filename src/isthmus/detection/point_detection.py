@@ -1,0 +1,202 @@
+"""What a detector that was fitted on series does with time points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from isthmus._core import isolated_from_host, shown
+from isthmus.autoencoder import Autoencoder
+from isthmus.data.windows import TimePoints
+from isthmus.detection.features import Features, extract_features_in_chunks
+from isthmus.detection.point_calibration import PointCalibration
+from isthmus.detection.point_decisions import PointDecisions, decide_points
+from isthmus.detection.reference_set import ReferenceSet
+from isthmus.detection.scores import Score
+from isthmus.errors import DataError
+
+
+def _on_series(detector: Any) -> bool:
+    return getattr(detector, "point_calibration_", None) is not None
+
+
+class PointDetectionMixin:
+    """Scores, alarms and later data of a detector that was fitted on series by time point."""
+
+    encoder_: Autoencoder
+    reference_set_: ReferenceSet
+    fitted_score_: Score
+    point_calibration_: PointCalibration | None
+    point_threshold_: float
+    point_facts_: dict[str, Any]
+    false_alarm_rate: float | Literal["auto"]
+    false_alarms: str | None
+    merge_gap: int | Literal["auto"]
+    min_length: int
+    causal: bool
+    check_encoder_unchanged: Callable[[], None]
+    _scores: Callable[[Features], np.ndarray]
+    _fit_on_reference_set: Callable[[], None]
+
+    @isolated_from_host()
+    def decide_points(
+        self,
+        new: Any,
+        *,
+        time: str | None = None,
+        group: str | Sequence[str] | None = None,
+        keys: Sequence[str] = (),
+    ) -> PointDecisions:
+        """Score time points, and decide which are abnormal.
+
+        Parameters
+        ----------
+        new : Dataset, DataFrame of m rows, or array of shape (m, c) or (m,)
+            A data set of `load(..., kind="series")`, a long table with the channels of the fit by
+            name, or the readings of one series without gaps.
+        time, group : str or sequence of str, optional
+            Columns of a DataFrame, by default those of the fit where it has them.
+        keys : sequence of str
+            Columns that are carried along.
+
+        Returns
+        -------
+        PointDecisions
+            Of which `score_points` and `alarms` return the tables.
+
+        Raises
+        ------
+        DataError
+            When the detector was not fitted on series by time point, or `new` is none of these,
+            has other channels, or no stretch as long as a window.
+        """
+        check_is_fitted(self)
+        self.check_encoder_unchanged()
+        points = self._time_points(new, time, group, keys)
+        threshold = self.point_threshold_
+        return decide_points(points, self._score_windows, self._calibrated(), threshold)
+
+    def score_points(self, new: Any, **columns: Any) -> pd.DataFrame:
+        """Return a row for each row of a long table, in its order.
+
+        Parameters
+        ----------
+        new, **columns
+            See `decide_points`.
+
+        Returns
+        -------
+        DataFrame
+            Group, time and key columns; `anomaly_score` (NaN where no window covers the time
+            point), `p_value`, `verdict`, and the share of each channel in the residual,
+            `share_CHANNEL`.
+        """
+        return self.decide_points(new, **columns).to_frame()
+
+    def alarms(self, new: Any, **columns: Any) -> pd.DataFrame:
+        """Return a row for each alarm.
+
+        Parameters
+        ----------
+        new, **columns
+            See `decide_points`.
+
+        Returns
+        -------
+        DataFrame
+            Group columns; `first`, `last` and `peak`: times, or rows where there is no time;
+            `n_points`; `known_at`, the time at which the alarm could be known; the worst
+            `channel` and its `share`; `anomaly_score` and `p_value` of the peak.
+        """
+        found = self.decide_points(new, **columns)
+        return found.alarms(
+            merge_gap=self._merge_gap(), min_length=self.min_length, causal=self.causal
+        )
+
+    def _calibrate_points(self, held_out: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Calibrate time points on the rows of each fold and their scores."""
+        timeline = self.reference_set_.timeline
+        self.point_calibration_ = None
+        if timeline is None:
+            if self.false_alarms is not None:
+                raise DataError(
+                    f"got false_alarms={shown(self.false_alarms)}, and the instances have no "
+                    "time points; fit on the data set that load(..., kind='series') gives of a "
+                    "long table, or pass false_alarm_rate"
+                )
+            return
+        learned = PointCalibration.learn(timeline, held_out, causal=self.causal)
+        self.point_calibration_ = learned
+        self._set_point_threshold()
+
+    def _set_point_threshold(self) -> None:
+        """Set the threshold of time points, for a share of them or for a number of alarms."""
+        calibration = self._calibrated()
+        blocks = calibration.blocks
+        facts: dict[str, Any] = {
+            "window": calibration.window,
+            "stride": calibration.stride,
+            "step": calibration.step,
+            "causal": calibration.causal,
+            "merge_gap": self._merge_gap(),
+            "min_length": self.min_length,
+            "n_held_out": blocks.n_points,
+            "mean_cluster": blocks.mean_cluster,
+            "n_independent": blocks.n_independent,
+        }
+        if self.false_alarms is None:
+            rate = blocks.choose_rate(self.false_alarm_rate)
+            self.point_threshold_ = blocks.threshold_for_rate(rate)
+            realised = blocks.realised(rate)
+            what = "time points"
+            facts |= {"false_alarm_rate": rate, "held": blocks.holds(rate)}
+        else:
+            found = calibration.alarm_threshold(
+                self.false_alarms, facts["merge_gap"], self.min_length
+            )
+            self.point_threshold_, realised = found.threshold, found.realised
+            what = "alarms a time point"
+            facts |= {"false_alarms": str(found.asked), "n_alarms_held_out": found.n_alarms}
+            facts["share_of_points"] = found.share_of_points
+        facts |= {"threshold": self.point_threshold_, "realised": realised}
+        facts["drifts"] = blocks.warn_of_drift(realised, what)
+        self.point_facts_ = facts
+
+    def _merge_gap(self) -> int:
+        return self._calibrated().window // 2 if self.merge_gap == "auto" else self.merge_gap
+
+    def _calibrated(self) -> PointCalibration:
+        if self.point_calibration_ is None:
+            raise DataError(
+                "the detector was not fitted on series by time point; fit it on the data set that "
+                "load(..., kind='series') gives of a long table"
+            )
+        return self.point_calibration_
+
+    def _time_points(
+        self, new: Any, time: str | None, group: Any, keys: Sequence[str]
+    ) -> TimePoints:
+        calibration, schema = self._calibrated(), self.encoder_.schema_
+        columns: dict[str, Any] = {"time": time, "group": group}
+        if isinstance(new, pd.DataFrame):
+            there = set(map(str, new.columns))
+            time_at_fit, groups_at_fit = calibration.time_column, calibration.group_columns
+            if time is None and time_at_fit in there:
+                columns["time"] = time_at_fit
+            if group is None and groups_at_fit and there.issuperset(groups_at_fit):
+                columns["group"] = groups_at_fit
+        return TimePoints.of(
+            new, window=calibration.window, channels=schema.columns, keys=keys, **columns
+        )
+
+    def _score_windows(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the anomaly scores of windows, (n,), and the part of each channel, (n, c)."""
+        scores, parts = [], []
+        for features in extract_features_in_chunks(self.encoder_, windows):
+            scores.append(self._scores(features))
+            parts.append(self.fitted_score_.channel_parts(features, windows.shape[2]))
+        return np.concatenate(scores), np.concatenate(parts)
