@@ -22,6 +22,7 @@ if not BENCHMARKS.is_dir():
 sys.path.append(str(BENCHMARKS))  # scripts find the modules beside them in this way
 
 import anomaly  # noqa: E402
+import block_rates  # noqa: E402
 import guarantees  # noqa: E402
 import one_class  # noqa: E402
 import rounding  # noqa: E402
@@ -356,6 +357,16 @@ def test_no_verdict_differs_between_library_graph_stream_and_service(call):
     assert found["near"] > 0
     assert found["differ"] == dict.fromkeys(("graph", "stream", "service"), 0)
     assert max(found["scores"].values()) < 1e-4
+
+
+def test_realised_rates_of_simulated_blocks_stand_beside_the_rates_asked(call):
+    found = call(block_rates, "--runs", 20)["rates"]
+    assert [one["n"] for one in found] == [1200, 5000] * 4
+    for one in found:
+        assert one["points"]["mean"] <= 1 + 3 * one["points"]["error"]
+        assert one["points_in_band"]["mean"] >= 0.7
+    smooth = found[-2]
+    assert smooth["all_points"]["mean"] > 1.3 > smooth["points"]["mean"]
 
 
 def test_series_stand_beside_their_baselines(quick, call, tmp_path):

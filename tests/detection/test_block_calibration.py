@@ -242,8 +242,27 @@ def test_a_drift_is_warned_of(drift):
     drifting = block_calibration(found.scores + added, found.blocks, window=16, mean_cluster=4)
 
     assert drifting.drift["drifts"]
-    with pytest.warns(CalibrationWarning, match="normal data drift: .* where 0.02 is asked"):
+    with pytest.warns(
+        CalibrationWarning, match=r"normal data drift: .* and 0\.\d+, where 0.02 is asked"
+    ):
         assert drifting.warn_of_drift(drifting.realised(0.02))
+
+
+def test_a_drift_of_alarms_is_warned_of_in_the_units_of_the_rate():
+    found, _ = simulated(0, n_blocks=5, length=1000)
+    scores = found.scores + 5.0 * (np.arange(5000) >= 4000)
+    drifting = block_calibration(scores, found.blocks, window=16, mean_cluster=4)
+    asked = AlarmRate.parse("2 per day")
+    realised = drifting.alarm_threshold(asked, step=60.0).realised
+    with pytest.warns(CalibrationWarning, match="'0 per day' and '.* per day', where '2 per day'"):
+        assert drifting.warn_of_drift(realised, asked, 60.0)
+
+
+def test_scores_that_are_all_equal_may_give_no_alarm_and_their_band_says_so():
+    found = block_calibration(np.zeros(1000), np.array([[0, 1000]]), window=10)
+    assert found.band(0.01, 1000)[0] == 0
+    assert found.alarm_threshold(1 / 500).n_alarms == 0
+    assert not found.drift["drifts"]
 
 
 def test_a_difference_between_blocks_that_does_not_matter_is_not_warned_of():

@@ -151,6 +151,8 @@ class AlarmRate:
                 raise CalibrationError("a rate in time needs the sampling step in seconds")
             unit_points *= UNIT_SECONDS[self.unit] / step
         count = rate * unit_points
+        if not count > 0:
+            return type(self)(0.0, self.per, self.unit)
         digit = 10.0 ** (np.floor(np.log10(count)) - 2)
         return type(self)(
             float(f"{np.ceil(count / digit - 1e-9) * digit:.3g}"), self.per, self.unit

@@ -22,12 +22,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import betabinom, kruskal, norm
+from scipy.stats import betabinom, kruskal, norm, rankdata
 
 from isthmus.detection.alarm_rates import AlarmCounts, AlarmRate, AlarmThreshold, as_duration
 from isthmus.detection.alarms import alarm_levels
 from isthmus.detection.calibration import (
     DEFAULT_RATE,
+    TOLERANCE,
     Calibration,
     check_rate,
     choose_rate,
@@ -41,11 +42,13 @@ from isthmus.errors import CalibrationError, CalibrationWarning
 #: Stretches in turn held out to measure the realised rate.
 MAX_FOLDS_IN_TIME = 10
 #: Level of each of the two tests of drift.
-DRIFT_LEVEL = 0.002
+DRIFT_LEVEL = 0.001
 #: A drift is warned of when a stretch realises more than so many times the rate asked.
 DRIFT_FACTOR = 2.0
 #: Batches of time points have to be that little correlated for the tests of drift.
 MAX_BATCH_CORRELATION = 0.1
+#: More batches than this add no power that matters, and Kendall's test compares all pairs.
+MAX_BATCHES = 1000
 #: A stretch takes part in the tests with at least so many batches.
 MIN_BATCHES = 3
 
@@ -158,14 +161,15 @@ class BlockCalibration:
         n_points : int
             Time points of the new stretch.
         confidence : float in (0, 1)
-
         """
         rate = max(rate, self.calibration.smallest_rate)
+        above = float((self.scores > self.threshold_for_rate(rate)).mean())  # less where tied
         size = 2 * self.mean_cluster - 1  # of geometric clusters, mean square over mean
         n = self.n_points / size
         n_new = max(1, round(n_points / size))
         tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-        low, high = betabinom.ppf(tails, n_new, rate * (n + 1), (1 - rate) * (n + 1)) / n_new
+        shares = np.array([min(rate, max(above, 1e-9)), rate])  # a beta distribution needs some
+        low, high = betabinom.ppf(tails, n_new, shares * (n + 1), (1 - shares) * (n + 1)) / n_new
         return float(low), float(high)
 
     def realised(self, rate: float) -> dict[str, Any]:
@@ -295,8 +299,7 @@ class BlockCalibration:
             `batch`, time points of a batch, and `n_batches`; `p_blocks` and `p_trend`, None where
             there are too few batches to test; `drifts`, whether one is at most `DRIFT_LEVEL`.
         """
-        ranks = np.empty(self.n_points)
-        ranks[np.argsort(-self.scores, kind="stable")] = np.arange(1, self.n_points + 1)
+        ranks = rankdata(-np.round(self.scores, -round(np.log10(TOLERANCE))))
         surprise = -np.log(ranks / (self.n_points + 1))
         means, fold, group, size = _batch_means(surprise, self)
         p_blocks = p_trend = None
@@ -308,9 +311,7 @@ class BlockCalibration:
         for one in np.unique(group):
             ordered = means[group == one]
             n = len(ordered)
-            trend += float(
-                np.sign(ordered[None, :] - ordered[:, None])[np.triu_indices(n, 1)].sum()
-            )
+            trend += float(np.triu(np.sign(ordered[None, :] - ordered[:, None])).sum())
             variance += n * (n - 1) * (2 * n + 5) / 18
         if len(means) >= 2 * MIN_BATCHES and variance > 0:
             p_trend = float(2 * norm.sf(max(0.0, abs(trend) - 1) / np.sqrt(variance)))
@@ -323,15 +324,20 @@ class BlockCalibration:
             "drifts": any(p <= DRIFT_LEVEL for p in tested),
         }
 
-    def warn_of_drift(self, realised: dict[str, Any], what: str = "time points") -> bool:
-        """Warn where stretches differ by more than chance, and one of them by more than twice.
+    def warn_of_drift(
+        self, realised: dict[str, Any], asked: AlarmRate | None = None, step: float | None = None
+    ) -> bool:
+        """Warn where stretches differ by more than chance, and one has more than twice the rate.
 
         Parameters
         ----------
         realised : dict
-            As `realised` or `alarm_threshold` give it.
-        what : str
-            What the rate is of.
+            As `realised` gives it, or an `AlarmThreshold` holds it.
+        asked : AlarmRate, optional
+            When the rate is one of alarms: the warning uses its units, and one alarm more than
+            twice as many as asked are no reason for it.
+        step : float, optional
+            Seconds between time points, for a rate in time.
 
         Returns
         -------
@@ -341,17 +347,23 @@ class BlockCalibration:
         Warns
         -----
         CalibrationWarning
-            When `drift` finds that stretches differ, and the highest realised rate is above
-            `DRIFT_FACTOR` times the one asked.
+            When `drift` finds that stretches differ, and one realises more than `DRIFT_FACTOR`
+            times the rate asked.
         """
-        highest, asked = realised["highest"], realised["asked"]
-        if not self.drift["drifts"] or highest <= DRIFT_FACTOR * asked:
+        most = DRIFT_FACTOR * realised["asked"]
+        excess = [one["share"] - (asked is not None) / one["n"] for one in realised["blocks"]]
+        if not self.drift["drifts"] or max(excess) <= most:
             return False
+        names = ("lowest", "highest", "asked")
+        low, high, rate = (
+            f"{realised[name]:.3g}" if asked is None else f"'{asked.like(realised[name], step)}'"
+            for name in names
+        )
         warnings.warn(
-            f"normal data drift: at the threshold of the other stretches, the realised rate of "
-            f"{what} is between {realised['lowest']:.3g} and {highest:.3g} on the "
-            f"{len(realised['blocks'])} stretches held out, where {asked:.3g} is asked; on later "
-            "data it may be as far off: fit on more recent data, or ask for a lower rate",
+            "normal data drift: on one held-out stretch after the other, at the threshold of the "
+            f"other ones, the realised rate of false alarms is between {low} and {high}, where "
+            f"{rate} is asked; later data may be as far off: fit on data like those to come, or "
+            "ask for a lower rate",
             CalibrationWarning,
             stacklevel=3,
         )
@@ -449,16 +461,16 @@ def _batch_means(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return means of batches that hardly correlate, their stretch and group, and their size.
 
-    Batches start at a window and grow by half until successive ones are as good as independent;
-    there are none where that takes more time points than there are.
+    Batches start at a window, or at a thousandth of the points, and grow by half until successive
+    ones are as good as independent. There are none where that takes more points than there are.
     """
-    fold, window = calibration.fold // 2, max(1, calibration.window)
+    fold = calibration.fold // 2
     edges = np.union1d(calibration.blocks[:, 0], np.flatnonzero(np.diff(fold)) + 1)
     lengths = np.diff(np.append(edges, len(values)))
     names = calibration.groups or (0,) * len(calibration.blocks)
     codes = np.unique([str(name) for name in names], return_inverse=True)[1]
     block = np.searchsorted(calibration.blocks[:, 0], edges, side="right") - 1
-    size = window
+    size = max(1, calibration.window, len(values) // MAX_BATCHES)
     while (n := lengths // size).sum() >= 2 * MIN_BATCHES:
         stretch = np.repeat(np.arange(len(edges)), n)
         within = np.arange(len(stretch)) - np.repeat(np.cumsum(n) - n, n)

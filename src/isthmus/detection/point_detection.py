@@ -152,18 +152,18 @@ class PointDetectionMixin:
             rate = blocks.choose_rate(self.false_alarm_rate)
             self.point_threshold_ = blocks.threshold_for_rate(rate)
             realised = blocks.realised(rate)
-            what = "time points"
+            alarm_rate = None
             facts |= {"false_alarm_rate": rate, "held": blocks.holds(rate)}
         else:
             found = calibration.alarm_threshold(
                 self.false_alarms, facts["merge_gap"], self.min_length
             )
             self.point_threshold_, realised = found.threshold, found.realised
-            what = "alarms a time point"
+            alarm_rate = found.asked
             facts |= {"false_alarms": str(found.asked), "n_alarms_held_out": found.n_alarms}
             facts["share_of_points"] = found.share_of_points
         facts |= {"threshold": self.point_threshold_, "realised": realised}
-        facts["drifts"] = blocks.warn_of_drift(realised, what)
+        facts["drifts"] = blocks.warn_of_drift(realised, alarm_rate, calibration.step)
         self.point_facts_ = facts
 
     def _merge_gap(self) -> int:

@@ -101,7 +101,7 @@ def evaluate_points(
     >>> round(found["auroc"], 2), round(found["vus_pr"], 2), found["events"]
     (1.0, 0.94, {'n': 1, 'n_found': 1, 'recall': 1.0})
     >>> found["delay"]["mean_seconds"], found["false_alarms"]["count"]
-    (0.0, 1)
+    (120.0, 0)
     """
     if isinstance(scores, pd.DataFrame):
         if abnormal is None and "verdict" in scores:
