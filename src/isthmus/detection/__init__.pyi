@@ -39,7 +39,9 @@ from .labelled_scores import HeadScore as HeadScore
 from .labelled_scores import LabelCurve as LabelCurve
 from .point_calibration import PointCalibration as PointCalibration
 from .point_decisions import PointDecisions as PointDecisions
+from .point_decisions import PointRule as PointRule
 from .point_decisions import decide_points as decide_points
+from .point_decisions import time_points_as_at_fit as time_points_as_at_fit
 from .reference_set import Fold as Fold
 from .reference_set import ReferenceSet as ReferenceSet
 from .scores import EQUAL as EQUAL

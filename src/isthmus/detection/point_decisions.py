@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,39 @@ from isthmus.data import ABNORMAL, NORMAL, VERDICT_NAMES
 from isthmus.data.windows import TimePoints
 from isthmus.detection.alarms import alarm_table, find_alarms, known_positions
 from isthmus.detection.calibration import DECIMALS
-from isthmus.detection.point_calibration import PointCalibration
 from isthmus.detection.timeline import WindowPlaces
 
 #: From windows (k, window, c) to their anomaly scores, (k,), and what each channel adds, (k, c).
 ScoreWindows = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 #: Windows that are scored together.
 BATCH = 4096
+
+
+class PointRule(Protocol):
+    """What `decide_points` needs of a calibration: of a detector's, or of that in an export."""
+
+    @property
+    def window(self) -> int:
+        """Time points of a window."""
+
+    @property
+    def stride(self) -> int:
+        """Time points from one window to the next."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether the score of a time point uses no later ones."""
+
+    @property
+    def time_column(self) -> str | None:
+        """Column of the times at fit."""
+
+    @property
+    def group_columns(self) -> tuple[str, ...]:
+        """Columns of the groups at fit."""
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Return the p-value of each anomaly score of a time point, NaN where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +138,48 @@ class PointDecisions:
         return pd.concat([self.points.table_identifiers(), decisions, shares], axis=1)
 
 
+def time_points_as_at_fit(
+    new: Any,
+    rule: PointRule,
+    channels: Sequence[str] | None,
+    *,
+    time: str | None = None,
+    group: str | Sequence[str] | None = None,
+    keys: Sequence[str] = (),
+) -> TimePoints:
+    """Return the time points of new data, for windows and channels as at fit.
+
+    Parameters
+    ----------
+    new : Dataset, TimePoints, DataFrame of m rows, or array of shape (m, c) or (m,)
+    rule : PointRule
+    channels : sequence of str or None
+        Names of the channels at fit.
+    time, group : str or sequence of str, optional
+        Columns of a DataFrame, by default those of the fit where it has them.
+    keys : sequence of str
+        Columns that are carried along.
+
+    Raises
+    ------
+    DataError
+        See `TimePoints.of`.
+    """
+    if isinstance(new, pd.DataFrame):
+        there = set(map(str, new.columns))
+        if time is None and rule.time_column in there:
+            time = rule.time_column
+        if group is None and rule.group_columns and there.issuperset(rule.group_columns):
+            group = rule.group_columns
+    return TimePoints.of(
+        new, window=rule.window, channels=channels, time=time, group=group, keys=keys
+    )
+
+
 def decide_points(
     points: TimePoints,
     score_windows: ScoreWindows,
-    calibration: PointCalibration,
+    calibration: PointRule,
     threshold: float,
 ) -> PointDecisions:
     """Score every time point and decide on it.
@@ -124,7 +189,7 @@ def decide_points(
     points : TimePoints
     score_windows : callable
         Of a detector or of an export.
-    calibration : PointCalibration
+    calibration : PointRule
         With the stride and whether scores are causal.
     threshold : float
         A time point with a higher score is abnormal.

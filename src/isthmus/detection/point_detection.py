@@ -14,7 +14,11 @@ from isthmus.autoencoder import Autoencoder
 from isthmus.data.windows import TimePoints
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.point_calibration import PointCalibration
-from isthmus.detection.point_decisions import PointDecisions, decide_points
+from isthmus.detection.point_decisions import (
+    PointDecisions,
+    decide_points,
+    time_points_as_at_fit,
+)
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import Score
 from isthmus.errors import DataError
@@ -180,17 +184,9 @@ class PointDetectionMixin:
     def _time_points(
         self, new: Any, time: str | None, group: Any, keys: Sequence[str]
     ) -> TimePoints:
-        calibration, schema = self._calibrated(), self.encoder_.schema_
-        columns: dict[str, Any] = {"time": time, "group": group}
-        if isinstance(new, pd.DataFrame):
-            there = set(map(str, new.columns))
-            time_at_fit, groups_at_fit = calibration.time_column, calibration.group_columns
-            if time is None and time_at_fit in there:
-                columns["time"] = time_at_fit
-            if group is None and groups_at_fit and there.issuperset(groups_at_fit):
-                columns["group"] = groups_at_fit
-        return TimePoints.of(
-            new, window=calibration.window, channels=schema.columns, keys=keys, **columns
+        columns = self.encoder_.schema_.columns
+        return time_points_as_at_fit(
+            new, self._calibrated(), columns, time=time, group=group, keys=keys
         )
 
     def _score_windows(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,17 @@ from isthmus.export.classifier_graph import (
     head_input_name,
     needs_skl2onnx,
 )
-from isthmus.export.detector_graph import DetectorOutputs, add_detector, add_features, add_residual
+from isthmus.export.detector_graph import (
+    DetectorOutputs,
+    add_channel_parts,
+    add_detector,
+    add_features,
+    add_residual,
+)
 from isthmus.export.graph import BATCH, GraphBuilder, keep_outputs, merge, onnx_module
 from isthmus.export.inputs import Input
 from isthmus.export.network_graph import CODE, DECODED, NETWORK_INPUT
+from isthmus.export.point_heads import CHANNEL_PARTS
 from isthmus.export.preprocessing_graph import (
     MISSING_VALUES,
     PREPROCESSED,
@@ -169,6 +176,10 @@ def _add_heads(
             give("p_value", rejection.p_value, np.float64, head=name)
             one, other = (graph.constant(np.int64(sign)) for sign in (NORMAL, ABNORMAL))
             give("verdict", graph("Where", rejection.normal, one, other), np.int64, head=name)
+        if isinstance(head, AnomalyDetector) and head.point_calibration_ is not None:
+            n_channels = encoder.schema_.shape[1]
+            parts = add_channel_parts(graph, head.fitted_score_, features, n_channels)
+            give(CHANNEL_PARTS, parts, np.float32, (n_channels,), name)
     give("reconstruction_error", features.error, np.float64)
     if with_residual:
         give("residual", add_residual(graph, encoder, features), np.float32, encoder.schema_.shape)

@@ -178,6 +178,25 @@ def add_score(
     return graph("Div", graph("Round", graph("Mul", value, units)), units)
 
 
+def add_channel_parts(
+    graph: GraphBuilder, score: Score, features: FeatureValues, n_channels: int
+) -> str:
+    """Add the part of each channel of windows, as `Score.channel_parts`: (n, n_channels), float32.
+
+    Raises
+    ------
+    ExportError
+        When the score has parts of its own.
+    """
+    if type(score).channel_parts is not Score.channel_parts:
+        raise ExportError(
+            f"the parts of channels of the score {type(score).__name__} cannot be exported; fit "
+            "the detector with a method of isthmus, such as method='combined'"
+        )
+    by_channel = graph("Reshape", features.summary, graph.constant([0, n_channels, -1]))
+    return total(graph, graph("Mul", by_channel, by_channel))
+
+
 def nearest(graph: GraphBuilder, points: str, references: np.ndarray, k: int) -> tuple[str, str]:
     """Add the search for the k nearest references.
 

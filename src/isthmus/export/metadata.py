@@ -21,6 +21,7 @@ from isthmus.export.decision_graph import Output
 from isthmus.export.graph import OPSETS
 from isthmus.export.inputs import Input, describe_cells
 from isthmus.export.parity import Parity
+from isthmus.export.point_heads import CHANNEL_PARTS, PointHead
 from isthmus.export.reference_instances import ReferenceInstances
 from isthmus.export.runtime import FILE_DIGESTS, FORMAT_VERSION, KEY
 
@@ -37,6 +38,7 @@ _DESCRIPTIONS = {
     "reconstruction_error": "error between the instance and its reconstruction",
     "residual": "squared residual of each value, in the network's units",
     "reconstruction": "decoded from the code, in the network's units",
+    CHANNEL_PARTS: "part of each channel in the anomaly score of a window",
 }
 _REJECTION_DESCRIPTIONS = {
     "anomaly_score": "higher is less like any class",
@@ -111,6 +113,12 @@ def parity_lines(facts: Mapping[str, Any]) -> list[str]:
             f"- {name}: {found['differ']} of {parity['n_rows']:,} decisions differ, "
             f"{found['in_band']} of them in the band (rows within {parity['tolerance']:g} of where "
             f"it could go either way: {found['near']:,})"
+        )
+    for name, found in parity.get("points", {}).items():
+        lines.append(
+            f"- time points by `{name}`: scores off by {found['deviation']:.2g} at most, "
+            f"{found['differ']} of {found['n_points']:,} verdicts differ, {found['in_band']} of "
+            "them in the band"
         )
     return lines
 
@@ -189,6 +197,7 @@ def describe_export(
     outputs: Sequence[Output],
     parity: Parity,
     references: ReferenceInstances | None,
+    points: Mapping[str, PointHead],
     beside: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """Return the metadata of an export, as plain JSON values; `beside` are other files by name."""
@@ -208,6 +217,7 @@ def describe_export(
         "inputs": [one.to_dict() for one in inputs],
         "outputs": [one.to_dict() for one in outputs],
         "heads": {name: _describe_head(head) for name, head in heads.items()},
+        **({"points": {k: one.to_dict() for k, one in points.items()}} if points else {}),
         "known": None if references is None else references.to_dict(),
         "parity": parity.to_dict(),
         FILE_DIGESTS: {name: sha256(content).hexdigest() for name, content in beside.items()},

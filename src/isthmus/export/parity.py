@@ -11,9 +11,10 @@ import numpy as np
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head
 from isthmus.data import describe_row, verdicts
-from isthmus.detection import AnomalyDetector, squared_residuals
+from isthmus.detection import AnomalyDetector, extract_features_in_chunks, squared_residuals
 from isthmus.errors import ExportError
 from isthmus.export.decision_graph import Output
+from isthmus.export.point_heads import CHANNEL_PARTS
 
 #: Outputs that are compared for equality.
 DECISIONS = ("class", "verdict")
@@ -40,6 +41,9 @@ class Parity:
     decisions : dict of str to dict
         By output: number of decisions that `differ`, of these the number `in_band`, number of all
         rows `near` (in the band), and the first `rows` that differ.
+    points : dict of str to dict
+        By head that decides on time points of series, as
+        `isthmus.export.point_heads.measure_points` gives it.
     """
 
     n_rows: int
@@ -47,6 +51,7 @@ class Parity:
     tolerance: float
     worst: dict[str, dict[str, Any]] = field(default_factory=dict)
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    points: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -56,7 +61,7 @@ class Parity:
             "tolerance": self.tolerance,
             "worst": self.worst,
             "decisions": self.decisions,
-        }
+        } | ({"points": self.points} if self.points else {})
 
     def check(self) -> None:
         """Check that outputs are within the tolerance and decisions differ only in the band.
@@ -92,6 +97,15 @@ class Parity:
                     f"{self.tolerance:g} from where it could go either way; expected none; "
                     "nothing was written; leave its head out, or fit another kind of head"
                 )
+        for name, found in self.points.items():
+            outside = found["differ"] - found["in_band"]
+            if found["relative"] > self.tolerance or outside:
+                raise ExportError(
+                    f"the scores of time points by {name} are off by {found['deviation']:.3g} at "
+                    f"most (row {found['row']}), and {outside} verdicts differ, expected at most "
+                    f"{self.tolerance:g} and none; nothing was written; leave the head out, fit "
+                    "another kind of head, or allow more with a larger tolerance"
+                )
 
 
 def library_outputs(
@@ -108,6 +122,12 @@ def library_outputs(
             value = encoder.reconstruction_error(X)
         elif one.what == "residual":
             value = squared_residuals(encoder, X)
+        elif one.what == CHANNEL_PARTS:
+            n_channels = encoder.schema_.shape[1]
+            value = np.concatenate([
+                detector.fitted_score_.channel_parts(features, n_channels)
+                for features in extract_features_in_chunks(encoder, X)
+            ])  # fmt: skip
         elif one.what == "reconstruction":
             value = np.concatenate([batch.outputs.numpy() for batch in encoder.reconstruct(X)])
         elif one.what == "class":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from isthmus._core import reading, recover_folder, require, user_path
 from isthmus.bundle import upgrade_head_entry
@@ -16,9 +17,12 @@ from isthmus.data import Schema, check_complete
 from isthmus.data.preprocessing import Preprocessor, more_missing_values, read_preprocessor
 from isthmus.errors import ExportError
 from isthmus.export.inputs import Input, feed
+from isthmus.export.point_heads import PointHead, point_head
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from isthmus.detection import PointDecisions
 
 #: Rows of one batch.
 ROWS = 512
@@ -131,6 +135,10 @@ class Exported:
             self.names: list[str] = [one["name"] for one in facts["outputs"]]
             plain = facts.get("preprocessing")  # older exports have none
             self._preprocessor = None if plain is None else read_preprocessor(plain, self.schema)
+            #: Heads that decide on time points of series, by name.
+            self.point_heads = {
+                name: PointHead.from_dict(one) for name, one in facts.get("points", {}).items()
+            }
             self.inputs = [
                 Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]
             ]
@@ -260,6 +268,74 @@ class Exported:
     ) -> dict[str, np.ndarray]:
         """Return all outputs, or those named, for rows as `feed` returns them."""
         return run(self._session, rows, self.names if names is None else names)
+
+    def decide_points(self, new: Any, *, head: str | None = None, **columns: Any) -> PointDecisions:
+        """Score time points of series, and decide which are abnormal.
+
+        Parameters
+        ----------
+        new : Dataset, DataFrame of m rows, or array of shape (m, c) or (m,)
+            As for `AnomalyDetector.decide_points`.
+        head : str, optional
+            Name of the detector, needed where several decide on time points.
+        **columns
+            `time`, `group` and `keys`, as for `AnomalyDetector.decide_points`.
+
+        Returns
+        -------
+        PointDecisions
+
+        Raises
+        ------
+        DataError
+            When `new` is none of these, or has other channels.
+        ExportError
+            When no head of the export, or none of this name, decides on time points.
+        """
+        chosen = point_head(self.point_heads, head)
+        return chosen.decide(chosen.time_points(new, **columns), self.run_windows)
+
+    def run_windows(self, windows: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the outputs that are named for windows of series, (n, window, c)."""
+        return self.run_fed(self.feed(windows), names)
+
+    def score_points(self, new: Any, *, head: str | None = None, **columns: Any) -> pd.DataFrame:
+        """Return a row for each row of a long table, in its order.
+
+        Parameters and errors are those of `decide_points`; the columns are those of
+        `AnomalyDetector.score_points`.
+        """
+        return self.decide_points(new, head=head, **columns).to_frame()
+
+    def alarms(self, new: Any, *, head: str | None = None, **columns: Any) -> pd.DataFrame:
+        """Return a row for each alarm.
+
+        Parameters and errors are those of `decide_points`; the columns are those of
+        `AnomalyDetector.alarms`.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from isthmus import AnomalyDetector, Autoencoder, export_bundle, load, save_bundle
+        >>> wave = np.sin(np.arange(600) / 3)[:, None]
+        >>> table = pd.DataFrame(wave + np.random.default_rng(0).normal(0, 0.1, (600, 1)))
+        >>> data = load(table, kind="series", window=16, stride=1)
+        >>> detector = AnomalyDetector(Autoencoder(2, max_epochs=2), "reconstruction", 0.05)
+        >>> detector = detector.set_params(calibration="split", random_state=0).fit(data)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_bundle(f"{folder}/press", detector.encoder_, {"normal": detector})
+        ...     facts = export_bundle(f"{folder}/press", f"{folder}/onnx", data)
+        ...     exported = Exported(f"{folder}/onnx")
+        >>> table.iloc[300:310] += 3
+        >>> found = exported.alarms(table)
+        >>> found["last"].equals(detector.alarms(table)["last"])
+        True
+        """
+        decided = self.decide_points(new, head=head, **columns)
+        chosen = point_head(self.point_heads, head)
+        return decided.alarms(
+            merge_gap=chosen.merge_gap, min_length=chosen.min_length, causal=chosen.causal
+        )
 
     @property
     def rebuilds(self) -> bool:

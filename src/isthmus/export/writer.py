@@ -25,12 +25,18 @@ from isthmus._core import (
 from isthmus.bundle import Bundle, Head, load_bundle
 from isthmus.data import Dataset
 from isthmus.errors import ExportError
-from isthmus.export.decision_graph import build_decision_graph
+from isthmus.export.decision_graph import Output, build_decision_graph
 from isthmus.export.graph import normalise_model, onnx_module
-from isthmus.export.inputs import feed, inputs_of
+from isthmus.export.inputs import Input, feed, inputs_of
 from isthmus.export.metadata import describe_export, readme, write_facts
 from isthmus.export.network_graph import export_networks
 from isthmus.export.parity import Parity, library_outputs, measure
+from isthmus.export.point_heads import (
+    CHANNEL_PARTS,
+    PointHead,
+    measure_points,
+    parity_points,
+)
 from isthmus.export.reference_instances import REFERENCES_FILE, ReferenceInstances
 from isthmus.export.reference_selection import (
     check_reference_instances,
@@ -226,6 +232,11 @@ def export_bundle(
         expected = expected or library_outputs(encoder, chosen, outputs, X)
         got = run(sessions[name], graph_rows, names)
         parities[name] = measure(chosen, outputs, expected, got, tolerance, rows_used)
+        points = point_heads_of(chosen, outputs)
+        for head, one in points.items():
+            parities[name].points[head] = _compare_points(
+                chosen[head], one, sessions[name], inputs, rows, X, tolerance
+            )
         if name == MODEL:
             parities[name].check()
     if known:
@@ -240,7 +251,7 @@ def export_bundle(
         beside[REFERENCES_FILE] = references.to_bytes(encoder.digest_)
     for name in models:
         facts[name] = describe_export(
-            encoder, chosen, inputs, outputs, parities[name], references, beside
+            encoder, chosen, inputs, outputs, parities[name], references, points, beside
         )
         write_facts(models[name], facts[name])
     with replaced_folder(target) as folder:
@@ -282,6 +293,35 @@ def check_directory(directory: str | Path) -> Path:
             f"{target} exists and is no earlier export, and is not replaced; choose another folder"
         )
     return target
+
+
+def point_heads_of(heads: Mapping[str, Head], outputs: Sequence[Output]) -> dict[str, PointHead]:
+    """Return the heads that decide on time points of series, by name."""
+    named = {(one.head, one.what): one.name for one in outputs}
+    return {
+        name: PointHead.of_detector(head, named[name, "anomaly_score"], named[name, CHANNEL_PARTS])
+        for name, head in heads.items()
+        if (name, CHANNEL_PARTS) in named
+    }
+
+
+def _compare_points(
+    detector: Any,
+    head: PointHead,
+    session: Any,
+    inputs: Sequence[Input],
+    rows: Any,
+    X: Any,
+    tolerance: float,
+) -> dict[str, Any]:
+    """Return how far a graph's decisions on time points are from the library's."""
+    points = parity_points(rows, X, head)
+
+    def run_windows(windows: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+        return run(session, feed(detector.encoder_.schema_, inputs, windows), names)
+
+    expected, got = detector.decide_points(points), head.decide(points, run_windows)
+    return measure_points(expected, got, head.threshold, tolerance)
 
 
 def _select_heads(bundle: Bundle, heads: Sequence[str] | None) -> dict[str, Head]:

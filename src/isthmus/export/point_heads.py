@@ -1,0 +1,230 @@
+"""Time points of series by an export: what its metadata hold of them, and their parity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from isthmus.data import Dataset
+from isthmus.data.windows import TimePoints
+from isthmus.detection import (
+    Calibration,
+    PointDecisions,
+    decide_points,
+    time_points_as_at_fit,
+)
+from isthmus.errors import ExportError
+
+#: Kind of output: the part of each channel in the anomaly score of a window.
+CHANNEL_PARTS = "channel_parts"
+#: Time points on which parity is measured, at most.
+MAX_PARITY_POINTS = 5000
+#: From windows (k, window, c), and names of outputs, to the outputs.
+RunWindows = Callable[[np.ndarray, list[str]], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class PointHead:
+    """A detector's calibration of time points, as an export holds it.
+
+    Attributes
+    ----------
+    score, parts : str
+        Outputs of the graph: the anomaly score of a window, and the part of each channel.
+    window, stride : int
+        Time points of a window, and from one to the next.
+    causal : bool
+        Whether the score of a time point uses no later ones.
+    threshold : float
+        A time point with a higher score is abnormal.
+    merge_gap, min_length : int
+        Of alarms, in time points.
+    step : float or None
+        Seconds between time points at fit.
+    time_column : str or None
+    group_columns : tuple of str
+        Columns of the table at fit.
+    channels : tuple of str or None
+        Names of the channels.
+    scores : float64 array of shape (k,)
+        Of held-out time points, one of each cluster: those that p-values are ranks among.
+    facts : dict
+        `point_facts_` of the detector.
+    """
+
+    score: str
+    parts: str
+    window: int
+    stride: int
+    causal: bool
+    threshold: float
+    merge_gap: int
+    min_length: int
+    step: float | None
+    time_column: str | None
+    group_columns: tuple[str, ...]
+    channels: tuple[str, ...] | None
+    scores: np.ndarray
+    facts: dict[str, Any]
+
+    @classmethod
+    def of_detector(cls, detector: Any, score: str, parts: str) -> Self:
+        """Return what an export holds of a fitted detector with `point_calibration_`."""
+        calibration, facts = detector.point_calibration_, detector.point_facts_
+        channels = detector.encoder_.schema_.columns
+        return cls(
+            score,
+            parts,
+            calibration.window,
+            calibration.stride,
+            calibration.causal,
+            float(detector.point_threshold_),
+            int(facts["merge_gap"]),
+            int(facts["min_length"]),
+            calibration.step,
+            calibration.time_column,
+            calibration.group_columns,
+            None if channels is None else tuple(channels),
+            calibration.blocks.calibration.scores,
+            dict(facts),
+        )
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Rebuild from what `to_dict` returned."""
+        columns, channels = plain["group_columns"], plain["channels"]
+        return cls(**dict(plain) | {
+            "group_columns": tuple(columns),
+            "channels": None if channels is None else tuple(channels),
+            "scores": np.array(plain["scores"], dtype=np.float64),
+        })  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        columns, channels = self.group_columns, self.channels
+        return asdict(self) | {
+            "group_columns": list(columns),
+            "channels": None if channels is None else list(channels),
+            "scores": self.scores.tolist(),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain values without the calibration scores, of which `n_scores` says the number.
+
+        What a client of the service needs: channels, columns, threshold and `facts`.
+        """
+        plain = self.to_dict()
+        return plain | {"scores": None, "n_scores": len(self.scores)}
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        return Calibration(self.scores)
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Return the p-value of each anomaly score of a time point, NaN where there is none."""
+        return np.where(np.isnan(scores), np.nan, self._calibration.p_values(scores))
+
+    def time_points(self, new: Any, **columns: Any) -> TimePoints:
+        """Return the time points of new data, see `isthmus.detection.time_points_as_at_fit`."""
+        return time_points_as_at_fit(new, self, self.channels, **columns)
+
+    def decide(self, points: TimePoints, run: RunWindows) -> PointDecisions:
+        """Score time points with the graph, and decide on them.
+
+        Parameters
+        ----------
+        points : TimePoints
+        run : callable
+            Runs the graph on windows (k, window, c) and returns the outputs that are named.
+        """
+
+        def score(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            found = run(windows, [self.score, self.parts])
+            return found[self.score], found[self.parts]
+
+        return decide_points(points, score, self, self.threshold)
+
+
+def point_head(heads: Mapping[str, PointHead], name: str | None) -> PointHead:
+    """Return the head that decides on time points; a name is needed where there are several.
+
+    Raises
+    ------
+    ExportError
+        When there is none, no such head, or several and no name.
+    """
+    if not heads:
+        raise ExportError(
+            "the export decides on windows and not on time points; fit a detector on a long table "
+            "(load it with kind='series', on the command line isthmus fit DATA --kind series "
+            "--detector) and export its bundle again"
+        )
+    found = (
+        heads.get(name or "") if name is not None or len(heads) > 1 else next(iter(heads.values()))
+    )
+    if found is None:
+        got = "no head" if name is None else f"head={name!r}"
+        raise ExportError(f"got {got}, expected one of {', '.join(map(repr, heads))}; name it")
+    return found
+
+
+def parity_points(rows: Any, X: Any, head: PointHead) -> TimePoints:
+    """Return time points to measure parity on.
+
+    Parameters
+    ----------
+    rows : Any
+        As passed to `isthmus.export.export_bundle`.
+    X : array of shape (n, window, c)
+        Windows: where `rows` has no time points, those of these windows one after the other.
+    head : PointHead
+
+    Returns
+    -------
+    TimePoints
+        5,000 at most; a stretch that is cut keeps its beginning.
+    """
+    points = rows.points if isinstance(rows, Dataset) else None
+    if points is None:
+        n = max(1, MAX_PARITY_POINTS // head.window)
+        values = np.asarray(X, dtype=np.float64)[:n]
+        return head.time_points(values.reshape(-1, values.shape[2]))
+    lengths = np.diff(points.segments, axis=1)[:, 0]
+    before = np.cumsum(lengths) - lengths
+    kept = points.segments.copy()
+    kept[:, 1] = kept[:, 0] + np.clip(MAX_PARITY_POINTS - before, 0, lengths)
+    return replace(points, segments=kept[kept[:, 1] > kept[:, 0]])
+
+
+def measure_points(
+    expected: PointDecisions, got: PointDecisions, threshold: float, tolerance: float
+) -> dict[str, Any]:
+    """Compare the decisions of a graph on time points with the library's.
+
+    Returns
+    -------
+    dict
+        `n_points` with a score; `deviation` of the anomaly scores, absolute, and `relative` to the
+        larger of 1 and the score, at the `row` where that is largest; of the verdicts how many
+        `differ`, and how many of these are `in_band`: within the tolerance of the threshold.
+    """
+    known = np.flatnonzero(expected.known)
+    same = np.array_equal(expected.known, got.known)
+    scores, actual = expected.scores[known], got.scores[known]
+    off = np.abs(scores - actual) if same else np.full(len(known), np.finfo(np.float64).max)
+    relative = off / np.maximum(1, np.abs(scores))
+    worst = int(relative.argmax()) if len(known) else 0
+    differ = expected.abnormal[known] != got.abnormal[known]
+    near = np.abs(scores - threshold) <= tolerance * max(1, abs(threshold))
+    return {
+        "n_points": len(known),
+        "deviation": float(off[worst]) if len(known) else 0.0,
+        "relative": float(relative[worst]) if len(known) else 0.0,
+        "row": int(expected.points.rows[known[worst]]) if len(known) else None,
+        "differ": int(differ.sum()),
+        "in_band": int((differ & near).sum()),
+    }
