@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from isthmus._core import isolated_from_host
-from isthmus.bundle import Bundle
+from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import build_head
 from isthmus.data import CLASSES, Dataset, Splits
 from isthmus.data.streaming import Stream
 from isthmus.detection import AnomalyDetector, DetectorLabelReader, read_detector_labels
 from isthmus.errors import DataError
 from isthmus.evaluation import Advice, Baselines, baseline_names, describe_unknown_classes
+from isthmus.report.alarms_chapter import alarm_facts
 from isthmus.report.changes_chapter import change_facts
 from isthmus.report.classification_chapter import class_facts
 from isthmus.report.code_chapter import code_facts
@@ -86,8 +87,9 @@ def report_facts(
     Returns
     -------
     dict
-        Chapters by name: `about`, `data`, `code`, `baseline_comparison`, `classes` and `verdicts`
-        (one entry a head), `changes`, and `summary`, a paragraph. Chapters without data are None
+        Chapters by name: `about`, `data`, `code`, `baseline_comparison`, `classes`, `verdicts` and
+        `alarms` (one entry a head; of a series with time points), `changes`, and `summary`, a
+        paragraph. Chapters without data are None
         or empty. Everything in it is a plain value that JSON can hold. In `data`, `drawn` is None
         where all data was looked at, otherwise how many were drawn (`n`, `of`), `rows`, the
         number in the stream of each that was drawn, or None, and `heads_on_all`.
@@ -122,10 +124,13 @@ def report_facts(
     build_head(head, n_labels=2)
     stated = normal is not None
     normal = normal if stated else _normal_of_fit(bundle)
-    labels: dict[str, np.ndarray | None] = {}
+    labels: dict[str, np.ndarray | None] = {"train": None, "test": None}
     unread = ""
     for part_name, part in (("train", train), ("test", looked_at)):
-        labels[part_name], unread = _detector_labels(part, normal, stated=stated)
+        if part is not None:
+            labels[part_name], unread = _detector_labels(
+                part.y, len(part), part.name, normal, stated=stated
+            )
     widths = None if advice is None else _widths(advice)
     facts: dict[str, Any] = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -135,6 +140,7 @@ def report_facts(
         "baseline_comparison": None,
         "classes": [],
         "verdicts": [],
+        "alarms": [],
         "changes": None,
     }
     on_progress("reconstructions and the map of codes")
@@ -166,6 +172,13 @@ def report_facts(
         facts |= _by_heads(
             bundle, looked_at, train, labels, codes, hashes, tested, warnings, on_progress
         )
+        if looked_at.points is not None:
+            of_points, _ = _detector_labels(
+                looked_at.points.y, len(looked_at.points), looked_at.name, normal, stated=stated
+            )
+            facts["alarms"] = _alarms(
+                bundle, looked_at, hashes["test"], of_points, normal, on_progress
+            )
         on_progress("what changed")
         facts["changes"] = change_facts(
             bundle,
@@ -233,6 +246,35 @@ def _by_heads(
     return facts
 
 
+def _alarms(
+    bundle: Bundle,
+    part: Dataset,
+    hashes: np.ndarray,
+    labels: np.ndarray | None,
+    normal: Any,
+    on_progress: Callable[[str], object],
+) -> list[dict[str, Any]]:
+    """Describe the alarms of the detectors that were fitted on series with time points."""
+    found = []
+    for name, head in bundle.heads.items():
+        if not isinstance(head, AnomalyDetector) or head.point_calibration_ is None:
+            continue
+        on_progress(f"alarms of {name}")
+        seen = _points_of_windows(part, rows_used_in_fit(head, hashes))
+        found.append(alarm_facts(name, head, part, labels, seen, normal))
+    return found
+
+
+def _points_of_windows(part: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Return which time points are in one of the chosen windows."""
+    assert part.points is not None
+    assert part.windows is not None
+    assert part.windows.first_position is not None
+    inside = np.zeros(len(part.points), dtype=bool)
+    inside[part.windows.first_position[rows][:, None] + np.arange(part.points.window)] = True
+    return inside
+
+
 def _parts(data: Dataset | Splits) -> tuple[Dataset | None, Dataset | None]:
     return (data.train, data.test) if isinstance(data, Splits) else (None, data)
 
@@ -264,14 +306,14 @@ def _normal_of_fit(bundle: Bundle) -> Any:
 
 
 def _detector_labels(
-    part: Dataset | None, normal: Any, *, stated: bool
+    y: Any, n: int, source: str, normal: Any, *, stated: bool
 ) -> tuple[np.ndarray | None, str]:
     """Return labels as a detector has them, or None and the reason why it cannot read them."""
-    if part is None or part.y is None:
+    if y is None:
         return None, ""
     try:
         labels = read_detector_labels(
-            part.y, len(part), normal, source=part.name, stated=stated, may_lack_normal=stated
+            y, n, normal, source=source, stated=stated, may_lack_normal=stated
         )
     except DataError as error:
         if stated:

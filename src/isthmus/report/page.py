@@ -25,6 +25,7 @@ from isthmus._core import (
 from isthmus.bundle import Bundle, load_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.data.streaming import Stream
+from isthmus.detection import as_duration
 from isthmus.plots import (
     fix_layout,
     plot_baseline_comparison,
@@ -101,6 +102,19 @@ def to_markdown(facts: dict[str, Any]) -> str:
                 f"({known['false_alarms']['share']:.2%}), AUROC {known['auroc']:.4f}.",
                 "",
             ]
+    for found in facts["alarms"]:
+        lines += [f"## Alarms over time: {_text(found['name'])}", "", found["words"], ""]
+        rows = [
+            [
+                _text(f"{one['group']} {one['first']}".strip()),
+                as_duration(one["n_points"], found["step"]),
+                _text(one["channel"]),
+                f"{one['anomaly_score']:.4g}",
+                f"{one['p_value']:.4g}",
+            ]
+            for one in found["alarms"][:MAX_ALARM_ROWS]
+        ]
+        lines += _table(["first", "duration", "channel", "anomaly score", "p-value"], rows)
     if facts["changes"]:
         lines += ["## What changed", "", _text(facts["changes"]["drift"]["verdict"]), ""]
         earlier = facts["changes"]["earlier"]
@@ -138,6 +152,8 @@ def _text(value: Any) -> str:
 ASSETS = Path(__file__).parent / "assets"
 #: Number of classes up to which a confusion matrix is drawn.
 MAX_MATRIX_CLASSES = 20
+#: Alarms that are listed in Markdown.
+MAX_ALARM_ROWS = 50
 Figures = dict[str, "Figure"]
 
 
@@ -187,6 +203,7 @@ def render(
         "unbroken": _unbroken,
         "short": _short,
         "whole": _whole,
+        "duration": as_duration,
         "items_of": dict,
     }
     # Before `_slider`, which needs the final positions of the axes.
@@ -195,6 +212,11 @@ def render(
     pictures = {name: Markup(_svg(figure, name)) for name, figure in drawn.items()}
     live = {
         "map": _map(facts, gallery),
+        "charts": {
+            f"{found['name']}-{at}": chart
+            for found in facts["alarms"]
+            for at, chart in enumerate(found["charts"])
+        },
         "steps": {
             found["name"]: _slider(found, drawn[f"scores-{found['name']}"])
             for found in facts["verdicts"]

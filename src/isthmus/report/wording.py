@@ -115,6 +115,8 @@ def describe_run_in_words(facts: dict[str, Any]) -> str:
             f"{percent(found['asked'], 2)}, classified {found['flagged']:,} of {found['n']:,} "
             "instances as abnormal."
         )
+    for found in facts["alarms"]:
+        text += f" On the series it gave {found['words']}"
     return text
 
 
