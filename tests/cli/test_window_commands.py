@@ -177,3 +177,35 @@ def test_labels_of_windows_follow_the_rule_that_the_bundle_stores(isthmus, tmp_p
     assert stored("normal") == (None, None)
     facts, from_bundle, _ = rule("evaluate", "--head", "normal")
     assert (facts["window_label"], from_bundle) == ("any", False)
+
+
+def test_windows_are_chosen_from_the_file(isthmus):
+    at = np.arange(1000)
+    times = pd.Timestamp("2024-05-01") + pd.to_timedelta(at, unit="s")
+    frame = pd.DataFrame({"t": times, "load": np.sin(2 * np.pi * at / 20), "anomaly": 0})
+    frame.to_csv("pump.csv", index=False)
+    words = ("--time", "t", "--label", "anomaly")
+    fit = ("fit", "pump.csv", "--kind", "series", *words, "--max-epochs", 1, "--json", "f.json")
+    status, _, err = isthmus(*fit, "-o", "press")
+    assert status == 0
+    assert "window 20: the readings repeat every 20 time points" in err
+    assert "stride 1: a window begins at every time point" in err
+    facts = json.loads(Path("f.json").read_text())
+    assert facts["n_train"] == 981
+    assert facts["reading"]["window"]["value"] == 20
+    status, _, err = isthmus(*fit, "-o", "press", "--window", "all")
+    assert (status, "got --window all, expected a whole number or auto" in err) == (1, True)
+    assert isthmus(*fit, "-o", "strided", "--window", "auto", "--stride", 10)[0] == 0
+    assert json.loads(Path("f.json").read_text())["n_train"] == 99
+    # The bundle knows the length and the step in time.
+    frame.iloc[::2].to_csv("slow.csv", index=False)
+    status, _, err = isthmus("encode", "press", "slow.csv", "--time", "t", "-o", "c.csv")
+    assert status == 1
+    assert "--resample 1s)" in err
+    resampled = ("slow.csv", "--time", "t", "--resample", "1s", "--time-zone", "UTC")
+    status, _, err = isthmus("encode", "press", *resampled, "-o", "c.csv")
+    assert (status, err) == (
+        0, "resample 1s: 500 rows are 999 time points, of which 499 have no row and are filled on "
+        "a line\n",
+    )  # fmt: skip
+    assert pd.read_csv("c.csv")["first_time"][1] == "2024-05-01 00:00:20+00:00"

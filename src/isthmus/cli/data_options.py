@@ -78,6 +78,22 @@ class DataOptions:
             "windows. Default: auto without --window, otherwise the length of a window.",
         ),
     ] = None
+    resample: Annotated[
+        str | None,
+        typer.Option(
+            "--resample",
+            help="Average the rows of a long table in bins of this width, such as 1s, 5min, or a "
+            "number where times are numbers. Short runs of empty bins are filled.",
+        ),
+    ] = None
+    time_zone: Annotated[
+        str | None,
+        typer.Option(
+            "--time-zone",
+            help="Zone of local times that name none, such as Europe/Berlin, for the hour that "
+            "comes twice when clocks go back.",
+        ),
+    ] = None
     window_label: Annotated[
         str | None,
         typer.Option(
@@ -337,7 +353,8 @@ def print_choices(loaded: Any) -> None:
     """Print on standard error what was chosen from a long table, with the reasons."""
     points = getattr(loaded.train, "points", None)
     for choice in () if points is None or rank() > 0 else points.choices.values():
-        print(choice["reason"], file=sys.stderr)
+        if "reason" in choice:
+            print(choice["reason"], file=sys.stderr)
 
 
 def print_sampling(stream: Stream) -> None:

@@ -445,3 +445,23 @@ def _reshaped(X: Any, n_dimensions: int) -> str:
         "take the frames of videos and the slices of volumes as instances, "
         "X.reshape(-1, *X.shape[2:]), or all values as a row, X.reshape(len(X), -1)"
     )
+
+
+def as_plain_array(source: Any) -> np.ndarray:
+    """Return an array of numbers given in any form, such as lists of lists.
+
+    Raises
+    ------
+    DataError
+        When it is none.
+    """
+    try:
+        values = np.asarray(source)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"cannot make an array of the {type(source).__name__} given; "
+            "expected rows of numbers, all of the same length"
+        ) from error
+    if values.ndim == 0:
+        raise DataError(f"got {source!r:.60}, expected a name, a path, an array or a DataFrame")
+    return values

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from isthmus._core import reading, shown
 from isthmus.data.catalog import check_exists, describe_missing, find_entry
-from isthmus.data.containers import with_labels
+from isthmus.data.containers import as_plain_array, with_labels
 from isthmus.data.csv_options import CsvOptions
 from isthmus.data.dataset import Dataset, Splits
 from isthmus.data.formats import (
@@ -26,7 +25,7 @@ from isthmus.data.formats import (
 )
 from isthmus.data.named_datasets import load_named
 from isthmus.data.predictions import as_normal_value
-from isthmus.data.schema import KINDS, Schema
+from isthmus.data.schema import KINDS, Schema, check_step
 from isthmus.data.streaming import (
     are_tables,
     check_image_keys,
@@ -69,6 +68,8 @@ def load(
     encoding: str | None = None,
     na: Sequence[str] = (),
     unit: Sequence[str] = (),
+    resample: str | float | None = None,
+    time_zone: str | None = None,
     on_bad_shard: str = "fail",
     schema: Schema | None = None,
     frames: str = "first",
@@ -112,6 +113,11 @@ def load(
         "auto", both are chosen from the data; of a given window without a stride, windows share no
         row. See `isthmus.data.windows.window_choice.choose_windows`. What is read chunk by chunk
         needs a window. No window is of two groups or crosses a gap in time.
+    resample : str, float or None
+        Average the rows of a long table in bins of this width: "1s", "5min", or of times that are
+        numbers a number. Up to eight empty bins in a row are filled on a line; more are a gap.
+    time_zone : str or None
+        Zone of local times of a long table that name none, such as "Europe/Berlin".
     channels : sequence of str or None
         Columns of a long table that are the channels; all others, when not given.
     window_label : {"any", "majority", "last"} or None
@@ -223,6 +229,9 @@ def load(
         None if channels is None else tuple(channels),
         window_label,
         as_normal_value(normal),
+        resample,
+        time_zone,
+        as_at_fit=schema is not None and window is not None and schema.kind == "series",
     )
     if window_label not in (None, *LABEL_RULES):
         raise DataError(
@@ -293,6 +302,8 @@ def load(
         raise DataError(
             f"got kind={kind!r}, and {data.name} holds {_IN_WORDS[data.kind]}; leave kind out"
         )
+    if schema is not None and not isinstance(data, Splits):
+        check_step(data.schema.step, schema.step)
     if y is not None:
         data = _with_labels(data, y)
     if rows is not None:
@@ -379,21 +390,8 @@ def _load(
         raise DataError(
             f"label={label!r} names a column, and an array has no names; pass the labels as y"
         )
-    values = _as_array(source)
+    values = as_plain_array(source)
     return Dataset(values, schema=Schema.learn(values, kind))
-
-
-def _as_array(source: Any) -> np.ndarray:
-    try:
-        values = np.asarray(source)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"cannot make an array of the {type(source).__name__} given; "
-            "expected rows of numbers, all of the same length"
-        ) from error
-    if values.ndim == 0:
-        raise DataError(f"got {source!r:.60}, expected a name, a path, an array or a DataFrame")
-    return values
 
 
 def _with_labels(data: Dataset | Splits, y: Any) -> Dataset:

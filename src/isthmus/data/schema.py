@@ -98,6 +98,37 @@ def check_complete(missing: np.ndarray, names: Sequence[str] | None) -> None:
         )
 
 
+#: Share by which the usual step in time of new series may differ from that at fit.
+MAX_STEP_CHANGE = 0.2
+
+
+def check_step(step: float | None, at_fit: float | None) -> None:
+    """Check that new series have the sampling rate at fit, where both are known.
+
+    Parameters
+    ----------
+    step, at_fit : float or None
+        Usual steps in time: in seconds, where times are numbers in their unit.
+
+    Raises
+    ------
+    DataError
+        When they differ by more than a fifth; with the width to resample to.
+
+    Examples
+    --------
+    >>> check_step(1.1, 1.0)
+    """
+    if step is None or at_fit is None or abs(step - at_fit) <= MAX_STEP_CHANGE * at_fit:
+        return
+    raise DataError(
+        f"got readings with a step of {step:.6g} in time, and those at fit had one of "
+        f"{at_fit:.6g}: at another rate windows look unlike all that was learned; for dates pass "
+        f"resample='{at_fit:.6g}s' (on the command line --resample {at_fit:.6g}s), for other times "
+        "this number, or leave time out to take rows as they come"
+    )
+
+
 KINDS = ("auto", "images", "series", "table")
 
 
@@ -122,6 +153,9 @@ class Schema:
         Names of a table's columns or a series' channels, None when it came without names.
     column_types : tuple of Column or None
         What each column of a table holds; None when all are numbers.
+    step : float or None
+        Of windows cut from a long table with times, the usual step in time: in seconds, where
+        times are numbers in their unit.
 
     Examples
     --------
@@ -143,6 +177,7 @@ class Schema:
     maximum: float
     columns: tuple[str, ...] | None = None
     column_types: tuple[Column, ...] | None = None
+    step: float | None = None
 
     @classmethod
     def learn(cls, X: np.ndarray | pd.DataFrame, kind: str = "auto") -> Schema:
@@ -224,6 +259,10 @@ class Schema:
             )
         return replace(self, columns=names)
 
+    def with_step(self, step: float | None) -> Schema:
+        """Return the schema of series with the usual step in time."""
+        return replace(self, step=step)
+
     def check(self, X: np.ndarray | pd.DataFrame) -> np.ndarray:
         """Check new data against this schema and return it as an array.
 
@@ -295,6 +334,7 @@ class Schema:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values; `from_dict` is the way back."""
         types = self.column_types
+        step = {} if self.step is None else {"step": self.step}
         return {
             "kind": self.kind,
             "shape": list(self.shape),
@@ -303,6 +343,7 @@ class Schema:
             "maximum": self.maximum,
             "columns": None if self.columns is None else list(self.columns),
             "column_types": None if types is None else [column.to_dict() for column in types],
+            **step,
         }
 
     @classmethod
@@ -317,6 +358,7 @@ class Schema:
             maximum=plain["maximum"],
             columns=None if columns is None else tuple(columns),
             column_types=None if types is None else tuple(map(Column.from_dict, types)),
+            step=plain.get("step"),
         )
 
     def _check_frame(self, X: pd.DataFrame) -> np.ndarray:

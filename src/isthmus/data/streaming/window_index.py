@@ -218,6 +218,7 @@ def rows_in_order(
         of_group=groups.of,
         where=describe_row,
         columns=[*columns, *([] if time is None else [time])],
+        fix=lambda _: "write the files at one rate, or leave time out to take rows as they come",
     )
     return RowsInOrder(groups, rows, codes, first, end)
 

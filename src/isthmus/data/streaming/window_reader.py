@@ -145,6 +145,12 @@ class WindowReader:
 
     @staticmethod
     def _check_lengths(cutting: WindowOptions) -> tuple[int, int]:
+        for name in ("resample", "time_zone"):
+            if getattr(cutting, name) is not None:
+                raise DataError(
+                    f"got {name}=, which is for a table in memory, and these files are read chunk "
+                    "by chunk; leave it out, and write them with equal steps and times in UTC"
+                )
         for name in ("window", "stride"):
             if getattr(cutting, name) == "auto":
                 raise DataError(

@@ -205,7 +205,11 @@ LABEL_RULES = ("any", "majority", "last")
 
 
 def deciding_rows(
-    y: np.ndarray, first: np.ndarray, window: int, rule: str | None = None, normal: Any = None
+    y: np.ndarray,
+    first: np.ndarray,
+    window: int | np.ndarray,
+    rule: str | None = None,
+    normal: Any = None,
 ) -> np.ndarray:
     """Return the row of each window whose label becomes the label of the window.
 
@@ -217,8 +221,8 @@ def deciding_rows(
         Labels of the rows; those without one see `isthmus.data.labels.MISSING`.
     first : int array of shape (n_windows,)
         First row of each window.
-    window : int
-        Rows in a window.
+    window : int, or int array of shape (n_windows,)
+        Rows in a window, of each one where they differ.
     rule : {"any", "majority", "last"} or None
         "any": the most frequent abnormal label, where a row is abnormal; otherwise as "majority".
         "majority": the most frequent label, and of equally frequent ones the one that occurs
@@ -253,7 +257,7 @@ def deciding_rows(
     changes = np.concatenate([[0], np.cumsum(codes[1:] != codes[:-1])])
     mixed = np.flatnonzero(changes[rows] != changes[first])
     for at in mixed:
-        inside = codes[first[at] : first[at] + window]
+        inside = codes[first[at] : rows[at] + 1]
         rows[at] = first[at] + _deciding(inside, abnormal)
     return rows
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,18 @@ import pandas as pd
 
 from isthmus.data.places import Place, Where, describe_row, quote
 from isthmus.data.schema import check_is_there, check_names
-from isthmus.data.windows.time_index import read_times, segments, time_numbers
+from isthmus.data.windows.time_index import (
+    are_dates,
+    check_order,
+    in_time_zone,
+    numbers_per_second,
+    read_times,
+    round_step,
+    segments,
+    step_text,
+    time_numbers,
+)
+from isthmus.data.windows.window_choice import WindowOptions
 from isthmus.errors import DataError
 
 
@@ -208,89 +218,6 @@ def _no_numbers(
     )
 
 
-@dataclass(frozen=True)
-class WindowOptions:
-    """How a long table is cut into windows.
-
-    Attributes
-    ----------
-    window, stride : int, "auto" or None
-        Rows in a window, and from the beginning of one to the next, see
-        `isthmus.data.windows.window_choice.choose_windows`.
-    time : str or None
-        Column of the time of each row.
-    group : str, tuple of str or None
-        Columns that together name the series of each row.
-    channels : tuple of str or None
-        Channel columns; None takes all remaining columns.
-    window_label : {"any", "majority", "last"} or None
-        Rule for the labels of windows, see `isthmus.data.windows.cutting.deciding_rows`.
-    normal : str, int, float, bool or None
-        The label that means normal, for that rule.
-    """
-
-    window: int | str | None = None
-    stride: int | str | None = None
-    time: str | None = None
-    group: str | tuple[str, ...] | None = None
-    channels: tuple[str, ...] | None = None
-    window_label: str | None = None
-    normal: Any = None
-
-    @property
-    def given(self) -> list[str]:
-        """Names of the options that are not None; `normal` says nothing about windows alone."""
-        return [
-            name for name, value in vars(self).items() if value is not None and name != "normal"
-        ]
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The group columns."""
-        if self.group is None or isinstance(self.group, str):
-            return () if self.group is None else (self.group,)
-        return self.group
-
-    def check_applicable(self, kind: str, *, long_table: bool = True) -> None:
-        """Check that options which are given belong to the source.
-
-        Parameters
-        ----------
-        kind : str
-            Of the data; the options are for series.
-        long_table : bool
-            Whether the source is a table with a row for each moment.
-
-        Raises
-        ------
-        DataError
-            When they do not.
-        """
-        if not self.given or (kind == "series" and long_table):
-            return
-        given = ", ".join(f"{name}=" for name in self.given)
-        if kind != "series":
-            raise DataError(
-                f"{given} is for a long table of series; pass kind='series' as well (on the "
-                "command line --kind series)"
-            )
-        raise DataError(
-            f"{given} is for a long table (a DataFrame, .csv, .tsv or .parquet), and the "
-            "source is none; leave it out for windows of shape (n, t, c), and pass one long array "
-            "as pd.DataFrame(values)"
-        )
-
-
-def window_as_at_fit(window: int | str | None, steps: int) -> int:
-    """Return the length of the windows at fit, after a check that no other is asked for."""
-    if window not in (None, "auto", steps):
-        raise DataError(
-            f"got window={window}, and the encoder was fitted on windows of {steps} rows; leave "
-            "window out (on the command line --window)"
-        )
-    return steps
-
-
 class LongTable:
     """A checked long table with its rows sorted by group, in table order within a group.
 
@@ -333,7 +260,7 @@ class LongTable:
         where: Where,
         no_channels: Sequence[str] = (),
     ) -> None:
-        self.time, self.label = cutting.time, label
+        self.time, self.label, self.cutting = cutting.time, label, cutting
         self.source, self.where = source, where
         given = check_roles(self.time, cutting.groups, label)
         # Index levels of pandas count as columns.
@@ -354,8 +281,32 @@ class LongTable:
         self.rows = np.argsort(codes, kind="stable")
         self.codes = codes[self.rows]
         self.times: pd.Series | None = None
+        for name in ("resample", "time_zone") if self.time is None else ():
+            if getattr(cutting, name) is not None:
+                option = name.replace("_", "-")
+                raise DataError(
+                    f"got {name}=, which needs the column of times; pass time= as well (on the "
+                    f"command line --time beside --{option})"
+                )
         if self.time is not None:
-            self.times = read_times(self.frame[self.time], source, where)
+            self.times = self._read_times(cutting.time_zone)
+
+    def _read_times(self, zone: str | None) -> pd.Series:
+        column = self.frame[self.time]
+        times = read_times(column, self.source, self.where, local=True)
+        if zone is None:
+            return times
+        codes = np.empty_like(self.codes)
+        codes[self.rows] = self.codes
+        name = f"column {self.time!r} of {self.source}"
+        moments, n_guessed = in_time_zone(times, zone, codes, name, self.where)
+        if n_guessed:
+            self.warn(
+                f"{n_guessed:,} rows of {name} are in an hour that comes twice in {zone}, and only "
+                "once in the table: they are taken for the first one; pass times in UTC where that "
+                "matters"
+            )
+        return moments
 
     def segments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the first and end positions of the segments without a gap in time.
@@ -375,7 +326,37 @@ class LongTable:
             describe_time=lambda row: str(self.frame[self.time].iloc[row]),
             of_group=self.groups.of,
             where=self.where,
-            columns=[*self.groups.columns, *([] if self.time is None else [self.time])],
+            columns=self._sorted_by,
+            fix=self._how_to_resample,
+        )
+
+    def check_order(self) -> np.ndarray:
+        """Return the times of `rows` as numbers; they may repeat, and not decrease."""
+        assert self.times is not None
+        time = time_numbers(self.times, self.source, self.where)[self.rows]
+        check_order(
+            time,
+            self.codes,
+            self.rows,
+            describe_time=lambda row: str(self.frame[self.time].iloc[row]),
+            of_group=self.groups.of,
+            where=self.where,
+            sort=f"table.sort_values({self._sorted_by!r})",
+            twice=True,
+        )
+        return time
+
+    @property
+    def _sorted_by(self) -> list[str]:
+        return [*self.groups.columns, *([] if self.time is None else [self.time])]
+
+    def _how_to_resample(self, step: float) -> str:
+        assert self.times is not None
+        dates = are_dates(self.times)
+        every = step_text(round_step(step / numbers_per_second(self.times), dates), dates)
+        return (
+            f"pass resample={every!r} for the mean of each bin of {every} (on the command line "
+            f"--resample {every}), or leave time out to take rows as they come"
         )
 
     def numbers(self) -> np.ndarray:

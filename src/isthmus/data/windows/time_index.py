@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from isthmus.data.column_types import names_zone
 from isthmus.data.places import Where
 from isthmus.errors import DataError
 
 #: A step of more than this many median steps of the group is a gap.
 MAX_STEP = 1.5
+#: Share of steps that may differ by more than half from the usual one. With more there is no one
+#: sampling rate: stretches between them have ten rows on average, too few for a window.
+MAX_ODD_SHARE = 0.1
+#: Fewest steps that the share is taken of.
+_MIN_STEPS = 20
 _MAX_ROWS_AT_ONCE = 2**18
 
 
@@ -49,10 +55,17 @@ def time_numbers(column: pd.Series, source: str | Path, where: Where) -> np.ndar
     return values
 
 
-def read_times(column: pd.Series, source: str | Path, where: Where) -> pd.Series:
+def read_times(
+    column: pd.Series, source: str | Path, where: Where, *, local: bool = False
+) -> pd.Series:
     """Return a column of times as numbers or dates, which text becomes.
 
-    Parameters and errors are those of `time_numbers`.
+    Other parameters and errors are those of `time_numbers`.
+
+    Parameters
+    ----------
+    local : bool
+        Whether dates in text that say no zone are dates without one, and not in UTC.
     """
     name = f"column {str(column.name)!r} of {source}"
     missing = column.isna().to_numpy()
@@ -65,7 +78,7 @@ def read_times(column: pd.Series, source: str | Path, where: Where) -> pd.Series
         raise DataError(f"{name} holds true and false, expected numbers or dates as times")
     if pd.api.types.is_numeric_dtype(column.dtype) or are_dates(column):
         return column
-    return _from_text(column, name, where)
+    return _from_text(column, name, where, local)
 
 
 def numbers_per_second(times: pd.Series) -> float:
@@ -79,11 +92,120 @@ def numbers_per_second(times: pd.Series) -> float:
     return {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[times.dt.unit] if are_dates(times) else 1.0
 
 
+def step_text(step: float, dates: bool) -> str:
+    """Return a step as a width of bins for `resample`: "500ms", "1s", "5min", of numbers "0.5".
+
+    Examples
+    --------
+    >>> step_text(0.5, True), step_text(300, True), step_text(0.25, False)
+    ('500ms', '5min', '0.25')
+    """
+    if not dates:
+        return f"{step:.6g}"
+    units = {"D": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+    for unit, seconds in units.items():
+        count = step / seconds
+        if count >= 1 and (abs(count - round(count)) < 1e-6 or count >= 10):
+            return f"{count:.0f}{unit}"
+    return f"{max(1, round(step * 1e9))}ns"
+
+
+def round_step(step: float, dates: bool) -> float:
+    """Return a round step of at least this one: 1, 2, 5, 10, ... of a unit of time.
+
+    Examples
+    --------
+    >>> round_step(0.7, True), round_step(47, True), round_step(0.03, False)
+    (1.0, 60.0, 0.05)
+    """
+    tens = 10.0 ** np.floor(np.log10(step))
+    steps = [tens * one for one in (1.0, 2.0, 5.0, 10.0)]
+    if dates and step > 1:
+        minutes = [60.0 * one for one in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)]
+        steps = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, *minutes, step]
+    return float(next(one for one in steps if one >= step * (1 - 1e-9)))
+
+
+def in_time_zone(
+    times: pd.Series, zone: str, groups: np.ndarray, name: str, where: Where
+) -> tuple[pd.Series, int]:
+    """Return local times of a zone as moments.
+
+    Of the hour that comes twice when clocks go back, a row is in the second one when an earlier
+    row of its group in that hour has the same or a later time; otherwise in the first.
+
+    Parameters
+    ----------
+    times : Series of n dates without a zone
+    zone : str
+        Name of the zone, such as "Europe/Berlin".
+    groups : int array of shape (n,)
+        Codes of the groups of the rows, which are in order within each group.
+    name : str
+        What to call the column in errors.
+    where : callable
+        Returns the description of a row number.
+
+    Returns
+    -------
+    times : Series of n dates in the zone
+    n_guessed : int
+        Rows in an hour that comes twice of which the group has only one.
+
+    Raises
+    ------
+    DataError
+        When the zone is not known, or a time does not exist in it.
+
+    Examples
+    --------
+    >>> local = pd.Series(pd.to_datetime(["2024-10-27 02:30", "2024-10-27 02:30"]))
+    >>> codes = np.zeros(2, dtype=int)
+    >>> in_time_zone(local, "Europe/Berlin", codes, "column 't'", str)[0].tolist()[1].isoformat()
+    '2024-10-27T02:30:00+01:00'
+    """
+    if not are_dates(times) or times.dtype.kind == "m" or times.dt.tz is not None:
+        found = "says its zone" if are_dates(times) else "holds no dates"
+        raise DataError(
+            f"got time_zone={zone!r}, which is for local times, and {name} {found}; leave it out "
+            "(on the command line --time-zone)"
+        )
+    try:
+        twice = times.dt.tz_localize(zone, ambiguous="NaT", nonexistent="shift_forward").isna()
+    except (KeyError, ValueError, OSError) as error:
+        raise DataError(
+            f"got time_zone={zone!r}, which is no time zone; expected a name such as "
+            "'Europe/Berlin', 'America/New_York' or 'UTC'"
+        ) from error
+    first = np.ones(len(times), dtype=bool)
+    n_guessed = 0
+    at = np.flatnonzero(twice.to_numpy())
+    local = times.astype("int64").to_numpy()
+    hours = times.dt.floor("D").astype("int64").to_numpy()
+    for one in pd.Series(at).groupby([groups[at], hours[at]]).groups.values():
+        rows = at[np.asarray(one)]
+        back = np.flatnonzero(np.diff(local[rows]) <= 0)
+        if len(back):
+            first[rows[back[0] + 1 :]] = False
+        else:
+            n_guessed += len(rows)
+    moments = times.dt.tz_localize(zone, ambiguous=first, nonexistent="NaT")
+    none = moments.isna().to_numpy()
+    if none.any():
+        row = int(none.argmax())
+        raise DataError(
+            f"{name} holds {times.iloc[row]} in {where(row)}, which does not exist in {zone}: "
+            "clocks go forward over it; pass the zone that the times are of, or leave time_zone out"
+        )
+    return moments, n_guessed
+
+
 def check_order(
     time: np.ndarray,
     groups: np.ndarray,
     rows: np.ndarray,
     *,
+    twice: bool = False,
     describe_time: Callable[[int], str],
     of_group: Callable[[int], str],
     where: Where,
@@ -103,27 +225,49 @@ def check_order(
         Returns the description of a row number.
     sort : str
         The call that sorts the table, for the error.
+    twice : bool
+        Whether times may repeat.
 
     Raises
     ------
     DataError
         When times repeat or decrease; names the group, the rows and the two times.
     """
-    back = (groups[1:] == groups[:-1]) & ~(time[1:] > time[:-1])
+    forward = time[1:] >= time[:-1] if twice else time[1:] > time[:-1]
+    back = (groups[1:] == groups[:-1]) & ~forward
     if not back.any():
         return
     at = int(back.argmax()) + 1
     row, before = int(rows[at]), int(rows[at - 1])
+    note = _clock_change_note(describe_time(before), describe_time(row))
     if time[at] == time[at - 1]:
         raise DataError(
             f"{of_group(groups[at])}the time {describe_time(row)} is in {where(before)}, and "
             f"again in {where(row)}; leave one of them out, or name the column that tells the "
-            "series apart with group="
+            f"series apart with group={note}"
         )
     raise DataError(
         f"{of_group(groups[at])}the time in {where(row)}, is {describe_time(row)}, after "
         f"{describe_time(before)} in {where(before)}; expected times that increase: sort the table "
-        f"with {sort}, or name the column that tells the series apart with group="
+        f"with {sort}, or name the column that tells the series apart with group={note}"
+    )
+
+
+def _clock_change_note(before: str, now: str) -> str:
+    """Return what to do where clocks went back by an hour, empty where they did not."""
+    if not all("-" in text and ":" in text for text in (before, now)):
+        return ""
+    try:
+        earlier, later = pd.Timestamp(before), pd.Timestamp(now)
+        back = (later - earlier).total_seconds()
+    except (ValueError, TypeError):
+        return ""
+    # Where clocks change, they do on a Sunday night.
+    if earlier.tz is not None or not -3600 <= back <= 0 or later.weekday() != 6 or later.hour > 3:
+        return ""
+    return (
+        ". It may be the hour that comes twice when clocks go back: pass the time zone, such as "
+        "time_zone='Europe/Berlin' (on the command line --time-zone), or times in UTC"
     )
 
 
@@ -136,6 +280,7 @@ def segments(
     of_group: Callable[[int], str],
     where: Where,
     columns: Sequence[str],
+    fix: Callable[[float], str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and end positions of the segments of each group without a gap in time.
 
@@ -147,6 +292,8 @@ def segments(
         As for `check_order`.
     columns : sequence of str
         Columns to sort the table by, for the error.
+    fix : callable
+        Returns what to do where there is no one sampling rate, from the median step.
 
     Returns
     -------
@@ -156,7 +303,8 @@ def segments(
     Raises
     ------
     DataError
-        When times do not increase.
+        When times do not increase, or more than a tenth of the steps differ by more than half from
+        the usual one of the group.
     """
     new = np.ones(len(groups), dtype=bool)
     new[1:] = groups[1:] != groups[:-1]
@@ -171,7 +319,16 @@ def segments(
             where=where,
             sort=sort,
         )
-        new |= gaps(time, groups)
+        after, odd = uneven_steps(time, groups)
+        new |= after
+        n_steps = len(time) - 1 - int((groups[1:] != groups[:-1]).sum())
+        share = int(odd.sum()) / max(n_steps, 1)
+        if n_steps >= _MIN_STEPS and share > MAX_ODD_SHARE:
+            steps = np.diff(time)[groups[1:] == groups[:-1]]
+            raise DataError(
+                f"the steps of time vary: {share:.0%} of them differ by more than half from the "
+                f"usual one, so that there is no one sampling rate; {fix(float(np.median(steps)))}"
+            )
     first = np.flatnonzero(new)
     return first, np.append(first[1:], len(groups))
 
@@ -195,26 +352,44 @@ def gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
     >>> gaps(np.array([1, 2, 3, 7, 8]), np.zeros(5, dtype=int)).tolist()
     [False, False, False, True, False]
     """
-    after = np.zeros(len(time), dtype=bool)
+    return uneven_steps(time, groups)[0]
+
+
+def uneven_steps(time: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each row comes after a gap, and whether after a gap or a step too short.
+
+    A step is too short when it is less than half of the median step of the group.
+
+    Parameters
+    ----------
+    time, groups : array of shape (n,)
+        As for `gaps`.
+
+    Returns
+    -------
+    after, odd : boolean array of shape (n,)
+    """
+    after, odd = np.zeros(len(time), dtype=bool), np.zeros(len(time), dtype=bool)
     borders = np.flatnonzero(groups[1:] != groups[:-1]) + 1
     first = 0
     while first < len(time):
         # Several whole groups at a time: temporary arrays are several times the input.
         at = np.searchsorted(borders, first + _MAX_ROWS_AT_ONCE)
         end = int(borders[at]) if at < len(borders) else len(time)
-        after[first:end] = _gaps(time[first:end], groups[first:end])
+        after[first:end], odd[first:end] = _gaps(time[first:end], groups[first:end])
         first = end
-    return after
+    return after, odd
 
 
-def _gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    after = np.zeros(len(time), dtype=bool)
+def _gaps(time: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    after, odd = np.zeros(len(time), dtype=bool), np.zeros(len(time), dtype=bool)
     same = groups[1:] == groups[:-1]
     if same.any():
         steps = pd.Series(np.diff(time)[same].astype(np.float64))
         usual = steps.groupby(groups[1:][same]).transform("median")
         after[1:][same] = (steps > MAX_STEP * usual).to_numpy()
-    return after
+        odd[1:][same] = after[1:][same] | (steps < usual / 2).to_numpy()
+    return after, odd
 
 
 def are_dates(column: pd.Series) -> bool:
@@ -222,7 +397,7 @@ def are_dates(column: pd.Series) -> bool:
     return column.dtype.kind in "mM"
 
 
-def _from_text(column: pd.Series, name: str, where: Where) -> pd.Series:
+def _from_text(column: pd.Series, name: str, where: Where, local: bool = False) -> pd.Series:
     plain = column.astype(object)
     numbers = pd.to_numeric(plain, errors="coerce")
     if numbers.notna().all():
@@ -238,4 +413,6 @@ def _from_text(column: pd.Series, name: str, where: Where) -> pd.Series:
             f"{name} holds {str(column.iloc[row])!r:.60} in {where(row)}, expected a number or a "
             "date such as 2024-05-31 13:00:00"
         )
+    if local and not names_zone(plain.to_numpy()):
+        return dates.dt.tz_localize(None)
     return dates

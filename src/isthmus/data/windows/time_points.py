@@ -12,12 +12,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from isthmus.data.labels import labels_from_text
 from isthmus.data.places import describe_row
-from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
-from isthmus.data.schema import check_names
+from isthmus.data.schema import check_names, check_step
 from isthmus.data.windows.cutting import check_window
-from isthmus.data.windows.long_table import LongTable, WindowOptions
-from isthmus.data.windows.time_index import numbers_per_second, time_numbers
-from isthmus.data.windows.window_choice import choose_windows
+from isthmus.data.windows.long_table import LongTable
+from isthmus.data.windows.readings import (
+    fill_missing_readings,
+    read_readings,
+    seconds_of,
+    warn_of_dead_channels,
+)
+from isthmus.data.windows.window_choice import WindowOptions, choose_windows
 from isthmus.errors import DataError
 
 
@@ -123,6 +127,9 @@ class TimePoints:
         group: str | Sequence[str] | None = None,
         keys: Sequence[str] = (),
         label: str | None = None,
+        resample: str | float | None = None,
+        time_zone: str | None = None,
+        step: float | None = None,
     ) -> TimePoints:
         """Return the time points of new data for windows of the length at fit.
 
@@ -135,13 +142,16 @@ class TimePoints:
             Rows in a window.
         channels : sequence of str or None
             Names of the channels at fit, which are found by name in a DataFrame.
-        time, group, keys, label : as for `isthmus.load`
-            Columns of a DataFrame.
+        time, group, keys, label, resample, time_zone : as for `isthmus.load`
+            Of a DataFrame.
+        step : float or None
+            The usual step in time at fit, see `Schema.check_step`.
 
         Raises
         ------
         DataError
-            When the data is none of these, or has other channels or windows of another length.
+            When the data is none of these, has other channels, windows of another length or
+            another step in time, or no stretch without a gap is as long as a window.
 
         Examples
         --------
@@ -153,7 +163,7 @@ class TimePoints:
         names = None if channels is None else tuple(map(str, channels))
         points = getattr(new, "points", new)
         if isinstance(points, TimePoints):
-            return points.check_as_at_fit(window, names)
+            return points.check_as_at_fit(window, names, step)
         if hasattr(new, "points"):
             raise DataError(
                 f"{getattr(new, 'name', 'the data')} has windows and no time points; load the long "
@@ -170,17 +180,29 @@ class TimePoints:
             names = names or tuple(check_names(new))
         group = () if group is None else group
         groups = (group,) if isinstance(group, str) else tuple(group)
-        cutting = WindowOptions(window, 1, time, groups, names)
+        cutting = WindowOptions(
+            window, 1, time, groups, names, resample=resample, time_zone=time_zone
+        )
         table = LongTable(new, cutting, label, "the data", describe_row, no_channels=keys)
-        return points_of_table(table, window, 1, keys=keys)
+        return points_of_table(table, window, 1, keys=keys).check_as_at_fit(window, names, step)
 
-    def check_as_at_fit(self, window: int, channels: Sequence[str] | None) -> TimePoints:
-        """Return these time points, after a check of windows and channels.
+    def check_as_at_fit(
+        self, window: int, channels: Sequence[str] | None, step: float | None = None
+    ) -> TimePoints:
+        """Return these time points, after a check that windows are like those at fit.
+
+        Parameters
+        ----------
+        window : int
+        channels : sequence of str or None
+        step : float or None
+            The usual step in time.
 
         Raises
         ------
         DataError
-            When windows are of another length, or channels have other names.
+            When windows are of another length, none fits in, channels have other names, or time
+            points are further apart or closer together.
         """
         if self.window != window:
             raise DataError(
@@ -194,6 +216,13 @@ class TimePoints:
                 f"{', '.join(map(repr, channels))} as at fit; load the table with "
                 f"channels={list(channels)!r}"
             )
+        longest = int(np.diff(self.segments, axis=1).max(initial=0))
+        if longest < window:
+            raise DataError(
+                f"the longest stretch without a gap has {longest} time points, and windows have "
+                f"{window}, as at fit; pass {window} time points or more in a row"
+            )
+        check_step(self.step, step)
         return self
 
     def cut(self, stride: int = 1) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -359,80 +388,55 @@ def points_of_table(
     Raises
     ------
     DataError
-        When times do not increase, a value is no number, or a channel has no value in a stretch
-        that is as long as a window.
+        When times do not increase or have no one sampling rate, a value is no number, or a channel
+        has no value in a group that is as long as a window.
 
     Warns
     -----
     UserWarning
-        With the number of missing values that were filled.
+        With the number of missing values that were filled, of stretches without a reading that are
+        gaps, and of channels that seem dead.
     """
-    first, end = table.segments()
-    segments = np.stack([first, end], axis=1)
-    values = table.numbers()
-    chosen = choose_windows(values, segments, window, stride, table.channels)
-    missing = np.isnan(values)
-    long_enough = end - first >= chosen.window
-    _fill(values, missing, table, first[long_enough], end[long_enough])
-    time = seconds = None
-    if table.times is not None:
-        numbers = time_numbers(table.times, table.source, table.where)[table.rows]
-        seconds = numbers / numbers_per_second(table.times)
-        column = table.frame[table.time].iloc[table.rows]
-        # Dates with a time zone would become an array of objects.
-        time = column.array if isinstance(column.dtype, pd.DatetimeTZDtype) else column.to_numpy()
-    carried = None
-    if keys:
-        carried = table.frame[list(keys)].iloc[table.rows].reset_index(drop=True)
+    found = read_readings(table)
+    chosen = choose_windows(found.values, found.segments, window, stride, table.channels)
+    filled = fill_missing_readings(found, chosen.window, table)
+    warn_of_dead_channels(found, chosen.window, table)
+    time = found.times
+    if time is not None and table.cutting.resample is None:
+        time = table.frame[table.time].iloc[found.rows]
+    seconds = seconds_of(found, table)
     labels = None if table.label is None else labels_from_text(table.frame[table.label])
-    position_of_row = np.empty(len(table.rows), dtype=np.int64)
-    position_of_row[table.rows] = np.arange(len(table.rows))
+    source_rows = None
+    if table.cutting.resample is not None:
+        columns = [*table.groups.columns, str(table.time), *keys]
+        source_rows = table.frame[list(dict.fromkeys(columns))].reset_index(drop=True)
     return TimePoints(
-        values,
-        segments,
-        table.rows,
-        table.codes,
+        found.values,
+        found.segments,
+        found.rows,
+        found.codes,
         list(table.groups.names) if table.groups.columns else [],
         table.groups.columns,
         table.time,
-        time,
+        None if time is None else _as_array(time),
         seconds,
-        median_step(seconds, segments),
-        None if labels is None else labels[table.rows],
-        missing.any(axis=1) & ~np.isnan(values).any(axis=1),
+        median_step(seconds, found.segments),
+        None if labels is None else labels[found.rows],
+        filled,
         tuple(table.channels),
-        carried,
+        table.frame[list(keys)].iloc[found.rows].reset_index(drop=True) if keys else None,
         chosen.window,
         chosen.stride,
-        position_of_row,
-        chosen.facts(),
+        found.position_of_row,
+        {**found.facts, **chosen.facts()},
         table.label,
+        source_rows,
     )
 
 
-def _fill(
-    values: np.ndarray, missing: np.ndarray, table: LongTable, first: np.ndarray, end: np.ndarray
-) -> None:
-    """Fill missing values in segments of `values`, (m, c), in place."""
-    n_missing = 0
-    for a, b in zip(first, end, strict=True) if missing.any() else ():
-        here = missing[a:b]
-        if not here.any():
-            continue
-        empty = here.all(axis=0)
-        if empty.any():
-            raise DataError(
-                describe_empty_column(
-                    table.groups.of(table.codes[a]) + f"column "
-                    f"{table.channels[int(empty.argmax())]!r} of {table.source}",
-                    table.where(int(table.rows[a])),
-                    table.where(int(table.rows[b - 1])),
-                )
-            )
-        n_missing += int(here.sum())
-        values[a:b] = interpolate(values[a:b])
-    if n_missing:
-        table.warn(describe_filled(n_missing, int((end - first).sum()) * values.shape[1]))
+def _as_array(times: pd.Series) -> Any:
+    # Dates with a time zone would become an array of objects.
+    return times.array if isinstance(times.dtype, pd.DatetimeTZDtype) else times.to_numpy()
 
 
 def median_step(seconds: np.ndarray | None, segments: np.ndarray) -> float | None:

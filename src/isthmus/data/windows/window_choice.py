@@ -1,4 +1,4 @@
-"""Length and stride of windows chosen from the data: the dominant period by autocorrelation."""
+"""How a long table is cut into windows; their length and stride chosen from the data."""
 
 from __future__ import annotations
 
@@ -32,6 +32,101 @@ _MAX_SPREADS = 8.0
 #: Least rise of the autocorrelation from its lowest value at shorter lags to a period: absolute,
 #: in deviations of that of noise, and as a share of the greatest rise.
 _MIN_RISE, _MIN_DEVIATIONS, _MIN_SHARE = 0.2, 8.0, 0.8
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """How a long table is cut into windows.
+
+    Attributes
+    ----------
+    window, stride : int, "auto" or None
+        Rows in a window, and from the beginning of one to the next, see
+        `choose_windows`.
+    time : str or None
+        Column of the time of each row.
+    group : str, tuple of str or None
+        Columns that together name the series of each row.
+    channels : tuple of str or None
+        Channel columns; None takes all remaining columns.
+    window_label : {"any", "majority", "last"} or None
+        Rule for the labels of windows, see `isthmus.data.windows.cutting.deciding_rows`.
+    normal : str, int, float, bool or None
+        The label that means normal, for that rule.
+    resample : str, float or None
+        Width of the bins that rows are averaged in: "1s", "5min", or of times that are numbers
+        a number.
+    time_zone : str or None
+        Zone of times that name none.
+    as_at_fit : bool
+        Whether the window is that of an encoder, so that no other can be taken.
+    """
+
+    window: int | str | None = None
+    stride: int | str | None = None
+    time: str | None = None
+    group: str | tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    window_label: str | None = None
+    normal: Any = None
+    resample: str | float | None = None
+    time_zone: str | None = None
+    as_at_fit: bool = False
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the options that are not None; `normal` says nothing about windows alone."""
+        return [
+            name
+            for name, value in vars(self).items()
+            if value is not None and name not in ("normal", "as_at_fit")
+        ]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The group columns."""
+        if self.group is None or isinstance(self.group, str):
+            return () if self.group is None else (self.group,)
+        return self.group
+
+    def check_applicable(self, kind: str, *, long_table: bool = True) -> None:
+        """Check that options which are given belong to the source.
+
+        Parameters
+        ----------
+        kind : str
+            Of the data; the options are for series.
+        long_table : bool
+            Whether the source is a table with a row for each moment.
+
+        Raises
+        ------
+        DataError
+            When they do not.
+        """
+        if not self.given or (kind == "series" and long_table):
+            return
+        given = ", ".join(f"{name}=" for name in self.given)
+        if kind != "series":
+            raise DataError(
+                f"{given} is for a long table of series; pass kind='series' as well (on the "
+                "command line --kind series)"
+            )
+        raise DataError(
+            f"{given} is for a long table (a DataFrame, .csv, .tsv or .parquet), and the "
+            "source is none; leave it out for windows of shape (n, t, c), and pass one long array "
+            "as pd.DataFrame(values)"
+        )
+
+
+def window_as_at_fit(window: int | str | None, steps: int) -> int:
+    """Return the length of the windows at fit, after a check that no other is asked for."""
+    if window not in (None, "auto", steps):
+        raise DataError(
+            f"got window={window}, and the encoder was fitted on windows of {steps} rows; leave "
+            "window out (on the command line --window)"
+        )
+    return steps
 
 
 @dataclass(frozen=True)

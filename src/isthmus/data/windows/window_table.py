@@ -17,10 +17,10 @@ from isthmus.data.labels import factorize_labels, is_missing, label_text
 from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, cut, deciding_rows, label_rule
-from isthmus.data.windows.long_table import LongTable, WindowOptions, place_columns
+from isthmus.data.windows.long_table import LongTable, place_columns
 from isthmus.data.windows.time_index import MAX_STEP
 from isthmus.data.windows.time_points import TimePoints, points_of_table
-from isthmus.data.windows.window_choice import check_window_options
+from isthmus.data.windows.window_choice import WindowOptions, check_window_options
 from isthmus.errors import DataError
 
 #: Maximum number of unused groups named in a warning.
@@ -56,8 +56,15 @@ class UnusedRows:
             self.n_rows + other.n_rows,
         )
 
-    def describe(self, window: int) -> list[str]:
-        """Return the warnings about unused groups and about gaps, if any."""
+    def describe(self, window: int, unread: bool = False) -> list[str]:
+        """Return the warnings about unused groups and about gaps, if any.
+
+        Parameters
+        ----------
+        window : int
+        unread : bool
+            Whether stretches without a reading are among the gaps.
+        """
         messages = []
         if self.n_without:
             names = ", ".join(self.names)
@@ -69,9 +76,10 @@ class UnusedRows:
                 f"{window} rows without a gap: {names}"
             )
         if self.n_gaps:
+            other = ", or stretches without a reading" if unread else ""
             messages.append(
                 f"{self.n_gaps:,} gap{'s' if self.n_gaps > 1 else ''} in time (steps of more than "
-                f"{MAX_STEP} times the usual one); no window crosses one, which leaves "
+                f"{MAX_STEP} times the usual one{other}); no window crosses one, which leaves "
                 f"{self.n_rows:,} rows out"
             )
         return messages
@@ -290,21 +298,21 @@ def series_from_frame(
     first, end = points.segments.T
     long_enough = end - first >= window
     if not long_enough.any():
-        raise DataError(_too_short(table, first, end, window))
-    unused = unused_rows(table.codes[first], end - first, window, stride, table.groups.name)
-    for message in unused.describe(window):
+        raise DataError(_too_short(table, points))
+    unused = unused_rows(points.codes[first], end - first, window, stride, table.groups.name)
+    for message in unused.describe(window, "without_reading" in points.choices):
         table.warn(message)
     segments = points.segments[long_enough].tolist()
     X = cut(points.values, segments, window, stride)
     begin = np.concatenate([np.arange(a, b - window + 1, stride) for a, b in segments])
-    schema = replace(Schema.learn(X, "series"), columns=tuple(table.channels))
+    schema = replace(Schema.learn(X, "series"), columns=tuple(table.channels), step=points.step)
     y = rule = None
     if points.y is not None:
         labels = points.y
         rows = deciding_rows(labels, begin, window, cutting.window_label, cutting.normal)
         y = labels[rows]
         counts = LabelCounts(cutting, window)
-        counts.add(labels, table.codes, begin, rows)
+        counts.add(labels, points.codes, begin, rows)
         rule = counts.rule
         for message in counts.describe():
             table.warn(message)
@@ -334,21 +342,30 @@ def _locate(
     return Windows(first_row, last_row, group, begins, ends, columns, rule, first)
 
 
-def _too_short(table: LongTable, first: np.ndarray, end: np.ndarray, window: int) -> str:
+def _too_short(table: LongTable, points: TimePoints) -> str:
+    first, end = points.segments.T
+    if not len(first):
+        return f"{table.source} has no stretch in which all channels have readings"
     longest = int((end - first).argmax())
-    n_gaps = len(first) - len(np.unique(table.codes))
-    group = table.groups.name(table.codes[first[longest]])
+    n_gaps = len(first) - len(np.unique(points.codes[first]))
+    group = table.groups.name(points.codes[first[longest]])
     rows = int(end[longest] - first[longest])
-    return too_short(str(table.source), rows, group, window, n_gaps > 0)
+    fitted = table.cutting.as_at_fit
+    return too_short(str(table.source), rows, group, points.window, n_gaps > 0, fitted)
 
 
-def too_short(source: str, rows: int, group: str, window: int, has_gaps: bool) -> str:
+def too_short(
+    source: str, rows: int, group: str, window: int, has_gaps: bool, as_at_fit: bool = False
+) -> str:
     """Return the error text for a source whose longest series is shorter than a window."""
+    shorter = f"; pass a window of {rows} at most" if rows > 1 else "; pass a longer table"
+    if as_at_fit:
+        shorter = f"; windows are those at fit: pass {window} rows or more in a row"
     return (
         f"got window={window}, and the longest series"
         + (" without a gap in time" if has_gaps else "")
         + f" of {source} has {rows} rows"
         + (f" ({group})" if group else "")
-        + (f"; pass a window of {rows} at most" if rows > 1 else "; pass a longer table")
+        + shorter
         + (", or leave time out to take rows as they come, over gaps" if has_gaps else "")
     )

@@ -1,0 +1,338 @@
+"""Readings of a long table at equal steps: means of bins, missing values, stretches without any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus._core import shown
+from isthmus.data.labels import labels_from_text
+from isthmus.data.preprocessing import describe_empty_column, describe_filled, interpolate
+from isthmus.data.windows.cutting import deciding_rows
+from isthmus.data.windows.long_table import LongTable
+from isthmus.data.windows.time_index import are_dates, numbers_per_second, time_numbers
+from isthmus.errors import DataError
+
+#: Missing readings in a row that are filled with windows of any length.
+_MIN_FILLED = 16
+#: Empty bins in a row that are filled on a line; more are a gap.
+MAX_EMPTY_BINS = 8
+#: A channel is dead that has the same value to the end, over so many windows and times its longest
+#: other such stretch.
+_DEAD_WINDOWS, _DEAD_TIMES = 2, 10
+
+
+@dataclass(eq=False)
+class Readings:
+    """Readings of a table, group after group, and within a group in its order.
+
+    Attributes
+    ----------
+    values : float array of shape (m, c)
+        NaN where one is missing.
+    codes : int array of shape (m,)
+        Group of each time point.
+    rows : int array of shape (m,)
+        The row of the table whose label and keys each has.
+    position_of_row : int array of shape (n_rows,)
+        The time point that each row of the table belongs to.
+    segments : int array of shape (s, 2)
+        First and end position of each stretch without a gap.
+    times : Series of m dates or numbers, or None
+    facts : dict
+        What resampling did, and stretches without a reading, as plain values.
+    """
+
+    values: np.ndarray
+    codes: np.ndarray
+    rows: np.ndarray
+    position_of_row: np.ndarray
+    segments: np.ndarray
+    times: pd.Series | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def read_readings(table: LongTable) -> Readings:
+    """Return the readings of a table: its rows, or with `resample` the means of bins.
+
+    Raises
+    ------
+    DataError
+        When times do not increase or have no one sampling rate, a value is no number, or bins
+        cannot be of the width asked for.
+    """
+    if table.cutting.resample is not None:
+        return _in_bins(table, table.cutting.resample)
+    first, end = table.segments()
+    values = table.numbers()
+    position_of_row = np.empty(len(table.rows), dtype=np.int64)
+    position_of_row[table.rows] = np.arange(len(table.rows))
+    times = None if table.times is None else table.times.iloc[table.rows]
+    segments = np.stack([first, end], axis=1)
+    return Readings(values, table.codes, table.rows, position_of_row, segments, times)
+
+
+def _in_bins(table: LongTable, every: str | float) -> Readings:
+    """Return the mean of the readings in each bin, see `Readings`."""
+    assert table.times is not None
+    numbers = table.check_order()
+    width = _width(table.times, every)
+    if are_dates(table.times):
+        numbers = numbers * round(1e9 / numbers_per_second(table.times))
+    exact = numbers.dtype.kind == "i" and isinstance(width, int)
+    # Of 0.3 in steps of 0.1 rounding must not make the second bin.
+    bins = numbers // width if exact else np.floor(numbers / width + 1e-9).astype(np.int64)
+    new = np.ones(len(bins), dtype=bool)
+    new[1:] = (bins[1:] != bins[:-1]) | (table.codes[1:] != table.codes[:-1])
+    begins = np.flatnonzero(new)
+    values = table.numbers()
+    present = ~np.isnan(values)
+    counts = np.add.reduceat(present.astype(np.int64), begins, axis=0)
+    sums = np.add.reduceat(np.where(present, values, 0.0), begins, axis=0)
+    means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    lengths = np.diff(np.append(begins, len(bins)))
+    rows = table.rows[begins + lengths - 1]
+    if table.label is not None:
+        y = labels_from_text(table.frame[table.label])[table.rows]
+        how = table.cutting
+        rows = table.rows[deciding_rows(y, begins, lengths, how.window_label, how.normal)]
+    codes, bins = table.codes[begins], bins[begins]
+    # Short runs of empty bins are time points too.
+    same = codes[1:] == codes[:-1]
+    empty = np.where(same, np.diff(bins) - 1, 0)
+    inserted = np.append(np.where(empty <= MAX_EMPTY_BINS, empty, 0), 0)
+    copies = inserted + 1
+    position = np.cumsum(copies) - copies
+    of = np.repeat(np.arange(len(bins)), copies)
+    within = np.arange(len(of)) - position[of]
+    binned = means[of]
+    binned[within > 0] = np.nan
+    gap = np.ones(len(bins), dtype=bool)
+    gap[1:] = ~same | (empty > MAX_EMPTY_BINS)
+    first = position[gap]
+    segments = np.stack([first, np.append(first[1:], len(of))], axis=1)
+    position_of_row = np.empty(len(table.rows), dtype=np.int64)
+    position_of_row[table.rows] = np.repeat(position, lengths)
+    n_gaps = int((empty > MAX_EMPTY_BINS).sum())
+    facts = {
+        "value": every,
+        "n_rows": len(table.rows),
+        "n_time_points": len(of),
+        "n_empty": int(inserted.sum()),
+        "n_gaps": n_gaps,
+        "reason": _what_bins_are(every, len(table.rows), len(of), int(inserted.sum()), n_gaps),
+    }
+    times = _beginnings((bins[of] + within) * width, table.times)
+    return Readings(
+        binned, codes[of], rows[of], position_of_row, segments, times, {"resample": facts}
+    )
+
+
+def _what_bins_are(every: str | float, rows: int, points: int, empty: int, n_gaps: int) -> str:
+    words = f"resample {every}: {rows:,} rows are {points:,} time points"
+    if empty:
+        words += f", of which {empty:,} have no row and are filled on a line"
+    if n_gaps:
+        words += f"; {n_gaps:,} stretches of more than {MAX_EMPTY_BINS} such are gaps"
+    return words
+
+
+def _width(times: pd.Series, every: str | float) -> int | float:
+    """Return the width of bins: nanoseconds of dates, otherwise a number."""
+    if are_dates(times):
+        try:
+            if not isinstance(every, str):
+                raise TypeError
+            offset: Any = pd.tseries.frequencies.to_offset(every)
+            width = int(pd.Timedelta(offset).value)
+            if width > 0:
+                return width
+        except (ValueError, TypeError):
+            pass
+        raise DataError(
+            f"got resample={shown(every)}, and times are dates; expected a width such as '1s', "
+            "'5min' or '1h' (on the command line --resample 1s)"
+        )
+    try:
+        number = float(every)
+        if 0 < number < np.inf:
+            return int(number) if number == int(number) else number
+    except (ValueError, TypeError):
+        pass
+    raise DataError(
+        f"got resample={shown(every)}, and times are numbers; expected a number above 0 in their "
+        "unit (on the command line --resample 1)"
+    )
+
+
+def _beginnings(numbers: np.ndarray, like: pd.Series) -> pd.Series:
+    """Return beginnings of bins as numbers, or as dates in the zone of others."""
+    if not are_dates(like):
+        return pd.Series(numbers)
+    if like.dtype.kind == "m":
+        return pd.Series(pd.to_timedelta(numbers, unit="ns"))
+    dates = pd.Series(pd.to_datetime(numbers, unit="ns"))
+    zone = like.dt.tz
+    return dates if zone is None else dates.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def fill_missing_readings(found: Readings, window: int, table: LongTable) -> np.ndarray:
+    """Fill missing readings in place, and take long stretches without any out of the segments.
+
+    A stretch without a reading of a channel is filled on a line between its neighbours in time up
+    to half a window, up to 16 time points, and up to one and a half times the usual distance of
+    the channel's readings. A longer one is a gap: a line over it is no reading.
+
+    Parameters
+    ----------
+    found : Readings
+        Whose `values`, `segments` and `facts` are changed.
+    window : int
+        Rows in a window.
+    table : LongTable
+
+    Returns
+    -------
+    filled : bool array of shape (m,)
+        Whether a reading of each time point was filled.
+
+    Raises
+    ------
+    DataError
+        When a channel has no reading at all in a group that is as long as a window.
+
+    Warns
+    -----
+    UserWarning
+        With the number of values filled, and of stretches without a reading.
+    """
+    missing = np.isnan(found.values)
+    if not missing.any():
+        return np.zeros(len(missing), dtype=bool)
+    long_enough = np.diff(found.segments, axis=1)[:, 0] >= window
+    _check_not_empty(found, missing, found.segments[long_enough], table)
+    begins = np.zeros(len(missing), dtype=bool)
+    begins[found.segments[:, 0]] = True
+    without = np.zeros(len(missing), dtype=bool)
+    stretches: list[tuple[int, int, int]] = []
+    for channel in np.flatnonzero(missing.any(axis=0)).tolist():
+        here = missing[:, channel]
+        first, end = _runs(here, begins)
+        present = np.flatnonzero(~here)
+        apart = np.diff(present)[found.codes[present[1:]] == found.codes[present[:-1]]]
+        most = max(_most_filled(window), int(1.5 * np.median(apart)) - 1 if len(apart) else 0)
+        for a, b in zip(first[end - first > most], end[end - first > most], strict=True):
+            without[a:b] = True
+            stretches.append((int(b - a), channel, int(a)))
+    if stretches:
+        _leave_out(found, without, begins)
+        _warn_of_stretches(found, stretches, int(without.sum()), window, table)
+    n_missing = n_values = 0
+    for a, b in found.segments[np.diff(found.segments, axis=1)[:, 0] >= window].tolist():
+        n_missing += int(missing[a:b].sum())
+        n_values += (b - a) * missing.shape[1]
+        if missing[a:b].any():
+            found.values[a:b] = interpolate(found.values[a:b])
+    if n_missing and table.cutting.resample is None:
+        table.warn(describe_filled(n_missing, n_values))
+    filled: np.ndarray = missing.any(axis=1) & ~np.isnan(found.values).any(axis=1)
+    return filled
+
+
+def _runs(mask: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return first and end position of each run of true values, which ends at segments' ends."""
+    before = np.append(False, mask[:-1]) & ~begins
+    after = np.append(mask[1:] & ~begins[1:], False)
+    return np.flatnonzero(mask & ~before), np.flatnonzero(mask & ~after) + 1
+
+
+def _leave_out(found: Readings, without: np.ndarray, begins: np.ndarray) -> None:
+    inside = np.zeros(len(without), dtype=bool)
+    for a, b in found.segments.tolist():
+        inside[a:b] = True
+    first, end = _runs(inside & ~without, begins)
+    found.segments = np.stack([first, end], axis=1)
+
+
+def _check_not_empty(
+    found: Readings, missing: np.ndarray, segments: np.ndarray, table: LongTable
+) -> None:
+    for code in np.unique(found.codes[segments[:, 0]]):
+        group = np.flatnonzero(found.codes == code)
+        empty = missing[group].all(axis=0)
+        if empty.any():
+            raise DataError(
+                describe_empty_column(
+                    f"{table.groups.of(code)}column {table.channels[int(empty.argmax())]!r} of "
+                    f"{table.source}",
+                    table.where(int(found.rows[group[0]])),
+                    table.where(int(found.rows[group[-1]])),
+                )
+            )
+
+
+def _warn_of_stretches(
+    found: Readings,
+    stretches: list[tuple[int, int, int]],
+    n_rows: int,
+    window: int,
+    table: LongTable,
+) -> None:
+    length, channel, first = max(stretches)
+    n = len(stretches)
+    found.facts["without_reading"] = {"n_stretches": n, "n_time_points": n_rows}
+    table.warn(
+        f"{n:,} stretch{'' if n == 1 else 'es'} of more than {_most_filled(window)} rows without a "
+        f"reading of a channel {'is a gap' if n == 1 else 'are gaps'} of {n_rows:,} rows together; "
+        f"the longest is {length:,} rows of column {table.channels[channel]!r}, from "
+        f"{table.where(int(found.rows[first]))}"
+    )
+
+
+def _most_filled(window: int) -> int:
+    """Return how many readings in a row are filled of a channel that has one in each row."""
+    return max(window // 2, _MIN_FILLED)
+
+
+def warn_of_dead_channels(found: Readings, window: int, table: LongTable) -> None:
+    """Warn of channels that have one value to the end of a group, and varied before.
+
+    Over two windows at least, and ten times as long as the channel has one value otherwise. The
+    readings are kept.
+    """
+    ends = np.flatnonzero(np.append(found.codes[1:] != found.codes[:-1], True)) + 1
+    dead = []
+    first = 0
+    for end in ends.tolist():
+        if end - first > _DEAD_WINDOWS * window:
+            changes = found.values[first + 1 : end] != found.values[first : end - 1]
+            for channel in range(changes.shape[1]):
+                begins = np.flatnonzero(changes[:, channel]) + 1
+                last = int(begins[-1]) if len(begins) else end - first
+                tail = end - first - last
+                if tail <= _DEAD_WINDOWS * window:
+                    continue
+                if tail >= _DEAD_TIMES * int(np.diff(np.append(0, begins)).max()):
+                    dead.append((tail, channel, first + last))
+        first = end
+    if not dead:
+        return
+    length, channel, at = max(dead)
+    more = f" and {len(dead) - 1} more like it" if len(dead) > 1 else ""
+    table.warn(
+        f"column {table.channels[channel]!r} holds the same value from "
+        f"{table.where(int(found.rows[at]))} on, for {length:,} rows{more}: a dead sensor? Leave "
+        "these rows out of a fit, or drop the column"
+    )
+
+
+def seconds_of(found: Readings, table: LongTable) -> np.ndarray | None:
+    """Return the times as seconds since 1970 in UTC, or as the numbers that they are."""
+    if found.times is None:
+        return None
+    numbers = time_numbers(found.times, table.source, table.where)
+    seconds: np.ndarray = numbers / numbers_per_second(found.times)
+    return seconds
