@@ -186,8 +186,9 @@ class Dataset(InstanceSource):
 
     def instances(self) -> Instances:
         """Return the instances with labels, kind and names, as estimators take them."""
-        if isinstance(self.X, Instances):  # stored codes
-            return self.X
+        stored = as_instances(self.X)
+        if stored.encoded:
+            return stored
         return InMemory(self.X, self.name, self.y, self.channel_names, self.kind, self.points)
 
     def row_numbers(self) -> np.ndarray:
