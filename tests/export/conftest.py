@@ -1,5 +1,10 @@
 """Encoders, tables and a bundle to export. Do not refit what ends in `_fit`."""
 
+import re
+import venv
+from importlib import metadata
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,3 +65,23 @@ def wine_bundle(tmp_path_factory, table):
     kinds = CodeClassifier(detector.encoder_).fit(table[::2], (table[::2, 0] > 13).astype(int))
     save_bundle(path, detector.encoder_, {"kind": kinds, "normal": detector})
     return path
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory):
+    """A fresh environment with numpy and onnxruntime, what these need, and nothing else."""
+    where = tmp_path_factory.mktemp("bare")
+    venv.create(where, with_pip=False)
+    home = next(where.glob("lib/python*/site-packages"))
+    wanted, linked = ["onnxruntime", "numpy"], set()
+    while wanted:
+        found = metadata.distribution(wanted.pop())
+        if found.name in linked:
+            continue
+        linked.add(found.name)
+        tops = {file.parts[0] for file in found.files or () if ".." not in file.parts}
+        for top in tops - {path.name for path in home.iterdir()}:
+            (home / top).symlink_to(Path(found.locate_file(top)).resolve())
+        needs = [need for need in found.requires or () if "extra ==" not in need]
+        wanted += [re.match(r"[\w.-]+", need).group() for need in needs]
+    return where / "bin" / "python"

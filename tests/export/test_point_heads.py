@@ -161,3 +161,55 @@ def test_time_points_are_scored_without_torch_and_scikit_learn(series, tmp_path)
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.split(maxsplit=1)[1].strip() == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_predict_writes_both_tables_with_numpy_and_onnxruntime_alone(series, bare_python, tmp_path):
+    detector, folder, _, new = series
+    new.to_csv(tmp_path / "new.csv", index=False)
+    words = ["new.csv", "points.csv", "--key", "order", "--alarms", "alarms.csv"]
+    subprocess.run([bare_python, folder / "predict.py", *words], cwd=tmp_path, check=True, env={})
+    again = pd.read_csv(tmp_path / "new.csv")
+    expected = detector.score_points(again, keys=["order"])
+    found = pd.read_csv(tmp_path / "points.csv", keep_default_na=False, na_values={"p_value": ""})
+    found = found.replace({name: {"": np.nan} for name in found if name not in ("verdict",)})
+    for name in [name for name in expected if name.startswith(("share", "anomaly"))]:
+        found[name] = found[name].astype(float)
+    assert_same(found, expected)
+    assert_same(pd.read_csv(tmp_path / "alarms.csv"), detector.alarms(again))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--group", "engine"], "without ['engine']"),
+        (["--time", "pressure"], "times do not increase from row to row"),
+        (["--time", "machine"], "got 'drill' in row 0, counting from 0, of column 'machine'"),
+    ],
+)
+def test_predict_refuses_what_it_cannot_place_in_time(series, words, message, tmp_path):
+    series[3].to_csv(tmp_path / "new.csv", index=False)
+    done = subprocess.run(
+        [sys.executable, series[1] / "predict.py", "new.csv", "points.csv", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not (tmp_path / "points.csv").exists()
+
+
+def test_predict_reads_parquet_and_still_takes_windows(series, tmp_path):
+    detector, folder, _, new = series
+    new.to_parquet(tmp_path / "new.parquet")
+    np.save(tmp_path / "windows.npy", np.zeros((3, 16, 2)))
+    for words in (["new.parquet", "points.csv"], ["windows.npy", "found.npz"]):
+        script = [sys.executable, folder / "predict.py", *words]
+        subprocess.run(script, cwd=tmp_path, check=True)
+    found = pd.read_csv(tmp_path / "points.csv")
+    expected = detector.score_points(new)
+    np.testing.assert_allclose(found["anomaly_score"], expected["anomaly_score"], atol=1e-4)
+    with np.load(tmp_path / "found.npz") as windows:
+        assert windows["verdict"].shape == (3,)

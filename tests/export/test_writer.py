@@ -6,10 +6,8 @@ import re
 import runpy
 import subprocess
 import sys
-import venv
 import warnings
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -247,26 +245,6 @@ def test_variants_are_smaller_and_their_parity_is_reported(digit_encoder, digits
         exact = facts["parity"]["worst"]["code"]["deviation"]
         assert exact < worst["code"]["deviation"] < 0.2
         assert facts["rows_per_second"][variant] > 0
-
-
-@pytest.fixture(scope="module")
-def bare_python(tmp_path_factory):
-    """A fresh environment with numpy and onnxruntime, what these need, and nothing else."""
-    where = tmp_path_factory.mktemp("bare")
-    venv.create(where, with_pip=False)
-    home = next(where.glob("lib/python*/site-packages"))
-    wanted, linked = ["onnxruntime", "numpy"], set()
-    while wanted:
-        found = metadata.distribution(wanted.pop())
-        if found.name in linked:
-            continue
-        linked.add(found.name)
-        tops = {file.parts[0] for file in found.files or () if ".." not in file.parts}
-        for top in tops - {path.name for path in home.iterdir()}:
-            (home / top).symlink_to(Path(found.locate_file(top)).resolve())
-        needs = [need for need in found.requires or () if "extra ==" not in need]
-        wanted += [re.match(r"[\w.-]+", need).group() for need in needs]
-    return where / "bin" / "python"
 
 
 def run_bare(python, *words, cwd):

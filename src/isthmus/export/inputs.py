@@ -132,6 +132,11 @@ def describe_cells(schema: Schema) -> dict[str, Any]:
     return _FORMS | {"missing": list(NO_VALUE), "categories": categories, "alike": alike}
 
 
+def describe_readings() -> dict[str, Any]:
+    """Return how the cells of a long table of series are read, as `describe_cells` does."""
+    return {"number": _FORMS["number"], "missing": list(NO_VALUE)}
+
+
 def feed(schema: Schema, inputs: Sequence[Input], X: Any) -> dict[str, np.ndarray]:
     """Check rows as the library does, and return them as inputs of ONNX Runtime.
 

@@ -19,7 +19,7 @@ from isthmus.detection import AnomalyDetector, n_training_rows
 from isthmus.encoding import encoder_identity
 from isthmus.export.decision_graph import Output
 from isthmus.export.graph import OPSETS
-from isthmus.export.inputs import Input, describe_cells
+from isthmus.export.inputs import Input, describe_cells, describe_readings
 from isthmus.export.parity import Parity
 from isthmus.export.point_heads import CHANNEL_PARTS, PointHead
 from isthmus.export.reference_instances import ReferenceInstances
@@ -85,6 +85,7 @@ def readme(facts: Mapping[str, Any]) -> str:
         "## Decisions",
         "",
         *_head_lines(facts),
+        *_point_lines(facts),
         *_reference_lines(facts["known"]),
         "## Parity",
         "",
@@ -121,6 +122,25 @@ def parity_lines(facts: Mapping[str, Any]) -> list[str]:
             "them in the band"
         )
     return lines
+
+
+def _point_lines(facts: Mapping[str, Any]) -> list[str]:
+    if "points" not in facts:
+        return []
+    points = next(iter(facts["points"].values()))
+    time = points["time_column"] or "COLUMN"
+    groups = "".join(f" --group {name}" for name in points["group_columns"])
+    return [
+        "## Time points of series",
+        "",
+        "A long table, a row for each time point and a column for each channel, is decided on time "
+        "point by time point, and alarms are runs of abnormal ones:",
+        "",
+        "```",
+        f"python predict.py new.csv points.csv --time {time}{groups} --alarms alarms.csv",
+        "```",
+        "",
+    ]
 
 
 def _reference_lines(references: Mapping[str, Any] | None) -> list[str]:
@@ -217,11 +237,18 @@ def describe_export(
         "inputs": [one.to_dict() for one in inputs],
         "outputs": [one.to_dict() for one in outputs],
         "heads": {name: _describe_head(head) for name, head in heads.items()},
-        **({"points": {k: one.to_dict() for k, one in points.items()}} if points else {}),
+        **_describe_points(points),
         "known": None if references is None else references.to_dict(),
         "parity": parity.to_dict(),
         FILE_DIGESTS: {name: sha256(content).hexdigest() for name, content in beside.items()},
     } | ({} if inputs[0].column is None else {"cells": describe_cells(encoder.schema_)})
+
+
+def _describe_points(points: Mapping[str, PointHead]) -> dict[str, Any]:
+    if not points:
+        return {}
+    found = {name: head.to_dict() for name, head in points.items()}
+    return {"points": found, "cells": describe_readings()}
 
 
 def write_facts(model: ModelProto, facts: Mapping[str, Any]) -> None:

@@ -105,6 +105,8 @@ def _read(source: Path) -> Any:
 
 
 if __name__ == "__main__":
+    if "points" in facts and not any(word.endswith(".npy") for word in sys.argv):
+        sys.exit(__import__("predict_points").main(predict, facts, _number))
     parser = argparse.ArgumentParser(description="Decide on each row with the model.")
     parser.add_argument("rows", type=Path, help=".npy file of an array, or .csv with a header")
     parser.add_argument("out", type=Path, help=".npz file to write, an array for each output")

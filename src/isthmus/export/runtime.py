@@ -317,8 +317,8 @@ class Exported:
         --------
         >>> import tempfile
         >>> from isthmus import AnomalyDetector, Autoencoder, export_bundle, load, save_bundle
-        >>> wave = np.sin(np.arange(600) / 3)[:, None]
-        >>> table = pd.DataFrame(wave + np.random.default_rng(0).normal(0, 0.1, (600, 1)))
+        >>> wave = np.sin(np.arange(1200) / 3)[:, None]
+        >>> table = pd.DataFrame(wave + np.random.default_rng(0).normal(0, 0.1, (1200, 1)))
         >>> data = load(table, kind="series", window=16, stride=1)
         >>> detector = AnomalyDetector(Autoencoder(2, max_epochs=2), "reconstruction", 0.05)
         >>> detector = detector.set_params(calibration="split", random_state=0).fit(data)

@@ -53,6 +53,8 @@ VARIANTS = ("fp16", "int8")
 #: A timing is the best of so many runs, on at most so many rows.
 N_RUNS, MAX_TIMED_ROWS = 3, 1024
 MODEL, PREDICT, README = "model.onnx", "predict.py", "README.md"
+#: Beside `predict.py`, where a head decides on time points of series.
+PREDICT_POINTS = "predict_points.py"
 #: Largest deviation allowed: see `isthmus.export.parity.Parity`.
 TOLERANCE = 1e-4
 
@@ -247,6 +249,8 @@ def export_bundle(
         references = references_from_heads(encoder, chosen)
     facts = {}
     beside = {PREDICT: Path(__file__).with_name("predict_script.py").read_bytes()}
+    if points:
+        beside[PREDICT_POINTS] = Path(__file__).with_name("predict_points_script.py").read_bytes()
     if references is not None:
         beside[REFERENCES_FILE] = references.to_bytes(encoder.digest_)
     for name in models:
