@@ -23,10 +23,14 @@ from isthmus.cli.commands import rank, refuse_process_group, whole_or_auto
 from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
 from isthmus.cli.options import (
     Address,
+    Causal,
     Data,
     Engine,
     FalseAlarmRate,
+    FalseAlarms,
     Json,
+    MergeGap,
+    MinLength,
     Missing,
     Normal,
     Recipe,
@@ -36,6 +40,7 @@ from isthmus.cli.options import (
     detector_facts,
     names_or_none,
     number_or_auto,
+    point_options,
     print_detector,
     reads_in_chunks,
     refuse_ray,
@@ -97,6 +102,10 @@ def fit(
         ),
     ] = False,
     false_alarm_rate: FalseAlarmRate = None,
+    false_alarms: FalseAlarms = None,
+    merge_gap: MergeGap = None,
+    min_length: MinLength = None,
+    causal: Causal = False,
     normal: Normal = None,
     missing: Missing = None,
     engine: Engine = "local",
@@ -136,17 +145,20 @@ def fit(
         return
     refuse_ray(workers, address)
     console = console_for(json)
+    of_points = point_options(false_alarms, merge_gap, min_length, causal)
     of_detector = {
         "--false-alarm-rate": false_alarm_rate,
         "--normal": normal,
         "--missing": missing,
+        **{f"--{name.replace('_', '-')}": value for name, value in of_points.items()},
     }
     for option, value in of_detector.items():
         if value is not None and not detector:
             raise DataError(f"got {option}, which is for a detector; add --detector")
     train = reading.open(data, normal=normal).train
     streamed = not train.in_memory
-    instances = train if streamed else train.X
+    by_point = not streamed and train.points is not None
+    instances = train if streamed or by_point else train.X
     if streamed and normal is not None:
         raise DataError(
             f"got --normal {normal}, and labels of data read in chunks are not used; leave it out"
@@ -154,7 +166,7 @@ def fit(
     from isthmus.autoencoder import Autoencoder
     from isthmus.detection import AnomalyDetector, labels_for_detector
 
-    y = train.y if detector and not streamed else None
+    y = train.y if detector and not streamed and not by_point else None
     if y is not None or normal is not None:
         labels_for_detector(train, normal)  # an error about labels names the file
     encoder = Autoencoder(
@@ -180,7 +192,12 @@ def fit(
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         policy: Any = missing or "unusual"
         heads["normal"] = AnomalyDetector(
-            encoder, false_alarm_rate=rate, random_state=seed, normal=normal, missing=policy
+            encoder,
+            false_alarm_rate=rate,
+            random_state=seed,
+            normal=normal,
+            missing=policy,
+            **of_points,
         )
         resumes = heads["normal"].n_encoders(instances, y) == 1
     channel_names = None if streamed else train.channel_names
@@ -203,6 +220,8 @@ def fit(
 
         try:
             rule = train.window_label if detector else None
+            if rule is not None and by_point:
+                rule = "any"  # as the detector reads labels of time points
             with bundle_lock(output):
                 if overwrite:
                     refuse_changed(output, state)  # heads added in the meantime would be deleted
@@ -243,7 +262,7 @@ def fit(
     if detector:
         found = facts["detector"] = detector_facts(heads["normal"])
         found |= {} if missing is None else {"missing": missing}
-        found |= window_label_facts(console, train)
+        found |= {} if by_point else window_label_facts(console, train)
         facts["n_train"] -= found["labels"]["abnormal"]
         facts["n_train"] -= found["n_calibration"] if found["calibration"] == "split" else 0
     console.print(encoder.summary())
@@ -263,7 +282,8 @@ def fit(
     console.print(f"bundle {output}", soft_wrap=True)
     if detector:
         print_detector(console, facts["detector"])
-        console.print(f"next   isthmus predict {output} NEW --explain", soft_wrap=True)
+        how = f"--time {reading.time} -o points.csv" if by_point and reading.time else "--explain"
+        console.print(f"next   isthmus predict {output} NEW {how}", soft_wrap=True)
     else:
         console.print(f"next   isthmus classify {output} LABELLED --label COLUMN", soft_wrap=True)
     write_json_facts(json, facts)

@@ -18,6 +18,7 @@ from isthmus.cli.commands import (
     process_suffix,
     raise_on_sigterm,
     rank,
+    whole_or_auto,
 )
 from isthmus.cli.data_options import warnings_as_lines
 from isthmus.errors import DataError
@@ -188,12 +189,50 @@ Missing = Annotated[
 ]
 
 
+FalseAlarms = Annotated[
+    str | None,
+    typer.Option(
+        "--false-alarms",
+        help="Of time points of series, how many false alarms there may be, in place of a share of "
+        "time points: '1 per day', '2 per week', '1 per 2000 points'.",
+    ),
+]
+MergeGap = Annotated[
+    str | None,
+    typer.Option(
+        "--merge-gap",
+        help="Alarms with at most so many time points between them are one; auto is half a window.",
+    ),
+]
+MinLength = Annotated[
+    int | None, typer.Option("--min-length", help="Time points of an alarm, at least; default 1.")
+]
+Causal = Annotated[
+    bool,
+    typer.Option(
+        "--causal",
+        help="Score a time point by the past alone: alarms are known at once, and less sharp.",
+    ),
+]
+
+
+def point_options(
+    false_alarms: str | None, merge_gap: str | None, min_length: int | None, causal: bool
+) -> dict[str, Any]:
+    """Return the parameters of a detector for time points that options say."""
+    given: dict[str, Any] = {"false_alarms": false_alarms, "min_length": min_length}
+    if merge_gap is not None:
+        given["merge_gap"] = whole_or_auto("--merge-gap", merge_gap)
+    given |= {"causal": True} if causal else {}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
     """Return facts of a fitted detector as plain values."""
     from isthmus.bundle import label_counts
 
     stride = detector.reference_set_.overlapping_stride
-    return {
+    facts = {
         "n": len(detector.reference_set_.y),
         "labels": label_counts(detector.reference_set_.y),
         "method": detector.method_,
@@ -208,7 +247,9 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
             "encoder_digest": detector.encoder_digest_,
             "unchanged": detector.encoder_digest_ == detector.encoder_.digest_,
         },
-    } | ({} if stride is None else {"overlapping_stride": stride})
+    }
+    facts |= {} if stride is None else {"overlapping_stride": stride}
+    return facts | ({} if detector.point_facts_ is None else {"points": detector.point_facts_})
 
 
 def window_label_facts(console: Console, data: Any) -> dict[str, Any]:
@@ -240,10 +281,53 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
         "method": facts["method"],
         "threshold": f"{facts['threshold']:.4g}, an anomaly score above it is abnormal",
     }
+    if "points" in facts:
+        lines |= _point_lines(facts["points"])
     for name, value in lines.items():
         console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
-    if labels["abnormal"]:
+    if labels["abnormal"] and "points" not in facts:
         _print_label_curve(console, facts)
+
+
+def _point_lines(points: dict[str, Any]) -> dict[str, str]:
+    """Return what is printed of a detector of time points, by title."""
+    from isthmus.detection import AlarmRate, as_duration
+
+    realised, step = points["realised"], points["step"]
+    n_blocks = len(realised["blocks"])
+    if "false_alarms" in points:
+        asked = AlarmRate.parse(points["false_alarms"])
+        known = step if asked.is_timed else None
+
+        def words(rate: float) -> str:
+            return str(asked.like(rate, known)) if rate > 0 else "none"
+
+        promise = f"{asked}, as an average over stretches like those held out; not exact"
+    else:
+
+        def words(rate: float) -> str:
+            return f"{100 * rate:.2g} %"
+
+        promise = f"{100 * points['false_alarm_rate']:.3g} % of normal time points"
+        promise += "" if points["held"] else ", more than so few time points can hold"
+    length = as_duration(points["n_held_out"], step)
+    measured = (
+        f"{words(realised['realised'])} on {length} of normal data "
+        f"that nothing had seen; by stretch {words(realised['lowest'])} to "
+        f"{words(realised['highest'])} ({n_blocks} stretches)"
+    )
+    late = 0 if points["causal"] else points["window"] - 1
+    lines = {
+        "calibration": f"{points['n_held_out']:,} time points in blocks held out of training, "
+        f"about {points['n_independent']:,} of them independent",
+        "false alarms": promise,
+        "realised": measured,
+        "threshold": f"{points['threshold']:.4g}, a time point with a higher score is abnormal",
+        "known": "at once (causal)" if not late else f"up to {as_duration(late, step)} later",
+    }
+    for group, rate in realised.get("by_group", {}).items():
+        lines[f"  {group}"] = f"realised {words(rate)}"
+    return lines
 
 
 def _print_label_curve(console: Console, facts: dict[str, Any]) -> None:

@@ -20,9 +20,13 @@ from isthmus.cli.options import (
     run_scoring,
     write_json_facts,
 )
+from isthmus.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from isthmus.data import Dataset
+    from isthmus.detection import AnomalyDetector
 
 #: Rows that are printed with an explanation.
 MAX_EXPLAINED = 5
@@ -49,6 +53,17 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Explain the decisions of a detector.")
     ] = False,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="Of a long table: point, a row of output for each row; or window. By default "
+            "point, where the detector was fitted on a long table.",
+        ),
+    ] = "auto",
+    alarms: Annotated[
+        Path | None,
+        typer.Option(help="File for the alarms of a series: .csv or .parquet."),
+    ] = None,
     scoring: Scoring = LOCAL,
     json: Json = None,
 ) -> None:
@@ -67,8 +82,13 @@ def predict(
 
     Both write reconstruction_error.
 
-    The column --label is no feature. Of data with two parts the test part is predicted. Of a long
-    table each window is predicted, and written with its group, its first and its last time.
+    Of a long table a detector that was fitted on one writes a row for each row of the table, in its
+    order, with the columns of time, group and keys: anomaly_score, p_value, verdict (normal,
+    abnormal, or empty where no window covers the row) and the share of each channel. --alarms
+    writes a row for each alarm: first, last, peak, the time at which it could be known, the worst
+    channel. --by window predicts each window, with its group, its first and its last time.
+
+    The column --label is no feature. Of data with two parts the test part is predicted.
 
     Several files (a folder, "events/*.parquet") are read in chunks and need not fit into memory;
     so is one file with --lazy, --resume or --engine ray. The output is then a folder with a
@@ -76,10 +96,18 @@ def predict(
     """
     from isthmus.cli.results import check_suffix, write_table
 
-    if output is not None:
-        check_suffix(output, ".csv", ".parquet")
+    for path in (output, alarms):
+        if path is not None:
+            check_suffix(path, ".csv", ".parquet")
+    if by not in ("auto", "point", "window"):
+        raise DataError(f"got --by {by}, expected point or window")
     loaded = reading.open(data, bundle, lazy=scoring.lazy)
     if not loaded.in_memory:
+        if by == "point" or alarms is not None:
+            raise DataError(
+                "got --by point or --alarms, and data that is read in chunks is predicted by "
+                "window; pass one file without --lazy, --resume and --engine"
+            )
         folder = run_scoring(
             "predict",
             bundle,
@@ -104,6 +132,9 @@ def predict(
 
     opened = load_bundle(bundle)
     decider: Any = opened.head(head)
+    if _decides_points(decider, instances, by, alarms):
+        predict_points(decider, instances, output, alarms, json)
+        return
     with warnings_as_lines():
         table = opened.predictions(instances.X, head, explain=explain)
         missing = missing_value_facts(opened.encoder, instances.X)
@@ -137,6 +168,76 @@ def predict(
     if output is not None:
         write_table(output, table)
         console.print(f"predictions in {output}", soft_wrap=True)
+    write_json_facts(json, facts)
+
+
+def _decides_points(decider: Any, data: Any, by: str, alarms: Path | None) -> bool:
+    """Return whether time points are decided on, after a check that they can be where asked."""
+    can = getattr(decider, "point_calibration_", None) is not None and data.points is not None
+    asked = by == "point" or alarms is not None
+    if asked and (by == "window" or not can):
+        raise DataError(
+            "got --alarms with --by window; leave one of them out"
+            if by == "window"
+            else "got --by point or --alarms, which are for a long table and a detector that was "
+            "fitted on one: isthmus fit TABLE --kind series --time COLUMN --detector -o BUNDLE"
+        )
+    return can and by != "window"
+
+
+def predict_points(
+    detector: AnomalyDetector,
+    data: Dataset,
+    output: Path | None,
+    alarms: Path | None,
+    json: str | None,
+) -> None:
+    """Decide on the time points of a long table; print, and write points and alarms."""
+    from isthmus.cli.results import write_table
+    from isthmus.detection import as_duration
+
+    with warnings_as_lines():
+        found = detector.decide_points(data)
+        table, raised = found.to_frame(), detector.alarms_of(found)
+    counts = {
+        name: int((table["verdict"] == word).sum())
+        for name, word in (("normal", "normal"), ("abnormal", "abnormal"), ("without score", ""))
+    }
+    console = console_for(json)
+    step = found.points.step
+    console.print(
+        f"{len(table):,} rows: "
+        + ", ".join(f"{name}: {n:,}" for name, n in counts.items() if n or name != "without score")
+    )
+    console.print(
+        f"{len(raised):,} alarm{'' if len(raised) == 1 else 's'}" + ":" * bool(len(raised))
+    )
+    for _, alarm in raised.nlargest(MAX_EXPLAINED, "anomaly_score").sort_index().iterrows():
+        groups = "".join(f"{alarm[name]}, " for name in found.points.group_columns)
+        console.print(
+            f"  {groups}{alarm['first']} to {alarm['last']} "
+            f"({as_duration(alarm['n_points'], step)}): {alarm['channel']} "
+            f"({alarm['share']:.0%}), anomaly score {alarm['anomaly_score']:.4g}",
+            soft_wrap=True,
+            markup=False,
+        )
+    if len(raised) > MAX_EXPLAINED:
+        console.print(f"  the {MAX_EXPLAINED} with the highest scores of {len(raised):,}")
+    facts = {
+        "by": "point",
+        "n": len(table),
+        "counts": counts,
+        "n_alarms": len(raised),
+        "digest": detector.encoder_digest_,
+        "output": None if output is None else str(output),
+        "alarms": None if alarms is None else str(alarms),
+        "points": found.points.facts(),
+        "detector": detector.point_facts_,
+    } | data.reading_facts()
+    for path, what, written in ((output, "predictions", table), (alarms, "alarms", raised)):
+        if path is not None:
+            write_table(path, written)
+            console.print(f"{what} in {path}", soft_wrap=True)
     write_json_facts(json, facts)
 
 

@@ -18,6 +18,7 @@ from isthmus.detection.calibration import Calibration, benjamini_hochberg, check
 from isthmus.detection.detector_labels import (
     DetectorLabelReader,
     check_labels_suffice,
+    normal_by_column_name,
     read_detector_labels,
     read_labels_of,
     warn_of_mostly_abnormal,
@@ -243,6 +244,8 @@ class AnomalyDetector(
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
         stated = DetectorLabelReader(self.normal if normal is None else normal).normal
         timeline = None if X.points is None else lay_out(X.points, len(X))
+        if stated is None and y is None and timeline is not None:
+            stated = normal_by_column_name(X.points)
         y = read_labels_of(X, y, stated, timeline)
         check_labels_suffice(y, self.method)
         warn_of_mostly_abnormal(y, stated)
@@ -287,7 +290,8 @@ class AnomalyDetector(
             return 1
         timeline = None if X.points is None else lay_out(X.points, len(X))
         with warnings.catch_warnings(action="ignore"):  # they are those of `fit`
-            y = read_labels_of(X, y, self.normal, timeline)
+            normal = normal_by_column_name(X.points) if self.normal is None else self.normal
+            y = read_labels_of(X, y, normal, timeline)
         return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()), timeline)
 
     @isolated_from_host()

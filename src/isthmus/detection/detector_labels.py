@@ -26,6 +26,7 @@ from isthmus.data import (
     label_text,
     read_as_binary,
 )
+from isthmus.data.windows import TimePoints
 from isthmus.detection.timeline import Timeline
 from isthmus.errors import DataError
 
@@ -395,8 +396,7 @@ def read_labels_of(
         Without it a data set's own labels are read: of windows those of their time points, a
         window being abnormal where one of them is.
     normal : str, int, float, bool or None
-        See `DetectorLabelReader`. Where it is None, and the labels of time points are 0 and 1 in a
-        column such as "anomaly", 0 is normal, with a warning that says so.
+        See `DetectorLabelReader`.
     timeline : Timeline or None
         Where windows lie among the time points.
 
@@ -409,25 +409,39 @@ def read_labels_of(
     if y is not None or points is None or timeline is None or points.y is None:
         own = instances.labels if y is None and instances.kind is not None else y
         return read_detector_labels(own, len(instances), normal)
-    if normal is None and _says_abnormal(points.label_column) and _only_binary(points.y):
-        warnings.warn(
-            f"the labels in column {points.label_column!r} are 0 and 1; 0 is taken as normal, as "
-            "the name says; pass normal=1 (on the command line --normal 1) where it is 1",
-            stacklevel=4,
-        )
-        normal = 0
     labels = read_detector_labels(points.y, len(points), normal, source=instances.name)
     return label_windows(labels, timeline.first, timeline.window)
+
+
+def normal_by_column_name(points: TimePoints | None) -> int | None:
+    """Return 0 where the labels of time points are 0 and 1 in a column such as "anomaly".
+
+    Warns
+    -----
+    UserWarning
+        That 0 is taken as normal.
+
+    Examples
+    --------
+    >>> normal_by_column_name(None) is None
+    True
+    """
+    if points is None or points.y is None or not _says_abnormal(points.label_column):
+        return None
+    labels = factorize_labels(points.y[MISSING.has_label(points.y)])[0]
+    if not labels or any(read_as_binary(label) is None for label in labels):
+        return None
+    warnings.warn(
+        f"the labels in column {points.label_column!r} are 0 and 1; 0 is taken as normal, as the "
+        "name says; pass normal=1 (on the command line --normal 1) where it is 1",
+        stacklevel=3,
+    )
+    return 0
 
 
 def _says_abnormal(column: str | None) -> bool:
     words = re.split(r"[^a-z]+", (column or "").lower())
     return not {"no", "not", "non"} & set(words) and bool(ABNORMAL_WORDS & set(words))
-
-
-def _only_binary(y: np.ndarray) -> bool:
-    labels = factorize_labels(y[MISSING.has_label(y)])[0]
-    return bool(labels) and all(read_as_binary(label) is not None for label in labels)
 
 
 def label_windows(labels: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:

@@ -36,7 +36,7 @@ class PointDetectionMixin:
     fitted_score_: Score
     point_calibration_: PointCalibration | None
     point_threshold_: float
-    point_facts_: dict[str, Any]
+    point_facts_: dict[str, Any] | None
     false_alarm_rate: float | Literal["auto"]
     false_alarms: str | None
     merge_gap: int | Literal["auto"]
@@ -116,15 +116,18 @@ class PointDetectionMixin:
             `n_points`; `known_at`, the time at which the alarm could be known; the worst
             `channel` and its `share`; `anomaly_score` and `p_value` of the peak.
         """
-        found = self.decide_points(new, **columns)
-        return found.alarms(
+        return self.alarms_of(self.decide_points(new, **columns))
+
+    def alarms_of(self, decisions: PointDecisions) -> pd.DataFrame:
+        """Return the alarms of decisions that `decide_points` returned."""
+        return decisions.alarms(
             merge_gap=self._merge_gap(), min_length=self.min_length, causal=self.causal
         )
 
     def _calibrate_points(self, held_out: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Calibrate time points on the rows of each fold and their scores."""
         timeline = self.reference_set_.timeline
-        self.point_calibration_ = None
+        self.point_calibration_, self.point_facts_ = None, None
         if timeline is None:
             if self.false_alarms is not None:
                 raise DataError(

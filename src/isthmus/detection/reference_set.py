@@ -412,7 +412,8 @@ def detector_sample(
         When stored codes are of another encoder.
     """
     check_encoder(encoder, instances)
-    if y is None and instances.labels is not None and not instances.encoded:
+    unread = instances.labels is not None and instances.kind is None
+    if y is None and unread and not instances.encoded:
         warnings.warn(
             f"the labels that came with {len(instances):,} instances are not used; pass them as y, "
             "with normal= unless 1 is normal and -1 abnormal",
