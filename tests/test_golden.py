@@ -52,7 +52,10 @@ RENAMED: dict[str, str] = {
 #: Keys of before that a command still prints, and not about a head.
 KEPT = {"demo": {"digest_before", "digest_after"}}
 #: Keys that manifests, exports and commands have since.
-ADDED = {"alarms", "cells", "decoder_digest", "file_digests", "n_fit", "n_missing", "window_label"}
+ADDED = {
+    "alarms", "cells", "decoder_digest", "file_digests", "n_fit", "n_missing", "points",
+    "window_label",
+}  # fmt: skip
 #: Another processor adds numbers up in another order.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 #: Bundles of then hash rows of a table after the inverse hyperbolic sine, whose last bit differs

@@ -57,7 +57,7 @@ def predict(
         str,
         typer.Option(
             help="Of a long table: point, a row of output for each row; or window. By default "
-            "point, where the detector was fitted on a long table.",
+            "point, where the detector was fitted on a long table, and window with --explain.",
         ),
     ] = "auto",
     alarms: Annotated[
@@ -132,7 +132,7 @@ def predict(
 
     opened = load_bundle(bundle)
     decider: Any = opened.head(head)
-    if _decides_points(decider, instances, by, alarms):
+    if _decides_points(decider, instances, by, alarms, explain):
         predict_points(decider, instances, output, alarms, json)
         return
     with warnings_as_lines():
@@ -171,7 +171,7 @@ def predict(
     write_json_facts(json, facts)
 
 
-def _decides_points(decider: Any, data: Any, by: str, alarms: Path | None) -> bool:
+def _decides_points(decider: Any, data: Any, by: str, alarms: Path | None, explain: bool) -> bool:
     """Return whether time points are decided on, after a check that they can be where asked."""
     can = getattr(decider, "point_calibration_", None) is not None and data.points is not None
     asked = by == "point" or alarms is not None
@@ -182,7 +182,7 @@ def _decides_points(decider: Any, data: Any, by: str, alarms: Path | None) -> bo
             else "got --by point or --alarms, which are for a long table and a detector that was "
             "fitted on one: isthmus fit TABLE --kind series --time COLUMN --detector -o BUNDLE"
         )
-    return can and by != "window"
+    return can and by != "window" and (asked or not explain)
 
 
 def predict_points(
