@@ -327,7 +327,10 @@ def test_warnings_are_lines_of_their_own(machines):
     ("words", "message"),
     [
         (["fit", "readings.parquet", "-o", "x", "--window", "24"], "--kind series"),
-        (["fit", "readings.parquet", "-o", "x", "--kind", "series"], "say which is time= or group="),
+        (
+            ["fit", "readings.parquet", "-o", "x", "--kind", "series"],
+            "say which is time= or group=",
+        ),
         (
             ["fit", "readings.parquet", "-o", "x", "--kind", "series", "--window", "24"],
             "columns 't', 'machine' of readings.parquet cannot be channels",
