@@ -63,8 +63,8 @@ def alarm_facts(
         without labels; `charts`, see `chart_facts`; `words`, the result in a sentence.
     """
     decisions = detector.decide_points(test)
-    held = detector.point_facts_
-    alarms = decisions.alarms(**{key: held[key] for key in ("merge_gap", "min_length", "causal")})
+    held = detector.point_facts_ or {}  # never empty where `decide_points` returned
+    alarms = detector.alarms_of(decisions)
     series = decisions.points
     seen = np.zeros(len(series), dtype=bool) if seen is None else seen
     places = _positions(alarms, series)
