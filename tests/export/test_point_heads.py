@@ -16,7 +16,7 @@ from isthmus.export import writer as write
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*gap in time"),
+    pytest.mark.filterwarnings("ignore:.*gap"),
     pytest.mark.filterwarnings("ignore:.*values were filled|.*filled"),
     pytest.mark.filterwarnings("ignore::isthmus.errors.CalibrationWarning"),
 ]
@@ -63,6 +63,7 @@ def series(request, tmp_path_factory):
     new = machines(seed=1)
     new.loc[500:530, "pressure"] += 3
     new.loc[900:903, "flow, l/s"] = np.nan
+    new.loc[1100:1150, "flow, l/s"] = np.nan  # long enough to be a gap
     new.loc[950:960, "flow, l/s"] -= 2
     return load_bundle(folder / "press").heads["normal"], folder / "out", facts, new
 
@@ -184,6 +185,7 @@ def test_predict_writes_both_tables_with_numpy_and_onnxruntime_alone(series, bar
     [
         (["--group", "engine"], "without ['engine']"),
         (["--time", "pressure"], "times do not increase from row to row"),
+        (["--time", "order"], "got rows 1 apart in time, and at fit they were 60"),
         (["--time", "machine"], "got 'drill' in row 0, counting from 0, of column 'machine'"),
     ],
 )

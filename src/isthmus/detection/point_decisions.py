@@ -37,6 +37,10 @@ class PointRule(Protocol):
         """Whether the score of a time point uses no later ones."""
 
     @property
+    def step(self) -> float | None:
+        """Usual step in time at fit, in seconds or in the unit of the times; None if unknown."""
+
+    @property
     def time_column(self) -> str | None:
         """Column of the times at fit."""
 
@@ -146,6 +150,8 @@ def time_points_as_at_fit(
     time: str | None = None,
     group: str | Sequence[str] | None = None,
     keys: Sequence[str] = (),
+    resample: str | float | None = None,
+    time_zone: str | None = None,
 ) -> TimePoints:
     """Return the time points of new data, for windows and channels as at fit.
 
@@ -159,11 +165,13 @@ def time_points_as_at_fit(
         Columns of a DataFrame, by default those of the fit where it has them.
     keys : sequence of str
         Columns that are carried along.
+    resample, time_zone : str, optional
+        Of a DataFrame, see `isthmus.load`.
 
     Raises
     ------
     DataError
-        See `TimePoints.of`.
+        See `TimePoints.of`; also when the step in time is another than at fit.
     """
     if isinstance(new, pd.DataFrame):
         there = set(map(str, new.columns))
@@ -172,7 +180,15 @@ def time_points_as_at_fit(
         if group is None and rule.group_columns and there.issuperset(rule.group_columns):
             group = rule.group_columns
     return TimePoints.of(
-        new, window=rule.window, channels=channels, time=time, group=group, keys=keys
+        new,
+        window=rule.window,
+        channels=channels,
+        time=time,
+        group=group,
+        keys=keys,
+        resample=resample,
+        time_zone=time_zone,
+        step=rule.step,
     )
 
 

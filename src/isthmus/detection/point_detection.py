@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
-from isthmus.data.windows import TimePoints
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.point_calibration import PointCalibration
 from isthmus.detection.point_decisions import (
@@ -54,6 +53,8 @@ class PointDetectionMixin:
         time: str | None = None,
         group: str | Sequence[str] | None = None,
         keys: Sequence[str] = (),
+        resample: str | float | None = None,
+        time_zone: str | None = None,
     ) -> PointDecisions:
         """Score time points, and decide which are abnormal.
 
@@ -66,6 +67,8 @@ class PointDetectionMixin:
             Columns of a DataFrame, by default those of the fit where it has them.
         keys : sequence of str
             Columns that are carried along.
+        resample, time_zone : str, optional
+            Of a DataFrame, see `isthmus.load`.
 
         Returns
         -------
@@ -80,7 +83,16 @@ class PointDetectionMixin:
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
-        points = self._time_points(new, time, group, keys)
+        points = time_points_as_at_fit(
+            new,
+            self._calibrated(),
+            self.encoder_.schema_.columns,
+            time=time,
+            group=group,
+            keys=keys,
+            resample=resample,
+            time_zone=time_zone,
+        )
         threshold = self.point_threshold_
         return decide_points(points, self._score_windows, self._calibrated(), threshold)
 
@@ -183,14 +195,6 @@ class PointDetectionMixin:
                 "load(..., kind='series') gives of a long table"
             )
         return self.point_calibration_
-
-    def _time_points(
-        self, new: Any, time: str | None, group: Any, keys: Sequence[str]
-    ) -> TimePoints:
-        columns = self.encoder_.schema_.columns
-        return time_points_as_at_fit(
-            new, self._calibrated(), columns, time=time, group=group, keys=keys
-        )
 
     def _score_windows(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the anomaly scores of windows, (n,), and the part of each channel, (n, c)."""

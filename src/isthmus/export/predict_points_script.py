@@ -19,6 +19,8 @@ import numpy as np
 BATCH, DECIMALS = 4096, 6
 #: A step of more than this many median steps is a gap, which no window crosses.
 MAX_STEP = 1.5
+#: Rows in a row without a reading that are filled at least, and share by which steps may differ.
+MIN_FILLED, MAX_STEP_CHANGE = 16, 0.2
 
 Cells = dict[str, list[Any]]
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -94,6 +96,37 @@ def stretches(codes: np.ndarray, time: np.ndarray | None) -> list[tuple[int, int
             new[inside[steps[inside] > MAX_STEP * np.median(steps[inside])]] = True
     first = np.flatnonzero(new)
     return list(zip(first.tolist(), [*first[1:].tolist(), len(codes)], strict=True))
+
+
+def with_readings(
+    values: np.ndarray, codes: np.ndarray, parts: list[tuple[int, int]], points: dict[str, Any]
+) -> list[tuple[int, int]]:
+    """Return the stretches without rows for which a channel has no reading for long."""
+    gone = np.zeros(len(values), dtype=bool)
+    for column in values.T:
+        present = np.flatnonzero(~np.isnan(column))
+        apart = np.diff(present)[codes[present[1:]] == codes[present[:-1]]]
+        usual = int(MAX_STEP * np.median(apart)) - 1 if len(apart) else 0
+        most = max(points["window"] // 2, MIN_FILLED, usual)
+        for begin, end in parts:
+            at = begin + np.flatnonzero(np.isnan(column[begin:end]))
+            for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):
+                gone[run] |= len(run) > most
+    found = []
+    for begin, end in parts:
+        at = begin + np.flatnonzero(~gone[begin:end])
+        runs = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
+        found += [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
+    return found
+
+
+def check_step(time: np.ndarray | None, parts: list[tuple[int, int]], at_fit: float | None) -> None:
+    """Check that times have the usual step at fit."""
+    steps = [] if time is None else [np.diff(time[begin:end]) for begin, end in parts]
+    step = float(np.median(np.concatenate(steps))) if steps and sum(map(len, steps)) else None
+    if step and at_fit and abs(step - at_fit) > MAX_STEP_CHANGE * at_fit:
+        raise ValueError(f"got rows {step:g} apart in time, and at fit they were {at_fit:g}; "
+                         "resample the table")  # fmt: skip
 
 
 def filled(values: np.ndarray, channels: list[str]) -> np.ndarray:
@@ -185,6 +218,8 @@ def decide(
     order = np.argsort(codes, kind="stable")
     moments = None if time is None else seconds(cells[time], time)[order]
     parts = stretches(codes[order], moments)
+    check_step(moments, parts, points["step"])
+    parts = with_readings(values[order], codes[order], parts, points)
     scores, shares = score(values[order], parts, predict, points)
     held = np.array(points["scores"])
     p_values = (1 + len(held) - np.searchsorted(held, scores, "left")) / (len(held) + 1)

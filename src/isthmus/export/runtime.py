@@ -279,7 +279,8 @@ class Exported:
         head : str, optional
             Name of the detector, needed where several decide on time points.
         **columns
-            `time`, `group` and `keys`, as for `AnomalyDetector.decide_points`.
+            `time`, `group`, `keys`, `resample` and `time_zone`, as for
+            `AnomalyDetector.decide_points`.
 
         Returns
         -------
