@@ -186,7 +186,7 @@ def load(
     >>> digits = load("digits")
     >>> digits.train.X.shape, digits.test.X.shape
     ((1437, 8, 8), (360, 8, 8))
-    >>> readings = pd.DataFrame({"hour": range(48), "load": np.sin(np.arange(48.0))})
+    >>> readings = pd.DataFrame({"hour": range(48), "load": [0.5, 1.5] * 24})
     >>> load(readings, kind="series", time="hour", window=24)
     Dataset('data', 2 series of 24 time steps, no labels)
     """

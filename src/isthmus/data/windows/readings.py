@@ -307,24 +307,25 @@ def warn_of_dead_channels(found: Readings, window: int, table: LongTable) -> Non
     dead = []
     first = 0
     for end in ends.tolist():
-        if end - first > _DEAD_WINDOWS * window:
-            changes = found.values[first + 1 : end] != found.values[first : end - 1]
-            for channel in range(changes.shape[1]):
-                begins = np.flatnonzero(changes[:, channel]) + 1
-                last = int(begins[-1]) if len(begins) else end - first
-                tail = end - first - last
-                if tail <= _DEAD_WINDOWS * window:
-                    continue
-                if tail >= _DEAD_TIMES * int(np.diff(np.append(0, begins)).max()):
-                    dead.append((tail, channel, first + last))
+        length = _DEAD_WINDOWS * window
+        tail = found.values[max(first, end - length - 1) : end]
+        still = (tail == tail[-1]).all(axis=0) & (end - first > length)
+        for channel in np.flatnonzero(still).tolist():
+            values = found.values[first:end, channel]
+            begins = np.flatnonzero(values[1:] != values[:-1]) + 1
+            if not len(begins):
+                continue
+            rows = end - first - int(begins[-1])
+            if rows >= _DEAD_TIMES * int(np.diff(np.append(0, begins)).max()):
+                dead.append((rows, channel, first + int(begins[-1])))
         first = end
     if not dead:
         return
-    length, channel, at = max(dead)
+    n_rows, channel, at = max(dead)
     more = f" and {len(dead) - 1} more like it" if len(dead) > 1 else ""
     table.warn(
         f"column {table.channels[channel]!r} holds the same value from "
-        f"{table.where(int(found.rows[at]))} on, for {length:,} rows{more}: a dead sensor? Leave "
+        f"{table.where(int(found.rows[at]))} on, for {n_rows:,} rows{more}: a dead sensor? Leave "
         "these rows out of a fit, or drop the column"
     )
 
