@@ -293,7 +293,9 @@ class LongTable:
 
     def _read_times(self, zone: str | None) -> pd.Series:
         column = self.frame[self.time]
-        times = read_times(column, self.source, self.where, local=True)
+        # Whether a date in text says its zone is looked at in all of them, which takes a while.
+        local = zone is not None or self.cutting.resample is not None
+        times = read_times(column, self.source, self.where, local=local)
         if zone is None:
             return times
         codes = np.empty_like(self.codes)
