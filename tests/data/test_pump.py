@@ -45,7 +45,13 @@ def test_only_the_test_part_has_anomalies_and_they_are_its_events(parts):
     for event in pump_events().itertuples():
         inside |= test["datetime"].between(event.first, event.last).to_numpy()
     assert np.array_equal(inside, test["anomaly"] == 1)
-    assert set(pump_events()["channel"]) == set(SENSORS)
+    assert set(pump_events()["channel"]) == {*SENSORS, "all"}
+
+
+def test_the_pump_is_warm_when_the_table_begins(parts):
+    temperature = parts[0]["temperature"]
+    cycles = [temperature[at : at + 60].max() for at in (0, 1440, 2880)]
+    assert np.ptp(cycles) < 2, "the same hour of three days"
 
 
 def test_a_cycle_is_an_hour(parts):

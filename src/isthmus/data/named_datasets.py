@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 # Seconds to connect, and between two chunks of the response; not for the whole file.
 _TIMEOUT_S = 20
-#: Minutes between the beginnings of the windows of the pump.
-PUMP_STRIDE = 2
 
 
 def fetch(entry: Entry, files: Sequence[SourceFile], folder: Path) -> dict[str, bytes]:
@@ -171,8 +170,8 @@ def load_named(entry: Entry, data_dir: str | Path | None = None) -> Splits:
 
     `digits` comes with scikit-learn: float32 in [0, 1], of shape (1797, 8, 8), of which a fifth
     of each class is the test set, drawn with the fixed seed 0. `pump` is generated, see
-    `isthmus.data.pump_table`: a long table cut into windows of an hour, one cycle of the pump, of
-    which the training part is normal and the test part is labelled. The others are uint8 images of
+    `isthmus.data.pump_table`: a long table, window and stride chosen from the data, of which the
+    training part is normal and the test part is labelled. The others are uint8 images of
     shape (n, 28, 28) with their published split. Their files are searched in `data_dir` only, if
     given; otherwise in `$ISTHMUS_DATA/NAME`, for MNIST also in `$ISTHMUS_DATA`, then in the
     user's cache, into which missing files are downloaded.
@@ -228,15 +227,14 @@ def _load_digits(entry: Entry) -> Splits:
 
 
 def _load_pump(entry: Entry) -> Splits:
-    from isthmus.data.pump import CYCLE, LABEL, TIME, pump_table
+    from isthmus.data.pump import LABEL, TIME, pump_table
     from isthmus.data.windows import WindowOptions, series_from_frame
 
-    cutting = WindowOptions(CYCLE, PUMP_STRIDE, TIME, window_label="any", normal=0)
-    parts = [
-        series_from_frame(pump_table(part), cutting, LABEL, entry.name)
-        for part in ("train", "test")
-    ]
-    return Splits(*parts)
+    cutting = WindowOptions("auto", "auto", TIME, window_label="any", normal=0)
+    train = series_from_frame(pump_table("train"), cutting, LABEL, entry.name)
+    assert train.points is not None
+    as_train = replace(cutting, window=train.points.window, stride=train.points.stride)
+    return Splits(train, series_from_frame(pump_table("test"), as_train, LABEL, entry.name))
 
 
 def _load_arrays(entry: Entry, data_dir: str | Path | None) -> dict[str, np.ndarray]:

@@ -11,9 +11,12 @@ import pandas as pd
 N_TRAIN, N_TEST = 4000, 2000
 CHANNELS = ("pressure", "flow", "temperature", "vibration")
 TIME, LABEL = "datetime", "anomaly"
+#: Channel of an anomaly of the load, which all sensors follow.
+ALL = "all"
 START = "2026-03-02 00:00"
 #: Minutes of a cycle: the pump fills a tank, then rests.
 CYCLE, RUNNING = 60, 36
+WARM_UP = 6 * CYCLE
 _DAY = 1440
 
 
@@ -27,7 +30,7 @@ class Event:
         First minute of the test part, and number of minutes.
     kind : str
     channel : str
-        The sensor on which it is seen.
+        The sensor on which it is seen, or "all".
     """
 
     first: int
@@ -41,7 +44,7 @@ EVENTS = (
     Event(330, 70, "level shift", "pressure"),
     Event(590, 80, "stuck sensor", "flow"),
     Event(860, 70, "lost correlation", "vibration"),
-    Event(1120, 120, "changed period", "flow"),
+    Event(1120, 120, "changed period", ALL),
     Event(1440, 90, "drift", "temperature"),
     Event(1680, 40, "noise", "pressure"),
     Event(1850, 4, "spike", "temperature"),
@@ -80,13 +83,15 @@ def pump_table(part: str = "all", seed: int = 0) -> pd.DataFrame:
     for event in EVENTS:
         if event.kind == "changed period":
             period[_minutes(event)] = CYCLE / 2.4
-    load = _load(n, period, rng)
+    # The first hours, in which the pump warms up, are left out.
+    load = _load(WARM_UP + n, np.r_[period[:WARM_UP], period], rng)
+    warmth, load = _lagged(load, 25)[WARM_UP:], load[WARM_UP:]
     day = np.sin(2 * np.pi * (np.arange(n) - 9 * 60) / _DAY)
     readings = {
         "pressure": 2.2 + 2.1 * load + _noise(n, 0.05, 0.5, rng),
         "flow": 0.4 + 11.5 * load + 0.5 * load * day + _noise(n, 0.22, 0.4, rng),
         "temperature": (
-            33.0 + 2.0 * day + 17 * _lagged(load, 25) + 0.9 * np.linspace(0, 1, n)
+            33.0 + 2.0 * day + 17 * warmth + 0.9 * np.linspace(0, 1, n)
             + _noise(n, 0.22, 0.9, rng)
         ),
         "vibration": (
@@ -97,7 +102,8 @@ def pump_table(part: str = "all", seed: int = 0) -> pd.DataFrame:
     for event in EVENTS:
         at = _minutes(event)
         label[at] = 1
-        _disturb(readings[event.channel], at, event.kind, load, rng)
+        if event.channel != ALL:
+            _disturb(readings[event.channel], at, event.kind, rng)
     table = pd.DataFrame({TIME: pd.date_range(START, periods=n, freq="min")})
     for name in CHANNELS:
         table[name] = np.round(np.maximum(readings[name], 0), 3)
@@ -135,7 +141,7 @@ def _load(n: int, period: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     load, at = np.zeros(n), 0
     while at < n:
         cycle = period[at] * rng.uniform(0.96, 1.04)
-        night = 0.5 - 0.5 * np.sin(2 * np.pi * (at - 9 * 60) / _DAY)
+        night = 0.5 - 0.5 * np.sin(2 * np.pi * (at - WARM_UP - 9 * 60) / _DAY)
         running = cycle * (RUNNING / CYCLE) * (1 - 0.15 * night)
         load[at : at + round(running)] = rng.uniform(0.92, 1.0)
         at += max(2, round(cycle))
@@ -161,9 +167,7 @@ def _noise(n: int, scale: float, memory: float, rng: np.random.Generator) -> np.
     return found
 
 
-def _disturb(
-    readings: np.ndarray, at: slice, kind: str, load: np.ndarray, rng: np.random.Generator
-) -> None:
+def _disturb(readings: np.ndarray, at: slice, kind: str, rng: np.random.Generator) -> None:
     n = at.stop - at.start
     spread = readings[:N_TRAIN].std()
     if kind == "spike":
