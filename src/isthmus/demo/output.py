@@ -1,7 +1,10 @@
-"""Output of the demo: text on the console, and pictures."""
+"""Output of the demo: text on the console, pictures, and the report."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from isthmus import plots
+from isthmus._core import return_freed_memory
 from isthmus.autoencoder import Autoencoder
 from isthmus.classification import CodeClassifier
-from isthmus.data import Dataset
+from isthmus.data import Dataset, Splits
 from isthmus.errors import MissingExtraError
 from isthmus.evaluation import BASELINE_TITLES
+from isthmus.report import write_report
 
 
 def draw_pictures(
@@ -105,7 +110,7 @@ METRICS = {
 def print_data(console: Console, facts: dict[str, Any]) -> None:
     """Print shapes, label shares and the first labels."""
     shape = " x ".join(str(side) for side in facts["input_shape"])
-    _heading(console, f"1  The data: {facts['dataset']}")
+    print_heading(console, f"1  The data: {facts['dataset']}")
     console.print(f"training {facts['kind']:<8} {facts['n_train']:>7,} of {shape}")
     console.print(f"test {facts['kind']:<12} {facts['n_test']:>7,} of {shape}")
     shares = facts["label_share"]
@@ -132,7 +137,7 @@ def print_training(console: Console, encoder: Autoencoder, facts: dict[str, Any]
     """Print the layers, the training result and the reconstruction error."""
     n_values = encoder.schema_.n_features
     width = encoder.n_components_
-    _heading(console, f"2  A code without labels: {n_values} values -> {width}")
+    print_heading(console, f"2  A code without labels: {n_values} values -> {width}")
     console.print(encoder.summary())
     last = encoder.history_[-1]
     best = encoder.history_[encoder.best_epoch_ - 1]
@@ -151,7 +156,7 @@ def print_training(console: Console, encoder: Autoencoder, facts: dict[str, Any]
 
 def print_freeze(console: Console, facts: dict[str, Any]) -> None:
     """Print the encoder digest before and after the heads were fitted."""
-    _heading(console, "3  The encoder is frozen")
+    print_heading(console, "3  The encoder is frozen")
     frozen = facts["frozen"]
     console.print(f"SHA-256 before the heads  {frozen['digest_before']}")
     console.print(f"SHA-256 after the heads   {frozen['digest_after']}")
@@ -164,7 +169,9 @@ def print_heads(console: Console, facts: dict[str, Any]) -> None:
     """Print the accuracy of heads on code and baselines, and the first predictions."""
     if not facts["heads"]:
         return
-    _heading(console, f"4  Test accuracy of heads, on {facts['n_test']:,} test {facts['kind']}")
+    print_heading(
+        console, f"4  Test accuracy of heads, on {facts['n_test']:,} test {facts['kind']}"
+    )
     table = Table(box=None, pad_edge=False)
     table.add_column("features")
     for head in facts["heads"]:
@@ -192,7 +199,7 @@ def print_heads(console: Console, facts: dict[str, Any]) -> None:
 def print_detector(console: Console, facts: dict[str, Any]) -> None:
     """Print how well the detector separates one class from the others, and its false alarms."""
     found = facts["detector"]
-    _heading(
+    print_heading(
         console, f"5  Normal or not, on the same frozen code: {found['normal_class']} is normal"
     )
     table = Table(box=None, pad_edge=False)
@@ -219,7 +226,7 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
 
 def print_end(console: Console, facts: dict[str, Any], output: Path, data_argument: str) -> None:
     """Print the paths written, the run times and commands to run next."""
-    _heading(console, f"{6 if 'detector' in facts else 5}  Files")
+    print_heading(console, f"{6 if 'detector' in facts else 5}  Files")
     console.print(f"bundle    {facts['bundle']}", soft_wrap=True)
     if facts["pictures"]:
         console.print(f"pictures  {output / 'plots'} ({len(facts['pictures'])})", soft_wrap=True)
@@ -263,6 +270,46 @@ def _accuracy(found: dict[str, Any]) -> str:
     return f"{100 * found['test_accuracy']:.2f} % ({100 * low:.1f}-{100 * high:.1f})"
 
 
-def _heading(console: Console, text: str) -> None:
+def print_heading(console: Console, text: str) -> None:
+    """Print an empty line and the title of a chapter."""
     console.print()
     console.print(f"[bold]{text}[/bold]")
+
+
+def write_page(
+    console: Console, path: Path, bundle: str, data: Splits, **options: Any
+) -> str | None:
+    """Write the report and return its path, None where an extra is missing.
+
+    Parameters
+    ----------
+    console : Console
+    path : Path
+        Of the page.
+    bundle : str
+        Folder of the bundle.
+    data : Splits
+    **options
+        Those of `isthmus.report.write_report`.
+    """
+    with console.status("report") as status:
+
+        def show_step(step: str) -> None:
+            return_freed_memory()
+            status.update(step)
+
+        try:
+            write_report(bundle, path, data, on_progress=show_step, **options)
+        except MissingExtraError as error:
+            console.print(f"no report: {error}", soft_wrap=True)
+            return None
+    return str(path)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Record the seconds that a step takes, and return its freed memory to the system."""
+    started = time.perf_counter()
+    yield
+    return_freed_memory()
+    seconds[name] = time.perf_counter() - started

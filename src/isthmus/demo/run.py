@@ -6,8 +6,6 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,10 @@ from isthmus.demo.output import (
     print_freeze,
     print_heads,
     print_training,
+    timed,
+    write_page,
 )
+from isthmus.demo.series import run_series_demo
 from isthmus.detection import (
     LABEL_FREE,
     AnomalyDetector,
@@ -36,9 +37,8 @@ from isthmus.detection import (
     extract_features_in_chunks,
 )
 from isthmus.encoding import encode_cached
-from isthmus.errors import CalibrationWarning, DataError, MissingExtraError
+from isthmus.errors import CalibrationWarning, DataError
 from isthmus.evaluation import Baselines, baseline_names, plain_label, raw_distances, score_head
-from isthmus.report import write_report
 from isthmus.training import lock_checkpoints
 
 #: Key of the detector's own scores, beside those by name.
@@ -144,42 +144,6 @@ def detect_anomalies(
     return facts, detector
 
 
-def write_page(
-    console: Console,
-    output: Path,
-    data: Splits,
-    facts: dict[str, Any],
-    seed: int,
-    measured: Baselines | None = None,
-) -> str | None:
-    """Write the report and return its path, None where an extra is missing.
-
-    Results in `measured` are used in the report, and not measured again.
-    """
-    path = output / "report.html"
-    normal = str(facts["detector"]["normal_class"]) if "detector" in facts else None
-    with console.status("report") as status:
-
-        def show_step(step: str) -> None:
-            return_freed_memory()
-            status.update(step)
-
-        try:
-            write_report(
-                facts["bundle"],
-                path,
-                data,
-                normal=normal,
-                seed=seed,
-                measured=measured,
-                on_progress=show_step,
-            )
-        except MissingExtraError as error:
-            console.print(f"no report: {error}", soft_wrap=True)
-            return None
-    return str(path)
-
-
 HEADS = ("linear", "neighbours", "mlp")
 
 
@@ -197,6 +161,9 @@ def run_demo(
     words: str | None = None,
 ) -> dict[str, Any]:
     """Train an encoder without labels, freeze it, fit heads on it, and print the results.
+
+    Of a series with time points, such as `load("pump")`, a detector is fitted on the training part
+    and tells the alarms of the test part, see `isthmus.demo.series.run_series_demo`.
 
     Parameters
     ----------
@@ -225,6 +192,11 @@ def run_demo(
     dict
         Plain values, as in `demo.json`.
     """
+    if isinstance(data, Splits) and data.train.points is not None:
+        return run_series_demo(
+            data, output, recipe=recipe, seed=seed, resume=resume, console=console,
+            seconds_to_load=seconds_to_load,
+        )  # fmt: skip
     console = console or Console()
     output = user_path(output)
     checkpoints, bundle = output / "checkpoints", check_target(output / "bundle")
@@ -247,7 +219,7 @@ def run_demo(
             checkpoint_dir=checkpoints,
             resume=resume,
         )
-        with _timed(seconds, "fit"):
+        with timed(seconds, "fit"):
             encoder.fit(train.X)
         facts |= {
             "n_components": encoder.n_components_,
@@ -275,11 +247,11 @@ def run_demo(
         }
         seconds |= {"encode": 0.0, "heads": 0.0}
         with tempfile.TemporaryDirectory() as cache:
-            with _timed(seconds, "encode"):
+            with timed(seconds, "encode"):
                 encode_cached(encoder, train.X, cache)
                 codes = encode_cached(encoder, test.X, cache)
             if train.y is not None and test.y is not None:
-                with _timed(seconds, "heads"):
+                with timed(seconds, "heads"):
                     tests = Baselines(
                         encoder, train.X, train.y, test.X, test.y, random_state=seed, verbose=True
                     )
@@ -305,7 +277,7 @@ def run_demo(
         heads: dict[str, CodeClassifier | AnomalyDetector] = dict(classifiers)
         detection = None
         if train.y is not None and test.y is not None:
-            with _timed(seconds, "detector"):
+            with timed(seconds, "detector"):
                 detection = detect_anomalies(encoder, train, test, normal_class, seed)
             if detection is not None:
                 facts["detector"] = detection[0]
@@ -331,8 +303,17 @@ def run_demo(
         # Freed first: the report reads encoder and heads from the bundle.
         del encoder, classifiers, detection, heads
         return_freed_memory()
-        with _timed(seconds, "report"):
-            facts["report"] = write_page(console, output, Splits(train, test), facts, seed, tests)
+        with timed(seconds, "report"):
+            normal = facts["detector"]["normal_class"] if "detector" in facts else None
+            facts["report"] = write_page(
+                console,
+                output / "report.html",
+                facts["bundle"],
+                Splits(train, test),
+                normal=None if normal is None else str(normal),
+                seed=seed,
+                measured=tests,
+            )
         seconds["total"] = time.perf_counter() - started + seconds_to_load
         facts["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
         write_json(output / "demo.json", facts)
@@ -436,12 +417,3 @@ def _test_baselines(
             return_freed_memory()
         results[name] = by_head["linear"] | {"heads": by_head}
     return results
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Record the seconds that a step takes, and return its freed memory to the system."""
-    started = time.perf_counter()
-    yield
-    return_freed_memory()
-    seconds[name] = time.perf_counter() - started
