@@ -187,16 +187,21 @@ def test_alarms_that_come_in_bursts_are_counted_by_the_worst_block():
     assert burst.alarm_threshold(1 / 250).n_alarms == 12
 
 
-def test_blocks_too_short_for_the_rate_are_refused_with_one_that_they_hold():
+def test_for_a_rate_of_alarms_that_the_blocks_cannot_hold_the_highest_score_decides():
     found, _ = simulated(0, length=120)  # 600 points
     asked = AlarmRate.parse("1 per day")
-    with pytest.raises(
-        CalibrationError,
-        match=r"'1 per day' needs at least 24 hours .* got 10 hours; .* '2.4 per day'",
+    with pytest.warns(
+        CalibrationWarning,
+        match=r"'1 per day' needs at least 24 hours .* there are 10 hours: .* '2.4 per day'",
     ):
-        found.alarm_threshold(asked, step=60.0)
-    assert found.alarm_threshold(AlarmRate.parse("2.4 per day"), step=60.0).n_alarms == 0
-    with pytest.raises(CalibrationError, match="at least 9,990 time points .* got 600 time points"):
+        highest = found.alarm_threshold(asked, step=60.0)
+    assert not highest.held
+    assert highest.n_alarms == 0
+    assert not (found.scores > highest.threshold).any()
+    held = found.alarm_threshold(AlarmRate.parse("2.4 per day"), step=60.0)
+    assert held.held
+    assert held.n_alarms == 0
+    with pytest.warns(CalibrationWarning, match="at least 9,990 .* there are 600 time points"):
         found.alarm_threshold(1e-4, merge_gap=9)
 
 

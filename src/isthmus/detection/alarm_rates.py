@@ -158,6 +158,27 @@ class AlarmRate:
             float(f"{np.ceil(count / digit - 1e-9) * digit:.3g}"), self.per, self.unit
         )
 
+    def needs_more(self, n_points: int, cell: int, step: float | None = None) -> str:
+        """Return a warning for held-out time points that are too few for the rate.
+
+        Parameters
+        ----------
+        n_points : int
+            Held out.
+        cell : int
+            Time points that hold the beginning of one alarm at most.
+        step : float or None
+            Seconds between time points.
+        """
+        known_step = step if self.is_timed else None
+        needed = as_duration(np.ceil(1 / self.per_point(step)) - cell, known_step)
+        smallest = self.like(1 / (n_points + cell), step)
+        return (
+            f"false_alarms='{self}' needs at least {needed} of normal data held out, and "
+            f"there are {as_duration(n_points, known_step)}: the threshold is the highest "
+            f"score among them, which promises '{smallest}'; bring more normal data"
+        )
+
     def __str__(self) -> str:
         """Return the rate as it is written: "1 per day"."""
         if not self.is_timed:
@@ -204,6 +225,8 @@ class AlarmThreshold:
     realised : dict
         As `BlockCalibration.realised` returns it, in alarms per time point: of each stretch at the
         threshold of all others.
+    held : bool
+        Whether the blocks are long enough for the rate.
     """
 
     threshold: float
@@ -213,6 +236,7 @@ class AlarmThreshold:
     n_points: int
     share_of_points: float
     realised: dict[str, Any]
+    held: bool = True
 
     def band(self, n_points: int, confidence: float = 0.9) -> tuple[int, int]:
         """Return between how many false alarms a new normal stretch has with a probability.

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import betabinom, kruskal, norm, rankdata
 
-from isthmus.detection.alarm_rates import AlarmCounts, AlarmRate, AlarmThreshold, as_duration
+from isthmus.detection.alarm_rates import AlarmCounts, AlarmRate, AlarmThreshold
 from isthmus.detection.alarms import alarm_levels
 from isthmus.detection.calibration import (
     DEFAULT_RATE,
@@ -209,6 +209,8 @@ class BlockCalibration:
     ) -> AlarmThreshold:
         """Return the lowest threshold that holds a rate of false alarms, and all above it.
 
+        Where the blocks are too short for the rate it is the highest score among them.
+
         Parameters
         ----------
         rate : AlarmRate, or float
@@ -218,9 +220,9 @@ class BlockCalibration:
         step : float, optional
             Seconds between time points, for a rate in time.
 
-        Raises
-        ------
-        CalibrationError
+        Warns
+        -----
+        CalibrationWarning
             When the blocks are too short for the rate.
 
         Examples
@@ -235,15 +237,10 @@ class BlockCalibration:
         asked = rate if isinstance(rate, AlarmRate) else AlarmRate(float(rate), 1.0, "points")
         per_point = asked.per_point(step)
         cell = merge_gap + min_length
-        if per_point * (self.n_points + cell) < 1 - 1e-9:
-            smallest = asked.like(1 / (self.n_points + cell), step)
-            known_step = step if asked.is_timed else None
-            needed = as_duration(np.ceil(1 / per_point) - cell, known_step)
-            raise CalibrationError(
-                f"false_alarms='{asked}' needs at least {needed} of normal data held out, got "
-                f"{as_duration(self.n_points, known_step)}; the smallest rate that they can hold "
-                f"is '{smallest}': ask for that or more, or bring more normal data"
-            )
+        held = per_point * (self.n_points + cell) >= 1 - 1e-9
+        if not held:
+            text = asked.needs_more(self.n_points, cell, step)
+            warnings.warn(text, CalibrationWarning, stacklevel=3)
         levels = alarm_levels(self.scores, self.blocks, merge_gap=merge_gap, min_length=min_length)
         alarms = AlarmCounts(levels, self.blocks, self.fold)
         folds = np.arange(self.fold.max() + 1)
@@ -262,6 +259,7 @@ class BlockCalibration:
             n_points=self.n_points,
             share_of_points=float((self.scores > threshold).mean()),
             realised=self._facts(per_point, held_out),
+            held=held,
         )
 
     @cached_property

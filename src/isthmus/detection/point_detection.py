@@ -180,6 +180,7 @@ class PointDetectionMixin:
             self.point_threshold_, realised = found.threshold, found.realised
             alarm_rate = found.asked
             facts |= {"false_alarms": str(found.asked), "n_alarms_held_out": found.n_alarms}
+            facts["held"] = found.held
             facts["share_of_points"] = found.share_of_points
         facts |= {"threshold": self.point_threshold_, "realised": realised}
         facts["drifts"] = blocks.warn_of_drift(realised, alarm_rate, calibration.step)
