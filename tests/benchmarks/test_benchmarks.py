@@ -28,6 +28,7 @@ import one_class  # noqa: E402
 import rounding  # noqa: E402
 import scale  # noqa: E402
 import series  # noqa: E402
+import series_detection  # noqa: E402
 from common import anomaly_tables, detector_scores, peer_detectors, summary_statistics  # noqa: E402
 from common.records import Journal, run  # noqa: E402
 
@@ -56,7 +57,7 @@ def folder(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     """Encoders that train for one epoch: what they say is of no account here."""
-    for module in (detector_scores, guarantees, series):
+    for module in (detector_scores, guarantees, series, series_detection):
         monkeypatch.setattr(module, "Autoencoder", functools.partial(Autoencoder, max_epochs=1))
 
 
@@ -395,7 +396,21 @@ def test_half_a_pair_is_named(tmp_path):
         series.find_pairs(tmp_path)
 
 
-@pytest.mark.parametrize("script", [anomaly, guarantees, one_class, series])
+def test_time_points_are_found_beside_the_other_detectors(quick, call, tmp_path):
+    rng = np.random.default_rng(0)
+    waves = np.sin(np.arange(800) / 4)[:, None] + 0.05 * rng.normal(size=(800, 2))
+    y = (np.arange(300) // 50 == 3).astype(int)
+    waves[500:][y == 1] *= 6
+    np.savez(tmp_path / "wave_loud.npz", train=waves[:500], test=waves[500:], y=y)
+    found = call(series_detection, tmp_path, "--seeds", 1, "--window", 16, "--ablation")["summary"]
+    assert list(found["isthmus"]) == ["all", "wave"]
+    assert "without the network's residual" in found
+    for name in ("isthmus", "PCA residual", "nearest windows"):
+        assert found[name]["all"]["auroc"] > 0.9
+        assert 0.5 < found[name]["all"]["vus_pr"] <= 1
+
+
+@pytest.mark.parametrize("script", [anomaly, guarantees, one_class, series, series_detection])
 def test_help_says_what_is_measured(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["x.py", "--help"])
     with pytest.raises(SystemExit) as left:

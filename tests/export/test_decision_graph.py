@@ -206,7 +206,11 @@ def test_images_and_series_of_every_network(shape, architecture):
     encoder.fit(X[:20].astype(np.float32))
     labels = np.where(np.arange(40) % 10 == 0, -1, 0)
     detector = AnomalyDetector(encoder, false_alarm_rate=0.1, random_state=0).fit(X[20:], labels)
-    compare(encoder, {"normal": detector}, X)
+    heads = {"normal": detector}
+    if detector.encoder_.schema_.kind == "series":
+        plain = AnomalyDetector(encoder, "series", 0.1, random_state=0)
+        heads["without labels"] = plain.fit(X[20:])
+    compare(encoder, heads, X)
 
 
 def test_custom_modules_are_exported_by_torch(table):

@@ -76,6 +76,7 @@ def warn_of_interruption(progress: Progress, max_epochs: int) -> None:
 _RESOLVED = (
     "architecture",
     "n_components",
+    "hidden_layer_sizes",
     "optimizer",
     "lr",
     "max_epochs",
@@ -91,7 +92,6 @@ _RESOLVED = (
 PARAMETERS = (
     *_RESOLVED,
     "recipe",
-    "hidden_layer_sizes",
     "loss",
     "device",
     "precision",
@@ -182,7 +182,7 @@ class TrainingRun:
                     choices.architecture,
                     shape,
                     choices.n_components,
-                    parameters["hidden_layer_sizes"],
+                    choices.hidden_layer_sizes,
                 )
             loss = _choose_loss(parameters["loss"], kind)
             n_training = math.ceil(n_rows * (1 - choices.validation_fraction))

@@ -42,7 +42,7 @@ from isthmus.classification import (
 )
 from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection import (
-    LABEL_FREE,
+    ALL_LABEL_FREE,
     UNKNOWN,
     AnomalyDetector,
     BlendedScore,
@@ -65,7 +65,7 @@ from isthmus.training import isolated_random_state
 FIRST_ZIP_YEAR = 1980
 DETECTOR = "detector"
 ARRAYS, FACTS = "detector.safetensors", "encoder.json"
-SCORES: dict[str, type[Score]] = {**LABEL_FREE, "head": HeadScore, "blend": BlendedScore}
+SCORES: dict[str, type[Score]] = {**ALL_LABEL_FREE, "head": HeadScore, "blend": BlendedScore}
 SKOPS, WEIGHTS = "head.skops", "head.safetensors"
 #: Folder of the rejecter: the name in all bundles so far.
 REJECTER = "novelty"

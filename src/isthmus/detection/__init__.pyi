@@ -24,6 +24,7 @@ from .explanation import squared_residuals as squared_residuals
 from .features import MAX_UNPOOLED_VALUES as MAX_UNPOOLED_VALUES
 from .features import POOLED_SIDE as POOLED_SIDE
 from .features import POOLED_STEPS as POOLED_STEPS
+from .features import WINDOW_STATISTICS as WINDOW_STATISTICS
 from .features import Features as Features
 from .features import compute_stored_codes as compute_stored_codes
 from .features import extract_features as extract_features
@@ -32,6 +33,7 @@ from .features import missing_value_facts as missing_value_facts
 from .features import n_residuals as n_residuals
 from .features import n_training_rows as n_training_rows
 from .features import pool_residuals as pool_residuals
+from .features import window_statistics as window_statistics
 from .labelled_scores import ABNORMAL_NEIGHBOURS as ABNORMAL_NEIGHBOURS
 from .labelled_scores import LINEAR_WEIGHT as LINEAR_WEIGHT
 from .labelled_scores import BlendedScore as BlendedScore
@@ -54,5 +56,9 @@ from .scores import NeighbourScore as NeighbourScore
 from .scores import ReconstructionScore as ReconstructionScore
 from .scores import Score as Score
 from .scores import anomaly_scores as anomaly_scores
+from .series_score import ALL_LABEL_FREE as ALL_LABEL_FREE
+from .series_score import FARTHEST as FARTHEST
+from .series_score import LOG_OFFSET as LOG_OFFSET
+from .series_score import SeriesScore as SeriesScore
 from .timeline import Timeline as Timeline
 from .timeline import WindowPlaces as WindowPlaces

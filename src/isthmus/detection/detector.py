@@ -30,6 +30,7 @@ from isthmus.detection.labelled_scores import (
     LabelCurve,
     fit_score,
     held_out_scores,
+    label_free_method,
     measure_curve,
 )
 from isthmus.detection.point_detection import PointDetectionMixin
@@ -41,11 +42,8 @@ from isthmus.detection.reference_set import (
     n_encoders,
     trains_before_sampling,
 )
-from isthmus.detection.scores import (
-    LABEL_FREE,
-    MISSING_POLICIES,
-    anomaly_scores,
-)
+from isthmus.detection.scores import MISSING_POLICIES, anomaly_scores
+from isthmus.detection.series_score import ALL_LABEL_FREE
 from isthmus.detection.timeline import lay_out
 from isthmus.distributed import ProcessGroup
 from isthmus.encoding import FrozenEncoderMixin, data_fingerprint, is_fitted
@@ -53,7 +51,7 @@ from isthmus.errors import DataError, FrozenError
 from isthmus.networks import digest
 from isthmus.training import draw_seed
 
-METHODS = ("auto", "blend", "head", *LABEL_FREE)
+METHODS = ("auto", "blend", "head", *ALL_LABEL_FREE)
 
 
 class AnomalyDetector(
@@ -72,11 +70,12 @@ class AnomalyDetector(
         trained on those rows of `fit` that do not calibrate, with the recipe `"detection"` in
         place of `"default"`; see `isthmus.recipes.resolve_choices`.
     method : str, default="auto"
-        Without labels one of `"combined"` (which `"auto"` takes), `"neighbours"`,
-        `"mahalanobis"`, `"reconstruction"`; see the classes in `isthmus.detection.scores` for
-        formulas and sources. `"head"` is a classifier on codes,
-        residuals and these scores, which needs labels; `"blend"`, which `"auto"` takes when
-        some instances are labelled abnormal, weighs it against `"combined"` by cross-validation.
+        Without labels one of `"combined"`, `"neighbours"`, `"mahalanobis"`, `"reconstruction"`,
+        and of windows of series `"series"`; `"auto"` takes `"series"` for these and `"combined"`
+        for all others. See the classes in `isthmus.detection.scores` and `series_score` for
+        formulas and sources. `"head"` is a classifier on codes, residuals and that score, which
+        needs labels; `"blend"`, which `"auto"` takes when some instances are labelled abnormal,
+        weighs it against the score without labels by cross-validation.
     false_alarm_rate : float in (0, 1) or "auto", default="auto"
         Share of normal instances that may be predicted abnormal. `"auto"` is 0.01, or, with a
         warning, the smallest that the calibration rows can hold.
@@ -426,7 +425,7 @@ class AnomalyDetector(
         labelled = bool((reference_set.y == ABNORMAL).any())
         self.method_ = self.method
         if self.method == "auto":
-            self.method_ = "blend" if labelled else "combined"
+            self.method_ = "blend" if labelled else label_free_method(reference_set.features)
         calibration_scores, held_out = [], []
         how = self.method_, self.missing, reference_set.seed
         for fold in reference_set.folds:

@@ -21,6 +21,17 @@ from isthmus.encoding import check_encoder, encoder_identity
 MAX_UNPOOLED_VALUES = 1024
 #: Cells of a pooled residual, at most: along a side of an image, and in time.
 POOLED_SIDE, POOLED_STEPS = 8, 32
+#: Statistics of a channel in a window, in order; see `window_statistics`.
+WINDOW_STATISTICS = (
+    "deviation",
+    "mean change",
+    "largest change",
+    "rise from half to half",
+    "rise from end to end",
+    "lowest",
+    "highest",
+    "residual",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +53,9 @@ class Features:
     missing : boolean array of shape (n, m) or None
         Which values of the rows of a table are missing; None where that is not known, as of
         codes that an earlier isthmus stored.
+    statistics : float32 array of shape (n, 8 c) or None
+        Of windows of series with c channels, see `window_statistics`; None of other instances and
+        of stored codes.
     """
 
     codes: np.ndarray
@@ -49,9 +63,15 @@ class Features:
     explained: float
     signed: bool = True
     missing: np.ndarray | None = None
+    statistics: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels of windows of series, 0 of other instances."""
+        return 0 if self.statistics is None else self.statistics.shape[1] // len(WINDOW_STATISTICS)
 
     def residual_lengths(self) -> np.ndarray:
         """Return the length of each instance's residual, float64 of shape (n,)."""
@@ -68,6 +88,7 @@ class Features:
             codes=self.codes[rows],
             residuals=self.residuals[rows],
             missing=None if self.missing is None else self.missing[rows],
+            statistics=None if self.statistics is None else self.statistics[rows],
         )
 
     def followed_by(self, other: Features) -> Features:
@@ -77,6 +98,7 @@ class Features:
             codes=np.concatenate([self.codes, other.codes]),
             residuals=np.concatenate([self.residuals, other.residuals]),
             missing=_joined([self.missing, other.missing]),
+            statistics=_joined([self.statistics, other.statistics]),
         )
 
 
@@ -93,28 +115,36 @@ def extract_features(encoder: Autoencoder, X: Any, fit_rows: np.ndarray | None =
         not be among them, or they are not exchangeable with rows to come; nor abnormal ones.
     """
     variance = _Variance(fit_rows)
-    codes, residuals, missing = _codes_and_residuals(as_instances(X), encoder, variance.update)
-    return Features(codes, residuals, variance.total(), _signed(encoder, residuals), missing)
+    found = _extract(as_instances(X), encoder, variance.update)
+    signed = _signed(encoder, found.residuals)
+    return replace(found, explained=variance.total(), signed=signed)
 
 
 @singledispatch
-def _codes_and_residuals(
+def _extract(
     instances: Instances, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return codes, residuals and missing values; call `rebuilt` with each reconstruction."""
-    codes, residuals, missing = [], [], []
+) -> Features:
+    """Return the features but for `explained`; call `rebuilt` with each reconstruction."""
+    codes, residuals, missing, statistics = [], [], [], []
     for batch in encoder.reconstruct(instances):
         codes.append(batch.codes.numpy())
         residuals.append(pool_residuals(batch.inputs - batch.outputs).numpy())
         missing.append(batch.missing)
+        statistics.append(_statistics(encoder, batch.inputs, batch.outputs))
         rebuilt(batch.outputs)
-    return np.concatenate(codes), np.concatenate(residuals), _joined(missing)
+    return Features(
+        np.concatenate(codes),
+        np.concatenate(residuals),
+        math.nan,
+        missing=_joined(missing),
+        statistics=_joined(statistics),
+    )
 
 
-@_codes_and_residuals.register(StoredCodes)
-def _stored_codes_and_residuals(
+@_extract.register(StoredCodes)
+def _extract_stored(
     stored: StoredCodes, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+) -> Features:
     check_encoder(encoder, stored)
     if stored.missing is None and encoder.schema_.kind == "table":
         text = (
@@ -126,11 +156,11 @@ def _stored_codes_and_residuals(
     codes, residuals = stored.codes, stored.stored_residuals()
     for outputs in encoder.decode(codes):
         rebuilt(outputs)
-    return codes, residuals, stored.missing
+    return Features(codes, residuals, math.nan, missing=stored.missing)
 
 
 def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Return which values are missing in rows that follow each other, None where unknown."""
+    """Return the rows of parts that follow each other, None where they are not known of all."""
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if len(known) == len(parts) else None
 
@@ -162,7 +192,8 @@ def _feature_batches(encoder: Autoencoder, instances: Instances) -> Iterator[Fea
     for batch in encoder.reconstruct(instances):
         residuals = pool_residuals(batch.inputs - batch.outputs).numpy()
         signed = _signed(encoder, residuals)
-        yield Features(batch.codes.numpy(), residuals, math.nan, signed, batch.missing)
+        statistics = _statistics(encoder, batch.inputs, batch.outputs)
+        yield Features(batch.codes.numpy(), residuals, math.nan, signed, batch.missing, statistics)
 
 
 def n_training_rows(encoder: Autoencoder) -> int:
@@ -231,6 +262,53 @@ def pool_residuals(residual: torch.Tensor) -> torch.Tensor:
         pooled = functional.adaptive_avg_pool2d(residual**2, (sides[0], sides[1]))
     cells = math.prod(residual.shape[1:]) / math.prod(pooled.shape[1:])  # values in one cell
     return (pooled * cells).sqrt().flatten(1)
+
+
+def _statistics(
+    encoder: Autoencoder, inputs: torch.Tensor, outputs: torch.Tensor
+) -> np.ndarray | None:
+    return window_statistics(inputs, outputs).numpy() if encoder.schema_.kind == "series" else None
+
+
+def window_statistics(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """Return the statistics of windows of series, from network inputs and reconstructions.
+
+    Parameters
+    ----------
+    inputs, outputs : float32 tensors of shape (n, c, t)
+        With t of 2 or more; channels standardised.
+
+    Returns
+    -------
+    float32 tensor of shape (n, 8 c)
+        In the order of `WINDOW_STATISTICS`, each for all channels: the standard deviation over
+        time; mean and maximum of the magnitude of the change from one time step to the next; mean
+        of the second half minus that of the first; last value minus first; minimum; maximum; root
+        mean square of the residual.
+
+    Examples
+    --------
+    >>> window = torch.tensor([[[0.0, 2.0, 0.0, 2.0]]])
+    >>> window_statistics(window, torch.zeros_like(window)).round(decimals=2).tolist()
+    [[1.0, 2.0, 2.0, 0.0, 2.0, 0.0, 2.0, 1.41]]
+    """
+    # In float64: where a statistic hardly varies, the last bits of a float32 would count.
+    residuals, inputs = (inputs - outputs).double(), inputs.double()
+    changes = (inputs[..., 1:] - inputs[..., :-1]).abs()
+    half = inputs.shape[-1] // 2
+    return torch.cat(
+        [
+            inputs.std(dim=-1, correction=0),
+            changes.mean(dim=-1),
+            changes.amax(dim=-1),
+            inputs[..., half:].mean(dim=-1) - inputs[..., :half].mean(dim=-1),
+            inputs[..., -1] - inputs[..., 0],
+            inputs.amin(dim=-1),
+            inputs.amax(dim=-1),
+            residuals.square().mean(dim=-1).sqrt(),
+        ],
+        dim=1,
+    ).float()
 
 
 def compute_stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = False) -> StoredCodes:

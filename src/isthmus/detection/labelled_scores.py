@@ -14,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from isthmus.data import ABNORMAL
 from isthmus.detection.features import Features
-from isthmus.detection.scores import LABEL_FREE, CombinedScore, MissingPenalty, Score, State
+from isthmus.detection.scores import CombinedScore, MissingPenalty, NeighbourScore, Score, State
+from isthmus.detection.series_score import ALL_LABEL_FREE, SeriesScore
 
 #: Weight of the linear part beside the contrast, both in standard deviations.
 LINEAR_WEIGHT = 0.5
@@ -79,7 +80,8 @@ class HeadScore(LabelledScore):
     ) -> Self:
         """Fit both parts; rows that are not marked count as normal."""
         normal = features.take(np.flatnonzero(~abnormal))
-        self.label_free_ = CombinedScore().fit(normal, rng)
+        neighbours = CombinedScore() if normal.statistics is None else SeriesScore()
+        self.label_free_: NeighbourScore = neighbours.fit(normal, rng)
         marked = features.take(np.flatnonzero(abnormal))
         self.abnormal_ = self.label_free_.space(marked)
         # Reference rows are scored against the others: a row itself is at distance zero.
@@ -131,7 +133,9 @@ class HeadScore(LabelledScore):
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild from the parts' states."""
         score = cls()
-        score.label_free_ = CombinedScore.from_state(state["free"])
+        kind: type[NeighbourScore]
+        kind = SeriesScore if "usual_residuals" in state["free"] else CombinedScore
+        score.label_free_ = kind.from_state(state["free"])
         score.abnormal_ = state["abnormal"]
         score.middle_, score.spread_ = state["middle"], state["spread"]
         score.scaler_mean_, score.scaler_scale_ = state["scaler_mean"], state["scaler_scale"]
@@ -175,7 +179,7 @@ class BlendedScore(LabelledScore):
         return self
 
     @property
-    def label_free_(self) -> CombinedScore:
+    def label_free_(self) -> NeighbourScore:
         """The label-free score."""
         return self.head_.label_free_
 
@@ -211,6 +215,11 @@ class BlendedScore(LabelledScore):
         self.middle_, self.spread_ = float(logs.mean()), float(logs.std()) + 1e-9
 
 
+def label_free_method(features: Features) -> str:
+    """Return the name of the score without labels that is best for a kind of data."""
+    return "combined" if features.statistics is None else "series"
+
+
 def fit_score(
     features: Features, y: np.ndarray, rows: np.ndarray, method: str, missing: str, seed: int
 ) -> tuple[Score, MissingPenalty | None]:
@@ -225,15 +234,15 @@ def fit_score(
     rows : integer array
         Rows to fit on.
     method : str
-        A key of `LABEL_FREE`, `"head"` or `"blend"`.
+        A key of `ALL_LABEL_FREE`, `"head"` or `"blend"`.
     missing : {"unusual", "ignore", "error"}
     seed : int
     """
     rng = np.random.default_rng([seed, 2])
     normal = features.take(rows[y[rows] != ABNORMAL])
     score: Score
-    if method in LABEL_FREE:
-        score = LABEL_FREE[method]().fit(normal, rng)
+    if method in ALL_LABEL_FREE:
+        score = ALL_LABEL_FREE[method]().fit(normal, rng)
     else:
         kind = HeadScore if method == "head" else BlendedScore
         score = kind().fit_labelled(features.take(rows), y[rows] == ABNORMAL, rng)

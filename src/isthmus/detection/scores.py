@@ -260,13 +260,17 @@ class NeighbourScore(Score):
         explained = max(features.explained, TINY)
         self.scale_ = np.sqrt(explained) / total if total > TINY else 1.0
         self._index_references(self.space(features))
-        k = min(self.n_neighbors, len(self.references_) - 1)
-        own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
-        self.neighbour_distances_ = _zero_rounding_errors(own).mean(axis=1)
-        self.local_scales_ = self._local_scale(rows)
+        self.local_scales_ = self._local_scale(self._learn_own_distances())
         self.mean_ = 1.0
         self.mean_ = float(self.own_scores().mean()) + TINY
         return self
+
+    def _learn_own_distances(self) -> np.ndarray:
+        """Learn how far each reference row is from the others; return its nearest ones, (n, k)."""
+        k = min(self.n_neighbors, len(self.references_) - 1)
+        own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
+        self.neighbour_distances_ = _zero_rounding_errors(own).mean(axis=1)
+        return rows
 
     def score(self, features: Features) -> np.ndarray:
         """Return the relative distance."""

@@ -13,7 +13,9 @@ from isthmus.detection import (
     ABNORMAL_NEIGHBOURS,
     DECIMALS,
     EQUAL,
+    FARTHEST,
     LINEAR_WEIGHT,
+    LOG_OFFSET,
     MAX_UNPOOLED_VALUES,
     POOLED_SIDE,
     POOLED_STEPS,
@@ -27,6 +29,7 @@ from isthmus.detection import (
     NeighbourScore,
     ReconstructionScore,
     Score,
+    SeriesScore,
 )
 from isthmus.errors import ExportError
 from isthmus.export.graph import GraphBuilder
@@ -53,6 +56,10 @@ class FeatureValues:
         The reconstruction error, (n,), float64.
     signed : bool
         As in `Features`.
+    input : str
+        The network's input, (n, *shape), float32.
+    shape : tuple of int
+        Of the network's input.
     """
 
     code: str
@@ -61,6 +68,8 @@ class FeatureValues:
     summary: str
     error: str
     signed: bool
+    input: str
+    shape: tuple[int, ...]
 
 
 def add_features(
@@ -79,7 +88,9 @@ def add_features(
     difference = graph("Sub", value, output)
     mean = graph("ReduceMean", graph("Flatten", errors, axis=1), graph.constant([1]), keepdims=0)
     summary, signed = _residual_summary(graph, difference, shape)
-    return FeatureValues(code, output, difference, summary, graph.double(mean), signed)
+    return FeatureValues(
+        code, output, difference, summary, graph.double(mean), signed, value, shape
+    )
 
 
 def add_residual(graph: GraphBuilder, encoder: Autoencoder, features: FeatureValues) -> str:
@@ -308,6 +319,8 @@ def _neighbours(
     distances, rows = nearest(graph, _search_points(graph, score, features), score.references_, k)
     near = graph("Less", distances, _number(graph, EQUAL))
     distance = mean(graph, graph("Where", near, _number(graph, 0.0), distances))
+    if isinstance(score, SeriesScore):
+        return distance, graph("Div", distance, _number(graph, score.unit))
     apart = mean(
         graph, graph("Gather", graph.constant(score.neighbour_distances_, np.float64), rows, axis=0)
     )
@@ -356,8 +369,50 @@ def _blend(graph: GraphBuilder, score: BlendedScore, features: FeatureValues) ->
 
 def _search_points(graph: GraphBuilder, score: NeighbourScore, features: FeatureValues) -> str:
     """Add the points between which distances are taken, float32."""
+    if isinstance(score, SeriesScore):
+        return _series_points(graph, score, features)
     codes = graph("Mul", features.code, graph.constant(np.float32(score.scale_)))
     return graph("Concat", codes, features.summary, axis=1) if score.residuals else codes
+
+
+def _series_points(graph: GraphBuilder, score: SeriesScore, features: FeatureValues) -> str:
+    """Add the standardised statistics of windows of series, float32, by `window_statistics`."""
+    x, axis, steps = graph.double(features.input), graph.constant([2]), features.shape[1]
+
+    def average(values: str) -> str:
+        return graph("ReduceMean", values, axis, keepdims=0)
+
+    def extreme(op: str, values: str) -> str:
+        return graph(op, values, axis, keepdims=0)
+
+    def between(first: int, end: int) -> str:
+        return graph("Slice", x, graph.constant([first]), graph.constant([end]), axis)
+
+    def root_mean_square(values: str) -> str:
+        return graph("Sqrt", average(graph("Mul", values, values)))
+
+    changes = graph("Abs", graph("Sub", between(1, steps), between(0, steps - 1)))
+    half = steps // 2
+    plain = [
+        root_mean_square(graph("Sub", x, graph("ReduceMean", x, axis, keepdims=1))),
+        average(changes),
+        extreme("ReduceMax", changes),
+        graph("Sub", average(between(half, steps)), average(between(0, half))),
+        average(graph("Sub", between(steps - 1, steps), between(0, 1))),
+        extreme("ReduceMin", x),
+        extreme("ReduceMax", x),
+    ]
+    # Rounded to float32, as `Features` holds them.
+    residual = root_mean_square(graph.double(features.difference))
+    residual = graph.double(graph.cast(residual, np.float32))
+    relative = graph("Div", residual, graph.constant(score.usual_residuals_, np.float64))
+    log = graph("Log", graph("Add", relative, _number(graph, LOG_OFFSET)))
+    rounded = graph.double(graph.cast(graph("Concat", *plain, axis=1), np.float32))
+    statistics = graph("Concat", rounded, log, axis=1)
+    away = graph("Sub", statistics, graph.constant(score.centre_, np.float64))
+    away = graph("Div", away, graph.constant(score.spread_, np.float64))
+    limits = _number(graph, -FARTHEST), _number(graph, FARTHEST)
+    return graph.cast(graph("Clip", away, *limits), np.float32)
 
 
 def _number(graph: GraphBuilder, value: float) -> str:

@@ -1,0 +1,146 @@
+"""Anomaly score of windows of series: distance to normal windows in statistics of each channel.
+
+A window is described by eight numbers a channel, `WINDOW_STATISTICS`: how much the channel
+varies, how fast it changes, its trend, its extremes, and how well the network reconstructs it.
+Rolling statistics are a strong baseline for anomalies in series (Schmidl, Wenig and Papenbrock,
+VLDB 2022; Liu and Paparrizos, NeurIPS 2024), and cannot tell a window from one with the same
+values in another order; the residual of the network can. Neither suffices alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from isthmus.detection.features import Features
+from isthmus.detection.scores import LABEL_FREE, NeighbourScore, Score, State
+from isthmus.errors import DataError
+
+#: Reference windows, at most. Neighbouring windows are alike: more cost time and change nothing.
+MAX_REFERENCE_WINDOWS = 2_000
+#: Least deviation of a statistic between training windows, in deviations of the channel: one that
+#: hardly varies would otherwise count for any small difference.
+LEAST_SPREAD = 0.01
+#: The same of the logarithm of the relative residual.
+LEAST_LOG_SPREAD = 0.1
+#: Least residual of a channel that counts as usual, in deviations of the channel.
+LEAST_RESIDUAL = 0.02
+#: Added to the relative residual before the logarithm: far below the usual one all are alike.
+LOG_OFFSET = 0.1
+#: Standardised statistics are cut off here, so that squares stay finite.
+FARTHEST = 1e6
+
+
+class SeriesScore(NeighbourScore):
+    """Mean distance to the three nearest training windows, by statistics of each channel.
+
+    Of each channel, standardised, a window has eight statistics (see
+    `isthmus.detection.features.window_statistics`). The last of them, the root mean square r of
+    the residual, becomes `log(r / u + 0.1)` with u its root mean square over the training
+    windows. Each is then standardised over the training windows, and the score is ::
+
+        mean_i |z - z_i| / sqrt(m)
+
+    with z the m statistics and z_1, z_2, z_3 the nearest of up to 2,000 training windows: the
+    distance in standard deviations of a statistic. There is no mean among the statistics: the
+    level enters by the lowest and highest value, which weigh a slow drift of a periodic channel
+    less, and by the residual. The score has no term for local density, unlike that of
+    `NeighbourScore`: overlapping windows are near each other wherever a channel changes slowly.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=3
+
+    Raises
+    ------
+    DataError
+        In `fit` and `score`, when the features are not those of windows of series.
+    """
+
+    def __init__(self, n_neighbors: int = 3) -> None:
+        super().__init__(n_neighbors=n_neighbors)
+
+    def fit(self, features: Features, rng: np.random.Generator) -> Self:
+        """Learn the scale of each statistic, and store every few windows as references."""
+        statistics, n_channels = _statistics_of(features)
+        residual = statistics[:, -n_channels:]
+        usual = np.sqrt(np.square(residual).mean(axis=0))
+        self.usual_residuals_ = np.maximum(usual, LEAST_RESIDUAL)
+        statistics = self._with_log_residuals(statistics)
+        least = np.full(statistics.shape[1], LEAST_SPREAD)
+        least[-n_channels:] = LEAST_LOG_SPREAD
+        self.centre_ = statistics.mean(axis=0)
+        self.spread_ = np.maximum(statistics.std(axis=0), least)
+        # Evenly over time, not at random: no stretch of time is without a reference.
+        self.rows_ = np.arange(0, len(features), -(-len(features) // MAX_REFERENCE_WINDOWS))
+        self._index_references(self.space(features.take(self.rows_)))
+        self._learn_own_distances()
+        return self
+
+    def relative(self, distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the scores of windows with these nearest references, (n, k) each, as (n,)."""
+        return distances.mean(axis=1) / self.unit
+
+    def own_scores(self) -> np.ndarray:
+        """Return the scores of the reference windows, each against the others."""
+        return self.neighbour_distances_ / self.unit
+
+    @property
+    def unit(self) -> float:
+        """The root of the number of statistics, by which distances are divided."""
+        return float(np.sqrt(self.references_.shape[1]))
+
+    def space(self, features: Features) -> np.ndarray:
+        """Return the standardised statistics, float32 of shape (n, m)."""
+        statistics, _ = _statistics_of(features)
+        away = (self._with_log_residuals(statistics) - self.centre_) / self.spread_
+        return np.clip(away, -FARTHEST, FARTHEST).astype(np.float32)
+
+    def channel_parts(self, features: Features, n_channels: int) -> np.ndarray:
+        """Return the part of each channel in the squared distance to the nearest reference."""
+        _, rows = self.nearest(features)
+        away = self.space(features) - self.references_[rows[:, 0]]
+        parts: np.ndarray = np.square(away).reshape(len(features), -1, n_channels).sum(axis=1)
+        return parts
+
+    def state(self) -> State:
+        """Return the reference windows and the scales."""
+        return {
+            "n_neighbours": self.n_neighbors,
+            "references": self.references_,
+            "usual_residuals": self.usual_residuals_,
+            "centre": self.centre_,
+            "spread": self.spread_,
+            "apart": self.neighbour_distances_,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild from reference windows and scales."""
+        score = cls(n_neighbors=state["n_neighbours"])
+        score.usual_residuals_ = state["usual_residuals"]
+        score.centre_, score.spread_ = state["centre"], state["spread"]
+        score.neighbour_distances_ = state["apart"]
+        score._index_references(state["references"])
+        return score
+
+    def _with_log_residuals(self, statistics: np.ndarray) -> np.ndarray:
+        n_channels = len(self.usual_residuals_)
+        relative = statistics[:, -n_channels:] / self.usual_residuals_
+        return np.hstack([statistics[:, :-n_channels], np.log(relative + LOG_OFFSET)])
+
+
+def _statistics_of(features: Features) -> tuple[np.ndarray, int]:
+    """Return the statistics as float64, and the number of channels."""
+    if features.statistics is None:
+        raise DataError(
+            "method='series' needs windows of series as they were cut, and got instances of "
+            "another kind, or stored codes; pass windows, or method='combined'"
+        )
+    return features.statistics.astype(np.float64), features.n_channels
+
+
+#: Every score without labels, those for one kind of data too, by name.
+ALL_LABEL_FREE: dict[str, type[Score]] = LABEL_FREE | {"series": SeriesScore}
