@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from _served import running
 
-from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, export_bundle, save_bundle
+from isthmus import (
+    AnomalyDetector,
+    Autoencoder,
+    CodeClassifier,
+    export_bundle,
+    load,
+    save_bundle,
+)
 from isthmus.data import Dataset
 
 
@@ -51,6 +58,44 @@ def parts_folder(tmp_path_factory, parts):
     good = np.where(parts["ok"][:100], "good", "bad")
     export_bundle(folder / "bundle", folder / "parts", Dataset(parts[:100], good), known=50)
     return folder / "parts"
+
+
+def machines(n=700, seed=0):
+    """Readings of two machines beside each other; with seed 1 with anomalies in both."""
+    rng = np.random.default_rng(seed)
+    tables = []
+    for at, name in enumerate(("drill", "saw")):
+        wave = np.sin(np.arange(n) / 4 + at)
+        table = pd.DataFrame(
+            {
+                "at": pd.date_range("2026-03-02", periods=n, freq="min").astype(str),
+                "machine": name,
+                "order": np.arange(n),
+                "pressure": wave + rng.normal(0, 0.1, n),
+                "flow": wave**2 + rng.normal(0, 0.1, n),
+            }
+        )
+        if seed:
+            table.loc[300:320, ["pressure", "flow"][at]] += 3
+        tables.append(table)
+    return pd.concat(tables).sort_values(["at", "machine"], ignore_index=True)
+
+
+@pytest.fixture(scope="session")
+def machines_folder(tmp_path_factory):
+    """A folder with the bundle "bundle" of a detector on series and its export "machines"."""
+    folder = tmp_path_factory.mktemp("served")
+    columns = {"time": "at", "group": "machine", "keys": ["order"]}
+    data = load(machines(), kind="series", window=16, stride=2, **columns)
+    detector = AnomalyDetector(
+        Autoencoder(4, max_epochs=3, random_state=0),
+        false_alarm_rate=0.05,
+        calibration="split",
+        random_state=0,
+    ).fit(data)
+    save_bundle(folder / "bundle", detector.encoder_, {"normal": detector})
+    export_bundle(folder / "bundle", folder / "machines", data, residual=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,9 @@ def serve(
     rows: Annotated[
         int, typer.Option(min=1, help="Maximum number of instances in a request.")
     ] = 10_000,
+    points: Annotated[
+        int, typer.Option(min=1, help="Maximum number of time points of a series in a request.")
+    ] = 100_000,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Maximum time for a response, in seconds.")
     ] = 30.0,
@@ -66,7 +69,8 @@ def serve(
 ) -> None:
     """Serve predictions over HTTP, without torch, with a web page at / to try them.
 
-    Programs use /predict, /encode, /explain, /nearest and /labels, which /openapi.json describes.
+    Programs use /predict, /points, /encode, /explain, /nearest and /labels, which /openapi.json
+    describes.
 
     A new version of a bundle is loaded when it is written to disk, and no request is dropped. A
     bundle that is not an export is exported first, in a process of its own.
@@ -86,6 +90,7 @@ def serve(
         body_bytes=body_mb * 2**20,
         bodies_bytes=16 * body_mb * 2**20,
         rows=rows,
+        points=points,
         seconds=seconds,
         body_seconds=body_seconds,
         in_flight=in_flight,

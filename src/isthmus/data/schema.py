@@ -125,7 +125,9 @@ def check_step(step: float | None, at_fit: float | None) -> None:
         f"got readings with a step of {step:.6g} in time, and those at fit had one of "
         f"{at_fit:.6g}: at another rate windows look unlike all that was learned; for dates pass "
         f"resample='{at_fit:.6g}s' (on the command line --resample {at_fit:.6g}s), for other times "
-        "this number, or leave time out to take rows as they come"
+        "this number, or leave time out to take rows as they come",
+        request_fix="name the width to resample to in the query, for dates "
+        f"?resample={at_fit:.6g}s, for other times ?resample={at_fit:.6g}",
     )
 
 

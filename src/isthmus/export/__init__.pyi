@@ -3,6 +3,8 @@ from .graph import keep_outputs as keep_outputs
 from .inputs import inputs_of as inputs_of
 from .metadata import parity_lines as parity_lines
 from .network_graph import export_networks as export_networks
+from .point_heads import PointHead as PointHead
+from .point_heads import point_head as point_head
 from .reference_instances import ReferenceInstances as ReferenceInstances
 from .reference_instances import plain_instances as plain_instances
 from .reference_instances import read_references as read_references

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -14,6 +14,7 @@ from isthmus.data.windows import TimePoints
 from isthmus.detection import (
     Calibration,
     PointDecisions,
+    WindowPlaces,
     decide_points,
     time_points_as_at_fit,
 )
@@ -131,6 +132,24 @@ class PointHead:
     def time_points(self, new: Any, **columns: Any) -> TimePoints:
         """Return the time points of new data, see `isthmus.detection.time_points_as_at_fit`."""
         return time_points_as_at_fit(new, self, self.channels, **columns)
+
+    def windows(self, points: TimePoints, size: int) -> Iterator[np.ndarray]:
+        """Yield the windows of time points, (k, window, c) each with k up to `size`."""
+        places = WindowPlaces.cut(points.segments, self.window, self.stride)
+        return places.chunks(points.values, size)
+
+    def decide_scored(
+        self, points: TimePoints, scores: np.ndarray, parts: np.ndarray
+    ) -> PointDecisions:
+        """Decide on time points by the scores, (n,), and parts, (n, c), of all their windows."""
+        at = 0
+
+        def score(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal at
+            first, at = at, at + len(windows)
+            return scores[first:at], parts[first:at]
+
+        return decide_points(points, score, self, self.threshold)
 
     def decide(self, points: TimePoints, run: RunWindows) -> PointDecisions:
         """Score time points with the graph, and decide on them.

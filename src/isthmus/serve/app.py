@@ -24,6 +24,7 @@ from isthmus.serve.guard import LOOPBACK, TRUSTED, UNGUARDED, Guard, Metrics
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.models import Models, Served, Source
 from isthmus.serve.refusals import Limits, Refusal, describe_statuses
+from isthmus.serve.series_requests import SeriesColumns, decide_series
 from isthmus.serve.service import (
     Service,
     json_answer,
@@ -278,6 +279,23 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
         handler = partial(sample_references, service, n=n, max_side=max_side, at=at)
         return await run(handler, request)
 
+    @add(
+        "points",
+        describe.PointDecisions,
+        body_errors,
+        "Decide on every time point of a series, and return the alarms",
+    )
+    async def points(
+        request: Request,
+        time: str | None = None,
+        group: Annotated[list[str] | None, Query()] = None,
+        key: Annotated[list[str] | None, Query()] = None,
+        resample: Annotated[str | None, Query(max_length=50)] = None,
+        head: str | None = None,
+    ) -> Response:
+        columns = SeriesColumns(time, group or (), key or (), resample)
+        return await run(partial(decide_series, service, columns=columns, head=head), request)
+
     @add("labels", describe.Queued, body_errors, "Queue labels for the next update of a head", 202)
     async def labels(request: Request) -> Response:
         return await run(service.labels, request)
@@ -350,6 +368,11 @@ def _openapi(
                 plain["paths"][f"{prefix}/{word}"]["post"]["requestBody"] = describe.request_body(
                     served, service.limits, labels=word == "labels"
                 )
+            if served.exported.point_heads:
+                body = describe.series_body(served, service.limits)
+                plain["paths"][f"{prefix}/points"]["post"]["requestBody"] = body
+            else:
+                del plain["paths"][f"{prefix}/points"]
     if with_token:
         scheme = {"type": "http", "scheme": "bearer"}
         plain.setdefault("components", {})["securitySchemes"] = {"token": scheme}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus._core import parquet_file, reading
-from isthmus.data import Column, Schema, arrow_to_frame
+from isthmus._core import reading
+from isthmus.data import Column, Schema
 from isthmus.data.formats import read_csv_file, read_npy_layout
 from isthmus.errors import DataError, SchemaError
 from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
@@ -19,9 +19,12 @@ from isthmus.serve.uploads import (
     MULTIPART,
     Notes,
     Part,
+    check_columns,
     decode_images,
     decode_text,
     from_base64,
+    parquet_frame,
+    rows_in,
     split_content_type,
     split_multipart,
 )
@@ -33,6 +36,8 @@ CSV = "text/csv"
 #: An instance a line.
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 PARQUET = "application/vnd.apache.parquet"
+#: Content types of a stretch of a series.
+SERIES_TYPES = (JSON, CSV, PARQUET, *NDJSON, MULTIPART)
 
 
 def read_json(content: bytes) -> dict[str, Any]:
@@ -43,26 +48,40 @@ def read_json(content: bytes) -> dict[str, Any]:
     Refusal
         400 when it is not JSON (NaN and infinity are not), or no object with `instances`.
     """
-    # Of the extra `serve`, which reading a queue of labels does without.
-    from pydantic_core import from_json
-
-    try:
-        plain = from_json(content, allow_inf_nan=False)
-    except ValueError as error:
-        raise Refusal(
-            400,
-            f"a body that is not JSON ({str(error)[:200]})",
-            'JSON, such as {"instances": [...]}',
-            "correct the body; a missing value of a table is null, not NaN",
-        ) from error
+    plain = parse_json(content, '{"instances": [...]}')
     if not isinstance(plain, dict) or not isinstance(plain.get("instances"), list):
+        series = isinstance(plain, dict) and "series" in plain
         raise Refusal(
             400,
             "JSON without a list of instances",
             'an object such as {"instances": [...]}',
-            "put the instances into a list, even a single one",
+            "send a series, to be decided on time point by time point, to /points"
+            if series
+            else "put the instances into a list, even a single one",
         )
     return plain
+
+
+def parse_json(content: bytes, example: str) -> Any:
+    """Parse a JSON body.
+
+    Raises
+    ------
+    Refusal
+        400 when it is not JSON; NaN and infinity are not.
+    """
+    # Of the extra `serve`, which reading a queue of labels does without.
+    from pydantic_core import from_json
+
+    try:
+        return from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        raise Refusal(
+            400,
+            f"a body that is not JSON ({str(error)[:200]})",
+            f"JSON, such as {example}",
+            "correct the body; a missing value of a table is null, not NaN",
+        ) from error
 
 
 def from_lists(
@@ -228,16 +247,8 @@ def read_npy(content: bytes, schema: Schema, limits: Limits, _: Notes) -> np.nda
 
 def read_csv(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd.DataFrame:
     """Return the rows of a CSV file."""
-    header = content.lstrip(b"\xef\xbb\xbf\r\n").split(b"\n", 1)[0]
-    max_columns = 10 * schema.n_features + 100
-    if max(header.count(mark) for mark in (b",", b";", b"\t", b"|")) > max_columns:
-        raise Refusal(
-            422,
-            "a header line of far too many columns",
-            f"{schema.n_features} columns",
-            "GET /schema names them",
-        )
-    check_rows(max(1, content.count(b"\n") - content.count(b"\n\n") - 1), limits)
+    check_columns(content, schema)
+    check_rows(max(1, rows_in(content)), limits)
     try:
         frame, _ = read_csv_file("the body", content, schema=schema, label=notes.label)
     except DataError as error:
@@ -248,44 +259,8 @@ def read_csv(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd
 
 def read_parquet(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> pd.DataFrame:
     """Return the rows of a Parquet file."""
-    import pyarrow as pa
-
-    try:
-        file = parquet_file(pa.BufferReader(content))
-        check_rows(file.metadata.num_rows, limits)
-        if file.metadata.num_columns > 10 * schema.n_features + 100:
-            raise Refusal(
-                422,
-                f"{file.metadata.num_columns} columns",
-                f"{schema.n_features} columns",
-                "GET /schema names them",
-            )
-        groups = range(file.metadata.num_row_groups)
-        _check_size(sum(file.metadata.row_group(at).total_byte_size for at in groups), limits)
-        batches, size = [], 0
-        for batch in file.iter_batches(batch_size=1024):
-            size += batch.nbytes
-            _check_size(size, limits)
-            batches.append(batch)
-        frame = arrow_to_frame(pa.Table.from_batches(batches, file.schema_arrow))
-    except Refusal:
-        raise
-    except Exception as error:  # Arrow raises many kinds of errors on damaged files
-        raise Refusal(
-            400, "a damaged Parquet file", "a whole Parquet file of a flat table", "write it again"
-        ) from error
-    check_rows(len(frame), limits)
+    frame = parquet_frame(content, schema, limits, check_rows)
     return _take_identifiers(notes.take_labels(frame, schema), schema, notes)
-
-
-def _check_size(size: int, limits: Limits) -> None:
-    if size > limits.decompressed_bytes:
-        raise Refusal(
-            413,
-            f"a body that is {size} bytes or more when decompressed",
-            f"at most {limits.decompressed_bytes}",
-            "send the rows in several requests",
-        )
 
 
 def read_image(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> np.ndarray:
@@ -417,6 +392,26 @@ def read_lists(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> 
 
 def read_lines(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> Any:
     """Return the instances of a body of JSON Lines, each as in the list of a JSON body."""
+    instances = read_lines_of_json(content, limits, check_rows)
+    if notes.label is not None:
+        rows = [one if isinstance(one, dict) else {} for one in instances]
+        if not all(notes.label in one for one in rows):
+            raise Refusal(
+                422,
+                f"lines without the key {notes.label[:100]!r}",
+                "objects that have it, null where there is no label",
+                "name the key of labels in the query: ?label=KEY",
+            )
+        notes.labels = [one[notes.label] for one in rows]
+        if notes.label not in (schema.columns or ()):
+            instances = [{k: v for k, v in one.items() if k != notes.label} for one in rows]
+    return from_lists(instances, schema, limits, notes)
+
+
+def read_lines_of_json(
+    content: bytes, limits: Limits, check: Callable[[int, Limits], None]
+) -> list[Any]:
+    """Return the value of each line of JSON Lines; `check` refuses too many."""
     from pydantic_core import from_json
 
     instances: list[Any] = []
@@ -431,20 +426,8 @@ def read_lines(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> 
                     "one instance a line",
                     "correct the line; a missing value of a table is null, not NaN",
                 ) from error
-            check_rows(len(instances), limits)
-    if notes.label is not None:
-        rows = [one if isinstance(one, dict) else {} for one in instances]
-        if not all(notes.label in one for one in rows):
-            raise Refusal(
-                422,
-                f"lines without the key {notes.label[:100]!r}",
-                "objects that have it, null where there is no label",
-                "name the key of labels in the query: ?label=KEY",
-            )
-        notes.labels = [one[notes.label] for one in rows]
-        if notes.label not in (schema.columns or ()):
-            instances = [{k: v for k, v in one.items() if k != notes.label} for one in rows]
-    return from_lists(instances, schema, limits, notes)
+            check(len(instances), limits)
+    return instances
 
 
 def _take_identifiers(frame: pd.DataFrame, schema: Schema, notes: Notes) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from isthmus.data import Column, Schema
-from isthmus.serve.bodies import JSON, content_types
+from isthmus.export import PointHead
+from isthmus.serve.bodies import JSON, SERIES_TYPES, content_types
 from isthmus.serve.label_requests import (
     MAX_LABEL,
     MAX_LABEL_CHARS,
@@ -77,6 +78,39 @@ class Predictions(Answer):
     """The decisions on all instances, in the order sent."""
 
     predictions: list[Prediction]
+
+
+class Alarm(BaseModel):
+    """A run of abnormal time points; the columns of groups are keys too.
+
+    `first`, `last`, `peak` and `known_at` are times, or rows of the table where there is no time.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    first: Any
+    last: Any
+    peak: Any
+    n_points: int
+    known_at: Any
+    channel: str
+    share: float
+    anomaly_score: float
+    p_value: float
+
+
+class PointDecisions(Answer):
+    """The decisions on the time points of a series, and its alarms.
+
+    `points` has columns of equal length: those that identify a time point, by their own names
+    (`row` where there is no time), `anomaly_score`, `p_value` and `verdict`, null where no window
+    covers the time point. `shares` has the share of each channel in the residual.
+    """
+
+    head: str
+    points: dict[str, list[Any]]
+    shares: dict[str, list[float | None]]
+    alarms: list[Alarm]
 
 
 class Codes(Answer):
@@ -248,6 +282,43 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
         return {"required": True, "description": _LABEL_QUERY, "content": content}
     content = dict.fromkeys(content_types(served.schema)[1:], binary)
     return {"required": True, "content": {JSON: {"schema": body}} | content}
+
+
+def series_body(served: Served, limits: Limits) -> dict[str, Any]:
+    """Return the OpenAPI description of a body with a stretch of a series."""
+    heads = list(served.exported.point_heads.values())
+    channels = heads[0].channels or ()
+    number = {"type": ["number", "null"], "minimum": -_LARGEST_NUMBER, "maximum": _LARGEST_NUMBER}
+    cells = {"type": ["string", "number", "boolean", "null"]}
+    lengths = {"minItems": heads[0].window, "maxItems": limits.points}
+    row = {
+        "type": "object",
+        "properties": dict.fromkeys(channels, number),
+        "required": list(channels),
+        "additionalProperties": cells,
+    }
+    columns = {
+        "type": "object",
+        "properties": {name: {"type": "array", "items": number} | lengths for name in channels},
+        "required": list(channels),
+        "additionalProperties": {"type": "array", "items": cells} | lengths,
+        "description": "Columns of one length.",
+    }
+    series = {"anyOf": [columns, {"type": "array", "items": row} | lengths]}
+    body = {"type": "object", "properties": {"series": series}, "required": ["series"]}
+    binary: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+    content = {JSON: {"schema": body}} | dict.fromkeys(SERIES_TYPES[1:], binary)
+    return {"required": True, "description": _describe_columns(heads[0]), "content": content}
+
+
+def _describe_columns(head: PointHead) -> str:
+    time = "none" if head.time_column is None else head.time_column
+    groups = ", ".join(head.group_columns) or "none"
+    return (
+        "A stretch of a series: a row for each time point, in order of time, and a column for each "
+        f"channel. Columns at fit: of the time {time}, of groups {groups}; others are named in the "
+        "query."
+    )
 
 
 #: Not white space alone, and no control character.

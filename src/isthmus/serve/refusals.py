@@ -110,6 +110,8 @@ class Limits:
         Of a Parquet body, decompressed: 413.
     rows : int
         Instances in one request: 413.
+    points : int
+        Time points of a series in one request: 413.
     values : int
         Numbers and cells in the instances of one answer: 413.
     pixels : int
@@ -131,6 +133,7 @@ class Limits:
     bodies_bytes: int = 256 * 2**20
     decompressed_bytes: int = 64 * 2**20
     rows: int = 10_000
+    points: int = 100_000
     values: int = 4_000_000
     pixels: int = 16_000_000
     body_seconds: float = 10.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,9 @@ class Service:
                 "schema": facts["schema"],
                 "outputs": facts["outputs"],
                 "heads": facts["heads"],
+                "points": {
+                    name: head.describe() for name, head in served.exported.point_heads.items()
+                },
                 "explains": "residual" in served.exported.names,
                 "known": None if served.references is None else served.references.to_dict(),
                 "takes_labels": self.queue is not None
@@ -227,16 +231,23 @@ class Service:
 
 def feed(served: Served, X: Any, notes: Notes) -> dict[str, Any]:
     """Return instances as inputs of the graph; the library's warnings are added to the notes."""
-    with _collecting, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with collect_warnings(notes):
         rows = served.exported.feed(X)
-    for one in caught:
-        if issubclass(one.category, UserWarning) and str(one.message) not in notes.warnings:
-            notes.warnings.append(str(one.message))
     n = len(next(iter(rows.values())))
     found = served.exported.more_missing(served.exported.count_missing(rows), n)
     notes.warnings += [describe_missing(one) for one in found]
     return rows
+
+
+@contextmanager
+def collect_warnings(notes: Notes) -> Iterator[None]:
+    """Add the library's warnings to the notes, each once."""
+    with _collecting, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for one in caught:
+        if issubclass(one.category, UserWarning) and str(one.message) not in notes.warnings:
+            notes.warnings.append(str(one.message))
 
 
 def json_answer(plain: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import BytesHeaderParser
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data import MISSING, Schema, label_text, labels_from_text
+from isthmus._core import parquet_file
+from isthmus.data import MISSING, Schema, arrow_to_frame, label_text, labels_from_text
 from isthmus.errors import DataError
 from isthmus.serve.refusals import Limits, Refusal, check_rows, refusal_of
 
@@ -288,3 +289,65 @@ def _charset(fields: Message) -> str | None:
 def _header(content_type: str) -> Message:
     line = f"Content-Type: {content_type}".replace("\n", " ").replace("\r", " ")
     return BytesHeaderParser().parsebytes(line.encode("latin-1", "replace") + b"\n")
+
+
+def check_columns(content: bytes, schema: Schema) -> None:
+    """Check that a CSV file has no header line of far too many columns."""
+    header = content.lstrip(b"\xef\xbb\xbf\r\n").split(b"\n", 1)[0]
+    max_columns = 10 * schema.n_features + 100
+    if max(header.count(mark) for mark in (b",", b";", b"\t", b"|")) > max_columns:
+        raise Refusal(
+            422,
+            "a header line of far too many columns",
+            f"{schema.n_features} columns",
+            "GET /schema names them",
+        )
+
+
+def rows_in(content: bytes) -> int:
+    """Return about how many rows a CSV file has below its header line."""
+    return content.count(b"\n") - content.count(b"\n\n") - 1
+
+
+def parquet_frame(
+    content: bytes, schema: Schema, limits: Limits, check: Callable[[int, Limits], None]
+) -> pd.DataFrame:
+    """Return the table of a Parquet file; `check` refuses too many rows."""
+    import pyarrow as pa
+
+    try:
+        file = parquet_file(pa.BufferReader(content))
+        check(file.metadata.num_rows, limits)
+        if file.metadata.num_columns > 10 * schema.n_features + 100:
+            raise Refusal(
+                422,
+                f"{file.metadata.num_columns} columns",
+                f"{schema.n_features} columns",
+                "GET /schema names them",
+            )
+        groups = range(file.metadata.num_row_groups)
+        _check_size(sum(file.metadata.row_group(at).total_byte_size for at in groups), limits)
+        batches, size = [], 0
+        for batch in file.iter_batches(batch_size=1024):
+            size += batch.nbytes
+            _check_size(size, limits)
+            batches.append(batch)
+        frame = arrow_to_frame(pa.Table.from_batches(batches, file.schema_arrow))
+    except Refusal:
+        raise
+    except Exception as error:  # Arrow raises many kinds of errors on damaged files
+        raise Refusal(
+            400, "a damaged Parquet file", "a whole Parquet file of a flat table", "write it again"
+        ) from error
+    check(len(frame), limits)
+    return frame
+
+
+def _check_size(size: int, limits: Limits) -> None:
+    if size > limits.decompressed_bytes:
+        raise Refusal(
+            413,
+            f"a body that is {size} bytes or more when decompressed",
+            f"at most {limits.decompressed_bytes}",
+            "send the rows in several requests",
+        )
