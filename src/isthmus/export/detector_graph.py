@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -60,6 +60,9 @@ class FeatureValues:
         The network's input, (n, *shape), float32.
     shape : tuple of int
         Of the network's input.
+    found : dict
+        By score of series what its search has found: the points, float32, and the rows of the
+        nearest references, for scores and the parts of channels alike.
     """
 
     code: str
@@ -70,6 +73,7 @@ class FeatureValues:
     signed: bool
     input: str
     shape: tuple[int, ...]
+    found: dict[SeriesScore, tuple[str, str]] = field(default_factory=dict)
 
 
 def add_features(
@@ -199,6 +203,16 @@ def add_channel_parts(
     ExportError
         When the score has parts of its own.
     """
+    if isinstance(score, SeriesScore):
+        if score not in features.found:
+            _neighbours(graph, score, features)
+        points, rows = features.found[score]
+        closest = graph("Gather", rows, graph.constant(0), axis=1)
+        away = graph("Sub", points, graph("Gather", graph.constant(score.references_), closest))
+        by_statistic = graph(
+            "Reshape", graph("Mul", away, away), graph.constant([0, -1, n_channels])
+        )
+        return graph("ReduceSum", by_statistic, graph.constant([1]), keepdims=0)
     if type(score).channel_parts is not Score.channel_parts:
         raise ExportError(
             f"the parts of channels of the score {type(score).__name__} cannot be exported; fit "
@@ -316,7 +330,10 @@ def _neighbours(
 ) -> tuple[str, str]:
     """Add the mean distance to the nearest references, and the score; return both names."""
     k = min(score.n_neighbors, len(score.references_))
-    distances, rows = nearest(graph, _search_points(graph, score, features), score.references_, k)
+    points = _search_points(graph, score, features)
+    distances, rows = nearest(graph, points, score.references_, k)
+    if isinstance(score, SeriesScore):
+        features.found[score] = points, rows
     near = graph("Less", distances, _number(graph, EQUAL))
     distance = mean(graph, graph("Where", near, _number(graph, 0.0), distances))
     if isinstance(score, SeriesScore):
