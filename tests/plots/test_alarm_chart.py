@@ -110,6 +110,13 @@ def test_the_score_has_its_threshold_and_no_line_where_there_is_none(pump, alarm
     ].get_ydata()[0] == pytest.approx(1.7)
 
 
+def test_scores_far_above_the_threshold_have_a_logarithmic_axis(pump, alarms, points):
+    far = points.assign(anomaly_score=np.exp(4 * points["anomaly_score"]))
+    axes = plot_alarms(time_points(pump), alarms, far).axes[-1]
+    assert (axes.get_yscale(), axes.get_ylabel()) == ("log", "anomaly score\n(logarithmic)")
+    assert plot_alarms(time_points(pump), alarms, points).axes[-1].get_yscale() == "linear"
+
+
 def test_a_long_table_and_an_array_are_drawn_too(pump, alarms, points):
     table = pump.drop(columns="anomaly")
     assert names(plot_alarms(table, alarms)) == list(SENSORS)

@@ -20,6 +20,7 @@ from isthmus.plots.style import (
     add_legend,
     dress,
     new_figure,
+    number,
     readable,
     set_headline,
 )
@@ -35,6 +36,8 @@ N_COLUMNS = 1500
 #: Share of the axis that an alarm is wide at least, or one of a second would not be seen.
 MIN_WIDTH_SHARE = 0.003
 MAX_CHANNELS = 6
+#: Ratio of the highest score to the threshold from which on the axis of scores is logarithmic.
+MIN_LOG_RATIO = 20.0
 
 
 def plot_alarms(
@@ -229,8 +232,20 @@ def _draw_scores(axes: Axes, view: SeriesView, spans: np.ndarray, threshold: flo
                       xycoords=("axes fraction", "data"), textcoords="offset points",
                       fontsize=SMALL_SIZE)  # fmt: skip
     dress(axes, grid="y")
-    axes.locator_params(axis="y", nbins=3)
-    axes.set_ylabel("anomaly score", rotation=0, ha="right", va="center", fontsize=SMALL_SIZE)
+    name = "anomaly score"
+    present = scores[known]
+    if (
+        threshold is not None
+        and len(present)
+        and present.min() > 0
+        and (present.max() > MIN_LOG_RATIO * threshold)
+    ):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(number)
+        name += "\n(logarithmic)"
+    else:
+        axes.locator_params(axis="y", nbins=3)
+    axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=SMALL_SIZE)
 
 
 def _dress_time(figure: Figure, axes: Axes, view: SeriesView) -> None:
