@@ -1,4 +1,4 @@
-"""Running services: in a thread for most tests, as a process for some."""
+"""Running services, and readings for one: in a thread for most tests, as a process for some."""
 
 import contextlib
 import os
@@ -11,6 +11,8 @@ import threading
 import time
 
 import httpx
+import numpy as np
+import pandas as pd
 import uvicorn
 
 from isthmus.serve import Limits, build_app
@@ -75,3 +77,24 @@ def until(true):
     end = time.monotonic() + DEADLINE
     while not true():
         assert time.monotonic() < end, "it did not come true"
+
+
+def machines(n=700, seed=0):
+    """Readings of two machines beside each other; with seed 1 with anomalies in both."""
+    rng = np.random.default_rng(seed)
+    tables = []
+    for at, name in enumerate(("drill", "saw")):
+        wave = np.sin(np.arange(n) / 4 + at)
+        table = pd.DataFrame(
+            {
+                "at": pd.date_range("2026-03-02", periods=n, freq="min").astype(str),
+                "machine": name,
+                "order": np.arange(n),
+                "pressure": wave + rng.normal(0, 0.1, n),
+                "flow": wave**2 + rng.normal(0, 0.1, n),
+            }
+        )
+        if seed:
+            table.loc[300:320, ["pressure", "flow"][at]] += 3
+        tables.append(table)
+    return pd.concat(tables).sort_values(["at", "machine"], ignore_index=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from _served import running
+from _served import machines, running
 
 from isthmus import (
     AnomalyDetector,
@@ -58,27 +58,6 @@ def parts_folder(tmp_path_factory, parts):
     good = np.where(parts["ok"][:100], "good", "bad")
     export_bundle(folder / "bundle", folder / "parts", Dataset(parts[:100], good), known=50)
     return folder / "parts"
-
-
-def machines(n=700, seed=0):
-    """Readings of two machines beside each other; with seed 1 with anomalies in both."""
-    rng = np.random.default_rng(seed)
-    tables = []
-    for at, name in enumerate(("drill", "saw")):
-        wave = np.sin(np.arange(n) / 4 + at)
-        table = pd.DataFrame(
-            {
-                "at": pd.date_range("2026-03-02", periods=n, freq="min").astype(str),
-                "machine": name,
-                "order": np.arange(n),
-                "pressure": wave + rng.normal(0, 0.1, n),
-                "flow": wave**2 + rng.normal(0, 0.1, n),
-            }
-        )
-        if seed:
-            table.loc[300:320, ["pressure", "flow"][at]] += 3
-        tables.append(table)
-    return pd.concat(tables).sort_values(["at", "machine"], ignore_index=True)
 
 
 @pytest.fixture(scope="session")

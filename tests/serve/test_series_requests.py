@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import schemathesis
-from _served import running
+from _served import machines, running
 from schemathesis import GenerationMode
 
-from conftest import machines
 from isthmus import load_bundle
 from isthmus.serve import Limits
 

@@ -43,6 +43,7 @@ export function bundleAt(name) {
     reference: async (at) => (await ask(`${prefix}/known?at=${at}`)).instances[0],
     predict: (instances, signal) => send('predict', { instances }, signal),
     predictFile: (body, type) => ask(`${prefix}/predict`, { body, type }),
+    points: (file, head) => ask(`${prefix}/points?head=${encodeURIComponent(head)}`, { body: file, type: 'text/csv' }),
     explain: (instances, signal) => send(`explain?top=10&whole=true&max_side=${2 * MAX_SIDE}`, { instances }, signal),
     nearest: (instances, signal) => send(`nearest?k=6&max_side=${MAX_SIDE}`, { instances }, signal),
     label: (instance, head, label, more) => send('labels', { instances: [instance], labels: [label], head, ...more }),

@@ -2,6 +2,7 @@
 import { columnsOf, rowOf, windowOf } from './form.js';
 import { readImage } from './images.js';
 import { parseCsv, writeCsv } from './csv.js';
+import { isLongTable } from './series.js';
 
 const TYPES = { npy: 'application/x-npy', parquet: 'application/vnd.apache.parquet', csv: 'text/csv' };
 
@@ -11,6 +12,8 @@ export function accepted(schema) {
 
 export function acceptedWords(schema) {
   const [h, w] = schema.schema.shape;
+  const [points] = Object.values(schema.points ?? {});
+  if (points) return `CSV of a series: a line a time point, with the columns ${columnsOfSeries(points).join(', ')}; at most ${schema.limits.points.toLocaleString('en')} lines. Or drop the file on the page. A window of ${h} steps as CSV or .npy is decided on as one.`;
   return {
     images: `One image, several, or a .npy file. Images of another size are resized to ${w} × ${h}.`,
     table: 'CSV with a header line, Parquet or .npy. Or drop the file on the page.',
@@ -18,7 +21,12 @@ export function acceptedWords(schema) {
   }[schema.kind];
 }
 
-// { instances, names, header?, records? }, or { body, type } for files that only the service reads.
+function columnsOfSeries({ time_column: time, group_columns: groups, channels }) {
+  return [...(time ? [time] : []), ...groups, ...channels];
+}
+
+// { instances, names, header?, records? }, or { body, type } for files that only the service reads,
+// or { file, records } of a series that is decided on time point by time point.
 export async function readFiles(files, schema) {
   const list = [...files];
   if (schema.kind === 'images' && list.every((file) => file.type.startsWith('image/'))) {
@@ -33,6 +41,7 @@ export async function readFiles(files, schema) {
   if (schema.kind === 'images') throw new Error(`Got ${file.name}, expected images or a .npy file.`);
   const { separator, records } = parseCsv(await file.text());
   if (!records.length) throw new Error(`Got ${file.name} without a line, expected CSV.`);
+  if (isLongTable(records, schema)) return { file, records };
   return schema.kind === 'series' ? readWindows(records, schema) : readRows(records, separator, schema);
 }
 

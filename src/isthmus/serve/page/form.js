@@ -92,7 +92,7 @@ function numbersForm(form, columns, schema, changed) {
   const shape = schema.schema.shape;
   const [lines, width] = schema.kind === 'series' ? shape : [1, columns.length];
   const what = schema.kind === 'series'
-    ? `${lines} steps${width > 1 ? ` of ${width} channels, a line each` : ', with blanks or commas between'}`
+    ? `${Object.keys(schema.points ?? {}).length ? 'Or a window: ' : ''}${lines} steps${width > 1 ? ` of ${width} channels, a line each` : ', with blanks or commas between'}`
     : `${width} values in the order of the columns, with commas between; nothing between two is missing`;
   const area = make('textarea', { id: 'numbers', rows: 6, spellcheck: false, oninput: changed });
   form.append(make('p', { className: 'field wide' }, make('label', { htmlFor: 'numbers' }, what), area));

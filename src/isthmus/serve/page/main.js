@@ -9,6 +9,7 @@ import { makeForm } from './form.js';
 import { headsOf } from './heads.js';
 import { Paper } from './paper.js';
 import { picture } from './pictures.js';
+import { Series } from './series.js';
 import { imageOf, inkOf } from './strokes.js';
 import { showNearest, showWhy } from './why.js';
 
@@ -52,15 +53,17 @@ async function begin() {
 async function open(name, loaded) {
   stop();
   state.paper?.close();
+  state.series?.close();
   // No input for the previous bundle once another is chosen.
-  for (const id of ['answer', 'batch', 'draw', 'form', 'references']) $(id).hidden = true;
-  Object.assign(state, { bundle: bundleAt(name), paper: null, form: null, instance: null, references: [] });
+  for (const id of ['answer', 'batch', 'series', 'draw', 'form', 'references']) $(id).hidden = true;
+  Object.assign(state, { bundle: bundleAt(name), paper: null, form: null, series: null, instance: null, references: [] });
   const { bundle } = state;
   const schema = loaded ?? (await bundle.schema());
   const references = schema.known ? await bundle.references(N_REFERENCES) : null;
   if (bundle !== state.bundle) return; // another was chosen meanwhile
   state.schema = schema;
   state.heads = headsOf(schema);
+  if (Object.keys(schema.points ?? {}).length) state.series = new Series(schema, bundle);
   $('work').hidden = false;
   introduce(schema);
   if (references) {
@@ -77,7 +80,10 @@ async function open(name, loaded) {
   $('file-how').textContent = acceptedWords(schema);
   state.batch = new Batch(schema, bundle, (instance) => guarded(() => take(instance)));
   showCorrection(schema, bundle, () => state.instance);
-  if (state.form && state.references.length) await decide(() => references.instances[0]);
+  // A series begins with its file, and not with a window of it.
+  if (state.series) $('form').before($('files'));
+  else $('form').after($('files'));
+  if (state.form && state.references.length && !state.series) await decide(() => references.instances[0]);
 }
 
 function introduce(schema) {
@@ -90,7 +96,7 @@ function introduce(schema) {
   });
   $('title').textContent = schema.name;
   document.title = `${schema.name} · isthmus`;
-  $('about').textContent = decided.length ? `Input: ${what}. Decision: ${[...new Set(decided)].join('; ')}.` : `Input: ${what}. This bundle has no heads, so there is no decision.`;
+  $('about').textContent = state.series ? state.series.introduction() : decided.length ? `Input: ${what}. Decision: ${[...new Set(decided)].join('; ')}.` : `Input: ${what}. This bundle has no heads, so there is no decision.`;
   $('digest').textContent = `Version ${schema.digest.slice(0, 12)}`;
 }
 
@@ -177,6 +183,13 @@ async function answer(instance, signal) {
 async function submitFiles(files) {
   if (!files.length) return;
   const given = await readFiles(files, state.schema);
+  for (const id of ['series', 'batch']) $(id).hidden = true; // of another file
+  if (given.file) {
+    stop();
+    $('answer').hidden = true; // of a window
+    await state.series.decide(given);
+    return;
+  }
   if (given.instances?.length === 1) await take(given.instances[0]);
   else await state.batch.decide(given);
 }
