@@ -18,6 +18,7 @@ from .detector_labels import UNKNOWN as UNKNOWN
 from .detector_labels import DetectorLabelReader as DetectorLabelReader
 from .detector_labels import check_detector_labels as check_detector_labels
 from .detector_labels import labels_for_detector as labels_for_detector
+from .detector_labels import normal_by_column_name as normal_by_column_name
 from .detector_labels import read_detector_labels as read_detector_labels
 from .detector_labels import read_labels_of as read_labels_of
 from .explanation import squared_residuals as squared_residuals
@@ -39,7 +40,7 @@ from .labelled_scores import LINEAR_WEIGHT as LINEAR_WEIGHT
 from .labelled_scores import BlendedScore as BlendedScore
 from .labelled_scores import HeadScore as HeadScore
 from .labelled_scores import LabelCurve as LabelCurve
-from .point_calibration import PointCalibration as PointCalibration
+from .point_decisions import PointCalibration as PointCalibration
 from .point_decisions import PointDecisions as PointDecisions
 from .point_decisions import PointRule as PointRule
 from .point_decisions import decide_points as decide_points
@@ -62,3 +63,4 @@ from .series_score import LOG_OFFSET as LOG_OFFSET
 from .series_score import SeriesScore as SeriesScore
 from .timeline import Timeline as Timeline
 from .timeline import WindowPlaces as WindowPlaces
+from .timeline import lay_out as lay_out

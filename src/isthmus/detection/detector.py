@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
@@ -19,7 +19,6 @@ from isthmus.detection.detector_labels import (
     DetectorLabelReader,
     check_labels_suffice,
     normal_by_column_name,
-    read_detector_labels,
     read_labels_of,
     warn_of_mostly_abnormal,
 )
@@ -45,6 +44,7 @@ from isthmus.detection.reference_set import (
 from isthmus.detection.scores import MISSING_POLICIES, anomaly_scores
 from isthmus.detection.series_score import ALL_LABEL_FREE
 from isthmus.detection.timeline import lay_out
+from isthmus.detection.updates import UpdatesMixin
 from isthmus.distributed import ProcessGroup
 from isthmus.encoding import FrozenEncoderMixin, data_fingerprint, is_fitted
 from isthmus.errors import DataError, FrozenError
@@ -55,7 +55,7 @@ METHODS = ("auto", "blend", "head", *ALL_LABEL_FREE)
 
 
 class AnomalyDetector(
-    PointDetectionMixin, ExplainedDecisionsMixin, OutlierMixin, FrozenEncoderMixin
+    UpdatesMixin, PointDetectionMixin, ExplainedDecisionsMixin, OutlierMixin, FrozenEncoderMixin
 ):
     """Decide whether instances are normal, with a threshold that holds a false-alarm rate.
 
@@ -136,6 +136,11 @@ class AnomalyDetector(
     point_facts_ : dict
         Of series by time point: threshold, what it is asked to hold, and the false alarms realised
         on stretches of normal data that nothing had seen. None of others.
+    update_facts_ : dict
+        What the last `add_labels` or `partial_fit` found, by number: `n_new`, instances that were
+        new to the detector; of labels `n_given`, and of stretches `n_points` by label and
+        `n_changed`, windows with another label; of later series `n_time_points`,
+        `n_without_window`, `n_abnormal` and `n_calibrating`, windows. None before.
     data_fingerprint_ : str
         SHA-256 of all rows, as the network gets them, and of their labels.
 
@@ -249,6 +254,7 @@ class AnomalyDetector(
         check_labels_suffice(y, self.method)
         warn_of_mostly_abnormal(y, stated)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
+        self.update_facts_ = None
         if is_fitted(self.encoder):
             self.encoder.check_frozen()
         if X_calibration is None:
@@ -294,62 +300,22 @@ class AnomalyDetector(
         return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()), timeline)
 
     @isolated_from_host()
-    def add_labels(self, X: Any, y: Any, *, normal: str | float | None = None) -> Self:
-        """Add labels and refit score and threshold; no encoder is trained.
-
-        Parameters
-        ----------
-        X : array or DataFrame of n instances
-            Rows of the reference set (their labels change) or new ones.
-        y : array of shape (n,)
-            1 normal, -1 abnormal, 0 or missing to remove a label; or any labels with `normal`,
-            a missing one to remove a label.
-        normal : str, int, float or bool, optional
-            The label that means normal; by default the one that the detector was fitted with.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        DataError, CalibrationError
-            When labels cannot be used, or too few normal rows are left to fit on or to hold the
-            rate. The detector is then unchanged.
-        """
-        check_is_fitted(self)
-        self.check_encoder_unchanged()
-        stated = normal is not None
-        y = read_detector_labels(
-            y,
-            _num_samples(X),
-            normal if stated else self.normal_,
-            stated=stated,
-            may_lack_normal=True,
-        )
-        before = dict(self.__dict__)
-        try:
-            self.reference_set_ = self.reference_set_.with_labels(self.encoder_, as_instances(X), y)
-            check_labels_suffice(self.reference_set_.y, self.method)
-            self._fit_on_reference_set()
-        except Exception:
-            self.__dict__.update(before)  # refused labels leave the detector unchanged
-            raise
-        return self
-
-    @isolated_from_host()
     def set_false_alarm_rate(self, rate: float | Literal["auto"]) -> Self:
-        """Move the threshold to another rate; nothing is trained.
+        """Move the threshold to another rate, of instances and of time points; nothing is trained.
 
         Raises
         ------
         CalibrationError
-            When the calibration rows cannot hold it.
+            When the calibration rows cannot hold it. The detector is then unchanged.
         """
         check_is_fitted(self)
-        rate = self.score_calibration_.choose_rate(rate)
-        self.false_alarm_rate = rate
-        self._set_threshold(rate)
+        chosen = self.score_calibration_.choose_rate(rate)
+        with self._restored_on_failure():
+            self.false_alarm_rate = chosen
+            self._set_threshold(chosen)
+            if self.point_calibration_ is not None:
+                self.false_alarms = None
+                self._set_point_threshold(rate)
         return self
 
     @isolated_from_host()

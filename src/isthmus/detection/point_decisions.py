@@ -1,19 +1,21 @@
-"""Decisions of a detector on the time points of series: scores, p-values, verdicts, alarms."""
+"""Decisions of a detector on the time points of series, calibrated on blocks of time held out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
 
 from isthmus.data import ABNORMAL, NORMAL, VERDICT_NAMES
 from isthmus.data.windows import TimePoints
+from isthmus.detection.alarm_rates import AlarmRate, AlarmThreshold
 from isthmus.detection.alarms import alarm_table, find_alarms, known_positions
+from isthmus.detection.block_calibration import BlockCalibration, block_calibration
 from isthmus.detection.calibration import DECIMALS
-from isthmus.detection.timeline import WindowPlaces
+from isthmus.detection.timeline import Timeline, WindowPlaces
 
 #: From windows (k, window, c) to their anomaly scores, (k,), and what each channel adds, (k, c).
 ScoreWindows = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -52,6 +54,115 @@ class PointRule(Protocol):
         """Return the p-value of each anomaly score of a time point, NaN where there is none."""
 
 
+class PointCalibration:
+    """What a detector knows of normal time points: their scores on held-out blocks of time.
+
+    Parameters
+    ----------
+    blocks : BlockCalibration
+        Scores of the time points, block after block.
+    stride : int
+        Time points from one window to the next, when scoring as when calibrating.
+    step : float or None
+        Seconds between time points, where times are known.
+    causal : bool
+        Whether the score of a time point uses no later ones.
+    time_column : str or None
+    group_columns : sequence of str
+        Columns of the table at fit.
+    """
+
+    def __init__(
+        self,
+        blocks: BlockCalibration,
+        stride: int = 1,
+        step: float | None = None,
+        causal: bool = False,
+        time_column: str | None = None,
+        group_columns: Sequence[str] = (),
+    ) -> None:
+        self.blocks, self.stride, self.step, self.causal = blocks, stride, step, causal
+        self.time_column, self.group_columns = time_column, tuple(group_columns)
+
+    @classmethod
+    def learn(
+        cls,
+        timeline: Timeline,
+        held_out: Sequence[tuple[np.ndarray, np.ndarray]],
+        *,
+        causal: bool = False,
+    ) -> Self:
+        """Spread the scores of held-out windows over their time points.
+
+        Parameters
+        ----------
+        timeline : Timeline
+        held_out : sequence of (rows, scores)
+            Of each block the numbers of its windows, in order of time, and their scores.
+        causal : bool, default=False
+        """
+        scores, segments, groups, n = [], [], [], 0
+        for rows, window_scores in held_out:
+            places, segment = timeline.stretches(rows)
+            spread = np.round(places.spread(window_scores, causal=causal), DECIMALS)
+            for (begin, end), number in zip(places.segments, segment, strict=True):
+                scores.append(spread[begin:end])
+                segments.append((n, n + end - begin))
+                groups.append(timeline.groups[number])
+                n += end - begin
+        blocks = block_calibration(
+            np.concatenate(scores),
+            np.array(segments),
+            window=timeline.window,
+            groups=groups if timeline.group_columns else (),
+        )
+        columns = timeline.time_column, timeline.group_columns
+        return cls(blocks, timeline.stride, timeline.step, causal, *columns)
+
+    @property
+    def window(self) -> int:
+        """Time points of a window."""
+        return self.blocks.window
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Return the p-value of each anomaly score of a time point, NaN where there is none."""
+        return self.blocks.p_values(scores)
+
+    def alarm_threshold(self, rate: str, merge_gap: int, min_length: int) -> AlarmThreshold:
+        """Return the threshold for a rate of alarms, see `BlockCalibration.alarm_threshold`."""
+        return self.blocks.alarm_threshold(
+            AlarmRate.parse(rate), merge_gap=merge_gap, min_length=min_length, step=self.step
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return arrays and plain values from which `from_state` rebuilds the calibration."""
+        return {
+            "scores": self.blocks.scores,
+            "blocks": self.blocks.blocks,
+            "groups": [str(group) for group in self.blocks.groups],
+            "window": self.window,
+            "mean_cluster": self.blocks.mean_cluster,
+            "stride": self.stride,
+            "step": self.step,
+            "causal": self.causal,
+            "time_column": self.time_column,
+            "group_columns": list(self.group_columns),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild from what `state` returned."""
+        blocks = BlockCalibration(
+            state["scores"],
+            state["blocks"],
+            tuple(state["groups"]),
+            state["window"],
+            state["mean_cluster"],
+        )
+        names = ("stride", "step", "causal", "time_column", "group_columns")
+        return cls(blocks, **{name: state[name] for name in names})
+
+
 @dataclass(frozen=True, eq=False)
 class PointDecisions:
     """What a detector says of each time point.
@@ -85,6 +196,28 @@ class PointDecisions:
         names = np.where(self.abnormal, VERDICT_NAMES[ABNORMAL], VERDICT_NAMES[NORMAL])
         return np.where(self.known, names, "").astype(object)
 
+    def alarm_positions(
+        self, *, merge_gap: int = 0, min_length: int = 1, causal: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return first and end of each alarm, (k, 2), and where it could be known, (k,).
+
+        Parameters
+        ----------
+        merge_gap, min_length, causal
+            See `alarms`.
+        """
+        segments = self.points.segments
+        found = find_alarms(self.abnormal, segments, merge_gap=merge_gap, min_length=min_length)
+        known = known_positions(
+            found,
+            self.abnormal,
+            segments,
+            min_length=min_length,
+            window=self.points.window,
+            causal=causal,
+        )
+        return found, known
+
     def alarms(
         self, *, merge_gap: int = 0, min_length: int = 1, causal: bool = False
     ) -> pd.DataFrame:
@@ -97,15 +230,8 @@ class PointDecisions:
         causal : bool, default=False
             Whether the scores use no later time points, which says when an alarm was known.
         """
-        segments = self.points.segments
-        found = find_alarms(self.abnormal, segments, merge_gap=merge_gap, min_length=min_length)
-        known = known_positions(
-            found,
-            self.abnormal,
-            segments,
-            min_length=min_length,
-            window=self.points.window,
-            causal=causal,
+        found, known = self.alarm_positions(
+            merge_gap=merge_gap, min_length=min_length, causal=causal
         )
         identifiers = self.points.identifiers()
         time = self.points.time_column or "row"
@@ -150,10 +276,11 @@ def time_points_as_at_fit(
     time: str | None = None,
     group: str | Sequence[str] | None = None,
     keys: Sequence[str] = (),
+    label: str | None = None,
     resample: str | float | None = None,
     time_zone: str | None = None,
 ) -> TimePoints:
-    """Return the time points of new data, for windows and channels as at fit.
+    """Return the time points of new data, for windows, channels and step as at fit.
 
     Parameters
     ----------
@@ -165,6 +292,8 @@ def time_points_as_at_fit(
         Columns of a DataFrame, by default those of the fit where it has them.
     keys : sequence of str
         Columns that are carried along.
+    label : str, optional
+        Column of the labels of a DataFrame.
     resample, time_zone : str, optional
         Of a DataFrame, see `isthmus.load`.
 
@@ -186,6 +315,7 @@ def time_points_as_at_fit(
         time=time,
         group=group,
         keys=keys,
+        label=label,
         resample=resample,
         time_zone=time_zone,
         step=rule.step,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
+from isthmus.data.windows import TimePoints
 from isthmus.detection.features import Features, extract_features_in_chunks
-from isthmus.detection.point_calibration import PointCalibration
 from isthmus.detection.point_decisions import (
+    PointCalibration,
     PointDecisions,
     decide_points,
     time_points_as_at_fit,
@@ -21,10 +23,6 @@ from isthmus.detection.point_decisions import (
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import Score
 from isthmus.errors import DataError
-
-
-def _on_series(detector: Any) -> bool:
-    return getattr(detector, "point_calibration_", None) is not None
 
 
 class PointDetectionMixin:
@@ -43,7 +41,7 @@ class PointDetectionMixin:
     causal: bool
     check_encoder_unchanged: Callable[[], None]
     _scores: Callable[[Features], np.ndarray]
-    _fit_on_reference_set: Callable[[], None]
+    _restored_on_failure: Callable[[], AbstractContextManager[None]]
 
     @isolated_from_host()
     def decide_points(
@@ -136,6 +134,39 @@ class PointDetectionMixin:
             merge_gap=self._merge_gap(), min_length=self.min_length, causal=self.causal
         )
 
+    @isolated_from_host()
+    def set_false_alarms(self, rate: str) -> Self:
+        """Move the threshold of time points to another number of false alarms.
+
+        Parameters
+        ----------
+        rate : str
+            Such as "1 per day", see `isthmus.detection.AlarmRate`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        CalibrationError
+            When the rate cannot be read. The detector is then unchanged.
+        DataError
+            When the detector was not fitted on series by time point.
+
+        Warns
+        -----
+        CalibrationWarning
+            When the blocks held out are too short for the rate: the threshold is then the highest
+            score among them.
+        """
+        check_is_fitted(self)
+        self._calibrated()
+        with self._restored_on_failure():
+            self.false_alarms = str(rate)
+            self._set_point_threshold(self.false_alarm_rate)
+        return self
+
     def _calibrate_points(self, held_out: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Calibrate time points on the rows of each fold and their scores."""
         timeline = self.reference_set_.timeline
@@ -150,9 +181,9 @@ class PointDetectionMixin:
             return
         learned = PointCalibration.learn(timeline, held_out, causal=self.causal)
         self.point_calibration_ = learned
-        self._set_point_threshold()
+        self._set_point_threshold(self.false_alarm_rate)
 
-    def _set_point_threshold(self) -> None:
+    def _set_point_threshold(self, rate: float | Literal["auto"]) -> None:
         """Set the threshold of time points, for a share of them or for a number of alarms."""
         calibration = self._calibrated()
         blocks = calibration.blocks
@@ -168,7 +199,7 @@ class PointDetectionMixin:
             "n_independent": blocks.n_independent,
         }
         if self.false_alarms is None:
-            rate = blocks.choose_rate(self.false_alarm_rate)
+            rate = blocks.choose_rate(rate)
             self.point_threshold_ = blocks.threshold_for_rate(rate)
             realised = blocks.realised(rate)
             alarm_rate = None
@@ -197,6 +228,24 @@ class PointDetectionMixin:
             )
         return self.point_calibration_
 
+    def _time_points_like_fit(self, new: Any, **columns: Any) -> TimePoints:
+        """Return the time points of new data, after a check of their group columns too.
+
+        Raises
+        ------
+        DataError
+            When channels, window, step or group columns are not those of the fit.
+        """
+        calibration, channels = self._calibrated(), self.encoder_.schema_.columns
+        points = time_points_as_at_fit(new, calibration, channels, **columns)
+        found, expected = points.group_columns, calibration.group_columns
+        if found != expected:
+            raise DataError(
+                f"got {_columns(found)} for groups, and the fit was with {_columns(expected)}; "
+                "pass group= (on the command line --group)"
+            )
+        return points
+
     def _score_windows(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the anomaly scores of windows, (n,), and the part of each channel, (n, c)."""
         scores, parts = [], []
@@ -204,3 +253,7 @@ class PointDetectionMixin:
             scores.append(self._scores(features))
             parts.append(self.fitted_score_.channel_parts(features, windows.shape[2]))
         return np.concatenate(scores), np.concatenate(parts)
+
+
+def _columns(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names)) if names else "no columns"

@@ -1,7 +1,7 @@
 """The reference set of a detector: features, labels and hashes of the rows it was fitted on.
 
-`build_reference_set` sets calibration rows aside and trains encoders where needed;
-`ReferenceSet.with_labels` adds rows and labels later, without training an encoder.
+`build_reference_set` sets calibration rows aside and trains encoders where needed; rows and labels
+that come later are added by `updates.py`, without training an encoder.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
@@ -36,7 +36,7 @@ from isthmus.encoding import (
     row_hashes,
     schema_if_fitted,
 )
-from isthmus.errors import CalibrationError, CalibrationWarning, DataError, TrainingError
+from isthmus.errors import CalibrationError, CalibrationWarning, TrainingError
 from isthmus.training import raising_interrupts
 
 
@@ -122,54 +122,6 @@ class ReferenceSet:
                 f"{n_fit} normal rows are left to fit on and {n_calibration} to calibrate "
                 "on, expected at least 2 and 1; bring more normal rows, or fit anew"
             )
-
-    def with_labels(
-        self, encoder: Autoencoder, instances: Instances, y: np.ndarray
-    ) -> ReferenceSet:
-        """Return a reference set with labels changed and new rows added.
-
-        A row of this set gets the label; a calibration row labelled abnormal no longer
-        calibrates. New rows are fitted on and never calibrate: they were selected for inspection,
-        and calibration rows must be exchangeable with rows to come.
-
-        Raises
-        ------
-        DataError
-            When the rows are stored codes and the detector was calibrated with several encoders.
-        """
-        hashes = row_hashes(encoder, instances)
-        labels = self.y.copy()
-        for digest, label in zip(hashes, y, strict=True):
-            labels[self.hashes == digest] = label
-        new = np.flatnonzero(~np.isin(hashes, self.hashes))
-        if not len(new):
-            return replace(self, y=labels)
-        if instances.encoded and any(fold.encoder is not None for fold in self.folds):
-            raise DataError(
-                f"{instances.name} holds codes of one encoder, and the detector was calibrated "
-                "with several (calibration='cross'), which have to see rows that are new to it; "
-                "pass the instances themselves"
-            )
-        features = extract_features(encoder, instances).take(new)
-        folds = [
-            fold
-            if fold.encoder is None or fold.features is None
-            else replace(
-                fold,
-                features=fold.features.followed_by(
-                    extract_features(fold.encoder, instances).take(new)
-                ),
-            )
-            for fold in self.folds
-        ]
-        return replace(
-            self,
-            features=self.features.followed_by(features),
-            y=np.concatenate([labels, y[new]]),
-            hashes=np.concatenate([self.hashes, hashes[new]]),
-            folds=folds,
-            timeline=None if self.timeline is None else self.timeline.with_unplaced(len(new)),
-        )
 
 
 EncoderAndReference = tuple[Autoencoder, str, ReferenceSet]

@@ -266,7 +266,7 @@ class Timeline:
     time_column: str | None = None
     group_columns: tuple[str, ...] = ()
 
-    def blocks(self, *, split: bool = False) -> list[HeldOutBlock]:
+    def blocks(self, *, split: bool = False, n_blocks: int = N_BLOCKS) -> list[HeldOutBlock]:
         """Return the blocks of time that are held out, one after the other.
 
         Parameters
@@ -274,10 +274,12 @@ class Timeline:
         split : bool, default=False
             Return a single one, of every fifth of shorter blocks: a fifth of the time, spread
             over all of it, with its end.
+        n_blocks : int, default=5
+            Number of blocks otherwise, at most.
         """
         places = WindowPlaces(self.first, self.window, self.segments)
         if not split:
-            return hold_out_blocks(places, N_BLOCKS)
+            return hold_out_blocks(places, n_blocks)
         shorter = hold_out_blocks(places, N_BLOCKS * N_BLOCKS)
         last, *others = shorter[::-1][::N_BLOCKS]
         return [last.joined(others)]
