@@ -163,6 +163,12 @@ class Evaluation(dict[str, Any]):
         if "accuracy" in self["code"]:
             rows = [[name, _accuracy(values)] for name, values in metrics.items()]
             return table(rows, ["features", "accuracy (95 % interval)"], f"head {self['head']}")
+        if "vus_pr" in self["code"]:
+            rows = [
+                [name, *(_number(values[figure]) for figure in ("auroc", "vus_pr"))]
+                for name, values in metrics.items()
+            ]
+            return table(rows, ["time points by", "AUROC", "VUS-PR"], f"score {self['head']}")
         rows = [
             [name, *map(_number, (values["auroc"], values["auprc"])), *map(_share, _rates(values))]
             for name, values in metrics.items()

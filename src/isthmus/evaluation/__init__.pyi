@@ -12,10 +12,9 @@ from .classification import fit_and_evaluate as fit_and_evaluate
 from .comparison import compare_classifications as compare_classifications
 from .comparison import compare_detections as compare_detections
 from .comparison import compare_errors as compare_errors
-from .detection import detection_metrics as detection_metrics
 from .detection import evaluate_detector as evaluate_detector
 from .detection import evaluate_head as evaluate_head
-from .detection import ranking as ranking
+from .detection import evaluate_time_points as evaluate_time_points
 from .detection import raw_distances as raw_distances
 from .drift import MIN_INSTANCES as MIN_INSTANCES
 from .drift import holm as holm
@@ -23,7 +22,9 @@ from .drift import measure_drift as measure_drift
 from .metrics import ClassTally as ClassTally
 from .metrics import class_metrics as class_metrics
 from .metrics import describe_unknown_classes as describe_unknown_classes
+from .metrics import detection_metrics as detection_metrics
 from .metrics import plain_label as plain_label
+from .metrics import ranking as ranking
 from .metrics import select_rows as select_rows
 from .metrics import unknown_classes as unknown_classes
 from .point_metrics import evaluate_points as evaluate_points

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.classification import StandardisedHead, build_head, known_labels, labelled_rows, mlp
+from isthmus.data import ABNORMAL
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.errors import IsthmusError
 from isthmus.evaluation.metrics import ClassTally, class_metrics, select_rows
@@ -415,3 +417,53 @@ def decide(head: StandardisedHead, features: np.ndarray) -> tuple[np.ndarray, np
         return head.predict(features), None
     probabilities = head.predict_proba(features)
     return head.classes_[probabilities.argmax(axis=1)], probabilities
+
+
+#: Nearest neighbours of the baselines of a detector.
+N_NEIGHBORS = 5
+#: Share of the variance of training instances that the components of a baseline hold.
+VARIANCE = 0.95
+#: From instances to their anomaly scores, higher is more abnormal.
+Scorer = Callable[[Any], np.ndarray]
+
+
+def fit_raw_distance(
+    encoder: Autoencoder, X_train: Any, y_train: np.ndarray
+) -> Callable[[Any], np.ndarray]:
+    """Index the training rows; return the function from instances to their raw distances."""
+    rows = raw_inputs(encoder, X_train, y_train != ABNORMAL)
+    nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(rows))).fit(rows)
+
+    def distances(X: Any) -> np.ndarray:
+        found: np.ndarray = nearest.kneighbors(raw_inputs(encoder, X))[0].mean(axis=1)
+        return found
+
+    return distances
+
+
+def fit_principal_residual(encoder: Autoencoder, train: Any) -> Scorer:
+    """Return the function from instances to their squared residual of principal components.
+
+    They hold 95 % of the variance of the training instances.
+    """
+    pca = PCA(VARIANCE, svd_solver="full").fit(raw_inputs(encoder, train))
+
+    def residual(X: Any) -> np.ndarray:
+        centred = raw_inputs(encoder, X) - pca.mean_
+        projected = centred @ pca.components_.T
+        found: np.ndarray = ((centred - projected @ pca.components_) ** 2).sum(axis=1)
+        return found
+
+    return residual
+
+
+def fit_code_distance(encoder: Autoencoder, train: Any) -> Scorer:
+    """Return the function from instances to the mean distance of their codes to the nearest."""
+    codes = encoder.transform(train)
+    nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(codes))).fit(codes)
+
+    def distances(X: Any) -> np.ndarray:
+        found: np.ndarray = nearest.kneighbors(encoder.transform(X))[0].mean(axis=1)
+        return found
+
+    return distances

@@ -1,38 +1,62 @@
-"""Evaluation of a detector beside the nearest-neighbour distance of raw instances."""
+"""Evaluation of a detector on labelled instances or time points, beside baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation, isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head, count_rows_used_in_fit
-from isthmus.data import ABNORMAL, NORMAL, Dataset, as_instances, rows_of, verdicts
+from isthmus.data import (
+    ABNORMAL,
+    Dataset,
+    InMemory,
+    Instances,
+    as_instances,
+    rows_of,
+    verdicts,
+)
 from isthmus.data.streaming import MAX_SAMPLED, Stream
+from isthmus.data.windows import TimePoints
 from isthmus.detection import (
     UNKNOWN,
     AnomalyDetector,
     DetectorLabelReader,
+    WindowPlaces,
+    lay_out,
+    normal_by_column_name,
     read_detector_labels,
+    read_labels_of,
 )
 from isthmus.errors import DataError
-from isthmus.evaluation.baselines import raw_inputs
+from isthmus.evaluation.baselines import (
+    Scorer,
+    fit_code_distance,
+    fit_principal_residual,
+    fit_raw_distance,
+)
 from isthmus.evaluation.classification import evaluate
-from isthmus.evaluation.metrics import select_rows, show_progress, unused_facts
+from isthmus.evaluation.metrics import (
+    detection_metrics,
+    ranking,
+    select_rows,
+    show_progress,
+    unused_facts,
+)
+from isthmus.evaluation.point_metrics import measure_points
 from isthmus.training import draw_seed
 
-#: Nearest neighbours of the baseline on raw features.
-N_NEIGHBORS = 5
 #: Instances of a stream that the baseline is tested on: each is compared with all training rows.
 MAX_BASELINE_TEST_ROWS = 20_000
+#: Training windows that baselines of time points are fitted on, at most.
+MAX_TRAINING_WINDOWS = 10_000
+#: Windows that they score together.
+BATCH = 4096
 
 
 @isolated_from_host()
@@ -46,15 +70,17 @@ def evaluate_detector(
     y_train: Any = None,
     random_state: int | np.random.RandomState | None = None,
     verbose: bool = False,
+    by: Literal["auto", "point", "window"] = "auto",
 ) -> Evaluation:
     """Evaluate a detector on labelled instances.
 
     Parameters
     ----------
     detector : fitted AnomalyDetector
-    X : array or DataFrame of n test instances, or Stream
-        All labelled instances of a stream are used, a chunk at a time. Score and label of each
-        take nine bytes; sorting them for AUROC takes 85 more.
+    X : array or DataFrame of n test instances, Dataset or Stream
+        Of a data set with time points these are evaluated, see `by`. All labelled instances of a
+        stream are used, a chunk at a time. Score and label of each take nine bytes; sorting them
+        for AUROC takes 85 more.
     y : array of shape (n,); None with a stream
         1 normal, -1 abnormal; instances labelled 0, or not at all, are left out.
     normal : str, int, float or bool, optional
@@ -69,11 +95,14 @@ def evaluate_detector(
         Seed of the rows drawn at random.
     verbose : bool, default=False
         Show progress on a stream on standard error.
+    by : {"auto", "point", "window"}, default="auto"
+        `"auto"` evaluates time points where the detector decides on them and X is a data set that
+        has them: see `evaluate_time_points`, with X_train as `train`.
 
     Returns
     -------
     Evaluation
-        A dict of plain values, a table in a notebook: `head`, the score; `asked`, the
+        Of instances: a dict of plain values, a table in a notebook: `head`, the score; `asked`, the
         false-alarm rate that the threshold was set for; where a label that means normal was
         stated, `normal`, that label, and `labels`, the number of instances by label, as text;
         `code` as `detection_metrics` gives it;
@@ -103,6 +132,8 @@ def evaluate_detector(
     """
     check_is_fitted(detector)
     instances = as_instances(X, y)
+    if y is None and _by_point(detector, instances, by):
+        return evaluate_time_points(detector, X, X_train, normal=normal, random_state=random_state)
     chunks = instances.labelled_chunks(y)
     source = "y" if instances.in_memory else instances.name
     seed = draw_seed(random_state)
@@ -139,10 +170,7 @@ def evaluate_detector(
                 baseline_scored.append((labels[sample], distances))
     reader.check()
     if not scored:
-        raise DataError(
-            "no test instance is labelled 1 (normal) or -1 (abnormal); label some, or where 0 "
-            "means normal pass normal=0 (on the command line --normal 0)"
-        )
+        raise _without_labels("instance")
     truth, scores = _concatenate(scored)
     del scored
     predicted = verdicts(scores, -detector.offset_).astype(np.int8)
@@ -171,6 +199,7 @@ def evaluate_head(
     normal: str | float | None = None,
     random_state: int | np.random.RandomState | None = None,
     verbose: bool = False,
+    by: Literal["auto", "point", "window"] = "auto",
 ) -> Evaluation:
     """Test a classifier or a detector on labelled data, as `load` returns it.
 
@@ -187,6 +216,8 @@ def evaluate_head(
         For a detector, see `evaluate_detector`.
     random_state, verbose
         See `evaluate`.
+    by : {"auto", "point", "window"}, default="auto"
+        Of a detector, see `evaluate_detector`.
 
     Returns
     -------
@@ -206,6 +237,10 @@ def evaluate_head(
     X, y = _instances_and_labels(test)
     if isinstance(head, AnomalyDetector):
         reference = None if baselines is None else train
+        if _by_point(head, as_instances(test), by):
+            return evaluate_time_points(
+                head, test, reference, normal=normal, random_state=random_state
+            )
         X_train, y_train = _instances_and_labels(reference)
         return evaluate_detector(
             head,
@@ -281,98 +316,6 @@ def raw_distances(
     return fit_raw_distance(encoder, X_train, labels)(X)
 
 
-def fit_raw_distance(
-    encoder: Autoencoder, X_train: Any, y_train: np.ndarray
-) -> Callable[[Any], np.ndarray]:
-    """Index the training rows; return the function from instances to their raw distances."""
-    rows = raw_inputs(encoder, X_train, y_train != ABNORMAL)
-    nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(rows))).fit(rows)
-
-    def distances(X: Any) -> np.ndarray:
-        found: np.ndarray = nearest.kneighbors(raw_inputs(encoder, X))[0].mean(axis=1)
-        return found
-
-    return distances
-
-
-def detection_metrics(
-    y: np.ndarray,
-    anomaly_scores: np.ndarray,
-    predicted: np.ndarray,
-    *,
-    normal: str | float | None = None,
-) -> dict[str, Any]:
-    """Return the metrics of anomaly scores and verdicts against labels.
-
-    Parameters
-    ----------
-    y : array of shape (n,)
-        1 normal, -1 abnormal; or any labels, none missing, with `normal`.
-    anomaly_scores : array of shape (n,)
-        Higher is more abnormal.
-    predicted : array of shape (n,)
-        1 normal, -1 abnormal, as `predict` gives.
-    normal : str, int, float or bool, optional
-        The label that means normal, where labels are others: any other is abnormal.
-
-    Returns
-    -------
-    dict
-        `power`, of the abnormal, and `false_alarms`, of the normal: how many were called abnormal
-        as `count` and `share` of `n`, with the 95 % Wilson score `interval` (None when there are
-        none); `n`, `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
-        abnormal), None when all labels are equal; `classes` [1, -1] and `confusion`, a row for
-        each true class.
-
-    Raises
-    ------
-    DataError
-        When labels or decisions are other than 1 and -1 and `normal` is not stated, or no label
-        is `normal`.
-
-    Examples
-    --------
-    >>> y = np.array([1, 1, 1, 1, -1, -1])
-    >>> scores = np.array([0.1, 0.2, 0.3, 0.7, 0.6, 0.9])
-    >>> found = detection_metrics(y, scores, np.where(scores > 0.5, -1, 1))
-    >>> found["auroc"], found["false_alarms"]["share"], found["power"]["share"]
-    (0.875, 0.25, 1.0)
-    >>> found["confusion"]
-    [[3, 1], [0, 2]]
-    """
-    if normal is not None:
-        y = read_detector_labels(y, len(predicted), normal)
-    for name, values in (("y", y), ("predicted", predicted)):
-        others = sorted(set(np.unique(values).tolist()) - {NORMAL, ABNORMAL})
-        if others:
-            raise DataError(
-                f"got {shown(others[0])} in {name}, expected 1 (normal) or -1 (abnormal)"
-            )
-    of_normal, flagged = y == NORMAL, predicted == ABNORMAL
-    parts = (of_normal, ~of_normal)
-    return {
-        "power": _share(flagged[~of_normal]),
-        "false_alarms": _share(flagged[of_normal]),
-        "n": len(y),
-        "n_normal": int(of_normal.sum()),
-        "n_abnormal": int((~of_normal).sum()),
-        **ranking(y, anomaly_scores),
-        "classes": [NORMAL, ABNORMAL],
-        "confusion": [[int((~flagged[p]).sum()), int(flagged[p].sum())] for p in parts],
-    }
-
-
-def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None]:
-    """Return `auroc` and `auprc` against labels 1 and -1; None when all labels are equal."""
-    abnormal = y == ABNORMAL
-    if abnormal.all() or not abnormal.any():
-        return {"auroc": None, "auprc": None}
-    return {
-        "auroc": float(roc_auc_score(abnormal, anomaly_scores)),
-        "auprc": float(average_precision_score(abnormal, anomaly_scores)),
-    }
-
-
 def _baseline(
     encoder: Autoencoder,
     X_train: Any,
@@ -398,10 +341,160 @@ def _concatenate(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
     return np.concatenate(labels), np.concatenate(scores)
 
 
-def _share(flagged: np.ndarray) -> dict[str, Any]:
-    n, count = len(flagged), int(flagged.sum())
-    if not n:
-        return {"count": 0, "n": 0, "share": None, "interval": None}
-    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
-    bounds = [float(interval.low), float(interval.high)]
-    return {"count": count, "n": n, "share": count / n, "interval": bounds}
+@isolated_from_host()
+def evaluate_time_points(
+    detector: AnomalyDetector,
+    test: Any,
+    train: Any = None,
+    *,
+    normal: str | float | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Evaluation:
+    """Evaluate a detector on the labelled time points of series.
+
+    Parameters
+    ----------
+    detector : fitted AnomalyDetector
+        Of time points.
+    test : Dataset
+        A labelled long table, from `load(..., kind="series", label=...)`.
+    train : Dataset, optional
+        What the detector was fitted on, for the baselines. They score windows as long and as many
+        as those of the detector, and scores of time points follow in the same way:
+        `raw`, the mean distance to the five nearest training windows; `pca`, the squared residual
+        of the principal components that hold 95 % of the variance of training windows (Sub-PCA
+        of the benchmark TSB-AD); `untrained`, the mean distance to the five nearest codes of
+        the network with random weights. Windows with a point labelled abnormal are left out, and
+        10,000 at most are drawn at random.
+    normal : str, int, float or bool, optional
+        The label that means normal, where labels are others than 1 and -1; by default the one that
+        the detector was fitted with, and 0 of labels 0 and 1 in a column such as "anomaly".
+    random_state : int, RandomState instance or None, default=None
+
+    Returns
+    -------
+    Evaluation
+        A dict of plain values: `head`, the score; `by`, "point"; `asked`, the share of time points
+        or the number of alarms that the threshold was set for; `code`, as `evaluate_points` gives
+        it; `baselines`, each with `auroc`, `auprc`, `vus_roc`, `vus_pr`, `n` and `n_train`;
+        `n_known`, test windows that the detector was fitted or calibrated on, which make it look
+        better; `n_unlabelled`; where a label that means normal was stated or stored, `normal` and
+        `labels`, the number of time points by label.
+
+    Raises
+    ------
+    DataError
+        When the detector or the data has no time points, or labels cannot be used.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from isthmus import Autoencoder, load
+    >>> t = np.arange(1200)
+    >>> table = pd.DataFrame({"t": t, "load": np.sin(t / 3), "anomaly": 0})
+    >>> cut = {"kind": "series", "time": "t", "window": 16, "stride": 1}
+    >>> encoder = Autoencoder(architecture="dense", max_epochs=2, random_state=0)
+    >>> detector = AnomalyDetector(encoder, false_alarm_rate=0.2, random_state=0)
+    >>> detector = detector.fit(load(table[["t", "load"]], **cut))
+    >>> table.loc[600:620, ["load", "anomaly"]] = 3, 1
+    >>> found = evaluate_time_points(detector, load(table, label="anomaly", **cut), normal=0)
+    >>> found["code"]["events"], found["code"]["auroc"] > 0.9
+    ({'n': 1, 'n_found': 1, 'recall': 1.0}, True)
+    """
+    check_is_fitted(detector)
+    points: TimePoints | None = as_instances(test).points
+    if points is None or points.y is None:
+        lacks = "time points" if points is None else "labels"
+        raise DataError(
+            f"{getattr(test, 'name', 'the test data')} has no {lacks}; load a long table with "
+            "load(..., kind='series', label=...) (on the command line --label COLUMN)"
+        )
+    stated = normal is not None
+    meant = detector.normal_ if normal is None else normal
+    meant = normal_by_column_name(points) if meant is None else meant
+    reader = DetectorLabelReader(meant, test.name, stated=stated)
+    labels = reader.read(points.y)
+    reader.check(may_lack_normal=True)
+    if not (labels != UNKNOWN).any():
+        raise _without_labels("time point")
+    decided = detector.decide_points(test)
+    scorers, n_train = _window_baselines(detector, train, meant, draw_seed(random_state))
+    facts, calibration = detector.point_facts_, detector.point_calibration_
+    assert facts is not None  # after decisions on time points
+    assert calibration is not None
+    hysteresis = {name: facts[name] for name in ("merge_gap", "min_length", "causal")}
+    alarms, known = decided.alarm_positions(**hysteresis)
+    code = measure_points(
+        decided.scores,
+        labels,
+        abnormal=decided.abnormal,
+        alarms=alarms,
+        known=known,
+        segments=points.segments,
+        step=points.step,
+        window=points.window,
+    )
+    places = WindowPlaces.cut(points.segments, points.window, calibration.stride)
+    scores: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
+    n_known = 0
+    for windows in places.chunks(points.values, BATCH):
+        instances = InMemory(windows, kind="series")
+        n_known += count_rows_used_in_fit(detector, instances, np.arange(len(windows)))
+        for name, scorer in scorers.items():
+            scores[name].append(scorer(windows))
+    baselines = {}
+    for name, parts in scores.items():
+        spread = places.spread(np.concatenate(parts), causal=calibration.causal)
+        spread = np.append(spread, np.full(len(points) - len(spread), np.nan))
+        measured = measure_points(spread, labels, segments=points.segments, window=points.window)
+        figures = ("auroc", "auprc", "vus_roc", "vus_pr", "n")
+        baselines[name] = {figure: measured[figure] for figure in figures} | {"n_train": n_train}
+    return Evaluation(
+        head=detector.method_,
+        by="point",
+        asked=facts.get("false_alarms", facts.get("false_alarm_rate")),
+        **reader.facts(),
+        code=code,
+        baselines=baselines,
+        n_known=n_known,
+        n_windows=len(places),
+        n_unlabelled=code["n_unlabelled"],
+    )
+
+
+def _without_labels(what: str) -> DataError:
+    return DataError(
+        f"no test {what} is labelled 1 (normal) or -1 (abnormal); label some, or where 0 means "
+        "normal pass normal=0 (on the command line --normal 0)"
+    )
+
+
+def _by_point(detector: AnomalyDetector, test: Instances, by: str) -> bool:
+    """Return whether time points are evaluated, and not windows or other instances."""
+    if by not in ("auto", "point", "window"):
+        raise DataError(f"got by={shown(by)}, expected 'auto', 'point' or 'window'")
+    has_points = detector.point_calibration_ is not None and test.points is not None
+    return by == "point" or (by == "auto" and has_points)
+
+
+def _window_baselines(
+    detector: AnomalyDetector, train: Any, normal: Any, seed: int
+) -> tuple[dict[str, Scorer], int]:
+    """Fit the baselines; return them by name, and the number of windows they were fitted on."""
+    if train is None:
+        return {}, 0
+    encoder, instances = detector.encoder_, as_instances(train)
+    points = instances.points
+    timeline = None if points is None else lay_out(points, len(instances))
+    labelled = instances.labels is not None or (points is not None and points.y is not None)
+    normal = normal if labelled else None
+    rows = np.flatnonzero(read_labels_of(instances, None, normal, timeline) != ABNORMAL)
+    if len(rows) > MAX_TRAINING_WINDOWS:
+        rng = np.random.default_rng([seed, 7])
+        rows = np.sort(rng.choice(rows, MAX_TRAINING_WINDOWS, replace=False))
+    windows = select_rows(instances.held, rows)
+    return {
+        "raw": fit_raw_distance(encoder, windows, np.ones(len(rows))),
+        "pca": fit_principal_residual(encoder, windows),
+        "untrained": fit_code_distance(encoder.untrained(seed), windows),
+    }, len(rows)

@@ -1,4 +1,4 @@
-"""Metrics of a classifier as plain values, and the test instances that they are taken of."""
+"""Metrics of classifiers and detectors, and the test instances that they are taken of."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from isthmus._core import shown, with_progress
-from isthmus.data import Chunk, Instances, as_instances, take_rows
+from isthmus.data import ABNORMAL, NORMAL, Chunk, Instances, as_instances, take_rows
+from isthmus.detection import read_detector_labels
 from isthmus.errors import DataError
 
 
@@ -222,3 +227,90 @@ def unused_facts(instances: Instances, n_unlabelled: int) -> dict[str, Any]:
         `n_unlabelled`; and `skipped` of a stream: files and chunks, as `Stream.skipped` has them.
     """
     return {"n_unlabelled": n_unlabelled} | instances.reading_facts()
+
+
+def ranking(y: np.ndarray, anomaly_scores: np.ndarray) -> dict[str, float | None]:
+    """Return `auroc` and `auprc` against labels 1 and -1; None when all labels are equal."""
+    abnormal = y == ABNORMAL
+    if abnormal.all() or not abnormal.any():
+        return {"auroc": None, "auprc": None}
+    return {
+        "auroc": float(roc_auc_score(abnormal, anomaly_scores)),
+        "auprc": float(average_precision_score(abnormal, anomaly_scores)),
+    }
+
+
+def detection_metrics(
+    y: np.ndarray,
+    anomaly_scores: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    normal: str | float | None = None,
+) -> dict[str, Any]:
+    """Return the metrics of anomaly scores and verdicts against labels.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+        1 normal, -1 abnormal; or any labels, none missing, with `normal`.
+    anomaly_scores : array of shape (n,)
+        Higher is more abnormal.
+    predicted : array of shape (n,)
+        1 normal, -1 abnormal, as `predict` gives.
+    normal : str, int, float or bool, optional
+        The label that means normal, where labels are others: any other is abnormal.
+
+    Returns
+    -------
+    dict
+        `power`, of the abnormal, and `false_alarms`, of the normal: how many were called abnormal
+        as `count` and `share` of `n`, with the 95 % Wilson score `interval` (None when there are
+        none); `n`, `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
+        abnormal), None when all labels are equal; `classes` [1, -1] and `confusion`, a row for
+        each true class.
+
+    Raises
+    ------
+    DataError
+        When labels or decisions are other than 1 and -1 and `normal` is not stated, or no label
+        is `normal`.
+
+    Examples
+    --------
+    >>> y = np.array([1, 1, 1, 1, -1, -1])
+    >>> scores = np.array([0.1, 0.2, 0.3, 0.7, 0.6, 0.9])
+    >>> found = detection_metrics(y, scores, np.where(scores > 0.5, -1, 1))
+    >>> found["auroc"], found["false_alarms"]["share"], found["power"]["share"]
+    (0.875, 0.25, 1.0)
+    >>> found["confusion"]
+    [[3, 1], [0, 2]]
+    """
+    if normal is not None:
+        y = read_detector_labels(y, len(predicted), normal)
+    for name, values in (("y", y), ("predicted", predicted)):
+        others = sorted(set(np.unique(values).tolist()) - {NORMAL, ABNORMAL})
+        if others:
+            raise DataError(
+                f"got {shown(others[0])} in {name}, expected 1 (normal) or -1 (abnormal)"
+            )
+    of_normal, flagged = y == NORMAL, predicted == ABNORMAL
+    parts = (of_normal, ~of_normal)
+    return {
+        "power": _share(flagged[~of_normal]),
+        "false_alarms": _share(flagged[of_normal]),
+        "n": len(y),
+        "n_normal": int(of_normal.sum()),
+        "n_abnormal": int((~of_normal).sum()),
+        **ranking(y, anomaly_scores),
+        "classes": [NORMAL, ABNORMAL],
+        "confusion": [[int((~flagged[p]).sum()), int(flagged[p].sum())] for p in parts],
+    }
+
+
+def _share(flagged: np.ndarray) -> dict[str, Any]:
+    n, count = len(flagged), int(flagged.sum())
+    if not n:
+        return {"count": 0, "n": 0, "share": None, "interval": None}
+    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
+    bounds = [float(interval.low), float(interval.high)]
+    return {"count": count, "n": n, "share": count / n, "interval": bounds}

@@ -22,7 +22,7 @@ import pandas as pd
 from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection import UNKNOWN, all_positions, find_alarms, read_detector_labels
 from isthmus.errors import DataError
-from isthmus.evaluation.detection import ranking
+from isthmus.evaluation.metrics import ranking
 
 #: Thresholds of each curve under the surface, as in the package `vus`.
 N_THRESHOLDS = 250
@@ -108,8 +108,32 @@ def evaluate_points(
             abnormal = (scores["verdict"] == "abnormal").to_numpy()
         scores = scores["anomaly_score"].to_numpy()
     scores = np.asarray(scores, dtype=np.float64)
+    labels = read_detector_labels(y, len(scores), normal, may_lack_normal=True)
+    return measure_points(
+        scores,
+        labels,
+        abnormal=abnormal,
+        segments=segments,
+        alarms=alarms,
+        known=known,
+        step=step,
+        window=window,
+    )
+
+
+def measure_points(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    *,
+    abnormal: np.ndarray | None = None,
+    segments: np.ndarray | None = None,
+    alarms: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+    step: float | None = None,
+    window: int = DEFAULT_BUFFER,
+) -> dict[str, Any]:
+    """Return what `evaluate_points` does, from labels that were read: 1, -1 and 0, int8 (m,)."""
     m = len(scores)
-    labels = read_detector_labels(y, m, normal, may_lack_normal=True)
     if abnormal is not None and len(abnormal) != m:
         raise DataError(f"got {len(abnormal)} verdicts for {m} scores, expected one for each")
     segments = np.array([[0, m]]) if segments is None else np.asarray(segments).reshape(-1, 2)
