@@ -28,7 +28,7 @@ from isthmus.serve.answers import decision_outputs
 from isthmus.serve.guard import Metrics
 
 #: Version of cached exports; raised when exports of the same bundle get new content.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Number of exports in the cache; those used least recently are deleted.
