@@ -188,15 +188,15 @@ def test_windows_are_chosen_from_the_file(isthmus):
     fit = ("fit", "pump.csv", "--kind", "series", *words, "--max-epochs", 1, "--json", "f.json")
     status, _, err = isthmus(*fit, "-o", "press")
     assert status == 0
-    assert "window 20: the readings repeat every 20 time points" in err
+    assert "window 80: the readings repeat every 20 time points" in err
     assert "stride 1: a window begins at every time point" in err
     facts = json.loads(Path("f.json").read_text())
-    assert facts["n_train"] == 981
-    assert facts["reading"]["window"]["value"] == 20
+    assert facts["n_train"] == 921
+    assert facts["reading"]["window"]["value"] == 80
     status, _, err = isthmus(*fit, "-o", "press", "--window", "all")
     assert (status, "got --window all, expected a whole number or auto" in err) == (1, True)
     assert isthmus(*fit, "-o", "strided", "--window", "auto", "--stride", 10)[0] == 0
-    assert json.loads(Path("f.json").read_text())["n_train"] == 99
+    assert json.loads(Path("f.json").read_text())["n_train"] == 93
     # The bundle knows the length and the step in time.
     frame.iloc[::2].to_csv("slow.csv", index=False)
     status, _, err = isthmus("encode", "press", "slow.csv", "--time", "t", "-o", "c.csv")
@@ -208,4 +208,4 @@ def test_windows_are_chosen_from_the_file(isthmus):
         0, "resample 1s: 500 rows are 999 time points, of which 499 have no row and are filled on "
         "a line\n",
     )  # fmt: skip
-    assert pd.read_csv("c.csv")["first_time"][1] == "2024-05-01 00:00:20+00:00"
+    assert pd.read_csv("c.csv")["first_time"][1] == "2024-05-01 00:01:20+00:00"

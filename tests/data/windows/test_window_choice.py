@@ -89,8 +89,9 @@ def test_channels_without_a_period_do_not_count():
     values[:, 1] = np.nan
     assert dominant_period(values, np.array([[0, 3000]])) == (30, 4, 1)
     reason = choose(values).reasons["window"]
-    assert reason == "window 30: 1 of 6 channels repeat, channel 4, counting from 0, every 30 " + (
-        "time points"
+    assert reason == (
+        "window 90: 1 of 6 channels repeat, channel 4, counting from 0, every 30 time points, and "
+        "at least 64 are taken"
     )
 
 
@@ -108,9 +109,10 @@ def test_missing_readings_and_gaps_do_not_hide_a_period():
 
 
 def test_bounds_of_a_window():
-    assert choose(np.sin(2 * np.pi * AT / 6)).window == 18  # 16 at least, in whole periods
+    assert choose(np.sin(2 * np.pi * AT / 6)).window == 66  # 64 at least, in whole periods
+    assert choose(np.sin(2 * np.pi * AT / 50)).window == 64  # and 96 at most
     assert choose(np.sin(2 * np.pi * AT / 400)).window == 64  # too long to be looked for
-    assert choose(np.sin(2 * np.pi * AT[:150] / 12)).window == 24
+    assert choose(np.sin(2 * np.pi * AT[:150] / 12)).window == 30
     assert choose(np.sin(2 * np.pi * AT[:50] / 6)).window == 10  # a fifth of the series
     assert choose(np.zeros(6)).window == 2
 
@@ -161,13 +163,14 @@ class TestLoad:
 
     def test_chooses_and_says_why(self):
         data = load(self.frame, kind="series")
-        assert data.X.shape == (4953, 48, 2)
-        assert data.points.window == 48
+        assert data.X.shape == (4905, 96, 2)
+        assert data.points.window == 96
         assert data.points.stride == 1
         choices = data.points.choices
         assert choices["window"] == {
-            "value": 48,
-            "reason": "window 48: 1 of 2 channels repeat, channel 'load' every 48 time points",
+            "value": 96,
+            "reason": "window 96: 1 of 2 channels repeat, channel 'load' every 48 time points, and "
+            "at least 64 are taken",
         }
         assert choices["stride"]["value"] == 1
         assert data.reading == choices

@@ -17,8 +17,11 @@ from isthmus.errors import DataError
 
 #: The value that leaves a choice to the data.
 AUTO = "auto"
-#: Windows that are chosen have these lengths at least and at most, and this one without a period.
-MIN_WINDOW, MAX_WINDOW, USUAL_WINDOW = 16, 256, 64
+#: Windows that are chosen have this length, or whole periods of up to `MAX_WHOLE_PERIODS` points:
+#: shorter ones find clearly less (docs/performance.md).
+USUAL_WINDOW, MAX_WHOLE_PERIODS = 64, 96
+#: The longest period that is looked for.
+MAX_PERIOD = 256
 #: A window is at most this part of the longest stretch without a gap.
 PARTS_OF_LONGEST = 5
 #: Windows of a stride that is chosen, and bytes that they take in memory, at most.
@@ -26,7 +29,7 @@ MAX_WINDOWS, MAX_BYTES = 20_000, 256 * 2**20
 #: The shortest period that is looked for.
 MIN_PERIOD = 4
 #: Time points whose autocorrelation is taken at once, such blocks and channels at most.
-_BLOCK, _MAX_BLOCKS, _MAX_CHANNELS = 8 * MAX_WINDOW, 32, 64
+_BLOCK, _MAX_BLOCKS, _MAX_CHANNELS = 8 * MAX_PERIOD, 32, 64
 #: Readings are clipped at this many median absolute deviations, so that a few do not outweigh all.
 _MAX_SPREADS = 8.0
 #: Least rise of the autocorrelation from its lowest value at shorter lags to a period: absolute,
@@ -169,7 +172,7 @@ def check_window_options(window: Any, stride: Any) -> None:
         if isinstance(value, str) and value != AUTO:
             raise DataError(f"got {name}={shown(value)}, expected a whole number or 'auto'")
     check_window(
-        MIN_WINDOW if window is None or is_auto(window) else window,
+        USUAL_WINDOW if window is None or is_auto(window) else window,
         None if is_auto(stride) else stride,
     )
 
@@ -190,9 +193,8 @@ def choose_windows(
     segments : int array of shape (s, 2)
         First and end position of each stretch without a gap.
     window : int, "auto" or None
-        Without a length, the dominant period, see `dominant_period`: at least 16 time points (a
-        period that is shorter is repeated), at most 256 and a fifth of the longest stretch.
-        Without a period 64, or that fifth where it is shorter.
+        Without a length, the smallest multiple of the dominant period, see `dominant_period`, from
+        64 to 96 time points; 64 where there is none. At most a fifth of the longest stretch.
     stride : int, "auto" or None
         "auto" is the smallest with which there are at most 20,000 windows of at most 256 MiB
         together. None is that where the window is chosen, and otherwise the window.
@@ -209,14 +211,14 @@ def choose_windows(
     >>> wave = np.sin(2 * np.pi * np.arange(1000.0) / 40)[:, None]
     >>> choice = choose_windows(wave, np.array([[0, 1000]]), "auto", None)
     >>> choice.window, choice.stride
-    (40, 1)
+    (80, 1)
     >>> choice.reasons["window"]
-    'window 40: the readings repeat every 40 time points'
+    'window 80: the readings repeat every 40 time points, and at least 64 are taken'
     """
     check_window_options(window, stride)
     chosen = window is None or is_auto(window)
     reasons = {}
-    length = check_window(MIN_WINDOW if chosen else window, None)[0]
+    length = check_window(USUAL_WINDOW if chosen else window, None)[0]
     if chosen:
         length, reasons["window"] = _choose_length(values, segments, channels)
     if not is_auto(stride) and not (stride is None and chosen):
@@ -229,8 +231,8 @@ def _choose_length(
     values: np.ndarray, segments: np.ndarray, channels: Sequence[str]
 ) -> tuple[int, str]:
     longest = int((segments[:, 1] - segments[:, 0]).max())
-    most = max(2, min(MAX_WINDOW, longest // PARTS_OF_LONGEST))
-    found = dominant_period(values, segments, most)
+    most = max(2, longest // PARTS_OF_LONGEST)
+    found = dominant_period(values, segments, min(MAX_PERIOD, most))
     if found is None:
         length = min(USUAL_WINDOW, most)
         if length < USUAL_WINDOW:
@@ -239,16 +241,24 @@ def _choose_length(
                 f"{longest} time points, and no period was found"
             )
         return length, (
-            f"window {length}: no period of {MIN_PERIOD} to {most} time points was found"
+            f"window {length}: no period of {MIN_PERIOD} to {min(MAX_PERIOD, most)} time points "
+            "was found"
         )
     period, channel, n_periodic = found
-    length = min(period * math.ceil(min(MIN_WINDOW, most) / period), most)
+    whole = period * math.ceil(USUAL_WINDOW / period)
+    length = min(whole if whole <= MAX_WHOLE_PERIODS else USUAL_WINDOW, most)
     which = "the readings repeat"
     if values.shape[1] > 1:
         named = repr(channels[channel]) if channels else f"{channel}, counting from 0,"
         which = f"{n_periodic} of {values.shape[1]} channels repeat, channel {named}"
     reason = f"window {length}: {which} every {period} time points"
-    return length, reason if length == period else f"{reason}, and at least {length} are taken"
+    if length == period:
+        return length, reason
+    if length == most:
+        return length, f"{reason}, and a fifth of the longest stretch without a gap is taken"
+    if length == whole:
+        return length, f"{reason}, and at least {USUAL_WINDOW} are taken"
+    return length, f"{reason}, and no multiple is from {USUAL_WINDOW} to {MAX_WHOLE_PERIODS}"
 
 
 def _choose_stride(segments: np.ndarray, window: int, n_channels: int) -> tuple[int, str]:
@@ -271,7 +281,7 @@ def _choose_stride(segments: np.ndarray, window: int, n_channels: int) -> tuple[
 
 
 def dominant_period(
-    values: np.ndarray, segments: np.ndarray, longest: int = MAX_WINDOW
+    values: np.ndarray, segments: np.ndarray, longest: int = MAX_PERIOD
 ) -> tuple[int, int, int] | None:
     """Return the dominant period of series, None where there is none.
 
