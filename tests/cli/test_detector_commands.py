@@ -299,7 +299,7 @@ def test_windows_are_told_apart_by_channel_and_step(tmp_path):
     # Windows of which one marks an anomaly.
     table["anomaly"] = np.where(np.arange(600) // 20 == 5, 1, 0)
     table.to_csv(tmp_path / "marked.csv", index=False)
-    words = ("press", "marked.csv", "--time", "t", "--label", "anomaly")
+    words = ("press", "marked.csv", "--time", "t", "--label", "anomaly", "--by", "window")
     done = isthmus("evaluate", *words, cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert "only 0 and 1 (0: 29, 1: 1)" in done.stderr

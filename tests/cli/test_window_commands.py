@@ -155,19 +155,20 @@ def test_labels_of_windows_follow_the_rule_that_the_bundle_stores(isthmus, tmp_p
     def stored(head):
         return read_window_label("press", head)
 
+    tested = ("--head", "normal", "--by", "window")
     facts, *_ = rule("detect", "--normal", "ok", "--false-alarm-rate", 0.1)
     assert (facts["window_label"], facts["labels"]["abnormal"]) == ("any", 12)
     assert stored("normal") == stored("linear") == ("any", "ok")
     facts, from_bundle, _ = rule("classify", "--baselines", "none")  # its own would be majority
     assert (facts["window_label"], from_bundle) == ("any", True)
     assert stored("linear")[0] == "any"
-    facts, from_bundle, differs = rule("evaluate", "--head", "normal", "--window-label", "last")
+    facts, from_bundle, differs = rule("evaluate", *tested, "--window-label", "last")
     assert (facts["window_label"], from_bundle, differs) == ("last", False, True)
     facts, from_bundle, differs = rule("label", "--window-label", "last")
     assert (facts["window_label"], differs, stored("normal")) == ("last", True, ("last", "ok"))
     assert isthmus("detect", "press", "--false-alarm-rate", 0.2)[0] == 0
     assert stored("normal") == ("last", "ok")  # a version without other labels keeps the rule
-    facts, *_ = rule("evaluate", "--head", "normal")
+    facts, *_ = rule("evaluate", *tested)
     assert facts["window_label"] == "last"
     # A bundle of an earlier version has no rule.
     manifest = json.loads(Path("press/manifest.json").read_text())
@@ -175,7 +176,7 @@ def test_labels_of_windows_follow_the_rule_that_the_bundle_stores(isthmus, tmp_p
         del entry["window_label"]
     Path("press/manifest.json").write_text(json.dumps(manifest))
     assert stored("normal") == (None, None)
-    facts, from_bundle, _ = rule("evaluate", "--head", "normal")
+    facts, from_bundle, _ = rule("evaluate", *tested)
     assert (facts["window_label"], from_bundle) == ("any", False)
 
 

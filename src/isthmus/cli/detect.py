@@ -17,14 +17,19 @@ from isthmus.cli.data_options import (
 )
 from isthmus.cli.options import (
     BundlePath,
+    Causal,
     FalseAlarmRate,
+    FalseAlarms,
     Json,
+    MergeGap,
+    MinLength,
     Missing,
     Normal,
     Seed,
     console_for,
     detector_facts,
     number_or_auto,
+    point_options,
     print_detector,
     window_label_facts,
     write_json_facts,
@@ -39,11 +44,15 @@ def detect(
         str | None,
         typer.Argument(
             help="Mostly normal rows that the encoder was not trained on: a name or path, as for "
-            "isthmus fit. Without DATA only the false-alarm rate of a detector is changed."
+            "isthmus fit. Without DATA only the rate of false alarms of a detector is changed."
         ),
     ] = None,
     normal: Normal = None,
     false_alarm_rate: FalseAlarmRate = None,
+    false_alarms: FalseAlarms = None,
+    merge_gap: MergeGap = None,
+    min_length: MinLength = None,
+    causal: Causal = False,
     method: Annotated[
         str | None,
         typer.Option(
@@ -72,14 +81,21 @@ def detect(
     --normal, which the bundle stores for later labels. DATA may be codes that isthmus encode
     --for-heads wrote; the encoder is then not run.
 
-    Without DATA, --false-alarm-rate moves the threshold of a detector in the bundle. The bundle
-    keeps the earlier version of a detector of the same name: see isthmus history.
+    Of a long table the detector decides on time points too, and calibrates on blocks of time.
+
+    Without DATA, --false-alarm-rate moves the thresholds of a detector in the bundle, and
+    --false-alarms that of time points. The bundle keeps the earlier version of a detector of the
+    same name: see isthmus history.
     """
     console = console_for(json)
+    of_points = point_options(false_alarms, merge_gap, min_length, causal)
+    by_point = False
     if data is None:
-        given = {"--label": reading.label, "--normal": normal, "--method": method}
+        given: dict[str, Any] = {"--label": reading.label, "--normal": normal, "--method": method}
         given |= {"--calibration": calibration, "--missing": missing}
-        detector, version = _move_threshold(bundle, name, false_alarm_rate, given)
+        given |= {"--merge-gap": merge_gap, "--min-length": min_length}
+        given |= {"--causal": causal or None}
+        detector, version = _move_threshold(bundle, name, false_alarm_rate, false_alarms, given)
     else:
         check_writable(bundle, folder=True)
         read = read_instances_or_codes(
@@ -89,7 +105,9 @@ def detect(
         from isthmus.bundle import add_head, load_bundle
         from isthmus.detection import AnomalyDetector, labels_for_detector
 
-        labels_for_detector(loaded, normal)  # an error about labels names the file
+        by_point = loaded.points is not None
+        if not by_point or normal is not None:
+            labels_for_detector(loaded, normal)  # an error about labels names the file
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         detector = AnomalyDetector(
             load_bundle(bundle).encoder,
@@ -99,30 +117,40 @@ def detect(
             random_state=seed,
             normal=normal,
             missing=missing or "unusual",  # type: ignore[arg-type]
+            **of_points,
         )
         with warnings_as_lines(loaded):
-            detector.fit(loaded.X, loaded.y)
-        version = add_head(bundle, name, detector, window_label=loaded.window_label)
+            if by_point:
+                detector.fit(loaded)
+            else:
+                detector.fit(loaded.X, loaded.y)
+        rule = loaded.window_label
+        if rule is not None and by_point:
+            rule = "any"  # as the detector reads labels of time points
+        version = add_head(bundle, name, detector, window_label=rule)
     facts = detector_facts(detector) | ({} if missing is None else {"missing": missing})
     if data is not None:
-        facts |= loaded.reading_facts() | window_label_facts(console, loaded)
+        facts |= loaded.reading_facts()
+        facts |= {"window_label": rule} if by_point and rule else {}
+        facts |= {} if by_point else window_label_facts(console, loaded)
     print_detector(console, facts)
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
-    console.print(f"next   isthmus predict {bundle} NEW --head {name} --explain", soft_wrap=True)
+    how = f"--time {reading.time} -o points.csv" if by_point and reading.time else "--explain"
+    console.print(f"next   isthmus predict {bundle} NEW --head {name} {how}", soft_wrap=True)
     write_json_facts(json, facts | {"name": name, "version": version, "bundle": str(bundle)})
 
 
 def _move_threshold(
-    bundle: Path, name: str, rate: str | None, given: dict[str, Any]
+    bundle: Path, name: str, rate: str | None, alarms: str | None, given: dict[str, Any]
 ) -> tuple[Any, int]:
     """Set the threshold of a detector for another rate; return it and its version in the bundle."""
     surplus = [option for option, value in given.items() if value is not None]
     if surplus:
         raise DataError(f"got {surplus[0]} and no DATA to fit a detector on; pass the normal rows")
-    if rate is None:
+    if rate is None and alarms is None:
         raise DataError(
             "got neither DATA to fit a detector on nor a --false-alarm-rate to move one to; pass "
-            "the normal rows, or --false-alarm-rate"
+            "the normal rows, or --false-alarm-rate or, of time points, --false-alarms"
         )
     from isthmus.bundle import add_head, bundle_lock, load_bundle, read_manifest
 
@@ -130,5 +158,8 @@ def _move_threshold(
     # From loading to saving: labels that another process adds in between would be lost.
     with bundle_lock(bundle), warnings_as_lines():
         detector = load_bundle(bundle).detector(name)
-        detector.set_false_alarm_rate(number_or_auto("--false-alarm-rate", rate))
+        if rate is not None:
+            detector.set_false_alarm_rate(number_or_auto("--false-alarm-rate", rate))
+        if alarms is not None:
+            detector.set_false_alarms(alarms)
         return detector, add_head(bundle, name, detector)

@@ -44,6 +44,13 @@ def evaluate(
         str,
         typer.Option(help="Baselines to compare with: none, fast or all. They need training data."),
     ] = "none",
+    by: Annotated[
+        str,
+        typer.Option(
+            help="Of a long table: point, each of its rows; or window. By default point, where the "
+            "detector was fitted on a long table.",
+        ),
+    ] = "auto",
     labels_from: LabelsFrom = None,
     seed: Seed = 0,
     reading: DataOptions = DEFAULTS,
@@ -59,6 +66,11 @@ def evaluate(
     labels of only 0 and 1, need --normal, by default that of the fit. Its baseline
     is the distance to the nearest rows without any encoder.
 
+    Of a long table a detector that was fitted on one is tested on its time points: how well they
+    are ranked, which events (runs of abnormal labels) an alarm finds and how late, and false
+    alarms. Its baselines (--train, --baselines fast) score the same windows: nearest neighbours,
+    the residual of principal components, and the network with random weights.
+
     DATA may be codes that isthmus encode wrote.
     """
     console = console_for(json)
@@ -70,7 +82,7 @@ def evaluate(
     if not test.has_labels:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     from isthmus.bundle import load_bundle
-    from isthmus.cli.results import print_detection, print_evaluation, print_left_out
+    from isthmus.cli.results import print_detection, print_evaluation, print_left_out, print_points
     from isthmus.detection import AnomalyDetector
     from isthmus.evaluation import evaluate_head
 
@@ -93,8 +105,11 @@ def evaluate(
             normal=normal,
             random_state=seed,
             verbose=True,
+            by=by,  # type: ignore[arg-type]
         )
-    (print_detection if detects else print_evaluation)(console, found)
+    by_point = found.get("by") == "point"
+    describe = print_points if by_point else print_detection if detects else print_evaluation
+    describe(console, found)
     print_left_out(console, found, None if level is None else fitted_on)
-    found |= test.reading_facts() | window_label_facts(console, test)
+    found |= test.reading_facts() | ({} if by_point else window_label_facts(console, test))
     write_json_facts(json, found | {"digest": opened.encoder.digest_})

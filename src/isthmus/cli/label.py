@@ -106,6 +106,13 @@ def label(
         Path | None,
         typer.Option(help="Instead of DATA: the file of isthmus serve --labels, for every head."),
     ] = None,
+    stretches: Annotated[
+        Path | None,
+        typer.Option(
+            help="With a long table as DATA: a .csv or .parquet file with columns from, to and, "
+            "where there are, label and those of --group. Without a label a stretch is abnormal."
+        ),
+    ] = None,
     normal: Normal = None,
     name: Annotated[
         str | None,
@@ -124,11 +131,15 @@ def label(
     detector was fitted on gets the label, any other row is added. The encoder is not trained. DATA
     may be codes that isthmus encode --for-heads wrote.
 
+    With --stretches the labels are those of stretches of time of a long table, from and to with
+    both ends, as dates or numbers like its times, or rows where it has no time. Windows with an
+    abnormal row become abnormal, those that lie in normal stretches normal.
+
     With --queue the labels are those that a service received, for classifiers too. Of several
     labels of one instance the last counts. Labels that a head already has change nothing.
     """
     if queue is not None:
-        if data is not None or normal is not None or reading != DEFAULTS:
+        if data is not None or normal is not None or stretches or reading != DEFAULTS:
             raise DataError(
                 "got --queue and data or options to read it by, expected one of the two; a queue "
                 "says itself what its labels mean"
@@ -145,6 +156,9 @@ def label(
     loaded = read_instances_or_codes(
         reading, data, bundle, labels_from, console, sample=False, normal=meant, head=name
     ).train
+    if stretches is not None:
+        _label_stretches(bundle, loaded, stretches, normal, name, json)
+        return
     if loaded.y is None:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")
     import numpy as np
@@ -176,6 +190,43 @@ def label(
     facts |= {"name": stored, "version": version, "bundle": str(bundle)}
     facts |= loaded.reading_facts() | window_label_facts(console, loaded)
     write_json_facts(json, facts | {"n_given": len(looked_at), "n_new": added})
+
+
+def _label_stretches(
+    bundle: Path, data: Any, path: Path, normal: str | None, name: str | None, json: str | None
+) -> None:
+    """Label stretches of a long table, and save the detector as a new version."""
+    from isthmus.bundle import add_head, bundle_lock, load_bundle, read_manifest
+    from isthmus.data.formats import read_table
+
+    if data.points is None:
+        raise DataError(
+            f"got --stretches, and {data.name} is no long table; pass one, with --time COLUMN"
+        )
+    table = read_table(path)[0]
+    read_manifest(bundle)  # before a lock is made beside it
+    # From loading to saving: labels that another process adds in between would be lost.
+    with bundle_lock(bundle):
+        opened = load_bundle(bundle)
+        detector = opened.detector(name)
+        stored = next(known for known, head in opened.heads.items() if head is detector)
+        with warnings_as_lines():
+            detector.add_labels(data, stretches=table, normal=normal)
+        version = add_head(bundle, stored, detector)
+    console = console_for(json)
+    found: dict[str, Any] = detector.update_facts_ or {}
+    facts = detector_facts(detector)
+    words = "stretch" if found["n_given"] == 1 else "stretches"
+    console.print(
+        f"{found['n_given']:,} {words}: {found['n_points']['abnormal']:,} time points abnormal, "
+        f"{found['n_points']['normal']:,} normal; {found['n_changed']:,} windows have another "
+        f"label, {found['n_new']:,} are new to the detector",
+        soft_wrap=True,
+    )
+    print_detector(console, facts)
+    console.print(f"head {stored!r}, version {version}, is in {bundle}", soft_wrap=True)
+    facts |= {"name": stored, "version": version, "bundle": str(bundle)}
+    write_json_facts(json, facts | found | data.reading_facts())
 
 
 def _update_from_queue(bundle: Path, queue: Path, name: str | None, json: str | None) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from isthmus._core import check_writable, refuse_address, user_path, write_bytes
 from isthmus.data import StoredCodes, with_identifiers
 from isthmus.data.streaming import MAX_SAMPLED
+from isthmus.detection import as_duration
 from isthmus.errors import DataError
 from isthmus.evaluation import BASELINE_TITLES, describe_unknown_classes
 
@@ -105,13 +106,14 @@ def print_evaluation(console: Console, found: dict[str, Any]) -> None:
 
 def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> None:
     """Print what an evaluation left out, and what was drawn from a longer stream."""
+    what, of = ("time points", "windows") if "n_windows" in found else ("instances", "instances")
     if found["n_known"]:
         console.print(
-            f"{found['n_known']:,} of the instances are such as the head was fitted on: on them "
+            f"{found['n_known']:,} of the {of} are such as the head was fitted on: on them "
             "the figures flatter it; test on others"
         )
     if found["n_unlabelled"]:
-        console.print(f"{found['n_unlabelled']:,} instances without a label are left out")
+        console.print(f"{found['n_unlabelled']:,} {what} without a label are left out")
     if "unknown_classes" in found:
         console.print(
             describe_unknown_classes(found["unknown_classes"], "the head"),
@@ -122,9 +124,11 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
         if baseline["n"] < found["code"]["n"]:
             words = BASELINE_TITLES.get(name, name)
             console.print(f"{words}: tested on {baseline['n']:,} instances, drawn at random")
-    of = getattr(fitted_on, "n_rows", 0)
-    if of > MAX_SAMPLED:
-        console.print(f"baselines are fitted on {MAX_SAMPLED:,} of {of:,} rows, drawn at random")
+    n_rows = getattr(fitted_on, "n_rows", 0)
+    if n_rows > MAX_SAMPLED:
+        console.print(
+            f"baselines are fitted on {MAX_SAMPLED:,} of {n_rows:,} rows, drawn at random"
+        )
     for part in found.get("skipped", [])[:10]:
         lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"
         console.print(f"skipped {part['source']}{lost}: {part['reason']}", soft_wrap=True)
@@ -142,11 +146,7 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
         f"{code['n']:,} test instances: {code['n_normal']:,} normal, "
         f"{code['n_abnormal']:,} abnormal"
     )
-    if "normal" in found:
-        counts = ", ".join(f"{label}: {n:,}" for label, n in list(found["labels"].items())[:10])
-        counts += ", ..." if len(found["labels"]) > 10 else ""
-        line = f"label {found['normal']} is normal, any other abnormal ({counts})"
-        console.print(line, soft_wrap=True, markup=False)
+    _print_labels(console, found)
     if code["auroc"] is not None:
         table = Table(box=None, pad_edge=False)
         table.add_column("features")
@@ -157,6 +157,66 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
             figures = [f"{result[figure]:.4f}" for figure in ("auroc", "auprc")]
             table.add_row(words, *figures, style="" if name == "raw" else "bold")
         console.print(table)
+
+
+def _print_labels(console: Console, found: dict[str, Any]) -> None:
+    """Print which label was taken as normal, and how many there are of each."""
+    if "normal" in found:
+        counts = ", ".join(f"{label}: {n:,}" for label, n in list(found["labels"].items())[:10])
+        counts += ", ..." if len(found["labels"]) > 10 else ""
+        line = f"label {found['normal']} is normal, any other abnormal ({counts})"
+        console.print(line, soft_wrap=True, markup=False)
+
+
+#: Names of the baselines of time points in tables.
+POINT_BASELINES = {
+    "raw": "windows, 5 nearest neighbours",
+    "pca": "windows, residual of PCA (95 %)",
+    "untrained": "untrained encoder, 5 nearest",
+}
+
+
+def print_points(console: Console, found: dict[str, Any]) -> None:
+    """Print how a detector ranks and decides on time points, beside its baselines."""
+    code, asked = found["code"], found["asked"]
+    events, false, delay = code["events"], code["false_alarms"], code["delay"]
+    asked = asked if isinstance(asked, str) else f"{100 * asked:.3g} % of normal time points"
+    lines = {"found": f"{events['n_found']:,} of {events['n']:,} events"}
+    if delay["mean"] is not None:
+        late = f"{delay['mean']:.3g} time points"
+        if delay.get("mean_seconds"):
+            late += f" ({as_duration(1, delay['mean_seconds'])})"
+        lines["delay"] = f"{late} from the begin of an event until its alarm is known, on average"
+    rates = []
+    if false["per_1000_points"] is not None:
+        rates.append(f"{false['per_1000_points']:.3g} per 1,000 normal time points")
+    if false.get("per_day") is not None:
+        rates.append(f"{false['per_day']:.3g} per day")
+    lines["false alarms"] = ", ".join([f"{false['count']:,}", *rates])
+    share = code["false_points"]["share"]
+    realised = "none" if share is None else f"{100 * share:.3g} %"
+    lines["realised"] = f"{realised} of normal time points are called abnormal; asked for {asked}"
+    for name, value in lines.items():
+        console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
+    console.print(
+        f"{code['n']:,} test time points: {code['n_normal']:,} normal, "
+        f"{code['n_abnormal']:,} abnormal"
+    )
+    _print_labels(console, found)
+    if code["auroc"] is None:
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("time points by")
+    for title in ("AUROC", f"VUS-PR ({code['vus_window']})"):
+        table.add_column(title, justify="right")
+    for name, result in {f"isthmus ({found['head']})": code, **found["baselines"]}.items():
+        figures = [f"{result[figure]:.4f}" for figure in ("auroc", "vus_pr")]
+        table.add_row(
+            POINT_BASELINES.get(name, name),
+            *figures,
+            style="" if name in POINT_BASELINES else "bold",
+        )
+    console.print(table)
 
 
 def _describe_share(part: dict[str, Any], what: str) -> str:

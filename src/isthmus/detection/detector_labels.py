@@ -434,7 +434,7 @@ def normal_by_column_name(points: TimePoints | None) -> int | None:
     warnings.warn(
         f"the labels in column {points.label_column!r} are 0 and 1; 0 is taken as normal, as the "
         "name says; pass normal=1 (on the command line --normal 1) where it is 1",
-        stacklevel=3,
+        stacklevel=2,
     )
     return 0
 
