@@ -1,0 +1,186 @@
+"""A detector of time points: its tables, causal scores, rates, and series with faults."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isthmus import AnomalyDetector, Autoencoder, load, load_bundle
+from isthmus.bundle import save_bundle
+from isthmus.data.windows import TimePoints
+from isthmus.detection import WindowPlaces
+from isthmus.errors import CalibrationWarning, DataError
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*gap.* in time:UserWarning"),
+    pytest.mark.filterwarnings("ignore:normal data drift"),
+]
+WINDOW = 16
+CUT = {"kind": "series", "time": "when", "group": "machine", "window": WINDOW, "stride": 1}
+
+
+def fit(table, **choices):
+    """Fit a detector of time points on a table, a small network for two epochs."""
+    encoder = Autoencoder(architecture="dense", n_components=3, max_epochs=2, random_state=0)
+    cut = {"label": "anomaly"} if "anomaly" in table else {}
+    choices = {"false_alarm_rate": 0.05, "random_state": 0} | choices
+    return AnomalyDetector(encoder, **choices).fit(load(table, **CUT | cut))
+
+
+def test_rows_of_the_table_are_those_given_in_their_order(point_fit, pump):
+    new = pump(400, 3).assign(note=np.arange(400))
+    found = point_fit.score_points(new, keys=["note"])
+    pd.testing.assert_frame_equal(
+        found[["when", "machine", "note"]], new[["when", "machine", "note"]]
+    )
+    shuffled = new.sort_values("machine", kind="stable", ascending=False)
+    again = point_fit.score_points(shuffled, keys=["note"])
+    pd.testing.assert_frame_equal(
+        again.sort_values("note", ignore_index=True), found, check_exact=False, rtol=1e-5
+    )
+
+
+def test_scores_are_means_over_the_windows_that_cover_a_point(point_fit, pump):
+    new = pump(200, 4)
+    found = point_fit.decide_points(new)
+    points = found.points
+    places = WindowPlaces.cut(points.segments, WINDOW, 1)
+    of_windows = -point_fit.score_samples(next(places.chunks(points.values, len(places))))
+    for at in range(len(points)):
+        covering = [
+            of_windows[n] for n, first in enumerate(places.first) if 0 <= at - first < WINDOW
+        ]
+        if covering:
+            assert found.scores[at] == pytest.approx(np.mean(covering), rel=1e-4, abs=1e-5)
+        else:
+            assert np.isnan(found.scores[at])
+    np.testing.assert_array_equal(found.abnormal, found.scores > point_fit.point_threshold_)
+
+
+def test_a_stretch_shorter_than_a_window_has_no_score_and_no_verdict(point_fit, pump):
+    new = pump(200, 4, gap=False)
+    new = new.drop(index=new.index[(new["machine"] == "a") & (new.index >= 2 * WINDOW - 4)])
+    found = point_fit.score_points(new)
+    short = (found["machine"] == "a").to_numpy()
+    assert short.sum() == WINDOW - 2
+    assert found.loc[short, ["anomaly_score", "p_value"]].isna().all(axis=None)
+    assert (found.loc[short, "verdict"] == "").all()
+    assert found.loc[short, ["share_load", "share_heat"]].isna().all(axis=None)
+    assert found.loc[~short, "anomaly_score"].notna().all()
+    with pytest.raises(DataError, match="longest stretch without a gap has 14 time points"):
+        point_fit.score_points(new[short])
+
+
+def test_a_causal_score_does_not_change_with_later_rows(pump):
+    detector = fit(pump(), causal=True)
+    new = pump(400, 5, gap=False)
+    changed = new.copy()
+    changed.loc[200:, ["load", "heat"]] += 9.0
+    before, after = detector.score_points(new), detector.score_points(changed)
+    pd.testing.assert_frame_equal(before[:200], after[:200], check_exact=False, rtol=1e-5)
+    assert before["anomaly_score"][: 2 * (WINDOW - 1)].isna().all()
+    assert (after["anomaly_score"][210:] > before["anomaly_score"][210:]).all()
+    alarms = detector.alarms(changed)
+    assert (alarms["known_at"] <= alarms["last"]).all()
+
+
+def test_a_bundle_gives_equal_tables(point_fit, pump, tmp_path):
+    save_bundle(tmp_path / "b", point_fit.encoder_, {"normal": point_fit})
+    loaded = load_bundle(tmp_path / "b").head()
+    new = pump(400, 6)
+    new.loc[100:130, "load"] += 5
+    pd.testing.assert_frame_equal(loaded.score_points(new), point_fit.score_points(new))
+    alarms = point_fit.alarms(new)
+    pd.testing.assert_frame_equal(loaded.alarms(new), alarms)
+    assert len(alarms)
+    assert loaded.point_facts_ == point_fit.point_facts_
+
+
+def test_an_event_is_found_with_the_channel_that_shows_it(point_fit, pump):
+    new = pump(400, 7, gap=False)
+    event = (new["machine"] == "b") & (new.index >= 200) & (new.index < 230)
+    new.loc[event, "heat"] += 5
+    alarms = point_fit.alarms(new)
+    when = new.loc[event, "when"]
+    hit = (alarms["machine"] == "b") & (alarms["first"] <= when.iloc[-1])
+    hit &= alarms["last"] >= when.iloc[0]
+    assert set(alarms.loc[hit, "channel"]) == {"heat"}
+    assert (alarms["known_at"] >= alarms["first"]).all()
+
+
+def test_labelled_anomalies_of_a_training_part_are_left_out_and_counted(pump):
+    table = pump().assign(anomaly=0)
+    table.loc[300:320, ["load", "anomaly"]] = 5, 1
+    with pytest.warns(UserWarning, match="0 is taken as normal"):
+        detector = fit(table)
+    points = load(table, label="anomaly", **CUT).points
+    first = detector.reference_set_.timeline.first
+    abnormal = (points.y == 1)[first[:, None] + np.arange(WINDOW)].any(axis=1)
+    np.testing.assert_array_equal(detector.reference_set_.y == -1, abnormal)
+    for fold in detector.reference_set_.folds:
+        assert not np.isin(np.flatnonzero(abnormal), fold.held_out).any()
+    found = detector.score_points(table)
+    assert (found["verdict"][300:321] == "abnormal").sum() > 10
+
+
+def test_unlabelled_anomalies_of_a_training_part_raise_the_threshold(point_fit, pump):
+    table = pump()
+    table.loc[300:320, "load"] = 9
+    detector = fit(table)
+    assert detector.point_threshold_ > 1.5 * point_fit.point_threshold_
+
+
+def test_a_column_of_labels_that_is_always_0_is_all_normal(point_fit, pump):
+    with pytest.warns(UserWarning, match="0 is taken as normal"):
+        detector = fit(pump().assign(anomaly=0))
+    assert (detector.reference_set_.y == 1).all()
+    assert detector.point_threshold_ == point_fit.point_threshold_
+
+
+@pytest.mark.filterwarnings("ignore:.*constant")
+def test_a_channel_that_is_constant_is_found_when_it_moves(pump):
+    detector = fit(pump().assign(valve=1.0))
+    new = pump(300, 8, gap=False).assign(valve=1.0)
+    quiet = detector.score_points(new)
+    assert quiet["anomaly_score"].notna().all()
+    new.loc[150:180, "valve"] = 2.0
+    moved = detector.score_points(new)
+    assert (moved["anomaly_score"][150:181] > quiet["anomaly_score"][150:181]).mean() > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:.*dead sensor")
+def test_a_channel_that_is_dead_from_some_time_on_is_scored(point_fit, pump):
+    new = pump(400, 9, gap=False)
+    new.loc[200:, "load"] = new["load"][199]
+    found = point_fit.score_points(new)
+    assert found["anomaly_score"].notna().all()
+    assert found["anomaly_score"][260:].mean() > found["anomaly_score"][:180].mean()
+
+
+def test_series_of_other_channels_are_refused(point_fit, pump):
+    with pytest.raises(DataError, match="heat"):
+        point_fit.score_points(pump(100, 1).drop(columns="heat"))
+    with pytest.raises(DataError):
+        point_fit.score_points(np.zeros((100, 3)))
+    points = TimePoints.of(np.zeros((100, 2)), window=WINDOW + 1)
+    with pytest.raises(DataError, match="windows"):
+        point_fit.score_points(points)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::isthmus.errors.CalibrationWarning")
+def test_rates_are_realised_on_data_that_do_not_drift(pump):
+    shares = []
+    for seed in range(8):
+        detector = fit(pump(3000, 2 * seed, gap=False), random_state=seed, false_alarm_rate=0.05)
+        found = detector.score_points(pump(3000, 2 * seed + 1, gap=False))
+        share = (found["verdict"] == "abnormal").mean()
+        low, high = detector.point_calibration_.blocks.band(0.05, 3000)
+        shares.append((share, low <= share <= high))
+    assert np.mean([share for share, _ in shares]) < 0.08
+    assert sum(inside for _, inside in shares) >= 6
+
+
+def test_a_rate_that_so_few_points_cannot_hold_is_said(pump):
+    with pytest.warns(CalibrationWarning, match="needs about"):
+        detector = fit(pump(300, 1, gap=False), false_alarm_rate=0.006)
+    assert not detector.point_facts_["held"]
