@@ -29,7 +29,13 @@ import rounding  # noqa: E402
 import scale  # noqa: E402
 import series  # noqa: E402
 import series_detection  # noqa: E402
-from common import anomaly_tables, detector_scores, peer_detectors, summary_statistics  # noqa: E402
+from common import (  # noqa: E402
+    anomaly_tables,
+    detector_scores,
+    peer_detectors,
+    series_peers,
+    summary_statistics,
+)
 from common.records import Journal, run  # noqa: E402
 
 SEEDS = [0, 1, 1000]
@@ -370,16 +376,26 @@ def test_realised_rates_of_simulated_blocks_stand_beside_the_rates_asked(call):
     assert smooth["all_points"]["mean"] > 1.3 > smooth["points"]["mean"]
 
 
-def test_series_stand_beside_their_baselines(quick, call, tmp_path):
+@pytest.fixture
+def slopes(tmp_path):
+    """A pair in a folder of its own: series that go up or down."""
     rng = np.random.default_rng(0)
+    (tmp_path / "slopes").mkdir()
     for part in ("TRAIN", "TEST"):
         lines = ["@univariate true", "@classLabel true up down", "@data"]
         for row in range(12):
             slope = 1 if row % 2 else -1
             values = slope * np.arange(16) + rng.normal(size=16)
             lines.append(",".join(f"{v:.4f}" for v in values) + (":up" if row % 2 else ":down"))
-        (tmp_path / f"Slopes_{part}.ts").write_text("\n".join(lines) + "\n")
-    found = call(series, tmp_path, "--seeds", 2)["summary"]["Slopes"]
+        (tmp_path / "slopes" / f"Slopes_{part}.ts").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_series_stand_beside_their_baselines(quick, call, slopes, capsys):
+    facts = call(series, slopes, "--seeds", 2, "--peers-python", "nowhere/python")
+    assert "MiniRocket and ROCKET are left out" in capsys.readouterr().err
+    assert facts["mean"] == facts["summary"]["Slopes"]
+    found = facts["summary"]["Slopes"]
     assert list(found) == [
         "frozen code",
         "raw features",
@@ -388,6 +404,33 @@ def test_series_stand_beside_their_baselines(quick, call, tmp_path):
         "1-NN, raw values",
     ]
     assert found["1-NN, raw values"] == {"mean": 1, "lowest": 1, "highest": 1, "spread": 0}
+
+
+def test_rocket_features_stand_beside_the_code(quick, call, slopes, monkeypatch, capsys):
+    monkeypatch.setattr(series, "find_aeon", lambda python: ("1.6.0", slopes / "slopes"))
+    monkeypatch.setattr(series, "AEON_PAIRS", ("Slopes",))
+    monkeypatch.setattr(series, "measure_peers", lambda *_: {series.MINIROCKET: 1.0})
+    facts = call(series, "--aeon", "--seeds", 1)
+    assert facts["versions"]["aeon"] == "1.6.0"
+    behind = 100 * (1 - facts["mean"]["frozen code"]["mean"])
+    assert f"{behind:.1f} points" in capsys.readouterr().out
+
+
+def test_a_ridge_classifier_decides_on_the_features_of_the_peers():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 9, 2)), np.arange(40) % 2
+    X[y == 1] += 2
+    arrays = {"X_train": X[:20], "y_train": y[:20], "X_test": X[20:], "y_test": y[20:]}
+
+    class ChannelMeans:
+        def fit_transform(self, X):
+            return self.transform(X)
+
+        def transform(self, X):
+            assert X.shape == (20, 2, 9)  # aeon has the channels first
+            return X.mean(axis=2)
+
+    assert series_peers.accuracies(arrays, {"means": ChannelMeans}) == {"means": 1.0}
 
 
 def test_half_a_pair_is_named(tmp_path):
