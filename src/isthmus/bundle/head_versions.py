@@ -115,6 +115,36 @@ def history(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     ]
 
 
+def series_columns(
+    manifest: Mapping[str, Any], name: str | None = None
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the columns of time and groups of the long table that a detector was fitted on.
+
+    Parameters
+    ----------
+    manifest : mapping
+    name : str, optional
+        Name of the head; by default the last one that has such columns.
+
+    Returns
+    -------
+    time : str or None
+    groups : tuple of str
+
+    Examples
+    --------
+    >>> series_columns({"heads": {}})
+    (None, ())
+    """
+    heads = manifest.get("heads", {})
+    entries = [heads[name]] if name in heads else list(heads.values())[::-1]
+    for entry in entries:
+        points = entry.get("state", {}).get("points")
+        if points:
+            return points["time_column"], tuple(points["group_columns"])
+    return None, ()
+
+
 def versions(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return the entries of all versions of a head, oldest first."""
     return list(manifest.get("history", {}).get(name, []))

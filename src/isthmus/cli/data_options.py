@@ -254,6 +254,8 @@ class DataOptions:
             from isthmus.bundle import read_schema, read_window_label
 
             options["schema"] = schema = read_schema(bundle)
+            if schema.kind == "series" and self.time is None and self.group is None:
+                options |= _columns_at_fit(source, bundle, head)
             if schema.kind == "series" and self.label is not None:
                 rule, meant = read_window_label(bundle, head)
                 if rule is not None and self.window_label is None:
@@ -329,6 +331,20 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 def _options(group: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(group, eval_str=True).parameters.values())
+
+
+def _columns_at_fit(source: str, bundle: Path, head: str | None) -> dict[str, Any]:
+    """Return and print the columns of time and groups of a detector for a long table."""
+    from isthmus.bundle import read_manifest, series_columns
+    from isthmus.data.formats import is_table_file
+
+    time, groups = series_columns(read_manifest(bundle), head)
+    if (time is None and not groups) or not is_table_file(Path(source)):
+        return {}
+    if rank() == 0:
+        parts = [] if time is None else [f"--time {time}"]
+        print("as at fit: " + " ".join(parts + [f"--group {g}" for g in groups]), file=sys.stderr)
+    return {"time": time, "group": list(groups)}
 
 
 def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Dataset:
