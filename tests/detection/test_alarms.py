@@ -124,7 +124,7 @@ def test_a_row_of_the_table_has_what_a_person_asks_of_an_alarm():
     assert table["known_at"].tolist() == [day[1], day[5]]
     assert table["n_points"].tolist() == [3, 2]
     assert table["channel"].tolist() == ["q", "p"]
-    np.testing.assert_allclose(table["share"], [0.8, 0.55])
+    np.testing.assert_allclose(table["share"], [0.9, 0.6])
     np.testing.assert_allclose(table["p_value"], [1 / 6, 1 / 4])
 
 

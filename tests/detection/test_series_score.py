@@ -73,7 +73,7 @@ def test_the_statistics_of_a_window_are_those_of_their_formulas():
     np.testing.assert_allclose(found, np.hstack(expected), rtol=1e-5, atol=1e-6)
 
 
-def test_the_score_is_the_mean_distance_to_three_windows_in_standard_deviations():
+def test_the_score_is_the_logarithm_of_the_distance_to_three_windows_in_deviations():
     train, new = features_of(150, 0), features_of(40, 1)
 
     def space(features):
@@ -84,8 +84,10 @@ def test_the_score_is_the_mean_distance_to_three_windows_in_standard_deviations(
 
     of_train = space(train)
     centre, deviation = of_train.mean(axis=0), of_train.std(axis=0)
-    distances = cdist((space(new) - centre) / deviation, (of_train - centre) / deviation)
-    expected = np.sort(distances, axis=1)[:, :3].mean(axis=1) / np.sqrt(of_train.shape[1])
+    weights = np.repeat([1.0, np.sqrt(7)], [7 * CHANNELS, CHANNELS])
+    points = [weights * (values - centre) / deviation for values in (space(new), of_train)]
+    nearest = np.sort(cdist(*points), axis=1)[:, :3].mean(axis=1)
+    expected = np.log(1 + nearest / np.linalg.norm(weights) / 0.3)
 
     np.testing.assert_allclose(fit(train).score(new), expected, rtol=1e-5)
 

@@ -195,7 +195,7 @@ def alarm_table(
     DataFrame
         Group columns; `first`, `last` and `peak`, times or rows; `n_points` from first to last;
         `known_at`, when it could be known first; with shares `channel`, the one with the
-        largest mean share over the alarm, and `share`, that mean, in [0, 1]; `anomaly_score` and
+        largest share at the peak, and that `share`, in [0, 1]; `anomaly_score` and
         `p_value` at the peak, the first point with the highest score. In the order of `alarms`.
 
     Examples
@@ -232,14 +232,10 @@ def alarm_table(
     table["n_points"] = lengths
     table["known_at"] = time.iloc[known].array
     if shares is not None:
-        means = np.zeros((0, len(channels)))
-        if len(alarms):
-            held = np.nan_to_num(shares[inside])
-            scored = np.add.reduceat((~np.isnan(shares[inside]).any(axis=1)).astype(float), starts)
-            means = np.add.reduceat(held, starts, axis=0) / np.maximum(scored, 1)[:, None]
-        worst = means.argmax(axis=1) if len(alarms) else np.zeros(0, dtype=np.int64)
+        at_peak = np.nan_to_num(shares[peak]).reshape(len(alarms), len(channels))
+        worst = at_peak.argmax(axis=1)
         table["channel"] = pd.Series(list(channels)).iloc[worst].array
-        table["share"] = means[np.arange(len(alarms)), worst]
+        table["share"] = at_peak[np.arange(len(alarms)), worst]
     table["anomaly_score"] = scores[peak]
     table["p_value"] = p_values[peak]
     return table

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.windows import TimePoints
+from isthmus.detection.calibration import DECIMALS
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.point_decisions import (
     PointCalibration,
@@ -250,8 +251,9 @@ class PointDetectionMixin:
         """Return the anomaly scores of windows, (n,), and the part of each channel, (n, c)."""
         scores, parts = [], []
         for features in extract_features_in_chunks(self.encoder_, windows):
-            scores.append(self._scores(features))
-            parts.append(self.fitted_score_.channel_parts(features, windows.shape[2]))
+            found, of_channels = self.fitted_score_.score_with_parts(features, windows.shape[2])
+            scores.append(np.round(found, DECIMALS))
+            parts.append(of_channels)
         return np.concatenate(scores), np.concatenate(parts)
 
 

@@ -44,6 +44,12 @@ class Score(ABC):
         parts: np.ndarray = squares.sum(axis=2)
         return parts
 
+    def score_with_parts(
+        self, features: Features, n_channels: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores of windows of series, (n,), and their `channel_parts`."""
+        return self.score(features), self.channel_parts(features, n_channels)
+
     @abstractmethod
     def state(self) -> State:
         """Return arrays and numbers from which `from_state` rebuilds the fitted score."""
@@ -298,8 +304,12 @@ class NeighbourScore(Score):
 
     def nearest(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Return distances and row numbers of the nearest reference rows, (n, k) each."""
+        return self.nearest_to(self.space(features))
+
+    def nearest_to(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same of points as `space` returns them."""
         k = min(self.n_neighbors, len(self.references_))
-        distances, rows = self._index.kneighbors(self.space(features), n_neighbors=k)
+        distances, rows = self._index.kneighbors(points, n_neighbors=k)
         return _zero_rounding_errors(distances), rows
 
     def state(self) -> State:

@@ -9,6 +9,7 @@ values in another order; the residual of the network can. Neither suffices alone
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -29,25 +30,33 @@ LEAST_LOG_SPREAD = 0.1
 LEAST_RESIDUAL = 0.02
 #: Added to the relative residual before the logarithm: far below the usual one all are alike.
 LOG_OFFSET = 0.1
+#: Weight of the residual of a channel: as much as its seven other statistics together, as they say
+#: how the readings vary and it says whether they fit each other.
+RESIDUAL_WEIGHT = math.sqrt(7)
+#: Mean distance, in deviations of a statistic, at which the score turns from linear to logarithmic:
+#: about that of normal windows.
+USUAL_DISTANCE = 0.3
 #: Standardised statistics are cut off here, so that squares stay finite.
 FARTHEST = 1e6
 
 
 class SeriesScore(NeighbourScore):
-    """Mean distance to the three nearest training windows, by statistics of each channel.
+    """Logarithm of the mean distance to the three nearest training windows, in statistics.
 
     Of each channel, standardised, a window has eight statistics (see
     `isthmus.detection.features.window_statistics`). The last of them, the root mean square r of
     the residual, becomes `log(r / u + 0.1)` with u its root mean square over the training
     windows. Each is then standardised over the training windows, and the score is ::
 
-        mean_i |z - z_i| / sqrt(m)
+        log(1 + d / 0.3),    d = mean_i |w (z - z_i)| / |w|
 
-    with z the m statistics and z_1, z_2, z_3 the nearest of up to 2,000 training windows: the
-    distance in standard deviations of a statistic. There is no mean among the statistics: the
-    level enters by the lowest and highest value, which weigh a slow drift of a periodic channel
-    less, and by the residual. The score has no term for local density, unlike that of
-    `NeighbourScore`: overlapping windows are near each other wherever a channel changes slowly.
+    with z the m statistics, z_1, z_2, z_3 the nearest of up to 2,000 training windows, and weights
+    w of 1, √7 for residuals: d is the distance in standard deviations of a statistic. There is no
+    mean among the statistics: the level enters by the lowest and highest value, which weigh a
+    slow drift of a periodic channel less, and by the residual. The score has no term for local
+    density, unlike that of `NeighbourScore`: overlapping windows are near each other wherever a
+    channel changes slowly. The logarithm keeps a window far from all others from deciding alone
+    on every time point that it covers: the mean over windows is then nearly a geometric one.
 
     Parameters
     ----------
@@ -73,6 +82,7 @@ class SeriesScore(NeighbourScore):
         least[-n_channels:] = LEAST_LOG_SPREAD
         self.centre_ = statistics.mean(axis=0)
         self.spread_ = np.maximum(statistics.std(axis=0), least)
+        self.spread_[-n_channels:] /= RESIDUAL_WEIGHT
         # Evenly over time, not at random: no stretch of time is without a reference.
         self.rows_ = np.arange(0, len(features), -(-len(features) // MAX_REFERENCE_WINDOWS))
         self._index_references(self.space(features.take(self.rows_)))
@@ -81,16 +91,20 @@ class SeriesScore(NeighbourScore):
 
     def relative(self, distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the scores of windows with these nearest references, (n, k) each, as (n,)."""
-        return distances.mean(axis=1) / self.unit
+        scores: np.ndarray = np.log1p(distances.mean(axis=1) / self.unit)
+        return scores
 
     def own_scores(self) -> np.ndarray:
         """Return the scores of the reference windows, each against the others."""
-        return self.neighbour_distances_ / self.unit
+        scores: np.ndarray = np.log1p(self.neighbour_distances_ / self.unit)
+        return scores
 
     @property
     def unit(self) -> float:
-        """The root of the number of statistics, by which distances are divided."""
-        return float(np.sqrt(self.references_.shape[1]))
+        """The usual distance: `USUAL_DISTANCE` times the length of the weights."""
+        n_channels = len(self.usual_residuals_)
+        others = self.references_.shape[1] - n_channels
+        return USUAL_DISTANCE * math.sqrt(others + n_channels * RESIDUAL_WEIGHT**2)
 
     def space(self, features: Features) -> np.ndarray:
         """Return the standardised statistics, float32 of shape (n, m)."""
@@ -100,10 +114,17 @@ class SeriesScore(NeighbourScore):
 
     def channel_parts(self, features: Features, n_channels: int) -> np.ndarray:
         """Return the part of each channel in the squared distance to the nearest reference."""
-        _, rows = self.nearest(features)
-        away = self.space(features) - self.references_[rows[:, 0]]
+        return self.score_with_parts(features, n_channels)[1]
+
+    def score_with_parts(
+        self, features: Features, n_channels: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and `channel_parts` by one search."""
+        points = self.space(features)
+        distances, rows = self.nearest_to(points)
+        away = points - self.references_[rows[:, 0]]
         parts: np.ndarray = np.square(away).reshape(len(features), -1, n_channels).sum(axis=1)
-        return parts
+        return self.relative(distances, rows), parts
 
     def state(self) -> State:
         """Return the reference windows and the scales."""

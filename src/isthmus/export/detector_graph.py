@@ -337,7 +337,8 @@ def _neighbours(
     near = graph("Less", distances, _number(graph, EQUAL))
     distance = mean(graph, graph("Where", near, _number(graph, 0.0), distances))
     if isinstance(score, SeriesScore):
-        return distance, graph("Div", distance, _number(graph, score.unit))
+        relative = graph("Div", distance, _number(graph, score.unit))
+        return distance, graph("Log", graph("Add", relative, _number(graph, 1.0)))
     apart = mean(
         graph, graph("Gather", graph.constant(score.neighbour_distances_, np.float64), rows, axis=0)
     )
