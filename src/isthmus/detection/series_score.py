@@ -100,11 +100,17 @@ class SeriesScore(NeighbourScore):
         return scores
 
     @property
+    def weights(self) -> np.ndarray:
+        """Weight of each statistic, float32 of shape (m,)."""
+        n_channels = len(self.usual_residuals_)
+        weights = np.ones(self.references_.shape[1], dtype=np.float32)
+        weights[-n_channels:] = RESIDUAL_WEIGHT
+        return weights
+
+    @property
     def unit(self) -> float:
         """The usual distance: `USUAL_DISTANCE` times the length of the weights."""
-        n_channels = len(self.usual_residuals_)
-        others = self.references_.shape[1] - n_channels
-        return USUAL_DISTANCE * math.sqrt(others + n_channels * RESIDUAL_WEIGHT**2)
+        return USUAL_DISTANCE * float(np.linalg.norm(self.weights.astype(np.float64)))
 
     def space(self, features: Features) -> np.ndarray:
         """Return the standardised statistics, float32 of shape (n, m)."""
@@ -113,7 +119,11 @@ class SeriesScore(NeighbourScore):
         return np.clip(away, -FARTHEST, FARTHEST).astype(np.float32)
 
     def channel_parts(self, features: Features, n_channels: int) -> np.ndarray:
-        """Return the part of each channel in the squared distance to the nearest reference."""
+        """Return the part of each channel in the squared distance to the nearest reference.
+
+        Without weights: a channel that fits the others no more changes their residuals too, and
+        its own statistics alone.
+        """
         return self.score_with_parts(features, n_channels)[1]
 
     def score_with_parts(
@@ -122,7 +132,7 @@ class SeriesScore(NeighbourScore):
         """Return scores and `channel_parts` by one search."""
         points = self.space(features)
         distances, rows = self.nearest_to(points)
-        away = points - self.references_[rows[:, 0]]
+        away = (points - self.references_[rows[:, 0]]) / self.weights
         parts: np.ndarray = np.square(away).reshape(len(features), -1, n_channels).sum(axis=1)
         return self.relative(distances, rows), parts
 

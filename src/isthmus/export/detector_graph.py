@@ -209,6 +209,7 @@ def add_channel_parts(
         points, rows = features.found[score]
         closest = graph("Gather", rows, graph.constant(0), axis=1)
         away = graph("Sub", points, graph("Gather", graph.constant(score.references_), closest))
+        away = graph("Div", away, graph.constant(score.weights))
         by_statistic = graph(
             "Reshape", graph("Mul", away, away), graph.constant([0, -1, n_channels])
         )

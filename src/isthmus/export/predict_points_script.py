@@ -241,7 +241,7 @@ def decide(
     }
     for first, last, known in find_alarms(abnormal, parts, points):
         peak = first + int(np.nanargmax(scores[first : last + 1]))
-        share = np.nan_to_num(shares[first : last + 1]).mean(axis=0)
+        share = np.nan_to_num(shares[peak])
         worst = int(share.argmax())
         at = [places[order[one]] for one in (first, last, peak, known)]
         found = [*(cells[name][order[first]] for name in groups), *at[:3], last - first + 1, at[3]]
