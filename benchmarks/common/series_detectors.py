@@ -102,7 +102,8 @@ def matrix_profile(train: np.ndarray, test: np.ndarray, window: int, seed: int) 
     """Distance to the nearest training window of stumpy, mean over the channels."""
     import stumpy
 
-    train, test = standardised(train, test)
+    # stumpy takes contiguous float64 alone.
+    train, test = (np.asfortranarray(one, dtype=np.float64) for one in standardised(train, test))
     profiles = [
         stumpy.stump(test[:, j], window, train[:, j], ignore_trivial=False)[:, 0].astype(float)
         for j in range(test.shape[1])
