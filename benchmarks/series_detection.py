@@ -2,6 +2,7 @@
 
     python benchmarks/series_detection.py FOLDER
     python benchmarks/series_detection.py FOLDER --window 64 --seeds 5 --ablation
+    python benchmarks/series_detection.py FOLDER --series skab_valve1_1 --picture alarms.png
 
 FOLDER holds files `FAMILY_NAME.npz` with `train` (n, c), normal readings, `test` (m, c), and `y`
 (m,), 1 where a test point is abnormal; $ISTHMUS_DATA/series/points when not given. isthmus is the
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from rich.progress import track
 from sklearn.metrics import roc_auc_score
 
@@ -36,7 +39,7 @@ from common.markdown import markdown
 from common.records import data_folder, errors, put_json, run, tables_console, try_out, versions
 from common.series_detectors import cut_windows, series_detectors, spread
 from common.series_rates import as_dataset, measure_rates, measure_seconds, summarise_rates
-from isthmus import AnomalyDetector, Autoencoder
+from isthmus import AnomalyDetector, Autoencoder, load
 from isthmus.detection import (
     LABEL_FREE,
     WINDOW_STATISTICS,
@@ -47,6 +50,7 @@ from isthmus.detection import (
 )
 from isthmus.errors import CalibrationWarning, DataError
 from isthmus.evaluation import volume_under_surface
+from isthmus.plots import plot_alarms
 
 ISTHMUS = "isthmus"
 #: Time points of the windows of the others, and widest buffer around an event.
@@ -59,6 +63,10 @@ def main() -> None:
     options = arguments()
     runs, rates = [], []
     paths = find_series(data_folder(options.folder, "series/points"), options.series)
+    if options.picture is not None:
+        names = None if options.channels is None else options.channels.split(",")
+        draw_alarms(*read(paths[0]), names, options.first_seed).savefig(options.picture, dpi=100)
+        return
     for path in track(paths, "series", console=errors, transient=True):
         train, test, y = read(path)
         others = measure_others(train, test, y, options.window or WINDOW)
@@ -125,6 +133,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--ablation", action="store_true", help="parts of the score, other scores")
+    parser.add_argument(
+        "--picture",
+        metavar="PATH",
+        help="only draw the alarms of the first series, at a rate of 5 %%",
+    )
+    parser.add_argument("--channels", metavar="NAME,NAME", help="names of channels in the picture")
     parser.add_argument("--json", metavar="PATH", help="all facts as JSON; - is standard output")
     return parser.parse_args()
 
@@ -173,6 +187,31 @@ def measure(
         if ablation:
             found |= measure_parts(detector, train, test, y)
     return found
+
+
+def draw_alarms(
+    train: np.ndarray, test: np.ndarray, y: np.ndarray, names: list[str] | None, seed: int
+) -> Figure:
+    """Return the picture of the alarms of a test part, with its labels."""
+    names = names or [f"channel {j}" for j in range(train.shape[1])]
+    whole = pd.DataFrame(np.concatenate([train, test]), columns=names)
+    whole["time point"] = np.arange(len(whole))
+    whole["anomaly"] = np.concatenate([np.zeros(len(train), int), y])
+    parts = whole.iloc[: len(train)].drop(columns="anomaly"), whole.iloc[len(train) :]
+    series = {"kind": "series", "time": "time point"}
+    detector = AnomalyDetector(
+        Autoencoder(random_state=seed), false_alarm_rate=0.05, random_state=seed
+    ).fit(load(parts[0], **series))
+    window = detector.point_facts_["window"]
+    new = load(parts[1].reset_index(drop=True), label="anomaly", window=window, **series)
+    decided = detector.decide_points(new)
+    return plot_alarms(
+        new,
+        detector.alarms_of(decided),
+        decided.to_frame(),
+        normal=0,
+        threshold=detector.point_threshold_,
+    )
 
 
 class PartOfStatistics(SeriesScore):

@@ -163,8 +163,15 @@ def test_series_of_other_channels_are_refused(point_fit, pump):
     with pytest.raises(DataError):
         point_fit.score_points(np.zeros((100, 3)))
     points = TimePoints.of(np.zeros((100, 2)), window=WINDOW + 1)
-    with pytest.raises(DataError, match="windows"):
+    with pytest.raises(DataError, match="expected 'load', 'heat'"):
         point_fit.score_points(points)
+
+
+def test_the_length_of_windows_is_that_of_the_fit(point_fit, pump):
+    new = pump(100, 1, gap=False)
+    of_table = point_fit.score_points(new)
+    loaded = load(new, kind="series", time="when", group="machine", window=WINDOW + 9)
+    pd.testing.assert_frame_equal(point_fit.score_points(loaded), of_table)
 
 
 @pytest.mark.slow

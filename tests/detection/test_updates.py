@@ -174,7 +174,7 @@ def test_windows_with_a_point_of_a_stretch_become_abnormal(detector, pump, form)
         "n_changed": 36,
         "n_new": 0,
     }
-    assert detector.method_ == "blend"
+    assert detector.method_ == "series"
     for fold in reference_set.folds:
         assert not np.isin(np.flatnonzero(expected), reference_set.calibration_rows(fold)).any()
 

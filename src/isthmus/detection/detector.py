@@ -74,8 +74,9 @@ class AnomalyDetector(
         and of windows of series `"series"`; `"auto"` takes `"series"` for these and `"combined"`
         for all others. See the classes in `isthmus.detection.scores` and `series_score` for
         formulas and sources. `"head"` is a classifier on codes, residuals and that score, which
-        needs labels; `"blend"`, which `"auto"` takes when some instances are labelled abnormal,
-        weighs it against the score without labels by cross-validation.
+        needs labels; `"blend"`, which `"auto"` takes when some instances are labelled abnormal
+        (but for series by time point), weighs it against the score without labels by
+        cross-validation.
     false_alarm_rate : float in (0, 1) or "auto", default="auto"
         Share of normal instances that may be predicted abnormal. `"auto"` is 0.01, or, with a
         warning, the smallest that the calibration rows can hold.
@@ -388,10 +389,11 @@ class AnomalyDetector(
         self.encoder_.check_frozen()
         self.encoder_digest_ = self.encoder_.digest_
         self.decoder_digest_ = self.encoder_.decoder_digest_
-        labelled = bool((reference_set.y == ABNORMAL).any())
         self.method_ = self.method
         if self.method == "auto":
-            self.method_ = "blend" if labelled else label_free_method(reference_set.features)
+            # Cross-validation would compare windows with others that overlap them.
+            blends = (reference_set.y == ABNORMAL).any() and reference_set.timeline is None
+            self.method_ = "blend" if blends else label_free_method(reference_set.features)
         calibration_scores, held_out = [], []
         how = self.method_, self.missing, reference_set.seed
         for fold in reference_set.folds:
@@ -425,7 +427,7 @@ class AnomalyDetector(
             abnormal = self.reference_set_.y == ABNORMAL
             rng = np.random.default_rng([self.reference_set_.seed, 3])
             self.curve_ = LabelCurve([], None)
-            if abnormal.any():
+            if abnormal.any() and self.reference_set_.timeline is None:
                 self.curve_ = measure_curve(
                     held_out_scores, self.reference_set_.features, abnormal, rng
                 )

@@ -207,7 +207,14 @@ class TestOf:
 
     def test_windows_and_channels_are_those_at_fit(self):
         data = load_windows(table())
-        with pytest.raises(DataError, match="windows of 8 rows, and the fit was on windows of 9"):
+        other = TimePoints.of(data, window=9)
+        assert (other.window, data.points.window) == (9, 8)
+        np.testing.assert_array_equal(other.values, data.points.values)
+        holed = table()
+        holed.loc[holed.index[10], "flow"] = np.nan
+        with pytest.warns(UserWarning, match="missing"):
+            data = load_windows(holed)
+        with pytest.raises(DataError, match="windows of 8 rows with .* the fit was on windows of 9"):
             TimePoints.of(data, window=9)
         with pytest.raises(DataError, match="expected 'flow' as at fit"):
             TimePoints.of(data, window=8, channels=["flow"])

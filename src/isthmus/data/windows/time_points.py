@@ -150,8 +150,9 @@ class TimePoints:
         Raises
         ------
         DataError
-            When the data is none of these, has other channels, windows of another length or
-            another step in time, or no stretch without a gap is as long as a window.
+            When the data is none of these, has other channels or another step in time, no stretch
+            without a gap is as long as a window, or readings are missing in a data set of windows
+            of another length.
 
         Examples
         --------
@@ -189,7 +190,7 @@ class TimePoints:
     def check_as_at_fit(
         self, window: int, channels: Sequence[str] | None, step: float | None = None
     ) -> TimePoints:
-        """Return these time points, after a check that windows are like those at fit.
+        """Return these time points for windows of the length at fit, after a check.
 
         Parameters
         ----------
@@ -201,14 +202,15 @@ class TimePoints:
         Raises
         ------
         DataError
-            When windows are of another length, none fits in, channels have other names, or time
-            points are further apart or closer together.
+            When no window fits in, channels have other names, time points are further apart or
+            closer together, or readings are missing and what is filled depends on the length.
         """
-        if self.window != window:
+        missing = self.filled.any() or "without_reading" in self.choices
+        if self.window != window and (missing or np.isnan(self.values).any()):
             raise DataError(
-                f"got time points for windows of {self.window} rows, and the fit was on windows of "
-                f"{window}; load the table with window={window} (on the command line the bundle "
-                "says it)"
+                f"got time points for windows of {self.window} rows with missing readings, which "
+                f"are filled up to half a window, and the fit was on windows of {window}; load the "
+                f"table with window={window} (on the command line the bundle says it)"
             )
         if channels is not None and self.channels != tuple(channels):
             raise DataError(
@@ -223,7 +225,7 @@ class TimePoints:
                 f"{window}, as at fit; pass {window} time points or more in a row"
             )
         check_step(self.step, step)
-        return self
+        return self if self.window == window else replace(self, window=window, stride=1)
 
     def cut(self, stride: int = 1) -> list[tuple[np.ndarray, np.ndarray]]:
         """Cut each segment into windows, without copying.
