@@ -167,6 +167,13 @@ def test_series_of_other_channels_are_refused(point_fit, pump):
         point_fit.score_points(points)
 
 
+def test_a_rate_that_so_few_points_cannot_hold_is_a_warning_and_no_lost_training(pump):
+    with pytest.warns(CalibrationWarning, match="the threshold is the highest score among them"):
+        detector = fit(pump(), false_alarm_rate=1e-5)
+    assert not (detector.point_calibration_.blocks.scores > detector.point_threshold_).any()
+    assert detector.point_facts_["held"] is False
+
+
 def test_the_length_of_windows_is_that_of_the_fit(point_fit, pump):
     new = pump(100, 1, gap=False)
     of_table = point_fit.score_points(new)

@@ -310,7 +310,7 @@ class AnomalyDetector(
             When the calibration rows cannot hold it. The detector is then unchanged.
         """
         check_is_fitted(self)
-        chosen = self.score_calibration_.choose_rate(rate)
+        chosen = self._rate_of_windows(rate)
         with self._restored_on_failure():
             self.false_alarm_rate = chosen
             self._set_threshold(chosen)
@@ -416,8 +416,16 @@ class AnomalyDetector(
         self.n_calibration_ = self.score_calibration_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
         self.curve_: LabelCurve | None = None
-        self._set_threshold(self.score_calibration_.choose_rate(self.false_alarm_rate))
+        self._set_threshold(self._rate_of_windows(self.false_alarm_rate))
         self._calibrate_points(list(zip(held_out, calibration_scores, strict=True)))
+
+    def _rate_of_windows(self, rate: float | Literal["auto"]) -> float:
+        """Return the rate to hold; where time points have theirs, the smallest that can be held."""
+        calibration = self.score_calibration_
+        if self.reference_set_.timeline is not None and not isinstance(rate, str):
+            check_rate(rate)
+            rate = max(rate, calibration.smallest_rate)
+        return calibration.choose_rate(rate)
 
     @isolated_from_host()
     def _measured_curve(self) -> LabelCurve:

@@ -214,7 +214,7 @@ class TestOf:
         holed.loc[holed.index[10], "flow"] = np.nan
         with pytest.warns(UserWarning, match="missing"):
             data = load_windows(holed)
-        with pytest.raises(DataError, match="windows of 8 rows with .* the fit was on windows of 9"):
+        with pytest.raises(DataError, match="windows of 8 rows with .* on windows of 9"):
             TimePoints.of(data, window=9)
         with pytest.raises(DataError, match="expected 'flow' as at fit"):
             TimePoints.of(data, window=8, channels=["flow"])
