@@ -8,11 +8,13 @@ import re
 import runpy
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 
 import isthmus
 from isthmus.cli import commands
+from isthmus.data import pump_table
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -45,6 +47,7 @@ def test_every_example_has_a_test():
         "06_objectives.py",
         "07_export.py",
         "08_serve.py",
+        "09_time_points.py",
     ]
 
 
@@ -87,6 +90,18 @@ def test_knocking_windows_are_found_and_others_left_alone(run):
     output = run(ROOT / "examples" / "05_sensor_windows.py")
     assert float(re.search(r"knocking windows found: ([\d.]+)", output).group(1)) > 0.9
     assert float(re.search(r"other windows flagged: +([\d.]+)", output).group(1)) < 0.1
+
+
+@pytest.mark.slow
+def test_most_faults_of_the_pump_are_in_an_alarm(run):
+    output = run(ROOT / "examples" / "09_time_points.py")
+    times = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)"
+    alarms = [pd.to_datetime(found) for found in re.findall(f"{times} {times} {times}", output)]
+    table = pump_table("test")
+    faults = table["datetime"][(table["anomaly"].diff() == 1).to_numpy()]
+    found = [any(first <= at <= last for first, last, _ in alarms) for at in faults]
+    assert sum(found) >= len(faults) - 2
+    assert len(alarms) < 2 * len(faults)
 
 
 @pytest.mark.slow

@@ -317,7 +317,7 @@ def test_rates_move_both_thresholds_and_the_facts(detector, point_fit):
     with pytest.raises(CalibrationError):
         detector.set_false_alarms("often")
     with pytest.raises(CalibrationError):
-        detector.set_false_alarm_rate(1e-9)
+        detector.set_false_alarm_rate(1.5)
     assert state(detector) == before
     detector.set_false_alarm_rate(0.05)
     assert detector.false_alarms is None
