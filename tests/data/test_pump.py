@@ -82,6 +82,6 @@ def test_it_is_loaded_by_its_name_as_a_series_with_time_points(parts):
         assert np.array_equal(loaded.points.values, table[SENSORS])
         assert np.array_equal(loaded.points.y, table["anomaly"])
         assert loaded.points.step == 60
-    assert pump.train.X.shape[1:] == (60, 4)
+    assert pump.train.X.shape[1:] == (64, 4)
     assert not np.any(pump.train.y)
     assert 0 < np.mean(pump.test.y) < 1

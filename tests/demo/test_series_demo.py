@@ -40,7 +40,7 @@ def test_its_numbers_are_written(finished):
     folder, facts, _ = finished
     assert json.loads((folder / "demo.json").read_text("utf-8")) == facts
     assert (facts["n_train"], facts["n_test"]) == (4000, 2000)
-    assert (facts["channels"], facts["window"], facts["step"]) == (SENSORS, 60, 60)
+    assert (facts["channels"], facts["window"], facts["step"]) == (SENSORS, 64, 60)
     assert set(facts["seconds"]) == {"load", "fit", "score", "report", "total"}
     assert not (folder / "checkpoints").exists()
 

@@ -284,3 +284,16 @@ def test_too_few_points_for_a_test_of_drift_are_said_to_be_untested():
         None,
         False,
     )
+
+
+def test_high_points_in_one_run_are_one_cluster():
+    scores = np.random.default_rng(0).normal(size=2500)
+    scores[1000:1149] += 20
+    found = block_calibration(scores, np.array([[0, 2500]]), window=64)
+    assert found.mean_cluster > 100
+    assert not found.holds(0.01)
+
+
+def test_of_equal_scores_those_of_a_window_count_as_one():
+    found = block_calibration(np.ones(640), np.array([[0, 640]]), window=64)
+    assert found.n_independent == 10

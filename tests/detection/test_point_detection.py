@@ -174,6 +174,24 @@ def test_a_rate_that_so_few_points_cannot_hold_is_a_warning_and_no_lost_training
     assert detector.point_facts_["held"] is False
 
 
+def test_a_share_of_time_points_and_a_rate_of_alarms_are_not_asked_for_together(pump):
+    with pytest.raises(DataError, match="which set the same threshold; pass one of them"):
+        fit(pump(), false_alarms="1 per day", false_alarm_rate=0.1)
+
+
+def test_labels_without_a_role_are_named_as_what_they_are(pump):
+    with pytest.warns(UserWarning, match="'anomaly' holds 0 and 1 and is taken as a channel"):
+        load(pump().assign(anomaly=0), **CUT)
+
+
+@pytest.mark.parametrize("value", [1e300, 1e40, np.inf])
+def test_a_value_that_no_network_takes_is_named(point_fit, pump, value):
+    new = pump(200, 1, gap=False)
+    new.loc[57, "load"] = value
+    with pytest.raises(DataError, match=r"in column 'load', row 57, .*put a number there"):
+        point_fit.score_points(new)
+
+
 def test_the_length_of_windows_is_that_of_the_fit(point_fit, pump):
     new = pump(100, 1, gap=False)
     of_table = point_fit.score_points(new)

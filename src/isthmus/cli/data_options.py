@@ -66,8 +66,8 @@ class DataOptions:
         str | None,
         typer.Option(
             "--window",
-            help="Number of rows in a window of a long table, or auto (the default): the period "
-            "of the readings, 16 to 256 rows.",
+            help="Number of rows in a window of a long table, or auto (the default): whole "
+            "periods of the readings, 64 to 96 rows, or 64.",
         ),
     ] = None
     stride: Annotated[

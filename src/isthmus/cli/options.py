@@ -303,13 +303,14 @@ def _point_lines(points: dict[str, Any]) -> dict[str, str]:
             return str(asked.like(rate, known)) if rate > 0 else "none"
 
         promise = f"{asked}, as an average over stretches like those held out; not exact"
+        promise += "" if points["held"] else "; fewer than so little normal data can hold"
     else:
 
         def words(rate: float) -> str:
-            return f"{100 * rate:.2g} %"
+            return f"{100 * rate:.3g} %"
 
         promise = f"{100 * points['false_alarm_rate']:.3g} % of normal time points"
-        promise += "" if points["held"] else ", more than so few time points can hold"
+        promise += "" if points["held"] else ", less than so few time points can hold"
     length = as_duration(points["n_held_out"], step)
     measured = (
         f"{words(realised['realised'])} on {length} of normal data "

@@ -182,7 +182,12 @@ def _decides_points(decider: Any, data: Any, by: str, alarms: Path | None, expla
             else "got --by point or --alarms, which are for a long table and a detector that was "
             "fitted on one: isthmus fit TABLE --kind series --time COLUMN --detector -o BUNDLE"
         )
-    return can and by != "window" and (asked or not explain)
+    if asked and explain:
+        raise DataError(
+            "got --explain with --by point or --alarms; the shares of the channels explain time "
+            "points: leave --explain out, or pass --by window without --alarms"
+        )
+    return can and by != "window" and not explain
 
 
 def predict_points(

@@ -444,7 +444,8 @@ def block_calibration(
     ends = np.cumsum(lengths)
     values = np.concatenate([scored[i] for i in kept])
     if mean_cluster is None:
-        mean_cluster = mean_cluster_size(values)
+        # Of equal scores none is high: those of a window count as one.
+        mean_cluster = mean_cluster_size(values) if np.ptp(values) > 0 else window
     return BlockCalibration(
         scores=values,
         blocks=np.column_stack([ends - lengths, ends]),

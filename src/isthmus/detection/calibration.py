@@ -343,25 +343,20 @@ def mean_cluster_size(scores: np.ndarray) -> float:
     >>> noise = np.random.default_rng(0).normal(size=4000)
     >>> mean_cluster_size(noise) < 1.3, 6 < mean_cluster_size(np.repeat(noise, 10)) < 14
     (True, True)
+    >>> mean_cluster_size(np.arange(1000.0))  # the 100 high points are one run
+    100.0
     """
     n_above = max(CLUSTER_SHARE * len(scores), min(MIN_CLUSTER_POINTS, len(scores) / 4))
     above = np.flatnonzero(scores > np.quantile(scores, 1 - n_above / len(scores)))
     between = np.diff(above).astype(np.float64)
     if len(between) < 2:
         return 1.0
-    if between.max() <= 2:
-        index = 2 * between.sum() ** 2 / (len(between) * (between**2).sum())
-    else:
-        top = 2 * (between - 1).sum() ** 2
-        index = top / (len(between) * ((between - 1) * (between - 2)).sum())
+    if between.max() < len(scores) / len(above):
+        # None is as far from the next as independent ones are on average: all are one cluster.
+        return float(len(above))
+    top = 2 * (between - 1).sum() ** 2
+    index = top / (len(between) * ((between - 1) * (between - 2)).sum())
     return 1 / min(1.0, float(index))
-
-
-def _thinned(scores: np.ndarray, mean_cluster: float) -> Calibration:
-    """Keep one of each `mean_cluster` scores, from the highest down."""
-    n = int(np.ceil(len(scores) / mean_cluster - 1e-9))
-    at = np.minimum((np.arange(n) * mean_cluster).astype(int), len(scores) - 1)
-    return Calibration.with_tolerance(np.sort(scores)[::-1][at])
 
 
 def thinned(scores: np.ndarray, mean_cluster: float) -> Calibration:

@@ -14,7 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import ABNORMAL, as_instances, check_complete, over_chunks, verdicts
-from isthmus.detection.calibration import Calibration, benjamini_hochberg, check_rate
+from isthmus.detection.calibration import (
+    Calibration,
+    benjamini_hochberg,
+    check_rate,
+    choose_rate,
+)
 from isthmus.detection.detector_labels import (
     DetectorLabelReader,
     check_labels_suffice,
@@ -244,6 +249,12 @@ class AnomalyDetector(
         for name, expected in choices.items():
             if (value := getattr(self, name)) not in expected:
                 raise DataError(f"got {name}={shown(value)}, expected one of {', '.join(expected)}")
+        if self.false_alarms is not None and not isinstance(self.false_alarm_rate, str):
+            raise DataError(
+                f"got false_alarm_rate={shown(self.false_alarm_rate)} and "
+                f"false_alarms={shown(self.false_alarms)}, which set the same threshold; pass one "
+                "of them (on the command line --false-alarm-rate or --false-alarms)"
+            )
         seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
         X = as_instances(X, y)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
@@ -422,10 +433,9 @@ class AnomalyDetector(
     def _rate_of_windows(self, rate: float | Literal["auto"]) -> float:
         """Return the rate to hold; where time points have theirs, the smallest that can be held."""
         calibration = self.score_calibration_
-        if self.reference_set_.timeline is not None and not isinstance(rate, str):
-            check_rate(rate)
-            rate = max(rate, calibration.smallest_rate)
-        return calibration.choose_rate(rate)
+        if self.reference_set_.timeline is None:
+            return calibration.choose_rate(rate)
+        return max(choose_rate(rate, calibration.n), calibration.smallest_rate)
 
     @isolated_from_host()
     def _measured_curve(self) -> LabelCurve:

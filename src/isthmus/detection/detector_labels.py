@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from typing import Any
@@ -26,16 +25,11 @@ from isthmus.data import (
     label_text,
     read_as_binary,
 )
-from isthmus.data.windows import TimePoints
+from isthmus.data.windows import TimePoints, says_abnormal
 from isthmus.detection.timeline import Timeline
 from isthmus.errors import DataError
 
 UNKNOWN = 0
-#: Words in the name of a column of labels that say what 1 is in it.
-ABNORMAL_WORDS = {
-    "abnormal", "anomalies", "anomalous", "anomaly", "attack", "attacks", "defect", "failure",
-    "fault", "faulty", "outlier", "outliers",
-}  # fmt: skip
 #: Distinct labels that a message shows.
 MAX_SHOWN = 10
 
@@ -426,7 +420,7 @@ def normal_by_column_name(points: TimePoints | None) -> int | None:
     >>> normal_by_column_name(None) is None
     True
     """
-    if points is None or points.y is None or not _says_abnormal(points.label_column):
+    if points is None or points.y is None or not says_abnormal(points.label_column):
         return None
     labels = factorize_labels(points.y[MISSING.has_label(points.y)])[0]
     if not labels or any(read_as_binary(label) is None for label in labels):
@@ -437,11 +431,6 @@ def normal_by_column_name(points: TimePoints | None) -> int | None:
         stacklevel=2,
     )
     return 0
-
-
-def _says_abnormal(column: str | None) -> bool:
-    words = re.split(r"[^a-z]+", (column or "").lower())
-    return not {"no", "not", "non"} & set(words) and bool(ABNORMAL_WORDS & set(words))
 
 
 def label_windows(labels: np.ndarray, first: np.ndarray, window: int) -> np.ndarray:

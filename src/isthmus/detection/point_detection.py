@@ -165,6 +165,7 @@ class PointDetectionMixin:
         self._calibrated()
         with self._restored_on_failure():
             self.false_alarms = str(rate)
+            self.false_alarm_rate = "auto"
             self._set_point_threshold(self.false_alarm_rate)
         return self
 

@@ -196,7 +196,9 @@ def build_reference_set(
             folds.append(Fold(block.windows, purged=block.purged))
             continue
         others = block.others(normal)
-        trained = _train(given, instances, others, seed, channel_names, alone=False)
+        # Those of series take a second each, and their progress would hide all else that is said.
+        quiet = given if timeline is None else clone(given).set_params(verbose=False)
+        trained = _train(quiet, instances, others, seed, channel_names, alone=False)
         fold_features = extract_features(trained, instances, others)
         folds.append(Fold(block.windows, trained, fold_features, block.purged))
     stride = None if timeline is not None else _warn_of_overlap(encoder, instances)

@@ -57,7 +57,7 @@ def readings(cells: Cells, channels: list[str], number: Number, missing: set[str
     for at, name in enumerate(channels):
         column = [None if isinstance(c, str) and c in missing else c for c in cells[name]]
         values[:, at] = [number(cell, "number") for cell in column]
-        for row in np.flatnonzero(np.isinf(values[:, at])):
+        for row in np.flatnonzero(np.abs(values[:, at]) > 1e18):
             raise ValueError(f"got {column[row]!r} in row {row}, counting from 0, of column "
                              f"{name!r}, expected a number; correct it")  # fmt: skip
     return values
@@ -220,7 +220,15 @@ def decide(
     parts = stretches(codes[order], moments)
     check_step(moments, parts, points["step"])
     parts = with_readings(values[order], codes[order], parts, points)
+    longest = max((end - begin for begin, end in parts), default=0)
+    if longest < points["window"]:
+        raise ValueError(
+            f"the longest stretch without a gap has {longest} rows, and windows have "
+            f"{points['window']}, as at fit; pass {points['window']} rows or more in a row"
+        )
     scores, shares = score(values[order], parts, predict, points)
+    if n_unknown := int(np.isnan(scores).sum()):
+        print(f"{n_unknown} rows that no window covers have no score", file=sys.stderr)
     held = np.array(points["scores"])
     p_values = (1 + len(held) - np.searchsorted(held, scores, "left")) / (len(held) + 1)
     p_values[np.isnan(scores)] = np.nan

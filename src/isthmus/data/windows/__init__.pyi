@@ -13,6 +13,7 @@ from .long_table import as_numbers as as_numbers
 from .long_table import check_roles as check_roles
 from .long_table import missing_roles as missing_roles
 from .long_table import place_columns as place_columns
+from .long_table import says_abnormal as says_abnormal
 from .time_index import gaps as gaps
 from .time_index import segments as segments
 from .time_index import time_numbers as time_numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from decimal import Decimal
@@ -26,6 +27,14 @@ from isthmus.data.windows.time_index import (
 )
 from isthmus.data.windows.window_choice import WindowOptions
 from isthmus.errors import DataError
+
+#: Words in the name of a column of labels that say what 1 is in it.
+ABNORMAL_WORDS = {
+    "abnormal", "anomalies", "anomalous", "anomaly", "attack", "attacks", "defect", "failure",
+    "fault", "faulty", "outlier", "outliers",
+}  # fmt: skip
+#: Largest reading: squares of larger ones, standardised, are not finite in float32.
+LARGEST = 1e18
 
 
 class Groups:
@@ -155,10 +164,12 @@ def as_numbers(
         if numbers is None:
             not_numeric.append(name)
             continue
-        if (infinite := np.isinf(numbers)).any():
+        if (infinite := np.abs(numbers) > LARGEST).any():
             row = int(infinite.argmax())
+            value = numbers[row]
+            what = "infinite" if np.isinf(value) else f"{value:g}, too large for a network,"
             raise DataError(
-                f"the value is infinite in column {name!r}, {where(row)}, of "
+                f"the value is {what} in column {name!r}, {where(row)}, of "
                 f"{source}; put a number there, or leave it empty for missing"
             )
         values[:, at] = numbers
@@ -419,3 +430,15 @@ def place_columns(time: str | None, groups: Sequence[str], keys: Sequence[str]) 
                     f"window ({', '.join(names)}); give it another name"
                 )
     return names
+
+
+def says_abnormal(column: str | None) -> bool:
+    """Return whether the name of a column says that 1 in it is an anomaly.
+
+    Examples
+    --------
+    >>> says_abnormal("is_anomaly"), says_abnormal("no anomaly"), says_abnormal("flow")
+    (True, False, False)
+    """
+    words = set(re.split(r"[^a-z]+", (column or "").lower()))
+    return not {"no", "not", "non"} & words and bool(ABNORMAL_WORDS & words)

@@ -17,7 +17,7 @@ from isthmus.data.labels import factorize_labels, is_missing, label_text
 from isthmus.data.places import SourceFile, Where, describe_row
 from isthmus.data.schema import Schema
 from isthmus.data.windows.cutting import Windows, cut, deciding_rows, label_rule
-from isthmus.data.windows.long_table import LongTable, place_columns
+from isthmus.data.windows.long_table import LongTable, place_columns, says_abnormal
 from isthmus.data.windows.time_index import MAX_STEP
 from isthmus.data.windows.time_points import TimePoints, points_of_table
 from isthmus.data.windows.window_choice import WindowOptions, check_window_options
@@ -295,6 +295,13 @@ def series_from_frame(
     table = LongTable(frame, cutting, label, source, where, no_channels=[*keys, *drop])
     points = points_of_table(table, cutting.window, cutting.stride, keys=keys)
     window, stride = points.window, points.stride
+    for number, channel in enumerate(table.channels):
+        if says_abnormal(channel) and np.isin(points.values[:, number], (0, 1)).all():
+            table.warn(
+                f"column {channel!r} holds 0 and 1 and is taken as a channel, so that a detector "
+                "learns from the answer; pass it as label= (on the command line --label), or "
+                "drop it"
+            )
     first, end = points.segments.T
     long_enough = end - first >= window
     if not long_enough.any():
