@@ -195,7 +195,7 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.head_weight_ = facts["head_weight"]
         detector.false_alarm_rate_ = _number(facts, "false_alarm_rate")
         detector.offset_ = _number(facts, "offset")
-        detector.point_calibration_ = detector.point_facts_ = None
+        detector.point_calibration_ = detector.point_facts_ = detector.update_facts_ = None
         if "points" in facts:
             detector.point_calibration_ = PointCalibration.from_state(state["points"])
             detector.point_facts_ = facts["points"]

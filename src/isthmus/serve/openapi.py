@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from isthmus.data import Column, Schema
+from isthmus.data.windows import LARGEST
 from isthmus.export import PointHead
 from isthmus.serve.bodies import JSON, SERIES_TYPES, content_types
 from isthmus.serve.label_requests import (
@@ -288,7 +289,7 @@ def series_body(served: Served, limits: Limits) -> dict[str, Any]:
     """Return the OpenAPI description of a body with a stretch of a series."""
     heads = list(served.exported.point_heads.values())
     channels = heads[0].channels or ()
-    number = {"type": ["number", "null"], "minimum": -_LARGEST_NUMBER, "maximum": _LARGEST_NUMBER}
+    number = {"type": ["number", "null"], "minimum": -LARGEST, "maximum": LARGEST}
     cells = {"type": ["string", "number", "boolean", "null"]}
     lengths = {"minItems": heads[0].window, "maxItems": limits.points}
     row = {

@@ -8,6 +8,7 @@ from .cutting import overlapping_stride as overlapping_stride
 from .cutting import split_windows as split_windows
 from .cutting import window_count as window_count
 from .cutting import windows as windows
+from .long_table import LARGEST as LARGEST
 from .long_table import Groups as Groups
 from .long_table import as_numbers as as_numbers
 from .long_table import check_roles as check_roles
