@@ -22,7 +22,7 @@ def fitted(table, **roles):
     """A detector of normal readings without labels."""
     train = load(table.drop(columns="anomaly"), **ROLES | {"label": None} | roles)
     encoder = Autoencoder(recipe="fast", max_epochs=4, random_state=0)
-    return AnomalyDetector(encoder, normal=0, random_state=0).fit(train)
+    return AnomalyDetector(encoder, false_alarm_rate=0.02, normal=0, random_state=0).fit(train)
 
 
 @pytest.fixture(scope="module")
