@@ -439,13 +439,18 @@ def test_half_a_pair_is_named(tmp_path):
         series.find_pairs(tmp_path)
 
 
-def test_time_points_are_found_beside_the_other_detectors(quick, call, tmp_path):
+def test_time_points_are_found_beside_the_other_detectors(quick, call, tmp_path, monkeypatch):
+    monkeypatch.setattr("common.series_rates.FIT_SIZES", (600,))
+    monkeypatch.setattr("common.series_rates.SCORE_SIZE", 2000)
     rng = np.random.default_rng(0)
     waves = np.sin(np.arange(800) / 4)[:, None] + 0.05 * rng.normal(size=(800, 2))
     y = (np.arange(300) // 50 == 3).astype(int)
     waves[500:][y == 1] *= 6
     np.savez(tmp_path / "wave_loud.npz", train=waves[:500], test=waves[500:], y=y)
-    found = call(series_detection, tmp_path, "--seeds", 1, "--window", 16, "--ablation")["summary"]
+    facts = call(series_detection, tmp_path, "--seeds", 1, "--window", 16, "--ablation")
+    assert facts["rates"]["n"] == 0  # the training part is too short to tell
+    assert [one["n"] for one in facts["seconds"]] == [600, 200, 2000]
+    found = facts["summary"]
     assert list(found["isthmus"]) == ["all", "wave"]
     assert "without the network's residual" in found
     for name in ("isthmus", "PCA residual", "nearest windows"):
