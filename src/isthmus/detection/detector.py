@@ -249,17 +249,12 @@ class AnomalyDetector(
         for name, expected in choices.items():
             if (value := getattr(self, name)) not in expected:
                 raise DataError(f"got {name}={shown(value)}, expected one of {', '.join(expected)}")
-        if self.false_alarms is not None and not isinstance(self.false_alarm_rate, str):
-            raise DataError(
-                f"got false_alarm_rate={shown(self.false_alarm_rate)} and "
-                f"false_alarms={shown(self.false_alarms)}, which set the same threshold; pass one "
-                "of them (on the command line --false-alarm-rate or --false-alarms)"
-            )
         seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
         X = as_instances(X, y)
+        timeline = None if X.points is None else lay_out(X.points, len(X))
+        self._check_false_alarms(by_point=timeline is not None)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
         stated = DetectorLabelReader(self.normal if normal is None else normal).normal
-        timeline = None if X.points is None else lay_out(X.points, len(X))
         if stated is None and y is None and timeline is not None:
             stated = normal_by_column_name(X.points)
         y = read_labels_of(X, y, stated, timeline)

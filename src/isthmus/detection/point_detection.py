@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.windows import TimePoints
+from isthmus.detection.alarm_rates import AlarmRate
 from isthmus.detection.calibration import DECIMALS
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.point_decisions import (
@@ -169,17 +170,36 @@ class PointDetectionMixin:
             self._set_point_threshold(self.false_alarm_rate)
         return self
 
+    def _check_false_alarms(self, *, by_point: bool) -> None:
+        """Check what is asked of false alarms before anything is trained.
+
+        Raises
+        ------
+        DataError, CalibrationError
+            When both a share and a number of alarms are asked for, or a number of alarms and the
+            instances have no time points, or the number cannot be read.
+        """
+        if self.false_alarms is None:
+            return
+        if not isinstance(self.false_alarm_rate, str):
+            raise DataError(
+                f"got false_alarm_rate={shown(self.false_alarm_rate)} and "
+                f"false_alarms={shown(self.false_alarms)}, which set the same threshold; pass one "
+                "of them (on the command line --false-alarm-rate or --false-alarms)"
+            )
+        if not by_point:
+            raise DataError(
+                f"got false_alarms={shown(self.false_alarms)}, and the instances have no "
+                "time points; fit on the data set that load(..., kind='series') gives of a "
+                "long table, or pass false_alarm_rate"
+            )
+        AlarmRate.parse(self.false_alarms)
+
     def _calibrate_points(self, held_out: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Calibrate time points on the rows of each fold and their scores."""
         timeline = self.reference_set_.timeline
         self.point_calibration_, self.point_facts_ = None, None
         if timeline is None:
-            if self.false_alarms is not None:
-                raise DataError(
-                    f"got false_alarms={shown(self.false_alarms)}, and the instances have no "
-                    "time points; fit on the data set that load(..., kind='series') gives of a "
-                    "long table, or pass false_alarm_rate"
-                )
             return
         learned = PointCalibration.learn(timeline, held_out, causal=self.causal)
         self.point_calibration_ = learned
