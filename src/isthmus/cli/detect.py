@@ -32,6 +32,7 @@ from isthmus.cli.options import (
     point_options,
     print_detector,
     window_label_facts,
+    window_label_of,
     write_json_facts,
 )
 from isthmus.errors import DataError
@@ -124,15 +125,12 @@ def detect(
                 detector.fit(loaded)
             else:
                 detector.fit(loaded.X, loaded.y)
-        rule = loaded.window_label
-        if rule is not None and by_point:
-            rule = "any"  # as the detector reads labels of time points
+        rule = window_label_of(loaded, by_point=by_point)
         version = add_head(bundle, name, detector, window_label=rule)
     facts = detector_facts(detector) | ({} if missing is None else {"missing": missing})
     if data is not None:
         facts |= loaded.reading_facts()
-        facts |= {"window_label": rule} if by_point and rule else {}
-        facts |= {} if by_point else window_label_facts(console, loaded)
+        facts |= window_label_facts(console, loaded, by_point=by_point)
     print_detector(console, facts)
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
     how = f"--time {reading.time} -o points.csv" if by_point and reading.time else "--explain"

@@ -47,6 +47,7 @@ from isthmus.cli.options import (
     resumable,
     weights_by_name,
     window_label_facts,
+    window_label_of,
     write_json_facts,
 )
 from isthmus.errors import BundleError, DataError, TrainingError
@@ -219,9 +220,7 @@ def fit(
         from isthmus.bundle import save_bundle
 
         try:
-            rule = train.window_label if detector else None
-            if rule is not None and by_point:
-                rule = "any"  # as the detector reads labels of time points
+            rule = window_label_of(train, by_point=by_point) if detector else None
             with bundle_lock(output):
                 if overwrite:
                     refuse_changed(output, state)  # heads added in the meantime would be deleted
@@ -262,7 +261,7 @@ def fit(
     if detector:
         found = facts["detector"] = detector_facts(heads["normal"])
         found |= {} if missing is None else {"missing": missing}
-        found |= {} if by_point else window_label_facts(console, train)
+        found |= window_label_facts(console, train, by_point=by_point)
         facts["n_train"] -= found["labels"]["abnormal"]
         facts["n_train"] -= found["n_calibration"] if found["calibration"] == "split" else 0
     console.print(encoder.summary())

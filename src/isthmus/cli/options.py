@@ -252,9 +252,18 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
     return facts | ({} if detector.point_facts_ is None else {"points": detector.point_facts_})
 
 
-def window_label_facts(console: Console, data: Any) -> dict[str, Any]:
-    """Print and return the rule by which labels of windows follow from those of their rows."""
+def window_label_of(data: Any, *, by_point: bool = False) -> str | None:
+    """Return the rule by which a head reads labels of windows, None where there is none.
+
+    A detector of time points takes windows for abnormal where a row is, whatever was asked.
+    """
     rule = getattr(data, "window_label", None)
+    return "any" if by_point and rule is not None else rule
+
+
+def window_label_facts(console: Console, data: Any, *, by_point: bool = False) -> dict[str, Any]:
+    """Print and return the rule by which labels of windows follow from those of their rows."""
+    rule = window_label_of(data, by_point=by_point)
     if rule is None:
         return {}
     words = {
