@@ -110,6 +110,24 @@ class PointDetectionMixin:
             Group, time and key columns; `anomaly_score` (NaN where no window covers the time
             point), `p_value`, `verdict`, and the share of each channel in the residual,
             `share_CHANNEL`.
+
+        Examples
+        --------
+        >>> from isthmus import AnomalyDetector, Autoencoder, load
+        >>> steps = np.arange(3000)
+        >>> noise = np.random.default_rng(0).normal(scale=0.1, size=3000)
+        >>> table = pd.DataFrame({"second": steps, "flow": np.sin(steps / 5) + noise})
+        >>> normal = load(table[:2000], kind="series", time="second", window=64, stride=4)
+        >>> detector = AnomalyDetector(
+        ...     Autoencoder(max_epochs=2, random_state=0), false_alarm_rate=0.05, random_state=0
+        ... ).fit(normal)
+        >>> new = table[2000:].reset_index(drop=True)
+        >>> new.loc[500:540, "flow"] += 5
+        >>> points = detector.score_points(new)
+        >>> len(points), points.loc[520, "verdict"]
+        (1000, 'abnormal')
+        >>> bool((detector.alarms(new)["first"] <= 2520).any())
+        True
         """
         return self.decide_points(new, **columns).to_frame()
 
