@@ -116,6 +116,29 @@ def test_from_a_table_to_points_and_alarms(isthmus, files):
     assert "test instances" in out
 
 
+@pytest.mark.parametrize("offsets", [True, False])
+def test_times_over_a_clock_change_are_those_of_the_file(isthmus, files, offsets):
+    new = table(300, 5, event=(100, 120))
+    new = new[new["machine"] == "a"].drop(columns=["anomaly", "shift"]).reset_index(drop=True)
+    moments = pd.date_range("2024-10-27 00:58:20", periods=300, freq="1s", tz="UTC")
+    moments, form = moments.tz_convert("Europe/Berlin"), "%d.%m.%Y %H:%M:%S"
+    cells = [one.isoformat() if offsets else one.strftime(form) for one in moments]
+    new.assign(when=cells).to_csv("new.csv", index=False)
+    words = () if offsets else ("--time-zone", "Europe/Berlin", "--date-format", form)
+    outputs = ("-o", "points.csv", "--alarms", "alarms.csv")
+    status, out, err = isthmus("predict", files / "press", "new.csv", *CUT, *words, *outputs)
+    assert status == 0, err
+    assert pd.read_csv("points.csv")["when"].tolist() == cells
+    alarms = pd.read_csv("alarms.csv")
+    first, last = alarms.loc[alarms["anomaly_score"].idxmax(), ["first", "last"]]
+    assert (first[-6:], last[-6:]) == ("+02:00", "+01:00")
+    assert {first, last} <= {
+        cell if offsets else cell + moment.isoformat()[-6:]
+        for cell, moment in zip(cells, moments, strict=True)
+    }
+    assert f"{first} to {last}" in out
+
+
 def test_labels_that_are_all_normal_are_evaluated(isthmus, files):
     quiet = table(200, 2, day=3)
     quiet.to_csv("quiet.csv", index=False)

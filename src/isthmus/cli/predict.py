@@ -203,7 +203,8 @@ def predict_points(
 
     with warnings_as_lines():
         found = detector.decide_points(data)
-        table, raised = found.to_frame(), detector.alarms_of(found)
+        written = found.as_written()
+        table, raised = written.to_frame(), detector.alarms_of(written)
     counts = {
         name: int((table["verdict"] == word).sum())
         for name, word in (("normal", "normal"), ("abnormal", "abnormal"), ("without score", ""))
@@ -239,10 +240,13 @@ def predict_points(
         "points": found.points.facts(),
         "detector": detector.point_facts_,
     } | data.reading_facts()
-    for path, what, written in ((output, "predictions", table), (alarms, "alarms", raised)):
-        if path is not None:
-            write_table(path, written)
-            console.print(f"{what} in {path}", soft_wrap=True)
+    if output is not None:
+        # Parquet holds dates, CSV what stands in the file.
+        write_table(output, table if output.suffix == ".csv" else found.to_frame())
+        console.print(f"predictions in {output}", soft_wrap=True)
+    if alarms is not None:
+        write_table(alarms, raised if alarms.suffix == ".csv" else detector.alarms_of(found))
+        console.print(f"alarms in {alarms}", soft_wrap=True)
     write_json_facts(json, facts)
 
 

@@ -58,6 +58,9 @@ class SourceFile:
         What reading the file did, see `Dataset`.
     csv : CsvOptions or None
         What it was read with; None where it is no CSV file.
+    cells : callable or None
+        Returns the cells of a column of a CSV file as they are written, None where the file cannot
+        be read again.
 
     Examples
     --------
@@ -68,6 +71,7 @@ class SourceFile:
     line: Callable[[int], int | None]
     reading: dict[str, Any] | None = None
     csv: CsvOptions | None = None
+    cells: Callable[[str], pd.Series | None] | None = None
 
     def __call__(self, row: int) -> str:
         """Return a row (from 0) in words."""

@@ -194,7 +194,7 @@ def _positions(points: TimePoints) -> tuple[np.ndarray, tuple[float, float]]:
         return points.rows.astype(np.float64), (0.0, 0.0)
     step = points.step or 0.0
     # After resampling a time is the beginning of a bin.
-    bins = step * (1 - ROUNDING) if points.source_rows is not None else ROUNDING * step
+    bins = step * (1 - ROUNDING) if "resample" in points.choices else ROUNDING * step
     return points.seconds, (ROUNDING * step, bins)
 
 

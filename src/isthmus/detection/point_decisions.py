@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -195,6 +195,10 @@ class PointDecisions:
         """Return "normal", "abnormal", or empty text where there is no score, (m,)."""
         names = np.where(self.abnormal, VERDICT_NAMES[ABNORMAL], VERDICT_NAMES[NORMAL])
         return np.where(self.known, names, "").astype(object)
+
+    def as_written(self) -> PointDecisions:
+        """Return the same decisions with times as the table has them, see `TimePoints`."""
+        return replace(self, points=self.points.as_written())
 
     def alarm_positions(
         self, *, merge_gap: int = 0, min_length: int = 1, causal: bool = False

@@ -83,7 +83,9 @@ def alarm_facts(
         "step": series.step,
         "channels": _by_channel(alarms),
         "groups": _by_group(series, alarms),
-        "alarms": listed_alarms(alarms, series, groups, labels, places),
+        "alarms": listed_alarms(
+            detector.alarms_of(decisions.as_written()), series, groups, labels, places
+        ),
         "measures": None,
         "charts": [
             chart_facts(view_series(test, alarms, points, group=group, normal=normal))
@@ -131,11 +133,11 @@ def listed_alarms(
     -------
     list of dict
         In order of group and time: `group` (text, empty without groups), `first`, `last`, `peak`
-        and `known_at` (text of dates, otherwise numbers), `n_points`, `delay`, the number of time
-        points from the first one until the alarm was known, `channel`, `share`, `anomaly_score`,
-        `p_value`; `label`, "event" where one of its time points is labelled abnormal, "false
-        alarm" where all labels are normal, None where there are none; `chart`, the number of the
-        chart that shows it, and `place`, its number there, None where there is none.
+        and `known_at` (text of dates, as in the table, otherwise numbers), `n_points`, `delay`, the
+        number of time points from the first one until the alarm was known, `channel`, `share`,
+        `anomaly_score`, `p_value`; `label`, "event" where one of its time points is labelled
+        abnormal, "false alarm" where all labels are normal, None where there are none; `chart`, the
+        number of the chart that shows it, and `place`, its number there, None where there is none.
     """
     kept = np.arange(len(alarms))
     if len(alarms) > MAX_LISTED:

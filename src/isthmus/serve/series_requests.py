@@ -213,6 +213,7 @@ def describe_decisions(decided: PointDecisions, head: PointHead) -> dict[str, An
         `p_value` and `verdict`, None where there is no score; `shares` by channel; `alarms`, an
         object for each.
     """
+    decided = decided.as_written()
     table = decided.to_frame()
     own = ["anomaly_score", "p_value", "verdict"]
     n_own = len(own) + len(decided.points.channels)

@@ -201,7 +201,35 @@ class TestClockChange:
         points = series(frame, time_zone=ZONE).points
         assert points.segments.tolist() == [[0, len(frame)]]
         np.testing.assert_array_equal(points.seconds, moments.as_unit("s").astype("int64"))
-        np.testing.assert_array_equal(points.time, frame["t"])
+        assert points.time.tolist() == moments.tolist()
+        np.testing.assert_array_equal(points.table_identifiers()["t"], frame["t"])
+
+    @pytest.mark.parametrize("resample", [None, "10min"])
+    def test_times_are_written_as_in_the_file_and_none_twice(self, resample, tmp_path):
+        moments = pd.date_range("2024-10-26 00:05", "2024-10-28", freq="10min", tz=ZONE)
+        local = moments.strftime("%Y-%m-%d %H:%M")
+        offset = [moment.isoformat()[-6:] for moment in moments]
+        for name, cells in (("zone", local + offset), ("local", local)):
+            table(cells).to_csv(tmp_path / "new.csv", index=False)
+            zone = ZONE if name == "local" else None
+            read = series(tmp_path / "new.csv", time_zone=zone, resample=resample).points
+            written = read.as_written()
+            assert written.table_identifiers()["t"].tolist() == list(cells)
+            of_points = pd.Series(written.identifiers()["t"])
+            assert of_points.is_unique
+            utc = moments.tz_convert("UTC")
+            begins = utc if resample is None else utc.floor("10min")
+            assert pd.to_datetime(of_points, utc=True).tolist() == begins.tolist()
+            assert of_points.str[-6:].tolist() == offset
+            assert read.seconds.tolist() == begins.as_unit("s").astype("int64").tolist()
+
+    def test_local_times_have_no_offset_where_clocks_do_not_change(self, tmp_path):
+        cells = pd.date_range("2024-05-01", periods=40, freq="1D").strftime("%Y-%m-%dT00:00")
+        table(cells).to_csv(tmp_path / "new.csv", index=False)
+        points = series(tmp_path / "new.csv", time_zone=ZONE).points
+        assert points.as_written().identifiers()["t"].tolist() == list(cells)
+        dates = table(pd.date_range("2024-05-01", periods=40, freq="1D"))
+        assert series(dates).points.as_written().time[0] == "2024-05-01 00:00:00"
 
     def test_groups_change_clocks_each_for_itself(self):
         moments = pd.date_range("2024-10-26", "2024-10-28", freq="10min", tz=ZONE)

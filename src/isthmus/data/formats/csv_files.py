@@ -7,7 +7,7 @@ import itertools
 import shlex
 import warnings
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +111,6 @@ class CsvFile:
         """
         import pyarrow as pa
         from pyarrow import compute
-        from pyarrow import csv as arrow_csv
 
         records = self._records()
         next(records)
@@ -119,22 +118,7 @@ class CsvFile:
             raise DataError(f"{self.path} holds a header and no rows; expected rows of numbers")
         self._check_quotes()
 
-        def read(as_text: Collection[str], **options: Any) -> Any:
-            options["column_types"] = {raw[name]: pa.string() for name in as_text}
-            options.setdefault("null_values", [*NO_VALUE, *self.options.na])
-            return arrow_csv.read_csv(
-                pa.BufferReader(self._content),
-                read_options=arrow_csv.ReadOptions(
-                    block_size=min(len(self._content) + 1, _LARGEST_BLOCK),
-                    use_threads=len(self.names) < _MANY_COLUMNS,
-                ),
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=self.separator, newlines_in_values=True
-                ),
-                convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, **options),
-            )
-
-        raw = dict(zip(self.names, self._header, strict=True))
+        read, raw = self._read, self._raw_names
         text, verbatim = (sorted(raw.keys() & names) for names in (text, verbatim))
         try:
             truths: dict[str, Any] = {"true_values": [], "false_values": []} if as_written else {}
@@ -178,6 +162,34 @@ class CsvFile:
                 column = self._in_other_marks(columns[at], name)
                 columns[at] = self._without_na(columns[at] if column is None else column)
         return pa.table(columns, names=self.names)
+
+    def cells(self, name: str) -> pd.Series:
+        """Return the cells of a column as they are written."""
+        found = self._read([name], include_columns=[self._raw_names[name]], null_values=[])
+        return arrow_to_frame(found.rename_columns([name]))[name]
+
+    @property
+    def _raw_names(self) -> dict[str, str]:
+        """The names in the header by those without spaces around them."""
+        return dict(zip(self.names, self._header, strict=True))
+
+    def _read(self, as_text: Collection[str], **options: Any) -> Any:
+        """Return a pyarrow Table, its columns called as in the header."""
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        raw = self._raw_names
+        options["column_types"] = {raw[name]: pa.string() for name in as_text}
+        options.setdefault("null_values", [*NO_VALUE, *self.options.na])
+        return arrow_csv.read_csv(
+            pa.BufferReader(self._content),
+            read_options=arrow_csv.ReadOptions(
+                block_size=min(len(self._content) + 1, _LARGEST_BLOCK),
+                use_threads=len(self.names) < _MANY_COLUMNS,
+            ),
+            parse_options=arrow_csv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, **options),
+        )
 
     def warnings(self, schema: Schema | None = None) -> list[str]:
         """Return a warning about each option that applies to nothing in the table read.
@@ -441,10 +453,16 @@ def read_csv_file(
     for message in file.warnings(schema):
         warnings.warn(message, stacklevel=2)
 
-    def line(row: int) -> int | None:
+    def again(read: Callable[[CsvFile], Any]) -> Any:
         try:  # the file once more, whose text is not held in memory
-            return (held or CsvFile(path, options=options)).line(row)
+            return read(held or CsvFile(path, options=options))
         except (DataError, OSError):  # it is there no longer
             return None
 
-    return frame, SourceFile(line, {"applied": matched} if matched else None, options)
+    def line(row: int) -> int | None:
+        return again(lambda now: now.line(row))
+
+    def cells(name: str) -> pd.Series | None:
+        return again(lambda now: now.cells(name) if name in now.names else None)
+
+    return frame, SourceFile(line, {"applied": matched} if matched else None, options, cells)

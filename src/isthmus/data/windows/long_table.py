@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data.places import Place, Where, describe_row, quote
+from isthmus.data.places import Place, SourceFile, Where, describe_row, quote
 from isthmus.data.schema import check_is_there, check_names
 from isthmus.data.windows.time_index import (
     are_dates,
@@ -320,6 +320,24 @@ class LongTable:
                 "matters"
             )
         return moments
+
+    def time_cells(self) -> pd.Series | None:
+        """Return the times of the table's m rows as they are written there.
+
+        Returns
+        -------
+        Series of m texts, or None
+            None where times are no text: numbers without a fraction, dates of a format that has
+            them, or no times.
+        """
+        if self.time is None or pd.api.types.is_integer_dtype(self.frame[self.time].dtype):
+            return None
+        column = self.frame[self.time]
+        if pd.api.types.infer_dtype(column, skipna=True) == "string":
+            return column
+        of_file = self.where.cells if isinstance(self.where, SourceFile) else None
+        cells = None if of_file is None else of_file(self.time)
+        return cells if cells is not None and len(cells) == len(self.frame) else None
 
     def segments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the first and end positions of the segments without a gap in time.

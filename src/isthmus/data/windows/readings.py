@@ -337,3 +337,32 @@ def seconds_of(found: Readings, table: LongTable) -> np.ndarray | None:
     numbers = time_numbers(found.times, table.source, table.where)
     seconds: np.ndarray = numbers / numbers_per_second(found.times)
     return seconds
+
+
+def readings_of_array(new: Any, channels: tuple[str, ...] | None) -> tuple[np.ndarray, None, Any]:
+    """Return the readings of one series, (m, c), an index and the names of its channels.
+
+    Raises
+    ------
+    DataError
+        When it is no array of numbers of shape (m, c) or (m,).
+    """
+    try:
+        values = np.asarray(new, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"got {type(new).__name__}, expected the readings of a series as numbers: an array "
+            "of shape (m, c) or (m,), or a DataFrame with the columns at fit"
+        ) from error
+    if values.ndim == 3:
+        raise DataError(
+            f"got windows of shape {values.shape}, which have no order in time; expected readings "
+            "of shape (m, c), a DataFrame with the columns at fit, or a data set of load"
+        )
+    values = values[:, None] if values.ndim == 1 else values
+    n = "c" if channels is None else len(channels)
+    if values.ndim != 2 or not values.size or n not in ("c", values.shape[1]):
+        raise DataError(
+            f"got readings of shape {values.shape}, expected (m, {n}): a row for each time point"
+        )
+    return values, None, None if channels is None else list(channels)

@@ -18,9 +18,11 @@ from isthmus.data.windows.long_table import LongTable
 from isthmus.data.windows.readings import (
     fill_missing_readings,
     read_readings,
+    readings_of_array,
     seconds_of,
     warn_of_dead_channels,
 )
+from isthmus.data.windows.time_index import as_written
 from isthmus.data.windows.window_choice import WindowOptions, choose_windows
 from isthmus.errors import DataError
 
@@ -49,7 +51,8 @@ class TimePoints:
     group_columns : tuple of str
     time_column : str or None
     time : array of shape (m,) or None
-        Times as in the table, after resampling the beginnings of the bins.
+        Times as in the table, of text in a file dates or numbers; with `time_zone` in that zone,
+        after resampling the beginnings of the bins.
     seconds : float64 array of shape (m,) or None
         Dates as seconds since 1970 in UTC; times that are numbers, unchanged.
     step : float or None
@@ -70,8 +73,10 @@ class TimePoints:
     label_column : str or None
         The column that `y` is from.
     source_rows : DataFrame of n_source_rows rows or None
-        After resampling, the columns that identify the rows of the source table; otherwise None,
-        because each row is a time point.
+        After resampling or with a time zone, the columns that identify the rows of the source
+        table; otherwise None, because they are those of the time points.
+    time_cells : Series of n_source_rows texts or None
+        The times in the rows of the source table, where they are text there.
 
     Examples
     --------
@@ -102,6 +107,7 @@ class TimePoints:
     choices: dict[str, Any] = field(default_factory=dict)
     label_column: str | None = None
     source_rows: pd.DataFrame | None = None
+    time_cells: pd.Series | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -177,7 +183,7 @@ class TimePoints:
             if names is not None and found == list(map(str, range(len(names)))):
                 new = new.set_axis(list(names), axis=1)
         else:
-            new = pd.DataFrame(*_readings(new, names))
+            new = pd.DataFrame(*readings_of_array(new, names))
             names = names or tuple(check_names(new))
         group = () if group is None else group
         groups = (group,) if isinstance(group, str) else tuple(group)
@@ -309,6 +315,20 @@ class TimePoints:
             return self.identifiers().iloc[self.in_table_order()].reset_index(drop=True)
         return self.source_rows[self.position_of_row >= 0].reset_index(drop=True)
 
+    def as_written(self) -> TimePoints:
+        """Return the same time points with times as the table has them, to be written in a file.
+
+        Where the table has text, times are text: `isthmus.data.windows.time_index.as_written`.
+        """
+        if self.time is None:
+            return self
+        rows, cells = self.source_rows, self.time_cells
+        if rows is not None and cells is not None:
+            rows = rows.assign(**{str(self.time_column): cells.to_numpy()})
+        cells = None if cells is None else cells.iloc[self.rows]
+        time = as_written(self.time, cells, resampled="resample" in self.choices)
+        return replace(self, time=time, source_rows=rows)
+
     def take_windows(self, first: np.ndarray) -> tuple[TimePoints, np.ndarray]:
         """Return the time points that windows cover, and no others.
 
@@ -404,12 +424,13 @@ def points_of_table(
     filled = fill_missing_readings(found, chosen.window, table)
     warn_of_dead_channels(found, chosen.window, table)
     time = found.times
-    if time is not None and table.cutting.resample is None:
+    of_rows = table.cutting.resample is None and table.cutting.time_zone is None
+    if time is not None and of_rows:
         time = table.frame[table.time].iloc[found.rows]
     seconds = seconds_of(found, table)
     labels = None if table.label is None else labels_from_text(table.frame[table.label])
     source_rows = None
-    if table.cutting.resample is not None:
+    if not of_rows:
         columns = [*table.groups.columns, str(table.time), *keys]
         source_rows = table.frame[list(dict.fromkeys(columns))].reset_index(drop=True)
     return TimePoints(
@@ -433,6 +454,7 @@ def points_of_table(
         {**found.facts, **chosen.facts()},
         table.label,
         source_rows,
+        table.time_cells(),
     )
 
 
@@ -464,26 +486,3 @@ def _inside(stretches: np.ndarray, n: int) -> np.ndarray:
     np.add.at(depth, stretches[:, 0], 1)
     np.add.at(depth, stretches[:, 1], -1)
     return np.cumsum(depth, dtype=np.int8)[:-1] > 0
-
-
-def _readings(new: Any, channels: tuple[str, ...] | None) -> tuple[np.ndarray, None, Any]:
-    """Return readings of one series, (m, c), and names for its channels."""
-    try:
-        values = np.asarray(new, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"got {type(new).__name__}, expected the readings of a series as numbers: an array "
-            "of shape (m, c) or (m,), or a DataFrame with the columns at fit"
-        ) from error
-    if values.ndim == 3:
-        raise DataError(
-            f"got windows of shape {values.shape}, which have no order in time; expected readings "
-            "of shape (m, c), a DataFrame with the columns at fit, or a data set of load"
-        )
-    values = values[:, None] if values.ndim == 1 else values
-    n = "c" if channels is None else len(channels)
-    if values.ndim != 2 or not values.size or n not in ("c", values.shape[1]):
-        raise DataError(
-            f"got readings of shape {values.shape}, expected (m, {n}): a row for each time point"
-        )
-    return values, None, None if channels is None else list(channels)
