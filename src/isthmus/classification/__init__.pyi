@@ -16,3 +16,4 @@ from .label_spreading import SpreadingHead as SpreadingHead
 from .label_spreading import affinity as affinity
 from .label_spreading import local_weights as local_weights
 from .label_spreading import spread_labels as spread_labels
+from .linear_head import LinearHead as LinearHead

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
@@ -23,6 +22,7 @@ from torch import nn
 from isthmus._core import isolated_from_host, shown
 from isthmus.classification.class_labels import known_labels, labelled_rows, partial_labels
 from isthmus.classification.label_spreading import SpreadingHead
+from isthmus.classification.linear_head import LinearHead
 from isthmus.networks import Dropout
 from isthmus.recipes import choose_batch_size, choose_max_epochs
 from isthmus.training import (
@@ -46,8 +46,9 @@ HEADS = ("linear", "mlp", "neighbours", "svm", "spreading")
 SCALED_AT_ONCE = 2**20
 #: Codes that the multilayer perceptron classifies at a time.
 INFERENCE_ROWS = 4096
-#: Types in a fitted `"svm"` that skops does not trust by itself: scikit-learn's, with numbers only.
+#: Types in fitted heads that skops does not trust by itself: with numbers only.
 TRUSTED_TYPES = (
+    "isthmus.classification.linear_head.LinearHead",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._TemperatureScaling",
 )
@@ -66,8 +67,8 @@ def build_head(
     Parameters
     ----------
     head : {"linear", "mlp", "neighbours", "svm", "spreading"} or scikit-learn classifier
-        `"linear"` is multinomial logistic regression, `"neighbours"` the five nearest
-        labelled codes weighted by closeness, `"mlp"` see `MLPHead`, `"svm"` see
+        `"linear"` is multinomial logistic regression, see `LinearHead`, `"neighbours"` the five
+        nearest labelled codes weighted by closeness, `"mlp"` see `MLPHead`, `"svm"` see
         `support_vector_machine`, `"spreading"` see `SpreadingHead`. A classifier is cloned,
         and takes `random_state` when it has one that is None.
     n_labels : int
@@ -80,7 +81,7 @@ def build_head(
     """
     if isinstance(head, str):
         if head == "linear":
-            return LogisticRegression(C=1.0, max_iter=2000)
+            return LinearHead()
         if head == "neighbours":
             return KNeighborsClassifier(min(5, n_labels), weights="distance", algorithm="brute")
         if head == "mlp":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from torch import nn
@@ -99,6 +100,23 @@ def add_weighted_votes(graph: GraphBuilder, shares: str, votes: np.ndarray, rows
     found = graph("Gather", graph.constant(votes, np.float64), rows, axis=0)  # (n, k, c)
     products = graph("Mul", graph("Unsqueeze", shares, graph.constant([2])), found)
     return graph("ReduceSum", products, graph.constant([1]), keepdims=0)
+
+
+def is_logistic(head: Any) -> bool:
+    """Whether `add_logistic` can add this head: `LinearHead`, or its like of scikit-learn."""
+    return isinstance(head, LogisticRegression) and head.solver != "liblinear"
+
+
+def add_logistic(graph: GraphBuilder, head: LogisticRegression, points: str) -> str:
+    """Add a logistic regression: probabilities, (n, n_classes), float64."""
+    weights = graph.constant(np.ascontiguousarray(head.coef_.T), np.float64)
+    logits = graph(
+        "Add", graph("MatMul", points, weights), graph.constant(head.intercept_, np.float64)
+    )
+    if len(head.classes_) > 2:
+        return graph("Softmax", logits, axis=1)
+    second = graph("Sigmoid", logits)
+    return graph("Concat", graph("Sub", graph.constant(np.float64(1)), second), second, axis=1)
 
 
 def is_tempered_svm(head: Any) -> bool:
@@ -264,7 +282,7 @@ def needs_skl2onnx(classifier: CodeClassifier) -> bool:
     """Whether the head is converted by skl2onnx."""
     head = classifier.head_
     own = isinstance(head, MLPHead | SpreadingHead)
-    return not (own or is_exact_neighbours(head) or is_tempered_svm(head))
+    return not (own or is_logistic(head) or is_exact_neighbours(head) or is_tempered_svm(head))
 
 
 def converted_head(name: str, classifier: CodeClassifier) -> ModelProto:
@@ -322,9 +340,8 @@ def add_classifier(
         graph.input(decided, np.float64 if with_probabilities else np.int64, shape)
         probabilities = decided if with_probabilities else None
     else:
-        # The heads of the library take the codes as float32.
-        points = graph.cast(add_standardised(graph, classifier, features.code), np.float32)
-        probabilities = decided = _add_own_head(graph, name, head, points)
+        standardised = add_standardised(graph, classifier, features.code)
+        probabilities = decided = _add_own_head(graph, name, head, standardised)
     place = decided if probabilities is None else graph("ArgMax", probabilities, axis=1, keepdims=0)
     rejection = None
     labels, dtype = _labels(classes)
@@ -339,7 +356,10 @@ def add_classifier(
     return ClassifierOutputs(label, dtype, probabilities, rejection)
 
 
-def _add_own_head(graph: GraphBuilder, name: str, head: Any, points: str) -> str:
+def _add_own_head(graph: GraphBuilder, name: str, head: Any, standardised: str) -> str:
+    if is_logistic(head):
+        return add_logistic(graph, head, standardised)
+    points = graph.cast(standardised, np.float32)  # as these heads take codes
     if isinstance(head, MLPHead):
         return _add_mlp(graph, name, head, points)
     if isinstance(head, SpreadingHead):
