@@ -27,7 +27,7 @@ from isthmus.autoencoder.fitting import (
 from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import learn_from_stream, open_source
 from isthmus.autoencoder.training_rows import HeldOut
-from isthmus.data import InMemory, Instances, Schema, as_instances
+from isthmus.data import InMemory, Instances, Schema, as_instances, check_step
 from isthmus.data.preprocessing import column_warnings, issue_warnings, learn_preprocessor
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
@@ -227,10 +227,10 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
 
         Parameters
         ----------
-        X : array of shape (n, h, w), (n, h, w, c) or (n, m), DataFrame of (n, m), or Stream
-            Of a stream a few chunks at a time are in memory: two passes learn schema,
-            preprocessing, hashes and the validation part (10,000 rows at most), then
-            each epoch reads all of it in an order of its own.
+        X : array of shape (n, h, w), (n, h, w, c) or (n, m), DataFrame of (n, m), Dataset, Stream
+            Of a data set channels and step are kept. Of a stream a few chunks at a time are in
+            memory: two passes learn schema, preprocessing, hashes and the validation part (10,000
+            rows at most), then each epoch reads all of it in an order of its own.
         y : ignored
         channel_names : sequence of str, optional
             Of windows of series in an array: `Dataset.channel_names`. Columns of later long
@@ -419,7 +419,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
                 self.schema_ = Schema.learn(X)
         else:
             X = np.asarray(X)
-            self.schema_ = Schema.learn(X, kind)
+            self.schema_ = Schema.learn(X, kind).with_step(instances.step)
             if instances.channel_names is not None:
                 self.schema_ = self.schema_.with_channel_names(instances.channel_names)
             self.n_features_in_ = self.schema_.n_features
@@ -444,8 +444,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
 
     def _check_training_instances(self, instances: Instances) -> Instances:
         """Check instances to train further on."""
-        check_is_fitted(self)
         checked = instances.checked(self._check)
+        check_step(instances.step, self.schema_.step)
         if len(checked) < 2:
             raise DataError(f"got {len(checked)} instance, expected at least two to learn from")
         return checked

@@ -185,7 +185,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         elif is_fitted(self.encoder):
             self.encoder_ = self.encoder
         else:
-            self.encoder_ = clone(self.encoder).fit(instances.held)
+            self.encoder_ = clone(self.encoder).fit(instances)
         self._freeze()
         # Without row hashes later labels cannot be matched to instances.
         store = sample.has_row_hashes

@@ -213,8 +213,6 @@ def fit(
                 encoder = heads["normal"].encoder_
             else:
                 encoder.fit(instances, channel_names=channel_names)
-        if not streamed and train.kind == "series":
-            encoder.schema_ = encoder.schema_.with_step(train.schema.step)
         if rank() > 0:
             return  # rank 0 writes what all have
         from isthmus.bundle import save_bundle

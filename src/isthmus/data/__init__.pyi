@@ -67,4 +67,5 @@ from .pump import pump_table as pump_table
 from .schema import Schema as Schema
 from .schema import check_complete as check_complete
 from .schema import check_names as check_names
+from .schema import check_step as check_step
 from .streaming import Stream as Stream

@@ -189,7 +189,8 @@ class Dataset(InstanceSource):
         stored = as_instances(self.X)
         if stored.encoded:
             return stored
-        return InMemory(self.X, self.name, self.y, self.channel_names, self.kind, self.points)
+        of_series = self.channel_names, self.kind, self.points, self.schema.step
+        return InMemory(self.X, self.name, self.y, *of_series)
 
     def row_numbers(self) -> np.ndarray:
         """Return the number of each instance in its source, counting from 0."""

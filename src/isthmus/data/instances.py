@@ -14,10 +14,10 @@ import pandas as pd
 from isthmus.data.array_checks import Kind
 from isthmus.data.containers import as_array_or_frame, check_rows, with_labels
 from isthmus.data.labels import as_labels
+from isthmus.data.schema import Schema, check_step
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
-    from isthmus.data.schema import Schema
     from isthmus.data.windows import TimePoints, Windows
 
 T = TypeVar("T")
@@ -83,6 +83,11 @@ class Instances(ABC):
     @property
     def points(self) -> TimePoints | None:
         """Time points of the series that windows were cut from, where they are at hand."""
+        return None
+
+    @property
+    def step(self) -> float | None:
+        """Usual step in time of the series that windows were cut from, see `Schema`."""
         return None
 
     @property
@@ -207,6 +212,8 @@ class InMemory(Instances):
         Where it is known: `(n, a, b)` may be images or series.
     points : TimePoints or None
         The time points of the series that windows were cut from.
+    step : float or None
+        Their usual step in time.
     """
 
     X: Any
@@ -215,6 +222,7 @@ class InMemory(Instances):
     channel_names: tuple[str, ...] | None = None
     kind: Kind | None = None
     points: TimePoints | None = None
+    step: float | None = None
 
     def __len__(self) -> int:
         X = self.X if hasattr(self.X, "__len__") else np.asarray(self.X)
@@ -349,11 +357,17 @@ def row_index(X: Any) -> pd.Index | None:
 
 
 def over_chunks(method: M) -> M:
-    """Make a method `(self, X, ...) -> array` accept streams, by calling it on each chunk."""
+    """Make a method `(self, X, ...) -> array` accept streams, by calling it on each chunk.
+
+    Series of another sampling rate than at fit are refused.
+    """
 
     @functools.wraps(method)
     def wrapper(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-        return as_instances(X).gather(lambda chunk: method(self, chunk, *args, **kwargs))
+        instances = as_instances(X)
+        of_encoder = self if hasattr(self, "schema_") else getattr(self, "encoder_", None)
+        check_step(instances.step, getattr(getattr(of_encoder, "schema_", None), "step", None))
+        return instances.gather(lambda chunk: method(self, chunk, *args, **kwargs))
 
     return cast(M, wrapper)
 

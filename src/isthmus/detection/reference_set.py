@@ -332,7 +332,7 @@ def _train(
     if not hasattr(X, "iloc"):  # array-likes; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
     # Of several, one that was trained for fewer epochs would not be like the others.
-    rows_of_x = InMemory(_safe_indexing(X, rows), kind=instances.kind)
+    rows_of_x = InMemory(_safe_indexing(X, rows), kind=instances.kind, step=instances.step)
     with nullcontext() if alone else raising_interrupts():
         return encoder.fit(rows_of_x, channel_names=names, warn=False)
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, load_bundle, save_bundle
 from isthmus.data import Schema, load
 from isthmus.data.windows import TimePoints
 from isthmus.errors import DataError
@@ -180,6 +182,22 @@ class TestStepAtFit:
         assert len(series(table(at(np.arange(50) * 1.19)), schema=schema)) == 6
         with pytest.raises(DataError, match="step of 2 in time"):
             TimePoints.of(slow, window=8, channels=["flow"], time="t", step=1.0)
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_is_kept_by_a_fit_in_python(self, tmp_path):
+        data, slow = series(table(at(np.arange(200)))), series(table(at(np.arange(200) * 2)))
+        encoder = Autoencoder(2, architecture="dense", max_epochs=1, random_state=0).fit(data)
+        classifier = CodeClassifier(clone(encoder)).fit(data, np.arange(len(data)) % 2)
+        save_bundle(tmp_path / "b", encoder)
+        for one in (encoder, classifier.encoder_, load_bundle(tmp_path / "b").encoder):
+            assert (one.schema_.step, one.schema_.columns) == (1.0, ("flow",))
+            for call in (one.transform, one.reconstruction_error, one.partial_fit):
+                with pytest.raises(DataError, match=r"step of 2 in time, .* one of 1: "):
+                    call(slow)
+        with pytest.raises(DataError, match="step of 2 in time"):
+            classifier.predict(slow)
+        assert len(encoder.transform(slow.X)) == len(slow)
+        assert AnomalyDetector(clone(encoder)).fit(data).encoder_.schema_.step == 1.0
 
     def test_bundles_without_a_step_load(self):
         plain = Schema.learn(np.zeros((2, 8, 1)), "series").to_dict()
