@@ -19,6 +19,7 @@ from .files import write_bytes as write_bytes
 from .files import write_json as write_json
 from .locks import WAIT_SECONDS as WAIT_SECONDS
 from .locks import folder_lock as folder_lock
+from .nearest_neighbors import NeighborIndex as NeighborIndex
 from .nearest_neighbors import find_nearest as find_nearest
 from .nearest_neighbors import find_nearest_others as find_nearest_others
 from .optional import library_versions as library_versions

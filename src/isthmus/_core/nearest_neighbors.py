@@ -1,96 +1,265 @@
 """The nearest of many reference points: exact, in bounded memory, in NumPy alone.
 
-Three other searches remain, each for a reason:
-
-- A detector's scores (`detection/scores.py`, `detection/labelled_scores.py`) and the baseline on
-  raw rows (`evaluation/detection.py`) use scikit-learn's. Thresholds and p-values of saved
-  detectors depend on its distances to the last decimal, and in few dimensions its trees are
-  faster on long streams.
-- Training (`objectives/invariant.py`) needs the single nearest code, on the training device.
-- An export (`export/detector_graph.py`) has the search as a graph.
+Two other searches remain: training (`objectives/invariant.py`) needs the single nearest code, on
+the training device, and an export (`export/detector_graph.py`) has this search as a graph.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+#: Points that are searched for together, and references whose distances to them are computed at a
+#: time: the block stays in the second-level cache of a core until its minima are taken.
+POINTS, REFERENCES = 256, 1024
+#: Members of a group of references, and groups of a group of groups.
+GROUP = 16
+#: References that are looked at beyond the k nearest.
+SPARE = 3
 #: Numbers of a block of distances that are held at one time.
-BLOCK = 4_000_000
-#: Groups that references are dealt into have so many members, see `find_nearest`.
-GROUP = 32
+BLOCK = 8_000_000
+#: Rounding of float32; far below any squared distance in units of the largest reference; and
+#: farther than points are whose products with references stay finite.
+ROUNDING, TINY, FAR = 2.0**-24, 1e-36, 1e30
+#: Bound of the places without a reference.
+NEVER = 1e38
+
+
+class NeighborIndex:
+    """Reference points, arranged for the search of the nearest.
+
+    Parameters
+    ----------
+    references : float array of shape (r, m)
+
+    Notes
+    -----
+    The search is exact, though its one matrix product is in float32. For points x and references
+    r, both relative to the mean reference and in units of the largest, it computes ::
+
+        (1 - c) |r|^2 / 2 - x r - c |x| |r|,    c = (m + 6) 2^-24
+
+    which is at most half of the squared distance, but for |x|^2 / 2, as the terms with c bound
+    the rounding (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1). The
+    smallest are found by minima: references are dealt into groups of 16, those into groups of 16
+    again, and the k + 3 smallest bounds are in the groups whose own minimum is among the k + 3
+    smallest. The distances of those k + 3 are computed in float64 from the differences. Where the
+    k-th of them is below the largest of the bounds, no other reference can be nearer; for other
+    points all references with a bound up to it are compared.
+
+    Equal references are stored once, with their number.
+
+    Examples
+    --------
+    >>> index = NeighborIndex(np.arange(5.0)[:, None])
+    >>> distances, rows = index.search(np.array([[0.25]]), 2)
+    >>> distances.tolist(), rows.tolist()
+    ([[0.25, 0.75]], [[0, 1]])
+    """
+
+    def __init__(self, references: np.ndarray) -> None:
+        self.references = references
+        self._copies = _Copies.find(references)
+        different = references if self._copies is None else references[self._copies.first]
+        self._different = different
+        n, m = different.shape
+        wide = different.astype(np.float64)
+        self._centre = wide.mean(axis=0)
+        wide -= self._centre
+        lengths = np.linalg.norm(wide, axis=1)
+        self._unit = 1.0 if lengths.max() == 0 else float(lengths.max())
+        wide, lengths = wide / self._unit, lengths / self._unit
+        self._slack = (m + 6) * ROUNDING
+        # Blocks of as many references, so that one group has its members in one block.
+        self._n_blocks = -(-n // REFERENCES)
+        self._per_block = _up(-(-n // self._n_blocks), GROUP)
+        self._factors = np.zeros((self._n_blocks * self._per_block, m + 2), dtype=np.float32)
+        self._factors[:n, :m] = -wide
+        self._factors[:n, m] = np.square(lengths) / 2 * (1 - self._slack)
+        self._factors[n:, m] = NEVER
+        self._factors[:n, m + 1] = -lengths
+
+    def search(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest references of each point.
+
+        Parameters
+        ----------
+        points : float array of shape (n, m)
+        k : int
+            At most r.
+
+        Returns
+        -------
+        distances : float64 array of shape (n, k)
+            Euclidean, the smallest first; of equal ones the first in `references`.
+        rows : int64 array of shape (n, k)
+            Of the references.
+        """
+        distances = np.empty((len(points), k))
+        rows = np.empty((len(points), k), dtype=np.int64)
+        at_once = int(np.clip(BLOCK // len(self._factors), 1, POINTS))
+        n_found = min(k, len(self._different))
+        for first in range(0, len(points), at_once):
+            part = slice(first, first + at_once)
+            found = self._search_different(points[part], n_found)
+            if self._copies is not None:
+                found = self._copies.expand(*found, k)
+            distances[part], rows[part] = found
+        return distances, rows
+
+    def search_others(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest other references of each reference, copies of it included."""
+        distances, rows = self.search(self.references, k + 1)
+        self_ = rows == np.arange(len(rows))[:, None]
+        # Among many copies of a point it may not be among its own nearest.
+        self_[~self_.any(axis=1), -1] = True
+        return distances[~self_].reshape(-1, k), rows[~self_].reshape(-1, k)
+
+    def _search_different(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest among the different references."""
+        wide = points.astype(np.float64)
+        scaled = (wide - self._centre) / self._unit
+        lengths = np.linalg.norm(scaled, axis=1)
+        far = ~(lengths < FAR)
+        bounds, minima = self._lower_bounds(np.where(far[:, None], 0, scaled), lengths)
+        n = len(self._different)
+        n_near = min(k + SPARE, n)
+        near = _smallest_of(bounds, minima, n_near, self._per_block)
+        largest = bounds[near, np.arange(len(near))[:, None]].max(axis=1)
+        distances, rows = _nearest_of(wide, self._different[near], near, k)
+        if n_near == n:
+            return distances, rows
+        last = (self._different[rows[:, -1]] - self._centre) / self._unit
+        kth = np.square(last).sum(axis=1) / 2 - (scaled * last).sum(axis=1) + TINY
+        for point in np.flatnonzero(far | ~(kth < largest)):
+            near = np.arange(n) if far[point] else np.flatnonzero(bounds[:n, point] <= kth[point])
+            candidates = self._different[near][None]
+            one = _nearest_of(wide[[point]], candidates, near[None], k)
+            distances[point], rows[point] = one[0][0], one[1][0]
+        return distances, rows
+
+    def _lower_bounds(
+        self, scaled: np.ndarray, lengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return bounds of references and points, (r, n), and their minima by groups."""
+        factors = np.ones((self._factors.shape[1], len(scaled)), dtype=np.float32)
+        factors[:-2] = scaled.T
+        factors[-1] = self._slack * np.minimum(lengths, FAR)
+        bounds = np.empty((len(self._factors), len(scaled)), dtype=np.float32)
+        n_groups = self._per_block // GROUP
+        minima = np.empty((self._n_blocks * n_groups, len(scaled)), dtype=np.float32)
+        for block in range(self._n_blocks):
+            part = slice(block * self._per_block, (block + 1) * self._per_block)
+            np.matmul(self._factors[part], factors, out=bounds[part])
+            groups = bounds[part].reshape(GROUP, -1)
+            into = minima[block * n_groups : (block + 1) * n_groups]
+            np.minimum.reduce(groups, axis=0, out=into.reshape(-1))
+        return bounds, minima
+
+
+class _Copies:
+    """Which references are equal.
+
+    Attributes
+    ----------
+    first : int64 array of shape (u,)
+        The first row of each different reference, in ascending order.
+    """
+
+    def __init__(self, first: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> None:
+        self.first = first
+        self._rows, self._starts = rows, starts  # rows by reference, and where those of each start
+
+    @classmethod
+    def find(cls, references: np.ndarray) -> _Copies | None:
+        """Return None where all are different."""
+        plain = np.ascontiguousarray(references + 0.0)  # -0.0 equals 0.0
+        keys = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        if len(first) == len(references):
+            return None
+        order = np.argsort(first)
+        rank = np.empty(len(first), dtype=np.int64)
+        rank[order] = np.arange(len(first))
+        rows = np.argsort(rank[which], kind="stable")
+        starts = np.append(0, np.cumsum(np.bincount(rank[which])))
+        return cls(first[order], rows, starts)
+
+    def expand(
+        self, distances: np.ndarray, found: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k nearest rows for the nearest different references, (n, f) each."""
+        n_copies = self._starts[found + 1] - self._starts[found]
+        nth = np.arange(min(k, int(n_copies.max())))
+        there = nth < n_copies[:, :, None]
+        rows = self._rows[self._starts[found][:, :, None] + np.where(there, nth, 0)]
+        apart = np.where(there, distances[:, :, None], np.inf)
+        rows, apart = rows.reshape(len(rows), -1), apart.reshape(len(rows), -1)
+        order = np.lexsort((rows, apart), axis=1)[:, :k]
+        return np.take_along_axis(apart, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def find_nearest(
     points: np.ndarray, references: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k nearest references of each point.
-
-    Parameters
-    ----------
-    points : float array of shape (n, m)
-    references : float array of shape (r, m)
-        Of the same type; distances are computed in it.
-    k : int
-        At most r.
-
-    Returns
-    -------
-    distances : float64 array of shape (n, k)
-        Euclidean, the smallest first; of equal ones the first in `references`.
-    rows : int64 array of shape (n, k)
-        Of the references.
-
-    Notes
-    -----
-    References are dealt into groups of 32. The k nearest ones are in the k groups whose own nearest
-    is nearest, so all but those are left out after one pass for the minima, and picking costs less
-    than the matrix product before it.
-
-    Examples
-    --------
-    >>> line = np.arange(5.0)[:, None]
-    >>> distances, rows = find_nearest(line[:1] + 0.25, line, 2)
-    >>> distances.tolist(), rows.tolist()
-    ([[0.25, 0.75]], [[0, 1]])
-    """
-    r, m = references.shape
-    n_groups = -(-r // GROUP)
-    padded = np.zeros((n_groups * GROUP, m), dtype=references.dtype)
-    padded[:r] = references
-    half_norms = np.einsum("ij,ij->i", padded, padded) / 2
-    half_norms[r:] = np.inf
-    members = np.arange(GROUP) * n_groups
-    at_once = max(1, BLOCK // max(len(padded), k * m))
-    rows = np.empty((len(points), k), dtype=np.int64)
-    distances = np.empty((len(points), k))
-    for first in range(0, len(points), at_once):
-        some = points[first : first + at_once]
-        # |x - r|^2 / 2 but for |x|^2 / 2, which is the same for all references.
-        apart = some @ padded.T
-        np.subtract(half_norms, apart, out=apart)
-        minima = apart.reshape(len(some), GROUP, n_groups).min(axis=1)
-        groups = _smallest(minima, min(k, n_groups))
-        candidates = (groups[:, :, None] + members).reshape(len(some), -1)
-        picked = _smallest(np.take_along_axis(apart, candidates, axis=1), k)
-        found = np.take_along_axis(candidates, picked, axis=1)
-        # Anew from the differences: the product's rounding would part what is equal.
-        exact = np.linalg.norm(some[:, None, :] - references[found], axis=2)
-        order = np.lexsort((found, exact), axis=1)
-        last = first + len(some)
-        rows[first:last] = np.take_along_axis(found, order, axis=1)
-        distances[first:last] = np.take_along_axis(exact, order, axis=1)
-    return distances, rows
+    """Find the k nearest references of each point: see `NeighborIndex.search`."""
+    return NeighborIndex(references).search(points, k)
 
 
 def find_nearest_others(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k nearest other points of each point, copies of it included: see `find_nearest`."""
-    distances, rows = find_nearest(points, points, k + 1)
-    self_ = rows == np.arange(len(points))[:, None]
-    # Among many copies of a point it may not be among its own nearest.
-    self_[~self_.any(axis=1), -1] = True
-    return distances[~self_].reshape(-1, k), rows[~self_].reshape(-1, k)
+    """Find the k nearest other points of each point: see `NeighborIndex.search_others`."""
+    return NeighborIndex(points).search_others(k)
+
+
+def _up(number: int, step: int) -> int:
+    """Return the next multiple of a step."""
+    return -(-number // step) * step
+
+
+def _smallest_of(bounds: np.ndarray, minima: np.ndarray, k: int, per_block: int) -> np.ndarray:
+    """Return where the k smallest bounds of each point are, in any order, (n, k).
+
+    Parameters
+    ----------
+    bounds : float32 array of shape (r, n)
+    minima : float32 array of shape (r / GROUP, n)
+        Of groups: members are `per_block / GROUP` rows apart in a block of `per_block`.
+    """
+    n_groups = per_block // GROUP
+    if len(minima) > 2 * k * GROUP:
+        padding = np.full((_up(len(minima), GROUP) - len(minima), minima.shape[1]), NEVER)
+        padded = np.concatenate([minima, padding.astype(np.float32)]) if len(padding) else minima
+        n_large = len(padded) // GROUP
+        large = padded.reshape(GROUP, n_large, -1).min(axis=0)
+        best = _smallest(large.T, k)
+        members = (best[:, :, None] + n_large * np.arange(GROUP)).reshape(len(best), -1)
+        groups = _smallest_among(padded, members, k)
+    else:
+        groups = _smallest(minima.T, k)
+    block, group = np.divmod(groups, n_groups)
+    first = block * per_block + group
+    members = (first[:, :, None] + n_groups * np.arange(GROUP)).reshape(len(groups), -1)
+    return _smallest_among(bounds, members, k)
+
+
+def _smallest_among(values: np.ndarray, members: np.ndarray, k: int) -> np.ndarray:
+    """Return which members of a column, (n, c), have its k smallest values; values are (r, n)."""
+    n = values.shape[1]
+    found = values.reshape(-1).take(members * n + np.arange(n)[:, None])
+    return np.take_along_axis(members, _smallest(found, k), axis=1)
 
 
 def _smallest(values: np.ndarray, k: int) -> np.ndarray:
     """Return where the k smallest values of each row are, in any order."""
+    if values.shape[1] <= k:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
     return np.argpartition(values, k - 1, axis=1)[:, :k]
+
+
+def _nearest_of(
+    points: np.ndarray, candidates: np.ndarray, rows: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances and rows of the k nearest candidates, (n, c, m), of each point."""
+    away = points[:, None, :] - candidates
+    exact = np.sqrt(np.einsum("ijk,ijk->ij", away, away))
+    order = np.lexsort((rows, exact), axis=1)[:, :k]
+    return np.take_along_axis(exact, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from isthmus._core import find_nearest
 from isthmus.data import ABNORMAL
 from isthmus.detection.features import Features
 from isthmus.detection.scores import CombinedScore, MissingPenalty, NeighbourScore, Score, State
@@ -384,4 +384,4 @@ def _linear_inputs(features: Features, near: np.ndarray) -> np.ndarray:
 def _mean_nearest(points: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Return the mean distance to the nearest references, three at most."""
     k = min(ABNORMAL_NEIGHBOURS, len(references))
-    return NearestNeighbors(n_neighbors=k).fit(references).kneighbors(points)[0].mean(axis=1)
+    return find_nearest(points, references, k)[0].mean(axis=1)

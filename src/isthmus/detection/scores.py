@@ -11,11 +11,14 @@ import numpy as np
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
+from isthmus._core import NeighborIndex
 from isthmus.detection.calibration import DECIMALS
 from isthmus.detection.features import Features
 
 #: Reference rows of a neighbour score, at most: more cost time and hardly change a distance.
 MAX_REFERENCES = 20_000
+#: Dimensions in which a tree finds the nearest faster than a matrix product does, at most.
+TREE_DIMENSIONS = 4
 #: Rows nearer than this are equal: in standard deviations of a column, or the range of a pixel.
 EQUAL = 1e-5
 #: Keeps a ratio finite where all rows are equal.
@@ -274,7 +277,7 @@ class NeighbourScore(Score):
     def _learn_own_distances(self) -> np.ndarray:
         """Learn how far each reference row is from the others; return its nearest ones, (n, k)."""
         k = min(self.n_neighbors, len(self.references_) - 1)
-        own, rows = self._index.kneighbors(n_neighbors=k)  # a row is not its own neighbour
+        own, rows = self._index.search_others(k)
         self.neighbour_distances_ = _zero_rounding_errors(own).mean(axis=1)
         return rows
 
@@ -309,7 +312,7 @@ class NeighbourScore(Score):
     def nearest_to(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the same of points as `space` returns them."""
         k = min(self.n_neighbors, len(self.references_))
-        distances, rows = self._index.kneighbors(points, n_neighbors=k)
+        distances, rows = self._index.search(points, k)
         return _zero_rounding_errors(distances), rows
 
     def state(self) -> State:
@@ -336,10 +339,8 @@ class NeighbourScore(Score):
 
     def _index_references(self, references: np.ndarray) -> None:
         self.references_ = references
-        # scikit-learn's search: `isthmus._core.nearest_neighbors` says why. Trees win
-        # in few dimensions only; in many the brute force is a matrix product.
-        algorithm = "auto" if references.shape[1] <= 15 else "brute"
-        self._index = NearestNeighbors(algorithm=algorithm).fit(references)
+        few = references.shape[1] <= TREE_DIMENSIONS
+        self._index = _TreeIndex(references) if few else NeighborIndex(references)
 
     def space(self, features: Features) -> np.ndarray:
         """Return the points between which distances are computed, float32 of shape (n, m)."""
@@ -349,6 +350,23 @@ class NeighbourScore(Score):
     def _local_scale(self, rows: np.ndarray) -> np.ndarray:
         """Return the root of the local distance at the reference rows (n, k), shape (n,)."""
         return np.sqrt(self.neighbour_distances_[rows].mean(axis=1) + self.global_scale)
+
+
+class _TreeIndex:
+    """scikit-learn's k-d tree, with the methods of `NeighborIndex`."""
+
+    def __init__(self, references: np.ndarray) -> None:
+        self._tree = NearestNeighbors(algorithm="kd_tree").fit(references)
+
+    def search(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest references of each point: distances and rows, (n, k)."""
+        found: tuple[np.ndarray, np.ndarray] = self._tree.kneighbors(points, k)
+        return found
+
+    def search_others(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest other references of each reference, copies of it included."""
+        found: tuple[np.ndarray, np.ndarray] = self._tree.kneighbors(n_neighbors=k)
+        return found
 
 
 def _zero_rounding_errors(distances: np.ndarray) -> np.ndarray:
