@@ -139,9 +139,8 @@ def test_instances_are_named_by_their_place_in_the_source(tmp_path):
         assert load(tmp_path / file, rows="1:2", keys=["note"][: "csv" in file]).place(0) == place
     (tmp_path / "long.csv").write_text("a\n" + "".join(f"{one}\n" for one in range(12)))
     windows = load(tmp_path / "long.csv", kind="series", window=4, rows="1:")
-    assert windows.place(0, 2) == (
-        "window 1, time step 2, counting from 0: row 6 of the table (line 8 of the file)"
-    )
+    assert windows.place(0, 2) == "row 6, counting from 0 (line 8 of the file)"
+    assert windows.place(0) == "window 1, counting from 0"
 
 
 def test_keys_are_selected_with_their_instances():

@@ -8,7 +8,7 @@ from isthmus import AnomalyDetector, Autoencoder, load, load_bundle
 from isthmus.bundle import save_bundle
 from isthmus.data.windows import TimePoints
 from isthmus.detection import WindowPlaces
-from isthmus.errors import CalibrationWarning, DataError
+from isthmus.errors import CalibrationWarning, DataError, DataWarning
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*gap.* in time:UserWarning"),
@@ -217,3 +217,14 @@ def test_a_rate_that_so_few_points_cannot_hold_is_said(pump):
     with pytest.warns(CalibrationWarning, match="needs about"):
         detector = fit(pump(300, 1, gap=False), false_alarm_rate=0.006)
     assert not detector.point_facts_["held"]
+
+
+@pytest.mark.filterwarnings("ignore::isthmus.errors.CalibrationWarning")
+def test_an_extreme_reading_of_the_fit_is_named_by_its_row_and_counts_once(pump):
+    table = pump(400, 0)
+    table.loc[251, "heat"] = 1e9
+    words = r"'heat' holds 1e\+09 in row 251, counting from 0, "
+    with pytest.warns(DataWarning, match=words) as found:
+        fit(table)
+    text = next(str(one.message) for one in found if isinstance(one.message, DataWarning))
+    assert "more such values" not in text

@@ -27,7 +27,7 @@ from isthmus.autoencoder.fitting import (
 from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import learn_from_stream, open_source
 from isthmus.autoencoder.training_rows import HeldOut
-from isthmus.data import InMemory, Instances, Schema, as_instances, check_step
+from isthmus.data import Instances, Schema, as_instances, check_step
 from isthmus.data.preprocessing import column_warnings, issue_warnings, learn_preprocessor
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
@@ -264,7 +264,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         if channel_names is not None:
             self.schema_ = self.schema_.with_channel_names(channel_names)
         if warn and not warm and X.in_memory:
-            issue_warnings(column_warnings(X.held, self.schema_, self.preprocessor_))
+            issue_warnings(column_warnings(X, self.schema_, self.preprocessor_))
         return self._train(X, trainable_copies(self) if warm else None)
 
     @isolated_from_host()
@@ -427,7 +427,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         if len(X) < 2:
             raise DataError(f"got {len(X)} instance, expected at least two to learn from")
         self.preprocessor_ = learn_preprocessor(X, self.schema_)
-        return InMemory(X)
+        return instances.checked(lambda _: X)
 
     @_learn_schema.register
     def _learn_schema_of_stream(self, stream: Stream) -> Instances:

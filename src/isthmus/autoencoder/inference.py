@@ -216,7 +216,7 @@ class Inference(TransformerMixin):
         """Issue a `DataWarning` about columns of X that may mislead a model; see `fit`."""
         instances = as_instances(X)
         if instances.in_memory and not instances.encoded:
-            checked = self._check(instances.held)
+            checked = instances.checked(self._check)
             issue_warnings(column_warnings(checked, self.schema_, self.preprocessor_))
 
     def score_samples(self, X: Any) -> np.ndarray:

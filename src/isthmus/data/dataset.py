@@ -190,7 +190,7 @@ class Dataset(InstanceSource):
         if stored.encoded:
             return stored
         of_series = self.channel_names, self.kind, self.points, self.schema.step
-        return InMemory(self.X, self.name, self.y, *of_series)
+        return InMemory(self.X, self.name, self.y, *of_series, self.place)
 
     def row_numbers(self) -> np.ndarray:
         """Return the number of each instance in its source, counting from 0."""
@@ -214,6 +214,10 @@ class Dataset(InstanceSource):
         number = int(self.row_numbers()[row])
         if self.kind != "series":
             return describe_row(number, self._line(number))
+        first_position = None if self.windows is None else self.windows.first_position
+        if step is not None and first_position is not None and self.points is not None:
+            at = int(self.points.rows[first_position[row] + step])
+            return describe_row(at, self._line(at))
         words = f"window {number}" + ("" if step is None else f", time step {step}")
         words += ", counting from 0"
         if self.windows is None or step is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 from isthmus.data.array_checks import Kind
 from isthmus.data.containers import as_array_or_frame, check_rows, with_labels
 from isthmus.data.labels import as_labels
+from isthmus.data.places import describe_row
 from isthmus.data.schema import Schema, check_step
 from isthmus.errors import DataError
 
@@ -89,6 +90,12 @@ class Instances(ABC):
     def step(self) -> float | None:
         """Usual step in time of the series that windows were cut from, see `Schema`."""
         return None
+
+    def place(self, row: int, step: int | None = None) -> str:
+        """Return where an instance is, and the time step of a window, in words."""
+        if step is None:
+            return describe_row(row)
+        return f"window {row}, time step {step}, counting from 0"
 
     @property
     def has_row_hashes(self) -> bool:
@@ -214,6 +221,8 @@ class InMemory(Instances):
         The time points of the series that windows were cut from.
     step : float or None
         Their usual step in time.
+    source : callable or None
+        Returns the place of an instance in the data set that they are of, see `Dataset.place`.
     """
 
     X: Any
@@ -223,6 +232,7 @@ class InMemory(Instances):
     kind: Kind | None = None
     points: TimePoints | None = None
     step: float | None = None
+    source: Callable[[int, int | None], str] | None = None
 
     def __len__(self) -> int:
         X = self.X if hasattr(self.X, "__len__") else np.asarray(self.X)
@@ -237,6 +247,14 @@ class InMemory(Instances):
     def labels(self) -> np.ndarray | None:
         """Labels that came with the instances, as in a dataset of torch."""
         return self.y
+
+    def place(self, row: int, step: int | None = None) -> str:
+        """Return where an instance is, and the time step of a window, in words."""
+        return super().place(row, step) if self.source is None else self.source(row, step)
+
+    def checked(self, check: Callable[[Any], np.ndarray]) -> Instances:
+        """Return the instances after a check."""
+        return replace(self, X=check(self.X))
 
     def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Chunk:
         """Return rows by their numbers."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.columns import Column
-from isthmus.data.places import describe_row
+from isthmus.data.instances import Instances, as_instances
 from isthmus.data.preprocessing.column_inputs import CategoryInputs, ValueInputs
 from isthmus.data.preprocessing.images import ImageVariety
 from isthmus.data.preprocessing.preprocessor import Preprocessor
@@ -151,19 +151,21 @@ def describe_extremes(
     )
 
 
-def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -> list[str]:
+def column_warnings(X: Any, schema: Schema, preprocessor: Preprocessor) -> list[str]:
     """Return warnings about the columns, or the images, of training data in memory.
 
     Parameters
     ----------
-    X : array of shape (n, *schema.shape)
-        Checked, in the order of the rows.
+    X : array of shape (n, *schema.shape), or Instances
+        Checked, in the order of the rows. Instances say where they are from.
     schema : Schema
     preprocessor : Preprocessor
         Learned from these rows or from some of them.
     """
+    instances = as_instances(X)
+    X = instances.held
     if isinstance(preprocessor, SeriesPreprocessor):
-        return _channel_warnings(X, schema, preprocessor)
+        return _channel_warnings(instances, schema, preprocessor)
     if not isinstance(preprocessor, TablePreprocessor):
         variety = ImageVariety()
         variety.update(X)
@@ -178,7 +180,7 @@ def column_warnings(X: np.ndarray, schema: Schema, preprocessor: Preprocessor) -
         # Of these rows, which may be more than the preprocessor was learned from.
         if (usual := usual_range(values[~np.isnan(values)])) is not None:
             n, row = int(usual[0].outside(values).sum()), _farthest(values, inputs.fill)
-            place = describe_row(row)
+            place = instances.place(row)
             inputs = replace(inputs, usual=usual[0])
             text = describe_extremes(name, float(values[row]), place, n, inputs, column)
             found.append(WarningText(text, row, None, place))
@@ -311,20 +313,25 @@ def leave_out(schema: Schema, at: int) -> str:
     )
 
 
-def _channel_warnings(X: np.ndarray, schema: Schema, preprocessor: SeriesPreprocessor) -> list[str]:
+def _channel_warnings(
+    instances: Instances, schema: Schema, preprocessor: SeriesPreprocessor
+) -> list[str]:
     found: list[str] = []
+    X, points = instances.held, instances.points
+    # A reading is in several windows, and counts once.
+    readings = X if points is None else points.values[points.covered]
     for channel in range(X.shape[2]):
         usual = usual_range(X[..., channel].ravel().astype(np.float64))
         if usual is None:
             continue
-        outside = usual[0].outside(X[..., channel])
+        outside = usual[0].outside(readings[..., channel])
         inputs = replace(channel_inputs(preprocessor, channel), usual=usual[0])
         at = _farthest(X[..., channel].ravel().astype(np.float64), inputs.fill)
         window, step = divmod(at, X.shape[1])
         name = (
             f"channel {channel}" if not schema.columns else f"channel {schema.columns[channel]!r}"
         )
-        place = f"window {window}, time step {step}, counting from 0"
+        place = instances.place(window, step)
         text = describe_extremes(
             name,
             float(X[window, step, channel]),
