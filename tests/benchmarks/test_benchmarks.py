@@ -23,6 +23,7 @@ sys.path.append(str(BENCHMARKS))  # scripts find the modules beside them in this
 
 import anomaly  # noqa: E402
 import block_rates  # noqa: E402
+import growth  # noqa: E402
 import guarantees  # noqa: E402
 import one_class  # noqa: E402
 import rounding  # noqa: E402
@@ -498,3 +499,18 @@ def test_every_script_prints_its_help(script, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="^0$"):
         runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.startswith(f"usage: {script.name}")
+
+
+def test_an_exponent_is_the_slope_of_the_upper_half():
+    seconds = {size: max(6e-5, 2e-9 * size**1.5) for size in (10, 100, 1000, 10**4, 10**5)}
+
+    assert growth.exponent(seconds) == pytest.approx(1.5)
+    assert growth.steepest(seconds) == pytest.approx(1.5)
+
+
+def test_growth_is_printed_by_axis_with_what_is_above_the_highest(call, tmp_path):
+    facts = call(growth, "--only", "classes,references", "--largest", "1000")
+
+    assert set(facts["axes"]) == {"classes", "references"}
+    assert list(facts["axes"]["references"]["score"]["seconds"]) == ["500", "1000"]
+    assert all(np.isfinite(one["exponent"]) for one in facts["axes"]["classes"].values())

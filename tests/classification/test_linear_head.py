@@ -61,6 +61,18 @@ def test_it_takes_far_fewer_passes_on_correlated_features():
     assert objective(head, X, y) <= objective(plain, X, y) * (1 + 1e-6)
 
 
+def test_of_many_features_it_takes_fewer_passes_too():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 1100)) + rng.normal(size=(300, 1100)) / 3
+    y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+
+    head = LinearHead(tol=1e-5).fit(X, y)
+    plain = LogisticRegression(max_iter=10**4).fit(X, y)
+
+    assert 2 * head.n_iter_[0] < plain.n_iter_[0]
+    assert objective(head, X, y) <= objective(plain, X, y) * (1 + 1e-5)
+
+
 def test_features_far_from_zero_in_float32_lose_nothing():
     X, y = correlated(600, 8, 3, np.float32)
     far, _ = correlated(600, 8, 3, np.float32, shift=1000)
@@ -70,12 +82,13 @@ def test_features_far_from_zero_in_float32_lose_nothing():
     np.testing.assert_allclose(LinearHead().fit(far, y).predict_proba(far), near, atol=0.02)
 
 
-def test_blocks_and_a_diagonal_preconditioner_give_the_same(monkeypatch):
+def test_blocks_and_a_preconditioner_of_few_directions_give_the_same(monkeypatch):
     X, y = correlated(600, 12, 3)
     expected = LinearHead().fit(X, y)
-    for name in ("BLOCK", "MAX_DENSE"):
+    for change in ({"BLOCK": 11}, {"MAX_DENSE": 11, "DIRECTIONS": 5, "SAMPLE": 100}):
         with monkeypatch.context() as changed:
-            changed.setattr(f"isthmus.classification.linear_head.{name}", 11)
+            for name, value in change.items():
+                changed.setattr(f"isthmus.classification.linear_head.{name}", value)
             found = LinearHead().fit(X, y)
         assert objective(found, X, y) == pytest.approx(objective(expected, X, y), rel=1e-4)
 

@@ -10,14 +10,15 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 #: Values of the features in a block of rows that is worked on at one time: it stays in the cache.
 BLOCK = 2**18
-#: Features up to which the preconditioner is dense: beyond, its factorisation takes longer than
-#: the iterations that it saves.
-MAX_DENSE = 4096
+#: Features up to which the preconditioner is dense: the cost of more grows with their cube. For
+#: more it is exact in so many directions, those of the largest variance in a sample of rows.
+MAX_DENSE, DIRECTIONS, SAMPLE = 1024, 256, 4096
 #: Corrections that L-BFGS keeps.
 MEMORY = 20
 
@@ -55,7 +56,9 @@ class LinearHead(LogisticRegression):
     Codes are correlated, and L-BFGS on their weights needs hundreds of passes. Here it works in
     coordinates V with coef' = L⁻ᵀ V, where L Lᵀ = S / K + I / (C n) is the Hessian at zero weights
     of K classes, and S the covariance of the features. That is the bound of Böhning (Annals of
-    the Institute of Statistical Mathematics 44, 1992) up to a factor. Sums over rows are in
+    the Institute of Statistical Mathematics 44, 1992) up to a factor. Of more than `MAX_DENSE`
+    features S is replaced by its principal part (Frangella et al., SIAM Journal on Matrix Analysis
+    and Applications 44, 2023). Sums over rows are in
     float64, products in the type of the features.
 
     Examples
@@ -127,29 +130,41 @@ class _Problem:
         self.size = (m + 1) * n_classes
         self.of_classes = np.bincount(places, minlength=n_classes) / n
         self.sums = np.zeros((m, n_classes))  # of the features, by class, over n
-        covariance = np.zeros((m, m) if m <= MAX_DENSE else m)
+        covariance = np.zeros((m, m)) if m <= MAX_DENSE else None
         for block, classes in self._blocks():
-            centred = block - self.mean.astype(X.dtype)
-            one_hot = np.eye(n_classes, dtype=X.dtype)[classes]
-            self.sums += block.T @ one_hot / n
-            covariance += (centred.T @ centred if m <= MAX_DENSE else np.square(centred).sum(0)) / n
-        if m <= MAX_DENSE:
+            self.sums += block.T @ np.eye(n_classes, dtype=X.dtype)[classes] / n
+            if covariance is not None:
+                centred = block - self.mean.astype(X.dtype)
+                covariance += centred.T @ centred / n
+        if covariance is not None:
             hessian = covariance / n_classes + self.penalty * np.eye(m)
             self.factor = np.linalg.cholesky(hessian)
         else:
-            self.factor = np.sqrt(covariance / n_classes + self.penalty)
+            self.directions, self.scales, self.rest = self._principal_part()
 
     def _blocks(self) -> Any:
         for first in range(0, len(self.X), self.rows):
             yield self.X[first : first + self.rows], self.places[first : first + self.rows]
 
     def _solve(self, values: np.ndarray, *, transposed: bool) -> np.ndarray:
-        if self.factor.ndim == 1:
-            return values / self.factor[:, None]
+        if self.X.shape[1] > MAX_DENSE:  # a symmetric root
+            along = self.directions @ values
+            scaled = (1 / self.scales - 1 / self.rest)[:, None] * along
+            return values / self.rest + self.directions.T @ scaled
         solved: np.ndarray = solve_triangular(
             self.factor, values, lower=True, trans=int(transposed), check_finite=False
         )
         return solved
+
+    def _principal_part(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return directions (r, m), the root of the Hessian along each, and in all others."""
+        some = self.X[:: -(-len(self.X) // SAMPLE)]
+        centred = some - some.mean(axis=0)
+        r = min(DIRECTIONS, len(some))
+        _, lengths, directions = randomized_svd(centred, r, n_iter=1, random_state=0)
+        variances = np.square(lengths.astype(np.float64)) / len(some)
+        roots = np.sqrt(variances / self.n_classes + self.penalty)
+        return directions.astype(np.float64), roots, float(roots[-1])
 
     def solution(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return weights (m, n_classes) and intercept (n_classes,)."""
