@@ -270,7 +270,7 @@ def resolve_choices(
         architecture=choose("architecture"),
         n_components=choose("n_components", n_features),
         hidden_layer_sizes=choose("hidden_layer_sizes"),
-        optimizer=_checked_name("optimizer", choose("optimizer"), "adamw", "adadelta"),
+        optimizer=_checked_name("optimizer", choose("optimizer"), "adamw", "adadelta", "muon"),
         schedule=_checked_name("schedule", choose("schedule"), "cosine", "constant"),
         lr=_checked_number("lr", choose("lr", batch_size), 0, math.inf, above=True),
         weight_decay=_checked_number("weight_decay", choose("weight_decay"), 0, math.inf),

@@ -484,7 +484,7 @@ def losses_of(progress):
     return [(record["train_loss"], record["validation_loss"]) for record in progress.history]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adadelta"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adadelta", "muon"])
 def test_a_run_that_died_between_two_files_goes_on_as_if_it_had_not(
     values, tmp_path, monkeypatch, optimizer
 ):

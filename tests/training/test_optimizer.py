@@ -1,5 +1,6 @@
 """The optimiser, with torch's own as the oracle."""
 
+import copy
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from isthmus.errors import TrainingError
 from isthmus.training import Optimizer
+from isthmus.training.optimizer import orthogonalise
 
 
 def small_network():
@@ -45,7 +47,49 @@ def test_it_steps_bit_for_bit_as_torch_does(name, oracle, options, decay):
     assert optimizer.lr == 0.02
 
 
-@pytest.mark.parametrize("name", ["adamw", "adadelta"])
+def test_muon_steps_as_torchs_does():
+    torch.manual_seed(0)
+    ours = nn.Sequential(nn.Linear(6, 4, bias=False), nn.Linear(4, 9, bias=False))
+    theirs = copy.deepcopy(ours)
+    optimizer = Optimizer(ours.parameters(), "muon", 0.1)
+    other = torch.optim.Muon(theirs.parameters(), weight_decay=0.1, momentum=0.95)
+
+    for step, lr in enumerate([0.01, 0.05, 0.02]):
+        for network in (ours, theirs):
+            x = torch.randn(5, 6, generator=torch.Generator().manual_seed(step))
+            network(x).square().mean().backward()
+        other.param_groups[0]["lr"] = 3 * lr
+        optimizer.step(lr), other.step()
+        optimizer.zero_grad(), other.zero_grad()
+
+    for found, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        # torch's orthogonalises in bfloat16, which has 8 bits.
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(5, 40), (40, 5), (128, 128)])
+def test_orthogonalising_is_the_iteration_of_newton_and_schulz(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = matrix.double()
+    expected /= expected.norm()
+    for _ in range(5):
+        once = expected @ expected.T @ expected
+        expected = 3.4445 * expected - 4.7750 * once + 2.0315 * expected @ expected.T @ once
+    torch.testing.assert_close(orthogonalise(matrix).double(), expected, rtol=0, atol=1e-3)
+
+
+def test_muon_leaves_vectors_and_large_matrices_to_adamw():
+    sizes = [(129, 130), (7,)]
+    parameters = [nn.Parameter(torch.ones(size)) for size in sizes]
+    others = [nn.Parameter(torch.ones(size)) for size in sizes]
+    for parameter in [*parameters, *others]:
+        parameter.grad = torch.full_like(parameter, 0.5)
+    Optimizer(parameters, "muon", 0.1).step(0.1)
+    Optimizer(others, "adamw", 0.1).step(0.1)
+    assert all(torch.equal(a, b) for a, b in zip(parameters, others, strict=True))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adadelta", "muon"])
 def test_a_state_that_was_taken_over_goes_on_as_if_nothing_had_happened(name):
     whole, parted = small_network(), small_network()
     first, second = Optimizer(whole.parameters(), name), Optimizer(parted.parameters(), name)
@@ -78,7 +122,7 @@ def test_parameters_without_a_gradient_stay_where_they_are():
 
 
 def test_another_optimiser_is_refused_with_those_there_are():
-    with pytest.raises(TrainingError, match=r"'adamw' or 'adadelta'"):
+    with pytest.raises(TrainingError, match=r"'adamw' or 'adadelta' or 'muon'"):
         Optimizer([], "sgd")
 
 

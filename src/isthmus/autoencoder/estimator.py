@@ -80,7 +80,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
         How the objective `"invariant"` makes views, see `isthmus.build_augmentation`: choose
         those that do not change the meaning of your data. `transform` applies none.
-    optimizer : {"auto", "adamw", "adadelta"}, default="auto"
+    optimizer : {"auto", "adamw", "adadelta", "muon"}, default="auto"
     lr : float or "auto", default="auto"
         Highest learning rate.
     max_epochs, batch_size : int or "auto", default="auto"

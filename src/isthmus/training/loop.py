@@ -52,7 +52,7 @@ class Settings:
     Attributes
     ----------
     max_epochs, batch_size : int
-    optimizer : {"adamw", "adadelta"}
+    optimizer : {"adamw", "adadelta", "muon"}
     lr : float
         The highest learning rate of the run.
     weight_decay : float
@@ -145,7 +145,7 @@ def train(
         )
     move_to_device(network, settings.device)
     trainable = [p for p in network.parameters() if p.requires_grad]
-    decay = settings.weight_decay if settings.optimizer == "adamw" else 0.0
+    decay = 0.0 if settings.optimizer == "adadelta" else settings.weight_decay
     optimizer = Optimizer(trainable, settings.optimizer, decay)
     progress = Progress()
     if not group.is_rank_zero:
