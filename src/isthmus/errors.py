@@ -181,6 +181,20 @@ class DataWarning(UserWarning):
         self.row, self.step, self.place = row, step, place
 
 
+class WindowWarning(UserWarning):
+    """Windows leave out rows or classes that decisions on time points do not leave out.
+
+    Attributes
+    ----------
+    of_points : str
+        What holds where time points are decided; empty for nothing.
+    """
+
+    def __init__(self, text: str, of_points: str = "") -> None:
+        super().__init__(text)
+        self.of_points = of_points
+
+
 class FrozenError(IsthmusError, RuntimeError):
     """The encoder changed although it was frozen."""
 

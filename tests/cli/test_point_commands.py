@@ -207,3 +207,24 @@ def test_stretches_are_labels(isthmus, files, press):
     assert "of a group that the data has not" in err
     status, _, err = isthmus("label", press, "--queue", "q", "--stretches", "stretches.csv")
     assert "got --queue and data" in err
+
+
+def test_of_windows_is_said_what_holds_for_time_points(isthmus, files):
+    new = table(300, 6, day=6, event=(100, 101))
+    new["anomaly"] = new["anomaly"].map({0: "ok", 1: "leak"})
+    short = new.index[(new["machine"] == "a") & (new["shift"] == 2)]
+    new.drop([short[5], short[10]]).to_csv("new.csv", index=False)
+    words = ("new.csv", *CUT, "--key", "shift", "--label", "anomaly", "--stride", 5)
+    said = {
+        "point": "no window crosses one; 4 rows between them, in stretches shorter than a window, "
+        "have no score",
+        "window": "no window crosses one, which leaves 18 rows out",
+    }
+    for by, words_of_gaps in said.items():
+        status, _, err = isthmus(
+            "evaluate", files / "press", *words, "--by", by, "--normal", "ok",
+            "--window-label", "majority",
+        )  # fmt: skip
+        assert status == 0, err
+        assert words_of_gaps in err
+        assert ("in no window's label" in err) == (by == "window")

@@ -145,6 +145,13 @@ def series_columns(
     return None, ()
 
 
+def decides_points(manifest: Mapping[str, Any], name: str | None = None) -> bool:
+    """Return whether a head decides on time points; by default the head that was fitted last."""
+    heads = manifest.get("heads", {})
+    name = next(reversed(heads), None) if name is None else name
+    return bool(heads.get(name, {}).get("state", {}).get("points"))
+
+
 def versions(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return the entries of all versions of a head, oldest first."""
     return list(manifest.get("history", {}).get(name, []))

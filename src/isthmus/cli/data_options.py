@@ -16,7 +16,7 @@ import typer
 
 from isthmus._core import return_freed_memory
 from isthmus.cli.commands import rank, whole_or_auto
-from isthmus.errors import DataError, DataWarning
+from isthmus.errors import DataError, DataWarning, WindowWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -201,6 +201,7 @@ class DataOptions:
         sample: bool = False,
         normal: str | None = None,
         head: str | None = None,
+        by_point: bool | None = None,
     ) -> Any:
         """Load data into memory as the options say.
 
@@ -209,7 +210,7 @@ class DataOptions:
 
         With a bundle the data is read as its encoder expects it, see `schema` of `load`.
         """
-        loaded = self.open(source, bundle, normal=normal, head=head)
+        loaded = self.open(source, bundle, normal=normal, head=head, by_point=by_point)
         return loaded if loaded.in_memory else in_memory(loaded, sample, bundle)
 
     def open(
@@ -220,6 +221,7 @@ class DataOptions:
         lazy: bool = False,
         normal: str | None = None,
         head: str | None = None,
+        by_point: bool | None = None,
     ) -> Any:
         """Load data as the options say; data that is read in chunks is a stream.
 
@@ -234,6 +236,9 @@ class DataOptions:
             The label that means normal, for labels of windows.
         head : str, optional
             Head of the bundle that the labels are for, see `read_window_label`.
+        by_point : bool, optional
+            Whether time points of series are decided, so that what windows leave out is not
+            printed; by default whether the head of the bundle does.
         """
         from isthmus.data import is_stored_codes, load
 
@@ -251,8 +256,9 @@ class DataOptions:
             name: options[name] or () for name in ("keys", "drop", "category", "na", "unit")
         }
         if bundle is not None:
-            from isthmus.bundle import read_schema, read_window_label
+            from isthmus.bundle import decides_points, read_manifest, read_schema, read_window_label
 
+            by_point = decides_points(read_manifest(bundle), head) if by_point is None else by_point
             options["schema"] = schema = read_schema(bundle)
             if schema.kind == "series" and self.time is None and self.group is None:
                 options |= _columns_at_fit(source, bundle, head)
@@ -261,7 +267,7 @@ class DataOptions:
                 if rule is not None and self.window_label is None:
                     options["window_label"] = rule
                     options["normal"] = meant if normal is None else normal
-        with warnings_as_lines():
+        with warnings_as_lines(by_point=bool(by_point)):
             loaded = load(source, **options)
         return_freed_memory()  # files that are read whole take as much again
         print_choices(loaded)
@@ -385,13 +391,15 @@ def print_sampling(stream: Stream) -> None:
 
 
 @contextmanager
-def warnings_as_lines(data: Any = None) -> Iterator[None]:
+def warnings_as_lines(data: Any = None, *, by_point: bool = False) -> Iterator[None]:
     """Print each warning of isthmus as one line on standard error.
 
     Parameters
     ----------
     data : Dataset, optional
         Whose instances the warnings are about: rows are named by their place in its file.
+    by_point : bool
+        Whether time points of series are decided: of a `WindowWarning` what holds for them.
     """
     printed: set[str] = set()
 
@@ -399,7 +407,9 @@ def warnings_as_lines(data: Any = None) -> Iterator[None]:
         text = str(message)
         if isinstance(message, DataWarning) and message.row is not None and data is not None:
             text = text.replace(message.place, data.place(message.row, message.step))
-        if rank() == 0 and text not in printed:
+        if by_point and isinstance(message, WindowWarning):
+            text = message.of_points
+        if rank() == 0 and text and text not in printed:
             printed.add(text)
             print(f"warning: {text}", file=sys.stderr)
 
@@ -458,6 +468,7 @@ def read_instances_or_codes(
     stream: bool = False,
     normal: str | None = None,
     head: str | None = None,
+    by_point: bool | None = None,
 ) -> Any:
     """Load instances as `DataOptions.read` or, with `stream`, `open` does; or stored codes."""
     from isthmus.data import is_stored_codes
@@ -469,7 +480,7 @@ def read_instances_or_codes(
                 f"and {data} holds none; leave it out"
             )
         read = reading.open if stream else functools.partial(reading.read, sample=sample)
-        loaded = read(data, bundle, normal=normal, head=head)
+        loaded = read(data, bundle, normal=normal, head=head, by_point=by_point)
         if loaded.window_label is not None:
             _print_stored_rule(console, reading.window_label, bundle, head)
         return loaded

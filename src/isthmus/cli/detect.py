@@ -100,7 +100,7 @@ def detect(
     else:
         check_writable(bundle, folder=True)
         read = read_instances_or_codes(
-            reading, data, bundle, None, console, normal=normal, head=name
+            reading, data, bundle, None, console, normal=normal, head=name, by_point=True
         )
         loaded = read.train
         from isthmus.bundle import add_head, load_bundle

@@ -76,8 +76,9 @@ def evaluate(
     console = console_for(json)
     meant = read_normal(bundle, head) if normal is None else normal
     loaded = read_instances_or_codes(
-        reading, data, bundle, labels_from, console, stream=True, normal=meant, head=head
-    )
+        reading, data, bundle, labels_from, console, stream=True, normal=meant, head=head,
+        by_point=False if by == "window" else None,
+    )  # fmt: skip
     test: Any = loaded.part("test")
     if not test.has_labels:
         raise DataError(f"{data} has no labels; name the column with --label COLUMN")

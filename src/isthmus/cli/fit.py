@@ -156,7 +156,7 @@ def fit(
     for option, value in of_detector.items():
         if value is not None and not detector:
             raise DataError(f"got {option}, which is for a detector; add --detector")
-    train = reading.open(data, normal=normal).train
+    train = reading.open(data, normal=normal, by_point=detector).train
     streamed = not train.in_memory
     by_point = not streamed and train.points is not None
     instances = train if streamed or by_point else train.X

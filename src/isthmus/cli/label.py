@@ -61,7 +61,7 @@ def suggest(
 
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
-    instances = reading.read(data, bundle).part(part)
+    instances = reading.read(data, bundle, by_point=False).part(part)
     from isthmus.bundle import load_bundle
     from isthmus.data import with_identifiers
 

@@ -101,7 +101,8 @@ def predict(
             check_suffix(path, ".csv", ".parquet")
     if by not in ("auto", "point", "window"):
         raise DataError(f"got --by {by}, expected point or window")
-    loaded = reading.open(data, bundle, lazy=scoring.lazy)
+    of_windows = False if by == "window" or explain else None
+    loaded = reading.open(data, bundle, lazy=scoring.lazy, head=head, by_point=of_windows)
     if not loaded.in_memory:
         if by == "point" or alarms is not None:
             raise DataError(

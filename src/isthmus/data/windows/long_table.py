@@ -26,7 +26,7 @@ from isthmus.data.windows.time_index import (
     time_numbers,
 )
 from isthmus.data.windows.window_choice import WindowOptions
-from isthmus.errors import DataError
+from isthmus.errors import DataError, WindowWarning
 
 #: Words in the name of a column of labels that say what 1 is in it.
 ABNORMAL_WORDS = {
@@ -404,6 +404,11 @@ class LongTable:
     def warn(self, message: str) -> None:
         """Warn about the table, by its name."""
         warnings.warn(f"{self.source}: {message}", stacklevel=4)
+
+    def warn_of_windows(self, message: str, of_points: str = "") -> None:
+        """Warn of what windows leave out; `of_points` holds where time points are decided."""
+        of_points = f"{self.source}: {of_points}" if of_points else ""
+        warnings.warn(WindowWarning(f"{self.source}: {message}", of_points), stacklevel=4)
 
 
 def missing_roles(time: str | None, groups: Sequence[str], label: str | None) -> list[str]:

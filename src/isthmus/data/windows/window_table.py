@@ -39,6 +39,9 @@ class UnusedRows:
         The first groups without a window.
     n_gaps, n_rows : int
         Number of gaps in time, and of rows unused because of them.
+    n_short : int
+        Those of these rows in stretches shorter than a window. The others are behind the last
+        window of a stretch, for the stride; where time points are decided windows cover them.
     """
 
     n_groups: int = 0
@@ -46,6 +49,7 @@ class UnusedRows:
     names: tuple[str, ...] = ()
     n_gaps: int = 0
     n_rows: int = 0
+    n_short: int = 0
 
     def __add__(self, other: UnusedRows) -> UnusedRows:
         return UnusedRows(
@@ -54,9 +58,10 @@ class UnusedRows:
             (*self.names, *other.names)[:_MAX_NAMED],
             self.n_gaps + other.n_gaps,
             self.n_rows + other.n_rows,
+            self.n_short + other.n_short,
         )
 
-    def describe(self, window: int, unread: bool = False) -> list[str]:
+    def describe(self, window: int, unread: bool = False, *, by_point: bool = False) -> list[str]:
         """Return the warnings about unused groups and about gaps, if any.
 
         Parameters
@@ -64,6 +69,8 @@ class UnusedRows:
         window : int
         unread : bool
             Whether stretches without a reading are among the gaps.
+        by_point : bool
+            Whether time points are decided.
         """
         messages = []
         if self.n_without:
@@ -77,10 +84,13 @@ class UnusedRows:
             )
         if self.n_gaps:
             other = ", or stretches without a reading" if unread else ""
+            left_out = f", which leaves {self.n_rows:,} rows out"
+            if by_point:
+                left_out = f"; {_count(self.n_short, 'row')} between them, in stretches shorter "
+                left_out = f"{left_out}than a window, have no score" if self.n_short else ""
             messages.append(
                 f"{self.n_gaps:,} gap{'s' if self.n_gaps > 1 else ''} in time (steps of more than "
-                f"{MAX_STEP} times the usual one{other}); no window crosses one, which leaves "
-                f"{self.n_rows:,} rows out"
+                f"{MAX_STEP} times the usual one{other}); no window crosses one{left_out}"
             )
         return messages
 
@@ -106,8 +116,8 @@ def unused_rows(
     --------
     >>> groups, lengths = np.array([0, 0, 1]), np.array([5, 6, 3])
     >>> unused = unused_rows(groups, lengths, 4, 4, lambda code: f"group {code}")
-    >>> unused.n_without, unused.names, unused.n_gaps, unused.n_rows
-    (1, ('1',), 1, 3)
+    >>> unused.n_without, unused.names, unused.n_gaps, unused.n_rows, unused.n_short
+    (1, ('1',), 1, 3, 0)
     """
     codes, n_segments = np.unique(groups, return_counts=True)
     without = np.setdiff1d(codes, groups[lengths >= window])
@@ -120,6 +130,7 @@ def unused_rows(
         tuple(name(code).removeprefix("group ") for code in without[:_MAX_NAMED]),
         len(groups) - len(codes),
         int(left_over[split].sum()),
+        int(lengths[split & (lengths < window)].sum()),
     )
 
 
@@ -280,8 +291,8 @@ def series_from_frame(
     Warns
     -----
     UserWarning
-        When values were filled, the recording has gaps, a group is left out, or a class of rows is
-        the label of no window.
+        When values were filled. A `WindowWarning` when the recording has gaps, a group is left out,
+        or a class of rows is the label of no window.
 
     Examples
     --------
@@ -307,8 +318,10 @@ def series_from_frame(
     if not long_enough.any():
         raise DataError(_too_short(table, points))
     unused = unused_rows(points.codes[first], end - first, window, stride, table.groups.name)
-    for message in unused.describe(window, "without_reading" in points.choices):
-        table.warn(message)
+    unread = "without_reading" in points.choices
+    of_points = unused.describe(window, unread, by_point=True)
+    for message, instead in zip(unused.describe(window, unread), of_points, strict=True):
+        table.warn_of_windows(message, instead)
     segments = points.segments[long_enough].tolist()
     X = cut(points.values, segments, window, stride)
     begin = np.concatenate([np.arange(a, b - window + 1, stride) for a, b in segments])
@@ -322,7 +335,7 @@ def series_from_frame(
         counts.add(labels, points.codes, begin, rows)
         rule = counts.rule
         for message in counts.describe():
-            table.warn(message)
+            table.warn_of_windows(message)
     last = begin + window - 1
     carried = None
     if points.keys is not None:
