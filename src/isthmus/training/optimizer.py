@@ -101,9 +101,16 @@ class Optimizer:
         if rule == "adadelta":
             adadelta(parameters, gradients, first, second, steps, rho=0.95, eps=1e-7, **options)
         else:
-            fused = parameters[0].device.type in ("cpu", "cuda")
-            options |= {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "fused": fused}
-            adamw(parameters, gradients, first, second, [], steps, **options)
+            options |= {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+            if parameters[0].device.type == "cpu":
+                for step in steps:
+                    step.add_(1)
+                # As `adamw` calls it, without sorting tensors by device and type: a third of a step
+                # of a small network.
+                torch._fused_adamw_(parameters, gradients, first, second, [], steps, **options)
+            else:
+                fused = parameters[0].device.type == "cuda"
+                adamw(parameters, gradients, first, second, [], steps, fused=fused, **options)
 
     def zero_grad(self) -> None:
         """Delete all gradients."""
