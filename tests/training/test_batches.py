@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import isthmus.training.batches as rows_module
 from isthmus.data import Schema
 from isthmus.data.preprocessing import learn_preprocessor
-from isthmus.distributed import shard_bounds
-from isthmus.training import Batches, Sends, ShufflePlan, hold_out_labelled
+from isthmus.distributed import RandomGenerators, own_generators, shard_bounds
+from isthmus.training import Batches, Sends, ShufflePlan, StackedBatches, hold_out_labelled
 
 CPU = torch.device("cpu")
 
@@ -179,3 +179,28 @@ def test_nothing_is_held_out_where_there_is_too_little(y, fraction):
 
     assert held_out is None
     assert len(train_rows) == len(y)
+
+
+def test_of_a_stack_each_network_gets_its_own_rows_all_before_any_comes_again():
+    sizes, size = (50, 40, 7), 16
+    rows = [
+        100.0 * number + torch.arange(n, dtype=torch.float32)[:, None].expand(n, 3)
+        for number, n in enumerate(sizes)
+    ]
+    batches = StackedBatches([one.contiguous() for one in rows], n_rows=50)
+    with own_generators(RandomGenerators(0)) as generators:
+        found = [x for (x,) in batches.shuffled(size, CPU)]
+        generators.seed(0)
+        later = [x for (x,) in batches.shuffled(size, CPU, first_step=2)]
+
+    assert len(batches) == 50
+    assert len(found) == batches.steps(size) == 4
+    assert all(x.shape == (3, 3, size) for x in found)
+    assert all(torch.equal(x[:, 0], x[:, 2]) for x in found)
+    for number, n in enumerate(sizes):
+        drawn = torch.cat([x[number, 0] for x in found]) - 100 * number
+        for first in range(0, 4 * size, n):
+            part = drawn[first : first + n].tolist()
+            assert len(set(part)) == len(part)
+            assert set(part) <= set(range(n))
+    assert all(torch.equal(*pair) for pair in zip(found[2:], later, strict=True))

@@ -1,4 +1,5 @@
 from .estimator import Autoencoder as Autoencoder
+from .fitting import carry_out_together as carry_out_together
 from .sources import read_on_rank_zero as read_on_rank_zero
 from .training_rows import HeldOut as HeldOut
 from .training_rows import TrainingRowHashes as TrainingRowHashes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import singledispatchmethod
+from functools import partial, singledispatchmethod
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,19 +20,19 @@ from isthmus._core import LearnedTable, isolated_from_host
 from isthmus.augmentations import Augmentations
 from isthmus.autoencoder.fitting import (
     PARAMETERS,
+    PlannedFit,
     TrainingRun,
     trainable_copies,
-    warn_of_interruption,
 )
 from isthmus.autoencoder.inference import Inference
-from isthmus.autoencoder.sources import learn_from_stream, open_source
+from isthmus.autoencoder.sources import Source, learn_from_stream, open_source
 from isthmus.autoencoder.training_rows import HeldOut
 from isthmus.data import Instances, Schema, as_instances, check_step
 from isthmus.data.preprocessing import column_warnings, issue_warnings, learn_preprocessor
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
 from isthmus.networks import Networks, build
-from isthmus.training import choose_device, draw_seed, isolated_random_state
+from isthmus.training import Progress, choose_device, draw_seed, isolated_random_state
 
 
 class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
@@ -257,15 +257,22 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             When a parameter is out of range, the loss stops being finite, or another process is
             lost.
         """
+        planned = self.plan_fit(as_instances(X), channel_names=channel_names, warn=warn)
+        del X  # the unchecked instances are not held in memory while the networks train
+        planned.carry_out()
+        return self
+
+    def plan_fit(
+        self, X: Instances, *, channel_names: Sequence[str] | None = None, warn: bool = True
+    ) -> PlannedFit:
+        """Return what `fit` does with these instances, with all but the training done."""
         warm = self.warm_start and self.__sklearn_is_fitted__()
-        # One name: the unchecked instances are not held in memory while the networks train.
-        X = as_instances(X)
         X = self._check_training_instances(X) if warm else self._learn_schema(X)
         if channel_names is not None:
             self.schema_ = self.schema_.with_channel_names(channel_names)
         if warn and not warm and X.in_memory:
             issue_warnings(column_warnings(X, self.schema_, self.preprocessor_))
-        return self._train(X, trainable_copies(self) if warm else None)
+        return self._plan_training(X, trainable_copies(self) if warm else None)
 
     @isolated_from_host()
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -300,10 +307,12 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         """
         X = as_instances(X)
         if not self.__sklearn_is_fitted__():
-            return self._train(self._learn_schema(X), None, one_pass=True)
+            self._plan_training(self._learn_schema(X), None, one_pass=True).carry_out()
+            return self
         before = dict(self.__dict__)
         try:
-            self._train(self._check_training_instances(X), trainable_copies(self), one_pass=True)
+            checked = self._check_training_instances(X)
+            self._plan_training(checked, trainable_copies(self), one_pass=True).carry_out()
         except BaseException:  # by Ctrl-C too
             self.__dict__.update(before)
             raise
@@ -436,8 +445,6 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
                 f"got kind={self.kind!r}, and {stream.name} holds {stream.kind}; leave kind out"
             )
         self.schema_, self.preprocessor_ = learn_from_stream(stream)
-        if len(stream) < 2:
-            raise DataError(f"got {len(stream)} instance, expected at least two to learn from")
         self.__dict__.pop("feature_names_in_", None)
         self._name_features()
         return stream
@@ -446,40 +453,33 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         """Check instances to train further on."""
         checked = instances.checked(self._check)
         check_step(instances.step, self.schema_.step)
-        if len(checked) < 2:
-            raise DataError(f"got {len(checked)} instance, expected at least two to learn from")
         return checked
 
-    def _train(
+    def _plan_training(
         self, instances: Instances, networks: Networks | None, *, one_pass: bool = False
-    ) -> Self:
-        """Train new networks, or go on with those given, on checked instances."""
-        epochs = len(self.history_) if one_pass and networks is not None else 0
+    ) -> PlannedFit:
+        """Plan to train new networks, or go on with those given, on checked instances."""
         self.__dict__.pop("digest_", None)  # a failed fit leaves an unfitted estimator
-        parameters = {name: getattr(self, name) for name in PARAMETERS}
         run = TrainingRun.plan(
-            parameters,
+            {name: getattr(self, name) for name in PARAMETERS},
             self.schema_.kind,
             self.preprocessor_,
             len(instances),
             networks,
             one_pass=one_pass,
-            epochs_before=epochs,
+            epochs_before=len(self.history_) if one_pass and networks is not None else 0,
         )
         self.loss_ = run.loss
         source = open_source(instances, self, run.validation_fraction, run.settings.seed)
         self.data_fingerprint_, self.training_row_hashes_ = source.fingerprint, source.row_hashes
-        self.training_ = run.describe()
-        progress = run.train(source)
-        if progress.interrupted:
-            self.training_["interrupted_in_epoch"] = progress.epoch + 1
+        return PlannedFit(run, source, partial(self._finish, source))
+
+    def _finish(self, source: Source, run: TrainingRun, progress: Progress) -> None:
+        self.training_ = run.describe(progress)
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch
         self._set_networks(run.networks, run.settings.device)
         self.held_out_ = source.held_out(self)
-        if progress.interrupted:
-            warn_of_interruption(progress, run.settings.max_epochs)
-        return self
 
     def _prepend(self, before: Mapping[str, Any]) -> Self:
         """Prepend history, hashes and fingerprint of before the last pass to those of the pass."""

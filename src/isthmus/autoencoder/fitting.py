@@ -1,11 +1,11 @@
-"""Fitting: plan one training run of an autoencoder, and carry it out."""
+"""Fitting: plan a training run of an autoencoder and carry it out, or several of them as one."""
 
 from __future__ import annotations
 
 import copy
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,17 +16,19 @@ from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import Source
 from isthmus.data import Kind
 from isthmus.data.preprocessing import Preprocessor
-from isthmus.distributed import ProcessGroup
-from isthmus.errors import TrainingError
-from isthmus.networks import Networks, build, digest
+from isthmus.distributed import ProcessGroup, draw_normal_like
+from isthmus.errors import DataError, TrainingError
+from isthmus.networks import DenseStack, Networks, build, digest
 from isthmus.objectives import Loss, Objective, Task, build_objective
 from isthmus.recipes import Choices, resolve_choices
 from isthmus.training import (
+    Batches,
     Callback,
     Checkpoints,
     Progress,
     ProgressBar,
     Settings,
+    StackedBatches,
     TensorBoard,
     choose_device,
     choose_precision,
@@ -35,6 +37,10 @@ from isthmus.training import (
     isolated_random_state,
     train,
 )
+
+#: Prepared rows of a fit that is part of a stack: larger ones would take memory for each network,
+#: and hardly train faster.
+MAX_STACKED_BYTES = 2**23
 
 
 class Model(nn.Module):
@@ -166,7 +172,14 @@ class TrainingRun:
         one_pass : bool
         epochs_before : int
             Epochs that the networks have been trained for, so that a later pass has another seed.
+
+        Raises
+        ------
+        DataError
+            When there are fewer than two rows.
         """
+        if n_rows < 2:
+            raise DataError(f"got {n_rows} instance, expected at least two to learn from")
         shape = preprocessor.network_shape
         chosen = {name: parameters[name] for name in _RESOLVED}
         choices = resolve_choices(parameters["recipe"], chosen, n_rows, math.prod(shape), kind)
@@ -206,9 +219,12 @@ class TrainingRun:
             group,
         )
 
-    def describe(self) -> dict[str, Any]:
-        """Return every choice as plain values."""
-        return self.settings.plain() | {"objective": self.objective.describe()}
+    def describe(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Return every choice as plain values, and where training was interrupted, if it was."""
+        choices = self.settings.plain() | {"objective": self.objective.describe()}
+        if progress is not None and progress.interrupted:
+            choices["interrupted_in_epoch"] = progress.epoch + 1
+        return choices
 
     def train(self, source: Source) -> Progress:
         """Train the networks in place, with the callbacks and checkpoints of the parameters.
@@ -225,6 +241,29 @@ class TrainingRun:
         TrainingError
             As `isthmus.training.train` does, and when there is no checkpoint to go on from.
         """
+        self.check_equal_in_group(source)
+        checkpoints = None if self.one_pass else self._checkpoints(source)
+        return train(
+            Model(self.networks, self.objective),
+            self.objective,
+            source.training,
+            source.validation,
+            self.settings,
+            self.callbacks(source, checkpoints.epochs_done() if checkpoints else 0),
+            checkpoints,
+            self.group,
+            # With checkpoints the run can go on instead.
+            keep_interrupted=checkpoints is None and self.group.world_size == 1,
+        )
+
+    def check_equal_in_group(self, source: Source) -> None:
+        """Check that all processes have the same data and parameters.
+
+        Raises
+        ------
+        DataError
+            When another process has others.
+        """
         # The seed is rank 0's and the devices may differ; all else decides the weights.
         local = {"device", "seed"}
         shared = {name: value for name, value in self.describe().items() if name not in local}
@@ -232,30 +271,20 @@ class TrainingRun:
         self.group.check_equal(
             {"instances": n_rows, "data": source.fingerprint, "parameters": shared}
         )
-        checkpoints = None if self.one_pass else self._checkpoints(source)
+
+    def callbacks(self, source: Source, epochs_done: int = 0) -> list[Callback]:
+        """Return the callbacks of the parameters: a progress bar, TensorBoard."""
         callbacks: list[Callback] = []
         if self.parameters["verbose"] and self.group.is_rank_zero:
-            done = checkpoints.epochs_done() if checkpoints else 0
-            bar = ProgressBar("training", len(source.training), self.settings.max_epochs, done)
-            callbacks.append(bar)
+            n_rows, max_epochs = len(source.training), self.settings.max_epochs
+            callbacks.append(ProgressBar("training", n_rows, max_epochs, epochs_done))
         log_dir = self.parameters["log_dir"]
         if log_dir is not None and self.group.is_rank_zero:
             prepare = self.preprocessor.to_network
             examples = prepare(source.examples(10)) if self.kind == "images" else None
             to_picture = torch.sigmoid if self.loss == "bce" else torch.clone
             callbacks.append(TensorBoard(log_dir, examples, to_picture))
-        return train(
-            Model(self.networks, self.objective),
-            self.objective,
-            source.training,
-            source.validation,
-            self.settings,
-            callbacks,
-            checkpoints,
-            self.group,
-            # With checkpoints the run can go on instead.
-            keep_interrupted=checkpoints is None and self.group.world_size == 1,
-        )
+        return callbacks
 
     def _checkpoints(self, source: Source) -> Checkpoints | None:
         folder, resume = self.parameters["checkpoint_dir"], self.parameters["resume"]
@@ -271,6 +300,123 @@ class TrainingRun:
         if self.started_from is not None:
             run["started_from"] = self.started_from
         return Checkpoints(folder, run, resume=resume)
+
+
+@dataclass(frozen=True)
+class PlannedFit:
+    """A fit with every choice made, and what is to be done when it has been trained.
+
+    Attributes
+    ----------
+    run : TrainingRun
+    source : Source
+    finish : callable
+        Called with the run as it was trained and its progress.
+    """
+
+    run: TrainingRun
+    source: Source
+    finish: Callable[[TrainingRun, Progress], None]
+
+    def carry_out(self) -> None:
+        """Train, and finish; warn when training was interrupted."""
+        progress = self.run.train(self.source)
+        self.finish(self.run, progress)
+        if progress.interrupted:
+            warn_of_interruption(progress, self.run.settings.max_epochs)
+
+    def stackable_rows(self) -> torch.Tensor | None:
+        """Return the prepared training rows, or None of a fit that cannot be part of a stack."""
+        run, batches = self.run, self.source.training
+        stackable = (
+            run.networks.spec["architecture"] == "dense"
+            and run.loss == "mse"
+            and run.objective.noise is not None
+            and run.settings.device.type == "cpu"
+            and run.settings.precision == torch.float32
+            and run.parameters["checkpoint_dir"] is None
+            and self.source.validation is None
+        )
+        if not stackable or not isinstance(batches, Batches):
+            return None
+        rows = batches.prepared(run.settings.device)
+        return None if rows is None or rows.nbytes > MAX_STACKED_BYTES else rows
+
+
+def carry_out_together(planned: Iterable[PlannedFit]) -> None:
+    """Carry out several fits of the same parameters on different instances.
+
+    Dense networks that reconstruct rows in memory, with or without normal noise and without a
+    validation part, are trained as one on a CPU: with the settings of the first fit, for as many
+    steps, and the same noise in each batch. Its progress is shown. Others are trained one after
+    another, and planned when their turn has come.
+
+    Parameters
+    ----------
+    planned : iterable of PlannedFit
+
+    Raises
+    ------
+    TrainingError
+        As `TrainingRun.train` does.
+    """
+    left = iter(planned)
+    first = next(left)
+    if first.stackable_rows() is not None:
+        _carry_out_stacked([first, *left])
+        return
+    first.carry_out()
+    for one in left:
+        one.carry_out()
+
+
+def _carry_out_stacked(planned: Sequence[PlannedFit]) -> None:
+    of_shape: dict[str, list[PlannedFit]] = {}
+    for one in planned:  # a category that few rows have may be missing where they are left out
+        of_shape.setdefault(repr(one.run.networks.spec), []).append(one)
+    for fits in of_shape.values():
+        _train_stack(fits, planned[0])
+
+
+def _train_stack(fits: Sequence[PlannedFit], first: PlannedFit) -> None:
+    """Train networks of one shape, as the first of all fits was planned."""
+    run = first.run
+    for one in fits:
+        one.run.check_equal_in_group(one.source)
+    rows = [prepared for one in fits if (prepared := one.stackable_rows()) is not None]
+    stack = DenseStack([(one.run.networks.encoder, one.run.networks.decoder) for one in fits])
+    errors: list[torch.Tensor] = []
+    progress = train(
+        stack,
+        _stacked_objective(run.objective.noise or 0.0, errors),
+        StackedBatches(rows, len(first.source.training)),
+        None,
+        run.settings,
+        run.callbacks(first.source) if fits[0] is first else [],
+    )
+    if run.group.world_size > 1:  # each has trained all, perhaps on another kind of processor
+        run.group.broadcast_tensors([stack.vector.detach()], run.settings.device)
+    stack.unstack()
+    means = torch.stack(errors).view(progress.epoch, -1, len(fits)).mean(dim=1)
+    for one, losses in zip(fits, means.T.tolist(), strict=True):
+        records = zip(progress.history, losses, strict=True)
+        history = [record | {"train_loss": loss} for record, loss in records]
+        one.finish(replace(one.run, settings=run.settings), replace(progress, history=history))
+
+
+def _stacked_objective(
+    noise: float, errors: list[torch.Tensor]
+) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], dict[str, torch.Tensor]]:
+    """Return the objective of a stack, which adds the error of each network to a list."""
+
+    def objective(stack: nn.Module, batch: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+        (x,) = batch
+        corrupted = torch.add(x, draw_normal_like(x[0]), alpha=noise) if noise else x
+        loss, of_networks = stack(corrupted, x)
+        errors.append(of_networks)
+        return {"loss": loss}
+
+    return objective
 
 
 def _settings(choices: Choices, seed: int, device: torch.device, precision: str) -> Settings:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -18,7 +17,12 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array
 
-from isthmus.autoencoder import Autoencoder, TrainingRowHashes, read_on_rank_zero
+from isthmus.autoencoder import (
+    Autoencoder,
+    TrainingRowHashes,
+    carry_out_together,
+    read_on_rank_zero,
+)
 from isthmus.data import ABNORMAL, InMemory, Instances, describe_row
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.data.windows import overlapping_stride
@@ -186,21 +190,21 @@ def build_reference_set(
     else:
         held_out = [block.among(normal) for block in timeline.blocks(split=split)]
     learning = held_out[0].others(normal) if split else normal
-    encoder = given
+    blocks = [] if split or fitted else held_out
+    trained_on = [learning, *(block.others(normal) for block in blocks)]
+    # Those of series take a second each, and their progress would hide all else that is said.
+    quiet = timeline is not None
+    encoders = [given]
     if not fitted:
-        encoder = _train(given, instances, learning, seed, channel_names, alone=split)
+        encoders = _train(given, instances, trained_on, seed, channel_names, quiet=quiet)
+    encoder, *of_folds = encoders
     features = extract_features(encoder, instances, learning)
     folds = []
-    for block in held_out:
-        if split or fitted:
-            folds.append(Fold(block.windows, purged=block.purged))
-            continue
-        others = block.others(normal)
-        # Those of series take a second each, and their progress would hide all else that is said.
-        quiet = given if timeline is None else clone(given).set_params(verbose=False)
-        trained = _train(quiet, instances, others, seed, channel_names, alone=False)
-        fold_features = extract_features(trained, instances, others)
-        folds.append(Fold(block.windows, trained, fold_features, block.purged))
+    if not of_folds:
+        folds = [Fold(block.windows, purged=block.purged) for block in held_out]
+    for block, trained, rows in zip(blocks, of_folds, trained_on[1:], strict=True):
+        of_fold = extract_features(trained, instances, rows)
+        folds.append(Fold(block.windows, trained, of_fold, block.purged))
     stride = None if timeline is not None else _warn_of_overlap(encoder, instances)
     hashes = row_hashes(encoder, instances)
     reference_set = ReferenceSet(features, y, hashes, folds, seed, stride, timeline)
@@ -276,7 +280,7 @@ def build_calibrated_set(
         _check_not_trained_on(given, calibrating)
         encoder = given
     else:
-        encoder = _train(given, instances, normal, seed, channel_names)
+        (encoder,) = _train(given, instances, [normal], seed, channel_names)
     hashes = [row_hashes(encoder, rows) for rows in (instances, calibrating)]
     fitted_on = TrainingRowHashes.from_hashes(hashes[0])
     overlap = fitted_on.overlap(hashes[1])
@@ -310,9 +314,8 @@ def _without_checkpoints(given: Autoencoder) -> Autoencoder:
     if given.resume:
         raise TrainingError(
             "got resume=True, and a detector with cross calibration, which 'auto' takes for fewer "
-            f"than {MIN_ROWS_FOR_SPLIT:,} normal rows, trains several encoders one after the "
-            "other, which keep no checkpoint; leave resume out (on the command line: leave "
-            "--resume out)"
+            f"than {MIN_ROWS_FOR_SPLIT:,} normal rows, trains several encoders, which keep no "
+            "checkpoint; leave resume out (on the command line: leave --resume out)"
         )
     encoder: Autoencoder = clone(given)
     return encoder.set_params(checkpoint_dir=None)
@@ -321,20 +324,33 @@ def _without_checkpoints(given: Autoencoder) -> Autoencoder:
 def _train(
     given: Autoencoder,
     instances: Instances,
-    rows: np.ndarray,
+    trained_on: Sequence[np.ndarray],
     seed: int,
     channel_names: Sequence[str] | None,
     *,
-    alone: bool = True,
-) -> Autoencoder:
-    encoder, X = detection_encoder(given, seed), instances.held
+    quiet: bool = False,
+) -> list[Autoencoder]:
+    """Return an encoder for each array of row numbers; all but the first are quiet if asked."""
+    encoders, X = [detection_encoder(given, seed) for _ in trained_on], instances.held
     names = instances.channel_names if channel_names is None else channel_names
     if not hasattr(X, "iloc"):  # array-likes; sparse ones are refused by name
         X = check_array(X, dtype=None, allow_nd=True, ensure_2d=False, ensure_all_finite=False)
-    # Of several, one that was trained for fewer epochs would not be like the others.
-    rows_of_x = InMemory(_safe_indexing(X, rows), kind=instances.kind, step=instances.step)
-    with nullcontext() if alone else raising_interrupts():
-        return encoder.fit(rows_of_x, channel_names=names, warn=False)
+    for encoder in encoders[1:] if quiet else []:
+        encoder.set_params(verbose=False)
+    planned = (
+        encoder.plan_fit(
+            InMemory(_safe_indexing(X, rows), kind=instances.kind, step=instances.step),
+            channel_names=names,
+            warn=False,
+        )
+        for encoder, rows in zip(encoders, trained_on, strict=True)
+    )
+    if len(encoders) == 1:
+        next(planned).carry_out()
+    else:  # one that was trained for fewer epochs would not be like the others
+        with raising_interrupts():
+            carry_out_together(planned)
+    return encoders
 
 
 def _check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:

@@ -14,6 +14,7 @@ from .conv import DepthToSpace as DepthToSpace
 from .conv import FoldTime as FoldTime
 from .conv import SpaceToDepth as SpaceToDepth
 from .conv import UnfoldTime as UnfoldTime
+from .dense import DenseStack as DenseStack
 from .dense import Dropout as Dropout
 from .dense import hidden_sizes as hidden_sizes
 from .reference import Crop as Crop

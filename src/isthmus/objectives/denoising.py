@@ -139,6 +139,12 @@ class Denoising(Objective):
             raise TrainingError(f"got level={shown(self.level)}, expected the lowest first")
         self.chosen, self.low, self.high = chosen, low, high
 
+    @property
+    def noise(self) -> float | None:
+        """Standard deviation of the noise, where it is normal and of one level. None otherwise."""
+        gaussian_alone = type(self) is Denoising and self.chosen == ("gaussian",)
+        return self.low if gaussian_alone and self.low == self.high else None
+
     def forward(self, network: Network, batch: Batch) -> Values:
         """Return `{"loss": mean error}` for a batch `(x,)`."""
         (x,) = batch

@@ -129,6 +129,15 @@ class Objective(nn.Module):
             name: _plain(getattr(self, name)) for name in self.options
         }
 
+    @property
+    def noise(self) -> float | None:
+        """Standard deviation of normal noise on the instance, if that is all the objective does.
+
+        0 where the error of reconstructing the instance as it is is minimised; None of objectives
+        that minimise anything else.
+        """
+        return None
+
     def extra_repr(self) -> str:
         """Show the options in the module's repr."""
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options)
@@ -201,6 +210,11 @@ class Reconstruction(Objective):
     >>> objective(nn.Identity(), (torch.ones(3, 4),))["loss"].item()
     0.0
     """
+
+    @property
+    def noise(self) -> float | None:
+        """0: instances are reconstructed as they are. None of subclasses."""
+        return 0.0 if type(self) is Reconstruction else None
 
     def forward(self, network: Network, batch: Batch) -> Values:
         """Return `{"loss": mean error}` for a batch `(x,)`."""

@@ -1,4 +1,5 @@
 from .batches import Batches as Batches
+from .batches import StackedBatches as StackedBatches
 from .batches import hold_out_labelled as hold_out_labelled
 from .batches import move_to_device as move_to_device
 from .batches import to_tensor as to_tensor

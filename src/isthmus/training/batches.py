@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ class Batches:
 
     def batch(self, positions: np.ndarray, device: torch.device) -> Batch:
         """Return the rows at these positions, as tensors on the device."""
-        prepared = self._prepared(device)
+        prepared = self.prepared(device)
         rows = self.rows[positions]
         if prepared is None:
             x = to_tensor(self.prepare(self.X[rows]), device)
@@ -100,7 +101,7 @@ class Batches:
             return (x,)
         return (x, torch.from_numpy(self.y[rows]).to(device))
 
-    def _prepared(self, device: torch.device) -> torch.Tensor | None:
+    def prepared(self, device: torch.device) -> torch.Tensor | None:
         """Return all rows, prepared at the first call, or None when they are not to be cached."""
         if self._cache is None or self._cache[0] != device:
             self._cache = (device, self._prepare_all(device))
@@ -118,6 +119,57 @@ class Batches:
             chunk = slice(start, start + _CACHE_ROWS)
             prepared[chunk] = torch.from_numpy(self.prepare(self.X[self.rows[chunk]])).to(device)
         return prepared
+
+
+class StackedBatches:
+    """Batches for several networks that are trained as one, each on rows of its own.
+
+    Each network goes through its rows in
+    an order of its own, all of them before any comes again, and every batch is full.
+
+    Parameters
+    ----------
+    rows : sequence of float32 tensors of shape (n, ...)
+        The prepared rows of each network, on a CPU.
+    n_rows : int
+        Of an epoch, which has as many steps as so many rows make.
+    """
+
+    def __init__(self, rows: Sequence[torch.Tensor], n_rows: int) -> None:
+        self.n_rows = n_rows
+        self.sizes = [len(of_network) for of_network in rows]
+        # A batch is cut out of columns: products of few columns are slow.
+        self._columns = torch.cat([of_network.flatten(1) for of_network in rows]).T.contiguous()
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of training batches in an epoch."""
+        return n_steps(len(self), batch_size)
+
+    def shuffled(
+        self,
+        batch_size: int,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+        first_step: int = 0,
+    ) -> Iterator[Batch]:
+        """Yield an epoch's batches `(x,)`, x of shape (networks, values, batch).
+
+        They are not sharded: each process trains on all of them.
+        """
+        steps, orders, first = self.steps(batch_size), [], 0
+        draw: dict[str, Any] = {"device": device, "generator": current_generator(device)}
+        for n in self.sizes:
+            rounds = math.ceil(steps * batch_size / n)
+            order = torch.cat([torch.randperm(n, **draw) for _ in range(rounds)])
+            orders.append(first + order[: steps * batch_size].view(steps, batch_size))
+            first += n
+        for positions in torch.stack(orders, dim=1)[first_step:]:
+            x = self._columns.index_select(1, positions.flatten())
+            yield (x.view(len(x), *positions.shape).transpose(0, 1),)
 
 
 def n_steps(n_rows: int, batch_size: int) -> int:

@@ -28,7 +28,7 @@ from isthmus.distributed import (
     synchronized_batch_norm,
 )
 from isthmus.errors import TrainingError
-from isthmus.training.batches import Batch, Batches, move_to_device
+from isthmus.training.batches import Batch, Batches, StackedBatches, move_to_device
 from isthmus.training.callbacks import Callback
 from isthmus.training.checkpoint import (
     Checkpoints,
@@ -91,7 +91,7 @@ class Settings:
 def train(
     network: nn.Module,
     objective: Objective,
-    batches: Batches | StreamBatches,
+    batches: Batches | StackedBatches | StreamBatches,
     validation: Batches | None,
     settings: Settings,
     callbacks: Sequence[Callback] = (),
@@ -107,7 +107,7 @@ def train(
     network : torch.nn.Module
     objective : callable
         From network and batch to mean values; the one named `"loss"` is minimised.
-    batches : Batches or StreamBatches
+    batches : Batches, StackedBatches or StreamBatches
         Of the training rows.
     validation : Batches or None
         Without validation rows the last epoch counts as the best.
@@ -317,7 +317,7 @@ class LossMeans:
 def _train_epoch(
     network: nn.Module,
     objective: Objective,
-    batches: Batches | StreamBatches,
+    batches: Batches | StackedBatches | StreamBatches,
     optimizer: Optimizer,
     settings: Settings,
     progress: Progress,
