@@ -3,6 +3,7 @@
     python benchmarks/anomaly.py FOLDER                  without labels
     python benchmarks/anomaly.py FOLDER --labels         with a few labelled abnormal rows
     python benchmarks/anomaly.py FOLDER --validate       how the default score was chosen
+    python benchmarks/anomaly.py FOLDER --fits           seconds of a fit beside PyOD's
 
 FOLDER holds `.npz` tables of X (n, m) and y (1 abnormal, 0 normal), such as those of ADBench
 (Han et al., NeurIPS 2022); $ISTHMUS_DATA/adbench when not given.
@@ -28,6 +29,10 @@ classifiers beside it, on standardised columns, unlabelled rows count as normal.
 
 With --validate: as without labels, with seeds from 1000 on, tested on the fixed half alone, and
 kNN the only peer. The scores are those of the detector and the sums that its default is one of.
+
+With --fits: seconds alone, of the detector and of PyOD's AutoEncoder on the training rows of seed 0
+(--seeds of more), in turn, the best of three rounds. They are seconds of CPU time, which other
+programs disturb least: set OMP_NUM_THREADS=1, as threads add up.
 
 A run is one table with one seed. It costs seconds to a minute on one core, most of it the
 encoders: one, or six on tables of fewer than 2,000 training rows, and thrice that with --labels.
@@ -56,7 +61,7 @@ from common.anomaly_tables import (
     validation_half,
 )
 from common.detector_scores import fit_detector, score_candidates, score_parts
-from common.markdown import show_per_table, show_summary
+from common.markdown import markdown, number, show_per_table, show_summary
 from common.peer_detectors import CLASSIFIERS, PEERS, PYOD, detectors
 from common.records import (
     Journal,
@@ -71,23 +76,36 @@ from common.records import (
 from common.summary_statistics import METRICS, PART, ranking, summarise
 from isthmus import __version__
 from isthmus.detection import extract_features
+from isthmus.errors import DataError
 
 FRACTIONS = (0.01, 0.05, 0.1)
-REFERENCE = {"no labels": "kNN", "validate": "kNN", "labels": "isthmus label-free (part)"}
+REFERENCE = {
+    "no labels": "kNN",
+    "validate": "kNN",
+    "labels": "isthmus label-free (part)",
+    "fits": PYOD,
+}
+#: How often each side of --fits has its turn.
+ROUNDS = 3
 
 
 def main() -> None:
     options = arguments()
-    mode = "labels" if options.labels else "validate" if options.validate else "no labels"
+    mode = next(
+        (name for name in ("labels", "validate", "fits") if vars(options)[name]), "no labels"
+    )
     paths = find_tables(data_folder(options.folder, "adbench"), options.tables)
     first = options.first_seed
     if first is None:
         first = 1000 if mode == "validate" else 0
     if mode == "no labels" and PYOD not in detectors():
         say(f"pyod is not installed: the column {PYOD} is left out")
+    if mode == "fits" and PYOD not in detectors():
+        raise DataError("--fits compares with PyOD's AutoEncoder, which is not here: install pyod")
     protocol = {"benchmark": "anomaly", "mode": mode, "isthmus": __version__}
     journal = Journal(options.out, protocol | {"most_rows": MAX_ROWS})
-    seeds = range(first, first + options.seeds)
+    n_seeds = (1 if mode == "fits" else 5) if options.seeds is None else options.seeds
+    seeds = range(first, first + n_seeds)
     for i, path in enumerate(paths, start=1):
         table = read_table(path)
         started = time.perf_counter()
@@ -112,13 +130,14 @@ def arguments() -> argparse.Namespace:
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--labels", action="store_true", help="few abnormal rows are labelled")
     modes.add_argument("--validate", action="store_true", help="compare scores on other splits")
+    modes.add_argument("--fits", action="store_true", help="seconds of fits alone, beside PyOD's")
     parser.add_argument("--tables", metavar="NAME,NAME", help="only these, without .npz")
-    parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
+    parser.add_argument("--seeds", type=int, help="how many (default 5, with --fits 1)")
     parser.add_argument("--first-seed", type=int, help="default 0, with --validate 1000")
     parser.add_argument("--out", metavar="PATH", help="keep runs as JSON lines, and go on from it")
     parser.add_argument("--json", metavar="PATH", help="all facts as JSON; - is standard output")
     options = parser.parse_args()
-    if options.seeds < 1:
+    if options.seeds is not None and options.seeds < 1:
         parser.error(f"got --seeds {options.seeds}, expected 1 or more")
     return options
 
@@ -131,6 +150,8 @@ def measure(
         return {"methods": measure_without_labels(table, seed)}
     if mode == "validate":
         return {"methods": measure_candidates(table, seed)}
+    if mode == "fits":
+        return {"methods": measure_fits(table, seed)}
     split = labelled_split(table.abnormal, seed)
     known = labelled_rows(table.abnormal, split.train, fraction, seed)
     # Of few abnormal rows several fractions are the same labels, and so the same run.
@@ -162,6 +183,23 @@ def measure_without_labels(table: AnomalyTable, seed: int) -> dict[str, dict[str
         _, scores, seconds = try_out(lambda fit=fit: fit(train, seed), lambda scorer: scorer(test))
         found[name] = figures(scores) | seconds
     return found
+
+
+def measure_fits(table: AnomalyTable, seed: int) -> dict[str, dict[str, Any]]:
+    """Return the CPU seconds of a fit, the best of several rounds in which both take turns."""
+    train = table.X[one_class_split(table.abnormal, seed).train]
+    standardised = StandardScaler().fit_transform(train)
+    fits = {
+        "isthmus": lambda: fit_detector(train, seed=seed),
+        PYOD: lambda: detectors()[PYOD](standardised, seed),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in fits}
+    for _ in range(ROUNDS):
+        for name, fit in fits.items():
+            started = time.process_time()
+            fit()
+            seconds[name].append(time.process_time() - started)
+    return {name: {"seconds_fit": min(found)} for name, found in seconds.items()}
 
 
 def measure_candidates(table: AnomalyTable, seed: int) -> dict[str, dict[str, Any]]:
@@ -206,7 +244,9 @@ def measure_labels(
 
 def report(records: list[dict[str, Any]], mode: str) -> dict[str, Any]:
     """Return all facts of a call as plain values: summaries, and the runs behind them."""
-    metrics = (*METRICS, *(f"{m}_other_half" for m in METRICS)) if mode == "no labels" else METRICS
+    metrics = () if mode == "fits" else METRICS
+    if mode == "no labels":
+        metrics = (*METRICS, *(f"{m}_other_half" for m in METRICS))
     groups = dict.fromkeys(record["fraction"] for record in records)
     summaries = []
     for fraction in groups:
@@ -218,6 +258,9 @@ def report(records: list[dict[str, Any]], mode: str) -> dict[str, Any]:
 
 
 def show(console: Console, found: dict[str, Any]) -> None:
+    if found["mode"] == "fits":
+        show_fits(console, found["runs"])
+        return
     for part in found["summaries"]:
         summary, fraction = part["summary"], part["fraction"]
         seeds = ", ".join(map(str, summary["seeds"]))
@@ -230,6 +273,21 @@ def show(console: Console, found: dict[str, Any]) -> None:
             console.print("isthmus decides by its combined score; parts share its encoder.")
         for metric in METRICS if found["mode"] != "validate" else ():  # too many columns
             show_per_table(console, summary, metric)
+
+
+def show_fits(console: Console, records: list[dict[str, Any]]) -> None:
+    """Print the seconds of each table, and their means, with the ratio."""
+    seconds: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        both = tuple(record["methods"][name]["seconds_fit"] for name in ("isthmus", PYOD))
+        seconds.setdefault(record["table"], []).append(both)
+    means = {table: np.mean(found, axis=0) for table, found in seconds.items()}
+    means["mean"] = np.mean(list(means.values()), axis=0)
+    rows = [
+        [table, *(number(value, 2) for value in (ours, theirs, ours / theirs))]
+        for table, (ours, theirs) in means.items()
+    ]
+    markdown(console, ["CPU seconds to fit", "isthmus", PYOD, "isthmus / PyOD"], rows)
 
 
 if __name__ == "__main__":

@@ -319,6 +319,17 @@ def test_few_labels_are_measured_once_where_fractions_come_to_the_same(quick, fo
     assert {"isthmus", "isthmus label-free (part)", "isthmus head (part)"} < set(first)
 
 
+def test_fits_are_timed_beside_those_of_pyod(quick, folder, call, monkeypatch):
+    fitted = []
+    peers = {anomaly.PYOD: lambda train, seed: fitted.append(len(train))}
+    monkeypatch.setattr(anomaly, "detectors", lambda: peers)
+    found = call(anomaly, folder, "--fits", "--tables", "2_near")
+    [one] = found["runs"]
+    assert len(fitted) == anomaly.ROUNDS
+    assert set(one["methods"]) == {"isthmus", anomaly.PYOD}
+    assert all(method["seconds_fit"] >= 0 for method in one["methods"].values())
+
+
 def test_validation_uses_other_seeds_and_compares_sums(quick, folder, call):
     found = call(anomaly, folder, "--validate", "--seeds", 1, "--tables", "2_near")
     [one] = found["runs"]
