@@ -14,6 +14,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import RidgeClassifier
 
 from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, export_bundle
+from isthmus._core import find_nearest
 from isthmus.bundle import Bundle
 from isthmus.classification import MLPHead
 from isthmus.export import (
@@ -25,6 +26,7 @@ from isthmus.export import (
     open_session,
     run,
 )
+from isthmus.export.graph import BATCH, GraphBuilder, nearest
 from isthmus.export.inputs import feed
 from isthmus.export.parity import library_outputs, measure
 
@@ -362,3 +364,23 @@ def test_another_rate_gives_the_verdicts_that_the_library_would(judged, name):
     for rate in steps:
         expected = got["anomaly_score"] > detector.score_calibration_.threshold_for_rate(rate)
         np.testing.assert_array_equal(got["p_value"] <= rate, expected)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-4], ids=["certain", "compared again in float64"])
+def test_the_graphs_neighbours_are_the_librarys(spread):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 7))
+    references = centres[rng.integers(0, 4, 900)] + spread * rng.normal(size=(900, 7))
+    references = np.concatenate([references, references[:300], references[:50]]).astype(np.float32)
+    points = centres[rng.integers(0, 4, 70)] + spread * rng.normal(size=(70, 7))
+    points = np.concatenate([points, references[:5]]).astype(np.float32)
+    graph = GraphBuilder("neighbours")
+    distances, rows = nearest(graph, graph.input("x", np.float32, (BATCH, 7)), references, 5)
+    graph.output("distances", distances, np.float64, (BATCH, 5))
+    graph.output("rows", rows, np.int64, (BATCH, 5))
+
+    found = open_session(graph.model()).run(None, {"x": points})
+
+    expected = find_nearest(points, references, 5)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(found[1], expected[1])

@@ -19,6 +19,10 @@ from .files import write_bytes as write_bytes
 from .files import write_json as write_json
 from .locks import WAIT_SECONDS as WAIT_SECONDS
 from .locks import folder_lock as folder_lock
+from .nearest_neighbors import GROUP as GROUP
+from .nearest_neighbors import SPARE as SPARE
+from .nearest_neighbors import TINY as TINY
+from .nearest_neighbors import Copies as Copies
 from .nearest_neighbors import NeighborIndex as NeighborIndex
 from .nearest_neighbors import find_nearest as find_nearest
 from .nearest_neighbors import find_nearest_others as find_nearest_others

@@ -31,6 +31,21 @@ class NeighborIndex:
     ----------
     references : float array of shape (r, m)
 
+    Attributes
+    ----------
+    different : float array of shape (u, m)
+        The references, equal ones once.
+    copies : Copies or None
+        Which rows they are; None where no two are equal.
+    centre : float64 array of shape (m,)
+        Their mean.
+    unit : float
+        The largest distance of one to it; 1 where all are equal.
+    slack : float
+        c in the notes.
+    factors : float32 array of shape (p, m + 2)
+        Of each reference -r, the term without x, and -|r|; then rows that are never near.
+
     Notes
     -----
     The search is exact, though its one matrix product is in float32. For points x and references
@@ -58,25 +73,25 @@ class NeighborIndex:
 
     def __init__(self, references: np.ndarray) -> None:
         self.references = references
-        self._copies = _Copies.find(references)
-        different = references if self._copies is None else references[self._copies.first]
-        self._different = different
+        self.copies = Copies.find(references)
+        different = references if self.copies is None else references[self.copies.first]
+        self.different = different
         n, m = different.shape
         wide = different.astype(np.float64)
-        self._centre = wide.mean(axis=0)
-        wide -= self._centre
+        self.centre = wide.mean(axis=0)
+        wide -= self.centre
         lengths = np.linalg.norm(wide, axis=1)
-        self._unit = 1.0 if lengths.max() == 0 else float(lengths.max())
-        wide, lengths = wide / self._unit, lengths / self._unit
-        self._slack = (m + 6) * ROUNDING
+        self.unit = 1.0 if lengths.max() == 0 else float(lengths.max())
+        wide, lengths = wide / self.unit, lengths / self.unit
+        self.slack = (m + 6) * ROUNDING
         # Blocks of as many references, so that one group has its members in one block.
         self._n_blocks = -(-n // REFERENCES)
         self._per_block = _up(-(-n // self._n_blocks), GROUP)
-        self._factors = np.zeros((self._n_blocks * self._per_block, m + 2), dtype=np.float32)
-        self._factors[:n, :m] = -wide
-        self._factors[:n, m] = np.square(lengths) / 2 * (1 - self._slack)
-        self._factors[n:, m] = NEVER
-        self._factors[:n, m + 1] = -lengths
+        self.factors = np.zeros((self._n_blocks * self._per_block, m + 2), dtype=np.float32)
+        self.factors[:n, :m] = -wide
+        self.factors[:n, m] = np.square(lengths) / 2 * (1 - self.slack)
+        self.factors[n:, m] = NEVER
+        self.factors[:n, m + 1] = -lengths
 
     def search(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest references of each point.
@@ -96,13 +111,13 @@ class NeighborIndex:
         """
         distances = np.empty((len(points), k))
         rows = np.empty((len(points), k), dtype=np.int64)
-        at_once = int(np.clip(BLOCK // len(self._factors), 1, POINTS))
-        n_found = min(k, len(self._different))
+        at_once = int(np.clip(BLOCK // len(self.factors), 1, POINTS))
+        n_found = min(k, len(self.different))
         for first in range(0, len(points), at_once):
             part = slice(first, first + at_once)
             found = self._search_different(points[part], n_found)
-            if self._copies is not None:
-                found = self._copies.expand(*found, k)
+            if self.copies is not None:
+                found = self.copies.expand(*found, k)
             distances[part], rows[part] = found
         return distances, rows
 
@@ -117,22 +132,22 @@ class NeighborIndex:
     def _search_different(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest among the different references."""
         wide = points.astype(np.float64)
-        scaled = (wide - self._centre) / self._unit
+        scaled = (wide - self.centre) / self.unit
         lengths = np.linalg.norm(scaled, axis=1)
         far = ~(lengths < FAR)
         bounds, minima = self._lower_bounds(np.where(far[:, None], 0, scaled), lengths)
-        n = len(self._different)
+        n = len(self.different)
         n_near = min(k + SPARE, n)
         near = _smallest_of(bounds, minima, n_near, self._per_block)
         largest = bounds[near, np.arange(len(near))[:, None]].max(axis=1)
-        distances, rows = _nearest_of(wide, self._different[near], near, k)
+        distances, rows = _nearest_of(wide, self.different[near], near, k)
         if n_near == n:
             return distances, rows
-        last = (self._different[rows[:, -1]] - self._centre) / self._unit
+        last = (self.different[rows[:, -1]] - self.centre) / self.unit
         kth = np.square(last).sum(axis=1) / 2 - (scaled * last).sum(axis=1) + TINY
         for point in np.flatnonzero(far | ~(kth < largest)):
             near = np.arange(n) if far[point] else np.flatnonzero(bounds[:n, point] <= kth[point])
-            candidates = self._different[near][None]
+            candidates = self.different[near][None]
             one = _nearest_of(wide[[point]], candidates, near[None], k)
             distances[point], rows[point] = one[0][0], one[1][0]
         return distances, rows
@@ -141,36 +156,39 @@ class NeighborIndex:
         self, scaled: np.ndarray, lengths: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return bounds of references and points, (r, n), and their minima by groups."""
-        factors = np.ones((self._factors.shape[1], len(scaled)), dtype=np.float32)
+        factors = np.ones((self.factors.shape[1], len(scaled)), dtype=np.float32)
         factors[:-2] = scaled.T
-        factors[-1] = self._slack * np.minimum(lengths, FAR)
-        bounds = np.empty((len(self._factors), len(scaled)), dtype=np.float32)
+        factors[-1] = self.slack * np.minimum(lengths, FAR)
+        bounds = np.empty((len(self.factors), len(scaled)), dtype=np.float32)
         n_groups = self._per_block // GROUP
         minima = np.empty((self._n_blocks * n_groups, len(scaled)), dtype=np.float32)
         for block in range(self._n_blocks):
             part = slice(block * self._per_block, (block + 1) * self._per_block)
-            np.matmul(self._factors[part], factors, out=bounds[part])
+            np.matmul(self.factors[part], factors, out=bounds[part])
             groups = bounds[part].reshape(GROUP, -1)
             into = minima[block * n_groups : (block + 1) * n_groups]
             np.minimum.reduce(groups, axis=0, out=into.reshape(-1))
         return bounds, minima
 
 
-class _Copies:
+class Copies:
     """Which references are equal.
 
     Attributes
     ----------
     first : int64 array of shape (u,)
         The first row of each different reference, in ascending order.
+    rows : int64 array of shape (r,)
+        All rows, by reference.
+    starts : int64 array of shape (u + 1,)
+        Where the rows of each reference start in `rows`.
     """
 
     def __init__(self, first: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> None:
-        self.first = first
-        self._rows, self._starts = rows, starts  # rows by reference, and where those of each start
+        self.first, self.rows, self.starts = first, rows, starts
 
     @classmethod
-    def find(cls, references: np.ndarray) -> _Copies | None:
+    def find(cls, references: np.ndarray) -> Copies | None:
         """Return None where all are different."""
         plain = np.ascontiguousarray(references + 0.0)  # -0.0 equals 0.0
         keys = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
@@ -188,10 +206,10 @@ class _Copies:
         self, distances: np.ndarray, found: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the k nearest rows for the nearest different references, (n, f) each."""
-        n_copies = self._starts[found + 1] - self._starts[found]
+        n_copies = self.starts[found + 1] - self.starts[found]
         nth = np.arange(min(k, int(n_copies.max())))
         there = nth < n_copies[:, :, None]
-        rows = self._rows[self._starts[found][:, :, None] + np.where(there, nth, 0)]
+        rows = self.rows[self.starts[found][:, :, None] + np.where(there, nth, 0)]
         apart = np.where(there, distances[:, :, None], np.inf)
         rows, apart = rows.reshape(len(rows), -1), apart.reshape(len(rows), -1)
         order = np.lexsort((rows, apart), axis=1)[:, :k]

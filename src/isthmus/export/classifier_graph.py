@@ -21,10 +21,16 @@ from isthmus.export.detector_graph import (
     DetectorOutputs,
     FeatureValues,
     add_detector,
+)
+from isthmus.export.graph import (
+    BATCH,
+    OPSETS,
+    GraphBuilder,
     nearest,
+    normalise_model,
+    onnx_module,
     total,
 )
-from isthmus.export.graph import BATCH, OPSETS, GraphBuilder, normalise_model, onnx_module
 from isthmus.networks import Dropout
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from isthmus.detection import (
     SeriesScore,
 )
 from isthmus.errors import ExportError
-from isthmus.export.graph import GraphBuilder
+from isthmus.export.graph import GraphBuilder, nearest, total
 
 #: In place of minus infinity, whose products and differences may be no numbers.
 LOWEST = -1e300
@@ -149,9 +149,7 @@ def add_detector(
     """
     score = add_score(graph, detector.fitted_score_, features, detector.missing_penalty_, missing)
     calibration = detector.score_calibration_
-    column = graph("Unsqueeze", score, graph.constant([1]))
-    at_least = graph("GreaterOrEqual", graph.constant(calibration.scores[None]), column)
-    counts = total(graph, graph.double(at_least))
+    counts = graph.double(_count_at_least(graph, calibration.scores, score))
     one_more = graph("Add", counts, graph.constant(np.float64(1)))
     p_value = graph("Div", one_more, graph.constant(np.float64(calibration.n + 1)))
     threshold = graph.constant(np.float64(-detector.offset_))
@@ -223,55 +221,35 @@ def add_channel_parts(
     return total(graph, graph("Mul", by_channel, by_channel))
 
 
-def nearest(graph: GraphBuilder, points: str, references: np.ndarray, k: int) -> tuple[str, str]:
-    """Add the search for the k nearest references.
-
-    They are found by |r|² - 2 x·r; their distances are then computed from the differences, because
-    the product's rounding would give equal points different distances.
-
-    Parameters
-    ----------
-    graph : GraphBuilder
-    points : str
-        (n, m), float32 or float64.
-    references : array of shape (r, m)
-    k : int
-        At most r.
-
-    Returns
-    -------
-    distances : str
-        Euclidean, (n, k), float64, not in order.
-    rows : str
-        Of the references, (n, k), int64.
-    """
-    # Stored in their own dtype: half the size in the file where they are float32.
-    stored = graph.constant(np.ascontiguousarray(references))
-    double = graph.double(stored)
-    points = graph.double(points)
-    norms = graph.constant(np.square(references.astype(np.float64)).sum(axis=1)[None])
-    partial = graph("Gemm", points, double, norms, alpha=-2.0, beta=1.0, transB=1)
-    _, rows = graph.several("TopK", 2, partial, graph.constant([k]), axis=1, largest=0, sorted=1)
-    found = graph.double(graph("Gather", stored, rows, axis=0))  # (n, k, m)
-    away = graph("Sub", graph("Unsqueeze", points, graph.constant([1])), found)
-    squares = graph("ReduceSum", graph("Mul", away, away), graph.constant([2]), keepdims=0)
-    return graph("Sqrt", squares), rows
-
-
 def mean(graph: GraphBuilder, values: str, *, keep: bool = False) -> str:
     """Add the mean along the last axis."""
     return graph("ReduceMean", values, graph.constant([-1]), keepdims=int(keep))
-
-
-def total(graph: GraphBuilder, values: str, *, keep: bool = False) -> str:
-    """Add the sum along the last axis."""
-    return graph("ReduceSum", values, graph.constant([-1]), keepdims=int(keep))
 
 
 def dot(graph: GraphBuilder, matrix: str, vector: np.ndarray) -> str:
     """Add the product of a matrix (n, m) and a vector of m: (n,), float64."""
     product = graph("MatMul", graph.double(matrix), graph.constant(vector[:, None], np.float64))
     return graph("Squeeze", product, graph.constant([1]))
+
+
+def _count_at_least(graph: GraphBuilder, ascending: np.ndarray, values: str) -> str:
+    """Add how many of n sorted numbers are no smaller than each value: (batch,), int64.
+
+    Of each √n of them the largest is compared, and then the members of one such block.
+    """
+    size = math.isqrt(len(ascending) - 1) + 1
+    n_blocks = -(-len(ascending) // size)
+    blocks = np.full((n_blocks + 1, size), np.inf)
+    blocks.ravel()[: len(ascending)] = ascending
+    column = graph("Unsqueeze", values, graph.constant([1]))
+
+    def smaller(numbers: str) -> str:
+        return total(graph, graph.cast(graph("Less", numbers, column), np.int64))
+
+    whole = smaller(graph.constant(blocks[None, :n_blocks, -1]))
+    part = smaller(graph("Gather", graph.constant(blocks), whole, axis=0))
+    below = graph("Add", graph("Mul", whole, graph.constant(np.int64(size))), part)
+    return graph("Sub", graph.constant(np.int64(len(ascending))), below)
 
 
 def _residual_summary(

@@ -1,4 +1,4 @@
-"""Building of ONNX graphs, operation by operation, and merging of several into one."""
+"""Building of ONNX graphs, operation by operation, merging of several into one, and neighbours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus._core import require
+from isthmus._core import GROUP, SPARE, TINY, Copies, NeighborIndex, require
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -168,6 +168,146 @@ def keep_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:
     graph.node.extend(reversed(nodes))
     graph.initializer.extend(constants)
     return model
+
+
+def total(graph: GraphBuilder, values: str, *, keep: bool = False) -> str:
+    """Add the sum along the last axis."""
+    return graph("ReduceSum", values, graph.constant([-1]), keepdims=int(keep))
+
+
+def nearest(graph: GraphBuilder, points: str, references: np.ndarray, k: int) -> tuple[str, str]:
+    """Add the search for the k nearest references, as `isthmus._core.NeighborIndex` does it.
+
+    Points whose neighbours the bounds in float32 leave open are compared with all references in
+    float64.
+
+    Parameters
+    ----------
+    graph : GraphBuilder
+    points : str
+        (n, m), float32 or float64.
+    references : array of shape (r, m)
+    k : int
+        At most r.
+
+    Returns
+    -------
+    distances : str
+        Euclidean, (n, k), float64, the smallest first.
+    rows : str
+        Of the references, (n, k), int64.
+    """
+    index, points = NeighborIndex(references), graph.double(points)
+    n_found = min(k, len(index.different))
+    # Stored in their own dtype: half the size in the file where they are float32.
+    stored = graph.constant(np.ascontiguousarray(index.different))
+    if len(index.different) <= (k + SPARE) * GROUP:
+        found = _nearest_of_all(graph, points, stored, index.different, n_found)
+    else:
+        found = _nearest_by_bounds(graph, points, stored, index, n_found)
+    return found if index.copies is None else _add_copies(graph, *found, index.copies, k)
+
+
+def _nearest_by_bounds(
+    graph: GraphBuilder, points: str, stored: str, index: NeighborIndex, k: int
+) -> tuple[str, str]:
+    """Add the search among references of which no two are equal."""
+    centred = graph("Sub", points, graph.constant(index.centre))
+    scaled = graph("Div", centred, graph.constant(np.float64(index.unit)))
+    length = graph("ReduceL2", scaled, graph.constant([1]))
+    slack = graph("Mul", length, graph.constant(np.float64(index.slack)))
+    factors = graph.cast(graph("Concat", scaled, slack, axis=1), np.float32)
+    of_references = np.delete(index.factors, -2, axis=1).T
+    constant_term = graph.constant(index.factors[:, -2])
+    bounds = graph("Gemm", factors, graph.constant(of_references), constant_term)
+    n_groups, n_near = len(index.factors) // GROUP, k + SPARE
+    groups = graph("Reshape", bounds, graph.constant([0, GROUP, n_groups]))
+    minima = graph("ReduceMin", groups, graph.constant([1]), keepdims=0)
+    _, best = _smallest(graph, minima, n_near)
+    members = graph(
+        "Add",
+        graph("Unsqueeze", best, graph.constant([2])),
+        graph.constant(n_groups * np.arange(GROUP)),
+    )
+    members = graph("Reshape", members, graph.constant([0, n_near * GROUP]))
+    least, places = _smallest(graph, _take(graph, bounds, members), n_near)
+    near = _take(graph, members, places)
+    distances, rows = _nearest_among(graph, points, stored, near, k)
+    # Half of the k-th squared distance, as the bounds are: without half of that of the point.
+    kth = graph(
+        "Slice", distances, graph.constant([k - 1]), graph.constant([k]), graph.constant([1])
+    )
+    kth = graph("Div", kth, graph.constant(np.float64(index.unit)))
+    half = graph.constant(np.float64(0.5))
+    kth = graph("Mul", graph("Sub", graph("Mul", kth, kth), graph("Mul", length, length)), half)
+    rounding = graph("Mul", graph("Mul", length, length), graph.constant(np.float64(1e-15)))
+    kth = graph("Add", graph("Add", kth, rounding), graph.constant(np.float64(TINY)))
+    largest = graph.double(graph("ReduceMax", least, graph.constant([1])))
+    unsure = graph("Squeeze", graph("Not", graph("Less", kth, largest)), graph.constant([1]))
+    places = graph("Transpose", graph("NonZero", unsure), perm=[1, 0])
+    again = graph("GatherND", points, places)
+    others = _nearest_of_all(graph, again, stored, index.different, k)
+    return (
+        graph("ScatterND", distances, places, others[0]),
+        graph("ScatterND", rows, places, others[1]),
+    )
+
+
+def _nearest_of_all(
+    graph: GraphBuilder, points: str, stored: str, references: np.ndarray, k: int
+) -> tuple[str, str]:
+    """Add the search by |r|² - 2 x·r in float64."""
+    norms = graph.constant(np.square(references.astype(np.float64)).sum(axis=1)[None])
+    double = graph.double(stored)
+    partial = graph("Gemm", points, double, norms, alpha=-2.0, beta=1.0, transB=1)
+    return _nearest_among(graph, points, stored, _smallest(graph, partial, k)[1], k)
+
+
+def _nearest_among(
+    graph: GraphBuilder, points: str, stored: str, rows: str, k: int
+) -> tuple[str, str]:
+    """Add the k nearest of these rows, (n, c), by the differences.
+
+    The rounding of a product would give equal points different distances.
+    """
+    found = graph.double(graph("Gather", stored, rows, axis=0))
+    away = graph("Sub", graph("Unsqueeze", points, graph.constant([1])), found)
+    distances = graph("Sqrt", total(graph, graph("Mul", away, away)))
+    distances, places = _smallest(graph, distances, k, in_order=1)
+    return distances, graph("GatherElements", rows, places, axis=1)
+
+
+def _smallest(graph: GraphBuilder, values: str, k: int, in_order: int = 0) -> list[str]:
+    """Add the k smallest values of each row and their places."""
+    return graph.several("TopK", 2, values, graph.constant([k]), axis=1, largest=0, sorted=in_order)
+
+
+def _take(graph: GraphBuilder, values: str, places: str) -> str:
+    """Add the values, (n, m), at these places of each row, (n, k).
+
+    As GatherElements, of which onnx's own evaluation takes 64 columns at most.
+    """
+    return graph("GatherND", values, graph("Unsqueeze", places, graph.constant([2])), batch_dims=1)
+
+
+def _add_copies(
+    graph: GraphBuilder, distances: str, found: str, copies: Copies, k: int
+) -> tuple[str, str]:
+    """Add the k nearest rows for the nearest different references, as `Copies.expand` does."""
+    numbers = graph("Gather", graph.constant(np.diff(copies.starts)), found)
+    up_to = graph("CumSum", numbers, graph.constant(np.int64(1)))
+    nth = graph.constant(np.arange(k)[:, None])
+    passed = graph("LessOrEqual", graph("Unsqueeze", up_to, graph.constant([1])), nth)
+    passed = graph.cast(passed, np.int64)  # (n, k, f)
+    place = total(graph, passed)
+    before = total(graph, graph("Mul", passed, graph("Unsqueeze", numbers, graph.constant([1]))))
+    which = graph("Sub", graph.constant(np.arange(k)), before)
+    start = graph("Gather", graph.constant(copies.starts[:-1]), found)
+    at = graph("Add", graph("GatherElements", start, place, axis=1), which)
+    return (
+        graph("GatherElements", distances, place, axis=1),
+        graph("Gather", graph.constant(copies.rows), at),
+    )
 
 
 def _value(name: str, dtype: Any, shape: Shape) -> Any:
