@@ -9,7 +9,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from isthmus import AnomalyDetector, Autoencoder
-from isthmus.detection import BlendedScore, Features, HeadScore, NeighbourScore, extract_features
+from isthmus.detection import (
+    BlendedScore,
+    Features,
+    HeadScore,
+    NeighbourScore,
+    extract_features,
+    scores,
+)
 from isthmus.detection import labelled_scores as label_curve
 from isthmus.detection.labelled_scores import choose_weight, held_out_scores, measure_curve
 
@@ -213,8 +220,10 @@ def test_both_parts_are_in_standard_deviations_of_normal_rows(seen, encoder, gau
         assert 0.5 < part.std() < 2
 
 
+@pytest.mark.parametrize("most", [20, 2000], ids=["means", "rows"])
 @pytest.mark.parametrize("kind", [HeadScore, BlendedScore])
-def test_a_score_rebuilt_from_its_state_is_the_same(kind, seen, new):
+def test_a_score_rebuilt_from_its_state_is_the_same(kind, most, seen, new, monkeypatch):
+    monkeypatch.setattr(scores, "MAX_REFERENCES", most)
     score = kind().fit_labelled(*seen, generator())
 
     again = kind.from_state(score.state())

@@ -172,7 +172,7 @@ def is_plain(value):
 
 def test_of_very_many_rows_some_are_kept(monkeypatch):
     train, new = looks(200, 0), looks(40, 1)
-    monkeypatch.setattr(scores, "MAX_REFERENCES", 50)
+    monkeypatch.setattr(scores, "MAX_ROWS", 50)
 
     score = NeighbourScore(residuals=True).fit(train, np.random.default_rng(0))
 
@@ -181,6 +181,63 @@ def test_of_very_many_rows_some_are_kept(monkeypatch):
     expected, _ = neighbours_by_brute_force(train.take(score.rows_), new, residuals=True)
     np.testing.assert_allclose(score.score(new), expected, rtol=1e-4)
     assert score.own_scores().shape == (50,)
+
+
+def numbers_as_looks(numbers):
+    """Features of instances with equal codes and one number as residual."""
+    column = np.asarray(numbers, dtype=np.float32)[:, None]
+    return Features(np.zeros_like(column), column, explained=1.0)
+
+
+def test_references_are_means_and_a_row_is_compared_without_itself(monkeypatch):
+    monkeypatch.setattr(scores, "MAX_REFERENCES", 2)
+
+    score = fit(CombinedScore, numbers_as_looks([0, 2, 10, 14]))
+
+    assert sorted(score.references_[:, 1].tolist()) == [1, 12]
+    assert score.own_distances_.tolist() == [2, 2, 4, 4]  # the mean of two without one: the other
+    np.testing.assert_allclose(score.own_scores().mean(), 1)
+
+
+def test_scores_of_rows_and_of_new_ones_are_alike_by_means_too(monkeypatch):
+    train, new = looks(3000, 0), looks(2000, 1)
+    exact = fit(CombinedScore, train).score(new)
+    monkeypatch.setattr(scores, "MAX_REFERENCES", 1000)
+
+    score = fit(CombinedScore, train)
+
+    assert score.references_.shape == (1000, 8)
+    assert abs(score.score(new).mean() - 1) < 0.02
+    assert np.corrcoef(score.score(new), exact)[0, 1] > 0.95
+
+
+def test_where_many_rows_are_equal_so_are_references(monkeypatch):
+    monkeypatch.setattr(scores, "MAX_REFERENCES", 40)
+    many = numbers_as_looks(np.r_[np.zeros(300), np.linspace(5, 9, 100)])
+
+    score = fit(CombinedScore, many)
+
+    assert (score.score(numbers_as_looks([0.0])) == 0).all()
+    assert (score.score(numbers_as_looks([1.0])) > 0).all()
+
+
+def test_rows_of_many_numbers_stay_references(monkeypatch):
+    monkeypatch.setattr(scores, "MAX_REFERENCES", 20)
+    monkeypatch.setattr(scores, "MAX_AVERAGED_NUMBERS", 7)
+    train = looks(50, 0)
+
+    score = fit(CombinedScore, train)
+
+    np.testing.assert_array_equal(score.references_, score.space(train))
+
+
+def test_a_score_does_not_depend_on_how_many_rows_are_scored_together():
+    score, new = fit(CombinedScore, looks(2500, 0)), looks(300, 1)
+    whole = anomaly_scores(score, new)
+    for size in (1, 7, 100):
+        parts = [new.take(np.arange(i, min(i + size, 300))) for i in range(0, 300, size)]
+        found = np.concatenate([anomaly_scores(score, part) for part in parts])
+        np.testing.assert_array_equal(found, whole)
 
 
 # --- data that could break them ------------------------------------------------------------

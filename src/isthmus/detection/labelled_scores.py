@@ -94,9 +94,7 @@ class HeadScore(LabelledScore):
         head.fit(scaler.transform(inputs), truth)
         self.scaler_mean_, self.scaler_scale_ = scaler.mean_, scaler.scale_
         self.coef_, self.intercept_ = head.coef_[0], float(head.intercept_[0])
-        parts = self._parts(
-            normal, self.label_free_.neighbour_distances_, self.label_free_.own_scores()
-        )
+        parts = self._parts(normal, self.label_free_.own_distances_, self.label_free_.own_scores())
         self.middle_, self.spread_ = parts.mean(axis=1), parts.std(axis=1) + 1e-9
         return self
 
@@ -198,8 +196,12 @@ class BlendedScore(LabelledScore):
         return self.weight_ * self.head_.score(features)
 
     def state(self) -> State:
-        """Return the head's state and the weight."""
-        return {"head": self.head_.state(), "weight": self.weight_}
+        """Return the head's state and the weight, and what does not follow from them."""
+        state = {"head": self.head_.state(), "weight": self.weight_}
+        own = {"middle": self.middle_, "spread": self.spread_}
+        if own != _standardisation(self.label_free_.scores_of_references()):
+            state |= own  # of rows, where the references are means of them
+        return state
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -207,12 +209,19 @@ class BlendedScore(LabelledScore):
         score = cls()
         score.head_ = HeadScore.from_state(state["head"])
         score.weight_ = state["weight"]
-        score._standardise()
+        found = _standardisation(score.label_free_.scores_of_references()) | dict(state)
+        score.middle_, score.spread_ = found["middle"], found["spread"]
         return score
 
     def _standardise(self) -> None:
-        logs = np.log(self.label_free_.own_scores() + 1e-3)
-        self.middle_, self.spread_ = float(logs.mean()), float(logs.std()) + 1e-9
+        found = _standardisation(self.label_free_.own_scores())
+        self.middle_, self.spread_ = found["middle"], found["spread"]
+
+
+def _standardisation(scores: np.ndarray) -> dict[str, float]:
+    """Return mean and deviation of the logarithms of label-free scores."""
+    logs = np.log(scores + 1e-3)
+    return {"middle": float(logs.mean()), "spread": float(logs.std()) + 1e-9}
 
 
 def label_free_method(features: Features) -> str:

@@ -96,6 +96,10 @@ class SeriesScore(NeighbourScore):
 
     def own_scores(self) -> np.ndarray:
         """Return the scores of the reference windows, each against the others."""
+        return self.scores_of_references()
+
+    def scores_of_references(self) -> np.ndarray:
+        """Return the same: the references are windows."""
         scores: np.ndarray = np.log1p(self.neighbour_distances_ / self.unit)
         return scores
 
