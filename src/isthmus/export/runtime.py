@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +54,24 @@ def new_session(content: bytes, threads: int = 0) -> Any:
 
 
 def run(
-    session: Any, rows: Mapping[str, np.ndarray], names: Sequence[str]
+    session: Any, rows: Mapping[str, np.ndarray], names: Sequence[str], at_once: int = 1
 ) -> dict[str, np.ndarray]:
-    """Return outputs by name for rows as `isthmus.export.inputs.feed` gives them."""
+    """Return outputs by name for rows as `isthmus.export.inputs.feed` gives them.
+
+    Up to `at_once` batches run at the same time, in threads.
+    """
     n = len(next(iter(rows.values())))
-    batches = []
-    for first in range(0, n, ROWS):
+
+    def run_batch(first: int) -> list[np.ndarray]:
         batch = {name: values[first : first + ROWS] for name, values in rows.items()}
-        batches.append(session.run(list(names), batch))
+        found: list[np.ndarray] = session.run(list(names), batch)
+        return found
+
+    if at_once == 1:
+        batches = [run_batch(first) for first in range(0, n, ROWS)]
+    else:
+        with ThreadPoolExecutor(at_once) as pool:
+            batches = list(pool.map(run_batch, range(0, n, ROWS)))
     columns = zip(*batches, strict=True)
     return {name: np.concatenate(c) for name, c in zip(names, columns, strict=True)}
 
@@ -264,10 +275,16 @@ class Exported:
         return self._preprocessor
 
     def run_fed(
-        self, rows: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+        self,
+        rows: Mapping[str, np.ndarray],
+        names: Sequence[str] | None = None,
+        at_once: int = 1,
     ) -> dict[str, np.ndarray]:
-        """Return all outputs, or those named, for rows as `feed` returns them."""
-        return run(self._session, rows, self.names if names is None else names)
+        """Return all outputs, or those named, for rows as `feed` returns them.
+
+        Up to `at_once` batches of 512 rows run at the same time.
+        """
+        return run(self._session, rows, self.names if names is None else names, at_once)
 
     def decide_points(self, new: Any, *, head: str | None = None, **columns: Any) -> PointDecisions:
         """Score time points of series, and decide which are abnormal.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -239,6 +240,13 @@ class _PreparedChunk:
 _DecidedChunk = tuple[_PreparedChunk, dict[str, Any], pd.DataFrame | None]
 
 
+def n_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Worker:
     """A session of the graph that scores chunks.
 
@@ -246,12 +254,14 @@ class Worker:
     ----------
     job : ScoringJob
     threads : int, default=0
-        Of ONNX Runtime; 0 is one a core.
+        Each runs a batch of its own; 0 is one a core.
     """
 
     def __init__(self, job: ScoringJob, threads: int = 0) -> None:
         self.job = job
-        self.exported = Exported(job.graph, threads)
+        self.threads = threads or n_cores()
+        # Threads that share a batch wait for each other at each of its many small operations.
+        self.exported = Exported(job.graph, threads=1)
 
     def run(self, chunks: Sequence[ChunkRange]) -> Iterator[ScoredChunk]:
         """Score chunks in order; reading, computing and writing overlap.
@@ -305,7 +315,7 @@ class Worker:
     def _decide(self, prepared: _PreparedChunk | ScoredChunk) -> _DecidedChunk | ScoredChunk:
         if isinstance(prepared, ScoredChunk):
             return prepared
-        found = self.exported.run_fed(prepared.rows, self.job.columns.outputs)
+        found = self.exported.run_fed(prepared.rows, self.job.columns.outputs, self.threads)
         if prepared.network is not None:
             inputs, hashed = prepared.network
             found |= _hashes_and_residuals(hashed, inputs - found.pop("reconstruction"))
