@@ -13,6 +13,8 @@ reference  one epoch of that network
 encode     its codes
 small      `fit` on 1,000 x 20 numbers, beside a torch loop written by hand
 large      `fit` on 200,000 x 30 numbers, beside PyOD and skorch
+neighbours the default detector's score, beside faiss and scikit-learn, and its graph beside
+           the networks in it
 linear     the linear head on 128 numbers of each image, beside scikit-learn's solvers
 startup    `isthmus --help` and `import isthmus`
 memory     peak memory of the demo

@@ -84,6 +84,18 @@ def test_the_log_loss_is_that_of_scikit_learn():
             {"ours": facts(50.0, share=0.44), "Keras": facts(20.0, batch_size=128)},
             [True, False],
         ),
+        (
+            "neighbours",
+            {
+                "ours": [
+                    *facts(
+                        11.0, graph=5.0, off=1e-7, differ=0, library=2e5, decision=4.0, networks=9.0
+                    )
+                ],
+                "faiss IndexFlatL2": facts(10.0),
+            },
+            [True, None, True, False, True],
+        ),
         ("small", {"ours": facts(1.3), "loop by hand": facts(1.0)}, [True]),
         ("small", {"ours": facts(1.4), "loop by hand": facts(1.0)}, [False]),
         ("large", {"ours": facts(1.0), "PyOD AutoEncoder": facts(1.9)}, [False, None]),

@@ -4,6 +4,7 @@ from common.speed_measures import (
     fit_to_target,
     large_table,
     linear_head,
+    neighbour_score,
     peak_memory,
     reference_encode,
     reference_fit,
@@ -15,6 +16,6 @@ MEASURES = {
     module.MEASURE.name: module.MEASURE
     for module in (
         *(fit_to_target, reference_fit, reference_encode, small_table),
-        *(large_table, linear_head, startup, peak_memory),
+        *(large_table, neighbour_score, linear_head, startup, peak_memory),
     )
 }
