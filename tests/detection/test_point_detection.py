@@ -157,6 +157,22 @@ def test_a_channel_that_is_dead_from_some_time_on_is_scored(point_fit, pump):
     assert found["anomaly_score"][260:].mean() > found["anomaly_score"][:180].mean()
 
 
+@pytest.mark.filterwarnings("ignore:.*(filled on a line|holds the same value)")
+def test_a_channel_that_is_empty_to_the_end_has_verdicts_and_counts(point_fit, pump):
+    new = pump(300, 9, gap=False)
+    rows = new.index[new["machine"] == "a"][-60:]
+    new.loc[rows, "heat"] = np.nan
+    new.loc[20, "load"] = np.nan
+    with pytest.warns(UserWarning, match="column 'heat' has no reading from row .* for 60 rows: a"):
+        found = point_fit.score_points(new)
+    assert set(found["verdict"]) == {"normal", "abnormal"}
+    assert found.index[found["n_filled"] > 0].tolist() == [20, *rows]
+    held = new.copy()
+    held.loc[rows, "heat"] = new.loc[new["machine"] == "a", "heat"].dropna().iloc[-1]
+    same = point_fit.score_points(held)
+    np.testing.assert_array_equal(found["anomaly_score"], same["anomaly_score"])
+
+
 def test_series_of_other_channels_are_refused(point_fit, pump):
     with pytest.raises(DataError, match="heat"):
         point_fit.score_points(pump(100, 1).drop(columns="heat"))

@@ -165,11 +165,17 @@ def test_time_points_are_scored_without_torch_and_scikit_learn(series, tmp_path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.filterwarnings("ignore:.*a dead sensor")
 def test_predict_writes_both_tables_with_numpy_and_onnxruntime_alone(series, bare_python, tmp_path):
     detector, folder, _, new = series
+    new = new.copy()
+    new.loc[new.index[new["machine"] == "saw"][-60:], "pressure"] = np.nan  # ends before the others
     new.to_csv(tmp_path / "new.csv", index=False)
     words = ["new.csv", "points.csv", "--key", "order", "--alarms", "alarms.csv"]
-    subprocess.run([bare_python, folder / "predict.py", *words], cwd=tmp_path, check=True, env={})
+    done = subprocess.run(
+        [bare_python, folder / "predict.py", *words],
+        cwd=tmp_path, check=True, env={}, capture_output=True, text=True,
+    )  # fmt: skip
     again = pd.read_csv(tmp_path / "new.csv")
     expected = detector.score_points(again, keys=["order"])
     found = pd.read_csv(tmp_path / "points.csv", keep_default_na=False, na_values={"p_value": ""})
@@ -177,7 +183,15 @@ def test_predict_writes_both_tables_with_numpy_and_onnxruntime_alone(series, bar
     for name in [name for name in expected if name.startswith(("share", "anomaly"))]:
         found[name] = found[name].astype(float)
     assert_same(found, expected)
-    assert_same(pd.read_csv(tmp_path / "alarms.csv"), detector.alarms(again))
+    alarms = detector.alarms(again)
+    assert_same(pd.read_csv(tmp_path / "alarms.csv"), alarms)
+    assert "column 'pressure' has no reading in its last 60 rows: a dead sensor?" in done.stderr
+    n_filled = expected["n_filled"]
+    assert (n_filled > 0).sum() >= 60
+    assert f"{n_filled.sum()} of {2 * len(new)} values are missing and filled" in done.stderr
+    counts = ", ".join(f"{word or 'without score'}: {(expected['verdict'] == word).sum()}"
+                       for word in ("normal", "abnormal", ""))  # fmt: skip
+    assert done.stdout == f"{len(new)} rows: {counts}; alarms: {len(alarms)}\n"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +199,7 @@ def test_predict_writes_both_tables_with_numpy_and_onnxruntime_alone(series, bar
     [
         (["--group", "engine"], "without ['engine']"),
         (["--time", "pressure"], "times do not increase from row to row"),
-        (["--time", "order"], "got rows 1 apart in time, and at fit they were 60"),
+        (["--time", "order"], "they were 60 apart: at another rate windows look unlike"),
         (["--time", "machine"], "got 'drill' in row 0, counting from 0, of column 'machine'"),
     ],
 )

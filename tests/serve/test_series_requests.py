@@ -48,7 +48,9 @@ def test_time_points_and_alarms_are_those_of_the_detector(client, new, detector)
     found = asked(client, new)
     expected = detector.score_points(new, keys=["order"])
     points = pd.DataFrame(found["points"])
-    assert list(points) == ["machine", "at", "order", "anomaly_score", "p_value", "verdict"]
+    assert list(points) == [
+        "machine", "at", "order", "anomaly_score", "p_value", "verdict", "n_filled",
+    ]  # fmt: skip
     for name in ("machine", "at", "verdict"):
         assert points[name].tolist() == expected[name].tolist()
     assert points["order"].astype(int).tolist() == expected["order"].tolist()

@@ -84,7 +84,8 @@ def predict(
 
     Of a long table a detector that was fitted on one writes a row for each row of the table, in its
     order, with the columns of time, group and keys: anomaly_score, p_value, verdict (normal,
-    abnormal, or empty where no window covers the row) and the share of each channel. --alarms
+    abnormal, or empty where no window covers the row), n_filled (how many readings were missing
+    and are filled) and the share of each channel. --alarms
     writes a row for each alarm: first, last, peak, the time at which it could be known, the worst
     channel. --by window predicts each window, with its group, its first and its last time.
 
@@ -216,6 +217,8 @@ def predict_points(
         f"{len(table):,} rows: "
         + ", ".join(f"{name}: {n:,}" for name, n in counts.items() if n or name != "without score")
     )
+    if n_filled := int((table["n_filled"] > 0).sum()):
+        console.print(f"{n_filled:,} of them with readings that were missing and are filled")
     console.print(
         f"{len(raised):,} alarm{'' if len(raised) == 1 else 's'}" + ":" * bool(len(raised))
     )
@@ -234,6 +237,7 @@ def predict_points(
         "by": "point",
         "n": len(table),
         "counts": counts,
+        "n_filled": n_filled,
         "n_alarms": len(raised),
         "digest": detector.encoder_digest_,
         "output": None if output is None else str(output),

@@ -256,7 +256,8 @@ class PointDecisions:
         -------
         DataFrame
             Group, time and key columns by their own names (`row` where there is no time);
-            `anomaly_score`, `p_value`, `verdict`, and `share_CHANNEL` for each channel.
+            `anomaly_score`, `p_value`, `verdict`, `n_filled` (how many readings were missing and
+            are filled), and `share_CHANNEL` for each channel.
         """
         order = self.points.in_table_order()
         shares = pd.DataFrame(
@@ -267,6 +268,7 @@ class PointDecisions:
                 "anomaly_score": self.scores[order],
                 "p_value": self.p_values[order],
                 "verdict": self.verdicts()[order],
+                "n_filled": self.points.n_filled[order],
             }
         )
         return pd.concat([self.points.table_identifiers(), decisions, shares], axis=1)

@@ -93,7 +93,7 @@ class PointDetectionMixin:
             resample=resample,
             time_zone=time_zone,
         )
-        threshold = self.point_threshold_
+        points, threshold = points.to_decide(), self.point_threshold_
         return decide_points(points, self._score_windows, self._calibrated(), threshold)
 
     def score_points(self, new: Any, **columns: Any) -> pd.DataFrame:
@@ -108,8 +108,8 @@ class PointDetectionMixin:
         -------
         DataFrame
             Group, time and key columns; `anomaly_score` (NaN where no window covers the time
-            point), `p_value`, `verdict`, and the share of each channel in the residual,
-            `share_CHANNEL`.
+            point), `p_value`, `verdict`, `n_filled` (how many readings were missing and are
+            filled), and the share of each channel in the residual, `share_CHANNEL`.
 
         Examples
         --------

@@ -131,7 +131,7 @@ class PointHead:
 
     def time_points(self, new: Any, **columns: Any) -> TimePoints:
         """Return the time points of new data, see `isthmus.detection.time_points_as_at_fit`."""
-        return time_points_as_at_fit(new, self, self.channels, **columns)
+        return time_points_as_at_fit(new, self, self.channels, **columns).to_decide()
 
     def windows(self, points: TimePoints, size: int) -> Iterator[np.ndarray]:
         """Yield the windows of time points, (k, window, c) each with k up to `size`."""

@@ -21,10 +21,20 @@ BATCH, DECIMALS = 4096, 6
 MAX_STEP = 1.5
 #: Rows in a row without a reading that are filled at least, and share by which steps may differ.
 MIN_FILLED, MAX_STEP_CHANGE = 16, 0.2
+#: Share of steps that may be far from the usual one, of so many steps at least.
+MAX_ODD_SHARE, MIN_STEPS = 0.1, 20
+
+#: What a verdict is called in the counts.
+WORDS = {"normal": "normal", "abnormal": "abnormal", "": "without score"}
 
 Cells = dict[str, list[Any]]
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
 Number = Callable[[Any, str], float]
+
+
+def say(words: str) -> None:
+    """Print what was dropped, guessed or filled."""
+    print(f"warning: {words}", file=sys.stderr)
 
 
 def read(source: Path) -> Cells:
@@ -101,32 +111,66 @@ def stretches(codes: np.ndarray, time: np.ndarray | None) -> list[tuple[int, int
 def with_readings(
     values: np.ndarray, codes: np.ndarray, parts: list[tuple[int, int]], points: dict[str, Any]
 ) -> list[tuple[int, int]]:
-    """Return the stretches without rows for which a channel has no reading for long."""
+    """Return the stretches without rows for which a channel has no reading for long.
+
+    Where it has none to the end of a group while others go on, its last reading is held in place.
+    """
     gone = np.zeros(len(values), dtype=bool)
-    for column in values.T:
+    recorded = np.flatnonzero(~np.isnan(values).all(axis=1))
+    for name, column in zip(points["channels"], values.T, strict=True):
         present = np.flatnonzero(~np.isnan(column))
         apart = np.diff(present)[codes[present[1:]] == codes[present[:-1]]]
         usual = int(MAX_STEP * np.median(apart)) - 1 if len(apart) else 0
         most = max(points["window"] // 2, MIN_FILLED, usual)
+        for code in np.unique(codes[present]):
+            last, end = (
+                present[codes[present] == code][-1],
+                int(np.searchsorted(codes, code, "right")),
+            )
+            others = int(recorded[np.searchsorted(recorded, end) - 1]) + 1
+            end = others if end - others > most else end
+            if end - last - 1 > most:
+                column[last + 1 : end] = column[last]
+                say(f"column {name!r} has no reading in its last {end - last - 1} rows: a dead "
+                    "sensor? Its last reading is held in them")  # fmt: skip
         for begin, end in parts:
             at = begin + np.flatnonzero(np.isnan(column[begin:end]))
             for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):
-                gone[run] |= len(run) > most
+                gone[run] |= len(run) > most or len(run) == end - begin
     found = []
     for begin, end in parts:
         at = begin + np.flatnonzero(~gone[begin:end])
         runs = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
         found += [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
+    if gone.any():
+        say(f"{int(gone.sum())} rows are gaps: a channel has no reading for long")
     return found
 
 
-def check_step(time: np.ndarray | None, parts: list[tuple[int, int]], at_fit: float | None) -> None:
-    """Check that times have the usual step at fit."""
-    steps = [] if time is None else [np.diff(time[begin:end]) for begin, end in parts]
-    step = float(np.median(np.concatenate(steps))) if steps and sum(map(len, steps)) else None
+def check_step(
+    time: np.ndarray | None, parts: list[tuple[int, int]], codes: np.ndarray, at_fit: float | None
+) -> None:
+    """Check that times have one usual step, that at fit."""
+    if time is None:
+        return
+    fix = "bring the table to one row for each step at fit"
+    if at_fit:
+        fix += (f" ({at_fit:g}, of dates in seconds), such as the mean of the rows of each, or "
+                f"decide with: isthmus predict BUNDLE TABLE --resample {at_fit:g}s")  # fmt: skip
+    same = codes[1:] == codes[:-1]
+    all_steps = np.diff(time)[same]
+    usual = float(np.median(all_steps)) if len(all_steps) else 0.0
+    odd = float(((all_steps > MAX_STEP * usual) | (all_steps < usual / 2)).mean()) if usual else 0.0
+    if len(all_steps) >= MIN_STEPS and odd > MAX_ODD_SHARE:
+        raise ValueError(f"the steps of time vary: {odd:.0%} of them differ by more than half from "
+                         f"the usual one, {usual:g}; {fix}")  # fmt: skip
+    steps = np.concatenate([np.diff(time[begin:end]) for begin, end in parts])
+    step = float(np.median(steps)) if len(steps) else None
     if step and at_fit and abs(step - at_fit) > MAX_STEP_CHANGE * at_fit:
-        raise ValueError(f"got rows {step:g} apart in time, and at fit they were {at_fit:g}; "
-                         "resample the table")  # fmt: skip
+        raise ValueError(
+            f"got rows {step:g} apart in time, and at fit they were {at_fit:g} apart: at another "
+            f"rate windows look unlike all that was learned; {fix}"
+        )
 
 
 def filled(values: np.ndarray, channels: list[str]) -> np.ndarray:
@@ -217,18 +261,26 @@ def decide(
     codes = np.array([code_of[name] for name in names] or [0] * len(values))
     order = np.argsort(codes, kind="stable")
     moments = None if time is None else seconds(cells[time], time)[order]
-    parts = stretches(codes[order], moments)
-    check_step(moments, parts, points["step"])
-    parts = with_readings(values[order], codes[order], parts, points)
+    values, codes = values[order], codes[order]
+    parts = stretches(codes, moments)
+    check_step(moments, parts, codes, points["step"])
+    n_gaps = len(parts) - len(np.unique(codes))
+    if n_gaps:
+        say(f"{n_gaps} gaps in time (steps of more than {MAX_STEP} times the usual one); no "
+            "window crosses one")  # fmt: skip
+    missing = np.isnan(values)
+    parts = with_readings(values, codes, parts, points)
     longest = max((end - begin for begin, end in parts), default=0)
     if longest < points["window"]:
         raise ValueError(
             f"the longest stretch without a gap has {longest} rows, and windows have "
             f"{points['window']}, as at fit; pass {points['window']} rows or more in a row"
         )
-    scores, shares = score(values[order], parts, predict, points)
-    if n_unknown := int(np.isnan(scores).sum()):
-        print(f"{n_unknown} rows that no window covers have no score", file=sys.stderr)
+    scores, shares = score(values, parts, predict, points)
+    n_filled = np.where(np.isnan(scores) | np.isnan(values).any(axis=1), 0, missing.sum(axis=1))
+    if total := int(n_filled.sum()):
+        n_rows = int((n_filled > 0).sum())
+        say(f"{total} of {values.size} values are missing and filled, in {n_rows} rows: n_filled")
     held = np.array(points["scores"])
     p_values = (1 + len(held) - np.searchsorted(held, scores, "left")) / (len(held) + 1)
     p_values[np.isnan(scores)] = np.nan
@@ -241,6 +293,7 @@ def decide(
     table |= {name: cells[name] for name in given.key}
     table |= {"anomaly_score": scores[back].tolist(), "p_value": p_values[back].tolist()}
     table["verdict"] = words[back].tolist()
+    table["n_filled"] = n_filled[back].tolist()
     for name, column in zip(points["channels"], shares[back].T, strict=True):
         table[f"share_{name}"] = column.tolist()
     ends = ("first", "last", "peak", "n_points", "known_at")
@@ -257,6 +310,11 @@ def decide(
         found += [float(scores[peak]), float(p_values[peak])]
         for column, one in zip(alarms.values(), found, strict=True):
             column.append(one)
+    n = {name: int((words == word).sum()) for word, name in WORDS.items()}
+    counts = ", ".join(
+        f"{name}: {count}" for name, count in n.items() if count or name != "without score"
+    )
+    print(f"{len(words)} rows: {counts}; alarms: {len(alarms['first'])}")
     return table, alarms
 
 

@@ -105,7 +105,8 @@ class PointDecisions(Answer):
 
     `points` has columns of equal length: those that identify a time point, by their own names
     (`row` where there is no time), `anomaly_score`, `p_value` and `verdict`, null where no window
-    covers the time point. `shares` has the share of each channel in the residual.
+    covers the time point, and `n_filled`, how many readings were missing and are filled. `shares`
+    has the share of each channel in the residual.
     """
 
     head: str

@@ -210,12 +210,12 @@ def describe_decisions(decided: PointDecisions, head: PointHead) -> dict[str, An
     -------
     dict
         `points`, columns of equal length: those that identify a time point, `anomaly_score`,
-        `p_value` and `verdict`, None where there is no score; `shares` by channel; `alarms`, an
-        object for each.
+        `p_value` and `verdict`, None where there is no score, and `n_filled`, the number of missing
+        readings that are filled; `shares` by channel; `alarms`, an object for each.
     """
     decided = decided.as_written()
     table = decided.to_frame()
-    own = ["anomaly_score", "p_value", "verdict"]
+    own = ["anomaly_score", "p_value", "verdict", "n_filled"]
     n_own = len(own) + len(decided.points.channels)
     names, shares = table.columns[:-n_own], table.iloc[:, -len(decided.points.channels) :]
     points = {str(name): _plain(table[name]) for name in names}

@@ -327,6 +327,27 @@ class TestMissingStretches:
         assert "18 of 598 values are missing: filled" in messages[1]
         assert "or stretches without a reading); no window crosses one" in messages[2]
 
+    def test_a_channel_that_ends_is_decided_with_its_last_reading_and_not_learned(self):
+        frame = table(np.arange(400), heat=np.cos(np.arange(400)), load=np.sin(np.arange(400)))
+        frame.loc[300:, "heat"] = np.nan
+        frame.loc[350:352, "flow"] = np.nan
+        frame.loc[390:, ["flow", "load"]] = np.nan
+        words = (
+            "^the table: column 'heat' has no reading from row 300, .* to the end, for 100 rows:"
+        )
+        with pytest.warns(UserWarning, match=words):
+            data = series(frame, window=36, stride=1)
+        assert data.points.segments.tolist() == [[0, 300]]
+        assert len(data) == 300 - 36 + 1
+        decided = data.points.to_decide()
+        assert decided.segments.tolist() == [[0, 400]]
+        assert (decided.values[300:, 1] == frame["heat"][299]).all()
+        expected = np.zeros(400, dtype=int)
+        expected[300:390], expected[350:353], expected[390:] = 1, 2, 3
+        assert decided.n_filled.tolist() == expected.tolist()
+        ended = {"n_channels": 1, "n_time_points": 100}
+        assert data.points.choices["without_reading_to_the_end"] == ended
+
     @pytest.mark.filterwarnings("ignore:.*filled")
     def test_channels_that_are_read_less_often_are_filled(self):
         slow = np.where(np.arange(600) % 60 == 0, 5.0, np.nan)

@@ -44,6 +44,8 @@ class Readings:
     times : Series of m dates or numbers, or None
     facts : dict
         What resampling did, and stretches without a reading, as plain values.
+    ended : list of (channel, position)
+        Channels that have no reading from a position on to the end of its group.
     """
 
     values: np.ndarray
@@ -53,6 +55,7 @@ class Readings:
     segments: np.ndarray
     times: pd.Series | None
     facts: dict[str, Any] = field(default_factory=dict)
+    ended: list[tuple[int, int]] = field(default_factory=list)
 
 
 def read_readings(table: LongTable) -> Readings:
@@ -179,12 +182,15 @@ def _beginnings(numbers: np.ndarray, like: pd.Series) -> pd.Series:
     return dates if zone is None else dates.dt.tz_localize("UTC").dt.tz_convert(zone)
 
 
-def fill_missing_readings(found: Readings, window: int, table: LongTable) -> np.ndarray:
+def fill_missing_readings(
+    found: Readings, window: int, table: LongTable
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Fill missing readings in place, and take long stretches without any out of the segments.
 
     A stretch without a reading of a channel is filled on a line between its neighbours in time up
     to half a window, up to 16 time points, and up to one and a half times the usual distance of
-    the channel's readings. A longer one is a gap: a line over it is no reading.
+    the channel's readings. A longer one is a gap: a line over it is no reading. Where a channel has
+    none to the end of its group while others go on, its last reading is held, for decisions only.
 
     Parameters
     ----------
@@ -196,8 +202,10 @@ def fill_missing_readings(found: Readings, window: int, table: LongTable) -> np.
 
     Returns
     -------
-    filled : bool array of shape (m,)
-        Whether a reading of each time point was filled.
+    n_filled : int array of shape (m,)
+        How many readings of each time point were missing and are filled.
+    held : int array of shape (k, 2) or None
+        The segments with the rows in which last readings are held; None without such.
 
     Raises
     ------
@@ -207,39 +215,65 @@ def fill_missing_readings(found: Readings, window: int, table: LongTable) -> np.
     Warns
     -----
     UserWarning
-        With the number of values filled, and of stretches without a reading.
+        With the number of values filled, of stretches without a reading, and of channels that end.
     """
     missing = np.isnan(found.values)
     if not missing.any():
-        return np.zeros(len(missing), dtype=bool)
+        return np.zeros(len(missing), dtype=np.int64), None
     long_enough = np.diff(found.segments, axis=1)[:, 0] >= window
     _check_not_empty(found, missing, found.segments[long_enough], table)
     begins = np.zeros(len(missing), dtype=bool)
     begins[found.segments[:, 0]] = True
-    without = np.zeros(len(missing), dtype=bool)
+    all_missing = missing.all(axis=1)
+    group_end = np.searchsorted(found.codes, found.codes, side="right")
+    recorded = np.flatnonzero(~all_missing)
+    without, without_held = np.zeros(len(missing), dtype=bool), np.zeros(len(missing), dtype=bool)
     stretches: list[tuple[int, int, int]] = []
+    ended: list[tuple[int, int, int]] = []
     for channel in np.flatnonzero(missing.any(axis=0)).tolist():
         here = missing[:, channel]
-        first, end = _runs(here, begins)
         present = np.flatnonzero(~here)
         apart = np.diff(present)[found.codes[present[1:]] == found.codes[present[:-1]]]
         most = max(_most_filled(window), int(1.5 * np.median(apart)) - 1 if len(apart) else 0)
-        for a, b in zip(first[end - first > most], end[end - first > most], strict=True):
+        last = np.append(found.codes[present[1:]] != found.codes[present[:-1]], [True])
+        tail = np.zeros(len(here), dtype=bool)
+        for at in present[last[: len(present)]].tolist():
+            # Rows in which other channels go on.
+            end = int(recorded[np.searchsorted(recorded, group_end[at]) - 1]) + 1
+            end = end if group_end[at] - end > most else int(group_end[at])
+            if end - at - 1 > most:
+                tail[at + 1 : end] = True
+                found.values[at + 1 : end, channel] = found.values[at, channel]
+                ended.append((end - at - 1, channel, at + 1))
+        first, end_of = _runs(here, begins)
+        whole = begins[first] & (np.append(begins, True)[end_of])
+        long = (end_of - first > most) | whole
+        for a, b in zip(first[long].tolist(), end_of[long].tolist(), strict=True):
             without[a:b] = True
-            stretches.append((int(b - a), channel, int(a)))
+            without_held[a:b] |= ~tail[a:b]
+            if not tail[a:b].all():
+                stretches.append((b - a, channel, a))
+    segments = found.segments
+    if without.any():
+        found.segments = _without(segments, without, begins)
     if stretches:
-        _leave_out(found, without, begins)
-        _warn_of_stretches(found, stretches, int(without.sum()), window, table)
+        _warn_of_stretches(found, stretches, int(without_held.sum()), window, table)
+    if ended:
+        found.ended = [(channel, first) for _, channel, first in ended]
+        _warn_of_ended(found, ended, table)
     n_missing = n_values = 0
     for a, b in found.segments[np.diff(found.segments, axis=1)[:, 0] >= window].tolist():
         n_missing += int(missing[a:b].sum())
         n_values += (b - a) * missing.shape[1]
-        if missing[a:b].any():
-            found.values[a:b] = interpolate(found.values[a:b])
+        found.values[a:b] = interpolate(found.values[a:b])
     if n_missing and table.cutting.resample is None:
         table.warn(describe_filled(n_missing, n_values))
-    filled: np.ndarray = missing.any(axis=1) & ~np.isnan(found.values).any(axis=1)
-    return filled
+    held = _without(segments, without_held, begins) if ended else None
+    for a, b in [] if held is None else held[np.diff(held, axis=1)[:, 0] >= window].tolist():
+        found.values[a:b] = interpolate(found.values[a:b])
+    inside = inside_stretches(found.segments if held is None else held, len(missing))
+    inside &= ~np.isnan(found.values).any(axis=1)
+    return np.where(inside, missing.sum(axis=1), 0), held
 
 
 def _runs(mask: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -249,12 +283,18 @@ def _runs(mask: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.flatnonzero(mask & ~before), np.flatnonzero(mask & ~after) + 1
 
 
-def _leave_out(found: Readings, without: np.ndarray, begins: np.ndarray) -> None:
-    inside = np.zeros(len(without), dtype=bool)
-    for a, b in found.segments.tolist():
-        inside[a:b] = True
-    first, end = _runs(inside & ~without, begins)
-    found.segments = np.stack([first, end], axis=1)
+def _without(segments: np.ndarray, without: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Return segments without some rows."""
+    first, end = _runs(inside_stretches(segments, len(without)) & ~without, begins)
+    return np.stack([first, end], axis=1)
+
+
+def inside_stretches(stretches: np.ndarray, n: int) -> np.ndarray:
+    """Return which of n positions lie in stretches (s, 2) that do not overlap."""
+    depth = np.zeros(n + 1, dtype=np.int8)
+    np.add.at(depth, stretches[:, 0], 1)
+    np.add.at(depth, stretches[:, 1], -1)
+    return np.cumsum(depth, dtype=np.int8)[:-1] > 0
 
 
 def _check_not_empty(
@@ -292,6 +332,19 @@ def _warn_of_stretches(
     )
 
 
+def _warn_of_ended(found: Readings, ended: list[tuple[int, int, int]], table: LongTable) -> None:
+    n_rows, channel, first = max(ended)
+    rows = np.concatenate([np.arange(at, at + n) for n, _, at in ended])
+    n = {"n_channels": len(ended), "n_time_points": len(np.unique(rows))}
+    found.facts["without_reading_to_the_end"] = n
+    more = f" and {len(ended) - 1} more like it" if len(ended) > 1 else ""
+    table.warn(
+        f"column {table.channels[channel]!r} has no reading from "
+        f"{table.where(int(found.rows[first]))} on, to the end, for {n_rows:,} rows{more}: a dead "
+        "sensor? A fit leaves such rows out, and time points are decided with the last reading"
+    )
+
+
 def _most_filled(window: int) -> int:
     """Return how many readings in a row are filled of a channel that has one in each row."""
     return max(window // 2, _MIN_FILLED)
@@ -310,7 +363,8 @@ def warn_of_dead_channels(found: Readings, window: int, table: LongTable) -> Non
         length = _DEAD_WINDOWS * window
         tail = found.values[max(first, end - length - 1) : end]
         still = (tail == tail[-1]).all(axis=0) & (end - first > length)
-        for channel in np.flatnonzero(still).tolist():
+        gone = {channel for channel, at in found.ended if first <= at < end}
+        for channel in set(np.flatnonzero(still).tolist()) - gone:
             values = found.values[first:end, channel]
             begins = np.flatnonzero(values[1:] != values[:-1]) + 1
             if not len(begins):
@@ -366,3 +420,20 @@ def readings_of_array(new: Any, channels: tuple[str, ...] | None) -> tuple[np.nd
             f"got readings of shape {values.shape}, expected (m, {n}): a row for each time point"
         )
     return values, None, None if channels is None else list(channels)
+
+
+def median_step(seconds: np.ndarray | None, segments: np.ndarray) -> float | None:
+    """Return the median step of times within segments, None without two times in one.
+
+    Examples
+    --------
+    >>> median_step(np.array([0.0, 1.0, 2.0, 60.0, 61.0]), np.array([[0, 3], [3, 5]]))
+    1.0
+    """
+    if seconds is None:
+        return None
+    inside = np.ones(len(seconds), dtype=bool)
+    inside[segments[:, 0]] = False
+    inside &= inside_stretches(segments, len(seconds))
+    steps = np.diff(seconds)[inside[1:]]
+    return float(np.median(steps)) if len(steps) else None

@@ -17,6 +17,8 @@ from isthmus.data.windows.cutting import check_window
 from isthmus.data.windows.long_table import LongTable
 from isthmus.data.windows.readings import (
     fill_missing_readings,
+    inside_stretches,
+    median_step,
     read_readings,
     readings_of_array,
     seconds_of,
@@ -59,8 +61,8 @@ class TimePoints:
         Median difference of `seconds` between time points of a segment.
     y : array of shape (m,) or None
         Labels as loaded.
-    filled : bool array of shape (m,)
-        Whether a reading of the time point was missing and is filled.
+    n_filled : int array of shape (m,)
+        How many readings of the time point were missing and are filled.
     channels : tuple of str
     keys : DataFrame of m rows or None
         Columns that identify rows of the table.
@@ -77,6 +79,9 @@ class TimePoints:
         table; otherwise None, because they are those of the time points.
     time_cells : Series of n_source_rows texts or None
         The times in the rows of the source table, where they are text there.
+    held_segments : int array of shape (k, 2) or None
+        `segments` with the rows in which a channel has ended and its last reading is held; None
+        where there are no such rows.
 
     Examples
     --------
@@ -98,7 +103,7 @@ class TimePoints:
     seconds: np.ndarray | None
     step: float | None
     y: np.ndarray | None
-    filled: np.ndarray
+    n_filled: np.ndarray
     channels: tuple[str, ...]
     keys: pd.DataFrame | None
     window: int
@@ -108,6 +113,7 @@ class TimePoints:
     label_column: str | None = None
     source_rows: pd.DataFrame | None = None
     time_cells: pd.Series | None = None
+    held_segments: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -193,6 +199,19 @@ class TimePoints:
         table = LongTable(new, cutting, label, "the data", describe_row, no_channels=keys)
         return points_of_table(table, window, 1, keys=keys).check_as_at_fit(window, names, step)
 
+    @property
+    def filled(self) -> np.ndarray:
+        """Whether a reading of each time point was missing and is filled, boolean of shape (m,)."""
+        return self.n_filled > 0
+
+    def to_decide(self) -> TimePoints:
+        """Return the time points with the rows in which a channel has ended and others go on.
+
+        Its last reading is held there, by which they are decided; nothing is learned from them.
+        """
+        held = self.held_segments
+        return self if held is None else replace(self, segments=held, held_segments=None)
+
     def check_as_at_fit(
         self, window: int, channels: Sequence[str] | None, step: float | None = None
     ) -> TimePoints:
@@ -261,7 +280,7 @@ class TimePoints:
     def covered(self) -> np.ndarray:
         """Whether a window covers each time point, boolean of shape (m,)."""
         long_enough = np.diff(self.segments, axis=1)[:, 0] >= self.window
-        return _inside(self.segments[long_enough], len(self))
+        return inside_stretches(self.segments[long_enough], len(self))
 
     def identifiers(self) -> pd.DataFrame:
         """Return the columns that say which time point each is: groups, time, keys.
@@ -351,7 +370,7 @@ class TimePoints:
         new[1:] = (segment[1:] != segment[:-1]) | (begins[1:] > begins[:-1] + self.window)
         last = np.append(new[1:], np.ones(min(1, len(new)), dtype=bool))
         stretches = np.stack([begins[new], begins[last] + self.window], axis=1)
-        kept = _inside(stretches, len(self))
+        kept = inside_stretches(stretches, len(self))
         if kept.all():
             return replace(self, segments=stretches), np.asarray(first)
         position = np.cumsum(kept) - 1
@@ -370,7 +389,8 @@ class TimePoints:
             time=take(self.time),
             seconds=take(self.seconds),
             y=take(self.y),
-            filled=self.filled[kept],
+            n_filled=self.n_filled[kept],
+            held_segments=None,
             keys=None if self.keys is None else self.keys[kept].reset_index(drop=True),
             position_of_row=np.where(there, position[np.maximum(of_row, 0)], -1),
         )
@@ -421,7 +441,7 @@ def points_of_table(
     """
     found = read_readings(table)
     chosen = choose_windows(found.values, found.segments, window, stride, table.channels)
-    filled = fill_missing_readings(found, chosen.window, table)
+    n_filled, held_segments = fill_missing_readings(found, chosen.window, table)
     warn_of_dead_channels(found, chosen.window, table)
     time = found.times
     of_rows = table.cutting.resample is None and table.cutting.time_zone is None
@@ -445,7 +465,7 @@ def points_of_table(
         seconds,
         median_step(seconds, found.segments),
         None if labels is None else labels[found.rows],
-        filled,
+        n_filled,
         tuple(table.channels),
         table.frame[list(keys)].iloc[found.rows].reset_index(drop=True) if keys else None,
         chosen.window,
@@ -455,34 +475,10 @@ def points_of_table(
         table.label,
         source_rows,
         table.time_cells(),
+        held_segments,
     )
 
 
 def _as_array(times: pd.Series) -> Any:
     # Dates with a time zone would become an array of objects.
     return times.array if isinstance(times.dtype, pd.DatetimeTZDtype) else times.to_numpy()
-
-
-def median_step(seconds: np.ndarray | None, segments: np.ndarray) -> float | None:
-    """Return the median step of times within segments, None without two times in one.
-
-    Examples
-    --------
-    >>> median_step(np.array([0.0, 1.0, 2.0, 60.0, 61.0]), np.array([[0, 3], [3, 5]]))
-    1.0
-    """
-    if seconds is None:
-        return None
-    inside = np.ones(len(seconds), dtype=bool)
-    inside[segments[:, 0]] = False
-    inside &= _inside(segments, len(seconds))
-    steps = np.diff(seconds)[inside[1:]]
-    return float(np.median(steps)) if len(steps) else None
-
-
-def _inside(stretches: np.ndarray, n: int) -> np.ndarray:
-    """Return which of n positions lie in stretches (s, 2) that do not overlap."""
-    depth = np.zeros(n + 1, dtype=np.int8)
-    np.add.at(depth, stretches[:, 0], 1)
-    np.add.at(depth, stretches[:, 1], -1)
-    return np.cumsum(depth, dtype=np.int8)[:-1] > 0
