@@ -7,7 +7,7 @@ FOLDER holds pairs `NAME_TRAIN.ts` and `NAME_TEST.ts`, such as those of the UCR 
 al., 2019), itself or in folders; $ISTHMUS_DATA/series when not given. --aeon takes the eight
 classification sets that the package aeon of the peers' environment brings; two of them have
 series of unequal lengths, and of those it takes the variants that aeon has made equally long.
-The encoder (conv1d, default recipe) learns from
+The encoder (default recipe) learns from
 the training file's series without labels, and is frozen; a linear head learns from their labels.
 The same head goes on the baselines of `isthmus.evaluate`: the values themselves, as many principal
 components as the code is wide, and the codes of the same network untrained. Beside them one
@@ -177,7 +177,7 @@ def measure_peers(train: Dataset, test: Dataset, seed: int, python: str) -> dict
 def measure(train: Dataset, test: Dataset, seed: int) -> dict[str, Any]:
     """Return the test accuracies by what the head decides on, and the encoder's seconds."""
     started = time.perf_counter()
-    encoder = Autoencoder(architecture="conv1d", random_state=seed).fit(train.X)
+    encoder = Autoencoder(kind="series", random_state=seed).fit(train.X)
     seconds = time.perf_counter() - started
     classifier = CodeClassifier(encoder, random_state=seed).fit(train.X, train.y)
     found = evaluate(

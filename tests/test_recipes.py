@@ -45,13 +45,44 @@ def test_the_recipes_own_architecture_changes_nothing_when_it_is_given():
     assert chosen(architecture="strided") == chosen()
 
 
-@pytest.mark.parametrize(("n_rows", "kind"), [(80, "table"), (600_000, "table"), (60, "series")])
-def test_training_is_sensible_on_few_rows_and_on_many(n_rows, kind):
-    choices = chosen(n_rows=n_rows, n_features=19, kind=kind)
+@pytest.mark.parametrize(
+    ("n_rows", "given"),
+    [
+        *((n_rows, {"kind": "table"}) for n_rows in (80, 600_000)),
+        (60, {"kind": "series", "architecture": "conv1d"}),
+    ],
+)
+def test_training_is_sensible_on_few_rows_and_on_many(n_rows, given):
+    choices = chosen(n_rows=n_rows, n_features=19, **given)
     steps = choices.max_epochs * n_rows * (1 - choices.validation_fraction) / choices.batch_size
     assert 200 <= steps <= 50_000
     assert 10 <= choices.max_epochs <= 1000
     assert choices.batch_size < n_rows
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"objective": "invariant"},
+        {"noise": 0.1},
+        {"augmentations": ["jitter"]},
+        {"hidden_layer_sizes": (32,)},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_what_shapes_an_encoder_of_series_takes_one_that_is_trained(given):
+    trained = chosen(kind="series", **given)
+    assert trained.architecture == "conv1d"
+    named = chosen(kind="series", architecture="conv1d", **given)
+    assert trained == named
+    kernels = chosen(kind="series", architecture="random_kernels", **given)
+    assert trained.max_epochs > 3 * kernels.max_epochs
+
+
+@pytest.mark.parametrize("given", [{}, {"objective": "reconstruction"}, {"noise": 0}], ids=str)
+def test_series_have_random_kernels_unless_something_else_is_asked_for(given):
+    assert chosen(kind="series", **given).architecture == "random_kernels"
+    assert chosen("detection", kind="series", **given).architecture == "dense"
 
 
 def noise_of(choices):

@@ -101,8 +101,8 @@ class Row:
     Attributes
     ----------
     architecture : str
-        `"auto"` leaves it to `isthmus.networks`: `"conv"` for images, `"conv1d"` for series,
-        `"dense"` for tables.
+        `"auto"` leaves it to `isthmus.networks`: `"conv"` for images, `"random_kernels"` for
+        series, `"dense"` for tables.
     objective : str
     noise : float
         Standard deviation of what the objective `"denoising"` adds.
@@ -141,8 +141,12 @@ class Row:
 # only reconstruct; the weights were chosen on validation parts of MNIST, and checked on digits.
 _VIEWS = {"reconstruction": 3.0}
 _VIEWS_AND_NEIGHBOURS = {"reconstruction": 0.5, "neighbour": 2.0}
-# Series may have five times as many epochs: their training sets are small, and longer training
-# improves their classification. A step with views costs twice as much, so there are fewer.
+# Of series `default` computes the encoder, and the decoder is near its best from the start: few
+# epochs do. Detectors that are given another recipe keep a network that is trained, and narrower:
+# one that reconstructs nearly everything finds less. It may have five times as many epochs as
+# images: training sets of series are small, and longer training improves their classification.
+_STEPS_OF_CONV1D = Steps(2000, 10, 1000)
+# A step with views costs twice as much, so there are fewer.
 
 # The Keras tutorial: all training images, a fixed number of epochs, no selection.
 _TUTORIAL = Row(
@@ -167,13 +171,13 @@ RECIPES: dict[str, dict[str, Row]] = {
         "small images": Row("strided", "invariant",      0.0, Steps(1000,  8,  200), _VIEWS,
                             lr=lr_with_batch_norm),
         "large images": Row("auto",    "invariant",      0.0, Steps(1000,  8,  200), _VIEWS),
-        "series":       Row("auto",    "reconstruction", 0.0, Steps(2000, 10, 1000)),
+        "series":       Row("random_kernels", "reconstruction", 0.0, Steps(100, 3, 30), lr=3e-4),
         "table":        Row("auto",    "denoising",      0.6, Steps(2000, 10,  200)),
     },
     "fast": {
         "small images": Row("dense",   "reconstruction", 0.0, Steps(1000,  5,  100)),
         "large images": Row("auto",    "reconstruction", 0.0, Steps(1000,  5,  100)),
-        "series":       Row("auto",    "reconstruction", 0.0, Steps(1000,  5,  500)),
+        "series":       Row("conv1d",  "reconstruction", 0.0, Steps(1000,  5,  500)),
         "table":        Row("auto",    "denoising",      0.6, Steps(1000,  5,  100)),
     },
     "thorough": {
@@ -181,7 +185,7 @@ RECIPES: dict[str, dict[str, Row]] = {
                             _VIEWS_AND_NEIGHBOURS, lr=lr_with_batch_norm),
         "large images": Row("auto",    "invariant",      0.0, Steps(4000, 40,  600),
                             _VIEWS_AND_NEIGHBOURS),
-        "series":       Row("auto",    "reconstruction", 0.0, Steps(6000, 30, 3000)),
+        "series":       Row("conv1d",  "reconstruction", 0.0, Steps(6000, 30, 3000)),
         "table":        Row("auto",    "denoising",      0.6, Steps(6000, 30,  600)),
     },
     # For the encoder that a detector trains. Convolutions also reconstruct images of kinds that
@@ -237,7 +241,10 @@ def resolve_choices(
 
     An explicit objective does not use the row's options of its own objective, and an architecture
     other than the row's does not use its learning rate for batch normalisation. Explicit `noise`
-    is short for the objective `"denoising"`, 0 for `"reconstruction"`.
+    is short for the objective `"denoising"`, 0 for `"reconstruction"`. Of series, `"conv1d"`
+    takes the place of `"random_kernels"`, whose encoder is not trained, where an objective other
+    than `"reconstruction"`, noise, augmentations or hidden layers are given without an
+    architecture.
 
     Raises
     ------
@@ -248,6 +255,8 @@ def resolve_choices(
         raise TrainingError(f"got recipe={recipe!r}, expected one of {', '.join(RECIPES)}")
     explicit = {name: value for name, value in given.items() if not _is_auto(value)}
     row = RECIPES[recipe][_kind_of_data(kind, n_features)]
+    if row.architecture == "random_kernels" and _asks_for_training(explicit):
+        row = replace(row, architecture="conv1d", max_epochs=_STEPS_OF_CONV1D, lr=default_lr)
     other_network = explicit.get("architecture", row.architecture) != row.architecture
     if other_network and row.lr is lr_with_batch_norm:
         row = replace(row, lr=default_lr)
@@ -288,6 +297,18 @@ def _kind_of_data(kind: str, n_features: int) -> str:
     if kind != "images":
         return kind
     return "small images" if n_features <= SMALL_IMAGE else "large images"
+
+
+def _asks_for_training(explicit: Mapping[str, Any]) -> bool:
+    """Whether explicit choices concern an encoder that is trained, of series."""
+    if "architecture" in explicit:
+        return bool(explicit["architecture"] != "random_kernels")
+    other_objective = explicit.get("objective", "reconstruction") != "reconstruction"
+    return (
+        other_objective
+        or explicit.get("noise", 0) != 0
+        or not explicit.keys().isdisjoint(("augmentations", "hidden_layer_sizes"))
+    )
 
 
 def _resolve_objective(row: Row, explicit: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

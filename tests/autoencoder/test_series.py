@@ -63,7 +63,7 @@ def test_a_detector_hands_channel_names_to_all_its_encoders(calibration):
 
 def test_waves_of_any_phase_are_reconstructed(encoder):
     X = sines(200, 1)[0]
-    assert encoder.spec_["architecture"] == "conv1d"
+    assert encoder.spec_["architecture"] == "random_kernels"
     codes = encoder.transform(X)
     assert codes.shape == (200, 8)
     back = encoder.inverse_transform(codes)
@@ -79,7 +79,7 @@ def test_waves_of_any_phase_are_reconstructed(encoder):
 def test_the_architectures_name_says_that_these_are_series():
     X = sines(40, 0, steps=12)[0]
     fitted = [Autoencoder(3, max_epochs=2, random_state=0, **options).fit(X)
-              for options in ({"kind": "series"}, {"architecture": "conv1d"})]  # fmt: skip
+              for options in ({"kind": "series"}, {"architecture": "random_kernels"})]  # fmt: skip
     assert fitted[0].digest_ == fitted[1].digest_
     assert fitted[0].schema_.kind == "series"
 
@@ -124,3 +124,87 @@ def test_days_of_power_demand_are_told_apart_by_their_codes():
     encoder = Autoencoder(kind=train.kind, max_epochs=50, random_state=0).fit(train.X)
     classifier = CodeClassifier(encoder).fit(train.X, train.y)
     assert classifier.score(test.X, test.y) > 0.9
+
+
+def shapes(n, seed, steps=100):
+    """Windows (n, steps, 1) with one of four shapes at a random place, and which it is."""
+    rng = np.random.default_rng(seed)
+    rising = np.linspace(0, 1, 24)
+    forms = [1 - abs(2 * rising - 1), rising, 1 - rising, (abs(2 * rising - 1) < 0.5) * 1.0]
+    X, y = rng.normal(scale=0.3, size=(n, steps, 1)), rng.integers(0, 4, n)
+    for window, form, at in zip(X, y, rng.integers(0, steps - 24, n), strict=True):
+        window[at : at + 24, 0] += 2 * forms[form]
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    """An encoder of 80 windows with shapes. Do not refit."""
+    return Autoencoder(kind="series", random_state=0).fit(shapes(80, 0)[0])
+
+
+def test_kernels_separate_shapes_wherever_they_lie(kernels):
+    (X, y), (T, u) = shapes(80, 0), shapes(300, 1)
+    trained = Autoencoder(architecture="conv1d", max_epochs=60, random_state=0).fit(X)
+    accuracy, of_trained = (
+        CodeClassifier(encoder).fit(X, y).score(T, u) for encoder in (kernels, trained)
+    )
+    assert accuracy > 0.93
+    assert accuracy > of_trained + 0.3
+
+
+def test_partial_fit_leaves_an_encoder_in_closed_form_as_it_is(kernels):
+    again = Autoencoder(kind="series", max_epochs=2, random_state=0).partial_fit(shapes(80, 0)[0])
+    before, decoder = again.digest_, again.decoder_digest_
+    again.partial_fit(shapes(80, 2)[0])
+    assert (again.digest_, again.decoder_digest_ == decoder) == (before, False)
+    assert len(again.history_) == 2
+
+
+def test_the_untrained_twin_has_other_kernels_and_codes_that_say_something(kernels):
+    (X, y), (T, u) = shapes(80, 0), shapes(300, 1)
+    twin = kernels.untrained(random_state=1)
+    assert twin.digest_ != kernels.digest_
+    assert (twin.transform(X).std(0) > 0.01).all()
+    of_twin, of_fitted = (CodeClassifier(one).fit(X, y).score(T, u) for one in (twin, kernels))
+    assert 0.5 < of_twin < of_fitted
+
+
+def test_a_resumed_fit_of_kernels_ends_with_the_same_weights(tmp_path):
+    X = shapes(60, 3)[0]
+    settings = {"kind": "series", "random_state": 0, "batch_size": 20}
+    whole = Autoencoder(**settings, max_epochs=4).fit(X)
+    broken = {"checkpoint_dir": tmp_path, "resume": True}
+    Autoencoder(**settings, **broken, max_epochs=2).fit(X)
+    resumed = Autoencoder(**settings, **broken, max_epochs=4).fit(X)
+    assert resumed.digest_ == whole.digest_
+    assert len(resumed.history_) == 4
+
+
+def test_a_bundle_of_kernels_is_read_and_refused_when_a_weight_changes(kernels, tmp_path):
+    from isthmus.errors import IsthmusError
+
+    kernels.save(tmp_path / "shapes")
+    again = load_bundle(tmp_path / "shapes").encoder
+    T = shapes(30, 4)[0]
+    np.testing.assert_array_equal(again.transform(T), kernels.transform(T))
+    np.testing.assert_array_equal(again.reconstruction_error(T), kernels.reconstruction_error(T))
+    assert (again.digest_, again.spec_) == (kernels.digest_, kernels.spec_)
+    assert "RandomKernels" in again.summary()
+    path = tmp_path / "shapes" / "encoder.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(IsthmusError, match="digest|SHA"):
+        load_bundle(tmp_path / "shapes")
+
+
+def test_kernels_of_a_stream_are_those_of_the_same_windows_in_memory(tmp_path):
+    X = shapes(70, 5)[0].astype(np.float32)
+    for at, part in enumerate(np.split(X, [20, 45])):
+        np.save(tmp_path / f"{at}.npy", part)
+    settings = {"kind": "series", "random_state": 0, "max_epochs": 1, "validation_fraction": 0}
+    stream = load(str(tmp_path), kind="series")
+    streamed, held = (Autoencoder(**settings).fit(one) for one in (stream, X))
+    T = shapes(40, 6)[0]
+    np.testing.assert_allclose(streamed.transform(T), held.transform(T), atol=1e-3)

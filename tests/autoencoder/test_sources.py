@@ -108,9 +108,10 @@ def scanned(stream, learned):
     encoder.schema_, encoder.preprocessor_ = learned
     drawn = stream.draw(7, 0)
     hashed = np.union1d(drawn, stream.draw(20, 1))
-    scan = sources.scan_stream(encoder, stream, drawn, hashed)
+    scan = sources.scan_stream(encoder, stream, drawn, hashed, stream.draw(5, 2))
     hashes = scan.hashes.tolist(), scan.validation_hashes.tolist()
-    return scan.fingerprint, *hashes, scan.validation.tobytes(), scan.example.tobytes()
+    arrays = (scan.validation, scan.example, scan.sample)
+    return scan.fingerprint, *hashes, *(array.tobytes() for array in arrays)
 
 
 def table(n_rows, n_words, seed):

@@ -77,6 +77,7 @@ CASES = {
     "denoising": ("table", {"objective": Denoising(), "batch_size": 31}),
     "composed": ("table", {"objective": {"variational": 1.0, "invariant": 0.5}}),
     "series": ("series", {"objective": "invariant", "kind": "series", "batch_size": 45}),
+    "kernels": ("series", {"kind": "series", "batch_size": 45}),
     "own objective": ("table", {"objective": own, "batch_size": 31}),
     "own views": ("table", {"objective": "invariant", "augmentations": shifted}),
     "own modules": ("table", {"architecture": normalised, "batch_size": 31}),

@@ -197,11 +197,13 @@ def test_tables_of_numbers(table, frame, form):
         ((7, 1), "conv1d"),
         ((100, 3), "conv1d"),
         ((1100, 2), "conv1d"),
+        ((7, 1), "random_kernels"),
+        ((70, 3), "random_kernels"),
     ],
 )
 def test_images_and_series_of_every_network(shape, architecture):
     X = np.random.default_rng(0).random((60, *shape))
-    if len(shape) == 2 and architecture == "conv1d":
+    if architecture == "conv1d":
         X[3, 4, 0] = 1e6  # so that extreme values of the channel are compressed
         X[25, 2, 0] = -500
     encoder = Autoencoder(architecture=architecture, max_epochs=1, random_state=0)

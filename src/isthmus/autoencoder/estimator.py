@@ -25,13 +25,13 @@ from isthmus.autoencoder.fitting import (
     trainable_copies,
 )
 from isthmus.autoencoder.inference import Inference
-from isthmus.autoencoder.sources import Source, learn_from_stream, open_source
+from isthmus.autoencoder.sources import Source, learn_from_stream
 from isthmus.autoencoder.training_rows import HeldOut
 from isthmus.data import Instances, Schema, as_instances, check_step
 from isthmus.data.preprocessing import column_warnings, issue_warnings, learn_preprocessor
 from isthmus.data.streaming import Stream
 from isthmus.errors import DataError
-from isthmus.networks import Networks, build
+from isthmus.networks import SERIES_ARCHITECTURES, Networks, build
 from isthmus.training import Progress, choose_device, draw_seed, isolated_random_state
 
 
@@ -47,22 +47,22 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     ----------
     n_components : int or "auto", default="auto"
         Width of the code. `"auto"` takes `4 √m` rounded up to a power of two, at most
-        m/2 and 512: 128 for 28 x 28 images.
-    architecture : {"auto", "dense", "conv", "strided", "conv1d", "reference"} or \
-            (encoder, decoder), default="auto"
-        `"auto"` is the recipe's: for images of up to 64 x 64 values `"strided"` (`"dense"` with
-        the recipe `"fast"`), for larger ones `"conv"`, `"conv1d"` for series and `"dense"` for
-        tables.
-        `"reference"` is the 4,969-parameter network of the Keras tutorials. A pair of
-        `torch.nn.Module` is used as it is (a copy, its weights the starting point):
-        `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)` to `(batch, n_components)` and
-        back, with logits for images and standardised values otherwise.
+        m/2 and 512: 128 for 28 x 28 images; with `"random_kernels"` twice that or m - 1.
+    architecture : {"auto", "dense", "conv", "strided", "conv1d", "random_kernels", \
+"reference"} or (encoder, decoder), default="auto"
+        `"auto"` is the recipe's: for small images `"strided"` (`"dense"` with `"fast"`), for
+        those of more than 64 x 64 values `"conv"`, for tables `"dense"`, for series
+        `"random_kernels"`, whose encoder is computed from up to 4,096 windows and not trained,
+        or `"conv1d"` with `"fast"`, `"thorough"`, an objective, noise or hidden layers.
+        `"reference"` is the 4,969-parameter network of the Keras tutorials. A copy of a pair of
+        `torch.nn.Module` is trained further: `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)`
+        to `(batch, n_components)` and back, logits for images, else standardised values.
     kind : {"auto", "images", "series", "table"}, default="auto"
         `"auto"` takes arrays of three and four dimensions for images; for windows of series,
-        `(n, t, c)`, pass `"series"` or `architecture="conv1d"`.
+        `(n, t, c)`, pass `"series"`, or an architecture for series.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Hidden widths (dense) or channels of the stages (conv) of the encoder; the decoder
-        mirrors them. `()` with `"dense"` is a linear autoencoder.
+        mirrors them. `()` with `"dense"` is linear; `"random_kernels"` has them in its decoder.
     loss : {"auto", "bce", "mse"}, default="auto"
         Binary cross-entropy (images) or squared error (tables, after standardising).
     recipe : {"default", "fast", "thorough", "detection", "reference"}, default="default"
@@ -279,8 +279,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         """Go on from the present weights with one pass over new instances.
 
         The first call learns schema and preprocessing as well; later ones keep both. The
-        weights change, and with them codes, errors and `digest_`: fit heads and thresholds
-        again. A pass that fails or is interrupted leaves the autoencoder as it was.
+        weights change, and with them codes, errors and `digest_` (of `"random_kernels"` the errors
+        alone): fit heads again. A pass that fails or is interrupted changes nothing.
 
         Parameters
         ----------
@@ -415,7 +415,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         """Check training instances, and learn their schema and preprocessing."""
         X = instances.held
         kind = self.kind if self.kind != "auto" or instances.kind is None else instances.kind
-        if kind == "auto" and self.architecture == "conv1d":
+        if kind == "auto" and self.architecture in SERIES_ARCHITECTURES:
             kind = "series"
         n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
         if kind in ("auto", "table") and n_dimensions not in (3, 4):
@@ -470,7 +470,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             epochs_before=len(self.history_) if one_pass and networks is not None else 0,
         )
         self.loss_ = run.loss
-        source = open_source(instances, self, run.validation_fraction, run.settings.seed)
+        source = run.open_source(instances, self)
         self.data_fingerprint_, self.training_row_hashes_ = source.fingerprint, source.row_hashes
         return PlannedFit(run, source, partial(self._finish, source))
 

@@ -13,12 +13,21 @@ import torch
 from torch import nn
 
 from isthmus.autoencoder.inference import Inference
-from isthmus.autoencoder.sources import Source
-from isthmus.data import Kind
+from isthmus.autoencoder.sources import Source, open_source
+from isthmus.data import Instances, Kind
 from isthmus.data.preprocessing import Preprocessor
-from isthmus.distributed import ProcessGroup, draw_normal_like
+from isthmus.distributed import ProcessGroup, draw_normal_like, run_on_rank_zero
 from isthmus.errors import DataError, TrainingError
-from isthmus.networks import DenseStack, Networks, build, digest
+from isthmus.networks import (
+    MAX_VALUES,
+    MAX_WINDOWS,
+    DenseStack,
+    KernelEncoder,
+    Networks,
+    build,
+    digest,
+    fit_kernels,
+)
 from isthmus.objectives import Loss, Objective, Task, build_objective
 from isthmus.recipes import Choices, resolve_choices
 from isthmus.training import (
@@ -219,9 +228,24 @@ class TrainingRun:
             group,
         )
 
+    @property
+    def n_sample(self) -> int:
+        """Instances at most that an encoder in closed form is fitted on; 0 of one that is not."""
+        new = self.started_from is None
+        if not (new and isinstance(self.networks.encoder, KernelEncoder)):
+            return 0
+        return max(2, min(MAX_WINDOWS, MAX_VALUES // math.prod(self.preprocessor.network_shape)))
+
+    def open_source(self, instances: Instances, encoder: Inference) -> Source:
+        """Return the training and validation part of checked instances."""
+        fraction, seed = self.validation_fraction, self.settings.seed
+        return open_source(instances, encoder, fraction, seed, self.n_sample)
+
     def describe(self, progress: Progress | None = None) -> dict[str, Any]:
         """Return every choice as plain values, and where training was interrupted, if it was."""
         choices = self.settings.plain() | {"objective": self.objective.describe()}
+        if self.n_sample:
+            choices["max_windows_of_encoder"] = self.n_sample
         if progress is not None and progress.interrupted:
             choices["interrupted_in_epoch"] = progress.epoch + 1
         return choices
@@ -242,6 +266,9 @@ class TrainingRun:
             As `isthmus.training.train` does, and when there is no checkpoint to go on from.
         """
         self.check_equal_in_group(source)
+        if self.n_sample:
+            # Of rank 0, whose weights all processes train with.
+            run_on_rank_zero(self.group, lambda: self._fit_encoder(source))
         checkpoints = None if self.one_pass else self._checkpoints(source)
         return train(
             Model(self.networks, self.objective),
@@ -255,6 +282,13 @@ class TrainingRun:
             # With checkpoints the run can go on instead.
             keep_interrupted=checkpoints is None and self.group.world_size == 1,
         )
+
+    def _fit_encoder(self, source: Source) -> None:
+        """Compute an encoder in closed form from a sample of the training part."""
+        windows = torch.from_numpy(self.preprocessor.to_network(source.sample)).float()
+        encoder, decoder = self.networks.encoder, self.networks.decoder
+        assert isinstance(encoder, KernelEncoder)
+        fit_kernels(encoder, decoder, windows)
 
     def check_equal_in_group(self, source: Source) -> None:
         """Check that all processes have the same data and parameters.

@@ -153,12 +153,16 @@ class Source(Protocol):
     row_hashes : TrainingRowHashes
     training : Batches or StreamBatches
     validation : Batches or None
+    sample : array of shape (k, *schema.shape)
+        Instances of the training part, checked, to fit an encoder in closed form on: all of them,
+        or as many as asked for, drawn at random.
     """
 
     fingerprint: str
     row_hashes: TrainingRowHashes
     training: Batches | StreamBatches
     validation: Batches | None
+    sample: np.ndarray
 
     def examples(self, n: int) -> np.ndarray:
         """Return n checked instances, of the validation part if there is one."""
@@ -177,10 +181,17 @@ class ArraySource:
     X : array of shape (n, *schema.shape)
     validation_fraction : float
     seed : int
+    n_sample : int
+        Instances of `sample`, at most.
     """
 
     def __init__(
-        self, encoder: Inference, X: np.ndarray, validation_fraction: float, seed: int
+        self,
+        encoder: Inference,
+        X: np.ndarray,
+        validation_fraction: float,
+        seed: int,
+        n_sample: int = 0,
     ) -> None:
         self.X, self.hashes = X, encoder.hash_checked_rows(X)
         self.fingerprint = fingerprint(X)
@@ -190,6 +201,10 @@ class ArraySource:
         prepare = encoder.preprocessor_.to_training
         self.training: Batches | StreamBatches = Batches(X, np.sort(training), prepare)
         self.validation = Batches(X, np.sort(validation), prepare) if len(validation) else None
+        rng = np.random.default_rng([seed, 3])
+        few = n_sample < len(training)
+        sampled = rng.choice(training, n_sample, replace=False) if few else training
+        self.sample = X[np.sort(sampled)]
 
     def examples(self, n: int) -> np.ndarray:
         """Return the first instances of the validation part, or else of the training part."""
@@ -216,16 +231,25 @@ class StreamSource:
     stream : Stream
     validation_fraction : float
     seed : int
+    n_sample : int
+        Instances of `sample`, at most.
     """
 
     def __init__(
-        self, encoder: Inference, stream: Stream, validation_fraction: float, seed: int
+        self,
+        encoder: Inference,
+        stream: Stream,
+        validation_fraction: float,
+        seed: int,
+        n_sample: int = 0,
     ) -> None:
         schema, prepare = encoder.schema_, encoder.preprocessor_.to_training
         n_validation = min(MAX_VALIDATION, math.floor(len(stream) * validation_fraction))
         validation = stream.draw(n_validation, [seed, 0])
         hashed = np.union1d(validation, stream.draw(MAX_HASHES, [seed, 1]))
-        scan = scan_stream(encoder, stream, validation, hashed)
+        sampled = np.setdiff1d(stream.draw(n_sample, [seed, 3]), validation)
+        scan = scan_stream(encoder, stream, validation, hashed, sampled)
+        self.sample = scan.sample
         self.X, self.hashes, self.fingerprint = scan.validation, scan.hashes, scan.fingerprint
         self.row_hashes = TrainingRowHashes.from_hashes(self.hashes)
         self.training: Batches | StreamBatches = StreamBatches(
@@ -265,6 +289,8 @@ class StreamScan:
     validation_hashes : uint64 array of shape (n_validation,)
     example : array of shape (1, *schema.shape)
         A checked instance.
+    sample : array of shape (n_sampled, *schema.shape)
+        The rows chosen for a closed form, checked.
     """
 
     fingerprint: str
@@ -272,6 +298,7 @@ class StreamScan:
     validation: np.ndarray
     validation_hashes: np.ndarray
     example: np.ndarray
+    sample: np.ndarray
 
 
 class _PartialScan:
@@ -283,6 +310,7 @@ class _PartialScan:
         self.hashes = [np.empty(0, np.uint64)]
         self.validation_hashes = [np.empty(0, np.uint64)]
         self.validation: list[np.ndarray] = []
+        self.sample: list[np.ndarray] = []
 
     def extend(self, later: _PartialScan) -> None:
         if self.blocks is None:
@@ -292,19 +320,24 @@ class _PartialScan:
         self.hashes += later.hashes
         self.validation_hashes += later.validation_hashes
         self.validation += later.validation
+        self.sample += later.sample
 
 
 def scan_stream(
-    encoder: Inference, stream: Stream, validation: np.ndarray, hashed: np.ndarray
+    encoder: Inference,
+    stream: Stream,
+    validation: np.ndarray,
+    hashed: np.ndarray,
+    sampled: np.ndarray,
 ) -> StreamScan:
-    """Read a stream once, for its fingerprint, hashes and validation part.
+    """Read a stream once, for its fingerprint, hashes, validation part and sample.
 
     Parameters
     ----------
     encoder : Inference
         With schema and preprocessing.
     stream : Stream
-    validation, hashed : integer arrays
+    validation, hashed, sampled : integer arrays
         Row numbers, sorted; those of `validation` are among `hashed`.
     """
     schema = encoder.schema_
@@ -316,6 +349,7 @@ def scan_stream(
         scan.blocks.update(chunk.first_row, values)
         held, rows = rows_of(validation, chunk), rows_of(hashed, chunk)
         scan.validation.append(values[held])
+        scan.sample.append(values[rows_of(sampled, chunk)])
         if len(rows):
             scan.hashes.append(encoder.hash_checked_rows(values[rows]))
             scan.validation_hashes.append(scan.hashes[-1][np.isin(rows, held)])
@@ -329,6 +363,7 @@ def scan_stream(
             np.concatenate(scan.validation),
             np.concatenate(scan.validation_hashes),
             scan.example,
+            np.concatenate(scan.sample),
         )
 
     return read_by_shares(stream, _PartialScan(), update, finish)
@@ -358,7 +393,11 @@ def hold_out(encoder: Inference, X: np.ndarray, repeated: np.ndarray) -> HeldOut
 
 @singledispatch
 def open_source(
-    instances: Instances, encoder: Inference, validation_fraction: float, seed: int
+    instances: Instances,
+    encoder: Inference,
+    validation_fraction: float,
+    seed: int,
+    n_sample: int = 0,
 ) -> Source:
     """Return the source of a training run on instances that were checked."""
     raise TypeError(f"got a {type(instances).__name__}, expected an array in memory or a stream")
@@ -366,13 +405,21 @@ def open_source(
 
 @open_source.register(InMemory)
 def _open_array(
-    instances: InMemory, encoder: Inference, validation_fraction: float, seed: int
+    instances: InMemory,
+    encoder: Inference,
+    validation_fraction: float,
+    seed: int,
+    n_sample: int = 0,
 ) -> Source:
-    return ArraySource(encoder, instances.X, validation_fraction, seed)
+    return ArraySource(encoder, instances.X, validation_fraction, seed, n_sample)
 
 
 @open_source.register(Stream)
 def _open_stream(
-    instances: Stream, encoder: Inference, validation_fraction: float, seed: int
+    instances: Stream,
+    encoder: Inference,
+    validation_fraction: float,
+    seed: int,
+    n_sample: int = 0,
 ) -> Source:
-    return StreamSource(encoder, instances, validation_fraction, seed)
+    return StreamSource(encoder, instances, validation_fraction, seed, n_sample)

@@ -60,7 +60,9 @@ def fit(
     n_components: Annotated[str, typer.Option(help="Width of the code, or auto.")] = "auto",
     architecture: Annotated[
         str,
-        typer.Option(help="Network: auto, dense, conv, strided, conv1d or reference."),
+        typer.Option(
+            help="Network: auto, dense, conv, strided, conv1d, random_kernels or reference."
+        ),
     ] = "auto",
     recipe: Recipe = "default",
     objective: Annotated[

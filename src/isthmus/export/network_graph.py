@@ -26,6 +26,8 @@ from isthmus.networks import (
     DepthToSpace,
     Encoder,
     FoldTime,
+    KernelEncoder,
+    RandomKernels,
     SpaceToDepth,
     UnfoldTime,
     in_evaluation_mode,
@@ -44,7 +46,7 @@ NETWORK_INPUT = "isthmus/network"
 def can_add_layers(network: nn.Module) -> bool:
     """Whether `add_layers` can add all layers of a network."""
     # A subclass may compute anything in its forward; these run their layers in order.
-    plain = type(network) in (nn.Sequential, Encoder, Decoder)
+    plain = type(network) in (nn.Sequential, Encoder, Decoder, KernelEncoder)
     return plain and all(
         type(layer) in _LAYERS and _has_supported_settings(layer) for layer in network.children()
     )
@@ -169,6 +171,29 @@ def _unfold_time(graph: GraphBuilder, layer: UnfoldTime, value: str, shape: Shap
     return _crop_to(graph, _reshape(graph, value, channels // k, k * length), (layer.length,))
 
 
+def _random_kernels(graph: GraphBuilder, layer: RandomKernels, value: str, shape: Shape) -> str:
+    zero, one = (graph.constant(limit, np.float32) for limit in (0.0, 1.0))
+    time = graph.constant([2], np.int64)
+    shares = []
+    for index, dilation in enumerate(layer.dilations):
+        kernels = layer.kernels[index]
+        padding = (kernels.shape[-1] // 2) * dilation
+        outputs = graph(
+            "Conv",
+            value,
+            graph.constant(_array(kernels)),
+            kernel_shape=[kernels.shape[-1]],
+            pads=[padding, padding],
+            dilations=[dilation],
+        )
+        for slope, offset in zip(layer.slopes[index], layer.offsets[index], strict=True):
+            steep = graph("Mul", outputs, graph.constant(_array(slope)[:, None]))
+            ramp = graph("Add", steep, graph.constant(_array(offset)[:, None]))
+            shares.append(graph("ReduceMean", graph("Clip", ramp, zero, one), time, keepdims=0))
+    centred = graph("Sub", graph("Concat", *shares, axis=1), graph.constant(_array(layer.means)))
+    return graph("Concat", centred, graph("Flatten", value, axis=1), axis=1)
+
+
 _LAYERS: dict[type, Callable[[GraphBuilder, Any, str, Shape], str]] = {
     nn.Linear: _linear,
     nn.Conv1d: _conv,
@@ -189,6 +214,7 @@ _LAYERS: dict[type, Callable[[GraphBuilder, Any, str, Shape], str]] = {
     Crop: _crop,
     FoldTime: _fold_time,
     UnfoldTime: _unfold_time,
+    RandomKernels: _random_kernels,
 }
 
 

@@ -1,3 +1,4 @@
+from .architecture import SERIES_ARCHITECTURES as SERIES_ARCHITECTURES
 from .architecture import Layer as Layer
 from .architecture import Networks as Networks
 from .architecture import build as build
@@ -17,6 +18,11 @@ from .conv import UnfoldTime as UnfoldTime
 from .dense import DenseStack as DenseStack
 from .dense import Dropout as Dropout
 from .dense import hidden_sizes as hidden_sizes
+from .kernels import MAX_VALUES as MAX_VALUES
+from .kernels import MAX_WINDOWS as MAX_WINDOWS
+from .kernels import KernelEncoder as KernelEncoder
+from .kernels import RandomKernels as RandomKernels
+from .kernels import fit_kernels as fit_kernels
 from .reference import Crop as Crop
 from .reference import Decoder as Decoder
 from .reference import Encoder as Encoder

@@ -34,17 +34,27 @@ from isthmus.networks.dense import (
     strided_decoder,
     strided_encoder,
 )
+from isthmus.networks.kernels import KernelEncoder
 from isthmus.networks.reference import code_shape, reference_decoder, reference_encoder
 
 ModulePair = tuple[nn.Module, nn.Module]
-ARCHITECTURES = ("auto", "dense", "conv", "strided", "conv1d", "reference")
+ARCHITECTURES = ("auto", "dense", "conv", "strided", "conv1d", "random_kernels", "reference")
+#: The architectures for windows of series alone.
+SERIES_ARCHITECTURES = ("conv1d", "random_kernels")
 # By architecture, the functions that choose hidden layers and build encoder and decoder.
 _BUILDERS: dict[str, tuple[Any, Any, Any]] = {
     "dense": (lambda shape: hidden_sizes(math.prod(shape)), dense_encoder, dense_decoder),
     "conv": (conv_channels, conv_encoder, conv_decoder),
     "strided": (strided_channels, strided_encoder, strided_decoder),
     "conv1d": (conv1d_channels, conv1d_encoder, conv1d_decoder),
+    "random_kernels": (
+        lambda shape: (),
+        lambda shape, width, hidden: KernelEncoder(shape, width),
+        dense_decoder,
+    ),
 }
+# Their hidden layers may be none.
+_MAY_BE_LINEAR = ("dense", "random_kernels")
 
 
 @dataclass
@@ -79,8 +89,8 @@ def build(
     Parameters
     ----------
     architecture : str or (encoder, decoder)
-        One of `ARCHITECTURES`. `"auto"` takes `"conv"` for images, `"conv1d"` for windows of
-        series and `"dense"` for tables. A pair of modules is copied, weights included, and
+        One of `ARCHITECTURES`. `"auto"` takes `"conv"` for images, `"random_kernels"` for windows
+        of series and `"dense"` for tables. A pair of modules is copied, weights included, and
         called with two instances of zeros.
     input_shape : tuple of int
         Of one instance: `(c, h, w)`, `(c, t)` or `(m,)`.
@@ -88,7 +98,8 @@ def build(
         Width of the code, see `choose_n_components`.
     hidden_layer_sizes : sequence of int or "auto"
         Dense: widths of the hidden layers, `()` for a linear network. Conv and conv1d:
-        channels of the stages. The decoder has the same in reverse.
+        channels of the stages. The decoder has the same in reverse. Random kernels: of the
+        decoder alone, which is linear by default.
 
     Raises
     ------
@@ -110,11 +121,11 @@ def build(
             "or a pair of torch modules (encoder, decoder)"
         )
     if architecture == "auto":
-        architecture = {3: "conv", 2: "conv1d"}.get(len(input_shape), "dense")
+        architecture = {3: "conv", 2: "random_kernels"}.get(len(input_shape), "dense")
     _check_shape(architecture, input_shape)
     if architecture == "reference":
         return _build_reference(input_shape, n_components, hidden_layer_sizes)
-    width = _checked_width(n_components, input_shape)
+    width = _checked_width(n_components, input_shape, architecture)
     choose_sizes, build_encoder, build_decoder = _BUILDERS[architecture]
     if isinstance(hidden_layer_sizes, str) and hidden_layer_sizes == "auto":
         sizes = choose_sizes(input_shape)
@@ -133,15 +144,26 @@ def build(
     )
 
 
-def choose_n_components(n_features: int) -> int:
+def choose_n_components(n_features: int, architecture: str = "dense") -> int:
     """Choose the code's width for `n_features` values: `4 √m`, a power of two, at most m/2 and 512.
 
     The power of two is the next one above. 784 pixels give 128, 64 pixels 32, 20 columns 10,
     3 columns 1. The square root reflects that the number of directions with most of the variance
     grows slowly with resolution; it was checked on validation data, not derived.
+
+    With `"random_kernels"` it is twice that, 512 at most, and m - 1 of up to 32 values: half of
+    that code are shares of time, so that the other half holds what another code would.
+
+    Examples
+    --------
+    >>> choose_n_components(784), choose_n_components(150, "random_kernels")
+    (128, 128)
     """
     power = 2 ** math.ceil(math.log2(4 * math.sqrt(n_features)))
-    return max(1, min(power, n_features // 2, 512))
+    usual = max(1, min(power, n_features // 2, 512))
+    if architecture != "random_kernels":
+        return usual
+    return max(1, n_features - 1 if n_features <= 32 else min(2 * usual, n_features - 1, 512))
 
 
 class Layer(NamedTuple):
@@ -391,10 +413,11 @@ def _use_modules(
 
 
 def _check_shape(architecture: str, input_shape: tuple[int, ...]) -> None:
-    if architecture == "dense" or len(input_shape) == (2 if architecture == "conv1d" else 3):
+    of_series = architecture in SERIES_ARCHITECTURES
+    if architecture == "dense" or len(input_shape) == (2 if of_series else 3):
         return
     what, fix = "images", "reshape the data to (n, h, w)"
-    if architecture == "conv1d":
+    if of_series:
         what, fix = "windows of series", "pass windows (n, t, c) and kind='series'"
     raise ArchitectureError(
         f"architecture={shown(architecture)} needs {what}, got instances of shape {input_shape}; "
@@ -402,10 +425,10 @@ def _check_shape(architecture: str, input_shape: tuple[int, ...]) -> None:
     )
 
 
-def _checked_width(n_components: Any, input_shape: tuple[int, ...]) -> int:
+def _checked_width(n_components: Any, input_shape: tuple[int, ...], architecture: str) -> int:
     n_features = math.prod(input_shape)
     if n_components == "auto":
-        return choose_n_components(n_features)
+        return choose_n_components(n_features, architecture)
     if isinstance(n_components, bool) or not hasattr(n_components, "__index__"):
         raise ArchitectureError(
             f"got n_components={shown(n_components)}, expected a whole number or 'auto'"
@@ -415,7 +438,7 @@ def _checked_width(n_components: Any, input_shape: tuple[int, ...]) -> int:
         raise ArchitectureError(
             f"got n_components={n_components}, but an instance has {n_features} values and a "
             f"code must be narrower; pass 1 to {n_features - 1}, or 'auto' "
-            f"({choose_n_components(n_features)})"
+            f"({choose_n_components(n_features, architecture)})"
         )
     return int(n_components)
 
@@ -425,7 +448,7 @@ def _checked_sizes(sizes: Any, architecture: str) -> tuple[int, ...]:
         checked = tuple(operator.index(size) for size in sizes)
     except TypeError:
         checked = (0,)
-    if any(size < 1 for size in checked) or (architecture != "dense" and not checked):
+    if any(size < 1 for size in checked) or (architecture not in _MAY_BE_LINEAR and not checked):
         raise ArchitectureError(
             f"got hidden_layer_sizes={shown(sizes)}, expected whole numbers of 1 or more such as "
             "(256, 64), or 'auto'"
