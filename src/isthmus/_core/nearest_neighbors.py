@@ -77,18 +77,21 @@ class NeighborIndex:
         different = references if self.copies is None else references[self.copies.first]
         self.different = different
         n, m = different.shape
-        wide = different.astype(np.float64)
-        self.centre = wide.mean(axis=0)
-        wide -= self.centre
-        lengths = np.linalg.norm(wide, axis=1)
+        self.centre = different.mean(axis=0, dtype=np.float64)
+        lengths = np.concatenate([
+            np.linalg.norm(different[first : first + REFERENCES] - self.centre, axis=1)
+            for first in range(0, n, REFERENCES)
+        ])  # fmt: skip
         self.unit = 1.0 if lengths.max() == 0 else float(lengths.max())
-        wide, lengths = wide / self.unit, lengths / self.unit
+        lengths /= self.unit
         self.slack = (m + 6) * ROUNDING
         # Blocks of as many references, so that one group has its members in one block.
         self._n_blocks = -(-n // REFERENCES)
         self._per_block = _up(-(-n // self._n_blocks), GROUP)
         self.factors = np.zeros((self._n_blocks * self._per_block, m + 2), dtype=np.float32)
-        self.factors[:n, :m] = -wide
+        for first in range(0, n, REFERENCES):
+            part = slice(first, min(n, first + REFERENCES))
+            self.factors[part, :m] = (self.centre - different[part]) / self.unit
         self.factors[:n, m] = np.square(lengths) / 2 * (1 - self.slack)
         self.factors[n:, m] = NEVER
         self.factors[:n, m + 1] = -lengths
@@ -190,9 +193,12 @@ class Copies:
     @classmethod
     def find(cls, references: np.ndarray) -> Copies | None:
         """Return None where all are different."""
-        plain = np.ascontiguousarray(references + 0.0)  # -0.0 equals 0.0
-        keys = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
+        keys = _row_keys(references)
         _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        others = np.setdiff1d(np.arange(len(references)), first)
+        alike = (references[others] == references[first[which[others]]]).all(axis=1)
+        if not alike.all():  # two keys are the same by chance
+            _, first, which = np.unique(references, axis=0, return_index=True, return_inverse=True)
         if len(first) == len(references):
             return None
         order = np.argsort(first)
@@ -226,6 +232,17 @@ def find_nearest(
 def find_nearest_others(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Find the k nearest other points of each point: see `NeighborIndex.search_others`."""
     return NeighborIndex(points).search_others(k)
+
+
+def _row_keys(rows: np.ndarray) -> np.ndarray:
+    """Return a number for each row, equal for equal rows: sums of products modulo 2^64."""
+    width = rows.shape[1] * rows.dtype.itemsize // 4
+    odd = np.random.default_rng(0).integers(0, 2**63, width, dtype=np.uint64) * 2 + 1
+    keys = np.empty(len(rows), dtype=np.uint64)
+    for first in range(0, len(rows), REFERENCES):
+        part = np.ascontiguousarray(rows[first : first + REFERENCES] + 0.0)  # -0.0 equals 0.0
+        keys[first : first + REFERENCES] = part.view(np.uint32).astype(np.uint64) @ odd
+    return keys
 
 
 def _up(number: int, step: int) -> int:
