@@ -71,6 +71,17 @@ def test_calibration_scores_are_stored_in_the_graph(wine_bundle, table, tmp_path
     )
 
 
+def test_batches_that_run_at_the_same_time_decide_as_one_after_the_other(
+    wine_bundle, table, tmp_path
+):
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    exported = Exported(tmp_path / "out", threads=1)
+    rows = exported.feed(pd.concat([pd.DataFrame(table)] * 20, ignore_index=True))
+    one_after_the_other, at_once = exported.run_fed(rows), exported.run_fed(rows, at_once=3)
+    for name, values in one_after_the_other.items():
+        np.testing.assert_array_equal(at_once[name], values)
+
+
 def test_without_rows_those_of_the_heads_codes_are_rebuilt(wine_bundle, tmp_path):
     facts = export_bundle(wine_bundle, tmp_path / "out")
     assert facts["parity"]["of"] == "rebuilt from codes stored by the heads"
