@@ -109,6 +109,9 @@ def test_from_a_table_to_points_and_alarms(isthmus, files):
     assert found["by"] == "point"
     assert found["code"]["n"] == len(given)
     assert list(found["baselines"]) == ["raw", "pca", "untrained"]
+    apart = found["code"]["apart"]
+    assert apart["n"] == len(given) - 21 - 2 * 15
+    assert f"{100 * apart['share']:.3g} % of the {apart['n']:,} that share no window" in out
     status, out, err = isthmus(
         *asked[:3], *CUT, "--label", "anomaly", "--normal", 0, "--by", "window"
     )

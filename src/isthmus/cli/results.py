@@ -196,6 +196,11 @@ def print_points(console: Console, found: dict[str, Any]) -> None:
     share = code["false_points"]["share"]
     realised = "none" if share is None else f"{100 * share:.3g} %"
     lines["realised"] = f"{realised} of normal time points are called abnormal; asked for {asked}"
+    apart = code["apart"]
+    if apart["n"] < code["n_normal"] and apart["n"]:
+        lines["apart"] = (
+            f"{100 * apart['share']:.3g} % of the {apart['n']:,} that share no window with an event"
+        )
     for name, value in lines.items():
         console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
     console.print(

@@ -417,7 +417,7 @@ def evaluate_time_points(
     reader.check(may_lack_normal=True)
     if not (labels != UNKNOWN).any():
         raise _without_labels("time point")
-    decided = detector.decide_points(test)
+    points = (decided := detector.decide_points(test)).points
     scorers, n_train = _window_baselines(detector, train, meant, draw_seed(random_state))
     facts, calibration = detector.point_facts_, detector.point_calibration_
     assert facts is not None  # after decisions on time points

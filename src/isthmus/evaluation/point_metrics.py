@@ -69,8 +69,8 @@ def evaluate_points(
     step : float, optional
         Seconds between points, for delays in seconds and false alarms per day.
     window : int
-        Width up to which the surface has buffers: the window of the detector, or the length of
-        a period. Figures of different windows are not comparable.
+        Width up to which the surface has buffers, and length of the windows of `apart`: that of
+        the detector, or the length of a period. Figures of different windows are not comparable.
 
     Returns
     -------
@@ -84,7 +84,9 @@ def evaluate_points(
         with `step` `mean_seconds` and `median_seconds`; `false_alarms`, that overlap no event, as
         `count`, `per_1000_points` of normal ones, and `per_day` of them with `step`. With
         `abnormal`: `false_points` and `found_points`, as `count` and `share` of the `n` normal and
-        abnormal points.
+        abnormal points; `apart`, the same of the normal points that share no window with an
+        abnormal one: beside an event scores are high because the windows that cover both are
+        abnormal.
 
     Raises
     ------
@@ -164,7 +166,18 @@ def measure_points(
     if abnormal is not None:
         facts["false_points"] = _counted(abnormal[of_normal])
         facts["found_points"] = _counted(abnormal[of_abnormal])
+        facts["apart"] = _counted(abnormal[of_normal & ~_near_events(labels, window)])
     return facts
+
+
+def _near_events(labels: np.ndarray, window: int) -> np.ndarray:
+    """Return whether each point shares a window with an abnormal one, boolean of shape (m,)."""
+    depth = np.zeros(len(labels) + 1, dtype=np.int64)
+    at = np.flatnonzero(labels == ABNORMAL)
+    np.add.at(depth, np.maximum(at - window + 1, 0), 1)
+    np.add.at(depth, np.minimum(at + window, len(labels)), -1)
+    near: np.ndarray = np.cumsum(depth)[:-1] > 0
+    return near
 
 
 def volume_under_surface(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from isthmus.data import ABNORMAL, NORMAL, Dataset
 from isthmus.data.windows import TimePoints
-from isthmus.detection import UNKNOWN, AnomalyDetector, PointDecisions, as_duration
+from isthmus.detection import UNKNOWN, AnomalyDetector, as_duration
 from isthmus.evaluation import evaluate_points
 from isthmus.plots import SeriesView, runs, view_series
 from isthmus.report.wording import percent
@@ -58,9 +58,8 @@ def alarm_facts(
         window covers), `n_abnormal` and `n_seen` of the time points; `n_alarms`; `step`, in seconds
         or None; `channels`, each with the number of alarms of which it is the worst; `groups`, each
         with the numbers of its time points and alarms; `alarms`, 500 at most, see `listed_alarms`;
-        `measures`, see `isthmus.evaluation.evaluate_points`, and in `apart` the normal time points
-        that share no window with an abnormal one, of which `count` are above the threshold, None
-        without labels; `charts`, see `chart_facts`; `words`, the result in a sentence.
+        `measures`, see `isthmus.evaluation.evaluate_points`, None without labels; `charts`, see
+        `chart_facts`; `words`, the result in a sentence.
     """
     decisions = detector.decide_points(test)
     held = detector.point_facts_ or {}  # never empty where `decide_points` returned
@@ -97,7 +96,7 @@ def alarm_facts(
     if labels is not None and (labels[~seen] != UNKNOWN).any():
         new = ~np.array([seen[first : last + 1].all() for first, last, _ in places], dtype=bool)
         known = np.where(seen, UNKNOWN, labels)
-        facts["measures"] = {"apart": _apart(decisions, known)} | evaluate_points(
+        facts["measures"] = evaluate_points(
             decisions.scores,
             known,
             abnormal=decisions.abnormal,
@@ -351,21 +350,6 @@ def _alarms_of_groups(series: TimePoints, alarms: pd.DataFrame) -> np.ndarray:
 def _group_values(series: TimePoints, at: int) -> tuple[Any, ...]:
     value = series.groups[at]
     return tuple(value) if len(series.group_columns) > 1 else (value,)
-
-
-def _apart(decisions: PointDecisions, labels: np.ndarray) -> dict[str, Any]:
-    """Count normal time points above the threshold that share no window with an abnormal one.
-
-    Beside an anomaly scores are high because the windows that cover both are abnormal.
-    """
-    reach = decisions.points.window - 1
-    depth = np.zeros(len(labels) + 1, dtype=np.int64)
-    at = np.flatnonzero(labels == ABNORMAL)
-    np.add.at(depth, np.maximum(at - reach, 0), 1)
-    np.add.at(depth, np.minimum(at + reach + 1, len(labels)), -1)
-    apart = decisions.known & (labels == NORMAL) & (np.cumsum(depth)[:-1] == 0)
-    n, count = int(apart.sum()), int((apart & decisions.abnormal).sum())
-    return {"count": count, "n": n, "share": count / n if n else None}
 
 
 def _asked(held: dict[str, Any]) -> str:
