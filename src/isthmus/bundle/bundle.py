@@ -50,7 +50,7 @@ from isthmus.encoding import encoder_identity, identity_in_manifest
 from isthmus.errors import BundleError, DataError
 
 
-@dataclass
+@dataclass(repr=False)
 class Bundle:
     """A loaded bundle.
 
@@ -82,12 +82,21 @@ class Bundle:
     ['prediction', 'anomaly_score', 'p_value', 'reconstruction_error']
     >>> [(head["version"], head["false_alarm_rate"]) for head in bundle.history("normal")]
     [(1, 0.05), (2, 0.1)]
+    >>> print(str(bundle).partition(", ")[2])
+    table of 6, dense encoder of 3 numbers, heads: normal (AnomalyDetector))
     """
 
     path: Path
     manifest: dict[str, Any]
     encoder: Autoencoder
     heads: dict[str, Head] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        schema, design = self.encoder.schema_, self.manifest["encoder"]["architecture"]
+        what = f"{schema.kind} of {' x '.join(map(str, schema.shape))}, {design['architecture']}"
+        heads = [f"{name} ({type(head).__name__})" for name, head in self.heads.items()]
+        width = f"encoder of {self.encoder.n_components_} numbers"
+        return f"Bundle({str(self.path)!r}, {what} {width}, heads: {', '.join(heads) or 'none'})"
 
     def head(self, name: str | None = None) -> Head:
         """Return a head by name; without one the head that was fitted last.
