@@ -168,8 +168,8 @@ _TUTORIAL = Row(
 RECIPES: dict[str, dict[str, Row]] = {
     #                     architecture objective        noise steps and epochs       what is special
     "default": {
-        "small images": Row("strided", "invariant",      0.0, Steps(1000,  8,  200), _VIEWS,
-                            lr=lr_with_batch_norm),
+        "small images": Row("strided", "invariant",      0.0, Steps(700,   3,  200), _VIEWS,
+                            lr=lr_with_batch_norm, batch_size=128, optimizer="muon"),
         "large images": Row("auto",    "invariant",      0.0, Steps(1000,  8,  200), _VIEWS),
         "series":       Row("random_kernels", "reconstruction", 0.0, Steps(100, 3, 30), lr=3e-4),
         "table":        Row("auto",    "denoising",      0.6, Steps(2000, 10,  200)),
@@ -239,12 +239,12 @@ def resolve_choices(
     `RECIPES` lists the choices for small images (up to 64 x 64 values), large ones, series and
     tables; the functions named there compute those that depend on the size of the data.
 
-    An explicit objective does not use the row's options of its own objective, and an architecture
-    other than the row's does not use its learning rate for batch normalisation. Explicit `noise`
-    is short for the objective `"denoising"`, 0 for `"reconstruction"`. Of series, `"conv1d"`
-    takes the place of `"random_kernels"`, whose encoder is not trained, where an objective other
-    than `"reconstruction"`, noise, augmentations or hidden layers are given without an
-    architecture.
+    An explicit objective does not use the row's options of its own objective. A row for networks
+    with batch normalisation is not for others: small images get that of large ones, where another
+    architecture is given. Explicit `noise` is short for the objective `"denoising"`, 0 for
+    `"reconstruction"`. Of series, `"conv1d"` takes the place of `"random_kernels"`, whose encoder
+    is not trained, where an objective other than `"reconstruction"`, noise, augmentations or
+    hidden layers are given without an architecture.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def resolve_choices(
         row = replace(row, architecture="conv1d", max_epochs=_STEPS_OF_CONV1D, lr=default_lr)
     other_network = explicit.get("architecture", row.architecture) != row.architecture
     if other_network and row.lr is lr_with_batch_norm:
-        row = replace(row, lr=default_lr)
+        row = RECIPES[recipe]["large images"]
     if other_network:
         row = replace(row, hidden_layer_sizes="auto")
 

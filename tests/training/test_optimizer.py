@@ -58,7 +58,7 @@ def test_muon_steps_as_torchs_does():
         for network in (ours, theirs):
             x = torch.randn(5, 6, generator=torch.Generator().manual_seed(step))
             network(x).square().mean().backward()
-        other.param_groups[0]["lr"] = 3 * lr
+        other.param_groups[0]["lr"] = 6 * lr
         optimizer.step(lr), other.step()
         optimizer.zero_grad(), other.zero_grad()
 
@@ -78,13 +78,13 @@ def test_orthogonalising_is_the_iteration_of_newton_and_schulz(shape):
     torch.testing.assert_close(orthogonalise(matrix).double(), expected, rtol=0, atol=1e-3)
 
 
-def test_muon_leaves_vectors_and_large_matrices_to_adamw():
-    sizes = [(129, 130), (7,)]
+def test_muon_leaves_vectors_large_matrices_and_output_weights_to_adamw():
+    sizes = [(129, 130), (7,), (4, 4)]
     parameters = [nn.Parameter(torch.ones(size)) for size in sizes]
     others = [nn.Parameter(torch.ones(size)) for size in sizes]
     for parameter in [*parameters, *others]:
         parameter.grad = torch.full_like(parameter, 0.5)
-    Optimizer(parameters, "muon", 0.1).step(0.1)
+    Optimizer(parameters, "muon", 0.1, output_weights=parameters[2:]).step(0.1)
     Optimizer(others, "adamw", 0.1).step(0.1)
     assert all(torch.equal(a, b) for a, b in zip(parameters, others, strict=True))
 

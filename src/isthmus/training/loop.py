@@ -146,7 +146,8 @@ def train(
     move_to_device(network, settings.device)
     trainable = [p for p in network.parameters() if p.requires_grad]
     decay = 0.0 if settings.optimizer == "adadelta" else settings.weight_decay
-    optimizer = Optimizer(trainable, settings.optimizer, decay)
+    matrices = [p for p in getattr(network, "decoder", network).parameters() if p.ndim >= 2]
+    optimizer = Optimizer(trainable, settings.optimizer, decay, output_weights=matrices[-1:])
     progress = Progress()
     if not group.is_rank_zero:
         callbacks = ()

@@ -25,7 +25,7 @@ AVERAGES = {
 MUON_SIDE = 128
 MUON_MOMENTUM = 0.95
 #: The learning rate of Muon over that of AdamW.
-MUON_LR = 3.0
+MUON_LR = 6.0
 
 
 class Optimizer:
@@ -41,8 +41,11 @@ class Optimizer:
         AdamW (Loshchilov and Hutter, 2019) with β of 0.9 and 0.999; Adadelta (Zeiler, 2012) with
         ρ of 0.95 and Keras' original ε of 1e-7, where torch has 1e-6; Muon (Jordan et al., 2024)
         with Nesterov's momentum of 0.95 for matrices, of a row for each output of a layer, whose
-        short side is 128 at most, at three times the learning rate, and AdamW for the rest.
+        short side is 128 at most, at six times the learning rate, and AdamW for the rest.
     weight_decay : float
+    output_weights : sequence of tensor
+        Those of `parameters` that Muon leaves to AdamW too, as its authors advise: steps of one
+        size along all directions are slow where, as in an output, one direction matters most.
 
     Attributes
     ----------
@@ -53,7 +56,11 @@ class Optimizer:
     """
 
     def __init__(
-        self, parameters: Sequence[torch.Tensor], name: str, weight_decay: float = 0.0
+        self,
+        parameters: Sequence[torch.Tensor],
+        name: str,
+        weight_decay: float = 0.0,
+        output_weights: Sequence[torch.Tensor] = (),
     ) -> None:
         if name not in AVERAGES:
             raise TrainingError(
@@ -61,7 +68,10 @@ class Optimizer:
             )
         self.parameters = list(parameters)
         self.name, self.weight_decay, self.lr = name, weight_decay, 0.0
-        self.rules = [_rule(name, parameter) for parameter in self.parameters]
+        self.rules = [
+            "adamw" if name == "muon" and not _is_for_muon(p, output_weights) else name
+            for p in self.parameters
+        ]
         self.state: OptimizerState = {
             index: {average: torch.zeros_like(p) for average in AVERAGES[rule]}
             # Fused steps count on the device, where there is no waiting for it.
@@ -139,22 +149,25 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
     wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
     wide = wide / (wide.norm() + 1e-7)
     gram = wide @ wide.T
-    product = torch.eye(len(wide), device=wide.device, dtype=wide.dtype)
-    for _ in range(5):
-        polynomial = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
-        polynomial.diagonal().add_(3.4445)
-        product = polynomial @ product
+    product = polynomial = _newton_schulz(gram)
+    for _ in range(4):
         gram = polynomial @ gram @ polynomial
+        polynomial = _newton_schulz(gram)
+        product = polynomial @ product
     wide = product @ wide
     return wide.T if len(matrix) > matrix.shape[1] else wide
 
 
-def _rule(name: str, parameter: torch.Tensor) -> str:
-    """Return which rule steps a parameter."""
-    if name != "muon":
-        return name
-    is_matrix = parameter.ndim >= 2 and parameter.numel() > 0
-    return "muon" if is_matrix and min(parameter.flatten(1).shape) <= MUON_SIDE else "adamw"
+def _newton_schulz(gram: torch.Tensor) -> torch.Tensor:
+    polynomial = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+    polynomial.diagonal().add_(3.4445)
+    return polynomial
+
+
+def _is_for_muon(parameter: torch.Tensor, output_weights: Sequence[torch.Tensor]) -> bool:
+    if parameter.ndim < 2 or any(parameter is weight for weight in output_weights):
+        return False
+    return parameter.numel() > 0 and min(parameter.flatten(1).shape) <= MUON_SIDE
 
 
 def _step_by_muon(
