@@ -171,7 +171,7 @@ RECIPES: dict[str, dict[str, Row]] = {
         "small images": Row("strided", "invariant",      0.0, Steps(700,   3,  200), _VIEWS,
                             lr=lr_with_batch_norm, batch_size=128, optimizer="muon"),
         "large images": Row("auto",    "invariant",      0.0, Steps(1000,  8,  200), _VIEWS),
-        "series":       Row("random_kernels", "reconstruction", 0.0, Steps(100, 3, 30), lr=3e-4),
+        "series":       Row("random_kernels", "reconstruction", 0.0, Steps(50, 3, 15), lr=3e-4),
         "table":        Row("auto",    "denoising",      0.6, Steps(2000, 10,  200)),
     },
     "fast": {

@@ -208,3 +208,20 @@ def test_kernels_of_a_stream_are_those_of_the_same_windows_in_memory(tmp_path):
     streamed, held = (Autoencoder(**settings).fit(one) for one in (stream, X))
     T = shapes(40, 6)[0]
     np.testing.assert_allclose(streamed.transform(T), held.transform(T), atol=1e-3)
+
+
+def test_kernels_are_fitted_on_some_windows_of_many_and_say_how_many(tmp_path, monkeypatch):
+    X = shapes(90, 7)[0].astype(np.float32)
+    np.save(tmp_path / "a.npy", X[:50])
+    np.save(tmp_path / "b.npy", X[50:])
+    monkeypatch.setattr("isthmus.autoencoder.fitting.MAX_WINDOWS", 16)
+    fitted_on = []
+    monkeypatch.setattr(
+        "isthmus.autoencoder.fitting.fit_kernels", lambda *given: fitted_on.append(given[2])
+    )
+    for windows in (X, load(str(tmp_path), kind="series")):
+        encoder = Autoencoder(kind="series", random_state=0, max_epochs=1).fit(windows)
+        assert encoder.training_["max_windows_of_encoder"] == 16
+    in_memory, streamed = fitted_on
+    assert len(in_memory) == 16
+    assert 8 <= len(streamed) <= 16  # those of the validation part are left out
