@@ -57,6 +57,22 @@ class TestIrregularSampling:
         times = np.arange(500) + np.random.default_rng(0).uniform(-0.2, 0.2, size=500)
         assert len(series(table(at(times))).points.segments) == 1
 
+    @pytest.mark.filterwarnings("ignore:.*in time .steps of more")
+    @pytest.mark.parametrize("period", [1.0, 1.003])
+    def test_jitter_that_makes_gaps_is_said_with_a_width_that_works(self, period):
+        rng = np.random.default_rng(0)
+        times = period * (np.arange(2000) + rng.normal(scale=0.15, size=2000).clip(-0.4, 0.4))
+        words = r"differ by 14% from the usual one, and \d+ of them are gaps for that; pass "
+        with pytest.warns(UserWarning, match=words + r"resample='1s' .*--resample 1s") as found:
+            series(table(at(times)))
+        assert sum("differ by" in str(one.message) for one in found) == 1
+        points = series(table(at(times)), resample="1s").points
+        assert (len(points.segments), points.step) == (1, 1.0)
+
+    @pytest.mark.filterwarnings("ignore:.*in time .steps of more")
+    def test_rows_that_are_missing_at_regular_times_are_no_jitter(self):
+        series(table(at(np.delete(np.arange(500), [100, 200, 201]))))
+
     def test_of_files_read_in_chunks_as_well(self, tmp_path):
         for name in "ab":
             table(self.irregular()).to_parquet(tmp_path / f"{name}.parquet")

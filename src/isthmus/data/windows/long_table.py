@@ -18,6 +18,7 @@ from isthmus.data.windows.time_index import (
     are_dates,
     check_order,
     in_time_zone,
+    jitter,
     numbers_per_second,
     read_times,
     round_step,
@@ -33,6 +34,8 @@ ABNORMAL_WORDS = {
     "abnormal", "anomalies", "anomalous", "anomaly", "attack", "attacks", "defect", "failure",
     "fault", "faulty", "outlier", "outliers",
 }  # fmt: skip
+#: A step of 1.003 is one of 1 that is not kept exactly.
+_ABOUT = 0.95
 #: Largest reading: squares of larger ones, standardised, are not finite in float32.
 LARGEST = 1e18
 
@@ -220,12 +223,16 @@ def _no_numbers(
     names = ", ".join(repr(name) for name in without[:10])
     names += f" and {len(without) - 10} more" if len(without) > 10 else ""
     say = (
-        f"say which is {' or '.join(f'{role}=' for role in free_roles)}, or " if free_roles else ""
+        f"say which is {' or '.join(f'{role}=' for role in free_roles)} (on the command line "
+        f"{', '.join(f'--{role}' for role in free_roles)}), or "
+        if free_roles
+        else ""
     )
     return (
         f"{'columns' if len(without) > 1 else 'column'} {names} of {source} cannot be "
         f"{'channels' if len(without) > 1 else 'a channel'}: no numbers ({first!r} begins "
-        f"with {value}); {read}{say}drop {'them' if len(without) > 1 else 'it'}"
+        f"with {value}); {read}{say}drop {'them' if len(without) > 1 else 'it'} "
+        "(--drop)"
     )
 
 
@@ -350,7 +357,7 @@ class LongTable:
         time = None
         if self.times is not None:
             time = time_numbers(self.times, self.source, self.where)[self.rows]
-        return segments(
+        found = segments(
             self.codes,
             self.rows,
             time,
@@ -360,6 +367,15 @@ class LongTable:
             columns=self._sorted_by,
             fix=self._how_to_resample,
         )
+        share, n_gaps = (0.0, 0) if time is None else jitter(time, self.codes)
+        if n_gaps and time is not None:
+            step = float(np.median(np.diff(time)[self.codes[1:] == self.codes[:-1]]))
+            verb = "is a gap" if n_gaps == 1 else "are gaps"
+            self.warn(
+                f"steps of time differ by {share:.0%} from the usual one, and {n_gaps:,} of them "
+                f"{verb} for that; {self._how_to_resample(step * _ABOUT)}"
+            )
+        return found
 
     def check_order(self) -> np.ndarray:
         """Return the times of `rows` as numbers; they may repeat, and not decrease."""

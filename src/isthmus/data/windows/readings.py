@@ -18,6 +18,8 @@ from isthmus.errors import DataError
 
 #: Missing readings in a row that are filled with windows of any length.
 _MIN_FILLED = 16
+#: The offset from UTC at the end of a date in ISO 8601, which has a time of day before it.
+_OFFSET = r":\d\d(?:[.,]\d+)?\s*(Z|z|[+-]\d\d(?::?\d\d)?)\s*$"
 #: Empty bins in a row that are filled on a line; more are a gap.
 MAX_EMPTY_BINS = 8
 #: A channel is dead that has the same value to the end, over so many windows and times its longest
@@ -197,7 +199,6 @@ def fill_missing_readings(
     found : Readings
         Whose `values`, `segments` and `facts` are changed.
     window : int
-        Rows in a window.
     table : LongTable
 
     Returns
@@ -437,3 +438,63 @@ def median_step(seconds: np.ndarray | None, segments: np.ndarray) -> float | Non
     inside &= inside_stretches(segments, len(seconds))
     steps = np.diff(seconds)[inside[1:]]
     return float(np.median(steps)) if len(steps) else None
+
+
+def as_written(times: Any, cells: pd.Series | None, *, resampled: bool) -> Any:
+    """Return times in the way of writing of the table that they are from.
+
+    Parameters
+    ----------
+    times : array of m dates or numbers
+        With a zone where the table was read with one.
+    cells : Series of m texts, or None
+        The times in the table's rows, where they are text there. Of bins one row of each.
+    resampled : bool
+        Whether times are beginnings of bins, in no cell themselves.
+
+    Returns
+    -------
+    array of m texts, or `times` where the table has no text
+        Cells, or beginnings of bins as "2024-05-31 13:00:00", with the offset from UTC that the
+        cell of the row has. Where cells say no offset and a zone has several ones, each with its
+        own. Dates that are all at midnight are text too, as pandas writes them without a time.
+
+    Examples
+    --------
+    >>> cells = pd.Series(["2024-10-27 02:30", "2024-10-27 02:30", "2024-10-27 03:30"])
+    >>> hours = pd.date_range("2024-10-27 00:30", periods=3, freq="h", tz="UTC")
+    >>> hours = hours.tz_convert("Europe/Berlin")
+    >>> as_written(hours.array, cells, resampled=False).tolist()
+    ['2024-10-27 02:30+02:00', '2024-10-27 02:30+01:00', '2024-10-27 03:30+01:00']
+    """
+    index = pd.Index(times)
+    if cells is None:
+        dates = isinstance(index, pd.DatetimeIndex) and index.tz is None
+        midnight = dates and (index == index.normalize()).all()
+        return index.map(str).to_numpy() if midnight else times
+    cells = cells.reset_index(drop=True).astype(object)
+    zoned = isinstance(index.dtype, pd.DatetimeTZDtype)
+    if resampled and not isinstance(index, pd.DatetimeIndex):
+        return times
+    named = cells.str.extract(_OFFSET, expand=False).fillna("")
+    if not (named == "").all():
+        if not resampled:
+            return cells.to_numpy()
+        local = pd.Series(index.tz_convert("UTC").tz_localize(None))
+        for offset in set(named) - {"", "Z", "z"}:
+            minutes = offset[3:].lstrip(":") or "00"
+            local[named == offset] += pd.Timedelta(f"{offset[:3]}:{minutes}:00")
+        return (local.map(str) + named).to_numpy()
+    if not zoned:
+        return index.map(str).to_numpy() if resampled else cells.to_numpy()
+    local = pd.Series(index.tz_localize(None))
+    offsets = local - pd.Series(index.tz_convert("UTC").tz_localize(None))
+    texts = local.map(str) if resampled else cells
+    if offsets.nunique() > 1:
+        texts = texts + offsets.map({one: _offset_text(one) for one in offsets.unique()})
+    return texts.to_numpy()
+
+
+def _offset_text(offset: pd.Timedelta) -> str:
+    minutes = round(offset.total_seconds() / 60)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"

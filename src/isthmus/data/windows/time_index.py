@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,9 @@ MAX_STEP = 1.5
 MAX_ODD_SHARE = 0.1
 #: Fewest steps that the share is taken of.
 _MIN_STEPS = 20
+#: Median deviation of steps, as a share of the usual one, from which they are irregular.
+_MIN_JITTER = 0.02
 _MAX_ROWS_AT_ONCE = 2**18
-#: The offset from UTC at the end of a date in ISO 8601, which has a time of day before it.
-_OFFSET = r":\d\d(?:[.,]\d+)?\s*(Z|z|[+-]\d\d(?::?\d\d)?)\s*$"
 
 
 def time_numbers(column: pd.Series, source: str | Path, where: Where) -> np.ndarray:
@@ -203,65 +202,6 @@ def in_time_zone(
     return moments, n_guessed
 
 
-def as_written(times: Any, cells: pd.Series | None, *, resampled: bool) -> Any:
-    """Return times in the way of writing of the table that they are from.
-
-    Parameters
-    ----------
-    times : array of m dates or numbers
-        With a zone where the table was read with one.
-    cells : Series of m texts, or None
-        The times in the table's rows, where they are text there. Of bins one row of each.
-    resampled : bool
-        Whether times are beginnings of bins, in no cell themselves.
-
-    Returns
-    -------
-    array of m texts, or `times` where the table has no text
-        Cells, or beginnings of bins as "2024-05-31 13:00:00", with the offset from UTC that the
-        cell of the row has. Where cells say no offset and a zone has several ones, each with its
-        own. Dates that are all at midnight are text too, as pandas writes them without a time.
-
-    Examples
-    --------
-    >>> cells = pd.Series(["2024-10-27 02:30", "2024-10-27 02:30", "2024-10-27 03:30"])
-    >>> hours = pd.date_range("2024-10-27 02:30", periods=3, freq="h", tz="Europe/Berlin")
-    >>> as_written(hours.array, cells, resampled=False).tolist()
-    ['2024-10-27 02:30+02:00', '2024-10-27 02:30+01:00', '2024-10-27 03:30+01:00']
-    """
-    index = pd.Index(times)
-    if cells is None:
-        dates = isinstance(index, pd.DatetimeIndex) and index.tz is None
-        midnight = dates and (index == index.normalize()).all()
-        return index.map(str).to_numpy() if midnight else times
-    cells = cells.reset_index(drop=True).astype(object)
-    zoned = isinstance(index.dtype, pd.DatetimeTZDtype)
-    if resampled and not isinstance(index, pd.DatetimeIndex):
-        return times
-    named = cells.str.extract(_OFFSET, expand=False).fillna("")
-    if not (named == "").all():
-        if not resampled:
-            return cells.to_numpy()
-        local = pd.Series(index.tz_convert("UTC").tz_localize(None))
-        for offset in set(named) - {"", "Z", "z"}:
-            minutes = offset[3:].lstrip(":") or "00"
-            local[named == offset] += pd.Timedelta(f"{offset[:3]}:{minutes}:00")
-        return (local.map(str) + named).to_numpy()
-    if not zoned:
-        return index.map(str).to_numpy() if resampled else cells.to_numpy()
-    local = pd.Series(index.tz_localize(None))
-    offsets = local - pd.Series(index.tz_convert("UTC").tz_localize(None))
-    texts = local.map(str) if resampled else cells
-    if offsets.nunique() > 1:
-        texts = texts + offsets.map({one: _offset_text(one) for one in offsets.unique()})
-    return texts.to_numpy()
-
-
-def _offset_text(offset: pd.Timedelta) -> str:
-    minutes = round(offset.total_seconds() / 60)
-    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
-
-
 def check_order(
     time: np.ndarray,
     groups: np.ndarray,
@@ -302,16 +242,16 @@ def check_order(
     at = int(back.argmax()) + 1
     row, before = int(rows[at]), int(rows[at - 1])
     note = _clock_change_note(describe_time(before), describe_time(row))
+    name_it = f"name the column that tells the series apart with group= (--group){note}"
     if time[at] == time[at - 1]:
         raise DataError(
             f"{of_group(groups[at])}the time {describe_time(row)} is in {where(before)}, and "
-            f"again in {where(row)}; leave one of them out, or name the column that tells the "
-            f"series apart with group={note}"
+            f"again in {where(row)}; leave one of them out, or {name_it}"
         )
     raise DataError(
         f"{of_group(groups[at])}the time in {where(row)}, is {describe_time(row)}, after "
         f"{describe_time(before)} in {where(before)}; expected times that increase: sort the table "
-        f"with {sort}, or name the column that tells the series apart with group={note}"
+        f"with {sort}, or {name_it}"
     )
 
 
@@ -393,6 +333,39 @@ def segments(
             )
     first = np.flatnonzero(new)
     return first, np.append(first[1:], len(groups))
+
+
+def jitter(time: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
+    """Return by how much of the usual step others differ, and how many are gaps for that.
+
+    Parameters
+    ----------
+    time, groups : array of shape (n,)
+        As for `gaps`.
+
+    Returns
+    -------
+    share : float
+        Median deviation of steps from the median one, as a share of it.
+    n_gaps : int
+        Gaps of fewer than two and a half steps, where the share is above 0.02; otherwise 0: at
+        regular times each is a row that is missing.
+
+    Examples
+    --------
+    >>> steps = np.random.default_rng(0).normal(scale=0.15, size=1000)
+    >>> share, n_gaps = jitter(np.arange(1000) + steps, np.zeros(1000, dtype=int))
+    >>> round(share, 2), n_gaps
+    (0.14, 9)
+    """
+    same = groups[1:] == groups[:-1]
+    steps = pd.Series(np.diff(time)[same].astype(np.float64))
+    if not len(steps):
+        return 0.0, 0
+    relative = (steps / steps.groupby(groups[1:][same]).transform("median")).to_numpy()
+    share = float(np.median(np.abs(relative - 1)))
+    near = (relative > MAX_STEP) & (relative < MAX_STEP + 1)
+    return share, int(near.sum()) if share > _MIN_JITTER else 0
 
 
 def gaps(time: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from isthmus.data.schema import check_names, check_step
 from isthmus.data.windows.cutting import check_window
 from isthmus.data.windows.long_table import LongTable
 from isthmus.data.windows.readings import (
+    as_written,
     fill_missing_readings,
     inside_stretches,
     median_step,
@@ -24,7 +25,6 @@ from isthmus.data.windows.readings import (
     seconds_of,
     warn_of_dead_channels,
 )
-from isthmus.data.windows.time_index import as_written
 from isthmus.data.windows.window_choice import WindowOptions, choose_windows
 from isthmus.errors import DataError
 
@@ -337,7 +337,7 @@ class TimePoints:
     def as_written(self) -> TimePoints:
         """Return the same time points with times as the table has them, to be written in a file.
 
-        Where the table has text, times are text: `isthmus.data.windows.time_index.as_written`.
+        Where the table has text, times are text: `isthmus.data.windows.readings.as_written`.
         """
         if self.time is None:
             return self
