@@ -50,10 +50,10 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         m/2 and 512: 128 for 28 x 28 images; with `"random_kernels"` twice that or m - 1.
     architecture : {"auto", "dense", "conv", "strided", "conv1d", "random_kernels", \
 "reference"} or (encoder, decoder), default="auto"
-        `"auto"` is the recipe's: for small images `"strided"` (`"dense"` with `"fast"`), for
-        those of more than 64 x 64 values `"conv"`, for tables `"dense"`, for series
-        `"random_kernels"`, whose encoder is computed from up to 4,096 windows and not trained,
-        or `"conv1d"` with `"fast"`, `"thorough"`, an objective, noise or hidden layers.
+        `"auto"` is the recipe's: for small images `"strided"`, for those of more than 64 x 64
+        values `"conv"`, for tables `"dense"`, for series `"random_kernels"`, whose encoder is
+        computed from up to 4,096 windows and not trained, or `"conv1d"` with `"fast"`,
+        `"thorough"`, an objective, noise or hidden layers.
         `"reference"` is the 4,969-parameter network of the Keras tutorials. A copy of a pair of
         `torch.nn.Module` is trained further: `(batch, c, h, w)`, `(batch, c, t)` or `(batch, m)`
         to `(batch, n_components)` and back, logits for images, else standardised values.
