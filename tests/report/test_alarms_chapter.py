@@ -157,7 +157,12 @@ def test_the_page_and_the_markdown_say_the_same(written, found):
     page = (written / "report.html").read_text("utf-8")
     read = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     assert found["words"] in read
-    assert found["words"] in json.loads((written / "report.json").read_text("utf-8"))["summary"]
+    facts = json.loads((written / "report.json").read_text("utf-8"))
+    assert f"the detector 'normal' gave {found['words']}" in facts["summary"]
+    # The rate that is asked for is of time points, and no second one of windows stands beside it.
+    assert facts["verdicts"] == []
+    assert 'id="verdicts"' not in page
+    assert "instances as abnormal" not in facts["summary"]
     for one in found["alarms"]:
         assert f"{one['first']} {one['last']}" in read
     assert f"{found['measures']['vus_pr']:.4g}" in read

@@ -88,9 +88,9 @@ def report_facts(
     -------
     dict
         Chapters by name: `about`, `data`, `code`, `baseline_comparison`, `classes`, `verdicts` and
-        `alarms` (one entry a head; of a series with time points), `changes`, and `summary`, a
-        paragraph. Chapters without data are None
-        or empty. Everything in it is a plain value that JSON can hold. In `data`, `drawn` is None
+        `alarms` (one entry a head; a detector of time points is in `alarms` alone where there are
+        such), `changes`, and `summary`, a paragraph. Chapters without data are None or empty.
+        Everything in it is a plain value that JSON can hold. In `data`, `drawn` is None
         where all data was looked at, otherwise how many were drawn (`n`, `of`), `rows`, the
         number in the stream of each that was drawn, or None, and `heads_on_all`.
 
@@ -218,6 +218,8 @@ def _by_heads(
     """Test every head; append to the warnings why one is not tested, or on fewer instances."""
     facts: dict[str, list[dict[str, Any]]] = {"classes": [], "verdicts": []}
     for name, decider in bundle.heads.items():
+        if part.points is not None and _decides_points(decider):
+            continue  # what it promises is of time points: the chapter "alarms over time"
         on_progress(f"head {name}")
         if isinstance(decider, AnomalyDetector):
             found = verdict_facts(name, decider, part, labels, hashes, train, tested.get(name))
@@ -257,12 +259,16 @@ def _alarms(
     """Describe the alarms of the detectors that were fitted on series with time points."""
     found = []
     for name, head in bundle.heads.items():
-        if not isinstance(head, AnomalyDetector) or head.point_calibration_ is None:
+        if not _decides_points(head):
             continue
         on_progress(f"alarms of {name}")
         seen = _points_of_windows(part, rows_used_in_fit(head, hashes))
         found.append(alarm_facts(name, head, part, labels, seen, normal))
     return found
+
+
+def _decides_points(head: Any) -> bool:
+    return getattr(head, "point_calibration_", None) is not None
 
 
 def _points_of_windows(part: Dataset, rows: np.ndarray) -> np.ndarray:

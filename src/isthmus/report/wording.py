@@ -116,7 +116,7 @@ def describe_run_in_words(facts: dict[str, Any]) -> str:
             "instances as abnormal."
         )
     for found in facts["alarms"]:
-        text += f" On the series it gave {found['words']}"
+        text += f" On the series the detector {found['name']!r} gave {found['words']}"
     return text
 
 
