@@ -203,8 +203,8 @@ RECIPES: dict[str, dict[str, Row]] = {
         "series":       Row("dense",   "reconstruction", 0.0, Steps(400,   5,  400),
                             n_components=half_of_values, hidden_layer_sizes=(), lr=3e-3,
                             batch_size=batch_of_128, validation_fraction=0.0),
-        "table":        Row("auto",    "denoising",      1.0, Steps(1000, 10, 1000),
-                            lr=3e-3, batch_size=batch_of_128, validation_fraction=0.0),
+        "table":        Row("auto",    "denoising",      1.0, Steps(700,  10, 1000),
+                            lr=6e-3, batch_size=batch_of_128, validation_fraction=0.0),
     },
     "reference": {
         "small images": _TUTORIAL,
