@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 
 import hypothesis
 import numpy as np
@@ -126,6 +127,8 @@ def test_a_point_that_no_window_covers_has_no_verdict(client, new):
     assert len(unknown) == 10
     assert unknown[["anomaly_score", "p_value"]].isna().all(axis=None)
     assert found["shares"]["flow"][0] is None
+    said = "1 gap in time, .*; no window crosses one, and 10 rows in stretches shorter than one"
+    assert any(re.match(said, one) for one in found["warnings"])
 
 
 REFUSED = {

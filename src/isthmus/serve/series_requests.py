@@ -281,7 +281,16 @@ def _time_points(
     width: Any = columns.resample
     if width is not None and time in table and pd.api.types.is_numeric_dtype(table[time]):
         width = float(width) if width.replace(".", "", 1).isdigit() else width
-    return head.time_points(table, **columns.given(), resample=width)
+    found = head.time_points(table, **columns.given(), resample=width)
+    n_gaps = len(found.segments) - len(np.unique(found.codes[found.segments[:, 0]]))
+    if n_gaps > 0:
+        n_rows = int((~found.covered).sum())
+        short = f", and {n_rows:,} rows in stretches shorter than one have no score"
+        notes.warnings.append(
+            f"{n_gaps:,} gap{'' if n_gaps == 1 else 's'} in time, or stretches without a reading; "
+            f"no window crosses one{short if n_rows else ''}"
+        )
+    return found
 
 
 def _series_of(content: bytes) -> Any:
