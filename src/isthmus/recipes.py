@@ -169,7 +169,7 @@ _TUTORIAL = Row(
 RECIPES: dict[str, dict[str, Row]] = {
     #                     architecture objective        noise steps and epochs       what is special
     "default": {
-        "small images": Row("strided", "invariant",      0.0, Steps(700,   3,  200), _VIEWS,
+        "small images": Row("strided", "invariant",      0.0, Steps(700,   4,  200), _VIEWS,
                             lr=lr_with_batch_norm, batch_size=128, optimizer="muon"),
         "large images": Row("auto",    "invariant",      0.0, Steps(1000,  8,  200), _VIEWS),
         "series":       Row("random_kernels", "reconstruction", 0.0, Steps(50, 3, 15), lr=3e-4),
