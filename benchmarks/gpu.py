@@ -33,7 +33,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from common.markdown import markdown
-from common.records import put_json, run, say, tables_console, versions
+from common.records import chosen, put_json, run, say, tables_console, versions
 from common.speed_measures.fit_to_target import TARGET
 from common.speed_measures.inputs import numbers
 from common.speed_measures.matmul_limit import DECODER, ENCODER, operations
@@ -215,10 +215,7 @@ def main() -> None:
         raise DataError("there is no GPU that torch can use; --device cpu runs it all the same")
     bench = Bench(options)
     known = bench.measures()
-    names = list(known) if options.only is None else options.only.split(",")
-    for name in names:
-        if name not in known:
-            raise DataError(f"got --only {name}, expected some of {', '.join(known)}")
+    names = chosen(options.only, known)
     rate = bench.matmul_rate()
     lines, facts = [], {}
     for name in names:

@@ -31,11 +31,10 @@ from typing import Any
 import numpy as np
 
 from common.markdown import markdown
-from common.records import put_json, run, say, tables_console, versions
+from common.records import chosen, put_json, run, say, tables_console, versions
 from isthmus import AnomalyDetector, Autoencoder
 from isthmus.classification import MLPHead, StandardisedHead, build_head
 from isthmus.detection import Features, NeighbourScore
-from isthmus.errors import DataError
 from isthmus.evaluation import class_metrics
 
 #: An operation at one size: called for its cost.
@@ -54,7 +53,7 @@ def main() -> None:
     options = arguments()
     console = tables_console(options.json)
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for axis in choose(options.only):
+    for axis in chosen(options.only, AXES):
         sizes, operations = AXES[axis]
         found[axis] = measure(operations, [size for size in sizes if size <= options.largest])
         rows = [
@@ -86,21 +85,6 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", metavar="PATH", help="all facts as JSON; - is standard output")
     return parser.parse_args()
-
-
-def choose(names: str | None) -> list[str]:
-    """Return the axes of these names, separated by commas, or all.
-
-    Raises
-    ------
-    DataError
-        When there is none of a name.
-    """
-    wanted = list(AXES) if names is None else names.split(",")
-    for name in wanted:
-        if name not in AXES:
-            raise DataError(f"got --only {name}, expected some of {', '.join(AXES)}")
-    return wanted
 
 
 def measure(

@@ -31,8 +31,7 @@ from typing import Any
 from common.hardening_parts import PARTS
 from common.hardening_parts.rows import Row, Setting
 from common.markdown import markdown
-from common.records import put_json, run, say, tables_console, versions
-from isthmus.errors import DataError
+from common.records import chosen, put_json, run, say, tables_console, versions
 
 #: Of all parts together.
 MINUTES = 20.0
@@ -80,11 +79,7 @@ def choose(names: str | None) -> list[str]:
     DataError
         When there is no part of a name.
     """
-    wanted = list(PARTS) if names is None else names.split(",")
-    for name in wanted:
-        if name not in PARTS:
-            raise DataError(f"got --only {name}, expected some of {', '.join(PARTS)}")
-    return wanted
+    return chosen(names, PARTS)
 
 
 def show(json_path: str | None, found: dict[str, list[Row]]) -> None:

@@ -42,11 +42,10 @@ import numpy as np
 from rich.console import Console
 
 from common.markdown import markdown
-from common.records import Journal, put_json, run, say, tables_console, versions
+from common.records import Journal, chosen, put_json, run, say, tables_console, versions
 from common.speed_measures import MEASURES
 from common.speed_measures.measure import OURS, Facts, Measure, Row
 from isthmus import Autoencoder, load
-from isthmus.errors import DataError
 
 HERE = Path(__file__).parent
 COLUMNS = ("measure", "isthmus", "peer", "takes or does", "ratio", "must show", "met")
@@ -132,11 +131,7 @@ def choose(names: str | None) -> list[Measure]:
     DataError
         When there is none of a name.
     """
-    wanted = list(MEASURES) if names is None else names.split(",")
-    for name in wanted:
-        if name not in MEASURES:
-            raise DataError(f"got --only {name}, expected some of {', '.join(MEASURES)}")
-    return [MEASURES[name] for name in wanted]
+    return [MEASURES[name] for name in chosen(names, MEASURES)]
 
 
 def protocol(options: argparse.Namespace) -> dict[str, Any]:

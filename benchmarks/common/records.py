@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,22 @@ def run(main: Callable[[], None]) -> None:
         main()
     except IsthmusError as error:
         sys.exit(f"error: {error}")
+
+
+def chosen(names: str | None, known: Iterable[str]) -> list[str]:
+    """Return the names given to --only, separated by commas, or all that are known.
+
+    Raises
+    ------
+    DataError
+        When one is not known.
+    """
+    known = list(known)
+    wanted = known if names is None else names.split(",")
+    for name in wanted:
+        if name not in known:
+            raise DataError(f"got --only {name}, expected some of {', '.join(known)}")
+    return wanted
 
 
 def data_folder(given: str | None, name: str) -> Path:

@@ -104,6 +104,29 @@ def check_labels(y: Any, n_instances: int, *, unlabelled: bool = False) -> np.nd
     return y
 
 
+def class_positions(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of labels of shape (n,), sorted, and the position of each label's, (n,).
+
+    Raises
+    ------
+    ValueError
+        When labels are continuous, or all of one class.
+
+    Examples
+    --------
+    >>> classes, positions = class_positions(np.array(["cat", "ant", "cat"]))
+    >>> classes.tolist(), positions.tolist()
+    (['ant', 'cat'], [1, 0, 1])
+    """
+    check_classification_targets(y)
+    classes, positions = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"got labels of one class ({classes.tolist()[0]!r}), expected at least two classes"
+        )
+    return classes, positions
+
+
 def label_column(y: Any) -> np.ndarray:
     """Return labels as an array of shape (n,), numbers beside text as text.
 

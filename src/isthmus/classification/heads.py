@@ -15,12 +15,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from isthmus._core import isolated_from_host, shown
-from isthmus.classification.class_labels import known_labels, labelled_rows, partial_labels
+from isthmus.classification.class_labels import (
+    class_positions,
+    known_labels,
+    labelled_rows,
+    partial_labels,
+)
 from isthmus.classification.label_spreading import SpreadingHead
 from isthmus.classification.linear_head import LinearHead
 from isthmus.networks import Dropout
@@ -272,13 +276,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         """Fit on codes of shape (n, n_components) and their labels (n,)."""
         self._check_parameters()
         X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_, coded = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"got labels of one class ({self.classes_.tolist()[0]!r}), expected at least two "
-                "classes"
-            )
+        self.classes_, coded = class_positions(y)
         seed, device = draw_seed(self.random_state), choose_device(self.device)
         fit_rows, stop_rows = hold_out_labelled(coded, self.validation_fraction, seed)
         with isolated_random_state(seed, device):

@@ -11,8 +11,9 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import randomized_svd
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
+
+from isthmus.classification.class_labels import class_positions
 
 #: Values of the features in a block of rows that is worked on at one time: it stays in the cache.
 BLOCK = 2**18
@@ -76,13 +77,7 @@ class LinearHead(LogisticRegression):
         """Fit on features of shape (n, m) and labels of shape (n,)."""
         self._validate_params()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
-        self.classes_, places = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"got labels of one class ({self.classes_.tolist()[0]!r}), expected at least two "
-                "classes"
-            )
+        self.classes_, places = class_positions(y)
         problem = _Problem(X, places, len(self.classes_), self.C)
         found = minimize(
             problem,

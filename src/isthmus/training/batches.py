@@ -124,8 +124,8 @@ class Batches:
 class StackedBatches:
     """Batches for several networks that are trained as one, each on rows of its own.
 
-    Each network goes through its rows in
-    an order of its own, all of them before any comes again, and every batch is full.
+    Each network goes through its rows in an order of its own, all of them before any comes again,
+    and every batch is full.
 
     Parameters
     ----------
