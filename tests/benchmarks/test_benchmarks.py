@@ -37,6 +37,7 @@ from common import (  # noqa: E402
     series_peers,
     summary_statistics,
 )
+from common.guarantee_measures import alarm_rates, guarantee, selection  # noqa: E402
 from common.records import Journal, run  # noqa: E402
 
 SEEDS = [0, 1, 1000]
@@ -64,7 +65,7 @@ def folder(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     """Encoders that train for one epoch: what they say is of no account here."""
-    for module in (detector_scores, guarantees, series, series_detection):
+    for module in (detector_scores, guarantee, alarm_rates, series, series_detection):
         monkeypatch.setattr(module, "Autoencoder", functools.partial(Autoencoder, max_epochs=1))
 
 
@@ -273,22 +274,22 @@ def test_the_parts_of_a_detector_hold_its_own_score(quick):
 
 
 def test_what_is_drawn_for_a_detector_is_not_drawn_for_its_test():
-    mine, new = guarantees.draw(np.arange(100, 200), 30, [0, 1])
+    mine, new = guarantee.draw(np.arange(100, 200), 30, [0, 1])
     assert len(set(mine) | set(new)) == 60
     assert min(mine.min(), new.min()) >= 100
 
 
 def test_a_check_allows_two_standard_errors():
     values = [0.1, 0.2, 0.3]
-    found = guarantees.at_most(values, 0.2 - 1.99 * sem(values))
+    found = guarantee.at_most(values, 0.2 - 1.99 * sem(values))
     assert (found["mean"], found["se"]) == (pytest.approx(0.2), pytest.approx(sem(values)))
     assert found["holds"]
-    assert not guarantees.at_most(values, 0.2 - 2.01 * sem(values))["holds"]
+    assert not guarantee.at_most(values, 0.2 - 2.01 * sem(values))["holds"]
 
 
 def test_nothing_selected_is_no_false_discovery():
     abnormal = np.array([True, False])
-    assert guarantees.discoveries(np.array([False, False]), abnormal) == (0.0, 0.0)
+    assert selection.discoveries(np.array([False, False]), abnormal) == (0.0, 0.0)
 
 
 @pytest.mark.slow
@@ -354,10 +355,20 @@ def test_rates_and_selection_are_checked(quick, call, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1000, 4)) + 9 * (np.arange(1000) < 20)[:, None]
     np.savez(tmp_path / "one.npz", X=X, y=(np.arange(1000) < 20).astype(int))
-    monkeypatch.setattr(guarantees, "BATCH_NORMAL", 100)
-    monkeypatch.setattr(guarantees, "BATCH_ABNORMAL", 20)
+    monkeypatch.setattr(selection, "BATCH_NORMAL", 100)
+    monkeypatch.setattr(selection, "BATCH_ABNORMAL", 20)
     words = ["--tables", "one", "--splits", 4, "--refit", 2, "--cross", 2, "--cross-table", "one"]
-    found = call(guarantees, tmp_path, *words, "--batch-table", "one", "--batches", 3)
+    found = call(
+        guarantees,
+        tmp_path,
+        *words,
+        "--only",
+        "rates,selection",
+        "--batch-table",
+        "one",
+        "--batches",
+        3,
+    )
     assert [one["asked"] for one in found["rates"]] == [0.01, 0.05, 0.1] * 3
     assert [one["splits"] for one in found["rates"]] == [4] * 3 + [2] * 6
     assert all(one["expected"] <= one["asked"] for one in found["rates"])
