@@ -10,7 +10,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.classification import CodeClassifier
-from isthmus.data import Instances, verdicts
+from isthmus.data import Instances
 from isthmus.detection import AnomalyDetector
 from isthmus.encoding import encoder_identity, row_hashes
 from isthmus.errors import BundleError
@@ -121,17 +121,22 @@ def count_rows_used_in_fit(head: Head, instances: Instances, rows: np.ndarray) -
     return int(rows_used_in_fit(head, row_hashes(head.encoder_, instances)[rows]).sum())
 
 
-def decisions(head: Head, X: Any) -> dict[str, np.ndarray]:
+def decisions(head: Head, X: Any, groups: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Return what a head decides for instances, by name of `isthmus.data.predictions.DECISIONS`.
 
     The network runs once: a detector's verdicts and p-values come from the same scores.
+
+    Raises
+    ------
+    DataError
+        When a detector decides by group and there are no groups, or the other way round.
     """
     if isinstance(head, AnomalyDetector):
         scores = -head.score_samples(X)
         return {
-            "verdict": verdicts(scores, -head.offset_),
+            "verdict": head.verdicts_of(scores, groups),
             "anomaly_score": scores,
-            "p_value": head.score_calibration_.p_values(scores),
+            "p_value": head.p_values_of(scores, groups),
         }
     found = {"class": head.predict(X)}
     if hasattr(head, "predict_proba"):

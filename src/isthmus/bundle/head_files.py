@@ -49,6 +49,7 @@ from isthmus.detection import (
     Calibration,
     Features,
     Fold,
+    GroupCalibration,
     HeadScore,
     LabelCurve,
     MissingPenalty,
@@ -56,6 +57,8 @@ from isthmus.detection import (
     ReferenceSet,
     Score,
     Timeline,
+    groups_from_state,
+    groups_state,
 )
 from isthmus.errors import BundleError
 from isthmus.networks import check_weights, read_weights, write_weights
@@ -105,7 +108,7 @@ def read_head(
 
 def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
     """Write a fitted detector into a folder; return its manifest entry."""
-    reference_set = detector.reference_set_
+    reference_set, by_group = detector.reference_set_, detector.group_calibration_
     for number, fold in enumerate(reference_set.folds):
         if fold.encoder is not None:
             own = folder / "folds" / str(number)
@@ -118,11 +121,13 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
             "y": reference_set.y,
             "hashes": reference_set.hashes,
             "seed": int(reference_set.seed),
+            **groups_state(reference_set.groups),
         },
         "folds": {
             str(number): _fold_state(fold) for number, fold in enumerate(reference_set.folds)
         },
         **_time_state(detector),
+        **({"by_group": by_group.state()} if by_group else {}),
     }
     rate, random_state = detector.false_alarm_rate, detector.random_state
     return {
@@ -147,6 +152,8 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         },
         "state": write_state(folder / ARRAYS, state),
         **({"points": detector.point_facts_} if detector.point_calibration_ else {}),
+        **({"groups": by_group.facts()} if by_group else {}),
+        **({"group_columns": list(detector.group_columns_)} if detector.group_columns_ else {}),
     } | missing_facts(detector)
 
 
@@ -195,6 +202,11 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.head_weight_ = facts["head_weight"]
         detector.false_alarm_rate_ = _number(facts, "false_alarm_rate")
         detector.offset_ = _number(facts, "offset")
+        detector.group_columns_ = tuple(facts.get("group_columns", ()))
+        detector.group_calibration_ = None
+        if "by_group" in state:
+            rate = detector.false_alarm_rate_
+            detector.group_calibration_ = GroupCalibration.from_state(state["by_group"], rate)
         detector.point_calibration_ = detector.point_facts_ = detector.update_facts_ = None
         if "points" in facts:
             detector.point_calibration_ = PointCalibration.from_state(state["points"])
@@ -260,6 +272,7 @@ def _read_reference_set(folder: Path, state: dict[str, Any], encoder: Autoencode
         [_fold(folder, number, folds[str(number)], encoder) for number in range(len(folds))],
         rows["seed"],
         timeline=Timeline.from_state(state["timeline"]) if "timeline" in state else None,
+        groups=groups_from_state(rows),
     )
 
 

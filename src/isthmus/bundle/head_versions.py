@@ -7,10 +7,15 @@ entries, oldest first.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from isthmus import __version__
 from isthmus.errors import BundleError
 
+#: The newest format of bundles, and that of bundles without a detector by group, which earlier
+#: versions of isthmus read as well: they would decide on all groups by one threshold.
+FORMAT_VERSION, FIRST_FORMAT = 2, 1
 #: Keys of heads in bundles and exports of earlier versions, and their names now.
 _RENAMED = {"score": "method", "unknown_rate": "rejection_rate", "novelty": "rejecter"}
 #: Keys of earlier versions with the same digest as `encoder_digest`.
@@ -33,6 +38,34 @@ def upgrade_head_entry(head: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(found.get("rejecter"), Mapping):
         found["rejecter"] = upgrade_head_entry(found["rejecter"])
     return found
+
+
+def format_of(manifest: Mapping[str, Any]) -> int:
+    """Return the lowest format whose readers decide as these heads do.
+
+    Examples
+    --------
+    >>> format_of({"heads": {"normal": {"kind": "detector"}}})
+    1
+    """
+    earlier = [one for entries in manifest.get("history", {}).values() for one in entries]
+    by_group = any("groups" in one for one in [*manifest.get("heads", {}).values(), *earlier])
+    return FORMAT_VERSION if by_group else FIRST_FORMAT
+
+
+def check_format(path: str | Path, found: Any) -> None:
+    """Check the format of a bundle.
+
+    Raises
+    ------
+    BundleError
+        When it is newer than this version reads, or none.
+    """
+    if type(found) is not int or not FIRST_FORMAT <= found <= FORMAT_VERSION:  # True is an int
+        raise BundleError(
+            f"{path} has bundle format {found}, this isthmus {__version__} reads up to "
+            f"{FORMAT_VERSION}; update with: pip install --upgrade isthmus"
+        )
 
 
 def version_folder(name: str, version: int) -> str:

@@ -29,13 +29,19 @@ from isthmus._core import (
     user_path,
     write_json,
 )
-from isthmus.bundle.head_versions import describe_heads, history, upgrade_head_entry, versions
+from isthmus.bundle.head_versions import (
+    check_format,
+    describe_heads,
+    format_of,
+    history,
+    upgrade_head_entry,
+    versions,
+)
 from isthmus.errors import BundleError
 
 if TYPE_CHECKING:
     from isthmus.data import Schema
 
-FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "safetensors", "skops")
 
@@ -205,7 +211,7 @@ def refuse_to_delete_heads(path: str | Path, replaced: Collection[str] = ()) -> 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """Write `manifest.json`: the facts, the versions, and the digest of every other file."""
     head = {
-        "format_version": FORMAT_VERSION,
+        "format_version": format_of(facts),
         "isthmus_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -228,8 +234,8 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         recover_folder(user_path(path))
     if not file.is_file():
         raise BundleError(
-            f"{path} is not a bundle: it has no {MANIFEST}; "
-            "a bundle is the folder that `isthmus fit ... -o FOLDER` writes"
+            f"{path} is not a bundle: it has no {MANIFEST}; a bundle is the folder that `isthmus "
+            "fit ... -o FOLDER` writes"
         )
     if file.is_symlink():
         raise _is_link(file)
@@ -238,11 +244,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         found = manifest["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{file} is damaged ({error}); save the bundle again") from error
-    if type(found) is not int or not 1 <= found <= FORMAT_VERSION:  # True is an int too
-        raise BundleError(
-            f"{path} has bundle format {found}, this isthmus {__version__} reads up to "
-            f"{FORMAT_VERSION}; update with: pip install --upgrade isthmus"
-        )
+    check_format(path, found)
     if not isinstance(manifest.get("files"), dict):
         raise BundleError(f"{file} is damaged (it lists no files); save the bundle again")
     try:

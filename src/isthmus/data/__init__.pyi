@@ -28,6 +28,11 @@ from .dataset import Splits as Splits
 from .dataset import distinct_names as distinct_names
 from .fingerprint import Blocks as Blocks
 from .fingerprint import fingerprint as fingerprint
+from .groups import NO_GROUP as NO_GROUP
+from .groups import as_groups as as_groups
+from .groups import group_codes as group_codes
+from .groups import group_text as group_text
+from .groups import read_groups as read_groups
 from .instances import Chunk as Chunk
 from .instances import InMemory as InMemory
 from .instances import Instances as Instances

@@ -11,6 +11,7 @@ import pandas as pd
 
 from isthmus._core import shown
 from isthmus.data.array_checks import Kind
+from isthmus.data.groups import as_groups
 from isthmus.data.instances import InMemory, Instances, InstanceSource, as_instances, take_rows
 from isthmus.data.labels import MISSING, as_labels, factorize_labels, label_text
 from isthmus.data.places import describe_row, with_line
@@ -50,6 +51,8 @@ class Dataset(InstanceSource):
         Number of each instance in its source, counting from 0; None where all are there in order.
     line_of : callable or None
         Returns the line of the file (from 1) in which a row of the source (from 0) begins.
+    group_columns : tuple of str
+        Those of the key columns that name the group of an instance, see `groups`.
     points : TimePoints or None
         Of windows cut from a long table, its time points; of some of the windows those that they
         cover. None of other data, of streams, and of both parts of a split taken together.
@@ -80,6 +83,7 @@ class Dataset(InstanceSource):
     rows: np.ndarray | None = None
     line_of: Callable[[int], int | None] | None = None
     points: TimePoints | None = None
+    group_columns: tuple[str, ...] = ()
     in_memory: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
@@ -130,6 +134,19 @@ class Dataset(InstanceSource):
     def channel_names(self) -> tuple[str, ...] | None:
         """Names of the channels of series, for `Autoencoder.fit`; None without names."""
         return self.schema.columns if self.kind == "series" else None
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Group of each instance as text, empty where it has none, (n,); None without groups.
+
+        Of a table or of images those of the columns that `load(..., group=...)` named, of windows
+        those of the long table.
+        """
+        if self.group_columns and self.keys is not None:
+            return as_groups(self.keys[list(self.group_columns)], len(self))
+        if self.windows is not None and self.windows.group is not None:
+            return as_groups(self.windows.group, len(self))
+        return None
 
     @property
     def has_labels(self) -> bool:
@@ -190,7 +207,8 @@ class Dataset(InstanceSource):
         if stored.encoded:
             return stored
         of_series = self.channel_names, self.kind, self.points, self.schema.step
-        return InMemory(self.X, self.name, self.y, *of_series, self.place)
+        groups = None if self.windows is not None else self.groups
+        return InMemory(self.X, self.name, self.y, *of_series, self.place, groups)
 
     def row_numbers(self) -> np.ndarray:
         """Return the number of each instance in its source, counting from 0."""

@@ -87,6 +87,16 @@ class Instances(ABC):
         return None
 
     @property
+    def group_columns(self) -> tuple[str, ...]:
+        """Columns that name the groups of a stream, whose chunks have `groups`."""
+        return ()
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Group of each instance as text, where they came with groups, see `as_groups`."""
+        return None
+
+    @property
     def step(self) -> float | None:
         """Usual step in time of the series that windows were cut from, see `Schema`."""
         return None
@@ -152,7 +162,7 @@ class Instances(ABC):
                 f"got {n} instances and labels of shape {labels.shape}; "
                 "expected one label for each instance"
             )
-        return iter([Chunk(0, self.held, labels)])
+        return iter([Chunk(0, self.held, labels, groups=self.groups)])
 
     def map(self, function: Callable[[Any], T]) -> Iterable[T]:
         """Return the results of a function on each chunk; for a stream, lazily."""
@@ -223,6 +233,8 @@ class InMemory(Instances):
         Their usual step in time.
     source : callable or None
         Returns the place of an instance in the data set that they are of, see `Dataset.place`.
+    groups : object array of shape (n,) or None
+        Group of each instance as text.
     """
 
     X: Any
@@ -233,6 +245,7 @@ class InMemory(Instances):
     points: TimePoints | None = None
     step: float | None = None
     source: Callable[[int, int | None], str] | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         X = self.X if hasattr(self.X, "__len__") else np.asarray(self.X)
@@ -259,7 +272,8 @@ class InMemory(Instances):
     def take(self, rows: np.ndarray, *, label: bool = True, schema: Schema | None = None) -> Chunk:
         """Return rows by their numbers."""
         y = self.y[rows] if label and self.y is not None else None
-        return Chunk(0, take_rows(self.X, rows), y)
+        groups = None if self.groups is None else self.groups[rows]
+        return Chunk(0, take_rows(self.X, rows), y, groups=groups)
 
 
 class InstanceSource(ABC):
@@ -286,6 +300,8 @@ class Chunk:
     windows : Windows or None
         Positions of instances that were cut from a long table: rows are counted through all
         files; times are included when keys were requested.
+    groups : object array of shape (k,) or None
+        Group of each instance as text, of a stream when keys were requested.
     """
 
     first_row: int
@@ -293,6 +309,7 @@ class Chunk:
     y: np.ndarray | None = None
     keys: pd.DataFrame | None = None
     windows: Windows | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.X)
@@ -305,6 +322,7 @@ class Chunk:
             None if self.y is None else self.y[rows],
             None if self.keys is None else take_rows(self.keys, rows),
             None if self.windows is None else self.windows.take(rows),
+            None if self.groups is None else self.groups[rows],
         )
 
 

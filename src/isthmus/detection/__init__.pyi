@@ -35,6 +35,10 @@ from .features import n_residuals as n_residuals
 from .features import n_training_rows as n_training_rows
 from .features import pool_residuals as pool_residuals
 from .features import window_statistics as window_statistics
+from .group_calibration import GroupCalibration as GroupCalibration
+from .group_calibration import band as band
+from .group_calibration import groups_from_state as groups_from_state
+from .group_calibration import groups_state as groups_state
 from .labelled_scores import ABNORMAL_NEIGHBOURS as ABNORMAL_NEIGHBOURS
 from .labelled_scores import LINEAR_WEIGHT as LINEAR_WEIGHT
 from .labelled_scores import BlendedScore as BlendedScore

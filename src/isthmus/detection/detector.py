@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import ABNORMAL, as_instances
+from isthmus.data import ABNORMAL, group_codes, read_groups
 from isthmus.detection.calibration import Calibration
 from isthmus.detection.detector_labels import (
     DetectorLabelReader,
@@ -23,6 +23,11 @@ from isthmus.detection.detector_labels import (
     warn_of_mostly_abnormal,
 )
 from isthmus.detection.explanation import ExplainedDecisionsMixin
+from isthmus.detection.group_calibration import (
+    GroupCalibration,
+    groups_of_both,
+    read_groups_at_fit,
+)
 from isthmus.detection.instance_decisions import DecisionsMixin
 from isthmus.detection.labelled_scores import (
     BlendedScore,
@@ -139,6 +144,11 @@ class AnomalyDetector(
         fails.
     decoder_digest_ : str
         SHA-256 of the decoder, whose reconstructions the residuals are taken from.
+    group_calibration_ : GroupCalibration or None
+        Of a detector fitted with groups, thresholds and p-values by group; `facts()` says which
+        groups are pooled.
+    group_columns_ : tuple of str
+        Columns of a table that named the groups at fit.
     point_facts_ : dict
         Of series by time point: threshold, what it is asked to hold, and the false alarms realised
         on stretches of normal data that nothing had seen. None of others.
@@ -202,7 +212,9 @@ class AnomalyDetector(
         y: Any = None,
         *,
         normal: str | float | None = None,
+        groups: Any = None,
         X_calibration: Any = None,
+        groups_calibration: Any = None,
         channel_names: Sequence[str] | None = None,
     ) -> Self:
         """Fit the score on mostly normal instances and set the threshold.
@@ -220,10 +232,18 @@ class AnomalyDetector(
             1 normal, -1 abnormal, 0 or missing: unlabelled; or any labels with `normal`.
         normal : str, int, float or bool, optional
             The label that means normal; by default the parameter `normal`.
+        groups : array of shape (n,), or name or tuple of names of columns of X, optional
+            The group of each instance, such as a machine: any hashable labels. Rates then hold in
+            each group, see `isthmus.detection.GroupCalibration`, and `predict`, `p_values` and
+            the like need the groups too. A column that is named is no feature. By default the
+            groups of a data set that was loaded with `load(..., group=...)`, but for the windows
+            of a long table.
         X_calibration : array, DataFrame, StoredCodes or Stream, optional
             Normal instances to calibrate on, instead of setting rows of X aside. A fitted
             encoder may then have been trained on X, but not on these. Of a stream 100,000 at most
             are drawn at random; its labels are not used.
+        groups_calibration : array of shape (m,), or name or tuple of names of columns, optional
+            Groups of `X_calibration`, as `groups` are those of X.
         channel_names : sequence of str, optional
             Of series, for an encoder that is trained here: see `Autoencoder.fit`.
 
@@ -250,10 +270,11 @@ class AnomalyDetector(
             if (value := getattr(self, name)) not in expected:
                 raise DataError(f"got {name}={shown(value)}, expected one of {', '.join(expected)}")
         seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
-        X = as_instances(X, y)
+        X, of_rows, columns = read_groups_at_fit(X, y, groups)
         timeline = None if X.points is None else lay_out(X.points, len(X))
         self._check_false_alarms(by_point=timeline is not None)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
+        of_rows = X.groups if of_rows is None else of_rows
         stated = DetectorLabelReader(self.normal if normal is None else normal).normal
         if stated is None and y is None and timeline is not None:
             stated = normal_by_column_name(X.points)
@@ -261,7 +282,7 @@ class AnomalyDetector(
         check_labels_suffice(y, self.method)
         warn_of_mostly_abnormal(y, stated)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
-        self.update_facts_ = None
+        self.update_facts_ = self.group_calibration_ = None
         if is_fitted(self.encoder):
             self.encoder.check_frozen()
         if X_calibration is None:
@@ -274,19 +295,23 @@ class AnomalyDetector(
                 seed,
                 channel_names,
                 timeline,
+                of_rows,
             )
         else:
-            calibrating = calibration_sample(as_instances(X_calibration), encoder, seed)
-            built = build_calibrated_set(encoder, X, y, calibrating, seed, channel_names)
+            given, of_given = read_groups(X_calibration, groups_calibration, columns)
+            calibrating = calibration_sample(given, encoder, seed)
+            of_given = calibrating.groups if of_given is None else of_given
+            of_all = groups_of_both(of_rows, of_given)
+            built = build_calibrated_set(encoder, X, y, calibrating, seed, channel_names, of_all)
         self.encoder_, self.calibration_, self.reference_set_ = built
-        self.normal_ = stated
+        self.normal_, self.group_columns_ = stated, columns
         if not is_fitted(encoder):
             self.encoder_.warn_about_columns(X)
         self._fit_on_reference_set()
         return self
 
     @isolated_from_host()
-    def n_encoders(self, X: Any, y: Any = None) -> int:
+    def n_encoders(self, X: Any, y: Any = None, *, groups: Any = None) -> int:
         """Return how many encoders `fit` trains on these instances.
 
         Only a single one writes checkpoints and can be resumed.
@@ -297,14 +322,17 @@ class AnomalyDetector(
             0 when the encoder is fitted, 1 with split calibration, and with cross calibration one
             of all rows and one for each fold.
         """
-        X = as_instances(X)
+        X, of_rows, _ = read_groups_at_fit(X, None, groups)
         if trains_before_sampling(self.encoder, X):
             return 1
         timeline = None if X.points is None else lay_out(X.points, len(X))
         with warnings.catch_warnings(action="ignore"):  # they are those of `fit`
             normal = normal_by_column_name(X.points) if self.normal is None else self.normal
             y = read_labels_of(X, y, normal, timeline)
-        return n_encoders(self.encoder, self.calibration, int((y != ABNORMAL).sum()), timeline)
+        normal = y != ABNORMAL
+        of_rows = X.groups if of_rows is None and timeline is None else of_rows
+        grouped = None if of_rows is None else (of_rows[normal], self.false_alarm_rate)
+        return n_encoders(self.encoder, self.calibration, int(normal.sum()), timeline, grouped)
 
     @property
     def label_curve_(self) -> list[dict[str, Any]]:
@@ -347,11 +375,18 @@ class AnomalyDetector(
                 "the encoder changed while the detector's head was fitted; leave its modules alone "
                 "meanwhile, and fit again"
             )
-        self.score_calibration_ = Calibration.with_tolerance(np.concatenate(calibration_scores))
+        scores = np.concatenate(calibration_scores)
+        self.score_calibration_ = Calibration.with_tolerance(scores)
         self.n_calibration_ = self.score_calibration_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
         self.curve_: LabelCurve | None = None
-        self._set_threshold(self._rate_of_windows(self.false_alarm_rate))
+        rate = self._rate_of_windows(self.false_alarm_rate)
+        self.group_calibration_ = None
+        if reference_set.groups is not None:
+            names, _ = group_codes(reference_set.groups)
+            of_scores = reference_set.groups[np.concatenate(held_out)]
+            self.group_calibration_ = GroupCalibration.of(scores, of_scores, names, rate)
+        self._set_threshold(rate)
         self._calibrate_points(list(zip(held_out, calibration_scores, strict=True)))
 
     @isolated_from_host()

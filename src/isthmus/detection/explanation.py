@@ -12,8 +12,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import find_nearest, isolated_from_host
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import ABNORMAL, Kind, as_instances, missing_first, row_index, take_rows
-from isthmus.detection.calibration import Calibration
+from isthmus.data import (
+    ABNORMAL,
+    Instances,
+    Kind,
+    as_instances,
+    missing_first,
+    row_index,
+    take_rows,
+)
 from isthmus.detection.features import Features, extract_features
 from isthmus.detection.labelled_scores import LabelledScore
 from isthmus.detection.reference_set import ReferenceSet
@@ -112,10 +119,11 @@ class ExplainedDecisionsMixin:
     reference_set_: ReferenceSet
     fitted_score_: Score
     missing_penalty_: MissingPenalty | None
-    score_calibration_: Calibration
     false_alarm_rate_: float
     check_encoder_unchanged: Callable[[], None]
+    p_values_of: Callable[..., np.ndarray]
     _scores: Callable[[Features], np.ndarray]
+    _with_groups: Callable[[Any, Any], tuple[Instances, np.ndarray | None]]
 
     @isolated_from_host()
     def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
@@ -129,8 +137,10 @@ class ExplainedDecisionsMixin:
         return explain(self.encoder_, self.reference_set_, *score, X, n_neighbors)
 
     @isolated_from_host()
-    def suggest(self, X: Any, n: int = 20) -> np.ndarray:
+    def suggest(self, X: Any, n: int = 20, *, groups: Any = None) -> np.ndarray:
         """Return which instances to inspect next: near the threshold or beyond, and diverse.
+
+        With groups near the threshold of each; see `predict`.
 
         Returns
         -------
@@ -139,14 +149,15 @@ class ExplainedDecisionsMixin:
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
-        features = extract_features(self.encoder_, X)
-        p_values = self.score_calibration_.p_values(self._scores(features))
+        instances, of_rows = self._with_groups(X, groups)
+        features = extract_features(self.encoder_, instances)
+        p_values = self.p_values_of(self._scores(features), of_rows)
         # Uncertainty is largest where the p-value equals the rate.
         doubt = -np.abs(np.log(p_values / self.false_alarm_rate_))
         return most_informative(doubt, features.codes, n)
 
     @isolated_from_host()
-    def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
+    def suggestions(self, X: Any, n: int = 20, *, groups: Any = None) -> pd.DataFrame:
         """Return the instances that `suggest` chooses as a table, with a reason for each.
 
         Returns
@@ -155,13 +166,15 @@ class ExplainedDecisionsMixin:
             With the index of X, where it is a DataFrame. `row`, its number in X; `anomaly_score`;
             `p_value`; `reason`, the feature of the largest residual, with its share of their sum.
         """
-        rows = self.suggest(X, n)
-        found = self.explain(take_rows(X, rows))
+        instances, of_rows = self._with_groups(X, groups)
+        rows = self.suggest(instances, n, groups=of_rows)
+        found = self.explain(take_rows(instances.held, rows))
+        of_found = None if of_rows is None else of_rows[rows]
         return pd.DataFrame(
             {
                 "row": rows,
                 "anomaly_score": found.anomaly_scores,
-                "p_value": self.score_calibration_.p_values(found.anomaly_scores),
+                "p_value": self.p_values_of(found.anomaly_scores, of_found),
                 "reason": [f"{name} ({share:.0%})" for ((name, share),) in found.top(1)],
             },
             index=found.index,

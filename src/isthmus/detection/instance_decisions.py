@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import check_complete, over_chunks, verdicts
+from isthmus.data import Instances, as_instances, check_complete, over_chunks, read_groups, verdicts
 from isthmus.detection.calibration import (
     Calibration,
     benjamini_hochberg,
@@ -19,9 +19,11 @@ from isthmus.detection.calibration import (
     choose_rate,
 )
 from isthmus.detection.features import Features, extract_features_in_chunks
+from isthmus.detection.group_calibration import GroupCalibration
 from isthmus.detection.point_decisions import PointCalibration
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import MissingPenalty, Score, anomaly_scores
+from isthmus.errors import DataError
 
 
 class DecisionsMixin:
@@ -32,6 +34,8 @@ class DecisionsMixin:
     fitted_score_: Score
     missing_penalty_: MissingPenalty | None
     score_calibration_: Calibration
+    group_calibration_: GroupCalibration | None = None
+    group_columns_: tuple[str, ...] = ()
     point_calibration_: PointCalibration | None
     false_alarm_rate: float | Literal["auto"]
     false_alarm_rate_: float
@@ -45,6 +49,8 @@ class DecisionsMixin:
     @isolated_from_host()
     def set_false_alarm_rate(self, rate: float | Literal["auto"]) -> Self:
         """Move the threshold to another rate, of instances and of time points; nothing is trained.
+
+        With groups the thresholds of all of them are moved, and others may be too small for it.
 
         Raises
         ------
@@ -70,21 +76,52 @@ class DecisionsMixin:
         chunks = extract_features_in_chunks(self.encoder_, X)
         return -np.concatenate([self._scores(chunk) for chunk in chunks])
 
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return `score_samples(X) - offset_`: zero and above is normal, shape (n,)."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return 1 for normal and -1 for abnormal instances, shape (n,)."""
-        return verdicts(-self.score_samples(X), -self.offset_)
-
-    @isolated_from_host()
-    def p_values(self, X: Any, *, confidence: float | None = None) -> np.ndarray:
-        """Return the conformal p-value of each instance.
+    def decision_function(self, X: Any, *, groups: Any = None) -> np.ndarray:
+        """Return `score_samples(X)` minus the threshold: zero and above is normal, shape (n,).
 
         Parameters
         ----------
-        X : array or DataFrame of n instances
+        X, groups
+            See `predict`.
+        """
+        instances, of_rows = self._with_groups(X, groups)
+        scores = self.score_samples(instances)
+        return scores + self.thresholds_of(of_rows)
+
+    def predict(self, X: Any, *, groups: Any = None) -> np.ndarray:
+        """Return 1 for normal and -1 for abnormal instances, shape (n,).
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Dataset or Stream
+        groups : array of shape (n,), or name or tuple of names of columns, optional
+            Of a detector that was fitted with groups, the group of each instance; by default the
+            columns of X that named them at fit, or the groups of a data set.
+
+        Raises
+        ------
+        DataError
+            When the detector was fitted with groups and they are missing here, or the other way
+            round.
+
+        Warns
+        -----
+        CalibrationWarning
+            When some are of a group that was not there at fit.
+        """
+        instances, of_rows = self._with_groups(X, groups)
+        return self.verdicts_of(-self.score_samples(instances), of_rows)
+
+    @isolated_from_host()
+    def p_values(
+        self, X: Any, *, groups: Any = None, confidence: float | None = None
+    ) -> np.ndarray:
+        """Return the conformal p-value of each instance, in its group where there are groups.
+
+        Parameters
+        ----------
+        X, groups
+            See `predict`.
         confidence : float in (0, 1), optional
             Return p-values that are valid given these calibration rows, with this probability
             over the rows, and not only on average over them (Bates et al., 2023).
@@ -93,17 +130,15 @@ class DecisionsMixin:
         -------
         array of shape (n,), in [1 / (n_calibration_ + 1), 1]
         """
-        scores = -self.score_samples(X)
-        if confidence is None:
-            return self.score_calibration_.p_values(scores)
-        return self.score_calibration_.conditional_p_values(scores, confidence)
+        instances, of_rows = self._with_groups(X, groups)
+        return self.p_values_of(-self.score_samples(instances), of_rows, confidence=confidence)
 
     @isolated_from_host()
-    def select(self, X: Any, fdr: float = 0.1) -> np.ndarray:
+    def select(self, X: Any, fdr: float = 0.1, *, groups: Any = None) -> np.ndarray:
         """Select abnormal instances of a batch with the false-discovery rate at most `fdr`.
 
         Benjamini and Hochberg's procedure on the conformal p-values. To select m instances of a
-        batch of k takes about k / (fdr * m) calibration rows.
+        batch of k takes about k / (fdr * m) calibration rows, with groups in each of them.
 
         Returns
         -------
@@ -111,7 +146,85 @@ class DecisionsMixin:
             True for those selected as abnormal.
         """
         check_rate(fdr, "fdr")
-        return benjamini_hochberg(self.p_values(X), fdr)
+        return benjamini_hochberg(self.p_values(X, groups=groups), fdr)
+
+    def thresholds_of(self, groups: np.ndarray | None = None) -> Any:
+        """Return the anomaly score above which instances are abnormal.
+
+        Parameters
+        ----------
+        groups : object array of shape (n,) or None
+            As text, see `isthmus.data.as_groups`; of a detector that was fitted with groups.
+
+        Returns
+        -------
+        float, or with groups array of shape (n,)
+
+        Raises
+        ------
+        DataError
+            When the detector was fitted with groups and there are none, or the other way round.
+        """
+        by_group = self.calibration_by_group(groups)
+        return -self.offset_ if by_group is None else by_group.thresholds(_known(groups))
+
+    def verdicts_of(
+        self, anomaly_scores: np.ndarray, groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return 1 and -1 for anomaly scores that were computed before, see `thresholds_of`."""
+        return verdicts(anomaly_scores, self.thresholds_of(groups))
+
+    def p_values_of(
+        self,
+        anomaly_scores: np.ndarray,
+        groups: np.ndarray | None = None,
+        *,
+        confidence: float | None = None,
+    ) -> np.ndarray:
+        """Return p-values of anomaly scores that were computed before, see `thresholds_of`."""
+        by_group = self.calibration_by_group(groups)
+        if by_group is None:
+            if confidence is None:
+                return self.score_calibration_.p_values(anomaly_scores)
+            return self.score_calibration_.conditional_p_values(anomaly_scores, confidence)
+        of_rows = _known(groups)
+        if confidence is None:
+            return by_group.p_values(anomaly_scores, of_rows)
+        return by_group.conditional_p_values(anomaly_scores, of_rows, confidence)
+
+    def calibration_by_group(self, groups: Any) -> GroupCalibration | None:
+        """Return `group_calibration_`, after a check that groups are given exactly where it is one.
+
+        Raises
+        ------
+        DataError
+            When they are not.
+        """
+        by_group = self.group_calibration_
+        if by_group is not None and groups is None:
+            columns = ", ".join(map(repr, self.group_columns_))
+            where = f" (at fit the column {columns})" if columns else ""
+            raise DataError(
+                f"the detector decides by group{where}, and got no groups; pass groups=, the group "
+                "of each instance, or a table with the column (on the command line --group COLUMN)"
+            )
+        if by_group is None and groups is not None:
+            raise DataError(
+                "got groups=, and the detector was fitted without groups; leave groups out, or fit "
+                "with groups= (on the command line fit --group COLUMN)"
+            )
+        return by_group
+
+    def _with_groups(self, X: Any, groups: Any) -> tuple[Instances, np.ndarray | None]:
+        """Return instances without group columns, and their groups, None of a detector without."""
+        check_is_fitted(self)
+        if self.group_calibration_ is None:
+            self.calibration_by_group(groups)
+            return as_instances(X), None
+        instances, of_rows = read_groups(X, groups, self.group_columns_)
+        self.calibration_by_group(of_rows)
+        self.group_calibration_.warn_of_unseen(_known(of_rows))
+        return instances, of_rows
 
     def _rate_of_windows(self, rate: float | Literal["auto"]) -> float:
         """Return the rate to hold; where time points have theirs, the smallest that can be held."""
@@ -129,3 +242,11 @@ class DecisionsMixin:
     def _set_threshold(self, rate: float) -> None:
         self.false_alarm_rate_ = rate
         self.offset_ = -self.score_calibration_.threshold_for_rate(rate)
+        if self.group_calibration_ is not None:
+            self.group_calibration_ = self.group_calibration_.at_rate(rate)
+            self.group_calibration_.warn_of_small()
+
+
+def _known(groups: np.ndarray | None) -> np.ndarray:
+    assert groups is not None  # of a detector by group, which refuses their absence
+    return groups

@@ -23,7 +23,7 @@ from isthmus.autoencoder import (
     carry_out_together,
     read_on_rank_zero,
 )
-from isthmus.data import ABNORMAL, InMemory, Instances, describe_row
+from isthmus.data import ABNORMAL, InMemory, Instances, Schema, describe_row
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.data.windows import overlapping_stride
 from isthmus.detection.calibration import (
@@ -33,6 +33,7 @@ from isthmus.detection.calibration import (
     n_folds,
 )
 from isthmus.detection.features import Features, extract_features
+from isthmus.detection.group_calibration import draw_by_group, splits_well
 from isthmus.detection.timeline import MIN_WINDOWS_FOR_SPLIT, HeldOutBlock, Timeline
 from isthmus.encoding import (
     check_encoder,
@@ -42,6 +43,10 @@ from isthmus.encoding import (
 )
 from isthmus.errors import CalibrationError, CalibrationWarning, TrainingError
 from isthmus.training import raising_interrupts
+
+#: Normal rows from which "auto" splits though some groups then have too few rows for the rate:
+#: training six encoders takes long.
+MIN_GROUPED_ROWS_FOR_SPLIT = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +91,8 @@ class ReferenceSet:
         where calibration rows were given.
     timeline : Timeline or None
         Where the rows lie in time, of windows whose time points are scored.
+    groups : object array of shape (n,) or None
+        Group of each row as text, empty where it has none, of a detector fitted with groups.
     """
 
     features: Features
@@ -95,6 +102,7 @@ class ReferenceSet:
     seed: int
     overlapping_stride: int | None = None
     timeline: Timeline | None = None
+    groups: np.ndarray | None = None
 
     def features_of(self, fold: Fold) -> Features:
         """Return the features of all rows from the fold's encoder."""
@@ -140,6 +148,7 @@ def build_reference_set(
     seed: int,
     channel_names: Sequence[str] | None = None,
     timeline: Timeline | None = None,
+    groups: np.ndarray | None = None,
 ) -> EncoderAndReference:
     """Set calibration rows aside, train the encoders that are needed, and take all features.
 
@@ -157,6 +166,8 @@ def build_reference_set(
         Of series, for an encoder that is trained here.
     timeline : Timeline or None
         Where instances lie in time, of windows that are calibrated by blocks of time.
+    groups : object array of shape (n,), optional
+        By which calibration rows are drawn.
 
     Returns
     -------
@@ -179,13 +190,18 @@ def build_reference_set(
     if fitted:
         _check_not_trained_on(given, instances)
     normal = np.flatnonzero(y != ABNORMAL)
-    if n_encoders(given, calibration, len(normal), timeline) > 1:
+    of_normal = None if groups is None or timeline is not None else groups[normal]
+    grouped = None if of_normal is None else (of_normal, rate)
+    if n_encoders(given, calibration, len(normal), timeline, grouped) > 1:
         given = _without_checkpoints(given)
-    calibration = _choose_calibration(calibration, len(normal), timeline)
+    calibration = _choose_calibration(calibration, len(normal), timeline, grouped)
     split = calibration == "split"
     if timeline is None:
         rng = np.random.default_rng([seed, 1])
-        drawn = draw_calibration_rows(calibration, len(normal), rate, rng)
+        if of_normal is None:
+            drawn = draw_calibration_rows(calibration, len(normal), rate, rng)
+        else:
+            drawn = draw_by_group(calibration, of_normal, rate, rng)
         held_out = [HeldOutBlock(normal[rows]) for rows in drawn]
     else:
         held_out = [block.among(normal) for block in timeline.blocks(split=split)]
@@ -207,7 +223,7 @@ def build_reference_set(
         folds.append(Fold(block.windows, trained, of_fold, block.purged))
     stride = None if timeline is not None else _warn_of_overlap(encoder, instances)
     hashes = row_hashes(encoder, instances)
-    reference_set = ReferenceSet(features, y, hashes, folds, seed, stride, timeline)
+    reference_set = ReferenceSet(features, y, hashes, folds, seed, stride, timeline, groups)
     return encoder, calibration, reference_set
 
 
@@ -231,12 +247,17 @@ def _warn_of_overlap(encoder: Autoencoder, instances: Instances) -> int | None:
 
 
 def n_encoders(
-    given: Autoencoder, calibration: str, n_normal: int, timeline: Timeline | None = None
+    given: Autoencoder,
+    calibration: str,
+    n_normal: int,
+    timeline: Timeline | None = None,
+    grouped: tuple[np.ndarray, float | str] | None = None,
 ) -> int:
-    """Return how many encoders `learn_reference_set` trains on so many normal rows.
+    """Return how many encoders `build_reference_set` trains on so many normal rows.
 
     0 when the encoder is fitted; 1 with split calibration, on the rows that do not calibrate; with
-    cross calibration one on all rows and one for each fold.
+    cross calibration one on all rows and one for each fold. `grouped` are the groups of the normal
+    rows and the false-alarm rate, where there are groups: see `_choose_calibration`.
 
     Raises
     ------
@@ -250,13 +271,21 @@ def n_encoders(
     """
     if is_fitted(given):
         return 0
-    if _choose_calibration(calibration, n_normal, timeline) == "split":
+    if _choose_calibration(calibration, n_normal, timeline, grouped) == "split":
         return 1
     return 1 + (n_folds(n_normal) if timeline is None else len(timeline.blocks()))
 
 
-def _choose_calibration(calibration: str, n_normal: int, timeline: Timeline | None) -> str:
+def _choose_calibration(
+    calibration: str,
+    n_normal: int,
+    timeline: Timeline | None,
+    grouped: tuple[np.ndarray, float | str] | None = None,
+) -> str:
+    """Return "split" or "cross"; of groups that "split" leaves too few rows "cross" for longer."""
     most = MIN_ROWS_FOR_SPLIT if timeline is None else MIN_WINDOWS_FOR_SPLIT
+    if grouped is not None and not splits_well(*grouped):
+        most = MIN_GROUPED_ROWS_FOR_SPLIT
     return choose_calibration(calibration, n_normal, most)
 
 
@@ -267,8 +296,11 @@ def build_calibrated_set(
     calibrating: Instances,
     seed: int,
     channel_names: Sequence[str] | None = None,
+    groups: np.ndarray | None = None,
 ) -> EncoderAndReference:
     """Build a reference set from rows to fit on and calibration rows given beside them.
+
+    `groups` are those of the rows to fit on and then of those that calibrate.
 
     Raises
     ------
@@ -296,7 +328,8 @@ def build_calibrated_set(
     )
     labels = np.concatenate([y, np.zeros(len(overlap), dtype=np.int8)])
     fold = Fold(np.arange(len(y), len(labels)))
-    return encoder, "split", ReferenceSet(features, labels, np.concatenate(hashes), [fold], seed)
+    built = ReferenceSet(features, labels, np.concatenate(hashes), [fold], seed, groups=groups)
+    return encoder, "split", built
 
 
 def detection_encoder(given: Autoencoder, seed: int) -> Autoencoder:
@@ -403,8 +436,20 @@ def _detector_sample_of_stream(
     if len(rows) < n and not is_fitted(encoder):
         encoder = detection_encoder(encoder, seed).fit(stream.without(rows))
     schema = schema_if_fitted(encoder)
-    X = read_on_rank_zero(stream, lambda: stream.take(rows, label=False, schema=schema).X)
-    return encoder, InMemory(X, channel_names=stream.channel_names), None
+    X, groups = _drawn_rows(stream, rows, schema)
+    return encoder, InMemory(X, channel_names=stream.channel_names, groups=groups), None
+
+
+def _drawn_rows(
+    stream: Stream, rows: np.ndarray, schema: Schema | None
+) -> tuple[Any, np.ndarray | None]:
+    """Return rows of a stream and their groups, None where it has none."""
+
+    def read() -> tuple[Any, np.ndarray | None]:
+        drawn = stream.take(rows, label=False, schema=schema)
+        return drawn.X, drawn.instances().groups
+
+    return read_on_rank_zero(stream, read)
 
 
 def trains_before_sampling(encoder: Autoencoder, instances: Instances) -> bool:
@@ -422,6 +467,5 @@ def calibration_sample(instances: Instances, encoder: Autoencoder, seed: int) ->
 @calibration_sample.register(Stream)
 def _calibration_sample_of_stream(stream: Stream, encoder: Autoencoder, seed: int) -> Instances:
     rows, schema = stream.draw(MAX_SAMPLED, [seed, 4]), schema_if_fitted(encoder)
-    return InMemory(
-        read_on_rank_zero(stream, lambda: stream.take(rows, label=False, schema=schema).X)
-    )
+    X, groups = _drawn_rows(stream, rows, schema)
+    return InMemory(X, groups=groups)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes
-from isthmus.data import ABNORMAL, NORMAL, InMemory, Instances, as_instances
+from isthmus.data import ABNORMAL, NO_GROUP, NORMAL, InMemory, Instances, as_instances
 from isthmus.data.windows import TimePoints
 from isthmus.detection.detector_labels import (
     UNKNOWN,
@@ -130,6 +130,10 @@ def with_rows(
         timeline=None
         if reference_set.timeline is None
         else reference_set.timeline.with_unplaced(len(rows)),
+        # They never calibrate, so that their groups are not needed.
+        groups=None
+        if reference_set.groups is None
+        else np.append(reference_set.groups, np.full(len(rows), NO_GROUP, dtype=object)),
     )
 
 

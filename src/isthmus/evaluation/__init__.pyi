@@ -14,11 +14,11 @@ from .comparison import compare_detections as compare_detections
 from .comparison import compare_errors as compare_errors
 from .detection import evaluate_detector as evaluate_detector
 from .detection import evaluate_head as evaluate_head
-from .detection import evaluate_time_points as evaluate_time_points
 from .detection import raw_distances as raw_distances
 from .drift import MIN_INSTANCES as MIN_INSTANCES
 from .drift import holm as holm
 from .drift import measure_drift as measure_drift
+from .group_rates import evaluate_groups as evaluate_groups
 from .metrics import ClassTally as ClassTally
 from .metrics import class_metrics as class_metrics
 from .metrics import describe_unknown_classes as describe_unknown_classes
@@ -27,6 +27,7 @@ from .metrics import plain_label as plain_label
 from .metrics import ranking as ranking
 from .metrics import select_rows as select_rows
 from .metrics import unknown_classes as unknown_classes
+from .point_evaluation import evaluate_time_points as evaluate_time_points
 from .point_metrics import evaluate_points as evaluate_points
 from .point_metrics import volume_under_surface as volume_under_surface
 from .width_advice import advise as advise

@@ -15,32 +15,24 @@ from isthmus.bundle import Head, count_rows_used_in_fit
 from isthmus.data import (
     ABNORMAL,
     Dataset,
-    InMemory,
     Instances,
     as_instances,
+    read_groups,
     rows_of,
-    verdicts,
 )
 from isthmus.data.streaming import MAX_SAMPLED, Stream
-from isthmus.data.windows import TimePoints
 from isthmus.detection import (
     UNKNOWN,
     AnomalyDetector,
     DetectorLabelReader,
-    WindowPlaces,
-    lay_out,
-    normal_by_column_name,
     read_detector_labels,
-    read_labels_of,
 )
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import (
-    Scorer,
-    fit_code_distance,
-    fit_principal_residual,
     fit_raw_distance,
 )
 from isthmus.evaluation.classification import evaluate
+from isthmus.evaluation.group_rates import evaluate_groups
 from isthmus.evaluation.metrics import (
     detection_metrics,
     ranking,
@@ -48,15 +40,11 @@ from isthmus.evaluation.metrics import (
     show_progress,
     unused_facts,
 )
-from isthmus.evaluation.point_metrics import measure_points
+from isthmus.evaluation.point_evaluation import evaluate_time_points, without_labels
 from isthmus.training import draw_seed
 
 #: Instances of a stream that the baseline is tested on: each is compared with all training rows.
 MAX_BASELINE_TEST_ROWS = 20_000
-#: Training windows that baselines of time points are fitted on, at most.
-MAX_TRAINING_WINDOWS = 10_000
-#: Windows that they score together.
-BATCH = 4096
 
 
 @isolated_from_host()
@@ -65,6 +53,7 @@ def evaluate_detector(
     X: Any,
     y: Any = None,
     *,
+    groups: Any = None,
     normal: str | float | None = None,
     X_train: Any = None,
     y_train: Any = None,
@@ -83,6 +72,9 @@ def evaluate_detector(
         for AUROC takes 85 more.
     y : array of shape (n,); None with a stream
         1 normal, -1 abnormal; instances labelled 0, or not at all, are left out.
+    groups : array of shape (n,), or name or tuple of names of columns, optional
+        The group of each instance, see `AnomalyDetector.predict`; a detector without groups takes
+        them too, to measure what its one threshold realises in each.
     normal : str, int, float or bool, optional
         The label that means normal, where labels are others: any other is abnormal, and a missing
         one unlabelled. By default the one that the detector was fitted with.
@@ -109,7 +101,8 @@ def evaluate_detector(
         `baselines`, with `auroc` and `auprc` of `raw`, `n` and `n_train`, the instances that it was
         tested on and fitted on, when there are training rows; `n_known`, how many of the instances
         the detector was fitted or calibrated on, which makes it look better; `n_unlabelled`, how
-        many were left out; of a stream `skipped`, files and chunks that could not be read.
+        many were left out; with groups `by_group`, see `evaluate_groups`; of a stream `skipped`,
+        files and chunks that could not be read.
 
     Raises
     ------
@@ -131,9 +124,12 @@ def evaluate_detector(
     (1.0, 1.0, 0.05)
     """
     check_is_fitted(detector)
-    instances = as_instances(X, y)
+    instances, of_rows = _with_groups(detector, X, y, groups)
     if y is None and _by_point(detector, instances, by):
         return evaluate_time_points(detector, X, X_train, normal=normal, random_state=random_state)
+    by_group = of_rows is not None or bool(instances.group_columns)
+    if not by_group:
+        detector.calibration_by_group(None)  # raises when groups are missing
     chunks = instances.labelled_chunks(y)
     source = "y" if instances.in_memory else instances.name
     seed = draw_seed(random_state)
@@ -154,6 +150,7 @@ def evaluate_detector(
     drawn = None if uses_all else instances.draw(MAX_BASELINE_TEST_ROWS, [seed, 6])
     scored: list[tuple[np.ndarray, np.ndarray]] = []
     baseline_scored: list[tuple[np.ndarray, np.ndarray]] = []
+    groups_scored: list[np.ndarray] = []
     n_unlabelled = n_known = 0
     for chunk in show_progress(instances, chain(first, chunks), verbose):
         labels = reader.read(chunk.y, chunk.first_row)
@@ -163,6 +160,10 @@ def evaluate_detector(
             continue
         n_known += count_rows_used_in_fit(detector, as_instances(chunk.X), rows)
         scored.append((labels[rows], -detector.score_samples(select_rows(chunk.X, rows))))
+        if by_group:
+            own = chunk.groups if of_rows is None else of_rows
+            assert own is not None  # where there are group columns
+            groups_scored.append(own[rows])
         if baseline is not None:
             sample = rows if drawn is None else np.intersect1d(rows, rows_of(drawn, chunk))
             if len(sample):
@@ -170,10 +171,12 @@ def evaluate_detector(
                 baseline_scored.append((labels[sample], distances))
     reader.check()
     if not scored:
-        raise _without_labels("instance")
+        raise without_labels("instance")
     truth, scores = _concatenate(scored)
     del scored
-    predicted = verdicts(scores, -detector.offset_).astype(np.int8)
+    found_groups = np.concatenate(groups_scored) if by_group else None
+    decided = found_groups if detector.group_calibration_ is not None else None
+    predicted = detector.verdicts_of(scores, decided).astype(np.int8)
     baselines: dict[str, Any] = {}
     if baseline is not None and baseline_scored:
         true, distances = _concatenate(baseline_scored)
@@ -186,7 +189,22 @@ def evaluate_detector(
         baselines=baselines,
         n_known=n_known,
         **unused_facts(instances, n_unlabelled),
+        **(
+            {}
+            if found_groups is None
+            else {"by_group": evaluate_groups(detector, truth, scores, found_groups)}
+        ),
     )
+
+
+def _with_groups(
+    detector: AnomalyDetector, X: Any, y: Any, groups: Any
+) -> tuple[Instances, np.ndarray | None]:
+    """Return instances and their groups: of a stream these come with its chunks."""
+    instances = as_instances(X, y)
+    if groups is None and not instances.in_memory:
+        return instances, None
+    return read_groups(X, groups, detector.group_columns_)
 
 
 @isolated_from_host()
@@ -246,6 +264,7 @@ def evaluate_head(
             head,
             X,
             y,
+            groups=as_instances(test).groups,
             normal=normal,
             X_train=X_train,
             y_train=y_train,
@@ -341,160 +360,9 @@ def _concatenate(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
     return np.concatenate(labels), np.concatenate(scores)
 
 
-@isolated_from_host()
-def evaluate_time_points(
-    detector: AnomalyDetector,
-    test: Any,
-    train: Any = None,
-    *,
-    normal: str | float | None = None,
-    random_state: int | np.random.RandomState | None = None,
-) -> Evaluation:
-    """Evaluate a detector on the labelled time points of series.
-
-    Parameters
-    ----------
-    detector : fitted AnomalyDetector
-        Of time points.
-    test : Dataset
-        A labelled long table, from `load(..., kind="series", label=...)`.
-    train : Dataset, optional
-        What the detector was fitted on, for the baselines. They score windows as long and as many
-        as those of the detector, and scores of time points follow in the same way:
-        `raw`, the mean distance to the five nearest training windows; `pca`, the squared residual
-        of the principal components that hold 95 % of the variance of training windows (Sub-PCA
-        of the benchmark TSB-AD); `untrained`, the mean distance to the five nearest codes of
-        the network with random weights. Windows with a point labelled abnormal are left out, and
-        10,000 at most are drawn at random.
-    normal : str, int, float or bool, optional
-        The label that means normal, where labels are others than 1 and -1; by default the one that
-        the detector was fitted with, and 0 of labels 0 and 1 in a column such as "anomaly".
-    random_state : int, RandomState instance or None, default=None
-
-    Returns
-    -------
-    Evaluation
-        A dict of plain values: `head`, the score; `by`, "point"; `asked`, the share of time points
-        or the number of alarms that the threshold was set for; `code`, as `evaluate_points` gives
-        it; `baselines`, each with `auroc`, `auprc`, `vus_roc`, `vus_pr`, `n` and `n_train`;
-        `n_known`, test windows that the detector was fitted or calibrated on, which make it look
-        better; `n_unlabelled`; where a label that means normal was stated or stored, `normal` and
-        `labels`, the number of time points by label.
-
-    Raises
-    ------
-    DataError
-        When the detector or the data has no time points, or labels cannot be used.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from isthmus import Autoencoder, load
-    >>> t = np.arange(1200)
-    >>> table = pd.DataFrame({"t": t, "load": np.sin(t / 3), "anomaly": 0})
-    >>> cut = {"kind": "series", "time": "t", "window": 16, "stride": 1}
-    >>> encoder = Autoencoder(architecture="dense", max_epochs=2, random_state=0)
-    >>> detector = AnomalyDetector(encoder, false_alarm_rate=0.2, random_state=0)
-    >>> detector = detector.fit(load(table[["t", "load"]], **cut))
-    >>> table.loc[600:620, ["load", "anomaly"]] = 3, 1
-    >>> found = evaluate_time_points(detector, load(table, label="anomaly", **cut), normal=0)
-    >>> found["code"]["events"], found["code"]["auroc"] > 0.9
-    ({'n': 1, 'n_found': 1, 'recall': 1.0}, True)
-    """
-    check_is_fitted(detector)
-    points: TimePoints | None = as_instances(test).points
-    if points is None or points.y is None:
-        lacks = "time points" if points is None else "labels"
-        raise DataError(
-            f"{getattr(test, 'name', 'the test data')} has no {lacks}; load a long table with "
-            "load(..., kind='series', label=...) (on the command line --label COLUMN)"
-        )
-    stated = normal is not None
-    meant = detector.normal_ if normal is None else normal
-    meant = normal_by_column_name(points) if meant is None else meant
-    reader = DetectorLabelReader(meant, test.name, stated=stated)
-    labels = reader.read(points.y)
-    reader.check(may_lack_normal=True)
-    if not (labels != UNKNOWN).any():
-        raise _without_labels("time point")
-    points = (decided := detector.decide_points(test)).points
-    scorers, n_train = _window_baselines(detector, train, meant, draw_seed(random_state))
-    facts, calibration = detector.point_facts_, detector.point_calibration_
-    assert facts is not None  # after decisions on time points
-    assert calibration is not None
-    hysteresis = {name: facts[name] for name in ("merge_gap", "min_length", "causal")}
-    alarms, known = decided.alarm_positions(**hysteresis)
-    code = measure_points(
-        decided.scores,
-        labels,
-        abnormal=decided.abnormal,
-        alarms=alarms,
-        known=known,
-        segments=points.segments,
-        step=points.step,
-        window=points.window,
-    )
-    places = WindowPlaces.cut(points.segments, points.window, calibration.stride)
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
-    n_known = 0
-    for windows in places.chunks(points.values, BATCH):
-        instances = InMemory(windows, kind="series")
-        n_known += count_rows_used_in_fit(detector, instances, np.arange(len(windows)))
-        for name, scorer in scorers.items():
-            scores[name].append(scorer(windows))
-    baselines = {}
-    for name, parts in scores.items():
-        spread = places.spread(np.concatenate(parts), causal=calibration.causal)
-        spread = np.append(spread, np.full(len(points) - len(spread), np.nan))
-        measured = measure_points(spread, labels, segments=points.segments, window=points.window)
-        figures = ("auroc", "auprc", "vus_roc", "vus_pr", "n")
-        baselines[name] = {figure: measured[figure] for figure in figures} | {"n_train": n_train}
-    return Evaluation(
-        head=detector.method_,
-        by="point",
-        asked=facts.get("false_alarms", facts.get("false_alarm_rate")),
-        **reader.facts(),
-        code=code,
-        baselines=baselines,
-        n_known=n_known,
-        n_windows=len(places),
-        n_unlabelled=code["n_unlabelled"],
-    )
-
-
-def _without_labels(what: str) -> DataError:
-    return DataError(
-        f"no test {what} is labelled 1 (normal) or -1 (abnormal); label some, or where 0 means "
-        "normal pass normal=0 (on the command line --normal 0)"
-    )
-
-
 def _by_point(detector: AnomalyDetector, test: Instances, by: str) -> bool:
     """Return whether time points are evaluated, and not windows or other instances."""
     if by not in ("auto", "point", "window"):
         raise DataError(f"got by={shown(by)}, expected 'auto', 'point' or 'window'")
     has_points = detector.point_calibration_ is not None and test.points is not None
     return by == "point" or (by == "auto" and has_points)
-
-
-def _window_baselines(
-    detector: AnomalyDetector, train: Any, normal: Any, seed: int
-) -> tuple[dict[str, Scorer], int]:
-    """Fit the baselines; return them by name, and the number of windows they were fitted on."""
-    if train is None:
-        return {}, 0
-    encoder, instances = detector.encoder_, as_instances(train)
-    points = instances.points
-    timeline = None if points is None else lay_out(points, len(instances))
-    labelled = instances.labels is not None or (points is not None and points.y is not None)
-    normal = normal if labelled else None
-    rows = np.flatnonzero(read_labels_of(instances, None, normal, timeline) != ABNORMAL)
-    if len(rows) > MAX_TRAINING_WINDOWS:
-        rng = np.random.default_rng([seed, 7])
-        rows = np.sort(rng.choice(rows, MAX_TRAINING_WINDOWS, replace=False))
-    windows = select_rows(instances.held, rows)
-    return {
-        "raw": fit_raw_distance(encoder, windows, np.ones(len(rows))),
-        "pca": fit_principal_residual(encoder, windows),
-        "untrained": fit_code_distance(encoder.untrained(seed), windows),
-    }, len(rows)

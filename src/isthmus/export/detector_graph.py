@@ -147,6 +147,11 @@ def add_detector(
     missing : str, optional
         Which values are missing, (n, m); needed where the detector has a penalty for them.
     """
+    if detector.group_calibration_ is not None:
+        raise ExportError(
+            "the detector decides by group, which an export does not yet; predict with the bundle, "
+            "or fit without groups"
+        )
     score = add_score(graph, detector.fitted_score_, features, detector.missing_penalty_, missing)
     calibration = detector.score_calibration_
     counts = graph.double(_count_at_least(graph, calibration.scores, score))

@@ -1,0 +1,189 @@
+"""Groups of instances: of which machine, person or place each one is.
+
+A group is a label by which decisions are calibrated, and no feature. Groups are compared as text,
+so that 7, 7.0 and "7" are one group whatever kind of file they were read from; empty text stands
+for no group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isthmus._core import shown
+from isthmus.data.instances import InMemory, Instances, as_instances
+from isthmus.data.labels import is_missing, label_text
+from isthmus.errors import DataError
+
+#: The group of an instance without one.
+NO_GROUP = ""
+#: Between the parts of a group that several columns name.
+SEPARATOR = ", "
+
+
+def group_text(value: Any) -> str:
+    """Return a group as text; a missing one is `NO_GROUP`.
+
+    Parameters
+    ----------
+    value : hashable
+        Of several columns a tuple of their values, which is missing where one of them is.
+
+    Examples
+    --------
+    >>> group_text(7.0), group_text("pump"), group_text(("north", 2)), group_text(None)
+    ('7', 'pump', 'north, 2', '')
+    """
+    parts = list(value) if isinstance(value, tuple) else [value]
+    plain = [one.item() if isinstance(one, np.generic) else one for one in parts]
+    if not plain or any(is_missing(one) for one in plain):
+        return NO_GROUP
+    return SEPARATOR.join(label_text(one) for one in plain)
+
+
+def as_groups(groups: Any, n_instances: int) -> np.ndarray:
+    """Return the groups of instances as text.
+
+    Parameters
+    ----------
+    groups : array of shape (n,), (n, k), or DataFrame of k columns
+        A hashable label for each instance; of k columns all of them together name the group.
+    n_instances : int
+        n.
+
+    Returns
+    -------
+    object array of shape (n,)
+        Text, empty where the group is missing.
+
+    Raises
+    ------
+    DataError
+        When there is not one group for each instance, or a group is no label.
+
+    Examples
+    --------
+    >>> as_groups([1.0, "b", None], 3).tolist()
+    ['1', 'b', '']
+    """
+    if isinstance(groups, pd.DataFrame):
+        columns = [groups.iloc[:, at].tolist() for at in range(groups.shape[1])]
+    else:
+        plain = groups.tolist() if hasattr(groups, "tolist") else groups
+        rows = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else None
+        if rows is None:
+            raise DataError(
+                f"got groups={shown(groups)}, expected an array with the group of each instance"
+            )
+        wide = getattr(groups, "ndim", 1) == 2
+        columns = [list(column) for column in zip(*rows, strict=True)] if wide else [rows]
+    lengths = {len(column) for column in columns} or {0}
+    if lengths != {n_instances}:
+        raise DataError(
+            f"got {n_instances:,} instances and {max(lengths):,} groups; expected one group for "
+            "each instance"
+        )
+    values = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    texts: dict[Any, str] = {}
+    for value in values:
+        if not isinstance(value, Hashable):
+            raise DataError(
+                f"got the group {shown(value)}, expected a label such as text or a number"
+            )
+        if value not in texts:
+            texts[value] = group_text(value)
+    found = np.empty(n_instances, dtype=object)
+    found[:] = [texts[value] for value in values]
+    return found
+
+
+def read_groups(
+    X: Any, groups: Any = None, columns: Sequence[str] = ()
+) -> tuple[Instances, np.ndarray | None]:
+    """Return instances without their group columns, and the group of each.
+
+    Parameters
+    ----------
+    X : array, DataFrame, Dataset, Stream or StoredCodes of n instances
+    groups : array of shape (n,), or name or tuple of names of columns, optional
+        Columns are those of a DataFrame, which are then no features, or the keys of a data set.
+        By default those that the data set was loaded with, see `isthmus.load`.
+    columns : sequence of str
+        Names of the columns at fit: without `groups` they are looked for in X, and they are no
+        features in any case.
+
+    Returns
+    -------
+    instances : Instances
+    groups : object array of shape (n,), or None
+        As `as_groups` gives them; None where nothing says them.
+
+    Raises
+    ------
+    DataError
+        When a column is not there, or there is not one group for each instance.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"machine": ["a", "b"], "load": [0.5, 0.7]})
+    >>> instances, groups = read_groups(frame, "machine")
+    >>> instances.held.columns.tolist(), groups.tolist()
+    (['load'], ['a', 'b'])
+    """
+    keys: pd.DataFrame | None = getattr(X, "keys", None)
+    keys = keys if isinstance(keys, pd.DataFrame) else None
+    instances = as_instances(X)
+    held = instances.held
+    named = _named(groups)
+    frame = held if isinstance(held, pd.DataFrame) else None
+    if frame is not None and isinstance(instances, InMemory):
+        there = {str(name): name for name in frame.columns}
+        found = columns if named is None else named
+        own = [there[name] for name in found if name in there]
+        if own and len(own) == len(found):
+            if groups is None or named is not None:
+                groups, named = frame[own], None
+            instances = replace(instances, X=frame.drop(columns=own))
+    if named is not None or (groups is None and columns):
+        found = columns if named is None else named
+        if keys is not None and set(found) <= set(map(str, keys.columns)):
+            groups, named = keys[list(found)], None
+    if named is not None:
+        raise DataError(
+            f"got groups={shown(groups)}, which names no column of {instances.name}; pass an array "
+            "with the group of each instance, or load the table with load(..., group=COLUMN) (on "
+            "the command line --group COLUMN)"
+        )
+    if groups is None:
+        return instances, instances.groups
+    if not instances.in_memory:
+        raise DataError(
+            f"got groups beside {instances.name}, which is read chunk by chunk; name their column "
+            "with load(..., group=COLUMN) (on the command line --group COLUMN)"
+        )
+    return instances, as_groups(groups, len(instances))
+
+
+def _named(groups: Any) -> tuple[str, ...] | None:
+    """Return the columns that `groups` names; None where it holds the groups themselves."""
+    if isinstance(groups, str):
+        return (groups,)
+    names = isinstance(groups, tuple) and groups and all(isinstance(one, str) for one in groups)
+    return groups if names else None
+
+
+def group_codes(groups: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the sorted names of groups, and the position of each instance's; -1 without one.
+
+    Examples
+    --------
+    >>> group_codes(np.array(["b", "", "a"], dtype=object))
+    (('a', 'b'), array([ 1, -1,  0]))
+    """
+    names = sorted({one for one in groups.tolist() if one != NO_GROUP})
+    position = {name: at for at, name in enumerate(names)} | {NO_GROUP: -1}
+    return tuple(names), np.array([position[one] for one in groups.tolist()], dtype=np.int64)
