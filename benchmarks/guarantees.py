@@ -21,6 +21,12 @@ selection  100 times, the detector is fitted on new rows in the same way, and on
            normal and 100 abnormal rows is put to it: the share of normal rows among those
            selected (0 when none is), and the share of the abnormal ones that were found. The
            power passes from 0.9 on.
+monitor    1,000 times, a stream without drift is put to the monitor of a detector: simulated rows
+           of ten columns, and new normal rows of each table (4,000 at most) to a detector that is
+           fitted on others. Counted is the share of runs with a warning, at levels of 0.01, 0.05
+           and 0.1. Then one of the ten columns is shifted, at once and after 5,000 quiet rows: the
+           rows until the warning, median and quartiles. Beside it Kolmogorov and Smirnov's test of
+           each column on windows of 500 rows, at a level of 0.01 for each window.
 
 A figure passes when its mean over the splits is no more than what was asked and two standard
 errors; where the expected share is the rate itself, chance fails one such check in 44.
@@ -39,7 +45,7 @@ from common.records import chosen, put_json, run, say, tables_console, versions
 
 TABLES = "32_shuttle,23_mammography,31_satimage-2"
 #: Options that count independent runs; one alone has no standard error.
-COUNTS = ("splits", "batches", "refit", "cross")
+COUNTS = ("splits", "batches", "refit", "cross", "runs")
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ ORDER = [
     "errors",
     "_core",
     "data",
+    "monitoring",
     "distributed",
     "networks",
     "augmentations",

@@ -1,5 +1,5 @@
 """What `guarantees.py` measures, one file a measure; `MEASURES` maps the name of each to it."""
 
-from common.guarantee_measures import alarm_rates, selection
+from common.guarantee_measures import alarm_rates, monitor, selection
 
-MEASURES = {module.MEASURE.name: module.MEASURE for module in (alarm_rates, selection)}
+MEASURES = {module.MEASURE.name: module.MEASURE for module in (alarm_rates, selection, monitor)}

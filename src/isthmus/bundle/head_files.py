@@ -47,6 +47,7 @@ from isthmus.detection import (
     AnomalyDetector,
     BlendedScore,
     Calibration,
+    ColumnReference,
     Features,
     Fold,
     GroupCalibration,
@@ -122,6 +123,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
             "hashes": reference_set.hashes,
             "seed": int(reference_set.seed),
             **groups_state(reference_set.groups),
+            **({} if reference_set.columns is None else {"columns": reference_set.columns.state()}),
         },
         "folds": {
             str(number): _fold_state(fold) for number, fold in enumerate(reference_set.folds)
@@ -188,8 +190,7 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         state = read_state(folder / ARRAYS, facts["state"])
         normal = facts.get("normal")  # older bundles have none
         detector = AnomalyDetector(encoder, **facts["parameters"], normal=normal)
-        detector.encoder_ = encoder
-        detector.normal_ = normal
+        detector.encoder_, detector.normal_ = encoder, normal
         detector.method_, detector.calibration_ = facts["method"], facts["calibration"]
         detector.fitted_score_ = SCORES[facts["method"]].from_state(state["score"])
         detector.missing_penalty_ = _read_penalty(facts.get("missing_penalty"), encoder)
@@ -273,6 +274,7 @@ def _read_reference_set(folder: Path, state: dict[str, Any], encoder: Autoencode
         rows["seed"],
         timeline=Timeline.from_state(state["timeline"]) if "timeline" in state else None,
         groups=groups_from_state(rows),
+        columns=ColumnReference.from_state(rows),
     )
 
 

@@ -99,10 +99,7 @@ class Calibration:
         >>> calibration.p_values(np.array([1.500001, 1.51])).round(2).tolist()
         [1.0, 0.67]
         """
-        scores = np.asarray(scores, dtype=np.float64)
-        raised = scores + TOLERANCE * np.maximum(1, np.abs(scores))
-        unit = 10.0**-DECIMALS
-        return cls((np.floor(raised / unit + 1e-3) + 0.5) * unit)
+        return cls(raised_scores(scores))
 
     @property
     def n(self) -> int:
@@ -189,6 +186,14 @@ class Calibration:
             )
         self.threshold_for_rate(chosen)  # raises when there are too few rows
         return chosen
+
+
+def raised_scores(scores: np.ndarray) -> np.ndarray:
+    """Return scores as `Calibration.with_tolerance` holds them, in the order given."""
+    scores = np.asarray(scores, dtype=np.float64)
+    raised = scores + TOLERANCE * np.maximum(1, np.abs(scores))
+    unit = 10.0**-DECIMALS
+    return np.asarray((np.floor(raised / unit + 1e-3) + 0.5) * unit)
 
 
 def choose_rate(rate: float | str, n_rows: int) -> float:

@@ -22,6 +22,7 @@ from isthmus.detection.detector_labels import (
     read_labels_of,
     warn_of_mostly_abnormal,
 )
+from isthmus.detection.detector_monitoring import MonitoringMixin
 from isthmus.detection.explanation import ExplainedDecisionsMixin
 from isthmus.detection.group_calibration import (
     GroupCalibration,
@@ -62,6 +63,7 @@ METHODS = ("auto", "blend", "head", *ALL_LABEL_FREE)
 class AnomalyDetector(
     UpdatesMixin,
     DecisionsMixin,
+    MonitoringMixin,
     PointDetectionMixin,
     ExplainedDecisionsMixin,
     OutlierMixin,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
@@ -32,6 +32,7 @@ from isthmus.detection.calibration import (
     draw_calibration_rows,
     n_folds,
 )
+from isthmus.detection.column_reference import ColumnReference
 from isthmus.detection.features import Features, extract_features
 from isthmus.detection.group_calibration import draw_by_group, splits_well
 from isthmus.detection.timeline import MIN_WINDOWS_FOR_SPLIT, HeldOutBlock, Timeline
@@ -93,6 +94,8 @@ class ReferenceSet:
         Where the rows lie in time, of windows whose time points are scored.
     groups : object array of shape (n,) or None
         Group of each row as text, empty where it has none, of a detector fitted with groups.
+    columns : ColumnReference or None
+        Of a table the columns of some rows that calibrate, for a monitor.
     """
 
     features: Features
@@ -103,6 +106,7 @@ class ReferenceSet:
     overlapping_stride: int | None = None
     timeline: Timeline | None = None
     groups: np.ndarray | None = None
+    columns: ColumnReference | None = None
 
     def features_of(self, fold: Fold) -> Features:
         """Return the features of all rows from the fold's encoder."""
@@ -224,7 +228,9 @@ def build_reference_set(
     stride = None if timeline is not None else _warn_of_overlap(encoder, instances)
     hashes = row_hashes(encoder, instances)
     reference_set = ReferenceSet(features, y, hashes, folds, seed, stride, timeline, groups)
-    return encoder, calibration, reference_set
+    rows = np.concatenate([reference_set.calibration_rows(fold) for fold in folds])
+    columns = ColumnReference.draw(encoder, instances, rows, seed)
+    return encoder, calibration, replace(reference_set, columns=columns)
 
 
 def _warn_of_overlap(encoder: Autoencoder, instances: Instances) -> int | None:
@@ -329,7 +335,8 @@ def build_calibrated_set(
     labels = np.concatenate([y, np.zeros(len(overlap), dtype=np.int8)])
     fold = Fold(np.arange(len(y), len(labels)))
     built = ReferenceSet(features, labels, np.concatenate(hashes), [fold], seed, groups=groups)
-    return encoder, "split", built
+    columns = ColumnReference.draw(encoder, calibrating, fold.held_out, seed, first=len(y))
+    return encoder, "split", replace(built, columns=columns)
 
 
 def detection_encoder(given: Autoencoder, seed: int) -> Autoencoder:

@@ -1,0 +1,5 @@
+"""Whether new instances are still like those that a detector was calibrated on."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,185 @@
+"""What a monitor compares new rows with, and what it needs of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from isthmus._core import to_json
+from isthmus.monitoring.martingales import N_BINS, bins_of, choose_edges
+
+#: Fewer reference values of a part than this are no reference.
+MIN_REFERENCE = 20
+#: Share of the level of the parts of a kind, where there are all three.
+SHARES = {"score": 0.5, "code": 0.25, "column": 0.25}
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What a monitor needs of n instances.
+
+    Attributes
+    ----------
+    scores : float array of shape (n,)
+        Anomaly scores.
+    abnormal : boolean array of shape (n,)
+        Which are called abnormal.
+    codes : float array of shape (n, n_components)
+    columns : float array of shape (n, m) or None
+        Numbers of the columns of a table, NaN where missing; of a category its position.
+    unseen : boolean array of shape (n, m) or None
+        Which are categories that were not there at fit.
+    known : boolean array of shape (n,) or None
+        Which are reference rows: they are left out, as the detector has seen them.
+    """
+
+    scores: np.ndarray
+    abnormal: np.ndarray
+    codes: np.ndarray
+    columns: np.ndarray | None = None
+    unseen: np.ndarray | None = None
+    known: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Observed:
+        """Return the instances at these row numbers."""
+        parts: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name, values in parts.items():
+            parts[name] = None if values is None else values[rows]
+        return Observed(**parts)
+
+
+@dataclass(frozen=True, eq=False)
+class MonitorReference:
+    """What the parts of new rows are compared with: bins and how many reference rows are in each.
+
+    Attributes
+    ----------
+    names, kinds : tuples of k str
+        Of each part; a kind is `"score"`, `"code"` or `"column"`.
+    edges : tuple of k float arrays or None
+        Of the bins. None where no rows are at hand that the detector did not learn from: the part
+        is compared with the first rows of the stream.
+    counts : int array of shape (k, N_BINS)
+    rate : float
+        The false-alarm rate.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    edges: tuple[np.ndarray | None, ...]
+    counts: np.ndarray
+    rate: float
+
+    @classmethod
+    def of_values(
+        cls,
+        rate: float,
+        scores: np.ndarray | None,
+        codes: np.ndarray | None,
+        columns: np.ndarray | None,
+        n_components: int,
+        column_names: Sequence[str] = (),
+        seed: int = 0,
+    ) -> Self:
+        """Build the reference from rows that the detector did not learn from.
+
+        Parameters
+        ----------
+        rate : float in (0, 1)
+        scores : float array of shape (n,) or None
+        codes : float array of shape (n, n_components) or None
+        columns : float array of shape (l, m) or None
+            None where they are not at hand.
+        n_components : int
+        column_names : sequence of m str
+            Empty where columns are not to be watched.
+        seed : int, default=0
+            Decides which fifth of the rows the edges are chosen on.
+        """
+        parts: list[tuple[str, str, np.ndarray | None]] = [("anomaly score", "score", scores)]
+        parts += [
+            (f"code {at}", "code", None if codes is None else codes[:, at])
+            for at in range(n_components)
+        ]
+        parts += [
+            (name, "column", None if columns is None else columns[:, at])
+            for at, name in enumerate(column_names)
+        ]
+        rng = np.random.default_rng([seed, 7])
+        found = [binned(values, rate, rng) for *_, values in parts]
+        names, kinds = (tuple(str(one[at]) for one in parts) for at in (0, 1))
+        edges, counts = zip(*found, strict=True)
+        return cls(names, kinds, tuple(edges), np.stack(counts), rate)
+
+    def shares(self) -> np.ndarray:
+        """Return the share of the level of each part, float of shape (k,); they add up to 1."""
+        n = {kind: self.kinds.count(kind) for kind in SHARES if kind in self.kinds}
+        total = sum(SHARES[kind] for kind in n)
+        return np.array([SHARES[kind] / total / n[kind] for kind in self.kinds])
+
+    def digest(self) -> str:
+        """Return a SHA-256 by which a stored state is recognised as one of this reference."""
+        return hashlib.sha256(to_json(self.to_dict()).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "names": list(self.names),
+            "kinds": list(self.kinds),
+            "edges": [None if one is None else one.tolist() for one in self.edges],
+            "counts": self.counts.tolist(),
+            "rate": self.rate,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_dict`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            When it is damaged.
+        """
+        names, kinds = (tuple(map(str, plain[key])) for key in ("names", "kinds"))
+        counts = np.array(plain["counts"], dtype=np.int64)
+        edges = tuple(None if e is None else np.array(e, dtype=np.float64) for e in plain["edges"])
+        there = [e for e in edges if e is not None]
+        if (
+            counts.shape != (len(names), N_BINS)
+            or not len(names) == len(kinds) == len(edges)
+            or not set(kinds) <= set(SHARES)
+            or any(e.ndim != 1 or len(e) > N_BINS - 2 for e in there)
+            or not 0 < float(plain["rate"]) < 1
+            or (counts < 0).any()
+        ):
+            raise ValueError("its parts do not match each other")
+        return cls(names, kinds, edges, counts, float(plain["rate"]))
+
+
+def binned(
+    values: np.ndarray | None, rate: float, rng: np.random.Generator
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return edges from a random fifth of the values, and the counts of the others by bin.
+
+    Without values, or of fewer than `MIN_REFERENCE`, there are no edges.
+    """
+    if values is None or len(values) < MIN_REFERENCE:
+        return None, np.zeros(N_BINS, dtype=np.int64)
+    values = np.asarray(values, dtype=np.float64)[rng.permutation(len(values))]
+    fifth = len(values) // 5
+    edges = choose_edges(values[:fifth], rate)
+    return edges, np.bincount(bins_of(values[fifth:], edges), minlength=N_BINS)
+
+
+class Monitored(Protocol):
+    """What can be monitored: a fitted detector, or an export of one."""
+
+    def monitor_reference(self) -> MonitorReference:
+        """Return what new rows are compared with."""
+
+    def observe(self, X: Any) -> Observed:
+        """Return what a monitor needs of instances in memory."""
