@@ -1,3 +1,6 @@
+from .calibrated_decisions import CALIBRATIONS as CALIBRATIONS
+from .calibrated_decisions import describe_lacking as describe_lacking
+from .calibrated_decisions import named_sets as named_sets
 from .class_labels import LabelledCodes as LabelledCodes
 from .class_labels import as_classes as as_classes
 from .class_labels import check_labels as check_labels
@@ -12,8 +15,17 @@ from .heads import StandardisedHead as StandardisedHead
 from .heads import build_head as build_head
 from .heads import mlp as mlp
 from .heads import uses_unlabelled as uses_unlabelled
+from .held_out_labels import head_probabilities as head_probabilities
+from .held_out_labels import positions as positions
 from .label_spreading import SpreadingHead as SpreadingHead
 from .label_spreading import affinity as affinity
 from .label_spreading import local_weights as local_weights
 from .label_spreading import spread_labels as spread_labels
 from .linear_head import LinearHead as LinearHead
+from .prediction_sets import SMALLEST_PROBABILITY as SMALLEST_PROBABILITY
+from .prediction_sets import Acceptance as Acceptance
+from .prediction_sets import ClassCalibration as ClassCalibration
+from .prediction_sets import fit_temperature as fit_temperature
+from .prediction_sets import negative_log_odds as negative_log_odds
+from .prediction_sets import sets_of as sets_of
+from .prediction_sets import with_temperature as with_temperature

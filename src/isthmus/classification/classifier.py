@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.autoencoder import row_hashes as hashes_of
+from isthmus.classification.calibrated_decisions import CalibratedDecisionsMixin, check_calibration
 from isthmus.classification.class_labels import (
     MAX_LABELLED_CODES,
     LabelledCodes,
@@ -25,6 +27,12 @@ from isthmus.classification.class_labels import (
     partial_labels,
 )
 from isthmus.classification.heads import StandardisedHead, build_head, uses_unlabelled
+from isthmus.classification.held_out_labels import (
+    check_enough_labels,
+    out_of_fold_probabilities,
+    positions,
+    rows_to_hold_out,
+)
 from isthmus.data import (
     ABNORMAL,
     ClassMatcher,
@@ -36,7 +44,6 @@ from isthmus.data import (
 )
 from isthmus.detection import AnomalyDetector, check_rate
 from isthmus.encoding import (
-    FrozenEncoderMixin,
     data_fingerprint,
     encode_cached,
     is_fitted,
@@ -44,8 +51,9 @@ from isthmus.encoding import (
     row_hashes,
     suggested_classes,
 )
-from isthmus.errors import DataError, FrozenError
+from isthmus.errors import CalibrationWarning, DataError, FrozenError
 from isthmus.networks import digest
+from isthmus.training import draw_seed
 
 
 def _head_has_probabilities(classifier: CodeClassifier) -> bool:
@@ -54,7 +62,7 @@ def _head_has_probabilities(classifier: CodeClassifier) -> bool:
     return isinstance(classifier.head, str) or hasattr(classifier.head, "predict_proba")
 
 
-class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
+class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
     """Classify instances by their codes; the encoder is frozen, which `fit` verifies.
 
     The instances are encoded once, the codes standardised, and the head is fitted on
@@ -84,6 +92,11 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         this share of instances of the known classes is rejected, calibrated as there, so a
         fitted encoder must not have been trained on the labelled instances. Unlabelled instances
         given to `fit` count as instances of the known classes.
+    calibration : {"cross", "split"}, optional
+        Calibrate `predict_proba`, `predict_set` and `accept` on labels that a head did not learn
+        from. `"cross"`: five more heads are fitted, each without a fifth of the labels, which
+        calibrate sets; the head of all labels predicts. `"split"`: a fifth of the labels, drawn
+        at random, is held out from the head. None: not at `fit`, see also `calibrate`.
 
     Attributes
     ----------
@@ -105,6 +118,13 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         A hash of each of these instances, sorted, each once.
     data_fingerprint_ : str
         SHA-256 of these instances, as the network gets them, and of their labels.
+    class_calibration_ : ClassCalibration or None
+    calibration_ : {"cross", "split", "held out"} or None
+        What calibrates; "held out" are the instances given to `calibrate`.
+    fold_heads_ : list of StandardisedHead
+        With `"cross"`, the heads fitted without a fifth of the labels.
+    temperature_ : float or None
+        Of `predict_proba`, where it is calibrated. It does not change the predicted class.
 
     Examples
     --------
@@ -134,6 +154,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
         rejection_rate: float | None = None,
+        calibration: str | None = None,
     ) -> None:
         self.encoder = encoder
         self.head = head
@@ -142,6 +163,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         self.random_state = random_state
         self.verbose = verbose
         self.rejection_rate = rejection_rate
+        self.calibration = calibration
 
     @isolated_from_host()
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -174,6 +196,9 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
             raise TypeError(
                 f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
             )
+        check_calibration(self.calibration)
+        if self.calibration is not None:
+            self.check_has_probabilities()
         instances = as_instances(X, y)
         sample, y = labelled_sample(instances, self.encoder, y, self.random_state)
         # Check labels before an encoder is trained for hours.
@@ -187,6 +212,7 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         else:
             self.encoder_ = clone(self.encoder).fit(instances)
         self._freeze()
+        self.calibration_ = None
         # Without row hashes later labels cannot be matched to instances.
         store = sample.has_row_hashes
         self._fit_head(self._labelled(sample, y, hashed=store), store=store)
@@ -244,11 +270,6 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
     def head_(self) -> Any:
         """The fitted head, working on standardised codes."""
         return self.standardised_head_.head_
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """The classes, sorted, as given in `y`."""
-        return self.standardised_head_.classes_
 
     @property
     def unknown_label_(self) -> str | int:
@@ -363,14 +384,33 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
 
     def _fit_head(self, labelled: LabelledCodes, *, store: bool = True) -> None:
         """Fit the head on labelled codes, and check that the encoder has not changed."""
-        head = build_head(
-            self.head,
-            n_labels=len(labelled_rows(labelled.y)),
-            random_state=self.random_state,
-            verbose=self.verbose,
-            checkpoint_dir=self.checkpoint_dir,
-        )
-        standardised_head = StandardisedHead(head).fit(labelled.codes, labelled.y)
+
+        def build(n_labels: int, decides: bool = False) -> BaseEstimator:
+            return build_head(
+                self.head,
+                n_labels=n_labels,
+                random_state=self.random_state,
+                verbose=self.verbose and decides,
+                checkpoint_dir=self.checkpoint_dir if decides else None,
+            )
+
+        rows = labelled_rows(labelled.y)
+        seed = draw_seed(self.random_state) if self.calibration is not None else 0
+        held = np.empty(0, np.int64)
+        if self.calibration == "split":
+            known = np.unique(labelled.y[rows])
+            held = rows[rows_to_hold_out(positions(labelled.y[rows], known), seed)]
+        learned = np.delete(np.arange(len(labelled.y)), held)
+        standardised_head = StandardisedHead(build(len(rows) - len(held), decides=True))
+        standardised_head.fit(labelled.codes[learned], labelled.y[learned])
+        classes = standardised_head.classes_
+        found: tuple[Any, ...] = ()
+        if self.calibration == "cross":
+            found = out_of_fold_probabilities(build, labelled, classes, seed)
+        elif self.calibration == "split":
+            check_enough_labels(len(held))
+            places = positions(labelled.y[held], classes)
+            found = standardised_head.head_proba(labelled.codes[held]), places
         after = digest(self.encoder_.encoder_)
         if after != self.encoder_digest_:
             raise FrozenError(
@@ -383,7 +423,18 @@ class CodeClassifier(ClassifierMixin, FrozenEncoderMixin):
         self.labelled_ = labelled if store and len(labelled.y) <= MAX_LABELLED_CODES else None
         self.fitted_on_ = np.unique(labelled.hashes) if store else np.empty(0, np.uint64)
         self.data_fingerprint_ = data_fingerprint(labelled.hashes, labelled.y)
+        before = getattr(self, "calibration_", None)
         self.standardised_head_ = standardised_head
+        self.class_calibration_, self.calibration_, self.fold_heads_ = None, None, []
+        if self.calibration is not None:
+            self._set_calibration(self.calibration, *found)
+        elif before is not None:
+            warnings.warn(
+                "the head is another one now, and is no longer calibrated; call calibrate(X, y) "
+                "again, with labelled instances that it was not fitted on",
+                CalibrationWarning,
+                stacklevel=3,
+            )
 
     def _fit_rejecter(self, X: Any) -> AnomalyDetector:
         check_rate(self.rejection_rate, "rejection_rate")

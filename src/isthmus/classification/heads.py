@@ -27,6 +27,7 @@ from isthmus.classification.class_labels import (
 )
 from isthmus.classification.label_spreading import SpreadingHead
 from isthmus.classification.linear_head import LinearHead
+from isthmus.classification.prediction_sets import with_temperature
 from isthmus.networks import Dropout
 from isthmus.recipes import choose_batch_size, choose_max_epochs
 from isthmus.training import (
@@ -159,7 +160,11 @@ class StandardisedHead:
     head_ : fitted classifier
     indexed_classes_ : array of shape (n_classes,) or None
         The classes where the head is fitted on their positions.
+    temperature_ : float or None
+        Of `predict_proba`, see `isthmus.classification.with_temperature`; None for none.
     """
+
+    temperature_: float | None = None
 
     def __init__(self, head: BaseEstimator) -> None:
         self.head = head
@@ -194,6 +199,18 @@ class StandardisedHead:
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         """Return class probabilities, shape (n, n_classes), where the head has them."""
+        if self.temperature_ is None:
+            return self.head_.predict_proba(self.scaler_.transform(features))
+        return with_temperature(self.head_proba(features), self.temperature_)
+
+    def head_proba(self, features: np.ndarray) -> np.ndarray:
+        """Return class probabilities before the temperature, (n, n_classes), in float64.
+
+        In float32 all of a head's probabilities near 1 are equal. Those of nearest neighbours are
+        not, and distances to stored features are zero in their own type alone.
+        """
+        if not isinstance(self.head_, KNeighborsClassifier):
+            features = np.asarray(features, dtype=np.float64)
         return self.head_.predict_proba(self.scaler_.transform(features))
 
 

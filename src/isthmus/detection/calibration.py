@@ -113,8 +113,11 @@ class Calibration:
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """Return the conformal p-value of each anomaly score, in [1 / (n + 1), 1]."""
-        at_least = self.n - np.searchsorted(self.scores, scores, side="left")
-        return (1 + at_least) / (self.n + 1)
+        return (1 + self.at_least(scores)) / (self.n + 1)
+
+    def at_least(self, scores: np.ndarray) -> np.ndarray:
+        """Return the number of calibration scores that are at least as high as each score."""
+        return self.n - np.searchsorted(self.scores, scores, side="left")
 
     def conditional_p_values(self, scores: np.ndarray, confidence: float = 0.9) -> np.ndarray:
         """Return p-values that are valid given this calibration set, not on average over sets.
@@ -138,8 +141,7 @@ class Calibration:
             raise CalibrationError(
                 f"got confidence={shown(confidence)}, expected a number in (0, 1)"
             )
-        at_least = self.n - np.searchsorted(self.scores, scores, side="left")
-        return _simes_bounds(self.n, 1 - confidence)[at_least]
+        return _simes_bounds(self.n, 1 - confidence)[self.at_least(scores)]
 
     def threshold_for_rate(self, rate: float) -> float:
         """Return the anomaly score above which an instance is abnormal at a false-alarm rate.

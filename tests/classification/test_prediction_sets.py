@@ -1,0 +1,325 @@
+"""Prediction sets, calibrated probabilities and accepted predictions: as MAPIE, as promised."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import PredefinedSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from isthmus import CodeClassifier
+from isthmus.classification import (
+    ClassCalibration,
+    LinearHead,
+    fit_temperature,
+    named_sets,
+    sets_of,
+    with_temperature,
+)
+from isthmus.errors import CalibrationError, CalibrationWarning, DataError
+
+mapie = pytest.importorskip("mapie.classification")
+
+
+@pytest.fixture(scope="module")
+def parts(digits):
+    """Labelled, held out and new digits, drawn at random: those of a writer follow each other."""
+    order = np.random.default_rng(0).permutation(len(digits[0]))
+    X, y = digits[0][order], digits[1][order]
+    return (X[:300], y[:300]), (X[300:700], y[300:700]), (X[700:], y[700:])
+
+
+@pytest.fixture(scope="module")
+def held_out_fit(image_fit, parts):
+    """Calibrated on instances given to `calibrate`. Do not refit."""
+    return CodeClassifier(image_fit, random_state=0).fit(*parts[0]).calibrate(*parts[1])
+
+
+@pytest.fixture(scope="module")
+def cross_fit(image_fit, parts):
+    """Calibrated on folds of its own labels. Do not refit."""
+    return CodeClassifier(image_fit, calibration="cross", random_state=0).fit(*parts[0])
+
+
+def prefit(classifier):
+    return make_pipeline(classifier.standardised_head_.scaler_, classifier.head_)
+
+
+# --- prediction sets ---------------------------------------------------------------------
+
+
+def test_sets_are_those_of_mapie(held_out_fit, image_fit, parts):
+    alphas = [0.01, 0.05, 0.1, 0.3]
+    oracle = mapie.SplitConformalClassifier(
+        prefit(held_out_fit), confidence_level=[1 - alpha for alpha in alphas], prefit=True
+    ).conformalize(image_fit.transform(parts[1][0]), parts[1][1])
+    expected = oracle.predict_set(image_fit.transform(parts[2][0]))[1]
+
+    for at, alpha in enumerate(alphas):
+        sets = held_out_fit.predict_set(parts[2][0], alpha)
+        np.testing.assert_array_equal(sets, expected[:, :, at])
+
+
+@pytest.mark.filterwarnings("ignore:WARNING. your conformalization dataset has less labels")
+def test_sets_by_class_are_those_of_mapie_on_each_class(held_out_fit, image_fit, parts):
+    codes = image_fit.transform(parts[1][0])
+    expected = []
+    for place, label in enumerate(held_out_fit.classes_):
+        own = parts[1][1] == label
+        oracle = mapie.SplitConformalClassifier(
+            prefit(held_out_fit), confidence_level=0.9, prefit=True
+        ).conformalize(codes[own], parts[1][1][own])
+        expected.append(oracle.predict_set(image_fit.transform(parts[2][0]))[1][:, place, 0])
+
+    sets = held_out_fit.predict_set(parts[2][0], alpha=0.1, by_class=True)
+
+    np.testing.assert_array_equal(sets, np.column_stack(expected))
+
+
+def test_sets_of_cross_calibration_are_those_of_mapie(cross_fit, image_fit, parts):
+    folds = PredefinedSplit(cross_fit.class_calibration_.parts)
+    oracle = mapie.CrossConformalClassifier(
+        make_pipeline(StandardScaler(), LinearHead()), confidence_level=0.9, cv=folds
+    ).fit_conformalize(image_fit.transform(parts[0][0]), parts[0][1])
+    expected = oracle.predict_set(image_fit.transform(parts[2][0]), agg_scores="crossval")[1]
+
+    sets = cross_fit.predict_set(parts[2][0], alpha=0.1)
+
+    np.testing.assert_array_equal(sets, expected[:, :, 0])
+
+
+def test_p_values_give_the_sets_at_any_alpha(held_out_fit, parts):
+    p_values = held_out_fit.class_p_values(parts[2][0])
+
+    for alpha in (0.02, 0.2):
+        np.testing.assert_array_equal(
+            p_values > alpha, held_out_fit.predict_set(parts[2][0], alpha)
+        )
+    assert p_values.min() >= 1 / 401
+    assert p_values.max() <= 1
+
+
+@pytest.mark.parametrize("n", [19, 50])
+def test_the_class_is_in_the_set_as_often_as_promised(n):
+    """Over calibration sets: floor((n + 1) alpha) / (n + 1) are missed, where scores differ."""
+    rng, missed, alpha = np.random.default_rng(0), [], 0.1
+    for _ in range(400):
+        places = rng.integers(3, size=n + 200)
+        logits = rng.normal(size=(n + 200, 3)) + 1.5 * np.eye(3)[places]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        calibration = ClassCalibration.of(probabilities[:n], places[:n])
+        sets = sets_of(calibration.p_values(probabilities[None, n:]), alpha)
+        missed.append(1 - sets[np.arange(200), places[n:]].mean())
+
+    error = np.std(missed) / np.sqrt(len(missed))
+    assert abs(np.mean(missed) - np.floor(alpha * (n + 1)) / (n + 1)) < 3 * error
+
+
+def test_a_class_without_enough_labels_is_in_every_set_and_named(held_out_fit, parts):
+    with pytest.warns(CalibrationWarning, match="10 of 10 classes are in every set.*needs 99"):
+        sets = held_out_fit.predict_set(parts[2][0], alpha=0.01, by_class=True)
+    assert sets.all()
+    with pytest.warns(CalibrationWarning, match="every class is in every set: alpha=0.002 needs"):
+        held_out_fit.predict_set(parts[2][0][:3], alpha=0.002)
+
+
+def test_sets_as_lists_of_classes(held_out_fit, parts):
+    sets = held_out_fit.predict_set(parts[2][0], alpha=0.01)
+
+    named = named_sets(sets, held_out_fit.classes_)
+
+    assert [len(one) for one in named] == sets.sum(axis=1).tolist()
+    assert all(isinstance(label, int) for one in named for label in one)
+
+
+# --- probabilities -----------------------------------------------------------------------
+
+
+def test_the_temperature_is_scikit_learns(held_out_fit, image_fit, parts):
+    codes = image_fit.transform(parts[1][0])
+    oracle = CalibratedClassifierCV(
+        FrozenEstimator(prefit(held_out_fit)), method="temperature", ensemble=False
+    ).fit(codes, parts[1][1])
+
+    temperature = held_out_fit.temperature_
+
+    # The prior of the library weighs as a label or so among 400.
+    assert temperature == pytest.approx(
+        1 / oracle.calibrated_classifiers_[0].calibrators[0].beta_, rel=0.02
+    )
+    np.testing.assert_allclose(
+        held_out_fit.predict_proba(parts[2][0]),
+        oracle.predict_proba(image_fit.transform(parts[2][0])),
+        atol=0.01,
+    )
+
+
+def test_calibration_lowers_the_loss_and_changes_no_class(image_fit, parts):
+    before = CodeClassifier(image_fit, "neighbours").fit(*parts[0])
+    after = CodeClassifier(image_fit, "neighbours", calibration="cross", random_state=0)
+    after.fit(*parts[0])
+    rows = np.arange(len(parts[2][1]))
+
+    def loss(classifier):
+        found = classifier.predict_proba(parts[2][0])[rows, parts[2][1]]
+        return -np.log(np.maximum(found, 1e-15)).mean()
+
+    np.testing.assert_array_equal(before.predict(parts[2][0]), after.predict(parts[2][0]))
+    np.testing.assert_array_equal(
+        after.predict_proba(parts[2][0]).argmax(axis=1), after.predict(parts[2][0])
+    )
+    assert loss(after) < 0.8 * loss(before)
+
+
+def test_a_temperature_is_found_where_no_prediction_is_wrong():
+    probabilities = with_temperature(np.array([[0.9, 0.1]] * 20), 1.0)
+
+    assert 0.1 < fit_temperature(probabilities, np.zeros(20, int)) < 1
+    assert fit_temperature(probabilities[:0], np.zeros(0, int)) == 1
+
+
+# --- accepted predictions ----------------------------------------------------------------
+
+
+def test_accepted_predictions_are_wrong_as_seldom_as_promised():
+    """Confidence u is right with probability u: at most `max_error` wrong in 95 % of runs."""
+    rng, broken, shares = np.random.default_rng(0), 0, []
+    for _ in range(400):
+        sure = rng.uniform(0.5, 1, size=1000)
+        right = rng.uniform(size=1000) < sure
+        probabilities = np.column_stack([sure, 1 - sure])
+        calibration = ClassCalibration.of(probabilities, np.where(right, 0, 1))
+        found = calibration.accept(0.1, confidence=0.9)
+        lowest = 1 / (1 + np.exp(found.threshold))  # the probability at the threshold
+        error = 1 - (1 + max(lowest, 0.5)) / 2
+        broken += found.n > 0 and error > 0.1
+        shares.append(found.share)
+    assert broken <= 400 * 0.1 + 3 * np.sqrt(400 * 0.1 * 0.9)
+    assert 0.2 < np.mean(shares) < 0.45  # 0.4 would hold the error exactly
+
+
+def test_accepted_predictions_of_a_classifier(held_out_fit, parts):
+    found = held_out_fit.acceptance(0.05, confidence=0.9)
+    accepted = held_out_fit.accept(parts[2][0], 0.05, confidence=0.9)
+
+    wrong = held_out_fit.predict(parts[2][0]) != parts[2][1]
+    assert 0.5 < accepted.mean() < 1
+    assert accepted.mean() == pytest.approx(found.share, abs=0.08)
+    assert (wrong & accepted).sum() / accepted.sum() < wrong.mean()
+    assert found.n_wrong / found.n < found.bound <= 0.05
+
+
+def test_nothing_is_accepted_where_labels_are_too_few(held_out_fit, parts):
+    with pytest.warns(CalibrationWarning, match="no prediction can be accepted with at most 0.001"):
+        assert not held_out_fit.accept(parts[2][0], 0.001).any()
+
+
+# --- what calibrates ---------------------------------------------------------------------
+
+
+def test_a_split_calibrates_on_labels_that_the_head_did_not_learn_from(image_fit, parts):
+    X, y = parts[0]
+    classifier = CodeClassifier(image_fit, calibration="split", random_state=0).fit(X, y)
+
+    assert classifier.class_calibration_.n == 60
+    assert classifier.calibration_ == "split"
+    assert list(classifier.classes_) == list(range(10))
+    assert classifier.standardised_head_.scaler_.n_samples_seen_ == 240
+    assert classifier.n_labels_ == 300
+
+
+def test_added_labels_calibrate_too(image_fit, parts):
+    X, y = parts[0]
+    classifier = CodeClassifier(image_fit, calibration="cross", random_state=0).fit(
+        X[:200], y[:200]
+    )
+    classifier.add_labels(X[200:], y[200:])
+    at_once = CodeClassifier(image_fit, calibration="cross", random_state=0).fit(X, y)
+
+    assert classifier.class_calibration_.n == 300
+    np.testing.assert_array_equal(
+        classifier.class_p_values(parts[2][0]), at_once.class_p_values(parts[2][0])
+    )
+
+
+def test_a_head_that_is_fitted_again_is_no_longer_calibrated_by_instances_held_out(
+    image_fit, parts
+):
+    classifier = CodeClassifier(image_fit, random_state=0).fit(*parts[0]).calibrate(*parts[1])
+    with pytest.warns(CalibrationWarning, match="no longer calibrated; call calibrate"):
+        classifier.add_labels(*(part[:20] for part in parts[2]))
+    with pytest.raises(CalibrationError, match="not calibrated; fit it with.*--calibration cross"):
+        classifier.predict_set(parts[2][0])
+
+
+def test_unlabelled_instances_are_learned_from_in_every_fold(image_fit, parts):
+    X = np.concatenate([parts[0][0], parts[1][0][:100]])
+    y = np.where(np.arange(400) < 120, np.append(parts[0][1], parts[1][1][:100]), -1)
+    classifier = CodeClassifier(image_fit, "spreading", calibration="cross", random_state=0)
+    classifier.fit(X, y)
+
+    assert classifier.class_calibration_.n == 120
+    assert [len(head.head_.points_) for head in classifier.fold_heads_] == [376] * 5
+    sets = classifier.predict_set(parts[2][0], alpha=0.1)
+    assert sets[np.arange(len(sets)), parts[2][1]].mean() > 0.85
+
+
+def test_a_class_of_one_label_is_never_learned_by_its_fold(image_fit, parts):
+    X, y = parts[0][0], np.where(np.arange(300) == 7, "rare", parts[0][1].astype(str))
+    classifier = CodeClassifier(image_fit, calibration="cross", random_state=0).fit(X, y)
+
+    calibration = classifier.class_calibration_
+    rare = list(classifier.classes_).index("rare")
+    assert calibration.n_by_class[rare] == 1
+    assert calibration.scores[7] == calibration.scores.max()  # the fold gave it no probability
+    assert classifier.temperature_ < 2  # and it does not count for the temperature
+
+
+def test_labels_of_no_class_make_sets_larger(image_fit, parts):
+    few = parts[0][1] < 9
+    classifier = CodeClassifier(image_fit, random_state=0).fit(parts[0][0][few], parts[0][1][few])
+    with pytest.warns(CalibrationWarning, match="of 400 labels are no class of the head"):
+        classifier.calibrate(*parts[1])
+
+    lost = int((parts[1][1] == 9).sum())
+    assert np.isinf(classifier.class_calibration_.scores).sum() == lost
+    assert classifier.class_p_values(parts[2][0]).min() >= (1 + lost) / 401
+
+
+def test_clones_keep_how_they_are_calibrated(cross_fit):
+    assert clone(cross_fit).calibration == "cross"
+
+
+# --- refusals ----------------------------------------------------------------------------
+
+
+def test_labels_that_the_head_learned_from_do_not_calibrate(held_out_fit, parts):
+    with pytest.raises(DataError, match="was fitted on 5 of 5 labelled instances; calibrate on"):
+        held_out_fit.calibrate(parts[0][0][:5], parts[0][1][:5])
+    with pytest.raises(DataError, match="got 5 instances and 4 labels"):
+        held_out_fit.calibrate(parts[1][0][:5], parts[1][1][:4])
+    with pytest.raises(CalibrationError, match="got 3 labels to calibrate on, expected at least 4"):
+        held_out_fit.calibrate(parts[1][0][:3], parts[1][1][:3])
+    assert held_out_fit.class_calibration_.n == 400
+
+
+def test_without_probabilities_there_are_no_sets(image_fit, parts):
+    with pytest.raises(CalibrationError, match="LinearSVC gives no probabilities.*'linear'"):
+        CodeClassifier(image_fit, LinearSVC(), calibration="cross").fit(*parts[0])
+    with pytest.raises(CalibrationError, match="LinearSVC gives no probabilities"):
+        CodeClassifier(image_fit, LinearSVC()).fit(*parts[0]).calibrate(*parts[1])
+
+
+def test_what_cannot_be_held_is_refused(image_fit, held_out_fit, parts):
+    with pytest.raises(CalibrationError, match="got calibration='jackknife', expected 'cross'"):
+        CodeClassifier(image_fit, calibration="jackknife").fit(*parts[0])
+    with pytest.raises(CalibrationError, match="got alpha=0, expected a number above 0"):
+        held_out_fit.predict_set(parts[2][0], alpha=0)
+    with pytest.raises(CalibrationError, match="got max_error=1, expected"):
+        held_out_fit.accept(parts[2][0], 1)
+    with pytest.raises(CalibrationError, match="cannot be fitted without a fifth of the labels"):
+        y = np.where(np.arange(300) < 3, 10, parts[0][1])
+        CodeClassifier(image_fit, "svm", calibration="cross").fit(parts[0][0], y)
