@@ -27,6 +27,7 @@ from isthmus.networks import (
     build,
     digest,
     fit_kernels,
+    multiply_adds,
 )
 from isthmus.objectives import Loss, Objective, Task, build_objective
 from isthmus.recipes import Choices, resolve_choices
@@ -281,6 +282,8 @@ class TrainingRun:
             self.group,
             # With checkpoints the run can go on instead.
             keep_interrupted=checkpoints is None and self.group.world_size == 1,
+            multiply_adds=multiply_adds(self.networks.encoder, self.preprocessor.network_shape)
+            + multiply_adds(self.networks.decoder, (self.networks.n_components,)),
         )
 
     def _fit_encoder(self, source: Source) -> None:
@@ -427,6 +430,7 @@ def _train_stack(fits: Sequence[PlannedFit], first: PlannedFit) -> None:
         None,
         run.settings,
         run.callbacks(first.source) if fits[0] is first else [],
+        multiply_adds=stack.vector.numel(),
     )
     if run.group.world_size > 1:  # each has trained all, perhaps on another kind of processor
         run.group.broadcast_tensors([stack.vector.detach()], run.settings.device)

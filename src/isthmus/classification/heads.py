@@ -28,7 +28,7 @@ from isthmus.classification.class_labels import (
 from isthmus.classification.label_spreading import SpreadingHead
 from isthmus.classification.linear_head import LinearHead
 from isthmus.classification.prediction_sets import with_temperature
-from isthmus.networks import Dropout
+from isthmus.networks import Dropout, multiply_adds
 from isthmus.recipes import choose_batch_size, choose_max_epochs
 from isthmus.training import (
     Batches,
@@ -326,6 +326,7 @@ class MLPHead(ClassifierMixin, BaseEstimator):
             None if stop_rows is None else Batches(X, stop_rows, _as_is, coded),
             settings,
             callbacks,
+            multiply_adds=multiply_adds(self.network_, X.shape[1:]),
         )
         self.history_ = progress.history
         self.best_epoch_ = progress.best_epoch or progress.epoch

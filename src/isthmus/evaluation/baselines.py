@@ -20,7 +20,7 @@ from isthmus.data import ABNORMAL
 from isthmus.data.preprocessing import Preprocessor
 from isthmus.errors import IsthmusError
 from isthmus.evaluation.metrics import ClassTally, class_metrics, select_rows
-from isthmus.networks import Dropout
+from isthmus.networks import Dropout, multiply_adds
 from isthmus.training import (
     Batches,
     ProgressBar,
@@ -159,6 +159,7 @@ class SupervisedNetwork:
             None if held_out is None else Batches(X, held_out, prepare, coded),
             settings,
             callbacks,
+            multiply_adds=multiply_adds(network, self.preprocessor.network_shape),
         )
         self.network_, self.history_ = network, progress.history
         return self

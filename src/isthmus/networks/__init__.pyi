@@ -7,6 +7,7 @@ from .architecture import choose_n_components as choose_n_components
 from .architecture import count_parameters as count_parameters
 from .architecture import digest as digest
 from .architecture import in_evaluation_mode as in_evaluation_mode
+from .architecture import multiply_adds as multiply_adds
 from .architecture import read_weights as read_weights
 from .architecture import summarise as summarise
 from .architecture import tensor_versions as tensor_versions

@@ -205,6 +205,24 @@ def summarise(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
     return layers
 
 
+def multiply_adds(network: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Return about how many multiply-adds a network takes for one instance: of layers alone.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    input_shape : tuple of int
+        Of one instance, without the batch.
+
+    Examples
+    --------
+    >>> multiply_adds(nn.Conv2d(1, 8, 3, padding=1, bias=False), (1, 10, 10))  # 72 at 100 positions
+    7200
+    """
+    layers = summarise(network, input_shape)
+    return sum(layer.parameters * math.prod(layer.output_shape[1:]) for layer in layers)
+
+
 def count_parameters(network: nn.Module) -> int:
     """Count the trainable and fixed parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())

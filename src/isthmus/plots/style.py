@@ -284,9 +284,10 @@ def fix_layout(figure: Figure) -> None:
     """
     import matplotlib
 
-    if figure.get_layout_engine() is None:
+    engine = figure.get_layout_engine()
+    if engine is None:
         return
-    figure.draw_without_rendering()
+    engine.execute(figure)
     # None stands for what the settings say.
     with matplotlib.rc_context(
         {"figure.autolayout": False, "figure.constrained_layout.use": False}

@@ -15,6 +15,7 @@ from .device import choose_precision as choose_precision
 from .device import derived_seed as derived_seed
 from .device import draw_seed as draw_seed
 from .device import isolated_random_state as isolated_random_state
+from .device import one_thread_if_small as one_thread_if_small
 from .loop import Settings as Settings
 from .loop import cross_entropy as cross_entropy
 from .loop import raising_interrupts as raising_interrupts

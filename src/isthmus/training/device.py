@@ -1,7 +1,8 @@
-"""Device, precision, seeds, and random state apart from torch's global generators."""
+"""Device, threads, precision, seeds, and random state apart from torch's global generators."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,57 @@ from sklearn.utils import check_random_state
 from isthmus._core import shown
 from isthmus.distributed import RandomGenerators, own_generators, redirected_draws
 from isthmus.errors import TrainingError
+
+#: Multiply-adds of a batch on its way through the networks, below which a step of training takes as
+#: long with one thread as with several: these wait for each other hundreds of times, and where
+#: another program has one of the cores each wait may take a turn of the scheduler.
+MIN_MULTIPLY_ADDS_FOR_THREADS = 150_000_000
+
+
+class _SingleThread:
+    """Who trains on one thread, and how many threads torch had before."""
+
+    lock = threading.Lock()
+    n_inside = 0
+    n_threads = 1
+
+
+@contextmanager
+def one_thread_if_small(multiply_adds: int) -> Iterator[None]:
+    """Let torch use one thread within the block where a step is small; restore its number after.
+
+    Parameters
+    ----------
+    multiply_adds : int
+        Of a batch, see `MIN_MULTIPLY_ADDS_FOR_THREADS`.
+
+    Examples
+    --------
+    >>> before = torch.get_num_threads()
+    >>> with one_thread_if_small(1000):
+    ...     torch.get_num_threads()
+    1
+    >>> torch.get_num_threads() == before
+    True
+    """
+    if multiply_adds >= MIN_MULTIPLY_ADDS_FOR_THREADS:
+        yield
+        return
+    state = _SingleThread
+    with state.lock:
+        n_threads = torch.get_num_threads()
+        if not state.n_inside:
+            state.n_threads = n_threads
+        elif n_threads == 1:  # a thread that began meanwhile takes over what others have set
+            n_threads = state.n_threads
+        state.n_inside += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with state.lock:
+            state.n_inside -= 1
+            torch.set_num_threads(n_threads)
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:

@@ -38,7 +38,7 @@ from isthmus.training.checkpoint import (
     copy_state,
     lock_checkpoints,
 )
-from isthmus.training.device import derived_seed
+from isthmus.training.device import derived_seed, one_thread_if_small
 from isthmus.training.optimizer import Optimizer
 from isthmus.training.stream_batches import StreamBatches
 
@@ -99,6 +99,7 @@ def train(
     group: ProcessGroup = SINGLE_PROCESS,
     *,
     keep_interrupted: bool = False,
+    multiply_adds: int | None = None,
 ) -> Progress:
     """Train a network in place; afterwards it has the weights of its best epoch.
 
@@ -123,6 +124,9 @@ def train(
         Return on KeyboardInterrupt, with the weights of the best epoch so far, or the last without
         validation rows. Raised all the same before the end of an epoch, and within
         `raising_interrupts`.
+    multiply_adds : int, optional
+        Of the network for one instance. On a CPU a network for which they are few is trained on
+        one thread, see `isthmus.training.one_thread_if_small`.
 
     Returns
     -------
@@ -155,6 +159,8 @@ def train(
     generators = RandomGenerators(settings.seed, settings.device)
     with own_generators(generators), ExitStack() as entered:
         entered.enter_context(group.explain_lost_process(_how_to_resume(checkpoints)))
+        if multiply_adds is not None and settings.device.type == "cpu":
+            entered.enter_context(one_thread_if_small(multiply_adds * settings.batch_size))
         if checkpoints is not None and group.is_rank_zero:
             entered.enter_context(lock_checkpoints(checkpoints.folder))
             progress = checkpoints.restore(network, optimizer, progress)
