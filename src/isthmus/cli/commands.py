@@ -45,6 +45,7 @@ COMMANDS = {
     "classify": "Fit a classifier on the codes of labelled instances.",
     "detect": "Fit an anomaly detector on the codes of normal instances.",
     "predict": "Predict the class of each instance, or whether it is normal.",
+    "monitor": "Test whether later rows are like those that calibrated a detector.",
     "suggest": "List the rows that are most worth labelling next.",
     "label": "Update a head with new labels.",
     "evaluate": "Test a head on labelled instances.",
@@ -103,7 +104,10 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line: exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line: exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    3 of `isthmus monitor`: done, and the promise no longer holds.
+    """
     arguments = sys.argv[1:]
     # Both are accepted anywhere in the line, as people add them at its end.
     if "--version" in arguments:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes
-from isthmus.data import ABNORMAL, Instances, as_instances, verdicts
+from isthmus.data import ABNORMAL, Instances
 from isthmus.detection.calibration import Calibration, raised_scores
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.point_decisions import PointCalibration
@@ -30,9 +30,10 @@ class MonitoringMixin:
     point_calibration_: PointCalibration | None
     calibration_: str
     false_alarm_rate_: float
-    offset_: float
     check_encoder_unchanged: Callable[[], None]
+    verdicts_of: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     _scores: Callable[[Features], np.ndarray]
+    _with_groups: Callable[[Any, Any], tuple[Instances, np.ndarray | None]]
 
     def monitor(self, level: float = LEVEL, *, seed: int = 0) -> Monitor:
         """Return a monitor that tests whether the promise of the false-alarm rate is still valid.
@@ -108,8 +109,14 @@ class MonitoringMixin:
         )
 
     @isolated_from_host()
-    def observe(self, X: Any) -> Observed:
+    def observe(self, X: Any, groups: Any = None) -> Observed:
         """Return what a monitor needs of instances in memory, or stored codes.
+
+        Parameters
+        ----------
+        X, groups
+            As for `predict`. Thresholds are those of the groups; the scores of all are watched
+            together, so that other shares of the groups are a change too.
 
         Raises
         ------
@@ -118,7 +125,7 @@ class MonitoringMixin:
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
-        instances = as_instances(X)
+        instances, of_rows = self._with_groups(X, groups)
         if not instances.in_memory:
             raise DataError(
                 "got a stream to observe, expected instances in memory; pass its chunks one by one"
@@ -131,7 +138,7 @@ class MonitoringMixin:
         columns, unseen = self._columns(instances)
         return Observed(
             raised_scores(joined),
-            verdicts(joined, -self.offset_) == ABNORMAL,
+            self.verdicts_of(joined, of_rows) == ABNORMAL,
             np.concatenate(codes),
             columns,
             unseen,

@@ -181,5 +181,5 @@ class Monitored(Protocol):
     def monitor_reference(self) -> MonitorReference:
         """Return what new rows are compared with."""
 
-    def observe(self, X: Any) -> Observed:
-        """Return what a monitor needs of instances in memory."""
+    def observe(self, X: Any, groups: Any = None) -> Observed:
+        """Return what a monitor needs of instances in memory, with their groups where needed."""

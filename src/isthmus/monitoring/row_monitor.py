@@ -185,7 +185,7 @@ class Monitor:
         self._reached: dict[int, dict[str, Any]] = {}
         self._marks: list[tuple[int, int, str | None]] = []
 
-    def update(self, X: Any, time: Any = None) -> MonitorState:
+    def update(self, X: Any, time: Any = None, *, groups: Any = None) -> MonitorState:
         """Add the next instances, in the order in which they came.
 
         Parameters
@@ -193,6 +193,8 @@ class Monitor:
         X : array or DataFrame of n instances
         time : array of shape (n,), or one time for all, optional
             Named where a change is found.
+        groups : optional
+            As for `predict`, of a detector that was fitted with groups.
 
         Returns
         -------
@@ -204,7 +206,8 @@ class Monitor:
             When the instances do not fit the detector, or times are not one for each; the
             monitor is then unchanged.
         """
-        return self.add(self._observe(X), time)
+        observed = self._observe(X) if groups is None else self._observe(X, groups)
+        return self.add(observed, time)
 
     def add(self, observed: Observed, time: Any = None) -> MonitorState:
         """Add instances whose scores and codes are known, as `update` does."""
