@@ -55,6 +55,7 @@ READING = {
     "suggest-digits": "suggest digits/bundle digits/rows.npz -n 5 --head spreading -o out.csv",
     "suggest-table": "suggest table/bundle table/rows.csv --label label -n 5 --head normal "
     "-o out.csv",
+    "monitor": "monitor table/bundle table/rows.csv --label label --head normal",
     "report-digits": "report digits/bundle digits/rows.npz --normal 3 --baselines none",
     "report-series": f"report series/bundle series/rows.csv {' '.join(LONG)} --baselines none",
     "rolled-back": "history digits/bundle --roll-back normal",
