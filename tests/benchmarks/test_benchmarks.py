@@ -362,20 +362,19 @@ def test_rates_and_selection_are_checked(quick, call, tmp_path, monkeypatch):
         guarantees,
         tmp_path,
         *words,
-        "--only",
-        "rates,selection",
-        "--batch-table",
-        "one",
-        "--batches",
-        3,
+        *("--only", "rates,selection"),
+        *("--simulated-batches", 5),
+        *("--batch-table", "one", "--batches", 3),
     )
     assert [one["asked"] for one in found["rates"]] == [0.01, 0.05, 0.1] * 3
     assert [one["splits"] for one in found["rates"]] == [4] * 3 + [2] * 6
     assert all(one["expected"] <= one["asked"] for one in found["rates"])
     assert all(one["mean"] < one["asked"] + 0.1 for one in found["rates"])
-    [selected] = found["selection"]
+    selected, *simulated = found["selection"]
     assert selected["power"] == 1.0  # nine standard deviations away
     assert selected["mean"] < 0.5
+    assert selected["bound"] >= selected["mean"]
+    assert len(simulated) == 2 * len(selection.SIMULATED)
 
 
 @pytest.mark.slow

@@ -6,13 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control
 
 from isthmus.cli.options import FalseAlarmRate
 from isthmus.detection import AnomalyDetector, Calibration, check_rate
 from isthmus.detection.calibration import (
     DEFAULT_RATE,
-    benjamini_hochberg,
     choose_calibration,
     draw_calibration_rows,
     round_up,
@@ -216,32 +214,6 @@ def test_auto_warns_and_takes_the_smallest_rate_otherwise():
         rate = calibration.choose_rate("auto")
     assert rate == calibration.smallest_rate == 1 / 37
     assert calibration.threshold_for_rate(rate) == 35
-
-
-# --- selections --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fdr", [0.05, 0.1, 0.3])
-def test_selections_are_scipys(fdr):
-    rng = np.random.default_rng(0)
-    for n in (1, 2, 10, 200):
-        for share in (0.0, 0.3, 1.0):
-            p_values = rng.uniform(size=n) ** np.where(rng.uniform(size=n) < share, 4, 1)
-            conformal = np.ceil(p_values * 100) / 101 + 1 / 101  # ties, as from calibration rows
-            for p in (p_values, conformal):
-                selected = benjamini_hochberg(p, fdr)
-                np.testing.assert_array_equal(selected, false_discovery_control(p) <= fdr)
-
-
-def test_nothing_is_selected_from_nothing_or_from_large_p_values():
-    assert benjamini_hochberg(np.array([]), 0.1).tolist() == []
-    assert not benjamini_hochberg(np.full(20, 0.2), 0.1).any()
-    assert benjamini_hochberg(np.full(20, 0.1), 0.1).all()
-
-
-def test_a_share_of_false_discoveries_out_of_range_is_refused():
-    with pytest.raises(CalibrationError, match="got fdr=0"):
-        benjamini_hochberg(np.array([0.5]), 0)
 
 
 def test_the_help_of_the_command_line_states_the_usual_rate():

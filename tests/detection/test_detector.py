@@ -16,7 +16,7 @@ from isthmus import AnomalyDetector, Autoencoder
 from isthmus.cli.options import detector_facts
 from isthmus.data.windows import overlapping_stride, windows
 from isthmus.detection import LABEL_FREE
-from isthmus.detection.calibration import benjamini_hochberg
+from isthmus.detection.selection import benjamini_hochberg
 from isthmus.errors import (
     CalibrationError,
     CalibrationWarning,

@@ -64,6 +64,9 @@ from .scores import NeighbourScore as NeighbourScore
 from .scores import ReconstructionScore as ReconstructionScore
 from .scores import Score as Score
 from .scores import anomaly_scores as anomaly_scores
+from .selection import FalseDiscoveryBound as FalseDiscoveryBound
+from .selection import OnlineSelection as OnlineSelection
+from .selection import Selection as Selection
 from .series_score import ALL_LABEL_FREE as ALL_LABEL_FREE
 from .series_score import FARTHEST as FARTHEST
 from .series_score import LOG_OFFSET as LOG_OFFSET

@@ -11,8 +11,8 @@ are normal and on which nothing was trained::
 When a new normal instance and the calibration rows are exchangeable, P(p <= a) <= a for every
 a and every n, whatever the score (Vovk, Gammerman and Shafer, 2005). With one calibration set
 for many instances these p-values are positively dependent (PRDS), so Benjamini and Hochberg's
-selection holds its false-discovery rate (Bates, Candès, Lei, Romano and Sesia, Annals of
-Statistics 51, 2023).
+selection (`selection.py`) holds its false-discovery rate (Bates, Candès, Lei, Romano and Sesia,
+Annals of Statistics 51, 2023).
 
 The last digit of a row's score depends on the batch size, the processor, and on whether the
 library or an exported graph computed it. A threshold equal to the score of a row would let that
@@ -137,10 +137,7 @@ class Calibration:
         order statistics of n uniform variables at once: Simes' adjustment with k = n / 2 of
         Bates et al. (2023), `b_(n+1-i) = 1 - delta^(1/k) (i ... (i-k+1) / n ... (n-k+1))^(1/k)`.
         """
-        if not 0 < confidence < 1:
-            raise CalibrationError(
-                f"got confidence={shown(confidence)}, expected a number in (0, 1)"
-            )
+        check_confidence(confidence)
         return _simes_bounds(self.n, 1 - confidence)[self.at_least(scores)]
 
     def threshold_for_rate(self, rate: float) -> float:
@@ -263,6 +260,19 @@ def check_rate(rate: Any, name: str = "false_alarm_rate") -> None:
         )
 
 
+def check_confidence(confidence: Any) -> None:
+    """Check that a confidence is a number strictly between 0 and 1.
+
+    Raises
+    ------
+    CalibrationError
+        When it is not.
+    """
+    number = isinstance(confidence, int | float | np.number) and not isinstance(confidence, bool)
+    if not number or not 0 < confidence < 1:
+        raise CalibrationError(f"got confidence={shown(confidence)}, expected a number in (0, 1)")
+
+
 def choose_calibration(calibration: str, n_rows: int, most: int = MIN_ROWS_FOR_SPLIT) -> str:
     """Return `"split"` or `"cross"`; `"auto"` is split from `most` normal rows on.
 
@@ -377,32 +387,6 @@ def thinned(scores: np.ndarray, mean_cluster: float) -> Calibration:
     n = math.ceil(len(scores) / mean_cluster - 1e-9)
     at = np.minimum((np.arange(n) * mean_cluster).astype(int), len(scores) - 1)
     return Calibration.with_tolerance(np.sort(scores)[::-1][at])
-
-
-def benjamini_hochberg(p_values: np.ndarray, fdr: float) -> np.ndarray:
-    """Select p-values with the false-discovery rate at most `fdr` (Benjamini and Hochberg, 1995).
-
-    Parameters
-    ----------
-    p_values : array of shape (k,)
-    fdr : float in (0, 1)
-        Largest expected share of normal instances among those selected.
-
-    Returns
-    -------
-    boolean array of shape (k,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> benjamini_hochberg(np.array([0.01, 0.6, 0.02, 0.9]), fdr=0.1).tolist()
-    [True, False, True, False]
-    """
-    check_rate(fdr, "fdr")
-    k = len(p_values)
-    ordered = np.sort(p_values)
-    passed = np.flatnonzero(ordered <= fdr * np.arange(1, k + 1) / k + 1e-12)
-    return p_values <= (ordered[passed[-1]] if len(passed) else -1.0)
 
 
 def _rank(rate: float, n: int) -> int:

@@ -12,17 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Instances, as_instances, check_complete, over_chunks, read_groups, verdicts
-from isthmus.detection.calibration import (
-    Calibration,
-    benjamini_hochberg,
-    check_rate,
-    choose_rate,
-)
+from isthmus.detection.calibration import Calibration, choose_rate
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.group_calibration import GroupCalibration
 from isthmus.detection.point_decisions import PointCalibration
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import MissingPenalty, Score, anomaly_scores
+from isthmus.detection.selection import Selection, benjamini_hochberg
 from isthmus.errors import DataError
 
 
@@ -34,6 +30,7 @@ class DecisionsMixin:
     fitted_score_: Score
     missing_penalty_: MissingPenalty | None
     score_calibration_: Calibration
+    n_calibration_: int
     group_calibration_: GroupCalibration | None = None
     group_columns_: tuple[str, ...] = ()
     point_calibration_: PointCalibration | None
@@ -145,8 +142,39 @@ class DecisionsMixin:
         boolean array of shape (n,)
             True for those selected as abnormal.
         """
-        check_rate(fdr, "fdr")
         return benjamini_hochberg(self.p_values(X, groups=groups), fdr)
+
+    @isolated_from_host()
+    def selection(
+        self, X: Any, fdr: float = 0.1, confidence: float = 0.9, *, groups: Any = None
+    ) -> Selection:
+        """Select as `select` does, and bound how many of those selected are normal.
+
+        The false-discovery rate holds on average over batches. The bound is for this batch, after
+        the fact: with probability `confidence` over calibration rows and batch it holds, and at
+        once for every other choice of instances of the batch, see `Selection.most_false_of`.
+        Normal instances must be exchangeable with the calibration rows, with groups in each of
+        them; with cross calibration it holds as far as its p-values do. Instances of groups that
+        are promised no rate may all be normal.
+
+        Parameters
+        ----------
+        X, groups
+            See `predict`.
+        fdr : float in (0, 1), default=0.1
+        confidence : float in (0, 1), default=0.9
+
+        Returns
+        -------
+        Selection
+        """
+        instances, of_rows = self._with_groups(X, groups)
+        p_values = self.p_values_of(-self.score_samples(instances), of_rows)
+        by_group = self.group_calibration_
+        if by_group is None:
+            return Selection.of(p_values, self.n_calibration_, fdr, confidence)
+        sizes = [*(one.n for one in by_group.calibrations[:-1]), 0]  # of all rows last
+        return Selection.of(p_values, sizes, fdr, confidence, by_group.places(_known(of_rows)))
 
     def thresholds_of(self, groups: np.ndarray | None = None) -> Any:
         """Return the anomaly score above which instances are abnormal.
