@@ -15,10 +15,9 @@ from isthmus.classification import (
     ClassCalibration,
     LinearHead,
     fit_temperature,
-    named_sets,
-    sets_of,
     with_temperature,
 )
+from isthmus.data import named_sets, prediction_sets
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
 
 mapie = pytest.importorskip("mapie.classification")
@@ -111,7 +110,7 @@ def test_the_class_is_in_the_set_as_often_as_promised(n):
         logits = rng.normal(size=(n + 200, 3)) + 1.5 * np.eye(3)[places]
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         calibration = ClassCalibration.of(probabilities[:n], places[:n])
-        sets = sets_of(calibration.p_values(probabilities[None, n:]), alpha)
+        sets = prediction_sets(calibration.p_values(probabilities[None, n:]), alpha)
         missed.append(1 - sets[np.arange(200), places[n:]].mean())
 
     error = np.std(missed) / np.sqrt(len(missed))

@@ -62,6 +62,29 @@ def test_predictions_come_one_a_row_with_probabilities(folder):
     assert "predictions in out.csv" in done.stdout
 
 
+def test_a_calibrated_head_predicts_sets(folder):
+    shutil.copytree(folder / "press", folder / "sure")
+    words = ("classify", "sure", "labelled.csv", "--label", "kind", "--baselines", "none")
+    isthmus(*words, "--calibration", "cross", cwd=folder)
+    words = ("predict", "sure", "plain.parquet", "-o", "sets.csv")
+    done = isthmus(*words, "--alpha", "0.05", "--by-class", "--json", "sets.json", cwd=folder)
+
+    out = pd.read_csv(folder / "sets.csv", keep_default_na=False)
+    truth = pd.read_csv(folder / "labelled.csv")["kind"]
+    sets = [set(one.split("|")) - {""} for one in out["set"]]
+    assert [len(one) for one in sets] == out["set_size"].tolist()
+    assert np.mean([label in one for label, one in zip(truth, sets, strict=True)]) > 0.9
+    facts = json.loads((folder / "sets.json").read_text())["sets"]
+    assert (facts["alpha"], facts["by_class"]) == (0.05, True)
+    assert sum(facts["by_size"].values()) == 178
+    assert "sets at 0.05 by class: " in done.stdout
+    refused = isthmus(
+        "predict", "press", "plain.parquet", "--alpha", "0.1", cwd=folder, check=False
+    )
+    assert refused.returncode == 1
+    assert "isthmus classify --calibration cross" in refused.stderr.replace("\n", " ")
+
+
 def test_encode_writes_the_encoders_codes(folder, frame):
     isthmus("encode", "press", "plain.parquet", "-o", "codes.npy", cwd=folder)
     isthmus("encode", "press", "plain.parquet", "-o", "codes.parquet", cwd=folder)

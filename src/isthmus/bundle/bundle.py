@@ -28,8 +28,8 @@ from torch import nn
 from isthmus._core import copy_files, isolated_from_host, reading, user_path
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import ENCODER_FILES, read_encoder, write_encoder
-from isthmus.bundle.head_binding import Head, check_bound, decisions
-from isthmus.bundle.head_files import read_head, write_head
+from isthmus.bundle.head_binding import Head, check_bound, decisions, reasons_of
+from isthmus.bundle.head_folders import read_head, write_head
 from isthmus.bundle.head_versions import history, next_version, version_folder, with_version
 from isthmus.bundle.manifest import (
     bundle_files,
@@ -47,7 +47,7 @@ from isthmus.bundle.manifest import (
 from isthmus.data import as_instances, prediction_columns, row_index
 from isthmus.detection import AnomalyDetector
 from isthmus.encoding import encoder_identity, identity_in_manifest
-from isthmus.errors import BundleError, DataError
+from isthmus.errors import BundleError
 
 
 @dataclass(repr=False)
@@ -139,7 +139,13 @@ class Bundle:
 
     @isolated_from_host()
     def predictions(
-        self, X: Any, head: str | None = None, *, explain: bool = False
+        self,
+        X: Any,
+        head: str | None = None,
+        *,
+        explain: bool = False,
+        alpha: float | None = None,
+        by_class: bool = False,
     ) -> pd.DataFrame:
         """Return what a head predicts for instances in memory, as `isthmus predict` writes it.
 
@@ -150,25 +156,26 @@ class Bundle:
             Its name; without one the head that was fitted last.
         explain : bool, default=False
             Add the columns of `Explanation.frame`; for detectors.
+        alpha : float in (0, 1), optional
+            Add sets of classes, `by_class` as in `CodeClassifier.predict_set`.
 
         Returns
         -------
         DataFrame
-            n rows; the columns of `isthmus.data.prediction_columns`, `reconstruction_error` last.
-            With the index of X, where it is a DataFrame.
+            n rows, with the index of X; the columns of `isthmus.data.prediction_columns`.
 
         Raises
         ------
         BundleError
             When there is no such head.
         DataError
-            When explanations of a classifier are asked for.
+            When explanations of a classifier or sets of a detector are asked for.
         """
         decider, X = self.head(head), as_instances(X).held
         reasons = self.reasons(X, head) if explain else None
-        found = decisions(decider, X)
+        found = decisions(decider, X, alpha=alpha, by_class=by_class)
         found["reconstruction_error"] = self.encoder.reconstruction_error(X)
-        columns = prediction_columns(found, getattr(decider, "classes_", ()), reasons)
+        columns = prediction_columns(found, getattr(decider, "classes_", ()), reasons, alpha)
         return pd.DataFrame(columns, index=row_index(X))
 
     def reasons(self, X: Any, head: str | None = None) -> pd.DataFrame:
@@ -178,7 +185,6 @@ class Bundle:
         ----------
         X : array or DataFrame of n instances
         head : str, optional
-            As for `predictions`.
 
         Raises
         ------
@@ -187,13 +193,7 @@ class Bundle:
         DataError
             When it is a classifier.
         """
-        decider = self.head(head)
-        if not isinstance(decider, AnomalyDetector):
-            raise DataError(
-                "the head is a classifier, and explain=True (on the command line --explain) is for "
-                "detectors; leave it out"
-            )
-        return decider.explain(X).frame().drop(columns="anomaly_score")
+        return reasons_of(self.head(head), X)
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Return all versions of a head, oldest first; see `isthmus.bundle.history`."""

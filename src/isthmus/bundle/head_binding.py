@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.classification import CodeClassifier
 from isthmus.data import Instances
 from isthmus.detection import AnomalyDetector
 from isthmus.encoding import encoder_identity, row_hashes
-from isthmus.errors import BundleError
+from isthmus.errors import BundleError, DataError
 
 Head = CodeClassifier | AnomalyDetector
 
@@ -121,16 +122,32 @@ def count_rows_used_in_fit(head: Head, instances: Instances, rows: np.ndarray) -
     return int(rows_used_in_fit(head, row_hashes(head.encoder_, instances)[rows]).sum())
 
 
-def decisions(head: Head, X: Any, groups: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def decisions(
+    head: Head,
+    X: Any,
+    groups: np.ndarray | None = None,
+    *,
+    alpha: float | None = None,
+    by_class: bool = False,
+) -> dict[str, np.ndarray]:
     """Return what a head decides for instances, by name of `isthmus.data.predictions.DECISIONS`.
 
-    The network runs once: a detector's verdicts and p-values come from the same scores.
+    The network runs once: a detector's verdicts and p-values come from the same scores. With
+    `alpha` the p-values of classes are among it, `by_class` as in `CodeClassifier.predict_set`.
 
     Raises
     ------
     DataError
-        When a detector decides by group and there are no groups, or the other way round.
+        When a detector decides by group and there are no groups, or the other way round; or when
+        sets of a detector are asked for.
+    CalibrationError
+        When sets of a classifier that is not calibrated are asked for, or `alpha` is out of range.
     """
+    if alpha is not None and isinstance(head, AnomalyDetector):
+        raise DataError(
+            "the head is a detector, and alpha= (on the command line --alpha) is for sets of "
+            "classes; leave it out"
+        )
     if isinstance(head, AnomalyDetector):
         scores = -head.score_samples(X)
         return {
@@ -139,8 +156,27 @@ def decisions(head: Head, X: Any, groups: np.ndarray | None = None) -> dict[str,
             "p_value": head.p_values_of(scores, groups),
         }
     found = {"class": head.predict(X)}
+    if alpha is not None:
+        head.warn_of_full_sets(alpha, by_class=by_class)
+        found["class_p_values"] = head.class_p_values(X, by_class=by_class)
     if hasattr(head, "predict_proba"):
         found["probabilities"] = head.predict_proba(X)
     if head.rejecter_ is not None:
         found["p_value"] = head.rejecter_.p_values(X)
     return found
+
+
+def reasons_of(head: Head, X: Any) -> pd.DataFrame:
+    """Return the columns that explain a detector's decisions, see `Explanation.frame`.
+
+    Raises
+    ------
+    DataError
+        When the head is a classifier.
+    """
+    if not isinstance(head, AnomalyDetector):
+        raise DataError(
+            "the head is a classifier, and explain=True (on the command line --explain) is for "
+            "detectors; leave it out"
+        )
+    return head.explain(X).frame().drop(columns="anomaly_score")

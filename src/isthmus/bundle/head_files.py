@@ -10,10 +10,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from numbers import Integral
 from pathlib import Path
@@ -23,23 +21,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from isthmus._core import check_archive, from_json, write_bytes, write_json
+from isthmus._core import from_json, write_bytes, write_json
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
-from isthmus.bundle.head_binding import Head, binding, check_bound_in_bundle, restore_binding
-from isthmus.classification import (
-    HEADS,
-    TRUSTED_TYPES,
-    CodeClassifier,
-    LabelledCodes,
-    MLPHead,
-    SpreadingHead,
-    StandardisedHead,
-    known_labels,
-    labelled_rows,
-    mlp,
-    uses_unlabelled,
-)
 from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection import (
     ALL_LABEL_FREE,
@@ -62,8 +46,6 @@ from isthmus.detection import (
     groups_state,
 )
 from isthmus.errors import BundleError
-from isthmus.networks import check_weights, read_weights, write_weights
-from isthmus.training import isolated_random_state
 
 #: Of the dates that a zip archive can hold, as heads of scikit-learn are.
 FIRST_ZIP_YEAR = 1980
@@ -75,36 +57,6 @@ SKOPS, WEIGHTS = "head.skops", "head.safetensors"
 REJECTER = "novelty"
 LABELLED, SPREADING = "labelled.safetensors", "spreading.safetensors"
 FITTED_ON = "fitted_on.safetensors"
-
-
-def write_head(folder: Path, head: Head) -> dict[str, Any]:
-    """Write a fitted head into a folder of its own; return the manifest's entry."""
-    if isinstance(head, AnomalyDetector):
-        facts = {"kind": DETECTOR} | write_detector(folder, head)
-    else:
-        facts = write_classifier(folder, head)
-    return facts | binding(head)
-
-
-def read_head(
-    folder: Path, facts: dict[str, Any], encoder: Autoencoder, trusted: Sequence[str] = ()
-) -> Head:
-    """Rebuild a fitted head from what `write_head` wrote.
-
-    Raises
-    ------
-    BundleError
-        When it belongs to another encoder, is damaged, or holds types that skops does not trust
-        by itself and that are not in `trusted`.
-    """
-    check_bound_in_bundle(folder, facts, encoder)
-    head: Head
-    if facts["kind"] == DETECTOR:
-        head = read_detector(folder, facts, encoder)
-    else:
-        head = read_classifier(folder, facts, encoder, trusted)
-    restore_binding(head, facts)
-    return head
 
 
 def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
@@ -304,137 +256,6 @@ def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder
 def _features_state(features: Features) -> dict[str, Any]:
     state = {part.name: getattr(features, part.name) for part in fields(features)}
     return {name: value for name, value in state.items() if value is not None}
-
-
-def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]:
-    """Write a fitted classifier's head into a folder; return its manifest entry."""
-    standardised, head = classifier.standardised_head_, classifier.head_
-    rate, rejecter = classifier.rejection_rate, classifier.rejecter_
-    facts: dict[str, Any] = {
-        "kind": _kind(head),
-        "head": classifier.head if isinstance(classifier.head, str) else type(head).__name__,
-        "classes": np.asarray(classifier.classes_).tolist(),
-        "n_rows": classifier.n_labels_,
-        "n_unlabelled": classifier.n_unlabelled_,
-        "rejection_rate": None if rate is None else float(rate),
-        "rejecter": None,
-    }
-    if rejecter is not None:
-        facts["rejecter"] = write_detector(folder / REJECTER, rejecter) | binding(rejecter)
-    if classifier.labelled_ is not None:
-        stored = classifier.labelled_
-        places = np.full(len(stored.y), -1)
-        labels = known_labels(stored.y)
-        places[labelled_rows(stored.y)] = np.searchsorted(classifier.classes_, labels)
-        write_state(
-            folder / LABELLED, {"codes": stored.codes, "places": places, "hashes": stored.hashes}
-        )
-    else:
-        write_state(folder / FITTED_ON, {"hashes": classifier.fitted_on_})
-    content = {"scaler": standardised.scaler_, "classes": np.asarray(classifier.classes_)}
-    if isinstance(head, MLPHead):
-        facts |= {"architecture": head.architecture(), "best_epoch": head.best_epoch_}
-        write_weights(folder / WEIGHTS, head.network_)
-    elif isinstance(head, SpreadingHead):
-        facts["state"] = write_state(folder / SPREADING, head.state())
-    else:
-        content["head"] = head
-    if time.localtime().tm_year < FIRST_ZIP_YEAR:
-        raise BundleError(
-            f"the clock of this machine is in {time.localtime().tm_year}, expected "
-            f"{FIRST_ZIP_YEAR} or later, as heads are stored in zip archives, which have no "
-            "earlier dates; set the clock, and run again"
-        )
-    import skops.io  # takes a second: only when a head is written or read
-
-    packed = skops.io.dumps(content)
-    # In the manifest, so that types can be checked before the head is loaded.
-    facts["types_to_trust"] = sorted(
-        set(skops.io.get_untrusted_types(data=packed)).difference(TRUSTED_TYPES)
-    )
-    write_bytes(folder / SKOPS, packed)
-    return facts
-
-
-def read_classifier(
-    folder: Path, facts: dict[str, Any], encoder: Autoencoder, trusted: Sequence[str] = ()
-) -> CodeClassifier:
-    """Rebuild a fitted classifier from what `write_classifier` wrote.
-
-    Raises
-    ------
-    BundleError
-        When it holds types that skops does not trust by itself and that are not in `trusted`.
-    """
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
-    check_archive(folder / SKOPS)
-    try:
-        content = skops.io.load(folder / SKOPS, trusted=[*TRUSTED_TYPES, *trusted])
-    except UntrustedTypesFoundException as error:
-        raise BundleError(
-            f"the head in {folder} holds types that could run code when loaded: "
-            f"{facts['types_to_trust']}; when you trust where the bundle is from, "
-            f"pass load_bundle(path, trusted={facts['types_to_trust']})"
-        ) from error
-    if facts["kind"] == "mlp":
-        shape = facts["architecture"]
-        head: Any = MLPHead(shape["hidden_layer_sizes"], dropout=shape["dropout"])
-        make = functools.partial(
-            mlp,
-            shape["n_features"],
-            shape["hidden_layer_sizes"],
-            shape["n_classes"],
-            shape["dropout"],
-        )
-        check_weights(make, [folder / WEIGHTS])
-        with isolated_random_state(0):  # the weights drawn are replaced
-            head.network_ = make()
-        read_weights(folder / WEIGHTS, head.network_)
-        head.network_.eval().requires_grad_(False)
-        head.classes_, head.n_features_in_ = content["classes"], shape["n_features"]
-        head.best_epoch_ = facts["best_epoch"]
-    elif facts["kind"] == "spreading":
-        head = SpreadingHead.from_state(read_state(folder / SPREADING, facts["state"]))
-    else:
-        head = content["head"]
-    standardised = StandardisedHead(head)
-    standardised.scaler_, standardised.head_ = content["scaler"], head
-    standardised.indexed_classes_ = content["classes"] if uses_unlabelled(head) else None
-    named = facts["head"] if facts["head"] in HEADS else head
-    classifier = CodeClassifier(encoder, named, rejection_rate=facts["rejection_rate"])
-    classifier.encoder_, classifier.standardised_head_ = encoder, standardised
-    classifier.n_labels_, classifier.rejecter_ = facts["n_rows"], None
-    classifier.n_unlabelled_ = facts.get("n_unlabelled", 0)
-    classifier.labelled_, classifier.fitted_on_ = None, np.empty(0, np.uint64)
-    if (folder / LABELLED).exists():
-        stored = read_state(folder / LABELLED, {})
-        labels = _labels(np.asarray(content["classes"]), stored["places"])
-        classifier.labelled_ = LabelledCodes(stored["codes"], labels, stored["hashes"])
-        classifier.fitted_on_ = np.unique(stored["hashes"])
-    elif (folder / FITTED_ON).exists():
-        classifier.fitted_on_ = read_state(folder / FITTED_ON, {})["hashes"]
-    if facts["rejecter"] is not None:
-        classifier.rejecter_ = read_detector(folder / REJECTER, facts["rejecter"], encoder)
-        restore_binding(classifier.rejecter_, facts["rejecter"])
-    return classifier
-
-
-def _kind(head: Any) -> str:
-    if isinstance(head, MLPHead):
-        return "mlp"
-    return "spreading" if isinstance(head, SpreadingHead) else "scikit-learn"
-
-
-def _labels(classes: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return the classes at these positions, None at -1."""
-    labels = classes[places]
-    if (places >= 0).all():
-        return labels
-    partial = np.full(len(places), None, dtype=object)
-    partial[places >= 0] = labels[places >= 0].tolist()
-    return partial
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:

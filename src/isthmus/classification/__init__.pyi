@@ -1,6 +1,5 @@
 from .calibrated_decisions import CALIBRATIONS as CALIBRATIONS
 from .calibrated_decisions import describe_lacking as describe_lacking
-from .calibrated_decisions import named_sets as named_sets
 from .class_labels import LabelledCodes as LabelledCodes
 from .class_labels import as_classes as as_classes
 from .class_labels import check_labels as check_labels
@@ -27,5 +26,4 @@ from .prediction_sets import Acceptance as Acceptance
 from .prediction_sets import ClassCalibration as ClassCalibration
 from .prediction_sets import fit_temperature as fit_temperature
 from .prediction_sets import negative_log_odds as negative_log_odds
-from .prediction_sets import sets_of as sets_of
 from .prediction_sets import with_temperature as with_temperature

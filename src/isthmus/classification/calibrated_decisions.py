@@ -25,9 +25,8 @@ from isthmus.classification.prediction_sets import (
     ClassCalibration,
     fit_temperature,
     negative_log_odds,
-    sets_of,
 )
-from isthmus.data import ClassMatcher, as_instances, over_chunks
+from isthmus.data import ClassMatcher, as_instances, over_chunks, prediction_sets
 from isthmus.encoding import FrozenEncoderMixin, encode_cached, labelled_sample, row_hashes
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
 
@@ -223,7 +222,7 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         Returns
         -------
         boolean array of shape (n, n_classes)
-            In the order of `classes_`; `isthmus.classification.named_sets` lists them. A set may be
+            In the order of `classes_`; `isthmus.data.named_sets` lists them. A set may be
             empty: no class is as likely as those of all but a share alpha of the
             calibration instances, which must happen where the head errs less than `alpha`.
 
@@ -237,15 +236,19 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         CalibrationWarning
             When classes are in every set because they have too few calibration labels.
         """
+        self.warn_of_full_sets(alpha, by_class=by_class)
+        return prediction_sets(self.class_p_values(X, by_class=by_class), alpha)
+
+    def warn_of_full_sets(self, alpha: float, *, by_class: bool = False) -> None:
+        """Warn of classes that are in every set at `alpha`, see `predict_set`."""
         calibration = self._calibrated()
         lacking = calibration.lacking(alpha, by_class=by_class)
         if len(lacking):
             warnings.warn(
                 describe_lacking(calibration, self.classes_, lacking, alpha, by_class),
                 CalibrationWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return sets_of(self.class_p_values(X, by_class=by_class), alpha)
 
     def acceptance(self, max_error: float = 0.01, *, confidence: float = 0.95) -> Acceptance:
         """Return which instances can be accepted at an error rate, see `accept`."""
@@ -344,24 +347,6 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         self.standardised_head_.temperature_ = fit_temperature(
             probabilities[learnable], places[learnable]
         )
-
-
-def named_sets(sets: np.ndarray, classes: np.ndarray) -> list[list[Any]]:
-    """Return prediction sets as lists of classes.
-
-    Parameters
-    ----------
-    sets : boolean array of shape (n, n_classes)
-        As `CodeClassifier.predict_set` returns it.
-    classes : array of shape (n_classes,)
-
-    Examples
-    --------
-    >>> named_sets(np.array([[True, True], [False, False]]), np.array(["ant", "bee"]))
-    [['ant', 'bee'], []]
-    """
-    names = np.asarray(classes).tolist()
-    return [[names[at] for at in np.flatnonzero(row)] for row in np.asarray(sets)]
 
 
 def describe_lacking(

@@ -305,20 +305,3 @@ class ClassCalibration:
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Rebuild a calibration from what `state` returned."""
         return cls(**state)
-
-
-def sets_of(p_values: np.ndarray, alpha: float) -> np.ndarray:
-    """Return the prediction sets at `alpha`: boolean, of the shape of the p-values.
-
-    Raises
-    ------
-    CalibrationError
-        When `alpha` is not in (0, 1).
-
-    Examples
-    --------
-    >>> sets_of(np.array([[0.6, 0.1, 0.02]]), 0.1).tolist()
-    [[True, False, False]]
-    """
-    check_rate(alpha, "alpha")
-    return p_values > alpha + 1e-12  # 0.1 asked, 2 of 20 counted

@@ -42,6 +42,14 @@ def classify(
     baselines: Annotated[
         str, typer.Option(help="Baselines to compare with: none, fast or all.")
     ] = "fast",
+    calibration: Annotated[
+        str,
+        typer.Option(
+            help="Calibrate probabilities, and prediction sets for isthmus predict --alpha: none, "
+            "cross (five more heads, each fitted without a fifth of the labels), or split (a fifth "
+            "of the labels is held out from the head)."
+        ),
+    ] = "none",
     labels_from: LabelsFrom = None,
     normal: WindowNormal = None,
     seed: Seed = 0,
@@ -79,6 +87,7 @@ def classify(
         head,
         test_fraction=test_fraction,
         baselines=None if baselines == "none" else baselines,
+        calibration=None if calibration == "none" else calibration,
         random_state=seed,
         verbose=True,
     )

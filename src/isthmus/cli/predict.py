@@ -53,6 +53,16 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Explain the decisions of a detector.")
     ] = False,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a classifier that is calibrated: add the set of classes that holds the class "
+            "in all but this share of instances."
+        ),
+    ] = None,
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="Hold --alpha within each class.")
+    ] = False,
     by: Annotated[
         str,
         typer.Option(
@@ -71,7 +81,8 @@ def predict(
 
     A classifier writes the columns prediction, probability, the probability of each class and, if
     it rejects instances of no class, p_value: the share of instances of its classes that are at
-    least as far from them.
+    least as far from them. With --alpha also set, the classes that the instance may be of, with
+    | between them, and set_size; isthmus classify --calibration makes sets possible.
 
     A detector writes prediction (1 normal, -1 abnormal), anomaly_score (higher is more abnormal)
     and p_value: the share of normal instances whose anomaly score is at least as high. With
@@ -138,7 +149,9 @@ def predict(
         predict_points(decider, instances, output, alarms, json)
         return
     with warnings_as_lines():
-        table = opened.predictions(instances.X, head, explain=explain)
+        table = opened.predictions(
+            instances.X, head, explain=explain, alpha=alpha, by_class=by_class
+        )
         missing = missing_value_facts(opened.encoder, instances.X)
         issue_warnings([describe_missing(one) for one in missing])  # also for classifiers
     detects = "anomaly_score" in table
@@ -150,6 +163,9 @@ def predict(
         f"{len(predicted):,} instances: " + ", ".join(f"{k}: {v}" for k, v in counts.items())
     )
     console.print("first: " + " ".join(str(value) for value in predicted[:10]))
+    sets = {} if alpha is None else set_facts(table["set_size"], alpha, by_class)
+    if sets:
+        console.print(describe_sets(sets))
     if explain:
         print_explained(table.set_axis(instances.row_numbers()), json)
     facts = {
@@ -164,6 +180,8 @@ def predict(
             "false_alarm_rate": decider.false_alarm_rate_,
             "threshold": -decider.offset_,
         }
+    if sets:
+        facts["sets"] = sets
     if missing:
         facts["missing_values"] = missing
     facts |= instances.reading_facts()
@@ -171,6 +189,26 @@ def predict(
         write_table(output, table)
         console.print(f"predictions in {output}", soft_wrap=True)
     write_json_facts(json, facts)
+
+
+def set_facts(sizes: pd.Series, alpha: float, by_class: bool) -> dict[str, Any]:
+    """Return how large prediction sets are: mean size, and counts by size."""
+    counts = {str(size): int(n) for size, n in sizes.value_counts().sort_index().items()}
+    mean = float(sizes.mean())
+    return {"alpha": alpha, "by_class": by_class, "mean_size": mean, "by_size": counts}
+
+
+def describe_sets(facts: dict[str, Any]) -> str:
+    """Return a line on prediction sets.
+
+    Examples
+    --------
+    >>> describe_sets({"alpha": 0.1, "by_class": False, "mean_size": 1.2, "by_size": {"1": 4}})
+    'sets at 0.1: 1.20 classes on average; 4 of 1'
+    """
+    sizes = ", ".join(f"{n:,} of {size}" for size, n in facts["by_size"].items())
+    each = " by class" if facts["by_class"] else ""
+    return f"sets at {facts['alpha']:g}{each}: {facts['mean_size']:.2f} classes on average; {sizes}"
 
 
 def _decides_points(decider: Any, data: Any, by: str, alarms: Path | None, explain: bool) -> bool:

@@ -64,7 +64,9 @@ from .predictions import VERDICT_NAMES as VERDICT_NAMES
 from .predictions import as_normal_value as as_normal_value
 from .predictions import decision_counts as decision_counts
 from .predictions import missing_first as missing_first
+from .predictions import named_sets as named_sets
 from .predictions import prediction_columns as prediction_columns
+from .predictions import prediction_sets as prediction_sets
 from .predictions import verdicts as verdicts
 from .predictions import with_identifiers as with_identifiers
 from .pump import pump_events as pump_events

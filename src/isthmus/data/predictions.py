@@ -20,7 +20,9 @@ NORMAL, ABNORMAL = 1, -1
 #: Verdicts in words.
 VERDICT_NAMES = {NORMAL: "normal", ABNORMAL: "abnormal"}
 #: What a head gives of each instance, by the name that an export's metadata has for it.
-DECISIONS = ("class", "probabilities", "anomaly_score", "p_value", "verdict")
+DECISIONS = ("class", "probabilities", "class_p_values", "anomaly_score", "p_value", "verdict")
+#: Between the classes of a set in a table.
+SET_SEPARATOR = "|"
 
 
 def as_normal_value(normal: Any) -> str | int | float | bool | None:
@@ -63,6 +65,45 @@ def verdicts(anomaly_scores: np.ndarray, threshold: float) -> np.ndarray:
     return np.where(anomaly_scores <= threshold, NORMAL, ABNORMAL)
 
 
+def prediction_sets(p_values: np.ndarray, alpha: float) -> np.ndarray:
+    """Return the classes of each instance whose p-value is above `alpha`.
+
+    Parameters
+    ----------
+    p_values : array of shape (n, n_classes)
+        Conformal p-values of the classes.
+    alpha : float in (0, 1)
+
+    Returns
+    -------
+    boolean array of shape (n, n_classes)
+
+    Examples
+    --------
+    >>> prediction_sets(np.array([[0.6, 0.1, 0.02]]), 0.1).tolist()
+    [[True, False, False]]
+    """
+    found: np.ndarray = p_values > alpha + 1e-12  # such as 2 of 20 for 0.1
+    return found
+
+
+def named_sets(sets: np.ndarray, classes: Sequence[Any] | np.ndarray) -> list[list[Any]]:
+    """Return prediction sets as lists of classes.
+
+    Parameters
+    ----------
+    sets : boolean array of shape (n, n_classes)
+    classes : sequence of n_classes
+
+    Examples
+    --------
+    >>> named_sets(np.array([[True, True], [False, False]]), ["ant", "bee"])
+    [['ant', 'bee'], []]
+    """
+    names = np.asarray(classes).tolist()
+    return [[names[at] for at in np.flatnonzero(row)] for row in np.asarray(sets)]
+
+
 def decision_counts(decisions: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Return how many instances have each class, or without classes each verdict.
 
@@ -95,6 +136,7 @@ def prediction_columns(
     decisions: Mapping[str, np.ndarray],
     classes: Sequence[object] = (),
     reasons: pd.DataFrame | None = None,
+    alpha: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the columns of a table of predictions, in their order.
 
@@ -108,13 +150,17 @@ def prediction_columns(
         That the probabilities are of.
     reasons : DataFrame of n rows, optional
         Columns that explain the decisions.
+    alpha : float in (0, 1), optional
+        Add the prediction sets at this level, from `class_p_values`.
 
     Returns
     -------
     dict of str to array of shape (n,)
         `prediction`; of a classifier `probability`, the largest, and `probability_CLASS` of each
-        class; of a detector `anomaly_score`; `p_value`; the reasons; `reconstruction_error`. Each
-        that is there; all but the prediction and the reasons are float64.
+        class; of a detector `anomaly_score`; `p_value`; with `alpha` the `set`, its classes as
+        text, `SET_SEPARATOR` between them, and the `set_size`; the reasons;
+        `reconstruction_error`. Each that is there; all but the prediction, the set, its size and
+        the reasons are float64.
 
     Examples
     --------
@@ -137,10 +183,14 @@ def prediction_columns(
         if name in decisions:
             numbers[name] = decisions[name]
     columns |= {name: np.asarray(c, dtype=np.float64) for name, c in numbers.items()}
+    last = {name: columns.pop(name) for name in others[1:] if name in columns}
+    if alpha is not None:
+        sets = prediction_sets(decisions["class_p_values"], alpha)
+        named = [SET_SEPARATOR.join(map(str, one)) for one in named_sets(sets, list(classes))]
+        columns |= {"set": np.array(named, dtype=object), "set_size": sets.sum(axis=1)}
     if reasons is not None:
-        error = {name: columns.pop(name) for name in others[1:] if name in columns}
-        columns |= {str(name): reasons[name].to_numpy() for name in reasons} | error
-    return columns
+        columns |= {str(name): reasons[name].to_numpy() for name in reasons}
+    return columns | last
 
 
 def missing_first(residuals: np.ndarray, missing: np.ndarray | None) -> np.ndarray:

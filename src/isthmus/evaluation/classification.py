@@ -157,6 +157,7 @@ def fit_and_evaluate(
     *,
     test_fraction: float = 0.2,
     baselines: str | None = "fast",
+    calibration: str | None = None,
     random_state: int | None = None,
     verbose: bool = False,
 ) -> tuple[CodeClassifier, Evaluation]:
@@ -177,6 +178,8 @@ def fit_and_evaluate(
         Share of data without a test part that is held out; see `Dataset.split`.
     baselines : {"fast", "all"} or None, default="fast"
         See `evaluate`.
+    calibration : {"cross", "split"}, optional
+        See `CodeClassifier`.
     random_state : int or None, default=None
         Of the split, the head and the baselines.
     verbose : bool, default=False
@@ -215,7 +218,7 @@ def fit_and_evaluate(
         raise DataError("the test part has no labels; pass labelled data")
     if partial:
         test = _labelled(test)
-    classifier = CodeClassifier(encoder, head, random_state=random_state)
+    classifier = CodeClassifier(encoder, head, random_state=random_state, calibration=calibration)
     classifier.fit(train.X, train.y)
     found = evaluate(
         classifier,
