@@ -15,7 +15,8 @@ from PIL import Image
 
 import isthmus.data
 from isthmus.data import Dataset, Splits
-from isthmus.data.load import load, load_path
+from isthmus.data.load import load
+from isthmus.data.paths import load_path
 from isthmus.errors import DataError, DownloadError
 
 TABLE = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])

@@ -11,6 +11,7 @@ from .head_files import label_counts as label_counts
 from .head_files import missing_facts as missing_facts
 from .head_versions import decides_points as decides_points
 from .head_versions import describe_heads as describe_heads
+from .head_versions import group_columns as group_columns
 from .head_versions import history as history
 from .head_versions import series_columns as series_columns
 from .head_versions import upgrade_head_entry as upgrade_head_entry

@@ -144,6 +144,7 @@ class Bundle:
         head: str | None = None,
         *,
         explain: bool = False,
+        groups: Any = None,
         alpha: float | None = None,
         by_class: bool = False,
     ) -> pd.DataFrame:
@@ -156,6 +157,8 @@ class Bundle:
             Its name; without one the head that was fitted last.
         explain : bool, default=False
             Add the columns of `Explanation.frame`; for detectors.
+        groups
+            Of a detector that decides by group, see `AnomalyDetector.predict`.
         alpha : float in (0, 1), optional
             Add sets of classes, `by_class` as in `CodeClassifier.predict_set`.
 
@@ -166,14 +169,13 @@ class Bundle:
 
         Raises
         ------
-        BundleError
-            When there is no such head.
-        DataError
-            When explanations of a classifier or sets of a detector are asked for.
+        BundleError, DataError
+            When there is no such head; for explanations of a classifier or sets of a detector.
         """
-        decider, X = self.head(head), as_instances(X).held
+        decider = self.head(head)
         reasons = self.reasons(X, head) if explain else None
-        found = decisions(decider, X, alpha=alpha, by_class=by_class)
+        found = decisions(decider, X, groups, alpha=alpha, by_class=by_class)
+        X = as_instances(X).held
         found["reconstruction_error"] = self.encoder.reconstruction_error(X)
         columns = prediction_columns(found, getattr(decider, "classes_", ()), reasons, alpha)
         return pd.DataFrame(columns, index=row_index(X))
@@ -188,10 +190,8 @@ class Bundle:
 
         Raises
         ------
-        BundleError
-            When there is no such head.
-        DataError
-            When it is a classifier.
+        BundleError, DataError
+            When there is no such head, or it is a classifier.
         """
         return reasons_of(self.head(head), X)
 

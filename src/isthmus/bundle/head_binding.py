@@ -125,7 +125,7 @@ def count_rows_used_in_fit(head: Head, instances: Instances, rows: np.ndarray) -
 def decisions(
     head: Head,
     X: Any,
-    groups: np.ndarray | None = None,
+    groups: Any = None,
     *,
     alpha: float | None = None,
     by_class: bool = False,
@@ -138,8 +138,8 @@ def decisions(
     Raises
     ------
     DataError
-        When a detector decides by group and there are no groups, or the other way round; or when
-        sets of a detector are asked for.
+        When a detector decides by group and there are no groups, or the other way round; when
+        there are groups and the head is a classifier; when sets of a detector are asked for.
     CalibrationError
         When sets of a classifier that is not calibrated are asked for, or `alpha` is out of range.
     """
@@ -149,12 +149,15 @@ def decisions(
             "classes; leave it out"
         )
     if isinstance(head, AnomalyDetector):
+        X, groups = head.instances_and_groups(X, groups)
         scores = -head.score_samples(X)
         return {
             "verdict": head.verdicts_of(scores, groups),
             "anomaly_score": scores,
             "p_value": head.p_values_of(scores, groups),
         }
+    if groups is not None:
+        raise DataError("got groups=, and the head is a classifier, which has none; leave it out")
     found = {"class": head.predict(X)}
     if alpha is not None:
         head.warn_of_full_sets(alpha, by_class=by_class)

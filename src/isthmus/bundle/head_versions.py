@@ -185,6 +185,25 @@ def decides_points(manifest: Mapping[str, Any], name: str | None = None) -> bool
     return bool(heads.get(name, {}).get("state", {}).get("points"))
 
 
+def group_columns(manifest: Mapping[str, Any], name: str | None = None) -> tuple[str, ...]:
+    """Return the columns of groups that a detector was fitted with, empty without.
+
+    Parameters
+    ----------
+    manifest : mapping
+    name : str, optional
+        Name of the head; by default the last one.
+
+    Examples
+    --------
+    >>> group_columns({"heads": {"normal": {"group_columns": ["machine"]}}})
+    ('machine',)
+    """
+    heads = manifest.get("heads", {})
+    last = next(reversed(heads), None)
+    return tuple(heads.get(last if name is None else name, {}).get("group_columns", ()))
+
+
 def versions(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return the entries of all versions of a head, oldest first."""
     return list(manifest.get("history", {}).get(name, []))

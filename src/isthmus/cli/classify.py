@@ -10,10 +10,9 @@ from isthmus._core import check_writable
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
-    LabelsFrom,
-    read_instances_or_codes,
     with_option_groups,
 )
+from isthmus.cli.labelled_data import LabelsFrom, read_instances_or_codes
 from isthmus.cli.options import (
     BundlePath,
     Data,

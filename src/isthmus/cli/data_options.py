@@ -19,8 +19,6 @@ from isthmus.cli.commands import rank, whole_or_auto
 from isthmus.errors import DataError, DataWarning, WindowWarning
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from isthmus.data import Dataset
     from isthmus.data.streaming import Stream
 
@@ -59,7 +57,9 @@ class DataOptions:
         list[str] | None,
         typer.Option(
             "--group",
-            help="Column of a long table that names the series of each row. May be repeated.",
+            help="Column with the machine, person or place of each row. Its rows are a series of a "
+            "long table; of other tables and of images a detector holds its rate in each group "
+            "(folder: sub-folders of images are groups). May be repeated.",
         ),
     ] = None
     window: Annotated[
@@ -222,6 +222,7 @@ class DataOptions:
         normal: str | None = None,
         head: str | None = None,
         by_point: bool | None = None,
+        decides: bool = True,
     ) -> Any:
         """Load data as the options say; data that is read in chunks is a stream.
 
@@ -239,6 +240,8 @@ class DataOptions:
         by_point : bool, optional
             Whether time points of series are decided, so that what windows leave out is not
             printed; by default whether the head of the bundle does.
+        decides : bool
+            Whether the head decides, which then needs its groups.
         """
         from isthmus.data import is_stored_codes, load
 
@@ -262,6 +265,10 @@ class DataOptions:
             options["schema"] = schema = read_schema(bundle)
             if schema.kind == "series" and self.time is None and self.group is None:
                 options |= _columns_at_fit(source, bundle, head)
+            elif schema.kind != "series" and decides and not self.group:
+                # Other columns of one table are carried along, and found by name.
+                chunks = self.in_chunks(source, lazy=lazy)
+                options |= groups_at_fit(source, bundle, head, in_chunks=chunks)
             if schema.kind == "series" and self.label is not None:
                 rule, meant = read_window_label(bundle, head)
                 if rule is not None and self.window_label is None:
@@ -353,6 +360,16 @@ def _columns_at_fit(source: str, bundle: Path, head: str | None) -> dict[str, An
     return {"time": time, "group": list(groups)}
 
 
+def groups_at_fit(
+    source: str, bundle: Path, head: str | None, *, in_chunks: bool
+) -> dict[str, Any]:
+    """Return the columns of groups of a detector, for data that does not bring all columns."""
+    from isthmus.bundle import group_columns, read_manifest
+
+    columns = list(group_columns(read_manifest(bundle), head))
+    return {"group": columns} if columns and (in_chunks or Path(source).is_dir()) else {}
+
+
 def in_memory(stream: Stream, sample: bool, bundle: Path | None = None) -> Dataset:
     """Return the instances of a stream in memory, a sample of a long one where that is allowed.
 
@@ -426,73 +443,3 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise DataError(f"got --resize {text}, expected height x width such as 28x28")
     return int(parts[0]), int(parts[1])
-
-
-LabelsFrom = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels-from",
-        help="With stored codes: a .csv or .parquet file with labels (in the column --label) and "
-        "the key columns of the codes. Only rows with a label in it are used.",
-    ),
-]
-
-
-def _print_stored_rule(console: Console, given: str | None, bundle: Path, head: str | None) -> None:
-    """Print whether labels of windows follow the rule that is stored in a bundle."""
-    from isthmus.bundle import read_window_label
-
-    stored, _ = read_window_label(bundle, head)
-    if stored is not None and given is None:
-        console.print(
-            f"labels of windows follow the rule stored in {bundle}: {stored}",
-            soft_wrap=True,
-            markup=False,
-        )
-    elif stored not in (None, given):
-        print(
-            f"warning: labels of windows follow --window-label {given}, and those that heads of "
-            f"{bundle} were fitted on followed {stored}",
-            file=sys.stderr,
-        )
-
-
-def read_instances_or_codes(
-    reading: DataOptions,
-    data: str,
-    bundle: Path,
-    labels_from: Path | None,
-    console: Console,
-    *,
-    sample: bool = True,
-    stream: bool = False,
-    normal: str | None = None,
-    head: str | None = None,
-    by_point: bool | None = None,
-) -> Any:
-    """Load instances as `DataOptions.read` or, with `stream`, `open` does; or stored codes."""
-    from isthmus.data import is_stored_codes
-
-    if not is_stored_codes(data):
-        if labels_from is not None:
-            raise DataError(
-                f"got --labels-from {labels_from}, which is for codes that isthmus encode wrote, "
-                f"and {data} holds none; leave it out"
-            )
-        read = reading.open if stream else functools.partial(reading.read, sample=sample)
-        loaded = read(data, bundle, normal=normal, head=head, by_point=by_point)
-        if loaded.window_label is not None:
-            _print_stored_rule(console, reading.window_label, bundle, head)
-        return loaded
-    from isthmus.data import Dataset, load_codes
-    from isthmus.data.formats import read_table
-
-    labels = None if labels_from is None else read_table(labels_from, label=reading.label)[0]
-    with warnings_as_lines():
-        codes = load_codes(data, label=reading.label, labels=labels)
-    console.print(
-        f"{data} holds stored codes: {len(codes):,} of them are taken, the encoder is not run",
-        soft_wrap=True,
-        markup=False,
-    )
-    return Dataset(codes, codes.y, name=data)

@@ -11,10 +11,10 @@ from isthmus._core import check_writable
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
-    read_instances_or_codes,
     warnings_as_lines,
     with_option_groups,
 )
+from isthmus.cli.labelled_data import read_instances_or_codes
 from isthmus.cli.options import (
     BundlePath,
     Causal,
@@ -124,7 +124,7 @@ def detect(
             if by_point:
                 detector.fit(loaded)
             else:
-                detector.fit(loaded.X, loaded.y)
+                detector.fit(loaded if loaded.group_columns else loaded.X, loaded.y)
         rule = window_label_of(loaded, by_point=by_point)
         version = add_head(bundle, name, detector, window_label=rule)
     facts = detector_facts(detector) | ({} if missing is None else {"missing": missing})

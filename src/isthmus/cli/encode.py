@@ -69,7 +69,9 @@ def encode(
     if reading.label is not None and reading.in_chunks(data, lazy=scoring.lazy):
         # Copied to the output like a key.
         reading = replace(reading, keys=[*(reading.keys or ()), reading.label])
-    loaded = reading.open(data, bundle, lazy=scoring.lazy, normal=normal, by_point=False)
+    loaded = reading.open(
+        data, bundle, lazy=scoring.lazy, normal=normal, by_point=False, decides=False
+    )
     if not loaded.in_memory:
         run_scoring(
             "encode", bundle, loaded, output, for_heads=for_heads, scoring=scoring, json=json

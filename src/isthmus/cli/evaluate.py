@@ -10,11 +10,10 @@ from isthmus.bundle import read_normal
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
-    LabelsFrom,
-    read_instances_or_codes,
     warnings_as_lines,
     with_option_groups,
 )
+from isthmus.cli.labelled_data import LabelsFrom, read_instances_or_codes
 from isthmus.cli.options import (
     BundlePath,
     Data,

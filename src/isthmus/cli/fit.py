@@ -161,7 +161,7 @@ def fit(
     train = reading.open(data, normal=normal, by_point=detector).train
     streamed = not train.in_memory
     by_point = not streamed and train.points is not None
-    instances = train if streamed or by_point else train.X
+    instances = train if streamed or by_point or train.group_columns else train.X
     if streamed and normal is not None:
         raise DataError(
             f"got --normal {normal}, and labels of data read in chunks are not used; leave it out"

@@ -11,11 +11,10 @@ from isthmus.bundle import read_normal
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
-    LabelsFrom,
-    read_instances_or_codes,
     warnings_as_lines,
     with_option_groups,
 )
+from isthmus.cli.labelled_data import LabelsFrom, read_instances_or_codes
 from isthmus.cli.options import (
     BundlePath,
     Data,
@@ -61,12 +60,12 @@ def suggest(
 
     if output is not None:
         check_suffix(output, ".csv", ".parquet")
-    instances = reading.read(data, bundle, by_point=False).part(part)
+    instances = reading.read(data, bundle, by_point=False, head=head).part(part)
     from isthmus.bundle import load_bundle
     from isthmus.data import with_identifiers
 
     with warnings_as_lines():
-        table = load_bundle(bundle).head(head).suggestions(instances.X, n)
+        table = load_bundle(bundle).head(head).suggestions(instances, n)
     rows = table["row"].to_numpy()
     table["row"] = instances.row_numbers()[rows]
     identifiers = instances.identifiers().iloc[rows]

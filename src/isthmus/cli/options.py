@@ -249,6 +249,8 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
         },
     }
     facts |= {} if stride is None else {"overlapping_stride": stride}
+    if detector.group_calibration_ is not None:
+        facts["groups"] = detector.group_calibration_.facts()
     return facts | ({} if detector.point_facts_ is None else {"points": detector.point_facts_})
 
 
@@ -290,12 +292,30 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
         "method": facts["method"],
         "threshold": f"{facts['threshold']:.4g}, an anomaly score above it is abnormal",
     }
+    if "groups" in facts:
+        lines["groups"] = _groups_line(facts["groups"])
+        lines["threshold"] = f"by group, {_threshold_range(facts['groups'])}"
     if "points" in facts:
         lines |= _point_lines(facts["points"])
     for name, value in lines.items():
         console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
     if labels["abnormal"] and "points" not in facts:
         _print_label_curve(console, facts)
+
+
+def _groups_line(groups: dict[str, Any]) -> str:
+    """Return how many groups hold the rate by themselves, in words."""
+    small = groups["n_small_groups"] + groups["n_all_rows"]
+    words = f"{groups['n_groups']:,}, the rate holds in each of {groups['n_own']:,}"
+    pooled = "share one calibration" if groups["n_small_groups"] else "are decided as all rows"
+    return words + (
+        f"; {small:,} with fewer than {groups['rows_needed']} rows {pooled}" * bool(small)
+    )
+
+
+def _threshold_range(groups: dict[str, Any]) -> str:
+    thresholds = [one["threshold"] for one in groups["groups"]]
+    return f"{min(thresholds):.4g} to {max(thresholds):.4g}; an anomaly score above it is abnormal"
 
 
 def _point_lines(points: dict[str, Any]) -> dict[str, str]:

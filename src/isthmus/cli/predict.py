@@ -149,9 +149,7 @@ def predict(
         predict_points(decider, instances, output, alarms, json)
         return
     with warnings_as_lines():
-        table = opened.predictions(
-            instances.X, head, explain=explain, alpha=alpha, by_class=by_class
-        )
+        table = opened.predictions(instances, head, explain=explain, alpha=alpha, by_class=by_class)
         missing = missing_value_facts(opened.encoder, instances.X)
         issue_warnings([describe_missing(one) for one in missing])  # also for classifiers
     detects = "anomaly_score" in table
@@ -180,6 +178,9 @@ def predict(
             "false_alarm_rate": decider.false_alarm_rate_,
             "threshold": -decider.offset_,
         }
+        if decider.group_calibration_ is not None:
+            _, groups = decider.instances_and_groups(instances)
+            facts["groups"] = decider.group_calibration_.counts_of(groups)
     if sets:
         facts["sets"] = sets
     if missing:

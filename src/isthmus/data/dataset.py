@@ -301,7 +301,8 @@ class Dataset(InstanceSource):
             # The keys of windows of a stream say where these are, too.
             known = columns[-1].columns
             columns.append(self.keys.drop(columns=known, errors="ignore").reset_index(drop=True))
-        if self.windows is None and self.keys is None and self.rows is not None:
+        named = set() if self.keys is None else set(self.keys.columns)
+        if self.windows is None and not named - {*self.group_columns} and self.rows is not None:
             columns.append(pd.DataFrame({"row": self.rows}))
         return pd.concat(columns, axis=1)
 

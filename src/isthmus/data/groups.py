@@ -7,20 +7,24 @@ for no group.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import PurePath
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from isthmus._core import shown
-from isthmus.data.instances import InMemory, Instances, as_instances
+from isthmus.data.instances import InMemory, Instances, as_instances, joined_chunks
 from isthmus.data.labels import is_missing, label_text
 from isthmus.errors import DataError
 
 #: The group of an instance without one.
 NO_GROUP = ""
+#: The group column of files of images: the name of the folder that each lies in.
+FOLDER = "folder"
 #: Between the parts of a group that several columns name.
 SEPARATOR = ", "
 
@@ -140,14 +144,14 @@ def read_groups(
     held = instances.held
     named = _named(groups)
     frame = held if isinstance(held, pd.DataFrame) else None
-    if frame is not None and isinstance(instances, InMemory):
+    if frame is not None and not instances.encoded:
         there = {str(name): name for name in frame.columns}
         found = columns if named is None else named
         own = [there[name] for name in found if name in there]
         if own and len(own) == len(found):
             if groups is None or named is not None:
                 groups, named = frame[own], None
-            instances = replace(instances, X=frame.drop(columns=own))
+            instances = replace(cast(InMemory, instances), X=frame.drop(columns=own))
     if named is not None or (groups is None and columns):
         found = columns if named is None else named
         if keys is not None and set(found) <= set(map(str, keys.columns)):
@@ -158,6 +162,12 @@ def read_groups(
             "with the group of each instance, or load the table with load(..., group=COLUMN) (on "
             "the command line --group COLUMN)"
         )
+    own_columns = getattr(X, "group_columns", ())
+    if groups is None and keys is not None and own_columns:  # also of stored codes
+        groups = keys[list(own_columns)]
+    if groups is None and not instances.in_memory and instances.group_columns:
+        parts = (chunk.groups for chunk in instances.chunks(keys=True))
+        return instances, joined_chunks(len(instances), (one for one in parts if one is not None))
     if groups is None:
         return instances, instances.groups
     if not instances.in_memory:
@@ -166,6 +176,66 @@ def read_groups(
             "with load(..., group=COLUMN) (on the command line --group COLUMN)"
         )
     return instances, as_groups(groups, len(instances))
+
+
+def check_group_columns(groups: Sequence[str], source: Any, *, table: bool, images: bool) -> None:
+    """Check that a source has columns, or folders, that can name groups.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        As `isthmus.load` got them.
+    source : path, array or the like
+    table, images : bool
+        Whether it is a table, or image files.
+
+    Raises
+    ------
+    DataError
+        When it has none.
+    """
+    if not groups or table or (images and tuple(groups) == (FOLDER,)):
+        return
+    shown_groups = groups[0] if len(groups) == 1 else tuple(groups)
+    if images:
+        raise DataError(
+            f"got group={shown_groups!r}, and files of images have the group {FOLDER!r} alone, the "
+            "sub-folder that they lie in; pass that, a Parquet file of images with the column, or "
+            "groups= where the detector is fitted"
+        )
+    raise DataError(
+        f"got group={shown_groups!r}, which names a column, and {_name_of(source)} is no table; "
+        "pass the group of each instance as groups= where the detector is fitted"
+    )
+
+
+def _name_of(source: Any) -> str:
+    return str(source) if isinstance(source, str | os.PathLike) else "the source"
+
+
+def with_group_columns(data: Any, groups: Sequence[str]) -> Any:
+    """Return a data set, or both parts of one, whose key columns of these names are the groups.
+
+    Raises
+    ------
+    DataError
+        When it has no such keys.
+    """
+    if not groups:
+        return data
+    if data.test is not None:
+        parts = (with_group_columns(part, groups) for part in (data.train, data.test))
+        return type(data)(*parts)
+    keys = data.keys
+    if keys is not None and FOLDER not in keys and tuple(groups) == (FOLDER,) and "file" in keys:
+        # The sub-folders are no classes then.
+        folders = [PurePath(file).parent.name for file in keys["file"]]
+        data = replace(data, y=None, class_names=None, keys=keys.assign(**{FOLDER: folders}))
+    elif keys is None or not set(groups) <= set(map(str, keys.columns)):
+        raise DataError(
+            f"got group={tuple(groups)!r}, and {data.name} has no such columns; leave it out"
+        )
+    return replace(data, group_columns=tuple(groups))
 
 
 def _named(groups: Any) -> tuple[str, ...] | None:

@@ -112,15 +112,16 @@ class Instances(ABC):
         """Whether `row_hashes` is available."""
         return True
 
-    def chunks(self, *, label: bool = False) -> Iterator[Chunk]:
+    def chunks(self, *, label: bool = False, keys: bool = False) -> Iterator[Chunk]:
         """Return all rows in bounded chunks, without a copy of those in memory.
 
         Parameters
         ----------
-        label : bool
-            With stored labels, where there are any.
+        label, keys : bool
+            With stored labels, and of a stream key columns and groups, where there are any.
         """
-        return iter([Chunk(0, self.held, self.labels if label else None)])
+        groups = self.groups if keys else None
+        return iter([Chunk(0, self.held, self.labels if label else None, groups=groups)])
 
     @abstractmethod
     def take(

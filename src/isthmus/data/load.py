@@ -11,19 +11,14 @@ from typing import Any
 import pandas as pd
 
 from isthmus._core import reading, shown
-from isthmus.data.catalog import check_exists, describe_missing, find_entry
+from isthmus.data.catalog import check_exists, find_entry
 from isthmus.data.containers import as_plain_array, with_labels
 from isthmus.data.csv_options import CsvOptions
 from isthmus.data.dataset import Dataset, Splits
-from isthmus.data.formats import (
-    image_column,
-    is_idx_file,
-    is_table_file,
-    load_idx_file,
-    load_idx_folder,
-    load_table,
-)
+from isthmus.data.formats import is_table_file
+from isthmus.data.groups import check_group_columns, with_group_columns
 from isthmus.data.named_datasets import load_named
+from isthmus.data.paths import load_path
 from isthmus.data.predictions import as_normal_value
 from isthmus.data.schema import KINDS, Schema, check_step
 from isthmus.data.streaming import (
@@ -106,8 +101,10 @@ def load(
         Column of a long table: when a row was taken (numbers, or dates), in increasing order.
         Without it the order of the rows counts.
     group : str, sequence of str or None
-        Column of a long table, or columns that together say of which machine or person a row is.
-        Without it all rows are one series.
+        Column of a table, or columns that together say of which machine or person a row is. Of a
+        long table without it all rows are one series. Of other tables, and of images in a Parquet
+        file, it is no feature but the group of each row, `Dataset.groups`, by which a detector
+        calibrates; of a folder of images "folder" makes its sub-folders groups and no classes.
     window, stride : int, "auto" or None
         Rows in a window, and from the beginning of one to the next. Without a window, or with
         "auto", both are chosen from the data; of a given window without a stride, windows share no
@@ -212,6 +209,7 @@ def load(
     y = own if y is None else y
     carry = False
     opened = data_dir is None and is_streamed(source, lazy, kind)
+    of_images = not opened and is_of_images(source)
     if schema is not None and schema.kind == "series":
         if kind in ("auto", "series") and _may_be_series(source, opened):
             kind = "series"
@@ -237,6 +235,9 @@ def load(
         raise DataError(
             f"got window_label={shown(window_label)}, expected one of {', '.join(LABEL_RULES)}"
         )
+    groups, cutting = cutting.groups_of_rows(kind)
+    keys = [*groups, *(key for key in keys if key not in groups)]
+    check_group_columns(groups, source, table=opened or _is_table(source), images=of_images)
     size = None
     if resize is not None:
         # Pillow takes a tenth of a second, which only images need.
@@ -259,6 +260,7 @@ def load(
             drop=drop,
             category=category,
             keys=keys,
+            groups=groups,
             carry=carry,
             kind=kind,
             cutting=cutting,
@@ -281,9 +283,8 @@ def load(
         raise DataError(
             f"got columns={list(columns)!r}, and the channels of windows are named with channels="
         )
-    of_images = is_of_images(source)
     if of_images:
-        check_image_keys(keys)
+        check_image_keys([key for key in keys if key not in groups])
         keys = ()
     _check_columns_of_table(source, columns=columns, drop=drop, category=category, keys=keys)
     if csv.given:
@@ -295,7 +296,7 @@ def load(
         table["csv"] = csv
     images: dict[str, Any] = {"resize": size, "frames": frames, "arrays": kind == "images"}
     images["schema"] = schema if schema is not None and schema.kind == "images" else None
-    data = _load(source, data_dir, table, images, kind, cutting)
+    data = with_group_columns(_load(source, data_dir, table, images, kind, cutting), groups)
     if frames != "first" and (data.kind != "images" or not of_images):
         raise DataError(f"got frames={frames!r}, which is for image files; leave it out")
     if kind not in ("auto", data.kind):
@@ -402,97 +403,3 @@ def _with_labels(data: Dataset | Splits, y: Any) -> Dataset:
     if isinstance(data, Splits) or data.y is not None:
         raise DataError("got y, and the source brings labels of its own; leave y out")
     return replace(data, y=y)
-
-
-_KINDS = (
-    ".npy, .npz, .csv, .tsv, .parquet, .feather, .jsonl, .xlsx and .ts files, IDX files, images, "
-    "and folders of images or of the four IDX files"
-)
-
-
-def load_path(
-    path: Path,
-    images: Mapping[str, Any] | None = None,
-    kind: str = "auto",
-    cutting: WindowOptions | None = None,
-    *,
-    label: str | None = None,
-    **table: Any,
-) -> Dataset | Splits:
-    """Load a file or folder.
-
-    By its name: `.npy`, `.npz`, `.csv` and `.tsv` (also gzipped), `.parquet`, `.ts`, an image.
-    By its content: IDX. A folder holds the four IDX files or images (see `load_image_folder`).
-
-    Parameters
-    ----------
-    path : Path
-    images : mapping or None
-        Arguments of `isthmus.data.streaming.ImageReading`, for image files.
-    kind : {"auto", "images", "series", "table"}
-        What arrays, which do not say it, are taken for, and whether tables are long ones.
-    cutting : WindowOptions or None
-        How a long table is cut into windows.
-    label : str or None
-        Column of the labels, for tables only.
-    **table
-        Of tables, other options of `dataset_from_frame`, or of `series_from_frame` for long ones.
-
-    Raises
-    ------
-    DataError
-        When there is no such path, it is of no known kind, or its loader refuses it.
-    """
-    if not path.exists():
-        raise DataError(describe_missing(path))
-    # The loaders are imported when used: Arrow and Pillow take a while.
-    if path.is_file() and is_table_file(path):
-        if kind == "series":
-            from isthmus.data.windows import load_long_table
-
-            return load_long_table(path, cutting or WindowOptions(), label, **table)
-        column = image_column(path)
-        if column is not None:
-            from isthmus.data.streaming import ImageReading, load_image_table
-
-            reading = ImageReading(**images or {})
-            return load_image_table(path, column, reading, label, table.get("keys", ()))
-        return load_table(path, label, normal=cutting and cutting.normal, **table)
-    if label is not None:
-        raise DataError(
-            f"label={label!r} names a column of a table, and {path} is not one; "
-            "leave label out, or pass the labels as y"
-        )
-    if path.is_dir():
-        return _load_folder(path, images or {})
-    return _load_file(path, images or {}, kind)
-
-
-def _load_folder(folder: Path, images: Mapping[str, Any]) -> Dataset | Splits:
-    from isthmus.data.streaming import ImageReading, load_image_folder
-
-    splits = load_idx_folder(folder)
-    return load_image_folder(folder, ImageReading(**images)) if splits is None else splits
-
-
-def _load_file(path: Path, images: Mapping[str, Any], kind: str) -> Dataset | Splits:
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        from isthmus.data.formats import load_npy
-
-        return load_npy(path, kind)
-    if suffix == ".npz":
-        from isthmus.data.formats import load_npz
-
-        return load_npz(path, kind)
-    if path.name.lower().removesuffix(".gz").endswith(".ts"):
-        from isthmus.data.formats import load_ts
-
-        return load_ts(path)
-    if is_idx_file(path):
-        return load_idx_file(path)
-    from isthmus.data.streaming import ImageReading, is_image, load_image_files
-
-    if is_image(path):
-        return load_image_files([path], ImageReading(**images), path.name)
-    raise DataError(f"{path} is of no kind that can be loaded; expected one of: {_KINDS}")

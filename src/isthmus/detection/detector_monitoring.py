@@ -33,7 +33,7 @@ class MonitoringMixin:
     check_encoder_unchanged: Callable[[], None]
     verdicts_of: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     _scores: Callable[[Features], np.ndarray]
-    _with_groups: Callable[[Any, Any], tuple[Instances, np.ndarray | None]]
+    instances_and_groups: Callable[[Any, Any], tuple[Instances, np.ndarray | None]]
 
     def monitor(self, level: float = LEVEL, *, seed: int = 0) -> Monitor:
         """Return a monitor that tests whether the promise of the false-alarm rate is still valid.
@@ -125,7 +125,7 @@ class MonitoringMixin:
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
-        instances, of_rows = self._with_groups(X, groups)
+        instances, of_rows = self.instances_and_groups(X, groups)
         if not instances.in_memory:
             raise DataError(
                 "got a stream to observe, expected instances in memory; pass its chunks one by one"

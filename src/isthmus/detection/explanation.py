@@ -123,7 +123,7 @@ class ExplainedDecisionsMixin:
     check_encoder_unchanged: Callable[[], None]
     p_values_of: Callable[..., np.ndarray]
     _scores: Callable[[Features], np.ndarray]
-    _with_groups: Callable[[Any, Any], tuple[Instances, np.ndarray | None]]
+    instances_and_groups: Callable[[Any, Any], tuple[Instances, np.ndarray | None]]
 
     @isolated_from_host()
     def explain(self, X: Any, n_neighbors: int = 5) -> Explanation:
@@ -149,7 +149,7 @@ class ExplainedDecisionsMixin:
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
-        instances, of_rows = self._with_groups(X, groups)
+        instances, of_rows = self.instances_and_groups(X, groups)
         features = extract_features(self.encoder_, instances)
         p_values = self.p_values_of(self._scores(features), of_rows)
         # Uncertainty is largest where the p-value equals the rate.
@@ -166,7 +166,7 @@ class ExplainedDecisionsMixin:
             With the index of X, where it is a DataFrame. `row`, its number in X; `anomaly_score`;
             `p_value`; `reason`, the feature of the largest residual, with its share of their sum.
         """
-        instances, of_rows = self._with_groups(X, groups)
+        instances, of_rows = self.instances_and_groups(X, groups)
         rows = self.suggest(instances, n, groups=of_rows)
         found = self.explain(take_rows(instances.held, rows))
         of_found = None if of_rows is None else of_rows[rows]

@@ -81,7 +81,7 @@ class DecisionsMixin:
         X, groups
             See `predict`.
         """
-        instances, of_rows = self._with_groups(X, groups)
+        instances, of_rows = self.instances_and_groups(X, groups)
         scores = self.score_samples(instances)
         return scores + self.thresholds_of(of_rows)
 
@@ -106,7 +106,7 @@ class DecisionsMixin:
         CalibrationWarning
             When some are of a group that was not there at fit.
         """
-        instances, of_rows = self._with_groups(X, groups)
+        instances, of_rows = self.instances_and_groups(X, groups)
         return self.verdicts_of(-self.score_samples(instances), of_rows)
 
     @isolated_from_host()
@@ -127,7 +127,7 @@ class DecisionsMixin:
         -------
         array of shape (n,), in [1 / (n_calibration_ + 1), 1]
         """
-        instances, of_rows = self._with_groups(X, groups)
+        instances, of_rows = self.instances_and_groups(X, groups)
         return self.p_values_of(-self.score_samples(instances), of_rows, confidence=confidence)
 
     @isolated_from_host()
@@ -168,7 +168,7 @@ class DecisionsMixin:
         -------
         Selection
         """
-        instances, of_rows = self._with_groups(X, groups)
+        instances, of_rows = self.instances_and_groups(X, groups)
         p_values = self.p_values_of(-self.score_samples(instances), of_rows)
         by_group = self.group_calibration_
         if by_group is None:
@@ -243,8 +243,16 @@ class DecisionsMixin:
             )
         return by_group
 
-    def _with_groups(self, X: Any, groups: Any) -> tuple[Instances, np.ndarray | None]:
-        """Return instances without group columns, and their groups, None of a detector without."""
+    def instances_and_groups(
+        self, X: Any, groups: Any = None
+    ) -> tuple[Instances, np.ndarray | None]:
+        """Return instances without group columns, and their groups, None of a detector without.
+
+        Parameters
+        ----------
+        X, groups
+            See `predict`, which raises and warns as this does.
+        """
         check_is_fitted(self)
         if self.group_calibration_ is None:
             self.calibration_by_group(groups)

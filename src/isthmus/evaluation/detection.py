@@ -264,7 +264,7 @@ def evaluate_head(
             head,
             X,
             y,
-            groups=as_instances(test).groups,
+            groups=read_groups(test, None, head.group_columns_)[1] if test.in_memory else None,
             normal=normal,
             X_train=X_train,
             y_train=y_train,

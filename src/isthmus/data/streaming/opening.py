@@ -67,6 +67,7 @@ def open_streamed(
     drop: Sequence[str],
     category: Sequence[str],
     keys: Sequence[str],
+    groups: Sequence[str],
     carry: bool,
     kind: str,
     cutting: WindowOptions,
@@ -83,6 +84,11 @@ def open_streamed(
         if cutting.given:
             given_names = ", ".join(f"{name}=" for name in cutting.given)
             raise DataError(f"got {given_names} for {source}, which holds images; leave it out")
+        if groups:
+            raise DataError(
+                f"got group={groups[0]!r}, and images that are read chunk by chunk have no groups; "
+                "read the folder into memory (without lazy, on the command line --lazy)"
+            )
         given = {"label": label, "columns": columns, "drop": drop, "category": category}
         named = [f"{name}={value!r}" for name, value in given.items() if value]
         if named:
@@ -105,6 +111,7 @@ def open_streamed(
         drop=drop,
         category=category,
         keys=keys,
+        groups=groups,
         carry=carry,
         kind=kind,
         cutting=cutting,
@@ -245,6 +252,7 @@ def open_stream(
     drop: Sequence[str] = (),
     category: Sequence[str] = (),
     keys: Sequence[str] = (),
+    groups: Sequence[str] = (),
     carry: bool = False,
     kind: str = "auto",
     cutting: WindowOptions | None = None,
@@ -259,6 +267,8 @@ def open_stream(
         knows, such as `s3://bucket/events`.
     label, columns, drop, category, keys, kind, on_bad_shard
         As for `isthmus.load`.
+    groups : sequence of str
+        Those of `keys` that name the group of a row.
     carry : bool
         Carry along the columns of a table that are nothing of these.
     cutting : WindowOptions, optional
@@ -292,9 +302,9 @@ def open_stream(
                 "kind out (kind='series' cuts them into windows)"
             )
         else:
-            reader = ParquetReader(store, columns, label, keys, drop, category, carry)
+            reader = ParquetReader(store, columns, label, keys, drop, category, carry, groups)
     else:
-        given = {"label": label, "columns": columns, "keys": keys, "drop": drop}
+        given = {"label": label, "columns": columns, "group": groups, "keys": keys, "drop": drop}
         given |= {"category": category}
         named = [f"{name}={value!r}" for name, value in given.items() if value]
         if named:

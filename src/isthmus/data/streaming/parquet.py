@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from isthmus._core import parquet_file
 from isthmus.data.containers import arrow_to_frame
 from isthmus.data.formats import find_image_column
+from isthmus.data.groups import as_groups
 from isthmus.data.instances import Chunk
 from isthmus.data.labels import AS_WRITTEN, as_labels, label_kind, labels_from_text
 from isthmus.data.schema import check_is_there
@@ -327,6 +328,8 @@ class ParquetReader:
         Features that are categories though they hold numbers.
     carry : bool
         Carry along all other columns, which are then key columns too.
+    groups : sequence of str
+        Those of `keys` that name the group of a row.
     """
 
     kind = "table"
@@ -341,7 +344,9 @@ class ParquetReader:
         drop: Sequence[str] = (),
         category: Sequence[str] = (),
         carry: bool = False,
+        groups: Sequence[str] = (),
     ) -> None:
+        self.group_columns = tuple(groups)
         self.store, self.label, self.category = store, label, list(category)
         self._own_keys = list(dict.fromkeys(keys))
         self._of_files = FileColumns(columns, label, keys, "columns", drop, category, carry)
@@ -360,8 +365,8 @@ class ParquetReader:
 
     @property
     def identifies_rows(self) -> bool:
-        """Whether key columns were named."""
-        return bool(self._own_keys)
+        """Whether key columns were named, beside those of groups."""
+        return bool(set(self._own_keys).difference(self.group_columns))
 
     @property
     def has_labels(self) -> bool:
@@ -430,7 +435,10 @@ class ParquetReader:
         for name in self.category:
             if name in X:
                 X[name] = X[name].astype("category")
-        return Chunk(0, X, y, carried)
+        groups = None
+        if carried is not None and self.group_columns:
+            groups = as_groups(carried[list(self.group_columns)], len(carried))
+        return Chunk(0, X, y, carried, groups=groups)
 
     def key_types(self) -> dict[str, pa.DataType]:
         """Return the types of the key columns in the first file."""

@@ -190,6 +190,11 @@ class Stream(Instances):
         return self.reader.channels
 
     @property
+    def group_columns(self) -> tuple[str, ...]:
+        """Columns that name the group of a row, see `load`; its chunks have `groups`."""
+        return getattr(self.reader, "group_columns", ())
+
+    @property
     def has_labels(self) -> bool:
         """Whether labels can be read."""
         return self.reader.has_labels
@@ -333,6 +338,7 @@ class Stream(Instances):
             keys=pd.concat(keys, ignore_index=True) if keys else None,
             reading=self.reading,
             rows=np.concatenate(numbers),
+            group_columns=self.group_columns,
         )
 
     def sample(self, n: int, seed: int, schema: Schema | None = None) -> Dataset:
@@ -441,7 +447,7 @@ class Stream(Instances):
             When there are no labels to read.
         """
         self.check_labelled()
-        return self.chunks(label=True)
+        return self.chunks(label=True, keys=bool(self.group_columns))
 
     def map(self, function: Callable[[Any], T]) -> Iterable[T]:
         """Apply a function to the instances of each chunk, lazily."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,15 @@ class WindowOptions:
         if self.group is None or isinstance(self.group, str):
             return () if self.group is None else (self.group,)
         return self.group
+
+    def groups_of_rows(self, kind: str) -> tuple[tuple[str, ...], WindowOptions]:
+        """Return the group columns of a table that is not cut, and the options without them.
+
+        Beside another option for long tables they are those of one, see `check_applicable`.
+        """
+        if kind == "series" or self.given != ["group"]:
+            return (), self
+        return self.groups, replace(self, group=None)
 
     def check_applicable(self, kind: str, *, long_table: bool = True) -> None:
         """Check that options which are given belong to the source.

@@ -1,0 +1,87 @@
+"""Instances or codes that a head is fitted, tested or updated on, with labels from another file."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.cli.data_options import DataOptions, warnings_as_lines
+from isthmus.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LabelsFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels-from",
+        help="With stored codes: a .csv or .parquet file with labels (in the column --label) and "
+        "the key columns of the codes. Only rows with a label in it are used.",
+    ),
+]
+
+
+def _print_stored_rule(console: Console, given: str | None, bundle: Path, head: str | None) -> None:
+    """Print whether labels of windows follow the rule that is stored in a bundle."""
+    from isthmus.bundle import read_window_label
+
+    stored, _ = read_window_label(bundle, head)
+    if stored is not None and given is None:
+        console.print(
+            f"labels of windows follow the rule stored in {bundle}: {stored}",
+            soft_wrap=True,
+            markup=False,
+        )
+    elif stored not in (None, given):
+        print(
+            f"warning: labels of windows follow --window-label {given}, and those that heads of "
+            f"{bundle} were fitted on followed {stored}",
+            file=sys.stderr,
+        )
+
+
+def read_instances_or_codes(
+    reading: DataOptions,
+    data: str,
+    bundle: Path,
+    labels_from: Path | None,
+    console: Console,
+    *,
+    sample: bool = True,
+    stream: bool = False,
+    normal: str | None = None,
+    head: str | None = None,
+    by_point: bool | None = None,
+) -> Any:
+    """Load instances as `DataOptions.read` or, with `stream`, `open` does; or stored codes."""
+    from isthmus.data import is_stored_codes
+
+    if not is_stored_codes(data):
+        if labels_from is not None:
+            raise DataError(
+                f"got --labels-from {labels_from}, which is for codes that isthmus encode wrote, "
+                f"and {data} holds none; leave it out"
+            )
+        read = reading.open if stream else functools.partial(reading.read, sample=sample)
+        loaded = read(data, bundle, normal=normal, head=head, by_point=by_point)
+        if loaded.window_label is not None:
+            _print_stored_rule(console, reading.window_label, bundle, head)
+        return loaded
+    if reading.group:
+        raise DataError(f"got --group, and {data} holds codes, which have no groups; leave it out")
+    from isthmus.data import Dataset, load_codes
+    from isthmus.data.formats import read_table
+
+    labels = None if labels_from is None else read_table(labels_from, label=reading.label)[0]
+    with warnings_as_lines():
+        codes = load_codes(data, label=reading.label, labels=labels)
+    console.print(
+        f"{data} holds stored codes: {len(codes):,} of them are taken, the encoder is not run",
+        soft_wrap=True,
+        markup=False,
+    )
+    return Dataset(codes, codes.y, name=data)
