@@ -13,10 +13,11 @@ from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import RidgeClassifier
 
-from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, export_bundle
+from isthmus import AnomalyDetector, Autoencoder, CodeClassifier, export_bundle, save_bundle
 from isthmus._core import find_nearest
 from isthmus.bundle import Bundle
 from isthmus.classification import MLPHead
+from isthmus.errors import CalibrationWarning, ExportError
 from isthmus.export import (
     Exported,
     build_decision_graph,
@@ -386,3 +387,62 @@ def test_the_graphs_neighbours_are_the_librarys(spread):
     expected = find_nearest(points, references, 5)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(found[1], expected[1])
+
+
+# --- prediction sets ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "linear",
+        "neighbours",
+        "svm",
+        "spreading",
+        MLPHead((8,), max_epochs=2),
+        RandomForestClassifier(5, random_state=0),
+    ],
+    ids=str,
+)
+def test_p_values_of_classes_and_calibrated_probabilities(head, digit_encoder, digits):
+    y = np.where(digits[1] < 4, digits[1], 4)
+    classifier = CodeClassifier(digit_encoder, head, calibration="cross", random_state=0)
+    classifier.fit(digits[0][500:700], y[500:700])
+
+    got = compare(digit_encoder, {"calibrated": classifier}, digits[0][650:800])
+
+    p_values = classifier.class_p_values(digits[0][650:800])
+    same = (got["class_p_values"] > 0.1) == (p_values > 0.1)
+    assert same.mean() > 0.99
+    assert (got["class_p_values_by_class"] != got["class_p_values"]).any()
+
+
+@pytest.mark.filterwarnings("ignore::isthmus.errors.CalibrationWarning")
+def test_sets_of_a_fold_without_a_class_and_of_labels_of_no_class(digit_encoder, digits, tmp_path):
+    X, y = digits[0][500:900], digits[1][500:900]
+    y = np.where(y < 3, y, 3).astype(str)
+    y[7] = "rare"
+    folds = CodeClassifier(digit_encoder, calibration="cross", random_state=0).fit(X, y)
+    assert min(len(head.classes_) for head in folds.fold_heads_) == 4
+    compare(digit_encoder, {"folds": folds}, digits[0][850:950])
+
+    held = CodeClassifier(digit_encoder, random_state=0).fit(X[:200], y[:200])
+    y[300:] = "other"
+    with pytest.warns(CalibrationWarning, match="no class of the head"):
+        held.calibrate(X[200:], y[200:])
+    compare(digit_encoder, {"held": held}, digits[0][850:950])
+
+    save_bundle(tmp_path / "b", digit_encoder, {"folds": folds, "held": held})
+    export_bundle(tmp_path / "b", tmp_path / "e", digits[0][850:950])
+    exported = Exported(tmp_path / "e")
+    for by_class in (False, True):
+        np.testing.assert_array_equal(
+            exported.predict_set(digits[0][900:], 0.1, by_class=by_class, head="folds"),
+            folds.predict_set(digits[0][900:], 0.1, by_class=by_class),
+        )
+    facts = exported.facts["heads"]["held"]["class_calibration"]
+    assert (facts["source"], facts["n"]) == ("held out", 200)
+    assert facts["n_by_class"] == held.class_calibration_.n_by_class.tolist()
+    with pytest.raises(ExportError, match="2 calibrated heads .folds, held.; name one"):
+        exported.predict_set(digits[0][900:])
+    assert "those above alpha are the set at alpha" in (tmp_path / "e" / "README.md").read_text()

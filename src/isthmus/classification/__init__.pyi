@@ -8,10 +8,12 @@ from .class_labels import labelled_rows as labelled_rows
 from .class_labels import partial_labels as partial_labels
 from .classifier import CodeClassifier as CodeClassifier
 from .heads import HEADS as HEADS
+from .heads import SMOOTHING as SMOOTHING
 from .heads import TRUSTED_TYPES as TRUSTED_TYPES
 from .heads import MLPHead as MLPHead
 from .heads import StandardisedHead as StandardisedHead
 from .heads import build_head as build_head
+from .heads import is_exact_neighbours as is_exact_neighbours
 from .heads import mlp as mlp
 from .heads import uses_unlabelled as uses_unlabelled
 from .held_out_labels import head_probabilities as head_probabilities

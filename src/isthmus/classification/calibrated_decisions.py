@@ -198,8 +198,7 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
             When nothing calibrates the classifier.
         """
         calibration = self._calibrated()
-        self.check_encoder_unchanged()
-        return calibration.p_values(self._fold_probabilities(X), by_class=by_class)
+        return calibration.p_values_of(self.class_nonconformity(X), by_class=by_class)
 
     def predict_set(self, X: Any, alpha: float = 0.1, *, by_class: bool = False) -> np.ndarray:
         """Return a set of classes for each instance that holds its class in a share 1 - alpha.
@@ -305,17 +304,25 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         self.check_encoder_unchanged()
         codes = encode_cached(self.encoder_, X, self.cache_dir)
         predicted = self.standardised_head_.head_proba(codes).argmax(axis=1)
-        scores = [
-            negative_log_odds(head_probabilities(head, codes, self.classes_))
-            for head in self.calibrated_heads_
-        ]
-        mean: np.ndarray = np.mean(scores, axis=0)
-        return mean[np.arange(len(mean)), predicted]
+        mean = self._nonconformity_of_codes(codes).mean(axis=0)
+        found: np.ndarray = mean[np.arange(len(mean)), predicted]
+        return found
 
-    def _fold_probabilities(self, X: Any) -> np.ndarray:
-        codes = encode_cached(self.encoder_, X, self.cache_dir)
+    def class_nonconformity(self, X: Any) -> np.ndarray:
+        """Return the nonconformity of each instance with each class, by each calibrated head.
+
+        Returns
+        -------
+        array of shape (n_heads, n, n_classes)
+            See `isthmus.classification.negative_log_odds`.
+        """
+        self.check_encoder_unchanged()
+        return self._nonconformity_of_codes(encode_cached(self.encoder_, X, self.cache_dir))
+
+    def _nonconformity_of_codes(self, codes: np.ndarray) -> np.ndarray:
         heads = self.calibrated_heads_
-        return np.stack([head_probabilities(head, codes, self.classes_) for head in heads])
+        found = [head_probabilities(head, codes, self.classes_) for head in heads]
+        return negative_log_odds(np.stack(found))
 
     def _calibrated(self) -> ClassCalibration:
         check_is_fitted(self, "standardised_head_")

@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from isthmus._core import isolated_from_host, shown
+from isthmus._core import find_nearest, isolated_from_host, shown
 from isthmus.classification.class_labels import (
     class_positions,
     known_labels,
@@ -51,6 +51,8 @@ HEADS = ("linear", "mlp", "neighbours", "svm", "spreading")
 SCALED_AT_ONCE = 2**20
 #: Codes that the multilayer perceptron classifies at a time.
 INFERENCE_ROWS = 4096
+#: Added to the share of each class in the votes of neighbours, where these are calibrated.
+SMOOTHING = 1e-3
 #: Types in fitted heads that skops does not trust by itself: with numbers only.
 TRUSTED_TYPES = (
     "isthmus.classification.linear_head.LinearHead",
@@ -133,6 +135,43 @@ def uses_unlabelled(head: str | BaseEstimator) -> bool:
     )
 
 
+def is_exact_neighbours(head: Any) -> bool:
+    """Return whether `neighbour_votes` are those of a head: Euclidean distances, plain votes."""
+    return (
+        isinstance(head, KNeighborsClassifier)
+        and head.effective_metric_ == "euclidean"
+        and head.weights in ("uniform", "distance")
+        and not head.outputs_2d_
+    )
+
+
+def neighbour_votes(head: KNeighborsClassifier, points: np.ndarray) -> np.ndarray:
+    """Return the share of each class in the votes of the nearest neighbours, (n, n_classes).
+
+    A neighbour at distance zero decides alone.
+    """
+    stored = np.asarray(head._fit_X)  # noqa: SLF001
+    distances, rows = find_nearest(np.asarray(points, stored.dtype), stored, head.n_neighbors)
+    weights = np.ones_like(distances)
+    if head.weights == "distance":
+        equal = distances == 0
+        with np.errstate(divide="ignore"):
+            weights = np.where(equal.any(axis=1, keepdims=True), equal, 1 / distances)
+    votes = np.eye(len(head.classes_))[np.ravel(head._y)]  # noqa: SLF001
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    found: np.ndarray = np.einsum("nk,nkc->nc", shares, votes[rows])
+    return found
+
+
+def smoothed_votes(votes: np.ndarray) -> np.ndarray:
+    """Return shares of votes (n, n_classes) with `SMOOTHING` votes more for each class.
+
+    Five neighbours of one class do not make the others impossible. The order is the same.
+    """
+    found: np.ndarray = (votes + SMOOTHING) / (1 + SMOOTHING * votes.shape[1])
+    return found
+
+
 def fitted_scaler(features: np.ndarray) -> StandardScaler:
     """Fit a scaler to features of shape (n, m), a chunk of rows at a time.
 
@@ -206,12 +245,16 @@ class StandardisedHead:
     def head_proba(self, features: np.ndarray) -> np.ndarray:
         """Return class probabilities before the temperature, (n, n_classes), in float64.
 
-        In float32 all of a head's probabilities near 1 are equal. Those of nearest neighbours are
-        not, and distances to stored features are zero in their own type alone.
+        In float32 all of a head's probabilities near 1 are equal. Votes of the nearest neighbours
+        are counted here, because scikit-learn rounds distances, and small ones weigh most; and
+        smoothed, see `smoothed_votes`.
         """
+        standardised = self.scaler_.transform(np.asarray(features, dtype=np.float64))
         if not isinstance(self.head_, KNeighborsClassifier):
-            features = np.asarray(features, dtype=np.float64)
-        return self.head_.predict_proba(self.scaler_.transform(features))
+            return self.head_.predict_proba(standardised)
+        exact = is_exact_neighbours(self.head_)
+        votes = neighbour_votes if exact else type(self.head_).predict_proba
+        return smoothed_votes(votes(self.head_, standardised))
 
 
 class MLPHead(ClassifierMixin, BaseEstimator):

@@ -230,7 +230,10 @@ class ClassCalibration:
         by_class : bool, default=False
             Count calibration instances of the class alone.
         """
-        scores = negative_log_odds(np.asarray(probabilities))
+        return self.p_values_of(negative_log_odds(np.asarray(probabilities)), by_class=by_class)
+
+    def p_values_of(self, scores: np.ndarray, *, by_class: bool = False) -> np.ndarray:
+        """Return the p-values of nonconformity scores, (n_parts, n, n_classes), as `p_values`."""
         n = self.n_by_class if by_class else self.n
         at_least = np.zeros(scores.shape[1:])
         for part, of_part in enumerate(scores):

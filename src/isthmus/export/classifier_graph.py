@@ -15,7 +15,13 @@ from sklearn.svm import SVC
 from torch import nn
 
 from isthmus._core import require
-from isthmus.classification import CodeClassifier, MLPHead, SpreadingHead
+from isthmus.classification import (
+    CodeClassifier,
+    MLPHead,
+    SpreadingHead,
+    StandardisedHead,
+    is_exact_neighbours,
+)
 from isthmus.errors import ExportError
 from isthmus.export.detector_graph import (
     DetectorOutputs,
@@ -30,6 +36,13 @@ from isthmus.export.graph import (
     normalise_model,
     onnx_module,
     total,
+)
+from isthmus.export.set_graph import (
+    CLASS_P_VALUES,
+    add_class_p_values,
+    add_nonconformity,
+    add_smoothed,
+    add_temperature,
 )
 from isthmus.networks import Dropout
 
@@ -72,16 +85,6 @@ def convert(name: str, head: Any, width: int, takes: str, gives: str) -> ModelPr
         f"({reason[:200]}); fit a head that can be exported, such as 'linear' or 'mlp', or leave "
         "this one out by naming the others in heads"
     ) from reasons[0]
-
-
-def is_exact_neighbours(head: Any) -> bool:
-    """Whether `add_neighbours` can add this head."""
-    return (
-        isinstance(head, KNeighborsClassifier)
-        and head.effective_metric_ == "euclidean"
-        and head.weights in ("uniform", "distance")
-        and not head.outputs_2d_
-    )
 
 
 def add_neighbours(graph: GraphBuilder, head: KNeighborsClassifier, points: str) -> str:
@@ -276,25 +279,43 @@ class ClassifierOutputs:
         (n, n_classes), float64.
     rejection : DetectorOutputs or None
         Of the detector that rejects instances of no class.
+    sets : dict of str to str
+        By name of `CLASS_P_VALUES`, (n, n_classes), float64; empty without calibration.
     """
 
     label: str
     dtype: Any
     probabilities: str | None
     rejection: DetectorOutputs | None
+    sets: dict[str, str]
 
 
-def needs_skl2onnx(classifier: CodeClassifier) -> bool:
+def heads_of(name: str, classifier: CodeClassifier) -> dict[str, StandardisedHead]:
+    """Return the heads of a classifier by a name of their own: the one that decides, and its folds.
+
+    Examples
+    --------
+    >>> from isthmus import Autoencoder, CodeClassifier, load
+    >>> digits = load("digits").train.take(range(200))
+    >>> encoder = Autoencoder(max_epochs=1, random_state=0).fit(digits.X)
+    >>> classifier = CodeClassifier(encoder, calibration="cross").fit(digits.X, digits.y)
+    >>> list(heads_of("linear", classifier))[:2]
+    ['linear', 'linear/fold/0']
+    """
+    folds = enumerate(classifier.fold_heads_)
+    return {name: classifier.standardised_head_} | {f"{name}/fold/{k}": one for k, one in folds}
+
+
+def needs_skl2onnx(standardised: StandardisedHead) -> bool:
     """Whether the head is converted by skl2onnx."""
-    head = classifier.head_
+    head = standardised.head_
     own = isinstance(head, MLPHead | SpreadingHead)
     return not (own or is_logistic(head) or is_exact_neighbours(head) or is_tempered_svm(head))
 
 
-def converted_head(name: str, classifier: CodeClassifier) -> ModelProto:
-    """Return a head that `needs_skl2onnx` as a graph of its own."""
-    width = classifier.encoder_.n_components_
-    return convert(name, classifier.head_, width, head_input_name(name), head_output_name(name))
+def converted_head(name: str, standardised: StandardisedHead, width: int) -> ModelProto:
+    """Return a head that `needs_skl2onnx` as a graph of its own, from codes of this width."""
+    return convert(name, standardised.head_, width, head_input_name(name), head_output_name(name))
 
 
 def head_input_name(name: str) -> str:
@@ -307,9 +328,9 @@ def head_output_name(name: str) -> str:
     return f"isthmus/{name}/decided"
 
 
-def add_standardised(graph: GraphBuilder, classifier: CodeClassifier, code: str) -> str:
+def add_standardised(graph: GraphBuilder, standardised: StandardisedHead, code: str) -> str:
     """Add the standardised codes, float64."""
-    scaler = classifier.standardised_head_.scaler_
+    scaler = standardised.scaler_
     centred = graph("Sub", graph.double(code), graph.constant(scaler.mean_, np.float64))
     return graph("Div", centred, graph.constant(scaler.scale_, np.float64))
 
@@ -337,18 +358,24 @@ def add_classifier(
     ExportError
         When the network of an `MLPHead` has other layers than it builds.
     """
-    head, classes = classifier.head_, np.asarray(classifier.classes_)
-    probabilities: str | None
-    if needs_skl2onnx(classifier):
-        with_probabilities = hasattr(head, "predict_proba")
-        decided = head_output_name(name)
-        shape = (BATCH, len(classes)) if with_probabilities else (BATCH,)
-        graph.input(decided, np.float64 if with_probabilities else np.int64, shape)
-        probabilities = decided if with_probabilities else None
-    else:
-        standardised = add_standardised(graph, classifier, features.code)
-        probabilities = decided = _add_own_head(graph, name, head, standardised)
-    place = decided if probabilities is None else graph("ArgMax", probabilities, axis=1, keepdims=0)
+    classes = np.asarray(classifier.classes_)
+    main, *folds = heads_of(name, classifier).items()
+    decided = _add_decided(graph, *main, features.code)
+    probabilities = decided if hasattr(classifier.head_, "predict_proba") else None
+    sets: dict[str, str] = {}
+    calibration, temperature = classifier.class_calibration_, classifier.temperature_
+    if calibration is not None and temperature is not None:
+        scores = []
+        for own_name, standardised in folds or [main]:
+            value = decided
+            if folds:
+                value = _add_decided(graph, own_name, standardised, features.code)
+            value = _add_smoothed(graph, standardised, value)
+            scores.append(add_nonconformity(graph, value, standardised.classes_, classes))
+        for by_class, what in enumerate(CLASS_P_VALUES):
+            sets[what] = add_class_p_values(graph, calibration, scores, bool(by_class))
+        probabilities = add_temperature(graph, _add_smoothed(graph, main[1], decided), temperature)
+    place = decided if probabilities is None else graph("ArgMax", decided, axis=1, keepdims=0)
     rejection = None
     labels, dtype = _labels(classes)
     if classifier.rejecter_ is not None:
@@ -359,7 +386,28 @@ def add_classifier(
     if rejection is not None:
         unknown = graph.constant(np.asarray(classifier.unknown_label_), dtype)
         label = graph("Where", rejection.normal, label, unknown)
-    return ClassifierOutputs(label, dtype, probabilities, rejection)
+    return ClassifierOutputs(label, dtype, probabilities, rejection, sets)
+
+
+def _add_decided(graph: GraphBuilder, name: str, standardised: StandardisedHead, code: str) -> str:
+    """Add a head: its probabilities, (n, n_classes) float64, or without these the class's position.
+
+    One that `needs_skl2onnx` is an input of this graph.
+    """
+    head = standardised.head_
+    if not needs_skl2onnx(standardised):
+        return _add_own_head(graph, name, head, add_standardised(graph, standardised, code))
+    with_probabilities = hasattr(head, "predict_proba")
+    shape = (BATCH, len(standardised.classes_)) if with_probabilities else (BATCH,)
+    dtype = np.float64 if with_probabilities else np.int64
+    return graph.input(head_output_name(name), dtype, shape)
+
+
+def _add_smoothed(graph: GraphBuilder, standardised: StandardisedHead, votes: str) -> str:
+    """Add the probabilities that a head is calibrated on, see `StandardisedHead.head_proba`."""
+    if not isinstance(standardised.head_, KNeighborsClassifier):
+        return votes
+    return add_smoothed(graph, votes, len(standardised.classes_))
 
 
 def _add_own_head(graph: GraphBuilder, name: str, head: Any, standardised: str) -> str:

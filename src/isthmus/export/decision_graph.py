@@ -11,6 +11,7 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head
+from isthmus.classification import StandardisedHead
 from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection import AnomalyDetector
 from isthmus.export.classifier_graph import (
@@ -18,6 +19,7 @@ from isthmus.export.classifier_graph import (
     add_standardised,
     converted_head,
     head_input_name,
+    heads_of,
     needs_skl2onnx,
 )
 from isthmus.export.detector_graph import (
@@ -113,16 +115,11 @@ def build_decision_graph(
         {PREPROCESSED: NETWORK_INPUT},
     )
     for name, head in heads.items():
-        if isinstance(head, AnomalyDetector) or not needs_skl2onnx(head):
+        if isinstance(head, AnomalyDetector):
             continue
-        graph, width = GraphBuilder(f"{name}/standardise"), encoder.n_components_
-        code = graph.input(CODE, np.float32, (BATCH, width))
-        features = add_standardised(graph, head, code)
-        graph.output(head_input_name(name), features, np.float64, (BATCH, width))
-        model = merge(model, graph.model(), {CODE: CODE})
-        model = merge(
-            model, converted_head(name, head), {head_input_name(name): head_input_name(name)}
-        )
+        for own_name, standardised in heads_of(name, head).items():
+            if needs_skl2onnx(standardised):
+                model = _with_converted_head(model, own_name, standardised, encoder.n_components_)
     graph = GraphBuilder("decide")
     outputs = _add_heads(graph, encoder, heads, with_residual)
     decide = graph.model()
@@ -132,6 +129,18 @@ def build_decision_graph(
     )
     onnx_module("checker").check_model(model, full_check=True)
     return model, outputs
+
+
+def _with_converted_head(
+    model: ModelProto, name: str, standardised: StandardisedHead, width: int
+) -> ModelProto:
+    graph = GraphBuilder(f"{name}/standardise")
+    code = graph.input(CODE, np.float32, (BATCH, width))
+    features = add_standardised(graph, standardised, code)
+    graph.output(head_input_name(name), features, np.float64, (BATCH, width))
+    model = merge(model, graph.model(), {CODE: CODE})
+    converted = converted_head(name, standardised, width)
+    return merge(model, converted, {head_input_name(name): head_input_name(name)})
 
 
 def penalises_missing(heads: Iterable[Head]) -> bool:
@@ -171,6 +180,8 @@ def _add_heads(
             if found.probabilities is not None:
                 n_classes = len(head.classes_)
                 give("probabilities", found.probabilities, np.float64, (n_classes,), name)
+            for what, value in found.sets.items():
+                give(what, value, np.float64, (len(head.classes_),), name)
         if rejection is not None:
             give("anomaly_score", rejection.score, np.float64, head=name)
             give("p_value", rejection.p_value, np.float64, head=name)

@@ -21,6 +21,8 @@ OUTPUTS = (
     "code",
     "class",
     "probabilities",
+    "class_p_values",
+    "class_p_values_by_class",
     "anomaly_score",
     "p_value",
     "verdict",

@@ -32,6 +32,8 @@ _DESCRIPTIONS = {
     "code": "the code of the instance",
     "class": "the class",
     "probabilities": "of each class, in the order of `classes`",
+    "class_p_values": "conformal p-value of each class: those above alpha are the set at alpha",
+    "class_p_values_by_class": "the same, which hold within each class",
     "anomaly_score": "higher is more abnormal",
     "p_value": "conformal p-value: small for abnormal instances",
     "verdict": "1 normal, -1 abnormal",
@@ -271,6 +273,13 @@ def _describe_head(head: Head) -> dict[str, Any]:
         # With very many labels no codes are stored: such a head has to be fitted again.
         "takes_labels": head.labelled_ is not None,
     }
+    if head.class_calibration_ is not None:
+        facts["class_calibration"] = {
+            "source": head.calibration_,
+            "n": head.class_calibration_.n,
+            "n_by_class": head.class_calibration_.n_by_class.tolist(),
+            "temperature": head.temperature_,
+        }
     if head.rejecter_ is not None:
         facts |= {"unknown": head.unknown_label_, "rejecter": _describe_detector(head.rejecter_)}
     return facts

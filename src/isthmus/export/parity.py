@@ -15,6 +15,7 @@ from isthmus.detection import AnomalyDetector, extract_features_in_chunks, squar
 from isthmus.errors import ExportError
 from isthmus.export.decision_graph import Output
 from isthmus.export.point_heads import CHANNEL_PARTS
+from isthmus.export.set_graph import CLASS_P_VALUES
 
 #: Outputs that are compared for equality.
 DECISIONS = ("class", "verdict")
@@ -36,8 +37,9 @@ class Parity:
     worst : dict of str to dict
         By output: `deviation`, absolute, and `relative`, of the row where that is largest, with
         the `row`'s number. Of p-values also how many are `wrong_for_score`: not what the library
-        gives for the graph's own score. Only that must be 0, because a score that differs in the
-        last digit may lie on the other side of a calibration score.
+        gives for the graph's own score, or of classes for any score within the tolerance. Only
+        that must be 0, because a score that differs in the last digit may lie on the other side of
+        a calibration score.
     decisions : dict of str to dict
         By output: number of decisions that `differ`, of these the number `in_band`, number of all
         rows `near` (in the band), and the first `rows` that differ.
@@ -134,6 +136,11 @@ def library_outputs(
             value = head.predict(X)
         elif one.what == "probabilities":
             value = head.predict_proba(X)
+        elif one.what in CLASS_P_VALUES:
+            scores = head.class_nonconformity(X)
+            by_class = one.what == CLASS_P_VALUES[1]
+            value = head.class_calibration_.p_values_of(scores, by_class=by_class)
+            found[f"{one.name}/scores"] = np.moveaxis(scores, 1, 0)  # rows first
         elif one.what == "anomaly_score":
             value = -detector.score_samples(X)
         elif one.what == "p_value":
@@ -175,6 +182,9 @@ def measure(
             # distance: the sum of the parts.
             reference, actual = reference.sum(axis=1), actual.sum(axis=1)
         parity.worst[one.name] = _largest_deviation(reference, actual)
+        if one.what in CLASS_P_VALUES:
+            outside = _outside_band(heads, one, expected[f"{one.name}/scores"], actual, tolerance)
+            parity.worst[one.name]["wrong_for_score"] = outside
         if one.what == "p_value":
             # A score that differs in the last digit may pass a calibration score, which moves the
             # p-value by 1 / (n + 1). So it is compared with the library's for the same score.
@@ -218,6 +228,21 @@ def _near_boundary(
         two = np.sort(expected[probabilities], axis=1)[:, -2:]
         near |= two[:, 1] - two[:, 0] <= tolerance
     return near
+
+
+def _outside_band(
+    heads: Mapping[str, Head], one: Output, scores: np.ndarray, actual: np.ndarray, tolerance: float
+) -> int:
+    """Count p-values of classes that no nonconformity within the tolerance has."""
+    calibration: Any = getattr(heads[one.head or ""], "class_calibration_", None)
+    by_class = one.what == CLASS_P_VALUES[1]
+    # The logarithm of odds near 0 or 1 magnifies what probabilities are off by.
+    scores = np.moveaxis(scores, 0, 1)
+    near = 10 * tolerance * np.maximum(1, np.abs(scores))
+    low, high = (
+        calibration.p_values_of(scores + shift, by_class=by_class) for shift in (near, -near)
+    )
+    return int(((actual < low) | (actual > high)).sum())
 
 
 def _detector(heads: Mapping[str, Head], one: Output) -> Any:

@@ -14,8 +14,9 @@ import pandas as pd
 
 from isthmus._core import reading, recover_folder, require, user_path
 from isthmus.bundle import upgrade_head_entry
-from isthmus.data import Schema, check_complete
+from isthmus.data import Schema, check_complete, prediction_sets
 from isthmus.data.preprocessing import Preprocessor, more_missing_values, read_preprocessor
+from isthmus.detection import check_rate
 from isthmus.errors import ExportError
 from isthmus.export.inputs import Input, feed
 from isthmus.export.point_heads import PointHead, point_head
@@ -285,6 +286,47 @@ class Exported:
         Up to `at_once` batches of 512 rows run at the same time.
         """
         return run(self._session, rows, self.names if names is None else names, at_once)
+
+    def predict_set(
+        self, X: Any, alpha: float = 0.1, *, by_class: bool = False, head: str | None = None
+    ) -> np.ndarray:
+        """Return the prediction sets of a classifier, boolean (n, n_classes).
+
+        Parameters
+        ----------
+        X, alpha, by_class
+            As for `CodeClassifier.predict_set`.
+        head : str, optional
+            Name of the classifier, needed where several are calibrated.
+
+        Raises
+        ------
+        ExportError, CalibrationError
+            As `class_p_values_output` does; when `alpha` is not in (0, 1).
+        """
+        check_rate(alpha, "alpha")
+        output = self.class_p_values_output(head, by_class=by_class)
+        return prediction_sets(self.run_fed(self.feed(X), [output])[output], alpha)
+
+    def class_p_values_output(self, head: str | None = None, *, by_class: bool = False) -> str:
+        """Return the name of the output with the p-values of classes, see `predict_set`.
+
+        Raises
+        ------
+        ExportError
+            When no head of the export, or none of this name, is calibrated; or several are and
+            none is named.
+        """
+        what = "class_p_values_by_class" if by_class else "class_p_values"
+        named = {one["head"]: one["name"] for one in self.facts["outputs"] if one["what"] == what}
+        chosen = [name for name in named if head in (None, name)]
+        if len(chosen) != 1:
+            got = f"{len(named)} calibrated heads ({', '.join(map(str, named)) or 'none'})"
+            raise ExportError(
+                f"got head={head!r} and an export with {got}; name one of these, or calibrate one: "
+                "isthmus classify BUNDLE LABELLED --calibration cross, and export again"
+            )
+        return str(named[chosen[0]])
 
     def decide_points(self, new: Any, *, head: str | None = None, **columns: Any) -> PointDecisions:
         """Score time points of series, and decide which are abnormal.
