@@ -12,8 +12,9 @@ import numpy as np
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head
 from isthmus.classification import StandardisedHead
-from isthmus.data import ABNORMAL, NORMAL
+from isthmus.data import ABNORMAL, NO_GROUP, NORMAL
 from isthmus.detection import AnomalyDetector
+from isthmus.errors import ExportError
 from isthmus.export.classifier_graph import (
     add_classifier,
     add_standardised,
@@ -30,7 +31,7 @@ from isthmus.export.detector_graph import (
     add_residual,
 )
 from isthmus.export.graph import BATCH, GraphBuilder, keep_outputs, merge, onnx_module
-from isthmus.export.inputs import Input
+from isthmus.export.inputs import GROUP, Input, unseen_category_text
 from isthmus.export.network_graph import CODE, DECODED, NETWORK_INPUT
 from isthmus.export.point_heads import CHANNEL_PARTS
 from isthmus.export.preprocessing_graph import (
@@ -74,6 +75,49 @@ class Output:
         return facts | {"shape": list(self.shape)}
 
 
+def group_input(heads: Mapping[str, Any], inputs: Sequence[Input]) -> Input | None:
+    """Return the input of the groups, where a head decides by group; None where none does."""
+    if not any(decides_by_group(head) for head in heads.values()):
+        return None
+    name, taken = GROUP, {one.name for one in inputs}
+    while name in taken:
+        name = f"{GROUP}:{name}"
+    return Input(name, "str", (), type=GROUP, missing=NO_GROUP)
+
+
+def decides_by_group(head: Any) -> bool:
+    """Return whether a head is a detector that was fitted with groups."""
+    return isinstance(head, AnomalyDetector) and head.group_calibration_ is not None
+
+
+def group_columns_of(heads: Iterable[Any]) -> list[str]:
+    """Return the columns that named the groups at fit, empty without columns.
+
+    Raises
+    ------
+    ExportError
+        When detectors of one export were fitted with other columns.
+    """
+    columns = {head.group_columns_ for head in heads if decides_by_group(head)}
+    if len(columns) > 1:
+        raise ExportError(
+            "detectors with different group columns share no input of a graph; export one of them "
+            "(heads=[NAME], on the command line --head NAME)"
+        )
+    return list(next(iter(columns), ()))
+
+
+def parity_groups(heads: Mapping[str, Any], n: int) -> np.ndarray:
+    """Return groups for rows that have none: those of the detectors in turn, and one unseen.
+
+    Any groups show whether graph and library decide alike; in turn each of them occurs.
+    """
+    of_heads = (head.group_calibration_.names for head in heads.values() if decides_by_group(head))
+    names = sorted({name for one in of_heads for name in one})
+    names.append(unseen_category_text(names))
+    return np.array(names, dtype=object)[np.arange(n) % len(names)]
+
+
 def build_decision_graph(
     encoder: Autoencoder,
     networks: ModelProto,
@@ -91,7 +135,7 @@ def build_decision_graph(
         As `export_networks` returns it, or a smaller variant of it.
     heads : mapping of name to fitted CodeClassifier or AnomalyDetector
     inputs : sequence of Input
-        Of the graph.
+        Of the graph, but for that of groups, see `group_input`.
     with_residual : bool, default=False
         Add the squared residual of each value and the reconstruction to the outputs.
 
@@ -121,9 +165,11 @@ def build_decision_graph(
             if needs_skl2onnx(standardised):
                 model = _with_converted_head(model, own_name, standardised, encoder.n_components_)
     graph = GraphBuilder("decide")
-    outputs = _add_heads(graph, encoder, heads, with_residual)
+    of_groups = group_input(heads, inputs)
+    groups = None if of_groups is None else graph.input(of_groups.name, str, (BATCH,))
+    outputs = _add_heads(graph, encoder, heads, with_residual, groups)
     decide = graph.model()
-    taken = [value.name for value in decide.graph.input]
+    taken = [value.name for value in decide.graph.input if value.name != groups]
     model = keep_outputs(
         merge(model, decide, {name: name for name in taken}), [one.name for one in outputs]
     )
@@ -150,7 +196,11 @@ def penalises_missing(heads: Iterable[Head]) -> bool:
 
 
 def _add_heads(
-    graph: GraphBuilder, encoder: Autoencoder, heads: Mapping[str, Head], with_residual: bool
+    graph: GraphBuilder,
+    encoder: Autoencoder,
+    heads: Mapping[str, Head],
+    with_residual: bool,
+    groups: str | None,
 ) -> list[Output]:
     """Add features and heads, which follow the networks; return the outputs."""
     shape = encoder.preprocessor_.network_shape
@@ -172,7 +222,7 @@ def _add_heads(
     give("code", code, np.float32, (encoder.n_components_,))
     for name, head in heads.items():
         if isinstance(head, AnomalyDetector):
-            rejection: DetectorOutputs | None = add_detector(graph, head, features, missing)
+            rejection: DetectorOutputs | None = add_detector(graph, head, features, missing, groups)
         else:
             found = add_classifier(graph, name, head, features, missing)
             rejection = found.rejection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,7 @@ from isthmus.detection import (
     TINY,
     AnomalyDetector,
     BlendedScore,
+    GroupCalibration,
     HeadScore,
     MahalanobisScore,
     MissingPenalty,
@@ -136,6 +138,7 @@ def add_detector(
     detector: AnomalyDetector,
     features: FeatureValues,
     missing: str | None = None,
+    groups: str | None = None,
 ) -> DetectorOutputs:
     """Add a fitted detector; its calibration scores are stored in the graph.
 
@@ -146,19 +149,68 @@ def add_detector(
     features : FeatureValues
     missing : str, optional
         Which values are missing, (n, m); needed where the detector has a penalty for them.
+    groups : str, optional
+        Group of each instance as text, (n,); needed where the detector decides by group.
     """
-    if detector.group_calibration_ is not None:
-        raise ExportError(
-            "the detector decides by group, which an export does not yet; predict with the bundle, "
-            "or fit without groups"
-        )
     score = add_score(graph, detector.fitted_score_, features, detector.missing_penalty_, missing)
+    if detector.group_calibration_ is not None:
+        assert groups is not None  # an input of each graph with such a detector
+        return _decide_by_group(graph, detector.group_calibration_, score, groups)
     calibration = detector.score_calibration_
     counts = graph.double(_count_at_least(graph, calibration.scores, score))
     one_more = graph("Add", counts, graph.constant(np.float64(1)))
     p_value = graph("Div", one_more, graph.constant(np.float64(calibration.n + 1)))
     threshold = graph.constant(np.float64(-detector.offset_))
     return DetectorOutputs(score, p_value, graph("LessOrEqual", score, threshold))
+
+
+def _decide_by_group(
+    graph: GraphBuilder, by_group: GroupCalibration, score: str, groups: str
+) -> DetectorOutputs:
+    """Add p-value and verdict by the calibration of the group of each instance."""
+    calibrations = by_group.calibrations
+    place = graph.constant(np.int64(len(calibrations) - 1))
+    if by_group.names:
+        place = graph(
+            "LabelEncoder",
+            groups,
+            domain="ai.onnx.ml",
+            keys_strings=list(by_group.names),
+            values_int64s=by_group.positions.tolist(),
+            default_int64=len(calibrations) - 1,
+        )
+    sizes = np.array([one.n for one in calibrations])
+    counts = _count_at_least_by_place(graph, [one.scores for one in calibrations], score, place)
+    one_more = graph("Add", graph.double(counts), graph.constant(np.float64(1)))
+    n = graph("Gather", graph.constant((sizes + 1).astype(np.float64)), place)
+    threshold = graph("Gather", graph.constant(by_group.threshold_of_place()), place)
+    normal = graph("LessOrEqual", score, threshold)
+    return DetectorOutputs(score, graph("Div", one_more, n), normal)
+
+
+def _count_at_least_by_place(
+    graph: GraphBuilder, ascending: Sequence[np.ndarray], values: str, place: str
+) -> str:
+    """Add what `_count_at_least` does, of each value for the numbers at its place."""
+    size = math.isqrt(max(len(one) for one in ascending) - 1) + 1
+    n_blocks = max(-(-len(one) // size) for one in ascending)
+    padded = np.full((len(ascending), (n_blocks + 1) * size), np.inf)
+    for own, numbers in zip(padded, ascending, strict=True):
+        own[: len(numbers)] = numbers
+    blocks = padded.reshape(len(ascending), n_blocks + 1, size)
+    column = graph("Unsqueeze", values, graph.constant([1]))
+
+    def smaller(numbers: str) -> str:
+        return total(graph, graph.cast(graph("Less", numbers, column), np.int64))
+
+    largest = np.ascontiguousarray(blocks[:, :n_blocks, -1])
+    whole = smaller(graph("Gather", graph.constant(largest), place, axis=0))
+    row = graph("Mul", place, graph.constant(np.int64(n_blocks + 1)))
+    row = graph("Add", row, whole)
+    part = smaller(graph("Gather", graph.constant(blocks.reshape(-1, size)), row, axis=0))
+    below = graph("Add", graph("Mul", whole, graph.constant(np.int64(size))), part)
+    n = graph("Gather", graph.constant(np.array([len(one) for one in ascending])), place)
+    return graph("Sub", n, below)
 
 
 def add_score(

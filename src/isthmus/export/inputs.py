@@ -14,6 +14,8 @@ from isthmus.data import NO_VALUE, Schema, category_text
 
 #: Name of the one input of images, series and tables without column names.
 WHOLE_INPUT = "X"
+#: What the input of groups holds, and its name unless a column has it.
+GROUP = "group"
 #: Distance from a level of uint8 up to which a float in [0, 1] is one that was divided by 255.
 _LEVEL_TOLERANCE = 0.01
 #: Kinds of outputs; a column of such a name becomes the input `column:NAME`.
@@ -55,7 +57,8 @@ class Input:
         The column's name.
     type : str
         `"images"`, `"series"`, `"table"`, or what the column holds: `"number"`, `"boolean"` (1
-        and 0), `"date"` (seconds since 1970 in UTC) or `"category"`.
+        and 0), `"date"` (seconds since 1970 in UTC) or `"category"`; of the input of groups, the
+        last one, `"group"`.
     missing : str or None
         The text that stands for a missing category; a missing number is NaN.
     """

@@ -19,11 +19,11 @@ from isthmus.detection import AnomalyDetector, n_training_rows
 from isthmus.encoding import encoder_identity
 from isthmus.export.decision_graph import Output
 from isthmus.export.graph import OPSETS
-from isthmus.export.inputs import Input, describe_cells, describe_readings
+from isthmus.export.inputs import GROUP, Input, describe_cells, describe_readings
 from isthmus.export.parity import Parity
 from isthmus.export.point_heads import CHANNEL_PARTS, PointHead
 from isthmus.export.reference_instances import ReferenceInstances
-from isthmus.export.runtime import FILE_DIGESTS, FORMAT_VERSION, KEY
+from isthmus.export.runtime import FILE_DIGESTS, FIRST_FORMAT, FORMAT_VERSION, KEY
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -168,7 +168,8 @@ def _call(inputs: list[dict[str, Any]]) -> str:
     if inputs[0]["column"] is None:
         shape = ", ".join(str(side) for side in inputs[0]["shape"])
         return f"X)  # {inputs[0]['dtype']}, shape (n, {shape}"
-    columns = ", ".join(f"{one['column']!r}: [...]" for one in inputs[:2])
+    named = [one for one in inputs if one["column"] is not None]
+    columns = ", ".join(f"{one['column']!r}: [...]" for one in named[:2])
     return f"{{{columns}{', ...' if len(inputs) > 2 else ''}}}"
 
 
@@ -188,6 +189,7 @@ def _input_line(one: Mapping[str, Any]) -> str:
         "boolean": "1, 0, NaN where missing",
         "date": "seconds since 1970 in UTC, NaN where missing",
         "number": "NaN where missing",
+        GROUP: f"text; {one['missing']!r} is missing; of the group of the instance",
         "table": "NaN where missing",
     }.get(one["type"], "")
     return f"| `{one['name']}` | {one['dtype']} | {shape} | {note} |"
@@ -205,10 +207,19 @@ def _head_lines(facts: Mapping[str, Any]) -> list[str]:
             start = (
                 f"- `{name}`: a detector" if of_detector else "  Rejection of instances of no class"
             )
-            lines.append(
-                f"{start} ({detector['method']}): threshold {detector['threshold']:g}, for "
-                f"{detector['threshold_set_by']}."
-            )
+            groups = detector.get("groups")
+            if groups is None:
+                lines.append(
+                    f"{start} ({detector['method']}): threshold {detector['threshold']:g}, for "
+                    f"{detector['threshold_set_by']}."
+                )
+            else:
+                lines.append(
+                    f"{start} ({detector['method']}) by group: a false-alarm rate of "
+                    f"{groups['rate']:g} in each of {groups['n_own']} of {groups['n_groups']} "
+                    "groups; the others, and groups that were not there at fit, are decided as "
+                    "`heads` of the metadata says."
+                )
     return [*lines, ""] if lines else ["No head was exported: the graph gives codes.", ""]
 
 
@@ -221,10 +232,13 @@ def describe_export(
     references: ReferenceInstances | None,
     points: Mapping[str, PointHead],
     beside: Mapping[str, bytes],
+    group_columns: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the metadata of an export, as plain JSON values; `beside` are other files by name."""
+    by_group = inputs[-1].type == GROUP
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if by_group else FIRST_FORMAT,
+        **({"group_columns": list(group_columns)} if by_group else {}),
         "isthmus_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -296,4 +310,11 @@ def _describe_detector(detector: AnomalyDetector) -> dict[str, Any]:
         "n_calibration": n,
         "threshold_set_by": f"a false-alarm rate of {rate:g}: {k} of {n} calibration scores "
         f"({detector.calibration_} calibration) are as high or higher; abnormal is what lies above",
+        **({} if detector.group_calibration_ is None else _describe_groups(detector)),
     } | missing_facts(detector)
+
+
+def _describe_groups(detector: AnomalyDetector) -> dict[str, Any]:
+    assert detector.group_calibration_ is not None  # of a detector by group
+    columns = list(detector.group_columns_)
+    return {"groups": detector.group_calibration_.facts(), "group_columns": columns}

@@ -10,10 +10,10 @@ import numpy as np
 
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head
-from isthmus.data import describe_row, verdicts
+from isthmus.data import describe_row, group_codes
 from isthmus.detection import AnomalyDetector, extract_features_in_chunks, squared_residuals
 from isthmus.errors import ExportError
-from isthmus.export.decision_graph import Output
+from isthmus.export.decision_graph import Output, decides_by_group
 from isthmus.export.point_heads import CHANNEL_PARTS
 from isthmus.export.set_graph import CLASS_P_VALUES
 
@@ -46,6 +46,9 @@ class Parity:
     points : dict of str to dict
         By head that decides on time points of series, as
         `isthmus.export.point_heads.measure_points` gives it.
+    groups : dict of str to dict
+        Of heads that decide by group, for each output of `decisions` the rows `n` by group, and of
+        those with some that `differ`.
     """
 
     n_rows: int
@@ -54,6 +57,7 @@ class Parity:
     worst: dict[str, dict[str, Any]] = field(default_factory=dict)
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)
     points: dict[str, dict[str, Any]] = field(default_factory=dict)
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -63,7 +67,9 @@ class Parity:
             "tolerance": self.tolerance,
             "worst": self.worst,
             "decisions": self.decisions,
-        } | ({"points": self.points} if self.points else {})
+            **({"points": self.points} if self.points else {}),
+            **({"groups": self.groups} if self.groups else {}),
+        }
 
     def check(self) -> None:
         """Check that outputs are within the tolerance and decisions differ only in the band.
@@ -111,7 +117,11 @@ class Parity:
 
 
 def library_outputs(
-    encoder: Autoencoder, heads: Mapping[str, Head], outputs: Sequence[Output], X: Any
+    encoder: Autoencoder,
+    heads: Mapping[str, Head],
+    outputs: Sequence[Output],
+    X: Any,
+    groups: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the library's value of each output, which the graph is compared with."""
     found: dict[str, np.ndarray] = {}
@@ -144,12 +154,11 @@ def library_outputs(
         elif one.what == "anomaly_score":
             value = -detector.score_samples(X)
         elif one.what == "p_value":
-            value = detector.score_calibration_.p_values(
-                found[_output_of_same_head(one, "anomaly_score", outputs)]
-            )
+            score = found[_output_of_same_head(one, "anomaly_score", outputs)]
+            value = detector.p_values_of(score, _groups_for(detector, groups))
         else:
             score = found[_output_of_same_head(one, "anomaly_score", outputs)]
-            value = verdicts(score, -detector.offset_)
+            value = detector.verdicts_of(score, _groups_for(detector, groups))
         found[one.name] = value
     return found
 
@@ -161,13 +170,14 @@ def measure(
     got: Mapping[str, np.ndarray],
     tolerance: float,
     of: str,
+    groups: np.ndarray | None = None,
 ) -> Parity:
     """Compare the graph's outputs, `got`, with the library's, `expected`."""
     parity = Parity(len(expected["code"]), of, tolerance)
     for one in outputs:
         reference, actual = expected[one.name], got[one.name]
         if one.what in DECISIONS:
-            near = _near_boundary(heads, one, outputs, expected, tolerance)
+            near = _near_boundary(heads, one, outputs, expected, tolerance, groups)
             differ = reference.astype(object) != actual.astype(object)
             parity.decisions[one.name] = {
                 "differ": int(differ.sum()),
@@ -176,6 +186,16 @@ def measure(
                 "rows": np.flatnonzero(differ)[:10].tolist(),
                 "outside": np.flatnonzero(differ & ~near)[:10].tolist(),
             }
+            if groups is not None and decides_by_group(heads.get(one.head or "")):
+                names, codes = group_codes(groups)
+                parity.groups[one.name] = {
+                    "n": {name: int((codes == at).sum()) for at, name in enumerate(names)},
+                    "differ": {
+                        name: int(differ[codes == at].sum())
+                        for at, name in enumerate(names)
+                        if differ[codes == at].any()
+                    },
+                }
             continue
         if one.what == CHANNEL_PARTS:
             # Of two references that are as near the graph may find the other, which has the same
@@ -189,7 +209,8 @@ def measure(
             # A score that differs in the last digit may pass a calibration score, which moves the
             # p-value by 1 / (n + 1). So it is compared with the library's for the same score.
             own = got[_output_of_same_head(one, "anomaly_score", outputs)]
-            wrong = _detector(heads, one).score_calibration_.p_values(own) != actual
+            detector = _detector(heads, one)
+            wrong = detector.p_values_of(own, _groups_for(detector, groups)) != actual
             parity.worst[one.name]["wrong_for_score"] = int(wrong.sum())
     return parity
 
@@ -215,14 +236,15 @@ def _near_boundary(
     outputs: Sequence[Output],
     expected: Mapping[str, np.ndarray],
     tolerance: float,
+    groups: np.ndarray | None,
 ) -> np.ndarray:
     """Return where a decision could go either way, boolean of shape (n,)."""
     near = np.zeros(len(expected["code"]), dtype=bool)
     detector = _detector(heads, one)
     if detector is not None:
-        threshold = -detector.offset_
+        threshold = detector.thresholds_of(_groups_for(detector, groups))
         score = expected[_output_of_same_head(one, "anomaly_score", outputs)]
-        near |= np.abs(score - threshold) <= tolerance * max(1, abs(threshold))
+        near |= np.abs(score - threshold) <= tolerance * np.maximum(1, np.abs(threshold))
     probabilities = _output_of_same_head(one, "probabilities", outputs)
     if one.what == "class" and probabilities in expected:
         two = np.sort(expected[probabilities], axis=1)[:, -2:]
@@ -243,6 +265,10 @@ def _outside_band(
         calibration.p_values_of(scores + shift, by_class=by_class) for shift in (near, -near)
     )
     return int(((actual < low) | (actual > high)).sum())
+
+
+def _groups_for(detector: Any, groups: np.ndarray | None) -> np.ndarray | None:
+    return groups if decides_by_group(detector) else None
 
 
 def _detector(heads: Mapping[str, Head], one: Output) -> Any:

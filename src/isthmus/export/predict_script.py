@@ -25,13 +25,33 @@ CELLS = facts.get("cells", {})
 NONE = ("None", "nan", "NaT", "<NA>")  # what is missing, as str() has it
 
 
-def predict(rows: Any, batch: int = 512) -> dict[str, np.ndarray]:
-    """Return arrays by name of the output, for an array or a mapping of columns (a DataFrame)."""
-    feed = {one["name"]: _feed(one, rows) for one in facts["inputs"]}
+def predict(rows: Any, batch: int = 512, groups: Any = None) -> dict[str, np.ndarray]:
+    """Return arrays by name of the output, for an array or a mapping of columns (a DataFrame).
+
+    Where the model decides by group, `groups` are those of the rows, by default in columns of them.
+    """
+    feed = {one["name"]: _feed(one, rows) for one in facts["inputs"] if one["type"] != "group"}
+    feed |= {one["name"]: _groups(rows, groups) for one in facts["inputs"][len(feed) :]}
     starts = range(0, len(next(iter(feed.values()))), batch)
     batches = [{k: v[at : at + batch] for k, v in feed.items()} for at in starts]
     found = map(np.concatenate, zip(*(model.run(names, one) for one in batches), strict=True))
     return {k: v.astype(str) if v.dtype == object else v for k, v in zip(names, found, strict=True)}
+
+
+def _groups(rows: Any, groups: Any) -> np.ndarray:
+    if groups is None:
+        columns = facts["group_columns"]
+        if not columns or not hasattr(rows, "keys") or not set(columns).issubset(rows.keys()):
+            raise ValueError(f"got no groups {columns}; pass them (--groups FILE, one on a line)")
+        groups = list(zip(*(list(rows[name]) for name in columns), strict=True))
+    return np.array([_group(one if isinstance(one, tuple) else (one,)) for one in groups], object)
+
+
+def _group(parts: tuple[Any, ...]) -> str:
+    """Return a group as text, 7.0 like 7; empty where a part is missing."""
+    whole = [int(one) if isinstance(one, float) and one.is_integer() else one for one in parts]
+    gone = any(not c.strip() if isinstance(c, str) else str(c) in NONE for c in whole)
+    return "" if gone else ", ".join(map(str, whole))
 
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
@@ -80,9 +100,10 @@ def _text(value: Any, name: str, missing: str) -> str:
     return same[0] if same else str(value)
 
 
-def _read(source: Path) -> Any:
+def _read(source: Path, given: Any = None) -> Any:
     """Return the array of a .npy file, or the columns of a .csv file by name."""
-    columns = [one["column"] for one in facts["inputs"]]
+    columns = [one["column"] for one in facts["inputs"] if one["type"] != "group"]
+    columns += [] if None in columns or given else facts.get("group_columns", [])
     suffix, what = (".npy", "of an array") if None in columns else (".csv", "with a header")
     if source.suffix != suffix:
         raise ValueError(f"got {source}, expected a {suffix} file {what}")
@@ -110,9 +131,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Decide on each row with the model.")
     parser.add_argument("rows", type=Path, help=".npy file of an array, or .csv with a header")
     parser.add_argument("out", type=Path, help=".npz file to write, an array for each output")
+    help_of = "text file with the group of each row on a line, where the model decides by group"
+    parser.add_argument("--groups", type=Path, help=help_of)
     given = parser.parse_args()
     try:
-        np.savez(given.out, **predict(_read(given.rows)))  # type: ignore[arg-type]
+        lines = given.groups and given.groups.read_text(encoding="utf-8").splitlines()
+        found = predict(_read(given.rows, given.groups), groups=lines)
+        np.savez(given.out, **found)  # type: ignore[arg-type]
     except UnicodeDecodeError:
         sys.exit(f"{given.rows} is not text in UTF-8; save it as CSV in UTF-8")
     except (OSError, ValueError, csv.Error) as error:

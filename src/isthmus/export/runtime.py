@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from isthmus._core import reading, recover_folder, require, user_path
+from isthmus._core import reading, require, user_path
 from isthmus.bundle import upgrade_head_entry
-from isthmus.data import Schema, check_complete, prediction_sets
+from isthmus.data import NO_GROUP, Schema, check_complete, prediction_sets, read_groups
 from isthmus.data.preprocessing import Preprocessor, more_missing_values, read_preprocessor
 from isthmus.detection import check_rate
-from isthmus.errors import ExportError
-from isthmus.export.inputs import Input, feed
+from isthmus.errors import CalibrationWarning, DataError, ExportError
+from isthmus.export.inputs import GROUP, Input, feed
+from isthmus.export.model_file import changed_file, check_digest, read_model
 from isthmus.export.point_heads import PointHead, point_head
 
 if TYPE_CHECKING:
@@ -30,12 +31,10 @@ if TYPE_CHECKING:
 ROWS = 512
 #: Key of the metadata's one entry, a JSON object.
 KEY = "isthmus"
-FORMAT_VERSION = 1
+#: Newest format, and that of exports whose graph has no input of groups.
+FORMAT_VERSION, FIRST_FORMAT = 2, 1
 #: Of the facts: SHA-256 by name of the files beside the graph, which then ends with its own.
 FILE_DIGESTS = "file_digests"
-#: Key of the entry that ends the graph's file: the SHA-256 of all bytes before it, of so many
-#: hexadecimal digits.
-_OWN_DIGEST, _N_DIGITS = "sha256", 64
 #: Training rows that are assumed of an export of an earlier isthmus.
 ASSUMED_ROWS = 1000
 
@@ -119,15 +118,17 @@ class Exported:
     """
 
     def __init__(self, path: str | Path | bytes, threads: int = 0) -> None:
-        file, content = ("the graph", path) if isinstance(path, bytes) else _read(user_path(path))
+        file, content = (
+            ("the graph", path) if isinstance(path, bytes) else read_model(user_path(path))
+        )
         require("onnxruntime", extra="onnx", purpose="running an exported graph")
         try:
-            has_digest = _check_digest(content, file)
+            has_digest = check_digest(content, file)
             self._session = new_session(content, threads)
             facts = json.loads(self._session.get_modelmeta().custom_metadata_map[KEY])
             found = facts["format_version"]
             if not has_digest and FILE_DIGESTS in facts:
-                raise _changed(file)
+                raise changed_file(file)
         except ExportError:
             raise
         except Exception as error:  # ONNX Runtime's own errors have no common base
@@ -151,11 +152,12 @@ class Exported:
             self.point_heads = {
                 name: PointHead.from_dict(one) for name, one in facts.get("points", {}).items()
             }
-            self.inputs = [
-                Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]
-            ]
+            inputs = [Input(**(one | {"shape": tuple(one["shape"])})) for one in facts["inputs"]]
+            self.inputs = [one for one in inputs if one.type != GROUP]
+            self.group_input = next((one for one in inputs if one.type == GROUP), None)
+            self.group_columns = tuple(facts.get("group_columns", ()))
 
-    def run(self, X: Any) -> dict[str, np.ndarray]:
+    def run(self, X: Any, groups: Any = None) -> dict[str, np.ndarray]:
         """Return every output by name.
 
         Parameters
@@ -163,6 +165,8 @@ class Exported:
         X : array or DataFrame of n instances like those at fit
             Images may be uint8 or floats in [0, 1]; where they were uint8 at fit, floats are
             rounded to its 256 levels, with a warning where they are between two.
+        groups : array of shape (n,) or name of columns, optional
+            Where a detector decides by group, see `AnomalyDetector.predict`.
 
         Returns
         -------
@@ -173,15 +177,52 @@ class Exported:
         DataError
             When the instances do not fit the schema.
         """
-        return self.run_fed(self.feed(X))
+        return self.run_fed(self.feed(X, groups))
 
-    def feed(self, X: Any) -> dict[str, np.ndarray]:
-        """Check instances as `run` does, and return them by input of the graph."""
+    def feed(self, X: Any, groups: Any = None, *, decides: bool = True) -> dict[str, np.ndarray]:
+        """Check instances as `run` does, and return them by input of the graph.
+
+        Where a detector decides by group and nothing is decided, groups may be missing.
+        """
+        if self.group_input is None and groups is not None:
+            raise DataError(
+                "got groups, and no head of the export decides by group; leave them out"
+            )
+        of_rows = None
+        if self.group_input is not None:
+            instances, of_rows = read_groups(X, groups, self.group_columns)
+            X = instances.held
         rows = feed(self.schema, self.inputs, X)
+        if self.group_input is not None:
+            if of_rows is None and not decides:
+                n = len(next(iter(rows.values())))
+                of_rows = np.full(n, NO_GROUP, dtype=object)
+            rows[self.group_input.name] = self._checked_groups(of_rows, warn=decides)
         refused = self.missing_where_complete(rows, "error")
         if refused is not None:
             check_complete(refused, self.schema.columns)
         return rows
+
+    def _checked_groups(self, groups: np.ndarray | None, *, warn: bool) -> np.ndarray:
+        """Return groups after a check that they are there; warn of those that were not at fit."""
+        if groups is None:
+            columns = ", ".join(map(repr, self.group_columns)) or "no column"
+            raise DataError(
+                f"the export decides by group (at fit {columns}), and got no groups; pass groups, "
+                "the group of each instance, or a table with the column"
+            )
+        heads = (head.get("groups", {}).get("groups", []) for head in self.facts["heads"].values())
+        known = {one["name"] for groups_of in heads for one in groups_of}
+        unseen = [one for one in groups.tolist() if one not in known]
+        if unseen and warn:
+            warnings.warn(
+                f"{len(unseen):,} of {len(groups):,} instances are of groups that were not there "
+                f"at fit, or of none ({', '.join(map(repr, sorted(set(unseen))[:5]))}), and are "
+                "decided by the threshold of all groups together, which promises no rate for them",
+                CalibrationWarning,
+                stacklevel=3,
+            )
+        return groups
 
     def missing_where_complete(
         self, rows: Mapping[str, np.ndarray], policy: str = "unusual"
@@ -306,7 +347,7 @@ class Exported:
         """
         check_rate(alpha, "alpha")
         output = self.class_p_values_output(head, by_class=by_class)
-        return prediction_sets(self.run_fed(self.feed(X), [output])[output], alpha)
+        return prediction_sets(self.run_fed(self.feed(X, decides=False), [output])[output], alpha)
 
     def class_p_values_output(self, head: str | None = None, *, by_class: bool = False) -> str:
         """Return the name of the output with the p-values of classes, see `predict_set`.
@@ -440,61 +481,3 @@ class Exported:
                 "again with residual=True, or isthmus export BUNDLE --residual"
             )
         return self._preprocessor.from_network(values)
-
-
-def with_digest(content: bytes) -> bytes:
-    """Return the content of a model's file with its SHA-256 as the last entry of the metadata.
-
-    Examples
-    --------
-    >>> content = with_digest(b"")
-    >>> content[-64:].decode() == hashlib.sha256(content[:-64]).hexdigest()
-    True
-    """
-    content += _DIGEST_ENTRY
-    return content + hashlib.sha256(content).hexdigest().encode()
-
-
-def _digest_entry(key: bytes) -> bytes:
-    """Return the bytes that make a digest after them an entry of the metadata.
-
-    It is field 14 of a `ModelProto`, so that every reader of ONNX opens the file.
-    """
-    inner = bytes([0x0A, len(key)]) + key + bytes([0x12, _N_DIGITS])
-    return bytes([0x72, len(inner) + _N_DIGITS]) + inner
-
-
-_DIGEST_ENTRY = _digest_entry(_OWN_DIGEST.encode())
-
-
-def _check_digest(content: bytes, file: str) -> bool:
-    """Return whether a model's file ends with its digest; exports of an earlier isthmus have none.
-
-    Raises
-    ------
-    ExportError
-        When it is another file's.
-    """
-    body, stated = content[:-_N_DIGITS], content[-_N_DIGITS:]
-    if not body.endswith(_DIGEST_ENTRY):
-        return False
-    if hashlib.sha256(body).hexdigest().encode() != stated:
-        raise _changed(file)
-    return True
-
-
-def _changed(file: str) -> ExportError:
-    return ExportError(
-        f"{file} is damaged or was changed: its SHA-256 is not the one at its end; copy it or "
-        "export the bundle again"
-    )
-
-
-def _read(path: Path) -> tuple[str, bytes]:
-    recover_folder(path)
-    file = path / "model.onnx" if path.is_dir() else path
-    if not file.is_file():
-        raise ExportError(
-            f"{path} holds no exported graph; write one with: isthmus export BUNDLE -o {path}"
-        )
-    return str(file), file.read_bytes()

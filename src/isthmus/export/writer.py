@@ -23,12 +23,19 @@ from isthmus._core import (
     write_bytes,
 )
 from isthmus.bundle import Bundle, Head, load_bundle
-from isthmus.data import Dataset
+from isthmus.data import Dataset, as_instances, read_groups
 from isthmus.errors import ExportError
-from isthmus.export.decision_graph import Output, build_decision_graph
+from isthmus.export.decision_graph import (
+    Output,
+    build_decision_graph,
+    group_columns_of,
+    group_input,
+    parity_groups,
+)
 from isthmus.export.graph import normalise_model, onnx_module
 from isthmus.export.inputs import Input, feed, inputs_of
 from isthmus.export.metadata import describe_export, readme, write_facts
+from isthmus.export.model_file import with_digest
 from isthmus.export.network_graph import export_networks
 from isthmus.export.parity import Parity, library_outputs, measure
 from isthmus.export.point_heads import (
@@ -44,7 +51,7 @@ from isthmus.export.reference_selection import (
     references_from_heads,
     references_from_rows,
 )
-from isthmus.export.runtime import open_session, run, with_digest
+from isthmus.export.runtime import open_session, run
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -129,6 +136,7 @@ def export_bundle(
     variants: Sequence[str] = (),
     tolerance: float = TOLERANCE,
     known: int = 0,
+    groups: Any = None,
 ) -> dict[str, Any]:
     """Write a bundle's whole decision, from raw instance to verdict, as one ONNX graph.
 
@@ -163,6 +171,9 @@ def export_bundle(
         Number of rows to store in `known.npz` as reference instances, evenly over the labels of
         a Dataset. With 0 the export holds no row of yours: the reference instances are
         reconstructions of at most 512 codes stored by the heads, none where no head stores any.
+    groups : array of shape (n,) or name of columns, optional
+        Of `rows`, where a detector decides by group; the group is then an input of the graph. By
+        default those of the rows, or where they have none the groups at fit in turn.
 
     Returns
     -------
@@ -219,6 +230,16 @@ def export_bundle(
     X, y = (rows.X, rows.y) if isinstance(rows, Dataset) else (rows, None)
     inputs = inputs_of(encoder.schema_)
     graph_rows = feed(encoder.schema_, inputs, X)
+    of_groups, columns = group_input(chosen, inputs), group_columns_of(chosen.values())
+    of_rows = None
+    if of_groups is not None:
+        of_rows = read_groups(rows, groups, columns)[1]
+        if of_rows is None:
+            of_rows = parity_groups(chosen, len(as_instances(X)))
+        graph_rows[of_groups.name] = of_rows
+    elif groups is not None:
+        raise ExportError("got groups=, and no head decides by group; leave groups out")
+    all_inputs = inputs if of_groups is None else [*inputs, of_groups]
     networks = {MODEL: export_networks(encoder)}
     networks |= {f"model-{name}.onnx": convert_networks(networks[MODEL], name) for name in variants}
     models: dict[str, ModelProto] = {}
@@ -231,9 +252,9 @@ def export_bundle(
         )
         sessions[name] = open_session(models[name])
         names = [one.name for one in outputs]
-        expected = expected or library_outputs(encoder, chosen, outputs, X)
+        expected = expected or library_outputs(encoder, chosen, outputs, X, of_rows)
         got = run(sessions[name], graph_rows, names)
-        parities[name] = measure(chosen, outputs, expected, got, tolerance, rows_used)
+        parities[name] = measure(chosen, outputs, expected, got, tolerance, rows_used, of_rows)
         points = point_heads_of(chosen, outputs)
         for head, one in points.items():
             parities[name].points[head] = _compare_points(
@@ -255,7 +276,15 @@ def export_bundle(
         beside[REFERENCES_FILE] = references.to_bytes(encoder.digest_)
     for name in models:
         facts[name] = describe_export(
-            encoder, chosen, inputs, outputs, parities[name], references, points, beside
+            encoder,
+            chosen,
+            all_inputs,
+            outputs,
+            parities[name],
+            references,
+            points,
+            beside,
+            columns,
         )
         write_facts(models[name], facts[name])
     with replaced_folder(target) as folder:

@@ -18,7 +18,7 @@ from isthmus.bundle import Bundle, last_head, load_bundle
 from isthmus.data import as_instances
 from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
 from isthmus.data.streaming import ChunkRange, Stream
-from isthmus.detection import n_residuals, n_training_rows
+from isthmus.detection import AnomalyDetector, n_residuals, n_training_rows
 from isthmus.errors import DataError
 from isthmus.export import export_bundle
 from isthmus.scoring.output_folder import describe_run, finish, open_output
@@ -215,6 +215,9 @@ def score(
     if what == "predict":
         opened.head(head)  # raises when there is no such head
         head = head or last_head(opened.manifest)
+        decider = opened.head(head)
+        if isinstance(decider, AnomalyDetector) and not stream.group_columns:
+            decider.calibration_by_group(None)  # raises where it needs groups
     run_engine = _select_engine(engine, workers, address)
     rows = _parity_rows(opened, stream)
     explainer = None

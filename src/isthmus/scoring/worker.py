@@ -290,7 +290,9 @@ class Worker:
         try:
             content = stream.read(chunk, keys=True)
             try:
-                rows = self.exported.feed(content.X)
+                rows = self.exported.feed(
+                    content.X, content.groups if self.exported.group_input else None
+                )
                 heads = self.job.columns.for_heads
                 network = self._prepare_for_heads(content.X) if heads else None
             except DataError as error:

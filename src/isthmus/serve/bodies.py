@@ -387,6 +387,17 @@ def read_lists(content: bytes, schema: Schema, limits: Limits, notes: Notes) -> 
                 '"ids": [...] beside "instances": [...]',
             )
         notes.identify([{"id": one} for one in ids])
+    groups = plain.get("groups")
+    if groups is not None:
+        fits = isinstance(groups, list) and len(groups) == len(instances)
+        if not fits or not all(one is None or isinstance(one, str | int | float) for one in groups):
+            raise Refusal(
+                422,
+                f"{len(groups)} groups" if isinstance(groups, list) else "groups that are no list",
+                f"{len(instances)}, one for each instance: text, numbers or null",
+                '"groups": [...] beside "instances": [...]',
+            )
+        notes.groups = groups
     return X
 
 

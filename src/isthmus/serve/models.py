@@ -318,7 +318,7 @@ def _blank_instance(exported: Exported) -> dict[str, np.ndarray]:
         one.name: np.array([one.missing], dtype=object)
         if one.missing is not None
         else np.zeros((1, *one.shape), dtype=one.dtype)
-        for one in exported.inputs
+        for one in [*exported.inputs, *filter(None, [exported.group_input])]
     }
 
 

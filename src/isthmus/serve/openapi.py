@@ -274,6 +274,15 @@ def request_body(served: Served, limits: Limits, *, labels: bool = False) -> dic
         "properties": {"instances": instances},
         "required": ["instances"],
     }
+    if served.exported.group_input is not None and not labels:
+        columns = ", ".join(served.exported.group_columns)
+        body["properties"]["groups"] = {
+            "type": "array",
+            "items": {"type": ["string", "number", "null"]},
+            "maxItems": limits.rows,
+            "description": "The group of each instance, by which a detector decides"
+            + (f"; without it the key {columns} of each instance." if columns else "."),
+        }
     binary: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     if labels:
         by_head = [

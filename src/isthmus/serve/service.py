@@ -58,7 +58,9 @@ class Service:
         self.models, self.limits, self.metrics, self.queue = models, limits, metrics, queue
         self._readers = asyncio.Semaphore(N_READERS)
 
-    async def read(self, request: Request, served: Served) -> tuple[dict[str, Any], dict[str, Any]]:
+    async def read(
+        self, request: Request, served: Served, *, decides: bool = False
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return a body's instances as inputs of the graph, and what the answer states of them."""
         content = await request.body()
         kind = request.headers.get("content-type", "")
@@ -67,7 +69,7 @@ class Service:
         def rows() -> tuple[dict[str, Any], dict[str, Any]]:
             notes = Notes()
             X = read_instances(content, kind, served.schema, limits, notes)
-            return feed(served, X, notes), notes.to_dict()
+            return feed(served, X, notes, decides=decides), notes.to_dict()
 
         found: tuple[dict[str, Any], dict[str, Any]] = await self.run_task(rows, len(content))
         return found
@@ -93,7 +95,7 @@ class Service:
                 "one with a classifier or a detector",
                 "use /encode, or have one fitted by isthmus classify or isthmus detect",
             )
-        rows, notes = await self.read(request, served)
+        rows, notes = await self.read(request, served, decides=True)
         values = await served.run(rows, [one["name"] for one in served.decisions])
         found = predictions(served.decisions, served.heads, values)
         self.metrics.instances.labels(served.name).inc(len(found))
@@ -201,6 +203,7 @@ class Service:
                 "content_types": content_types(served.schema),
                 "schema": facts["schema"],
                 "outputs": facts["outputs"],
+                **_describe_groups(served),
                 "heads": facts["heads"],
                 "points": {
                     name: head.describe() for name, head in served.exported.point_heads.items()
@@ -229,14 +232,39 @@ class Service:
         return json_answer({"digest": digest, "bundles": bundles, "stale": sorted(models.stale)})
 
 
-def feed(served: Served, X: Any, notes: Notes) -> dict[str, Any]:
-    """Return instances as inputs of the graph; the library's warnings are added to the notes."""
+def feed(served: Served, X: Any, notes: Notes, *, decides: bool = False) -> dict[str, Any]:
+    """Return instances as inputs of the graph; the library's warnings are added to the notes.
+
+    Raises
+    ------
+    Refusal
+        422 where a detector that `decides` does so by group, and the instances bring no groups.
+    """
+    exported = served.exported
+    groups: list[Any] | None = notes.groups
+    if exported.group_input is not None and (decides or groups is not None):
+        groups = notes.groups_in(exported.group_columns)
+        if groups is None:
+            columns = ", ".join(map(repr, exported.group_columns))
+            raise Refusal(
+                422,
+                "instances without groups",
+                "the group of each, by which the detector decides"
+                + (f" (at fit the column {columns})" if columns else ""),
+                '"groups": [...] beside "instances": [...] in JSON, or a table with the column',
+            )
     with collect_warnings(notes):
-        rows = served.exported.feed(X)
+        rows = exported.feed(X, groups, decides=decides or groups is not None)
     n = len(next(iter(rows.values())))
     found = served.exported.more_missing(served.exported.count_missing(rows), n)
     notes.warnings += [describe_missing(one) for one in found]
     return rows
+
+
+def _describe_groups(served: Served) -> dict[str, Any]:
+    """Return the columns that named the groups at fit, where a detector decides by group."""
+    exported = served.exported
+    return {} if exported.group_input is None else {"group_columns": list(exported.group_columns)}
 
 
 @contextmanager

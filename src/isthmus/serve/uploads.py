@@ -45,6 +45,8 @@ class Notes:
         The column of a table that holds labels, which is taken out of the instances.
     labels : list of str, int or None, or None
         What it holds, None in a row without a label.
+    groups : list of str, int or None, or None
+        Those of a JSON body, one for each instance; None without.
     """
 
     warnings: list[str] = field(default_factory=list)
@@ -52,6 +54,29 @@ class Notes:
     resized_from: list[tuple[int, int] | None] | None = None
     label: str | None = None
     labels: list[str | int | None] | None = None
+    groups: list[str | int | None] | None = None
+
+    def groups_in(self, columns: Sequence[str]) -> list[Any] | None:
+        """Return the group of each instance: given, or in columns that the fit did not use.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Those that named the groups at fit.
+
+        Returns
+        -------
+        list of str, int, float, tuple or None, or None
+            Of several columns tuples; None where the instances bring no groups.
+        """
+        if self.groups is not None:
+            return self.groups
+        rows = self.identifiers or [{}]
+        if not columns or not all(name in row for row in rows for name in columns):
+            return None
+        if len(columns) == 1:
+            return [row[columns[0]] for row in rows]
+        return [tuple(row[name] for name in columns) for row in rows]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys to add to an answer: `warnings`, and the others that are not empty."""
