@@ -43,8 +43,8 @@ def negative_log_odds(probabilities: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> negative_log_odds(np.array([[0.5, 0.5], [0.9, 0.1]])).round(2).tolist()
-    [[-0.0, -0.0], [-2.2, 2.2]]
+    >>> (negative_log_odds(np.array([[0.5, 0.5], [0.9, 0.1]])).round(2) + 0.0).tolist()
+    [[0.0, 0.0], [-2.2, 2.2]]
     """
     against = np.log(np.maximum(1 - probabilities, SMALLEST_PROBABILITY))
     found: np.ndarray = against - np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))

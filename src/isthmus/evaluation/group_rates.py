@@ -47,7 +47,7 @@ def evaluate_groups(
     Examples
     --------
     >>> from isthmus import Autoencoder
-    >>> rng = np.random.default_rng(0)
+    >>> rng = np.random.default_rng(1)
     >>> machines = np.repeat(np.array(["a", "b"], dtype=object), 300)
     >>> X = rng.normal(size=(600, 4)) * np.where(machines == "a", 1, 3)[:, None]
     >>> encoder = Autoencoder(max_epochs=2, random_state=0)

@@ -155,7 +155,7 @@ class Monitor:
     Examples
     --------
     >>> from isthmus import AnomalyDetector, Autoencoder
-    >>> rng = np.random.default_rng(0)
+    >>> rng = np.random.default_rng(1)
     >>> detector = AnomalyDetector(
     ...     Autoencoder(2, max_epochs=2), "neighbours", 0.05, "split", random_state=0
     ... ).fit(rng.normal(size=(1000, 3)))
