@@ -127,7 +127,8 @@ def _time_parameters(detector: AnomalyDetector) -> dict[str, Any]:
     if detector.point_calibration_ is None:
         return {}
     names = ("false_alarms", "merge_gap", "min_length", "causal")
-    return {name: getattr(detector, name) for name in names}
+    by_group = {"by_group": True} if detector.by_group else {}
+    return {name: getattr(detector, name) for name in names} | by_group
 
 
 def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> AnomalyDetector:

@@ -49,7 +49,8 @@ def format_of(manifest: Mapping[str, Any]) -> int:
     1
     """
     earlier = [one for entries in manifest.get("history", {}).values() for one in entries]
-    by_group = any("groups" in one for one in [*manifest.get("heads", {}).values(), *earlier])
+    heads = [*manifest.get("heads", {}).values(), *earlier]
+    by_group = any("groups" in one or "groups" in (one.get("points") or {}) for one in heads)
     return FORMAT_VERSION if by_group else FIRST_FORMAT
 
 

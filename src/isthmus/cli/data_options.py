@@ -34,6 +34,15 @@ Resize = Annotated[
     typer.Option("--resize", help="Resize all images to this height x width, such as 28x28."),
 ]
 
+ByGroup = Annotated[
+    bool,
+    typer.Option(
+        "--by-group",
+        help="Of a long table with --group: hold the rate of time points in each group, and not on "
+        "average over all; --false-alarms are then those of each group.",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -358,6 +367,21 @@ def _columns_at_fit(source: str, bundle: Path, head: str | None) -> dict[str, An
         parts = [] if time is None else [f"--time {time}"]
         print("as at fit: " + " ".join(parts + [f"--group {g}" for g in groups]), file=sys.stderr)
     return {"time": time, "group": list(groups)}
+
+
+def point_options(
+    false_alarms: str | None,
+    merge_gap: str | None,
+    min_length: int | None,
+    causal: bool,
+    by_group: bool,
+) -> dict[str, Any]:
+    """Return the parameters of a detector for time points that options say."""
+    given: dict[str, Any] = {"false_alarms": false_alarms, "min_length": min_length}
+    if merge_gap is not None:
+        given["merge_gap"] = whole_or_auto("--merge-gap", merge_gap)
+    given |= {"causal": causal or None, "by_group": by_group or None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def groups_at_fit(

@@ -10,7 +10,9 @@ import typer
 from isthmus._core import check_writable
 from isthmus.cli.data_options import (
     DEFAULTS,
+    ByGroup,
     DataOptions,
+    point_options,
     warnings_as_lines,
     with_option_groups,
 )
@@ -29,7 +31,6 @@ from isthmus.cli.options import (
     console_for,
     detector_facts,
     number_or_auto,
-    point_options,
     print_detector,
     window_label_facts,
     window_label_of,
@@ -54,6 +55,7 @@ def detect(
     merge_gap: MergeGap = None,
     min_length: MinLength = None,
     causal: Causal = False,
+    by_group: ByGroup = False,
     method: Annotated[
         str | None,
         typer.Option(
@@ -89,13 +91,13 @@ def detect(
     same name: see isthmus history.
     """
     console = console_for(json)
-    of_points = point_options(false_alarms, merge_gap, min_length, causal)
+    of_points = point_options(false_alarms, merge_gap, min_length, causal, by_group)
     by_point = False
     if data is None:
         given: dict[str, Any] = {"--label": reading.label, "--normal": normal, "--method": method}
         given |= {"--calibration": calibration, "--missing": missing}
         given |= {"--merge-gap": merge_gap, "--min-length": min_length}
-        given |= {"--causal": causal or None}
+        given |= {"--causal": causal or None, "--by-group": by_group or None}
         detector, version = _move_threshold(bundle, name, false_alarm_rate, false_alarms, given)
     else:
         check_writable(bundle, folder=True)

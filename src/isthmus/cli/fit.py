@@ -20,7 +20,14 @@ from isthmus.bundle import (
     stored_heads,
 )
 from isthmus.cli.commands import rank, refuse_process_group, whole_or_auto
-from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
+from isthmus.cli.data_options import (
+    DEFAULTS,
+    ByGroup,
+    DataOptions,
+    point_options,
+    warnings_as_lines,
+    with_option_groups,
+)
 from isthmus.cli.options import (
     Address,
     Causal,
@@ -40,7 +47,6 @@ from isthmus.cli.options import (
     detector_facts,
     names_or_none,
     number_or_auto,
-    point_options,
     print_detector,
     reads_in_chunks,
     refuse_ray,
@@ -109,6 +115,7 @@ def fit(
     merge_gap: MergeGap = None,
     min_length: MinLength = None,
     causal: Causal = False,
+    by_group: ByGroup = False,
     normal: Normal = None,
     missing: Missing = None,
     engine: Engine = "local",
@@ -148,7 +155,7 @@ def fit(
         return
     refuse_ray(workers, address)
     console = console_for(json)
-    of_points = point_options(false_alarms, merge_gap, min_length, causal)
+    of_points = point_options(false_alarms, merge_gap, min_length, causal, by_group)
     of_detector = {
         "--false-alarm-rate": false_alarm_rate,
         "--normal": normal,

@@ -18,7 +18,6 @@ from isthmus.cli.commands import (
     process_suffix,
     raise_on_sigterm,
     rank,
-    whole_or_auto,
 )
 from isthmus.cli.data_options import warnings_as_lines
 from isthmus.errors import DataError
@@ -216,17 +215,6 @@ Causal = Annotated[
 ]
 
 
-def point_options(
-    false_alarms: str | None, merge_gap: str | None, min_length: int | None, causal: bool
-) -> dict[str, Any]:
-    """Return the parameters of a detector for time points that options say."""
-    given: dict[str, Any] = {"false_alarms": false_alarms, "min_length": min_length}
-    if merge_gap is not None:
-        given["merge_gap"] = whole_or_auto("--merge-gap", merge_gap)
-    given |= {"causal": True} if causal else {}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
     """Return facts of a fitted detector as plain values."""
     from isthmus.bundle import label_counts
@@ -352,12 +340,19 @@ def _point_lines(points: dict[str, Any]) -> dict[str, str]:
         f"about {points['n_independent']:,} of them independent",
         "false alarms": promise,
         "realised": measured,
-        "threshold": f"{points['threshold']:.4g}, a time point with a higher score is abnormal",
+        "threshold": _threshold_of_points(points),
         "known": "at once (causal)" if not late else f"up to {as_duration(late, step)} later",
     }
     for group, rate in realised.get("by_group", {}).items():
         lines[f"  {group}"] = f"realised {words(rate)}"
     return lines
+
+
+def _threshold_of_points(points: dict[str, Any]) -> str:
+    if "groups" not in points:
+        return f"{points['threshold']:.4g}, a time point with a higher score is abnormal"
+    n_own = sum(one["calibration"] == "group" for one in points["groups"])
+    return f"by group, {_threshold_range(points)}; {n_own} of {len(points['groups'])} hold the rate"
 
 
 def _print_label_curve(console: Console, facts: dict[str, Any]) -> None:

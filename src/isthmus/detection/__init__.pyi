@@ -49,8 +49,10 @@ from .labelled_scores import HeadScore as HeadScore
 from .labelled_scores import LabelCurve as LabelCurve
 from .point_decisions import PointCalibration as PointCalibration
 from .point_decisions import PointDecisions as PointDecisions
+from .point_decisions import PointGroups as PointGroups
 from .point_decisions import PointRule as PointRule
 from .point_decisions import decide_points as decide_points
+from .point_decisions import thresholds_of as thresholds_of
 from .point_decisions import time_points_as_at_fit as time_points_as_at_fit
 from .reference_set import Fold as Fold
 from .reference_set import ReferenceSet as ReferenceSet

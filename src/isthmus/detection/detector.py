@@ -120,6 +120,14 @@ class AnomalyDetector(
     causal : bool, default=False
         Score a time point by the past alone, by the window that ends at it, and not by all windows
         that cover it, which end up to a window later.
+    by_group : bool, default=False
+        Of series by time point that were loaded with groups: hold the rate in each group, by the
+        held-out blocks of its own, and not on average over all of them. A number of
+        `false_alarms` is then one of each group: "1 per day" of every machine. It takes as much
+        normal data of each group as otherwise of all together, and groups in long tables are
+        often recordings that do not come again, so that it has to be asked for. Groups too small
+        for the rate are pooled as in `isthmus.detection.GroupCalibration`, and counted. Verdicts
+        on windows have one threshold.
 
     Attributes
     ----------
@@ -194,6 +202,7 @@ class AnomalyDetector(
         merge_gap: int | Literal["auto"] = "auto",
         min_length: int = 1,
         causal: bool = False,
+        by_group: bool = False,
     ) -> None:
         self.encoder = encoder
         self.method = method
@@ -206,6 +215,7 @@ class AnomalyDetector(
         self.merge_gap = merge_gap
         self.min_length = min_length
         self.causal = causal
+        self.by_group = by_group
 
     @isolated_from_host()
     def fit(
@@ -273,8 +283,9 @@ class AnomalyDetector(
                 raise DataError(f"got {name}={shown(value)}, expected one of {', '.join(expected)}")
         seed = ProcessGroup.find().broadcast(draw_seed(self.random_state))
         X, of_rows, columns = read_groups_at_fit(X, y, groups)
-        timeline = None if X.points is None else lay_out(X.points, len(X))
-        self._check_false_alarms(by_point=timeline is not None)
+        timeline = None if X.points is None else lay_out(X.points, len(X), self.by_group)
+        grouped = timeline is not None and bool(timeline.group_columns)
+        self._check_false_alarms(by_point=timeline is not None, grouped=grouped)
         encoder, X, y = detector_sample(X, self.encoder, y, seed)
         of_rows = X.groups if of_rows is None else of_rows
         stated = DetectorLabelReader(self.normal if normal is None else normal).normal
@@ -327,7 +338,7 @@ class AnomalyDetector(
         X, of_rows, _ = read_groups_at_fit(X, None, groups)
         if trains_before_sampling(self.encoder, X):
             return 1
-        timeline = None if X.points is None else lay_out(X.points, len(X))
+        timeline = None if X.points is None else lay_out(X.points, len(X), self.by_group)
         with warnings.catch_warnings(action="ignore"):  # they are those of `fit`
             normal = normal_by_column_name(X.points) if self.normal is None else self.normal
             y = read_labels_of(X, y, normal, timeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Self
@@ -19,7 +20,7 @@ from isthmus.detection.point_decisions import PointCalibration
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import MissingPenalty, Score, anomaly_scores
 from isthmus.detection.selection import Selection, benjamini_hochberg
-from isthmus.errors import DataError
+from isthmus.errors import CalibrationWarning, DataError
 
 
 class DecisionsMixin:
@@ -33,6 +34,7 @@ class DecisionsMixin:
     n_calibration_: int
     group_calibration_: GroupCalibration | None = None
     group_columns_: tuple[str, ...] = ()
+    by_group: bool
     point_calibration_: PointCalibration | None
     false_alarm_rate: float | Literal["auto"]
     false_alarm_rate_: float
@@ -254,6 +256,13 @@ class DecisionsMixin:
             See `predict`, which raises and warns as this does.
         """
         check_is_fitted(self)
+        if self.by_group and self.point_calibration_ is not None:
+            warnings.warn(
+                "windows are decided by one threshold of all groups; by group time points are: "
+                "decide_points, score_points or alarms",
+                CalibrationWarning,
+                stacklevel=3,
+            )
         if self.group_calibration_ is None:
             self.calibration_by_group(groups)
             return as_instances(X), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
@@ -9,13 +10,14 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
-from isthmus.data import ABNORMAL, NORMAL, VERDICT_NAMES
+from isthmus.data import ABNORMAL, NORMAL, VERDICT_NAMES, group_text
 from isthmus.data.windows import TimePoints
 from isthmus.detection.alarm_rates import AlarmRate, AlarmThreshold
 from isthmus.detection.alarms import alarm_table, find_alarms, known_positions
 from isthmus.detection.block_calibration import BlockCalibration, block_calibration
-from isthmus.detection.calibration import DECIMALS
+from isthmus.detection.calibration import DECIMALS, Calibration
 from isthmus.detection.timeline import Timeline, WindowPlaces
+from isthmus.errors import CalibrationWarning
 
 #: From windows (k, window, c) to their anomaly scores, (k,), and what each channel adds, (k, c).
 ScoreWindows = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -50,8 +52,92 @@ class PointRule(Protocol):
     def group_columns(self) -> tuple[str, ...]:
         """Columns of the groups at fit."""
 
+    @property
+    def by_group(self) -> PointGroups | None:
+        """Thresholds and calibrations by group; None where all groups have one."""
+
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """Return the p-value of each anomaly score of a time point, NaN where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointGroups:
+    """Thresholds of time points by group, and the scores that their p-values are ranks among.
+
+    Each group has its own held-out blocks of time, thinned by its own mean size of clusters. Those
+    whose blocks are too few for the rate share one calibration of all of their blocks, where these
+    together are enough; otherwise, and of a group that was not there at fit, the blocks of all
+    groups calibrate: the rule of `isthmus.detection.group_calibration`.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Groups at fit.
+    positions : int array of shape (len(names),)
+        Which calibration each of them has.
+    scores : tuple of float64 arrays
+        Of each calibration; that of all groups is the last.
+    thresholds : float64 array, one of each calibration
+    facts : list of dict
+        Of each group its `name`, `n_points` held out, `mean_cluster`, `n_independent`,
+        `calibration` ("group", "small groups" or "all rows"), `threshold`, and `realised`, the
+        rate on stretches held out at the threshold of its others.
+    """
+
+    names: tuple[str, ...]
+    positions: np.ndarray
+    scores: tuple[np.ndarray, ...]
+    thresholds: np.ndarray
+    facts: list[dict[str, Any]]
+
+    def places(self, points: TimePoints) -> np.ndarray:
+        """Return which calibration decides on each time point, int array of shape (m,)."""
+        position = dict(zip(self.names, self.positions.tolist(), strict=True))
+        last = len(self.scores) - 1
+        of_groups = [position.get(group_text(one), last) for one in points.groups] or [last]
+        return np.array(of_groups, dtype=np.int64)[points.codes]
+
+    def unseen(self, points: TimePoints) -> list[str]:
+        """Return the groups of time points that were not there at fit."""
+        return sorted({group_text(one) for one in points.groups}.difference(self.names))
+
+    def p_values(self, scores: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return the p-value of each anomaly score in its group, NaN where there is none."""
+        found = np.full(len(scores), np.nan)
+        for place in np.unique(places):
+            own = (places == place) & ~np.isnan(scores)
+            found[own] = Calibration(self.scores[place]).p_values(scores[own])
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Return arrays and plain values from which `from_dict` rebuilds it."""
+        return {
+            "names": list(self.names),
+            "positions": self.positions,
+            "scores": {str(at): one for at, one in enumerate(self.scores)},
+            "thresholds": self.thresholds,
+            "facts": self.facts,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return self.state() | {
+            "positions": self.positions.tolist(),
+            "scores": {str(at): one.tolist() for at, one in enumerate(self.scores)},
+            "thresholds": self.thresholds.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Rebuild from what `state` or `to_dict` returned."""
+        scores = plain["scores"]
+        return cls(
+            tuple(plain["names"]),
+            np.array(plain["positions"], dtype=np.int64),
+            tuple(np.array(scores[str(at)], dtype=np.float64) for at in range(len(scores))),
+            np.array(plain["thresholds"], dtype=np.float64),
+            plain["facts"],
+        )
 
 
 class PointCalibration:
@@ -83,6 +169,7 @@ class PointCalibration:
     ) -> None:
         self.blocks, self.stride, self.step, self.causal = blocks, stride, step, causal
         self.time_column, self.group_columns = time_column, tuple(group_columns)
+        self.by_group: PointGroups | None = None
 
     @classmethod
     def learn(
@@ -147,6 +234,7 @@ class PointCalibration:
             "causal": self.causal,
             "time_column": self.time_column,
             "group_columns": list(self.group_columns),
+            **({"by_group": self.by_group.state()} if self.by_group else {}),
         }
 
     @classmethod
@@ -160,7 +248,10 @@ class PointCalibration:
             state["mean_cluster"],
         )
         names = ("stride", "step", "causal", "time_column", "group_columns")
-        return cls(blocks, **{name: state[name] for name in names})
+        found = cls(blocks, **{name: state[name] for name in names})
+        if "by_group" in state:
+            found.by_group = PointGroups.from_dict(state["by_group"])
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,5 +452,25 @@ def decide_points(
     shares[: len(spread)] = places.spread(energies, causal=calibration.causal)
     totals = shares.sum(axis=1, keepdims=True)
     shares = np.divide(shares, totals, out=shares, where=totals > 0)
-    abnormal = np.nan_to_num(scores, nan=-np.inf) > threshold
-    return PointDecisions(points, scores, calibration.p_values(scores), abnormal, shares)
+    thresholds = thresholds_of(points, calibration, threshold)
+    abnormal = np.nan_to_num(scores, nan=-np.inf) > thresholds
+    by_group = calibration.by_group
+    if by_group is None:
+        p_values = calibration.p_values(scores)
+    else:
+        p_values = by_group.p_values(scores, by_group.places(points))
+        if unseen := by_group.unseen(points):
+            warnings.warn(
+                f"{len(unseen):,} groups were not there at fit "
+                f"({', '.join(map(repr, unseen[:5]))}): their time points are decided by the "
+                "threshold of all groups together, which promises no rate for them",
+                CalibrationWarning,
+                stacklevel=3,
+            )
+    return PointDecisions(points, scores, p_values, abnormal, shares)
+
+
+def thresholds_of(points: TimePoints, rule: PointRule, threshold: float) -> Any:
+    """Return the threshold of time points: one, or by group that of each, (m,)."""
+    by_group = rule.by_group
+    return threshold if by_group is None else by_group.thresholds[by_group.places(points)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Self
@@ -14,17 +15,20 @@ from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.data.windows import TimePoints
 from isthmus.detection.alarm_rates import AlarmRate
+from isthmus.detection.block_calibration import BlockCalibration, block_calibration
 from isthmus.detection.calibration import DECIMALS
 from isthmus.detection.features import Features, extract_features_in_chunks
+from isthmus.detection.group_calibration import ALL, OWN, SMALL
 from isthmus.detection.point_decisions import (
     PointCalibration,
     PointDecisions,
+    PointGroups,
     decide_points,
     time_points_as_at_fit,
 )
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import Score
-from isthmus.errors import DataError
+from isthmus.errors import CalibrationWarning, DataError
 
 
 class PointDetectionMixin:
@@ -41,6 +45,7 @@ class PointDetectionMixin:
     merge_gap: int | Literal["auto"]
     min_length: int
     causal: bool
+    by_group: bool
     check_encoder_unchanged: Callable[[], None]
     _scores: Callable[[Features], np.ndarray]
     _restored_on_failure: Callable[[], AbstractContextManager[None]]
@@ -188,7 +193,7 @@ class PointDetectionMixin:
             self._set_point_threshold(self.false_alarm_rate)
         return self
 
-    def _check_false_alarms(self, *, by_point: bool) -> None:
+    def _check_false_alarms(self, *, by_point: bool, grouped: bool) -> None:
         """Check what is asked of false alarms before anything is trained.
 
         Raises
@@ -197,6 +202,15 @@ class PointDetectionMixin:
             When both a share and a number of alarms are asked for, or a number of alarms and the
             instances have no time points, or the number cannot be read.
         """
+        if self.by_group and not grouped:
+            raise DataError(
+                "got by_group=True, and the long table was loaded without groups; name their "
+                "column with load(..., kind='series', group=COLUMN) (on the command line --group "
+                "COLUMN)"
+                if by_point
+                else "got by_group=True, which is for time points of a long table; pass the groups "
+                "of other instances as fit(X, groups=...)"
+            )
         if self.false_alarms is None:
             return
         if not isinstance(self.false_alarm_rate, str):
@@ -253,9 +267,36 @@ class PointDetectionMixin:
             facts |= {"false_alarms": str(found.asked), "n_alarms_held_out": found.n_alarms}
             facts["held"] = found.held
             facts["share_of_points"] = found.share_of_points
-        facts |= {"threshold": self.point_threshold_, "realised": realised}
-        facts["drifts"] = blocks.warn_of_drift(realised, alarm_rate, calibration.step)
+        facts["threshold"] = self.point_threshold_
+        calibration.by_group = None
+        if self.by_group:
+            found_groups, realised, drifts = self._groups_at_rate(facts, alarm_rate)
+            calibration.by_group = found_groups
+            facts |= {"groups": found_groups.facts, "realised": realised, "drifts": drifts}
+        else:
+            facts["realised"] = realised
+            facts["drifts"] = blocks.warn_of_drift(realised, alarm_rate, calibration.step)
         self.point_facts_ = facts
+
+    def _groups_at_rate(
+        self, facts: dict[str, Any], alarm_rate: AlarmRate | None
+    ) -> tuple[PointGroups, dict[str, Any], bool]:
+        """Return thresholds by group, what all realise together, and whether one drifts."""
+        calibration = self._calibrated()
+
+        def at_rate(blocks: BlockCalibration) -> tuple[float, bool, dict[str, Any]]:
+            if alarm_rate is None:
+                rate = facts["false_alarm_rate"]
+                return blocks.threshold_for_rate(rate), blocks.holds(rate), blocks.realised(rate)
+            found = blocks.alarm_threshold(
+                alarm_rate,
+                merge_gap=facts["merge_gap"],
+                min_length=facts["min_length"],
+                step=calibration.step,
+            )
+            return found.threshold, found.held, found.realised
+
+        return point_groups(calibration.blocks, at_rate)
 
     def _merge_gap(self) -> int:
         return self._calibrated().window // 2 if self.merge_gap == "auto" else self.merge_gap
@@ -294,6 +335,146 @@ class PointDetectionMixin:
             scores.append(np.round(found, DECIMALS))
             parts.append(of_channels)
         return np.concatenate(scores), np.concatenate(parts)
+
+
+AtRate = Callable[[BlockCalibration], tuple[float, bool, dict[str, Any]]]
+
+
+def point_groups(
+    blocks: BlockCalibration, at_rate: AtRate
+) -> tuple[PointGroups, dict[str, Any], bool]:
+    """Calibrate the time points of each group on its own held-out blocks.
+
+    Parameters
+    ----------
+    blocks : BlockCalibration
+        Of all groups.
+    at_rate : callable
+        From the blocks of a group, or of several, to their threshold for the rate, whether they
+        are enough for it, and what it realises on stretches held out in turn.
+
+    Returns
+    -------
+    groups : PointGroups
+    realised : dict
+        Of all calibrations together, as `BlockCalibration.realised` returns it.
+    drifts : bool
+
+    Warns
+    -----
+    CalibrationWarning
+        Of groups whose blocks are too few for the rate, and of those that drift.
+    """
+    names = tuple(sorted({str(one) for one in blocks.groups}))
+    with warnings.catch_warnings(action="ignore", category=CalibrationWarning):
+        of_all = at_rate(blocks)
+        own = [blocks_of_groups(blocks, [name]) for name in names]
+        found = [None if one is None else at_rate(one) for one in own]
+        small = [name for name, one in zip(names, found, strict=True) if one is None or not one[1]]
+        joined = blocks_of_groups(blocks, small) if small else None
+        of_small = None if joined is None else at_rate(joined)
+        pools = of_small is not None and of_small[1] and len(small) < len(names)
+    used: list[tuple[BlockCalibration, tuple[float, bool, dict[str, Any]]]] = []
+    positions = np.full(len(names), -1)
+    for at, (one, rates) in enumerate(zip(own, found, strict=True)):
+        if one is not None and rates is not None and rates[1]:
+            positions[at] = len(used)
+            used.append((one, rates))
+    if pools and joined is not None and of_small is not None:
+        positions[positions < 0] = len(used)
+        used.append((joined, of_small))
+    used.append((blocks, of_all))
+    positions[positions < 0] = len(used) - 1
+    facts = []
+    for name, position, one in zip(names, positions.tolist(), own, strict=True):
+        how = OWN if name not in small else SMALL if pools else ALL
+        threshold, _, realised = used[position][1]
+        share = realised["realised"] if how == OWN else realised.get("by_group", {}).get(name)
+        facts.append(
+            {
+                "name": name,
+                "n_points": 0 if one is None else one.n_points,
+                "mean_cluster": None if one is None else one.mean_cluster,
+                "n_independent": 0 if one is None else one.n_independent,
+                "calibration": how,
+                "threshold": threshold,
+                "realised": share,
+            }
+        )
+    if small:
+        _warn_of_small_groups(small, names, pools=pools)
+    deciding = [used[position] for position in sorted(set(positions.tolist()))]
+    drifting = []
+    with warnings.catch_warnings(action="ignore", category=CalibrationWarning):
+        for name, how in ((one["name"], one["calibration"]) for one in facts):
+            at = names.index(name)
+            block, rates = used[positions[at]]
+            if how == OWN and block.warn_of_drift(rates[2]):
+                drifting.append(name)
+    if drifting:
+        warnings.warn(
+            f"normal data drift in {len(drifting):,} of {len(names):,} groups "
+            f"({', '.join(map(repr, drifting[:5]))}): stretches held out differ by more than "
+            "chance, and one realises more than twice the rate; later data may be as far off: fit "
+            "on data like those to come, or ask for a lower rate",
+            CalibrationWarning,
+            stacklevel=5,
+        )
+    groups = PointGroups(
+        names,
+        positions,
+        tuple(one.calibration.scores for one, _ in used),
+        np.array([rates[0] for _, rates in used]),
+        facts,
+    )
+    return groups, _realised_together(deciding, facts), bool(drifting)
+
+
+def blocks_of_groups(blocks: BlockCalibration, names: Sequence[str]) -> BlockCalibration | None:
+    """Return the blocks of some groups, with their own size of clusters; None of too few points."""
+    rows = [at for at, one in enumerate(blocks.groups) if str(one) in names]
+    parts = [blocks.scores[first:end] for first, end in blocks.blocks[rows]]
+    ends = np.cumsum([len(part) for part in parts])
+    if not len(ends) or ends[-1] < 2:
+        return None
+    spans = np.column_stack([np.append(0, ends[:-1]), ends])
+    groups = [blocks.groups[at] for at in rows] if len(names) > 1 else ()
+    return block_calibration(np.concatenate(parts), spans, window=blocks.window, groups=groups)
+
+
+def _warn_of_small_groups(small: Sequence[str], names: Sequence[str], *, pools: bool) -> None:
+    how = (
+        "share one calibration, which holds the rate on average over these groups and not in each"
+        if pools
+        else "are decided by the threshold of all groups, which promises no rate for them"
+    )
+    warnings.warn(
+        f"{len(small):,} of {len(names):,} groups have too few time points held out for the rate "
+        f"({', '.join(map(repr, small[:5]))}{', ...' if len(small) > 5 else ''}): they {how}; "
+        "bring more normal data of these groups, or ask for a larger rate",
+        CalibrationWarning,
+        stacklevel=6,
+    )
+
+
+def _realised_together(
+    deciding: Sequence[tuple[BlockCalibration, tuple[float, bool, dict[str, Any]]]],
+    facts: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return what the calibrations that decide realise together, each on its own stretches."""
+    parts = [rates[2] for _, rates in deciding]
+    stretches = [one for part in parts for one in part["blocks"]]
+    shares = [one["share"] for one in stretches]
+    n = sum(one["n"] for one in stretches)
+    return {
+        "asked": parts[0]["asked"],
+        "realised": sum(one["share"] * one["n"] for one in stretches) / n,
+        "blocks": stretches,
+        "lowest": min(shares),
+        "highest": max(shares),
+        "by_group": {one["name"]: one["realised"] for one in facts if one["realised"] is not None},
+        "at_highest": sum(part.get("at_highest", 0) for part in parts),
+    }
 
 
 def _columns(names: tuple[str, ...]) -> str:

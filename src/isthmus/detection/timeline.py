@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from isthmus.data import group_text
 from isthmus.data.windows import TimePoints
 from isthmus.errors import CalibrationError
 
@@ -255,6 +256,8 @@ class Timeline:
     time_column : str or None
     group_columns : tuple of str
         Columns of the table that the windows were cut from.
+    by_group : bool
+        Whether blocks of time are held out in each group, so that each of them is trained on too.
     """
 
     first: np.ndarray
@@ -265,6 +268,7 @@ class Timeline:
     step: float | None = None
     time_column: str | None = None
     group_columns: tuple[str, ...] = ()
+    by_group: bool = False
 
     def blocks(self, *, split: bool = False, n_blocks: int = N_BLOCKS) -> list[HeldOutBlock]:
         """Return the blocks of time that are held out, one after the other.
@@ -277,12 +281,49 @@ class Timeline:
         n_blocks : int, default=5
             Number of blocks otherwise, at most.
         """
+        if self.by_group:
+            return self._blocks_by_group(split=split, n_blocks=n_blocks)
         places = WindowPlaces(self.first, self.window, self.segments)
         if not split:
             return hold_out_blocks(places, n_blocks)
         shorter = hold_out_blocks(places, N_BLOCKS * N_BLOCKS)
         last, *others = shorter[::-1][::N_BLOCKS]
         return [last.joined(others)]
+
+    def _blocks_by_group(self, *, split: bool, n_blocks: int) -> list[HeldOutBlock]:
+        """Return blocks each of which holds a part of the time of every group.
+
+        A group too short for two blocks is held out whole, in one of them; with `split` never.
+        """
+        n_parts = 1 if split else n_blocks
+        parts: list[list[HeldOutBlock]] = [[] for _ in range(n_parts)]
+        segment = np.searchsorted(self.segments[:, 0], self.first, side="right") - 1
+        names = np.array(self.groups, dtype=object)
+        for at, name in enumerate(dict.fromkeys(self.groups)):
+            own = np.flatnonzero(names == name)
+            windows = np.flatnonzero(np.isin(segment, own))
+            places = WindowPlaces(self.first[windows], self.window, self.segments[own])
+            try:
+                found = hold_out_blocks(places, N_BLOCKS * N_BLOCKS if split else n_blocks)
+            except CalibrationError:
+                if len(windows) and not split:
+                    parts[at % n_parts].append(HeldOutBlock(windows, np.empty(0, np.int64)))
+                continue
+            if split:
+                last, *others = found[::-1][::N_BLOCKS]
+                found = [last.joined(others)]
+            for number, block in enumerate(found):
+                purged = None if block.purged is None else windows[block.purged]
+                of_all = HeldOutBlock(windows[block.windows], purged)
+                parts[(at + number) % n_parts].append(of_all)
+        blocks = [first.joined(others) for first, *others in filter(None, parts)]
+        if len(blocks) < n_parts:
+            raise CalibrationError(
+                f"got {len(dict.fromkeys(self.groups)):,} groups of which {len(blocks)} blocks of "
+                f"time can be held out, expected {n_parts}; bring longer series, or pass a shorter "
+                "window"
+            )
+        return blocks
 
     def stretches(self, rows: np.ndarray) -> tuple[WindowPlaces, np.ndarray]:
         """Return the places of windows, and the group of each stretch that they cover.
@@ -321,7 +362,10 @@ class Timeline:
     def state(self) -> dict[str, Any]:
         """Return arrays and plain values from which `from_state` rebuilds it."""
         plain = {"groups": list(self.groups), "group_columns": list(self.group_columns)}
-        return {part.name: getattr(self, part.name) for part in fields(self)} | plain
+        state = {part.name: getattr(self, part.name) for part in fields(self)} | plain
+        if not self.by_group:  # as earlier versions of isthmus read it
+            del state["by_group"]
+        return state
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -334,7 +378,7 @@ class Timeline:
         return replace(self, first=np.append(self.first, np.full(n, -1)))
 
 
-def lay_out(points: TimePoints, n_windows: int) -> Timeline | None:
+def lay_out(points: TimePoints, n_windows: int, by_group: bool = False) -> Timeline | None:
     """Return where the windows lie that were cut from time points, with the stride of the cut.
 
     Parameters
@@ -342,11 +386,13 @@ def lay_out(points: TimePoints, n_windows: int) -> Timeline | None:
     points : TimePoints
     n_windows : int
         Number of windows at hand; None is returned where they are some of those cut.
+    by_group : bool
+        See `Timeline`.
     """
     first = np.concatenate([np.empty(0, np.int64), *(at for at, _ in points.cut(points.stride))])
     if len(first) != n_windows:
         return None
-    names = [str(name) for name in points.groups] or [""]
+    names = [group_text(name) for name in points.groups] or [""]
     groups = tuple(names[code] for code in points.codes[points.segments[:, 0]])
     segments = points.segments.astype(np.int64)
     return Timeline(
@@ -358,4 +404,5 @@ def lay_out(points: TimePoints, n_windows: int) -> Timeline | None:
         points.step,
         points.time_column,
         points.group_columns,
+        by_group,
     )

@@ -332,7 +332,7 @@ class UpdatesMixin:
                 f"got no stretch as long as a window of {points.window} time points to add"
             )
         windows = InMemory(np.concatenate(cut), kind="series", points=points)
-        timeline = lay_out(points, len(windows))
+        timeline = lay_out(points, len(windows), reference_set.timeline.by_group)
         assert timeline is not None  # cut with its stride
         meant = self.normal_ if normal is None else normal
         meant = normal_by_column_name(points) if meant is None else meant

@@ -236,8 +236,9 @@ def describe_export(
 ) -> dict[str, Any]:
     """Return the metadata of an export, as plain JSON values; `beside` are other files by name."""
     by_group = inputs[-1].type == GROUP
+    newest = by_group or any(one.groups is not None for one in points.values())
     return {
-        "format_version": FORMAT_VERSION if by_group else FIRST_FORMAT,
+        "format_version": FORMAT_VERSION if newest else FIRST_FORMAT,
         **({"group_columns": list(group_columns)} if by_group else {}),
         "isthmus_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

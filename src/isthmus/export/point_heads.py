@@ -14,6 +14,7 @@ from isthmus.data.windows import TimePoints
 from isthmus.detection import (
     Calibration,
     PointDecisions,
+    PointGroups,
     WindowPlaces,
     decide_points,
     time_points_as_at_fit,
@@ -55,6 +56,8 @@ class PointHead:
         Of held-out time points, one of each cluster: those that p-values are ranks among.
     facts : dict
         `point_facts_` of the detector.
+    groups : dict or None
+        Thresholds and scores by group, as `PointGroups.to_dict` gives them.
     """
 
     score: str
@@ -71,6 +74,7 @@ class PointHead:
     channels: tuple[str, ...] | None
     scores: np.ndarray
     facts: dict[str, Any]
+    groups: dict[str, Any] | None = None
 
     @classmethod
     def of_detector(cls, detector: Any, score: str, parts: str) -> Self:
@@ -92,7 +96,13 @@ class PointHead:
             None if channels is None else tuple(channels),
             calibration.blocks.calibration.scores,
             dict(facts),
+            None if calibration.by_group is None else calibration.by_group.to_dict(),
         )
+
+    @cached_property
+    def by_group(self) -> PointGroups | None:
+        """Thresholds and calibrations by group; None where all groups have one."""
+        return None if self.groups is None else PointGroups.from_dict(self.groups)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
@@ -107,11 +117,14 @@ class PointHead:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         columns, channels = self.group_columns, self.channels
-        return asdict(self) | {
+        plain = asdict(self) | {
             "group_columns": list(columns),
             "channels": None if channels is None else list(channels),
             "scores": self.scores.tolist(),
         }
+        if self.groups is None:  # as earlier versions of isthmus read it
+            del plain["groups"]
+        return plain
 
     def describe(self) -> dict[str, Any]:
         """Return plain values without the calibration scores, of which `n_scores` says the number.
@@ -119,6 +132,8 @@ class PointHead:
         What a client of the service needs: channels, columns, threshold and `facts`.
         """
         plain = self.to_dict()
+        if self.groups is not None:
+            plain["groups"] = self.groups["facts"]
         return plain | {"scores": None, "n_scores": len(self.scores)}
 
     @cached_property
@@ -220,7 +235,7 @@ def parity_points(rows: Any, X: Any, head: PointHead) -> TimePoints:
 
 
 def measure_points(
-    expected: PointDecisions, got: PointDecisions, threshold: float, tolerance: float
+    expected: PointDecisions, got: PointDecisions, threshold: Any, tolerance: float
 ) -> dict[str, Any]:
     """Compare the decisions of a graph on time points with the library's.
 
@@ -238,7 +253,8 @@ def measure_points(
     relative = off / np.maximum(1, np.abs(scores))
     worst = int(relative.argmax()) if len(known) else 0
     differ = expected.abnormal[known] != got.abnormal[known]
-    near = np.abs(scores - threshold) <= tolerance * max(1, abs(threshold))
+    thresholds = np.broadcast_to(threshold, len(expected.scores))[known]
+    near = np.abs(scores - thresholds) <= tolerance * np.maximum(1, np.abs(thresholds))
     return {
         "n_points": len(known),
         "deviation": float(off[worst]) if len(known) else 0.0,

@@ -245,6 +245,31 @@ def write(target: Path, columns: Cells) -> None:
             lines.writerow(["" if one != one else one for one in row])
 
 
+def p_values_of(
+    scores: np.ndarray, cells: Cells, groups: list[str], order: np.ndarray, points: dict[str, Any]
+) -> tuple[np.ndarray, Any]:
+    """Return p-values and thresholds of time points, by group where the model decides so."""
+    by_group = points.get("groups")
+    if by_group is None:
+        held = np.array(points["scores"])
+        return (1 + len(held) - np.searchsorted(held, scores)) / (len(held) + 1), points[
+            "threshold"
+        ]
+    rows = zip(*(cells[name] for name in groups), strict=True) if groups else [()] * len(order)
+    names = [", ".join(map(str, row)) for row in rows]
+    position = dict(zip(by_group["names"], by_group["positions"], strict=True))
+    last = len(by_group["scores"]) - 1
+    if unseen := sorted(set(names).difference(position)):
+        say(f"{len(unseen)} groups were not there at fit ({unseen[:5]}): no rate is promised there")
+    places = np.array([position.get(name, last) for name in names])[order]
+    p_values = np.ones(len(scores))
+    for place, numbers in by_group["scores"].items():
+        own, held = places == int(place), np.array(numbers)
+        above = len(held) - np.searchsorted(held, scores[own])
+        p_values[own] = (1 + above) / (len(held) + 1)
+    return p_values, np.array(by_group["thresholds"])[places]
+
+
 def decide(
     cells: Cells, predict: Predict, points: dict[str, Any], number: Number, given: Any
 ) -> tuple[Cells, Cells]:
@@ -281,10 +306,9 @@ def decide(
     if total := int(n_filled.sum()):
         n_rows = int((n_filled > 0).sum())
         say(f"{total} of {values.size} values are missing and filled, in {n_rows} rows: n_filled")
-    held = np.array(points["scores"])
-    p_values = (1 + len(held) - np.searchsorted(held, scores, "left")) / (len(held) + 1)
+    p_values, thresholds = p_values_of(scores, cells, groups, order, points)
     p_values[np.isnan(scores)] = np.nan
-    abnormal = np.nan_to_num(scores, nan=-np.inf) > points["threshold"]
+    abnormal = np.nan_to_num(scores, nan=-np.inf) > thresholds
     words = np.where(np.isnan(scores), "", np.where(abnormal, "abnormal", "normal"))
     back = np.argsort(order, kind="stable")
     label = time or "row"

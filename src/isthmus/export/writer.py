@@ -24,6 +24,7 @@ from isthmus._core import (
 )
 from isthmus.bundle import Bundle, Head, load_bundle
 from isthmus.data import Dataset, as_instances, read_groups
+from isthmus.detection import thresholds_of
 from isthmus.errors import ExportError
 from isthmus.export.decision_graph import (
     Output,
@@ -354,7 +355,8 @@ def _compare_points(
         return run(session, feed(detector.encoder_.schema_, inputs, windows), names)
 
     expected, got = detector.decide_points(points), head.decide(points, run_windows)
-    return measure_points(expected, got, head.threshold, tolerance)
+    thresholds = thresholds_of(expected.points, head, head.threshold)
+    return measure_points(expected, got, thresholds, tolerance)
 
 
 def _select_heads(bundle: Bundle, heads: Sequence[str] | None) -> dict[str, Head]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.data import ABNORMAL, NORMAL, Dataset
+from isthmus.data import ABNORMAL, NORMAL, Dataset, group_text
 from isthmus.data.windows import TimePoints
 from isthmus.detection import UNKNOWN, AnomalyDetector, as_duration
 from isthmus.evaluation import evaluate_points
@@ -91,8 +91,10 @@ def alarm_facts(
             for group in groups
         ],
     }
-    for chart in facts["charts"]:
-        chart["threshold"] = facts["threshold"]
+    thresholds = {one["name"]: one["threshold"] for one in held.get("groups", [])}
+    for chart, group in zip(facts["charts"], groups, strict=True):
+        drawn = series.groups[0] if group is None and series.groups else group
+        chart["threshold"] = thresholds.get(group_text(drawn), facts["threshold"])
     if labels is not None and (labels[~seen] != UNKNOWN).any():
         new = ~np.array([seen[first : last + 1].all() for first, last, _ in places], dtype=bool)
         known = np.where(seen, UNKNOWN, labels)

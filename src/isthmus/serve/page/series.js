@@ -146,7 +146,8 @@ export class Series {
 
   draw() {
     const width = Math.max(280, $('series-chart').clientWidth);
-    const { channels, threshold } = this.head;
+    const { channels } = this.head;
+    const threshold = this.head.groups ? undefined : this.head.threshold; // by group there is none of all
     const panels = channels.map((title, at) => ({ title, values: this.readings[at] }));
     if (this.readings[0].length !== this.scores.length) panels.length = 0; // rows were left out
     panels.push({ title: 'anomaly score', values: this.scores, threshold });
