@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_array
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import Instances
+from isthmus.data import Instances, take_rows
 from isthmus.detection.calibration import MAX_CALIBRATION_ROWS
 
 
@@ -49,7 +49,10 @@ class ColumnReference:
             return None
         rng = np.random.default_rng([seed, 9])
         rows = np.sort(rng.permutation(rows)[:MAX_CALIBRATION_ROWS])
-        values = encoder.schema_.check(_safe_indexing(instances.values, rows - first))
+        drawn = take_rows(instances.held, rows - first)
+        if isinstance(drawn, np.ndarray) and encoder.schema_.column_types is None:
+            drawn = check_array(drawn, ensure_all_finite="allow-nan")  # numbers may be objects
+        values = encoder.schema_.check(drawn)
         return cls(values.astype(np.float64), rows)
 
     @classmethod
