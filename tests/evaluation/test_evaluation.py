@@ -12,7 +12,13 @@ from sklearn.preprocessing import StandardScaler
 from isthmus import CodeClassifier, evaluate, load_bundle, save_bundle
 from isthmus.data import Dataset, Splits
 from isthmus.errors import DataError, IsthmusError
-from isthmus.evaluation import SupervisedNetwork, class_metrics, evaluate_head, fit_and_evaluate
+from isthmus.evaluation import (
+    SupervisedNetwork,
+    class_metrics,
+    evaluate_head,
+    fit_and_evaluate,
+    reliability,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,45 @@ def test_numbers_equal_scikit_learns(classifier, split):
     assert found["confusion"] == metrics.confusion_matrix(split[3], predicted).tolist()
     recalls = [row["recall"] for row in found["per_class"]]
     assert recalls == metrics.recall_score(split[3], predicted, average=None).tolist()
+
+
+def test_what_is_promised_is_measured_as_the_classifier_decides(image_fit, split):
+    order = np.random.default_rng(0).permutation(1000)
+    X, y = (np.concatenate(pair)[order] for pair in ((split[0], split[2]), (split[1], split[3])))
+    classifier = CodeClassifier(image_fit, "neighbours", calibration="cross", random_state=0)
+    classifier.fit(X[:500], y[:500])
+    found = evaluate(classifier, X[500:], y[500:], baselines=None)
+
+    facts, rows = found["calibration"], np.arange(500)
+    assert facts["log_loss"]["after"] == pytest.approx(found["code"]["log_loss"])
+    assert facts["log_loss"]["after"] < facts["log_loss"]["before"]
+    for one in facts["sets"]:
+        sets = classifier.predict_set(X[500:], one["alpha"], by_class=one["by_class"])
+        assert one["coverage"] == sets[rows, y[500:]].mean()
+        assert one["mean_size"] == sets.sum(axis=1).mean()
+        assert one["empty"] == (~sets.any(axis=1)).mean()
+        assert sum(each["n"] for each in one["per_class"]) == 500
+    for one in facts["accepted"]:
+        accepted = classifier.accept(X[500:], one["max_error"])
+        wrong = classifier.predict(X[500:]) != y[500:]
+        assert (one["n"], one["n_wrong"]) == (accepted.sum(), (accepted & wrong).sum())
+    confident = classifier.predict_proba(X[500:]).max(axis=1)
+    right = classifier.predict(X[500:]) == y[500:]
+    assert facts["ece"]["after"] == reliability(confident, right)["error"]
+
+
+@pytest.mark.filterwarnings("ignore::isthmus.errors.CalibrationWarning")
+def test_labels_of_no_class_are_in_no_set(image_fit, split):
+    known = split[1] < 9
+    classifier = CodeClassifier(image_fit, calibration="split", random_state=0)
+    classifier.fit(split[0][known], split[1][known])
+    facts = evaluate(classifier, split[2], split[3], baselines=None)["calibration"]
+
+    sets = classifier.predict_set(split[2], 0.1)
+    inside = split[3] < 9
+    hits = sets[np.flatnonzero(inside), split[3][inside]].sum()
+    assert facts["sets"][0]["coverage"] == hits / len(split[3])
+    assert [each["label"] for each in facts["sets"][0]["per_class"]] == list(range(9))
 
 
 def test_a_head_is_fitted_on_all_labels_after_the_evaluation(image_fit, split):

@@ -18,7 +18,7 @@ def press(tmp_path_factory, splits):
     rest = splits.train.take(range(1, len(splits.train), 2))
     encoder = Autoencoder(recipe="fast", max_epochs=8, random_state=0).fit(half.X)
     heads = {
-        "kind": CodeClassifier(encoder, random_state=0).fit(rest.X, rest.y),
+        "kind": CodeClassifier(encoder, random_state=0, calibration="cross").fit(rest.X, rest.y),
         "normal": AnomalyDetector(encoder, false_alarm_rate=0.1, random_state=0).fit(
             rest.X[rest.y == 0]
         ),

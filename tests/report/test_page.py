@@ -149,6 +149,18 @@ def test_pictures_are_files_too(written):
     assert {"scores-normal.png", "ranking-normal.svg", "reliability-kind.png"} <= names
 
 
+def test_prediction_sets_and_calibration_are_on_the_page(report):
+    folder, facts = report
+    read = " ".join(" ".join(Page((folder / "report.html").read_text("utf-8")).text).split())
+    found = facts["classes"][0]["calibration"]
+
+    assert found["source"] == "cross"
+    for one in found["sets"]:
+        asked, reached = (f"{100 * share:.1f} %" for share in (1 - one["alpha"], one["coverage"]))
+        assert f"{asked} {reached} {100 * one['interval'][0]:.1f} %" in read.replace("\xa0", " ")
+    assert "It changes no predicted class." in read
+
+
 def test_text_from_the_data_is_never_markup(tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(

@@ -1,5 +1,8 @@
 """What `guarantees.py` measures, one file a measure; `MEASURES` maps the name of each to it."""
 
-from common.guarantee_measures import alarm_rates, monitor, selection
+from common.guarantee_measures import alarm_rates, monitor, prediction_sets, selection
 
-MEASURES = {module.MEASURE.name: module.MEASURE for module in (alarm_rates, selection, monitor)}
+MEASURES = {
+    module.MEASURE.name: module.MEASURE
+    for module in (alarm_rates, selection, monitor, prediction_sets)
+}

@@ -300,11 +300,13 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
     @isolated_from_host()
     @over_chunks
     def _predicted_nonconformity(self, X: Any) -> np.ndarray:
-        """Return the nonconformity with the predicted class, the mean of all heads: (n,)."""
         self.check_encoder_unchanged()
-        codes = encode_cached(self.encoder_, X, self.cache_dir)
+        return self.predicted_nonconformity(encode_cached(self.encoder_, X, self.cache_dir))
+
+    def predicted_nonconformity(self, codes: np.ndarray) -> np.ndarray:
+        """Return the nonconformity of codes with the predicted class, mean of all heads: (n,)."""
         predicted = self.standardised_head_.head_proba(codes).argmax(axis=1)
-        mean = self._nonconformity_of_codes(codes).mean(axis=0)
+        mean = self.nonconformity_of_codes(codes).mean(axis=0)
         found: np.ndarray = mean[np.arange(len(mean)), predicted]
         return found
 
@@ -317,9 +319,10 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
             See `isthmus.classification.negative_log_odds`.
         """
         self.check_encoder_unchanged()
-        return self._nonconformity_of_codes(encode_cached(self.encoder_, X, self.cache_dir))
+        return self.nonconformity_of_codes(encode_cached(self.encoder_, X, self.cache_dir))
 
-    def _nonconformity_of_codes(self, codes: np.ndarray) -> np.ndarray:
+    def nonconformity_of_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Return what `class_nonconformity` does, for codes (n, n_components)."""
         heads = self.calibrated_heads_
         found = [head_probabilities(head, codes, self.classes_) for head in heads]
         return negative_log_odds(np.stack(found))

@@ -100,8 +100,38 @@ def print_evaluation(console: Console, found: dict[str, Any]) -> None:
             f"{row['support']:,}",
         )
     console.print(classes)
+    print_calibration(console, found.get("calibration"))
     if len(rows) > MAX_CLASSES:
         console.print(f"and {len(rows) - MAX_CLASSES} more classes, all of them in --json")
+
+
+def print_calibration(console: Console, found: dict[str, Any] | None) -> None:
+    """Print what sets, probabilities and accepted predictions of a classifier reach."""
+    if not found:
+        return
+    loss, ece = found["log_loss"], found["ece"]
+    console.print(
+        f"calibrated on {found['n']:,} labels ({found['source']}): log-loss {loss['before']:.4f} "
+        f"before, {loss['after']:.4f} after; calibration error {ece['before']:.1%} and "
+        f"{ece['after']:.1%}",
+        soft_wrap=True,
+    )
+    for one in found["sets"]:
+        worst = min(one["per_class"], key=lambda each: each["coverage"], default=None)
+        of_class = "" if worst is None else f"; least of {worst['label']}, {worst['coverage']:.1%}"
+        console.print(
+            f"sets at {one['alpha']:g}{' by class' if one['by_class'] else ''}: hold the class of "
+            f"{one['coverage']:.1%} of instances, {1 - one['alpha']:.0%} asked, with "
+            f"{one['mean_size']:.2f} classes on average{of_class}",
+            soft_wrap=True,
+            markup=False,
+        )
+    for one in found["accepted"]:
+        wrong = "" if one["error"] is None else f", {one['error']:.1%} of them wrong"
+        console.print(
+            f"accepted with at most {one['max_error']:.0%} wrong: {one['share']:.1%}{wrong}",
+            soft_wrap=True,
+        )
 
 
 def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> None:

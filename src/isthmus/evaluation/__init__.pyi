@@ -7,6 +7,7 @@ from .baselines import SupervisedNetwork as SupervisedNetwork
 from .baselines import baseline_names as baseline_names
 from .baselines import decide as decide
 from .baselines import score_head as score_head
+from .classification import CalibrationTally as CalibrationTally
 from .classification import evaluate as evaluate
 from .classification import fit_and_evaluate as fit_and_evaluate
 from .comparison import compare_classifications as compare_classifications
@@ -25,6 +26,7 @@ from .metrics import describe_unknown_classes as describe_unknown_classes
 from .metrics import detection_metrics as detection_metrics
 from .metrics import plain_label as plain_label
 from .metrics import ranking as ranking
+from .metrics import reliability as reliability
 from .metrics import select_rows as select_rows
 from .metrics import unknown_classes as unknown_classes
 from .point_evaluation import evaluate_time_points as evaluate_time_points

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation, isolated_from_host
@@ -19,19 +20,135 @@ from isthmus.classification import (
     known_labels,
     labelled_rows,
     partial_labels,
+    positions,
     uses_unlabelled,
 )
-from isthmus.data import ClassMatcher, Dataset, Splits, as_instances
+from isthmus.data import ClassMatcher, Dataset, Splits, as_instances, prediction_sets
 from isthmus.encoding import encode_cached, labelled_sample
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import Baselines, Decider, baseline_names, decide
 from isthmus.evaluation.metrics import (
     ClassTally,
+    plain_label,
+    reliability,
     select_rows,
     show_progress,
+    surprisal,
     unknown_classes,
     unused_facts,
 )
+
+#: Levels of the prediction sets that are evaluated, and largest errors among the accepted.
+ALPHAS, MAX_ERRORS = (0.1, 0.05), (0.05, 0.01)
+
+
+class CalibrationTally:
+    """Sets, accepted predictions and probabilities of a calibrated classifier, in batches.
+
+    Holds a dozen numbers for each instance.
+
+    Parameters
+    ----------
+    classifier : fitted CodeClassifier
+        Calibrated.
+    """
+
+    def __init__(self, classifier: CodeClassifier) -> None:
+        self._classifier = classifier
+        self._calibration = classifier.class_calibration_
+        self._parts: list[dict[str, np.ndarray]] = []
+
+    def update(self, codes: np.ndarray, y: np.ndarray) -> None:
+        """Add codes (n, n_components) and their labels (n,), as the head writes its classes."""
+        classifier, calibration = self._classifier, self._calibration
+        if calibration is None or not len(y):
+            return
+        head = classifier.standardised_head_
+        before = head.head_.predict_proba(head.scaler_.transform(codes))
+        after = head.predict_proba(codes)
+        places = positions(y, head.classes_)
+        part = {
+            "place": places,
+            "right": before.argmax(axis=1) == places,
+            "nonconformity": classifier.predicted_nonconformity(codes),
+        }
+        for name, probabilities in (("before", before), ("after", after)):
+            part[f"confidence {name}"] = probabilities.max(axis=1)
+            part[f"loss {name}"] = surprisal(y, probabilities, head.classes_)
+        scores = classifier.nonconformity_of_codes(codes)
+        rows = np.arange(len(y))
+        for by_class in (False, True):
+            p_values = calibration.p_values_of(scores, by_class=by_class)
+            for alpha in ALPHAS:
+                sets = prediction_sets(p_values, alpha)
+                part[f"covered {alpha} {by_class}"] = sets[rows, places] & (places >= 0)
+                part[f"size {alpha} {by_class}"] = sets.sum(axis=1)
+        self._parts.append(part)
+
+    def result(self) -> dict[str, Any]:
+        """Return the figures as plain values; empty without calibration or labels.
+
+        Returns
+        -------
+        dict
+            `source` and `n`, what calibrates and how many labels; `temperature`; `log_loss` and
+            `ece` (see `reliability`), each `before` and `after` the temperature, and so
+            `reliability`, its bins; `sets`, for each of `ALPHAS`, `by_class` or not: `coverage`,
+            the share of instances whose class is in their set, with its 95 % Wilson score
+            `interval`, `mean_size`, `empty`, the share of empty sets, and `per_class`; `accepted`,
+            for each of `MAX_ERRORS`: the `share` accepted and the `error` among them.
+        """
+        calibration, classifier = self._calibration, self._classifier
+        if calibration is None or not self._parts:
+            return {}
+        all_ = {name: np.concatenate([one[name] for one in self._parts]) for name in self._parts[0]}
+        whens = ("before", "after")
+        bins = {when: reliability(all_[f"confidence {when}"], all_["right"]) for when in whens}
+        return {
+            "source": classifier.calibration_,
+            "n": calibration.n,
+            "temperature": classifier.temperature_,
+            "log_loss": {when: float(all_[f"loss {when}"].mean()) for when in whens},
+            "ece": {when: bins[when]["error"] for when in whens},
+            "reliability": {when: bins[when]["bins"] for when in whens},
+            "sets": [
+                self._sets(all_, alpha, by_class) for by_class in (False, True) for alpha in ALPHAS
+            ],
+            "accepted": [self._accepted(all_, most) for most in MAX_ERRORS],
+        }
+
+    def _sets(self, all_: dict[str, np.ndarray], alpha: float, by_class: bool) -> dict[str, Any]:
+        covered, sizes = (all_[f"{what} {alpha} {by_class}"] for what in ("covered", "size"))
+        each = []
+        for place, label in enumerate(self._classifier.classes_):
+            own = all_["place"] == place
+            if own.any():
+                facts = {"label": plain_label(label), "n": int(own.sum())}
+                facts |= {"coverage": float(covered[own].mean())}
+                each.append(facts | {"mean_size": float(sizes[own].mean())})
+        interval = binomtest(int(covered.sum()), len(covered)).proportion_ci(0.95, method="wilson")
+        return {
+            "alpha": alpha,
+            "by_class": by_class,
+            "coverage": float(covered.mean()),
+            "interval": [float(interval.low), float(interval.high)],
+            "mean_size": float(sizes.mean()),
+            "empty": float((sizes == 0).mean()),
+            "per_class": each,
+        }
+
+    def _accepted(self, all_: dict[str, np.ndarray], max_error: float) -> dict[str, Any]:
+        found = self._classifier.acceptance(max_error)
+        accepted = all_["nonconformity"] < found.threshold
+        n, wrong = int(accepted.sum()), int((accepted & ~all_["right"]).sum())
+        return {
+            "max_error": max_error,
+            "confidence": found.confidence,
+            "share": float(accepted.mean()),
+            "n": n,
+            "n_wrong": wrong,
+            "error": wrong / n if n else None,
+        }
 
 
 @isolated_from_host()
@@ -76,7 +193,7 @@ def evaluate(
         A dict of plain values, a table in a notebook: `head`, `code` and `baselines`, each as
         `class_metrics` gives them, baselines with `n_train`, the instances that they were fitted
         on; `n_known`, how many of the instances the classifier was fitted on, which makes it look
-        better;
+        better; `calibration` of a calibrated classifier, see `CalibrationTally.result`;
         `n_unlabelled`, how many were left out; where some labels are no class of the head,
         `unknown_classes`, each with its count; of a stream `skipped`, files and chunks
         that could not be read (with `on_bad_shard="skip"`).
@@ -127,6 +244,7 @@ def evaluate(
         deciders = {name: fitted.decider(name, classifier.head) for name in names}
 
     code, tallies = ClassTally(), {name: ClassTally() for name in names}
+    calibrated = CalibrationTally(classifier)
     n_unlabelled = n_known = 0
     for chunk in show_progress(instances, chain(first, chunks), verbose):
         codes = encode_cached(encoder, chunk.X, classifier.cache_dir)
@@ -136,6 +254,7 @@ def evaluate(
             continue
         n_known += count_rows_used_in_fit(classifier, as_instances(chunk.X), rows)
         code.update(labels, *decide(head, codes[rows]), head.classes_)
+        calibrated.update(codes[rows], labels)
         for name, decider in deciders.items():
             tallies[name].update(labels, *decider(select_rows(chunk.X, rows)))
     result = code.result()
@@ -144,6 +263,7 @@ def evaluate(
         code=result,
         baselines={name: tally.result() | {"n_train": n_train} for name, tally in tallies.items()},
         n_known=n_known,
+        **({"calibration": found} if (found := calibrated.result()) else {}),
         **unknown_classes(result, classifier.classes_),
         **unused_facts(instances, n_unlabelled),
     )

@@ -18,6 +18,9 @@ from isthmus.data import ABNORMAL, NORMAL, Chunk, Instances, as_instances, take_
 from isthmus.detection import read_detector_labels
 from isthmus.errors import DataError
 
+#: Bins of confidence.
+N_BINS = 10
+
 
 class ClassTally:
     """Confusion matrix and summed log-loss of decisions that come in batches.
@@ -199,6 +202,41 @@ def surprisal(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray | No
     true[known] = probabilities[np.flatnonzero(known), columns[known]]
     surprisals: np.ndarray = -np.log(np.maximum(true, np.finfo(np.float64).eps))
     return surprisals
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Compare the confidence of a head with its accuracy.
+
+    Parameters
+    ----------
+    confidence : array of shape (n,)
+        The highest probability of each instance.
+    right : boolean array of shape (n,)
+
+    Returns
+    -------
+    dict
+        `bins`, ten of equal width from 0 to 1, those with an instance: `n`, mean `confidence`,
+        `accuracy`; `error`, the mean difference of the two weighted by n (expected calibration
+        error, Naeini et al., 2015).
+
+    Examples
+    --------
+    >>> found = reliability(np.array([0.95, 0.95, 0.55, 0.55]), np.array([True, True, True, False]))
+    >>> [(one["n"], one["accuracy"]) for one in found["bins"]], round(found["error"], 3)
+    ([(2, 0.5), (2, 1.0)], 0.05)
+    """
+    places = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    bins = [
+        {
+            "n": int((places == at).sum()),
+            "confidence": float(confidence[places == at].mean()),
+            "accuracy": float(right[places == at].mean()),
+        }
+        for at in np.unique(places)
+    ]
+    gaps = [one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
+    return {"bins": bins, "error": float(sum(gaps) / len(right))}
 
 
 def plain_label(label: Any) -> Any:

@@ -162,13 +162,17 @@ def _name_ticks(axes: Axes, names: list[str], rows: list[str], upright: bool, ce
         spine.set(visible=True, color=RULE)
 
 
-def plot_reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
+def plot_reliability(
+    bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] | None = None
+) -> Figure:
     """Draw accuracy against confidence by bins, with the number of instances in each below.
 
     Parameters
     ----------
     bins : sequence of mappings
         `n`, mean `confidence` and `accuracy` of each, as in a report's `reliability`.
+    before : sequence of mappings, optional
+        Those before the probabilities were calibrated, drawn beside them.
 
     Returns
     -------
@@ -198,7 +202,12 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":")
     axes.annotate("perfectly calibrated", (0.02, 0.07), color=MUTED, fontsize=SMALL_SIZE,
                   rotation=36)  # fmt: skip
-    axes.plot(confidence, [one["accuracy"] for one in bins], "o-", color=BLUE)
+    for drawn, color, label in ((before, VERMILION, "before"), (bins, BLUE, "calibrated")):
+        if drawn:
+            points = [[one[name] for one in drawn] for name in ("confidence", "accuracy")]
+            axes.plot(*points, "o-", color=color, label=label)
+    if before:
+        add_legend(axes)
     axes.set(xlim=(0, 1.02), ylim=(-0.03, 1.03))  # so that markers at 0 and 1 are whole
     below.bar(confidence, [one["n"] for one in bins], width=0.03, color=BLUE)
     scale_counts(below)

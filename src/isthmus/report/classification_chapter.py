@@ -10,13 +10,18 @@ import numpy as np
 from isthmus.bundle import rows_used_in_fit
 from isthmus.classification import CodeClassifier
 from isthmus.data import ClassMatcher, Dataset
-from isthmus.evaluation import class_metrics, decide, unknown_classes
+from isthmus.evaluation import (
+    CalibrationTally,
+    class_metrics,
+    decide,
+    reliability,
+    unknown_classes,
+)
 from isthmus.report.wording import label_or_none
 
 if TYPE_CHECKING:
     from isthmus.report.gallery import TestResult
 
-N_BINS = 10
 N_WORST = 12
 #: Instances shown for a cell of the confusion matrix, and number of cells with instances.
 N_IN_CELL, MAX_CELLS = 6, 60
@@ -47,6 +52,7 @@ def class_facts(
     dict or None
         The result of `isthmus.evaluation.class_metrics`, with `name`; `n_known`,
         instances that it learned from, which are left out; `reliability`, see `reliability`;
+        `calibration` of a calibrated classifier, see `CalibrationTally.result`;
         `worst`, the mistakes made with most confidence; `doubtful`, labels that are likely wrong;
         `cells`, confusions with rows, the most frequent first; and what `unknown_classes` gives.
         None where no labelled instance is left.
@@ -79,6 +85,10 @@ def class_facts(
         return facts
     confidence = probabilities.max(axis=1)
     facts["reliability"] = reliability(confidence, predicted == y)
+    tally = CalibrationTally(classifier)
+    tally.update(codes[rows], y)
+    if calibrated := tally.result():
+        facts["calibration"] = calibrated
     facts["doubtful"] = _doubtful(rows, y, probabilities, head.classes_)
     wrong = np.flatnonzero(predicted != y)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_WORST]
@@ -123,41 +133,6 @@ def _doubtful(
         }
         for at in found[:N_WORST]
     ]
-
-
-def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """Compare the confidence of a head with its accuracy.
-
-    Parameters
-    ----------
-    confidence : array of shape (n,)
-        The highest probability of each instance.
-    right : boolean array of shape (n,)
-
-    Returns
-    -------
-    dict
-        `bins`, ten of equal width from 0 to 1, those with an instance: `n`, mean `confidence`,
-        `accuracy`; `error`, the mean difference of the two weighted by n (expected calibration
-        error, Naeini et al., 2015).
-
-    Examples
-    --------
-    >>> found = reliability(np.array([0.95, 0.95, 0.55, 0.55]), np.array([True, True, True, False]))
-    >>> [(one["n"], one["accuracy"]) for one in found["bins"]], round(found["error"], 3)
-    ([(2, 0.5), (2, 1.0)], 0.05)
-    """
-    places = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
-    bins = [
-        {
-            "n": int((places == at).sum()),
-            "confidence": float(confidence[places == at].mean()),
-            "accuracy": float(right[places == at].mean()),
-        }
-        for at in np.unique(places)
-    ]
-    gaps = [one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
-    return {"bins": bins, "error": float(sum(gaps) / len(right))}
 
 
 def _cells(

@@ -172,7 +172,11 @@ def figures(facts: dict[str, Any]) -> Figures:
         )
     for found in facts["classes"]:
         if found["reliability"]:
-            drawn[f"reliability-{found['name']}"] = plot_reliability(found["reliability"]["bins"])
+            calibrated = found.get("calibration")
+            before = calibrated["reliability"]["before"] if calibrated else None
+            drawn[f"reliability-{found['name']}"] = plot_reliability(
+                found["reliability"]["bins"], before
+            )
         if 2 <= len(found["classes"]) <= MAX_MATRIX_CLASSES:
             drawn[f"confusion-{found['name']}"] = plot_confusion(
                 found["confusion"], [str(name) for name in found["classes"]]
