@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import fisher_exact
 
-from isthmus import load, load_bundle
+from isthmus import CodeClassifier, load, load_bundle
 from isthmus.bundle import add_head
 from isthmus.errors import DataError, DataWarning, SchemaError, ScoringError, ShardError
 from isthmus.scoring import output_folder as output_module
@@ -74,6 +74,28 @@ def test_a_classifiers_columns_are_those_of_predict_in_memory(bundle, shards, tm
     np.testing.assert_array_equal(table["prediction"], classifier.predict(X))
     np.testing.assert_allclose(table[classes], classifier.predict_proba(X), atol=1e-5)
     assert facts["counts"] == table["prediction"].value_counts().sort_index().to_dict()
+
+
+@pytest.mark.filterwarnings("ignore::isthmus.errors.CalibrationWarning")
+def test_sets_of_a_stream_are_those_in_memory(bundle, shards, tmp_path):
+    X = features(shards)
+    shutil.copytree(bundle, tmp_path / "b")
+    encoder = load_bundle(bundle).encoder
+    y = np.where(np.arange(N) % 3 > 0, "often", "seldom")
+    classifier = CodeClassifier(encoder, calibration="cross", random_state=0)
+    add_head(tmp_path / "b", "sure", classifier.fit(X, y))
+    opened_bundle = load_bundle(tmp_path / "b")
+    for by_class in (False, True):
+        out = tmp_path / f"{by_class}.parquet"
+        options = {"head": "sure", "alpha": 0.3, "by_class": by_class}
+        score(opened_bundle, opened(shards), out, **options)
+        written = pd.read_parquet(out)
+        expected = opened_bundle.predictions(X, **options)
+        assert list(written.columns[2:]) == list(expected.columns)
+        assert (written["set"] == expected["set"]).mean() > 0.99
+        assert (written["set_size"] == expected["set_size"]).mean() > 0.99
+    with pytest.raises(DataError, match="the head is a detector"):
+        score(opened_bundle, opened(shards), tmp_path / "no.parquet", head="normal", alpha=0.1)
 
 
 def test_a_column_that_lacks_more_values_than_at_fit_is_named(bundle, shards, tmp_path, isthmus):

@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from _served import running
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from isthmus import load_bundle
+from isthmus import Autoencoder, CodeClassifier, export_bundle, load_bundle, save_bundle
 from isthmus._core import file_digest
-from isthmus.data import Schema
+from isthmus.data import Schema, named_sets
 from isthmus.export import Exported
 from isthmus.serve import read_labels
 from isthmus.serve.answers import explanations
@@ -54,6 +55,32 @@ def test_predictions_are_the_librarys(client, digits_folder, X):
     )
     shares = np.array([[one["probabilities"][str(k)] for k in range(10)] for one in found])
     assert shares == pytest.approx(kind.predict_proba(X), abs=1e-4)
+
+
+def test_sets_of_classes_at_an_alpha(digits, X, tmp_path):
+    encoder = Autoencoder(8, max_epochs=1, random_state=0).fit(digits[0][:300])
+    classifier = CodeClassifier(encoder, calibration="split", random_state=0)
+    classifier.fit(digits[0][300:700], np.array([f"d{label}" for label in digits[1][300:700]]))
+    save_bundle(tmp_path / "b", encoder, {"kind": classifier})
+    export_bundle(tmp_path / "b", tmp_path / "e", X)
+    with running([tmp_path / "e"]) as client:
+        for by_class in (False, True):
+            path = f"/predict?alpha=0.2&by_class={by_class}"
+            found = client.post(path, json={"instances": X.tolist()}).json()["predictions"]
+            sets = classifier.predict_set(X, 0.2, by_class=by_class)
+            assert [one["set"] for one in found] == named_sets(sets, classifier.classes_)
+            p_values = [[one["class_p_values"][c] for c in classifier.classes_] for one in found]
+            np.testing.assert_array_equal(p_values, classifier.class_p_values(X))
+        plain = client.post("/predict", json={"instances": X.tolist()}).json()["predictions"]
+        assert "set" not in plain[0]
+        refused = client.post("/predict?alpha=1", json={"instances": X.tolist()})
+        assert refused.status_code == 422
+
+
+def test_sets_without_calibration_are_refused(client, X):
+    refused = client.post("/predict?alpha=0.1", json={"instances": X.tolist()})
+    assert refused.status_code == 404
+    assert "isthmus classify --calibration cross" in refused.text
 
 
 def test_every_answer_carries_the_digest_of_the_served_file(client, digits_folder, X):

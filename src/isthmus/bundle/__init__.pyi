@@ -5,6 +5,7 @@ from .bundle import last_head as last_head
 from .bundle import load_bundle as load_bundle
 from .bundle import save_bundle as save_bundle
 from .head_binding import Head as Head
+from .head_binding import check_sets as check_sets
 from .head_binding import count_rows_used_in_fit as count_rows_used_in_fit
 from .head_binding import rows_used_in_fit as rows_used_in_fit
 from .head_files import label_counts as label_counts

@@ -143,11 +143,7 @@ def decisions(
     CalibrationError
         When sets of a classifier that is not calibrated are asked for, or `alpha` is out of range.
     """
-    if alpha is not None and isinstance(head, AnomalyDetector):
-        raise DataError(
-            "the head is a detector, and alpha= (on the command line --alpha) is for sets of "
-            "classes; leave it out"
-        )
+    check_sets(head, alpha, by_class=by_class)
     if isinstance(head, AnomalyDetector):
         X, groups = head.instances_and_groups(X, groups)
         scores = -head.score_samples(X)
@@ -160,13 +156,32 @@ def decisions(
         raise DataError("got groups=, and the head is a classifier, which has none; leave it out")
     found = {"class": head.predict(X)}
     if alpha is not None:
-        head.warn_of_full_sets(alpha, by_class=by_class)
         found["class_p_values"] = head.class_p_values(X, by_class=by_class)
     if hasattr(head, "predict_proba"):
         found["probabilities"] = head.predict_proba(X)
     if head.rejecter_ is not None:
         found["p_value"] = head.rejecter_.p_values(X)
     return found
+
+
+def check_sets(head: Head, alpha: float | None, *, by_class: bool = False) -> None:
+    """Check that a head has prediction sets where they are asked for; warn of full ones.
+
+    Raises
+    ------
+    DataError
+        When the head is a detector.
+    CalibrationError
+        When the classifier is not calibrated, or `alpha` is out of range.
+    """
+    if alpha is None:
+        return
+    if isinstance(head, AnomalyDetector):
+        raise DataError(
+            "the head is a detector, and alpha= (on the command line --alpha) is for sets of "
+            "classes; leave it out"
+        )
+    head.warn_of_full_sets(alpha, by_class=by_class)
 
 
 def reasons_of(head: Head, X: Any) -> pd.DataFrame:

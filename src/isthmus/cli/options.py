@@ -438,6 +438,8 @@ def run_scoring(
     head: str | None = None,
     for_heads: bool = False,
     explain: bool = False,
+    alpha: float | None = None,
+    by_class: bool = False,
     scoring: Scoring,
     json: str | None,
 ) -> Path:
@@ -460,6 +462,8 @@ def run_scoring(
                 head=head,
                 for_heads=for_heads,
                 explain=explain,
+                alpha=alpha,
+                by_class=by_class,
                 verbose=True,
                 **vars(scoring),
             )

@@ -128,6 +128,8 @@ def predict(
             output,
             head=head,
             explain=explain,
+            alpha=alpha,
+            by_class=by_class,
             scoring=scoring,
             json=json,
         )

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from isthmus._core import isolated_from_host, refuse_address, user_path, with_progress
-from isthmus.bundle import Bundle, last_head, load_bundle
+from isthmus.bundle import Bundle, check_sets, last_head, load_bundle
 from isthmus.data import as_instances
 from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
 from isthmus.data.streaming import ChunkRange, Stream
@@ -115,6 +115,8 @@ def score(
     head: str | None = None,
     for_heads: bool = False,
     explain: bool = False,
+    alpha: float | None = None,
+    by_class: bool = False,
     engine: Literal["local", "ray"] = "local",
     resume: bool = False,
     workers: int | None = None,
@@ -144,6 +146,9 @@ def score(
     explain : bool, default=False
         Of a detector: write also the columns of `Explanation.frame`, as the library computes them;
         with the engine "local".
+    alpha : float in (0, 1), optional
+        Of a calibrated classifier: add sets of classes, `by_class` as in
+        `CodeClassifier.predict_set`.
     engine : {"local", "ray"}, default="local"
         In this process, or on the workers of a Ray cluster. The results are the same.
     resume : bool, default=False
@@ -213,7 +218,8 @@ def score(
     refuse_address(output)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     if what == "predict":
-        opened.head(head)  # raises when there is no such head
+        decider = opened.head(head)  # raises when there is no such head
+        check_sets(decider, alpha, by_class=by_class)
         head = head or last_head(opened.manifest)
         decider = opened.head(head)
         if isinstance(decider, AnomalyDetector) and not stream.group_columns:
@@ -231,7 +237,7 @@ def score(
         n_features = encoder.schema_.n_features if encoder.schema_.kind == "table" else 0
         columns = code_columns(list(encoder.get_feature_names_out()), width, n_features)
     else:
-        columns = decision_columns(exported, head, reasons)
+        columns = decision_columns(exported, head, reasons, alpha=alpha, by_class=by_class)
     keys = key_schema(stream, columns.schema)
     schema = pa.schema([*keys, *columns.schema])
     run = describe_run(opened, head, what, stream, schema)

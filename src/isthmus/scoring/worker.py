@@ -26,6 +26,8 @@ from isthmus.errors import DataError, ShardError
 from isthmus.export import Exported
 from isthmus.scoring.output_folder import PartFiles, WrittenChunk
 
+#: Outputs that prediction sets are made of: of all instances, and within each class.
+P_VALUES, BY_CLASS = "class_p_values", "class_p_values_by_class"
 #: Column of row numbers, counting from 0, for streams without key columns.
 ROW_NUMBER = "row"
 
@@ -100,11 +102,14 @@ class OutputColumns:
         Of the columns.
     classes : tuple
         In the order of the probabilities.
+    alpha : float or None
+        Of prediction sets.
     """
 
     outputs: tuple[str, ...]
     schema: pa.Schema
     classes: tuple[object, ...] = ()
+    alpha: float | None = None
 
     def build(
         self, found: Mapping[str, np.ndarray], reasons: pd.DataFrame | None = None
@@ -123,7 +128,8 @@ class OutputColumns:
             beside = (ROW_HASH, RESIDUAL, MISSING_FLAGS)
             values += [found[name] for name in beside if name in found]
         else:
-            values = list(prediction_columns(found, self.classes, reasons).values())
+            columns = prediction_columns(_with_p_values(found), self.classes, reasons, self.alpha)
+            values = list(columns.values())
         return [
             rows_to_arrow(column) if column.ndim == 2 else pa.array(column, type=field.type)
             for column, field in zip(values, self.schema, strict=True)
@@ -160,7 +166,12 @@ def code_columns(names: Sequence[str], n_residuals: int = 0, n_features: int = 0
 
 
 def decision_columns(
-    facts: Mapping[str, Any], head: str, reasons: pd.DataFrame | None = None
+    facts: Mapping[str, Any],
+    head: str,
+    reasons: pd.DataFrame | None = None,
+    *,
+    alpha: float | None = None,
+    by_class: bool = False,
 ) -> OutputColumns:
     """Return the columns of `isthmus predict`.
 
@@ -171,15 +182,25 @@ def decision_columns(
     head : str
     reasons : DataFrame, optional
         Columns that explain decisions, of any rows.
+    alpha : float in (0, 1), optional
+        Add prediction sets, `by_class` as in `CodeClassifier.predict_set`.
     """
     types = {one["what"]: one for one in facts["outputs"]}
-    unused = ("code", *(("anomaly_score", "verdict") if "class" in types else ()))
+    sets = set() if alpha is None else {BY_CLASS if by_class else P_VALUES}
+    unused = {"code", P_VALUES, BY_CLASS} - sets
+    unused |= {"anomaly_score", "verdict"} if "class" in types else set()
     outputs = tuple(name for name in types if name not in unused)
     classes = tuple(facts["heads"][head].get("classes", ()))
     no_rows = {name: np.empty((0, *types[name]["shape"]), types[name]["dtype"]) for name in outputs}
-    columns = prediction_columns(no_rows, classes, None if reasons is None else reasons[:0])
+    none = None if reasons is None else reasons[:0]
+    columns = prediction_columns(_with_p_values(no_rows), classes, none, alpha)
     schema = pa.schema([(name, _arrow(column.dtype)) for name, column in columns.items()])
-    return OutputColumns(outputs, schema, classes)
+    return OutputColumns(outputs, schema, classes, alpha)
+
+
+def _with_p_values(found: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return outputs with the p-values by class, where they were computed, under `P_VALUES`."""
+    return {**found, P_VALUES: found[BY_CLASS]} if BY_CLASS in found else found
 
 
 def _arrow(dtype: np.dtype[Any]) -> pa.DataType:

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data import DECISIONS, VERDICT_NAMES, Schema, missing_first
+from isthmus.data import (
+    DECISIONS,
+    VERDICT_NAMES,
+    Schema,
+    missing_first,
+    named_sets,
+    prediction_sets,
+)
 from isthmus.data.formats import resize_pixels
 from isthmus.export import plain_instances, restore_instances
 
@@ -35,12 +42,12 @@ def predictions(
     Returns
     -------
     list of dict
-        By name of the output; probabilities by class, the verdict as text.
+        By name of the output; probabilities and p-values by class, the verdict as text.
     """
     columns = {}
     for one in outputs:
         name, column = one["name"], values[one["name"]].tolist()
-        if one["what"] == "probabilities":
+        if one["what"] in ("probabilities", "class_p_values"):
             classes = [str(label) for label in heads[one["head"]]["classes"]]
             column = [dict(zip(classes, row, strict=True)) for row in column]
         elif one["what"] == "verdict":
@@ -48,6 +55,41 @@ def predictions(
         columns[name] = column
     names = list(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def set_outputs(outputs: Sequence[Mapping[str, Any]], by_class: bool) -> list[Mapping[str, Any]]:
+    """Return the outputs that prediction sets are made of, from a graph's metadata."""
+    what = "class_p_values_by_class" if by_class else "class_p_values"
+    return [one for one in outputs if one["what"] == what]
+
+
+def add_sets(
+    found: list[dict[str, Any]],
+    outputs: Sequence[Mapping[str, Any]],
+    heads: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, np.ndarray],
+    alpha: float,
+) -> None:
+    """Add to each object of decisions the key `set`, a list of classes.
+
+    Where several heads have sets, the key has the head's name before it.
+
+    Parameters
+    ----------
+    found : list of dict
+        As `predictions` returns it.
+    outputs : sequence of mapping
+        As `set_outputs` returns them.
+    heads, values : mapping
+        As for `predictions`.
+    alpha : float in (0, 1)
+    """
+    for one in outputs:
+        key = "set" if one["name"] == one["what"] else f"{one['head']}.set"
+        sets = prediction_sets(values[one["name"]], alpha)
+        named = named_sets(sets, heads[one["head"]]["classes"])
+        for decision, classes in zip(found, named, strict=True):
+            decision[key] = classes
 
 
 def explanations(

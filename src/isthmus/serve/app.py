@@ -241,8 +241,13 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
     body_errors = (400, 404, 408, 413, 415, 422, 503)
 
     @add("predict", describe.Predictions, body_errors, "Decide on every instance")
-    async def predict(request: Request) -> Response:
-        return await run(service.predict, request)
+    async def predict(
+        request: Request,
+        alpha: Annotated[float | None, Query(gt=0, lt=1)] = None,
+        by_class: bool = False,
+    ) -> Response:
+        handler = partial(service.predict, alpha=alpha, by_class=by_class)
+        return await run(handler, request)
 
     @add("encode", describe.Codes, body_errors, "Return the code of every instance")
     async def encode(request: Request) -> Response:

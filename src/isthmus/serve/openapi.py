@@ -70,6 +70,8 @@ class Prediction(BaseModel):
 
     class_: str | int | float | bool | None = Field(None, alias="class")
     probabilities: dict[str, float] | None = None
+    class_p_values: dict[str, float] | None = None
+    set_: list[str | int | float | bool] | None = Field(None, alias="set")
     anomaly_score: float | None = None
     p_value: float | None = None
     verdict: str | None = Field(None, pattern="^(normal|abnormal)$")

@@ -23,10 +23,12 @@ from isthmus.export import ReferenceInstances, sample_evenly
 from isthmus.serve import openapi as describe
 from isthmus.serve.answers import (
     add_reconstructions,
+    add_sets,
     describe_thumbnails,
     explanations,
     n_pixels,
     predictions,
+    set_outputs,
     thumbnail_size,
 )
 from isthmus.serve.bodies import (
@@ -86,8 +88,14 @@ class Service:
         except IsthmusError as error:
             raise refusal_of(error) from error
 
-    async def predict(self, request: Request, served: Served) -> Response:
-        """Decide on every instance."""
+    async def predict(
+        self,
+        request: Request,
+        served: Served,
+        alpha: float | None = None,
+        by_class: bool = False,
+    ) -> Response:
+        """Decide on every instance; with `alpha` sets of classes are among the decisions."""
         if not served.decisions:
             raise Refusal(
                 404,
@@ -95,9 +103,20 @@ class Service:
                 "one with a classifier or a detector",
                 "use /encode, or have one fitted by isthmus classify or isthmus detect",
             )
+        sets = [] if alpha is None else set_outputs(served.outputs, by_class)
+        if alpha is not None and not sets:
+            raise Refusal(
+                404,
+                "alpha, and no classifier that is calibrated",
+                "one that is",
+                "leave alpha out, or have one calibrated: isthmus classify --calibration cross",
+            )
         rows, notes = await self.read(request, served, decides=True)
-        values = await served.run(rows, [one["name"] for one in served.decisions])
+        names = [one["name"] for one in (*served.decisions, *sets)]
+        values = await served.run(rows, list(dict.fromkeys(names)))
         found = predictions(served.decisions, served.heads, values)
+        if alpha is not None:
+            add_sets(found, sets, served.heads, values, alpha)
         self.metrics.instances.labels(served.name).inc(len(found))
         for one in served.decisions:
             if one["what"] == "verdict":
