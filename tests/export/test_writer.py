@@ -40,7 +40,8 @@ def bundle_of(encoder, heads, path):
 
 def test_an_export_is_a_checked_model_with_its_facts(wine_bundle, table, tmp_path):
     facts = export_bundle(wine_bundle, tmp_path / "out", table)
-    assert set(facts["files"]) == {"model.onnx", "predict.py", "README.md", "known.npz"}
+    files = {"model.onnx", "predict.py", "README.md", "known.npz", "monitor.json"}
+    assert set(facts["files"]) == files
     model = onnx.load(tmp_path / "out" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     stored = facts_in(tmp_path / "out")

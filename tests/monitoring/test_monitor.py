@@ -119,12 +119,16 @@ def test_reference_rows_do_not_count(detector, frame):
     assert (state.n, state.n_known) == (300, 500)
 
 
-def test_cross_calibration_compares_with_the_first_rows(frame):
+def test_cross_calibration_compares_with_the_first_rows(frame, tmp_path):
     encoder = Autoencoder(2, max_epochs=2)
     detector = AnomalyDetector(encoder, "neighbours", 0.05, "cross", random_state=0)
     monitor = detector.fit(frame[:200]).monitor()
-    early = monitor.update(frame[200:300])
+    lacking = frame[200:300].assign(heat=frame["heat"].where(frame.index != 250))
+    early = monitor.update(lacking)
     assert "no statement before row 256" in str(early)
+    monitor.save(tmp_path / "state.json")
+    monitor = Monitor.load(tmp_path / "state.json", detector)
+    assert monitor.state() == early
     state = monitor.update(frame[300:2000])
     assert state.valid
     assert state.n_learned == 256

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -53,6 +54,9 @@ def running(bundles, limits=None, **options):
 def process(*words, **environment):
     """Yield `isthmus serve` as a process of its own, and its address."""
     command = [sys.executable, "-m", "isthmus", "serve", *map(str, words), "--port", "0"]
+    states = tempfile.TemporaryDirectory()
+    if "--monitors" not in command:
+        command += ["--monitors", states.name]
     served = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -70,6 +74,7 @@ def process(*words, **environment):
     finally:
         served.kill()
         served.communicate()
+        states.cleanup()
 
 
 def until(true):

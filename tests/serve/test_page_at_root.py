@@ -134,7 +134,7 @@ def test_a_drawing_is_adapted_to_the_reference_instances(opened, digits):
     assert image.sum(axis=1) @ np.arange(8) / image.sum() == pytest.approx(np.median(rows), abs=0.5)
     assert (image.max(axis=1) > 128).sum() >= 6
     opened.locator("#fit").uncheck()
-    with opened.expect_response("**/predict"):
+    with opened.expect_response("**/predict?monitor=false"):
         opened.locator("#clear").click()
         draw(opened, (0.1, 0.1), (0.1, 0.3))
     image = np.array(sent(opened)[0], dtype=float)
@@ -245,8 +245,10 @@ def test_a_row_is_typed_into_a_form(opened, client):
 
 
 def test_typing_replaces_the_answer_before(opened, client):
-    opened.route("**/bundles/parts/predict", lambda _: None)  # the known row's has no answer
-    with opened.expect_request("**/bundles/parts/predict"):
+    opened.route(
+        "**/bundles/parts/predict?monitor=false", lambda _: None
+    )  # the known row's has no answer
+    with opened.expect_request("**/bundles/parts/predict?monitor=false"):
         choose(opened, "parts")
     opened.clock.install()
     opened.clock.pause_at(9_999_999_999)  # so that nothing is asked after the last key
@@ -254,7 +256,7 @@ def test_typing_replaces_the_answer_before(opened, client):
         opened.get_by_label("width").fill("1.5")
     assert opened.locator("#answer").get_attribute("aria-busy") == "true"
 
-    opened.unroute("**/bundles/parts/predict")
+    opened.unroute("**/bundles/parts/predict?monitor=false")
     opened.clock.run_for(1000)
 
     decided(opened)
@@ -324,5 +326,5 @@ def test_the_page_stays_under_the_path_of_a_proxy(window, digits_folder):
         page.locator(".reference").first.click()
         decided(page)
         paths = [one.url.split("/", 3)[3] for one in page.asked if one.url.startswith("http")]
-        assert "models/bundles/digits/predict" in paths
+        assert "models/bundles/digits/predict?monitor=false" in paths
         assert all(path.startswith("models/") for path in paths)

@@ -19,6 +19,7 @@ from .files import write_bytes as write_bytes
 from .files import write_json as write_json
 from .locks import WAIT_SECONDS as WAIT_SECONDS
 from .locks import folder_lock as folder_lock
+from .locks import try_lock as try_lock
 from .nearest_neighbors import GROUP as GROUP
 from .nearest_neighbors import SPARE as SPARE
 from .nearest_neighbors import TINY as TINY

@@ -45,6 +45,13 @@ def serve(
             "remove it from requests or not.",
         ),
     ] = "",
+    monitors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the states of the monitors of detectors, which so survive a restart; "
+            "by default one in the user's cache."
+        ),
+    ] = None,
     body_mb: Annotated[
         int, typer.Option(min=1, help="Maximum size of a request body, in MiB.")
     ] = 16,
@@ -71,6 +78,10 @@ def serve(
 
     Programs use /predict, /points, /encode, /explain, /nearest and /labels, which /openapi.json
     describes.
+
+    Every row that /predict answers counts for the monitor of its detectors: /monitor, /metrics and
+    the page say whether the promise of the false-alarm rate still holds. ?monitor=false leaves the
+    rows of a request out, as the page does.
 
     A new version of a bundle is loaded when it is written to disk, and no request is dropped. A
     bundle that is not an export is exported first, in a process of its own.
@@ -106,6 +117,7 @@ def serve(
             labels=labels,
             threads=threads,
             root_path=root_path,
+            monitors=monitors,
             ready=lambda address: print(
                 f"serving at {address}, open it in a browser; for programs see "
                 f"{address}/openapi.json",

@@ -2,6 +2,8 @@ from .decision_graph import build_decision_graph as build_decision_graph
 from .graph import keep_outputs as keep_outputs
 from .inputs import inputs_of as inputs_of
 from .metadata import parity_lines as parity_lines
+from .monitored_heads import ExportedDetector as ExportedDetector
+from .monitored_heads import monitored_heads as monitored_heads
 from .network_graph import export_networks as export_networks
 from .point_heads import PointHead as PointHead
 from .point_heads import point_head as point_head

@@ -20,6 +20,7 @@ from isthmus.encoding import encoder_identity
 from isthmus.export.decision_graph import Output
 from isthmus.export.graph import OPSETS
 from isthmus.export.inputs import GROUP, Input, describe_cells, describe_readings
+from isthmus.export.monitored_heads import MONITOR_FILE
 from isthmus.export.parity import Parity
 from isthmus.export.point_heads import CHANNEL_PARTS, PointHead
 from isthmus.export.reference_instances import ReferenceInstances
@@ -89,6 +90,7 @@ def readme(facts: Mapping[str, Any]) -> str:
         *_head_lines(facts),
         *_point_lines(facts),
         *_reference_lines(facts["known"]),
+        *_monitor_lines(facts),
         "## Parity",
         "",
         *parity_lines(facts),
@@ -160,6 +162,21 @@ def _reference_lines(references: Mapping[str, Any] | None) -> list[str]:
         "It has `codes`, (k, n_components); `labels`, empty where there is none; `instances`, of a "
         "table with column names one JSON object a row; `rebuilt`; and the `digest` of the "
         "encoder. The graph does not need the file: delete it to keep these instances private.",
+        "",
+    ]
+
+
+def _monitor_lines(facts: Mapping[str, Any]) -> list[str]:
+    if MONITOR_FILE not in facts[FILE_DIGESTS]:
+        return []
+    return [
+        "## Monitor",
+        "",
+        f"`{MONITOR_FILE}` is for `isthmus serve`, which tests whether later rows are like those "
+        "that calibrated a detector: how many of these are in each of at most 64 bins of the "
+        "score, of each number of the code, and of each column by itself. It holds no row, but "
+        "edges of bins are values of columns. The graph does not need the file: where it is "
+        "deleted, later rows are compared with the first ones that are served.",
         "",
     ]
 

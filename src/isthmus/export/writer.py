@@ -37,6 +37,7 @@ from isthmus.export.graph import normalise_model, onnx_module
 from isthmus.export.inputs import Input, feed, inputs_of
 from isthmus.export.metadata import describe_export, readme, write_facts
 from isthmus.export.model_file import with_digest
+from isthmus.export.monitored_heads import MONITOR_FILE, monitor_references
 from isthmus.export.network_graph import export_networks
 from isthmus.export.parity import Parity, library_outputs, measure
 from isthmus.export.point_heads import (
@@ -146,7 +147,8 @@ def export_bundle(
     of no class, `anomaly_score`, `p_value` and `verdict` (1 normal, -1 abnormal). Where several
     heads give such an output, each is prefixed with the head's name, as in `normal.p_value`. Beside
     it are `predict.py`, which needs numpy and onnxruntime, a `README.md`, and `known.npz` with
-    reference instances: codes, labels and instances to compare new ones with.
+    reference instances: codes, labels and instances to compare new ones with; and of detectors
+    `monitor.json`, by which a service tests whether later rows are like those that calibrated.
 
     Parameters
     ----------
@@ -275,6 +277,8 @@ def export_bundle(
         beside[PREDICT_POINTS] = Path(__file__).with_name("predict_points_script.py").read_bytes()
     if references is not None:
         beside[REFERENCES_FILE] = references.to_bytes(encoder.digest_)
+    if (monitored := monitor_references(chosen)) is not None:
+        beside[MONITOR_FILE] = monitored
     for name in models:
         facts[name] = describe_export(
             encoder,

@@ -181,6 +181,17 @@ def _log_begins(blocks: np.ndarray) -> np.ndarray:
     return np.asarray(_log_left(blocks - 1) + np.log1p(-ratio))
 
 
+def plain_numbers(values: np.ndarray) -> Any:
+    """Return an array as lists for JSON, with None for NaN.
+
+    Examples
+    --------
+    >>> plain_numbers(np.array([1.0, np.nan]))
+    [1.0, None]
+    """
+    return np.where(np.isnan(values), None, values.astype(object)).tolist()
+
+
 class Martingales:
     """The martingales of the parts of a row, such as its score and each of its columns.
 
@@ -260,7 +271,7 @@ class Martingales:
 
     def state(self) -> dict[str, Any]:
         """Return plain values from which `from_state` continues."""
-        arrays = {name: getattr(self, f"_{name}").tolist() for name in _ARRAYS}
+        arrays = {name: plain_numbers(getattr(self, f"_{name}")) for name in _ARRAYS}
         arrays["begun"] = None if self.n < BLOCK else arrays["begun"]  # no infinity in JSON
         value = {name: getattr(self, name).tolist() for name in ("log_value", "log_largest")}
         return {"n": self.n} | arrays | value

@@ -24,7 +24,14 @@ import numpy as np
 from isthmus import __version__
 from isthmus._core import from_json, shown, to_json, user_path, write_bytes
 from isthmus.errors import DataError
-from isthmus.monitoring.martingales import BLOCK, N_BINS, Martingales, bins_of, smoothed_ranks
+from isthmus.monitoring.martingales import (
+    BLOCK,
+    N_BINS,
+    Martingales,
+    bins_of,
+    plain_numbers,
+    smoothed_ranks,
+)
 from isthmus.monitoring.monitor_reference import Monitored, Observed, binned
 
 FORMAT_VERSION = 1
@@ -47,8 +54,7 @@ class MonitorState:
     n_known : int
         Reference rows among those given, which do not count.
     n_learned : int
-        Of the first rows, those that parts without a reference are compared with; 0 where all
-        parts have one.
+        Of the first rows, those that scores are compared with; 0 where those that calibrated are.
     valid : bool
         Whether nothing speaks against the promise. Once False it stays so: calibrate again.
     level : float
@@ -300,11 +306,24 @@ class Monitor:
         alarms = self._n["alarms"]
         not_watched = []
         if "column" not in reference.kinds:
-            not_watched.append("columns: they are not of a table, or their values not at hand")
+            not_watched.append("columns, as the instances are no table")
+        learning = dict.fromkeys(
+            kind
+            for kind, edges in zip(reference.kinds, reference.edges, strict=True)
+            if edges is None
+        )
+        if learning and n < N_LEARNED:
+            kinds = " and ".join(
+                {"score": "scores", "code": "codes", "column": "columns"}[k] for k in learning
+            )
+            not_watched.append(
+                f"{kinds} before row {N_LEARNED}: the detector holds none that it did not learn "
+                "from, so that later ones are compared with these"
+            )
         return MonitorState(
             n,
             self._n["known"],
-            N_LEARNED if any(one is None for one in reference.edges) else 0,
+            N_LEARNED if "score" in learning else 0,
             not self._reached,
             self.level,
             _exp(log_e.max()),
@@ -342,7 +361,7 @@ class Monitor:
             "level": self.level,
             "generator": {key: str(value) for key, value in generator["state"].items()},
             "edges": [None if one is None else one.tolist() for one in edges],
-            "first": self._first.tolist(),
+            "first": plain_numbers(self._first),
             "counts": self._counts.tolist(),
             "martingales": self._martingales.state(),
             "n": self._n,

@@ -23,6 +23,7 @@ from isthmus.serve import openapi as describe
 from isthmus.serve.guard import LOOPBACK, TRUSTED, UNGUARDED, Guard, Metrics
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.models import Models, Served, Source
+from isthmus.serve.monitors import Monitors
 from isthmus.serve.refusals import Limits, Refusal, describe_statuses
 from isthmus.serve.series_requests import SeriesColumns, decide_series
 from isthmus.serve.service import (
@@ -92,6 +93,7 @@ def build_app(
     labels: str | Path | None = None,
     threads: int = 0,
     root_path: str = "",
+    monitors: str | Path | None = None,
 ) -> FastAPI:
     """Build the application that serves bundles or exports.
 
@@ -111,6 +113,8 @@ def build_app(
         Of ONNX Runtime; 0 is one a core.
     root_path : str, default=""
         Prefix of the paths behind a proxy, such as "/models". The proxy may remove it or not.
+    monitors : path, optional
+        Folder for the states of the monitors of detectors; without one they are in memory only.
 
     Returns
     -------
@@ -128,13 +132,16 @@ def build_app(
     metrics = Metrics()
     models = Models([Source(str(word)) for word in bundles], metrics, threads)
     queue = None if labels is None else LabelQueue(labels, limits.labels_bytes)
-    service = Service(models, limits, metrics, queue)
+    watched = Monitors(models, metrics, monitors)
+    service = Service(models, limits, metrics, queue, watched)
 
     @contextlib.asynccontextmanager
     async def watch_models(_: FastAPI) -> AsyncIterator[None]:
-        watcher = asyncio.create_task(models.watch())
+        watchers = [asyncio.create_task(one.watch()) for one in (models, watched)]
         yield
-        watcher.cancel()
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.to_thread(watched.close)
         models.close()
 
     app = FastAPI(
@@ -208,6 +215,7 @@ def _add_common(app: FastAPI, service: Service) -> None:
         response_class=Response,
     )
     async def metrics() -> Response:
+        await asyncio.to_thread(service.monitors.count)
         return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -220,7 +228,7 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
         )
         return app.api_route(
             f"{prefix}/{word}",
-            methods=["GET" if word in ("schema", "known") else "POST"],
+            methods=["GET" if word in ("schema", "known", "monitor") else "POST"],
             response_model=model,
             responses=responses,
             status_code=status,
@@ -245,9 +253,14 @@ def _add_bundle(app: FastAPI, service: Service, name: str, prefix: str) -> None:
         request: Request,
         alpha: Annotated[float | None, Query(gt=0, lt=1)] = None,
         by_class: bool = False,
+        monitor: bool = True,
     ) -> Response:
-        handler = partial(service.predict, alpha=alpha, by_class=by_class)
+        handler = partial(service.predict, alpha=alpha, by_class=by_class, monitor=monitor)
         return await run(handler, request)
+
+    @add("monitor", describe.Monitored, (503,), "Say whether the promise of detectors still holds")
+    async def monitor(request: Request) -> Response:
+        return await run(service.monitor, request)
 
     @add("encode", describe.Codes, body_errors, "Return the code of every instance")
     async def encode(request: Request) -> Response:

@@ -69,6 +69,29 @@ class Metrics:
             ["bundle", "result"],
             registry=self.registry,
         )
+        of_head = ["bundle", "head"]
+        self.promise_valid = Gauge(
+            "isthmus_promise_valid",
+            "1 while nothing speaks against the promise of the false-alarm rate, 0 once it does.",
+            of_head,
+            registry=self.registry,
+        )
+        self.monitor_e_value = Gauge(
+            "isthmus_monitor_e_value",
+            "Largest evidence against the promise so far; a warning is raised at 100.",
+            of_head,
+            registry=self.registry,
+        )
+        self.monitored_rows = Gauge(
+            "isthmus_monitored_rows", "Rows that the monitor counts.", of_head,
+            registry=self.registry,
+        )  # fmt: skip
+        self.alarm_share = Gauge(
+            "isthmus_alarm_share",
+            "Share of the monitored rows that were called abnormal.",
+            of_head,
+            registry=self.registry,
+        )
         self.serving = Gauge(
             "isthmus_bundle", "1 for the version served.", ["bundle", "digest"],
             registry=self.registry,

@@ -23,12 +23,18 @@ from isthmus._core import check_writable, file_digest, recover_folder, user_path
 from isthmus.bundle import MANIFEST, read_manifest
 from isthmus.data import Schema
 from isthmus.errors import IsthmusError, OutputError, ServeError
-from isthmus.export import Exported, ReferenceInstances, read_references
+from isthmus.export import (
+    Exported,
+    ExportedDetector,
+    ReferenceInstances,
+    monitored_heads,
+    read_references,
+)
 from isthmus.serve.answers import decision_outputs
 from isthmus.serve.guard import Metrics
 
 #: Version of cached exports; raised when exports of the same bundle get new content.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Number of exports in the cache; those used least recently are deleted.
@@ -188,6 +194,8 @@ class Served:
         The outputs that are decisions.
     references : ReferenceInstances or None
         Stored beside the graph.
+    monitored : dict of str to ExportedDetector
+        Heads that have a monitor.
     """
 
     def __init__(
@@ -197,7 +205,9 @@ class Served:
         digest: str,
         batcher: Batcher,
         references: ReferenceInstances | None = None,
+        monitored: Mapping[str, ExportedDetector] | None = None,
     ) -> None:
+        self.monitored = dict(monitored or {})
         self.name, self.exported, self.digest = name, exported, digest
         self.references = references
         self._batcher = batcher
@@ -306,7 +316,8 @@ class Models:
             raise ServeError(f"{source.path} changed while it was read; write it whole elsewhere "
                              "and rename it")  # fmt: skip
         batcher = Batcher(exported.run_fed, self._thread, on_batch=self._metrics.batch_rows.observe)
-        served = Served(source.name, exported, digest, batcher, references)
+        monitored = monitored_heads(file, exported)
+        served = Served(source.name, exported, digest, batcher, references, monitored)
         # A warm-up, which also checks that the graph runs.
         exported.run_fed(_blank_instance(exported))
         self._metrics.serving.labels(source.name, digest).set(1)

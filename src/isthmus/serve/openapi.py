@@ -83,6 +83,41 @@ class Predictions(Answer):
     predictions: list[Prediction]
 
 
+class Promise(BaseModel):
+    """Whether the promise of a detector's false-alarm rate still holds.
+
+    `summary` says it in a line. Not `valid`: `since` and `warned_at` have `row`, counted from 0
+    since the monitor began, and `time`; `moved` names columns, `code` or `anomaly score`. `share`
+    of the `n` rows were called abnormal, with its 95 % `interval`; `rate` was asked for.
+    `stored`: whether the state survives a restart.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    summary: str
+    valid: bool
+    n: int
+    level: float
+    e_value: float
+    since: dict[str, Any] | None
+    warned_at: dict[str, Any] | None
+    moved: list[str]
+    alarms: int
+    share: float | None
+    interval: list[float] | None
+    rate: float
+    missing: dict[str, int]
+    new_categories: dict[str, int]
+    stored: bool
+
+
+class Monitored(BaseModel):
+    """What the monitors of a bundle say, by head."""
+
+    digest: str
+    heads: dict[str, Promise]
+
+
 class Alarm(BaseModel):
     """A run of abnormal time points; the columns of groups are keys too.
 

@@ -25,6 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from isthmus.errors import ServeError
 from isthmus.serve.app import build_app
+from isthmus.serve.monitors import default_folder
 from isthmus.serve.refusals import Limits, Refusal
 
 _STATE = "isthmus.connection"
@@ -358,6 +359,7 @@ def serve(
     labels: str | Path | None = None,
     threads: int = 0,
     root_path: str = "",
+    monitors: str | Path | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve bundles until the process is stopped; requests in flight are finished.
@@ -375,6 +377,8 @@ def serve(
     labels : path, optional
     threads : int, default=0
     root_path : str, default=""
+    monitors : path, optional
+        Folder for the states of monitors; by default one in the user's cache.
     ready : callable, optional
         Called with the address when requests are answered.
 
@@ -386,7 +390,13 @@ def serve(
     check_host(host, token)
     limits = limits or Limits()
     app = build_app(
-        bundles, limits=limits, token=token, labels=labels, threads=threads, root_path=root_path
+        bundles,
+        limits=limits,
+        token=token,
+        labels=labels,
+        threads=threads,
+        root_path=root_path,
+        monitors=default_folder() if monitors is None else monitors,
     )
     listening = _listen(host, port)
     _raise_file_limit(limits.connections + 100)

@@ -41,6 +41,7 @@ from isthmus.serve.guard import Metrics
 from isthmus.serve.label_queue import LabelQueue
 from isthmus.serve.label_requests import read_labelled, takes_labels
 from isthmus.serve.models import Models, Served
+from isthmus.serve.monitors import Monitors
 from isthmus.serve.refusals import Limits, Refusal, refusal_of
 
 #: Bytes above which a body is processed in a thread, so that other requests need not wait.
@@ -55,9 +56,15 @@ class Service:
     """The handlers, and what they share: models, limits, metrics and the queue of labels."""
 
     def __init__(
-        self, models: Models, limits: Limits, metrics: Metrics, queue: LabelQueue | None
+        self,
+        models: Models,
+        limits: Limits,
+        metrics: Metrics,
+        queue: LabelQueue | None,
+        monitors: Monitors,
     ) -> None:
         self.models, self.limits, self.metrics, self.queue = models, limits, metrics, queue
+        self.monitors = monitors
         self._readers = asyncio.Semaphore(N_READERS)
 
     async def read(
@@ -94,8 +101,12 @@ class Service:
         served: Served,
         alpha: float | None = None,
         by_class: bool = False,
+        monitor: bool = True,
     ) -> Response:
-        """Decide on every instance; with `alpha` sets of classes are among the decisions."""
+        """Decide on every instance; with `alpha` sets of classes are among the decisions.
+
+        With `monitor` the instances count for the monitors of the bundle.
+        """
         if not served.decisions:
             raise Refusal(
                 404,
@@ -113,7 +124,10 @@ class Service:
             )
         rows, notes = await self.read(request, served, decides=True)
         names = [one["name"] for one in (*served.decisions, *sets)]
+        names += self.monitors.outputs(served) if monitor else []
         values = await served.run(rows, list(dict.fromkeys(names)))
+        if monitor:
+            await self.monitors.add(served, rows, values)
         found = predictions(served.decisions, served.heads, values)
         if alpha is not None:
             add_sets(found, sets, served.heads, values, alpha)
@@ -234,6 +248,11 @@ class Service:
                 "limits": vars(self.limits),
             }
         )
+
+    async def monitor(self, _: Request, served: Served) -> Response:
+        """Say whether the promise of each detector still holds."""
+        found = await asyncio.to_thread(self.monitors.describe, served)
+        return json_answer({"digest": served.digest, "heads": found})
 
     def health(self, *, trusted: bool) -> Response:
         """Return the digests of the served bundles, but to strangers only that it runs.

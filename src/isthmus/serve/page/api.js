@@ -41,8 +41,10 @@ export function bundleAt(name) {
     schema: () => ask(`${prefix}/schema`),
     references: (n) => ask(`${prefix}/known?n=${n}&max_side=${MAX_SIDE}`),
     reference: async (at) => (await ask(`${prefix}/known?at=${at}`)).instances[0],
-    predict: (instances, signal) => send('predict', { instances }, signal),
-    predictFile: (body, type) => ask(`${prefix}/predict`, { body, type }),
+    monitor: () => ask(`${prefix}/monitor`),
+    // What a person tries out does not count for the monitor.
+    predict: (instances, signal) => send('predict?monitor=false', { instances }, signal),
+    predictFile: (body, type) => ask(`${prefix}/predict?monitor=false`, { body, type }),
     points: (file, head) => ask(`${prefix}/points?head=${encodeURIComponent(head)}`, { body: file, type: 'text/csv' }),
     explain: (instances, signal) => send(`explain?top=10&whole=true&max_side=${2 * MAX_SIDE}`, { instances }, signal),
     nearest: (instances, signal) => send(`nearest?k=6&max_side=${MAX_SIDE}`, { instances }, signal),

@@ -9,6 +9,7 @@ import { makeForm } from './form.js';
 import { headsOf } from './heads.js';
 import { Paper } from './paper.js';
 import { picture } from './pictures.js';
+import { showPromise, stopPromise } from './promise.js';
 import { Series } from './series.js';
 import { imageOf, inkOf } from './strokes.js';
 import { showNearest, showWhy } from './why.js';
@@ -52,10 +53,11 @@ async function begin() {
 
 async function open(name, loaded) {
   stop();
+  stopPromise();
   state.paper?.close();
   state.series?.close();
   // No input for the previous bundle once another is chosen.
-  for (const id of ['answer', 'batch', 'series', 'draw', 'form', 'references']) $(id).hidden = true;
+  for (const id of ['answer', 'batch', 'series', 'draw', 'form', 'references', 'promise']) $(id).hidden = true;
   Object.assign(state, { bundle: bundleAt(name), paper: null, form: null, series: null, instance: null, references: [] });
   const { bundle } = state;
   const schema = loaded ?? (await bundle.schema());
@@ -66,6 +68,7 @@ async function open(name, loaded) {
   if (Object.keys(schema.points ?? {}).length) state.series = new Series(schema, bundle);
   $('work').hidden = false;
   introduce(schema);
+  guarded(() => showPromise(bundle));
   if (references) {
     state.references = references.instances;
     showReferences(schema, references);
