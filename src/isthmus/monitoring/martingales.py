@@ -189,7 +189,9 @@ def plain_numbers(values: np.ndarray) -> Any:
     >>> plain_numbers(np.array([1.0, np.nan]))
     [1.0, None]
     """
-    return np.where(np.isnan(values), None, values.astype(object)).tolist()
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return plain.tolist()
 
 
 class Martingales:
