@@ -15,7 +15,6 @@ from .calibration import check_rate as check_rate
 from .calibration import mean_cluster_size as mean_cluster_size
 from .calibration import raised_scores as raised_scores
 from .calibration import rows_needed as rows_needed
-from .column_reference import ColumnReference as ColumnReference
 from .detector import AnomalyDetector as AnomalyDetector
 from .detector_labels import UNKNOWN as UNKNOWN
 from .detector_labels import DetectorLabelReader as DetectorLabelReader
@@ -29,6 +28,7 @@ from .features import MAX_UNPOOLED_VALUES as MAX_UNPOOLED_VALUES
 from .features import POOLED_SIDE as POOLED_SIDE
 from .features import POOLED_STEPS as POOLED_STEPS
 from .features import WINDOW_STATISTICS as WINDOW_STATISTICS
+from .features import ColumnReference as ColumnReference
 from .features import Features as Features
 from .features import compute_stored_codes as compute_stored_codes
 from .features import extract_features as extract_features

@@ -13,7 +13,7 @@ from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes
 from isthmus.data import ABNORMAL, Instances
 from isthmus.detection.calibration import Calibration, raised_scores
-from isthmus.detection.features import Features, extract_features_in_chunks
+from isthmus.detection.features import Features, column_values, extract_features_in_chunks
 from isthmus.detection.point_decisions import PointCalibration
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.encoding import row_hashes
@@ -155,7 +155,7 @@ class MonitoringMixin:
                 "got stored codes to monitor, and the columns of a table are watched too; pass the "
                 "rows themselves"
             )
-        values = schema.check(instances.values).astype(np.float64)
+        values = column_values(self.encoder_, instances.values)
         sizes = [len(one.categories) if one.type == "category" else np.inf for one in schema.types]
         return values, values >= np.array(sizes or [np.inf])
 

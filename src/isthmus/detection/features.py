@@ -1,19 +1,20 @@
-"""Features of an instance for a detector: its code and its residual."""
+"""Features of an instance for a detector: its code and its residual; and columns for a monitor."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_array
 from torch.nn import functional
 
 from isthmus.autoencoder import Autoencoder
-from isthmus.data import Instances, StoredCodes, as_instances
+from isthmus.data import Instances, StoredCodes, as_instances, take_rows
 from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
 from isthmus.encoding import check_encoder, encoder_identity
 
@@ -21,6 +22,8 @@ from isthmus.encoding import check_encoder, encoder_identity
 MAX_UNPOOLED_VALUES = 1024
 #: Cells of a pooled residual, at most: along a side of an image, and in time.
 POOLED_SIDE, POOLED_STEPS = 8, 32
+#: Calibration rows whose columns are stored, at most.
+MAX_STORED_ROWS = 2000
 #: Statistics of a channel in a window, in order; see `window_statistics`.
 WINDOW_STATISTICS = (
     "deviation",
@@ -331,3 +334,62 @@ def compute_stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = Fals
     return StoredCodes(
         features.codes, *made_by, hashes, features.residuals, missing=features.missing
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnReference:
+    """The columns of a table in some rows that calibrate.
+
+    Attributes
+    ----------
+    values : float64 array of shape (k, m)
+        As the schema gives them: NaN is missing, a category its position.
+    rows : int array of shape (k,)
+        Which rows of the reference set these are.
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def draw(
+        cls, encoder: Autoencoder, instances: Instances, rows: np.ndarray, seed: int, first: int = 0
+    ) -> Self | None:
+        """Draw at most 2,000 of these rows; None where instances are no table, or stored codes.
+
+        Parameters
+        ----------
+        encoder : fitted Autoencoder
+        instances : Instances
+        rows : int array
+            Rows of the reference set that calibrate, all of them among the instances.
+        seed : int
+        first : int, default=0
+            Which row of the reference set the first instance is.
+        """
+        if instances.encoded or encoder.schema_.kind != "table":
+            return None
+        rng = np.random.default_rng([seed, 9])
+        rows = np.sort(rng.permutation(rows)[:MAX_STORED_ROWS])
+        return cls(column_values(encoder, take_rows(instances.held, rows - first)), rows)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self | None:
+        """Rebuild from the state of a reference set; None in bundles of an earlier isthmus."""
+        if "columns" not in state:
+            return None
+        return cls(state["columns"]["values"], state["columns"]["rows"])
+
+    def state(self) -> dict[str, Any]:
+        """Return the arrays by name."""
+        return {"values": self.values, "rows": self.rows}
+
+
+def column_values(encoder: Autoencoder, X: Any) -> np.ndarray:
+    """Return the columns of a table as numbers, float64 of shape (n, m).
+
+    NaN is missing, a category its position, one that was not there at fit their number.
+    """
+    if isinstance(X, np.ndarray) and encoder.schema_.column_types is None:
+        X = check_array(X, ensure_all_finite="allow-nan")  # numbers may be objects
+    return encoder.schema_.check(X).astype(np.float64)

@@ -32,8 +32,7 @@ from isthmus.detection.calibration import (
     draw_calibration_rows,
     n_folds,
 )
-from isthmus.detection.column_reference import ColumnReference
-from isthmus.detection.features import Features, extract_features
+from isthmus.detection.features import ColumnReference, Features, extract_features
 from isthmus.detection.group_calibration import draw_by_group, splits_well
 from isthmus.detection.timeline import MIN_WINDOWS_FOR_SPLIT, HeldOutBlock, Timeline
 from isthmus.encoding import (
