@@ -164,7 +164,7 @@ class Monitor:
     >>> rng = np.random.default_rng(1)
     >>> detector = AnomalyDetector(
     ...     Autoencoder(2, max_epochs=2), "neighbours", 0.05, "split", random_state=0
-    ... ).fit(rng.normal(size=(1000, 3)))
+    ... ).fit(rng.normal(size=(2000, 3)))
     >>> monitor = detector.monitor()
     >>> monitor.update(rng.normal(size=(500, 3))).valid
     True
