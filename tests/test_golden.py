@@ -53,8 +53,8 @@ RENAMED: dict[str, str] = {
 KEPT = {"demo": {"digest_before", "digest_after"}}
 #: Keys that manifests, exports and commands have since.
 ADDED = {
-    "alarms", "cells", "decoder_digest", "file_digests", "n_fit", "n_missing", "points",
-    "window_label",
+    "alarms", "cells", "decoder_digest", "file_digests", "monitor.json", "n_fit", "n_missing",
+    "points", "window_label",
 }  # fmt: skip
 #: Another processor adds numbers up in another order.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
