@@ -415,6 +415,23 @@ def test_the_summary_adds_up(image_fit):
     assert "decoder, input (32,)" in lines
 
 
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((8, 8), {}),
+        ((20, 24, 3), {"architecture": "conv"}),
+        ((7,), {"n_components": 2}),
+        ((64, 4), {"kind": "series", "architecture": "conv1d"}),
+    ],
+)
+def test_the_summary_before_fit_is_that_after(shape, options):
+    X = np.random.default_rng(1).random((40, *shape), dtype=np.float32)
+    encoder = quick(max_epochs=1, **options)
+    before = encoder.summary(shape)
+    assert not hasattr(encoder, "schema_")
+    assert before == encoder.fit(X).summary()
+
+
 # --- what cannot be used -----------------------------------------------------------------
 
 

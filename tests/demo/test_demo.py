@@ -2,20 +2,18 @@
 
 import io
 import json
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from isthmus import Autoencoder, load, load_bundle
+from isthmus import load, load_bundle
 from isthmus.data import Splits
 from isthmus.demo import run_demo
 from isthmus.demo.run import detect_anomalies
 from isthmus.errors import DataError
 from isthmus.evaluation.baselines import SupervisedNetwork
-from isthmus.recipes import RECIPES
 
 # The whole pipeline with pictures, baselines and a report takes half a minute; a short run of the
 # command is among the golden samples.
@@ -39,13 +37,14 @@ def finished(tmp_path_factory):
     output = io.StringIO()
     console = Console(file=output, width=120, highlight=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("isthmus.demo.run.Autoencoder", partial(Autoencoder, max_epochs=10))
         patch.setattr("isthmus.classification.heads.choose_max_epochs", lambda *_, **__: 10)
         patch.setattr(
             "isthmus.evaluation.baselines.SupervisedNetwork",
             partial(SupervisedNetwork, max_epochs=20),
         )
-        facts = run_demo(load("digits"), folder, baselines="all", seed=0, console=console)
+        facts = run_demo(
+            load("digits"), folder, max_epochs=10, baselines="all", seed=0, console=console
+        )
     return folder, facts, output.getvalue()
 
 
@@ -159,10 +158,11 @@ def test_pictures_are_there_as_png_and_svg(finished):
     assert len(facts["pictures"]) == 2 * len(names)
 
 
-def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table, monkeypatch):
-    monkeypatch.setattr("isthmus.demo.run.Autoencoder", partial(Autoencoder, max_epochs=5))
+def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table):
     output = io.StringIO()
-    facts = run_demo(load(table), tmp_path / "t", console=Console(file=output, width=120))
+    console = Console(file=output, width=120)
+    facts = run_demo(load(table), tmp_path / "t", max_epochs=5, console=console)
+    assert facts["epochs"] == 5
     assert facts["kind"] == "table"
     assert facts["heads"] == facts["baselines"] == {}
     assert facts["reconstruction"]["metric"] == "mse"
@@ -170,13 +170,12 @@ def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table, monkey
 
 
 def test_the_reference_recipe_is_the_reference_network(tmp_path, monkeypatch):
-    row = RECIPES["reference"]["small images"]
-    monkeypatch.setitem(RECIPES["reference"], "small images", replace(row, max_epochs=1))
     monkeypatch.setattr("isthmus.classification.heads.choose_max_epochs", lambda *_, **__: 1)
     monkeypatch.setattr("isthmus.demo.run.draw_pictures", lambda *_, **__: [])
     monkeypatch.setattr("isthmus.demo.run.write_page", lambda *_, **__: None)
     digits = load("digits")
     few = Splits(digits.train.take(range(200)), digits.test.take(range(100)))
-    facts = run_demo(few, tmp_path / "r", recipe="reference", console=Console(file=io.StringIO()))
+    console = Console(file=io.StringIO())
+    facts = run_demo(few, tmp_path / "r", recipe="reference", max_epochs=1, console=console)
     assert facts["parameters"] == 4969
     assert facts["n_components"] == 8

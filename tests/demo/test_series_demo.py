@@ -2,14 +2,13 @@
 
 import io
 import json
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from isthmus import Autoencoder, load, load_bundle
+from isthmus import load, load_bundle
 from isthmus.data import pump_events, pump_table
 from isthmus.demo import run_demo
 from isthmus.demo.series import residual_scores
@@ -24,9 +23,7 @@ def finished(tmp_path_factory):
     """The demo on the pump, trained for a few epochs: its folder, its facts and its output."""
     folder = tmp_path_factory.mktemp("demo") / "pump"
     console = Console(file=io.StringIO(), width=120, highlight=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("isthmus.demo.series.Autoencoder", partial(Autoencoder, max_epochs=6))
-        facts = run_demo(load("pump"), folder, recipe="fast", console=console)
+    facts = run_demo(load("pump"), folder, recipe="fast", max_epochs=6, console=console)
     return folder, facts, console.file.getvalue()
 
 

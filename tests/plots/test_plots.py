@@ -1,5 +1,6 @@
 """Pictures show the numbers they were given, and say so when they cannot."""
 
+import io
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -41,6 +42,12 @@ def crowd(n_classes, prefix="class "):
 
 
 # label shares
+
+
+def test_a_notebook_draws_a_figure_by_itself():
+    png = plot_label_shares(["a", "b"], ["b", "a"])._repr_png_()  # what IPython asks for
+    with Image.open(io.BytesIO(png)) as picture:
+        assert picture.width == 800
 
 
 def test_upright_bars_are_the_shares():

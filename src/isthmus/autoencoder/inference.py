@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import TransformerMixin
+from sklearn.base import TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
@@ -78,6 +78,7 @@ class Inference(TransformerMixin):
     held_out_: HeldOut
     digest_: str
     decoder_digest_: str
+    plan_fit: Callable[..., Any]
 
     @isolated_from_host()
     @over_chunks
@@ -352,21 +353,40 @@ class Inference(TransformerMixin):
         return in_evaluation_mode(network)
 
     @isolated_from_host()
-    def summary(self) -> str:
-        """Return the layers as a table: name, output shape, parameters."""
-        check_is_fitted(self)
-        shape = self.preprocessor_.network_shape
+    def summary(self, input_shape: Sequence[int] | None = None) -> str:
+        """Return the layers as a table: name, output shape, parameters.
+
+        Parameters
+        ----------
+        input_shape : sequence of int, optional
+            Of one instance, for an autoencoder that is not fitted yet: (h, w) or (h, w, c) of
+            images, (t, c) of series with `kind="series"`, (m,) of a table of m numbers.
+
+        Examples
+        --------
+        >>> from isthmus import Autoencoder
+        >>> print(Autoencoder(8).summary((28, 28)).splitlines()[1])
+        encoder, input (1, 28, 28)
+        """
+        if input_shape is None:
+            check_is_fitted(self)
+            width, shape = self.n_components_, self.preprocessor_.network_shape
+            encoder, decoder = self.encoder_, self.decoder_
+        else:
+            # No choice of layers depends on the values or on the number of instances.
+            drawn = np.random.default_rng(0).random((16, *input_shape), dtype=np.float32)
+            run = clone(self).plan_fit(as_instances(drawn), warn=False).run
+            width, shape = run.networks.n_components, run.preprocessor.network_shape
+            encoder, decoder = run.networks.encoder, run.networks.decoder
         lines = [f"{'layer':<22}{'output shape':<20}{'parameters':>12}"]
-        for title, network, inputs in (
-            ("encoder", self.encoder_, shape),
-            ("decoder", self.decoder_, (self.n_components_,)),
-        ):
+        for title, network, inputs in (("encoder", encoder, shape), ("decoder", decoder, (width,))):
             lines.append(f"{title}, input {inputs}")
             lines += [
                 f"  {layer.name:<20}{layer.output_shape!s:<20}{layer.parameters:>12,}"
                 for layer in summarise(network, inputs)
             ]
-        lines.append(f"{'all':<42}{self.n_parameters_:>12,}")
+        both = count_parameters(encoder) + count_parameters(decoder)
+        lines.append(f"{'all':<42}{both:>12,}")
         return "\n".join(lines)
 
     @property

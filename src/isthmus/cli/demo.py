@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from isthmus.cli.commands import whole_or_auto
 from isthmus.cli.data_options import DataDir, DataOptions, Label, Resize
 from isthmus.cli.options import Json, Recipe, Seed, console_for, resumable, write_json_facts
 
@@ -23,6 +24,9 @@ def demo(
         typer.Option("--output", "-o", help="Folder for the results; by default runs/NAME."),
     ] = None,
     recipe: Recipe = "default",
+    max_epochs: Annotated[
+        str, typer.Option(help="Maximum number of epochs of the encoder.")
+    ] = "auto",
     baselines: Annotated[
         str, typer.Option(help="fast, or all: the neural head on each, and a supervised network.")
     ] = "fast",
@@ -59,6 +63,7 @@ def demo(
             data,
             folder,
             recipe=recipe,
+            max_epochs=whole_or_auto("--max-epochs", max_epochs),
             baselines=baselines,
             normal_class=normal_class,
             seed=seed,

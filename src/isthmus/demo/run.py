@@ -7,7 +7,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -152,6 +152,7 @@ def run_demo(
     output: str | Path,
     *,
     recipe: str = "default",
+    max_epochs: int | Literal["auto"] = "auto",
     baselines: str = "fast",
     normal_class: str | None = None,
     seed: int = 0,
@@ -172,6 +173,8 @@ def run_demo(
     output : path
         Folder for the bundle, the figures, the report and `demo.json`.
     recipe : {"default", "fast", "thorough", "reference"}
+    max_epochs : int or "auto", default="auto"
+        Of the encoder; `"auto"` is that of the recipe.
     baselines : {"fast", "all"}
         `"all"` trains the supervised network too.
     normal_class : str, optional
@@ -194,8 +197,8 @@ def run_demo(
     """
     if isinstance(data, Splits) and data.train.points is not None:
         return run_series_demo(
-            data, output, recipe=recipe, seed=seed, resume=resume, console=console,
-            seconds_to_load=seconds_to_load,
+            data, output, recipe=recipe, max_epochs=max_epochs, seed=seed, resume=resume,
+            console=console, seconds_to_load=seconds_to_load,
         )  # fmt: skip
     console = console or Console()
     output = user_path(output)
@@ -214,6 +217,7 @@ def run_demo(
         encoder = Autoencoder(
             kind=train.kind,
             recipe=recipe,
+            max_epochs=max_epochs,
             random_state=seed,
             verbose=True,
             checkpoint_dir=checkpoints,

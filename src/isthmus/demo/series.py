@@ -6,7 +6,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,7 @@ def run_series_demo(
     output: str | Path,
     *,
     recipe: str = "default",
+    max_epochs: int | Literal["auto"] = "auto",
     seed: int = 0,
     resume: bool = False,
     console: Console | None = None,
@@ -61,7 +62,7 @@ def run_series_demo(
     output : path
         Folder for the bundle, the two tables as CSV, those of points and alarms, the picture, the
         report and `demo.json`.
-    recipe, seed, resume, console, seconds_to_load : see `isthmus.demo.run_demo`
+    recipe, max_epochs, seed, resume, console, seconds_to_load : see `isthmus.demo.run_demo`
 
     Returns
     -------
@@ -79,7 +80,11 @@ def run_series_demo(
         _print_data(console, facts)
 
         encoder = Autoencoder(
-            recipe=recipe, verbose=True, checkpoint_dir=checkpoints, resume=resume
+            recipe=recipe,
+            max_epochs=max_epochs,
+            verbose=True,
+            checkpoint_dir=checkpoints,
+            resume=resume,
         )
         detector = AnomalyDetector(encoder, normal=NORMAL_LABEL, random_state=seed)
         with timed(seconds, "fit"):

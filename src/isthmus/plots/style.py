@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,8 +127,22 @@ TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 12.0, 10.0, 9.0
 CHARACTER_WIDTH = 0.6
 
 
+@cache
+def _figure_class() -> type[Figure]:
+    """Return matplotlib's figure, which a notebook draws without `%matplotlib inline` too."""
+    from matplotlib.figure import Figure
+
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = BytesIO()
+            self.savefig(buffer, format="png", facecolor=self.get_facecolor())
+            return buffer.getvalue()
+
+    return NotebookFigure
+
+
 def new_figure(width: float = WIDTH, height: float = 4.0) -> Figure:
-    """Return an empty white figure, in inches, with constrained layout.
+    """Return an empty white figure, in inches, with constrained layout, which a notebook draws.
 
     Raises
     ------
@@ -135,9 +150,7 @@ def new_figure(width: float = WIDTH, height: float = 4.0) -> Figure:
         When matplotlib is not installed.
     """
     require("matplotlib", extra="report", purpose="drawing pictures")
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return _figure_class()(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def set_headline(figure: Figure, text: str) -> None:
