@@ -67,3 +67,19 @@ def test_files_that_are_not_in_order_are_refused(folder, tmp_path):
     done = isthmus(*words, cwd=folder, check=False)
     assert done.returncode == 1
     assert "not in the order of when" in done.stderr
+
+
+def test_recalibrate_makes_a_new_version_that_holds(folder):
+    from shutil import copytree
+
+    copytree(folder / "press", folder / "again")
+    day = rows(1200, 5, "2024-07-02", shift=1.5).drop(columns="when")
+    day[:800].to_csv(folder / "today.csv", index=False)
+    day[800:].to_csv(folder / "tonight.csv", index=False)
+    words = ("detect", "again", "today.csv", "--recalibrate", "--json", "-")
+    done = isthmus(*words, cwd=folder)
+    facts = json.loads(done.stdout)
+    assert (facts["version"], facts["n_calibration"]) == (2, 800)
+    assert "promise holds" in isthmus("monitor", "again", "tonight.csv", cwd=folder).stdout
+    refused = isthmus(*words, "--method", "combined", cwd=folder, check=False)
+    assert "got --method and --recalibrate" in refused.stderr

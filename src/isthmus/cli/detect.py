@@ -72,6 +72,14 @@ def detect(
     ] = None,
     missing: Missing = None,
     name: Annotated[str, typer.Option(help="Name of the head in the bundle.")] = "normal",
+    recalibrate: Annotated[
+        bool,
+        typer.Option(
+            "--recalibrate",
+            help="DATA is normal rows of today: the detector is calibrated on them, and nothing "
+            "is fitted anew.",
+        ),
+    ] = False,
     seed: Seed = 0,
     reading: DataOptions = DEFAULTS,
     json: Json = None,
@@ -86,6 +94,9 @@ def detect(
 
     Of a long table the detector decides on time points too, and calibrates on blocks of time.
 
+    With --recalibrate a detector of the bundle is calibrated on DATA, such as when isthmus monitor
+    says that its promise no longer holds; encoder and score stay as they are.
+
     Without DATA, --false-alarm-rate moves the thresholds of a detector in the bundle, and
     --false-alarms that of time points. The bundle keeps the earlier version of a detector of the
     same name: see isthmus history.
@@ -98,7 +109,23 @@ def detect(
         given |= {"--calibration": calibration, "--missing": missing}
         given |= {"--merge-gap": merge_gap, "--min-length": min_length}
         given |= {"--causal": causal or None, "--by-group": by_group or None}
+        given |= {"--recalibrate": recalibrate or None}
         detector, version = _move_threshold(bundle, name, false_alarm_rate, false_alarms, given)
+    elif recalibrate:
+        given = {"--normal": normal, "--method": method, "--missing": missing}
+        given |= {"--calibration": calibration, "--false-alarms": false_alarms}
+        given |= {"--merge-gap": merge_gap, "--min-length": min_length}
+        given |= {"--causal": causal or None, "--by-group": by_group or None}
+        surplus = [option for option, value in given.items() if value is not None]
+        if surplus:
+            raise DataError(
+                f"got {surplus[0]} and --recalibrate, which changes the threshold alone; leave one "
+                "of them out"
+            )
+        loaded = read_instances_or_codes(
+            reading, data, bundle, None, console, head=name, by_point=False
+        ).train
+        detector, version = _recalibrate(bundle, name, loaded, false_alarm_rate)
     else:
         check_writable(bundle, folder=True)
         read = read_instances_or_codes(
@@ -162,4 +189,24 @@ def _move_threshold(
             detector.set_false_alarm_rate(number_or_auto("--false-alarm-rate", rate))
         if alarms is not None:
             detector.set_false_alarms(alarms)
+        return detector, add_head(bundle, name, detector)
+
+
+def _recalibrate(bundle: Path, name: str, loaded: Any, rate: str | None) -> tuple[Any, int]:
+    """Calibrate a detector on other rows; return it and its version in the bundle."""
+    import numpy as np
+
+    from isthmus.bundle import add_head, bundle_lock, load_bundle, read_manifest
+    from isthmus.data import ABNORMAL
+    from isthmus.detection import read_labels_of
+
+    read_manifest(bundle)  # before a lock is made beside it
+    with bundle_lock(bundle), warnings_as_lines(loaded):
+        detector = load_bundle(bundle).detector(name)
+        if loaded.y is not None:
+            y = read_labels_of(loaded.instances(), None, detector.normal_, None)
+            loaded = loaded.take(np.flatnonzero(y != ABNORMAL))
+        detector.recalibrate(loaded)
+        if rate is not None:
+            detector.set_false_alarm_rate(number_or_auto("--false-alarm-rate", rate))
         return detector, add_head(bundle, name, detector)

@@ -1,23 +1,36 @@
-"""What a monitor compares with and needs of instances, from a fitted detector."""
+"""The monitor of a fitted detector, and another calibration where the old one no longer holds."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes
-from isthmus.data import ABNORMAL, Instances
+from isthmus.data import ABNORMAL, Instances, describe_row
 from isthmus.detection.calibration import Calibration, raised_scores
-from isthmus.detection.features import Features, column_values, extract_features_in_chunks
+from isthmus.detection.features import (
+    ColumnReference,
+    Features,
+    column_values,
+    extract_features,
+    extract_features_in_chunks,
+)
 from isthmus.detection.point_decisions import PointCalibration
-from isthmus.detection.reference_set import ReferenceSet
+from isthmus.detection.reference_set import (
+    Fold,
+    ReferenceSet,
+    calibration_sample,
+    check_not_trained_on,
+)
 from isthmus.encoding import row_hashes
-from isthmus.errors import CalibrationWarning, DataError
+from isthmus.errors import CalibrationError, CalibrationWarning, DataError
 from isthmus.monitoring import LEVEL, Monitor, MonitorReference, Observed
 
 
@@ -29,6 +42,10 @@ class MonitoringMixin:
     score_calibration_: Calibration
     point_calibration_: PointCalibration | None
     calibration_: str
+    n_calibration_: int
+    update_facts_: dict[str, Any] | None
+    _fit_on_reference_set: Callable[[], None]
+    _restored_on_failure: Callable[[], AbstractContextManager[None]]
     false_alarm_rate_: float
     check_encoder_unchanged: Callable[[], None]
     verdicts_of: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
@@ -109,6 +126,72 @@ class MonitoringMixin:
         )
 
     @isolated_from_host()
+    def recalibrate(self, normal: Any, *, groups: Any = None) -> Self:
+        """Calibrate on other normal instances; neither encoder nor score is fitted anew.
+
+        The threshold then holds the false-alarm rate for instances like these. The rows that
+        calibrated before no longer do, and labels that are added later leave it so. With
+        `calibration="cross"` it becomes `"split"`: these rows were learned from by nothing.
+
+        Parameters
+        ----------
+        normal : array or DataFrame of n instances, Dataset, Stream or StoredCodes
+            Normal instances of today; of a stream 100,000 at most are drawn at random. Labels are
+            not used: rows labelled abnormal have to be left out.
+        groups : optional
+            As for `predict`, of a detector that was fitted with groups.
+
+        Returns
+        -------
+        self
+            With `update_facts_`: `n_calibrating`, and `n_calibrating_before`.
+
+        Raises
+        ------
+        CalibrationError
+            When encoder or score were fitted on some of the rows, or they are too few for the rate.
+        DataError
+            When they do not fit the detector, or it is one of time points: see `partial_fit`.
+            The detector is unchanged after either.
+
+        Examples
+        --------
+        >>> from isthmus import AnomalyDetector
+        >>> rng = np.random.default_rng(0)
+        >>> detector = AnomalyDetector(
+        ...     Autoencoder(2, max_epochs=2), "neighbours", 0.05, "split", random_state=0
+        ... ).fit(rng.normal(size=(1000, 3)))
+        >>> later = rng.normal(0.5, 1.2, size=(3000, 3))
+        >>> before = (detector.predict(later[1000:]) == -1).mean()
+        >>> after = (detector.recalibrate(later[:1000]).predict(later[1000:]) == -1).mean()
+        >>> bool(before > 0.09), bool(0.03 < after < 0.07)
+        (True, True)
+        """
+        check_is_fitted(self)
+        self.check_encoder_unchanged()
+        if self.point_calibration_ is not None:
+            raise DataError(
+                "got a detector of time points, which is calibrated on blocks of time; pass later "
+                "normal series to partial_fit"
+            )
+        given, of_rows = self.instances_and_groups(normal, groups)
+        instances = calibration_sample(given, self.encoder_, self.reference_set_.seed)
+        of_rows = of_rows if instances is given else instances.groups
+        before = self.n_calibration_
+        with self._restored_on_failure():
+            self.reference_set_ = recalibrated(
+                self.reference_set_, self.encoder_, instances, of_rows, self.calibration_
+            )
+            self.calibration_ = "split"
+            self._fit_on_reference_set()
+            self.update_facts_ = {
+                "n_new": len(instances),
+                "n_calibrating": self.n_calibration_,
+                "n_calibrating_before": before,
+            }
+        return self
+
+    @isolated_from_host()
     def observe(self, X: Any, groups: Any = None) -> Observed:
         """Return what a monitor needs of instances in memory, or stored codes.
 
@@ -168,3 +251,50 @@ class MonitoringMixin:
         if known.repeated:
             return None
         return known.overlap(row_hashes(self.encoder_, instances))
+
+
+def recalibrated(
+    reference_set: ReferenceSet,
+    encoder: Autoencoder,
+    instances: Instances,
+    groups: np.ndarray | None,
+    calibration: str,
+) -> ReferenceSet:
+    """Return a reference set followed by rows that calibrate in place of those before.
+
+    Rows that calibrated before are not fitted on, so that the score stays as it was; with
+    `calibration="cross"` it was fitted on all of them.
+
+    Raises
+    ------
+    CalibrationError
+        When encoder or score were fitted on some of the rows.
+    """
+    check_not_trained_on(encoder, instances)
+    hashes, n = row_hashes(encoder, instances), len(reference_set.y)
+    kept = [np.empty(0, dtype=np.int64)]
+    if calibration == "split":
+        kept += [one for fold in reference_set.folds for one in (fold.held_out, fold.purged)
+                 if one is not None]  # fmt: skip
+    set_aside = np.unique(np.concatenate(kept))
+    fitted_on = np.setdiff1d(np.arange(n), set_aside)
+    known = TrainingRowHashes.from_hashes(reference_set.hashes[fitted_on])
+    overlap = known.overlap(hashes)
+    if int(overlap.sum()) > known.max_overlap_by_chance(len(overlap)):
+        raise CalibrationError(
+            f"{int(overlap.sum()):,} of {len(overlap):,} rows are among those that the detector "
+            f"was fitted on, the first is {describe_row(int(overlap.argmax()))}; a threshold set "
+            "on them would be too low: pass normal rows that are new to it"
+        )
+    rows = np.arange(n, n + len(hashes))
+    fold = Fold(rows, purged=set_aside)
+    of_all = reference_set.groups
+    return replace(
+        reference_set,
+        features=reference_set.features.followed_by(extract_features(encoder, instances)),
+        y=np.concatenate([reference_set.y, np.zeros(len(hashes), dtype=np.int8)]),
+        hashes=np.concatenate([reference_set.hashes, hashes]),
+        folds=[fold],
+        groups=None if of_all is None or groups is None else np.append(of_all, groups),
+        columns=ColumnReference.draw(encoder, instances, rows, reference_set.seed, first=n),
+    )

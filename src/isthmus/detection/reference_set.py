@@ -191,7 +191,7 @@ def build_reference_set(
     """
     fitted = is_fitted(given)
     if fitted:
-        _check_not_trained_on(given, instances)
+        check_not_trained_on(given, instances)
     normal = np.flatnonzero(y != ABNORMAL)
     of_normal = None if groups is None or timeline is not None else groups[normal]
     grouped = None if of_normal is None else (of_normal, rate)
@@ -314,7 +314,7 @@ def build_calibrated_set(
     """
     normal = np.flatnonzero(y != ABNORMAL)
     if is_fitted(given):
-        _check_not_trained_on(given, calibrating)
+        check_not_trained_on(given, calibrating)
         encoder = given
     else:
         (encoder,) = _train(given, instances, [normal], seed, channel_names)
@@ -392,7 +392,7 @@ def _train(
     return encoders
 
 
-def _check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:
+def check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:
     """Raise CalibrationError for rows that a fitted encoder was trained on."""
     overlap = encoder.training_row_hashes_.overlap(row_hashes(encoder, instances))
     if int(overlap.sum()) > encoder.training_row_hashes_.max_overlap_by_chance(len(overlap)):
