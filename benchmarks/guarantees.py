@@ -41,7 +41,8 @@ prediction_sets
            and after.
            Calibrated by "cross", "split", or rows held out; also with rows that the encoder was
            trained on without labels; beside MAPIE's sets, scikit-learn's calibration by class, and
-           a logistic regression on raw features. MNIST lies in --data-dir.
+           a logistic regression on raw features. MNIST lies in --data-dir. --sets-refit N repeats
+           this for N splits that train an encoder each.
 groups     40 times, a detector is fitted on 500 rows of each of twenty groups, and 30 times on
            1,500 time points of each, whose noise differs in scale from 1 to 5; calibrated by
            group, and with one threshold for all of them. Counted is the share called abnormal of
@@ -75,6 +76,7 @@ COUNTS = (
     "simulated_batches",
     "runs",
     "sets_splits",
+    "sets_refit",
     "group_runs",
     "group_series",
 )

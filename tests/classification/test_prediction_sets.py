@@ -1,5 +1,7 @@
 """Prediction sets, calibrated probabilities and accepted predictions: as MAPIE, as promised."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -21,6 +23,9 @@ from isthmus.data import named_sets, prediction_sets
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
 
 mapie = pytest.importorskip("mapie.classification")
+
+# The digits that the shared encoder was trained on are among those that calibrate.
+pytestmark = pytest.mark.filterwarnings("ignore:the encoder was trained on")
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +291,28 @@ def test_labels_of_no_class_make_sets_larger(image_fit, parts):
     lost = int((parts[1][1] == 9).sum())
     assert np.isinf(classifier.class_calibration_.scores).sum() == lost
     assert classifier.class_p_values(parts[2][0]).min() >= (1 + lost) / 401
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("calibration", ["cross", "split", None])
+def test_instances_that_the_encoder_was_trained_on_are_counted_and_warned_of(
+    calibration, image_fit, digits, recwarn
+):
+    X, y = digits
+    classifier = CodeClassifier(image_fit, calibration=calibration, random_state=0)
+    classifier.fit(X[900:1200], y[900:1200])
+    if calibration is None:
+        classifier.calibrate(X[800:900], y[800:900])
+    assert re.search("the encoder was trained on .* of .* labelled", str(recwarn.pop().message))
+    assert classifier.n_seen_ == {"cross": 100, None: 100}.get(calibration, classifier.n_seen_) > 0
+
+    new = CodeClassifier(image_fit, calibration=calibration, random_state=0)
+    recwarn.clear()
+    new.fit(X[1000:1300], y[1000:1300])
+    if calibration is None:
+        new.calibrate(X[1300:1400], y[1300:1400])
+    assert new.n_seen_ == 0
+    assert not recwarn.list
 
 
 def test_clones_keep_how_they_are_calibrated(cross_fit):

@@ -53,6 +53,7 @@ def test_numbers_equal_scikit_learns(classifier, split):
     assert recalls == metrics.recall_score(split[3], predicted, average=None).tolist()
 
 
+@pytest.mark.filterwarnings("ignore:the encoder was trained on")
 def test_what_is_promised_is_measured_as_the_classifier_decides(image_fit, split):
     order = np.random.default_rng(0).permutation(1000)
     X, y = (np.concatenate(pair)[order] for pair in ((split[0], split[2]), (split[1], split[3])))

@@ -29,6 +29,8 @@ N_MNIST, MOST = 12_000, 2_000
 #: Largest share of wrong predictions among the accepted, by data set; its confidence.
 MAX_ERRORS = {"digits": 0.01, "mnist": 0.01, "cancer": 0.03, "wine": 0.1}
 CONFIDENCE = 0.95
+#: Calibrated on rows that the encoder was trained on without labels.
+KNOWN = "held out, encoder trained on it"
 Split = dict[str, np.ndarray]
 
 
@@ -37,28 +39,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--sets-data", metavar="NAME,NAME", default="digits,mnist,cancer,wine", help="default all")
     add("--sets-heads", metavar="NAME,NAME", default="linear,neighbours")
     add("--sets-splits", type=int, default=40, help="default 40; 0 leaves them out")
+    add("--sets-refit", type=int, default=0, help="splits that train an encoder each")
     add("--data-dir", metavar="FOLDER", help="where the files of MNIST lie")
 
 
 def measure(options: argparse.Namespace) -> list[Facts]:
     """Return the facts of each data set and head, over splits of rows new to the encoder."""
-    found = []
-    for name in options.sets_data.split(",") if options.sets_splits else []:
+    found: list[Facts] = []
+    for name in options.sets_data.split(","):
         X, y = read(name, options.data_dir, options.seed)
-        order = np.random.default_rng([options.seed, 0]).permutation(len(X))
-        seen, new = np.split(order, [len(X) // 3])
-        encoder = Autoencoder(random_state=options.seed).fit(X[seen])
-        codes = np.asarray(encoder.transform(X))
         for head in options.sets_heads.split(","):
-            runs = []
-            for split in track(range(options.sets_splits), f"{name}, {head}", console=errors):
-                rows = divide(seen, new, [options.seed, 1, split])
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", CalibrationWarning)
-                    warnings.simplefilter("ignore", UserWarning)  # of rare classes, by MAPIE
-                    runs.append(one_run(name, encoder, head, X, codes, y, rows, split))
-            found += summarise(name, head, runs)
+            given = (name, head, X, y, options.seed)
+            if options.sets_splits:
+                found += splits_of(*given, options.sets_splits, refit=False)
+            if options.sets_refit:
+                found += splits_of(*given, options.sets_refit, refit=True)
     return found
+
+
+def splits_of(
+    name: str, head: str, X: np.ndarray, y: np.ndarray, seed: int, n: int, *, refit: bool
+) -> list[Facts]:
+    """Return the facts over splits of rows new to one encoder, or to one of each split."""
+    runs = []
+    title = f"{name}, encoders" if refit else name
+    for split in track(range(n), f"{title}, {head}", console=errors):
+        if refit or split == 0:
+            drawn = [seed, 0, split] if refit else [seed, 0]
+            order = np.random.default_rng(drawn).permutation(len(X))
+            seen, new = np.split(order, [len(X) // 3])
+            encoder = Autoencoder(random_state=seed + split).fit(X[seen])
+            codes = np.asarray(encoder.transform(X))
+        rows = divide(seen, new, [seed, 1, split])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CalibrationWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of rare classes, by MAPIE
+            runs.append(one_run(name, encoder, head, X, codes, y, rows, split))
+    return summarise(title, name, head, runs)
 
 
 def read(name: str, folder: str | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +129,7 @@ def one_run(
     known = rows["labelled, known"], rows["held, known"]
     own = CodeClassifier(encoder, head, random_state=seed).fit(X[known[0]], y[known[0]])
     own.calibrate(X[known[1]], y[known[1]])
-    found["held out, encoder trained on it"] = of_classifier(name, own, X[test], truth)
+    found[KNOWN] = of_classifier(name, own, X[test], truth)
     found |= of_mapie(plain, codes[held], y[held], codes[test], truth)
     if head == "linear":
         found["held out, raw features"] = of_raw(X, y, rows)
@@ -144,7 +161,7 @@ def of_mapie(
     found = {}
     standardised = classifier.standardised_head_
     model = make_pipeline(standardised.scaler_, standardised.head_)
-    for score in ("lac", "aps"):
+    for score in ("lac",) if len(np.unique(y)) == 2 else ("lac", "aps"):
         oracle = SplitConformalClassifier(
             model, confidence_level=[1 - a for a in ALPHAS], conformity_score=score, random_state=0
         ).conformalize(held, y)
@@ -214,15 +231,17 @@ def probability_facts(when: str, probabilities: np.ndarray, truth: np.ndarray) -
     return {f"loss {when}": loss, f"ece {when}": error, f"accuracy {when}": float(right.mean())}
 
 
-def summarise(name: str, head: str, runs: list[dict[str, Facts]]) -> list[Facts]:
+def summarise(title: str, name: str, head: str, runs: list[dict[str, Facts]]) -> list[Facts]:
     """Return means and standard errors over the runs, one set of facts by what calibrates."""
     found = []
     for source in runs[0]:
         given = [run[source] for run in runs]
-        facts: Facts = {"data": name, "head": head, "source": source}
+        facts: Facts = {"data": title, "head": head, "source": source}
         for alpha in ALPHAS if "sets" in given[0] else ():
             sets = [one["sets"][f"{alpha}"] for one in given]
             part = at_most([one["missed"] for one in sets], alpha)
+            if source == KNOWN:  # of which nothing is promised
+                del part["holds"]
             part |= {key: mean_of(sets, key) for key in ("size", "empty")}
             for by_class in ("", " by class"):
                 if f"each{by_class}" in sets[0]:
@@ -238,6 +257,8 @@ def summarise(name: str, head: str, runs: list[dict[str, Facts]]) -> list[Facts]
                 "share": mean_of(given, "accepted"),
                 "wrong": mean_of(given, "wrong accepted"),
             }
+            if source == KNOWN:
+                del facts["accepted"]["holds"]
         for key in given[0]:
             if key.split(" ")[0] in ("loss", "ece", "accuracy", "changed"):
                 facts[key] = mean_of(given, key)
@@ -266,7 +287,7 @@ def show(console: Console, found: list[Facts]) -> None:
             part: Any = one.get(f"sets at {alpha}")
             if part is not None:
                 row = [f"{one['data']}, {one['head']}, {one['source']}", f"{alpha:g}"]
-                row += [f"{part['mean']:.4f} ({part['se']:.4f})", yes_or_no(part["holds"])]
+                row += [f"{part['mean']:.4f} ({part['se']:.4f})", holds(part)]
                 row += [
                     *(number(part[key][0], 3) for key in ("size", "empty")),
                     pair(part["worst"]),
@@ -285,7 +306,7 @@ def show(console: Console, found: list[Facts]) -> None:
             part = one["accepted"]
             row = [f"{one['data']}, {one['head']}, {one['source']}", f"{part['max_error']:g}"]
             row += [pair(part["wrong"]), number(part["share"][0], 3), number(part["mean"], 3)]
-            rows.append([*row, yes_or_no(part["holds"])])
+            rows.append([*row, holds(part)])
     columns = ["accepted: calibrated by", "error allowed", "wrong", "share accepted"]
     markdown(console, [*columns, "runs above", "holds"], rows)
     rows = []
@@ -297,6 +318,10 @@ def show(console: Console, found: list[Facts]) -> None:
             rows.append([*row, number(one["accuracy after"][0], 4), pair(one.get("changed"), 4)])
     columns = ["probabilities: calibrated by", "log-loss before", "after", "ECE before", "after"]
     markdown(console, [*columns, "accuracy", "classes changed"], rows)
+
+
+def holds(part: Facts) -> str:
+    return yes_or_no(part["holds"]) if "holds" in part else ""
 
 
 def pair(found: list[float] | None, digits: int = 3) -> str:

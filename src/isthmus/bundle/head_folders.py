@@ -124,6 +124,7 @@ def write_classifier(folder: Path, classifier: CodeClassifier) -> dict[str, Any]
             "source": classifier.calibration_,
             "n": calibration.n,
             "temperature": classifier.temperature_,
+            "n_seen": classifier.n_seen_,
             "state": {
                 "scores": write_state(folder / CALIBRATION, calibration.state()),
                 "folds": [
@@ -221,6 +222,7 @@ def _read_calibration(
             _read_standardised(folder / FOLDS / str(number), fold, trusted)[0]
             for number, fold in enumerate(facts["state"]["folds"])
         ]
+        classifier.n_seen_ = facts.get("n_seen", 0)
         temperature = facts["temperature"]
         if type(temperature) is not float or not 0 < temperature < math.inf:
             raise TypeError(f"temperature = {temperature!r}, which is no number above 0,")

@@ -63,6 +63,8 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         With `"cross"`, those fitted without a part of the labels, in the order of the parts.
     temperature_ : float or None
         Of `predict_proba`.
+    n_seen_ : int
+        Calibration instances that the encoder was trained on, without their labels.
     """
 
     head: Any
@@ -73,6 +75,7 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
     class_calibration_: ClassCalibration | None
     calibration_: str | None
     fold_heads_: list[StandardisedHead]
+    n_seen_: int
 
     @property
     def classes_(self) -> np.ndarray:
@@ -119,15 +122,16 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         Warns
         -----
         CalibrationWarning
-            When labels are no class of the head.
+            When labels are no class of the head, or the encoder was trained on the instances.
 
         Examples
         --------
         >>> from isthmus import Autoencoder, CodeClassifier, load
         >>> digits = load("digits")
-        >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(digits.train.X)
-        >>> classifier = CodeClassifier(encoder).fit(digits.train.X[:800], digits.train.y[:800])
-        >>> held_out = digits.train.X[800:], digits.train.y[800:]
+        >>> X, y = digits.train.X, digits.train.y
+        >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(X[:600])
+        >>> classifier = CodeClassifier(encoder).fit(X[600:1000], y[600:1000])
+        >>> held_out = X[1000:], y[1000:]
         >>> sets = classifier.calibrate(*held_out).predict_set(digits.test.X, alpha=0.1)
         >>> sets.shape
         (360, 10)
@@ -142,8 +146,10 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
                 f"{'no' if y is None else _num_samples(y)} labels; expected one for each"
             )
         rows, labels = ClassMatcher(self.classes_).labelled(y)
+        hashes = np.empty(0, np.uint64)
         if sample.has_row_hashes:
-            known = np.isin(row_hashes(self.encoder_, sample)[rows], self.fitted_on_)
+            hashes = row_hashes(self.encoder_, sample)[rows]
+            known = np.isin(hashes, self.fitted_on_)
             if known.any():
                 raise DataError(
                     f"the head was fitted on {int(known.sum()):,} of {len(rows):,} labelled "
@@ -162,6 +168,7 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
             )
         codes = encode_cached(self.encoder_, sample, self.cache_dir)[rows]
         self._set_calibration("held out", self.standardised_head_.head_proba(codes), places)
+        self._count_seen(hashes)
         return self
 
     def check_has_probabilities(self) -> None:
@@ -337,6 +344,21 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
                 "that it was not fitted on"
             )
         return self.class_calibration_
+
+    def _count_seen(self, hashes: np.ndarray) -> None:
+        """Count the calibration instances that the encoder was trained on, and warn of them."""
+        trained = self.encoder_.training_row_hashes_
+        self.n_seen_ = int(trained.overlap(hashes).sum())
+        if self.n_seen_ > trained.max_overlap_by_chance(len(hashes)):
+            warnings.warn(
+                f"the encoder was trained on {self.n_seen_:,} of {len(hashes):,} labelled "
+                "instances that calibrate: their codes are unlike those of new ones, so that sets "
+                "may hold the class less often than promised, and accepted predictions be wrong "
+                "more often; call calibrate(X, y) with labelled instances new to the encoder, or "
+                "fit the encoder without the labelled ones",
+                CalibrationWarning,
+                stacklevel=2,
+            )
 
     def _set_calibration(
         self,

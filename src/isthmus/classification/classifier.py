@@ -428,6 +428,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         self.class_calibration_, self.calibration_, self.fold_heads_ = None, None, []
         if self.calibration is not None:
             self._set_calibration(self.calibration, *found)
+            self._count_seen(labelled.hashes[held if self.calibration == "split" else rows])
         elif before is not None:
             warnings.warn(
                 "the head is another one now, and is no longer calibrated; call calibrate(X, y) "

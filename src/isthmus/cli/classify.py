@@ -10,6 +10,7 @@ from isthmus._core import check_writable
 from isthmus.cli.data_options import (
     DEFAULTS,
     DataOptions,
+    warnings_as_lines,
     with_option_groups,
 )
 from isthmus.cli.labelled_data import LabelsFrom, read_instances_or_codes
@@ -80,16 +81,17 @@ def classify(
     from isthmus.cli.results import print_evaluation
     from isthmus.evaluation import fit_and_evaluate
 
-    classifier, found = fit_and_evaluate(
-        load_bundle(bundle).encoder,
-        loaded,
-        head,
-        test_fraction=test_fraction,
-        baselines=None if baselines == "none" else baselines,
-        calibration=None if calibration == "none" else calibration,
-        random_state=seed,
-        verbose=True,
-    )
+    with warnings_as_lines():
+        classifier, found = fit_and_evaluate(
+            load_bundle(bundle).encoder,
+            loaded,
+            head,
+            test_fraction=test_fraction,
+            baselines=None if baselines == "none" else baselines,
+            calibration=None if calibration == "none" else calibration,
+            random_state=seed,
+            verbose=True,
+        )
     stored = name or head
     metrics: dict[str, Any] = {
         "test_accuracy": found["code"]["accuracy"],

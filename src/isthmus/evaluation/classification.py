@@ -91,7 +91,8 @@ class CalibrationTally:
         Returns
         -------
         dict
-            `source` and `n`, what calibrates and how many labels; `temperature`; `log_loss` and
+            `source` and `n`, what calibrates and how many labels; `n_seen_by_encoder`, how many of
+            these instances the encoder was trained on; `temperature`; `log_loss` and
             `ece` (see `reliability`), each `before` and `after` the temperature, and so
             `reliability`, its bins; `sets`, for each of `ALPHAS`, `by_class` or not: `coverage`,
             the share of instances whose class is in their set, with its 95 % Wilson score
@@ -107,6 +108,7 @@ class CalibrationTally:
         return {
             "source": classifier.calibration_,
             "n": calibration.n,
+            "n_seen_by_encoder": classifier.n_seen_,
             "temperature": classifier.temperature_,
             "log_loss": {when: float(all_[f"loss {when}"].mean()) for when in whens},
             "ece": {when: bins[when]["error"] for when in whens},

@@ -296,9 +296,10 @@ def heads_of(name: str, classifier: CodeClassifier) -> dict[str, StandardisedHea
     Examples
     --------
     >>> from isthmus import Autoencoder, CodeClassifier, load
-    >>> digits = load("digits").train.take(range(200))
-    >>> encoder = Autoencoder(max_epochs=1, random_state=0).fit(digits.X)
-    >>> classifier = CodeClassifier(encoder, calibration="cross").fit(digits.X, digits.y)
+    >>> digits = load("digits")
+    >>> encoder = Autoencoder(max_epochs=1, random_state=0).fit(digits.train.X[:200])
+    >>> classifier = CodeClassifier(encoder, calibration="cross", random_state=0)
+    >>> classifier = classifier.fit(digits.test.X, digits.test.y)
     >>> list(heads_of("linear", classifier))[:2]
     ['linear', 'linear/fold/0']
     """
