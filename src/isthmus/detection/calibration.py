@@ -187,6 +187,43 @@ class Calibration:
         return chosen
 
 
+def weighted_p_values(
+    scores: np.ndarray,
+    weights: np.ndarray,
+    calibration_scores: np.ndarray,
+    calibration_weights: np.ndarray,
+) -> np.ndarray:
+    """Return conformal p-values of instances from a source that calibration rows are not from.
+
+    ::
+
+        p(s, w) = (w + sum of w_i over calibration scores s_i >= s) / (w + sum of all w_i)
+
+    With weights in proportion to the likelihood ratio of the later to the calibration source,
+    P(p <= a) <= a for a later instance (Tibshirani, Barber, Candès and Ramdas, "Conformal
+    prediction under covariate shift", 2019, lemma 3). With equal weights they are those of
+    `Calibration.p_values`.
+
+    Parameters
+    ----------
+    scores, weights : arrays of shape (k,)
+        Of the instances.
+    calibration_scores, calibration_weights : arrays of shape (n,)
+
+    Examples
+    --------
+    >>> calibration = np.arange(3.0)
+    >>> weighted_p_values(np.array([1.5]), np.ones(1), calibration, np.ones(3)).tolist()
+    [0.5]
+    >>> weighted_p_values(np.array([1.5]), np.ones(1), calibration, np.array([0, 0, 3])).tolist()
+    [1.0]
+    """
+    order = np.argsort(calibration_scores, kind="stable")
+    above = np.append(np.cumsum(calibration_weights[order][::-1])[::-1], 0.0)
+    at_least = above[np.searchsorted(calibration_scores[order], scores, side="left")]
+    return np.asarray((weights + at_least) / (weights + above[0]))
+
+
 def raised_scores(scores: np.ndarray) -> np.ndarray:
     """Return scores as `Calibration.with_tolerance` holds them, in the order given."""
     scores = np.asarray(scores, dtype=np.float64)

@@ -5,16 +5,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder, TrainingRowHashes
-from isthmus.data import ABNORMAL, Instances, describe_row
-from isthmus.detection.calibration import Calibration, raised_scores
+from isthmus.data import ABNORMAL, Instances, as_instances, describe_row
+from isthmus.detection.calibration import (
+    Calibration,
+    raised_scores,
+    rows_needed,
+    weighted_p_values,
+)
 from isthmus.detection.features import (
     ColumnReference,
     Features,
@@ -31,7 +39,36 @@ from isthmus.detection.reference_set import (
 )
 from isthmus.encoding import row_hashes
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
-from isthmus.monitoring import LEVEL, Monitor, MonitorReference, Observed
+from isthmus.monitoring import LEVEL, MIN_REFERENCE, Monitor, MonitorReference, Observed
+
+#: Folds of the estimate of likelihood ratios; ratios above so many times their mean are cut off.
+N_RATIO_FOLDS, MAX_RATIO = 5, 20.0
+#: AUROC from which two samples count as having nothing in common.
+SEPARABLE = 0.98
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedPValues:
+    """p-values of later instances, weighted for another distribution of their codes.
+
+    Attributes
+    ----------
+    p_values : float array of shape (k,)
+    n_effective : float
+        Calibration rows that as many equal weights would be worth: (sum w)² / sum w² (Kish, 1965).
+    n_calibration : int
+    auroc : float
+        Of the classifier that tells later rows from those that calibrate, on rows that it was not
+        fitted on: 0.5 where nothing changed.
+    n_clipped : int
+        Calibration rows whose weight was cut off at 20 times the mean.
+    """
+
+    p_values: np.ndarray
+    n_effective: float
+    n_calibration: int
+    auroc: float
+    n_clipped: int
 
 
 class MonitoringMixin:
@@ -124,6 +161,74 @@ class MonitoringMixin:
             names,
             reference_set.seed,
         )
+
+    @isolated_from_host()
+    def weighted_p_values(self, X: Any, X_later: Any) -> WeightedPValues:
+        """Return p-values for later instances whose codes are distributed otherwise.
+
+        For covariate shift: the mix of instances has changed, but instances of the same code have
+        scores as before. Where that is not so, or normal rows of today are at hand, use
+        `recalibrate`. Calibration rows are weighted by the likelihood ratio of later codes to
+        theirs, estimated by logistic regression with cross-fitting.
+
+        Parameters
+        ----------
+        X : array or DataFrame of k instances
+            To decide on.
+        X_later : array or DataFrame of l instances
+            A sample of the later source, without labels and without those of X.
+
+        Returns
+        -------
+        WeightedPValues
+            At most the rate in expectation, as far as the ratios are right: they are estimated, so
+            that nothing is promised exactly.
+
+        Raises
+        ------
+        CalibrationError
+            When the weights cannot be estimated: later rows have nothing in common with those that
+            calibrated, or too few of these are worth anything for the rate.
+        DataError
+            Of `calibration="cross"`, of groups, and of time points.
+
+        References
+        ----------
+        Tibshirani, Barber, Candès and Ramdas, "Conformal prediction under covariate shift", 2019.
+        """
+        check_is_fitted(self)
+        self.check_encoder_unchanged()
+        reference_set = self.reference_set_
+        grouped = reference_set.groups is not None
+        if self.calibration_ != "split" or self.point_calibration_ is not None or grouped:
+            raise DataError(
+                "got a detector with calibration='cross', groups or time points, and weighted "
+                "p-values are for split calibration of instances; recalibrate it on normal rows of "
+                "today"
+            )
+        rows = np.concatenate(
+            [reference_set.calibration_rows(fold) for fold in reference_set.folds]
+        )
+        calibrating = reference_set.features.take(rows)
+        later, new = (extract_features(self.encoder_, as_instances(one)) for one in (X_later, X))
+        fitted = likelihood_ratios(
+            calibrating.codes, later.codes, new.codes, seed=reference_set.seed
+        )
+        weights, of_new, auroc, n_clipped = fitted
+        n_effective = float(weights.sum() ** 2 / (weights**2).sum())
+        needed = rows_needed(self.false_alarm_rate_)
+        if auroc >= SEPARABLE or n_effective < needed:
+            raise CalibrationError(
+                f"the weights of calibration rows cannot be estimated: {len(rows)} rows are worth "
+                f"{n_effective:.0f}, and a false-alarm rate of {self.false_alarm_rate_:g} needs "
+                f"{needed}; later rows are told from them with an AUROC of {auroc:.3f}, where "
+                f"{SEPARABLE:g} means that they have nothing in common; recalibrate on normal rows "
+                "of today, or ask for a higher rate"
+            )
+        p_values = weighted_p_values(
+            self._scores(new), of_new, raised_scores(self._scores(calibrating)), weights
+        )
+        return WeightedPValues(p_values, n_effective, len(rows), auroc, n_clipped)
 
     @isolated_from_host()
     def recalibrate(self, normal: Any, *, groups: Any = None) -> Self:
@@ -298,3 +403,59 @@ def recalibrated(
         groups=None if of_all is None or groups is None else np.append(of_all, groups),
         columns=ColumnReference.draw(encoder, instances, rows, reference_set.seed, first=n),
     )
+
+
+def likelihood_ratios(
+    codes: np.ndarray, later: np.ndarray, new: np.ndarray, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """Return ratios of the density of later codes to that of calibration rows.
+
+    Odds of a logistic regression on codes and their squares, standardised; those of a row by a
+    regression that was not fitted on it, of new rows the geometric mean of all of them.
+
+    Parameters
+    ----------
+    codes : array of shape (n, d)
+        Of the rows that calibrate.
+    later : array of shape (l, d)
+    new : array of shape (k, d)
+
+    Returns
+    -------
+    of_calibration, of_new : arrays of shapes (n,) and (k,)
+        With a mean of 1 over the calibration rows, at most `MAX_RATIO`.
+    auroc : float
+        On rows that were not fitted on.
+    n_clipped : int
+
+    Raises
+    ------
+    CalibrationError
+        When there are fewer than 20 rows of either.
+    """
+    if min(len(codes), len(later)) < MIN_REFERENCE:
+        raise CalibrationError(
+            f"got {len(codes)} rows that calibrate and {len(later)} later ones, expected at least "
+            f"{MIN_REFERENCE} of each to estimate weights; pass more"
+        )
+    X = np.concatenate([codes, later]).astype(np.float64)
+    middle, spread = X.mean(axis=0), X.std(axis=0)
+    spread[spread == 0] = 1
+
+    def inputs(values: np.ndarray) -> np.ndarray:
+        scaled = np.clip((values - middle) / spread, -10, 10)
+        return np.concatenate([scaled, scaled**2], axis=1)
+
+    is_later = np.arange(len(X)) >= len(codes)
+    folds = StratifiedKFold(N_RATIO_FOLDS, shuffle=True, random_state=seed % 2**32)
+    margins, of_new = np.empty(len(X)), np.zeros(len(new))
+    for fitted, held_out in folds.split(X, is_later):
+        model = LogisticRegression(max_iter=1000).fit(inputs(X[fitted]), is_later[fitted])
+        margins[held_out] = model.decision_function(inputs(X[held_out]))
+        of_new += model.decision_function(inputs(new)) / N_RATIO_FOLDS
+    ratios = np.exp(np.clip(margins[: len(codes)], -50, 50))
+    mean = ratios.mean()
+    clipped = np.minimum(ratios / mean, MAX_RATIO)
+    new_ratios = np.minimum(np.exp(np.clip(of_new, -50, 50)) / mean, MAX_RATIO)
+    auroc = float(roc_auc_score(is_later, margins))
+    return clipped, new_ratios, auroc, int((ratios / mean > MAX_RATIO).sum())

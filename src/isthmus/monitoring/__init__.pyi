@@ -1,4 +1,5 @@
 from .martingales import Martingales as Martingales
+from .monitor_reference import MIN_REFERENCE as MIN_REFERENCE
 from .monitor_reference import Monitored as Monitored
 from .monitor_reference import MonitorReference as MonitorReference
 from .monitor_reference import Observed as Observed
