@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from isthmus.detection import (
+    AdaptiveRate,
     AlarmRate,
     alarm_levels,
     alarm_table,
@@ -207,3 +208,26 @@ def test_durations_are_told_in_time_where_the_step_is_known():
     assert as_duration(1, None) == "1 time point"
     assert as_duration(1440, 60.0) == "1 day"
     assert as_duration(30, 1.0) == "30 seconds"
+
+
+@pytest.mark.parametrize("data", ["moved", "all small", "all large"])
+def test_an_adaptive_rate_holds_its_share_on_any_data(data):
+    rng = np.random.default_rng(0)
+    p_values = {
+        "moved": np.concatenate([rng.random(3000), rng.random(3000) ** 3]),
+        "all small": np.full(6000, 1e-6),
+        "all large": np.ones(6000),
+    }[data]
+    adaptive = AdaptiveRate(0.1, step=0.01)
+    for part in np.array_split(p_values, 7):
+        found = adaptive.decide(part)
+        assert set(found.tolist()) <= {1, -1}
+        assert abs(adaptive.alarms / adaptive.n - 0.1) <= adaptive.bound
+    assert adaptive.n == 6000
+    assert adaptive.bound < 0.02
+
+
+@pytest.mark.parametrize(("rate", "step"), [(0, 0.1), (1.5, 0.1), (0.1, 0), (0.1, "a")])
+def test_an_adaptive_rate_is_between_0_and_1_and_its_step_above_0(rate, step):
+    with pytest.raises(CalibrationError, match="got (rate|step)="):
+        AdaptiveRate(rate, step)

@@ -1,3 +1,4 @@
+from .alarm_rates import AdaptiveRate as AdaptiveRate
 from .alarm_rates import AlarmRate as AlarmRate
 from .alarm_rates import AlarmThreshold as AlarmThreshold
 from .alarm_rates import as_duration as as_duration

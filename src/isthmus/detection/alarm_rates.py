@@ -1,4 +1,4 @@
-"""Rates of false alarms: in a person's words, and the thresholds that hold them.
+"""Rates of alarms: false ones in a person's words, and the thresholds that hold them.
 
 The alarms of all thresholds are counted at once, as rises of `alarm_levels`. With k alarms on T
 held-out points, a threshold holds a rate of r alarms per point when::
@@ -18,6 +18,7 @@ threshold; the one chosen is the lowest from which up all hold the rate.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Self
@@ -26,7 +27,8 @@ import numpy as np
 from scipy.stats import nbinom
 
 from isthmus._core import shown
-from isthmus.detection.calibration import Calibration
+from isthmus.data import ABNORMAL, NORMAL
+from isthmus.detection.calibration import Calibration, check_rate
 from isthmus.errors import CalibrationError
 
 #: Seconds of each unit of time in which a rate of alarms is stated.
@@ -312,3 +314,79 @@ def _number(text: str) -> float | None:
         return None  # "0,5" could be a half or five
     number = float(text.replace(",", "").replace("_", ""))
     return number if 0 < number < float("inf") else None
+
+
+class AdaptiveRate:
+    """A threshold that moves with the stream, so that a share of its rows is called abnormal.
+
+    Row t is abnormal where its p-value is at most a(t), and::
+
+        a(t + 1) = a(t) + step (rate - [row t is abnormal])
+
+    What is promised is the share of **alarms**, in the long run and for any data whatever, also
+    such as drift: after n rows it differs from the rate by at most `bound`. It is not the share of
+    false alarms: where more rows really are abnormal, others of them are called normal, and where
+    nothing is abnormal the share is called abnormal all the same. For one row nothing is promised.
+
+    Parameters
+    ----------
+    rate : float in (0, 1)
+        Share of rows to be called abnormal.
+    step : float above 0, default=0.005
+        Larger steps follow faster, and let a(t) vary more.
+
+    Attributes
+    ----------
+    threshold : float
+        a(t); at or below 0 no row is abnormal, from 1 on every one is.
+    n, alarms : int
+        Rows so far, and those of them that were called abnormal.
+
+    References
+    ----------
+    Gibbs and Candès, "Adaptive conformal inference under distribution shift", 2021, proposition 4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> p_values = np.random.default_rng(0).random(20_000) ** 3  # far too small: the data moved
+    >>> adaptive = AdaptiveRate(0.05)
+    >>> found = adaptive.decide(p_values)
+    >>> abs(adaptive.alarms / adaptive.n - 0.05) <= adaptive.bound, bool((p_values <= 0.05).mean() > 0.3)
+    (True, True)
+    """  # noqa: E501
+
+    def __init__(self, rate: float, step: float = 0.005) -> None:
+        check_rate(rate, "rate")
+        if isinstance(step, bool) or not isinstance(step, int | float) or not step > 0:
+            raise CalibrationError(f"got step={step!r}, expected a number above 0, such as 0.005")
+        self.rate, self.step, self.threshold = float(rate), float(step), float(rate)
+        self.n = self.alarms = 0
+
+    def decide(self, p_values: np.ndarray) -> np.ndarray:
+        """Return 1 for normal and -1 for abnormal rows, and move the threshold row by row.
+
+        Parameters
+        ----------
+        p_values : array of shape (n,), in (0, 1]
+            In the order in which the rows came.
+
+        Returns
+        -------
+        int8 array of shape (n,)
+        """
+        found = np.full(len(p_values), NORMAL, dtype=np.int8)
+        for row, p_value in enumerate(np.asarray(p_values, dtype=np.float64).tolist()):
+            abnormal = p_value <= self.threshold
+            found[row] = ABNORMAL if abnormal else NORMAL
+            self.threshold += self.step * (self.rate - abnormal)
+            self.alarms += abnormal
+        self.n += len(found)
+        return found
+
+    @property
+    def bound(self) -> float:
+        """How far the share of alarms may be from the rate after the rows so far, at most."""
+        if not self.n:
+            return math.inf
+        return (max(self.rate, 1 - self.rate) + self.step) / (self.step * self.n)
