@@ -187,6 +187,36 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
             figures = [f"{result[figure]:.4f}" for figure in ("auroc", "auprc")]
             table.add_row(words, *figures, style="" if name == "raw" else "bold")
         console.print(table)
+    _print_groups(console, found)
+
+
+#: Groups that are printed, those with the highest rates.
+MAX_GROUPS = 20
+
+
+def _print_groups(console: Console, found: dict[str, Any]) -> None:
+    """Print what groups realise, the highest rates first."""
+    by_group = found.get("by_group")
+    if by_group is None:
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("group", "normal", "false alarms", "90 % band", "AUROC", "calibrated on"):
+        table.add_column(title, justify="left" if title in ("group", "calibrated on") else "right")
+    listed = sorted(by_group["groups"], key=lambda one: -(one["realised"] or 0))
+    for one in listed[:MAX_GROUPS]:
+        band = one["band"]
+        table.add_row(
+            one["name"] or "(none)",
+            f"{one['n_normal']:,}",
+            "" if one["realised"] is None else f"{100 * one['realised']:.3g} %",
+            "" if band is None else f"{100 * band[0]:.3g} to {100 * band[1]:.3g} %",
+            "" if one["auroc"] is None else f"{one['auroc']:.4f}",
+            "its own" if one["calibration"] == "group" else one["calibration"],
+        )
+    console.print(table)
+    if len(listed) > MAX_GROUPS:
+        console.print(f"the {MAX_GROUPS} with the highest rates of {len(listed):,} groups")
+    console.print(f"{by_group['n_in_band']:,} of {by_group['n_with_band']:,} groups in their band")
 
 
 def _print_labels(console: Console, found: dict[str, Any]) -> None:

@@ -249,7 +249,8 @@ def _detectors(
 ) -> dict[str, Any] | None:
     if not len(rows):
         return None
-    X = part.take(rows).X
+    by_group = any(one.group_calibration_ is not None for one in (then, now))
+    X = part.take(rows) if by_group else part.take(rows).X
     decided, y = [then.predict(X), now.predict(X)], None if labels is None else labels[rows]
     # Read by the detector's own rule already: 0, which would be abnormal beside 1, is unlabelled.
     known = None if y is None else np.where(y == UNKNOWN, np.nan, y)

@@ -11,7 +11,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from isthmus.bundle import rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Dataset, verdicts
 from isthmus.detection import UNKNOWN, AnomalyDetector, check_detector_labels
-from isthmus.evaluation import detection_metrics, ranking, raw_distances
+from isthmus.evaluation import detection_metrics, evaluate_groups, ranking, raw_distances
 from isthmus.report.wording import short_text
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ def verdict_facts(
         them; `found`, see
         `detection_metrics`, with `roc` and `precision_recall`, where there are labels;
         `label_curve`; `raw`, the same ranking by distances between the instances themselves, where
-        there are labels and a training part; `findings`, the highest scores with `reasons` (a
+        there are labels and a training part; of a detector by group `groups`, see
+        `GroupCalibration.facts`, and `by_group`, see `evaluate_groups`, None without labels, while
+        `histogram`, `steps` and `threshold` are of scores less the threshold of their group;
+        `findings`, the highest scores with `reasons` (a
         feature's name, its share of the squared residual and, in a table, its value) and `nearest`,
         the rows of the training part that are their nearest normals, as far as these are in it.
     """
@@ -83,11 +86,16 @@ def verdict_facts(
         "raw": None,
     }
     scores, known_labels = -detector.score_samples(test.take(rows).X), y[rows]
-    findings = {"findings": _findings(detector, test, rows, scores, known_labels)}
+    groups = None
+    if detector.group_calibration_ is not None:
+        groups = detector.instances_and_groups(test.take(rows))[1]
+    findings = {"findings": _findings(detector, test, rows, scores, known_labels, groups)}
     if tested is not None:
         scores, known_labels = np.concatenate(tested.scores), np.concatenate(tested.labels)
         facts |= {"n": len(scores), "n_known": tested.n_known}
-    facts |= _decided(detector, scores, known_labels)
+        if groups is not None:
+            groups = np.concatenate(tested.groups)
+    facts |= _decided(detector, scores, known_labels, groups)
     _find_nearest(findings["findings"], detector, hashes.get("train"))
     known = y[rows] != UNKNOWN
     if train is not None and labels["train"] is not None and known.any():
@@ -98,15 +106,31 @@ def verdict_facts(
     return facts | findings
 
 
-def _decided(detector: AnomalyDetector, scores: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """Return histogram, thresholds and metrics of the scores of new instances."""
-    predicted = verdicts(scores, -detector.offset_)
+def _decided(
+    detector: AnomalyDetector, scores: np.ndarray, y: np.ndarray, groups: np.ndarray | None
+) -> dict[str, Any]:
+    """Return histogram, thresholds and metrics of the scores of new instances.
+
+    By group those are drawn of the scores less the threshold of their group, whose threshold is 0.
+    """
+    predicted, drawn, threshold = verdicts(scores, -detector.offset_), scores, -detector.offset_
+    if groups is not None:
+        predicted = detector.verdicts_of(scores, groups)
+        drawn, threshold = scores - detector.thresholds_of(groups), 0.0
     facts: dict[str, Any] = {
         "flagged": int((predicted == ABNORMAL).sum()),
-        "histogram": _histogram(scores, y),
-        "steps": _steps(scores, y, float(-detector.offset_)),
+        "threshold": float(threshold),
+        "histogram": _histogram(drawn, y),
+        "steps": _steps(drawn, y, float(threshold)),
     }
     known = y != UNKNOWN
+    if groups is not None and detector.group_calibration_ is not None:
+        facts["groups"] = detector.group_calibration_.facts()
+        facts["by_group"] = (
+            evaluate_groups(detector, y[known], scores[known], groups[known])
+            if known.any()
+            else None
+        )
     if known.any():
         found = detection_metrics(y[known], scores[known], predicted[known])
         if found["auroc"] is not None:
@@ -155,11 +179,14 @@ def _findings(
     rows: np.ndarray,
     scores: np.ndarray,
     y: np.ndarray,
+    groups: np.ndarray | None,
 ) -> list[dict[str, Any]]:
-    highest = np.argsort(-scores, kind="stable")[:N_FINDINGS]
+    surprise = scores if groups is None else scores - detector.thresholds_of(groups)
+    highest = np.argsort(-surprise, kind="stable")[:N_FINDINGS]
     X = test.take(rows[highest]).X
     explanation = detector.explain(X, n_neighbors=N_NEIGHBORS)
-    reasons, p_values = explanation.top(N_REASONS), detector.p_values(X)
+    reasons = explanation.top(N_REASONS)
+    p_values = detector.p_values_of(scores[highest], None if groups is None else groups[highest])
     return [
         {
             "row": int(rows[row]),

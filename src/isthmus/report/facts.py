@@ -222,7 +222,11 @@ def _by_heads(
             continue  # what it promises is of time points: the chapter "alarms over time"
         on_progress(f"head {name}")
         if isinstance(decider, AnomalyDetector):
-            found = verdict_facts(name, decider, part, labels, hashes, train, tested.get(name))
+            try:
+                found = verdict_facts(name, decider, part, labels, hashes, train, tested.get(name))
+            except DataError as error:  # such as data without the groups that it decides by
+                warnings.append(f"the head {name!r} is not tested: {error}")
+                continue
             facts["verdicts"] += [] if found is None else [found]
         else:
             try:

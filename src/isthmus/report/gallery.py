@@ -103,6 +103,8 @@ class TestResult:
         Of a detector: 1 normal, -1 abnormal, 0 unlabelled.
     scores : list of float64 arrays
         Of a detector: the anomaly scores.
+    groups : list of object arrays
+        Of a detector by group.
     refused : DataError or None
         Of a classifier: why the labels cannot test it, such as those of a detector.
     """
@@ -111,6 +113,7 @@ class TestResult:
     tally: ClassTally = field(default_factory=ClassTally)
     labels: list[np.ndarray] = field(default_factory=list)
     scores: list[np.ndarray] = field(default_factory=list)
+    groups: list[np.ndarray] = field(default_factory=list)
     refused: DataError | None = None
 
 
@@ -137,7 +140,7 @@ def evaluate_heads_on_stream(
         for name, head in bundle.heads.items()
         if not isinstance(head, AnomalyDetector)
     }
-    for chunk in stream.chunks(label=True):
+    for chunk in stream.chunks(label=True, keys=bool(stream.group_columns)):
         hashes, codes = encoder.row_hashes(chunk.X), encoder.transform(chunk.X)
         for name, head in bundle.heads.items():
             if isinstance(head, AnomalyDetector):
@@ -159,6 +162,8 @@ def _verdicts(
     if len(rows):
         found.scores.append(-detector.score_samples(select_rows(chunk.X, rows)))
         found.labels.append(np.zeros(len(rows), np.int8) if labels is None else labels[rows])
+        if chunk.groups is not None:
+            found.groups.append(chunk.groups[rows])
 
 
 def _classes(
