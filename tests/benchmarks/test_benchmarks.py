@@ -37,7 +37,7 @@ from common import (  # noqa: E402
     series_peers,
     summary_statistics,
 )
-from common.guarantee_measures import alarm_rates, guarantee, selection  # noqa: E402
+from common.guarantee_measures import alarm_rates, guarantee, monitor, selection  # noqa: E402
 from common.records import Journal, run  # noqa: E402
 
 SEEDS = [0, 1, 1000]
@@ -478,6 +478,20 @@ def test_time_points_are_found_beside_the_other_detectors(quick, call, tmp_path,
     for name in ("isthmus", "PCA residual", "nearest windows"):
         assert found[name]["all"]["auroc"] > 0.9
         assert 0.5 < found[name]["all"]["vus_pr"] <= 1
+
+
+def test_monitor_is_measured_without_drift_and_with_a_shift(call, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "one.npz", X=rng.normal(size=(900, 4)), y=(np.arange(900) < 9).astype(int))
+    monkeypatch.setattr(monitor, "QUIET", (0,))
+    monkeypatch.setattr(monitor, "MOST", 1000)
+    monkeypatch.setattr(monitor, "SHIFTS", (1.0,))
+    words = ["--tables", "one", "--runs", 2, "--shifted", 2, "--stream", 500]
+    found = call(guarantees, tmp_path, "--only", "monitor", *words)["monitor"]
+    assert [one["stream"] for one in found[:-1]] == ["simulated"] * 3 + ["one"] * 3
+    assert all(one["splits"] == 2 and 0 <= one["mean"] <= 1 for one in found[:-1])
+    assert found[-1]["monitor"]["found"] == found[-1]["named"] == 1.0
+    assert found[-1]["monitor"]["quartiles"][1] < 200
 
 
 @pytest.mark.parametrize("script", [anomaly, guarantees, one_class, series, series_detection])

@@ -244,3 +244,10 @@ def test_an_extreme_reading_of_the_fit_is_named_by_its_row_and_counts_once(pump)
         fit(table)
     text = next(str(one.message) for one in found if isinstance(one.message, DataWarning))
     assert "more such values" not in text
+
+
+def test_a_detector_of_time_points_has_no_monitor_and_says_so(point_fit):
+    with pytest.raises(DataError, match="depend on each other"):
+        point_fit.monitor()
+    with pytest.raises(DataError, match="partial_fit"):
+        point_fit.recalibrate(np.zeros((40, 16, 2)))
