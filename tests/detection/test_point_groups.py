@@ -8,6 +8,7 @@ from isthmus import AnomalyDetector, Autoencoder, export_bundle, load, load_bund
 from isthmus.detection import block_calibration
 from isthmus.detection.point_detection import blocks_of_groups, point_groups
 from isthmus.errors import CalibrationWarning, DataError
+from isthmus.evaluation import evaluate_time_points
 from isthmus.export import Exported
 
 CUT = {"kind": "series", "time": "t", "group": "machine", "window": 8, "stride": 1}
@@ -113,6 +114,17 @@ def test_a_number_of_alarms_is_one_of_each_group(by_group_fit):
     assert [one["calibration"] for one in facts] == ["group", "group"]
     assert facts[1]["threshold"] > facts[0]["threshold"]
     assert set(detector.point_facts_["realised"]["by_group"]) == {"calm", "loud"}
+
+
+def test_an_evaluation_measures_each_group(by_group_fit):
+    table = long_table(5, {"calm": (300, 1.0), "loud": (300, 5.0)}).assign(anomaly=0)
+    table.loc[100:110, ["load", "anomaly"]] = 60, 1
+    data = load(table, label="anomaly", normal=0, **CUT)
+    found = evaluate_time_points(by_group_fit, data, normal=0)["by_group"]
+    flags = by_group_fit.decide_points(data).abnormal
+    assert [one["name"] for one in found] == ["calm", "loud"]
+    assert found[1]["realised"] == flags[300:].mean()
+    assert (found[0]["n_abnormal"], found[0]["found"], found[1]["auroc"]) == (11, 1.0, None)
 
 
 def test_it_has_to_have_groups_and_says_what_windows_do(by_group_fit):

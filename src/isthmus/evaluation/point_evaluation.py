@@ -9,12 +9,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation, isolated_from_host
 from isthmus.bundle import count_rows_used_in_fit
-from isthmus.data import ABNORMAL, InMemory, as_instances
+from isthmus.data import ABNORMAL, NORMAL, InMemory, as_instances, group_text
 from isthmus.data.windows import TimePoints
 from isthmus.detection import (
     UNKNOWN,
     AnomalyDetector,
     DetectorLabelReader,
+    PointDecisions,
     WindowPlaces,
     lay_out,
     normal_by_column_name,
@@ -27,7 +28,7 @@ from isthmus.evaluation.baselines import (
     fit_principal_residual,
     fit_raw_distance,
 )
-from isthmus.evaluation.metrics import select_rows
+from isthmus.evaluation.metrics import ranking, select_rows
 from isthmus.evaluation.point_metrics import measure_points
 from isthmus.training import draw_seed
 
@@ -73,6 +74,8 @@ def evaluate_time_points(
         A dict of plain values: `head`, the score; `by`, "point"; `asked`, the share of time points
         or the number of alarms that the threshold was set for; `code`, as `evaluate_points` gives
         it; `baselines`, each with `auroc`, `auprc`, `vus_roc`, `vus_pr`, `n` and `n_train`;
+        of a detector by group `by_group`, of each `n_normal`, `n_abnormal`, the share `realised`
+        of the first and `found` of the second that are abnormal, and `auroc`;
         `n_known`, test windows that the detector was fitted or calibrated on, which make it look
         better; `n_unlabelled`; where a label that means normal was stated or stored, `normal` and
         `labels`, the number of time points by label.
@@ -155,7 +158,32 @@ def evaluate_time_points(
         n_known=n_known,
         n_windows=len(places),
         n_unlabelled=code["n_unlabelled"],
+        **({"by_group": _by_group(decided, labels)} if detector.by_group else {}),
     )
+
+
+def _by_group(decided: PointDecisions, labels: np.ndarray) -> list[dict[str, Any]]:
+    """Return of each group its normal and abnormal points with a score, and the share of both."""
+    found = []
+    for code, name in enumerate(decided.points.groups):
+        own = decided.known & (decided.points.codes == code)
+        normal, abnormal = own & (labels == NORMAL), own & (labels == ABNORMAL)
+        both = normal.any() and abnormal.any()
+        found.append(
+            {
+                "name": group_text(name),
+                "n_normal": int(normal.sum()),
+                "n_abnormal": int(abnormal.sum()),
+                "realised": float(decided.abnormal[normal].mean()) if normal.any() else None,
+                "found": float(decided.abnormal[abnormal].mean()) if abnormal.any() else None,
+                "auroc": ranking(labels[normal | abnormal], decided.scores[normal | abnormal])[
+                    "auroc"
+                ]
+                if both
+                else None,
+            }
+        )
+    return found
 
 
 def _window_baselines(
