@@ -26,6 +26,14 @@ selection  100 times, the detector is fitted on new rows in the same way, and on
            normal scores, abnormal ones four standard deviations above; with the bound of DKW type
            of Gazin et al. (2024). Last, streams of the same scores in random order, selected
            online (LOND).
+contamination
+           Half of the normal rows of each of all tables train, with 0, 1, 5 and 10 % of abnormal
+           rows among them (half of those of the table at most; where they are too few, fewer
+           normal rows train), and the others test. A detector is fitted without the option, with
+           the share as the bound (of none 1 %), with twice the share (of none 5 %), with "auto",
+           and without the option on the normal rows alone. Printed are AUROC and its differences,
+           rows left out, and the shares of normal and abnormal test rows with a p-value of at most
+           0.01 and 0.05. Nothing here is a check.
 monitor    1,000 times, a stream without drift is put to the monitor of a detector: simulated rows
            of ten columns, and new normal rows of each table (4,000 at most) to a detector that is
            fitted on others. Counted is the share of runs with a warning, at levels of 0.01, 0.05

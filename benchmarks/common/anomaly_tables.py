@@ -113,6 +113,33 @@ def one_class_split(abnormal: np.ndarray, seed: int, max_rows: int = MAX_ROWS) -
     return Split(train, np.setdiff1d(rows, train))
 
 
+def contaminated_split(abnormal: np.ndarray, seed: int, share: float) -> Split:
+    """As `one_class_split`, with a share of abnormal rows among those that train.
+
+    They are drawn from the abnormal rows, half of these at most, and do not test. Where they are
+    too few, normal training rows are left out until they make up the share, but for a hundred: of
+    small tables the share is then smaller.
+
+    Examples
+    --------
+    >>> abnormal = np.arange(1000) < 100
+    >>> split = contaminated_split(abnormal, seed=0, share=0.05)
+    >>> int(abnormal[split.train].sum()), len(split.train), int(abnormal[split.test].sum())
+    (24, 474, 76)
+    """
+    split, rng = one_class_split(abnormal, seed), np.random.default_rng([seed, 3])
+    drawn = rng.permutation(split.test[abnormal[split.test]])
+    drawn = drawn[: len(drawn) // 2]
+    normal = rng.permutation(split.train)
+    wanted = round(share / (1 - share) * len(normal))
+    if wanted > len(drawn):
+        enough = max(min(100, len(normal)), round(len(drawn) * (1 - share) / share))
+        normal = normal[:enough]
+        wanted = min(len(drawn), round(share / (1 - share) * len(normal)))
+    train = np.sort(np.concatenate([normal, drawn[:wanted]]))
+    return Split(train, np.setdiff1d(split.test, train))
+
+
 def labelled_split(abnormal: np.ndarray, seed: int, max_rows: int = MAX_ROWS) -> Split:
     """Of the normal and of the abnormal rows 70 % train and the others test."""
     rng = np.random.default_rng([seed, 1])

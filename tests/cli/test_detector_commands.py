@@ -422,6 +422,18 @@ def test_a_dead_sensor_is_unusual_unless_the_command_says_otherwise(folder):
     assert "in column 'height', row 0" in done.stderr
 
 
+def test_a_bound_of_abnormal_rows_is_taken_printed_and_in_the_json(folder):
+    words = ("--contamination", "0.1", "--name", "bounded", "--false-alarm-rate", "0.05")
+    done = isthmus("detect", "press", "normal.csv", *words, "--json", "facts.json", cwd=folder)
+    facts = json.loads((folder / "facts.json").read_text())["contamination"]
+    assert (facts["bound"], facts["auto"]) == (0.1, False)
+    assert len(facts["trimmed"]) == facts["n_trimmed"] <= 12
+    assert "at most 10 % (as stated); " in done.stdout
+    assert read_manifest(folder / "press")["heads"]["bounded"]["contamination"]["bound"] == 0.1
+    done = isthmus("detect", "press", "normal.csv", "--contamination", "2", cwd=folder, check=False)
+    assert "expected None, 'auto', or the largest share" in done.stderr
+
+
 def test_fit_prints_what_may_mislead_the_model(folder):
     table = rows(120, 0).assign(customer=np.random.default_rng(0).permutation(120) + 70_000)
     table["row"] = np.arange(120)

@@ -1,8 +1,15 @@
 """What `guarantees.py` measures, one file a measure; `MEASURES` maps the name of each to it."""
 
-from common.guarantee_measures import alarm_rates, groups, monitor, prediction_sets, selection
+from common.guarantee_measures import (
+    alarm_rates,
+    contamination,
+    groups,
+    monitor,
+    prediction_sets,
+    selection,
+)
 
 MEASURES = {
     module.MEASURE.name: module.MEASURE
-    for module in (alarm_rates, selection, monitor, prediction_sets, groups)
+    for module in (alarm_rates, selection, contamination, monitor, prediction_sets, groups)
 }

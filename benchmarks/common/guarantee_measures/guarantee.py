@@ -45,7 +45,7 @@ class Measure:
 
 
 def tables_of(options: argparse.Namespace, names: str | None = None) -> list[Path]:
-    """Return the paths of the tables of these names, or of `--tables`.
+    """Return the paths of the tables of these names, or of `--tables`; of `"all"` all.
 
     Raises
     ------
@@ -53,7 +53,8 @@ def tables_of(options: argparse.Namespace, names: str | None = None) -> list[Pat
         When there is no folder, or none of a name in it.
     """
     folder = data_folder(options.folder, "adbench")
-    return find_tables(folder, options.tables if names is None else names)
+    names = options.tables if names is None else names
+    return find_tables(folder, None if names == "all" else names)
 
 
 def table_of(options: argparse.Namespace, name: str) -> AnomalyTable:

@@ -27,10 +27,10 @@ from .nearest_neighbors import Copies as Copies
 from .nearest_neighbors import NeighborIndex as NeighborIndex
 from .nearest_neighbors import find_nearest as find_nearest
 from .nearest_neighbors import find_nearest_others as find_nearest_others
-from .optional import library_versions as library_versions
-from .optional import require as require
 from .process_state import each_isolated as each_isolated
 from .process_state import isolated_from_host as isolated_from_host
+from .process_state import library_versions as library_versions
+from .process_state import require as require
 from .process_state import return_freed_memory as return_freed_memory
 from .reading import check_archive as check_archive
 from .reading import check_content as check_content

@@ -32,6 +32,7 @@ from isthmus.detection import (
     BlendedScore,
     Calibration,
     ColumnReference,
+    Contamination,
     Features,
     Fold,
     GroupCalibration,
@@ -62,6 +63,7 @@ FITTED_ON = "fitted_on.safetensors"
 def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
     """Write a fitted detector into a folder; return its manifest entry."""
     reference_set, by_group = detector.reference_set_, detector.group_calibration_
+    bounded = detector.contamination_
     for number, fold in enumerate(reference_set.folds):
         if fold.encoder is not None:
             own = folder / "folds" / str(number)
@@ -76,12 +78,14 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
             "seed": int(reference_set.seed),
             **groups_state(reference_set.groups),
             **({} if reference_set.columns is None else {"columns": reference_set.columns.state()}),
+            **({} if reference_set.trimmed is None else {"trimmed": reference_set.trimmed}),
         },
         "folds": {
             str(number): _fold_state(fold) for number, fold in enumerate(reference_set.folds)
         },
         **_time_state(detector),
         **({"by_group": by_group.state()} if by_group else {}),
+        **({"left_out": bounded.left_out} if bounded else {}),
     }
     rate, random_state = detector.false_alarm_rate, detector.random_state
     return {
@@ -103,10 +107,12 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
             # A generator cannot be rebuilt from a file, and its draw is in the reference set.
             "random_state": int(random_state) if isinstance(random_state, Integral) else None,
             **_time_parameters(detector),
+            **({"contamination": detector.contamination} if bounded else {}),
         },
         "state": write_state(folder / ARRAYS, state),
         **({"points": detector.point_facts_} if detector.point_calibration_ else {}),
         **({"groups": by_group.facts()} if by_group else {}),
+        **({"contamination": bounded.facts()} if bounded else {}),
         **({"group_columns": list(detector.group_columns_)} if detector.group_columns_ else {}),
     } | missing_facts(detector)
 
@@ -152,6 +158,7 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
         detector.score_calibration_ = Calibration(state["calibration"])
         detector.n_calibration_ = detector.score_calibration_.n
         detector.reference_set_ = _read_reference_set(folder, state, encoder)
+        detector.contamination_ = _read_contamination(facts, state)
         detector.curve_ = LabelCurve(facts["label_curve"], facts["wins_from"])
         detector.head_weight_ = facts["head_weight"]
         detector.false_alarm_rate_ = _number(facts, "false_alarm_rate")
@@ -172,6 +179,14 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> 
             "copy or save the bundle again"
         ) from error
     return detector
+
+
+def _read_contamination(facts: dict[str, Any], state: dict[str, Any]) -> Contamination | None:
+    if "contamination" not in facts:
+        return None
+    given, trimmed = facts["contamination"], state["memory"]["trimmed"]
+    n = int(given["n_calibration_before"])
+    return Contamination(_number(given, "bound"), given["auto"], trimmed, state["left_out"], n)
 
 
 def _number(facts: Mapping[str, Any], name: str) -> float:
@@ -228,6 +243,7 @@ def _read_reference_set(folder: Path, state: dict[str, Any], encoder: Autoencode
         timeline=Timeline.from_state(state["timeline"]) if "timeline" in state else None,
         groups=groups_from_state(rows),
         columns=ColumnReference.from_state(rows),
+        trimmed=rows.get("trimmed"),
     )
 
 

@@ -20,6 +20,7 @@ from isthmus.cli.labelled_data import read_instances_or_codes
 from isthmus.cli.options import (
     BundlePath,
     Causal,
+    Contamination,
     FalseAlarmRate,
     FalseAlarms,
     Json,
@@ -29,9 +30,9 @@ from isthmus.cli.options import (
     Normal,
     Seed,
     console_for,
+    contamination_of,
     detector_facts,
     number_or_auto,
-    print_detector,
     window_label_facts,
     window_label_of,
     write_json_facts,
@@ -71,6 +72,7 @@ def detect(
         ),
     ] = None,
     missing: Missing = None,
+    contamination: Contamination = None,
     name: Annotated[str, typer.Option(help="Name of the head in the bundle.")] = "normal",
     recalibrate: Annotated[
         bool,
@@ -107,6 +109,7 @@ def detect(
     if data is None:
         given: dict[str, Any] = {"--label": reading.label, "--normal": normal, "--method": method}
         given |= {"--calibration": calibration, "--missing": missing}
+        given |= {"--contamination": contamination}
         given |= {"--merge-gap": merge_gap, "--min-length": min_length}
         given |= {"--causal": causal or None, "--by-group": by_group or None}
         given |= {"--recalibrate": recalibrate or None}
@@ -147,6 +150,7 @@ def detect(
             random_state=seed,
             normal=normal,
             missing=missing or "unusual",  # type: ignore[arg-type]
+            contamination=contamination_of(contamination),
             **of_points,
         )
         with warnings_as_lines(loaded):
@@ -160,6 +164,8 @@ def detect(
     if data is not None:
         facts |= loaded.reading_facts()
         facts |= window_label_facts(console, loaded, by_point=by_point)
+    from isthmus.cli.results import print_detector  # it imports pandas
+
     print_detector(console, facts)
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
     how = f"--time {reading.time} -o points.csv" if by_point and reading.time else "--explain"

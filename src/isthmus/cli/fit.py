@@ -31,6 +31,7 @@ from isthmus.cli.data_options import (
 from isthmus.cli.options import (
     Address,
     Causal,
+    Contamination,
     Data,
     Engine,
     FalseAlarmRate,
@@ -44,10 +45,10 @@ from isthmus.cli.options import (
     Seed,
     Workers,
     console_for,
+    contamination_of,
     detector_facts,
     names_or_none,
     number_or_auto,
-    print_detector,
     reads_in_chunks,
     refuse_ray,
     resumable,
@@ -118,6 +119,7 @@ def fit(
     by_group: ByGroup = False,
     normal: Normal = None,
     missing: Missing = None,
+    contamination: Contamination = None,
     engine: Engine = "local",
     workers: Workers = None,
     address: Address = None,
@@ -160,6 +162,7 @@ def fit(
         "--false-alarm-rate": false_alarm_rate,
         "--normal": normal,
         "--missing": missing,
+        "--contamination": contamination,
         **{f"--{name.replace('_', '-')}": value for name, value in of_points.items()},
     }
     for option, value in of_detector.items():
@@ -207,6 +210,7 @@ def fit(
             random_state=seed,
             normal=normal,
             missing=policy,
+            contamination=contamination_of(contamination),
             **of_points,
         )
         resumes = heads["normal"].n_encoders(instances, y) == 1
@@ -270,7 +274,10 @@ def fit(
         found |= {} if missing is None else {"missing": missing}
         found |= window_label_facts(console, train, by_point=by_point)
         facts["n_train"] -= found["labels"]["abnormal"]
-        facts["n_train"] -= found["n_calibration"] if found["calibration"] == "split" else 0
+        bounded = found.get("contamination", {"n_trimmed": 0, "n_left_out": 0})
+        held_out = found["n_calibration"] + bounded["n_left_out"]
+        facts["n_train"] -= held_out if found["calibration"] == "split" else 0
+        facts["n_train"] -= bounded["n_trimmed"]
     console.print(encoder.summary())
     held_out = best.get("validation_loss")
     losses = f"training loss {best['train_loss']:.4f}"
@@ -287,6 +294,8 @@ def fit(
     console.print(f"digest {encoder.digest_}")
     console.print(f"bundle {output}", soft_wrap=True)
     if detector:
+        from isthmus.cli.results import print_detector  # it imports pandas
+
         print_detector(console, facts["detector"])
         how = f"--time {reading.time} -o points.csv" if by_point and reading.time else "--explain"
         console.print(f"next   isthmus predict {output} NEW {how}", soft_wrap=True)

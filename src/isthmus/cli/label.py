@@ -23,7 +23,6 @@ from isthmus.cli.options import (
     Part,
     console_for,
     detector_facts,
-    print_detector,
     window_label_facts,
     write_json_facts,
 )
@@ -184,6 +183,8 @@ def label(
     added = len(detector.reference_set_.y) - before
     facts = detector_facts(detector)
     console.print(f"{len(looked_at):,} labels, {added:,} of them of rows that are new to it")
+    from isthmus.cli.results import print_detector  # it imports pandas
+
     print_detector(console, facts)
     console.print(f"head {stored!r}, version {version}, is in {bundle}", soft_wrap=True)
     facts |= {"name": stored, "version": version, "bundle": str(bundle)}
@@ -222,6 +223,8 @@ def _label_stretches(
         f"label, {found['n_new']:,} are new to the detector",
         soft_wrap=True,
     )
+    from isthmus.cli.results import print_detector  # it imports pandas
+
     print_detector(console, facts)
     console.print(f"head {stored!r}, version {version}, is in {bundle}", soft_wrap=True)
     facts |= {"name": stored, "version": version, "bundle": str(bundle)}

@@ -119,6 +119,11 @@ def number_or_auto(option: str, text: str) -> float | Literal["auto"]:
         raise DataError(f"got {option} {text}, expected a number or auto") from error
 
 
+def contamination_of(text: str | None) -> float | Literal["auto"] | None:
+    """Parse the value of --contamination; None without it."""
+    return None if text is None else number_or_auto("--contamination", text)
+
+
 def weights_by_name(option: str, text: str) -> str | dict[str, float]:
     """Parse the value of an option: one name, or names with weights (`a=1,b=0.5`)."""
     if "=" not in text:
@@ -173,6 +178,16 @@ FalseAlarmRate = Annotated[
         "--false-alarm-rate",
         help="Share of normal instances that may be called abnormal; auto is 0.01, or the "
         "smallest rate that so few rows allow.",
+    ),
+]
+
+
+Contamination = Annotated[
+    str | None,
+    typer.Option(
+        "--contamination",
+        help="Largest share of abnormal rows among those without a label, such as 0.05; auto is "
+        "0.1. Rows that may be abnormal are then not fitted on and do not calibrate.",
     ),
 ]
 
@@ -237,6 +252,8 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
         },
     }
     facts |= {} if stride is None else {"overlapping_stride": stride}
+    if detector.contamination_ is not None:
+        facts["contamination"] = detector.contamination_.facts(detector.reference_set_.hashes)
     if detector.group_calibration_ is not None:
         facts["groups"] = detector.group_calibration_.facts()
     return facts | ({} if detector.point_facts_ is None else {"points": detector.point_facts_})
@@ -263,116 +280,6 @@ def window_label_facts(console: Console, data: Any, *, by_point: bool = False) -
     }
     console.print(f"labels of windows: {words[rule]} (--window-label {rule})", soft_wrap=True)
     return {"window_label": rule}
-
-
-def print_detector(console: Console, facts: dict[str, Any]) -> None:
-    """Print the facts of `detector_facts`."""
-    labels = facts["labels"]
-    source = {
-        "split": " that nothing was trained on",
-        "cross": ", each scored by a model that did not see it",
-    }[facts["calibration"]]
-    lines = {
-        "rows": f"{facts['n']:,}: {labels['normal']:,} labelled normal, {labels['abnormal']:,} "
-        f"abnormal, {labels['unknown']:,} unlabelled",
-        "calibration": f"{facts['calibration']}, {facts['n_calibration']:,} rows{source}",
-        "false alarms": f"{100 * facts['false_alarm_rate']:.3g} % of normal instances",
-        "method": facts["method"],
-        "threshold": f"{facts['threshold']:.4g}, an anomaly score above it is abnormal",
-    }
-    if "groups" in facts:
-        lines["groups"] = _groups_line(facts["groups"])
-        lines["threshold"] = f"by group, {_threshold_range(facts['groups'])}"
-    if "points" in facts:
-        lines |= _point_lines(facts["points"])
-    for name, value in lines.items():
-        console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
-    if labels["abnormal"] and "points" not in facts:
-        _print_label_curve(console, facts)
-
-
-def _groups_line(groups: dict[str, Any]) -> str:
-    """Return how many groups hold the rate by themselves, in words."""
-    small = groups["n_small_groups"] + groups["n_all_rows"]
-    words = f"{groups['n_groups']:,}, the rate holds in each of {groups['n_own']:,}"
-    pooled = "share one calibration" if groups["n_small_groups"] else "are decided as all rows"
-    return words + (
-        f"; {small:,} with fewer than {groups['rows_needed']} rows {pooled}" * bool(small)
-    )
-
-
-def _threshold_range(groups: dict[str, Any]) -> str:
-    thresholds = [one["threshold"] for one in groups["groups"]]
-    return f"{min(thresholds):.4g} to {max(thresholds):.4g}; an anomaly score above it is abnormal"
-
-
-def _point_lines(points: dict[str, Any]) -> dict[str, str]:
-    """Return what is printed of a detector of time points, by title."""
-    from isthmus.detection import AlarmRate, as_duration
-
-    realised, step = points["realised"], points["step"]
-    n_blocks = len(realised["blocks"])
-    if "false_alarms" in points:
-        asked = AlarmRate.parse(points["false_alarms"])
-        known = step if asked.is_timed else None
-
-        def words(rate: float) -> str:
-            return str(asked.like(rate, known)) if rate > 0 else "none"
-
-        promise = f"{asked}, as an average over stretches like those held out; not exact"
-        promise += "" if points["held"] else "; fewer than so little normal data can hold"
-    else:
-
-        def words(rate: float) -> str:
-            return f"{100 * rate:.3g} %"
-
-        promise = f"{100 * points['false_alarm_rate']:.3g} % of normal time points"
-        promise += "" if points["held"] else ", less than so few time points can hold"
-    length = as_duration(points["n_held_out"], step)
-    measured = (
-        f"{words(realised['realised'])} on {length} of normal data "
-        f"that nothing had seen; by stretch {words(realised['lowest'])} to "
-        f"{words(realised['highest'])} ({n_blocks} stretches)"
-    )
-    late = 0 if points["causal"] else points["window"] - 1
-    lines = {
-        "calibration": f"{points['n_held_out']:,} time points in blocks held out of training, "
-        f"about {points['n_independent']:,} of them independent",
-        "false alarms": promise,
-        "realised": measured,
-        "threshold": _threshold_of_points(points),
-        "known": "at once (causal)" if not late else f"up to {as_duration(late, step)} later",
-    }
-    for group, rate in realised.get("by_group", {}).items():
-        lines[f"  {group}"] = f"realised {words(rate)}"
-    return lines
-
-
-def _threshold_of_points(points: dict[str, Any]) -> str:
-    if "groups" not in points:
-        return f"{points['threshold']:.4g}, a time point with a higher score is abnormal"
-    n_own = sum(one["calibration"] == "group" for one in points["groups"])
-    return f"by group, {_threshold_range(points)}; {n_own} of {len(points['groups'])} hold the rate"
-
-
-def _print_label_curve(console: Console, facts: dict[str, Any]) -> None:
-    """Print from how many labels on the head ranks better than the score without labels."""
-    if not facts["label_curve"]:
-        console.print("labels       too few abnormal ones to measure what they bring")
-        return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("abnormal labels", "AUROC label-free", "AUROC head"):
-        table.add_column(title, justify="right")
-    for point in facts["label_curve"]:
-        table.add_row(str(point["labels"]), f"{point['label_free']:.4f}", f"{point['head']:.4f}")
-    console.print(table)
-    wins = facts["wins_from"]
-    result = "the head does not win yet"
-    if wins is not None:
-        result = f"the head wins from {wins} abnormal {'one' if wins == 1 else 'ones'} on"
-    console.print(f"labels       {result}, measured on held-out rows")
 
 
 Engine = Annotated[

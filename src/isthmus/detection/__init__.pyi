@@ -16,6 +16,7 @@ from .calibration import check_rate as check_rate
 from .calibration import mean_cluster_size as mean_cluster_size
 from .calibration import raised_scores as raised_scores
 from .calibration import rows_needed as rows_needed
+from .contamination import Contamination as Contamination
 from .detector import AnomalyDetector as AnomalyDetector
 from .detector_labels import UNKNOWN as UNKNOWN
 from .detector_labels import DetectorLabelReader as DetectorLabelReader

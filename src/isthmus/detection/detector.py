@@ -15,7 +15,14 @@ from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import ABNORMAL, group_codes, read_groups
 from isthmus.detection.calibration import Calibration
+from isthmus.detection.contamination import (
+    Contamination,
+    check_applies,
+    excess_rows,
+    read_contamination,
+)
 from isthmus.detection.detector_labels import (
+    UNKNOWN,
     DetectorLabelReader,
     check_labels_suffice,
     normal_by_column_name,
@@ -110,6 +117,13 @@ class AnomalyDetector(
         What a missing value means where none or few were at fit: it is unusual (see
         `isthmus.detection.scores.MissingPenalty`), counts as the median, or is refused (where none
         was at fit).
+    contamination : float in (0, 0.5), "auto" or None, default=None
+        Largest share of rows without a label that are abnormal; `"auto"` is 0.1. Rows that may be
+        abnormal are then found in a first round and not fitted on, and the highest calibration
+        scores are left out as far as there are more than a tail of normal ones explains: see
+        `isthmus.detection.contamination` and, for what is promised, `docs/detection.md`. It is
+        no share of rows to be predicted abnormal, as `contamination` of scikit-learn is. Without
+        it all rows count as normal. Not with groups, `X_calibration` or series by time point.
     false_alarms : str, optional
         Of series by time point, how many false alarms there may be in place of a share of time
         points: "1 per day", "2 per week", "1 per 2000 points". See `isthmus.detection.AlarmRate`.
@@ -159,6 +173,9 @@ class AnomalyDetector(
         groups are pooled.
     group_columns_ : tuple of str
         Columns of a table that named the groups at fit.
+    contamination_ : Contamination or None
+        With `contamination` the rows that are not fitted on and those that do not calibrate, by
+        number; `contamination_.facts(reference_set_.hashes)` are plain values.
     point_facts_ : dict
         Of series by time point: threshold, what it is asked to hold, and the false alarms realised
         on stretches of normal data that nothing had seen. None of others.
@@ -203,6 +220,7 @@ class AnomalyDetector(
         min_length: int = 1,
         causal: bool = False,
         by_group: bool = False,
+        contamination: float | Literal["auto"] | None = None,
     ) -> None:
         self.encoder = encoder
         self.method = method
@@ -216,6 +234,7 @@ class AnomalyDetector(
         self.min_length = min_length
         self.causal = causal
         self.by_group = by_group
+        self.contamination = contamination
 
     @isolated_from_host()
     def fit(
@@ -292,6 +311,9 @@ class AnomalyDetector(
         if stated is None and y is None and timeline is not None:
             stated = normal_by_column_name(X.points)
         y = read_labels_of(X, y, stated, timeline)
+        bound = read_contamination(self.contamination)
+        if bound is not None:
+            check_applies(timeline is not None, of_rows is not None, X_calibration is not None)
         check_labels_suffice(y, self.method)
         warn_of_mostly_abnormal(y, stated)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
@@ -309,6 +331,7 @@ class AnomalyDetector(
                 channel_names,
                 timeline,
                 of_rows,
+                bound,
             )
         else:
             given, of_given = read_groups(X_calibration, groups_calibration, columns)
@@ -333,7 +356,7 @@ class AnomalyDetector(
         -------
         int
             0 when the encoder is fitted, 1 with split calibration, and with cross calibration one
-            of all rows and one for each fold.
+            of all rows and one for each fold; with `contamination` one more.
         """
         X, of_rows, _ = read_groups_at_fit(X, None, groups)
         if trains_before_sampling(self.encoder, X):
@@ -345,7 +368,9 @@ class AnomalyDetector(
         normal = y != ABNORMAL
         of_rows = X.groups if of_rows is None and timeline is None else of_rows
         grouped = None if of_rows is None else (of_rows[normal], self.false_alarm_rate)
-        return n_encoders(self.encoder, self.calibration, int(normal.sum()), timeline, grouped)
+        bound = read_contamination(self.contamination)
+        n = int(normal.sum())
+        return n_encoders(self.encoder, self.calibration, n, timeline, grouped, bound)
 
     @property
     def label_curve_(self) -> list[dict[str, Any]]:
@@ -380,7 +405,7 @@ class AnomalyDetector(
                 calibration_scores.append(anomaly_scores(fitted, features.take(rows), penalty))
                 held_out.append(rows)
         if self.calibration_ == "cross":
-            training = np.arange(len(reference_set.y))
+            training = reference_set.fitted_rows()
             fitted, penalty = fit_score(reference_set.features, reference_set.y, training, *how)
         self.fitted_score_, self.missing_penalty_ = fitted, penalty
         if digest(self.encoder_.encoder_) != self.encoder_digest_:
@@ -389,6 +414,7 @@ class AnomalyDetector(
                 "meanwhile, and fit again"
             )
         scores = np.concatenate(calibration_scores)
+        scores = self._without_excess(scores, np.concatenate(held_out))
         self.score_calibration_ = Calibration.with_tolerance(scores)
         self.n_calibration_ = self.score_calibration_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
@@ -401,6 +427,20 @@ class AnomalyDetector(
             self.group_calibration_ = GroupCalibration.of(scores, of_scores, names, rate)
         self._set_threshold(rate)
         self._calibrate_points(list(zip(held_out, calibration_scores, strict=True)))
+
+    def _without_excess(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the calibration scores but for those that a bound of abnormal rows leaves out."""
+        bound, self.contamination_ = read_contamination(self.contamination), None
+        trimmed = self.reference_set_.trimmed
+        if bound is None or trimmed is None:
+            return scores
+        unknown = np.flatnonzero(self.reference_set_.y[rows] == UNKNOWN)
+        out = unknown[excess_rows(scores[unknown], bound)]
+        auto = isinstance(self.contamination, str)
+        left_out = np.sort(rows[out])
+        self.contamination_ = Contamination(bound, auto, trimmed, left_out, len(scores))
+        kept: np.ndarray = np.delete(scores, out)
+        return kept
 
     @isolated_from_host()
     def _measured_curve(self) -> LabelCurve:

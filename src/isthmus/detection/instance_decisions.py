@@ -14,6 +14,7 @@ from isthmus._core import isolated_from_host
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import Instances, as_instances, check_complete, over_chunks, read_groups, verdicts
 from isthmus.detection.calibration import Calibration, choose_rate
+from isthmus.detection.contamination import Contamination
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.group_calibration import GroupCalibration
 from isthmus.detection.point_decisions import PointCalibration
@@ -33,6 +34,7 @@ class DecisionsMixin:
     score_calibration_: Calibration
     n_calibration_: int
     group_calibration_: GroupCalibration | None = None
+    contamination_: Contamination | None = None
     group_columns_: tuple[str, ...] = ()
     by_group: bool
     point_calibration_: PointCalibration | None

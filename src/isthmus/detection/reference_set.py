@@ -23,7 +23,7 @@ from isthmus.autoencoder import (
     carry_out_together,
     read_on_rank_zero,
 )
-from isthmus.data import ABNORMAL, InMemory, Instances, Schema, describe_row
+from isthmus.data import ABNORMAL, NORMAL, InMemory, Instances, Schema, describe_row
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.data.windows import overlapping_stride
 from isthmus.detection.calibration import (
@@ -32,6 +32,7 @@ from isthmus.detection.calibration import (
     draw_calibration_rows,
     n_folds,
 )
+from isthmus.detection.contamination import screened_rows
 from isthmus.detection.features import ColumnReference, Features, extract_features
 from isthmus.detection.group_calibration import draw_by_group, splits_well
 from isthmus.detection.timeline import MIN_WINDOWS_FOR_SPLIT, HeldOutBlock, Timeline
@@ -62,8 +63,7 @@ class Fold:
     features : Features or None
         Of all rows, from that encoder.
     purged : integer array or None
-        Row numbers of windows that share time points with calibration rows: nothing is fitted on
-        them while these calibrate.
+        Windows that share time points with calibration rows, not fitted on while these calibrate.
     """
 
     held_out: np.ndarray
@@ -95,6 +95,8 @@ class ReferenceSet:
         Group of each row as text, empty where it has none, of a detector fitted with groups.
     columns : ColumnReference or None
         Of a table the columns of some rows that calibrate, for a monitor.
+    trimmed : int array or None
+        Row numbers that are not fitted on, see `contamination.py`, unless labelled normal since.
     """
 
     features: Features
@@ -106,6 +108,7 @@ class ReferenceSet:
     timeline: Timeline | None = None
     groups: np.ndarray | None = None
     columns: ColumnReference | None = None
+    trimmed: np.ndarray | None = None
 
     def features_of(self, fold: Fold) -> Features:
         """Return the features of all rows from the fold's encoder."""
@@ -113,8 +116,15 @@ class ReferenceSet:
 
     def training_rows(self, fold: Fold) -> np.ndarray:
         """Return the rows that a score is fitted on while those of the fold calibrate it."""
-        rows = np.setdiff1d(np.arange(len(self.y)), self.calibration_rows(fold))
+        rows = np.setdiff1d(self.fitted_rows(), self.calibration_rows(fold))
         return rows if fold.purged is None else np.setdiff1d(rows, fold.purged)
+
+    def fitted_rows(self) -> np.ndarray:
+        """Return the rows that a score is fitted on where all of them are."""
+        rows = np.arange(len(self.y))
+        if self.trimmed is None:
+            return rows
+        return np.setdiff1d(rows, self.trimmed[self.y[self.trimmed] != NORMAL])
 
     def calibration_rows(self, fold: Fold) -> np.ndarray:
         """Return the fold's rows that are not labelled abnormal."""
@@ -152,6 +162,7 @@ def build_reference_set(
     channel_names: Sequence[str] | None = None,
     timeline: Timeline | None = None,
     groups: np.ndarray | None = None,
+    bound: float | None = None,
 ) -> EncoderAndReference:
     """Set calibration rows aside, train the encoders that are needed, and take all features.
 
@@ -171,6 +182,8 @@ def build_reference_set(
         Where instances lie in time, of windows that are calibrated by blocks of time.
     groups : object array of shape (n,), optional
         By which calibration rows are drawn.
+    bound : float in (0, 0.5), optional
+        Largest share of abnormal rows without a label, see `contamination.py`.
 
     Returns
     -------
@@ -195,7 +208,7 @@ def build_reference_set(
     normal = np.flatnonzero(y != ABNORMAL)
     of_normal = None if groups is None or timeline is not None else groups[normal]
     grouped = None if of_normal is None else (of_normal, rate)
-    if n_encoders(given, calibration, len(normal), timeline, grouped) > 1:
+    if n_encoders(given, calibration, len(normal), timeline, grouped, bound) > 1:
         given = _without_checkpoints(given)
     calibration = _choose_calibration(calibration, len(normal), timeline, grouped)
     split = calibration == "split"
@@ -211,6 +224,13 @@ def build_reference_set(
     learning = held_out[0].others(normal) if split else normal
     blocks = [] if split or fitted else held_out
     trained_on = [learning, *(block.others(normal) for block in blocks)]
+    trimmed = None
+    if bound is not None:
+        first = given if fitted else _train(given, instances, [learning], seed, channel_names)[0]
+        of_first = extract_features(first, instances, learning)
+        trimmed = screened_rows(of_first, y, learning, bound, seed)
+        trained_on = [np.setdiff1d(rows, trimmed) for rows in trained_on]
+        learning = trained_on[0]
     # Those of series take a second each, and their progress would hide all else that is said.
     quiet = timeline is not None
     encoders = [given]
@@ -229,7 +249,7 @@ def build_reference_set(
     reference_set = ReferenceSet(features, y, hashes, folds, seed, stride, timeline, groups)
     rows = np.concatenate([reference_set.calibration_rows(fold) for fold in folds])
     columns = ColumnReference.draw(encoder, instances, rows, seed)
-    return encoder, calibration, replace(reference_set, columns=columns)
+    return encoder, calibration, replace(reference_set, columns=columns, trimmed=trimmed)
 
 
 def _warn_of_overlap(encoder: Autoencoder, instances: Instances) -> int | None:
@@ -257,12 +277,13 @@ def n_encoders(
     n_normal: int,
     timeline: Timeline | None = None,
     grouped: tuple[np.ndarray, float | str] | None = None,
+    bound: float | None = None,
 ) -> int:
     """Return how many encoders `build_reference_set` trains on so many normal rows.
 
     0 when the encoder is fitted; 1 with split calibration, on the rows that do not calibrate; with
     cross calibration one on all rows and one for each fold. `grouped` are the groups of the normal
-    rows and the false-alarm rate, where there are groups: see `_choose_calibration`.
+    rows and the false-alarm rate, if there are groups. With a bound one more screens rows.
 
     Raises
     ------
@@ -276,9 +297,10 @@ def n_encoders(
     """
     if is_fitted(given):
         return 0
+    first = 1 if bound is None else 2
     if _choose_calibration(calibration, n_normal, timeline, grouped) == "split":
-        return 1
-    return 1 + (n_folds(n_normal) if timeline is None else len(timeline.blocks()))
+        return first
+    return first + (n_folds(n_normal) if timeline is None else len(timeline.blocks()))
 
 
 def _choose_calibration(

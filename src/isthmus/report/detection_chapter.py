@@ -55,7 +55,8 @@ def verdict_facts(
     dict or None
         None when no such instance is left. `n_known`, instances that it learned from or was
         calibrated on, which are left out; `asked`, `threshold` (of the anomaly score),
-        `calibration` and its `n_calibration` and `smallest_rate`; `flagged`, of `n`; `histogram`
+        `calibration` and its `n_calibration` and `smallest_rate`; `contamination`, rows that a
+        bound of abnormal ones left out, where there is one; `flagged`, of `n`; `histogram`
         with `edges` and counts by label; `steps`, thresholds with the number of instances above
         them; `found`, see
         `detection_metrics`, with `roc` and `precision_recall`, where there are labels;
@@ -86,6 +87,8 @@ def verdict_facts(
         "raw": None,
     }
     scores, known_labels = -detector.score_samples(test.take(rows).X), y[rows]
+    if detector.contamination_ is not None:
+        facts["contamination"] = detector.contamination_.facts(detector.reference_set_.hashes)
     groups = None
     if detector.group_calibration_ is not None:
         groups = detector.instances_and_groups(test.take(rows))[1]

@@ -1,0 +1,298 @@
+"""Abnormal rows among the training rows, where nobody has labelled them.
+
+A detector counts unlabelled rows as normal. Abnormal ones among them do two things: an instance
+near one of them looks normal, and the highest calibration scores are theirs, so that the threshold
+is too high. `AnomalyDetector(contamination=)` bounds their share, and fits in two rounds:
+
+1. **Training.** `screened_rows` finds rows that may be abnormal, at most the share stated, and the
+   encoder and the score are fitted on the others. In rounds of a twentieth of the rows it takes
+   those that are farthest from their k-th nearest, with k a tenth of the rows: a smaller group of
+   abnormal rows cannot hide behind each other, as it does from the mean distance to the five
+   nearest. Where all rows are normal these are the sparsest, and a detector without them is worse.
+   They are left out only where more than half of them hide each other, so that their mean distance
+   to the five nearest is a fifth longer without the others; then the next round follows.
+2. **Calibration.** No row is left out because it was screened: that would be a selection by its
+   score. `excess_rows` leaves out as many of the highest calibration scores as there are more than
+   the tail of the normal ones explains. The tail is exponential, fitted to the scores below those
+   that may be abnormal, and of the excess a lower bound is taken.
+
+What is promised: where the scores of normal rows have a tail no heavier than the exponential one
+fitted to the rows below, rates are at most those asked, up to the error of the estimate. Where it
+is heavier, normal rows are left out as well, at most the share c stated, and the rate is at most
+(rate + c) / (1 - c). Rows that are left out only lower the threshold: where nothing is, the
+calibration is that without the option. See `docs/detection.md` for what is realised.
+
+Trimming the share stated itself is valid only where it is exact and every abnormal row is above
+every normal one: a bound of 5 % makes a rate of 1 % one of 6 % where the rows are clean. Bashari,
+Sesia and Romano ("Robust conformal outlier detection under contaminated reference data", ICML 2025)
+have people label the highest scores, which needs no assumption: `add_labels` does so here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+
+from isthmus._core import shown
+from isthmus.detection.detector_labels import UNKNOWN
+from isthmus.detection.features import Features
+from isthmus.detection.labelled_scores import label_free_method
+from isthmus.detection.scores import NeighbourScore
+from isthmus.detection.series_score import ALL_LABEL_FREE
+from isthmus.errors import DataError
+
+#: The bound that `"auto"` means.
+AUTO = 0.1
+#: Share of rows that one round of screening leaves out, at most, and that of the nearest rows, the
+#: farthest of which counts: a smaller group cannot hide.
+STEP, REACH = 0.05, 0.1
+#: Rows that others are compared with in screening, at most.
+MAX_COMPARED = 4000
+#: Nearest rows whose mean distance is compared with and without the other suspects.
+N_NEAREST = 5
+#: A row is hidden by others where that distance grows by so much without them.
+GROWTH = 1.2
+#: Share of the calibration rows by which the tail is fitted.
+WINDOW = 0.3
+#: Standard errors by which excess and rate of the tail are bounded.
+ERRORS_OF_EXCESS, ERRORS_OF_RATE = 2.0, 1.5
+#: Distances between so many rows are held at once.
+CHUNK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Contamination:
+    """What a fit under a bound of abnormal training rows left out.
+
+    Attributes
+    ----------
+    bound : float in (0, 0.5)
+    auto : bool
+        Whether the bound is `AUTO` because none was stated.
+    trimmed : int array of shape (k,)
+        Numbers of the rows that neither encoder nor score are fitted on.
+    left_out : int array of shape (l,)
+        Numbers of the rows that do not calibrate.
+    n_calibration : int
+        Rows that calibrate or were left out of calibration.
+    """
+
+    bound: float
+    auto: bool
+    trimmed: np.ndarray
+    left_out: np.ndarray
+    n_calibration: int
+
+    def facts(self, hashes: np.ndarray | None = None) -> dict[str, Any]:
+        """Return plain values; with hashes the rows are named, by number and hash.
+
+        Parameters
+        ----------
+        hashes : uint64 array of shape (n,), optional
+            Of all rows, by which they are found elsewhere.
+        """
+        facts = {
+            "bound": self.bound,
+            "auto": self.auto,
+            "estimate": len(self.left_out) / max(1, self.n_calibration),
+            "n_trimmed": len(self.trimmed),
+            "n_left_out": len(self.left_out),
+            "n_calibration_before": self.n_calibration,
+        }
+        if hashes is None:
+            return facts
+        named = {"trimmed": self.trimmed, "left_out": self.left_out}
+        return facts | {
+            name: [{"row": row, "hash": f"{int(hashes[row]):016x}"} for row in rows.tolist()]
+            for name, rows in named.items()
+        }
+
+
+def read_contamination(contamination: Any) -> float | None:
+    """Return the bound that the parameter means; None where there is none.
+
+    Raises
+    ------
+    DataError
+        When it is neither None, `"auto"` nor a number in (0, 0.5).
+
+    Examples
+    --------
+    >>> read_contamination("auto"), read_contamination(0.02), read_contamination(None)
+    (0.1, 0.02, None)
+    """
+    if contamination is None:
+        return None
+    if isinstance(contamination, str) and contamination == "auto":
+        return AUTO
+    number = isinstance(contamination, int | float | np.number)
+    if not number or isinstance(contamination, bool) or not 0 < contamination < 0.5:
+        raise DataError(
+            f"got contamination={shown(contamination)}, expected None, 'auto', or the largest "
+            "share of abnormal rows, above 0 and below 0.5, such as 0.05 (on the command line "
+            "--contamination 0.05)"
+        )
+    return float(contamination)
+
+
+def check_applies(by_point: bool, grouped: bool, calibrated: bool) -> None:
+    """Check that a bound of abnormal rows is asked for where it is supported.
+
+    Raises
+    ------
+    DataError
+        For series by time point, groups, and calibration rows that are given.
+    """
+    for given, what, instead in (
+        (by_point, "series by time point", "label the abnormal stretches"),
+        (grouped, "groups", "fit without groups"),
+        (calibrated, "X_calibration, whose rows are normal", "leave one of them out"),
+    ):
+        if given:
+            raise DataError(
+                f"got contamination= with {what}, which is not supported; {instead}, or leave "
+                "contamination out (on the command line --contamination)"
+            )
+
+
+def screened_rows(
+    features: Features, y: np.ndarray, rows: np.ndarray, bound: float, seed: int
+) -> np.ndarray:
+    """Return the rows that a score should not be fitted on, see the top of this file.
+
+    Parameters
+    ----------
+    features : Features
+        Of n rows.
+    y : int8 array of shape (n,)
+        1 normal, -1 abnormal, 0 unknown.
+    rows : int array of shape (m,)
+        Rows to fit on, of which those of unknown label may be returned.
+    bound : float in (0, 0.5)
+        Largest share of these that is returned.
+    seed : int
+
+    Returns
+    -------
+    int array of shape (k,)
+        Increasing; often none.
+    """
+    rows = rows[y[rows] == UNKNOWN]
+    features, n, rng = features.take(rows), len(rows), np.random.default_rng([seed, 5])
+    if n <= 2 * N_NEAREST:
+        return rows[:0]
+    score = ALL_LABEL_FREE[label_free_method(features)]().fit(features, rng)
+    assert isinstance(score, NeighbourScore)  # the default of every kind of data
+    points = score.space(features)
+    kept, everyone = np.ones(n, dtype=bool), np.arange(n)
+    rounds = math.ceil(bound / STEP - 1e-9)
+    size = math.floor(bound * n / rounds + 1e-9)
+    for _ in range(rounds if size else 0):
+        compared = np.sort(rng.permutation(np.flatnonzero(kept))[:MAX_COMPARED])
+        k = max(N_NEAREST, math.ceil(REACH * len(compared)))
+        near, far = _distances(points, everyone, compared, k)
+        suspects = np.argsort(np.where(kept, -far, 0.0), kind="stable")[:size]
+        alone, _ = _distances(points, suspects, np.setdiff1d(compared, suspects), N_NEAREST)
+        if 2 * np.count_nonzero(alone > GROWTH * near[suspects]) <= size:
+            break
+        kept[suspects] = False
+    found: np.ndarray = rows[~kept]
+    return found
+
+
+def _distances(
+    points: np.ndarray, rows: np.ndarray, references: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far rows are from others: the mean of the five nearest, and the k-th, (n,) each.
+
+    A row that is among the references is not compared with itself.
+    """
+    k = min(k, len(references) - 1)
+    n_nearest = min(N_NEAREST, k)
+    centre = points[references].mean(axis=0)
+    others = (points[references] - centre).astype(np.float32)
+    lengths = np.einsum("ij,ij->i", others, others)
+    near, far = np.empty(len(rows)), np.empty(len(rows))
+    for first in range(0, len(rows), CHUNK):
+        part = rows[first : first + CHUNK]
+        own = (points[part] - centre).astype(np.float32)
+        squared = lengths - 2 * own @ others.T + np.einsum("ij,ij->i", own, own)[:, None]
+        squared[references == part[:, None]] = np.inf
+        squared.partition((n_nearest - 1, k - 1), axis=1)
+        nearest = np.sqrt(np.maximum(squared[:, :n_nearest], 0.0))
+        near[first : first + CHUNK] = nearest.mean(axis=1)
+        far[first : first + CHUNK] = np.sqrt(np.maximum(squared[:, k - 1], 0.0))
+    return near, far
+
+
+def excess_rows(scores: np.ndarray, bound: float) -> np.ndarray:
+    """Return calibration rows whose scores are more than a normal tail explains.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+        Anomaly scores, higher is more abnormal.
+    bound : float in (0, 0.5)
+        Largest share of rows that is returned.
+
+    Returns
+    -------
+    int array of shape (k,)
+        Positions, from the highest score down; mostly none where all rows are normal.
+
+    Notes
+    -----
+    Let u be the score that a share of 2 `bound` exceeds and l that which a further `WINDOW`
+    exceeds. The scores from l to u give the rate of an exponential distribution truncated there,
+    by maximum likelihood, of which one and a half standard errors are subtracted. It expects E(t)
+    normal scores above t > u; the excess is the number of scores above t less E(t) and two standard
+    errors. Rows are left out from the highest down while fewer are out than the excess at their
+    score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> normal = np.random.default_rng(0).exponential(size=950)
+    >>> len(excess_rows(normal, 0.05))
+    0
+    >>> len(excess_rows(np.append(normal, np.full(50, 20.0)), 0.05))
+    49
+    """
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order].astype(np.float64)
+    n, top = len(scores), math.ceil(2 * bound * len(scores))
+    end = min(n - 1, top + math.ceil(WINDOW * n))
+    none = np.zeros(0, dtype=int)
+    if not top or end - top < 2:
+        return none
+    above, low = ordered[top - 1], ordered[end]
+    width = above - low
+    rate = _truncated_rate(ordered[top:end] - low, width) if width > 0 else 0.0
+    if rate <= 0:
+        return none
+    size = end - top
+    expected = size * np.exp(-rate * (ordered[:top] - low)) / -np.expm1(-rate * width)
+    error = np.sqrt(expected + expected**2 / size)
+    excess = np.arange(1, top + 1) - expected - ERRORS_OF_EXCESS * error
+    most = np.minimum(np.floor(np.maximum.accumulate(excess)), math.floor(bound * n + 1e-9))
+    out: list[int] = []
+    for position in range(top):
+        if len(out) < most[position]:
+            out.append(position)
+    found: np.ndarray = order[out]
+    return found
+
+
+def _truncated_rate(values: np.ndarray, width: float) -> float:
+    """Return the rate of an exponential on [0, width], less its standard errors; 0 at least."""
+    mean = float(values.mean()) / width
+    if not 1e-4 < mean < 0.5 - 1e-6:  # so flat or so steep that no tail follows
+        return 0.0
+    rate = brentq(lambda b: 1 / b - np.exp(-b) / -np.expm1(-b) - mean, 1e-6, 1e5)
+    curvature = np.exp(rate) / np.expm1(rate) ** 2 if rate < 300 else 0.0
+    error = 1 / np.sqrt(len(values) * (1 / rate**2 - curvature))
+    return max(0.0, float(rate - ERRORS_OF_RATE * error)) / width
