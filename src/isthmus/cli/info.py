@@ -58,6 +58,9 @@ def describe(entry: dict[str, Any]) -> str:
             f"detector, {entry['method']}, false-alarm rate {entry['false_alarm_rate']:.3g} "
             f"({entry['calibration']}, {entry['n_calibration']:,} calibration rows)"
         )
+        if "contamination" in entry:
+            out = entry["contamination"]["n_trimmed"], entry["contamination"]["n_left_out"]
+            text += f", {out[0]:,} rows not fitted on and {out[1]:,} not calibrating by a bound"
         n_abnormal = entry["labels"]["abnormal"]
         text += f", {n_abnormal:,} labelled abnormal" if n_abnormal else ""
         return text + (f", AUROC {metrics['auroc']:.4f}" if "auroc" in metrics else "")
