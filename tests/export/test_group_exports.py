@@ -93,6 +93,18 @@ def test_the_script_of_an_export_reads_the_groups_of_a_table(grouped, tmp_path, 
         runpy.run_path(str(folder / "onnx" / "predict.py"), run_name="__main__")
 
 
+def test_the_script_takes_one_group_for_each_row_and_says_which_are_new(grouped, capsys):
+    _, folder, _ = grouped
+    predict = runpy.run_path(str(folder / "onnx" / "predict.py"))["predict"]
+    new = parts(3).iloc[:100]
+    rows, groups = new.drop(columns="machine"), new["machine"].tolist()
+    for wrong in (groups + groups, groups[:1]):  # a batch of 100 would take the first 100
+        with pytest.raises(ValueError, match=rf"got 100 rows and {len(wrong)} groups"):
+            predict(rows, 100, groups=wrong)
+    predict(rows, groups=["new", None, *groups[2:]])
+    assert "2 of 100 rows are of groups that were not there at fit" in capsys.readouterr().err
+
+
 def test_a_stream_is_scored_by_group(grouped, tmp_path):
     detector, folder, _ = grouped
     new = parts(4)

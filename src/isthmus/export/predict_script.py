@@ -32,7 +32,10 @@ def predict(rows: Any, batch: int = 512, groups: Any = None) -> dict[str, np.nda
     """
     feed = {one["name"]: _feed(one, rows) for one in facts["inputs"] if one["type"] != "group"}
     feed |= {one["name"]: _groups(rows, groups) for one in facts["inputs"][len(feed) :]}
-    starts = range(0, len(next(iter(feed.values()))), batch)
+    n, *others = map(len, feed.values())
+    if any(other != n for other in others):
+        raise ValueError(f"got {n} rows and {others[-1]} groups or values; pass one for each row")
+    starts = range(0, n, batch)
     batches = [{k: v[at : at + batch] for k, v in feed.items()} for at in starts]
     found = map(np.concatenate, zip(*(model.run(names, one) for one in batches), strict=True))
     return {k: v.astype(str) if v.dtype == object else v for k, v in zip(names, found, strict=True)}
@@ -44,7 +47,14 @@ def _groups(rows: Any, groups: Any) -> np.ndarray:
         if not columns or not hasattr(rows, "keys") or not set(columns).issubset(rows.keys()):
             raise ValueError(f"got no groups {columns}; pass them (--groups FILE, one on a line)")
         groups = list(zip(*(list(rows[name]) for name in columns), strict=True))
-    return np.array([_group(one if isinstance(one, tuple) else (one,)) for one in groups], object)
+    found = [_group(one if isinstance(one, tuple) else (one,)) for one in groups]
+    of_heads = [one["groups"]["groups"] for one in facts["heads"].values() if "groups" in one]
+    known = {one["name"] for of_head in of_heads for one in of_head}
+    if unseen := [one for one in found if one not in known]:
+        named = f"groups that were not there at fit, or of none ({sorted(set(unseen))[:5]})"
+        rule = "decided by the threshold of all groups together, which promises no rate for them"
+        print(f"{len(unseen)} of {len(found)} rows are of {named}: {rule}", file=sys.stderr)
+    return np.array(found, object)
 
 
 def _group(parts: tuple[Any, ...]) -> str:
