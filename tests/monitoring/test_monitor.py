@@ -135,6 +135,30 @@ def test_cross_calibration_compares_with_the_first_rows(frame, tmp_path):
     assert "code" in monitor.update(frame[2000:3000].assign(width=lambda x: x.width + 2)).moved
 
 
+def test_a_state_is_of_one_score_also_where_scores_are_learned_from_the_stream(frame, tmp_path):
+    fitted = [
+        AnomalyDetector(Autoencoder(2, max_epochs=1), method, 0.05, "cross", random_state=0)
+        for method in ("neighbours", "reconstruction")
+    ]
+    one, other = (detector.fit(frame[:200]) for detector in fitted)
+    one.monitor().save(tmp_path / "state.json")
+    with pytest.raises(DataError, match="other rows or at another rate"):
+        Monitor.load(tmp_path / "state.json", other)
+
+
+def test_a_monitor_is_of_the_calibration_that_it_was_made_for(frame):
+    detector = AnomalyDetector(
+        Autoencoder(2, max_epochs=1), "neighbours", 0.05, "split", random_state=0
+    ).fit(frame[:500])
+    monitor = detector.monitor()
+    state = monitor.update(frame[500:600])
+    detector.recalibrate(frame[600:900])
+    with pytest.raises(DataError, match="calibrated otherwise.*begin a new one"):
+        monitor.update(frame[900:1000])
+    assert monitor.state() == state
+    assert detector.monitor().update(frame[900:1000]).n == 100
+
+
 def test_the_reference_is_that_of_the_bundle(detector, frame, tmp_path):
     save_bundle(tmp_path / "press", detector.encoder_, {"normal": detector})
     loaded = load_bundle(tmp_path / "press").heads["normal"]

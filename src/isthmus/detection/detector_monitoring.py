@@ -39,7 +39,14 @@ from isthmus.detection.reference_set import (
 )
 from isthmus.encoding import row_hashes
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
-from isthmus.monitoring import LEVEL, MIN_REFERENCE, Monitor, MonitorReference, Observed
+from isthmus.monitoring import (
+    LEVEL,
+    MIN_REFERENCE,
+    Monitor,
+    MonitorReference,
+    Observed,
+    calibration_digest,
+)
 
 #: Folds of the estimate of likelihood ratios; ratios above so many times their mean are cut off.
 N_RATIO_FOLDS, MAX_RATIO = 5, 20.0
@@ -160,6 +167,7 @@ class MonitoringMixin:
             self.encoder_.n_components_,
             names,
             reference_set.seed,
+            self._calibration_digest(),
         )
 
     @isolated_from_host()
@@ -331,7 +339,11 @@ class MonitoringMixin:
             columns,
             unseen,
             self._known(instances),
+            self._calibration_digest(),
         )
+
+    def _calibration_digest(self) -> str:
+        return calibration_digest(self.score_calibration_.scores, self.false_alarm_rate_)
 
     def _columns(self, instances: Instances) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return the numbers of the columns of a table, and which are unseen categories."""

@@ -159,7 +159,16 @@ def monitored_heads(model: Path, exported: Exported) -> dict[str, ExportedDetect
     found = {}
     for name in names:
         reference = stored.get(name) or MonitorReference.of_values(
-            heads[name]["false_alarm_rate"], None, None, None, code[0], columns
+            heads[name]["false_alarm_rate"],
+            None,
+            None,
+            None,
+            code[0],
+            columns,
+            # Of an export of before: a state is of these decisions alone.
+            calibration=sha256(
+                to_json([exported.facts["digest"], heads[name]]).encode()
+            ).hexdigest(),
         )
         if len(reference.names) != 1 + code[0] + len(columns):
             raise _damaged(model, "it is of other columns")

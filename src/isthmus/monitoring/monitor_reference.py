@@ -35,6 +35,8 @@ class Observed:
         Which are categories that were not there at fit.
     known : boolean array of shape (n,) or None
         Which are reference rows: they are left out, as the detector has seen them.
+    calibration : str
+        Digest of what decided, see `calibration_digest`; empty of an export, which never changes.
     """
 
     scores: np.ndarray
@@ -43,12 +45,13 @@ class Observed:
     columns: np.ndarray | None = None
     unseen: np.ndarray | None = None
     known: np.ndarray | None = None
+    calibration: str = ""
 
     def take(self, rows: np.ndarray) -> Observed:
         """Return the instances at these row numbers."""
         parts: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
         for name, values in parts.items():
-            parts[name] = None if values is None else values[rows]
+            parts[name] = values[rows] if isinstance(values, np.ndarray) else values
         return Observed(**parts)
 
 
@@ -66,6 +69,9 @@ class MonitorReference:
     counts : int array of shape (k, N_BINS)
     rate : float
         The false-alarm rate.
+    calibration : str
+        Digest of the calibration scores and the rate, see `calibration_digest`: also where scores
+        are compared with the stream, a state is not one of another score. Empty in files of before.
     """
 
     names: tuple[str, ...]
@@ -73,6 +79,7 @@ class MonitorReference:
     edges: tuple[np.ndarray | None, ...]
     counts: np.ndarray
     rate: float
+    calibration: str = ""
 
     @classmethod
     def of_values(
@@ -84,6 +91,7 @@ class MonitorReference:
         n_components: int,
         column_names: Sequence[str] = (),
         seed: int = 0,
+        calibration: str = "",
     ) -> Self:
         """Build the reference from rows that the detector did not learn from.
 
@@ -99,6 +107,8 @@ class MonitorReference:
             Empty where columns are not to be watched.
         seed : int, default=0
             Decides which fifth of the rows the edges are chosen on.
+        calibration : str, optional
+            See `calibration_digest`.
         """
         parts: list[tuple[str, str, np.ndarray | None]] = [("anomaly score", "score", scores)]
         parts += [
@@ -113,7 +123,7 @@ class MonitorReference:
         found = [binned(values, rate, rng) for *_, values in parts]
         names, kinds = (tuple(str(one[at]) for one in parts) for at in (0, 1))
         edges, counts = zip(*found, strict=True)
-        return cls(names, kinds, tuple(edges), np.stack(counts), rate)
+        return cls(names, kinds, tuple(edges), np.stack(counts), rate, calibration)
 
     def shares(self) -> np.ndarray:
         """Return the share of the level of each part, float of shape (k,); they add up to 1."""
@@ -133,6 +143,7 @@ class MonitorReference:
             "edges": [None if one is None else one.tolist() for one in self.edges],
             "counts": self.counts.tolist(),
             "rate": self.rate,
+            **({"calibration": self.calibration} if self.calibration else {}),
         }
 
     @classmethod
@@ -157,7 +168,14 @@ class MonitorReference:
             or (counts < 0).any()
         ):
             raise ValueError("its parts do not match each other")
-        return cls(names, kinds, edges, counts, float(plain["rate"]))
+        calibration = str(plain.get("calibration", ""))
+        return cls(names, kinds, edges, counts, float(plain["rate"]), calibration)
+
+
+def calibration_digest(scores: np.ndarray, rate: float) -> str:
+    """Return a SHA-256 of calibration scores, float of shape (n,), and a false-alarm rate."""
+    content = np.ascontiguousarray(scores, dtype="<f8").tobytes() + repr(float(rate)).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def binned(

@@ -209,14 +209,19 @@ class Monitor:
         Raises
         ------
         DataError
-            When the instances do not fit the detector, or times are not one for each; the
-            monitor is then unchanged.
+            When the instances do not fit the detector, times are not one for each, or the
+            detector was calibrated otherwise since; the monitor is then unchanged.
         """
         observed = self._observe(X) if groups is None else self._observe(X, groups)
         return self.add(observed, time)
 
     def add(self, observed: Observed, time: Any = None) -> MonitorState:
         """Add instances whose scores and codes are known, as `update` does."""
+        if observed.calibration != self.reference.calibration and observed.calibration:
+            raise DataError(
+                "the detector was calibrated otherwise, or got another rate or other labels, since "
+                "this monitor was made; begin a new one: detector.monitor()"
+            )
         n = len(observed.scores)
         times = _times(time, n)
         counted = np.arange(n)
