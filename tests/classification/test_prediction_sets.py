@@ -259,6 +259,14 @@ def test_a_head_that_is_fitted_again_is_no_longer_calibrated_by_instances_held_o
         classifier.predict_set(parts[2][0])
 
 
+def test_labels_that_are_added_replace_instances_held_out_not_in_silence(image_fit, parts):
+    classifier = CodeClassifier(image_fit, calibration="split", random_state=0).fit(*parts[0])
+    classifier.calibrate(*parts[1])
+    with pytest.warns(CalibrationWarning, match="given to calibrate no longer count"):
+        classifier.add_labels(*(part[:20] for part in parts[2]))
+    assert (classifier.calibration_, classifier.class_calibration_.n) == ("split", 64)
+
+
 def test_unlabelled_instances_are_learned_from_in_every_fold(image_fit, parts):
     X = np.concatenate([parts[0][0], parts[1][0][:100]])
     y = np.where(np.arange(400) < 120, np.append(parts[0][1], parts[1][1][:100]), -1)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import beta, binom
 
-from isthmus import AnomalyDetector, load_bundle, save_bundle
+from isthmus import AnomalyDetector, Autoencoder, load_bundle, save_bundle
 from isthmus.data import Dataset
 from isthmus.detection import Calibration, GroupCalibration, band
 from isthmus.detection.group_calibration import draw_by_group
@@ -309,3 +309,22 @@ def test_groups_that_are_no_labels_are_refused(encoder, machines):
     ]:
         with pytest.raises(DataError, match=re.escape(message)):
             detector.fit(X, groups=groups)
+
+
+def test_fit_predict_decides_by_the_groups_of_the_fit():
+    rng = np.random.default_rng(0)
+    X, groups = rng.normal(size=(200, 3)), np.repeat(["a", "b"], 100)
+    encoder = Autoencoder(2, architecture="dense", max_epochs=1, random_state=0)
+    detector = AnomalyDetector(encoder, "mahalanobis", 0.05, random_state=0)
+    found = detector.fit_predict(X, groups=groups)
+    np.testing.assert_array_equal(found, detector.predict(X, groups=groups))
+
+
+def test_rows_without_a_group_at_fit_are_counted_and_warned_of():
+    rng = np.random.default_rng(0)
+    groups = np.where(np.arange(200) < 50, None, "a")
+    encoder = Autoencoder(2, architecture="dense", max_epochs=1, random_state=0)
+    detector = AnomalyDetector(encoder, "mahalanobis", 0.05, "cross", random_state=0)
+    with pytest.warns(CalibrationWarning, match="50 of 200 calibration rows have no group"):
+        detector.fit(rng.normal(size=(200, 3)), groups=groups)
+    assert detector.group_calibration_.facts()["n_without_group"] == 50

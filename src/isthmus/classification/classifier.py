@@ -429,7 +429,15 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         if self.calibration is not None:
             self._set_calibration(self.calibration, *found)
             self._count_seen(labelled.hashes[held if self.calibration == "split" else rows])
-        elif before is not None:
+        if self.calibration is not None and before == "held out":
+            warnings.warn(
+                "the head is another one now, and the instances given to calibrate no longer "
+                f"count: parts of its labels calibrate (calibration={self.calibration!r}); call "
+                "calibrate(X, y) again, with labelled instances that it was not fitted on",
+                CalibrationWarning,
+                stacklevel=3,
+            )
+        elif self.calibration is None and before is not None:
             warnings.warn(
                 "the head is another one now, and is no longer calibrated; call calibrate(X, y) "
                 "again, with labelled instances that it was not fitted on",

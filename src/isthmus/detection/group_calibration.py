@@ -226,13 +226,21 @@ class GroupCalibration:
         )
 
     def warn_of_small(self) -> None:
-        """Warn of groups that have too few calibration rows for the rate.
+        """Warn of groups that have too few calibration rows for the rate, and of rows without one.
 
         Warns
         -----
         CalibrationWarning
-            Which they are, how they are pooled, and what they need.
+            Which they are, how they are pooled, and what they need; how many rows have no group.
         """
+        if n := int((self.codes < 0).sum()):
+            warnings.warn(
+                f"{n:,} of {len(self.codes):,} calibration rows have no group: they calibrate only "
+                "where all rows do; give each row its group, or fit without groups where there "
+                "are none",
+                CalibrationWarning,
+                stacklevel=4,
+            )
         small = [at for at, how in enumerate(self.how) if how != OWN]
         if not small:
             return

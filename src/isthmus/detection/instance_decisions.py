@@ -113,6 +113,20 @@ class DecisionsMixin:
         instances, of_rows = self.instances_and_groups(X, groups)
         return self.verdicts_of(-self.score_samples(instances), of_rows)
 
+    def fit_predict(self, X: Any, y: Any = None, **given: Any) -> np.ndarray:
+        """Fit, and return 1 and -1 for the instances of the fit, shape (n,).
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Dataset or Stream
+        y : None
+            Ignored, as in scikit-learn.
+        **given
+            As for `fit`; `groups` are those of `predict` too.
+        """
+        self.fit(X, **given)  # type: ignore[attr-defined]
+        return self.predict(X, groups=given.get("groups"))
+
     @isolated_from_host()
     def p_values(
         self, X: Any, *, groups: Any = None, confidence: float | None = None
