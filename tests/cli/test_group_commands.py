@@ -60,12 +60,20 @@ def test_predict_finds_the_column_of_the_fit_and_writes_it(isthmus, bundle):
         "--json", "-",
     )  # fmt: skip
     assert (status, "warning" in error) == (0, False)
-    assert facts_of(out)["groups"]["n_own"] == 120
+    facts = facts_of(out)
+    assert (facts["groups"]["n_own"], facts["threshold"]) == (120, None)
+    assert facts["groups"]["thresholds"].keys() == SCALES.keys()
     found, new = pd.read_csv("out.csv"), pd.read_csv(bundle / "new.csv")
     detector = load_bundle(bundle / "press").detector()
     groups = as_groups(new["machine"], 120)
     np.testing.assert_allclose(found["p_value"], detector.p_values(new, groups=groups))
     assert found["machine"].tolist() == new["machine"].tolist()
+
+
+def test_a_group_that_is_not_of_the_fit_is_warned_of_once(isthmus, bundle):
+    pd.read_csv(bundle / "new.csv").assign(machine="p9").to_csv("other.csv", index=False)
+    status, _, error = isthmus("predict", bundle / "press", "other.csv", "--label", "ok")
+    assert (status, error.count("groups that were not there at fit")) == (0, 1)
 
 
 def test_data_without_the_column_is_refused(isthmus, bundle):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from isthmus import load
-from isthmus.data import as_groups, group_text
+from isthmus.data import as_groups, group_text, read_groups
 from isthmus.errors import DataError
 
 FRAME = pd.DataFrame(
@@ -50,6 +50,14 @@ def test_the_group_of_a_table_is_no_feature_and_stays_with_its_row(tmp_path, end
 def test_several_columns_name_a_group_together():
     data = load(FRAME, label="ok", group=["machine", "site"])
     assert data.groups.tolist()[:4] == ["a, 1", "b, 1", "a, 2", ""]
+
+
+def test_the_column_that_a_data_set_was_loaded_with_goes_before_that_of_the_fit():
+    instances, groups = read_groups(load(FRAME, group="site"), columns=("machine",))
+    assert groups.tolist() == ["1", "1", "2", "2", "1", "1", "2", "2"]
+    assert "machine" not in instances.held.columns
+    _, groups = read_groups(load(FRAME, keys=["machine"]), columns=("machine",))
+    assert groups.tolist() == GROUPS
 
 
 def test_the_chunks_of_a_stream_bring_their_groups(tmp_path):

@@ -152,6 +152,7 @@ def predict(
         return
     with warnings_as_lines():
         table = opened.predictions(instances, head, explain=explain, alpha=alpha, by_class=by_class)
+        by_group = _group_facts(decider, instances)
         missing = missing_value_facts(opened.encoder, instances.X)
         issue_warnings([describe_missing(one) for one in missing])  # also for classifiers
     detects = "anomaly_score" in table
@@ -178,11 +179,9 @@ def predict(
     if detects:
         facts |= {
             "false_alarm_rate": decider.false_alarm_rate_,
-            "threshold": -decider.offset_,
+            "threshold": None if by_group else -decider.offset_,
         }
-        if decider.group_calibration_ is not None:
-            _, groups = decider.instances_and_groups(instances)
-            facts["groups"] = decider.group_calibration_.counts_of(groups)
+        facts |= {"groups": by_group} if by_group else {}
     if sets:
         facts["sets"] = sets
     if missing:
@@ -192,6 +191,16 @@ def predict(
         write_table(output, table)
         console.print(f"predictions in {output}", soft_wrap=True)
     write_json_facts(json, facts)
+
+
+def _group_facts(decider: Any, data: Dataset) -> dict[str, Any]:
+    """Return how many instances are decided in which way, and the threshold of each group here."""
+    by_group = getattr(decider, "group_calibration_", None)
+    if by_group is None:
+        return {}
+    _, groups = decider.instances_and_groups(data)
+    thresholds = dict(zip(groups.tolist(), by_group.thresholds(groups).tolist(), strict=True))
+    return by_group.counts_of(groups) | {"thresholds": thresholds}
 
 
 def set_facts(sizes: pd.Series, alpha: float, by_class: bool) -> dict[str, Any]:

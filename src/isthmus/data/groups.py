@@ -117,8 +117,8 @@ def read_groups(
         Columns are those of a DataFrame, which are then no features, or the keys of a data set.
         By default those that the data set was loaded with, see `isthmus.load`.
     columns : sequence of str
-        Names of the columns at fit: without `groups` they are looked for in X, and they are no
-        features in any case.
+        Names of the columns at fit: without `groups` they are looked for in X, unless it is a data
+        set that was loaded with others, and they are no features in any case.
 
     Returns
     -------
@@ -140,6 +140,9 @@ def read_groups(
     """
     keys: pd.DataFrame | None = getattr(X, "keys", None)
     keys = keys if isinstance(keys, pd.DataFrame) else None
+    # What the data set was loaded with goes before the columns at fit.
+    own_columns = getattr(X, "group_columns", ())
+    stated = bool(own_columns) and keys is not None and set(own_columns) <= set(keys.columns)
     instances = as_instances(X)
     held = instances.held
     named = _named(groups)
@@ -149,10 +152,10 @@ def read_groups(
         found = columns if named is None else named
         own = [there[name] for name in found if name in there]
         if own and len(own) == len(found):
-            if groups is None or named is not None:
+            if named is not None or (groups is None and not stated):
                 groups, named = frame[own], None
             instances = replace(cast(InMemory, instances), X=frame.drop(columns=own))
-    if named is not None or (groups is None and columns):
+    if named is not None or (groups is None and columns and not stated):
         found = columns if named is None else named
         if keys is not None and set(found) <= set(map(str, keys.columns)):
             groups, named = keys[list(found)], None
@@ -162,8 +165,7 @@ def read_groups(
             "with the group of each instance, or load the table with load(..., group=COLUMN) (on "
             "the command line --group COLUMN)"
         )
-    own_columns = getattr(X, "group_columns", ())
-    if groups is None and keys is not None and own_columns:  # also of stored codes
+    if groups is None and keys is not None and stated:  # also of stored codes
         groups = keys[list(own_columns)]
     if groups is None and not instances.in_memory and instances.group_columns:
         parts = (chunk.groups for chunk in instances.chunks(keys=True))
