@@ -76,6 +76,17 @@ def test_a_group_that_is_not_of_the_fit_is_warned_of_once(isthmus, bundle):
     assert (status, error.count("groups that were not there at fit")) == (0, 1)
 
 
+def test_a_monitor_reads_groups_in_memory_and_in_chunks_alike(isthmus, bundle):
+    found = []
+    for name in ("new.csv", "new.parquet"):
+        lazy = ["--lazy"] * name.endswith("parquet")
+        words = ["monitor", bundle / "press", bundle / name, "--label", "ok", "--json", "-"]
+        status, out, error = isthmus(*words, *lazy)
+        assert status in (0, 3), error
+        found.append(facts_of(out)["alarms"])
+    assert found[0] == found[1] > 0
+
+
 def test_data_without_the_column_is_refused(isthmus, bundle):
     pd.read_csv(bundle / "new.csv").drop(columns="machine").to_csv("bare.csv", index=False)
     status, _, error = isthmus("predict", bundle / "press", "bare.csv", "--label", "ok")

@@ -77,8 +77,8 @@ def monitor(
         else:
             made = detector.monitor(LEVEL if level is None else level)
         found = made.state()
-        for rows, times in _in_order(loaded, time if of_table else None):
-            found = made.update(rows, times)
+        for rows, times, groups in _in_order(loaded, time if of_table else None):
+            found = made.update(rows, times, groups=groups)
     if state is not None:
         made.save(state)
     console = console_for(json)
@@ -94,18 +94,18 @@ def monitor(
         raise typer.Exit(NO_LONGER_VALID)
 
 
-def _in_order(loaded: Any, time: str | None) -> Iterator[tuple[Any, Any]]:
-    """Yield rows and times in the order of time; chunks of a stream in their own."""
+def _in_order(loaded: Any, time: str | None) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield rows and times in the order of time; chunks of a stream in their own, with groups."""
     if loaded.in_memory:
         times = None if time is None else loaded.identifiers()[time]
         order = None if times is None else _order_of(times)
         if times is None or order is None:
-            yield loaded, times
+            yield loaded, times, None
         else:
-            yield loaded.take(order), times.iloc[order]
+            yield loaded.take(order), times.iloc[order], None
         return
     last = None
-    for chunk in loaded.chunks(keys=time is not None):
+    for chunk in loaded.chunks(keys=time is not None or bool(loaded.group_columns)):
         times = None if time is None else chunk.keys[time]
         if times is not None:
             whole = times if last is None else _joined(last, times)
@@ -116,7 +116,7 @@ def _in_order(loaded: Any, time: str | None) -> Iterator[tuple[Any, Any]]:
                     "sorted; sort the files, or leave --time out and pass --key with the column"
                 )
             last = times.iloc[-1:]
-        yield chunk.X, times
+        yield chunk.X, times, chunk.groups
 
 
 def _joined(last: pd.Series, times: pd.Series) -> pd.Series:
