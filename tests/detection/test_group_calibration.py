@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import beta, binom
 
-from isthmus import AnomalyDetector, Autoencoder, load_bundle, save_bundle
+from isthmus import AnomalyDetector, Autoencoder, load, load_bundle, save_bundle
 from isthmus.data import Dataset
 from isthmus.detection import Calibration, GroupCalibration, band
 from isthmus.detection.group_calibration import draw_by_group
@@ -328,3 +328,12 @@ def test_rows_without_a_group_at_fit_are_counted_and_warned_of():
     with pytest.warns(CalibrationWarning, match="50 of 200 calibration rows have no group"):
         detector.fit(rng.normal(size=(200, 3)), groups=groups)
     assert detector.group_calibration_.facts()["n_without_group"] == 50
+
+
+def test_groups_that_a_detector_does_not_decide_by_are_warned_of():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 3)), columns=list("abc"))
+    encoder = Autoencoder(2, architecture="dense", max_epochs=1, random_state=0)
+    detector = AnomalyDetector(encoder, "mahalanobis", 0.05, random_state=0).fit(frame)
+    grouped = load(frame.assign(machine="a"), group="machine")
+    with pytest.warns(CalibrationWarning, match="'machine'.* decide nothing: the detector was"):
+        np.testing.assert_array_equal(detector.predict(grouped), detector.predict(frame))

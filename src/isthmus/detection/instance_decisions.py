@@ -281,7 +281,16 @@ class DecisionsMixin:
             )
         if self.group_calibration_ is None:
             self.calibration_by_group(groups)
-            return as_instances(X), None
+            instances, columns = as_instances(X), getattr(X, "group_columns", ())
+            if columns and instances.points is None:
+                warnings.warn(
+                    f"the groups of {instances.name} (the column {', '.join(map(repr, columns))}) "
+                    "decide nothing: the detector was fitted without groups and has one threshold; "
+                    "fit it with groups= (on the command line fit --group COLUMN)",
+                    CalibrationWarning,
+                    stacklevel=3,
+                )
+            return instances, None
         instances, of_rows = read_groups(X, groups, self.group_columns_)
         self.calibration_by_group(of_rows)
         self.group_calibration_.warn_of_unseen(_known(of_rows))
