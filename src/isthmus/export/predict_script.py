@@ -26,17 +26,14 @@ NONE = ("None", "nan", "NaT", "<NA>")  # what is missing, as str() has it
 
 
 def predict(rows: Any, batch: int = 512, groups: Any = None) -> dict[str, np.ndarray]:
-    """Return arrays by name of the output, for an array or a mapping of columns (a DataFrame).
-
-    Where the model decides by group, `groups` are those of the rows, by default in columns of them.
-    """
+    """Return arrays by name of the output, for an array or a mapping of columns (a DataFrame)."""
+    # `groups` is for models that decide by group: those of the rows, by default in their columns.
     feed = {one["name"]: _feed(one, rows) for one in facts["inputs"] if one["type"] != "group"}
     feed |= {one["name"]: _groups(rows, groups) for one in facts["inputs"][len(feed) :]}
     n, *others = map(len, feed.values())
     if any(other != n for other in others):
         raise ValueError(f"got {n} rows and {others[-1]} groups or values; pass one for each row")
-    starts = range(0, n, batch)
-    batches = [{k: v[at : at + batch] for k, v in feed.items()} for at in starts]
+    batches = [{k: v[at : at + batch] for k, v in feed.items()} for at in range(0, n, batch)]
     found = map(np.concatenate, zip(*(model.run(names, one) for one in batches), strict=True))
     return {k: v.astype(str) if v.dtype == object else v for k, v in zip(names, found, strict=True)}
 
@@ -48,12 +45,11 @@ def _groups(rows: Any, groups: Any) -> np.ndarray:
             raise ValueError(f"got no groups {columns}; pass them (--groups FILE, one on a line)")
         groups = list(zip(*(list(rows[name]) for name in columns), strict=True))
     found = [_group(one if isinstance(one, tuple) else (one,)) for one in groups]
-    of_heads = [one["groups"]["groups"] for one in facts["heads"].values() if "groups" in one]
-    known = {one["name"] for of_head in of_heads for one in of_head}
-    if unseen := [one for one in found if one not in known]:
-        named = f"groups that were not there at fit, or of none ({sorted(set(unseen))[:5]})"
-        rule = "decided by the threshold of all groups together, which promises no rate for them"
-        print(f"{len(unseen)} of {len(found)} rows are of {named}: {rule}", file=sys.stderr)
+    by_group = [one["groups"]["groups"] for one in facts["heads"].values() if "groups" in one]
+    if unseen := sorted(set(found).difference(one["name"] for part in by_group for one in part)):
+        named = f"{sum(map(found.count, unseen))} of {len(found)} rows, of no group or of new ones"
+        rule = "are decided by the threshold of all groups, which promises no rate for them"
+        print(f"{named} ({unseen[:5]}), {rule}", file=sys.stderr)
     return np.array(found, object)
 
 
@@ -141,13 +137,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Decide on each row with the model.")
     parser.add_argument("rows", type=Path, help=".npy file of an array, or .csv with a header")
     parser.add_argument("out", type=Path, help=".npz file to write, an array for each output")
-    help_of = "text file with the group of each row on a line, where the model decides by group"
-    parser.add_argument("--groups", type=Path, help=help_of)
+    parser.add_argument("--groups", type=Path, help="text file, the group of each row on a line")
     given = parser.parse_args()
     try:
         lines = given.groups and given.groups.read_text(encoding="utf-8").splitlines()
-        found = predict(_read(given.rows, given.groups), groups=lines)
-        np.savez(given.out, **found)  # type: ignore[arg-type]
+        np.savez(given.out, **predict(_read(given.rows, given.groups), groups=lines))  # type: ignore[arg-type]
     except UnicodeDecodeError:
         sys.exit(f"{given.rows} is not text in UTF-8; save it as CSV in UTF-8")
     except (OSError, ValueError, csv.Error) as error:

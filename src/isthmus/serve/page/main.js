@@ -66,9 +66,11 @@ async function open(name, loaded) {
   state.schema = schema;
   state.heads = headsOf(schema);
   if (Object.keys(schema.points ?? {}).length) state.series = new Series(schema, bundle);
+  // First, as a line that appears later would move the paper away under the mouse.
+  await guarded(() => showPromise(bundle));
+  if (bundle !== state.bundle) return;
   $('work').hidden = false;
   introduce(schema);
-  guarded(() => showPromise(bundle));
   if (references) {
     state.references = references.instances;
     showReferences(schema, references);
