@@ -47,9 +47,9 @@ def _groups(rows: Any, groups: Any) -> np.ndarray:
     found = [_group(one if isinstance(one, tuple) else (one,)) for one in groups]
     by_group = [one["groups"]["groups"] for one in facts["heads"].values() if "groups" in one]
     if unseen := sorted(set(found).difference(one["name"] for part in by_group for one in part)):
-        named = f"{sum(map(found.count, unseen))} of {len(found)} rows, of no group or of new ones"
-        rule = "are decided by the threshold of all groups, which promises no rate for them"
-        print(f"{named} ({unseen[:5]}), {rule}", file=sys.stderr)
+        rows = f"{sum(map(found.count, unseen))} of {len(found)} rows are of groups that were not"
+        rule = "and decided by the threshold of all groups, which promises no rate for them"
+        print(f"{rows} there at fit, or of none ({unseen[:5]}), {rule}", file=sys.stderr)
     return np.array(found, object)
 
 
