@@ -87,6 +87,18 @@ def test_a_monitor_reads_groups_in_memory_and_in_chunks_alike(isthmus, bundle):
     assert found[0] == found[1] > 0
 
 
+def test_groups_without_a_detector_by_group_are_warned_of_in_memory_and_in_chunks(isthmus, bundle):
+    words = "--detector --drop machine --false-alarm-rate 0.05 --architecture dense --max-epochs 1"
+    status, _, error = isthmus("fit", bundle / "parts.csv", "-o", "pooled", *words.split())
+    assert status == 0, error
+    for lazy in ([], ["--lazy"]):
+        status, _, error = isthmus(
+            "predict", "pooled", bundle / "new.parquet", "--group", "machine", "--drop", "ok",
+            "-o", f"out{len(lazy)}.parquet", *lazy,
+        )  # fmt: skip
+        assert (status, error.count("decide nothing")) == (0, 1), error
+
+
 def test_data_without_the_column_is_refused(isthmus, bundle):
     pd.read_csv(bundle / "new.csv").drop(columns="machine").to_csv("bare.csv", index=False)
     status, _, error = isthmus("predict", bundle / "press", "bare.csv", "--label", "ok")

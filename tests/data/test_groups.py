@@ -28,6 +28,12 @@ def test_numbers_and_text_that_read_alike_are_one_group():
     assert as_groups(pd.DataFrame({"a": [1, None], "b": ["x", "y"]}), 2).tolist() == ["1, x", ""]
 
 
+def test_groups_that_differ_do_not_become_one():
+    parts = [("a, b", "c"), ("a", "b, c"), ("a,", "b,c")]
+    assert len({group_text(one) for one in parts}) == 3
+    assert as_groups([True, 1, True], 3).tolist() == ["True", "1", "True"]
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "frame"])
 def test_the_group_of_a_table_is_no_feature_and_stays_with_its_row(tmp_path, ending):
     source = FRAME

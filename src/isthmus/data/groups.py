@@ -46,7 +46,10 @@ def group_text(value: Any) -> str:
     plain = [one.item() if isinstance(one, np.generic) else one for one in parts]
     if not plain or any(is_missing(one) for one in plain):
         return NO_GROUP
-    return SEPARATOR.join(label_text(one) for one in plain)
+    texts = [label_text(one) for one in plain]
+    if len(texts) > 1:  # ("a, b", "c") and ("a", "b, c") are two groups
+        texts = [text.replace(",", ",,") for text in texts]
+    return SEPARATOR.join(texts)
 
 
 def as_groups(groups: Any, n_instances: int) -> np.ndarray:
@@ -98,10 +101,10 @@ def as_groups(groups: Any, n_instances: int) -> np.ndarray:
             raise DataError(
                 f"got the group {shown(value)}, expected a label such as text or a number"
             )
-        if value not in texts:
-            texts[value] = group_text(value)
+        if (type(value), value) not in texts:  # True equals 1, and is another group
+            texts[type(value), value] = group_text(value)
     found = np.empty(n_instances, dtype=object)
-    found[:] = [texts[value] for value in values]
+    found[:] = [texts[type(value), value] for value in values]
     return found
 
 

@@ -474,3 +474,27 @@ def splits_well(groups: np.ndarray, rate: float | str) -> bool:
     needed = rows_needed(choose_rate(rate, len(groups)))
     sizes = np.bincount(group_codes(groups)[1] + 1)[1:]
     return not ((sizes >= needed) & (sizes // 2 < needed)).any()
+
+
+def warn_of_unused_groups(name: str, columns: Sequence[str]) -> None:
+    """Warn that instances have groups, and that the detector that decides on them has none.
+
+    Parameters
+    ----------
+    name : str
+        Of the instances.
+    columns : sequence of str
+        Of the groups.
+
+    Warns
+    -----
+    CalibrationWarning
+        With the way to fit by group.
+    """
+    warnings.warn(
+        f"the groups of {name} (the column {', '.join(map(repr, columns))}) decide nothing: the "
+        "detector was fitted without groups and has one threshold; fit it with groups= (on the "
+        "command line fit --group COLUMN)",
+        CalibrationWarning,
+        stacklevel=4,
+    )

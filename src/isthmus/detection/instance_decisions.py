@@ -16,7 +16,7 @@ from isthmus.data import Instances, as_instances, check_complete, over_chunks, r
 from isthmus.detection.calibration import Calibration, choose_rate
 from isthmus.detection.contamination import Contamination
 from isthmus.detection.features import Features, extract_features_in_chunks
-from isthmus.detection.group_calibration import GroupCalibration
+from isthmus.detection.group_calibration import GroupCalibration, warn_of_unused_groups
 from isthmus.detection.point_decisions import PointCalibration
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import MissingPenalty, Score, anomaly_scores
@@ -283,13 +283,7 @@ class DecisionsMixin:
             self.calibration_by_group(groups)
             instances, columns = as_instances(X), getattr(X, "group_columns", ())
             if columns and instances.points is None:
-                warnings.warn(
-                    f"the groups of {instances.name} (the column {', '.join(map(repr, columns))}) "
-                    "decide nothing: the detector was fitted without groups and has one threshold; "
-                    "fit it with groups= (on the command line fit --group COLUMN)",
-                    CalibrationWarning,
-                    stacklevel=3,
-                )
+                warn_of_unused_groups(instances.name, columns)
             return instances, None
         instances, of_rows = read_groups(X, groups, self.group_columns_)
         self.calibration_by_group(of_rows)

@@ -57,7 +57,8 @@ def _group(parts: tuple[Any, ...]) -> str:
     """Return a group as text, 7.0 like 7; empty where a part is missing."""
     whole = [int(one) if isinstance(one, float) and one.is_integer() else one for one in parts]
     gone = any(not c.strip() if isinstance(c, str) else str(c) in NONE for c in whole)
-    return "" if gone else ", ".join(map(str, whole))
+    double = ",," if len(whole) > 1 else ","  # ("a, b", "c") and ("a", "b, c") are two groups
+    return "" if gone else ", ".join(str(one).replace(",", double) for one in whole)
 
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:

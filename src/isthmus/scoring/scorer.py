@@ -18,7 +18,12 @@ from isthmus.bundle import Bundle, check_sets, last_head, load_bundle
 from isthmus.data import as_instances
 from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
 from isthmus.data.streaming import ChunkRange, Stream
-from isthmus.detection import AnomalyDetector, n_residuals, n_training_rows
+from isthmus.detection import (
+    AnomalyDetector,
+    n_residuals,
+    n_training_rows,
+    warn_of_unused_groups,
+)
 from isthmus.errors import DataError
 from isthmus.export import export_bundle
 from isthmus.scoring.output_folder import describe_run, finish, open_output
@@ -222,8 +227,11 @@ def score(
         check_sets(decider, alpha, by_class=by_class)
         head = head or last_head(opened.manifest)
         decider = opened.head(head)
-        if isinstance(decider, AnomalyDetector) and not stream.group_columns:
-            decider.calibration_by_group(None)  # raises where it needs groups
+        if isinstance(decider, AnomalyDetector):
+            if not stream.group_columns:
+                decider.calibration_by_group(None)  # raises where it needs groups
+            elif decider.group_calibration_ is None and stream.kind != "series":
+                warn_of_unused_groups(stream.name, stream.group_columns)
     run_engine = _select_engine(engine, workers, address)
     rows = _parity_rows(opened, stream)
     explainer = None
