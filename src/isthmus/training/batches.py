@@ -24,7 +24,20 @@ _CACHE_ROWS = 8192
 MIN_TO_HOLD_OUT = 50
 
 
-class Batches:
+class TrainingRows:
+    """Rows that training goes through, in batches: their number and the steps of an epoch."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of training batches in an epoch."""
+        full, rest = divmod(len(self), batch_size)
+        # Batch normalisation cannot train on a single instance.
+        return full + (rest > 1 or (rest == 1 and full == 0))
+
+
+class Batches(TrainingRows):
     """Batches of some rows of `X`, and of `y` when there is one.
 
     Parameters
@@ -52,10 +65,6 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def steps(self, batch_size: int) -> int:
-        """Return the number of training batches in an epoch."""
-        return n_steps(len(self), batch_size)
 
     def shuffled(
         self,
@@ -121,7 +130,7 @@ class Batches:
         return prepared
 
 
-class StackedBatches:
+class StackedBatches(TrainingRows):
     """Batches for several networks that are trained as one, each on rows of its own.
 
     Each network goes through its rows in an order of its own, all of them before any comes again,
@@ -143,10 +152,6 @@ class StackedBatches:
 
     def __len__(self) -> int:
         return self.n_rows
-
-    def steps(self, batch_size: int) -> int:
-        """Return the number of training batches in an epoch."""
-        return n_steps(len(self), batch_size)
 
     def shuffled(
         self,
@@ -170,13 +175,6 @@ class StackedBatches:
         for positions in torch.stack(orders, dim=1)[first_step:]:
             x = self._columns.index_select(1, positions.flatten())
             yield (x.view(len(x), *positions.shape).transpose(0, 1),)
-
-
-def n_steps(n_rows: int, batch_size: int) -> int:
-    """Return the number of training batches that `n_rows` make."""
-    full, rest = divmod(n_rows, batch_size)
-    # Batch normalisation cannot train on a single instance.
-    return full + (rest > 1 or (rest == 1 and full == 0))
 
 
 def hold_out_labelled(

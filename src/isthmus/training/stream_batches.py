@@ -15,7 +15,7 @@ import torch
 from isthmus.data.streaming import ChunkRange, Stream, prefetch
 from isthmus.distributed import cpu_group, current_generator, exchange_rows, shard_bounds
 from isthmus.errors import DataError
-from isthmus.training.batches import Batch, n_steps, to_tensor
+from isthmus.training.batches import Batch, TrainingRows, to_tensor
 from isthmus.training.device import derived_seed
 
 #: In place of a rank: all processes train on a row, or none does.
@@ -147,7 +147,7 @@ BUFFER_BYTES = 2**26
 MAX_CHUNKS = 16
 
 
-class StreamBatches:
+class StreamBatches(TrainingRows):
     """Shuffled batches of a stream's rows for training, without the rows held out.
 
     Each epoch goes through the files in an order drawn anew. A shuffle buffer is filled with the
@@ -194,10 +194,6 @@ class StreamBatches:
 
     def __len__(self) -> int:
         return self._length
-
-    def steps(self, batch_size: int) -> int:
-        """Return the number of training batches in an epoch."""
-        return n_steps(len(self), batch_size)
 
     def shuffled(
         self,
