@@ -7,7 +7,6 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation, isolated_from_host
@@ -37,6 +36,7 @@ from isthmus.evaluation.metrics import (
     unknown_classes,
     unused_facts,
 )
+from isthmus.monitoring import wilson_interval
 
 #: Levels of the prediction sets that are evaluated, and largest errors among the accepted.
 ALPHAS, MAX_ERRORS = (0.1, 0.05), (0.05, 0.01)
@@ -128,12 +128,11 @@ class CalibrationTally:
                 facts = {"label": plain_label(label), "n": int(own.sum())}
                 facts |= {"coverage": float(covered[own].mean())}
                 each.append(facts | {"mean_size": float(sizes[own].mean())})
-        interval = binomtest(int(covered.sum()), len(covered)).proportion_ci(0.95, method="wilson")
         return {
             "alpha": alpha,
             "by_class": by_class,
             "coverage": float(covered.mean()),
-            "interval": [float(interval.low), float(interval.high)],
+            "interval": wilson_interval(int(covered.sum()), len(covered)),
             "mean_size": float(sizes.mean()),
             "empty": float((sizes == 0).mean()),
             "per_class": each,

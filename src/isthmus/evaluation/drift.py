@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.metrics import pairwise_distances
 
 from isthmus._core import isolated_from_host
 from isthmus.errors import DataError
+from isthmus.monitoring import wilson_interval
 
 #: Values that differ by less than this share of the larger count as equal: a network's output for
 #: the same instance differs in the last digits between batch sizes.
@@ -328,13 +328,12 @@ def _high_errors(then: np.ndarray, now: np.ndarray) -> dict[str, Any]:
     k = min(n, math.ceil(HIGH * (n + 1)))
     threshold = float(np.sort(then)[k - 1])
     count = int((now > threshold).sum())
-    interval = binomtest(count, len(now)).proportion_ci(0.95, method="wilson")
     return {
         "threshold": threshold,
         "count": count,
         "n": len(now),
         "share": count / len(now),
-        "interval": [float(interval.low), float(interval.high)],
+        "interval": wilson_interval(count, len(now)),
         "expected": 1 - k / (n + 1),
     }
 

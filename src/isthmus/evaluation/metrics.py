@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.metrics import (
     average_precision_score,
     precision_recall_fscore_support,
@@ -17,6 +16,7 @@ from isthmus._core import shown, with_progress
 from isthmus.data import ABNORMAL, NORMAL, Chunk, Instances, as_instances, take_rows
 from isthmus.detection import read_detector_labels
 from isthmus.errors import DataError
+from isthmus.monitoring import wilson_interval
 
 #: Bins of confidence.
 N_BINS = 10
@@ -79,7 +79,6 @@ class ClassTally:
         if labels is None:
             raise DataError("got no labelled instances to test on; label some of them")
         n, right = int(confusion.sum()), int(np.trace(confusion))
-        interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
         true, predicted = np.nonzero(confusion)
         precision, recall, f1, support = precision_recall_fscore_support(
             labels[true],
@@ -91,7 +90,7 @@ class ClassTally:
         return {
             "n": n,
             "accuracy": right / n,
-            "interval": [float(interval.low), float(interval.high)],
+            "interval": wilson_interval(right, n),
             "log_loss": None if self._loss is None else self._loss / n,
             "classes": [plain_label(label) for label in labels],
             "per_class": [
@@ -349,6 +348,4 @@ def _share(flagged: np.ndarray) -> dict[str, Any]:
     n, count = len(flagged), int(flagged.sum())
     if not n:
         return {"count": 0, "n": 0, "share": None, "interval": None}
-    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
-    bounds = [float(interval.low), float(interval.high)]
-    return {"count": count, "n": n, "share": count / n, "interval": bounds}
+    return {"count": count, "n": n, "share": count / n, "interval": wilson_interval(count, n)}

@@ -435,7 +435,7 @@ class Monitor:
         self._marks = [(int(a), int(b), time) for a, b, time in plain["marks"]]
 
 
-def wilson_interval(k: int, n: int, z: float = 1.959964) -> list[float]:
+def wilson_interval(k: int, n: int, z: float = 1.959963984540054) -> list[float]:
     """Return the Wilson score interval of a share, of 95 % by default (Wilson, 1927).
 
     Examples
@@ -446,7 +446,7 @@ def wilson_interval(k: int, n: int, z: float = 1.959964) -> list[float]:
     share, spread = k / n, z * z / n
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return [max(0.0, middle - half), min(1.0, middle + half)]
+    return [middle - half if k else 0.0, middle + half if k < n else 1.0]  # exact at both ends
 
 
 def _exp(value: float) -> float:
