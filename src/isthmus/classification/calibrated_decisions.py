@@ -257,7 +257,18 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
             )
 
     def acceptance(self, max_error: float = 0.01, *, confidence: float = 0.95) -> Acceptance:
-        """Return which instances can be accepted at an error rate, see `accept`."""
+        """Return which instances can be accepted at an error rate, see `accept`.
+
+        Parameters
+        ----------
+        max_error, confidence : float in (0, 1)
+            See `accept`.
+
+        Raises
+        ------
+        CalibrationError
+            When nothing calibrates the classifier, or a number is not in (0, 1).
+        """
         return self._calibrated().accept(max_error, confidence)
 
     def accept(self, X: Any, max_error: float = 0.01, *, confidence: float = 0.95) -> np.ndarray:
@@ -290,6 +301,18 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         -----
         CalibrationWarning
             When no instance can be accepted.
+
+        Examples
+        --------
+        >>> from isthmus import Autoencoder, CodeClassifier, load
+        >>> digits = load("digits")
+        >>> X, y = digits.train.X, digits.train.y
+        >>> encoder = Autoencoder(max_epochs=20, random_state=0).fit(X[:600])
+        >>> classifier = CodeClassifier(encoder).fit(X[600:1000], y[600:1000])
+        >>> accepted = classifier.calibrate(X[1000:], y[1000:]).accept(digits.test.X, 0.1)
+        >>> wrong = classifier.predict(digits.test.X) != digits.test.y
+        >>> bool(accepted.any()), bool(wrong[accepted].mean() <= 0.1)
+        (True, True)
         """
         found = self.acceptance(max_error, confidence=confidence)
         if not found.n:

@@ -120,6 +120,17 @@ class MonitoringMixin:
         -----
         CalibrationWarning
             When the windows that it was fitted on share rows with each other.
+
+        Examples
+        --------
+        >>> from isthmus import AnomalyDetector, Autoencoder
+        >>> rng = np.random.default_rng(1)
+        >>> detector = AnomalyDetector(Autoencoder(2, max_epochs=2), random_state=0)
+        >>> monitor = detector.fit(rng.normal(size=(2000, 4))).monitor()
+        >>> monitor.update(rng.normal(size=(300, 4))).valid
+        True
+        >>> monitor.update(rng.normal(3, size=(300, 4))).valid
+        False
         """
         return Monitor(self, level, seed)
 
@@ -203,6 +214,19 @@ class MonitoringMixin:
         References
         ----------
         Tibshirani, Barber, Candès and Ramdas, "Conformal prediction under covariate shift", 2019.
+
+        Examples
+        --------
+        >>> from isthmus import AnomalyDetector, Autoencoder
+        >>> rng = np.random.default_rng(0)
+        >>> detector = AnomalyDetector(
+        ...     Autoencoder(2, max_epochs=2), false_alarm_rate=0.05, random_state=0
+        ... ).fit(rng.normal(size=(2500, 4)))
+        >>> found = detector.weighted_p_values(
+        ...     rng.normal(0.3, size=(100, 4)), rng.normal(0.3, size=(500, 4))
+        ... )
+        >>> len(found.p_values)
+        100
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()

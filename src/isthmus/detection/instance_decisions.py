@@ -185,6 +185,23 @@ class DecisionsMixin:
         Returns
         -------
         Selection
+
+        Raises
+        ------
+        CalibrationError
+            When `fdr` or `confidence` is not in (0, 1).
+
+        Examples
+        --------
+        >>> from isthmus import AnomalyDetector
+        >>> rng = np.random.default_rng(0)
+        >>> detector = AnomalyDetector(
+        ...     Autoencoder(2, max_epochs=2), calibration="split", random_state=0
+        ... ).fit(rng.normal(size=(2000, 4)))
+        >>> batch = np.vstack([rng.normal(size=(180, 4)), rng.normal(8, size=(20, 4))])
+        >>> found = detector.selection(batch)
+        >>> bool(found.mask[180:].all()), found.most_false < len(found)
+        (True, True)
         """
         instances, of_rows = self.instances_and_groups(X, groups)
         p_values = self.p_values_of(-self.score_samples(instances), of_rows)
