@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from mapie import classification as mapie
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -21,8 +22,6 @@ from isthmus.classification import (
 )
 from isthmus.data import named_sets, prediction_sets
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
-
-mapie = pytest.importorskip("mapie.classification")
 
 # The digits that the shared encoder was trained on are among those that calibrate.
 pytestmark = pytest.mark.filterwarnings("ignore:the encoder was trained on")
