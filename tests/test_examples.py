@@ -155,7 +155,7 @@ def test_docstring_examples_hold(name, tmp_path, monkeypatch):
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS_BY_NAME = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 # Files of an export.
-NOT_OURS = {"predict.py", "predict_points.py", "exported/predict.py"}
+NOT_OURS = {"predict.py", "predict_points.py", "exported/predict.py", "pump-exported/predict.py"}
 
 
 def resolve(name):

@@ -183,6 +183,16 @@ def test_an_export_opened_again_decides_as_the_library(wine_bundle, table, tmp_p
         exported.run(table[:, :5])
 
 
+def test_an_output_that_is_not_there_is_named_with_the_way_to_have_it(wine_bundle, table, tmp_path):
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    found = Exported(tmp_path / "out").run(table)
+    with pytest.raises(ExportError, match="got the output 'reconstruction', .*residual=True"):
+        found["reconstruction"]
+    with pytest.raises(ExportError, match="expected one of code, "):
+        found["scores"]
+    assert found.get("scores") is None
+
+
 def test_what_is_no_export_is_not_opened(wine_bundle, table, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="holds no exported graph; write one with"):
         Exported(tmp_path)

@@ -73,7 +73,18 @@ def run(
         with ThreadPoolExecutor(at_once) as pool:
             batches = list(pool.map(run_batch, range(0, n, ROWS)))
     columns = zip(*batches, strict=True)
-    return {name: np.concatenate(c) for name, c in zip(names, columns, strict=True)}
+    return Outputs((n, np.concatenate(c)) for n, c in zip(names, columns, strict=True))
+
+
+class Outputs(dict[str, np.ndarray]):
+    """Outputs of a graph by name; asking for one that it has not is an error that says so."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        fix = "export again with residual=True (on the command line --residual)"
+        raise ExportError(
+            f"got the output {name!r}, expected one of {', '.join(self)}"
+            + (f"; {fix}" if name in ("reconstruction", "residual") else "")
+        )
 
 
 class Exported:
