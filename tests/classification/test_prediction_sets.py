@@ -17,7 +17,10 @@ from isthmus import CodeClassifier
 from isthmus.classification import (
     ClassCalibration,
     LinearHead,
+    accept_most_certain,
+    crossing_probability,
     fit_temperature,
+    largest_wrong,
     with_temperature,
 )
 from isthmus.data import named_sets, prediction_sets
@@ -202,6 +205,33 @@ def test_accepted_predictions_are_wrong_as_seldom_as_promised():
         shares.append(found.share)
     assert broken <= 400 * 0.1 + 3 * np.sqrt(400 * 0.1 * 0.9)
     assert 0.2 < np.mean(shares) < 0.45  # 0.4 would hold the error exactly
+
+
+@pytest.mark.parametrize(("n", "max_error"), [(9, 0.3), (12, 0.2), (13, 0.4)])
+def test_the_bound_of_accepted_predictions_holds_on_all_sequences_of_errors(n, max_error):
+    """Of all 2^n sequences of right and wrong, those that accept anything have the level."""
+    columns, most_wrong, _ = largest_wrong(n, max_error, 0.8)
+    wrong = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    chance = np.prod(np.where(wrong, max_error, 1 - max_error), axis=1)
+    accepting = [accept_most_certain(np.arange(n), one == 0, max_error, 0.8).n > 0 for one in wrong]
+    crossed = float(chance[accepting].sum())
+    assert 0.1 < crossed <= 0.2  # it comes in steps
+    assert crossed == pytest.approx(crossing_probability(columns, most_wrong, n, max_error))
+
+
+def test_one_wrong_among_the_most_certain_does_not_stop_acceptance():
+    right = np.ones(200, bool)
+    right[[2, 150, 180]] = False
+    found = accept_most_certain(np.arange(200), right, 0.1, 0.95)
+    assert (found.n, found.n_wrong, found.threshold) == (200, 3, np.inf)
+    assert 3 / 200 < found.bound <= 0.1
+
+
+def test_equally_certain_predictions_are_accepted_together():
+    certain = np.repeat([0.0, 1.0], 100)
+    right = np.arange(200) < 150
+    found = accept_most_certain(certain, right, 0.1, 0.95)
+    assert (found.n, found.n_wrong, found.threshold) == (100, 0, 1.0)
 
 
 def test_accepted_predictions_of_a_classifier(held_out_fit, parts):

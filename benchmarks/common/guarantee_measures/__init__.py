@@ -1,6 +1,7 @@
 """What `guarantees.py` measures, one file a measure; `MEASURES` maps the name of each to it."""
 
 from common.guarantee_measures import (
+    acceptance,
     alarm_rates,
     contamination,
     groups,
@@ -11,5 +12,13 @@ from common.guarantee_measures import (
 
 MEASURES = {
     module.MEASURE.name: module.MEASURE
-    for module in (alarm_rates, selection, contamination, monitor, prediction_sets, groups)
+    for module in (
+        alarm_rates,
+        selection,
+        contamination,
+        monitor,
+        prediction_sets,
+        acceptance,
+        groups,
+    )
 }

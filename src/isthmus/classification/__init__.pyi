@@ -1,3 +1,7 @@
+from .acceptance import Acceptance as Acceptance
+from .acceptance import accept_most_certain as accept_most_certain
+from .acceptance import crossing_probability as crossing_probability
+from .acceptance import largest_wrong as largest_wrong
 from .calibrated_decisions import CALIBRATIONS as CALIBRATIONS
 from .calibrated_decisions import describe_lacking as describe_lacking
 from .class_labels import LabelledCodes as LabelledCodes
@@ -24,7 +28,6 @@ from .label_spreading import local_weights as local_weights
 from .label_spreading import spread_labels as spread_labels
 from .linear_head import LinearHead as LinearHead
 from .prediction_sets import SMALLEST_PROBABILITY as SMALLEST_PROBABILITY
-from .prediction_sets import Acceptance as Acceptance
 from .prediction_sets import ClassCalibration as ClassCalibration
 from .prediction_sets import fit_temperature as fit_temperature
 from .prediction_sets import negative_log_odds as negative_log_odds

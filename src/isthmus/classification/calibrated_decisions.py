@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
+from isthmus.classification.acceptance import Acceptance, labels_needed
 from isthmus.classification.heads import StandardisedHead
 from isthmus.classification.held_out_labels import (
     Folds,
@@ -21,7 +22,6 @@ from isthmus.classification.held_out_labels import (
     positions,
 )
 from isthmus.classification.prediction_sets import (
-    Acceptance,
     ClassCalibration,
     fit_temperature,
     negative_log_odds,
@@ -274,9 +274,9 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
     def accept(self, X: Any, max_error: float = 0.01, *, confidence: float = 0.95) -> np.ndarray:
         """Return which predicted classes can be accepted: at most `max_error` of these are wrong.
 
-        Selection with guaranteed risk (Geifman and El-Yaniv, 2017), see
-        `isthmus.classification.ClassCalibration.accept`. It concerns instances of the head's
-        classes; `rejection_rate` rejects those of no class, and is a promise of its own.
+        The promise of selection with guaranteed risk (Geifman and El-Yaniv, 2017), by a bound for
+        all thresholds at once, see `isthmus.classification.acceptance`. It concerns instances of
+        the head's classes; `rejection_rate` rejects those of no class, and is a promise of its own.
 
         Parameters
         ----------
@@ -316,11 +316,13 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         """
         found = self.acceptance(max_error, confidence=confidence)
         if not found.n:
+            calibration = self._calibrated()
             warnings.warn(
                 f"no prediction can be accepted with at most {max_error:g} wrong at a confidence "
-                f"of {confidence:g}: of {self._calibrated().n:,} calibration labels too many of "
-                "the most certain are wrong, or there are too few of them; allow a larger error, "
-                "or bring more labels",
+                f"of {confidence:g}: got {calibration.n:,} calibration labels, of which "
+                f"{int((~calibration.right).sum()):,} are predicted wrongly; expected at least "
+                f"{labels_needed(max_error, confidence):,}, more where some are wrong; allow a "
+                "larger error, or bring more labels",
                 CalibrationWarning,
                 stacklevel=2,
             )

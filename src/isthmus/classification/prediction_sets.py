@@ -21,21 +21,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.stats import beta, binom
 
+from isthmus.classification.acceptance import Acceptance, accept_most_certain
 from isthmus.detection import Calibration, check_rate, rows_needed
 
 #: Probabilities below this, and above 1 less this, count as equal.
 SMALLEST_PROBABILITY = 1e-12
 #: Of the normal prior of the logarithm of a temperature.
 PRIOR_DEVIATION = 0.5
-#: Shares of the calibration instances of which it is tested whether they can be accepted.
-ACCEPTED_SHARES = tuple(k / 20 for k in range(1, 21))
 
 
 def negative_log_odds(probabilities: np.ndarray) -> np.ndarray:
@@ -113,38 +110,6 @@ def fit_temperature(probabilities: np.ndarray, places: np.ndarray) -> float:
 
     found = minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-8})
     return math.exp(-found.x)
-
-
-@dataclass(frozen=True)
-class Acceptance:
-    """The instances whose predicted class is wrong at most so often, see `ClassCalibration.accept`.
-
-    Attributes
-    ----------
-    max_error : float
-        Largest share of wrong predictions among the accepted that was asked for.
-    confidence : float
-        Probability, over calibration sets, with which it holds.
-    threshold : float
-        Instances with a lower nonconformity of the predicted class are accepted; minus infinity
-        where none can be.
-    share : float
-        Of the calibration instances, how many are accepted.
-    n : int
-        Calibration instances that are accepted, and `n_wrong` of them predicted wrongly.
-    n_wrong : int
-    bound : float
-        Upper bound of the share of wrong predictions among the accepted, at this confidence
-        (Clopper and Pearson, 1934); 1 where none are accepted.
-    """
-
-    max_error: float
-    confidence: float
-    threshold: float
-    share: float
-    n: int
-    n_wrong: int
-    bound: float
 
 
 class ClassCalibration:
@@ -262,13 +227,9 @@ class ClassCalibration:
         """Return which instances can be accepted with at most a share of wrong predictions.
 
         With probability `confidence` over the calibration instances, the share of wrong predictions
-        among accepted instances is at most `max_error`, as far as they are exchangeable with the
-        calibration instances. The most certain k instances are tested for k of
-        `ACCEPTED_SHARES`, by an exact binomial test: given the score of the next one, those that
-        are more certain are independent draws from all that are. The smallest k that could pass
-        without an error is tested first, then each larger one until one fails, which keeps the
-        level (Learn then test, Angelopoulos et al., 2021; selection with guaranteed risk, Geifman
-        and El-Yaniv, NeurIPS 2017).
+        among accepted instances is at most `max_error`, where these are independent draws from the
+        same source as the calibration instances. All thresholds are tested at once, see
+        `isthmus.classification.acceptance`, and the one that accepts most is returned.
 
         Raises
         ------
@@ -277,21 +238,7 @@ class ClassCalibration:
         """
         check_rate(max_error, "max_error")
         check_rate(confidence, "confidence")
-        ordered = np.sort(self.predicted_scores)
-        level = 1 - confidence
-        best = Acceptance(max_error, confidence, -np.inf, 0.0, 0, 0, 1.0)
-        for share in ACCEPTED_SHARES:
-            k = math.ceil(share * self.n)
-            threshold = np.inf if k == self.n else float(ordered[k])
-            inside = self.predicted_scores < threshold
-            n, wrong = int(inside.sum()), int((inside & ~self.right).sum())
-            if (1 - max_error) ** n > level:
-                continue
-            if binom.cdf(wrong, n, max_error) > level:
-                break
-            bound = float(beta.ppf(confidence, wrong + 1, n - wrong))
-            best = Acceptance(max_error, confidence, threshold, n / self.n, n, wrong, bound)
-        return best
+        return accept_most_certain(self.predicted_scores, self.right, max_error, confidence)
 
     def state(self) -> dict[str, Any]:
         """Return the calibration as arrays and plain values."""
