@@ -127,8 +127,14 @@ def serve(folder):
     save_bundle(folder / "pump", detector.encoder_, {"normal": detector})
 
 
+def readme(folder):
+    """A table of somebody's own."""
+    sensors(200, 0, 0.1).to_csv(folder / "yours.csv", index=False)
+
+
 #: By page, what makes the files that it names.
 FILES = {
+    "README.md": readme,
     "data.md": data,
     "detection.md": machines,
     "export.md": export,

@@ -10,11 +10,15 @@ from _page_files import FILES
 from _pages import LANGUAGES, Page, blocks_of
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 INSTALLS = "it installs what the tests have"
 #: The commands that are not run, by page and how they begin, and why.
 EXCEPTED = {
+    "README.md": {
+        "pip install": INSTALLS,
+        "make": "makes environments of its own; .ci/run runs make test",
+    },
     "scale.md": {
         "pip install": INSTALLS,
         "isthmus predict press/ 'events/*.parquet' -o decided.parquet --key id --engine ray": (
@@ -35,7 +39,7 @@ EXCEPTED = {
     },
 }
 #: Pages that take longer than a few seconds.
-SLOW = {"report.md", "serve.md", "scale.md"}
+SLOW = {"README.md", "report.md", "serve.md", "scale.md"}
 
 
 def listed(pages):
