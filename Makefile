@@ -11,7 +11,7 @@ AUDIT  := .venv-audit
 # that the tests do not use take seconds to load, as does a source that is compiled at each start.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-all check bench audit format lock clean help
+.PHONY: demo test test-slow test-all check docs bench audit format lock clean help
 
 help:            ## print this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,12 +25,16 @@ test: $(VENV)/.dev        ## the tests, except those marked slow
 test-slow: $(VENV)/.scale ## the tests marked slow, which take long or need Ray; installs Ray
 	$(PYTEST) -m slow
 
-test-all: test test-slow  ## test and test-slow
+test-all: test test-slow docs  ## test and test-slow, and the documentation site
 
 check: $(VENV)/.dev       ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs       ## the documentation site, in dist/docs; runs the tutorials, and fails at a warning
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs dist/docs
+	@echo "open dist/docs/index.html"
 
 bench: $(VENV)/.demo $(PEERS)/.done    ## speed beside Keras, PyOD, skorch and scikit-learn, about twenty minutes; BENCH='--only small' for a part
 	$(BIN)/python benchmarks/speed.py --short --peers-python $(PEERS)/bin/python $(BENCH)
@@ -48,7 +52,7 @@ lock: $(VENV)/.dev        ## write the versions installed now to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude isthmus | sed 's/+cpu//' > constraints.txt
 
 clean:           ## remove the environments and every cache
-	rm -rf $(VENV) $(PEERS) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache docs/generated dist/docs
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -63,6 +67,11 @@ $(VENV)/.demo: $(BIN)/python $(LOCK)
 $(VENV)/.dev: $(BIN)/python $(LOCK)
 	@echo "installing isthmus and the development tools into $(VENV) (a few minutes, once)"
 	$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: $(BIN)/python $(LOCK)
+	@echo "installing isthmus and Sphinx into $(VENV) (a few minutes, once)"
+	$(PIP) -c constraints.txt -e '.[docs]'
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.scale: $(VENV)/.dev

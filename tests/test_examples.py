@@ -200,7 +200,7 @@ def test_files_named_in_the_docs_exist(path):
     folders = re.findall(r"(?<![\w./-])(?:src|tests|benchmarks|examples|docs)/[\w/.-]*\w", text)
     links = [path.parent.relative_to(ROOT) / a for a in re.findall(r"\]\(([^):#]+)", text)]
     for name in {*map(str, links), *files, *folders} - NOT_OURS:
-        below = (ROOT, SOURCE, ROOT / "benchmarks")
+        below = (ROOT, SOURCE, ROOT / "benchmarks", ROOT / "docs")
         assert any((folder / name).exists() for folder in below), f"{path.name} names {name}"
 
 
