@@ -9,6 +9,7 @@ from .data import load as load
 from .data import load_codes as load_codes
 from .data.streaming import Stream as Stream
 from .detection import AnomalyDetector as AnomalyDetector
+from .encoding import FrozenEncoder as FrozenEncoder
 from .errors import IsthmusError as IsthmusError
 from .evaluation import advise as advise
 from .evaluation import evaluate as evaluate

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus import Autoencoder
-from isthmus.autoencoder import sources
+from isthmus.autoencoder import shared_reading, sources
 from isthmus.data import Chunk, Schema
 from isthmus.data.fingerprint import fingerprint
 from isthmus.data.streaming import Stream
@@ -76,10 +76,12 @@ def by_ranks(size, stream, make):
 
     for rank in range(size):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(sources, "run_on_all_ranks", run_in_turn)
-            patched.setattr(sources, "read_on_rank_zero", lambda stream, read: read())
+            patched.setattr(shared_reading, "run_on_all_ranks", run_in_turn)
+            patched.setattr(shared_reading, "read_on_rank_zero", lambda stream, read: read())
             patched.setattr(
-                sources, "_group_with_equal_files", lambda stream, at=rank: ProcessGroup(at, size)
+                shared_reading,
+                "_group_with_equal_files",
+                lambda stream, at=rank: ProcessGroup(at, size),
             )
             stream.state = pickle.loads(known)  # as it was before others found damaged chunks
             try:
@@ -163,7 +165,7 @@ def test_processes_learn_of_a_table_what_one_learns(
         patched.setattr(importlib.import_module("isthmus.data.fingerprint"), "BLOCK_BYTES", 640)
         alone, last = (stream_of(X, lengths, cuts=cuts, damaged=damaged) for _ in range(2))
         learned = outcome(lambda: (alone.schema, alone.preprocessor))
-        found = outcome(lambda: by_ranks(size, last, sources.learn_from_stream))
+        found = outcome(lambda: by_ranks(size, last, shared_reading.learn_from_stream))
         if not isinstance(learned[0], Schema):
             assert found == learned
             return
@@ -182,7 +184,7 @@ def test_processes_learn_of_arrays_what_one_learns(lengths, cuts, size, seed, ki
     X = np.random.default_rng(seed).random((sum(lengths), *shape), np.float32)
     alone, last = (stream_of(X, lengths, kind, cuts) for _ in range(2))
     learned = alone.schema, alone.preprocessor
-    assert plain(by_ranks(size, last, sources.learn_from_stream)) == plain(learned)
+    assert plain(by_ranks(size, last, shared_reading.learn_from_stream)) == plain(learned)
     expected = scanned(alone, learned)
     assert expected[0] == fingerprint(X)
     assert by_ranks(size, last, lambda own: scanned(own, learned)) == expected
@@ -206,7 +208,9 @@ def test_texts_that_are_too_many_only_together_are_refused():
     for most, refused in ((20, False), (19, True)):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(column, "MAX_DISTINCT", most)
-            found = outcome(lambda: by_ranks(4, stream_of(X, [10] * 4), sources.learn_from_stream))
+            found = outcome(
+                lambda: by_ranks(4, stream_of(X, [10] * 4), shared_reading.learn_from_stream)
+            )
         assert (found[0] is DataError and "more than 19 different" in found[1]) == refused
 
 
@@ -230,4 +234,4 @@ def test_the_first_error_is_raised_whatever_comes_later(infinite, message):
         with pytest.raises(DataError, match=message):
             stream.schema  # noqa: B018
         with pytest.raises(DataError, match=message):
-            by_ranks(4, stream, sources.learn_from_stream)
+            by_ranks(4, stream, shared_reading.learn_from_stream)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial, singledispatchmethod
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from isthmus._core import LearnedTable, isolated_from_host
@@ -25,12 +24,10 @@ from isthmus.autoencoder.fitting import (
     trainable_copies,
 )
 from isthmus.autoencoder.inference import Inference
-from isthmus.autoencoder.sources import Source, learn_from_stream
+from isthmus.autoencoder.sources import Source
 from isthmus.autoencoder.training_rows import HeldOut
-from isthmus.data import Instances, Schema, as_instances, check_step
-from isthmus.data.preprocessing import column_warnings, issue_warnings, learn_preprocessor
-from isthmus.data.streaming import Stream
-from isthmus.errors import DataError
+from isthmus.data import Instances, as_instances, check_step
+from isthmus.data.preprocessing import column_warnings, issue_warnings
 from isthmus.networks import SERIES_ARCHITECTURES, Networks, build
 from isthmus.training import Progress, choose_device, draw_seed, isolated_random_state
 
@@ -387,13 +384,6 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         encoder._set_networks(networks, choose_device(encoder.device))
         return encoder
 
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_components_
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "digest_")
-
     def _learned(self) -> dict[str, Any]:
         best = self.history_[self.best_epoch_ - 1]
         loss = {
@@ -410,44 +400,9 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             "digest": self.digest_[:12],
         }
 
-    @singledispatchmethod
-    def _learn_schema(self, instances: Instances) -> Instances:
-        """Check training instances, and learn their schema and preprocessing."""
-        X = instances.held
-        kind = self.kind if self.kind != "auto" or instances.kind is None else instances.kind
-        if kind == "auto" and self.architecture in SERIES_ARCHITECTURES:
-            kind = "series"
-        n_dimensions = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-        if kind in ("auto", "table") and n_dimensions not in (3, 4):
-            if isinstance(X, pd.DataFrame):
-                self.schema_ = Schema.learn(X)
-                validate_data(self, X, skip_check_array=True)  # keeps names and number of columns
-                X = self.schema_.check(X)
-            else:
-                X = validate_data(self, X, ensure_min_samples=2, ensure_all_finite="allow-nan")
-                self.schema_ = Schema.learn(X)
-        else:
-            X = np.asarray(X)
-            self.schema_ = Schema.learn(X, kind).with_step(instances.step)
-            if instances.channel_names is not None:
-                self.schema_ = self.schema_.with_channel_names(instances.channel_names)
-            self.n_features_in_ = self.schema_.n_features
-            self.__dict__.pop("feature_names_in_", None)
-        if len(X) < 2:
-            raise DataError(f"got {len(X)} instance, expected at least two to learn from")
-        self.preprocessor_ = learn_preprocessor(X, self.schema_)
-        return instances.checked(lambda _: X)
-
-    @_learn_schema.register
-    def _learn_schema_of_stream(self, stream: Stream) -> Instances:
-        if self.kind not in ("auto", stream.kind):
-            raise DataError(
-                f"got kind={self.kind!r}, and {stream.name} holds {stream.kind}; leave kind out"
-            )
-        self.schema_, self.preprocessor_ = learn_from_stream(stream)
-        self.__dict__.pop("feature_names_in_", None)
-        self._name_features()
-        return stream
+    @property
+    def _usual_kind(self) -> str:
+        return "series" if self.architecture in SERIES_ARCHITECTURES else "auto"
 
     def _check_training_instances(self, instances: Instances) -> Instances:
         """Check instances to train further on."""

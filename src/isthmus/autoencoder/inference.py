@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.base import TransformerMixin, clone
-from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from isthmus._core import each_isolated, isolated_from_host
-from isthmus.autoencoder.training_rows import HeldOut, row_hashes
-from isthmus.data import Schema, as_instances, over_chunks
-from isthmus.data.preprocessing import Preprocessor, column_warnings, issue_warnings
+from isthmus.autoencoder.instance_encoder import InstanceEncoder
+from isthmus.autoencoder.training_rows import HeldOut
+from isthmus.data import as_instances, over_chunks
 from isthmus.errors import FrozenError
 from isthmus.networks import (
     build,
@@ -55,7 +52,7 @@ class Reconstruction:
     missing: np.ndarray | None = None
 
 
-class Inference(TransformerMixin):
+class Inference(InstanceEncoder):
     """The methods of an autoencoder that use its networks without training them.
 
     Attributes
@@ -67,16 +64,10 @@ class Inference(TransformerMixin):
     loss_ : {"bce", "mse"}
     """
 
-    schema_: Schema
-    preprocessor_: Preprocessor
     encoder_: nn.Module
     decoder_: nn.Module
-    n_components_: int
     loss_: Loss
-    spec_: dict[str, Any]
     training_: dict[str, Any]
-    held_out_: HeldOut
-    digest_: str
     decoder_digest_: str
     plan_fit: Callable[..., Any]
 
@@ -213,13 +204,6 @@ class Inference(TransformerMixin):
                 )
             yield batch
 
-    def warn_about_columns(self, X: Any) -> None:
-        """Issue a `DataWarning` about columns of X that may mislead a model; see `fit`."""
-        instances = as_instances(X)
-        if instances.in_memory and not instances.encoded:
-            checked = instances.checked(self._check)
-            issue_warnings(column_warnings(checked, self.schema_, self.preprocessor_))
-
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated reconstruction error: higher is more normal.
 
@@ -229,11 +213,9 @@ class Inference(TransformerMixin):
         """
         return -self.reconstruction_error(X)
 
-    @isolated_from_host()
-    @over_chunks
-    def row_hashes(self, X: Any) -> np.ndarray:
-        """Return the hash of each instance's standardised values, uint64 of shape (n,)."""
-        return self.hash_checked_rows(self._check(X))
+    def encoder_digest(self) -> str:
+        """Return the digest of the encoder's weights as they are now."""
+        return digest(self.encoder_)
 
     def check_frozen(self, *, quick: bool = False) -> None:
         """Check that encoder and decoder have the weights that `digest_` was computed from.
@@ -394,19 +376,6 @@ class Inference(TransformerMixin):
         """Parameters of encoder and decoder together."""
         return count_parameters(self.encoder_) + count_parameters(self.decoder_)
 
-    def _name_features(self) -> None:
-        """Set number and names of the features from the schema."""
-        self.n_features_in_ = self.schema_.n_features
-        if self.schema_.kind == "table" and self.schema_.columns is not None:
-            self.feature_names_in_ = np.asarray(self.schema_.columns, dtype=object)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags: Tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True  # in tables
-        return tags
-
     def _check_codes(self, codes: Any) -> np.ndarray:
         check_is_fitted(self)
         # torch needs writable memory; a DataFrame's is read-only.
@@ -418,29 +387,11 @@ class Inference(TransformerMixin):
             )
         return codes
 
-    def _check(self, X: Any) -> np.ndarray:
-        """Check instances to predict on and return them as an array."""
-        check_is_fitted(self)
-        if self.schema_.kind == "table":
-            if isinstance(X, pd.DataFrame) or self.schema_.column_types is not None:
-                return self.schema_.check(X)
-            X = validate_data(self, X, reset=False, ensure_all_finite="allow-nan")
-        return self.schema_.check(X)
-
-    def hash_checked_rows(self, X: np.ndarray) -> np.ndarray:
-        """Return the hash of each checked instance, uint64 of shape (n,)."""
-        step, prepare = self._inference_batch(), self.preprocessor_.to_hash
-        parts = [row_hashes(prepare(X[first : first + step])) for first in range(0, len(X), step)]
-        return np.concatenate(parts)
-
     def _batches(self, X: np.ndarray) -> Any:
         step = self._inference_batch()
         for first in range(0, len(X), step):
             part = slice(first, first + step)
             yield part, to_tensor(self.preprocessor_.to_network(X[part]), self._device())
-
-    def _inference_batch(self) -> int:
-        return max(1, min(1024, 2**22 // math.prod(self.preprocessor_.network_shape)))
 
     def _device(self) -> torch.device:
         parameter = next(self.encoder_.parameters(), None)

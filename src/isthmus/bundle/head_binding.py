@@ -19,9 +19,9 @@ from isthmus.errors import BundleError, DataError
 Head = CodeClassifier | AnomalyDetector
 
 
-def binding(head: Head) -> dict[str, str]:
+def binding(head: Head) -> dict[str, str | None]:
     """Return the manifest entries for the encoder and the data of a fitted head."""
-    facts = {
+    facts: dict[str, str | None] = {
         "data_fingerprint": head.data_fingerprint_,
         "encoder_identity": encoder_identity(head.encoder_),
         "encoder_digest": head.encoder_digest_,
@@ -59,14 +59,11 @@ def check_bound(
             f"the head {name!r} was fitted on the codes of another encoder (digest "
             f"{head.encoder_digest_[:12]}, here {digest[:12]}); fit it on this one"
         )
-    if (
-        isinstance(head, AnomalyDetector)
-        and decoder_digest is not None
-        and head.decoder_digest_ != decoder_digest
-    ):
+    of_head = head.decoder_digest_ if isinstance(head, AnomalyDetector) else None
+    if decoder_digest is not None and of_head is not None and of_head != decoder_digest:
         raise BundleError(
             f"the head {name!r} was fitted on the residuals of another decoder (digest "
-            f"{head.decoder_digest_[:12]}, here {decoder_digest[:12]}); fit it on this one"
+            f"{of_head[:12]}, here {decoder_digest[:12]}); fit it on this one"
         )
     if encoder_identity(head.encoder_) != identity:
         raise BundleError(

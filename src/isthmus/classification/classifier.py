@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus._core import isolated_from_host
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.autoencoder import row_hashes as hashes_of
 from isthmus.classification.calibrated_decisions import CalibratedDecisionsMixin, check_calibration
 from isthmus.classification.class_labels import (
@@ -44,6 +44,7 @@ from isthmus.data import (
 )
 from isthmus.detection import AnomalyDetector, check_rate
 from isthmus.encoding import (
+    check_is_encoder,
     data_fingerprint,
     encode_cached,
     is_fitted,
@@ -52,7 +53,6 @@ from isthmus.encoding import (
     suggested_classes,
 )
 from isthmus.errors import CalibrationWarning, DataError, FrozenError
-from isthmus.networks import digest
 from isthmus.training import draw_seed
 
 
@@ -71,9 +71,9 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
     Parameters
     ----------
-    encoder : Autoencoder
+    encoder : Autoencoder or FrozenEncoder
         If fitted, used as it is. If not, a clone of it is trained on the `X` given to `fit`
-        first.
+        first; a `FrozenEncoder` learns only what instances look like.
     head : {"linear", "mlp", "neighbours", "svm", "spreading"} or scikit-learn classifier, \
             default="linear"
         Logistic regression, a small neural network, five nearest neighbours, a support vector
@@ -100,7 +100,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
     Attributes
     ----------
-    encoder_ : Autoencoder
+    encoder_ : Autoencoder or FrozenEncoder
     head_ : classifier
         Fitted on standardised codes.
     classes_ : array of shape (n_classes,)
@@ -128,6 +128,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
     Examples
     --------
+    >>> from isthmus import Autoencoder
     >>> from isthmus.data.load import load
     >>> digits = load("digits")
     >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(digits.train.X)
@@ -146,7 +147,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
     def __init__(
         self,
-        encoder: Autoencoder,
+        encoder: InstanceEncoder,
         head: str | BaseEstimator = "linear",
         *,
         cache_dir: str | Path | None = None,
@@ -192,10 +193,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         FrozenError
             When the encoder changed after it was fitted, or while the head was fitted.
         """
-        if not isinstance(self.encoder, Autoencoder):
-            raise TypeError(
-                f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
-            )
+        check_is_encoder(self.encoder)
         check_calibration(self.calibration)
         if self.calibration is not None:
             self.check_has_probabilities()
@@ -411,7 +409,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
             check_enough_labels(len(held))
             places = positions(labelled.y[held], classes)
             found = standardised_head.head_proba(labelled.codes[held]), places
-        after = digest(self.encoder_.encoder_)
+        after = self.encoder_.encoder_digest()
         if after != self.encoder_digest_:
             raise FrozenError(
                 "the encoder changed while the head was fitted: digest "

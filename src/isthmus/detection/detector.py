@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.data import ABNORMAL, group_codes, read_groups
 from isthmus.detection.calibration import Calibration
 from isthmus.detection.contamination import (
@@ -59,11 +59,18 @@ from isthmus.detection.series_score import ALL_LABEL_FREE
 from isthmus.detection.timeline import lay_out
 from isthmus.detection.updates import UpdatesMixin
 from isthmus.distributed import ProcessGroup
-from isthmus.encoding import FrozenEncoderMixin, data_fingerprint, is_fitted
+from isthmus.encoding import (
+    FrozenEncoderMixin,
+    check_is_encoder,
+    data_fingerprint,
+    fit_if_not_trained,
+    is_fitted,
+)
 from isthmus.errors import DataError, FrozenError
-from isthmus.networks import digest
 from isthmus.training import draw_seed
 
+#: Methods that use residuals alone, or statistics of them.
+NEED_DECODER = ("reconstruction", "series")
 METHODS = ("auto", "blend", "head", *ALL_LABEL_FREE)
 
 
@@ -84,10 +91,11 @@ class AnomalyDetector(
 
     Parameters
     ----------
-    encoder : Autoencoder
+    encoder : Autoencoder or FrozenEncoder
         If fitted, used as it is, and the rows given to `fit` must be new to it. If not, a clone is
         trained on those rows of `fit` that do not calibrate, with the recipe `"detection"` in
-        place of `"default"`; see `isthmus.recipes.resolve_choices`.
+        place of `"default"`; see `isthmus.recipes.resolve_choices`. A `FrozenEncoder` is never
+        trained; features are then codes alone, and which rows it was trained on is not known.
     method : str, default="auto"
         Without labels one of `"combined"`, `"neighbours"`, `"mahalanobis"`, `"reconstruction"`,
         and of windows of series `"series"`; `"auto"` takes `"series"` for these and `"combined"`
@@ -145,7 +153,7 @@ class AnomalyDetector(
 
     Attributes
     ----------
-    encoder_ : Autoencoder
+    encoder_ : Autoencoder or FrozenEncoder
     normal_ : str, int, float, bool or None
         The label that means normal, as stated when the detector was fitted.
     method_ : str
@@ -166,8 +174,9 @@ class AnomalyDetector(
     encoder_digest_ : str
         SHA-256 of the encoder, the same before and after the head was fitted: otherwise `fit`
         fails.
-    decoder_digest_ : str
-        SHA-256 of the decoder, whose reconstructions the residuals are taken from.
+    decoder_digest_ : str or None
+        SHA-256 of the decoder, whose reconstructions the residuals are taken from; None where
+        there is none.
     group_calibration_ : GroupCalibration or None
         Of a detector fitted with groups, thresholds and p-values by group; `facts()` says which
         groups are pooled.
@@ -208,7 +217,7 @@ class AnomalyDetector(
 
     def __init__(
         self,
-        encoder: Autoencoder,
+        encoder: InstanceEncoder,
         method: str = "auto",
         false_alarm_rate: float | Literal["auto"] = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
@@ -292,10 +301,7 @@ class AnomalyDetector(
         TrainingError
             When several encoders are to be trained (see `n_encoders`) and a run is to be resumed.
         """
-        if not isinstance(self.encoder, Autoencoder):
-            raise TypeError(
-                f"got encoder={self.encoder!r}, expected an isthmus.Autoencoder, fitted or not"
-            )
+        check_is_encoder(self.encoder)
         choices = {"method": METHODS, "missing": MISSING_POLICIES}
         for name, expected in choices.items():
             if (value := getattr(self, name)) not in expected:
@@ -305,7 +311,9 @@ class AnomalyDetector(
         timeline = None if X.points is None else lay_out(X.points, len(X), self.by_group)
         grouped = timeline is not None and bool(timeline.group_columns)
         self._check_false_alarms(by_point=timeline is not None, grouped=grouped)
-        encoder, X, y = detector_sample(X, self.encoder, y, seed)
+        given = fit_if_not_trained(self.encoder, X, channel_names)
+        self._check_has_features(given)
+        encoder, X, y = detector_sample(X, given, y, seed)
         of_rows = X.groups if of_rows is None else of_rows
         stated = DetectorLabelReader(self.normal if normal is None else normal).normal
         if stated is None and y is None and timeline is not None:
@@ -318,8 +326,8 @@ class AnomalyDetector(
         warn_of_mostly_abnormal(y, stated)
         self.__dict__.pop("offset_", None)  # a fit that fails leaves no detector that looks fitted
         self.update_facts_ = self.group_calibration_ = None
-        if is_fitted(self.encoder):
-            self.encoder.check_frozen()
+        if is_fitted(given):
+            given.check_frozen()
         if X_calibration is None:
             built = build_reference_set(
                 encoder,
@@ -408,7 +416,7 @@ class AnomalyDetector(
             training = reference_set.fitted_rows()
             fitted, penalty = fit_score(reference_set.features, reference_set.y, training, *how)
         self.fitted_score_, self.missing_penalty_ = fitted, penalty
-        if digest(self.encoder_.encoder_) != self.encoder_digest_:
+        if self.encoder_.encoder_digest() != self.encoder_digest_:
             raise FrozenError(
                 "the encoder changed while the detector's head was fitted; leave its modules alone "
                 "meanwhile, and fit again"
@@ -427,6 +435,15 @@ class AnomalyDetector(
             self.group_calibration_ = GroupCalibration.of(scores, of_scores, names, rate)
         self._set_threshold(rate)
         self._calibrate_points(list(zip(held_out, calibration_scores, strict=True)))
+
+    def _check_has_features(self, encoder: InstanceEncoder) -> None:
+        """Check that an encoder gives the features that the method needs."""
+        if not encoder.has_decoder and self.method in NEED_DECODER:
+            raise DataError(
+                f"got method={self.method!r}, which needs residuals, and {type(encoder).__name__} "
+                "has no decoder; take 'combined', 'neighbours' or 'mahalanobis' (on the command "
+                "line --method)"
+            )
 
     def _without_excess(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the calibration scores but for those that a bound of abnormal rows leaves out."""

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host
-from isthmus.autoencoder import Autoencoder, TrainingRowHashes
+from isthmus.autoencoder import InstanceEncoder, TrainingRowHashes
 from isthmus.data import ABNORMAL, Instances, as_instances, describe_row
 from isthmus.detection.calibration import (
     Calibration,
@@ -81,7 +81,7 @@ class WeightedPValues:
 class MonitoringMixin:
     """A monitor of a detector."""
 
-    encoder_: Autoencoder
+    encoder_: InstanceEncoder
     reference_set_: ReferenceSet
     score_calibration_: Calibration
     point_calibration_: PointCalibration | None
@@ -293,6 +293,7 @@ class MonitoringMixin:
 
         Examples
         --------
+        >>> from isthmus import Autoencoder
         >>> from isthmus import AnomalyDetector
         >>> rng = np.random.default_rng(0)
         >>> detector = AnomalyDetector(
@@ -396,7 +397,7 @@ class MonitoringMixin:
 
 def recalibrated(
     reference_set: ReferenceSet,
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     instances: Instances,
     groups: np.ndarray | None,
     calibration: str,

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import find_nearest, isolated_from_host
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.data import (
     ABNORMAL,
     Instances,
@@ -21,6 +21,7 @@ from isthmus.data import (
     row_index,
     take_rows,
 )
+from isthmus.data.preprocessing import issue_warnings
 from isthmus.detection.features import Features, extract_features
 from isthmus.detection.labelled_scores import LabelledScore
 from isthmus.detection.reference_set import ReferenceSet
@@ -36,10 +37,10 @@ class Explanation:
     ----------
     anomaly_scores : array of shape (n,)
         Higher is more abnormal.
-    residuals : array of shape (n, *shape of one instance)
+    residuals : array of shape (n, *shape of one instance) or None
         Squared residual of each column, pixel and channel, or time step and channel, in the
         network's units (standardised; [0, 1] for images). Their mean is the squared
-        reconstruction error.
+        reconstruction error. None of an encoder without decoder.
     feature_names : tuple of str or None
         Of a table's columns or a series' channels.
     neighbours : integer array of shape (n, k)
@@ -58,7 +59,7 @@ class Explanation:
     """
 
     anomaly_scores: np.ndarray
-    residuals: np.ndarray
+    residuals: np.ndarray | None
     feature_names: tuple[str, ...] | None
     neighbours: np.ndarray
     distances: np.ndarray
@@ -75,14 +76,18 @@ class Explanation:
         list of n lists of (name, share)
             A pixel is named by row and column, such as `"3, 7"`; the shares of all features
             add up to 1. A value that is missing where none or few were at fit is named
-            `"temp (missing)"` and comes first: it counts as all residuals and 1 together.
+            `"temp (missing)"` and comes first: it counts as all residuals and 1 together. Empty
+            lists without residuals.
         """
+        if self.residuals is None:
+            return [[] for _ in self.anomaly_scores]
         flat = self.residuals.reshape(len(self.residuals), -1)
         flat = missing_first(flat, self.missing)
         shares = flat / np.maximum(flat.sum(axis=1, keepdims=True), 1e-30)
         places = np.argsort(-shares, axis=1, kind="stable")[:, :k]
+        shape = self.residuals.shape[1:]
         return [
-            [(self._name(int(place), row), float(share[place])) for place in ranked]
+            [(self._name(int(place), row, shape), float(share[place])) for place in ranked]
             for row, (ranked, share) in enumerate(zip(places, shares, strict=True))
         ]
 
@@ -100,8 +105,8 @@ class Explanation:
         columns["nearest_normal"] = self.neighbours[:, 0]
         return pd.DataFrame(columns, index=self.index)
 
-    def _name(self, place: int, row: int) -> str:
-        index = np.unravel_index(place, self.residuals.shape[1:])
+    def _name(self, place: int, row: int, shape: tuple[int, ...]) -> str:
+        index = np.unravel_index(place, shape)
         if self.kind == "images":
             return ", ".join(str(int(i)) for i in index)
         number = int(index[-1])  # of a table's columns, or of a series' channels
@@ -115,7 +120,7 @@ class Explanation:
 class ExplainedDecisionsMixin:
     """What a fitted detector explains, and what it would have a person label next."""
 
-    encoder_: Autoencoder
+    encoder_: InstanceEncoder
     reference_set_: ReferenceSet
     fitted_score_: Score
     missing_penalty_: MissingPenalty | None
@@ -164,7 +169,8 @@ class ExplainedDecisionsMixin:
         -------
         DataFrame of min(n, len(X)) rows
             With the index of X, where it is a DataFrame. `row`, its number in X; `anomaly_score`;
-            `p_value`; `reason`, the feature of the largest residual, with its share of their sum.
+            `p_value`; `reason`, the feature of the largest residual, with its share of their sum,
+            empty without residuals.
         """
         instances, of_rows = self.instances_and_groups(X, groups)
         rows = self.suggest(instances, n, groups=of_rows)
@@ -175,14 +181,17 @@ class ExplainedDecisionsMixin:
                 "row": rows,
                 "anomaly_score": found.anomaly_scores,
                 "p_value": self.p_values_of(found.anomaly_scores, of_found),
-                "reason": [f"{name} ({share:.0%})" for ((name, share),) in found.top(1)],
+                "reason": [
+                    ", ".join(f"{name} ({share:.0%})" for name, share in top)
+                    for top in found.top(1)
+                ],
             },
             index=found.index,
         )
 
 
 def explain(
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     reference_set: ReferenceSet,
     score: Score,
     penalty: MissingPenalty | None,
@@ -191,6 +200,12 @@ def explain(
 ) -> Explanation:
     """Return the explanation of a detector's scores; see `Explanation`."""
     X = as_instances(X).held
+    if not encoder.has_decoder:
+        text = (
+            f"{type(encoder).__name__} has no decoder, so which features make an instance unusual "
+            "is not known; the nearest normal rows are"
+        )
+        issue_warnings([text])
     features = extract_features(encoder, X)
     normal = np.flatnonzero(reference_set.y != ABNORMAL)
     k = min(n_neighbors, len(normal))
@@ -198,7 +213,7 @@ def explain(
     distances, rows = find_nearest(features.codes.astype(np.float64), codes, k)
     return Explanation(
         anomaly_scores=anomaly_scores(score, features, penalty),
-        residuals=squared_residuals(encoder, X),
+        residuals=squared_residuals(encoder, X) if encoder.has_decoder else None,
         feature_names=encoder.schema_.columns,
         neighbours=normal[rows],
         distances=distances,
@@ -209,7 +224,7 @@ def explain(
     )
 
 
-def squared_residuals(encoder: Autoencoder, X: Any) -> np.ndarray:
+def squared_residuals(encoder: InstanceEncoder, X: Any) -> np.ndarray:
     """Return the squared residual of each value of an instance, (n, *schema_.shape)."""
     parts = [
         encoder.preprocessor_.per_feature(((batch.inputs - batch.outputs) ** 2).numpy())

@@ -13,7 +13,7 @@ import torch
 from sklearn.utils.validation import check_array
 from torch.nn import functional
 
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.data import Instances, StoredCodes, as_instances, take_rows
 from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
 from isthmus.encoding import check_encoder, encoder_identity
@@ -52,7 +52,8 @@ class Features:
         Whether residuals are differences, not roots of squares.
     explained : float
         Total variance of the reconstructions of the training rows, in the same units as squared
-        residuals. NaN where they are only to be scored.
+        residuals. NaN where they are only to be scored. Of an encoder without decoder, whose k is
+        0, the width of the code: its variance is 1 a column on average.
     missing : boolean array of shape (n, m) or None
         Which values of the rows of a table are missing; None where that is not known, as of
         codes that an earlier isthmus stored.
@@ -105,18 +106,22 @@ class Features:
         )
 
 
-def extract_features(encoder: Autoencoder, X: Any, fit_rows: np.ndarray | None = None) -> Features:
+def extract_features(
+    encoder: InstanceEncoder, X: Any, fit_rows: np.ndarray | None = None
+) -> Features:
     """Return codes and residuals of instances from a fitted autoencoder, in one pass.
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
     X : array or DataFrame like the one it was fitted on, StoredCodes or Instances
         Of codes only the decoder is run, for `explained`.
     fit_rows : integer array, optional
         Row numbers from which `explained` is computed, all when left out. Calibration rows must
         not be among them, or they are not exchangeable with rows to come; nor abnormal ones.
     """
+    if not encoder.has_decoder:
+        return _codes_alone(_all_codes(as_instances(X), encoder), encoder)
     variance = _Variance(fit_rows)
     found = _extract(as_instances(X), encoder, variance.update)
     signed = _signed(encoder, found.residuals)
@@ -124,8 +129,32 @@ def extract_features(encoder: Autoencoder, X: Any, fit_rows: np.ndarray | None =
 
 
 @singledispatch
+def _all_codes(
+    instances: Instances, encoder: InstanceEncoder
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return all codes, and of a table which values are missing."""
+    codes, missing = zip(*encoder.encoded_batches(instances), strict=True)
+    return np.concatenate(codes), _joined(missing)
+
+
+@_all_codes.register(StoredCodes)
+def _all_stored_codes(
+    stored: StoredCodes, encoder: InstanceEncoder
+) -> tuple[np.ndarray, np.ndarray | None]:
+    check_encoder(encoder, stored)
+    return stored.codes, stored.missing
+
+
+def _codes_alone(batch: tuple[np.ndarray, np.ndarray | None], encoder: InstanceEncoder) -> Features:
+    """Return the features of instances of an encoder without decoder: codes, no residuals."""
+    codes, missing = batch
+    none = np.empty((len(codes), 0), dtype=np.float32)
+    return Features(codes, none, float(encoder.n_components_), signed=False, missing=missing)
+
+
+@singledispatch
 def _extract(
-    instances: Instances, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
+    instances: Instances, encoder: InstanceEncoder, rebuilt: Callable[[torch.Tensor], None]
 ) -> Features:
     """Return the features but for `explained`; call `rebuilt` with each reconstruction."""
     codes, residuals, missing, statistics = [], [], [], []
@@ -146,7 +175,7 @@ def _extract(
 
 @_extract.register(StoredCodes)
 def _extract_stored(
-    stored: StoredCodes, encoder: Autoencoder, rebuilt: Callable[[torch.Tensor], None]
+    stored: StoredCodes, encoder: InstanceEncoder, rebuilt: Callable[[torch.Tensor], None]
 ) -> Features:
     check_encoder(encoder, stored)
     if stored.missing is None and encoder.schema_.kind == "table":
@@ -168,7 +197,7 @@ def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
     return np.concatenate(known) if len(known) == len(parts) else None
 
 
-def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Features]:
+def extract_features_in_chunks(encoder: InstanceEncoder, X: Any) -> Iterator[Features]:
     """Yield the features of instances batch by batch, for scoring only.
 
     The residuals of all instances would take as much memory as the instances in float32.
@@ -188,9 +217,12 @@ def extract_features_in_chunks(encoder: Autoencoder, X: Any) -> Iterator[Feature
     issue_warnings([describe_missing(one) for one in found])
 
 
-def _feature_batches(encoder: Autoencoder, instances: Instances) -> Iterator[Features]:
+def _feature_batches(encoder: InstanceEncoder, instances: Instances) -> Iterator[Features]:
     if instances.encoded:
         yield extract_features(encoder, instances)
+        return
+    if not encoder.has_decoder:
+        yield from (_codes_alone(one, encoder) for one in encoder.encoded_batches(instances))
         return
     for batch in encoder.reconstruct(instances):
         residuals = pool_residuals(batch.inputs - batch.outputs).numpy()
@@ -199,12 +231,12 @@ def _feature_batches(encoder: Autoencoder, instances: Instances) -> Iterator[Fea
         yield Features(batch.codes.numpy(), residuals, math.nan, signed, batch.missing, statistics)
 
 
-def n_training_rows(encoder: Autoencoder) -> int:
+def n_training_rows(encoder: InstanceEncoder) -> int:
     """Return the number of rows that an encoder was trained on, equal ones counted once."""
-    return len(encoder.training_row_hashes_.hashes)
+    return encoder.n_training_rows_
 
 
-def missing_value_facts(encoder: Autoencoder, X: Any) -> list[dict[str, Any]]:
+def missing_value_facts(encoder: InstanceEncoder, X: Any) -> list[dict[str, Any]]:
     """Return the columns in which instances in memory lack values more often than at fit.
 
     Returns
@@ -220,7 +252,7 @@ def missing_value_facts(encoder: Autoencoder, X: Any) -> list[dict[str, Any]]:
     return more_missing_values(n_missing, len(missing), encoder.preprocessor_, n_fit)
 
 
-def _signed(encoder: Autoencoder, residuals: np.ndarray) -> bool:
+def _signed(encoder: InstanceEncoder, residuals: np.ndarray) -> bool:
     return residuals.shape[1] == math.prod(encoder.preprocessor_.network_shape)
 
 
@@ -268,7 +300,7 @@ def pool_residuals(residual: torch.Tensor) -> torch.Tensor:
 
 
 def _statistics(
-    encoder: Autoencoder, inputs: torch.Tensor, outputs: torch.Tensor
+    encoder: InstanceEncoder, inputs: torch.Tensor, outputs: torch.Tensor
 ) -> np.ndarray | None:
     return window_statistics(inputs, outputs).numpy() if encoder.schema_.kind == "series" else None
 
@@ -314,12 +346,14 @@ def window_statistics(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tens
     ).float()
 
 
-def compute_stored_codes(encoder: Autoencoder, X: Any, *, for_heads: bool = False) -> StoredCodes:
+def compute_stored_codes(
+    encoder: InstanceEncoder, X: Any, *, for_heads: bool = False
+) -> StoredCodes:
     """Return the codes of instances as `isthmus encode` writes them, with the encoder's identity.
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
     X : array or DataFrame of n instances
     for_heads : bool
         Add row hashes, residuals and, of a table, which values are missing, from which detectors
@@ -353,13 +387,18 @@ class ColumnReference:
 
     @classmethod
     def draw(
-        cls, encoder: Autoencoder, instances: Instances, rows: np.ndarray, seed: int, first: int = 0
+        cls,
+        encoder: InstanceEncoder,
+        instances: Instances,
+        rows: np.ndarray,
+        seed: int,
+        first: int = 0,
     ) -> Self | None:
         """Draw at most 2,000 of these rows; None where instances are no table, or stored codes.
 
         Parameters
         ----------
-        encoder : fitted Autoencoder
+        encoder : fitted Autoencoder or FrozenEncoder
         instances : Instances
         rows : int array
             Rows of the reference set that calibrate, all of them among the instances.
@@ -385,7 +424,7 @@ class ColumnReference:
         return {"values": self.values, "rows": self.rows}
 
 
-def column_values(encoder: Autoencoder, X: Any) -> np.ndarray:
+def column_values(encoder: InstanceEncoder, X: Any) -> np.ndarray:
     """Return the columns of a table as numbers, float64 of shape (n, m).
 
     NaN is missing, a category its position, one that was not there at fit their number.

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.data import Instances, as_instances, check_complete, over_chunks, read_groups, verdicts
 from isthmus.detection.calibration import Calibration, choose_rate
 from isthmus.detection.contamination import Contamination
@@ -27,7 +27,7 @@ from isthmus.errors import CalibrationWarning, DataError
 class DecisionsMixin:
     """What a fitted detector decides on instances."""
 
-    encoder_: Autoencoder
+    encoder_: InstanceEncoder
     reference_set_: ReferenceSet
     fitted_score_: Score
     missing_penalty_: MissingPenalty | None
@@ -193,6 +193,7 @@ class DecisionsMixin:
 
         Examples
         --------
+        >>> from isthmus import Autoencoder
         >>> from isthmus import AnomalyDetector
         >>> rng = np.random.default_rng(0)
         >>> detector = AnomalyDetector(

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.data.windows import TimePoints
 from isthmus.detection.alarm_rates import AlarmRate
 from isthmus.detection.block_calibration import BlockCalibration, block_calibration
@@ -34,7 +34,7 @@ from isthmus.errors import CalibrationWarning, DataError
 class PointDetectionMixin:
     """Scores, alarms and later data of a detector that was fitted on series by time point."""
 
-    encoder_: Autoencoder
+    encoder_: InstanceEncoder
     reference_set_: ReferenceSet
     fitted_score_: Score
     point_calibration_: PointCalibration | None

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_array
 
 from isthmus.autoencoder import (
     Autoencoder,
+    InstanceEncoder,
     TrainingRowHashes,
     carry_out_together,
     read_on_rank_zero,
@@ -67,7 +68,7 @@ class Fold:
     """
 
     held_out: np.ndarray
-    encoder: Autoencoder | None = None
+    encoder: InstanceEncoder | None = None
     features: Features | None = None
     purged: np.ndarray | None = None
 
@@ -149,11 +150,11 @@ class ReferenceSet:
             )
 
 
-EncoderAndReference = tuple[Autoencoder, str, ReferenceSet]
+EncoderAndReference = tuple[InstanceEncoder, str, ReferenceSet]
 
 
 def build_reference_set(
-    given: Autoencoder,
+    given: InstanceEncoder,
     instances: Instances,
     y: np.ndarray,
     calibration: str,
@@ -233,7 +234,7 @@ def build_reference_set(
         learning = trained_on[0]
     # Those of series take a second each, and their progress would hide all else that is said.
     quiet = timeline is not None
-    encoders = [given]
+    encoders: list[Any] = [given]
     if not fitted:
         encoders = _train(given, instances, trained_on, seed, channel_names, quiet=quiet)
     encoder, *of_folds = encoders
@@ -252,7 +253,7 @@ def build_reference_set(
     return encoder, calibration, replace(reference_set, columns=columns, trimmed=trimmed)
 
 
-def _warn_of_overlap(encoder: Autoencoder, instances: Instances) -> int | None:
+def _warn_of_overlap(encoder: InstanceEncoder, instances: Instances) -> int | None:
     """Warn of windows that share rows; return their stride, None where they share none."""
     if instances.encoded or encoder.schema_.kind != "series":
         return None
@@ -272,7 +273,7 @@ def _warn_of_overlap(encoder: Autoencoder, instances: Instances) -> int | None:
 
 
 def n_encoders(
-    given: Autoencoder,
+    given: InstanceEncoder,
     calibration: str,
     n_normal: int,
     timeline: Timeline | None = None,
@@ -295,7 +296,7 @@ def n_encoders(
     >>> n_encoders(Autoencoder(), "auto", 500), n_encoders(Autoencoder(), "auto", 5000)
     (6, 1)
     """
-    if is_fitted(given):
+    if is_fitted(given) or not given.trainable:
         return 0
     first = 1 if bound is None else 2
     if _choose_calibration(calibration, n_normal, timeline, grouped) == "split":
@@ -317,7 +318,7 @@ def _choose_calibration(
 
 
 def build_calibrated_set(
-    given: Autoencoder,
+    given: InstanceEncoder,
     instances: Instances,
     y: np.ndarray,
     calibrating: Instances,
@@ -360,7 +361,7 @@ def build_calibrated_set(
     return encoder, "split", replace(built, columns=columns)
 
 
-def detection_encoder(given: Autoencoder, seed: int) -> Autoencoder:
+def detection_encoder(given: Any, seed: int) -> Autoencoder:
     """Return a clone of an encoder to train, with the recipe for detection and a seed."""
     encoder = clone(given)
     if encoder.recipe == "default":
@@ -370,7 +371,7 @@ def detection_encoder(given: Autoencoder, seed: int) -> Autoencoder:
     return encoder
 
 
-def _without_checkpoints(given: Autoencoder) -> Autoencoder:
+def _without_checkpoints(given: Any) -> Autoencoder:
     """Return the encoder without a checkpoint folder: several trainings cannot share one."""
     if given.resume:
         raise TrainingError(
@@ -378,12 +379,12 @@ def _without_checkpoints(given: Autoencoder) -> Autoencoder:
             f"than {MIN_ROWS_FOR_SPLIT:,} normal rows, trains several encoders, which keep no "
             "checkpoint; leave resume out (on the command line: leave --resume out)"
         )
-    encoder: Autoencoder = clone(given)
+    encoder: InstanceEncoder = clone(given)
     return encoder.set_params(checkpoint_dir=None)
 
 
 def _train(
-    given: Autoencoder,
+    given: Any,
     instances: Instances,
     trained_on: Sequence[np.ndarray],
     seed: int,
@@ -414,7 +415,7 @@ def _train(
     return encoders
 
 
-def check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:
+def check_not_trained_on(encoder: InstanceEncoder, instances: Instances) -> None:
     """Raise CalibrationError for rows that a fitted encoder was trained on."""
     overlap = encoder.training_row_hashes_.overlap(row_hashes(encoder, instances))
     if int(overlap.sum()) > encoder.training_row_hashes_.max_overlap_by_chance(len(overlap)):
@@ -429,8 +430,8 @@ def check_not_trained_on(encoder: Autoencoder, instances: Instances) -> None:
 
 @singledispatch
 def detector_sample(
-    instances: Instances, encoder: Autoencoder, y: Any, seed: int
-) -> tuple[Autoencoder, Instances, Any]:
+    instances: Instances, encoder: InstanceEncoder, y: Any, seed: int
+) -> tuple[InstanceEncoder, Instances, Any]:
     """Return encoder, instances and labels; of a long stream a random fifth at most.
 
     A stream of up to `MAX_SAMPLED` instances is taken whole. Of a longer one an encoder that
@@ -455,8 +456,8 @@ def detector_sample(
 
 @detector_sample.register(Stream)
 def _detector_sample_of_stream(
-    stream: Stream, encoder: Autoencoder, y: Any, seed: int
-) -> tuple[Autoencoder, Instances, Any]:
+    stream: Stream, encoder: InstanceEncoder, y: Any, seed: int
+) -> tuple[InstanceEncoder, Instances, Any]:
     n = stream.n_rows
     if stream.kind == "series" and encoder.kind == "auto" and not is_fitted(encoder):
         encoder = clone(encoder).set_params(kind="series")  # as arrays they could be images
@@ -480,20 +481,20 @@ def _drawn_rows(
     return read_on_rank_zero(stream, read)
 
 
-def trains_before_sampling(encoder: Autoencoder, instances: Instances) -> bool:
+def trains_before_sampling(encoder: InstanceEncoder, instances: Instances) -> bool:
     """Return whether `detector_sample` trains the encoder, on the rows that are not drawn."""
     sampled = not instances.in_memory and instances.n_rows > MAX_SAMPLED
-    return sampled and not is_fitted(encoder)
+    return sampled and encoder.trainable and not is_fitted(encoder)
 
 
 @singledispatch
-def calibration_sample(instances: Instances, encoder: Autoencoder, seed: int) -> Instances:
+def calibration_sample(instances: Instances, encoder: InstanceEncoder, seed: int) -> Instances:
     """Return instances; of a stream `MAX_SAMPLED` at most, drawn at random."""
     return instances
 
 
 @calibration_sample.register(Stream)
-def _calibration_sample_of_stream(stream: Stream, encoder: Autoencoder, seed: int) -> Instances:
+def _calibration_sample_of_stream(stream: Stream, encoder: InstanceEncoder, seed: int) -> Instances:
     rows, schema = stream.draw(MAX_SAMPLED, [seed, 4]), schema_if_fitted(encoder)
     X, groups = _drawn_rows(stream, rows, schema)
     return InMemory(X, groups=groups)

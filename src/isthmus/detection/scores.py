@@ -51,6 +51,8 @@ class Score(ABC):
 
     def channel_parts(self, features: Features, n_channels: int) -> np.ndarray:
         """Return the squared residual of each channel of windows of series, (n, n_channels)."""
+        if not features.residuals.shape[1]:  # of an encoder without decoder
+            return np.zeros((len(features), n_channels), np.float32)
         squares = np.square(features.residuals.reshape(len(features), n_channels, -1))
         parts: np.ndarray = squares.sum(axis=2)
         return parts

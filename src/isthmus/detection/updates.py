@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from isthmus._core import isolated_from_host
-from isthmus.autoencoder import Autoencoder, TrainingRowHashes
+from isthmus.autoencoder import InstanceEncoder, TrainingRowHashes
 from isthmus.data import ABNORMAL, NO_GROUP, NORMAL, InMemory, Instances, as_instances
 from isthmus.data.windows import TimePoints
 from isthmus.detection.detector_labels import (
@@ -45,7 +45,7 @@ def _decides_points(detector: Any) -> bool:
 
 
 def with_labels(
-    reference_set: ReferenceSet, encoder: Autoencoder, instances: Instances, y: np.ndarray
+    reference_set: ReferenceSet, encoder: InstanceEncoder, instances: Instances, y: np.ndarray
 ) -> ReferenceSet:
     """Return a reference set with labels changed and new rows added.
 
@@ -78,7 +78,7 @@ def relabelled(reference_set: ReferenceSet, hashes: np.ndarray, y: np.ndarray) -
 
 def with_rows(
     reference_set: ReferenceSet,
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     instances: Instances,
     rows: np.ndarray,
     y: np.ndarray,
@@ -139,7 +139,7 @@ def with_rows(
 
 def with_later_series(
     reference_set: ReferenceSet,
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     instances: Instances,
     y: np.ndarray,
     timeline: Timeline,
@@ -194,7 +194,7 @@ def with_later_series(
 class UpdatesMixin:
     """Later data and labels of a detector."""
 
-    encoder_: Autoencoder
+    encoder_: InstanceEncoder
     reference_set_: ReferenceSet
     normal_: str | float | None
     method: str

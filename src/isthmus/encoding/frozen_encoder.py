@@ -1,263 +1,383 @@
-"""A frozen encoder for heads: its identity, its codes and row hashes, and samples of a stream."""
+"""`FrozenEncoder`: an encoder that was trained elsewhere, in the place of an `Autoencoder`."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import io
-import json
-from collections.abc import Mapping
-from functools import singledispatch
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import NotFittedError
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.validation import check_is_fitted
 
-from isthmus._core import LearnedTable, user_path, write_bytes
-from isthmus.autoencoder import Autoencoder, read_on_rank_zero
-from isthmus.data import InMemory, Instances, Schema, StoredCodes, as_instances, fingerprint
-from isthmus.data.formats import read_npy
-from isthmus.data.streaming import MAX_SAMPLED, Stream
-from isthmus.errors import DataError, FrozenError
-from isthmus.networks import digest
+from isthmus._core import LearnedTable, each_isolated, isolated_from_host
+from isthmus.autoencoder import HeldOut, InstanceEncoder, TrainingRowHashes
+from isthmus.data import as_instances, over_chunks
+from isthmus.data.preprocessing import restore_instances
+from isthmus.encoding.encoder_backends import PRECOMPUTED, Backend, backend_of
+from isthmus.errors import DataError, FrozenError, IsthmusError
 from isthmus.training import draw_seed
 
-RandomState = int | np.random.RandomState | None
+#: Instances on which an encoder is tried at fit.
+N_TRIED = 8
+#: Codes of the same instances that differ by more, relative to how far codes lie apart, are others.
+TOLERANCE = 1e-3
 
 
-def is_fitted(estimator: Any) -> bool:
-    """Return whether an estimator has been fitted."""
-    try:
-        check_is_fitted(estimator)
-    except (NotFittedError, TypeError):
-        return False
-    return True
+class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
+    """Take the codes of an encoder that was trained elsewhere: a backbone, an ONNX file, PCA.
 
-
-class FrozenEncoderMixin(LearnedTable, BaseEstimator):
-    """Base of heads: `clone` copies the `encoder` only where it is not fitted."""
-
-    encoder: Any
-    encoder_: Autoencoder
-    encoder_digest_: str
-
-    def __sklearn_clone__(self) -> Self:
-        # A fitted encoder is shared and not cloned, as by sklearn.frozen.FrozenEstimator.
-        fitted = is_fitted(self.encoder)
-        parameters = {
-            name: value if name == "encoder" and fitted else clone(value, safe=False)
-            for name, value in self.get_params(deep=False).items()
-        }
-        return type(self)(**parameters)
-
-    def set_params(self, **parameters: Any) -> Self:
-        """Set parameters; those of a fitted encoder are refused.
-
-        Raises
-        ------
-        FrozenError
-            When a parameter such as `encoder__n_components` is given and the encoder is fitted:
-            it would have no effect.
-        """
-        inner = [name for name in parameters if name.startswith("encoder__")]
-        if inner and "encoder" not in parameters and is_fitted(self.encoder):
-            raise FrozenError(
-                f"got {inner[0]!r}, and the encoder is fitted and is not trained again; pass "
-                "one that is not, as in CodeClassifier(Autoencoder()), to search its parameters"
-            )
-        return super().set_params(**parameters)
-
-    @property
-    def n_features_in_(self) -> int:
-        """Values in one instance."""
-        return self.encoder_.n_features_in_
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        """Column names, when the encoder was fitted on a DataFrame."""
-        return self.encoder_.feature_names_in_
-
-    def check_encoder_unchanged(self) -> None:
-        """Check that the encoder is the one that the head was fitted on.
-
-        Raises
-        ------
-        FrozenError
-            When it was trained further or adopted other weights since, or its weights changed.
-        """
-        encoder = self.encoder_
-        fitted_on = (self.encoder_digest_, getattr(self, "decoder_digest_", None))
-        for name, before, now in zip(
-            ("encoder", "decoder"),
-            fitted_on,
-            (encoder.digest_, encoder.decoder_digest_),
-            strict=True,
-        ):
-            if before not in (None, now):
-                raise FrozenError(
-                    f"the {name} has other weights than when this head was fitted: digest "
-                    f"{now[:12]}, expected {before[:12]}; it was trained further, or adopt_weights "
-                    "was called: fit the head again, or load the bundle again (isthmus.load_bundle)"
-                )
-        encoder.check_frozen(quick=True)
-
-
-def encoder_identity(encoder: Autoencoder) -> str:
-    """Return a SHA-256 of all that determines the codes: weights, layers and preprocessing.
-
-    Weights alone are not enough: the same table in other units gives the same weights.
+    It stands where an `Autoencoder` does: in `CodeClassifier`, `AnomalyDetector`, evaluation,
+    report, bundles and exports. It is never trained: `fit` learns only what instances look like,
+    and copies the model. It has no decoder, so there are no reconstructions, residuals and
+    explanations by feature, and detectors decide by codes alone.
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    model : torch.nn.Module, path, transformer, callable or "precomputed"
+        A module from a batch to one tensor of codes, which stays on its device; an ONNX file with
+        one input, whose first output is the code (needs the extra `onnx`); a fitted transformer of
+        scikit-learn; a function from instances to codes; `"precomputed"` where the columns of a
+        table are the codes, such as embeddings that were stored. Codes of more than one dimension
+        are flattened.
+    preprocess : callable, optional
+        From instances, in the units of the data, to what the model takes. It gets an array of
+        shape (n, h, w[, c]), (n, t, c) or (n, m) with the dtype at fit, or a DataFrame where it was
+        fitted on one. Each instance must be prepared by itself. Without it a module and an ONNX
+        file get float32: images in [0, 1] with the channels first, series as (n, c, t) and tables
+        as (n, m), unscaled; a transformer gets one row an instance, a function the instances.
+    kind : {"auto", "images", "series", "table"}, default="auto"
+        What the instances are; see `Autoencoder`.
+    batch_size : int or None, default=None
+        Instances that are encoded at a time; None is up to 1,024, fewer of large ones.
 
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
+    Attributes
+    ----------
+    schema_ : Schema
+    n_components_ : int
+        Width of the code.
+    digest_ : str
+        SHA-256: of a module's parameters and buffers, of the ONNX file, of a transformer's
+        attributes; of a function of its name and of the codes that it gives for instances drawn at
+        random.
+    n_training_rows_ : int
+        Instances given to `fit`.
+
+    Raises
+    ------
+    DataError
+        In `fit`, when the model cannot encode the instances, gives codes that are not finite, or
+        other codes for an instance when others stand beside it.
+    FrozenError
+        Where the model has other weights, or gives other codes, than at `fit`.
+
+    Notes
+    -----
+    Which rows the model was trained on is not known. Where a detector's rows are among them, its
+    false-alarm rate is not promised: fit it on others.
 
     Examples
     --------
-    >>> import copy
-    >>> import numpy as np
-    >>> X = np.random.default_rng(0).normal(size=(100, 6))
-    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
-    >>> other = copy.copy(encoder)
-    >>> other.preprocessor_ = Autoencoder(max_epochs=1).fit(1000 * X).preprocessor_
-    >>> encoder.digest_ == other.digest_, encoder_identity(encoder) == encoder_identity(other)
-    (True, False)
+    >>> from sklearn.decomposition import PCA
+    >>> from isthmus import CodeClassifier, load
+    >>> digits = load("digits")
+    >>> pca = PCA(16, random_state=0).fit(digits.train.X.reshape(-1, 64))
+    >>> classifier = CodeClassifier(FrozenEncoder(pca)).fit(digits.train.X, digits.train.y)
+    >>> classifier.encoder_.n_components_, classifier.score(digits.test.X, digits.test.y) > 0.9
+    (16, True)
     """
-    rest = [encoder.spec_, encoder.schema_.to_dict(), encoder.preprocessor_.to_dict()]
-    return _identity(digest(encoder.encoder_), rest)
 
+    trainable: ClassVar[bool] = False
+    has_decoder: ClassVar[bool] = False
+    decoder_digest_: None = None
+    backend_: Backend
+    trial_codes_: np.ndarray | None
+    _checked_versions: Any
 
-def identity_in_manifest(facts: Mapping[str, Any]) -> str:
-    """Return the `encoder_identity` of a saved encoder from its manifest entry."""
-    rest = [facts["architecture"], facts["schema"], facts["preprocessing"]]
-    return _identity(facts["digest"], rest)
+    def __init__(
+        self,
+        model: Any,
+        preprocess: Callable[[Any], Any] | None = None,
+        *,
+        kind: str = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        self.model = model
+        self.preprocess = preprocess
+        self.kind = kind
+        self.batch_size = batch_size
 
+    def __sklearn_clone__(self) -> Self:
+        # The model is never fitted, and shared; `fit` takes a copy of it.
+        return type(self)(**self.get_params(deep=False))
 
-def data_fingerprint(hashes: np.ndarray, y: np.ndarray) -> str:
-    """Return a SHA-256 of labelled rows, in their order.
+    @isolated_from_host()
+    def fit(self, X: Any, y: Any = None, *, channel_names: Sequence[str] | None = None) -> Self:
+        """Learn what instances look like, and try the model on a few of them; train nothing.
 
-    Parameters
-    ----------
-    hashes : uint64 array of shape (n,)
-        Of the standardised rows (`Autoencoder.row_hashes`), so that neither dtype nor the order of
-        a table's columns matters.
-    y : array of shape (n,)
+        Parameters
+        ----------
+        X : array, DataFrame, Dataset or Stream
+        y : ignored
+        channel_names : sequence of str, optional
+            Of windows of series in an array; see `Autoencoder.fit`.
 
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
-    return hashlib.sha256((fingerprint(hashes) + fingerprint(y)).encode()).hexdigest()
+        Returns
+        -------
+        self
+        """
+        self.__dict__.pop("digest_", None)
+        instances = as_instances(X)
+        if instances.encoded:
+            raise DataError(
+                f"got codes that {instances.name} holds, expected instances like those to encode; "
+                f"to take numbers as codes, pass them as a table, with model={PRECOMPUTED!r}"
+            )
+        self._learn_schema(instances)
+        if channel_names is not None:
+            self.schema_ = self.schema_.with_channel_names(channel_names)
+        few = instances.at_most(N_TRIED, 0, label=False, schema=self.schema_)[0]
+        self.n_rows_ = len(instances)
+        self._take(backend_of(self.model))
+        self._try(_rows(few, 0, N_TRIED))
+        self._measure(self.backend_)
+        return self
 
+    @isolated_from_host()
+    @over_chunks
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the codes of instances.
 
-def _identity(weights: str, rest: list[Any]) -> str:
-    return hashlib.sha256((weights + json.dumps(rest)).encode()).hexdigest()
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
 
+        Returns
+        -------
+        array of shape (n, n_components_), float32
+        """
+        checked = self._check(X)
+        codes = np.empty((len(checked), self.n_components_), dtype=np.float32)
+        for first, part in self._code_batches(X, checked):
+            codes[first : first + len(part)] = part
+        return codes
 
-def check_encoder(encoder: Autoencoder, instances: Instances) -> None:
-    """Check that stored codes were made by this encoder; other instances always pass.
-
-    Raises
-    ------
-    DataError
-        When the encoder is not fitted, or has other weights or other preprocessing.
-    """
-    made_by = encoder.digest_ if is_fitted(encoder) else None
-    instances.check_made_by(made_by, lambda: encoder_identity(encoder))
-
-
-def row_hashes(encoder: Autoencoder, instances: Instances) -> np.ndarray:
-    """Return a hash of each instance, uint64 of shape (n,); of stored codes the stored ones.
-
-    Raises
-    ------
-    DataError
-        When they were not stored, or are of another encoder.
-    """
-    check_encoder(encoder, instances)
-    return instances.row_hashes(encoder.row_hashes)
-
-
-def encode_cached(encoder: Autoencoder, X: Any, cache_dir: str | Path | None = None) -> np.ndarray:
-    """Return the codes of `X`, from the cache where they are there.
-
-    Parameters
-    ----------
-    encoder : fitted Autoencoder
-    X : array, DataFrame, StoredCodes or Instances
-    cache_dir : path, optional
-        Files there are named by the hashes of encoder and data, so that codes of another encoder
-        or of other data are never returned.
-
-    Returns
-    -------
-    array of shape (n, n_components), float32
-    """
-    instances = as_instances(X)
-    check_encoder(encoder, instances)
-    return instances.codes_by(lambda held: _encode(encoder, held, cache_dir))
-
-
-def _encode(encoder: Autoencoder, X: Any, cache_dir: str | Path | None) -> np.ndarray:
-    if cache_dir is None:
-        return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
-    file = user_path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
-    if file.exists():
-        return read_npy(file)
-    codes = np.asarray(encoder.transform(X))
-    buffer = io.BytesIO()
-    np.save(buffer, codes, allow_pickle=False)
-    write_bytes(file, buffer.getvalue())
-    return codes
-
-
-@singledispatch
-def labelled_sample(
-    instances: Instances, encoder: Autoencoder, y: Any, random_state: RandomState
-) -> tuple[Instances, Any]:
-    """Return instances and labels; of a stream a random sample of both.
-
-    Of a stream `MAX_SAMPLED` instances at most are drawn. Stored codes and datasets of torch are
-    taken whole, with their own labels where `y` is None.
-
-    Raises
-    ------
-    DataError
-        When a stream or stored codes have no labels, or codes are of another encoder.
-    """
-    return instances, instances.labels if y is None else y
-
-
-@labelled_sample.register(StoredCodes)
-def _labelled_codes(
-    codes: StoredCodes, encoder: Autoencoder, y: Any, random_state: RandomState
-) -> tuple[Instances, Any]:
-    check_encoder(encoder, codes)
-    if y is None and codes.y is None:
-        raise DataError(
-            f"{codes.name} holds codes without labels; name their column with load_codes(..., "
-            "label=COLUMN), or pass y"
+    def encoded_batches(self, X: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yield codes, and of a table which values are missing, batch by batch."""
+        check_is_fitted(self)
+        return each_isolated(
+            batch for chunk in as_instances(X).map(self._encoded) for batch in chunk
         )
-    return codes, codes.y if y is None else y
+
+    def _encoded(self, X: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        checked = self._check(X)
+        for first, codes in self._code_batches(X, checked):
+            rows = checked[first : first + len(codes)]
+            yield codes, np.isnan(rows) if self.schema_.kind == "table" else None
+
+    def encoder_digest(self) -> str:
+        """Return the digest of the model as it is now."""
+        return self._digest()
+
+    def check_frozen(self, *, quick: bool = False) -> None:
+        """Check that the model has the weights that it had at fit, and gives the same codes.
+
+        Parameters
+        ----------
+        quick : bool, default=False
+            Look only at torch's counts of changes.
+
+        Raises
+        ------
+        FrozenError
+            When it has other weights, or gives other codes for instances drawn at random.
+        """
+        check_is_fitted(self)
+        versions = self.backend_.versions()
+        if quick and versions == self._checked_versions:
+            return
+        if (found := self._digest()) != self.digest_:
+            raise FrozenError(
+                f"the encoder changed after it was fitted: digest {found[:12]}, expected "
+                f"{self.digest_[:12]}; fit it, and its heads, again"
+            )
+        self._checked_versions = versions
+
+    def untrained(self, random_state: int | np.random.RandomState | None = None) -> Self | None:
+        """Return the same encoder with fresh random weights; None where none can be drawn.
+
+        They are drawn by `reset_parameters` of a module's layers.
+        """
+        check_is_fitted(self)
+        fresh = self.backend_.untrained(draw_seed(random_state))
+        if fresh is None:
+            return None
+        twin = copy.copy(self)
+        twin._measure(fresh)  # noqa: SLF001
+        return twin
+
+    @property
+    def n_training_rows_(self) -> int:
+        """Number of instances given to `fit`."""
+        return self.n_rows_
+
+    def _take(self, backend: Backend) -> None:
+        """Take a backend, before it has encoded anything."""
+        if backend.kind == PRECOMPUTED and (
+            self.schema_.kind != "table" or self.schema_.column_types is not None
+        ):
+            raise DataError(
+                f"got {self.schema_.kind} with model={PRECOMPUTED!r}, expected a table of which "
+                "all columns are numbers, one code a row; leave other columns out"
+            )
+        self.backend_ = backend
+        self.training_row_hashes_ = TrainingRowHashes(np.empty(0, np.uint64), 0.0)
+
+    def _measure(self, backend: Backend) -> None:
+        """Set the backend, with the facts that tell it from others."""
+        self.backend_ = backend
+        self.trial_codes_ = self._codes_of_drawn()
+        self.spec_ = self._spec()
+        self.digest_ = self._digest()
+        self._checked_versions = backend.versions()
+
+    def _try(self, few: Any) -> None:
+        """Encode a few instances, together and the first alone, and learn the width of the code."""
+        given = self._as_at_fit(few, self.schema_.check(few))
+        try:
+            together, alone = self._run(given), self._run(_rows(given, 0, 1))
+        except IsthmusError:
+            raise
+        except Exception as error:  # whatever a model of others raises
+            raise DataError(
+                f"{self.backend_.name} cannot encode {self.schema_.kind} of shape "
+                f"{self.schema_.shape}: {type(error).__name__}: {error}; pass preprocess=, a "
+                "function from instances to what it takes"
+            ) from error
+        if len(together) != len(given) or not together.shape[1]:
+            raise DataError(
+                f"{self.backend_.name} gave codes of shape {together.shape} for {len(given)} "
+                "instances, expected one row each; let preprocess or the model keep the first axis"
+            )
+        self.n_components_ = together.shape[1]
+        self.held_out_ = HeldOut.empty(self.n_components_)
+        self._check_finite(together, 0)
+        if not _alike(together, np.concatenate([alone, self._run(given)[1:]])):
+            raise FrozenError(
+                f"{self.backend_.name} gives an instance another code when it is encoded again, or "
+                "beside other instances; leave out what is random, and what is computed over a "
+                "batch, such as dropout or batch normalisation in training mode"
+            )
+
+    def _code_batches(self, X: Any, checked: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield codes of instances and the number of the first, batch by batch."""
+        step = self._inference_batch() if self.batch_size is None else self.batch_size
+        given = self._as_at_fit(X, checked)
+        for first in range(0, len(checked), step):
+            codes = self._run(_rows(given, first, first + step))
+            self._check_finite(codes, first)
+            yield first, codes
+
+    def _run(self, given: Any) -> np.ndarray:
+        if self.preprocess is not None:
+            given = self.preprocess(given)
+        elif self.backend_.takes_network_inputs:
+            given = self._network_inputs(given)
+        codes = self.backend_.run(given)
+        return codes.reshape(len(codes), -1)
+
+    def _network_inputs(self, given: Any) -> np.ndarray:
+        """Return what a module takes where nothing else prepares the instances."""
+        if self.schema_.kind == "images":
+            return self.preprocessor_.to_network(given)
+        if self.schema_.kind == "series":
+            return np.ascontiguousarray(given.transpose(0, 2, 1), dtype=np.float32)
+        if self.schema_.column_types is not None:
+            raise DataError(
+                "got a table of which some columns are no numbers; pass preprocess=, a function "
+                f"from a DataFrame to what {self.backend_.name} takes"
+            )
+        return np.ascontiguousarray(given, dtype=np.float32)
+
+    def _as_at_fit(self, X: Any, checked: np.ndarray) -> Any:
+        """Return checked instances in the units at fit, a DataFrame where they came as one."""
+        schema = self.schema_
+        if schema.kind == "table" and schema.columns is not None:
+            if schema.column_types is None:
+                return pd.DataFrame(checked, columns=list(schema.columns))
+            table = X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))
+            if set(schema.columns) <= set(map(str, table.columns)):
+                return table.set_axis(list(map(str, table.columns)), axis=1)[list(schema.columns)]
+            return table.set_axis(list(schema.columns), axis=1)
+        if schema.kind == "images" and (checked.dtype == np.uint8) != (schema.dtype == "uint8"):
+            scale = np.float32(255 if schema.dtype == "uint8" else 1 / 255)
+            return restore_instances(schema, checked.astype(np.float32) * scale)
+        return checked
+
+    def _check_finite(self, codes: np.ndarray, first: int) -> None:
+        wrong = ~np.isfinite(codes).all(axis=1)
+        if wrong.any():
+            raise DataError(
+                f"{self.backend_.name} gives a code that is not finite for row "
+                f"{first + int(wrong.argmax())}, counting from 0, and {int(wrong.sum())} of its "
+                "batch; fill what is missing in preprocess, or leave such rows out"
+            )
+
+    def _codes_of_drawn(self) -> np.ndarray | None:
+        """Return the codes of instances drawn at random; None where the model refuses such.
+
+        They are drawn in the range of the data, and are no instance of it.
+        """
+        shape = self.preprocessor_.network_shape
+        values = np.random.default_rng(0).random((N_TRIED, *shape), dtype=np.float32)
+        drawn = restore_instances(self.schema_, self.preprocessor_.from_network(values))
+        try:
+            return self._run(self._as_at_fit(drawn, self.schema_.check(drawn)))
+        except Exception:  # a model of others may refuse them in any way
+            return None
+
+    def _spec(self) -> dict[str, Any]:
+        name = getattr(self.preprocess, "__qualname__", type(self.preprocess).__name__)
+        codes = b"" if self.trial_codes_ is None else self.trial_codes_.tobytes()
+        return {
+            "architecture": f"{self.backend_.kind} {self.backend_.name}",
+            "n_components": self.n_components_,
+            "preprocess": None if self.preprocess is None else name,
+            "codes": hashlib.sha256(codes).hexdigest(),
+        }
+
+    def _digest(self) -> str:
+        """Return the digest of the model; of functions, that of the codes that they give."""
+        own, then = self.backend_.digest(), self.trial_codes_
+        opaque = own is None or self.preprocess is not None
+        now = self._codes_of_drawn() if opaque and then is not None else then
+        same = now is then or (now is not None and then is not None and _alike(then, now))
+        if own is not None and same:
+            return own
+        codes = then if same else now
+        content = b"" if codes is None else codes.tobytes()
+        return hashlib.sha256(self.backend_.name.encode() + content).hexdigest()
+
+    def _learned(self) -> dict[str, Any]:
+        return {
+            "code": f"{self.n_components_:,} numbers of {self.schema_.n_features:,}",
+            "instances": f"{self.schema_.kind}, {' x '.join(map(str, self.schema_.shape))}",
+            "encoder": f"{self.backend_.kind}, {self.backend_.name}, trained elsewhere",
+            "decoder": "none: no reconstructions and no residuals",
+            "digest": self.digest_[:12],
+        }
 
 
-@labelled_sample.register(Stream)
-def _labelled_of_stream(
-    stream: Stream, encoder: Autoencoder, y: Any, random_state: RandomState
-) -> tuple[Instances, Any]:
-    stream.check_labelled()
-    seed, schema = draw_seed(random_state), schema_if_fitted(encoder)
-    X, labels = read_on_rank_zero(stream, lambda: stream.at_most(MAX_SAMPLED, seed, schema=schema))
-    return InMemory(X), labels
+def _rows(X: Any, first: int, end: int) -> Any:
+    return X.iloc[first:end] if isinstance(X, pd.DataFrame) else X[first:end]
 
 
-def schema_if_fitted(encoder: Autoencoder) -> Schema | None:
-    """Return the schema of a fitted encoder, with which a stream need not learn its own."""
-    return encoder.schema_ if is_fitted(encoder) else None
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether codes are the same up to rounding."""
+    if one.shape != other.shape:
+        return False
+    finite = one[np.isfinite(one)]
+    scale = float(np.abs(finite).max()) if finite.size else 0.0
+    return bool(np.allclose(one, other, rtol=0, atol=TOLERANCE * scale + 1e-12, equal_nan=True))

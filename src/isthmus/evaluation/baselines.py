@@ -14,10 +14,10 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from isthmus._core import isolated_from_host
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.classification import StandardisedHead, build_head, known_labels, labelled_rows, mlp
 from isthmus.data import ABNORMAL
-from isthmus.data.preprocessing import Preprocessor
+from isthmus.data.preprocessing import Preprocessor, issue_warnings
 from isthmus.errors import IsthmusError
 from isthmus.evaluation.metrics import ClassTally, class_metrics, select_rows
 from isthmus.networks import Dropout, multiply_adds
@@ -40,7 +40,7 @@ _VALUES_PREPARED = 2**20
 
 
 def raw_inputs(
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     X: Any,
     rows: np.ndarray | None = None,
     then: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -49,7 +49,7 @@ def raw_inputs(
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
         Whose schema and preprocessing are used; no network is run.
     X : array or DataFrame like the one it was fitted on
     rows : integer or boolean array, optional
@@ -64,6 +64,7 @@ def raw_inputs(
 
     Examples
     --------
+    >>> from isthmus import Autoencoder
     >>> X = np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8)
     >>> encoder = Autoencoder(max_epochs=1, random_state=0).fit(X)
     >>> raw_inputs(encoder, X, np.array([3, 4])).shape, bool(raw_inputs(encoder, X).max() == 1)
@@ -216,13 +217,29 @@ BASELINE_TITLES = {
 }
 
 
-def baseline_names(baselines: str | None) -> tuple[str, ...]:
-    """Return the names at a level: "fast", "all", or None for none."""
+def baseline_names(
+    baselines: str | None, encoder: InstanceEncoder | None = None
+) -> tuple[str, ...]:
+    """Return the names at a level: "fast", "all", or None for none.
+
+    Warns
+    -----
+    DataWarning
+        When the untrained encoder is left out, because fresh weights of it cannot be drawn.
+    """
     if baselines is None:
         return ()
     if baselines not in BASELINES:
         raise IsthmusError(f"got baselines={baselines!r}, expected 'fast', 'all' or None")
-    return BASELINES[baselines]
+    names = BASELINES[baselines]
+    if encoder is None or encoder.trainable or encoder.untrained(0) is not None:
+        return names
+    text = (
+        f"the baseline of the untrained encoder is left out: {encoder.spec_['architecture']} has "
+        "no weights that could be drawn afresh"
+    )
+    issue_warnings([text])
+    return tuple(name for name in names if name != "untrained")
 
 
 class Baselines:
@@ -233,7 +250,7 @@ class Baselines:
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
     X_train, X_test : arrays or DataFrames
         Like those the encoder was fitted on. `decider` needs no `X_test` and `y_test`.
     y_train, y_test : arrays of labels
@@ -246,7 +263,7 @@ class Baselines:
 
     def __init__(
         self,
-        encoder: Autoencoder,
+        encoder: InstanceEncoder,
         X_train: Any,
         y_train: np.ndarray,
         X_test: Any = None,
@@ -363,7 +380,13 @@ class Baselines:
 
     def _fit_mapping(self, name: str) -> Mapping:
         if name == "untrained":
-            return self.encoder.untrained(self.seed).transform
+            twin = self.encoder.untrained(self.seed)
+            if twin is None:
+                raise IsthmusError(
+                    f"got the baseline 'untrained', and {self.encoder.spec_['architecture']} has "
+                    "no weights that could be drawn afresh; leave it out"
+                )
+            return twin.transform
         if name == "pca":
             train = self._flat(self.X_train)
             # Centred rows span one dimension fewer than there are rows: one more component
@@ -429,7 +452,7 @@ Scorer = Callable[[Any], np.ndarray]
 
 
 def fit_raw_distance(
-    encoder: Autoencoder, X_train: Any, y_train: np.ndarray
+    encoder: InstanceEncoder, X_train: Any, y_train: np.ndarray
 ) -> Callable[[Any], np.ndarray]:
     """Index the training rows; return the function from instances to their raw distances."""
     rows = raw_inputs(encoder, X_train, y_train != ABNORMAL)
@@ -442,7 +465,7 @@ def fit_raw_distance(
     return distances
 
 
-def fit_principal_residual(encoder: Autoencoder, train: Any) -> Scorer:
+def fit_principal_residual(encoder: InstanceEncoder, train: Any) -> Scorer:
     """Return the function from instances to their squared residual of principal components.
 
     They hold 95 % of the variance of the training instances.
@@ -458,7 +481,7 @@ def fit_principal_residual(encoder: Autoencoder, train: Any) -> Scorer:
     return residual
 
 
-def fit_code_distance(encoder: Autoencoder, train: Any) -> Scorer:
+def fit_code_distance(encoder: InstanceEncoder, train: Any) -> Scorer:
     """Return the function from instances to the mean distance of their codes to the nearest."""
     codes = encoder.transform(train)
     nearest = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(codes))).fit(codes)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation, isolated_from_host
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle import count_rows_used_in_fit
 from isthmus.classification import (
     CodeClassifier,
@@ -217,8 +217,8 @@ def evaluate(
     """
     check_is_fitted(classifier)
     classifier.check_encoder_unchanged()
-    names = baseline_names(baselines)
     encoder, head = classifier.encoder_, classifier.standardised_head_
+    names = baseline_names(baselines, encoder)
     instances = as_instances(X, y)
     matcher = ClassMatcher(classifier.classes_)
     chunks = instances.labelled_chunks(y)
@@ -272,7 +272,7 @@ def evaluate(
 
 @isolated_from_host()
 def fit_and_evaluate(
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     data: Dataset | Splits,
     head: str = "linear",
     *,
@@ -289,7 +289,7 @@ def fit_and_evaluate(
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
     data : Dataset or Splits
         Labelled, in memory; or stored codes, for which there are no baselines.
     head : str, default="linear"

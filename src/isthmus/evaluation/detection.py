@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import Evaluation, isolated_from_host, shown
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle import Head, count_rows_used_in_fit
 from isthmus.data import (
     ABNORMAL,
@@ -112,6 +112,7 @@ def evaluate_detector(
 
     Examples
     --------
+    >>> from isthmus import Autoencoder
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> normal, odd = rng.normal(size=(300, 6)), rng.normal(size=(20, 6)) + 8
@@ -298,7 +299,7 @@ def _instances_and_labels(data: Dataset | Stream | None) -> tuple[Any, Any]:
 
 @isolated_from_host()
 def raw_distances(
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     X_train: Any,
     y_train: Any,
     X: Any,
@@ -309,7 +310,7 @@ def raw_distances(
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
         Its schema and preprocessing are used; no network is run.
     X_train : array or DataFrame
     y_train : array of shape (n_train,) or None
@@ -336,7 +337,7 @@ def raw_distances(
 
 
 def _baseline(
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     X_train: Any,
     y_train: Any,
     normal: str | float | None,

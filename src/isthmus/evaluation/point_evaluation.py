@@ -202,10 +202,11 @@ def _window_baselines(
         rng = np.random.default_rng([seed, 7])
         rows = np.sort(rng.choice(rows, MAX_TRAINING_WINDOWS, replace=False))
     windows = select_rows(instances.held, rows)
+    fresh = encoder.untrained(seed)
     return {
         "raw": fit_raw_distance(encoder, windows, np.ones(len(rows))),
         "pca": fit_principal_residual(encoder, windows),
-        "untrained": fit_code_distance(encoder.untrained(seed), windows),
+        **({} if fresh is None else {"untrained": fit_code_distance(fresh, windows)}),
     }, len(rows)
 
 

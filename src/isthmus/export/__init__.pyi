@@ -10,7 +10,6 @@ from .point_heads import point_head as point_head
 from .reference_instances import ReferenceInstances as ReferenceInstances
 from .reference_instances import plain_instances as plain_instances
 from .reference_instances import read_references as read_references
-from .reference_instances import restore_instances as restore_instances
 from .reference_instances import sample_evenly as sample_evenly
 from .runtime import Exported as Exported
 from .runtime import open_session as open_session

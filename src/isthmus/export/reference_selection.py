@@ -12,9 +12,10 @@ from isthmus._core import shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.bundle import Head
 from isthmus.data import ABNORMAL, Schema, label_text
+from isthmus.data.preprocessing import restore_instances
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import ExportError
-from isthmus.export.reference_instances import ReferenceInstances, restore_instances, sample_evenly
+from isthmus.export.reference_instances import ReferenceInstances, sample_evenly
 
 #: Largest number of reconstructed instances.
 MAX_RECONSTRUCTED = 512

@@ -74,7 +74,8 @@ def comparison_facts(
     # Raw features take four times the memory of images, so only those needed are made.
     rows = np.unique(np.concatenate([[], *(drawn.rows for drawn in draws.values())])).astype(int)
     curves: dict[str, list[dict[str, Any]]] = {}
-    for name in ("code", *(name for name in baseline_names(baselines) if name != "supervised")):
+    names = baseline_names(baselines, encoder)
+    for name in ("code", *(name for name in names if name != "supervised")):
         called = CODE if name == "code" else BASELINE_TITLES[name]
         on_progress(f"{head} head on {called}")
         whole = tests.test(name, head)
@@ -87,7 +88,7 @@ def comparison_facts(
             ).mean(axis=1)
             points.append(_point(n, found.mean(), found.min(), found.max()))
         curves[called] = [*points, _point(len(y), whole["accuracy"], *whole["interval"])]
-    if "supervised" in baseline_names(baselines):
+    if "supervised" in names:
         on_progress("supervised network")
         found = tests.test_supervised()
         low, high = found["interval"]

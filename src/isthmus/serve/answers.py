@@ -16,7 +16,8 @@ from isthmus.data import (
     prediction_sets,
 )
 from isthmus.data.formats import resize_pixels
-from isthmus.export import plain_instances, restore_instances
+from isthmus.data.preprocessing import restore_instances
+from isthmus.export import plain_instances
 
 
 def decision_outputs(outputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ from .images import ImageVariety as ImageVariety
 from .preprocessor import Preprocessor as Preprocessor
 from .preprocessor import learn_preprocessor as learn_preprocessor
 from .preprocessor import read_preprocessor as read_preprocessor
+from .preprocessor import restore_instances as restore_instances
 from .scaling import MAX_DEVIATIONS as MAX_DEVIATIONS
 from .scaling import MAX_SCALED as MAX_SCALED
 from .scaling import ChunkMoments as ChunkMoments

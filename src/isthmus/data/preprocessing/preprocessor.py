@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, Self
 
 import numpy as np
+import pandas as pd
 
 from isthmus.data.array_checks import Kind
 from isthmus.data.preprocessing.images import ImagePreprocessor
@@ -104,3 +105,33 @@ def learn_preprocessor(X: np.ndarray, schema: Schema) -> Preprocessor:
 def read_preprocessor(plain: Mapping[str, Any], schema: Schema) -> Preprocessor:
     """Rebuild a preprocessor from the result of its `to_dict`."""
     return _OF_KIND[schema.kind].from_dict(plain, schema)
+
+
+def restore_instances(schema: Schema, rebuilt: Any) -> Any:
+    """Return reconstructions in the form of the original instances.
+
+    Parameters
+    ----------
+    schema : Schema
+    rebuilt : array or DataFrame of n instances
+        As `Preprocessor.from_network` gives them.
+
+    Returns
+    -------
+    array or DataFrame of n instances
+        Images as whole numbers where they were uint8 at fit, else within [0, 1]; a table with
+        names as a DataFrame.
+
+    Examples
+    --------
+    >>> schema = Schema.learn(np.zeros((2, 1, 3), dtype=np.uint8))
+    >>> restore_instances(schema, np.array([[[-0.2, 7.6, 255.4]]]))
+    array([[[  0,   8, 255]]], dtype=uint8)
+    """
+    if schema.kind == "images":
+        if schema.dtype == "uint8":
+            return np.rint(np.clip(rebuilt, 0, 255)).astype(np.uint8)
+        return np.clip(rebuilt, 0, 1)
+    if schema.kind == "table" and schema.columns is not None and isinstance(rebuilt, np.ndarray):
+        return pd.DataFrame(rebuilt, columns=list(schema.columns))
+    return rebuilt

@@ -1,0 +1,289 @@
+"""What heads take of a frozen encoder: its identity, codes, row hashes and samples of a stream."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from isthmus._core import LearnedTable, user_path, write_bytes
+from isthmus.autoencoder import InstanceEncoder, read_on_rank_zero
+from isthmus.data import InMemory, Instances, Schema, StoredCodes, as_instances, fingerprint
+from isthmus.data.formats import read_npy
+from isthmus.data.streaming import MAX_SAMPLED, Stream
+from isthmus.errors import DataError, FrozenError
+from isthmus.training import draw_seed
+
+RandomState = int | np.random.RandomState | None
+
+
+def is_fitted(estimator: Any) -> bool:
+    """Return whether an estimator has been fitted."""
+    try:
+        check_is_fitted(estimator)
+    except (NotFittedError, TypeError):
+        return False
+    return True
+
+
+def check_is_encoder(encoder: Any) -> None:
+    """Check that a head was given an encoder.
+
+    Raises
+    ------
+    TypeError
+        When it was not; a model of another library is one once it is in a `FrozenEncoder`.
+    """
+    if not isinstance(encoder, InstanceEncoder):
+        raise TypeError(
+            f"got encoder={encoder!r}, expected an isthmus.Autoencoder, fitted or not, or an "
+            "isthmus.FrozenEncoder around a model that was trained elsewhere"
+        )
+
+
+def fit_if_not_trained(
+    encoder: InstanceEncoder, instances: Instances, channel_names: Sequence[str] | None = None
+) -> Any:
+    """Return an encoder; one that `fit` does not train, and that is not fitted, fitted."""
+    if encoder.trainable or is_fitted(encoder):
+        return encoder
+    return clone(encoder).fit(instances, channel_names=channel_names)
+
+
+class FrozenEncoderMixin(LearnedTable, BaseEstimator):
+    """Base of heads: `clone` copies the `encoder` only where it is not fitted."""
+
+    encoder: Any
+    encoder_: InstanceEncoder
+    encoder_digest_: str
+
+    def __sklearn_clone__(self) -> Self:
+        # A fitted encoder is shared and not cloned, as by sklearn.frozen.FrozenEstimator.
+        fitted = is_fitted(self.encoder)
+        parameters = {
+            name: value if name == "encoder" and fitted else clone(value, safe=False)
+            for name, value in self.get_params(deep=False).items()
+        }
+        return type(self)(**parameters)
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set parameters; those of a fitted encoder are refused.
+
+        Raises
+        ------
+        FrozenError
+            When a parameter such as `encoder__n_components` is given and the encoder is fitted:
+            it would have no effect.
+        """
+        inner = [name for name in parameters if name.startswith("encoder__")]
+        if inner and "encoder" not in parameters and is_fitted(self.encoder):
+            raise FrozenError(
+                f"got {inner[0]!r}, and the encoder is fitted and is not trained again; pass "
+                "one that is not, as in CodeClassifier(Autoencoder()), to search its parameters"
+            )
+        return super().set_params(**parameters)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Values in one instance."""
+        return self.encoder_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Column names, when the encoder was fitted on a DataFrame."""
+        return self.encoder_.feature_names_in_
+
+    def check_encoder_unchanged(self) -> None:
+        """Check that the encoder is the one that the head was fitted on.
+
+        Raises
+        ------
+        FrozenError
+            When it was trained further or adopted other weights since, or its weights changed.
+        """
+        encoder = self.encoder_
+        fitted_on = (self.encoder_digest_, getattr(self, "decoder_digest_", None))
+        for name, before, now in zip(
+            ("encoder", "decoder"),
+            fitted_on,
+            (encoder.digest_, encoder.decoder_digest_),
+            strict=True,
+        ):
+            if before is not None and now is not None and before != now:
+                raise FrozenError(
+                    f"the {name} has other weights than when this head was fitted: digest "
+                    f"{now[:12]}, expected {before[:12]}; it was trained further, or adopt_weights "
+                    "was called: fit the head again, or load the bundle again (isthmus.load_bundle)"
+                )
+        encoder.check_frozen(quick=True)
+
+
+def encoder_identity(encoder: InstanceEncoder) -> str:
+    """Return a SHA-256 of all that determines the codes: weights, layers and preprocessing.
+
+    Weights alone are not enough: the same table in other units gives the same weights.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder or FrozenEncoder
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> from isthmus import Autoencoder
+    >>> import copy
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(100, 6))
+    >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
+    >>> other = copy.copy(encoder)
+    >>> other.preprocessor_ = Autoencoder(max_epochs=1).fit(1000 * X).preprocessor_
+    >>> encoder.digest_ == other.digest_, encoder_identity(encoder) == encoder_identity(other)
+    (True, False)
+    """
+    rest = [encoder.spec_, encoder.schema_.to_dict(), encoder.preprocessor_.to_dict()]
+    return _identity(encoder.encoder_digest(), rest)
+
+
+def identity_in_manifest(facts: Mapping[str, Any]) -> str:
+    """Return the `encoder_identity` of a saved encoder from its manifest entry."""
+    rest = [facts["architecture"], facts["schema"], facts["preprocessing"]]
+    return _identity(facts["digest"], rest)
+
+
+def data_fingerprint(hashes: np.ndarray, y: np.ndarray) -> str:
+    """Return a SHA-256 of labelled rows, in their order.
+
+    Parameters
+    ----------
+    hashes : uint64 array of shape (n,)
+        Of the standardised rows (`Autoencoder.row_hashes`), so that neither dtype nor the order of
+        a table's columns matters.
+    y : array of shape (n,)
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    return hashlib.sha256((fingerprint(hashes) + fingerprint(y)).encode()).hexdigest()
+
+
+def _identity(weights: str, rest: list[Any]) -> str:
+    return hashlib.sha256((weights + json.dumps(rest)).encode()).hexdigest()
+
+
+def check_encoder(encoder: InstanceEncoder, instances: Instances) -> None:
+    """Check that stored codes were made by this encoder; other instances always pass.
+
+    Raises
+    ------
+    DataError
+        When the encoder is not fitted, or has other weights or other preprocessing.
+    """
+    made_by = encoder.digest_ if is_fitted(encoder) else None
+    instances.check_made_by(made_by, lambda: encoder_identity(encoder))
+
+
+def row_hashes(encoder: InstanceEncoder, instances: Instances) -> np.ndarray:
+    """Return a hash of each instance, uint64 of shape (n,); of stored codes the stored ones.
+
+    Raises
+    ------
+    DataError
+        When they were not stored, or are of another encoder.
+    """
+    check_encoder(encoder, instances)
+    return instances.row_hashes(encoder.row_hashes)
+
+
+def encode_cached(
+    encoder: InstanceEncoder, X: Any, cache_dir: str | Path | None = None
+) -> np.ndarray:
+    """Return the codes of `X`, from the cache where they are there.
+
+    Parameters
+    ----------
+    encoder : fitted Autoencoder or FrozenEncoder
+    X : array, DataFrame, StoredCodes or Instances
+    cache_dir : path, optional
+        Files there are named by the hashes of encoder and data, so that codes of another encoder
+        or of other data are never returned.
+
+    Returns
+    -------
+    array of shape (n, n_components), float32
+    """
+    instances = as_instances(X)
+    check_encoder(encoder, instances)
+    return instances.codes_by(lambda held: _encode(encoder, held, cache_dir))
+
+
+def _encode(encoder: InstanceEncoder, X: Any, cache_dir: str | Path | None) -> np.ndarray:
+    if cache_dir is None:
+        return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
+    file = user_path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
+    if file.exists():
+        return read_npy(file)
+    codes = np.asarray(encoder.transform(X))
+    buffer = io.BytesIO()
+    np.save(buffer, codes, allow_pickle=False)
+    write_bytes(file, buffer.getvalue())
+    return codes
+
+
+@singledispatch
+def labelled_sample(
+    instances: Instances, encoder: InstanceEncoder, y: Any, random_state: RandomState
+) -> tuple[Instances, Any]:
+    """Return instances and labels; of a stream a random sample of both.
+
+    Of a stream `MAX_SAMPLED` instances at most are drawn. Stored codes and datasets of torch are
+    taken whole, with their own labels where `y` is None.
+
+    Raises
+    ------
+    DataError
+        When a stream or stored codes have no labels, or codes are of another encoder.
+    """
+    return instances, instances.labels if y is None else y
+
+
+@labelled_sample.register(StoredCodes)
+def _labelled_codes(
+    codes: StoredCodes, encoder: InstanceEncoder, y: Any, random_state: RandomState
+) -> tuple[Instances, Any]:
+    check_encoder(encoder, codes)
+    if y is None and codes.y is None:
+        raise DataError(
+            f"{codes.name} holds codes without labels; name their column with load_codes(..., "
+            "label=COLUMN), or pass y"
+        )
+    return codes, codes.y if y is None else y
+
+
+@labelled_sample.register(Stream)
+def _labelled_of_stream(
+    stream: Stream, encoder: InstanceEncoder, y: Any, random_state: RandomState
+) -> tuple[Instances, Any]:
+    stream.check_labelled()
+    seed, schema = draw_seed(random_state), schema_if_fitted(encoder)
+    X, labels = read_on_rank_zero(stream, lambda: stream.at_most(MAX_SAMPLED, seed, schema=schema))
+    return InMemory(X), labels
+
+
+def schema_if_fitted(encoder: InstanceEncoder) -> Schema | None:
+    """Return the schema of a fitted encoder, with which a stream need not learn its own."""
+    return encoder.schema_ if is_fitted(encoder) else None
