@@ -119,6 +119,16 @@ def test_evaluate_measures_each_group(isthmus, bundle, options):
     assert found["worst"] in SCALES
 
 
+def test_info_lists_the_groups(isthmus, bundle):
+    status, out, _ = isthmus("info", bundle / "press")
+    assert status == 0
+    assert "3 groups (by machine); a rate of 0.05 needs 19 calibration rows of each" in out
+    for one in facts_of((bundle / "facts.json").read_text())["detector"]["groups"]["groups"]:
+        assert (
+            f"{one['name']}: {one['n']} rows, threshold {one['threshold']:.4g}, of its own" in out
+        )
+
+
 def test_suggest_and_label_take_the_groups_too(isthmus, bundle):
     status, out, _ = isthmus(
         "suggest", bundle / "press", bundle / "new.csv", "--drop", "ok", "-n", 2

@@ -1,6 +1,7 @@
 """Groups of instances: which column names them, and that they stay with their rows."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,8 @@ import pytest
 from PIL import Image
 
 from isthmus import load
-from isthmus.data import as_groups, group_text, read_groups
-from isthmus.errors import DataError
+from isthmus.data import as_groups, group_text, match_groups, read_groups, warn_of_alike
+from isthmus.errors import DataError, DataWarning
 
 FRAME = pd.DataFrame(
     {
@@ -26,6 +27,27 @@ GROUPS = ["a", "b", "a", "", "b", "a", "b", "a"]
 def test_numbers_and_text_that_read_alike_are_one_group():
     assert [group_text(one) for one in (7, 7.0, "7", np.int64(7), "007")] == ["7"] * 4 + ["007"]
     assert as_groups(pd.DataFrame({"a": [1, None], "b": ["x", "y"]}), 2).tolist() == ["1, x", ""]
+
+
+def test_a_group_that_a_file_writes_in_another_way_is_that_of_the_fit_where_there_is_one():
+    fitted = as_groups([7, 1.5, "north, 02"], 3).tolist()
+    later = as_groups(["7", "007", "7.0", "1.50", "1.5", "north, 2", "8", "7 ", None, "True"], 10)
+    assert match_groups(later, fitted).tolist() == [
+        "7", "7", "7", "1.5", "1.5", "north, 02", "8", "7 ", "", "True",
+    ]  # fmt: skip
+    # 7 and 7.0 are there: 007 may be either.
+    both = np.array(["7", "7.0", "007"], dtype=object)
+    assert match_groups(both, ["7", "7.0"]).tolist() == ["7", "7.0", "007"]
+    # Of two columns each part may be written in another way.
+    pairs = as_groups(pd.DataFrame({"a": ["north"], "b": ["02.0"]}), 1)
+    assert match_groups(pairs, as_groups([("north", 2)], 1).tolist()).tolist() == ["north, 2"]
+
+
+def test_groups_of_a_fit_that_read_as_one_number_are_warned_of():
+    with pytest.warns(DataWarning, match="'007' and '7'; write them alike"):
+        warn_of_alike(["7", "a", "007"])
+    with warnings.catch_warnings(action="error"):
+        warn_of_alike(["7", "8", "a", "b"])
 
 
 def test_groups_that_differ_do_not_become_one():

@@ -11,7 +11,7 @@ from scipy.stats import beta, binom
 from isthmus import AnomalyDetector, Autoencoder, load, load_bundle, save_bundle
 from isthmus.data import Dataset
 from isthmus.detection import Calibration, GroupCalibration, band
-from isthmus.detection.group_calibration import draw_by_group
+from isthmus.detection.group_rows import draw_by_group
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
 from isthmus.evaluation import evaluate_detector
 

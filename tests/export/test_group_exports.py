@@ -1,5 +1,6 @@
 """Exports of detectors by group: the group is an input, and decides as in the library."""
 
+import json
 import runpy
 import sys
 
@@ -105,6 +106,31 @@ def test_the_script_takes_one_group_for_each_row_and_says_which_are_new(grouped,
     assert "2 of 100 rows are of groups that were not there at fit" in capsys.readouterr().err
 
 
+def test_groups_of_a_csv_file_meet_the_integers_of_the_fit(tmp_path, monkeypatch):
+    """Library, export and script, with the groups written as another program writes them."""
+    numbers, sizes = {"a": 7, "b": 12, "c": 300}, {"a": 80, "b": 80, "c": 80}
+    fitted, new = (
+        one.assign(machine=one["machine"].map(numbers))
+        for one in (parts(0, sizes), parts(1, sizes))
+    )
+    encoder = Autoencoder(2, architecture="dense", max_epochs=1, random_state=0)
+    detector = AnomalyDetector(encoder, "mahalanobis", 0.05, random_state=0)
+    detector.fit(fitted, groups="machine")
+    save_bundle(tmp_path / "press", detector.encoder_, {"normal": detector})
+    expected = detector.p_values(new)
+    export_bundle(tmp_path / "press", tmp_path / "onnx", new)
+    monkeypatch.chdir(tmp_path)
+    new.assign(machine=[f"{one:05}" for one in new["machine"]]).to_csv("rows.csv", index=False)
+    loaded = load("rows.csv", group="machine")
+    assert loaded.groups[0] == "00007"
+    np.testing.assert_array_equal(detector.p_values(loaded), expected)
+    found = Exported("onnx").run(loaded.X, loaded.groups)
+    np.testing.assert_allclose(found["p_value"], expected, atol=1e-12)
+    monkeypatch.setattr(sys, "argv", ["predict.py", "rows.csv", "out.npz"])
+    runpy.run_path("onnx/predict.py", run_name="__main__")
+    np.testing.assert_allclose(np.load("out.npz")["p_value"], expected, atol=1e-12)
+
+
 def test_a_stream_is_scored_by_group(grouped, tmp_path):
     detector, folder, _ = grouped
     new = parts(4)
@@ -115,6 +141,12 @@ def test_a_stream_is_scored_by_group(grouped, tmp_path):
 
     assert found.columns.tolist()[:3] == ["row", "machine", "prediction"]
     np.testing.assert_allclose(found["p_value"], detector.p_values(new), atol=1e-12)
+    manifest = json.loads((tmp_path / "out.parquet" / "_manifest.json").read_text())
+    counted = pd.crosstab(new["machine"], found["prediction"])
+    assert manifest["groups"] == {
+        group: {"normal": row[1], "abnormal": row[-1]}
+        for group, row in counted.to_dict("index").items()
+    }
     without = load(tmp_path / "new.parquet", lazy=True, drop=["machine"])
     with pytest.raises(DataError, match="decides by group"):
         score(folder / "press", without, tmp_path / "other.parquet")

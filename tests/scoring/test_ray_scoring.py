@@ -2,10 +2,11 @@
 
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from isthmus import load
+from isthmus import AnomalyDetector, Autoencoder, load, save_bundle
 from isthmus.errors import MissingExtraError, ScoringError
 from isthmus.scoring import score
 from isthmus.scoring.ray import describe_failure
@@ -26,6 +27,28 @@ def test_ray_starts_here_and_writes_the_same_rows(bundle, shards, local, ray, tm
     table = pd.read_parquet(out)
     pd.testing.assert_series_equal(table["prediction"], local["prediction"])
     pd.testing.assert_frame_equal(table, local, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_ray_decides_by_group_as_one_process_does(ray, tmp_path):
+    rng = np.random.default_rng(0)
+    machine = np.repeat(["a", "b"], 200)
+    values = rng.normal(size=(400, 3)) * np.where(machine == "a", 1, 4)[:, None]
+    rows = pd.DataFrame(values, columns=list("xyz")).assign(machine=machine)
+    detector = AnomalyDetector(Autoencoder(2, max_epochs=1), "neighbours", 0.05, random_state=0)
+    detector.fit(rows, groups="machine")
+    save_bundle(tmp_path / "press", detector.encoder_, {"normal": detector})
+    (tmp_path / "new").mkdir()
+    for at, part in enumerate(np.array_split(rng.permutation(400), 4)):
+        rows.iloc[part].to_parquet(tmp_path / "new" / f"{at}.parquet", index=False)
+    found = {}
+    for engine in ("local", "ray"):
+        stream = load(tmp_path / "new", group="machine")
+        facts = score(tmp_path / "press", stream, tmp_path / engine, engine=engine)
+        found[engine] = pd.read_parquet(tmp_path / engine), facts["groups"]
+    pd.testing.assert_frame_equal(found["ray"][0], found["local"][0], rtol=1e-6)
+    assert found["ray"][1] == found["local"][1]
+    assert sum(sum(one.values()) for one in found["ray"][1].values()) == 400
 
 
 @pytest.mark.slow

@@ -9,6 +9,9 @@ import typer
 from isthmus.cli.options import BundlePath, Json, console_for, write_json_facts
 from isthmus.errors import BundleError
 
+#: Groups that are listed, at most; all of them are in the JSON.
+MAX_GROUPS = 50
+
 
 def history(
     bundle: BundlePath,
@@ -78,6 +81,23 @@ def _line(entry: dict[str, Any]) -> str:
     )
 
 
+def _group_lines(groups: dict[str, Any] | None, columns: list[str]) -> list[str]:
+    """Return a line on the groups of a detector, and one on each of them, from its entry."""
+    if groups is None:
+        return []
+    by = f" (by {', '.join(columns)})" if columns else ""
+    lines = [
+        f"{groups['n_groups']:,} groups{by}; a rate of {groups['rate']:.3g} needs "
+        f"{groups['rows_needed']:,} calibration rows of each"
+    ]
+    for one in groups["groups"][:MAX_GROUPS]:
+        how = "of its own" if one["calibration"] == "group" else f"of {one['calibration']}"
+        lines.append(f"{one['name']}: {one['n']:,} rows, threshold {one['threshold']:.4g}, {how}")
+    if len(groups["groups"]) > MAX_GROUPS:
+        lines.append(f"and {len(groups['groups']) - MAX_GROUPS:,} more, see --json")
+    return lines
+
+
 def info(bundle: BundlePath, json: Json = None) -> None:
     """Show what a bundle contains, without loading it (and without torch)."""
     from isthmus.bundle import read_manifest
@@ -108,4 +128,6 @@ def info(bundle: BundlePath, json: Json = None) -> None:
         n_versions = len(manifest["history"][name])
         text += f"; version {head['version']} of {n_versions}" if n_versions > 1 else ""
         console.print(text, soft_wrap=True, markup=False)
+        for line in _group_lines(head.get("groups"), head.get("group_columns", [])):
+            console.print(f"{'':<13}{line}", soft_wrap=True, markup=False)
     write_json_facts(json, manifest)

@@ -72,7 +72,11 @@ def read_instances_or_codes(
             _print_stored_rule(console, reading.window_label, bundle, head)
         return loaded
     if reading.group:
-        raise DataError(f"got --group, and {data} holds codes, which have no groups; leave it out")
+        raise DataError(
+            f"got --group {reading.group[0]}, and {data} holds codes, which have no groups; give "
+            "the instances themselves in place of their codes, or in Python the group of each "
+            "beside them: fit(load_codes(...), groups=...)"
+        )
     from isthmus.data import Dataset, load_codes
     from isthmus.data.formats import read_table
 

@@ -198,7 +198,7 @@ def _group_facts(decider: Any, data: Dataset) -> dict[str, Any]:
     by_group = getattr(decider, "group_calibration_", None)
     if by_group is None:
         return {}
-    _, groups = decider.instances_and_groups(data)
+    _, groups = decider.instances_and_groups(data)  # as they are written at fit
     thresholds = dict(zip(groups.tolist(), by_group.thresholds(groups).tolist(), strict=True))
     return by_group.counts_of(groups) | {"thresholds": thresholds}
 

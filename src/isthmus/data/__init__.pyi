@@ -32,7 +32,9 @@ from .groups import NO_GROUP as NO_GROUP
 from .groups import as_groups as as_groups
 from .groups import group_codes as group_codes
 from .groups import group_text as group_text
+from .groups import match_groups as match_groups
 from .groups import read_groups as read_groups
+from .groups import warn_of_alike as warn_of_alike
 from .instances import Chunk as Chunk
 from .instances import InMemory as InMemory
 from .instances import Instances as Instances

@@ -1,14 +1,20 @@
 """Groups of instances: of which machine, person or place each one is.
 
-A group is a label by which decisions are calibrated, and no feature. Groups are compared as text,
-so that 7, 7.0 and "7" are one group whatever kind of file they were read from; empty text stands
-for no group.
+A group is a label by which decisions are calibrated, and no feature. It is compared as text: a
+number as it is written without needless decimals, 7 and 7.0 as "7", text as it is. Text that is
+written in several ways, such as "7", "7.0" and "007" in one CSV file, names several groups, of
+which `warn_of_alike` warns at fit. Later files may write a group in another way than the file of
+the fit: a group that was not there at fit is the one that reads as the same number, "007" or "7.0"
+for 7, where exactly one does (`match_groups`); where several do, it is none of them. Empty text
+stands for no group.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+import re
+import warnings
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, cast
@@ -19,7 +25,7 @@ import pandas as pd
 from isthmus._core import shown
 from isthmus.data.instances import InMemory, Instances, as_instances, joined_chunks
 from isthmus.data.labels import is_missing, label_text
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 
 #: The group of an instance without one.
 NO_GROUP = ""
@@ -27,6 +33,10 @@ NO_GROUP = ""
 FOLDER = "folder"
 #: Between the parts of a group that several columns name.
 SEPARATOR = ", "
+#: A number as text: its sign, whole part without leading zeros, decimals without trailing ones.
+NUMBER = re.compile(r"(-?)0*([0-9]+)(?:\.([0-9]*?)0*)?")
+#: Groups that a warning names, at most.
+MAX_NAMED = 5
 
 
 def group_text(value: Any) -> str:
@@ -249,6 +259,85 @@ def _named(groups: Any) -> tuple[str, ...] | None:
         return (groups,)
     names = isinstance(groups, tuple) and groups and all(isinstance(one, str) for one in groups)
     return groups if names else None
+
+
+def group_number(group: str) -> str:
+    """Return a group with each number in it as it is written for short, other text as it is.
+
+    Parameters
+    ----------
+    group : str
+        As `group_text` gives it, of one column or several.
+
+    Examples
+    --------
+    >>> group_number("007"), group_number("7.50"), group_number("north, 02"), group_number("1e3")
+    ('7', '7.5', 'north, 2', '1e3')
+    """
+    parts = []
+    for part in group.split(SEPARATOR):
+        found = NUMBER.fullmatch(part)
+        whole, decimals = (found[1] + found[2], found[3] or "") if found else (part, "")
+        parts.append(f"{whole}.{decimals}" if decimals else whole)
+    return SEPARATOR.join(parts)
+
+
+def match_groups(groups: np.ndarray, names: Iterable[str]) -> np.ndarray:
+    """Return groups as those at fit are written.
+
+    A group that is not among them is the one that reads as the same number, where exactly one
+    does; otherwise it stays as it is.
+
+    Parameters
+    ----------
+    groups : object array of shape (n,)
+        As `as_groups` gives them.
+    names : iterable of str
+        Groups at fit.
+
+    Returns
+    -------
+    object array of shape (n,)
+
+    Examples
+    --------
+    >>> groups = np.array(["007", "7.0", "8", "a", "1.0"], dtype=object)
+    >>> match_groups(groups, ["7", "a", "1", "01"]).tolist()
+    ['7', '7', '8', 'a', '1.0']
+    """
+    there, by_number = set(names), dict[str, list[str]]()
+    new = {one for one in groups.tolist() if one not in there and one != NO_GROUP}
+    if not new:
+        return groups
+    for name in there:
+        by_number.setdefault(group_number(name), []).append(name)
+    alike = {one: by_number.get(group_number(one), []) for one in new}
+    written = {one: names[0] for one, names in alike.items() if len(names) == 1}
+    found = np.empty(len(groups), dtype=object)
+    found[:] = [written.get(one, one) for one in groups.tolist()]
+    return found
+
+
+def warn_of_alike(names: Iterable[str]) -> None:
+    """Warn of groups at fit that are the same number, written in several ways.
+
+    Warns
+    -----
+    DataWarning
+        Which they are, and how they become one.
+    """
+    by_number: dict[str, list[str]] = {}
+    for name in names:
+        by_number.setdefault(group_number(name), []).append(name)
+    alike = [" and ".join(map(repr, sorted(one))) for one in by_number.values() if len(one) > 1]
+    if alike:
+        more = f" and {len(alike) - MAX_NAMED} more" if len(alike) > MAX_NAMED else ""
+        warnings.warn(
+            f"groups that read as one number are written in several ways and are groups of their "
+            f"own: {', '.join(alike[:MAX_NAMED])}{more}; write them alike where they are one",
+            DataWarning,
+            stacklevel=3,
+        )
 
 
 def group_codes(groups: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:

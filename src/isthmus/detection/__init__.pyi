@@ -43,9 +43,9 @@ from .features import pool_residuals as pool_residuals
 from .features import window_statistics as window_statistics
 from .group_calibration import GroupCalibration as GroupCalibration
 from .group_calibration import band as band
-from .group_calibration import groups_from_state as groups_from_state
-from .group_calibration import groups_state as groups_state
-from .group_calibration import warn_of_unused_groups as warn_of_unused_groups
+from .group_rows import groups_from_state as groups_from_state
+from .group_rows import groups_state as groups_state
+from .group_rows import warn_of_unused_groups as warn_of_unused_groups
 from .labelled_scores import ABNORMAL_NEIGHBOURS as ABNORMAL_NEIGHBOURS
 from .labelled_scores import LINEAR_WEIGHT as LINEAR_WEIGHT
 from .labelled_scores import BlendedScore as BlendedScore

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
 from isthmus.autoencoder import InstanceEncoder
-from isthmus.data import ABNORMAL, group_codes, read_groups
+from isthmus.data import ABNORMAL, group_codes, read_groups, warn_of_alike
 from isthmus.detection.calibration import Calibration
 from isthmus.detection.contamination import (
     Contamination,
@@ -31,11 +31,8 @@ from isthmus.detection.detector_labels import (
 )
 from isthmus.detection.detector_monitoring import MonitoringMixin
 from isthmus.detection.explanation import ExplainedDecisionsMixin
-from isthmus.detection.group_calibration import (
-    GroupCalibration,
-    groups_of_both,
-    read_groups_at_fit,
-)
+from isthmus.detection.group_calibration import GroupCalibration
+from isthmus.detection.group_rows import groups_of_both, read_groups_at_fit
 from isthmus.detection.instance_decisions import DecisionsMixin
 from isthmus.detection.labelled_scores import (
     BlendedScore,
@@ -349,6 +346,8 @@ class AnomalyDetector(
             built = build_calibrated_set(encoder, X, y, calibrating, seed, channel_names, of_all)
         self.encoder_, self.calibration_, self.reference_set_ = built
         self.normal_, self.group_columns_ = stated, columns
+        if self.reference_set_.groups is not None:
+            warn_of_alike(group_codes(self.reference_set_.groups)[0])
         if not is_fitted(encoder):
             self.encoder_.warn_about_columns(X)
         self._fit_on_reference_set()

@@ -16,7 +16,8 @@ from isthmus.data import Instances, as_instances, check_complete, over_chunks, r
 from isthmus.detection.calibration import Calibration, choose_rate
 from isthmus.detection.contamination import Contamination
 from isthmus.detection.features import Features, extract_features_in_chunks
-from isthmus.detection.group_calibration import GroupCalibration, warn_of_unused_groups
+from isthmus.detection.group_calibration import GroupCalibration
+from isthmus.detection.group_rows import warn_of_unused_groups
 from isthmus.detection.point_decisions import PointCalibration
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.scores import MissingPenalty, Score, anomaly_scores
@@ -305,7 +306,8 @@ class DecisionsMixin:
             return instances, None
         instances, of_rows = read_groups(X, groups, self.group_columns_)
         self.calibration_by_group(of_rows)
-        self.group_calibration_.warn_of_unseen(_known(of_rows))
+        of_rows = self.group_calibration_.matched(_known(of_rows))
+        self.group_calibration_.warn_of_unseen(of_rows)
         return instances, of_rows
 
     def _rate_of_windows(self, rate: float | Literal["auto"]) -> float:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
-from isthmus.data import ABNORMAL, NORMAL, VERDICT_NAMES, group_text
+from isthmus.data import ABNORMAL, NORMAL, VERDICT_NAMES, group_text, match_groups
 from isthmus.data.windows import TimePoints
 from isthmus.detection.alarm_rates import AlarmRate, AlarmThreshold
 from isthmus.detection.alarms import alarm_table, find_alarms, known_positions
@@ -94,12 +94,18 @@ class PointGroups:
         """Return which calibration decides on each time point, int array of shape (m,)."""
         position = dict(zip(self.names, self.positions.tolist(), strict=True))
         last = len(self.scores) - 1
-        of_groups = [position.get(group_text(one), last) for one in points.groups] or [last]
+        of_groups = [position.get(one, last) for one in self._matched(points)] or [last]
         return np.array(of_groups, dtype=np.int64)[points.codes]
 
     def unseen(self, points: TimePoints) -> list[str]:
         """Return the groups of time points that were not there at fit."""
-        return sorted({group_text(one) for one in points.groups}.difference(self.names))
+        return sorted(set(self._matched(points)).difference(self.names))
+
+    def _matched(self, points: TimePoints) -> list[str]:
+        """Return the groups as those at fit are written, see `isthmus.data.match_groups`."""
+        written = np.array([group_text(one) for one in points.groups], dtype=object)
+        found: list[str] = match_groups(written, self.names).tolist()
+        return found
 
     def p_values(self, scores: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Return the p-value of each anomaly score in its group, NaN where there is none."""

@@ -35,7 +35,7 @@ from isthmus.detection.calibration import (
 )
 from isthmus.detection.contamination import screened_rows
 from isthmus.detection.features import ColumnReference, Features, extract_features
-from isthmus.detection.group_calibration import draw_by_group, splits_well
+from isthmus.detection.group_rows import draw_by_group, splits_well
 from isthmus.detection.timeline import MIN_WINDOWS_FOR_SPLIT, HeldOutBlock, Timeline
 from isthmus.encoding import (
     check_encoder,

@@ -60,6 +60,7 @@ def evaluate_groups(
     (['group', 'group'], 2)
     """
     by_group = detector.group_calibration_
+    groups = groups if by_group is None else by_group.matched(groups)
     verdicts = detector.verdicts_of(scores, None if by_group is None else groups)
     normal, flagged = labels == NORMAL, verdicts == ABNORMAL
     rate, n_all = detector.false_alarm_rate_, detector.score_calibration_.n

@@ -30,6 +30,7 @@ WORDS = {"normal": "normal", "abnormal": "abnormal", "": "without score"}
 Cells = dict[str, list[Any]]
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
 Number = Callable[[Any, str], float]
+Match = Callable[[list[str], set[str]], list[str]]
 
 
 def say(words: str) -> None:
@@ -258,6 +259,7 @@ def p_values_of(
     rows = zip(*(cells[name] for name in groups), strict=True) if groups else [()] * len(order)
     names = [", ".join(map(str, row)) for row in rows]
     position = dict(zip(by_group["names"], by_group["positions"], strict=True))
+    names = points["match"](names, set(position))
     last = len(by_group["scores"]) - 1
     if unseen := sorted(set(names).difference(position)):
         say(f"{len(unseen)} groups were not there at fit ({unseen[:5]}): no rate is promised there")
@@ -342,7 +344,7 @@ def decide(
     return table, alarms
 
 
-def main(predict: Predict, facts: dict[str, Any], number: Number) -> None:
+def main(predict: Predict, facts: dict[str, Any], number: Number, match: Match) -> None:
     """Read the words of the command line, and write the tables."""
     heads = facts["points"]
     parser = argparse.ArgumentParser(description="Decide on each time point of a long table.")
@@ -357,7 +359,7 @@ def main(predict: Predict, facts: dict[str, Any], number: Number) -> None:
     parser.add_argument("--head", choices=list(heads), default=next(iter(heads)))
     given = parser.parse_args()
     try:
-        points = heads[given.head] | {"missing": facts["cells"]["missing"]}
+        points = heads[given.head] | {"missing": facts["cells"]["missing"], "match": match}
         table, alarms = decide(read(given.rows), predict, points, number, given)
         write(given.out, table)
         if given.alarms:

@@ -46,7 +46,9 @@ def _groups(rows: Any, groups: Any) -> np.ndarray:
         groups = list(zip(*(list(rows[name]) for name in columns), strict=True))
     found = [_group(one if isinstance(one, tuple) else (one,)) for one in groups]
     by_group = [one["groups"]["groups"] for one in facts["heads"].values() if "groups" in one]
-    if unseen := sorted(set(found).difference(one["name"] for part in by_group for one in part)):
+    known = {one["name"] for part in by_group for one in part}
+    found = _as_at_fit(found, known)
+    if unseen := sorted(set(found).difference(known)):
         rows = f"{sum(map(found.count, unseen))} of {len(found)} rows are of groups that were not"
         rule = "and decided by the threshold of all groups, which promises no rate for them"
         print(f"{rows} there at fit, or of none ({unseen[:5]}), {rule}", file=sys.stderr)
@@ -59,6 +61,22 @@ def _group(parts: tuple[Any, ...]) -> str:
     gone = any(not c.strip() if isinstance(c, str) else str(c) in NONE for c in whole)
     double = ",," if len(whole) > 1 else ","  # ("a, b", "c") and ("a", "b, c") are two groups
     return "" if gone else ", ".join(str(one).replace(",", double) for one in whole)
+
+
+def _as_at_fit(groups: list[str], known: set[str]) -> list[str]:
+    """Return groups as those at fit are written: 007 and 7.0 like 7, where exactly one is so."""
+    short: dict[str, list[str]] = {}
+    for name in known:
+        short.setdefault(_short(name), []).append(name)
+    alike = {one: short.get(_short(one), []) for one in set(groups) - known}
+    return [alike[one][0] if len(alike.get(one, [])) == 1 else one for one in groups]
+
+
+def _short(group: str) -> str:
+    number = re.compile(r"(-?)0*([0-9]+)(?:\.([0-9]*?)0*)?")
+    parts = [(number.fullmatch(part), part) for part in group.split(", ")]
+    whole = [(m[1] + m[2] + "." * bool(m[3]) + (m[3] or "")) if m else part for m, part in parts]
+    return ", ".join(whole)
 
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
@@ -134,7 +152,7 @@ def _read(source: Path, given: Any = None) -> Any:
 
 if __name__ == "__main__":
     if "points" in facts and not any(word.endswith(".npy") for word in sys.argv):
-        sys.exit(__import__("predict_points").main(predict, facts, _number))
+        sys.exit(__import__("predict_points").main(predict, facts, _number, _as_at_fit))
     parser = argparse.ArgumentParser(description="Decide on each row with the model.")
     parser.add_argument("rows", type=Path, help=".npy file of an array, or .csv with a header")
     parser.add_argument("out", type=Path, help=".npz file to write, an array for each output")

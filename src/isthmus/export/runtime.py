@@ -14,7 +14,14 @@ import pandas as pd
 
 from isthmus._core import reading, require, user_path
 from isthmus.bundle import upgrade_head_entry
-from isthmus.data import NO_GROUP, Schema, check_complete, prediction_sets, read_groups
+from isthmus.data import (
+    NO_GROUP,
+    Schema,
+    check_complete,
+    match_groups,
+    prediction_sets,
+    read_groups,
+)
 from isthmus.data.preprocessing import Preprocessor, more_missing_values, read_preprocessor
 from isthmus.detection import check_rate
 from isthmus.errors import CalibrationWarning, DataError, ExportError
@@ -191,10 +198,7 @@ class Exported:
         return self.run_fed(self.feed(X, groups))
 
     def feed(self, X: Any, groups: Any = None, *, decides: bool = True) -> dict[str, np.ndarray]:
-        """Check instances as `run` does, and return them by input of the graph.
-
-        Where a detector decides by group and nothing is decided, groups may be missing.
-        """
+        """Return instances by input, checked as by `run`; without `decides` groups may lack."""
         if self.group_input is None and groups is not None:
             raise DataError(
                 "got groups, and no head of the export decides by group; leave them out"
@@ -222,8 +226,9 @@ class Exported:
                 f"the export decides by group (at fit {columns}), and got no groups; pass groups, "
                 "the group of each instance, or a table with the column"
             )
-        heads = (head.get("groups", {}).get("groups", []) for head in self.facts["heads"].values())
-        known = {one["name"] for groups_of in heads for one in groups_of}
+        heads = self.facts["heads"].values()
+        known = {one["name"] for head in heads for one in head.get("groups", {}).get("groups", [])}
+        groups = match_groups(groups, known)
         unseen = [one for one in groups.tolist() if one not in known]
         if unseen and warn:
             warnings.warn(

@@ -20,9 +20,9 @@ import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,11 +152,14 @@ class WrittenChunk:
         Number of rows of each decision.
     missing : list of int or None
         Number of rows without a value in each column; None where it was not counted.
+    groups : dict of str to dict
+        The counts of each group, as it is written at fit; empty where no groups decide.
     """
 
     n_rows: int
     counts: dict[str, int]
     missing: list[int] | None = None
+    groups: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,23 +203,21 @@ class PartFiles:
             raise ScoringError(
                 f"{path} was written by another run; delete it and run again with resume"
             )
-        return WrittenChunk(footer.num_rows, facts["counts"], facts.get("missing"))
+        groups = facts.get("groups", {})
+        return WrittenChunk(footer.num_rows, facts["counts"], facts.get("missing"), groups)
 
     def write(
-        self,
-        chunk: ChunkRange,
-        arrays: Sequence[pa.Array],
-        counts: Mapping[str, int],
-        missing: list[int] | None = None,
+        self, chunk: ChunkRange, arrays: Sequence[pa.Array], written: WrittenChunk
     ) -> WrittenChunk:
-        """Write the file of a chunk, with what `WrittenChunk` holds of it.
+        """Write the file of a chunk, with what is stored of it, which is returned.
 
         Raises
         ------
         ScoringError
             When there is no space left, or the folder may not be written to.
         """
-        entry = json.dumps({"run": self.run, "counts": counts, "missing": missing}).encode()
+        stored = {key: value for key, value in asdict(written).items() if key != "n_rows"}
+        entry = json.dumps({"run": self.run} | stored).encode()
         table = pa.Table.from_arrays(
             list(arrays), schema=self.schema.with_metadata({_METADATA_KEY: entry})
         )
@@ -226,7 +227,7 @@ class PartFiles:
             write_bytes(self.path(chunk), content.getbuffer())
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        return WrittenChunk(table.num_rows, dict(counts), missing)
+        return written
 
 
 @contextmanager
@@ -272,7 +273,8 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     -------
     dict
         `n`, the rows; `counts` of each decision; `skipped`; of tables `n_missing`, the number of
-        rows without a value in each column.
+        rows without a value in each column; where a detector decides by group `groups`, the counts
+        of each group, "" of rows without one.
 
     Raises
     ------
@@ -280,6 +282,7 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
         When the file of a chunk is missing that was not skipped.
     """
     counts: Counter[str] = Counter()
+    groups: dict[str, Counter[str]] = {}
     n_rows = n_files = 0
     missing: list[str] = []
     n_missing: list[list[int] | None] = []
@@ -290,6 +293,8 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
             missing.append(chunk.source)
             continue
         counts.update(found.counts)
+        for group, own in found.groups.items():
+            groups.setdefault(group, Counter()).update(own)
         n_missing.append(found.missing)
         n_rows, n_files = n_rows + found.n_rows, n_files + 1
     unexplained = [source for source in missing if source not in {one.source for one in skipped}]
@@ -307,6 +312,8 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     counted = [one for one in n_missing if one is not None]
     if counted and len(counted) == len(n_missing):
         facts["n_missing"] = [sum(column) for column in zip(*counted, strict=True)]
+    if groups:
+        facts["groups"] = {group: dict(groups[group]) for group in sorted(groups)}
     _write_manifest(files.folder, run, {"finished": True} | facts)
     return facts
 

@@ -355,8 +355,24 @@ class Worker:
         arrays = [*prepared.keys, *columns.build(found, reasons)]
         missing = self.exported.count_missing(prepared.rows)
         plain = None if missing is None else missing.tolist()
-        written = self.job.files.write(prepared.chunk, arrays, columns.counts(found), plain)
-        return ScoredChunk(prepared.chunk, written)
+        counts, groups = columns.counts(found), dict[str, dict[str, int]]()
+        if self.exported.group_input is not None:
+            groups = _counts_by_group(found, prepared.rows[self.exported.group_input.name])
+        entry = WrittenChunk(prepared.chunk.n_rows, counts, plain, groups)
+        return ScoredChunk(prepared.chunk, self.job.files.write(prepared.chunk, arrays, entry))
+
+
+def _counts_by_group(
+    found: Mapping[str, np.ndarray], groups: np.ndarray
+) -> dict[str, dict[str, int]]:
+    """Return the number of rows of each decision in each group."""
+    decided = {name: found[name] for name in ("class", "verdict") if name in found}
+    names, codes, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes)[:-1])
+    return {
+        str(name): decision_counts({key: values[own] for key, values in decided.items()})
+        for name, own in zip(names, rows, strict=True)
+    }
 
 
 def _hashes_and_residuals(hashed: np.ndarray, residuals: np.ndarray) -> dict[str, np.ndarray]:

@@ -87,7 +87,8 @@ def open_streamed(
         if groups:
             raise DataError(
                 f"got group={groups[0]!r}, and images that are read chunk by chunk have no groups; "
-                "read the folder into memory (without lazy, on the command line --lazy)"
+                "read the folder into memory (without lazy, on the command line --lazy), or write "
+                "images and groups as columns of Parquet files, which are read in chunks"
             )
         given = {"label": label, "columns": columns, "drop": drop, "category": category}
         named = [f"{name}={value!r}" for name, value in given.items() if value]
