@@ -26,8 +26,8 @@ import pandas as pd
 from torch import nn
 
 from isthmus._core import copy_files, isolated_from_host, reading, user_path
-from isthmus.autoencoder import Autoencoder
-from isthmus.bundle.encoder_files import ENCODER_FILES, read_encoder, write_encoder
+from isthmus.autoencoder import InstanceEncoder
+from isthmus.bundle.encoder_files import encoder_files, read_encoder, write_encoder
 from isthmus.bundle.head_binding import Head, check_bound, decisions, reasons_of
 from isthmus.bundle.head_folders import read_head, write_head
 from isthmus.bundle.head_versions import history, next_version, version_folder, with_version
@@ -46,7 +46,7 @@ from isthmus.bundle.manifest import (
 )
 from isthmus.data import as_instances, prediction_columns, row_index
 from isthmus.detection import AnomalyDetector
-from isthmus.encoding import encoder_identity, identity_in_manifest
+from isthmus.encoding import FrozenEncoder, encoder_identity, identity_in_manifest
 from isthmus.errors import BundleError
 
 
@@ -59,7 +59,7 @@ class Bundle:
     path : Path
     manifest : dict
         Plain values, as in `manifest.json`.
-    encoder : Autoencoder
+    encoder : Autoencoder or FrozenEncoder
         Fitted.
     heads : dict of str to CodeClassifier or AnomalyDetector
         Fitted, bound to the encoder: the current version of each.
@@ -68,6 +68,7 @@ class Bundle:
     --------
     >>> import tempfile
     >>> import numpy as np
+    >>> from isthmus import Autoencoder
     >>> normal = np.random.default_rng(0).normal(size=(200, 6))
     >>> detector = AnomalyDetector(
     ...     Autoencoder(max_epochs=2), "neighbours", 0.05, "split", random_state=0
@@ -88,7 +89,7 @@ class Bundle:
 
     path: Path
     manifest: dict[str, Any]
-    encoder: Autoencoder
+    encoder: InstanceEncoder
     heads: dict[str, Head] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -176,7 +177,8 @@ class Bundle:
         reasons = self.reasons(X, head) if explain else None
         found = decisions(decider, X, groups, alpha=alpha, by_class=by_class)
         X = as_instances(X).held
-        found["reconstruction_error"] = self.encoder.reconstruction_error(X)
+        if self.encoder.has_decoder:
+            found["reconstruction_error"] = self.encoder.reconstruction_error(X)
         columns = prediction_columns(found, getattr(decider, "classes_", ()), reasons, alpha)
         return pd.DataFrame(columns, index=row_index(X))
 
@@ -203,7 +205,7 @@ class Bundle:
 @isolated_from_host()
 def save_bundle(
     path: str | Path,
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     heads: Mapping[str, Head] | None = None,
     *,
     metrics: Mapping[str, Any] | None = None,
@@ -218,7 +220,7 @@ def save_bundle(
     Parameters
     ----------
     path : path
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
         Of a detector that trained its own: `detector.encoder_`.
     heads : mapping of name to fitted CodeClassifier or AnomalyDetector, optional
         Fitted on this very encoder.
@@ -241,7 +243,7 @@ def save_bundle(
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from isthmus import CodeClassifier
+    >>> from isthmus import Autoencoder, CodeClassifier
     >>> X = np.random.default_rng(0).normal(size=(200, 6))
     >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
     >>> sign = CodeClassifier(encoder).fit(X[:50], X[:50, 0] > 0)
@@ -270,7 +272,9 @@ def save_bundle(
             write_manifest(folder, facts)
 
 
-def _facts_of_same_encoder(path: str | Path, encoder: Autoencoder, identity: str) -> dict[str, Any]:
+def _facts_of_same_encoder(
+    path: str | Path, encoder: InstanceEncoder, identity: str
+) -> dict[str, Any]:
     """Return heads, history, metrics and head files of a bundle of the same encoder.
 
     {} where it has no heads.
@@ -375,14 +379,9 @@ def _add_heads(
     manifest = read_manifest(path)
     verify_files(path, manifest)
     encoder = manifest["encoder"]
+    bound_to = encoder["digest"], identity_in_manifest(encoder), encoder.get("decoder_digest")
     for name, head in heads.items():
-        check_bound(
-            name,
-            head,
-            encoder["digest"],
-            identity_in_manifest(encoder),
-            encoder.get("decoder_digest"),
-        )
+        check_bound(name, head, *bound_to)
     carried = ("encoder", "heads", "history", "metrics")
     facts: dict[str, Any] = {key: manifest[key] for key in carried if key in manifest}
     with new_bundle(path, state) as folder:
@@ -398,6 +397,7 @@ def load_bundle(
     path: str | Path,
     *,
     architecture: tuple[nn.Module, nn.Module] | None = None,
+    encoder: FrozenEncoder | None = None,
     trusted: Sequence[str] = (),
 ) -> Bundle:
     """Load a bundle after checking every file against the manifest.
@@ -407,6 +407,8 @@ def load_bundle(
     path : path
     architecture : (encoder, decoder), optional
         The modules it was fitted with, when these were the user's own.
+    encoder : FrozenEncoder, optional
+        With what is code of a `FrozenEncoder`, fitted or not: module, function, `preprocess`.
     trusted : sequence of str, optional
         Types in scikit-learn heads that skops does not trust by itself, once you have checked
         them; an error lists them.
@@ -425,6 +427,7 @@ def load_bundle(
     --------
     >>> import tempfile
     >>> import numpy as np
+    >>> from isthmus import Autoencoder
     >>> X = np.random.default_rng(0).normal(size=(100, 6))
     >>> encoder = Autoencoder(max_epochs=2, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -437,12 +440,12 @@ def load_bundle(
     for _ in range(_READS - 1):
         state = bundle_state(folder)
         try:
-            return _load(folder, architecture, trusted)
+            return _load(folder, architecture, encoder, trusted)
         except (BundleError, OSError):
             # A bundle that was replaced in the meantime is read again.
             if bundle_state(folder) == state:
                 raise
-    return _load(folder, architecture, trusted)
+    return _load(folder, architecture, encoder, trusted)
 
 
 #: How often a bundle is read that is replaced while it is read.
@@ -450,22 +453,17 @@ _READS = 5
 
 
 def _load(
-    folder: Path, architecture: tuple[nn.Module, nn.Module] | None, trusted: Sequence[str]
+    folder: Path,
+    architecture: tuple[nn.Module, nn.Module] | None,
+    given: FrozenEncoder | None,
+    trusted: Sequence[str],
 ) -> Bundle:
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
-    require_files(folder, manifest, ENCODER_FILES)
-    with reading(folder, BundleError, "it is damaged: save the bundle again"):
-        facts = manifest["encoder"]
-        own = str(facts["architecture"]["architecture"]).startswith("own: ")
-    if own and architecture is None:
-        raise BundleError(
-            f"{folder} was fitted with modules of your own "
-            f"({facts['architecture']['architecture'].removeprefix('own: ')}), which are code and "
-            "not in the bundle; pass load_bundle(path, architecture=(encoder, decoder))"
-        )
     with reading(folder, BundleError, "it is damaged: copy or save the bundle again"):
-        encoder = read_encoder(folder, facts, architecture if own else None)
+        facts = manifest["encoder"]
+        require_files(folder, manifest, encoder_files(facts))
+        encoder = read_encoder(folder, facts, architecture, given, trusted)
         places = {
             name: version_folder(name, entry["version"])
             for name, entry in manifest["heads"].items()

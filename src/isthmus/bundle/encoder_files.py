@@ -1,9 +1,9 @@
-"""A fitted autoencoder as files in a bundle: weights, history, and plain facts."""
+"""A fitted encoder as files in a bundle: weights, history, and plain facts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,16 @@ import safetensors.numpy
 from torch import nn
 
 from isthmus._core import write_bytes
-from isthmus.autoencoder import Autoencoder, HeldOut, TrainingRowHashes
+from isthmus.autoencoder import Autoencoder, HeldOut, InstanceEncoder, TrainingRowHashes
+from isthmus.bundle.frozen_encoder_files import (
+    frozen_encoder_files,
+    is_frozen_encoder,
+    read_frozen_encoder,
+    write_frozen_encoder,
+)
 from isthmus.data import Schema
 from isthmus.data.preprocessing import read_preprocessor
+from isthmus.encoding import FrozenEncoder
 from isthmus.errors import BundleError
 from isthmus.networks import build, check_weights, read_weights, write_weights
 from isthmus.training import isolated_random_state
@@ -29,7 +36,12 @@ ENCODER_FILES = (ENCODER, DECODER, HISTORY, SEEN)
 RUN_PARAMETERS = ("checkpoint_dir", "log_dir", "resume", "verbose")
 
 
-def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
+def encoder_files(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the files that are read of a bundle, from the manifest's entry of its encoder."""
+    return frozen_encoder_files(facts) if is_frozen_encoder(facts) else ENCODER_FILES
+
+
+def write_encoder(encoder: InstanceEncoder, folder: Path) -> dict[str, Any]:
     """Write weights and history into a bundle's folder; return the manifest's entry.
 
     Raises
@@ -37,6 +49,9 @@ def write_encoder(encoder: Autoencoder, folder: Path) -> dict[str, Any]:
     FrozenError
         When the weights changed after they were fitted.
     """
+    if isinstance(encoder, FrozenEncoder):
+        return write_frozen_encoder(encoder, folder)
+    assert isinstance(encoder, Autoencoder)  # the only other kind
     encoder.check_frozen()
     write_weights(folder / ENCODER, encoder.encoder_)
     write_weights(folder / DECODER, encoder.decoder_)
@@ -67,8 +82,10 @@ def read_encoder(
     folder: Path,
     facts: Mapping[str, Any],
     architecture: tuple[nn.Module, nn.Module] | None = None,
-) -> Autoencoder:
-    """Rebuild a fitted autoencoder from a bundle's folder and its manifest's entry.
+    given: FrozenEncoder | None = None,
+    trusted: Sequence[str] = (),
+) -> InstanceEncoder:
+    """Rebuild a fitted encoder from a bundle's folder and its manifest's entry.
 
     Its weights are checked against the digests of the entry; the first bundles have none of the
     decoder.
@@ -80,13 +97,31 @@ def read_encoder(
         As `write_encoder` gave it.
     architecture : (encoder, decoder), optional
         Needed when it was fitted with modules of the user's own.
+    given, trusted
+        See `read_frozen_encoder`.
 
     Raises
     ------
     BundleError
-        When a network does not have its digest.
+        When a network does not have its digest, or modules are needed, or given in vain.
     """
-    own = {} if architecture is None else {"architecture": tuple(architecture)}
+    if is_frozen_encoder(facts):
+        return read_frozen_encoder(folder, facts, given, trusted)
+    if given is not None:
+        raise BundleError(
+            f"got encoder=, and {folder} holds an autoencoder, with its weights; leave it out"
+        )
+    name = str(facts["architecture"]["architecture"])
+    if name.startswith("own: ") and architecture is None:
+        raise BundleError(
+            f"{folder} was fitted with modules of your own ({name.removeprefix('own: ')}), which "
+            "are code and not in the bundle; pass load_bundle(path, architecture=(encoder, "
+            "decoder))"
+        )
+    if architecture is None or not name.startswith("own: "):
+        own = {}
+    else:
+        own = {"architecture": tuple(architecture)}
     if not own:
         check_weights(lambda: build(**facts["architecture"]), [folder / ENCODER, folder / DECODER])
     with isolated_random_state(0):  # the weights drawn are replaced

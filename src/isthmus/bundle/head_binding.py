@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.classification import CodeClassifier
 from isthmus.data import Instances
 from isthmus.detection import AnomalyDetector
@@ -72,7 +72,7 @@ def check_bound(
         )
 
 
-def check_bound_in_bundle(folder: Path, facts: Mapping[str, Any], encoder: Autoencoder) -> None:
+def check_bound_in_bundle(folder: Path, facts: Mapping[str, Any], encoder: InstanceEncoder) -> None:
     """Check that a saved head belongs to the encoder that was saved with it.
 
     Raises
@@ -85,10 +85,11 @@ def check_bound_in_bundle(folder: Path, facts: Mapping[str, Any], encoder: Autoe
             f"the head in {folder} was fitted on the codes of another encoder (digest "
             f"{facts['encoder_digest'][:12]}, here {encoder.digest_[:12]}); fit it again"
         )
-    if facts.get("decoder_digest") not in (None, encoder.decoder_digest_):
+    decoder = encoder.decoder_digest_
+    if decoder is not None and facts.get("decoder_digest") not in (None, decoder):
         raise BundleError(
             f"the head in {folder} was fitted on the residuals of another decoder (digest "
-            f"{facts['decoder_digest'][:12]}, here {encoder.decoder_digest_[:12]}); fit it again"
+            f"{facts['decoder_digest'][:12]}, here {decoder[:12]}); fit it again"
         )
     if facts["encoder_identity"] != encoder_identity(encoder):
         raise BundleError(

@@ -22,7 +22,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from isthmus._core import from_json, write_bytes, write_json
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle.encoder_files import read_encoder, write_encoder
 from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection import (
@@ -137,7 +137,7 @@ def _time_parameters(detector: AnomalyDetector) -> dict[str, Any]:
     return {name: getattr(detector, name) for name in names} | by_group
 
 
-def read_detector(folder: Path, facts: dict[str, Any], encoder: Autoencoder) -> AnomalyDetector:
+def read_detector(folder: Path, facts: dict[str, Any], encoder: InstanceEncoder) -> AnomalyDetector:
     """Rebuild a fitted detector from what `write_detector` wrote.
 
     Raises
@@ -211,7 +211,9 @@ def missing_facts(detector: AnomalyDetector) -> dict[str, Any]:
     return facts
 
 
-def _read_penalty(facts: Mapping[str, Any] | None, encoder: Autoencoder) -> MissingPenalty | None:
+def _read_penalty(
+    facts: Mapping[str, Any] | None, encoder: InstanceEncoder
+) -> MissingPenalty | None:
     if facts is None:
         return None
     columns = np.isin(np.arange(encoder.schema_.n_features), facts["columns"])
@@ -232,7 +234,9 @@ def label_counts(y: np.ndarray) -> dict[str, int]:
     return {name: int((y == label).sum()) for name, label in named.items()}
 
 
-def _read_reference_set(folder: Path, state: dict[str, Any], encoder: Autoencoder) -> ReferenceSet:
+def _read_reference_set(
+    folder: Path, state: dict[str, Any], encoder: InstanceEncoder
+) -> ReferenceSet:
     rows, folds = state["memory"], state["folds"]
     return ReferenceSet(
         Features(**rows["views"]),
@@ -253,7 +257,7 @@ def _fold_state(fold: Fold) -> dict[str, Any]:
     return {"held_out": fold.held_out} | purged | features
 
 
-def _fold(folder: Path, number: int, state: dict[str, Any], encoder: Autoencoder) -> Fold:
+def _fold(folder: Path, number: int, state: dict[str, Any], encoder: InstanceEncoder) -> Fold:
     features = Features(**state["views"]) if "views" in state else None
     own = folder / "folds" / str(number)
     if not (own / FACTS).is_file():

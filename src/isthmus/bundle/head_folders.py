@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from isthmus._core import check_archive, write_bytes
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle.head_binding import Head, binding, check_bound_in_bundle, restore_binding
 from isthmus.bundle.head_files import (
     DETECTOR,
@@ -72,7 +72,7 @@ def write_head(folder: Path, head: Head) -> dict[str, Any]:
 
 
 def read_head(
-    folder: Path, facts: dict[str, Any], encoder: Autoencoder, trusted: Sequence[str] = ()
+    folder: Path, facts: dict[str, Any], encoder: InstanceEncoder, trusted: Sequence[str] = ()
 ) -> Head:
     """Rebuild a fitted head from what `write_head` wrote.
 
@@ -166,7 +166,7 @@ def _write_standardised(folder: Path, standardised: StandardisedHead) -> dict[st
 
 
 def read_classifier(
-    folder: Path, facts: dict[str, Any], encoder: Autoencoder, trusted: Sequence[str] = ()
+    folder: Path, facts: dict[str, Any], encoder: InstanceEncoder, trusted: Sequence[str] = ()
 ) -> CodeClassifier:
     """Rebuild a fitted classifier from what `write_classifier` wrote.
 

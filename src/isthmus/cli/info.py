@@ -115,7 +115,7 @@ def info(bundle: BundlePath, json: Json = None) -> None:
         "columns": ", ".join(schema["columns"] or []),
         "architecture": encoder["architecture"]["architecture"],
         "code": f"{encoder['architecture']['n_components']} numbers",
-        "loss": f"{encoder['loss']}, kept epoch {encoder['best_epoch']}",
+        "loss": encoder["loss"] and f"{encoder['loss']}, kept epoch {encoder['best_epoch']}",
         "digest": encoder["digest"],
         "trained on": encoder["data_fingerprint"],
         "libraries": ", ".join(f"{name} {found}" for name, found in manifest["libraries"].items()),

@@ -1,5 +1,10 @@
 from .active_learning import most_informative as most_informative
 from .active_learning import suggested_classes as suggested_classes
+from .encoder_backends import Backend as Backend
+from .encoder_backends import OnnxBackend as OnnxBackend
+from .encoder_backends import PrecomputedBackend as PrecomputedBackend
+from .encoder_backends import TorchBackend as TorchBackend
+from .encoder_backends import TransformerBackend as TransformerBackend
 from .encoder_backends import backend_of as backend_of
 from .frozen_encoder import FrozenEncoder as FrozenEncoder
 from .instance_codes import FrozenEncoderMixin as FrozenEncoderMixin

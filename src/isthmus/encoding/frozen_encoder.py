@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -218,6 +218,32 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
         twin._measure(fresh)  # noqa: SLF001
         return twin
 
+    @classmethod
+    @isolated_from_host()
+    def restored(
+        cls, backend: Backend, parameters: Mapping[str, Any], learned: Mapping[str, Any]
+    ) -> Self:
+        """Rebuild a fitted encoder from its backend, parameters and fitted attributes."""
+        encoder = cls(**parameters)
+        for name, value in learned.items():
+            setattr(encoder, name, value)
+        encoder._name_features()
+        encoder._take(backend)
+        encoder.n_components_ = encoder.spec_["n_components"]
+        encoder.held_out_ = HeldOut.empty(encoder.n_components_)
+        encoder._checked_versions = backend.versions()
+        return encoder
+
+    @isolated_from_host()
+    def gives_codes_of_fit(self) -> bool:
+        """Return whether instances drawn at random have the codes that they had at fit.
+
+        True where the model refused such instances at fit, as nothing can then be compared.
+        """
+        then = self.trial_codes_
+        now = then if then is None else self._codes_of_drawn()
+        return then is None or (now is not None and _alike(then, now))
+
     @property
     def n_training_rows_(self) -> int:
         """Number of instances given to `fit`."""
@@ -286,7 +312,7 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
         elif self.backend_.takes_network_inputs:
             given = self._network_inputs(given)
         codes = self.backend_.run(given)
-        return codes.reshape(len(codes), -1)
+        return np.ascontiguousarray(codes.reshape(len(codes), -1))
 
     def _network_inputs(self, given: Any) -> np.ndarray:
         """Return what a module takes where nothing else prepares the instances."""
@@ -350,13 +376,12 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
 
     def _digest(self) -> str:
         """Return the digest of the model; of functions, that of the codes that they give."""
-        own, then = self.backend_.digest(), self.trial_codes_
+        own, codes = self.backend_.digest(), self.trial_codes_
         opaque = own is None or self.preprocess is not None
-        now = self._codes_of_drawn() if opaque and then is not None else then
-        same = now is then or (now is not None and then is not None and _alike(then, now))
+        same = not opaque or self.gives_codes_of_fit()
         if own is not None and same:
             return own
-        codes = then if same else now
+        codes = codes if same else self._codes_of_drawn()
         content = b"" if codes is None else codes.tobytes()
         return hashlib.sha256(self.backend_.name.encode() + content).hexdigest()
 
