@@ -60,7 +60,7 @@ class Page:
     address: str | None = None
 
     def __post_init__(self):
-        self.n_run, self.skipped, self.closing = 0, [], ExitStack()
+        self.n_run, self.skipped, self.printed, self.closing = 0, [], [], ExitStack()
 
     def __enter__(self):
         return self
@@ -101,6 +101,7 @@ class Page:
             # 3 of isthmus monitor: done, and the promise no longer holds.
             fine = (0, 3) if words[0] == "monitor" else (0,)
             assert done.returncode in fine, f"{where}: {command}\n{done.stdout}\n{done.stderr}"
+            self.printed.append(done.stdout)
         else:
             program = sys.executable if program == "python" else shutil.which(program)
             assert program, f"{where}: there is no {command}"

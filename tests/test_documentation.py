@@ -39,7 +39,7 @@ EXCEPTED = {
     },
 }
 #: Pages that take longer than a few seconds.
-SLOW = {"README.md", "report.md", "serve.md", "scale.md"}
+SLOW = {"report.md", "serve.md", "scale.md"}
 
 
 def listed(pages):
@@ -54,22 +54,40 @@ def short_training(monkeypatch):
     monkeypatch.setattr(isthmus.recipes, "choose_max_epochs", lambda *_: 2)
 
 
-@pytest.mark.parametrize("path", listed(p for p in PAGES if blocks_of(p)))
-def test_every_block_runs_as_pasted(path, tmp_path, short_training):
+def run_page(path, folder):
+    """Run all blocks of a page in a folder, count them, and return what the commands printed."""
     if path.name in FILES:
-        FILES[path.name](tmp_path)
+        FILES[path.name](folder)
     excepted = EXCEPTED.get(path.name, {})
     blocks = [block for block in blocks_of(path) if block.language != "text"]
-    with Page(tmp_path, excepted) as page:
+    with Page(folder, excepted) as page:
         for block in blocks:
             page.run(block)
     unused = [start for start in excepted if not any(c.startswith(start) for c in page.skipped)]
     assert not unused, "exceptions that no command of the page needs"
-    wholly = [b for b in blocks if b.commands and b.language == "shell"]
     n_excepted = sum(
-        all(any(c.startswith(start) for start in excepted) for c in b.commands) for b in wholly
+        all(any(c.startswith(start) for start in excepted) for c in block.commands)
+        for block in blocks
+        if block.language == "shell"
     )
     assert page.n_run == len(blocks) - n_excepted
+    return "\n".join(page.printed)
+
+
+@pytest.mark.parametrize("path", listed(p for p in PAGES[1:] if blocks_of(p)))
+def test_every_block_runs_as_pasted(path, tmp_path, short_training):
+    run_page(path, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_stories_of_the_readme_run_as_pasted_and_find_what_it_says(tmp_path):
+    printed = run_page(PAGES[0], tmp_path)
+    found, n = map(int, re.search(r"found +(\d+) of (\d+) abnormal", printed).groups())
+    assert n == 15
+    assert found >= 13
+    alarms, n = map(int, re.search(r"false alarms +(\d+) of (\d+) normal", printed).groups())
+    assert n == 685
+    assert alarms <= 0.01 * n + 3 * (0.01 * 0.99 * n) ** 0.5
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
