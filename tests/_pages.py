@@ -12,8 +12,9 @@ from pathlib import Path
 
 from _commands import isthmus
 
-#: The languages of a block: what is run, and text, which is output or a diagram.
-LANGUAGES = ("python", "shell", "text")
+#: The languages of a block: what is run, text, which is output or a diagram, and directives of the
+#: site.
+LANGUAGES = ("python", "shell", "text", "{eval-rst}", "{toctree}")
 #: Where the pages have the service; tests take a free port.
 ADDRESSES = ("http://127.0.0.1:8000", "http://localhost:8000")
 
@@ -28,6 +29,11 @@ class Block:
     code: str
 
     @property
+    def runs(self):
+        """Whether it is code, and neither text nor a directive of the site."""
+        return self.language in ("python", "shell")
+
+    @property
     def commands(self):
         """The commands of a shell block, without comments and continuations."""
         joined = self.code.replace("\\\n", " ").splitlines()
@@ -39,7 +45,7 @@ def blocks_of(path):
     """Return the blocks of a page, in order."""
     lines, found, begun = path.read_text(encoding="utf-8").splitlines(), [], None
     for number, line in enumerate(lines, 1):
-        fence = re.fullmatch(r" *```([\w-]*)", line)
+        fence = re.fullmatch(r" *```([\w-]*|\{[\w-]+\})", line)
         if fence and begun is None:
             begun = number
             language = fence[1]

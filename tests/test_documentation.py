@@ -19,6 +19,7 @@ EXCEPTED = {
         "pip install": INSTALLS,
         "make": "makes environments of its own; .ci/run runs make test",
     },
+    "index.md": {"pip install": INSTALLS},
     "scale.md": {
         "pip install": INSTALLS,
         "isthmus predict press/ 'events/*.parquet' -o decided.parquet --key id --engine ray": (
@@ -39,7 +40,7 @@ EXCEPTED = {
     },
 }
 #: Pages that take longer than a few seconds.
-SLOW = {"report.md", "serve.md", "scale.md"}
+SLOW = {"data.md", "index.md", "report.md", "serve.md", "scale.md"}
 
 
 def listed(pages):
@@ -59,7 +60,7 @@ def run_page(path, folder):
     if path.name in FILES:
         FILES[path.name](folder)
     excepted = EXCEPTED.get(path.name, {})
-    blocks = [block for block in blocks_of(path) if block.language != "text"]
+    blocks = [block for block in blocks_of(path) if block.runs]
     with Page(folder, excepted) as page:
         for block in blocks:
             page.run(block)
@@ -74,7 +75,9 @@ def run_page(path, folder):
     return "\n".join(page.printed)
 
 
-@pytest.mark.parametrize("path", listed(p for p in PAGES[1:] if blocks_of(p)))
+@pytest.mark.parametrize(
+    "path", listed(p for p in PAGES[1:] if any(block.runs for block in blocks_of(p)))
+)
 def test_every_block_runs_as_pasted(path, tmp_path, short_training):
     run_page(path, tmp_path)
 
