@@ -62,6 +62,8 @@ sphinx_gallery_conf = {
     "reference_url": {"isthmus": None},
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_", "__repr__"),
+    "ignore_repr_types": "Figure",
+    "image_scrapers": ("gallery_figures.scrape",),
     "download_all_examples": True,
     "matplotlib_animations": False,
     "min_reported_time": 10**6,

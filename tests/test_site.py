@@ -1,6 +1,8 @@
 """The documentation site: everything public is on it, docstrings are escaped, tutorials run."""
 
 import importlib
+import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -50,12 +52,6 @@ def test_every_public_name_has_one_place_on_the_site(extension):
     assert lacking == []
 
 
-def test_names_of_the_top_are_listed_by_task(extension):
-    package_pages = extension("package_pages")
-    names = {f"isthmus.{name}" for name in package_pages.public_names("isthmus")}
-    assert names <= set(package_pages.listed_by_task())
-
-
 def test_marks_in_docstrings_are_escaped_but_in_code(extension):
     escape = extension("plain_docstrings").escape
     assert escape(["array of shape (n, *shape) of `digest_` and digest_, with |u|"]) == [
@@ -95,3 +91,69 @@ def test_marks_in_docstrings_are_escaped_but_in_code(extension):
 )  # fmt: skip
 def test_links_that_leave_docs_lead_to_pages_of_the_site(extension, page, target, found):
     assert extension("outside_links").site_target(target, page) == found
+
+
+def test_every_page_is_in_a_table_of_contents():
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+    entries = [
+        entry
+        for text in texts.values()
+        for block in re.findall(r"```{toctree}\n(.*?)```", text, re.S)
+        for entry in block.splitlines()
+    ]
+    for path in texts:
+        assert path.stem == "index" or path.stem in entries, f"add {path.stem} to docs/guides.md"
+
+
+def test_every_tutorial_has_a_test_and_a_place_on_the_first_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for path in TUTORIALS:
+        assert f"(tutorials/{path.name})" in index
+        assert f'"{path.name}"' in Path(__file__).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a tutorial as a script, in an empty folder, and return its names."""
+    monkeypatch.chdir(tmp_path)
+    return lambda name: runpy.run_path(str(ROOT / "docs" / "tutorials" / name))
+
+
+def test_the_story_takes_a_third_of_the_lines_of_keras():
+    text = (ROOT / "docs" / "tutorials" / "01_keras_tutorial.py").read_text(encoding="utf-8")
+    cells = text.split('"""')[2]
+    lines = cells.splitlines()
+    ours = [line for line in lines if line.strip() and not line.startswith("#")]
+    keras, inside = [], False
+    for line in lines:
+        if line.startswith("# .. code-block:: python"):
+            inside = True
+        elif inside and line.startswith("#    "):
+            keras.append(line)
+        elif line != "#":
+            inside = False
+    assert len(keras) > 90
+    # Imports, all steps, the evaluation beside baselines, and the detector that Keras's has not.
+    assert len(ours) <= len(keras) / 3, (len(ours), len(keras))
+
+
+@pytest.mark.slow
+def test_the_keras_tutorial_ends_with_classes_and_with_normal_or_not(run):
+    found = run("01_keras_tutorial.py")
+    assert found["encoder"].n_parameters_ == 4969
+    assert found["codes"].shape == (360, 128)
+    digits = found["digits"]
+    assert found["classifier"].score(digits.test.X, digits.test.y) > 0.95
+    zeros = found["zero_in_test"]
+    # Of 36 zeros: 0.05 and three standard errors.
+    assert found["abnormal"][zeros].mean() <= 0.05 + 3 * (0.05 * 0.95 / 36) ** 0.5
+    assert found["abnormal"][~zeros].mean() > 0.95
+
+
+@pytest.mark.slow
+def test_the_faults_of_the_pump_lie_in_alarms(run):
+    found = run("02_sensor_series.py")
+    assert found["pump"].points.window == 64
+    assert found["faults"]["found"].sum() >= 7
+    assert len(found["alarms"]) <= 10
+    assert found["shares"].idxmax() == "share_flow"

@@ -57,7 +57,7 @@ def check(app, exception) -> None:
 
 def first_sentence(text: str) -> str:
     """Return the first sentence of a paragraph on one line."""
-    return re.split(r"(?<=[.!?:]) ", " ".join(text.split()))[0]
+    return re.split(r"(?<=[.!?]) ", " ".join(text.split()))[0]
 
 
 def write_llms(app, exception) -> None:
