@@ -61,7 +61,7 @@ def test_detect_adds_a_head_and_says_what_it_found(source):
     assert (source / "said.txt").read_text().splitlines() == [
         "rows         120: 0 labelled normal, 0 abnormal, 120 unlabelled",
         "calibration  cross, 120 rows, each scored by a model that did not see it",
-        "false alarms 5 % of normal instances",
+        "false alarms 5 % of normal instances accepted",
         "method       combined",
         f"threshold    {-detector.offset_:.4g}, an anomaly score above it is abnormal",
         "head 'normal', version 1, is in press",

@@ -88,7 +88,16 @@ def _new_app(**settings: Any) -> typer.Typer:
 
 app = _new_app(
     name="isthmus",
-    help="Learn a code from unlabelled data, freeze it, and decide from a handful of labels.",
+    help="""Learn a code from unlabelled data, freeze it, and decide from a handful of labels.
+
+    A code is a few numbers in place of an instance: an image, a row of a table, a window of a
+    time series. An encoder computes it, which is trained without labels and then frozen. A head
+    decides on codes: a classifier, or a detector, which separates normal from abnormal. A bundle
+    is a folder with an encoder and its heads.
+
+    To begin: isthmus demo. With a table of your own: isthmus fit DATA -o BUNDLE --detector, then
+    isthmus report BUNDLE DATA.
+    """,
     no_args_is_help=True,
 )
 for name, line in COMMANDS.items():

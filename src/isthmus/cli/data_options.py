@@ -66,25 +66,25 @@ class DataOptions:
         list[str] | None,
         typer.Option(
             "--group",
-            help="Column with the machine, person or place of each row. Its rows are a series of a "
-            "long table; of other tables and of images a detector holds its rate in each group "
-            "(folder: sub-folders of images are groups). May be repeated.",
+            help="Column with the machine, person or place of each row. In a long table the rows "
+            "of each are one series; in other tables a detector holds its rate in each. For "
+            "images, folder: each sub-folder is a group. May be repeated.",
         ),
     ] = None
     window: Annotated[
         str | None,
         typer.Option(
             "--window",
-            help="Number of rows in a window of a long table, or auto (the default): whole "
-            "periods of the readings, 64 to 96 rows, or 64.",
+            help="Number of rows in a window of a long table, or auto (the default): as many "
+            "periods of the readings as make 64 to 96 rows, or else 64.",
         ),
     ] = None
     stride: Annotated[
         str | None,
         typer.Option(
             "--stride",
-            help="Rows between the starts of two windows, or auto: 1, or the least for 20,000 "
-            "windows. Default: auto without --window, otherwise the length of a window.",
+            help="Rows between the starts of two windows, or auto: 1, or more so that there are at "
+            "most 20,000 windows. Default: auto without --window, else the length of a window.",
         ),
     ] = None
     resample: Annotated[
@@ -99,8 +99,8 @@ class DataOptions:
         str | None,
         typer.Option(
             "--time-zone",
-            help="Zone of local times that name none, such as Europe/Berlin, for the hour that "
-            "comes twice when clocks go back.",
+            help="Time zone of local times that name none, such as Europe/Berlin; needed for the "
+            "hour that comes twice when clocks go back.",
         ),
     ] = None
     window_label: Annotated[

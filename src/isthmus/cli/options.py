@@ -176,8 +176,8 @@ FalseAlarmRate = Annotated[
     str | None,
     typer.Option(
         "--false-alarm-rate",
-        help="Share of normal instances that may be called abnormal; auto is 0.01, or the "
-        "smallest rate that so few rows allow.",
+        help="Accepted false alarms: the share of normal instances that may be called abnormal; "
+        "auto is 0.01, or the smallest share that so few rows allow.",
     ),
 ]
 
@@ -187,7 +187,7 @@ Contamination = Annotated[
     typer.Option(
         "--contamination",
         help="Largest share of abnormal rows among those without a label, such as 0.05; auto is "
-        "0.1. Rows that may be abnormal are then not fitted on and do not calibrate.",
+        "0.1. Rows that look abnormal are then not learned from, and do not set the threshold.",
     ),
 ]
 
@@ -207,19 +207,19 @@ FalseAlarms = Annotated[
     str | None,
     typer.Option(
         "--false-alarms",
-        help="Of time points of series, how many false alarms there may be, in place of a share of "
-        "time points: '1 per day', '2 per week', '1 per 2000 points'.",
+        help="Accepted false alarms of a series, by time in place of a share of time points: "
+        "'1 per day', '2 per week', '1 per 2000 points'.",
     ),
 ]
 MergeGap = Annotated[
     str | None,
     typer.Option(
         "--merge-gap",
-        help="Alarms with at most so many time points between them are one; auto is half a window.",
+        help="Join alarms with at most so many time points between them; auto is half a window.",
     ),
 ]
 MinLength = Annotated[
-    int | None, typer.Option("--min-length", help="Time points of an alarm, at least; default 1.")
+    int | None, typer.Option("--min-length", help="Fewest time points of an alarm; default 1.")
 ]
 Causal = Annotated[
     bool,

@@ -305,7 +305,7 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
         "rows": f"{facts['n']:,}: {labels['normal']:,} labelled normal, {labels['abnormal']:,} "
         f"abnormal, {labels['unknown']:,} unlabelled",
         "calibration": f"{facts['calibration']}, {facts['n_calibration']:,} rows{source}",
-        "false alarms": f"{100 * facts['false_alarm_rate']:.3g} % of normal instances",
+        "false alarms": f"{100 * facts['false_alarm_rate']:.3g} % of normal instances accepted",
         "method": facts["method"],
         "threshold": f"{facts['threshold']:.4g}, an anomaly score above it is abnormal",
     }
@@ -357,14 +357,14 @@ def _point_lines(points: dict[str, Any]) -> dict[str, str]:
         def words(rate: float) -> str:
             return str(asked.like(rate, known)) if rate > 0 else "none"
 
-        promise = f"{asked}, as an average over stretches like those held out; not exact"
+        promise = f"{asked} accepted, on average over stretches like those held out; not exact"
         promise += "" if points["held"] else "; fewer than so little normal data can hold"
     else:
 
         def words(rate: float) -> str:
             return f"{100 * rate:.3g} %"
 
-        promise = f"{100 * points['false_alarm_rate']:.3g} % of normal time points"
+        promise = f"{100 * points['false_alarm_rate']:.3g} % of normal time points accepted"
         promise += "" if points["held"] else ", less than so few time points can hold"
     length = as_duration(points["n_held_out"], step)
     measured = (

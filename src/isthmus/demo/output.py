@@ -196,11 +196,18 @@ def print_heads(console: Console, facts: dict[str, Any]) -> None:
     console.print(f"their true labels:             {true}")
 
 
+def _class_in_words(facts: dict[str, Any]) -> str:
+    """Return the class that is normal: "digit 0" of data sets of digits, else "class NAME"."""
+    kind = "digit" if facts["dataset"] in ("digits", "mnist") else "class"
+    return f"{kind} {facts['detector']['normal_class']}"
+
+
 def print_detector(console: Console, facts: dict[str, Any]) -> None:
     """Print how well the detector separates one class from the others, and its false alarms."""
     found = facts["detector"]
     print_heading(
-        console, f"5  Normal or not, on the same frozen code: {found['normal_class']} is normal"
+        console,
+        f"5  Normal or not, on the same frozen code (normal: {_class_in_words(facts)})",
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("score")
@@ -218,9 +225,9 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
         f"{found['n_calibration']:,} held-out ones"
     )
     console.print(
-        f"false-alarm rate asked {rate['asked']:.3g}, realised {rate['realised']:.3g} on "
-        f"{rate['n']:,} other normal ones; detected {100 * found['found']:.1f} % of "
-        f"{found['n_abnormal']:,} abnormal ones"
+        f"false alarms accepted {100 * rate['asked']:.3g} %, realised "
+        f"{100 * rate['realised']:.3g} % of {rate['n']:,} other normal ones; found "
+        f"{100 * found['found']:.1f} % of {found['n_abnormal']:,} abnormal ones"
     )
 
 

@@ -357,7 +357,7 @@ def _group_values(series: TimePoints, at: int) -> tuple[Any, ...]:
 def _asked(held: dict[str, Any]) -> str:
     """Return the rate of false alarms that a threshold is set for, in words."""
     if "false_alarms" in held:
-        return f"{held['false_alarms']} false alarms"
+        return f"at most {held['false_alarms']} (accepted false alarms)"
     return f"{percent(held['false_alarm_rate'], 2)} of normal time points"
 
 

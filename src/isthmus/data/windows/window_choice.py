@@ -267,7 +267,7 @@ def _choose_length(
         return length, f"{reason}, and a fifth of the longest stretch without a gap is taken"
     if length == whole:
         return length, f"{reason}, and at least {USUAL_WINDOW} are taken"
-    return length, f"{reason}, and no multiple is from {USUAL_WINDOW} to {MAX_WHOLE_PERIODS}"
+    return length, f"{reason}; no whole number of these makes {USUAL_WINDOW} to {MAX_WHOLE_PERIODS}"
 
 
 def _choose_stride(segments: np.ndarray, window: int, n_channels: int) -> tuple[int, str]:
