@@ -1,16 +1,28 @@
 """Batches: the same values to the last bit, prepared once or batch by batch; held-out labels."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import isthmus.training.batches as rows_module
 from isthmus.data import Schema
 from isthmus.data.preprocessing import learn_preprocessor
 from isthmus.distributed import RandomGenerators, own_generators, shard_bounds
-from isthmus.training import Batches, Sends, ShufflePlan, StackedBatches, hold_out_labelled
+from isthmus.training import (
+    Batches,
+    Sends,
+    ShufflePlan,
+    StackedBatches,
+    hold_out_labelled,
+    move_to_device,
+    to_tensor,
+)
+from isthmus.training.batches import channels_last_gradients
 
 CPU = torch.device("cpu")
 
@@ -204,3 +216,28 @@ def test_of_a_stack_each_network_gets_its_own_rows_all_before_any_comes_again():
             assert len(set(part)) == len(part)
             assert set(part) <= set(range(n))
     assert all(torch.equal(*pair) for pair in zip(found[2:], later, strict=True))
+
+
+def test_gradients_of_flattened_images_keep_their_layout():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    move_to_device(network, torch.device("cpu"))
+    x = to_tensor(
+        np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32), torch.device("cpu")
+    )
+    layouts, gradients = [], []
+
+    def read(gradient):
+        layouts.append(gradient.is_contiguous(memory_format=torch.channels_last))
+
+    for block in (nullcontext(), channels_last_gradients(network), nullcontext()):
+        with block:
+            hook = network[2].register_forward_pre_hook(
+                lambda _, x: x[0].register_hook(read) and None
+            )
+            network(x).square().sum().backward()
+            hook.remove()
+        gradients.append([p.grad.clone() for p in network.parameters()])
+        network.zero_grad()
+    assert layouts == [False, True, False]
+    for mine, plain in zip(gradients[1], gradients[0], strict=True):
+        assert torch.equal(mine, plain)

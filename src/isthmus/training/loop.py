@@ -28,7 +28,13 @@ from isthmus.distributed import (
     synchronized_batch_norm,
 )
 from isthmus.errors import TrainingError
-from isthmus.training.batches import Batch, Batches, StackedBatches, move_to_device
+from isthmus.training.batches import (
+    Batch,
+    Batches,
+    StackedBatches,
+    channels_last_gradients,
+    move_to_device,
+)
 from isthmus.training.callbacks import Callback
 from isthmus.training.checkpoint import (
     Checkpoints,
@@ -169,6 +175,7 @@ def train(
         if group.world_size > 1:
             progress = broadcast_state(network, optimizer, progress, settings.device, group)
             entered.enter_context(synchronized_batch_norm(network))
+        entered.enter_context(channels_last_gradients(network))
         for callback in callbacks:
             entered.enter_context(callback)
         entered.enter_context(_ends_run(progress, network, keep_interrupted))
