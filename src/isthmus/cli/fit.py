@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus._core import require, user_path
 from isthmus.bundle import (
     bundle_lock,
     bundle_state,
@@ -71,6 +72,14 @@ def fit(
             help="Network: auto, dense, conv, strided, conv1d, random_kernels or reference."
         ),
     ] = "auto",
+    encoder_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--encoder",
+            help="ONNX file whose first output is the code, in place of training; see "
+            "docs/encoders.md.",
+        ),
+    ] = None,
     recipe: Recipe = "default",
     objective: Annotated[
         str,
@@ -138,9 +147,14 @@ def fit(
     neither the encoder nor the head was trained on. Labels are then used: 1 normal, -1 abnormal, 0
     or empty for unlabelled; others, and labels of only 0 and 1, need --normal.
 
+    With --encoder FILE.onnx nothing is trained: the codes are those of an encoder that was trained
+    elsewhere, and the bundle holds a copy of it.
+
     With --engine ray the workers of a Ray cluster train together, as processes of torchrun do.
     """
     options = dict(locals())
+    if encoder_file is not None:
+        _check_encoder_file(encoder_file, options)
     check_target(output)
     state, deleted = bundle_state(output), stored_heads(output)
     if not overwrite:
@@ -182,7 +196,7 @@ def fit(
     y = train.y if detector and not streamed and not by_point else None
     if y is not None or normal is not None:
         labels_for_detector(train, normal)  # an error about labels names the file
-    encoder = Autoencoder(
+    encoder: Any = Autoencoder(
         n_components=whole_or_auto("--n-components", n_components),
         architecture=architecture,
         kind=train.kind,
@@ -199,8 +213,12 @@ def fit(
         checkpoint_dir=checkpoints,
         resume=resume,
     )
+    if encoder_file is not None:
+        from isthmus.encoding import FrozenEncoder
+
+        encoder = FrozenEncoder(str(encoder_file), kind=train.kind)
     heads: dict[str, Any] = {}
-    resumes = True
+    resumes = encoder.trainable
     if detector:
         rate = number_or_auto("--false-alarm-rate", false_alarm_rate or "auto")
         policy: Any = missing or "unusual"
@@ -246,22 +264,14 @@ def fit(
             ) from error
         if resumes:
             shutil.rmtree(checkpoints, ignore_errors=True)
-    best = encoder.history_[encoder.best_epoch_ - 1]
     facts: dict[str, Any] = {
         "dataset": train.name,
         "kind": train.kind,
         "n_train": len(train),
         "input_shape": list(train.schema.shape),
         "n_components": encoder.n_components_,
-        "parameters": encoder.n_parameters_,
-        "epochs": len(encoder.history_),
-        "best_epoch": encoder.best_epoch_,
+        **(_training_facts(encoder) if encoder.trainable else {"encoder": str(encoder_file)}),
         "skipped": [asdict(part) for part in train.skipped] if streamed else [],
-        "loss": {
-            "metric": encoder.loss_,
-            "train": best["train_loss"],
-            "validation": best.get("validation_loss"),
-        },
         "digest": encoder.digest_,
         "bundle": str(output),
     }
@@ -278,13 +288,18 @@ def fit(
         held_out = found["n_calibration"] + bounded["n_left_out"]
         facts["n_train"] -= held_out if found["calibration"] == "split" else 0
         facts["n_train"] -= bounded["n_trimmed"]
-    console.print(encoder.summary())
-    held_out = best.get("validation_loss")
-    losses = f"training loss {best['train_loss']:.4f}"
-    losses += f", validation loss {held_out:.4f}" if held_out is not None else ""
+    if encoder.trainable:
+        console.print(encoder.summary())
+        held_out = facts["loss"]["validation"]
+        losses = f"training loss {facts['loss']['train']:.4f}"
+        losses += f", validation loss {held_out:.4f}" if held_out is not None else ""
+        how = f"kept epoch {facts['best_epoch']} of {facts['epochs']}: {losses}"
+    else:
+        how = f"by {encoder_file}, which was not trained here"
     console.print(
         f"{facts['n_train']:,} instances, {train.schema.n_features} values -> "
-        f"{facts['n_components']}; kept epoch {facts['best_epoch']} of {facts['epochs']}: {losses}"
+        f"{facts['n_components']}; {how}",
+        soft_wrap=True,
     )
     for part in facts["skipped"]:
         lost = "" if part["n_rows"] is None else f", {part['n_rows']:,} rows"
@@ -302,3 +317,55 @@ def fit(
     else:
         console.print(f"next   isthmus classify {output} LABELLED --label COLUMN", soft_wrap=True)
     write_json_facts(json, facts)
+
+
+#: Options of the training, which an encoder from elsewhere has none of, and their defaults.
+_OF_TRAINING = {
+    "n_components": "auto",
+    "architecture": "auto",
+    "recipe": "default",
+    "objective": "auto",
+    "augmentations": "auto",
+    "max_epochs": "auto",
+    "batch_size": "auto",
+    "lr": "auto",
+    "device": "auto",
+    "log_dir": None,
+    "resume": False,
+    "engine": "local",
+}
+
+
+def _check_encoder_file(file: Path, options: dict[str, Any]) -> None:
+    """Check that an ONNX file can be used, before data is read.
+
+    Raises
+    ------
+    DataError
+        When it is not there, or options of the training stand beside it.
+    MissingExtraError
+        When ONNX Runtime is not installed.
+    """
+    for name, default in _OF_TRAINING.items():
+        if options[name] != default:
+            option = f"--{name.replace('_', '-')}"
+            raise DataError(
+                f"got {option} beside --encoder, which trains nothing; leave one of them out"
+            )
+    require("onnxruntime", extra="onnx", purpose="--encoder")
+    if not user_path(file).is_file():
+        raise DataError(f"got --encoder {file}, expected an ONNX file that is there")
+
+
+def _training_facts(encoder: Any) -> dict[str, Any]:
+    best = encoder.history_[encoder.best_epoch_ - 1]
+    return {
+        "parameters": encoder.n_parameters_,
+        "epochs": len(encoder.history_),
+        "best_epoch": encoder.best_epoch_,
+        "loss": {
+            "metric": encoder.loss_,
+            "train": best["train_loss"],
+            "validation": best.get("validation_loss"),
+        },
+    }

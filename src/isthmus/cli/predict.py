@@ -317,8 +317,8 @@ def print_explained(table: pd.DataFrame, json: str | None) -> None:
         name = f" ({found['file']})" if "file" in table else ""
         console.print(
             f"row {row}{name}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
-            f"{found['p_value']:.3g}; {', '.join(reasons)}; nearest normal row "
-            f"{found['nearest_normal']}",
+            f"{found['p_value']:.3g}; {', '.join(reasons)}{'; ' if reasons else ''}nearest normal "
+            f"row {found['nearest_normal']}",
             soft_wrap=True,
             markup=False,
         )

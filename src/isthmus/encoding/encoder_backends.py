@@ -141,7 +141,13 @@ class OnnxBackend(Backend):
         """Run the graph with ONNX Runtime, in batches of its size where that is fixed."""
         session = self._opened()
         node = session.get_inputs()[0]
-        values = np.asarray(inputs).astype(_ONNX_TYPES.get(node.type, np.float32), copy=False)
+        values, dtype = np.asarray(inputs), _ONNX_TYPES.get(node.type, np.float32)
+        if values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+            raise DataError(
+                f"{self.name} takes {np.dtype(dtype)}, and the inputs are {values.dtype}; pass "
+                f"preprocess=, a function from instances to an array of {np.dtype(dtype)}"
+            )
+        values = values.astype(dtype, copy=False)
         size = node.shape[0] if node.shape and isinstance(node.shape[0], int) else len(values)
         parts = []
         for first in range(0, len(values), size):

@@ -74,7 +74,7 @@ def convert(name: str, head: Any, width: int, takes: str, gives: str) -> ModelPr
     # In float64 where skl2onnx allows it: then at most the last bit differs.
     for dtype, options in product((np.float64, np.float32), ({"zipmap": False}, None)):
         try:
-            found = _convert_by_skl2onnx(head, width, dtype, options)
+            found = convert_by_skl2onnx(head, width, dtype, options)
         except Exception as error:  # of every kind, from two libraries
             reasons.append(error)
             continue
@@ -197,9 +197,16 @@ def _one_against_rest(
     return graph("Add", votes, bounded)
 
 
-def _convert_by_skl2onnx(
+def convert_by_skl2onnx(
     head: Any, width: int, dtype: Any, options: dict[str, Any] | None
 ) -> ModelProto:
+    """Return an estimator as skl2onnx converts it, once ONNX Runtime has loaded it.
+
+    Raises
+    ------
+    Exception
+        Of any kind, when either cannot.
+    """
     skl2onnx = require("skl2onnx", extra="onnx", purpose="exporting")
     types = require("skl2onnx.common.data_types", extra="onnx", purpose="exporting")
     runtime = require("onnxruntime", extra="onnx", purpose="exporting")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle import Head
 from isthmus.classification import StandardisedHead
 from isthmus.data import ABNORMAL, NO_GROUP, NORMAL
@@ -26,10 +26,12 @@ from isthmus.export.classifier_graph import (
 from isthmus.export.detector_graph import (
     DetectorOutputs,
     add_channel_parts,
+    add_code_features,
     add_detector,
     add_features,
     add_residual,
 )
+from isthmus.export.frozen_encoder_graph import build_encoder_input
 from isthmus.export.graph import BATCH, GraphBuilder, keep_outputs, merge, onnx_module
 from isthmus.export.inputs import GROUP, Input, unseen_category_text
 from isthmus.export.network_graph import CODE, DECODED, NETWORK_INPUT
@@ -37,7 +39,6 @@ from isthmus.export.point_heads import CHANNEL_PARTS
 from isthmus.export.preprocessing_graph import (
     MISSING_VALUES,
     PREPROCESSED,
-    build_preprocessing_graph,
 )
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def parity_groups(heads: Mapping[str, Any], n: int) -> np.ndarray:
 
 
 def build_decision_graph(
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     networks: ModelProto,
     heads: Mapping[str, Head],
     inputs: Sequence[Input],
@@ -130,7 +131,7 @@ def build_decision_graph(
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
     networks : ModelProto
         As `export_networks` returns it, or a smaller variant of it.
     heads : mapping of name to fitted CodeClassifier or AnomalyDetector
@@ -152,9 +153,7 @@ def build_decision_graph(
         When a head cannot be exported.
     """
     model = merge(
-        build_preprocessing_graph(
-            encoder.preprocessor_, inputs, with_missing=penalises_missing(heads.values())
-        ),
+        build_encoder_input(encoder, inputs, with_missing=penalises_missing(heads.values())),
         networks,
         {PREPROCESSED: NETWORK_INPUT},
     )
@@ -197,17 +196,20 @@ def penalises_missing(heads: Iterable[Head]) -> bool:
 
 def _add_heads(
     graph: GraphBuilder,
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     heads: Mapping[str, Head],
     with_residual: bool,
     groups: str | None,
 ) -> list[Output]:
     """Add features and heads, which follow the networks; return the outputs."""
     shape = encoder.preprocessor_.network_shape
-    value = graph.input(PREPROCESSED, np.float32, (BATCH, *shape))
     code = graph.input(CODE, np.float32, (BATCH, encoder.n_components_))
-    decoded = graph.input(DECODED, np.float32, (BATCH, *shape))
-    features = add_features(graph, encoder, value, code, decoded)
+    if encoder.has_decoder:
+        value = graph.input(PREPROCESSED, np.float32, (BATCH, *shape))
+        decoded = graph.input(DECODED, np.float32, (BATCH, *shape))
+        features = add_features(graph, encoder, value, code, decoded)
+    else:
+        features = add_code_features(graph, code, shape)
     missing = None
     if penalises_missing(heads.values()):
         missing = graph.input(MISSING_VALUES, np.float64, (BATCH, *encoder.schema_.shape))
@@ -241,7 +243,8 @@ def _add_heads(
             n_channels = encoder.schema_.shape[1]
             parts = add_channel_parts(graph, head.fitted_score_, features, n_channels)
             give(CHANNEL_PARTS, parts, np.float32, (n_channels,), name)
-    give("reconstruction_error", features.error, np.float64)
+    if encoder.has_decoder:
+        give("reconstruction_error", features.error, np.float64)
     if with_residual:
         give("residual", add_residual(graph, encoder, features), np.float32, encoder.schema_.shape)
         give("reconstruction", features.output, np.float32, shape)

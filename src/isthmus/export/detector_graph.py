@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from isthmus.autoencoder import Autoencoder
 from isthmus.data.preprocessing import TablePreprocessor
 from isthmus.detection import (
     ABNORMAL_NEIGHBOURS,
@@ -49,7 +49,8 @@ class FeatureValues:
     code : str
         (n, n_components), float32.
     output : str
-        The reconstruction, (n, *network_shape), float32.
+        The reconstruction, (n, *network_shape), float32; "" without a decoder, like all that
+        comes of it.
     difference : str
         Input minus reconstruction, of the same shape.
     summary : str
@@ -79,7 +80,7 @@ class FeatureValues:
 
 
 def add_features(
-    graph: GraphBuilder, encoder: Autoencoder, value: str, code: str, decoded: str
+    graph: GraphBuilder, encoder: Any, value: str, code: str, decoded: str
 ) -> FeatureValues:
     """Add the features of heads, from the network's input, the code and the decoder's output."""
     shape = encoder.preprocessor_.network_shape
@@ -99,7 +100,14 @@ def add_features(
     )
 
 
-def add_residual(graph: GraphBuilder, encoder: Autoencoder, features: FeatureValues) -> str:
+def add_code_features(graph: GraphBuilder, code: str, shape: tuple[int, ...]) -> FeatureValues:
+    """Add the features of heads on an encoder without decoder: the code, and no residuals."""
+    start, end, axis = (graph.constant([at]) for at in (0, 0, 1))
+    none = graph("Slice", code, start, end, axis)  # (n, 0)
+    return FeatureValues(code, "", "", none, "", False, "", shape)
+
+
+def add_residual(graph: GraphBuilder, encoder: Any, features: FeatureValues) -> str:
     """Add the squared residual of each value of an instance: (n, *schema.shape)."""
     squared = graph("Mul", features.difference, features.difference)
     preprocessor = encoder.preprocessor_
@@ -274,6 +282,10 @@ def add_channel_parts(
             f"the parts of channels of the score {type(score).__name__} cannot be exported; fit "
             "the detector with a method of isthmus, such as method='combined'"
         )
+    if not features.output:  # of an encoder without decoder
+        zeros = graph.constant(np.zeros((1, n_channels), np.float32))
+        size = graph("Shape", features.code, start=0, end=1)
+        return graph("Expand", zeros, graph("Concat", size, graph.constant([n_channels]), axis=0))
     by_channel = graph("Reshape", features.summary, graph.constant([0, n_channels, -1]))
     return total(graph, graph("Mul", by_channel, by_channel))
 

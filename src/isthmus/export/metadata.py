@@ -13,7 +13,7 @@ import numpy as np
 
 from isthmus import __version__
 from isthmus._core import library_versions
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle import Head, missing_facts
 from isthmus.detection import AnomalyDetector, n_training_rows
 from isthmus.encoding import encoder_identity
@@ -241,7 +241,7 @@ def _head_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def describe_export(
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     heads: Mapping[str, Head],
     inputs: Sequence[Input],
     outputs: Sequence[Output],
@@ -264,7 +264,7 @@ def describe_export(
         "opset": OPSETS[""],
         "schema": encoder.schema_.to_dict(),
         "preprocessing": encoder.preprocessor_.to_dict(),
-        "loss": encoder.loss_,
+        "loss": encoder.loss_ if encoder.has_decoder else None,
         "digest": encoder.digest_,
         "n_fit": n_training_rows(encoder),
         "encoder_identity": encoder_identity(encoder),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from isthmus._core import require
-from isthmus.autoencoder import Autoencoder
 from isthmus.errors import ExportError
 from isthmus.export.graph import BATCH, OPSETS, GraphBuilder, normalise_model
 from isthmus.networks import (
@@ -288,7 +287,7 @@ class _EncoderAndDecoder(nn.Module):
         return code, self.decoder(code)
 
 
-def export_networks(encoder: Autoencoder) -> ModelProto:
+def export_networks(encoder: Any) -> ModelProto:
     """Return a fitted autoencoder's networks as a graph.
 
     Its input is `NETWORK_INPUT`, its outputs are `CODE` and `DECODED`. Modules from
@@ -306,7 +305,8 @@ def export_networks(encoder: Autoencoder) -> ModelProto:
     encoder.check_frozen()
     networks = in_evaluation_mode(encoder.encoder_), in_evaluation_mode(encoder.decoder_)
     if not all(map(can_add_layers, networks)):
-        return _export_by_torch(encoder)
+        shape, name = encoder.preprocessor_.network_shape, encoder.spec_["architecture"]
+        return export_by_torch(_EncoderAndDecoder(*networks), shape, (CODE, DECODED), name)
     graph, shape = GraphBuilder("network"), encoder.preprocessor_.network_shape
     value = graph.input(NETWORK_INPUT, np.float32, (BATCH, *shape))
     code, width = add_layers(graph, networks[0], value, shape)
@@ -316,21 +316,39 @@ def export_networks(encoder: Autoencoder) -> ModelProto:
     return graph.model()
 
 
-def _export_by_torch(encoder: Autoencoder) -> ModelProto:
+def export_by_torch(
+    module: nn.Module, shape: Shape, outputs: Sequence[str], name: str
+) -> ModelProto:
+    """Return a module as torch's exporter converts it, from `NETWORK_INPUT` to named outputs.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        From float32 (n, *shape).
+    shape : tuple of int
+    outputs : sequence of str
+    name : str
+        What to call the module in errors.
+
+    Raises
+    ------
+    ExportError
+        When torch cannot export it.
+    MissingExtraError
+        When the extra is not installed.
+    """
     require("onnxscript", extra="onnx", purpose="exporting modules of your own")
-    networks = in_evaluation_mode(encoder.encoder_), in_evaluation_mode(encoder.decoder_)
-    both = _EncoderAndDecoder(*networks).eval()
-    device = next((parameter.device for parameter in both.parameters()), torch.device("cpu"))
-    shape = encoder.preprocessor_.network_shape
+    module = module.eval()
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     example = torch.zeros(2, *shape, device=device, dtype=torch.float32)
     try:
         with _silence_exporter():
             program = torch.onnx.export(
-                both,
+                module,
                 (example,),
                 dynamo=True,
                 input_names=[NETWORK_INPUT],
-                output_names=[CODE, DECODED],
+                output_names=list(outputs),
                 dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
                 opset_version=OPSETS[""],
                 verbose=False,
@@ -338,7 +356,7 @@ def _export_by_torch(encoder: Autoencoder) -> ModelProto:
     except Exception as error:  # the exporter's own errors have no common base
         reason = str(error).strip().splitlines()
         raise ExportError(
-            f"torch cannot export the network ({encoder.spec_['architecture']}): "
+            f"torch cannot export the network ({name}): "
             f"{reason[0] if reason else type(error).__name__}; use layers that torch.onnx "
             "supports, without branches on values"
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle import Head
 from isthmus.data import describe_row, group_codes
 from isthmus.detection import AnomalyDetector, extract_features_in_chunks, squared_residuals
@@ -117,7 +117,7 @@ class Parity:
 
 
 def library_outputs(
-    encoder: Autoencoder,
+    encoder: InstanceEncoder,
     heads: Mapping[str, Head],
     outputs: Sequence[Output],
     X: Any,

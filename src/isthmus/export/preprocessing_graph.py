@@ -73,7 +73,7 @@ def build_preprocessing_graph(
             "images, series or tables"
         )
     if with_missing:
-        missing = _missing_values(graph, inputs)
+        missing = add_missing_values(graph, inputs)
         graph.output(MISSING_VALUES, missing, np.float64, (BATCH, *preprocessor.schema.shape))
     graph.output(PREPROCESSED, value, np.float32, (BATCH, *preprocessor.network_shape))
     return graph.model()
@@ -135,7 +135,7 @@ def _table(graph: GraphBuilder, preprocessor: TablePreprocessor, inputs: Sequenc
     return graph("Gather", joined, graph.constant(order, np.int64), axis=1)
 
 
-def _missing_values(graph: GraphBuilder, inputs: Sequence[Input]) -> str:
+def add_missing_values(graph: GraphBuilder, inputs: Sequence[Input]) -> str:
     """Add which values of a table are missing, as 1 and 0: (n, m), float64."""
     if inputs[0].column is None:
         return graph.double(graph("IsNaN", inputs[0].name))

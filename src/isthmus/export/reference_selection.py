@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus._core import shown
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import InstanceEncoder
 from isthmus.bundle import Head
 from isthmus.data import ABNORMAL, Schema, label_text
 from isthmus.data.preprocessing import restore_instances
@@ -21,7 +21,7 @@ from isthmus.export.reference_instances import ReferenceInstances, sample_evenly
 MAX_RECONSTRUCTED = 512
 
 
-def reconstructed_rows(encoder: Autoencoder, heads: Mapping[str, Head]) -> Any:
+def reconstructed_rows(encoder: InstanceEncoder, heads: Mapping[str, Head]) -> Any:
     """Return the decoder's reconstructions of codes stored by the heads.
 
     Raises
@@ -29,6 +29,12 @@ def reconstructed_rows(encoder: Autoencoder, heads: Mapping[str, Head]) -> Any:
     ExportError
         When no head stores codes.
     """
+    if not encoder.has_decoder:
+        raise ExportError(
+            f"{type(encoder).__name__} has no decoder to rebuild rows by, and parity is measured "
+            "on rows; pass some: export_bundle(bundle, folder, rows=X), or isthmus export BUNDLE "
+            "DATA"
+        )
     stored = []
     for head in heads.values():
         if isinstance(head, AnomalyDetector):
@@ -45,7 +51,7 @@ def reconstructed_rows(encoder: Autoencoder, heads: Mapping[str, Head]) -> Any:
     return reconstruct(encoder, codes[sample])
 
 
-def reconstruct(encoder: Autoencoder, codes: np.ndarray) -> Any:
+def reconstruct(encoder: InstanceEncoder, codes: np.ndarray) -> Any:
     """Return the decoder's reconstructions of codes.
 
     A bundle stores codes and never the rows themselves. The reconstructions have the form and the
@@ -96,13 +102,15 @@ def references_from_rows(
 
 
 def references_from_heads(
-    encoder: Autoencoder, heads: Mapping[str, Head]
+    encoder: InstanceEncoder, heads: Mapping[str, Head]
 ) -> ReferenceInstances | None:
     """Rebuild codes stored by the heads, evenly over heads and labels; None where there are none.
 
     An instance stored by several heads is taken once, with the label of a classifier if one has
     it, else that of a detector, "normal" or "abnormal".
     """
+    if not encoder.has_decoder:
+        return None
     codes, labels, hashes = [], [], []
     groups: list[tuple[str, str]] = []
     # Classifiers first: a class is more specific than "normal".

@@ -33,12 +33,12 @@ from isthmus.export.decision_graph import (
     group_input,
     parity_groups,
 )
+from isthmus.export.frozen_encoder_graph import export_encoder
 from isthmus.export.graph import normalise_model, onnx_module
 from isthmus.export.inputs import Input, feed, inputs_of
 from isthmus.export.metadata import describe_export, readme, write_facts
 from isthmus.export.model_file import with_digest
 from isthmus.export.monitored_heads import MONITOR_FILE, monitor_references
-from isthmus.export.network_graph import export_networks
 from isthmus.export.parity import Parity, library_outputs, measure
 from isthmus.export.point_heads import (
     CHANNEL_PARTS,
@@ -224,6 +224,11 @@ def export_bundle(
     target = check_directory(directory)
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     encoder, chosen = opened.encoder, _select_heads(opened, heads)
+    if residual and not encoder.has_decoder:
+        raise ExportError(
+            f"got residual=True, and {type(encoder).__name__} has no decoder; leave it out (on the "
+            "command line --residual)"
+        )
     rows_used = "rows given"
     if rows is None:
         rows, rows_used = (
@@ -243,7 +248,7 @@ def export_bundle(
     elif groups is not None:
         raise ExportError("got groups=, and no head decides by group; leave groups out")
     all_inputs = inputs if of_groups is None else [*inputs, of_groups]
-    networks = {MODEL: export_networks(encoder)}
+    networks = {MODEL: export_encoder(encoder)}
     networks |= {f"model-{name}.onnx": convert_networks(networks[MODEL], name) for name in variants}
     models: dict[str, ModelProto] = {}
     sessions: dict[str, Any] = {}

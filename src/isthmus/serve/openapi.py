@@ -153,10 +153,13 @@ class PointDecisions(Answer):
 
 
 class Codes(Answer):
-    """Codes and reconstruction errors of all instances, in the order sent."""
+    """Codes and reconstruction errors of all instances, in the order sent.
+
+    There are no errors where the encoder was trained elsewhere and has no decoder.
+    """
 
     codes: list[list[float]]
-    reconstruction_error: list[float]
+    reconstruction_error: list[float] | None = None
 
 
 class Feature(BaseModel):

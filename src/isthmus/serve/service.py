@@ -140,12 +140,12 @@ class Service:
 
     async def encode(self, request: Request, served: Served) -> Response:
         """Return the code of every instance."""
-        names = ["code", "reconstruction_error"]
+        keys = {"code": "codes", "reconstruction_error": "reconstruction_error"}
+        names = [name for name in keys if name in served.exported.names]  # no error, no decoder
         rows, notes = await self.read(request, served)
         values = await served.run(rows, names)
-        code, error = (values[name].tolist() for name in names)
-        found = {"digest": served.digest, "codes": code, "reconstruction_error": error}
-        return json_answer(found | notes)
+        found = {keys[name]: values[name].tolist() for name in names}
+        return json_answer({"digest": served.digest} | found | notes)
 
     async def explain(
         self,
