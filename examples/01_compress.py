@@ -1,7 +1,7 @@
 """Compress 8x8 digits to 8 numbers each, without a single label.
 
-Runs in about 20 seconds on two cores. Expect a squared error of about 0.015 where PCA of the
-same width has 0.025. (At 32 of the 64 numbers PCA is the better of the two.)
+Runs in about ten seconds. Expect a squared error of about 0.012, half of the 0.025 of PCA of the
+same width.
 """
 
 # %%

@@ -1,8 +1,8 @@
 """Learn from 1,437 unlabelled digits, then classify with 100 labels; the encoder stays frozen.
 
-Runs in about 10 seconds on two cores. Expect about 86 % from 100 labels with a linear head, where
-the same head reaches about 82 % on raw pixels. Training is cut short: with `max_epochs` left out it
-takes half a minute, and the code reaches about 92 %.
+Runs in about ten seconds. Expect about 85 % from 100 labels with a linear head, where the same head
+reaches about 82 % on raw pixels. Training is cut short: with `max_epochs` left out the code reaches
+about 91 %.
 """
 
 # %%

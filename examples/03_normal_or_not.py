@@ -1,7 +1,8 @@
 """Learn from benign tumours, and detect malignant ones at a stated false-alarm rate.
 
-Runs in about 15 seconds on two cores. The detector is fitted on half of the benign rows,
-without labels; expect an AUROC of about 0.95 on the rest, and about one false alarm in twenty.
+Runs in about ten seconds. The detector is fitted on half of the benign rows, without labels; expect
+an AUROC of about 0.95 on the rest, and at most about one false alarm in twenty. (AUROC is the share
+of pairs of a malignant and a benign row in which the malignant one has the higher score.)
 """
 
 # %%

@@ -1,8 +1,9 @@
 """Improve a detector with a few labels, some of which it asks for.
 
-Runs in about 15 seconds on two cores. All digits but the eights are normal, and the training digits
-are unlabelled: a tenth of them are eights, which the detector takes for normal. With five labelled
-it finds most eights, and more with twenty labels that it asks for.
+Runs in about ten seconds. All digits but the eights are normal, and the training digits are
+unlabelled: a tenth of them are eights, which the detector takes for normal. Without labels it finds
+about a quarter of the eights, with five labelled about two in five, and about half with twenty
+labels that it asks for. AUROC rises from about 0.74 to 0.83 and 0.86.
 """
 
 # %%

@@ -1,6 +1,6 @@
 """Detect abnormal windows of sensor readings in one long table.
 
-Runs in about 40 seconds on two cores. Three machines vibrate at different frequencies; one of them
+Runs in about ten seconds. Three machines vibrate at different frequencies; one of them
 starts to knock towards the end. Expect the knocking windows to have the smallest p-values.
 """
 

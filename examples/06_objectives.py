@@ -1,6 +1,6 @@
 """Compare three training objectives by error, accuracy with few labels, and sparsity.
 
-Runs in about 15 seconds on two cores. The same small network is trained on digits, without
+Runs in about ten seconds. The same small network is trained on digits, without
 labels, to reconstruct; to give displaced digits nearly the same code; and to have a sparse code,
 by an objective defined here. Expect the second to have the best accuracy from 50 labels, and the
 first the lower reconstruction error of the two.

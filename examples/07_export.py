@@ -1,6 +1,6 @@
 """Export decisions: one ONNX graph from raw instance to verdict, its parity measured.
 
-Runs in about 10 seconds on two cores. Bundles for digits, a table of mixed columns and windows of
+Runs in about ten seconds. Bundles for digits, a table of mixed columns and windows of
 a series are fitted; each is exported as a graph that takes raw instances, and every output is
 compared with the library's. The table's graph is then called as another program would, with numpy
 and onnxruntime alone. Needs the extra `onnx`.

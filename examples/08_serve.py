@@ -1,6 +1,6 @@
 """Request decisions over HTTP from a service without torch: a decision, and a refusal.
 
-Runs in about 15 seconds on two cores. Needs the extras `onnx` and `serve`. The service runs as a
+Runs in about ten seconds. Needs the extras `onnx` and `serve`. The service runs as a
 separate process, by `isthmus serve`; requests are sent with the standard library.
 """
 

@@ -1,6 +1,6 @@
 """Find abnormal time points of a sensor series, tell the alarms and draw them.
 
-Runs in about 10 seconds on two cores.
+Runs in about ten seconds. Expect about seven alarms, which find nearly all of the eight faults.
 """
 
 # %%
