@@ -53,8 +53,9 @@ RENAMED: dict[str, str] = {
 KEPT = {"demo": {"digest_before", "digest_after"}}
 #: Keys that manifests, exports and commands have since.
 ADDED = {
-    "alarms", "cells", "decoder_digest", "file_digests", "monitor.json", "n_fit", "n_missing",
-    "points", "window_label",
+    "alarms", "answer", "cells", "dates", "decoder_digest", "drift_reference", "file_digests",
+    "flagged", "holds", "monitor.json", "n_fit", "n_missing", "number", "points", "untested",
+    "window_label",
 }  # fmt: skip
 #: Another processor adds numbers up in another order.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from _layout import faults, violations
 from isthmus import AnomalyDetector, Autoencoder, load, load_bundle, save_bundle
 from isthmus.data import pump_events, pump_table
 from isthmus.evaluation import evaluate_points
@@ -212,12 +213,8 @@ def opened(window, written, request):
 @pytest.mark.first
 @pytest.mark.parametrize("opened", [(390, "light"), (1440, "dark")], indirect=True)
 def test_the_chart_is_drawn_without_a_complaint_and_bars_nobody(opened):
-    from axe_playwright_python.sync_playwright import Axe
-
-    violations = Axe().run(opened).response["violations"]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations] == []
-    too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert opened.evaluate(too_wide) == 0
+    assert violations(opened) == []
+    assert faults(opened) == []
     assert opened.complaints == []
     colours = opened.evaluate("""() => {
         const canvas = document.querySelector(".series canvas");

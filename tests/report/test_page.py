@@ -83,8 +83,13 @@ def test_numbers_on_the_page_are_those_of_the_json(written):
     for found in facts["verdicts"]:
         assert f"Classified as abnormal: {found['flagged']} of {found['n']} instances" in read
         assert f"AUROC {found['found']['auroc']:.4g}" in read
-        for one in found["findings"]:
-            assert f"row {one['row']}, score {one['score']:.4g}" in read
+    for found in facts["flagged"]:
+        for rank, one in enumerate(found["cases"], start=1):
+            numbers = f"{rank} {one['row']} {one['score']:.4g} {one['p_value']:.4g} {one['given']}"
+            assert numbers in read
+    for card in facts["answer"]["cards"]:
+        said = f"{card['title']} {card['value']} {card['words']}"
+        assert said in read.replace("\xa0", " ")
     for points in facts["baseline_comparison"]["curves"].values():
         for point in points:
             low, high = (f"{100 * point[name]:.1f} %" for name in ("low", "high"))

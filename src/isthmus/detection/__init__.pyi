@@ -26,6 +26,7 @@ from .detector_labels import normal_by_column_name as normal_by_column_name
 from .detector_labels import read_detector_labels as read_detector_labels
 from .detector_labels import read_labels_of as read_labels_of
 from .detector_monitoring import WeightedPValues as WeightedPValues
+from .explanation import Explanation as Explanation
 from .explanation import squared_residuals as squared_residuals
 from .features import MAX_UNPOOLED_VALUES as MAX_UNPOOLED_VALUES
 from .features import POOLED_SIDE as POOLED_SIDE

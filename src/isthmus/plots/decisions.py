@@ -162,6 +162,10 @@ def _name_ticks(axes: Axes, names: list[str], rows: list[str], upright: bool, ce
         spine.set(visible=True, color=RULE)
 
 
+#: Instances of a point of a reliability curve.
+MIN_IN_BIN = 20
+
+
 def plot_reliability(
     bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] | None = None
 ) -> Figure:
@@ -170,7 +174,9 @@ def plot_reliability(
     Parameters
     ----------
     bins : sequence of mappings
-        `n`, mean `confidence` and `accuracy` of each, as in a report's `reliability`.
+        `n`, mean `confidence` and `accuracy` of each, as in a report's `reliability`. The curve
+        joins neighbouring bins until each has 20 instances or a twentieth of all, whichever is
+        less: the accuracy of a handful says little.
     before : sequence of mappings, optional
         Those before the probabilities were calibrated, drawn beside them.
 
@@ -204,7 +210,8 @@ def plot_reliability(
                   rotation=36)  # fmt: skip
     for drawn, color, label in ((before, VERMILION, "before"), (bins, BLUE, "calibrated")):
         if drawn:
-            points = [[one[name] for one in drawn] for name in ("confidence", "accuracy")]
+            joined = _joined_bins(drawn)
+            points = [[one[name] for one in joined] for name in ("confidence", "accuracy")]
             axes.plot(*points, "o-", color=color, label=label)
     if before:
         add_legend(axes)
@@ -216,6 +223,29 @@ def plot_reliability(
     dress(axes, y="accuracy", grid="both")
     dress(below, x="confidence", y="instances")
     return figure
+
+
+def _joined_bins(bins: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Return bins with enough instances: one with too few is joined with the next higher one."""
+    enough = min(MIN_IN_BIN, -(-sum(one["n"] for one in bins) // 20))
+    joined: list[dict[str, float]] = []
+    full = True
+    for one in sorted(bins, key=lambda each: float(each["confidence"])):
+        if full:
+            joined.append({"n": 0, "confidence": 0.0, "accuracy": 0.0})
+        _pool(joined[-1], one)
+        full = joined[-1]["n"] >= enough
+    if not full and len(joined) > 1:
+        few = joined.pop()
+        _pool(joined[-1], few)
+    return joined
+
+
+def _pool(bin_: dict[str, float], other: Mapping[str, Any]) -> None:
+    n = bin_["n"] + other["n"]
+    for name in ("confidence", "accuracy"):
+        bin_[name] = (bin_["n"] * bin_[name] + other["n"] * other[name]) / n
+    bin_["n"] = n
 
 
 _COLOURS = {"normal": BLUE, "abnormal": VERMILION, "unknown": MUTED}

@@ -138,7 +138,8 @@ def listed_alarms(
         number of time points from the first one until the alarm was known, `channel`, `share`,
         `anomaly_score`, `p_value`; `label`, "event" where one of its time points is labelled
         abnormal, "false alarm" where all labels are normal, None where there are none; `chart`, the
-        number of the chart that shows it, and `place`, its number there, None where there is none.
+        number of the chart that shows it, and `place`, its number there, None where there is none;
+        `number`, counted from 1 among all alarms.
     """
     kept = np.arange(len(alarms))
     if len(alarms) > MAX_LISTED:
@@ -167,6 +168,7 @@ def listed_alarms(
                 "label": None if labels is None else _label(labels[first : last + 1]),
                 "chart": chart,
                 "place": None if chart is None else place[at],
+                "number": at + 1,
             }
         )
     return found

@@ -22,21 +22,41 @@ from isthmus.evaluation import (
     holm,
     measure_drift,
 )
+from isthmus.report.detection_chapter import calibration_rows
 from isthmus.report.wording import label_or_none, percent
 
+#: How a bundle comes to hold instances that the encoder was not trained on.
+HOLD_OUT = {
+    "images": "An encoder fitted with a validation_fraction holds some.",
+    "table": (
+        'A detector with calibration="split" (on the command line --calibration split) holds '
+        "some, and so does an encoder fitted with a validation_fraction."
+    ),
+    "series": (
+        "An encoder fitted with a validation_fraction holds some; how alarms varied over the "
+        "stretches of time that calibrated a detector is told with its alarms."
+    ),
+}
 
-def describe_drift(facts: dict[str, Any], n_new: int) -> str:
+
+def describe_drift(facts: dict[str, Any], n_new: int, kind: str = "images") -> str:
     """Describe the result of the drift tests, or why there is none.
 
     Parameters
     ----------
     facts : dict
-        `found`, `n_kept` and `dependent`, see `change_facts`.
+        `found`, `n_kept`, `drift_reference` and `dependent`, see `change_facts`.
     n_new : int
-        Instances that the encoder was not trained on.
+        Instances that neither the encoder was trained on nor the detector calibrated.
+    kind : {"images", "series", "table"}
     """
     found = facts["found"]
     if found is None:
+        if not facts["n_kept"]:
+            return (
+                "There is no drift to tell: the bundle holds no instances that the encoder was not "
+                f"trained on, to compare with. {HOLD_OUT[kind]}"
+            )
         if facts["n_kept"] < MIN_INSTANCES:
             return (
                 f"The bundle holds {facts['n_kept']:,} reference instances that the encoder was "
@@ -44,10 +64,15 @@ def describe_drift(facts: dict[str, Any], n_new: int) -> str:
                 "instances, or with a larger validation_fraction."
             )
         return (
-            f"The encoder was not trained on {n_new:,} of these instances, and a test for drift "
-            f"needs {MIN_INSTANCES}: pass more data."
+            f"There is no drift to tell: {n_new:,} of these instances "
+            f"{'is' if n_new == 1 else 'are'} new, the model has learned from the others, and a "
+            f"test for drift needs {MIN_INSTANCES}: pass new data."
         )
-    against = f"{found['n_reference']:,} that the encoder was not trained on"
+    against = (
+        f"{found['n_reference']:,} that calibrated the detector"
+        if facts["drift_reference"] == "calibration"
+        else f"{found['n_reference']:,} that the encoder was not trained on"
+    )
     codes, errors = (_p(found[name]["adjusted"]) for name in ("codes", "errors"))
     chance = percent(found["level"], 0 if found["level"] >= 0.01 else 2)
     if not found["drifted"]:
@@ -293,7 +318,7 @@ def change_facts(
     earlier: Bundle | None = None,
     level: float = 0.05,
     seed: int = 0,
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     """Measure what changed since an encoder was trained, and since an earlier bundle.
 
     Parameters
@@ -317,12 +342,12 @@ def change_facts(
 
     Returns
     -------
-    dict or None
-        None when the encoder has no held-out instances and there is no earlier bundle.
-
+    dict
         `drift` : `found`, see `isthmus.evaluation.measure_drift`, None where there is too little to
         test; `n_left_out`, instances that the encoder was trained on; `n_kept`, those of the
-        reference; `dependent`, whether the instances are windows that overlap; `verdict`, a
+        reference; `drift_reference`, "held out" by the encoder, or "calibration" where it held out
+        none: rows that calibrate a detector of the table; `untested`, the reason where there is no
+        test; `dependent`, whether the instances are windows that overlap; `verdict`, a
         sentence.
 
         `earlier` : None without one, else its `name`; `created`, `digest` and `n_components`
@@ -336,15 +361,12 @@ def change_facts(
     SchemaError
         When the earlier encoder cannot take these instances.
     """
-    kept = bundle.encoder.held_out_
-    if not len(kept) and earlier is None:
-        return None
     if hashes is None:
         hashes = bundle.encoder.row_hashes(looked_at.X)
     dependent = _overlapping(looked_at)
     facts: dict[str, Any] = {
         "level": level,
-        "drift": _drift(bundle.encoder, codes, errors, hashes, dependent, level, seed),
+        "drift": _drift(bundle, codes, errors, hashes, dependent, level, seed),
         "earlier": None,
     }
     if earlier is not None:
@@ -355,7 +377,7 @@ def change_facts(
 
 
 def _drift(
-    encoder: Autoencoder,
+    bundle: Bundle,
     codes: np.ndarray,
     errors: np.ndarray,
     hashes: np.ndarray,
@@ -363,7 +385,12 @@ def _drift(
     level: float,
     seed: int,
 ) -> dict[str, Any]:
+    encoder = bundle.encoder
     kept, new = encoder.held_out_, _new(encoder, hashes)
+    calibrating = None if len(kept) else calibration_rows(bundle)
+    if calibrating is not None:
+        kept = calibrating.rows
+        new &= ~np.isin(hashes, calibrating.hashes)
     # New rows that equal a training row are left out, and so must be such reference rows: common
     # rows would otherwise be on one side only, and appear as a change.
     reference = np.ones(len(kept), dtype=bool) if new.all() else ~kept.repeated
@@ -381,9 +408,17 @@ def _drift(
         "found": found,
         "n_left_out": int((~new).sum()),
         "n_kept": int(reference.sum()),
+        "drift_reference": "held out" if calibrating is None else "calibration",
         "dependent": dependent,
     }
-    return facts | {"verdict": describe_drift(facts, n_new=int(new.sum()))}
+    n_new = int(new.sum())
+    if found is None:
+        facts["untested"] = (
+            f"{n_new:,} of these instances are new, and the test needs {MIN_INSTANCES}"
+            if facts["n_kept"] >= MIN_INSTANCES
+            else "the bundle holds too few instances that it did not learn from to compare with"
+        )
+    return facts | {"verdict": describe_drift(facts, n_new, encoder.schema_.kind)}
 
 
 def _against(
@@ -431,7 +466,7 @@ def _against(
         "heads": heads,
         "only_then": [name for name in earlier.heads if name not in bundle.heads],
         "only_now": [name for name in bundle.heads if name not in earlier.heads],
-        "drift": _drift(then, codes_then, errors_then, hashes_then, dependent, level, seed),
+        "drift": _drift(earlier, codes_then, errors_then, hashes_then, dependent, level, seed),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isthmus.data import CLASSES, Dataset, label_text
+from isthmus.data import CLASSES, Column, Dataset, Place, label_text
 from isthmus.report.wording import label_or_none
 
 BINS = 20
@@ -60,7 +61,7 @@ def data_facts(
     first = next(iter(parts.values()))
     if first.kind == "table":
         facts["n_columns"] = first.schema.n_features
-        facts["columns"] = column_facts(first.X)
+        facts["columns"] = column_facts(first.X, first.schema.column_types)
     facts |= {"samples": [], "n_sampled_labels": 0}
     if first.kind != "table":
         facts |= _samples(test, seed)
@@ -72,32 +73,63 @@ def data_facts(
     return facts
 
 
-def column_facts(X: Any) -> list[dict[str, Any]]:
+def column_facts(X: Any, columns: Sequence[Column] | None = None) -> list[dict[str, Any]]:
     """Describe each column of a table, 500 at most.
+
+    Parameters
+    ----------
+    X : DataFrame or array of shape (n, m)
+    columns : sequence of Column, of length m, optional
+        What each was at fit: dates that a file holds as text are dates.
 
     Returns
     -------
     list of dict
-        `name`; `type`, `"number"` or `"text"`; `missing`, a share; of numbers `minimum`, `median`,
-        `maximum` and the `counts` of twenty equal bins between the first and the last; of others
-        `categories`, value and count, the commonest first.
+        `name`; `type`, `"number"` or `"text"`; `holds`, `"number"`, `"date"`, `"yes or no"` or
+        `"category"`; `missing`, a share; of numbers `minimum`, `median`, `maximum` and the `counts`
+        of twenty equal bins between the first and the last; of others `categories`, value and
+        count, the commonest first, of `n_categories`; of dates `dates`, which has what numbers
+        have, as text.
 
     Examples
     --------
     >>> found = column_facts(pd.DataFrame({"width": [1.0, 2.0, None], "kind": ["a", "b", "a"]}))
-    >>> [(column["name"], column["type"]) for column in found]
-    [('width', 'number'), ('kind', 'text')]
+    >>> [(column["name"], column["holds"]) for column in found]
+    [('width', 'number'), ('kind', 'category')]
     >>> found[0]["missing"], found[0]["maximum"], found[1]["categories"]
     (0.3333333333333333, 2.0, [['a', 2], ['b', 1]])
     """
     frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X)
     found = []
-    for name in frame.columns[:MAX_COLUMNS]:
+    for at, name in enumerate(frame.columns[:MAX_COLUMNS]):
         values = frame[name]
+        at_fit = None if columns is None else columns[at]
+        if at_fit is not None and at_fit.type == "date":
+            seconds = at_fit.read(values, Place(str(name)))
+            there = np.isfinite(seconds)
+            values = at_fit.restore_dates(np.where(there, seconds, 0.0)).where(there)
         facts: dict[str, Any] = {"name": str(name), "missing": float(values.isna().mean())}
-        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-        found.append(facts | (_numbers(values) if numeric else _categories(values)))
+        if pd.api.types.is_bool_dtype(values) or (at_fit and at_fit.type == "boolean"):
+            facts |= _categories(values) | {"holds": "yes or no"}
+        elif pd.api.types.is_datetime64_any_dtype(values):
+            facts |= _categories(values) | {"holds": "date", "dates": _dates(values)}
+        elif pd.api.types.is_numeric_dtype(values):
+            facts |= _numbers(values) | {"holds": "number"}
+        else:
+            facts |= _categories(values) | {"holds": "category"}
+        found.append(facts)
     return found
+
+
+def _dates(values: pd.Series) -> dict[str, Any]:
+    """Describe dates as numbers are described, and write them as dates."""
+    ordered = values.dropna().sort_values(ignore_index=True)
+    facts: dict[str, Any] = {"minimum": None, "median": None, "maximum": None, "counts": []}
+    if len(ordered):
+        places = {"minimum": 0, "median": (len(ordered) - 1) // 2, "maximum": -1}
+        facts |= {name: str(ordered.iloc[at].round("s")) for name, at in places.items()}
+        facts["counts"] = _numbers((ordered - ordered.iloc[0]).dt.total_seconds())["counts"]
+    return facts
 
 
 def _numbers(values: pd.Series) -> dict[str, Any]:
@@ -141,7 +173,15 @@ def _names(part: Dataset) -> dict[str, str]:
     if len(labels) != len(part.class_names):  # a class is absent, and it is unknown which
         return {}
     pairs = zip(labels, map(str, part.class_names), strict=True)
-    return {label: name for label, name in pairs if label != name}
+    return {label: name for label, name in pairs if label != name and not _same_number(label, name)}
+
+
+def _same_number(one: str, other: str) -> bool:
+    """Return whether two texts are one number, as "1" and "1.0" are."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
 
 
 def _samples(part: Dataset, seed: int) -> dict[str, Any]:

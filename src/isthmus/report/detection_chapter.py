@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from isthmus.bundle import rows_used_in_fit
+from isthmus.autoencoder import HeldOut
+from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Dataset, verdicts
 from isthmus.detection import UNKNOWN, AnomalyDetector, check_detector_labels
 from isthmus.evaluation import detection_metrics, evaluate_groups, ranking, raw_distances
-from isthmus.report.wording import short_text
+from isthmus.report.flagged_cases import value_text
 
 if TYPE_CHECKING:
     from isthmus.report.gallery import TestResult
@@ -21,6 +22,40 @@ N_BINS = 40
 #: Positions of the slider, and points of a curve.
 N_STEPS = 200
 N_FINDINGS, N_REASONS, N_NEIGHBORS = 8, 5, 3
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationRows:
+    """Rows that calibrate a detector: `rows`, and the `hashes` of all that it learned from."""
+
+    rows: HeldOut
+    hashes: np.ndarray
+
+
+def calibration_rows(bundle: Bundle) -> CalibrationRows | None:
+    """Return codes and errors of the rows that calibrate a detector of a table.
+
+    None where there is no detector with split calibration: with cross-fitting the encoder learned
+    from every row.
+    """
+    encoder = bundle.encoder
+    if encoder.schema_.kind != "table":
+        return None
+    for detector in bundle.heads.values():
+        if not isinstance(detector, AnomalyDetector) or detector.encoder_digest_ != encoder.digest_:
+            continue
+        known = detector.reference_set_
+        if detector.calibration_ != "split" or any(
+            fold.encoder is not None for fold in known.folds
+        ):
+            continue
+        held_out = np.concatenate([known.calibration_rows(fold) for fold in known.folds])
+        features, hashes = known.features.take(held_out), known.hashes[held_out]
+        # The mean over network inputs, as `Autoencoder.reconstruction_error` of a table.
+        errors = np.square(features.residuals, dtype=np.float64).mean(axis=1)
+        repeated = encoder.training_row_hashes_.overlap(hashes)
+        return CalibrationRows(HeldOut(features.codes, errors, repeated), known.hashes)
+    return None
 
 
 def verdict_facts(
@@ -197,18 +232,13 @@ def _findings(
             "p_value": float(p_values[at]),
             "label": int(y[row]),
             "reasons": [
-                {"name": name, "share": float(share), "value": _value(X, at, name)}
+                {"name": name, "share": float(share), "value": value_text(X, at, name)}
                 for name, share in reasons[at]
             ],
             "neighbours": explanation.neighbours[at].tolist(),
         }
         for at, row in enumerate(highest)
     ]
-
-
-def _value(X: Any, at: int, name: str) -> str | None:
-    """Return a column's value as text, None where there are no columns."""
-    return short_text(X[name].iloc[at]) if isinstance(X, pd.DataFrame) and name in X else None
 
 
 def _find_nearest(

@@ -13,16 +13,23 @@ from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import build_head
 from isthmus.data import CLASSES, Dataset, Splits
 from isthmus.data.streaming import Stream
-from isthmus.detection import AnomalyDetector, DetectorLabelReader, read_detector_labels
+from isthmus.detection import (
+    AnomalyDetector,
+    DetectorLabelReader,
+    check_detector_labels,
+    read_detector_labels,
+)
 from isthmus.errors import DataError
 from isthmus.evaluation import Advice, Baselines, baseline_names, describe_unknown_classes
 from isthmus.report.alarms_chapter import alarm_facts
+from isthmus.report.answer_chapter import answer_facts
 from isthmus.report.changes_chapter import change_facts
 from isthmus.report.classification_chapter import class_facts
 from isthmus.report.code_chapter import code_facts
 from isthmus.report.comparison_chapter import comparison_facts
 from isthmus.report.data_chapter import data_facts
 from isthmus.report.detection_chapter import verdict_facts
+from isthmus.report.flagged_cases import flagged_facts
 from isthmus.report.gallery import (
     StreamSample,
     TestResult,
@@ -87,9 +94,10 @@ def report_facts(
     Returns
     -------
     dict
-        Chapters by name: `about`, `data`, `code`, `baseline_comparison`, `classes`, `verdicts` and
-        `alarms` (one entry a head; a detector of time points is in `alarms` alone where there are
-        such), `changes`, and `summary`, a paragraph. Chapters without data are None or empty.
+        Chapters by name: `answer`, see `answer_facts`, `about`, `data`, `code`,
+        `baseline_comparison`, `classes`, `verdicts`, `flagged` and `alarms` (one entry a head; a
+        detector of time points is in `alarms` alone where there are such), `changes`, and
+        `summary`, a paragraph. Chapters without data are None or empty.
         Everything in it is a plain value that JSON can hold. In `data`, `drawn` is None
         where all data was looked at, otherwise how many were drawn (`n`, `of`), `rows`, the
         number in the stream of each that was drawn, or None, and `heads_on_all`.
@@ -140,6 +148,7 @@ def report_facts(
         "baseline_comparison": None,
         "classes": [],
         "verdicts": [],
+        "flagged": [],
         "alarms": [],
         "changes": None,
     }
@@ -201,6 +210,7 @@ def report_facts(
             measured=measured,
             on_progress=on_progress,
         )
+    facts["answer"] = answer_facts(facts)
     return {"summary": describe_run_in_words(facts)} | facts
 
 
@@ -216,7 +226,7 @@ def _by_heads(
     on_progress: Callable[[str], object],
 ) -> dict[str, list[dict[str, Any]]]:
     """Test every head; append to the warnings why one is not tested, or on fewer instances."""
-    facts: dict[str, list[dict[str, Any]]] = {"classes": [], "verdicts": []}
+    facts: dict[str, list[dict[str, Any]]] = {"classes": [], "verdicts": [], "flagged": []}
     for name, decider in bundle.heads.items():
         if part.points is not None and _decides_points(decider):
             continue  # what it promises is of time points: the chapter "alarms over time"
@@ -224,6 +234,16 @@ def _by_heads(
         if isinstance(decider, AnomalyDetector):
             try:
                 found = verdict_facts(name, decider, part, labels, hashes, train, tested.get(name))
+                facts["flagged"].append(
+                    flagged_facts(
+                        name,
+                        decider,
+                        part,
+                        check_detector_labels(labels["test"], len(part)),
+                        rows_used_in_fit(decider, hashes["test"]),
+                        hashes.get("train"),
+                    )
+                )
             except DataError as error:  # such as data without the groups that it decides by
                 warnings.append(f"the head {name!r} is not tested: {error}")
                 continue
@@ -242,6 +262,8 @@ def _by_heads(
         if found is None:
             unlabelled = part.y is None or not CLASSES.has_label(part.y).any()
             why = "no instance is labelled" if unlabelled else "it was fitted on all labelled ones"
+            if isinstance(decider, AnomalyDetector):
+                why = "it was fitted or calibrated on every row of this file"
             warnings.append(f"the head {name!r} is not tested: {why}")
         elif found["n_known"]:
             n = found["n"] + found["n_known"] if name in tested else len(part)

@@ -21,7 +21,7 @@ from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import DataError
 from isthmus.evaluation import ClassTally, decide, select_rows
-from isthmus.report.wording import short_text
+from isthmus.report.wording import breakable, short_text, unbroken_parts
 
 #: Instances of a stream that are drawn to describe the data and to be shown.
 MAX_SAMPLE_ROWS = 20_000
@@ -213,6 +213,11 @@ class Gallery:
         self._files = part.keys["file"].tolist() if files and part.keys is not None else None
         self._numbers = range(len(part)) if numbers is None else numbers
 
+    @property
+    def has_files(self) -> bool:
+        """Whether instances are named by their files."""
+        return self._files is not None
+
     def name(self, row: int) -> str:
         """Return the name of the file of an instance, or its row where it is of no file."""
         return ("" if self._files else "row ") + self.file_or_number(row)
@@ -372,7 +377,8 @@ def _curves(window: np.ndarray, alt: str, span: tuple[float, float] | None = Non
 
 def _rows(lines: list[tuple[str, str]], n_columns: int) -> Markup:
     items = Markup("").join(
-        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value) for name, value in lines
+        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(breakable(name), unbroken_parts(value))
+        for name, value in lines
     )
     more = n_columns - len(lines)
     rest = Markup("<p>and {} more columns</p>").format(more) if more > 0 else Markup("")

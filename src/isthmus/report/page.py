@@ -37,9 +37,17 @@ from isthmus.plots import (
     plot_widths,
     save_figure,
 )
+from isthmus.report.answer_chapter import ranked
 from isthmus.report.facts import report_facts
 from isthmus.report.gallery import Gallery, StreamSample, hold_out, sample_if_streamed
-from isthmus.report.wording import LOSSES, UNITS, percent
+from isthmus.report.wording import (
+    LOSSES,
+    breakable,
+    describe_code,
+    percent,
+    short_text,
+    unbroken_parts,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,8 +158,11 @@ def _text(value: Any) -> str:
 
 
 ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("page.js", "tables.js")
 #: Number of classes up to which a confusion matrix is drawn.
 MAX_MATRIX_CLASSES = 20
+#: Flagged cases of images and series that are shown: a thousand pictures would be a large page.
+MAX_PICTURED = 24
 #: Alarms that are listed in Markdown.
 MAX_ALARM_ROWS = 50
 Figures = dict[str, "Figure"]
@@ -206,6 +217,8 @@ def render(
         "percent": lambda *share: _unbroken(percent(*share)),
         "unbroken": _unbroken,
         "short": _short,
+        "value": short_text,
+        "breakable": breakable,
         "whole": _whole,
         "duration": as_duration,
         "items_of": dict,
@@ -232,17 +245,33 @@ def render(
         packed = packed.replace(sign, escaped)
     return templates.get_template("page.html.j2").render(
         facts=facts,
+        title=_title(facts),
         pictures=pictures,
         gallery=gallery,
         named_row=named_row,
         trained_on=trained_on,
         most_drawn=MAX_MATRIX_CLASSES,
+        most_pictured=MAX_PICTURED,
+        classes=ranked(facts["classes"]),
+        detectors=ranked(facts["verdicts"]),
         live=Markup(packed),
         style=Markup((ASSETS / "page.css").read_text("utf-8")),
-        script=Markup((ASSETS / "page.js").read_text("utf-8")),
+        script=Markup("".join((ASSETS / name).read_text("utf-8") for name in SCRIPTS)),
         losses=LOSSES,
-        units=UNITS,
+        unbroken_parts=unbroken_parts,
+        code_words=describe_code(
+            facts["about"]["kind"], facts["code"]["n_values"], facts["code"]["n_components"]
+        ),
     )
+
+
+def _title(facts: dict[str, Any]) -> str:
+    """Return what the report is on: the data, or the encoder where there is none."""
+    parts = (facts["data"] or {}).get("parts", {})
+    if not parts:
+        kinds = {"images": "images", "series": "windows of series", "table": "rows of a table"}
+        return f"Encoder of {kinds[facts['about']['kind']]}"
+    return str(list(parts.values())[-1]["name"])
 
 
 def _templates() -> Environment:

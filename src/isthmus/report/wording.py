@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from isthmus.data import is_missing, label_text
+
+#: Characters of a value that stays on one line: a date with its time has 19.
+MAX_UNBROKEN = 26
 
 
 def draw_rows(n: int, most: int, seed: int) -> np.ndarray:
@@ -28,12 +32,42 @@ def short_text(value: Any) -> str:
 
     Examples
     --------
-    >>> short_text(1234.5678), short_text(float("nan")), short_text("copper")
-    ('1235', 'missing', 'copper')
+    >>> short_text(11234.5678), short_text(float("nan")), short_text("copper")
+    ('11234.6', 'missing', 'copper')
     """
     if isinstance(value, float | np.floating):
-        return "missing" if np.isnan(value) else f"{value:.4g}"
+        return "missing" if np.isnan(value) else f"{value:.6g}"
+    if isinstance(value, pd.Timestamp):
+        return str(value.round("s"))
     return "missing" if value is None or value is pd.NaT else str(value)
+
+
+def unbroken_parts(value: str) -> Markup:
+    """Return a value, or one and what it became, as HTML in which neither breaks if it is short.
+
+    Examples
+    --------
+    >>> unbroken_parts("2025-01-31 → 2025-02-01")
+    Markup('<span class="word">2025-01-31</span> → <span class="word">2025-02-01</span>')
+    """
+    one = Markup('<span class="word">{}</span>')
+    parts = (one.format(part) if len(part) <= MAX_UNBROKEN else part for part in value.split(" → "))
+    return Markup(" → ").join(parts)
+
+
+def breakable(name: str) -> Markup:
+    """Return a name as HTML: a short one does not break, a long one after its underscores.
+
+    Examples
+    --------
+    >>> breakable("merchant_category")
+    Markup('<span class="word">merchant_category</span>')
+    >>> breakable("number_of_transactions_in_24_hours")
+    Markup('number_<wbr>of_<wbr>transactions_<wbr>in_<wbr>24_<wbr>hours')
+    """
+    if len(name) <= MAX_UNBROKEN:
+        return Markup('<span class="word">{}</span>').format(name)
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def label_or_none(label: Any) -> str | None:
@@ -59,6 +93,9 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 UNITS = {"images": "pixels", "series": "values", "table": "columns"}
+INSTANCES = {"images": "image", "series": "window", "table": "row"}
+#: Ratio of values to numbers of a code from which the code counts as shorter.
+SHORTER = 1.5
 LOSSES = {"bce": "binary cross-entropy per value, nats", "mse": "squared error"}
 
 
@@ -84,6 +121,26 @@ def about_facts(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def describe_code(kind: str, n_values: int, n_components: int) -> str:
+    """Return how wide a code is, in a sentence.
+
+    Examples
+    --------
+    >>> describe_code("images", 784, 128)
+    'Each image of 784 pixels becomes a code of 128 numbers, 6.1 times fewer.'
+    >>> describe_code("table", 8, 8)
+    'Each row of 8 columns becomes a code of 8 numbers.'
+    """
+    ratio = n_values / n_components
+    fewer = f", {ratio:.2g} times fewer" if ratio >= SHORTER else ""
+    columns = UNITS[kind][:-1] if n_values == 1 else UNITS[kind]
+    numbers = "number" if n_components == 1 else "numbers"
+    return (
+        f"Each {INSTANCES[kind]} of {n_values:,} {columns} becomes a code of {n_components:,} "
+        f"{numbers}{fewer}."
+    )
+
+
 def describe_run_in_words(facts: dict[str, Any]) -> str:
     """Summarise a run and its results in one paragraph, from a report's facts."""
     about, code = facts["about"], facts["code"]
@@ -95,12 +152,10 @@ def describe_run_in_words(facts: dict[str, Any]) -> str:
     if drawn is not None:
         covered = f"{covered[:-1]}, drawn at random from {drawn['of']:,}"
         covered += f"; heads are tested on all {drawn['of']:,}." if drawn["heads_on_all"] else "."
-    shape = " x ".join(str(side) for side in about["shape"])
+    code_words = describe_code(about["kind"], code["n_values"], code["n_components"])
     text = (
-        f"An autoencoder was trained, without labels, to encode {_things(about['kind'], shape)} in "
-        f"{code['n_components']:,} numbers in place of {code['n_values']:,} "
-        f"{UNITS[about['kind']]}. Its encoder was then frozen: no head that uses these codes has "
-        f"changed it.{covered}"
+        f"An autoencoder was trained without labels. {code_words} Its encoder was then frozen: no "
+        f"head that uses these codes has changed it.{covered}"
     )
     if facts["baseline_comparison"]:
         text += " " + facts["baseline_comparison"]["verdict"]
@@ -118,11 +173,3 @@ def describe_run_in_words(facts: dict[str, Any]) -> str:
     for found in facts["alarms"]:
         text += f" On the series the detector {found['name']!r} gave {found['words']}"
     return text
-
-
-def _things(kind: str, shape: str) -> str:
-    return {
-        "images": f"images of {shape} pixels",
-        "series": f"windows of {shape} (time steps x channels)",
-        "table": f"rows of {shape} columns",
-    }[kind]

@@ -23,8 +23,8 @@ for (const box of document.querySelectorAll(".slider")) {
 for (const button of document.querySelectorAll("button[data-opens]")) {
   button.addEventListener("click", () => {
     const cell = document.getElementById(button.dataset.opens);
-    for (const other of cell.parentElement.querySelectorAll(".cell[open]")) other.open = other === cell;
-    cell.open = true;
+    for (const other of cell.closest("section").querySelectorAll(".cell[open]")) other.open = other === cell;
+    for (let folded = cell; folded; folded = folded.parentElement.closest("details")) folded.open = true;
     cell.scrollIntoView({ block: "nearest" });
     cell.querySelector("summary").focus({ preventScroll: true });
   });
@@ -282,8 +282,8 @@ function drawMap({ places, labels, rows, sprite, side, across, curves, texts }) 
   const shown = document.getElementById("map-shown"), legend = document.getElementById("map-legend");
   const names = labels ? [...new Set(labels)].sort((a, b) => String(a).localeCompare(String(b), "en", { numeric: true })) : [];
   const place = new Map(names.map((name, i) => [name, i]));
-  // Eight colours that colour-blind readers can distinguish; more labels have other shapes.
-  const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#332288"];
+  // Ten colours that colour-blind readers can distinguish; more labels have other shapes.
+  const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#332288", "#000000", "#960FF0"];
   const shapes = [null, [[-1, -1], [1, -1], [1, 1], [-1, 1]], [[0, -1.2], [1.2, 1], [-1.2, 1]], [[0, -1.4], [1.4, 0], [0, 1.4], [-1.4, 0]]];
   const mark = (label) => {
     const i = place.get(label);
