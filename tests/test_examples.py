@@ -48,6 +48,7 @@ def test_every_example_has_a_test():
         "07_export.py",
         "08_serve.py",
         "09_time_points.py",
+        "10_frozen_backbone.py",
     ]
 
 
@@ -123,6 +124,15 @@ def test_objectives_decide_what_a_code_is_good_for(run):
     assert accuracy["invariant"] > accuracy["reconstruction"]
     assert error["invariant"] > error["reconstruction"]
     assert activity["sparse"] < 0.5 * activity["reconstruction"]
+
+
+@pytest.mark.slow
+def test_a_frozen_backbone_tells_digits_apart_that_it_has_never_seen(run):
+    output = run(ROOT / "examples" / "10_frozen_backbone.py")
+    accuracy = dict(re.findall(r"^(\w+) +([\d.]+)$", output, re.M))
+    assert float(accuracy["backbone"]) > float(accuracy["pca"])
+    assert float(re.search(r"found: ([\d.]+)", output)[1]) > 0.95
+    assert "same: True" in output
 
 
 @pytest.mark.slow

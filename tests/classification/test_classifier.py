@@ -668,3 +668,15 @@ def test_more_labels_than_are_kept_cannot_be_added_to(image_fit, labelled, monke
     classifier = CodeClassifier(image_fit).fit(*labelled)
     with pytest.raises(DataError, match="fit it again"):
         classifier.add_labels(*labelled)
+
+
+def test_heads_that_train_in_epochs_have_a_history(image_fit, images, tmp_path):
+    y = np.arange(len(images)) % 2
+    mlp = CodeClassifier(image_fit, "mlp", random_state=0).fit(images, y)
+    linear = CodeClassifier(image_fit).fit(images, y)
+    save_bundle(tmp_path / "press", image_fit, {"mlp": mlp})
+
+    assert [record["epoch"] for record in mlp.history_] == [*range(1, len(mlp.history_) + 1)]
+    assert {"train_loss", "train_accuracy"} <= set(mlp.history_[0])
+    assert linear.history_ == []
+    assert load_bundle(tmp_path / "press").heads["mlp"].history_ == mlp.history_

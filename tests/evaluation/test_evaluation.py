@@ -184,7 +184,10 @@ def test_supervised_network_takes_tables(table_fit, table):
 
 def test_evaluation_says_what_is_missing(classifier, split):
     with pytest.raises(DataError, match="X_train="):
-        evaluate(classifier, split[2], split[3])
+        evaluate(classifier, split[2], split[3], baselines="fast")
+    found = evaluate(classifier, split[2], split[3])
+    assert found["baselines"] == {}
+    assert {"accuracy", "log_loss"} <= set(found["code"])
     with pytest.raises(DataError, match="one label for each"):
         evaluate(classifier, split[2], split[3][:5], baselines=None)
     with pytest.raises(IsthmusError, match="'fast', 'all' or None"):

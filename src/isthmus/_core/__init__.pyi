@@ -1,5 +1,8 @@
 from .display import Evaluation as Evaluation
 from .display import LearnedTable as LearnedTable
+from .display import NotebookBar as NotebookBar
+from .display import is_quiet as is_quiet
+from .display import quiet as quiet
 from .display import shown as shown
 from .display import table as table
 from .display import with_progress as with_progress

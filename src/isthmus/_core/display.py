@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
 from typing import Any, TypeVar
 
@@ -12,6 +15,72 @@ LINE_INTERVAL = 10.0
 
 CELL = "padding:.15em .8em .15em 0;text-align:left;vertical-align:top"
 T = TypeVar("T")
+_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show no progress and print no results within the block, as `--quiet`; warnings stay.
+
+    Examples
+    --------
+    >>> with quiet():
+    ...     is_quiet()
+    True
+    """
+    before = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(before)
+
+
+def is_quiet() -> bool:
+    """Return whether only warnings and errors are wanted."""
+    return _is_quiet.get()
+
+
+class NotebookBar:
+    """One bar in the output of a notebook's cell, which is replaced as the work goes on.
+
+    Parameters
+    ----------
+    title : str
+    display : callable, optional
+        `IPython.display.display`; by default that of the notebook.
+
+    Examples
+    --------
+    >>> class Handle:
+    ...     def update(self, shown, raw):
+    ...         print(shown["text/plain"])
+    >>> bar = NotebookBar("training", lambda shown, **_: Handle())
+    >>> bar.show(0.255, "epoch 2/8")
+    training  26 %  epoch 2/8
+    """
+
+    def __init__(self, title: str, display: Callable[..., Any] | None = None) -> None:
+        if display is None:  # only where a notebook runs
+            display = importlib.import_module("IPython.display").display
+        assert display is not None
+        self.title = title
+        self._percent = -1
+        self._facts = ""
+        self._handle = display(self._bundle(0, ""), raw=True, display_id=True)
+
+    def show(self, share: float, facts: str) -> None:
+        """Show how much is done, from 0 to 1, and what is known; at most once a percent."""
+        percent = round(100 * share)
+        if (percent, facts) != (self._percent, self._facts):
+            self._percent, self._facts = percent, facts
+            self._handle.update(self._bundle(percent, facts), raw=True)
+
+    def _bundle(self, percent: int, facts: str) -> dict[str, str]:
+        return {
+            "text/plain": f"{self.title}  {percent} %  {facts}",
+            "text/html": f'<label>{escape(self.title)} <progress max="100" value="{percent}">'
+            f"</progress> {percent} % {escape(facts)}</label>",
+        }
 
 
 def with_progress(
@@ -49,6 +118,7 @@ def with_progress(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    silent = silent or is_quiet()
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

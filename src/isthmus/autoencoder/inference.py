@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -370,6 +371,46 @@ class Inference(InstanceEncoder):
         both = count_parameters(encoder) + count_parameters(decoder)
         lines.append(f"{'all':<42}{both:>12,}")
         return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Return the architecture as JSON text: layers, shapes and what builds them again.
+
+        Returns
+        -------
+        str
+            An object with `architecture`, the arguments of `isthmus.networks.build`; `encoder` and
+            `decoder`, their layers with name, output shape and parameters; `n_parameters`, `loss`,
+            `schema`, `preprocessing` and `digest`. Weights are in a bundle, see `save`.
+
+        Examples
+        --------
+        >>> import json
+        >>> from isthmus import Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(200, 8))
+        >>> encoder = Autoencoder(3, max_epochs=1, random_state=0).fit(X)
+        >>> facts = json.loads(encoder.to_json())
+        >>> facts["architecture"]["n_components"], facts["encoder"][-1]["output_shape"]
+        (3, [3])
+        """
+        check_is_fitted(self)
+        shape, width = self.preprocessor_.network_shape, (self.n_components_,)
+        layers = {
+            half: [layer._asdict() for layer in summarise(network, inputs)]
+            for half, network, inputs in (
+                ("encoder", self.encoder_, shape),
+                ("decoder", self.decoder_, width),
+            )
+        }
+        facts = {
+            "architecture": self.spec_,
+            **layers,
+            "n_parameters": self.n_parameters_,
+            "loss": self.loss_,
+            "schema": self.schema_.to_dict(),
+            "preprocessing": self.preprocessor_.to_dict(),
+            "digest": self.digest_,
+        }
+        return json.dumps(facts, ensure_ascii=False)
 
     @property
     def n_parameters_(self) -> int:

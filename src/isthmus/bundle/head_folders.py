@@ -143,6 +143,8 @@ def _write_standardised(folder: Path, standardised: StandardisedHead) -> dict[st
     content = {"scaler": standardised.scaler_, "classes": np.asarray(standardised.classes_)}
     if isinstance(head, MLPHead):
         facts |= {"architecture": head.architecture(), "best_epoch": head.best_epoch_}
+        if head.history_:  # of heads in older bundles it is not known
+            facts["history"] = head.history_
         write_weights(folder / WEIGHTS, head.network_)
     elif isinstance(head, SpreadingHead):
         facts["state"] = write_state(folder / SPREADING, head.state())
@@ -267,6 +269,7 @@ def _read_standardised(
         head.network_.eval().requires_grad_(False)
         head.classes_, head.n_features_in_ = content["classes"], shape["n_features"]
         head.best_epoch_ = facts["best_epoch"]
+        head.history_ = facts.get("history", [])  # older bundles have none
     elif facts["kind"] == "spreading":
         head = SpreadingHead.from_state(read_state(folder / SPREADING, facts["state"]))
     else:

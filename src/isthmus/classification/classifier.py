@@ -270,6 +270,15 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         return self.standardised_head_.head_
 
     @property
+    def history_(self) -> list[dict[str, Any]]:
+        """Loss and accuracy of each epoch of a head that is trained in epochs.
+
+        Of `head="mlp"` as of `MLPHead`: `epoch`, `train_loss`, `train_accuracy` and those of the
+        labels held out from it. Empty for heads that are fitted in closed form or by a solver.
+        """
+        return list(getattr(self.head_, "history_", []))
+
+    @property
     def unknown_label_(self) -> str | int:
         """Label that `predict` returns for a rejected instance."""
         return -1 if self.classes_.dtype.kind in "iuf" else "unknown"

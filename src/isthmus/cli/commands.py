@@ -15,13 +15,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from isthmus import __version__
+from isthmus._core import quiet
 from isthmus.errors import (
     DataError,
     IsthmusError,
@@ -107,6 +108,9 @@ for name, line in COMMANDS.items():
 @app.callback()
 def _options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    silent: bool = typer.Option(
+        False, "--quiet", help="Print no results and no progress, only warnings and errors."
+    ),
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     pass
@@ -118,13 +122,15 @@ def main() -> None:
     3 of `isthmus monitor`: done, and the promise no longer holds.
     """
     arguments = sys.argv[1:]
-    # Both are accepted anywhere in the line, as people add them at its end.
+    # All are accepted anywhere in the line, as people add them at its end.
     if "--version" in arguments:
         print(f"isthmus {__version__}")
         return
     debug = "--debug" in arguments
+    words = [argument for argument in arguments if argument not in ("--debug", "--quiet")]
     try:
-        app(args=[argument for argument in arguments if argument != "--debug"], prog_name="isthmus")
+        with quiet() if "--quiet" in arguments else nullcontext():
+            app(args=words, prog_name="isthmus")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus._core import require
 from isthmus.cli.data_options import DEFAULTS, DataOptions, with_option_groups
 from isthmus.cli.options import (
     BundlePath,
@@ -71,6 +72,8 @@ def export(
     export fails, and writes nothing, when an output deviates by more than --tolerance, or a
     decision differs for a row whose score is not within it of the threshold.
     """
+    for module in ("onnx", "onnxruntime"):  # before data is read
+        require(module, extra="onnx", purpose="exporting")
     console = console_for(json)
     rows: Any = None
     loaded: Any = None

@@ -155,6 +155,8 @@ def fit(
     options = dict(locals())
     if encoder_file is not None:
         _check_encoder_file(encoder_file, options)
+    if log_dir is not None:
+        require("tensorboard", extra="tensorboard", purpose="--log-dir (curves in TensorBoard)")
     check_target(output)
     state, deleted = bundle_state(output), stored_heads(output)
     if not overwrite:

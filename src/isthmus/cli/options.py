@@ -66,14 +66,14 @@ def console_for(json: str | None) -> Console:
     """
     from rich.console import Console
 
-    from isthmus._core import check_writable
+    from isthmus._core import check_writable, is_quiet
 
     if json is not None and json != "-":
         check_writable(json)
 
     # Wide enough for a digest where the output is a file or a pipe.
     wide = None if sys.stdout.isatty() else 120
-    return Console(stderr=json == "-", width=wide, highlight=False, quiet=rank() > 0)
+    return Console(stderr=json == "-", width=wide, highlight=False, quiet=rank() > 0 or is_quiet())
 
 
 def write_json_facts(json: str | None, facts: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus._core import return_freed_memory
+from isthmus._core import require, return_freed_memory
 from isthmus.bundle import read_normal
 from isthmus.cli.data_options import DEFAULTS, DataOptions, print_sampling, with_option_groups
 from isthmus.cli.options import (
@@ -77,6 +77,8 @@ def report(
     read in chunks 20,000 rows drawn at random are described and shown, and heads are tested on
     all rows.
     """
+    for module in ("jinja2", "matplotlib"):  # before data is read
+        require(module, extra="report", purpose="writing a report")
     console = console_for(json)
     loaded = None
     if data is not None:

@@ -160,11 +160,11 @@ def evaluate(
     *,
     X_train: Any = None,
     y_train: Any = None,
-    baselines: str | None = "fast",
+    baselines: str | None = "auto",
     random_state: int | np.random.RandomState | None = None,
     verbose: bool = False,
 ) -> Evaluation:
-    """Evaluate a classifier, and its baselines with the same head and the same labels.
+    """Evaluate a classifier; with training instances also baselines with the same labels.
 
     Parameters
     ----------
@@ -181,8 +181,9 @@ def evaluate(
         What the classifier was fitted on, with its unlabelled instances where the head uses
         those. The baselines are fitted on it, of a stream on 100,000 instances at most, drawn
         at random, and tested on the same instances as the head.
-    baselines : {"fast", "all"} or None, default="fast"
-        `"fast"`: raw features, PCA of the same width, the untrained encoder. `"all"`: and
+    baselines : {"auto", "fast", "all"} or None, default="auto"
+        `"auto"`: `"fast"` where `X_train` is given, and none otherwise. `"fast"`: raw features,
+        PCA of the same width, the untrained encoder. `"all"`: and
         a network supervised from end to end. None: no baselines.
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
@@ -211,13 +212,15 @@ def evaluate(
     >>> digits = load("digits")
     >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(digits.train.X)
     >>> classifier = CodeClassifier(encoder).fit(digits.train.X, digits.train.y)
-    >>> found = evaluate(classifier, digits.test.X, digits.test.y, baselines=None)
-    >>> found["code"]["n"], found["code"]["accuracy"] > 0.8
-    (360, True)
+    >>> found = evaluate(classifier, digits.test.X, digits.test.y)
+    >>> found["code"]["n"], found["code"]["accuracy"] > 0.8, found["code"]["log_loss"] < 1
+    (360, True, True)
     """
     check_is_fitted(classifier)
     classifier.check_encoder_unchanged()
     encoder, head = classifier.encoder_, classifier.standardised_head_
+    if baselines == "auto":
+        baselines = None if X_train is None else "fast"
     names = baseline_names(baselines, encoder)
     instances = as_instances(X, y)
     matcher = ClassMatcher(classifier.classes_)

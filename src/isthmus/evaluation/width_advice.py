@@ -13,7 +13,7 @@ from rich.console import Console
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 
-from isthmus._core import isolated_from_host, shown
+from isthmus._core import is_quiet, isolated_from_host, shown
 from isthmus.autoencoder import Autoencoder
 from isthmus.data import CLASSES, Dataset, Schema, load
 from isthmus.data.preprocessing import learn_preprocessor
@@ -263,7 +263,7 @@ default="linear"
             "leave it out" + (", and pass widths=" if unusable[0] == "n_components" else "")
         )
     seed = draw_seed(random_state)
-    console = Console(stderr=True, highlight=False, quiet=not verbose)
+    console = Console(stderr=True, highlight=False, quiet=not verbose or is_quiet())
     data = load(X, y, kind=kind).train
     n_rows = len(data)
     data = _subsample(data, _max_rows(max_rows, data), seed)

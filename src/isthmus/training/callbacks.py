@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from isthmus._core import check_writable, errors_naming, require, user_path, write_json
+from isthmus._core import (
+    NotebookBar,
+    check_writable,
+    errors_naming,
+    is_quiet,
+    require,
+    user_path,
+    write_json,
+)
 from isthmus.networks import write_weights
 
 
@@ -37,9 +45,11 @@ class Callback(AbstractContextManager["Callback"]):
 
 
 class ProgressBar(Callback):
-    """A line on the terminal: epoch, loss, instances per second, time left.
+    """A bar on the terminal or in a notebook: epoch, loss, instances per second, time left.
 
-    Where standard error is no terminal, one plain line an epoch is printed instead.
+    Where standard error is neither, plain lines are printed: after the epoch in which a tenth of
+    the training ends, and where epochs are longer than a tenth, after each. Nothing is shown with
+    `--quiet`.
 
     Parameters
     ----------
@@ -52,6 +62,10 @@ class ProgressBar(Callback):
     def __init__(self, title: str, n_instances: int, max_epochs: int, start_epoch: int = 0) -> None:
         self.console = Console(stderr=True)
         self.title, self.max_epochs = title, max_epochs
+        self.n_all, self.n_done = max(1, n_instances * max_epochs), n_instances * start_epoch
+        self.facts, self.printed = "", 10 * start_epoch // max(1, max_epochs)
+        self.unprinted = ""
+        self.notebook: NotebookBar | None = None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -61,7 +75,7 @@ class ProgressBar(Callback):
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=is_quiet() or not self.console.is_terminal,
         )
         self.task = self.bar.add_task(
             title,
@@ -74,6 +88,8 @@ class ProgressBar(Callback):
 
     def __enter__(self) -> ProgressBar:
         """Show the bar."""
+        if self.console.is_jupyter and not is_quiet():
+            self.notebook = NotebookBar(self.title)
         self.bar.start()
         return self
 
@@ -83,24 +99,36 @@ class ProgressBar(Callback):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove the bar."""
+        """Remove the bar; where lines are printed, print the last epoch's."""
         self.bar.stop()
+        if self.unprinted:
+            self._print(self.unprinted)
 
     def on_step_end(self, n_instances: int) -> None:
         """Advance the bar."""
         self.bar.advance(self.task, n_instances)
+        self.n_done += n_instances
+        if self.notebook is not None:
+            self.notebook.show(min(1.0, self.n_done / self.n_all), self.facts)
 
     def on_epoch_end(self, record: dict[str, Any], network: nn.Module, improved: bool) -> None:
         """Show the epoch's losses and speed."""
         facts = describe_record(record)
         epoch = record["epoch"]
         self.bar.update(self.task, epoch=min(epoch + 1, self.max_epochs), facts=facts)
-        if not self.console.is_terminal:
-            self.console.print(
-                f"{self.title}: epoch {epoch}/{self.max_epochs}  {facts}",
-                highlight=False,
-                soft_wrap=True,
-            )
+        self.facts = f"epoch {epoch}/{self.max_epochs}  {facts}"
+        if self.notebook is not None:
+            self.notebook.show(min(1.0, self.n_done / self.n_all), self.facts)
+        elif not self.console.is_terminal and not is_quiet():
+            tenth = 10 * epoch // self.max_epochs
+            self.unprinted = f"{self.title}: {self.facts}"
+            if tenth > self.printed or epoch == 1:
+                self.printed = tenth
+                self._print(self.unprinted)
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+        self.unprinted = ""
 
 
 def describe_record(record: dict[str, Any]) -> str:
