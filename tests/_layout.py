@@ -1,5 +1,12 @@
 """Faults of a page's layout in a browser: what is cut, text beyond its box, words broken inside."""
 
+import pytest
+
+#: Windows that a page is looked at in, by width and colour scheme; all six take a while.
+WINDOWS = [(390, "dark"), (1440, "light")] + [
+    pytest.param(one, marks=pytest.mark.slow)
+    for one in ((390, "light"), (768, "dark"), (768, "light"), (1440, "dark"))
+]
 #: Opens what is folded, and returns the faults as text.
 FAULTS = r"""() => {
     for (const folded of document.querySelectorAll("details")) folded.open = true;

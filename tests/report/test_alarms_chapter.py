@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from _layout import faults, violations
+from _layout import WINDOWS, faults, violations
 from isthmus import AnomalyDetector, Autoencoder, load, load_bundle, save_bundle
 from isthmus.data import pump_events, pump_table
 from isthmus.evaluation import evaluate_points
@@ -211,7 +211,7 @@ def opened(window, written, request):
 
 
 @pytest.mark.first
-@pytest.mark.parametrize("opened", [(390, "light"), (1440, "dark")], indirect=True)
+@pytest.mark.parametrize("opened", WINDOWS, indirect=True)
 def test_the_chart_is_drawn_without_a_complaint_and_bars_nobody(opened):
     assert violations(opened) == []
     assert faults(opened) == []

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from _layout import faults, violations
+from _layout import WINDOWS, faults, violations
 from isthmus import AnomalyDetector, Autoencoder, Dataset, load_bundle, save_bundle
 from isthmus.plots import plot_reliability
 from isthmus.report import report_facts, write_report
@@ -168,7 +168,7 @@ def opened(window, report, request):
 
 
 @pytest.mark.first
-@pytest.mark.parametrize("opened", [(390, "light"), (1440, "dark")], indirect=True)
+@pytest.mark.parametrize("opened", WINDOWS, indirect=True)
 def test_no_word_of_a_table_is_cut_or_broken(opened):
     assert violations(opened) == []
     assert faults(opened) == []

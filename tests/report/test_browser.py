@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from _layout import faults, violations
+from _layout import WINDOWS, faults, violations
 
 pytestmark = pytest.mark.first
 
@@ -22,7 +22,7 @@ def facts(written):
     return json.loads((written / "report.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("opened", [(390, "light"), (768, "dark"), (1440, "light")], indirect=True)
+@pytest.mark.parametrize("opened", WINDOWS, indirect=True)
 def test_it_opens_without_a_complaint_and_bars_nobody(opened, written):
     assert violations(opened) == []
     assert faults(opened) == []

@@ -9,13 +9,13 @@ import pytest
 from _served import running
 from PIL import Image
 
+from _layout import WINDOWS, faults, violations
 from isthmus import Dataset, export_bundle
 from isthmus.data.formats.images import resize_pixels
 from isthmus.serve import read_labels
 
 pytestmark = pytest.mark.first
 
-WIDTHS = [(390, "dark"), (1440, "light")]
 #: Gives the page a file as the person drops it.
 DROP = """([name, type, text]) => {
     const data = new DataTransfer();
@@ -79,30 +79,17 @@ def decided(page):
     return page.locator(".decision .big").all_inner_texts()
 
 
-def violations(page):
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
-
-
-def too_wide(page):
-    return page.evaluate(
-        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
-
-
-@pytest.mark.parametrize("opened", WIDTHS, indirect=True)
+@pytest.mark.parametrize("opened", WINDOWS, indirect=True)
 def test_the_page_is_accessible_and_requests_only_its_service(opened, client, parts):
     draw(opened, *circle())
     decided(opened)
     assert violations(opened) == []
-    assert too_wide(opened) == 0
+    assert faults(opened) == []
     choose(opened, "parts")
     opened.evaluate(DROP, ["parts.csv", "text/csv", parts[:150].to_csv(index=False)])
     opened.locator("#rows tbody tr").first.wait_for()
     assert violations(opened) == []
-    assert too_wide(opened) == 0
+    assert faults(opened) == []
     assert opened.complaints == []
     assert {
         r.url.split("/")[2] for r in opened.asked if not r.url.startswith(("data:", "blob:"))
@@ -212,10 +199,17 @@ def test_a_file_is_decided_row_by_row_sorted_and_downloaded(opened, client, part
         "/bundles/parts/predict", content=content, headers={"Content-Type": "text/csv"}
     )
     p = np.array([one["p_value"] for one in answer.json()["predictions"]])
+    scores = [one["anomaly_score"] for one in answer.json()["predictions"]]
 
     opened.evaluate(DROP, ["parts.csv", "text/csv", content])
 
     opened.locator("#batch-status", has_text="300 rows").wait_for()
+    rows = opened.locator("#rows tbody tr td:first-child")
+    most_unusual = np.argsort(scores)[::-1] + 1
+    assert [int(row) for row in rows.all_inner_texts()[:5]] == most_unusual[:5].tolist()
+    opened.locator("#alarms-only").check()
+    assert {int(row) for row in rows.all_inner_texts()} == set(np.flatnonzero(p <= 0.1) + 1)
+    opened.locator("#alarms-only").uncheck()
     assert f"{(p <= 0.1).sum()} not normal at 10 %" in opened.locator("#batch-status").inner_text()
     opened.locator("#batch .slider input").press("End")
     assert f"{(p <= 0.5).sum()} not normal at 50 %" in opened.locator("#batch-status").inner_text()
@@ -229,6 +223,48 @@ def test_a_file_is_decided_row_by_row_sorted_and_downloaded(opened, client, part
     assert [float(line["p-value"]) for line in lines] == p.tolist()
     assert [line["hue"] for line in lines] == parts["hue"].fillna("").tolist()
     assert [line["verdict"] == "abnormal" for line in lines] == (p <= 0.5).tolist()
+
+
+def test_class_and_verdict_are_large_once_and_other_heads_are_folded(opened):
+    script = """async () => {
+        const { showDecisions } = await import('./page/answer.js');
+        const detector = { n_calibration: 99, false_alarm_rate: 0.05 };
+        const heads = ['linear', 'near'].map((name) => ({
+            name, facts: { classes: [0, 1] },
+            keys: { class: `${name}.class`, probabilities: `${name}.p` },
+        }));
+        for (const name of ['normal', 'strict']) heads.unshift({
+            name, facts: {}, detector, rate: 0.05,
+            keys: { p_value: `${name}.p_value`, anomaly_score: `${name}.score` },
+        });
+        showDecisions(document.getElementById('decisions'), heads, {
+            'linear.class': 1, 'linear.p': { 0: 0.2, 1: 0.8 }, 'near.class': 0,
+            'near.p': { 0: 1, 1: 0 }, 'normal.p_value': 0.5, 'normal.score': 1,
+            'strict.p_value': 0.01, 'strict.score': 9,
+        });
+        document.getElementById('answer').hidden = false;
+    }"""
+    opened.evaluate(script)
+    assert opened.locator("#decisions .big").all_inner_texts() == ["1", "Not normal"]
+    folded = opened.locator("#decisions details")
+    assert folded.locator("summary").inner_text() == "Other heads: normal: normal; near: 0"
+    assert folded.get_attribute("open") is None
+
+
+def test_messages_of_an_earlier_input_go_when_an_error_comes(opened, parts):
+    choose(opened, "parts")
+    opened.evaluate(DROP, ["parts.csv", "text/csv", parts[:50].to_csv(index=False)])
+    opened.locator("#batch-status", has_text="50 rows").wait_for()
+    assert opened.locator("#answer").is_visible()
+
+    opened.evaluate(DROP, ["parts.csv", "text/csv", "width,hue\n1,red\n2,red\n"])
+
+    opened.locator("#problem", has_text="missing ['ok', 'day']").wait_for()
+    for name in ("answer", "batch", "notes"):
+        assert opened.locator(f"#{name}").is_hidden()
+    opened.get_by_label("width", exact=True).fill("1.5")
+    opened.locator("#answer").wait_for()
+    assert opened.locator("#problem").is_hidden()
 
 
 def test_a_row_is_typed_into_a_form(opened, client):

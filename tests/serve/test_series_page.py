@@ -5,7 +5,9 @@ import io
 
 import pytest
 from _served import machines, running
-from test_page_at_root import DROP, WIDTHS, choose, decided, too_wide, violations
+from test_page_at_root import DROP, choose, decided
+
+from _layout import WINDOWS, faults, violations
 
 pytestmark = pytest.mark.first
 
@@ -45,7 +47,7 @@ def rows_of(page):
     return [row.split("\t") for row in page.locator("#alarms tbody tr").all_inner_texts()]
 
 
-@pytest.mark.parametrize("opened", WIDTHS, indirect=True)
+@pytest.mark.parametrize("opened", WINDOWS, indirect=True)
 def test_a_series_is_drawn_with_its_alarms_and_is_accessible(opened, client, new):
     assert "a series of pressure, flow" in opened.locator("#about").inner_text()
     assert opened.locator("#answer").is_hidden()
@@ -54,7 +56,7 @@ def test_a_series_is_drawn_with_its_alarms_and_is_accessible(opened, client, new
     assert panels[:2] == ["pressure", "flow"]
     assert panels[2].startswith("anomaly score, threshold ")
     assert violations(opened) == []
-    assert too_wide(opened) == 0
+    assert faults(opened) == []
     assert opened.complaints == []
     urls = [r.url for r in opened.asked if not r.url.startswith(("data:", "blob:"))]
     assert {url.split("/")[2] for url in urls} == {str(client.base_url).split("/")[2]}
@@ -121,6 +123,77 @@ def test_what_is_missing_in_a_series_is_named(opened, new):
     assert opened.locator("#problem").is_hidden()
     status = opened.locator("#series-status").inner_text()
     assert "10 time points could not be scored, because no window covers them" in status
+
+
+def test_a_table_without_names_is_cut_into_windows_with_reasons(opened, client, new):
+    one = new.loc[new["machine"] == "saw", ["pressure", "flow"]][296:336]
+    opened.evaluate(DROP, ["saw.csv", "text/csv", one.to_csv(index=False, header=False)])
+    opened.locator("#batch-status", has_text="3 rows").wait_for()
+
+    windows = [one.to_numpy()[at : at + 16].tolist() for at in (0, 16, 24)]
+    expected = client.post("/predict?monitor=false", json={"instances": windows}).json()
+    scores = {
+        name: f"{found['anomaly_score']:.3g}"
+        for name, found in zip(
+            ("rows 0 to 15", "rows 16 to 31", "rows 24 to 39"),
+            expected["predictions"],
+            strict=True,
+        )
+    }
+    table = opened.locator("#rows")
+    table.get_by_text("flow (").first.wait_for()
+    found = [row.split("\t") for row in table.locator("tbody tr").all_inner_texts()]
+    assert {row[0]: row[3] for row in found} == scores
+    assert [float(row[3]) for row in found] == sorted(float(row[3]) for row in found)[::-1]
+    assert found[0][4].startswith("flow (")
+
+
+def test_a_window_has_a_panel_for_each_channel(opened, new):
+    one = new.loc[new["machine"] == "saw", ["pressure", "flow"]]
+    drop(opened, one[:16])
+    decided(opened)
+    words = opened.locator("#why-pictures svg text").all_text_contents()
+    low, high = (f"{end:.3g}" for end in (one["pressure"][:16].min(), one["pressure"][:16].max()))
+    assert [text.split(", ")[0] for text in words] == ["pressure", "flow"]
+    ends = [float(end) for end in words[0].split(", ")[1].split(" to ")]
+    assert ends[0] <= float(low)
+    assert ends[1] >= float(high)
+
+
+def test_a_rebuilt_reference_instance_says_that_it_is(opened, client, new):
+    assert client.get("/known?n=1").json()["rebuilt"]
+    assert "rebuilt from a code" in opened.locator("#references-how").inner_text()
+    opened.locator(".reference").first.click()
+    decided(opened)
+    assert "rebuilt from a code" in opened.locator("#of-rebuilt").inner_text()
+    drop(opened, new.loc[new["machine"] == "saw", ["pressure", "flow"]][:16])
+    opened.locator("#of-rebuilt").wait_for(state="hidden")
+    choose(opened, "parts")
+    assert opened.locator("#references-how").is_hidden()
+
+
+def test_a_group_has_the_line_of_its_own_threshold(opened, client, new):
+    thresholds = {"drill": 1.25, "saw": 2.5}
+
+    def with_groups(route):
+        answer = route.fetch()
+        schema = answer.json()
+        (head,) = schema["points"].values()
+        head["groups"] = [
+            {"name": name, "threshold": value, "calibration": "group"}
+            for name, value in thresholds.items()
+        ]
+        route.fulfill(response=answer, json=schema)
+
+    opened.route("**/schema", with_groups)
+    opened.goto(f"{client.base_url}/")
+    opened.locator("#work").wait_for()
+    drop(opened, new)
+    for name, value in thresholds.items():
+        drawn(opened)
+        opened.select_option("#series-group", label=name)
+        assert drawn(opened)[-1].startswith(f"anomaly score, threshold {value}")
+    opened.unroute("**/schema")
 
 
 def test_windows_are_decided_on_as_before(opened, new):

@@ -4,25 +4,52 @@ import { classOf, inWords, isNormal, ratesOf, valueOf } from './heads.js';
 
 const MAX_CLASSES = 10;
 
+// The class of the first classifier and the verdict of the first detector, large; other heads folded.
 export function showDecisions(place, heads, prediction) {
-  const first = heads.find((head) => head.keys.probabilities);
-  place.replaceChildren(...heads.map((head) => {
-    const block = make('div', { className: 'decision' });
-    if (heads.length > 1) block.append(make('h3', {}, head.name));
+  const classifier = heads.find((head) => head.keys.class);
+  const detector = heads.find((head) => head.keys.p_value);
+  const first = [...new Set([classifier, detector])].filter(Boolean);
+  const others = heads.filter((head) => !first.includes(head));
+  const shown = first.map((head) => decision(head, prediction, heads.length > 1));
+  if (others.length) shown.push(otherHeads(others, prediction));
+  place.replaceChildren(...shown);
+}
+
+function decision(head, prediction, named) {
+  const block = make('div', { className: 'decision' });
+  if (named) block.append(make('h3', {}, head.name));
+  const p = valueOf(head, 'p_value', prediction);
+  const word = make('p', { className: 'big', role: 'status' });
+  const showClass = () => { word.textContent = classOf(head, prediction); };
+  if (head.keys.class) {
+    showClass();
+    block.append(word);
+  }
+  if (head.keys.probabilities) block.append(bars(valueOf(head, 'probabilities', prediction)));
+  if (p !== undefined) block.append(verdictBlock(head, p, valueOf(head, 'anomaly_score', prediction), showClass));
+  return block;
+}
+
+// One line a head; what disagrees can be seen without unfolding.
+function otherHeads(heads, prediction) {
+  const said = heads.map((head) => {
     const p = valueOf(head, 'p_value', prediction);
-    const word = make('p', { className: 'big', role: 'status' });
-    const showClass = () => { word.textContent = classOf(head, prediction); };
-    if (head.keys.class) {
-      showClass();
-      block.append(word);
-    }
-    if (head.keys.probabilities) {
-      const table = bars(valueOf(head, 'probabilities', prediction));
-      block.append(head === first ? table : make('details', {}, make('summary', {}, 'Probabilities'), table));
-    }
-    if (p !== undefined) block.append(verdictBlock(head, p, valueOf(head, 'anomaly_score', prediction), showClass));
-    return block;
-  }));
+    const words = [];
+    if (head.keys.class) words.push(classOf(head, prediction));
+    if (p !== undefined) words.push(isNormal(head, p) ? 'normal' : 'not normal');
+    return `${head.name}: ${words.join(', ')}`;
+  });
+  const details = heads.map((head) => make('div', {}, make('h4', {}, head.name), ...otherHead(head, prediction)));
+  return make('details', { className: 'others' }, make('summary', {}, `Other heads: ${said.join('; ')}`), ...details);
+}
+
+function otherHead(head, prediction) {
+  const p = valueOf(head, 'p_value', prediction);
+  const parts = [];
+  if (head.keys.probabilities) parts.push(bars(valueOf(head, 'probabilities', prediction)));
+  else if (head.keys.class) parts.push(make('p', {}, classOf(head, prediction)));
+  if (p !== undefined) parts.push(make('p', {}, `${isNormal(head, p) ? 'Normal' : 'Not normal'}: p = ${number(p)}, anomaly score ${number(valueOf(head, 'anomaly_score', prediction))}.`));
+  return parts;
 }
 
 function bars(probabilities) {

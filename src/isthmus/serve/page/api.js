@@ -47,6 +47,7 @@ export function bundleAt(name) {
     predictFile: (body, type) => ask(`${prefix}/predict?monitor=false`, { body, type }),
     points: (file, head) => ask(`${prefix}/points?head=${encodeURIComponent(head)}`, { body: file, type: 'text/csv' }),
     explain: (instances, signal) => send(`explain?top=10&whole=true&max_side=${2 * MAX_SIDE}`, { instances }, signal),
+    reasons: (instances, top) => send(`explain?top=${top}`, { instances }),
     nearest: (instances, signal) => send(`nearest?k=6&max_side=${MAX_SIDE}`, { instances }, signal),
     label: (instance, head, label, more) => send('labels', { instances: [instance], labels: [label], head, ...more }),
   };

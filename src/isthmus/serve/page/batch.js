@@ -1,22 +1,35 @@
 // Many instances: a table to sort, verdicts that follow the slider, and a download as CSV.
-import { $, make, number, percent } from './dom.js';
+import { $, make, number, percent, stacked } from './dom.js';
 import { slider } from './answer.js';
 import { classOf, headsOf, isNormal, valueOf } from './heads.js';
-import { picture } from './pictures.js';
+import { channelsOf, picture, shown } from './pictures.js';
 import { writeCsv } from './csv.js';
 
 const STEP = 100; // rows shown at first, and added by each press of the button
 const MAX_FILE_COLUMNS = 4; // columns of the file shown beside the decision
 const CHUNK = 2000; // rows of one request
+const N_REASONS = 3;
+const MAX_TOP = 100; // values of a window whose shares are asked for
 
 export class Batch {
   constructor(schema, bundle, opened) {
     Object.assign(this, { schema, bundle, opened, heads: headsOf(schema) });
     $('download').onclick = () => this.download();
     $('more').onclick = () => { this.nShown += STEP; this.draw(); };
+    $('alarms-only').onchange = () => this.draw();
+    $('sort-by').onchange = () => this.sort(this.columns[Number($('sort-by').value)]);
   }
 
   async decide(given) {
+    try {
+      await this.decideAll(given);
+    } catch (error) {
+      $('batch').hidden = true; // "Deciding…" is no longer true
+      throw error;
+    }
+  }
+
+  async decideAll(given) {
     $('batch').hidden = false;
     $('batch-status').textContent = 'Deciding…';
     $('rows').replaceChildren();
@@ -39,11 +52,17 @@ export class Batch {
     }
     this.order = this.predictions.map((_, at) => at);
     this.sorted = null;
+    this.reasons = new Map();
     this.nShown = STEP;
     this.columns = this.columnsShown();
     const detectors = this.heads.filter((head) => head.detector);
     $('batch-sliders').replaceChildren(...detectors.map((head) => slider(head, () => this.draw())));
-    this.draw();
+    $('alarms-only').checked = false;
+    $('sort-by').replaceChildren(...this.columns.map(({ title }, at) => make('option', { value: at }, title)));
+    $('alarms-only-label').hidden = !detectors.length;
+    const score = this.columns.find(({ what }) => what === 'anomaly_score');
+    if (score) this.sort(score, 'descending');
+    else this.draw();
     $('batch-title').scrollIntoView({ block: 'start' });
   }
 
@@ -60,9 +79,10 @@ export class Batch {
       if (head.keys.p_value) {
         const normal = (at) => isNormal(head, of('p_value')(at));
         columns.push({ title: name('verdict'), value: (at) => (normal(at) ? 'normal' : 'abnormal'), shown: (at) => make('span', { className: normal(at) ? '' : 'abnormal' }, normal(at) ? 'normal' : 'not normal') });
-        columns.push({ title: name('p-value'), value: of('p_value') }, { title: name('score'), value: of('anomaly_score') });
+        columns.push({ title: name('p-value'), value: of('p_value') }, { title: name('score'), what: 'anomaly_score', value: of('anomaly_score') });
       }
     }
+    if (this.givesReasons()) columns.push({ title: 'reasons', own: true, value: (at) => this.reasons.get(at) ?? '' });
     return columns;
   }
 
@@ -89,20 +109,66 @@ export class Batch {
       cell.setAttribute('aria-sort', direction);
       return cell;
     }));
-    const body = this.order.slice(0, this.nShown).map((at) => make('tr', {}, ...this.columns.map((column) => {
+    const rows = this.shownRows();
+    const body = rows.slice(0, this.nShown).map((at) => make('tr', {}, ...this.columns.map((column) => {
       const value = column.shown?.(at) ?? column.value(at);
       const plain = typeof value === 'number' ? number(value) : value ?? '';
       return make('td', { className: typeof value === 'number' ? 'n' : '' }, plain);
     })));
     const focused = document.activeElement?.closest?.('#rows thead') ? document.activeElement.textContent : null;
     $('rows').replaceChildren(make('thead', {}, head), make('tbody', {}, ...body));
+    stacked($('rows'));
     if (focused !== null) [...$('rows').querySelectorAll('thead button')].find((one) => one.textContent === focused)?.focus();
-    $('more').hidden = this.nShown >= n;
+    $('more').hidden = this.nShown >= rows.length;
+    $('batch-how').hidden = !this.givesReasons();
+    $('batch-how').textContent = `Reasons: the ${this.schema.kind === 'series' ? 'channels' : 'columns'} that the code reconstructs worst, with their share of the squared error.`;
+    this.explain(rows.slice(0, this.nShown));
   }
 
-  sort(column) {
-    const up = this.sorted?.column === column && this.sorted.direction === 'ascending';
+  shownRows() {
+    if (!$('alarms-only').checked) return this.order;
+    const detectors = this.heads.filter((head) => head.keys.p_value);
+    return this.order.filter((at) => detectors.some((head) => !isNormal(head, valueOf(head, 'p_value', this.predictions[at]))));
+  }
+
+  // Pixels of an image are no reason that a person can read; of .npy and Parquet files the page has no rows.
+  givesReasons() {
+    return this.schema.explains && this.schema.kind !== 'images' && Boolean(this.given.instances || this.given.instanceOf) && this.heads.some((head) => head.detector);
+  }
+
+  // Asks for the reasons of rows that are shown, once, and writes them into the table.
+  async explain(rows) {
+    const { given } = this;
+    const missing = this.givesReasons() ? rows.filter((at) => !this.reasons.has(at)) : [];
+    if (!missing.length) return;
+    for (const at of missing) this.reasons.set(at, '');
+    try {
+      const instances = missing.map((at) => (given.instances ? given.instances[at] : given.instanceOf(at)));
+      const { explanations } = await this.bundle.reasons(instances, this.schema.kind === 'series' ? MAX_TOP : N_REASONS);
+      missing.forEach((at, i) => this.reasons.set(at, this.inWords(explanations[i], instances[i])));
+    } catch {
+      for (const at of missing) this.reasons.set(at, 'could not be asked for');
+    }
+    if (given === this.given) this.draw();
+  }
+
+  // The largest shares by column; of a series those of its steps are added up for each channel.
+  inWords({ top }, instance) {
+    const shares = new Map();
+    const channels = this.schema.kind === 'series' ? channelsOf(this.schema) : [];
+    for (const { feature, share } of top) {
+      const name = Array.isArray(feature) ? channels[feature[1]] ?? `column ${feature[0]}` : feature;
+      shares.set(name, (shares.get(name) ?? 0) + share);
+    }
+    const ranked = [...shares].sort(([, a], [, b]) => b - a).slice(0, N_REASONS);
+    const value = (name) => (this.schema.kind === 'table' && name in instance ? `: ${shown(instance[name])}` : '');
+    return ranked.map(([name, share]) => `${name}${value(name)} (${percent(share).replace(' ', '\u00a0')})`).join(', ');
+  }
+
+  sort(column, direction) {
+    const up = direction ? direction === 'descending' : this.sorted?.column === column && this.sorted.direction === 'ascending';
     this.sorted = { column, direction: up ? 'descending' : 'ascending' };
+    $('sort-by').value = this.columns.indexOf(column);
     const values = this.predictions.map((_, at) => column.value(at));
     const compare = (a, b) => (typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b), 'en', { numeric: true }));
     this.order = values.map((_, at) => at).sort((a, b) => (up ? -1 : 1) * compare(values[a], values[b]) || a - b);

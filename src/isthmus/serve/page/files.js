@@ -2,6 +2,7 @@
 import { columnsOf, rowOf, windowOf } from './form.js';
 import { readImage } from './images.js';
 import { parseCsv, writeCsv } from './csv.js';
+import { channelsOf } from './pictures.js';
 import { isLongTable } from './series.js';
 
 const TYPES = { npy: 'application/x-npy', parquet: 'application/vnd.apache.parquet', csv: 'text/csv' };
@@ -17,7 +18,7 @@ export function acceptedWords(schema) {
   return {
     images: `One image, several, or a .npy file. Images of another size are resized to ${w} × ${h}.`,
     table: 'CSV with a header line, Parquet or .npy. Or drop the file on the page.',
-    series: `CSV with a window of ${h} steps a line, or .npy. Or drop the file on the page.`,
+    series: `CSV of a series, a line a step with a column a channel, which is cut into windows of ${h} steps; CSV with a window a line; or .npy. Or drop the file on the page.`,
   }[schema.kind];
 }
 
@@ -60,8 +61,32 @@ function readRows(records, separator, schema) {
 
 function readWindows(records, schema) {
   const [steps, channels] = schema.schema.shape;
+  const series = readSeries(records, steps, channels, schema);
+  if (series) return series;
   const numeric = (record) => record.every((cell) => cell.trim() !== '' && Number.isFinite(Number(cell)));
   const rows = numeric(records[0]) ? records : records.slice(1);
   if (rows.length === steps && rows[0].length === channels) return { instances: [windowOf(rows.flat().join(' '), steps, channels)], names: ['1'] };
   return { instances: rows.map((row) => windowOf(row.join(' '), steps, channels)), names: rows.map((_, at) => String(at + 1)) };
+}
+
+// A series, a line a step, as windows one after the other, the last one up to the end; null where the
+// lines are no steps. Columns are chosen by the names of the channels; without names, or with others,
+// there have to be as many as channels.
+function readSeries(records, steps, channels, schema) {
+  const numeric = (cells) => cells.every((cell) => cell.trim() !== '' && Number.isFinite(Number(cell)));
+  const header = numeric(records[0]) ? null : records[0];
+  const rows = header ? records.slice(1) : records;
+  const places = channelsOf(schema).map((name) => (header ?? []).indexOf(name));
+  const byName = places.every((place) => place >= 0);
+  if (rows.length <= steps || (!byName && (rows[0].length !== channels || (channels === 1 && !header)))) return null;
+  const cells = byName ? rows.map((row) => places.map((place) => row[place] ?? '')) : rows;
+  const bad = cells.findIndex((row) => !numeric(row));
+  if (bad >= 0) throw new Error(`Got ${cells[bad].join(', ')} in line ${bad + (header ? 2 : 1)}, expected a number for each channel.`);
+  const starts = [];
+  for (let at = 0; at + steps <= cells.length; at += steps) starts.push(at);
+  if (cells.length % steps) starts.push(cells.length - steps);
+  return {
+    instances: starts.map((at) => cells.slice(at, at + steps).map((row) => row.map(Number))),
+    names: starts.map((at) => `rows ${at} to ${at + steps - 1}`),
+  };
 }

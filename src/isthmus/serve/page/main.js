@@ -35,8 +35,17 @@ async function guarded(task) {
     showError(null);
     await task();
   } catch (error) {
-    if (error.name !== 'AbortError') showError(error); // aborted by a newer request, which goes on
+    if (error.name === 'AbortError') return; // aborted by a newer request, which goes on
+    clearMessages();
+    showError(error);
   }
+}
+
+// What was said of an earlier input does not stand beside an error.
+function clearMessages() {
+  for (const id of ['notes', 'of-rebuilt']) $(id).hidden = true;
+  clearCorrection();
+  $('answer').hidden = true;
 }
 
 async function begin() {
@@ -88,7 +97,7 @@ async function open(name, loaded) {
   // A series begins with its file, and not with a window of it.
   if (state.series) $('form').before($('files'));
   else $('form').after($('files'));
-  if (state.form && state.references.length && !state.series) await decide(() => references.instances[0]);
+  if (state.form && state.references.length && !state.series) await decide(() => references.instances[0], references.rebuilt);
 }
 
 function introduce(schema) {
@@ -127,42 +136,46 @@ function offerDrawing(schema) {
   $('fit').onchange = drawn;
 }
 
-function showReferences(schema, { instances, labels, positions, thumbnails }) {
+const REBUILT = 'rebuilt from a code: the service stores no original rows';
+
+function showReferences(schema, { instances, labels, positions, thumbnails, rebuilt }) {
   // A thumbnail is shown, and the whole image fetched once it is chosen.
   const whole = async (at) => (thumbnails ? state.bundle.reference(positions[at]) : instances[at]);
   $('references').hidden = false;
+  $('references-how').hidden = !rebuilt;
+  $('references-how').textContent = `Each is ${REBUILT}.`;
   $('references-strip').replaceChildren(...instances.map((instance, at) => {
     const label = labels[at] ?? `instance ${at + 1}`;
-    const button = make('button', { type: 'button', className: 'reference', onclick: () => guarded(async () => take(await whole(at))) });
+    const button = make('button', { type: 'button', className: 'reference', onclick: () => guarded(async () => take(await whole(at), rebuilt)) });
     button.append(...(schema.kind === 'table' ? [`${label} (${at + 1})`] : [picture(instance, schema), make('span', {}, label)]));
     return button;
   }));
 }
 
 // Shows an instance that was not drawn or typed, and its decision.
-async function take(instance) {
+async function take(instance, rebuilt = false) {
   state.paper?.wipe();
   state.form?.set(instance);
-  await decide(() => instance);
+  await decide(() => instance, rebuilt);
   if (matchMedia('(max-width: 55rem)').matches) $('answer').scrollIntoView({ block: 'start' });
 }
 
 // Requests the decision on the instance that getInstance() returns; null is no instance.
-async function decide(getInstance) {
+async function decide(getInstance, rebuilt = false) {
   stop();
   state.request = new AbortController();
   const { signal } = state.request;
   setBusy(true);
   try {
     const instance = getInstance();
-    if (instance) await answer(instance, signal);
+    if (instance) await answer(instance, signal, rebuilt);
     else $('answer').hidden = true;
   } finally {
     if (!signal.aborted) setBusy(false);
   }
 }
 
-async function answer(instance, signal) {
+async function answer(instance, signal, rebuilt) {
   const { schema, bundle } = state;
   const one = [instance];
   const decides = Object.keys(schema.heads).length > 0;
@@ -175,6 +188,8 @@ async function answer(instance, signal) {
   state.instance = instance; // a correction is of the instance that is shown
   clearCorrection();
   $('answer').hidden = false;
+  $('of-rebuilt').hidden = !rebuilt;
+  $('of-rebuilt').textContent = `Of a reference instance that is ${REBUILT}. The decision on its original may be another.`;
   if (predicted) showDecisions($('decisions'), state.heads, predicted.predictions[0]);
   $('why').hidden = !explained?.explanations[0].reconstruction;
   if (!$('why').hidden) showWhy($('why-pictures'), $('why-how'), schema, instance, explained.explanations[0]);

@@ -1,9 +1,10 @@
 // Instances as pictures: images, curves of a series, rows of a table, and residual maps.
-import { make, number } from './dom.js';
+import { breakable, make, number } from './dom.js';
 
 // From zero to the maximum, readable with red-green blindness: pale, orange, dark violet.
 const HEAT = [[255, 252, 235], [254, 204, 120], [240, 120, 60], [150, 40, 90], [50, 10, 80]];
-const CURVES = ['#005a93', '#c05000', '#5b8a00', '#8a3fa0', '#00867d', '#a3344e'];
+const CURVE = '#005a93';
+const MAX_PANELS = 8; // channels of a window that are drawn
 
 function heatAt(share) {
   const at = Math.min(Math.max(share, 0), 1) * (HEAT.length - 1);
@@ -38,37 +39,66 @@ export function heatPicture(residual) {
   return canvasOf(rows, (value) => heatAt(value / maximum));
 }
 
-// A window of a series: one line for each channel, and a strip of the residual below.
-export function curvePicture(window, { rebuilt = null, residual = null } = {}) {
-  const [width, height] = [320, 120];
-  const all = [...window.flat(), ...(rebuilt ?? []).flat()];
-  const [low, high] = [Math.min(...all), Math.max(...all)];
+// Names of the channels of a window.
+export function channelsOf(schema) {
+  const [, n] = schema.schema.shape;
+  const [points] = Object.values(schema.points ?? {});
+  const names = points?.channels ?? schema.schema.columns;
+  return Array.from({ length: n ?? 1 }, (_, at) => names?.[at] ?? `channel ${at}`);
+}
+
+// A window of a series: a panel for each channel on its own scale, with its name where names are
+// given, and a strip of the residual below.
+export function curvePicture(window, { rebuilt = null, residual = null, names = null } = {}) {
+  const n = Math.min(window[0].length, MAX_PANELS);
+  const [width, head] = [320, names ? 15 : 0];
+  const panel = names ? 64 : Math.max(18, 120 / n);
+  const height = n * (panel + head);
+  const more = names && window[0].length > n ? 15 : 0;
+  const strip = residual ? 12 : 0;
+  const drawing = svg('svg', { viewBox: `0 0 ${width} ${height + strip + more}`, class: 'curve' });
   const x = (at) => (window.length > 1 ? (at / (window.length - 1)) * (width - 8) + 4 : width / 2);
-  const y = (value) => height - 6 - ((value - low) / (high - low || 1)) * (height - 12);
-  const drawing = svg('svg', { viewBox: `0 0 ${width} ${height + (residual ? 12 : 0)}`, class: 'curve' });
-  const line = (steps, channel, dashed) => svg('polyline', {
-    points: steps.map((step, at) => `${x(at).toFixed(1)},${y(step[channel]).toFixed(1)}`).join(' '),
-    stroke: dashed ? '#1d2025' : CURVES[channel % CURVES.length],
-    ...(dashed ? { 'stroke-dasharray': '4 3' } : {}),
-  });
-  for (let channel = 0; channel < window[0].length; channel++) {
-    drawing.append(line(window, channel, false));
-    if (rebuilt) drawing.append(line(rebuilt, channel, true));
+  for (let channel = 0; channel < n; channel++) {
+    const values = [window, ...(rebuilt ? [rebuilt] : [])].flatMap((steps) => steps.map((step) => step[channel])).filter((value) => value !== null);
+    const [low, high] = ends(values);
+    const top = channel * (panel + head) + head;
+    const y = (value) => top + panel - 4 - ((value - low) / (high - low || 1)) * (panel - 8);
+    const line = (steps, dashed) => svg('polyline', {
+      points: steps.map((step, at) => [step[channel], at]).filter(([value]) => value !== null).map(([value, at]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(' '),
+      stroke: dashed ? '#1d2025' : CURVE,
+      ...(dashed ? { 'stroke-dasharray': '4 3' } : {}),
+    });
+    drawing.append(line(window, false));
+    if (rebuilt) drawing.append(line(rebuilt, true));
+    if (names) {
+      const words = svg('text', { x: 4, y: top - 3 });
+      words.textContent = `${names[channel]}, ${number(low)} to ${number(high)}`;
+      drawing.append(words);
+    }
   }
   if (residual) {
     const totals = residual.map(sum);
     const maximum = Math.max(...totals, 1e-12);
     const step = width / totals.length;
-    totals.forEach((total, at) => drawing.append(svg('rect', { x: at * step, y: height, width: step + 0.5, height: 12, fill: `rgb(${heatAt(total / maximum)})` })));
+    totals.forEach((total, at) => drawing.append(svg('rect', { x: at * step, y: height, width: step + 0.5, height: strip, fill: `rgb(${heatAt(total / maximum)})` })));
+  }
+  if (more) {
+    const words = svg('text', { x: 4, y: height + strip + 12 });
+    words.textContent = `The first ${n} of ${window[0].length} channels.`;
+    drawing.append(words);
   }
   return drawing;
+}
+
+function ends(values) {
+  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }
 
 // A row of a table as a list of names and values, at most the first few.
 export function rowPicture(row, limit = 8) {
   const entries = Object.entries(row);
   const list = make('dl', { className: 'values' });
-  for (const [name, value] of entries.slice(0, limit)) list.append(make('div', {}, make('dt', {}, name), make('dd', {}, shown(value))));
+  for (const [name, value] of entries.slice(0, limit)) list.append(make('div', {}, make('dt', {}, breakable(name)), make('dd', {}, shown(value))));
   if (entries.length > limit) list.append(make('div', {}, make('dt', {}, `and ${entries.length - limit} more`), make('dd')));
   return list;
 }

@@ -1,5 +1,5 @@
 // A series over time: its channels and scores with the alarms shaded, and a table of the alarms.
-import { $, make, number, percent } from './dom.js';
+import { $, make, number, percent, stacked } from './dom.js';
 import { writeCsv } from './csv.js';
 
 const [LEFT, RIGHT, PANEL, GAP, FOOT] = [64, 10, 84, 22, 30]; // pixels
@@ -131,6 +131,7 @@ export class Series {
       return make('tr', {}, make('td', {}, button), ...plain.map((value, i) => make('td', { className: numbers.includes(columns[i + 1]) ? 'n' : '' }, value)));
     });
     $('alarms').replaceChildren(make('thead', {}, head), make('tbody', {}, ...body));
+    stacked($('alarms'));
     $('alarms').closest('.scroll').hidden = !alarms.length;
     $('alarms-none').hidden = alarms.length > 0;
     $('alarms-more').hidden = alarms.length <= MAX_ROWS;
@@ -147,7 +148,9 @@ export class Series {
   draw() {
     const width = Math.max(280, $('series-chart').clientWidth);
     const { channels } = this.head;
-    const threshold = this.head.groups ? undefined : this.head.threshold; // by group there is none of all
+    // By group each has its own; one that was not there at fit is decided by that of all.
+    const own = this.head.groups?.find(({ name }) => name === this.shown.title);
+    const threshold = own?.threshold ?? this.head.threshold;
     const panels = channels.map((title, at) => ({ title, values: this.readings[at] }));
     if (this.readings[0].length !== this.scores.length) panels.length = 0; // rows were left out
     panels.push({ title: 'anomaly score', values: this.scores, threshold });

@@ -1,6 +1,6 @@
 // Reconstruction and residual of an instance, and its nearest reference instances.
-import { make, number, percent } from './dom.js';
-import { curvePicture, framed, heatPicture, imagePicture, named, picture, shown } from './pictures.js';
+import { breakable, make, number, percent, stacked } from './dom.js';
+import { channelsOf, curvePicture, framed, heatPicture, imagePicture, named, picture, shown } from './pictures.js';
 import { columnsOf } from './form.js';
 
 export function showWhy(place, how, schema, instance, explanation) {
@@ -9,7 +9,7 @@ export function showWhy(place, how, schema, instance, explanation) {
   place.replaceChildren(...panels[schema.kind](schema, instance, rebuilt, residual));
   how.textContent = {
     images: 'The decoder rebuilds the input from its code. The residual map is dark where it fails.',
-    series: 'Dashed: the reconstruction from the code. The strip below is dark where it fails.',
+    series: 'A panel for each channel, on its own scale. Dashed: the reconstruction from the code. The strip below is dark where it fails.',
     table: 'The reconstruction from the code, and the share of each column in the total residual.',
   }[schema.kind];
 }
@@ -23,7 +23,7 @@ function ofImages(schema, instance, rebuilt, residual) {
 }
 
 function ofSeries(schema, instance, rebuilt, residual) {
-  return [framed(curvePicture(instance, { rebuilt, residual }), 'input, rebuilt and residual')];
+  return [framed(curvePicture(instance, { rebuilt, residual, names: channelsOf(schema) }), 'input, rebuilt and residual')];
 }
 
 function ofTable(schema, instance, rebuilt, residual) {
@@ -33,11 +33,11 @@ function ofTable(schema, instance, rebuilt, residual) {
   const body = make('tbody', {}, ...rows.slice(0, 30).map(({ name, share }) => {
     const bar = make('span');
     bar.style.inlineSize = `${100 * share}%`;
-    return make('tr', {}, make('th', { scope: 'row' }, name), make('td', { className: 'n' }, shown(given[name])), make('td', { className: 'n' }, shown(back[name])), make('td', { className: 'bar' }, bar), make('td', { className: 'n' }, percent(share)));
+    return make('tr', {}, make('th', { scope: 'row' }, breakable(name)), make('td', { className: 'n' }, shown(given[name])), make('td', { className: 'n' }, shown(back[name])), make('td', { className: 'bar' }, bar), make('td', { className: 'n' }, percent(share)));
   }));
   const head = make('thead', {}, make('tr', {}, ...['column', 'given', 'rebuilt', 'share', ''].map((word, at) => (word ? make('th', { scope: 'col', className: at === 1 || at === 2 ? 'n' : '' }, word) : make('td')))));
   const more = rows.length > 30 ? [make('p', { className: 'small' }, `${rows.length - 30} more columns have smaller shares.`)] : [];
-  return [make('div', { className: 'scroll wide', tabIndex: 0, role: 'region', ariaLabel: 'Columns' }, make('table', {}, head, body)), ...more];
+  return [make('div', { className: 'scroll wide', tabIndex: 0, role: 'region', ariaLabel: 'Columns' }, stacked(make('table', {}, head, body))), ...more];
 }
 
 export function showNearest(place, how, schema, neighbours, { rebuilt, thumbnails }) {
