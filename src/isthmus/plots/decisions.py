@@ -328,7 +328,7 @@ def plot_ranking(
     --------
     >>> figure = plot_ranking([(0, 0), (0, 1), (1, 1)], [(0, 1), (1, 1)])
     >>> [axes.get_xlabel() for axes in figure.axes]
-    ['false-alarm rate', 'recall: share of abnormal found']
+    ['false-alarm rate', 'recall: abnormal found']
     """
     figure = new_figure(WIDTH, 3.6)
     left, right = figure.subplots(1, 2)
@@ -339,6 +339,6 @@ def plot_ranking(
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(percent)
-    dress(left, x="false-alarm rate", y="recall: share of abnormal found", grid="both")
-    dress(right, x="recall: share of abnormal found", y="precision", grid="both")
+    dress(left, x="false-alarm rate", y="recall: abnormal found", grid="both")
+    dress(right, x="recall: abnormal found", y="precision", grid="both")
     return figure

@@ -161,6 +161,8 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("page.js", "tables.js")
 #: Number of classes up to which a confusion matrix is drawn.
 MAX_MATRIX_CLASSES = 20
+#: Inches of a figure on the page.
+PAGE_WIDTH = 5.2
 #: Flagged cases of images and series that are shown: a thousand pictures would be a large page.
 MAX_PICTURED = 24
 #: Alarms that are listed in Markdown.
@@ -225,6 +227,7 @@ def render(
     }
     # Before `_slider`, which needs the final positions of the axes.
     for figure in drawn.values():
+        _narrow(figure)
         fix_layout(figure)
     pictures = {name: Markup(_svg(figure, name)) for name, figure in drawn.items()}
     live = {
@@ -307,6 +310,13 @@ def _slider(found: dict[str, Any], figure: Figure) -> dict[str, Any]:
         "threshold": found["threshold"],
         "points_per_score": float((to_pixels((1, 0)) - to_pixels((0, 0)))[0] * to_points),
     }
+
+
+def _narrow(figure: Figure) -> None:
+    """Make a wide figure narrower, so that its text can be read where the page is narrow."""
+    width, height = figure.get_size_inches()
+    if width > PAGE_WIDTH:
+        figure.set_size_inches(PAGE_WIDTH, height * (PAGE_WIDTH / width) ** 0.5)
 
 
 def _svg(figure: Figure, name: str) -> str:
@@ -413,6 +423,9 @@ def write_report(
         None if looked_at is None else Gallery(opened.encoder, looked_at, numbers),
         None if trained_on is None else Gallery(opened.encoder, trained_on),
     ]
+    if plots:  # before the page, for which figures are made narrower
+        for name, figure in drawn.items():
+            save_figure(figure, user_path(path).parent / "plots", name)
     on_progress("the page")
     page, target = render(facts, drawn, *galleries), user_path(path)
     with errors_naming(target):
@@ -421,7 +434,4 @@ def write_report(
         write_bytes(target, page.encode("utf-8"))
         write_json(target.with_suffix(".json"), facts)
         write_bytes(target.with_suffix(".md"), to_markdown(facts).encode("utf-8"))
-    if plots:
-        for name, figure in drawn.items():
-            save_figure(figure, target.parent / "plots", name)
     return facts
