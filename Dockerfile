@@ -3,8 +3,9 @@
 #     isthmus export press/ new.csv -o exported/ --residual
 #     docker build -t press .
 #     docker run -e ISTHMUS_TOKEN=... -p 8000:8000 press
-FROM python:3.12-slim
-
+#
+# `docker compose up` serves a demo instead, whose model is trained while the image is built.
+FROM python:3.12-slim AS runtime
 COPY . /isthmus
 # isthmus requires torch, scikit-learn, skops and safetensors; the service imports none of them, so
 # that they are left out here, and what it does import is listed.
@@ -13,9 +14,23 @@ RUN pip install --no-cache-dir --no-deps /isthmus \
        lazy_loader numpy pandas pyarrow fsspec pillow typer rich pooch \
        fastapi uvicorn onnxruntime prometheus-client \
     && rm -rf /isthmus
-
-COPY exported /exported
-USER nobody
 EXPOSE 8000
 # Any other host than the loopback's needs ISTHMUS_TOKEN.
 CMD ["isthmus", "serve", "/exported", "--host", "0.0.0.0"]
+
+# A model to look at: digits, with a classifier and a detector. It needs the whole library, and is
+# dropped when the demo's image is done.
+FROM python:3.12-slim AS model
+COPY . /isthmus
+RUN pip install --no-cache-dir -c /isthmus/constraints.txt '/isthmus[onnx]'
+RUN isthmus fit digits -o /bundle --detector --normal 0 \
+    && isthmus classify /bundle digits \
+    && isthmus export /bundle digits -o /exported --residual
+
+FROM runtime AS demo
+COPY --from=model /exported /exported
+USER nobody
+
+FROM runtime
+COPY exported /exported
+USER nobody

@@ -1,0 +1,198 @@
+"""What is built and published: wheel, source archive, extras, recipe, citation."""
+
+import email
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
+from collections import defaultdict
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import isthmus
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+#: A script for each extra that uses what it brings; `bundle` is a fitted one of a small table.
+USES = {
+    "": "isthmus predict bundle new.csv -o out.csv",
+    "excel": "isthmus predict bundle new.xlsx -o out.csv",
+    "onnx": "isthmus export bundle new.csv -o exported",
+    "report": "isthmus report bundle new.csv -o page.html",
+    "serve": "python -c \"import isthmus.serve as s; s.build_app(['exported'])\"",
+    "tensorboard": "isthmus fit new.csv -o other --max-epochs 1 --log-dir logs",
+}
+#: Extras of people who work on isthmus, and `scale`: Ray is in the environment of make test-slow
+#: alone, and its own tests use it there.
+NOT_TRIED = {"all", "dev", "docs", "scale"}
+
+
+def names_of(requirements: list[str]) -> dict[str, str]:
+    """Requirements by canonical name: their versions."""
+    found = map(Requirement, requirements)
+    return {canonicalize_name(one.name): str(one.specifier) for one in found}
+
+
+def test_every_extra_for_users_is_in_all_and_is_tried_alone():
+    users = set(EXTRAS) - {"all", "dev", "docs"}
+    assert Requirement(EXTRAS["all"][0]).extras == users
+    assert set(USES) - {""} == set(EXTRAS) - NOT_TRIED
+
+
+def test_conda_recipe_has_the_requirements_of_the_project():
+    text = (ROOT / "conda.recipe" / "meta.yaml").read_text("utf-8")
+    run = re.search(r"  run:\n((?:    - .*\n)+)", text)[1]
+    listed = names_of([line.removeprefix("    - ") for line in run.splitlines()])
+    listed["torch"] = listed.pop("pytorch")
+    assert listed.pop("python") == PROJECT["requires-python"]
+    assert listed == names_of(PROJECT["dependencies"])
+
+
+def test_every_requirement_of_an_extra_is_locked():
+    """Ray is left out of the lock: it restricts what else is installed."""
+    lock = names_of((ROOT / "constraints.txt").read_text("utf-8").split())
+    for extra in set(EXTRAS) - {"scale"}:
+        missing = set(names_of(EXTRAS[extra])) - set(lock) - {"isthmus"}
+        assert not missing, f"{extra}: {missing}; make lock"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """Build source archive and, from it, wheel."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_wheel_and_source_archive_hold_the_library_and_pass_twine(built):
+    (wheel,), (source,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    files = [path for path in (ROOT / "src").rglob("*") if path.is_file()]
+    library = {
+        path.relative_to(ROOT / "src").as_posix()
+        for path in files
+        if "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        facts = email.message_from_bytes(archive.read(metadata))
+    assert held == library
+    assert facts["Version"] == isthmus.__version__
+    assert set(facts.get_all("Provides-Extra")) == set(EXTRAS)
+    with tarfile.open(source) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "CITATION.cff", "tests/test_packaging.py"} <= held
+    assert {f"src/{name}" for name in library} <= held
+    done = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", wheel, source],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def closure(extra: str) -> dict[str, Distribution]:
+    """What pip would install for isthmus with an extra, from what is installed here."""
+    found: dict[str, Distribution] = {}
+
+    def add(requirements: list[str], extras: set[str]) -> None:
+        for requirement in map(Requirement, requirements):
+            name, marker = canonicalize_name(requirement.name), requirement.marker
+            if marker and not any(marker.evaluate({"extra": one}) for one in (extras or {""})):
+                continue
+            try:
+                one = distribution(name)
+            except PackageNotFoundError:
+                pytest.skip(f"{name} is not installed")
+            if name not in found or requirement.extras:
+                found[name] = one
+                add(one.requires or [], requirement.extras)
+
+    add(PROJECT["dependencies"] + EXTRAS.get(extra, []), set())
+    return found
+
+
+def clean_environment(folder: Path, wheel: Path, extra: str) -> Path:
+    """Make an environment of the wheel and what it requires alone, the latter as links.
+
+    A folder that distributions share, such as `google`, is linked file by file.
+    """
+    venv.create(folder, with_pip=False)
+    (site,) = folder.glob("lib/python*/site-packages")
+    owners = defaultdict(set)
+    for one in distributions():
+        for file in one.files or []:
+            owners[file.parts[0]].add(canonicalize_name(one.name))
+    for one in closure(extra).values():
+        for file in one.files or []:
+            top = file.parts[0]
+            if top in ("..", "__pycache__"):
+                continue
+            target = site / (file if len(owners[top]) > 1 else top)
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(one.locate_file(target.relative_to(site)))
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(python)]
+    offline = ["--no-deps", "--no-index"]
+    subprocess.run([*pip, "install", *offline, f"{wheel}"], check=True, capture_output=True)
+    done = subprocess.run([*pip, "check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """A folder with a fitted bundle, its export, and a table in two formats."""
+    import numpy as np
+    import pandas as pd
+
+    from isthmus import AnomalyDetector, Autoencoder, export_bundle, save_bundle
+
+    folder = tmp_path_factory.mktemp("work")
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 4)), columns=list("abcd"))
+    detector = AnomalyDetector(Autoencoder(max_epochs=1, random_state=0), random_state=0)
+    save_bundle(folder / "bundle", detector.fit(table).encoder_, {"detector": detector})
+    export_bundle(folder / "bundle", folder / "exported", table)
+    table.to_csv(folder / "new.csv", index=False)
+    table.to_excel(folder / "new.xlsx", index=False)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", USES)
+def test_wheel_works_with_each_extra_alone(built, work, tmp_path, extra):
+    """Nothing but the wheel and what pip would install with the extra can be imported."""
+    (wheel,) = built.glob("*.whl")
+    folder = shutil.copytree(work, tmp_path / "work")
+    programs = clean_environment(tmp_path / "clean", wheel, extra)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    } | {"PATH": f"{programs}:{os.environ['PATH']}"}
+
+    def run(command: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True
+        )
+
+    imported = run("python -c 'import isthmus; print(isthmus.__file__)'").stdout
+    assert Path(imported.strip()).is_relative_to(tmp_path)
+    assert run("isthmus --version").stdout.split() == ["isthmus", isthmus.__version__]
+    done = run(USES[extra])
+    assert done.returncode == 0, done.stderr
+    if extra == "":  # what an extra brings is missing here, and the error says which extra it is
+        for other in ("onnx", "report", "tensorboard"):
+            assert f"isthmus[{other}]" in run(USES[other]).stderr
