@@ -157,3 +157,41 @@ def test_the_faults_of_the_pump_lie_in_alarms(run):
     assert found["faults"]["found"].sum() >= 7
     assert len(found["alarms"]) <= 10
     assert found["shares"].idxmax() == "share_flow"
+
+
+@pytest.mark.slow
+def test_labels_that_the_detector_asks_for_raise_what_it_is_worth(run):
+    found = run("03_bank_table.py")
+    precision = [one["average precision"] for one in found["rounds"]]
+    assert precision[-1] > 2 * precision[0]
+    # Five standard errors, of the calibration rows and of the payments of the day.
+    for one in found["rounds"]:
+        assert float(one["false alarms"].rstrip("%")) < 1 + 5 * 0.29
+    asked, chance = (found["recent_fraud"][rows].sum() for rows in (found["asked"], slice(90)))
+    assert asked >= 4 * chance
+    trees = [one["average precision"] for one in found["compared"]]
+    assert trees[0] < precision[-1] < trees[2]
+
+
+@pytest.mark.slow
+def test_defects_are_found_on_parts_that_lie_alike_only(run):
+    found = run("04_images_of_parts.py")
+    good, *defects = found["flagged_by_kind"](found["detector"], found["new"])["flagged"]
+    assert good / 300 <= 0.02 + 4 * (0.02 * 0.98 / 300) ** 0.5
+    assert sum(defects) > 0.85 * 180
+    _, scratch, dent, _ = found["flagged_by_kind"](found["loose_detector"], found["new_loose"])[
+        "flagged"
+    ]
+    assert scratch + dent < 0.3 * 120
+    classes = found["kind"][found["rest"]]
+    assert 0.75 < (found["predicted"] == classes).mean() < 0.95
+
+
+@pytest.mark.slow
+def test_decisions_that_were_interrupted_are_complete_and_find_leaks(run):
+    found = run("05_past_one_machine.py")
+    table, leak = found["table"], found["truth"]["leak"].to_numpy()
+    assert len(table) == 40_000
+    flagged = table["prediction"].to_numpy() == -1
+    assert flagged[leak].mean() > 0.8
+    assert flagged[~leak].mean() < 0.002
