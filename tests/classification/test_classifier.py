@@ -21,7 +21,7 @@ from torch import nn
 
 from isthmus import Autoencoder, CodeClassifier, load, load_bundle, save_bundle
 from isthmus.classification import MLPHead, build_head, mlp
-from isthmus.errors import CalibrationError, DataError, FrozenError
+from isthmus.errors import CalibrationError, DataError, DataWarning, FrozenError
 from isthmus.networks import digest, read_weights
 from isthmus.training import derived_seed, draw_seed
 
@@ -571,6 +571,34 @@ def test_classes_never_seen_are_rejected_and_known_ones_are_not(rejecting):
     assert np.mean(predicted[known] == -1) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / n)
     assert np.mean(predicted[~known] == -1) > 0.8
     assert np.array_equal(predicted == -1, rejecting.rejecter_.p_values(test.X) <= 0.05)
+
+
+def test_labels_that_cannot_be_added_leave_head_and_rejecter_alone(rejecting, monkeypatch):
+    test = load("digits").test
+    before = rejecting.predict(test.X), rejecting.rejecter_.reference_set_, rejecting.labelled_
+
+    def fails(self, *words, **given):
+        raise DataError("got an end, expected none")
+
+    monkeypatch.setattr(CodeClassifier, "_fit_head", fails)
+    with pytest.raises(DataError, match="got an end"):
+        rejecting.add_labels(test.X[:30], test.y[:30])
+    np.testing.assert_array_equal(rejecting.predict(test.X), before[0])
+    assert rejecting.rejecter_.reference_set_ is before[1]
+    assert rejecting.labelled_ is before[2]
+
+
+def test_a_row_without_any_value_is_said():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(120, 3)), columns=list("abc"))
+    encoder = Autoencoder(2, max_epochs=1, random_state=0).fit(X[:60])
+    classifier = CodeClassifier(encoder).fit(X[60:100], (X["a"] > 0)[60:100].astype(int))
+    classifier.calibrate(X[100:], (X["a"] > 0)[100:].astype(int))
+    rows = X[:5].copy()
+    rows.iloc[[1, 3]] = np.nan
+    for decide in (classifier.predict, classifier.predict_proba, classifier.predict_set):
+        with pytest.warns(DataWarning, match="2 of 5 rows have no value in any column"):
+            decide(rows)
 
 
 def test_rejection_leaves_classes_and_probabilities_alone(rejecting):

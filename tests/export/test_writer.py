@@ -14,10 +14,18 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from isthmus import Autoencoder, CodeClassifier, export_bundle, load, load_bundle, save_bundle
+from isthmus import (
+    AnomalyDetector,
+    Autoencoder,
+    CodeClassifier,
+    export_bundle,
+    load,
+    load_bundle,
+    save_bundle,
+)
 from isthmus.bundle import Bundle
 from isthmus.data import Schema
-from isthmus.errors import BundleError, DataError, ExportError, SchemaError
+from isthmus.errors import BundleError, DataError, DataWarning, ExportError, SchemaError
 from isthmus.export import Exported, read_references
 from isthmus.export import writer as write
 from isthmus.serve import Limits
@@ -153,6 +161,35 @@ def test_a_decision_that_differs_is_refused_outside_the_band_only(
     facts = export_bundle(bundle, tmp_path / "out", table, tolerance=2 * apart)
     found = facts["parity"]["decisions"]["verdict"]
     assert (found["differ"], found["in_band"], found["rows"]) == (1, 1, [near])
+
+
+def test_scores_that_rounding_of_the_code_explains_are_exported_with_a_warning(
+    tmp_path, monkeypatch
+):
+    """2,000 references in a code of one number are as near as float32 tells them apart."""
+    rng = np.random.default_rng(2)
+    X, rows = rng.normal(size=(3000, 2)), rng.normal(size=(200, 2))
+    encoder = Autoencoder(1, max_epochs=1, random_state=2)
+    detector = AnomalyDetector(encoder, "neighbours", 0.1, "split", random_state=2).fit(X)
+    bundle = bundle_of(detector.encoder_, {"normal": detector}, tmp_path / "press")
+    with pytest.warns(DataWarning, match="anomaly_score is off by 0.00.* float32 tells them apart"):
+        facts = export_bundle(bundle, tmp_path / "out", rows)
+    worst = facts["parity"]["worst"]["anomaly_score"]
+    assert worst["relative"] > 1e-4 >= worst["beyond_rounding"]
+    right = write.run
+
+    def wrong(*words):
+        got = right(*words)
+        got["anomaly_score"][7] += 0.05
+        got["p_value"][:] = detector.p_values_of(got["anomaly_score"])
+        return got
+
+    monkeypatch.setattr(write, "run", wrong)
+    with (
+        pytest.warns(DataWarning, match="row 7"),
+        pytest.raises(ExportError, match=r"anomaly_score is off by 0\.05"),
+    ):
+        export_bundle(bundle, tmp_path / "other", rows)
 
 
 def test_a_p_value_that_is_not_of_its_score_is_refused(wine_bundle, table, tmp_path, monkeypatch):
@@ -335,7 +372,7 @@ def test_predict_has_help(screw_export, monkeypatch, capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, table, tmp_path):
     export_bundle(wine_bundle, tmp_path / "out", table)
-    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 150
+    assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 165
     np.save(tmp_path / "rows.npy", table)
     run_bare(bare_python, "out/predict.py", "rows.npy", "found.npz", cwd=tmp_path)
     refused = subprocess.run(

@@ -356,3 +356,13 @@ def test_a_stream_can_be_sent_to_another_process(shards):
     again = sent.read(sent.chunk_ranges[0], keys=True)
     pd.testing.assert_frame_equal(again.X, first.X)
     pd.testing.assert_frame_equal(again.keys, first.keys)
+
+
+def test_rows_without_any_value_are_counted(bundle, shards, tmp_path):
+    rows = pd.read_parquet(sorted(shards.iterdir())[0])[:20]
+    rows.loc[[3, 11, 12], features(shards).columns] = None
+    rows.to_parquet(tmp_path / "new.parquet", index=False)
+    with pytest.warns(DataWarning, match="3 of 20 rows have no value in any column"):
+        facts = score(bundle, opened(tmp_path / "new.parquet", lazy=True), tmp_path / "out")
+    assert facts["n_empty_rows"] == 3
+    assert json.loads((tmp_path / "out" / "_manifest.json").read_text())["n_empty_rows"] == 3

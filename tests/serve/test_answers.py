@@ -233,3 +233,4 @@ def test_values_out_of_range_and_unknown_categories(client, parts):
     dead = client.post("/bundles/parts/predict", json={"instances": rows[1:] * 8}).json()
     lacking = [text for text in dead["warnings"] if "lacks the value in 8 of 8 rows" in text]
     assert [text.split("'")[1] for text in lacking] == ["width", "ok", "day"]
+    assert any("8 of 8 rows have no value in any column" in text for text in dead["warnings"])

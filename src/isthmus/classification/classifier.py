@@ -49,6 +49,7 @@ from isthmus.encoding import (
     encode_cached,
     is_fitted,
     labelled_sample,
+    restored_on_failure,
     row_hashes,
     suggested_classes,
 )
@@ -237,7 +238,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         ------
         DataError
             When labels cannot be used, or the head was fitted on more than 20,000 instances,
-            or on stored codes without row hashes: it does not store the codes of these.
+            or on stored codes without row hashes: it does not store the codes of these. Head and
+            rejecter are then unchanged.
         """
         check_is_fitted(self, "standardised_head_")
         if self.labelled_ is None:
@@ -259,9 +261,10 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         self._freeze()
         labelled = self.labelled_.followed_by(self._labelled(as_instances(X), labels))
         check_labels(labelled.y, len(labelled.y), unlabelled=partial)
-        if self.rejecter_ is not None:
-            self.rejecter_.add_labels(X, np.ones(len(labels)), normal=1)
-        self._fit_head(labelled)
+        with restored_on_failure(self, self.rejecter_):
+            if self.rejecter_ is not None:
+                self.rejecter_.add_labels(X, np.ones(len(labels)), normal=1)
+            self._fit_head(labelled)
         return self
 
     @property

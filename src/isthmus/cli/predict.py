@@ -144,6 +144,7 @@ def predict(
     from isthmus.data import decision_counts, with_identifiers
     from isthmus.data.preprocessing import describe_missing, issue_warnings
     from isthmus.detection import missing_value_facts
+    from isthmus.encoding import count_empty_rows
 
     opened = load_bundle(bundle)
     decider: Any = opened.head(head)
@@ -155,6 +156,7 @@ def predict(
         by_group = _group_facts(decider, instances)
         missing = missing_value_facts(opened.encoder, instances.X)
         issue_warnings([describe_missing(one) for one in missing])  # also for classifiers
+    n_empty, _ = count_empty_rows(opened.encoder, instances.X)
     detects = "anomaly_score" in table
     predicted = table["prediction"].to_numpy()
     counts = decision_counts({"verdict" if detects else "class": predicted})
@@ -186,6 +188,8 @@ def predict(
         facts["sets"] = sets
     if missing:
         facts["missing_values"] = missing
+    if n_empty:
+        facts["n_empty_rows"] = n_empty
     facts |= instances.reading_facts()
     if output is not None:
         write_table(output, table)

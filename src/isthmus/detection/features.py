@@ -15,7 +15,12 @@ from torch.nn import functional
 
 from isthmus.autoencoder import InstanceEncoder
 from isthmus.data import Instances, StoredCodes, as_instances, take_rows
-from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
+from isthmus.data.preprocessing import (
+    describe_empty_rows,
+    describe_missing,
+    issue_warnings,
+    more_missing_values,
+)
 from isthmus.encoding import check_encoder, encoder_identity
 
 #: Images and series of more values than this have their residuals pooled; tables never.
@@ -206,15 +211,17 @@ def extract_features_in_chunks(encoder: InstanceEncoder, X: Any) -> Iterator[Fea
     Warns
     -----
     DataWarning
-        After the last batch, when columns of a table lack values more often than at fit.
+        After the last batch, when columns of a table lack values more often than at fit, or rows
+        have none at all.
     """
-    n_missing, n = np.zeros(1, np.intp), 0
+    n_missing, n, n_empty = np.zeros(1, np.intp), 0, 0
     for features in _feature_batches(encoder, as_instances(X)):
         if features.missing is not None:
             n_missing, n = n_missing + features.missing.sum(axis=0), n + len(features)
+            n_empty += int(features.missing.all(axis=1).sum())
         yield features
     found = more_missing_values(n_missing, n, encoder.preprocessor_, n_training_rows(encoder))
-    issue_warnings([describe_missing(one) for one in found])
+    issue_warnings([*map(describe_missing, found), *describe_empty_rows(n_empty, n)])
 
 
 def _feature_batches(encoder: InstanceEncoder, instances: Instances) -> Iterator[Features]:

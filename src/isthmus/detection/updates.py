@@ -27,7 +27,7 @@ from isthmus.detection.features import extract_features
 from isthmus.detection.labelled_stretches import label_time_points, stretch_table
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.timeline import Timeline, WindowPlaces, lay_out
-from isthmus.encoding import row_hashes
+from isthmus.encoding import restored_on_failure, row_hashes
 from isthmus.errors import CalibrationError, DataError
 
 #: Windows whose hashes are taken together.
@@ -405,13 +405,8 @@ class UpdatesMixin:
     @contextmanager
     def _restored_on_failure(self) -> Iterator[None]:
         """Leave the detector as it was where the block fails."""
-        before = dict(self.__dict__)
-        try:
+        with restored_on_failure(self):
             yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
 
 def _near(first: np.ndarray, known: np.ndarray, window: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from .frozen_encoder import FrozenEncoder as FrozenEncoder
 from .instance_codes import FrozenEncoderMixin as FrozenEncoderMixin
 from .instance_codes import check_encoder as check_encoder
 from .instance_codes import check_is_encoder as check_is_encoder
+from .instance_codes import count_empty_rows as count_empty_rows
 from .instance_codes import data_fingerprint as data_fingerprint
 from .instance_codes import encode_cached as encode_cached
 from .instance_codes import encoder_identity as encoder_identity
@@ -17,5 +18,6 @@ from .instance_codes import fit_if_not_trained as fit_if_not_trained
 from .instance_codes import identity_in_manifest as identity_in_manifest
 from .instance_codes import is_fitted as is_fitted
 from .instance_codes import labelled_sample as labelled_sample
+from .instance_codes import restored_on_failure as restored_on_failure
 from .instance_codes import row_hashes as row_hashes
 from .instance_codes import schema_if_fitted as schema_if_fitted

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import singledispatch
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ from isthmus._core import LearnedTable, user_path, write_bytes
 from isthmus.autoencoder import InstanceEncoder, read_on_rank_zero
 from isthmus.data import InMemory, Instances, Schema, StoredCodes, as_instances, fingerprint
 from isthmus.data.formats import read_npy
+from isthmus.data.preprocessing import describe_empty_rows, issue_warnings
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.errors import DataError, FrozenError
 from isthmus.training import draw_seed
@@ -225,13 +227,45 @@ def encode_cached(
     Returns
     -------
     array of shape (n, n_components), float32
+
+    Warns
+    -----
+    DataWarning
+        When rows of a table have no value in any column.
     """
     instances = as_instances(X)
     check_encoder(encoder, instances)
     return instances.codes_by(lambda held: _encode(encoder, held, cache_dir))
 
 
+@contextmanager
+def restored_on_failure(*heads: Any) -> Iterator[None]:
+    """Leave heads as they were where the block fails; None is no head."""
+    before = [(head, dict(head.__dict__)) for head in heads if head is not None]
+    try:
+        yield
+    except BaseException:
+        for head, attributes in before:
+            head.__dict__.clear()
+            head.__dict__.update(attributes)
+        raise
+
+
+def count_empty_rows(encoder: InstanceEncoder, X: Any) -> tuple[int, int]:
+    """Return how many rows of a table in memory have no value in any column, and how many it has.
+
+    Of images, series and codes it is 0 and 0.
+    """
+    instances = as_instances(X)
+    if instances.encoded or encoder.schema_.kind != "table":
+        return 0, 0
+    values = encoder.schema_.check(instances.held).astype(np.float64)
+    return int(np.isnan(values).all(axis=1).sum()), len(values)
+
+
 def _encode(encoder: InstanceEncoder, X: Any, cache_dir: str | Path | None) -> np.ndarray:
+    n_empty, n = count_empty_rows(encoder, X)
+    issue_warnings(describe_empty_rows(n_empty, n))
     if cache_dir is None:
         return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
     file = user_path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"

@@ -64,19 +64,14 @@ def _group(parts: tuple[Any, ...]) -> str:
 
 
 def _as_at_fit(groups: list[str], known: set[str]) -> list[str]:
-    """Return groups as those at fit are written: 007 and 7.0 like 7, where exactly one is so."""
-    short: dict[str, list[str]] = {}
-    for name in known:
-        short.setdefault(_short(name), []).append(name)
-    alike = {one: short.get(_short(one), []) for one in set(groups) - known}
-    return [alike[one][0] if len(alike.get(one, [])) == 1 else one for one in groups]
+    """Return groups as those at fit are written: 007 and 7.0 as 7, where exactly one is so."""
+    alike = {g: [k for k in known if _short(k) == _short(g)] for g in set(groups) - known}
+    return [alike[g][0] if len(alike.get(g, [])) == 1 else g for g in groups]
 
 
 def _short(group: str) -> str:
-    number = re.compile(r"(-?)0*([0-9]+)(?:\.([0-9]*?)0*)?")
-    parts = [(number.fullmatch(part), part) for part in group.split(", ")]
-    whole = [(m[1] + m[2] + "." * bool(m[3]) + (m[3] or "")) if m else part for m, part in parts]
-    return ", ".join(whole)
+    number = r"(?:^|(?<=, ))(-?)0*([0-9]+)(?:\.([0-9]*?)0*)?(?=, |$)"
+    return re.sub(number, lambda m: m[1] + m[2] + "." * bool(m[3]) + (m[3] or ""), group)
 
 
 def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:

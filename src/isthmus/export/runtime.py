@@ -271,14 +271,12 @@ class Exported:
         return found if found.any() else None
 
     def count_missing(self, rows: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        """Return how many rows, as `feed` returns them, lack the value of each column.
-
-        Returns
-        -------
-        int array of shape (m,) or None
-            None for images and series.
-        """
+        """Return how many rows lack the value of each column, shape (m,); None but for tables."""
         return self.missing(rows).sum(axis=0) if self.schema.kind == "table" else None
+
+    def count_empty(self, rows: Mapping[str, np.ndarray]) -> int:
+        """Return how many rows of a table, as `feed` returns them, have no value at all."""
+        return int(self.missing(rows).all(axis=1).sum()) if self.schema.kind == "table" else 0
 
     def more_missing(self, n_missing: np.ndarray | None, n: int) -> list[dict[str, Any]]:
         """Return the columns that lack values more often than at fit.

@@ -24,6 +24,7 @@ from isthmus._core import (
 )
 from isthmus.bundle import Bundle, Head, load_bundle
 from isthmus.data import Dataset, as_instances, read_groups
+from isthmus.data.preprocessing import issue_warnings
 from isthmus.detection import thresholds_of
 from isthmus.errors import ExportError
 from isthmus.export.decision_graph import (
@@ -39,7 +40,7 @@ from isthmus.export.inputs import Input, feed, inputs_of
 from isthmus.export.metadata import describe_export, readme, write_facts
 from isthmus.export.model_file import with_digest
 from isthmus.export.monitored_heads import MONITOR_FILE, monitor_references
-from isthmus.export.parity import Parity, library_outputs, measure
+from isthmus.export.parity import Parity, compare_within_rounding, library_outputs, measure
 from isthmus.export.point_heads import (
     CHANNEL_PARTS,
     PointHead,
@@ -269,6 +270,8 @@ def export_bundle(
                 chosen[head], one, sessions[name], inputs, rows, X, tolerance
             )
         if name == MODEL:
+            of_head = encoder, chosen, outputs, X, got, of_rows
+            issue_warnings(compare_within_rounding(parities[name], *of_head))
             parities[name].check()
     if known:
         references: ReferenceInstances | None = references_from_rows(

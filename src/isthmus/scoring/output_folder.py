@@ -154,12 +154,15 @@ class WrittenChunk:
         Number of rows without a value in each column; None where it was not counted.
     groups : dict of str to dict
         The counts of each group, as it is written at fit; empty where no groups decide.
+    n_empty : int
+        Rows of a table without any value.
     """
 
     n_rows: int
     counts: dict[str, int]
     missing: list[int] | None = None
     groups: dict[str, dict[str, int]] = field(default_factory=dict)
+    n_empty: int = 0
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,8 @@ class PartFiles:
             raise ScoringError(
                 f"{path} was written by another run; delete it and run again with resume"
             )
-        groups = facts.get("groups", {})
-        return WrittenChunk(footer.num_rows, facts["counts"], facts.get("missing"), groups)
+        beside = facts.get("missing"), facts.get("groups", {}), facts.get("n_empty", 0)
+        return WrittenChunk(footer.num_rows, facts["counts"], *beside)
 
     def write(
         self, chunk: ChunkRange, arrays: Sequence[pa.Array], written: WrittenChunk
@@ -274,7 +277,7 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     dict
         `n`, the rows; `counts` of each decision; `skipped`; of tables `n_missing`, the number of
         rows without a value in each column; where a detector decides by group `groups`, the counts
-        of each group, "" of rows without one.
+        of each group, "" of rows without one; `n_empty_rows`, where rows of a table have no value.
 
     Raises
     ------
@@ -283,7 +286,7 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     """
     counts: Counter[str] = Counter()
     groups: dict[str, Counter[str]] = {}
-    n_rows = n_files = 0
+    n_rows = n_files = n_empty = 0
     missing: list[str] = []
     n_missing: list[list[int] | None] = []
     for facts in run["parts"]:
@@ -296,6 +299,7 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
         for group, own in found.groups.items():
             groups.setdefault(group, Counter()).update(own)
         n_missing.append(found.missing)
+        n_empty += found.n_empty
         n_rows, n_files = n_rows + found.n_rows, n_files + 1
     unexplained = [source for source in missing if source not in {one.source for one in skipped}]
     if unexplained:
@@ -312,6 +316,8 @@ def finish(files: PartFiles, run: Plain, skipped: Sequence[SkippedChunk]) -> Pla
     counted = [one for one in n_missing if one is not None]
     if counted and len(counted) == len(n_missing):
         facts["n_missing"] = [sum(column) for column in zip(*counted, strict=True)]
+    if n_empty:
+        facts["n_empty_rows"] = n_empty
     if groups:
         facts["groups"] = {group: dict(groups[group]) for group in sorted(groups)}
     _write_manifest(files.folder, run, {"finished": True} | facts)

@@ -16,7 +16,12 @@ import pyarrow as pa
 from isthmus._core import isolated_from_host, refuse_address, user_path, with_progress
 from isthmus.bundle import Bundle, check_sets, last_head, load_bundle
 from isthmus.data import as_instances
-from isthmus.data.preprocessing import describe_missing, issue_warnings, more_missing_values
+from isthmus.data.preprocessing import (
+    describe_empty_rows,
+    describe_missing,
+    issue_warnings,
+    more_missing_values,
+)
 from isthmus.data.streaming import ChunkRange, Stream
 from isthmus.detection import (
     AnomalyDetector,
@@ -274,6 +279,7 @@ def score(
         prepare = opened.encoder.preprocessor_
         more_missing = more_missing_values(n_missing_values, facts["n"], prepare, n_fit)
         issue_warnings([describe_missing(one) for one in more_missing])
+        issue_warnings(describe_empty_rows(facts.get("n_empty_rows", 0), facts["n"]))
     seconds = time.perf_counter() - start_time
     return (
         facts

@@ -358,7 +358,8 @@ class Worker:
         counts, groups = columns.counts(found), dict[str, dict[str, int]]()
         if self.exported.group_input is not None:
             groups = _counts_by_group(found, prepared.rows[self.exported.group_input.name])
-        entry = WrittenChunk(prepared.chunk.n_rows, counts, plain, groups)
+        n_empty = self.exported.count_empty(prepared.rows)
+        entry = WrittenChunk(prepared.chunk.n_rows, counts, plain, groups, n_empty)
         return ScoredChunk(prepared.chunk, self.job.files.write(prepared.chunk, arrays, entry))
 
 

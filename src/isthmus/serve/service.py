@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from isthmus._core import find_nearest
 from isthmus.data import decision_counts
 from isthmus.data.formats import resize_pixels
-from isthmus.data.preprocessing import describe_missing
+from isthmus.data.preprocessing import describe_empty_rows, describe_missing
 from isthmus.errors import IsthmusError
 from isthmus.export import ReferenceInstances, sample_evenly
 from isthmus.serve import openapi as describe
@@ -296,6 +296,7 @@ def feed(served: Served, X: Any, notes: Notes, *, decides: bool = False) -> dict
     n = len(next(iter(rows.values())))
     found = served.exported.more_missing(served.exported.count_missing(rows), n)
     notes.warnings += [describe_missing(one) for one in found]
+    notes.warnings += describe_empty_rows(served.exported.count_empty(rows), n)
     return rows
 
 

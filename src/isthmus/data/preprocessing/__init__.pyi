@@ -7,6 +7,7 @@ from .column_warnings import RowOrder as RowOrder
 from .column_warnings import channel_inputs as channel_inputs
 from .column_warnings import column_name as column_name
 from .column_warnings import column_warnings as column_warnings
+from .column_warnings import describe_empty_rows as describe_empty_rows
 from .column_warnings import describe_extremes as describe_extremes
 from .column_warnings import describe_missing as describe_missing
 from .column_warnings import identifier_warnings as identifier_warnings

@@ -296,6 +296,23 @@ def describe_missing(found: dict[str, Any]) -> str:
     )
 
 
+def describe_empty_rows(n_empty: int, n: int) -> list[str]:
+    """Return the warning about rows of a table without any value; nothing where there are none.
+
+    Examples
+    --------
+    >>> describe_empty_rows(0, 5)
+    []
+    """
+    if not n_empty:
+        return []
+    return [
+        f"{n_empty:,} of {n:,} rows have no value in any column: what is decided of them follows "
+        "from what usually stands in the columns and says nothing of the rows; leave them out, or "
+        "see that their source still delivers"
+    ]
+
+
 def column_name(schema: Schema, at: int) -> str:
     """Return how a column of a table, or a channel, is called in a message."""
     word = "channel" if schema.kind == "series" else "column"
