@@ -20,6 +20,7 @@ from isthmus.cli.options import (
     run_scoring,
     write_json_facts,
 )
+from isthmus.cli.row_choices import NONE, RowChoices
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def predict(
         Path | None,
         typer.Option(help="File for the alarms of a series: .csv or .parquet."),
     ] = None,
+    choices: RowChoices = NONE,
     scoring: Scoring = LOCAL,
     json: Json = None,
 ) -> None:
@@ -92,6 +94,10 @@ def predict(
     the detector was fitted on, counting from 0 (rows that isthmus label added come after these).
 
     Both write reconstruction_error.
+
+    --max-error adds which predictions of a classifier can be accepted, --select-fdr which rows a
+    detector selects at a false-discovery rate, --adaptive verdicts by a threshold that follows the
+    rows in the order of the file.
 
     Of a long table a detector that was fitted on one writes a row for each row of the table, in its
     order, with the columns of time, group and keys: anomaly_score, p_value, verdict (normal,
@@ -115,6 +121,7 @@ def predict(
         raise DataError(f"got --by {by}, expected point or window")
     of_windows = False if by == "window" or explain else None
     loaded = reading.open(data, bundle, lazy=scoring.lazy, head=head, by_point=of_windows)
+    choices.check(in_memory=loaded.in_memory)
     if not loaded.in_memory:
         if by == "point" or alarms is not None:
             raise DataError(
@@ -149,10 +156,13 @@ def predict(
     opened = load_bundle(bundle)
     decider: Any = opened.head(head)
     if _decides_points(decider, instances, by, alarms, explain):
+        choices.check(in_memory=True, of_points=True)
         predict_points(decider, instances, output, alarms, json)
         return
     with warnings_as_lines():
         table = opened.predictions(instances, head, explain=explain, alpha=alpha, by_class=by_class)
+        columns, chosen, lines = choices.choose(decider, instances, table)
+        table = table.assign(**columns)
         by_group = _group_facts(decider, instances)
         missing = missing_value_facts(opened.encoder, instances.X)
         issue_warnings([describe_missing(one) for one in missing])  # also for classifiers
@@ -169,6 +179,8 @@ def predict(
     sets = {} if alpha is None else set_facts(table["set_size"], alpha, by_class)
     if sets:
         console.print(describe_sets(sets))
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
     if explain:
         print_explained(table.set_axis(instances.row_numbers()), json)
     facts = {
@@ -186,6 +198,7 @@ def predict(
         facts |= {"groups": by_group} if by_group else {}
     if sets:
         facts["sets"] = sets
+    facts |= chosen
     if missing:
         facts["missing_values"] = missing
     if n_empty:

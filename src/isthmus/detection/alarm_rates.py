@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -383,6 +384,40 @@ class AdaptiveRate:
             self.alarms += abnormal
         self.n += len(found)
         return found
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values, for JSON, from which `from_state` goes on."""
+        return {
+            "rule": "adaptive",
+            "rate": self.rate,
+            "step": self.step,
+            "threshold": self.threshold,
+            "n": self.n,
+            "alarms": self.alarms,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Go on from what `state` returned.
+
+        Raises
+        ------
+        CalibrationError
+            When it is no such state.
+        """
+        n, alarms, threshold = state.get("n"), state.get("alarms"), state.get("threshold")
+        if (
+            state.get("rule") != "adaptive"
+            or not (type(n) is int and type(alarms) is int and 0 <= alarms <= n)
+            or not isinstance(threshold, float)
+        ):
+            raise CalibrationError(
+                f"got {shown(dict(state))}, expected the state of an adaptive rate: rule "
+                "'adaptive', rate, step, threshold, n and alarms; begin a new one"
+            )
+        adaptive = cls(state.get("rate"), state.get("step"))  # type: ignore[arg-type]
+        adaptive.n, adaptive.alarms, adaptive.threshold = n, alarms, threshold
+        return adaptive
 
     @property
     def bound(self) -> float:
