@@ -171,6 +171,18 @@ def test_another_rate_moves_the_threshold_of_time_points(isthmus, press):
     assert "got --causal and no DATA" in err
 
 
+def test_later_series_recalibrate_time_points(isthmus, files, press):
+    later = table(500, 7, day=3).drop(columns="anomaly").assign(load=lambda t: 1.3 * t["load"])
+    later.to_csv("later.csv", index=False)
+    before = load_bundle(press).detector().point_calibration_.blocks.n_points
+    status, out, error = isthmus("detect", press, "later.csv", "--recalibrate", "--json", "-")
+    assert status == 0, error
+    facts = json.loads(out)
+    detector = load_bundle(press).detector()
+    assert facts["points"]["n_held_out"] == detector.point_calibration_.blocks.n_points != before
+    assert detector.calibration_ == "split"
+
+
 def test_a_detector_of_time_points_on_a_fitted_encoder(isthmus, files, press):
     later = table(300, 4, day=4)
     later.drop(columns="anomaly").to_csv("later.csv", index=False)

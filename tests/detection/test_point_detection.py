@@ -8,7 +8,7 @@ from isthmus import AnomalyDetector, Autoencoder, load, load_bundle
 from isthmus.bundle import save_bundle
 from isthmus.data.windows import TimePoints
 from isthmus.detection import WindowPlaces
-from isthmus.errors import CalibrationWarning, DataError, DataWarning
+from isthmus.errors import CalibrationError, CalibrationWarning, DataError, DataWarning
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*gap.* in time:UserWarning"),
@@ -249,5 +249,34 @@ def test_an_extreme_reading_of_the_fit_is_named_by_its_row_and_counts_once(pump)
 def test_a_detector_of_time_points_has_no_monitor_and_says_so(point_fit):
     with pytest.raises(DataError, match="depend on each other"):
         point_fit.monitor()
-    with pytest.raises(DataError, match="partial_fit"):
-        point_fit.recalibrate(np.zeros((40, 16, 2)))
+
+
+def test_later_series_calibrate_alone_and_scores_stay(pump, tmp_path):
+    detector = fit(pump())
+    later, new = (pump(1600, seed).assign(load=lambda t: 1.3 * t["load"]) for seed in (8, 9))
+    before = detector.decide_points(new)
+    detector.recalibrate(load(later, **CUT))
+    after = detector.decide_points(new)
+
+    np.testing.assert_array_equal(after.scores, before.scores)
+    shares = [one.abnormal[one.known].mean() for one in (before, after)]
+    assert shares[0] > 0.15 > 0.09 > shares[1] > 0.01
+    facts = detector.update_facts_
+    assert (facts["n_time_points"], facts["n_calibrating"], detector.calibration_) == (
+        1600, detector.point_calibration_.blocks.n_points, "split",
+    )  # fmt: skip
+    assert facts["n_calibrating"] == 1600 - facts["n_without_window"]
+    save_bundle(tmp_path / "press", detector.encoder_, {"normal": detector})
+    again = load_bundle(tmp_path / "press").detector()
+    np.testing.assert_array_equal(again.decide_points(new).abnormal, after.abnormal)
+
+
+def test_series_of_the_fit_do_not_calibrate_again(pump):
+    detector = fit(pump())
+    threshold = detector.point_threshold_
+    for wrong in (pump(), pump(20, 1)):
+        with pytest.raises((CalibrationError, DataError)):
+            detector.recalibrate(load(wrong, **CUT))
+    with pytest.raises(DataError, match="pass group=COLUMN"):
+        detector.recalibrate(pump(400, 3), groups="machine")
+    assert detector.point_threshold_ == threshold

@@ -126,7 +126,7 @@ def detect(
                 "of them out"
             )
         loaded = read_instances_or_codes(
-            reading, data, bundle, None, console, head=name, by_point=False
+            reading, data, bundle, None, console, head=name, by_point=None
         ).train
         detector, version = _recalibrate(bundle, name, loaded, false_alarm_rate)
     else:
@@ -209,7 +209,7 @@ def _recalibrate(bundle: Path, name: str, loaded: Any, rate: str | None) -> tupl
     read_manifest(bundle)  # before a lock is made beside it
     with bundle_lock(bundle), warnings_as_lines(loaded):
         detector = load_bundle(bundle).detector(name)
-        if loaded.y is not None:
+        if loaded.y is not None and detector.point_calibration_ is None:
             y = read_labels_of(loaded.instances(), None, detector.normal_, None)
             loaded = loaded.take(np.flatnonzero(y != ABNORMAL))
         detector.recalibrate(loaded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import InstanceEncoder, TrainingRowHashes
-from isthmus.data import ABNORMAL, Instances, as_instances, describe_row
+from isthmus.data import ABNORMAL, Instances, as_instances
 from isthmus.detection.calibration import (
     Calibration,
     raised_scores,
@@ -24,18 +24,16 @@ from isthmus.detection.calibration import (
     weighted_p_values,
 )
 from isthmus.detection.features import (
-    ColumnReference,
     Features,
     column_values,
     extract_features,
     extract_features_in_chunks,
 )
 from isthmus.detection.point_decisions import PointCalibration
+from isthmus.detection.recalibration import recalibrated
 from isthmus.detection.reference_set import (
-    Fold,
     ReferenceSet,
     calibration_sample,
-    check_not_trained_on,
 )
 from isthmus.encoding import row_hashes
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
@@ -89,6 +87,7 @@ class MonitoringMixin:
     n_calibration_: int
     update_facts_: dict[str, Any] | None
     _fit_on_reference_set: Callable[[], None]
+    _recalibrate_on_series: Callable[[Any, dict[str, Any]], None]
     _restored_on_failure: Callable[[], AbstractContextManager[None]]
     false_alarm_rate_: float
     check_encoder_unchanged: Callable[[], None]
@@ -263,7 +262,7 @@ class MonitoringMixin:
         return WeightedPValues(p_values, n_effective, len(rows), auroc, n_clipped)
 
     @isolated_from_host()
-    def recalibrate(self, normal: Any, *, groups: Any = None) -> Self:
+    def recalibrate(self, normal: Any, *, groups: Any = None, **columns: Any) -> Self:
         """Calibrate on other normal instances; neither encoder nor score is fitted anew.
 
         The threshold then holds the false-alarm rate for instances like these. The rows that
@@ -275,8 +274,12 @@ class MonitoringMixin:
         normal : array or DataFrame of n instances, Dataset, Stream or StoredCodes
             Normal instances of today; of a stream 100,000 at most are drawn at random. Labels are
             not used: rows labelled abnormal have to be left out.
+            Of a detector of time points normal series as for `score_points`, later than those of
+            the fit: the whole of them is held out, as blocks of time are at fit.
         groups : optional
             As for `predict`, of a detector that was fitted with groups.
+        **columns
+            Of time points: `time`, `group`, `resample`, `time_zone` as for `decide_points`.
 
         Returns
         -------
@@ -288,8 +291,7 @@ class MonitoringMixin:
         CalibrationError
             When encoder or score were fitted on some of the rows, or they are too few for the rate.
         DataError
-            When they do not fit the detector, or it is one of time points: see `partial_fit`.
-            The detector is unchanged after either.
+            When they do not fit the detector. It is unchanged after either.
 
         Examples
         --------
@@ -308,9 +310,16 @@ class MonitoringMixin:
         check_is_fitted(self)
         self.check_encoder_unchanged()
         if self.point_calibration_ is not None:
+            if groups is not None:
+                raise DataError(
+                    "got groups=, and a detector of time points, whose groups are columns of the "
+                    "long table; pass group=COLUMN"
+                )
+            self._recalibrate_on_series(normal, columns)
+            return self
+        if columns:
             raise DataError(
-                "got a detector of time points, which is calibrated on blocks of time; pass later "
-                "normal series to partial_fit"
+                f"got {', '.join(columns)}, which is for series by time point; leave it out"
             )
         given, of_rows = self.instances_and_groups(normal, groups)
         instances = calibration_sample(given, self.encoder_, self.reference_set_.seed)
@@ -393,53 +402,6 @@ class MonitoringMixin:
         if known.repeated:
             return None
         return known.overlap(row_hashes(self.encoder_, instances))
-
-
-def recalibrated(
-    reference_set: ReferenceSet,
-    encoder: InstanceEncoder,
-    instances: Instances,
-    groups: np.ndarray | None,
-    calibration: str,
-) -> ReferenceSet:
-    """Return a reference set followed by rows that calibrate in place of those before.
-
-    Rows that calibrated before are not fitted on, so that the score stays as it was; with
-    `calibration="cross"` it was fitted on all of them.
-
-    Raises
-    ------
-    CalibrationError
-        When encoder or score were fitted on some of the rows.
-    """
-    check_not_trained_on(encoder, instances)
-    hashes, n = row_hashes(encoder, instances), len(reference_set.y)
-    kept = [np.empty(0, dtype=np.int64)]
-    if calibration == "split":
-        kept += [one for fold in reference_set.folds for one in (fold.held_out, fold.purged)
-                 if one is not None]  # fmt: skip
-    set_aside = np.unique(np.concatenate(kept))
-    fitted_on = np.setdiff1d(np.arange(n), set_aside)
-    known = TrainingRowHashes.from_hashes(reference_set.hashes[fitted_on])
-    overlap = known.overlap(hashes)
-    if int(overlap.sum()) > known.max_overlap_by_chance(len(overlap)):
-        raise CalibrationError(
-            f"{int(overlap.sum()):,} of {len(overlap):,} rows are among those that the detector "
-            f"was fitted on, the first is {describe_row(int(overlap.argmax()))}; a threshold set "
-            "on them would be too low: pass normal rows that are new to it"
-        )
-    rows = np.arange(n, n + len(hashes))
-    fold = Fold(rows, purged=set_aside)
-    of_all = reference_set.groups
-    return replace(
-        reference_set,
-        features=reference_set.features.followed_by(extract_features(encoder, instances)),
-        y=np.concatenate([reference_set.y, np.zeros(len(hashes), dtype=np.int8)]),
-        hashes=np.concatenate([reference_set.hashes, hashes]),
-        folds=[fold],
-        groups=None if of_all is None or groups is None else np.append(of_all, groups),
-        columns=ColumnReference.draw(encoder, instances, rows, reference_set.seed, first=n),
-    )
 
 
 def likelihood_ratios(

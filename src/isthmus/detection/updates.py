@@ -25,6 +25,7 @@ from isthmus.detection.detector_labels import (
 )
 from isthmus.detection.features import extract_features
 from isthmus.detection.labelled_stretches import label_time_points, stretch_table
+from isthmus.detection.recalibration import recalibrated
 from isthmus.detection.reference_set import ReferenceSet
 from isthmus.detection.timeline import Timeline, WindowPlaces, lay_out
 from isthmus.encoding import restored_on_failure, row_hashes
@@ -200,6 +201,8 @@ class UpdatesMixin:
     method: str
     update_facts_: dict[str, Any] | None = None
     check_encoder_unchanged: Callable[[], None]
+    calibration_: str
+    point_calibration_: Any
     _time_points_like_fit: Callable[..., TimePoints]
     _fit_on_reference_set: Callable[[], None]
 
@@ -323,20 +326,7 @@ class UpdatesMixin:
         check_is_fitted(self)
         self.check_encoder_unchanged()
         reference_set = self.reference_set_
-        assert reference_set.timeline is not None  # where `partial_fit` is available
-        points = self._time_points_like_fit(new, **columns)
-        points = replace(points, stride=reference_set.timeline.stride)
-        cut = [windows for _, windows in points.cut(points.stride)]
-        if not cut:
-            raise DataError(
-                f"got no stretch as long as a window of {points.window} time points to add"
-            )
-        windows = InMemory(np.concatenate(cut), kind="series", points=points)
-        timeline = lay_out(points, len(windows), reference_set.timeline.by_group)
-        assert timeline is not None  # cut with its stride
-        meant = self.normal_ if normal is None else normal
-        meant = normal_by_column_name(points) if meant is None else meant
-        labels = read_labels_of(windows, None, meant, timeline)
+        points, windows, timeline, labels, meant = self._later_series(new, normal, columns)
         with self._restored_on_failure():
             try:
                 added = with_later_series(reference_set, self.encoder_, windows, labels, timeline)
@@ -354,6 +344,51 @@ class UpdatesMixin:
             }
             self._fit_on_reference_set()
         return self
+
+    def _later_series(
+        self, new: Any, normal: str | float | None, columns: dict[str, Any]
+    ) -> tuple[TimePoints, InMemory, Timeline, np.ndarray, str | float | None]:
+        """Return time points of later series, their windows, where these lie, and their labels."""
+        timeline = self.reference_set_.timeline
+        assert timeline is not None  # of a detector of time points
+        points = replace(self._time_points_like_fit(new, **columns), stride=timeline.stride)
+        cut = [windows for _, windows in points.cut(points.stride)]
+        if not cut:
+            raise DataError(
+                f"got no stretch as long as a window of {points.window} time points, expected one; "
+                "pass longer series"
+            )
+        windows = InMemory(np.concatenate(cut), kind="series", points=points)
+        later = lay_out(points, len(windows), timeline.by_group)
+        assert later is not None  # cut with its stride
+        meant = self.normal_ if normal is None else normal
+        meant = normal_by_column_name(points) if meant is None else meant
+        return points, windows, later, read_labels_of(windows, None, meant, later), meant
+
+    def _recalibrate_on_series(self, new: Any, columns: dict[str, Any]) -> None:
+        """Calibrate time points on later normal series alone, see `recalibrate`."""
+        points, windows, timeline, labels, _ = self._later_series(new, None, columns)
+        before = self.point_calibration_.blocks.n_points
+        with self._restored_on_failure():
+            self.reference_set_ = recalibrated(
+                self.reference_set_,
+                self.encoder_,
+                windows,
+                None,
+                self.calibration_,
+                labels=labels,
+                timeline=timeline,
+            )
+            self.calibration_ = "split"
+            self._fit_on_reference_set()
+            self.update_facts_ = {
+                "n_time_points": len(points),
+                "n_without_window": int((~points.covered).sum()),
+                "n_new": len(labels),
+                "n_abnormal": int((labels == ABNORMAL).sum()),
+                "n_calibrating": self.point_calibration_.blocks.n_points,
+                "n_calibrating_before": before,
+            }
 
     def _label_stretches(self, points: TimePoints, stretches: Any, normal: Any) -> None:
         """Give windows the labels of stretches; add those that the reference set has not."""

@@ -235,7 +235,13 @@ def encode_cached(
     """
     instances = as_instances(X)
     check_encoder(encoder, instances)
-    return instances.codes_by(lambda held: _encode(encoder, held, cache_dir))
+    return instances.codes_by(lambda held: _encode_and_warn(encoder, held, cache_dir))
+
+
+def _encode_and_warn(encoder: InstanceEncoder, X: Any, cache_dir: str | Path | None) -> np.ndarray:
+    codes = _encode(encoder, X, cache_dir)  # which checks the instances
+    issue_warnings(describe_empty_rows(*count_empty_rows(encoder, X)))
+    return codes
 
 
 @contextmanager
@@ -264,8 +270,6 @@ def count_empty_rows(encoder: InstanceEncoder, X: Any) -> tuple[int, int]:
 
 
 def _encode(encoder: InstanceEncoder, X: Any, cache_dir: str | Path | None) -> np.ndarray:
-    n_empty, n = count_empty_rows(encoder, X)
-    issue_warnings(describe_empty_rows(n_empty, n))
     if cache_dir is None:
         return np.asarray(encoder.transform(X))  # a DataFrame after set_output("pandas")
     file = user_path(cache_dir) / f"{encoder_identity(encoder)[:32]}-{fingerprint(X)[:32]}.npy"
