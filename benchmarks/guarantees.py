@@ -40,6 +40,12 @@ monitor    1,000 times, a stream without drift is put to the monitor of a detect
            and 0.1. Then one of the ten columns is shifted, at once and after 5,000 quiet rows: the
            rows until the warning, median and quartiles. Beside it Kolmogorov and Smirnov's test of
            each column on windows of 500 rows, at a level of 0.01 for each window.
+series_monitor
+           500 times, a stationary series of 20,000 scores, independent, autoregressive or means
+           over windows, is put to the monitor of time points, which compares blocks of them with
+           those of a held-out series of 5,000 or 20,000, or with the first of the stream. Counted
+           is the share of runs with a warning, and the time points until one where all scores are
+           shifted.
 prediction_sets
            Of each data set with classes a third of the rows fits an encoder without labels. 40
            times the rest is split at random into rows to label, to hold out and to test on. The
@@ -90,6 +96,8 @@ COUNTS = (
     "runs",
     "sets_splits",
     "sets_refit",
+    "series_runs",
+    "series_shifted",
     "accept_runs",
     "group_runs",
     "group_series",

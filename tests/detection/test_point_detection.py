@@ -246,11 +246,6 @@ def test_an_extreme_reading_of_the_fit_is_named_by_its_row_and_counts_once(pump)
     assert "more such values" not in text
 
 
-def test_a_detector_of_time_points_has_no_monitor_and_says_so(point_fit):
-    with pytest.raises(DataError, match="depend on each other"):
-        point_fit.monitor()
-
-
 def test_later_series_calibrate_alone_and_scores_stay(pump, tmp_path):
     detector = fit(pump())
     later, new = (pump(1600, seed).assign(load=lambda t: 1.3 * t["load"]) for seed in (8, 9))

@@ -8,6 +8,7 @@ from common.guarantee_measures import (
     monitor,
     prediction_sets,
     selection,
+    series_monitor,
 )
 
 MEASURES = {
@@ -17,6 +18,7 @@ MEASURES = {
         selection,
         contamination,
         monitor,
+        series_monitor,
         prediction_sets,
         acceptance,
         groups,

@@ -50,17 +50,19 @@ def monitor(
     DATA is later rows, in the order in which they came, or with --time COLUMN in that of a column,
     which is no feature. Says whether the promise of the false-alarm rate still holds, since when
     not, and what moved: columns, the code, the anomaly score. Several files are read in chunks.
+    Of a detector of time points DATA is a later series, of which blocks of time are compared.
 
     Exit status: 0 when nothing speaks against the promise, 3 when it no longer holds, 1 for an
     error. With --state every call takes the rows that are new since the last one.
     """
-    from isthmus.bundle import load_bundle, read_schema
+    from isthmus.bundle import decides_points, load_bundle, read_manifest, read_schema
 
     of_table = read_schema(bundle).kind == "table"
     time = reading.time
     if of_table and time is not None and time not in (reading.keys or ()):
         reading = replace(reading, time=None, keys=[*(reading.keys or ()), time])
-    loaded = reading.open(data, bundle, head=head, by_point=False)
+    by_point = not of_table and decides_points(read_manifest(bundle), head)
+    loaded = reading.open(data, bundle, head=head, by_point=by_point)
     if loaded.in_memory:
         loaded = loaded.part(part)
     detector = load_bundle(bundle).detector(head)

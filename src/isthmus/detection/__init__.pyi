@@ -10,6 +10,8 @@ from .alarms import find_alarms as find_alarms
 from .alarms import known_positions as known_positions
 from .block_calibration import BlockCalibration as BlockCalibration
 from .block_calibration import block_calibration as block_calibration
+from .block_monitoring import block_length as block_length
+from .block_monitoring import block_means as block_means
 from .calibration import DECIMALS as DECIMALS
 from .calibration import Calibration as Calibration
 from .calibration import check_rate as check_rate

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from isthmus._core import isolated_from_host
 from isthmus.autoencoder import InstanceEncoder, TrainingRowHashes
 from isthmus.data import ABNORMAL, Instances, as_instances
+from isthmus.detection.block_monitoring import observed_blocks, point_digest, point_reference
 from isthmus.detection.calibration import (
     Calibration,
     raised_scores,
@@ -29,7 +30,7 @@ from isthmus.detection.features import (
     extract_features,
     extract_features_in_chunks,
 )
-from isthmus.detection.point_decisions import PointCalibration
+from isthmus.detection.point_decisions import PointCalibration, PointDecisions
 from isthmus.detection.recalibration import recalibrated
 from isthmus.detection.reference_set import (
     ReferenceSet,
@@ -83,6 +84,8 @@ class MonitoringMixin:
     reference_set_: ReferenceSet
     score_calibration_: Calibration
     point_calibration_: PointCalibration | None
+    point_threshold_: float
+    decide_points: Callable[..., PointDecisions]
     calibration_: str
     n_calibration_: int
     update_facts_: dict[str, Any] | None
@@ -108,12 +111,14 @@ class MonitoringMixin:
         Returns
         -------
         Monitor
-            Its `update(X, time=None)` takes later instances in the order in which they come.
+            Its `update(X, time=None)` takes later instances in the order in which they come; of a
+            detector of time points later series, of which blocks of time are compared, see
+            `isthmus.detection.block_monitoring`.
 
         Raises
         ------
         DataError
-            Of a detector of time points, which depend on each other.
+            Of a detector of time points whose normal series is too short for blocks of time.
 
         Warns
         -----
@@ -143,15 +148,17 @@ class MonitoringMixin:
         Raises
         ------
         DataError
-            Of a detector of time points, which depend on each other.
+            Of a detector of time points whose normal series is too short for blocks of time.
         """
         check_is_fitted(self)
         reference_set = self.reference_set_
         if self.point_calibration_ is not None:
-            raise DataError(
-                "got a detector of time points, which depend on each other, and a monitor promises "
-                "its level for rows that do not; use isthmus report, whose page compares stretches "
-                "of time, or a detector of windows that do not overlap"
+            return point_reference(
+                self.point_calibration_,
+                self.false_alarm_rate_,
+                self.point_threshold_,
+                reference_set.seed,
+                split=self.calibration_ == "split",
             )
         if reference_set.overlapping_stride is not None:
             warnings.warn(
@@ -355,6 +362,9 @@ class MonitoringMixin:
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
+        if self.point_calibration_ is not None:
+            digest = point_digest(self.point_calibration_, self.point_threshold_)
+            return observed_blocks(self.decide_points(X), self.monitor_reference().block, digest)
         instances, of_rows = self.instances_and_groups(X, groups)
         if not instances.in_memory:
             raise DataError(

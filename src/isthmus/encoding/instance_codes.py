@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
@@ -265,8 +266,11 @@ def count_empty_rows(encoder: InstanceEncoder, X: Any) -> tuple[int, int]:
     instances = as_instances(X)
     if instances.encoded or encoder.schema_.kind != "table":
         return 0, 0
-    values = encoder.schema_.check(instances.held).astype(np.float64)
-    return int(np.isnan(values).all(axis=1).sum()), len(values)
+    held = instances.held
+    if hasattr(held, "columns"):  # a frame, in which text may be a missing value
+        held = encoder.schema_.check(held)
+    missing = np.asarray(pd.isna(held))
+    return int(missing.all(axis=1).sum()), len(missing)
 
 
 def _encode(encoder: InstanceEncoder, X: Any, cache_dir: str | Path | None) -> np.ndarray:

@@ -37,6 +37,10 @@ class Observed:
         Which are reference rows: they are left out, as the detector has seen them.
     calibration : str
         Digest of what decided, see `calibration_digest`; empty of an export, which never changes.
+    times : list of str or None
+        Where each begins; of blocks of time points, whose series bring their times.
+    n_left_over : int
+        Time points that make no whole block.
     """
 
     scores: np.ndarray
@@ -46,6 +50,8 @@ class Observed:
     unseen: np.ndarray | None = None
     known: np.ndarray | None = None
     calibration: str = ""
+    times: list[str] | None = None
+    n_left_over: int = 0
 
     def take(self, rows: np.ndarray) -> Observed:
         """Return the instances at these row numbers."""
@@ -72,6 +78,8 @@ class MonitorReference:
     calibration : str
         Digest of the calibration scores and the rate, see `calibration_digest`: also where scores
         are compared with the stream, a state is not one of another score. Empty in files of before.
+    block : int
+        Time points of a block, where blocks of these are compared; 1 of rows.
     """
 
     names: tuple[str, ...]
@@ -80,6 +88,7 @@ class MonitorReference:
     counts: np.ndarray
     rate: float
     calibration: str = ""
+    block: int = 1
 
     @classmethod
     def of_values(
@@ -92,6 +101,7 @@ class MonitorReference:
         column_names: Sequence[str] = (),
         seed: int = 0,
         calibration: str = "",
+        block: int = 1,
     ) -> Self:
         """Build the reference from rows that the detector did not learn from.
 
@@ -109,6 +119,8 @@ class MonitorReference:
             Decides which fifth of the rows the edges are chosen on.
         calibration : str, optional
             See `calibration_digest`.
+        block : int, default=1
+            Time points of which each value is one.
         """
         parts: list[tuple[str, str, np.ndarray | None]] = [("anomaly score", "score", scores)]
         parts += [
@@ -123,7 +135,7 @@ class MonitorReference:
         found = [binned(values, rate, rng) for *_, values in parts]
         names, kinds = (tuple(str(one[at]) for one in parts) for at in (0, 1))
         edges, counts = zip(*found, strict=True)
-        return cls(names, kinds, tuple(edges), np.stack(counts), rate, calibration)
+        return cls(names, kinds, tuple(edges), np.stack(counts), rate, calibration, block)
 
     def shares(self) -> np.ndarray:
         """Return the share of the level of each part, float of shape (k,); they add up to 1."""
@@ -144,6 +156,7 @@ class MonitorReference:
             "counts": self.counts.tolist(),
             "rate": self.rate,
             **({"calibration": self.calibration} if self.calibration else {}),
+            **({"block": self.block} if self.block > 1 else {}),
         }
 
     @classmethod
@@ -169,7 +182,8 @@ class MonitorReference:
         ):
             raise ValueError("its parts do not match each other")
         calibration = str(plain.get("calibration", ""))
-        return cls(names, kinds, edges, counts, float(plain["rate"]), calibration)
+        block = int(plain.get("block", 1))
+        return cls(names, kinds, edges, counts, float(plain["rate"]), calibration, block)
 
 
 def calibration_digest(scores: np.ndarray, rate: float) -> str:

@@ -81,6 +81,11 @@ class MonitorState:
         Values by column; those that are 0 are left out.
     not_watched : list of str
         What cannot be watched, and why.
+    block : int
+        Of a detector of time points: the time points of a block, which stands for a row in all
+        of the above; abnormal is a block with an abnormal point. 1 of rows.
+    n_left_over : int
+        Time points that made no whole block and do not count.
     """
 
     n: int
@@ -100,14 +105,22 @@ class MonitorState:
     missing: dict[str, int]
     new_categories: dict[str, int]
     not_watched: list[str]
+    block: int = 1
+    n_left_over: int = 0
 
     def to_json(self) -> str:
         """Return it as JSON text."""
         return to_json(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+        """Return plain values; `block` and `n_left_over` are of time points alone."""
+        of_points = {"block", "n_left_over"} if self.block == 1 else set[str]()
+        return {name: value for name, value in asdict(self).items() if name not in of_points}
+
+    @property
+    def unit(self) -> str:
+        """What is counted: "row", or "block" of time points."""
+        return "row" if self.block == 1 else "block"
 
     def summary(self) -> str:
         """Return one line: whether the promise holds, or since when it does not and what moved."""
@@ -115,21 +128,31 @@ class MonitorState:
             at = self.since or {}
             time = "" if at.get("time") is None else f" ({at['time']})"
             return (
-                f"promise no longer holds since about row {at.get('row', 0):,}{time}: "
+                f"promise no longer holds since about {self.unit} {at.get('row', 0):,}{time}: "
                 f"{', '.join(self.moved)} moved"
             )
         if self.n < self.n_learned:
-            return f"no statement before row {self.n_learned:,}: the first rows are learned from"
-        return "promise holds: nothing in these rows speaks against it"
+            first = f"the first {self.unit}s are learned from"
+            return f"no statement before {self.unit} {self.n_learned:,}: {first}"
+        return f"promise holds: nothing in these {self.unit}s speaks against it"
 
     def __str__(self) -> str:
-        lines = [self.summary(), f"{self.n:,} rows, e-value {self.e_value:.3g}"]
+        of_points = "" if self.block == 1 else f" of {self.block} time points"
+        lines = [self.summary(), f"{self.n:,} {self.unit}s{of_points}, e-value {self.e_value:.3g}"]
         lines[1] += f", a warning from {1 / self.level:g}"
+        if self.n_left_over:
+            lines.append(
+                f"{self.n_left_over:,} time points make no whole block and do not count; give the "
+                "last ones again with those that follow"
+            )
         if self.share is not None and self.interval is not None:
             low, high = (100 * bound for bound in self.interval)
+            interval = f"{100 * self.share:.3g} % (95 % interval {low:.3g} to {high:.3g} %)"
+            asked = f"asked for at most {100 * self.rate:g} % of normal rows"
             lines.append(
-                f"{self.alarms:,} alarms: {100 * self.share:.3g} % (95 % interval {low:.3g} to "
-                f"{high:.3g} %), asked for at most {100 * self.rate:g} % of normal rows"
+                f"{self.alarms:,} alarms: {interval}, {asked}"
+                if self.block == 1
+                else f"{self.alarms:,} blocks with an abnormal time point: {interval}"
             )
         for word, counts in (("missing", self.missing), ("new category", self.new_categories)):
             lines += [f"{word}: {name} {n:,} times" for name, n in counts.items()]
@@ -186,7 +209,7 @@ class Monitor:
         self._martingales = Martingales(k, self.reference.rate)
         self._rng = np.random.default_rng([seed, 8])
         self._first = np.empty((0, int(self._learns.sum())))
-        self._n = {"given": 0, "known": 0, "alarms": 0}
+        self._n = {"given": 0, "known": 0, "alarms": 0, "left_over": 0}
         self._missing, self._unseen = (np.zeros(k, dtype=np.int64) for _ in range(2))
         self._reached: dict[int, dict[str, Any]] = {}
         self._marks: list[tuple[int, int, str | None]] = []
@@ -223,7 +246,7 @@ class Monitor:
                 "this monitor was made; begin a new one: detector.monitor()"
             )
         n = len(observed.scores)
-        times = _times(time, n)
+        times = observed.times if time is None else _times(time, n)
         counted = np.arange(n)
         if observed.known is not None:
             counted = np.flatnonzero(~observed.known)
@@ -231,6 +254,7 @@ class Monitor:
         values = self._values(observed)
         given = self._n["given"] + counted
         self._n["given"] += n
+        self._n["left_over"] += observed.n_left_over
         self._n["known"] += n - len(counted)
         self._n["alarms"] += int(observed.abnormal.sum())
         while len(values):
@@ -310,20 +334,23 @@ class Monitor:
         earliest = min(self._reached.values(), key=lambda one: one["warned_at"]["row"], default={})
         alarms = self._n["alarms"]
         not_watched = []
-        if "column" not in reference.kinds:
+        if reference.block > 1:
+            not_watched.append("channels, of whose readings the fit stores none")
+        elif "column" not in reference.kinds:
             not_watched.append("columns, as the instances are no table")
         learning = dict.fromkeys(
             kind
             for kind, edges in zip(reference.kinds, reference.edges, strict=True)
             if edges is None
         )
+        unit = "row" if reference.block == 1 else "block"
         if learning and n < N_LEARNED:
             kinds = " and ".join(
                 {"score": "scores", "code": "codes", "column": "columns"}[k] for k in learning
             )
             not_watched.append(
-                f"{kinds} before row {N_LEARNED}: the detector holds none that it did not learn "
-                "from, so that later ones are compared with these"
+                f"{kinds} before {unit} {N_LEARNED}: the detector holds none that it did not learn "
+                "from, so that later ones are compared with these (recalibrate gives it some)"
             )
         return MonitorState(
             n,
@@ -343,6 +370,8 @@ class Monitor:
             self._by_name(self._missing),
             self._by_name(self._unseen),
             not_watched,
+            reference.block,
+            self._n["left_over"],
         )
 
     def _by_name(self, counts: np.ndarray) -> dict[str, int]:
@@ -428,7 +457,7 @@ class Monitor:
         self._first = self._first.reshape(len(self._first), int(self._learns.sum()))
         self._counts = np.array(plain["counts"], dtype=np.int64).reshape(k, N_BINS)
         self._martingales = Martingales.from_state(plain["martingales"], k, self.reference.rate)
-        self._n = {key: int(plain["n"][key]) for key in self._n}
+        self._n = {key: int(dict(plain["n"]).get(key, 0)) for key in self._n}
         self._missing = np.array(plain["missing"], dtype=np.int64).reshape(k)
         self._unseen = np.array(plain["new_categories"], dtype=np.int64).reshape(k)
         self._reached = {int(part): found for part, found in plain["reached"].items()}
