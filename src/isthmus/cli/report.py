@@ -12,7 +12,13 @@ import typer
 
 from isthmus._core import require, return_freed_memory
 from isthmus.bundle import read_normal
-from isthmus.cli.data_options import DEFAULTS, DataOptions, print_sampling, with_option_groups
+from isthmus.cli.data_options import (
+    DEFAULTS,
+    DataOptions,
+    print_sampling,
+    warnings_as_lines,
+    with_option_groups,
+)
 from isthmus.cli.options import (
     BundlePath,
     Json,
@@ -88,7 +94,7 @@ def report(
             print_sampling(loaded)
     from isthmus.report import write_report
 
-    with console.status("reading the bundle") as status:
+    with console.status("reading the bundle") as status, warnings_as_lines():
 
         def show(step: str) -> None:
             return_freed_memory()  # of the chapter before

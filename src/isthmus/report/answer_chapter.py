@@ -148,7 +148,8 @@ def _add_detector(
             "would be flagged too."
         )
     answer["sentences"].append(sentence)
-    words = f"{share} of the instances, listed below with reasons"
+    reasons = any(one["reasons"] for one in flagged["cases"])
+    words = f"{share} of the instances, listed below{' with reasons' if reasons else ''}"
     if nearly_all:
         words = f"nearly all: {SAME_SOURCE}"
     tone = "warning" if nearly_all else "plain"

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import Autoencoder, InstanceEncoder
 from isthmus.data import Dataset
 from isthmus.networks import count_parameters, summarise
 from isthmus.report.wording import draw_rows, label_or_none
@@ -22,15 +22,15 @@ N_SHOWN = 4
 
 
 def code_facts(
-    encoder: Autoencoder, part: Dataset | None, errors: np.ndarray | None, seed: int
+    encoder: InstanceEncoder, part: Dataset | None, errors: np.ndarray | None, seed: int
 ) -> dict[str, Any]:
     """Describe the network, its training, and its errors and codes on a part of the data.
 
     Parameters
     ----------
-    encoder : fitted Autoencoder
+    encoder : fitted Autoencoder or FrozenEncoder
     part : Dataset of n instances, or None
-    errors : array of shape (n,), or None without a part
+    errors : array of shape (n,), or None without a part or a decoder
         Their reconstruction errors.
     seed : int
         Of the map.
@@ -47,17 +47,13 @@ def code_facts(
         "n_values": schema.n_features,
         "n_components": encoder.n_components_,
         "compression": schema.n_features / encoder.n_components_,
-        "layers": _layers(encoder),
-        "parameters": {
-            "encoder": count_parameters(encoder.encoder_),
-            "decoder": count_parameters(encoder.decoder_),
-        },
-        "loss": encoder.loss_,
-        "history": encoder.history_,
-        "best_epoch": encoder.best_epoch_,
+        "trained_elsewhere": not encoder.trainable,
+        **(_network_facts(encoder) if isinstance(encoder, Autoencoder) else NO_NETWORK),
     }
-    if part is None or errors is None:
+    if part is None:
         return facts
+    if errors is None:
+        return facts | {"map": code_map(encoder, part, seed)}
     order = np.argsort(errors, kind="stable")
     middle = max(0, (len(order) - N_SHOWN) // 2)
     shown = {
@@ -83,7 +79,7 @@ def code_facts(
     }
 
 
-def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
+def code_map(encoder: InstanceEncoder, part: Dataset, seed: int) -> dict[str, Any]:
     """Project codes onto a plane in which similar ones are neighbours.
 
     t-SNE (van der Maaten and Hinton, 2008) of up to 1,500 instances, drawn at random; of fewer
@@ -119,6 +115,29 @@ def code_map(encoder: Autoencoder, part: Dataset, seed: int) -> dict[str, Any]:
         "rows": rows.tolist(),
         "places": np.round(places, 4).tolist(),
         "labels": None if sample.y is None else [label_or_none(label) for label in sample.y],
+    }
+
+
+#: Of an encoder that was trained elsewhere: it has no decoder, and its layers are not known.
+NO_NETWORK: dict[str, Any] = {
+    "layers": [],
+    "parameters": None,
+    "loss": None,
+    "history": [],
+    "best_epoch": None,
+}
+
+
+def _network_facts(encoder: Autoencoder) -> dict[str, Any]:
+    return {
+        "layers": _layers(encoder),
+        "parameters": {
+            "encoder": count_parameters(encoder.encoder_),
+            "decoder": count_parameters(encoder.decoder_),
+        },
+        "loss": encoder.loss_,
+        "history": encoder.history_,
+        "best_epoch": encoder.best_epoch_,
     }
 
 

@@ -153,9 +153,11 @@ def report_facts(
         "changes": None,
     }
     on_progress("reconstructions and the map of codes")
-    errors = None if looked_at is None else encoder.reconstruction_error(looked_at.X)
+    errors = None
+    if looked_at is not None and encoder.has_decoder:
+        errors = encoder.reconstruction_error(looked_at.X)
     facts["code"] = code_facts(encoder, looked_at, errors, seed) | {"widths": widths}
-    if looked_at is not None and errors is not None:
+    if looked_at is not None:
         on_progress("the data")
         given = {"train": train, "test": looked_at}
         hashes = {name: encoder.row_hashes(part.X) for name, part in given.items() if part}
@@ -188,17 +190,23 @@ def report_facts(
             facts["alarms"] = _alarms(
                 bundle, looked_at, hashes["test"], of_points, normal, on_progress
             )
-        on_progress("what changed")
-        facts["changes"] = change_facts(
-            bundle,
-            codes,
-            errors,
-            looked_at,
-            hashes=hashes["test"],
-            labels=labels["test"],
-            earlier=earlier,
-            seed=seed,
-        )
+        if errors is None or (earlier is not None and not earlier.encoder.has_decoder):
+            facts["data"]["warnings"].append(
+                "what has changed is not tested: that compares reconstruction errors, and an "
+                "encoder that was trained elsewhere has no decoder"
+            )
+        else:
+            on_progress("what changed")
+            facts["changes"] = change_facts(
+                bundle,
+                codes,
+                errors,
+                looked_at,
+                hashes=hashes["test"],
+                labels=labels["test"],
+                earlier=earlier,
+                seed=seed,
+            )
     if train is not None and looked_at is not None and baselines is not None:
         facts["baseline_comparison"] = comparison_facts(
             encoder,

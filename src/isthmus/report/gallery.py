@@ -238,7 +238,12 @@ class Gallery:
         return _rows([(name, short_text(value)) for name, value in shown], frame.shape[1])
 
     def rebuilt(self, rows: list[int]) -> list[tuple[Markup, ...]]:
-        """Return original, reconstruction and difference of each instance."""
+        """Return original, reconstruction and difference of each instance.
+
+        The original alone, of an encoder without decoder.
+        """
+        if not self.encoder.has_decoder:
+            return [(self.one(row),) for row in rows]
         values = self._take(np.array(rows))
         again = self.encoder.inverse_transform(self.encoder.transform(values))
         if self.kind == "table":

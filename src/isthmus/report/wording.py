@@ -110,7 +110,7 @@ def about_facts(manifest: dict[str, Any]) -> dict[str, Any]:
         "digest": encoder["digest"],
         "kind": schema["kind"],
         "shape": list(schema["shape"]),
-        "recipe": parameters.get("recipe", "default"),
+        "recipe": parameters.get("recipe", "default") if encoder["loss"] else "none",
         "architecture": encoder["architecture"]["architecture"],
         "n_components": encoder["architecture"]["n_components"],
         "loss": encoder["loss"],
@@ -153,9 +153,13 @@ def describe_run_in_words(facts: dict[str, Any]) -> str:
         covered = f"{covered[:-1]}, drawn at random from {drawn['of']:,}"
         covered += f"; heads are tested on all {drawn['of']:,}." if drawn["heads_on_all"] else "."
     code_words = describe_code(about["kind"], code["n_values"], code["n_components"])
+    elsewhere = code.get("trained_elsewhere", False)
+    how = "An autoencoder was trained without labels."
+    if elsewhere:
+        how = f"The encoder was trained elsewhere ({about['architecture']})."
     text = (
-        f"An autoencoder was trained without labels. {code_words} Its encoder was then frozen: no "
-        f"head that uses these codes has changed it.{covered}"
+        f"{how} {code_words} {'It is' if elsewhere else 'Its encoder was then'} frozen: no head "
+        f"that uses these codes has changed it.{covered}"
     )
     if facts["baseline_comparison"]:
         text += " " + facts["baseline_comparison"]["verdict"]
