@@ -19,6 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 
 from isthmus import AnomalyDetector, CodeClassifier, FrozenEncoder, evaluate, load
+from isthmus.detection import compute_stored_codes
 from isthmus.errors import DataError, DataWarning, FrozenError
 
 
@@ -299,3 +300,30 @@ def test_equal_transformers_have_one_digest(digits):
 
     assert digests[0] == digests[1] != digests[2]
     assert FrozenEncoder(pickle.loads(pickle.dumps(one))).fit(flat).digest_ == digests[0]
+
+
+def test_alarms_on_codes_alone_name_no_channel(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(0.1 * rng.normal(size=(900, 2)), columns=["p", "q"])
+    table["p"] += np.sin(np.arange(900) / 5)
+    table.to_csv(tmp_path / "normal.csv", index=False)
+    table.loc[400:500, "p"] += 4
+    table.to_csv(tmp_path / "new.csv", index=False)
+    normal, new = (load(tmp_path / f"{n}.csv", kind="series", window=32) for n in ("normal", "new"))
+    module = nn.Sequential(nn.Conv1d(2, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(2))
+    detector = AnomalyDetector(FrozenEncoder(module), false_alarm_rate=0.12, random_state=0)
+
+    alarms = detector.fit(normal).alarms(new)
+
+    highest = alarms.nlargest(1, "anomaly_score").iloc[0]
+    assert alarms["channel"].tolist() == [None] * len(alarms)
+    assert 368 <= highest["first"] <= 400
+    assert 500 <= highest["last"] <= 532
+
+
+def test_codes_for_heads_need_residuals():
+    encoder = FrozenEncoder("precomputed").fit(np.eye(5))
+
+    assert len(compute_stored_codes(encoder, np.eye(5))) == 5
+    with pytest.raises(DataError, match="for_heads=True, which stores residuals"):
+        compute_stored_codes(encoder, np.eye(5), for_heads=True)

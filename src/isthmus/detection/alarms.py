@@ -195,8 +195,9 @@ def alarm_table(
     DataFrame
         Group columns; `first`, `last` and `peak`, times or rows; `n_points` from first to last;
         `known_at`, when it could be known first; with shares `channel`, the one with the
-        largest share at the peak, and that `share`, in [0, 1]; `anomaly_score` and
-        `p_value` at the peak, the first point with the highest score. In the order of `alarms`.
+        largest share at the peak (None where no channel has one), and that `share`, in [0, 1];
+        `anomaly_score` and `p_value` at the peak, the first point with the highest score. In the
+        order of `alarms`.
 
     Examples
     --------
@@ -234,7 +235,9 @@ def alarm_table(
     if shares is not None:
         at_peak = np.nan_to_num(shares[peak]).reshape(len(alarms), len(channels))
         worst = at_peak.argmax(axis=1)
-        table["channel"] = pd.Series(list(channels)).iloc[worst].array
+        named = pd.Series(list(channels)).iloc[worst]
+        known = at_peak.any(axis=1)  # without a decoder no channel has a part in the score
+        table["channel"] = (named if known.all() else named.astype(object).where(known, None)).array
         table["share"] = at_peak[np.arange(len(alarms)), worst]
     table["anomaly_score"] = scores[peak]
     table["p_value"] = p_values[peak]

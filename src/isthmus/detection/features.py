@@ -22,6 +22,7 @@ from isthmus.data.preprocessing import (
     more_missing_values,
 )
 from isthmus.encoding import check_encoder, encoder_identity
+from isthmus.errors import DataError
 
 #: Images and series of more values than this have their residuals pooled; tables never.
 MAX_UNPOOLED_VALUES = 1024
@@ -367,6 +368,12 @@ def compute_stored_codes(
         can be fitted.
     """
     encoder.check_frozen()
+    if for_heads and not encoder.has_decoder:
+        raise DataError(
+            f"got for_heads=True, which stores residuals, and {type(encoder).__name__} has no "
+            "decoder; leave it out (on the command line --for-heads): classifiers take codes "
+            "alone, and detectors are fitted on the instances"
+        )
     made_by = encoder.digest_, encoder_identity(encoder)
     if not for_heads:
         return StoredCodes(encoder.transform(X), *made_by)
