@@ -47,7 +47,6 @@ def code_facts(
         "n_values": schema.n_features,
         "n_components": encoder.n_components_,
         "compression": schema.n_features / encoder.n_components_,
-        "trained_elsewhere": not encoder.trainable,
         **(_network_facts(encoder) if isinstance(encoder, Autoencoder) else NO_NETWORK),
     }
     if part is None:

@@ -153,7 +153,7 @@ def describe_run_in_words(facts: dict[str, Any]) -> str:
         covered = f"{covered[:-1]}, drawn at random from {drawn['of']:,}"
         covered += f"; heads are tested on all {drawn['of']:,}." if drawn["heads_on_all"] else "."
     code_words = describe_code(about["kind"], code["n_values"], code["n_components"])
-    elsewhere = code.get("trained_elsewhere", False)
+    elsewhere = code["loss"] is None
     how = "An autoencoder was trained without labels."
     if elsewhere:
         how = f"The encoder was trained elsewhere ({about['architecture']})."
