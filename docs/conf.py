@@ -78,6 +78,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"isthmus {release}"
 html_static_path = ["static", "pictures"]
 html_css_files = ["site.css"]
+# Pages without pages below them have no navigation to show.
+html_sidebars = {"index": [], "concepts": [], "comparison": []}
 html_show_sourcelink = False
 html_show_sphinx = False
 html_theme_options = {
