@@ -71,7 +71,7 @@ def write_llms(app, exception) -> None:
         tree = app.env.get_doctree(page)
         title = app.env.titles[page].astext()
         paragraphs = (
-            p for p in tree.findall(nodes.paragraph) if isinstance(p.parent, nodes.section)
+            p for p in tree.findall(nodes.paragraph) if not isinstance(p.parent, nodes.Admonition)
         )
         said = next((p.astext() for p in paragraphs), "")
         if page == app.config.root_doc:
