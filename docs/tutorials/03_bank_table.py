@@ -55,7 +55,8 @@ def draw_payments(n, seed):
     table.loc[number, "new_merchant"] = rng.random(number.sum()) < 0.8
     table.loc[number, "factor"] = rng.uniform(0.05, 0.4, number.sum())
     amount = table["usual_amount"] * table.pop("factor") * rng.lognormal(0, 0.5, n)
-    return table.assign(amount=amount).round(2), fraud
+    decimals = {"hour": 2, "usual_amount": 2, "amount": 2}
+    return table.assign(amount=amount).round(decimals), fraud
 
 
 past, _ = draw_payments(10_000, seed=0)  # nobody has looked at these
