@@ -20,6 +20,7 @@ EXCEPTED = {
         "make": "makes environments of its own; .ci/run runs make test",
     },
     "index.md": {"pip install": INSTALLS},
+    "integrations.md": {"pip install": INSTALLS},
     "scale.md": {
         "pip install": INSTALLS,
         "isthmus predict press/ 'events/*.parquet' -o decided.parquet --key id --engine ray": (
@@ -40,7 +41,7 @@ EXCEPTED = {
     },
 }
 #: Pages that take longer than a few seconds.
-SLOW = {"data.md", "index.md", "report.md", "serve.md", "scale.md"}
+SLOW = {"data.md", "index.md", "integrations.md", "report.md", "serve.md", "scale.md"}
 
 
 def listed(pages):

@@ -40,6 +40,7 @@ ORDER = [
     "plots",
     "report",
     "demo",
+    "integrations",
     "cli",
     "__main__",
 ]

@@ -28,6 +28,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 USES = {
     "": "isthmus predict bundle new.csv -o out.csv",
     "excel": "isthmus predict bundle new.xlsx -o out.csv",
+    "mcp": 'python -c "import isthmus.integrations as i; i.build_mcp_server()"',
+    "mlflow": "python -c \"import isthmus.integrations as i; i.save_model('model', 'bundle')\"",
     "onnx": "isthmus export bundle new.csv -o exported",
     "report": "isthmus report bundle new.csv -o page.html",
     "serve": "python -c \"import isthmus.serve as s; s.build_app(['exported'])\"",

@@ -97,7 +97,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     verbose : bool, default=False
         Show a progress bar on standard error.
     log_dir : path, optional
-        Folder for curves and reconstructions for TensorBoard.
+        Folder for curves and reconstructions for TensorBoard; or `"mlflow:EXPERIMENT"`, which
+        tracks parameters and curves by MLflow, see `isthmus.training.MLflowRun`.
     checkpoint_dir : path, optional
         Folder for a checkpoint after every epoch, and every ten minutes within one, and for the
         best one.

@@ -35,6 +35,7 @@ from isthmus.training import (
     Batches,
     Callback,
     Checkpoints,
+    MLflowRun,
     Progress,
     ProgressBar,
     Settings,
@@ -45,6 +46,7 @@ from isthmus.training import (
     derived_seed,
     draw_seed,
     isolated_random_state,
+    mlflow_experiment,
     train,
 )
 
@@ -316,7 +318,10 @@ class TrainingRun:
             n_rows, max_epochs = len(source.training), self.settings.max_epochs
             callbacks.append(ProgressBar("training", n_rows, max_epochs, epochs_done))
         log_dir = self.parameters["log_dir"]
-        if log_dir is not None and self.group.is_rank_zero:
+        experiment = None if log_dir is None else mlflow_experiment(log_dir)
+        if experiment is not None and self.group.is_rank_zero:
+            callbacks.append(MLflowRun(experiment, self.describe()))
+        elif log_dir is not None and self.group.is_rank_zero:
             prepare = self.preprocessor.to_network
             examples = prepare(source.examples(10)) if self.kind == "images" else None
             to_picture = torch.sigmoid if self.loss == "bce" else torch.clone

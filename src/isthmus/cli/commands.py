@@ -53,6 +53,7 @@ COMMANDS = {
     "report": "Write a report on a bundle as one HTML page.",
     "export": "Export a bundle as one ONNX graph, and measure its parity.",
     "serve": "Serve predictions over HTTP, without torch.",
+    "mcp": "Serve fit, predict, explain and report to an assistant (MCP).",
     "info": "Show what a bundle contains.",
     "history": "List the versions of each head, or go back to one.",
 }

@@ -104,7 +104,10 @@ def fit(
     ] = "auto",
     reading: DataOptions = DEFAULTS,
     log_dir: Annotated[
-        Path | None, typer.Option(help="Folder for curves and images of TensorBoard.")
+        Path | None,
+        typer.Option(
+            help="Folder for curves and images of TensorBoard, or mlflow:EXPERIMENT for MLflow."
+        ),
     ] = None,
     resume: Annotated[
         bool,

@@ -20,6 +20,8 @@ from .loop import Settings as Settings
 from .loop import cross_entropy as cross_entropy
 from .loop import raising_interrupts as raising_interrupts
 from .loop import train as train
+from .mlflow_run import MLflowRun as MLflowRun
+from .mlflow_run import mlflow_experiment as mlflow_experiment
 from .optimizer import Optimizer as Optimizer
 from .stream_batches import Sends as Sends
 from .stream_batches import ShufflePlan as ShufflePlan
