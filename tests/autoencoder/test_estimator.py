@@ -395,6 +395,22 @@ def test_own_modules_are_trained_and_left_as_they_came(images):
     assert fitted.encoder_[2].num_batches_tracked > 0
 
 
+def test_instances_to_validate_on_are_measured_and_decide_nothing(images):
+    new = np.random.default_rng(5).random((12, *images.shape[1:]))
+    choices = {"recipe": "reference", "max_epochs": 3}
+    plain = quick("auto", **choices).fit(images)
+    watched = quick("auto", **choices).fit(images, X_validation=new)
+    assert watched.digest_ == plain.digest_
+    assert watched.best_epoch_ == 3
+    losses = [record["validation_loss"] for record in watched.history_]
+    assert losses[-1] == pytest.approx(watched.reconstruction_error(new).mean(), rel=1e-5)
+    assert [record["train_loss"] for record in watched.history_] == [
+        record["train_loss"] for record in plain.history_
+    ]
+    with pytest.raises(TrainingError, match="held out, which choose the epoch"):
+        quick("auto", validation_fraction=0.2).fit(images, X_validation=new)
+
+
 def test_the_reference_recipe_is_the_tutorials(images):
     encoder = quick("auto", recipe="reference", max_epochs=1).fit(images)
 

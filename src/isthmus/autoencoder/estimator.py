@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,10 +27,11 @@ from isthmus.autoencoder.fitting import (
 from isthmus.autoencoder.inference import Inference
 from isthmus.autoencoder.sources import Source
 from isthmus.autoencoder.training_rows import HeldOut
-from isthmus.data import Instances, as_instances, check_step
+from isthmus.data import InMemory, Instances, as_instances, check_step
 from isthmus.data.preprocessing import column_warnings, issue_warnings
+from isthmus.errors import DataError, TrainingError
 from isthmus.networks import SERIES_ARCHITECTURES, Networks, build
-from isthmus.training import Progress, choose_device, draw_seed, isolated_random_state
+from isthmus.training import Batches, Progress, choose_device, draw_seed, isolated_random_state
 
 
 class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
@@ -215,6 +217,7 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         X: Any,
         y: Any = None,
         *,
+        X_validation: Any = None,
         channel_names: Sequence[str] | None = None,
         warn: bool = True,
     ) -> Self:
@@ -230,6 +233,10 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             memory: two passes learn schema, preprocessing, hashes and the validation part (10,000
             rows at most), then each epoch reads all of it in an order of its own.
         y : ignored
+        X_validation : array, DataFrame or Dataset, optional
+            Instances in memory on which the loss is measured after each epoch, for the
+            `validation_*` of `history_`, where nothing is held out (`validation_fraction=0`, as of
+            `recipe="reference"`). They decide nothing: the last epoch is kept.
         channel_names : sequence of str, optional
             Of windows of series in an array: `Dataset.channel_names`. Columns of later long
             tables are matched to them. A stream has its own.
@@ -252,11 +259,13 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         ArchitectureError
             When architecture, code width and data do not fit together.
         TrainingError
-            When a parameter is out of range, the loss stops being finite, or another process is
-            lost.
+            When a parameter is out of range, the loss stops being finite, another process is
+            lost, or there are `X_validation` and a part that is held out.
         """
         planned = self.plan_fit(as_instances(X), channel_names=channel_names, warn=warn)
         del X  # the unchecked instances are not held in memory while the networks train
+        if X_validation is not None:
+            planned = replace(planned, monitored=self._monitored(X_validation, planned.source))
         planned.carry_out()
         return self
 
@@ -429,6 +438,19 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         source = run.open_source(instances, self)
         self.data_fingerprint_, self.training_row_hashes_ = source.fingerprint, source.row_hashes
         return PlannedFit(run, source, partial(self._finish, source))
+
+    def _monitored(self, X_validation: Any, source: Source) -> Batches:
+        """Return the batches of instances that are measured after each epoch, checked."""
+        if source.validation is not None:
+            raise TrainingError(
+                f"got X_validation, and {len(source.validation)} of the training instances are "
+                "held out, which choose the epoch; pass validation_fraction=0 (that of "
+                "recipe='reference') to measure X_validation, or leave it out"
+            )
+        checked = as_instances(X_validation).checked(self.schema_.check)
+        if not isinstance(checked, InMemory):
+            raise DataError("got a stream as X_validation, expected instances in memory")
+        return Batches(checked.X, np.arange(len(checked)), self.preprocessor_.to_training)
 
     def _finish(self, source: Source, run: TrainingRun, progress: Progress) -> None:
         self.training_ = run.describe(progress)

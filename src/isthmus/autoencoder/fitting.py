@@ -253,13 +253,16 @@ class TrainingRun:
             choices["interrupted_in_epoch"] = progress.epoch + 1
         return choices
 
-    def train(self, source: Source) -> Progress:
+    def train(self, source: Source, monitored: Batches | None = None) -> Progress:
         """Train the networks in place, with the callbacks and checkpoints of the parameters.
 
         Parameters
         ----------
         source : Source
             Training and validation part of the instances.
+        monitored : Batches, optional
+            Other instances, on which the loss is measured after each epoch where there is no
+            validation part. They decide nothing.
 
         Raises
         ------
@@ -277,8 +280,8 @@ class TrainingRun:
             Model(self.networks, self.objective),
             self.objective,
             source.training,
-            source.validation,
-            self.settings,
+            source.validation if monitored is None else monitored,
+            self.settings if monitored is None else replace(self.settings, best_by=None),
             self.callbacks(source, checkpoints.epochs_done() if checkpoints else 0),
             checkpoints,
             self.group,
@@ -354,15 +357,18 @@ class PlannedFit:
     source : Source
     finish : callable
         Called with the run as it was trained and its progress.
+    monitored : Batches or None
+        See `TrainingRun.train`.
     """
 
     run: TrainingRun
     source: Source
     finish: Callable[[TrainingRun, Progress], None]
+    monitored: Batches | None = None
 
     def carry_out(self) -> None:
         """Train, and finish; warn when training was interrupted."""
-        progress = self.run.train(self.source)
+        progress = self.run.train(self.source, self.monitored)
         self.finish(self.run, progress)
         if progress.interrupted:
             warn_of_interruption(progress, self.run.settings.max_epochs)

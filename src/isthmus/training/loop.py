@@ -70,10 +70,10 @@ class Settings:
     device : torch.device
     precision : torch.dtype
         Of the forward pass; weights stay float32.
-    best_by : str
+    best_by : str or None
         The entry of the epoch's record that decides which epoch was best: the lowest
         wins, or the highest when its name ends in "accuracy", and of equally accurate
-        epochs the one with the lowest validation loss.
+        epochs the one with the lowest validation loss. None: the last epoch.
     """
 
     max_epochs: int
@@ -86,7 +86,7 @@ class Settings:
     weight_decay: float = 1e-4
     schedule: str = "cosine"
     patience: int | None = None
-    best_by: str = "validation_loss"
+    best_by: str | None = "validation_loss"
 
     def plain(self) -> dict[str, Any]:
         """Return what decides the weights, as plain JSON values."""
@@ -197,11 +197,12 @@ def train(
             }
             progress.history.append(record)
             _check_finite_record(record, settings)
-            improved = validation is not None and _is_best(progress.history, settings.best_by)
+            choosing = validation is not None and settings.best_by is not None
+            improved = choosing and _is_best(progress.history, settings.best_by or "")
             if improved:
                 progress.best_epoch = progress.epoch
                 progress.best_state = copy_state(network)
-            elif validation is None and keep_interrupted:
+            elif not choosing and keep_interrupted:
                 progress.best_state = copy_state(network)
             progress.finished = _is_over(progress, settings)
             if checkpoints is not None and group.is_rank_zero:
