@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -48,8 +49,9 @@ def bundle_of(encoder, heads, path):
 
 def test_an_export_is_a_checked_model_with_its_facts(wine_bundle, table, tmp_path):
     facts = export_bundle(wine_bundle, tmp_path / "out", table)
-    files = {"model.onnx", "predict.py", "README.md", "known.npz", "monitor.json"}
-    assert set(facts["files"]) == files
+    scripts = {"predict.py", "predict_files.py"}
+    files = {"model.onnx", "README.md", "known.npz", "monitor.json"}
+    assert set(facts["files"]) == files | scripts
     model = onnx.load(tmp_path / "out" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     stored = facts_in(tmp_path / "out")
@@ -369,12 +371,85 @@ def test_predict_has_help(screw_export, monkeypatch, capsys):
     assert ".csv with a header" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "usage: predict.py"),
+        (["rows.csv"], "the following arguments are required: out"),
+        (["rows.csv", "p.txt"], "got the output p.txt, expected a name with .csv or .npz"),
+        (["rows.csv", "p.csv", "--key", "part"], r"without ['part']"),
+        (["rows.csv", "p.csv", "--key", "code_0"], "got --key code_0, the name of an output"),
+    ],
+)
+def test_predict_says_how_it_is_called(screw_export, words, message, tmp_path, monkeypatch, capsys):
+    pd.DataFrame({"width": [0.5], "kind": ["nut"], "code_0": [1]}).to_csv(tmp_path / "rows.csv")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["predict.py", *words])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(screw_export / "predict.py"), run_name="__main__")
+    assert message in capsys.readouterr().err + str(left.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_predict_writes_csv_and_npz_with_the_same_decisions(
+    wine_bundle, screw_export, table, tmp_path, monkeypatch, capsys
+):
+    export_bundle(wine_bundle, tmp_path / "out", table)
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", table)
+    for name in ("p.csv", "p.npz"):
+        monkeypatch.setattr(sys, "argv", ["predict.py", "rows.npy", name])
+        with pytest.raises(SystemExit, match="^$"):
+            runpy.run_path("out/predict.py", run_name="__main__")
+    assert not Path("p.csv.npz").exists()
+    found, arrays = pd.read_csv("p.csv"), np.load("p.npz")
+    bundle = load_bundle(wine_bundle)
+    n_abnormal = int((bundle.heads["normal"].predict(table) == -1).sum())
+    assert f"verdict: abnormal: {n_abnormal}, normal: " in capsys.readouterr().out
+    np.testing.assert_array_equal(found["class"], bundle.heads["kind"].predict(table))
+    np.testing.assert_array_equal(found["verdict"], arrays["verdict"])
+    for k in (0, 1):  # the classes, and the first two numbers of the code
+        np.testing.assert_allclose(found[f"probabilities_{k}"], arrays["probabilities"][:, k])
+        np.testing.assert_allclose(found[f"code_{k}"], arrays["code"][:, k])
+    rows = pd.DataFrame({"part": ["007", "8"], "kind": ["nut", "rod"], "width": [0.2, 0.4]})
+    rows.to_csv("screws.csv", index=False)
+    words = ["predict.py", "screws.csv", "keyed.csv", "--key", "part"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match="^$"):
+        runpy.run_path(str(screw_export / "predict.py"), run_name="__main__")
+    assert pd.read_csv("keyed.csv", dtype=str)["part"].tolist() == ["007", "8"]
+
+
+def test_predict_checks_the_scale_of_images_as_the_library_does(digits, tmp_path, capsys):
+    X = digits[0][:200]
+    most = X.max()
+    images = (X / most * 255).round().astype(np.uint8).reshape(-1, 8, 8)
+    for of, fitted in (("bytes", images), ("floats", (images / 255).astype(np.float32))):
+        encoder = Autoencoder(2, max_epochs=1, random_state=0).fit(fitted)
+        export_bundle(bundle_of(encoder, {}, tmp_path / of), tmp_path / f"{of}-out", fitted)
+        predict = runpy.run_path(str(tmp_path / f"{of}-out" / "predict.py"))["predict"]
+        predict(fitted)
+        assert capsys.readouterr().err == ""
+        dark = (fitted // 16) if of == "bytes" else fitted / 17
+        with pytest.warns(UserWarning, match="dark or of low contrast"):
+            encoder.transform(dark)
+        predict(dark)
+        assert "pixels of 0 to " in capsys.readouterr().err
+    predict(np.zeros((1, 8, 8), np.float32))  # all black, of which the library says nothing
+    assert capsys.readouterr().err == ""
+    with pytest.raises(DataError, match="expected"):
+        encoder.transform(fitted * 16)
+    with pytest.raises(ValueError, match="got pixels of 0 to 16, expected the scale at fit"):
+        predict(fitted * 16)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_predict_needs_numpy_and_onnxruntime_alone(bare_python, wine_bundle, table, tmp_path):
     export_bundle(wine_bundle, tmp_path / "out", table)
     assert len((tmp_path / "out" / "predict.py").read_text().splitlines()) < 165
     np.save(tmp_path / "rows.npy", table)
     run_bare(bare_python, "out/predict.py", "rows.npy", "found.npz", cwd=tmp_path)
+    run_bare(bare_python, "out/predict.py", "rows.npy", "found.csv", cwd=tmp_path)
     refused = subprocess.run(
         [bare_python, "out/predict.py", "rows.png", "found.npz"],
         cwd=tmp_path,

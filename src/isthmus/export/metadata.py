@@ -69,7 +69,7 @@ def readme(facts: Mapping[str, Any]) -> str:
         "",
         "```",
         "pip install numpy onnxruntime",
-        f"python predict.py {'rows.csv' if inputs[0]['column'] else 'rows.npy'} decisions.npz",
+        f"python predict.py {'rows.csv' if inputs[0]['column'] else 'rows.npy'} decisions.csv",
         "```",
         "",
         "```python",

@@ -1,7 +1,5 @@
-"""Decide with model.onnx. Needs numpy and onnxruntime: python predict.py ROWS.npy|.csv OUT.npz."""
+"""Decide with model.onnx by numpy and onnxruntime: python predict.py ROWS.npy|.csv OUT.csv|.npz."""
 
-import argparse
-import csv
 import hashlib
 import json
 import re
@@ -90,7 +88,19 @@ def _feed(one: dict[str, Any], rows: Any) -> np.ndarray:
     wrong = array.shape[1:] != tuple(one["shape"]) or (dtype == "uint8") != (array.dtype == "uint8")
     if wrong or np.isinf(array).any() or (one["type"] != "table" and np.isnan(array).any()):
         raise ValueError(f"got {array.dtype} {array.shape}, expected {dtype} (n, *{one['shape']})")
+    if one["type"] == "images" and array.size:
+        _check_scale(float(array.min()), float(array.max()), 255 if dtype == "uint8" else 1)
     return array.astype(dtype)
+
+
+def _check_scale(low: float, high: float, white: int) -> None:
+    """Check pixels against the scale at fit, as isthmus does."""
+    least, most = facts["schema"]["minimum"], facts["schema"]["maximum"]
+    what, fit = f"pixels of {low:.4g} to {high:.4g}", f"{least:.4g} to {most:.4g}"
+    if low < 0 or high > white or 0 < most <= white / 255 < high / 1.001:
+        raise ValueError(f"got {what}, expected the scale at fit, {fit} of 0 to {white}; use that")
+    if low < high <= low + (most - least) / 16:
+        print(f"{what}, at fit {fit}: dark, or on another scale (multiply them)", file=sys.stderr)
 
 
 def _number(value: Any, form: str) -> float:
@@ -120,43 +130,8 @@ def _text(value: Any, name: str, missing: str) -> str:
     return same[0] if same else str(value)
 
 
-def _read(source: Path, given: Any = None) -> Any:
-    """Return the array of a .npy file, or the columns of a .csv file by name."""
-    columns = [one["column"] for one in facts["inputs"] if one["type"] != "group"]
-    columns += [] if None in columns or given else facts.get("group_columns", [])
-    suffix, what = (".npy", "of an array") if None in columns else (".csv", "with a header")
-    if source.suffix != suffix:
-        raise ValueError(f"got {source}, expected a {suffix} file {what}")
-    if suffix == ".npy":
-        return np.load(source)
-    rows = []
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file)
-        for row in filter(None, lines):
-            rows.append(row)
-            if len(row) != len(rows[0]):
-                where = f"line {lines.line_num} of {source}"
-                raise ValueError(f"{where} has {len(row)} cells, expected {len(rows[0])}")
-    head = [name.strip() for name in rows[0]] if rows else []
-    lacking = [name for name in columns if name not in head]
-    if lacking or len(set(head)) < len(head) or len(rows) < 2:
-        found = f"{max(0, len(rows) - 1)} rows of the columns {head[:9]}, without {lacking[:9]}"
-        raise ValueError(f"got {source} with {found}; name each once, with commas between them")
-    return dict(zip(head, zip(*rows[1:], strict=True), strict=True))
-
-
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
     if "points" in facts and not any(word.endswith(".npy") for word in sys.argv):
         sys.exit(__import__("predict_points").main(predict, facts, _number, _as_at_fit))
-    parser = argparse.ArgumentParser(description="Decide on each row with the model.")
-    parser.add_argument("rows", type=Path, help=".npy file of an array, or .csv with a header")
-    parser.add_argument("out", type=Path, help=".npz file to write, an array for each output")
-    parser.add_argument("--groups", type=Path, help="text file, the group of each row on a line")
-    given = parser.parse_args()
-    try:
-        lines = given.groups and given.groups.read_text(encoding="utf-8").splitlines()
-        np.savez(given.out, **predict(_read(given.rows, given.groups), groups=lines))  # type: ignore[arg-type]
-    except UnicodeDecodeError:
-        sys.exit(f"{given.rows} is not text in UTF-8; save it as CSV in UTF-8")
-    except (OSError, ValueError, csv.Error) as error:
-        sys.exit(str(error))
+    sys.exit(__import__("predict_files").main(predict, facts))

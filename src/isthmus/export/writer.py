@@ -63,6 +63,8 @@ VARIANTS = ("fp16", "int8")
 #: A timing is the best of so many runs, on at most so many rows.
 N_RUNS, MAX_TIMED_ROWS = 3, 1024
 MODEL, PREDICT, README = "model.onnx", "predict.py", "README.md"
+#: Beside `predict.py`: files in and out.
+PREDICT_FILES = "predict_files.py"
 #: Beside `predict.py`, where a head decides on time points of series.
 PREDICT_POINTS = "predict_points.py"
 #: Largest deviation allowed: see `isthmus.export.parity.Parity`.
@@ -147,9 +149,10 @@ def export_bundle(
     classifier, `class` and `probabilities`; of a detector, or a classifier that rejects what is
     of no class, `anomaly_score`, `p_value` and `verdict` (1 normal, -1 abnormal). Where several
     heads give such an output, each is prefixed with the head's name, as in `normal.p_value`. Beside
-    it are `predict.py`, which needs numpy and onnxruntime, a `README.md`, and `known.npz` with
-    reference instances: codes, labels and instances to compare new ones with; and of detectors
-    `monitor.json`, by which a service tests whether later rows are like those that calibrated.
+    it are `predict.py`, which needs numpy and onnxruntime, and `predict_files.py`, by which it
+    reads and writes files; a `README.md`; `known.npz` with reference instances: codes, labels and
+    instances to compare new ones with; and of detectors `monitor.json`, by which a service tests
+    whether later rows are like those that calibrated.
 
     Parameters
     ----------
@@ -280,9 +283,9 @@ def export_bundle(
     else:
         references = references_from_heads(encoder, chosen)
     facts = {}
-    beside = {PREDICT: Path(__file__).with_name("predict_script.py").read_bytes()}
-    if points:
-        beside[PREDICT_POINTS] = Path(__file__).with_name("predict_points_script.py").read_bytes()
+    scripts = {PREDICT: "predict_script.py", PREDICT_FILES: "predict_files_script.py"}
+    scripts |= {PREDICT_POINTS: "predict_points_script.py"} if points else {}
+    beside = {name: Path(__file__).with_name(of).read_bytes() for name, of in scripts.items()}
     if references is not None:
         beside[REFERENCES_FILE] = references.to_bytes(encoder.digest_)
     if (monitored := monitor_references(chosen)) is not None:
