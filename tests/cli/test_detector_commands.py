@@ -446,3 +446,48 @@ def test_fit_prints_what_may_mislead_the_model(folder):
     place = "row 17, counting from 0 (line 20 of the file)"
     assert found[0].startswith(f"warning: column 'width' holds -9999 in {place}, ")
     assert found[1].endswith("on the command line --drop 'row'")
+
+
+def test_predictions_are_written_as_excel_with_the_columns_of_the_input(folder):
+    table = rows(40, 2, n_odd=8)
+    table["part"] = [f"{n:03}" for n in range(40)]
+    table.loc[0, "part"] = "=1+1"
+    table.to_csv(folder / "parts.csv", index=False)
+    words = ("parts.csv", "--key", "part", "--with-input", "-o")
+    for name in ("decided.xlsx", "decided.csv", "decided.parquet"):
+        isthmus("predict", "press", *words, name, "--head", "normal", cwd=folder)
+    text = {"dtype": {"part": str}}
+    found = pd.read_csv(folder / "decided.csv", **text)
+    assert list(found)[:6] == ["part", "width", "height", "depth", "hue", "prediction"]
+    assert found["part"].tolist() == table["part"].tolist()
+    np.testing.assert_allclose(found["width"], table["width"])
+    in_sheet = pd.read_excel(folder / "decided.xlsx", **text)
+    pd.testing.assert_frame_equal(in_sheet, found, check_exact=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "decided.parquet"), found)
+    for words, message in (
+        (("--with-input",), "no output to write them to"),
+        (("--with-input", "--resume", "-o", "p.parquet"), "cannot be read chunk by chunk"),
+        (("-o", "p.txt"), "expected a name that ends in .csv, .parquet, .xlsx"),
+    ):
+        refused = isthmus("predict", "press", "parts.csv", *words, cwd=folder, check=False)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+
+
+def test_evaluation_says_precision_and_alerts_a_day(folder):
+    table = rows(40, 2, n_odd=8).assign(state=np.repeat(["broken", "ok"], [8, 32]))
+    table.to_csv(folder / "labelled.csv", index=False)
+    words = ("labelled.csv", "--label", "state", "--normal", "ok", "--head", "normal")
+    load = ("--per-day", "5000", "--prevalence", "0.01", "--json", "facts.json")
+    done = isthmus("evaluate", "press", *words, *load, cwd=folder)
+    facts = json.loads((folder / "facts.json").read_text())
+    code, load = facts["code"], facts["alert_load"]
+    (_, false), (_, right) = code["confusion"]
+    assert (code["precision"]["count"], code["precision"]["n"]) == (right, right + false)
+    alerts = 5000 * (0.01 * right / 8 + 0.99 * false / 32)
+    assert load["alerts"] == pytest.approx(alerts)
+    assert load["precision"] == pytest.approx(50 * right / 8 / alerts)
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["found", "false", "precision", "a"]
+    refused = isthmus("evaluate", "press", *words, "--prevalence", "0.1", cwd=folder, check=False)
+    assert "got --prevalence without --per-day" in refused.stderr

@@ -33,6 +33,7 @@ from isthmus.detection import (
     Calibration,
     ColumnReference,
     Contamination,
+    CostChoice,
     Features,
     Fold,
     GroupCalibration,
@@ -113,6 +114,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         **({"points": detector.point_facts_} if detector.point_calibration_ else {}),
         **({"groups": by_group.facts()} if by_group else {}),
         **({"contamination": bounded.facts()} if bounded else {}),
+        **({} if detector.cost_choice_ is None else {"cost_choice": detector.cost_choice_.facts()}),
         **({"group_columns": list(detector.group_columns_)} if detector.group_columns_ else {}),
     } | missing_facts(detector)
 
@@ -158,6 +160,9 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: InstanceEncoder)
         detector.score_calibration_ = Calibration(state["calibration"])
         detector.n_calibration_ = detector.score_calibration_.n
         detector.reference_set_ = _read_reference_set(folder, state, encoder)
+        detector.cost_choice_ = (
+            CostChoice(**facts["cost_choice"]) if "cost_choice" in facts else None
+        )
         detector.contamination_ = _read_contamination(facts, state)
         detector.curve_ = LabelCurve(facts["label_curve"], facts["wins_from"])
         detector.head_weight_ = facts["head_weight"]

@@ -39,6 +39,21 @@ from isthmus.cli.options import (
 )
 from isthmus.errors import DataError
 
+CostOfMiss = Annotated[
+    float | None,
+    typer.Option(help="Cost of an abnormal instance that is missed; with --cost-of-alarm."),
+]
+CostOfAlarm = Annotated[
+    float | None, typer.Option(help="Cost of a false alarm, in the same unit as that of a miss.")
+]
+Prevalence = Annotated[
+    float | None,
+    typer.Option(
+        help="With costs: the share of abnormal instances among those to come; by default that of "
+        "the labels."
+    ),
+]
+
 
 @with_option_groups
 def detect(
@@ -82,6 +97,9 @@ def detect(
             "is fitted anew.",
         ),
     ] = False,
+    cost_of_miss: CostOfMiss = None,
+    cost_of_alarm: CostOfAlarm = None,
+    prevalence: Prevalence = None,
     seed: Seed = 0,
     reading: DataOptions = DEFAULTS,
     json: Json = None,
@@ -99,6 +117,9 @@ def detect(
     With --recalibrate a detector of the bundle is calibrated on DATA, such as when isthmus monitor
     says that its promise no longer holds; encoder and score stay as they are.
 
+    With --cost-of-miss and --cost-of-alarm DATA is labelled rows, normal and abnormal, that were
+    not fitted on: the threshold of a detector of the bundle is moved to where it costs least.
+
     Without DATA, --false-alarm-rate moves the thresholds of a detector in the bundle, and
     --false-alarms that of time points. The bundle keeps the earlier version of a detector of the
     same name: see isthmus history.
@@ -112,19 +133,36 @@ def detect(
         given |= {"--contamination": contamination}
         given |= {"--merge-gap": merge_gap, "--min-length": min_length}
         given |= {"--causal": causal or None, "--by-group": by_group or None}
-        given |= {"--recalibrate": recalibrate or None}
+        given |= {"--recalibrate": recalibrate or None, "--cost-of-miss": cost_of_miss}
+        given |= {"--cost-of-alarm": cost_of_alarm, "--prevalence": prevalence}
         detector, version = _move_threshold(bundle, name, false_alarm_rate, false_alarms, given)
+    elif cost_of_miss is not None or cost_of_alarm is not None or prevalence is not None:
+        if cost_of_miss is None or cost_of_alarm is None:
+            raise DataError(
+                "a threshold by cost needs both --cost-of-miss and --cost-of-alarm, such as 50 and "
+                "1: only their ratio decides"
+            )
+        given = {"--method": method, "--missing": missing, "--calibration": calibration}
+        given |= {"--false-alarms": false_alarms, "--false-alarm-rate": false_alarm_rate}
+        given |= {"--contamination": contamination, "--recalibrate": recalibrate or None}
+        given |= {"--merge-gap": merge_gap, "--min-length": min_length}
+        given |= {"--causal": causal or None, "--by-group": by_group or None}
+        _check_alone(given, "--cost-of-miss")
+        loaded = read_instances_or_codes(
+            reading, data, bundle, None, console, normal=normal, head=name, by_point=False
+        ).train
+        costs: dict[str, float | None] = {
+            "cost_of_miss": cost_of_miss,
+            "cost_of_alarm": cost_of_alarm,
+        }
+        costs |= {"prevalence": prevalence}
+        detector, version = _move_by_cost(bundle, name, loaded, normal, costs)
     elif recalibrate:
         given = {"--normal": normal, "--method": method, "--missing": missing}
         given |= {"--calibration": calibration, "--false-alarms": false_alarms}
         given |= {"--merge-gap": merge_gap, "--min-length": min_length}
         given |= {"--causal": causal or None, "--by-group": by_group or None}
-        surplus = [option for option, value in given.items() if value is not None]
-        if surplus:
-            raise DataError(
-                f"got {surplus[0]} and --recalibrate, which changes the threshold alone; leave one "
-                "of them out"
-            )
+        _check_alone(given, "--recalibrate")
         loaded = read_instances_or_codes(
             reading, data, bundle, None, console, head=name, by_point=None
         ).train
@@ -195,6 +233,34 @@ def _move_threshold(
             detector.set_false_alarm_rate(number_or_auto("--false-alarm-rate", rate))
         if alarms is not None:
             detector.set_false_alarms(alarms)
+        return detector, add_head(bundle, name, detector)
+
+
+def _check_alone(given: dict[str, Any], option: str) -> None:
+    """Refuse options beside one that changes the threshold alone."""
+    surplus = [name for name, value in given.items() if value is not None]
+    if surplus:
+        raise DataError(
+            f"got {surplus[0]} and {option}, which changes the threshold alone; leave one of them "
+            "out"
+        )
+
+
+def _move_by_cost(
+    bundle: Path, name: str, loaded: Any, normal: str | None, costs: dict[str, Any]
+) -> tuple[Any, int]:
+    """Set the threshold of a detector by cost; return it and its version in the bundle."""
+    from isthmus.bundle import add_head, bundle_lock, load_bundle, read_manifest
+
+    read_manifest(bundle)  # before a lock is made beside it
+    if loaded.y is None:
+        raise DataError(
+            "a threshold by cost is chosen on labelled rows, normal and abnormal; name their "
+            "column with --label COLUMN"
+        )
+    with bundle_lock(bundle), warnings_as_lines(loaded):
+        detector = load_bundle(bundle).detector(name)
+        detector.set_threshold_by_cost(loaded, normal=normal, **costs)
         return detector, add_head(bundle, name, detector)
 
 

@@ -50,6 +50,20 @@ def evaluate(
             "detector was fitted on a long table.",
         ),
     ] = "auto",
+    per_day: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a detector: instances a day, to say how many alerts a day to expect, and how "
+            "many of them are right."
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            help="With --per-day: the share of abnormal instances among them; by default that of "
+            "the test data."
+        ),
+    ] = None,
     labels_from: LabelsFrom = None,
     seed: Seed = 0,
     reading: DataOptions = DEFAULTS,
@@ -84,7 +98,7 @@ def evaluate(
     from isthmus.bundle import load_bundle
     from isthmus.cli.results import print_detection, print_evaluation, print_left_out, print_points
     from isthmus.detection import AnomalyDetector
-    from isthmus.evaluation import evaluate_head
+    from isthmus.evaluation import alert_load, evaluate_head
 
     opened = load_bundle(bundle)
     decider = opened.head(head)
@@ -95,6 +109,10 @@ def evaluate(
         fitted_on = reading.open_train(
             train, bundle, label_optional=detects, normal=meant, head=head
         )
+    if prevalence is not None and per_day is None:
+        raise DataError("got --prevalence without --per-day, the number of instances a day")
+    if per_day is not None and not detects:
+        raise DataError("got --per-day, which is for detectors, and the head is a classifier")
     level = None if baselines == "none" else baselines
     with warnings_as_lines():
         found = evaluate_head(
@@ -108,6 +126,13 @@ def evaluate(
             by=by,  # type: ignore[arg-type]
         )
     by_point = found.get("by") == "point"
+    if per_day is not None:
+        if by_point:
+            raise DataError(
+                "got --per-day, and time points are evaluated, whose false alarms per day are in "
+                "the answer; leave it out, or pass --by window"
+            )
+        found["alert_load"] = alert_load(found["code"], per_day, prevalence)
     describe = print_points if by_point else print_detection if detects else print_evaluation
     describe(console, found)
     print_left_out(console, found, None if level is None else fitted_on)

@@ -42,7 +42,7 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            help="File for the predictions: .csv or .parquet. For several files a folder "
+            help="File for the predictions: .csv, .parquet or .xlsx. For several files a folder "
             "NAME.parquet.",
         ),
     ] = None,
@@ -73,9 +73,15 @@ def predict(
     ] = "auto",
     alarms: Annotated[
         Path | None,
-        typer.Option(help="File for the alarms of a series: .csv or .parquet."),
+        typer.Option(help="File for the alarms of a series: .csv, .parquet or .xlsx."),
     ] = None,
     choices: RowChoices = NONE,
+    with_input: Annotated[
+        bool,
+        typer.Option(
+            "--with-input", help="Of a table: also write its columns, before the decisions."
+        ),
+    ] = False,
     scoring: Scoring = LOCAL,
     json: Json = None,
 ) -> None:
@@ -108,21 +114,30 @@ def predict(
 
     The column --label is no feature. Of data with two parts the test part is predicted.
 
+    --with-input writes the columns of the input too, after those that identify a row.
+
     Several files (a folder, "events/*.parquet") are read in chunks and need not fit into memory;
     so is one file with --lazy, --resume or --engine ray. The output is then a folder with a
     Parquet file for each chunk; --resume continues it after an interruption.
     """
-    from isthmus.cli.results import check_suffix, write_table
+    from isthmus.cli.results import TABLES, check_suffix, write_table
 
     for path in (output, alarms):
         if path is not None:
-            check_suffix(path, ".csv", ".parquet")
+            check_suffix(path, *TABLES)
+    if with_input and output is None:
+        raise DataError("got --with-input and no output to write them to; name one with -o")
     if by not in ("auto", "point", "window"):
         raise DataError(f"got --by {by}, expected point or window")
     of_windows = False if by == "window" or explain else None
     loaded = reading.open(data, bundle, lazy=scoring.lazy, head=head, by_point=of_windows)
     choices.check(in_memory=loaded.in_memory)
     if not loaded.in_memory:
+        if with_input:
+            raise DataError(
+                "got --with-input and data that is read in chunks; carry the columns along that "
+                "you need: --key COLUMN"
+            )
         if by == "point" or alarms is not None:
             raise DataError(
                 "got --by point or --alarms, and data that is read in chunks is predicted by "
@@ -147,6 +162,8 @@ def predict(
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
+    import pandas as pd
+
     from isthmus.bundle import load_bundle
     from isthmus.data import decision_counts, with_identifiers
     from isthmus.data.preprocessing import describe_missing, issue_warnings
@@ -155,6 +172,11 @@ def predict(
 
     opened = load_bundle(bundle)
     decider: Any = opened.head(head)
+    if with_input and not isinstance(instances.X, pd.DataFrame):
+        raise DataError(
+            f"got --with-input and {instances.kind}, expected a table with column names; of other "
+            "data carry columns along with --key COLUMN"
+        )
     if _decides_points(decider, instances, by, alarms, explain):
         choices.check(in_memory=True, of_points=True)
         predict_points(decider, instances, output, alarms, json)
@@ -170,7 +192,10 @@ def predict(
     detects = "anomaly_score" in table
     predicted = table["prediction"].to_numpy()
     counts = decision_counts({"verdict" if detects else "class": predicted})
-    table = with_identifiers(instances.identifiers(), table)
+    front = instances.identifiers()
+    if with_input:
+        front = _with_columns(front, instances, reading.label)
+    table = with_identifiers(front, table)
     console = console_for(json)
     console.print(
         f"{len(predicted):,} instances: " + ", ".join(f"{k}: {v}" for k, v in counts.items())
@@ -208,6 +233,15 @@ def predict(
         write_table(output, table)
         console.print(f"predictions in {output}", soft_wrap=True)
     write_json_facts(json, facts)
+
+
+def _with_columns(front: pd.DataFrame, data: Dataset, label: str | None) -> pd.DataFrame:
+    """Return what identifies rows, then the columns of the input that it does not have."""
+    columns = data.X.reset_index(drop=True)
+    if label is not None and data.y is not None:
+        columns = columns.assign(**{label: data.y})
+    front = front.reset_index(drop=True)
+    return front.join(columns.drop(columns=[name for name in front if name in columns]))
 
 
 def _group_facts(decider: Any, data: Dataset) -> dict[str, Any]:
@@ -314,10 +348,10 @@ def predict_points(
     } | data.reading_facts()
     if output is not None:
         # Parquet holds dates, CSV what stands in the file.
-        write_table(output, table if output.suffix == ".csv" else found.to_frame())
+        write_table(output, table if output.suffix != ".parquet" else found.to_frame())
         console.print(f"predictions in {output}", soft_wrap=True)
     if alarms is not None:
-        write_table(alarms, raised if alarms.suffix == ".csv" else detector.alarms_of(found))
+        write_table(alarms, raised if alarms.suffix != ".parquet" else detector.alarms_of(found))
         console.print(f"alarms in {alarms}", soft_wrap=True)
     write_json_facts(json, facts)
 

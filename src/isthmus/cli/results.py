@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from isthmus._core import check_writable, refuse_address, user_path, write_bytes
+from isthmus._core import check_writable, refuse_address, require, user_path, write_bytes
 from isthmus.data import StoredCodes, with_identifiers
 from isthmus.data.streaming import MAX_SAMPLED
 from isthmus.detection import AlarmRate, as_duration
@@ -33,6 +33,8 @@ def check_suffix(path: Path, *allowed: str) -> None:
     refuse_address(path)
     if path.suffix not in allowed:
         raise DataError(f"got the output {path}, expected a name that ends in {', '.join(allowed)}")
+    if path.suffix == EXCEL:
+        require("openpyxl", extra="excel", purpose="writing Excel files")
     if not user_path(path).is_dir():  # in which data read in chunks has its parts
         check_writable(path)
 
@@ -57,12 +59,46 @@ def write_codes(path: Path, stored: StoredCodes, columns: list[str], front: pd.D
     write_bytes(path, sink.getvalue())
 
 
+EXCEL = ".xlsx"
+#: What a table may be written as.
+TABLES = (".csv", ".parquet", EXCEL)
+#: Rows of a sheet of Excel, the header among them.
+MAX_SHEET_ROWS = 1_048_576
+
+
+def _write_sheet(buffer: io.BytesIO, table: pd.DataFrame) -> None:
+    """Write a table as one sheet; text stays text, also where it begins like a formula."""
+    if len(table) >= MAX_SHEET_ROWS:
+        raise DataError(
+            f"got {len(table):,} rows, and a sheet of Excel holds {MAX_SHEET_ROWS - 1:,}; write "
+            ".csv or .parquet"
+        )
+    zoned = table.select_dtypes("datetimetz").columns  # Excel has no time zones
+    table = table.assign(**{name: table[name].map(str) for name in zoned})
+    with pd.ExcelWriter(buffer, engine="openpyxl") as book:
+        table.to_excel(book, index=False, freeze_panes=(1, 0))
+        for row in book.book.active.iter_rows(min_row=2):
+            for cell in row:
+                if cell.data_type == "f":  # a formula
+                    cell.data_type = "s"
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as .csv or .parquet."""
+    """Write a table as .csv, .parquet or .xlsx.
+
+    Raises
+    ------
+    DataError
+        When it has more rows than a sheet of Excel.
+    """
     if path.suffix == ".csv":
         write_bytes(path, table.to_csv(index=False).encode())
         return
     buffer = io.BytesIO()
+    if path.suffix == EXCEL:
+        _write_sheet(buffer, table)
+        write_bytes(path, buffer.getvalue())
+        return
     table.to_parquet(buffer, index=False)
     write_bytes(path, buffer.getvalue())
 
@@ -172,6 +208,11 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
     asked = f"asked for {100 * found['asked']:.3g} %"
     console.print(f"found        {_describe_share(code['power'], 'abnormal')}")
     console.print(f"false alarms {_describe_share(code['false_alarms'], 'normal')}, {asked}")
+    if code["precision"]["n"] and code["n_normal"] and code["n_abnormal"]:
+        flagged = _describe_share(code["precision"], "called abnormal are so")
+        console.print(f"precision    {flagged}, at as many abnormal as here", soft_wrap=True)
+    if "alert_load" in found:
+        console.print(f"a day        {_describe_load(found['alert_load'])}", soft_wrap=True)
     console.print(
         f"{code['n']:,} test instances: {code['n_normal']:,} normal, "
         f"{code['n_abnormal']:,} abnormal"
@@ -284,6 +325,20 @@ def print_points(console: Console, found: dict[str, Any]) -> None:
     console.print(table)
 
 
+def _describe_load(load: dict[str, Any]) -> str:
+    """Return what a detector means to those who look at its alerts, in words."""
+
+    def n(value: float) -> str:
+        return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+    right = "" if load["precision"] is None else f", {100 * load['precision']:.3g} % of them right"
+    return (
+        f"{n(load['alerts'])} alerts of {load['per_day']:,.10g} instances{right} "
+        f"({n(load['false_alerts'])} false); {n(load['missed'])} abnormal ones missed; "
+        f"{100 * load['prevalence']:.3g} % are abnormal"
+    )
+
+
 def _describe_share(part: dict[str, Any], what: str) -> str:
     if part["share"] is None:
         return f"no {what} instances"
@@ -309,6 +364,8 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
         "method": facts["method"],
         "threshold": f"{facts['threshold']:.4g}, an anomaly score above it is abnormal",
     }
+    if "cost_choice" in facts:
+        lines["by cost"] = _cost_line(facts["cost_choice"])
     if "contamination" in facts:
         lines["abnormal"] = _contamination_line(facts["contamination"])
     if "groups" in facts:
@@ -320,6 +377,20 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
         console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
     if labels["abnormal"] and "points" not in facts:
         _print_label_curve(console, facts)
+
+
+def _cost_line(choice: dict[str, Any]) -> str:
+    """Return which rate costs least, on which labels, in words."""
+    of = "stated" if choice["prevalence_stated"] else "as in the labels"
+    left_out = f"; {choice['n_left_out']:,} that were fitted on are left out"
+    left_out *= bool(choice["n_left_out"])
+    return (
+        f"a miss costs {choice['cost_of_miss']:g}, a false alarm {choice['cost_of_alarm']:g}, "
+        f"{100 * choice['prevalence']:.3g} % are abnormal ({of}): found {choice['n_found']:,} of "
+        f"{choice['n_abnormal']:,}; {choice['n_false_alarms']:,} false alarms of "
+        f"{choice['n_normal']:,}; {choice['cost']:.4g} an instance, "
+        f"{choice['cost_without_alarms']:.4g} without alarms{left_out}"
+    )
 
 
 def _contamination_line(found: dict[str, Any]) -> str:

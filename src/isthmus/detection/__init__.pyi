@@ -19,6 +19,8 @@ from .calibration import mean_cluster_size as mean_cluster_size
 from .calibration import raised_scores as raised_scores
 from .calibration import rows_needed as rows_needed
 from .contamination import Contamination as Contamination
+from .cost_threshold import CostChoice as CostChoice
+from .cost_threshold import choose_rate_by_cost as choose_rate_by_cost
 from .detector import AnomalyDetector as AnomalyDetector
 from .detector_labels import UNKNOWN as UNKNOWN
 from .detector_labels import DetectorLabelReader as DetectorLabelReader

@@ -21,6 +21,7 @@ from isthmus.detection.contamination import (
     excess_rows,
     read_contamination,
 )
+from isthmus.detection.cost_threshold import CostThresholdMixin
 from isthmus.detection.detector_labels import (
     UNKNOWN,
     DetectorLabelReader,
@@ -74,6 +75,7 @@ METHODS = ("auto", "blend", "head", *ALL_LABEL_FREE)
 class AnomalyDetector(
     UpdatesMixin,
     DecisionsMixin,
+    CostThresholdMixin,
     MonitoringMixin,
     PointDetectionMixin,
     ExplainedDecisionsMixin,

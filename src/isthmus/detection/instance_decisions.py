@@ -15,6 +15,7 @@ from isthmus.autoencoder import InstanceEncoder
 from isthmus.data import Instances, as_instances, check_complete, over_chunks, read_groups, verdicts
 from isthmus.detection.calibration import Calibration, choose_rate
 from isthmus.detection.contamination import Contamination
+from isthmus.detection.cost_threshold import CostChoice
 from isthmus.detection.features import Features, extract_features_in_chunks
 from isthmus.detection.group_calibration import GroupCalibration
 from isthmus.detection.group_rows import warn_of_unused_groups
@@ -36,6 +37,7 @@ class DecisionsMixin:
     n_calibration_: int
     group_calibration_: GroupCalibration | None = None
     contamination_: Contamination | None = None
+    cost_choice_: CostChoice | None = None
     group_columns_: tuple[str, ...] = ()
     by_group: bool
     point_calibration_: PointCalibration | None
@@ -324,7 +326,7 @@ class DecisionsMixin:
         return anomaly_scores(self.fitted_score_, features, penalty)
 
     def _set_threshold(self, rate: float) -> None:
-        self.false_alarm_rate_ = rate
+        self.false_alarm_rate_, self.cost_choice_ = rate, None
         self.offset_ = -self.score_calibration_.threshold_for_rate(rate)
         if self.group_calibration_ is not None:
             self.group_calibration_ = self.group_calibration_.at_rate(rate)

@@ -302,7 +302,8 @@ def detection_metrics(
     dict
         `power`, of the abnormal, and `false_alarms`, of the normal: how many were called abnormal
         as `count` and `share` of `n`, with the 95 % Wilson score `interval` (None when there are
-        none); `n`, `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
+        none); `precision`, of those called abnormal how many are so; `n`,
+        `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
         abnormal), None when all labels are equal; `classes` [1, -1] and `confusion`, a row for
         each true class.
 
@@ -335,12 +336,71 @@ def detection_metrics(
     return {
         "power": _share(flagged[~of_normal]),
         "false_alarms": _share(flagged[of_normal]),
+        "precision": _share(~of_normal[flagged]),
         "n": len(y),
         "n_normal": int(of_normal.sum()),
         "n_abnormal": int((~of_normal).sum()),
         **ranking(y, anomaly_scores),
         "classes": [NORMAL, ABNORMAL],
         "confusion": [[int((~flagged[p]).sum()), int(flagged[p].sum())] for p in parts],
+    }
+
+
+def alert_load(
+    metrics: dict[str, Any], per_day: float, prevalence: float | None = None
+) -> dict[str, Any]:
+    """Return how many alerts a day a detector raises, and how many of them are right.
+
+    Parameters
+    ----------
+    metrics : dict
+        See `detection_metrics`.
+    per_day : float > 0
+        Instances a day.
+    prevalence : float in (0, 1), optional
+        Share of abnormal ones among them; by default that of the test instances.
+
+    Returns
+    -------
+    dict
+        `per_day`, `prevalence`, `alerts` a day, `false_alerts` among them, `missed` a day, and
+        `precision`, None where there are no alerts: expected from the shares of `metrics`.
+
+    Raises
+    ------
+    DataError
+        When a number is out of range, or the test instances are not of both kinds.
+
+    Examples
+    --------
+    >>> y, predicted = np.repeat([1, -1], [90, 10]), np.repeat([1, -1, 1, -1], [81, 9, 2, 8])
+    >>> found = detection_metrics(y, np.arange(100.0), predicted)
+    >>> load = alert_load(found, per_day=1000, prevalence=0.01)
+    >>> round(load["alerts"], 6), round(load["false_alerts"], 6), round(load["precision"], 3)
+    (107.0, 99.0, 0.075)
+    """
+    if not per_day > 0 or not np.isfinite(per_day):
+        raise DataError(f"got {shown(per_day)} instances a day, expected a number above 0")
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise DataError(
+            f"got prevalence={shown(prevalence)}, expected the share of abnormal instances among "
+            "those to come, between 0 and 1, such as 0.01 (on the command line --prevalence)"
+        )
+    power, false = metrics["power"]["share"], metrics["false_alarms"]["share"]
+    if power is None or false is None:
+        raise DataError(
+            f"got {metrics['n_normal']} normal and {metrics['n_abnormal']} abnormal test "
+            "instances, expected both to say how many alerts a day are right; leave --per-day out"
+        )
+    share = metrics["n_abnormal"] / metrics["n"] if prevalence is None else prevalence
+    right, wrong = per_day * share * power, per_day * (1 - share) * false
+    return {
+        "per_day": float(per_day),
+        "prevalence": float(share),
+        "alerts": float(right + wrong),
+        "false_alerts": float(wrong),
+        "missed": float(per_day * share - right),
+        "precision": float(right / (right + wrong)) if right + wrong else None,
     }
 
 

@@ -134,4 +134,4 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
     if "points" in facts and not any(word.endswith(".npy") for word in sys.argv):
         sys.exit(__import__("predict_points").main(predict, facts, _number, _as_at_fit))
-    sys.exit(__import__("predict_files").main(predict, facts))
+    __import__("predict_files").main(predict, facts)
