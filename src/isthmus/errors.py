@@ -28,6 +28,7 @@ calibration rows for the default false-alarm rate.
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -56,11 +57,19 @@ class DataError(IsthmusError, ValueError):
         The message, whose fix is what a program or a command can do.
     request_fix : str, optional
         What a client of the service can do, where that is something else.
+    problems : sequence of DataError
+        Errors that are raised together as this one.
     """
 
-    def __init__(self, *args: object, request_fix: str | None = None) -> None:
+    def __init__(
+        self,
+        *args: object,
+        request_fix: str | None = None,
+        problems: Sequence[DataError] = (),
+    ) -> None:
         super().__init__(*args)
         self.request_fix = request_fix
+        self.problems = tuple(problems)
 
 
 class SchemaError(DataError):

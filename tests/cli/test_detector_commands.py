@@ -1,6 +1,7 @@
 """Detectors on the command line: fit one, ask it, teach it, and go back."""
 
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -288,11 +289,15 @@ def test_windows_are_told_apart_by_channel_and_step(tmp_path):
     table.loc[105, "heat"] += 50
     table.to_csv(tmp_path / "later.csv", index=False)
     words = ("--time", "t", "--explain", "-o", "out.csv")
-    isthmus("predict", "press", "later.csv", *words, cwd=tmp_path)
+    done = isthmus("predict", "press", "later.csv", *words, cwd=tmp_path)
     out = pd.read_csv(tmp_path / "out.csv")
     assert list(out.columns[:4]) == ["first_time", "last_time", "prediction", "anomaly_score"]
     assert out["anomaly_score"].argmax() == 5
     assert out["reason_1"][5] == "heat at step 5"
+    np.testing.assert_allclose(out["share_load"] + out["share_heat"], 1)
+    assert out["share_heat"][5] > out["share_1"][5]
+    assert "; heat (" in done.stdout.splitlines()[-6]
+    assert "most at heat at step 5" in done.stdout
     words = ("--time", "t", "-n", "2", "--json", "-")
     found = json.loads(isthmus("suggest", "press", "later.csv", *words, cwd=tmp_path).stdout)
     assert set(found["rows"][0]) >= {"first_time", "last_time", "row", "reason"}
@@ -491,3 +496,33 @@ def test_evaluation_says_precision_and_alerts_a_day(folder):
     assert [line.split()[0] for line in lines[:4]] == ["found", "false", "precision", "a"]
     refused = isthmus("evaluate", "press", *words, "--prevalence", "0.1", cwd=folder, check=False)
     assert "got --prevalence without --per-day" in refused.stderr
+
+
+def next_command(done, **given):
+    """Return the words of the command that a command prints last, with files for placeholders."""
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("next ")]
+    words = shlex.split(line.removeprefix("next"))
+    assert words[0] == "isthmus"
+    return [given.get(word, word) for word in words[1:]]
+
+
+def test_the_next_command_runs_as_printed(tmp_path):
+    angle = np.arange(1200) / 4
+    table = pd.DataFrame({"load": np.sin(angle), "heat": 40 + np.cos(angle)})
+    table += np.random.default_rng(0).normal(0, 0.05, (1200, 2))
+    moments = pd.date_range("2024-05-01", periods=600, freq="min").strftime("%d.%m.%Y %H:%M")
+    table.insert(0, "the time", np.tile(moments, 2))
+    table.insert(1, "machine", np.repeat(["drill", "saw"], 600))
+    (tmp_path / "plant one").mkdir()
+    table.to_csv(tmp_path / "plant one" / "new.csv", index=False, sep=";", decimal=",")
+    words = ("--kind", "series", "--time", "the time", "--group", "machine", "--max-epochs", "1")
+    words += ("--decimal", ",", "--date-format", "%d.%m.%Y %H:%M", "-o", "plant one/press")
+    done = isthmus("fit", "plant one/new.csv", "--detector", *words, cwd=tmp_path)
+    isthmus(*next_command(done, NEW="plant one/new.csv"), cwd=tmp_path)
+    points = pd.read_csv(tmp_path / "points.csv")
+    assert points["machine"].tolist() == table["machine"].tolist()
+    table = rows(60, 1).assign(kind=np.tile(["a", "b"], 30))
+    table.to_csv(tmp_path / "kinds.csv", index=False, sep=";", decimal=",")
+    words = ("--decimal", ",", "--max-epochs", "1", "--drop", "kind", "-o", "plant one/table")
+    done = isthmus("fit", "kinds.csv", *words, cwd=tmp_path)
+    isthmus(*next_command(done, LABELLED="kinds.csv", COLUMN="kind"), cwd=tmp_path)

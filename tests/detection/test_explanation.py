@@ -103,6 +103,10 @@ def test_steps_and_channels_of_a_series_are_named():
 
     assert explanation.residuals.shape == (1, 16, 2)
     assert explanation.top(1)[0][0][0] == "channel 1 at step 11"
+    sums = explanation.residuals[0].sum(axis=0)
+    np.testing.assert_allclose(explanation.by_channel().to_numpy(), [sums / sums.sum()], rtol=1e-6)
+    assert list(explanation.by_channel()) == ["share_channel 0", "share_channel 1"]
+    assert {"reason_1", "share_1", "share_channel 1"} <= set(explanation.frame())
 
 
 @pytest.mark.parametrize("k", [1, 5, 12])

@@ -289,6 +289,16 @@ class DataOptions:
         print_choices(loaded)
         return loaded
 
+    def for_later_files(self) -> list[str]:
+        """Return the options that a later file of the same form needs, as words of a command."""
+        return [
+            word
+            for name, option in _OF_FILES.items()
+            if (given := getattr(self, name)) != getattr(DEFAULTS, name)
+            for value in (given if isinstance(given, list) else [given])
+            for word in (option, str(value))
+        ]
+
     def open_train(
         self,
         source: str,
@@ -320,6 +330,13 @@ class DataOptions:
 
 
 DEFAULTS = DataOptions()
+#: How a file is written and which column is what, by field: what a bundle does not know.
+_OF_FILES = {
+    "time": "--time", "group": "--group", "resample": "--resample", "time_zone": "--time-zone",
+    "keys": "--key", "decimal": "--decimal", "thousands": "--thousands",
+    "date_format": "--date-format", "encoding": "--encoding", "na": "--na", "unit": "--unit",
+    "resize": "--resize", "frames": "--frames",
+}  # fmt: skip
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -206,8 +207,9 @@ def detect(
 
     print_detector(console, facts)
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
-    how = f"--time {reading.time} -o points.csv" if by_point and reading.time else "--explain"
-    console.print(f"next   isthmus predict {bundle} NEW --head {name} {how}", soft_wrap=True)
+    how = ["-o", "points.csv"] if by_point and reading.time else ["--explain"]
+    words = ["predict", str(bundle), "NEW", "--head", name, *reading.for_later_files(), *how]
+    console.print(f"next   isthmus {shlex.join(words)}", soft_wrap=True, markup=False)
     write_json_facts(json, facts | {"name": name, "version": version, "bundle": str(bundle)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -317,10 +318,12 @@ def fit(
         from isthmus.cli.results import print_detector  # it imports pandas
 
         print_detector(console, facts["detector"])
-        how = f"--time {reading.time} -o points.csv" if by_point and reading.time else "--explain"
-        console.print(f"next   isthmus predict {output} NEW {how}", soft_wrap=True)
+        after = ["-o", "points.csv"] if by_point and reading.time else ["--explain"]
+        words = ["predict", str(output), "NEW", *reading.for_later_files(), *after]
     else:
-        console.print(f"next   isthmus classify {output} LABELLED --label COLUMN", soft_wrap=True)
+        words = ["classify", str(output), "LABELLED", "--label", "COLUMN"]
+        words += reading.for_later_files()
+    console.print(f"next   isthmus {shlex.join(words)}", soft_wrap=True, markup=False)
     write_json_facts(json, facts)
 
 

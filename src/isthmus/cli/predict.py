@@ -95,7 +95,8 @@ def predict(
     A detector writes prediction (1 normal, -1 abnormal), anomaly_score (higher is more abnormal)
     and p_value: the share of normal instances whose anomaly score is at least as high. With
     --explain also reason_1, share_1 to reason_3, share_3: the values with the largest residuals,
-    and their shares of the squared residual; head: what labels add to the score, if there were
+    and their shares of the squared residual, of windows of series also share_NAME of each channel,
+    all steps together; head: what labels add to the score, if there were
     any; nearest_normal: the normal row with the nearest code, by its number among the rows that
     the detector was fitted on, counting from 0 (rows that isthmus label added come after these).
 
@@ -361,9 +362,18 @@ def print_explained(table: pd.DataFrame, json: str | None) -> None:
     from isthmus.data import VERDICT_NAMES
 
     console = console_for(json)
+    ranked = {f"share_{rank}" for rank in (1, 2, 3)}
+    names = [str(name) for name in table]
+    channels = [name for name in names if name.startswith("share_") and name not in ranked]
     for row, found in table.nlargest(MAX_EXPLAINED, "anomaly_score").iterrows():
         ranks = [rank for rank in (1, 2, 3) if f"reason_{rank}" in table]
         reasons = [f"{found[f'reason_{rank}']} ({found[f'share_{rank}']:.0%})" for rank in ranks]
+        if channels:  # of a window, all its steps together
+            largest = found[channels].astype(float).nlargest(3)
+            reasons = [
+                f"{str(name).removeprefix('share_')} ({share:.0%})"
+                for name, share in largest.items()
+            ] + [f"most at {found['reason_1']}"]
         word = VERDICT_NAMES[found["prediction"]]
         name = f" ({found['file']})" if "file" in table else ""
         console.print(

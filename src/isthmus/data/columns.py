@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.array_checks import check_no_infinity
+from isthmus.data.column_errors import ColumnErrors
 from isthmus.data.column_types import (
     ColumnType,
     as_dates,
@@ -25,7 +26,7 @@ from isthmus.data.column_types import (
     seconds,
 )
 from isthmus.data.csv_options import NO_VALUE
-from isthmus.data.places import Place, calendar_note, quote
+from isthmus.data.places import Place, calendar_note, quote, such_cells
 from isthmus.errors import SchemaError
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -99,7 +100,7 @@ class Column:
         Raises
         ------
         SchemaError
-            When the column holds values of another type: the first is named.
+            When the column holds values of another type: the first is named, and their number.
         DataError
             When a number is infinite.
         """
@@ -124,7 +125,7 @@ class Column:
         if bad.any():
             if self.type != "boolean":
                 bad = place.unread(column, bad, self.type)
-            self._refuse(column, int(bad.argmax()), place)
+            self._refuse(column, int(bad.argmax()), place, int(bad.sum()))
         check_no_infinity(values, place)
         return values
 
@@ -288,12 +289,12 @@ class Column:
         if self.type == "boolean":
             bad = ~np.isnan(values) & (values != 0) & (values != 1)
             if bad.any():
-                self._refuse(column, int(bad.argmax()), place)
+                self._refuse(column, int(bad.argmax()), place, int(bad.sum()))
             return values
         check_no_infinity(values, place)
         return values
 
-    def _refuse(self, column: pd.Series, row: int, place: Place) -> NoReturn:
+    def _refuse(self, column: pd.Series, row: int, place: Place, count: int = 1) -> NoReturn:
         if self.type == "category":
             some = ", ".join(quote(value) for value in self.categories[:3])
             expected = f"text such as {some}"
@@ -309,8 +310,8 @@ class Column:
             missing = f"if it is missing, {place.how_to_mark_missing(value)}; otherwise "
         raise SchemaError(
             f"{place} holds {column.dtype} values ({quote(value)}{note} in "
-            f"{place.where(row)}), expected {expected} as at fit; {read}{missing}turn "
-            "it into what it was, or fit again",
+            f"{place.where(row)}{such_cells(count)}), expected {expected} as at fit; "
+            f"{read}{missing}turn it into what it was, or fit again",
             request_fix="write numbers with a decimal point and no other mark, and dates as "
             "2024-05-17"
             if read
@@ -391,10 +392,14 @@ def learn_columns(frame: pd.DataFrame, names: Sequence[str]) -> tuple[Column, ..
         See `recognise`.
     """
     # Taking a column out of a frame costs more than all else where there are 100,000.
-    return tuple(
-        Column() if plain else Column.learn(frame.iloc[:, at], Place(names[at]))
-        for at, plain in enumerate(holds_numbers(frame))
-    )
+    columns = [Column()] * len(names)
+    errors = ColumnErrors()
+    for at, plain in enumerate(holds_numbers(frame)):
+        if not plain:
+            with errors:
+                columns[at] = Column.learn(frame.iloc[:, at], Place(names[at]))
+    errors.check()
+    return tuple(columns)
 
 
 def holds_numbers(frame: pd.DataFrame) -> list[bool]:
@@ -430,8 +435,11 @@ def read_frame(frame: pd.DataFrame, columns: Sequence[Column], names: Sequence[s
                 return matrix
     matrix = np.empty(frame.shape)
     given = (values for _, values in frame.items())
+    errors = ColumnErrors()
     for at, (column, values, name) in enumerate(zip(columns, given, names, strict=True)):
-        matrix[:, at] = column.read(values, Place(name))
+        with errors:
+            matrix[:, at] = column.read(values, Place(name))
+    errors.check()
     return matrix
 
 

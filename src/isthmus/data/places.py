@@ -163,6 +163,17 @@ class Place:
         return unread if 0 < unread.sum() < bad.sum() else bad
 
 
+def such_cells(count: int) -> str:
+    """Return for an error how many cells of a column are like the one that it names.
+
+    Examples
+    --------
+    >>> such_cells(3), such_cells(1)
+    ('; 3 such cells in this column', '')
+    """
+    return f"; {count:,} such cells in this column" if count > 1 else ""
+
+
 def calendar_note(value: Any) -> str:
     """Return for an error that a value is written as a date that no calendar has; else nothing."""
     impossible = isinstance(value, str) and is_impossible_date(value)

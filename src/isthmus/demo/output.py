@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -225,9 +226,10 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
         f"{found['n_calibration']:,} held-out ones"
     )
     console.print(
-        f"false alarms accepted {100 * rate['asked']:.3g} %, realised "
-        f"{100 * rate['realised']:.3g} % of {rate['n']:,} other normal ones; found "
-        f"{100 * found['found']:.1f} % of {found['n_abnormal']:,} abnormal ones"
+        f"found {round(found['found'] * found['n_abnormal']):,} of {found['n_abnormal']:,} "
+        f"abnormal ones ({100 * found['found']:.1f} %); {round(rate['realised'] * rate['n']):,} "
+        f"false alarms of {rate['n']:,} other normal ones ({100 * rate['realised']:.3g} %, "
+        f"accepted {100 * rate['asked']:.3g} %)"
     )
 
 
@@ -244,8 +246,8 @@ def print_end(console: Console, facts: dict[str, Any], output: Path, data_argume
     console.print(f"seconds   {times}")
     console.print("next")
     for line in (
-        f"isthmus info {facts['bundle']}",
-        f"isthmus evaluate {facts['bundle']} {data_argument}",
+        f"isthmus info {shlex.quote(str(facts['bundle']))}",
+        f"isthmus evaluate {shlex.quote(str(facts['bundle']))} {data_argument}",
         "isthmus fit YOUR_DATA -o YOUR_BUNDLE",
     ):
         console.print(f"  {line}", soft_wrap=True)

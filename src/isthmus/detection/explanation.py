@@ -91,15 +91,36 @@ class Explanation:
             for row, (ranked, share) in enumerate(zip(places, shares, strict=True))
         ]
 
+    def by_channel(self) -> pd.DataFrame:
+        """Return the share of each channel in the squared residual of a window, all steps together.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_channels)
+            Columns `share_NAME`, or `share_channel 0` and so on without names; each row adds up to
+            1. Of series alone: without columns for other kinds, and without residuals.
+        """
+        if self.kind != "series" or self.residuals is None:
+            rows = range(len(self.anomaly_scores)) if self.index is None else self.index
+            return pd.DataFrame(index=rows)
+        names = self.feature_names or [f"channel {at}" for at in range(self.residuals.shape[-1])]
+        sums = self.residuals.sum(axis=1, dtype=np.float64)
+        shares = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-30)
+        return pd.DataFrame(shares, columns=[f"share_{name}" for name in names], index=self.index)
+
     def frame(self, k: int = 3) -> pd.DataFrame:
         """Return a row for each instance: score, k features of largest residual, nearest normal.
 
-        Its index is that of the DataFrame that the instances came as.
+        Of windows of series also the share of each channel, see `by_channel`; one whose name makes
+        a column that is there already is left out. Its index is that of the DataFrame that the
+        instances came as.
         """
         columns: dict[str, Any] = {"anomaly_score": self.anomaly_scores}
         for rank, reasons in enumerate(zip(*self.top(k), strict=True), start=1):
             columns[f"reason_{rank}"] = [name for name, _ in reasons]
             columns[f"share_{rank}"] = [share for _, share in reasons]
+        for name, shares in self.by_channel().items():
+            columns.setdefault(str(name), shares.to_numpy())
         if self.head is not None:
             columns["head"] = self.head
         columns["nearest_normal"] = self.neighbours[:, 0]

@@ -76,6 +76,13 @@ def refusal_of(error: Exception, status: int = 422) -> Refusal:
     >>> refusal_of(ValueError("got x=3, expected 1 or 2; pass one of them")).to_dict()
     {'got': 'x=3', 'expected': '1 or 2', 'fix': 'pass one of them'}
     """
+    if problems := getattr(error, "problems", ()):
+        parts = [refusal_of(one, status) for one in problems]
+        got, expected, fix = (
+            "; ".join(dict.fromkeys(each))
+            for each in zip(*((one.got, one.expected, one.fix) for one in parts), strict=True)
+        )
+        return Refusal(status, got[:2000], expected[:2000], fix[:2000])
     words = " ".join(str(error).split())
     got, found, rest = words.partition(", expected ")
     if found:

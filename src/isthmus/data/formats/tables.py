@@ -23,6 +23,7 @@ from isthmus._core import (
     require,
 )
 from isthmus.data.array_checks import check_no_infinity
+from isthmus.data.column_errors import ColumnErrors
 from isthmus.data.column_types import recognise
 from isthmus.data.columns import Column, holds_numbers, match_columns
 from isthmus.data.containers import arrow_to_frame, column_of_objects
@@ -425,21 +426,26 @@ def _typed(
 ) -> pd.DataFrame:
     """Return the features with dtypes that say what they hold; categories stay as they are."""
     place_of = {name: at for at, name in enumerate(names)}
+    errors = ColumnErrors(str(source))
     chosen = frame.iloc[:, [place_of[name] for name in features]]
     if all(holds_numbers(chosen)):  # one column at a time, 100,000 would take half a minute
         matrix = chosen.to_numpy(np.float64)
         for at in map(int, np.flatnonzero(np.isinf(matrix).any(axis=0))):
-            check_no_infinity(matrix[:, at], Place(features[at], str(source), where))
+            with errors:
+                check_no_infinity(matrix[:, at], Place(features[at], str(source), where))
+        errors.check()
         return chosen
     typed = {}
     series = [column for _, column in frame.items()]
     for name in features:
         at = place_of[name]
         column, place = series[at], Place(name, str(source), where)
-        type_, values = recognise(column, place)
-        if type_ == "number":
-            check_no_infinity(values.to_numpy(dtype=np.float64, na_value=np.nan), place)
-        typed[frame.columns[at]] = column if type_ == "category" else values
+        with errors:
+            type_, values = recognise(column, place)
+            if type_ == "number":
+                check_no_infinity(values.to_numpy(dtype=np.float64, na_value=np.nan), place)
+            typed[frame.columns[at]] = column if type_ == "category" else values
+    errors.check()
     return pd.DataFrame(typed, index=frame.index)
 
 
@@ -451,16 +457,30 @@ def _typed_as_at_fit(
     where: Where,
 ) -> pd.DataFrame:
     """Return the features of a schema: its numbers as such, all else as it is, but checked."""
-    frame = match_columns(frame.set_axis(list(names), axis=1), names, schema.columns or ())
-    numbers = all(column.type == "number" for column in schema.types)
-    if numbers and all(holds_numbers(frame)) and not np.isinf(frame.to_numpy(np.float64)).any():
+    named, errors = frame.set_axis(list(names), axis=1), ColumnErrors(str(source))
+    expected, types = schema.columns or (), schema.types
+    with errors:
+        match_columns(named, names, expected)
+    if errors.errors:  # of columns that are there all else is said too
+        types = tuple(one for one, name in zip(types, expected, strict=True) if name in named)
+        expected = tuple(name for name in expected if name in named)
+    frame = match_columns(named, names, expected)
+    numbers = all(column.type == "number" for column in types)
+    if (
+        not errors.errors
+        and numbers
+        and all(holds_numbers(frame))
+        and not np.isinf(frame.to_numpy(np.float64)).any()
+    ):
         return frame.astype(np.float64)
     typed: dict[Any, Any] = {}
-    for name, column in zip(frame.columns, schema.types, strict=True):
+    for name, column in zip(frame.columns, types, strict=True):
         typed[name] = frame[name]
         if column.all_text and pd.api.types.infer_dtype(frame[name]) == "string":
             continue  # no text is refused, and `Schema.check` reads it
-        values = column.read(frame[name], Place(name, str(source), where))
-        if column.type == "number":
-            typed[name] = values
+        with errors:
+            values = column.read(frame[name], Place(name, str(source), where))
+            if column.type == "number":
+                typed[name] = values
+    errors.check()
     return pd.DataFrame(typed, index=frame.index)
