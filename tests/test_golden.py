@@ -55,7 +55,7 @@ KEPT = {"demo": {"digest_before", "digest_after"}}
 ADDED = {
     "alarms", "answer", "cells", "dates", "decoder_digest", "drift_reference", "file_digests",
     "flagged", "holds", "monitor.json", "n_fit", "n_missing", "number", "points",
-    "predict_files.py", "untested", "window_label",
+    "precision", "predict_files.py", "untested", "window_label",
 }  # fmt: skip
 #: Another processor adds numbers up in another order.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
