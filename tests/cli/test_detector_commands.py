@@ -488,7 +488,7 @@ def test_evaluation_says_precision_and_alerts_a_day(folder):
     facts = json.loads((folder / "facts.json").read_text())
     code, load = facts["code"], facts["alert_load"]
     (_, false), (_, right) = code["confusion"]
-    assert (code["precision"]["count"], code["precision"]["n"]) == (right, right + false)
+    assert (facts["precision"]["count"], facts["precision"]["n"]) == (right, right + false)
     alerts = 5000 * (0.01 * right / 8 + 0.99 * false / 32)
     assert load["alerts"] == pytest.approx(alerts)
     assert load["precision"] == pytest.approx(50 * right / 8 / alerts)

@@ -208,8 +208,9 @@ def print_detection(console: Console, found: dict[str, Any]) -> None:
     asked = f"asked for {100 * found['asked']:.3g} %"
     console.print(f"found        {_describe_share(code['power'], 'abnormal')}")
     console.print(f"false alarms {_describe_share(code['false_alarms'], 'normal')}, {asked}")
-    if code["precision"]["n"] and code["n_normal"] and code["n_abnormal"]:
-        flagged = _describe_share(code["precision"], "called abnormal are so")
+    precision = found["precision"]
+    if precision["n"] and code["n_normal"] and code["n_abnormal"]:
+        flagged = _describe_share(precision, "called abnormal are so")
         console.print(f"precision    {flagged}, at as many abnormal as here", soft_wrap=True)
     if "alert_load" in found:
         console.print(f"a day        {_describe_load(found['alert_load'])}", soft_wrap=True)

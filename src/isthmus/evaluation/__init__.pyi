@@ -22,6 +22,7 @@ from .drift import measure_drift as measure_drift
 from .group_rates import evaluate_groups as evaluate_groups
 from .metrics import ClassTally as ClassTally
 from .metrics import alert_load as alert_load
+from .metrics import alert_precision as alert_precision
 from .metrics import class_metrics as class_metrics
 from .metrics import describe_unknown_classes as describe_unknown_classes
 from .metrics import detection_metrics as detection_metrics

@@ -34,6 +34,7 @@ from isthmus.evaluation.baselines import (
 from isthmus.evaluation.classification import evaluate
 from isthmus.evaluation.group_rates import evaluate_groups
 from isthmus.evaluation.metrics import (
+    alert_precision,
     detection_metrics,
     ranking,
     select_rows,
@@ -97,7 +98,8 @@ def evaluate_detector(
         Of instances: a dict of plain values, a table in a notebook: `head`, the score; `asked`, the
         false-alarm rate that the threshold was set for; where a label that means normal was
         stated, `normal`, that label, and `labels`, the number of instances by label, as text;
-        `code` as `detection_metrics` gives it;
+        `code` as `detection_metrics` gives it; `precision`, of those called abnormal how many are
+        so, see `alert_precision`;
         `baselines`, with `auroc` and `auprc` of `raw`, `n` and `n_train`, the instances that it was
         tested on and fitted on, when there are training rows; `n_known`, how many of the instances
         the detector was fitted or calibrated on, which makes it look better; `n_unlabelled`, how
@@ -182,11 +184,13 @@ def evaluate_detector(
     if baseline is not None and baseline_scored:
         true, distances = _concatenate(baseline_scored)
         baselines["raw"] = ranking(true, distances) | {"n": len(true), "n_train": baseline[1]}
+    metrics = detection_metrics(truth, scores, predicted)
     return Evaluation(
         head=detector.method_,
         asked=detector.false_alarm_rate_,
         **reader.facts(),
-        code=detection_metrics(truth, scores, predicted),
+        code=metrics,
+        precision=alert_precision(metrics),
         baselines=baselines,
         n_known=n_known,
         **unused_facts(instances, n_unlabelled),

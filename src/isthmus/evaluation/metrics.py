@@ -302,8 +302,7 @@ def detection_metrics(
     dict
         `power`, of the abnormal, and `false_alarms`, of the normal: how many were called abnormal
         as `count` and `share` of `n`, with the 95 % Wilson score `interval` (None when there are
-        none); `precision`, of those called abnormal how many are so; `n`,
-        `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
+        none); `n`, `n_normal`, `n_abnormal`; `auroc` and `auprc` (average precision of the
         abnormal), None when all labels are equal; `classes` [1, -1] and `confusion`, a row for
         each true class.
 
@@ -336,7 +335,6 @@ def detection_metrics(
     return {
         "power": _share(flagged[~of_normal]),
         "false_alarms": _share(flagged[of_normal]),
-        "precision": _share(~of_normal[flagged]),
         "n": len(y),
         "n_normal": int(of_normal.sum()),
         "n_abnormal": int((~of_normal).sum()),
@@ -344,6 +342,30 @@ def detection_metrics(
         "classes": [NORMAL, ABNORMAL],
         "confusion": [[int((~flagged[p]).sum()), int(flagged[p].sum())] for p in parts],
     }
+
+
+def alert_precision(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return how many of the instances that are called abnormal are so.
+
+    Parameters
+    ----------
+    metrics : dict
+        See `detection_metrics`.
+
+    Returns
+    -------
+    dict
+        `count`, `n`, `share` and `interval`, as `power` of `detection_metrics` has them.
+
+    Examples
+    --------
+    >>> y, predicted = np.array([1, 1, -1, -1]), np.array([1, -1, -1, -1])
+    >>> found = alert_precision(detection_metrics(y, np.arange(4.0), predicted))
+    >>> found["count"], found["n"]
+    (2, 3)
+    """
+    right, wrong = metrics["power"]["count"], metrics["false_alarms"]["count"]
+    return _share(np.repeat([True, False], [right, wrong]))
 
 
 def alert_load(
