@@ -106,7 +106,6 @@ def test_steps_and_channels_of_a_series_are_named():
     sums = explanation.residuals[0].sum(axis=0)
     np.testing.assert_allclose(explanation.by_channel().to_numpy(), [sums / sums.sum()], rtol=1e-6)
     assert list(explanation.by_channel()) == ["share_channel 0", "share_channel 1"]
-    assert {"reason_1", "share_1", "share_channel 1"} <= set(explanation.frame())
 
 
 @pytest.mark.parametrize("k", [1, 5, 12])

@@ -183,7 +183,7 @@ def check_sets(head: Head, alpha: float | None, *, by_class: bool = False) -> No
 
 
 def reasons_of(head: Head, X: Any) -> pd.DataFrame:
-    """Return the columns that explain a detector's decisions, see `Explanation.frame`.
+    """Return the columns that explain a detector's decisions: `Explanation.frame`, and `by_channel`.
 
     Raises
     ------
@@ -195,4 +195,6 @@ def reasons_of(head: Head, X: Any) -> pd.DataFrame:
             "the head is a classifier, and explain=True (on the command line --explain) is for "
             "detectors; leave it out"
         )
-    return head.explain(X).frame().drop(columns="anomaly_score")
+    explanation = head.explain(X)
+    found, shares = explanation.frame().drop(columns="anomaly_score"), explanation.by_channel()
+    return found.assign(**{str(k): c for k, c in shares.items() if k not in found})

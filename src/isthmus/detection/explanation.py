@@ -111,16 +111,12 @@ class Explanation:
     def frame(self, k: int = 3) -> pd.DataFrame:
         """Return a row for each instance: score, k features of largest residual, nearest normal.
 
-        Of windows of series also the share of each channel, see `by_channel`; one whose name makes
-        a column that is there already is left out. Its index is that of the DataFrame that the
-        instances came as.
+        Its index is that of the DataFrame that the instances came as.
         """
         columns: dict[str, Any] = {"anomaly_score": self.anomaly_scores}
         for rank, reasons in enumerate(zip(*self.top(k), strict=True), start=1):
             columns[f"reason_{rank}"] = [name for name, _ in reasons]
             columns[f"share_{rank}"] = [share for _, share in reasons]
-        for name, shares in self.by_channel().items():
-            columns.setdefault(str(name), shares.to_numpy())
         if self.head is not None:
             columns["head"] = self.head
         columns["nearest_normal"] = self.neighbours[:, 0]
