@@ -183,7 +183,7 @@ def check_sets(head: Head, alpha: float | None, *, by_class: bool = False) -> No
 
 
 def reasons_of(head: Head, X: Any) -> pd.DataFrame:
-    """Return the columns that explain a detector's decisions: `Explanation.frame`, and `by_channel`.
+    """Return what explains a detector's decisions: `Explanation.frame` and `by_channel`.
 
     Raises
     ------
