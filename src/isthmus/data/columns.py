@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from isthmus.data.array_checks import check_no_infinity
-from isthmus.data.column_errors import ColumnErrors
 from isthmus.data.column_types import (
     ColumnType,
     as_dates,
@@ -26,7 +25,7 @@ from isthmus.data.column_types import (
     seconds,
 )
 from isthmus.data.csv_options import NO_VALUE
-from isthmus.data.places import Place, calendar_note, quote, such_cells
+from isthmus.data.places import ColumnErrors, Place, calendar_note, quote, such_cells
 from isthmus.errors import SchemaError
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
