@@ -230,9 +230,13 @@ def test_evaluate_counts_false_alarms_and_what_was_found_beside_raw_features(sou
     assert code["false_alarms"]["n"] == 22
     assert set(facts["baselines"]["raw"]) == {"auroc", "auprc", "n", "n_train"}
     false_alarms = code["false_alarms"]["count"]
-    first, second, third, fourth = done.stdout.splitlines()[:4]
+    first, second, precise, third, fourth = done.stdout.splitlines()[:5]
     assert first.startswith(f"found        {code['power']['count']} of 8 abnormal, ")
     assert second.startswith(f"false alarms {false_alarms} of 22 normal, ")
+    n_flagged = false_alarms + code["power"]["count"]
+    assert precise.startswith(
+        f"precision    {code['power']['count']} of {n_flagged} called abnormal"
+    )
     assert third == "30 test instances: 22 normal, 8 abnormal"
     assert fourth == "label ok is normal, any other abnormal (broken: 8, ok: 22)"
     assert list(code)[:2] == ["power", "false_alarms"]
