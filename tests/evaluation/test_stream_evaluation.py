@@ -13,7 +13,7 @@ from isthmus.bundle import add_head, save_bundle
 from isthmus.cli import main
 from isthmus.data.streaming import parquet
 from isthmus.detection import reference_set
-from isthmus.encoding import frozen_encoder
+from isthmus.encoding import instance_codes
 from isthmus.errors import CalibrationError, DataError
 from isthmus.evaluation import class_metrics, detection, detection_metrics, evaluate_detector
 
@@ -146,7 +146,7 @@ def test_baselines_are_tested_on_the_same_rows(classifier, stream, frame, X, tra
 
 
 def test_training_rows_of_a_long_stream_are_drawn(classifier, frame, folder, monkeypatch, train):
-    monkeypatch.setattr(frozen_encoder, "MAX_SAMPLED", 150)
+    monkeypatch.setattr(instance_codes, "MAX_SAMPLED", 150)
     stream = load(folder, label="class", keys=["id"])
     stream = stream.without(np.flatnonzero(frame["class"].isna() | (frame["class"] == "")))
     found = evaluate(classifier, *train, X_train=stream, random_state=0)
