@@ -171,7 +171,10 @@ def test_docstring_examples_hold(name, tmp_path, monkeypatch):
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS_BY_NAME = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 # Files of an export.
-NOT_OURS = {"predict.py", "predict_points.py", "exported/predict.py", "pump-exported/predict.py"}
+NOT_OURS = {
+    *("predict.py", "predict_files.py", "predict_points.py"),
+    *("exported/predict.py", "pump-exported/predict.py"),
+}
 
 
 def resolve(name):
@@ -214,7 +217,9 @@ def test_files_named_in_the_docs_exist(path):
     text = path.read_text(encoding="utf-8")
     files = re.findall(r"(?<![\w./-])(?:[\w-]+/)*[\w-]+\.py\b", text)
     folders = re.findall(r"(?<![\w./-])(?:src|tests|benchmarks|examples|docs)/[\w/.-]*\w", text)
-    links = [path.parent.relative_to(ROOT) / a for a in re.findall(r"\]\(([^):#]+)", text)]
+    links = [
+        path.parent.relative_to(ROOT) / a for a in re.findall(r"\]\((?!https:)([^):#]+)", text)
+    ]
     for name in {*map(str, links), *files, *folders} - NOT_OURS:
         below = (ROOT, SOURCE, ROOT / "benchmarks", ROOT / "docs")
         assert any((folder / name).exists() for folder in below), f"{path.name} names {name}"
