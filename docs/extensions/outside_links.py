@@ -65,6 +65,8 @@ def site_target(target: str, page: str) -> str:
         found = f"{PAGES}/examples.md"
     elif file.parent.name == "examples":
         found = f"{PAGES}/examples.md#{file.name.replace('.', '')}"
+    elif name == "docs/tutorials":
+        found = "generated/tutorials/index.rst"
     elif file.parent.as_posix() == "docs/tutorials":
         found = f"generated/tutorials/{file.stem}.rst"
     else:
