@@ -119,3 +119,26 @@ def test_data_read_in_chunks_has_no_choices(isthmus, bundle):
     )
     assert status == 1
     assert "--select-fdr, and data that is read in chunks" in " ".join(error.split())
+
+
+def test_rows_whose_output_is_lost_are_not_counted_in_the_state(isthmus, bundle):
+    words = ("predict", bundle / "press", bundle / "new.csv", "--adaptive", "--state", "state.json")
+    Path("out.csv").mkdir()  # the output cannot be written there
+    status, *_ = isthmus(*words, "--head", "normal", "-o", "out.csv")
+    assert status != 0
+    assert not Path("state.json").exists()
+
+
+def test_classes_in_square_brackets_are_printed_as_they_are_written(isthmus, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.normal(size=(60, 2)), columns=list("ab"))
+    encoder = Autoencoder(1, max_epochs=1, random_state=0).fit(rows)
+    kinds = np.where(rows["a"] > 0, "[/b]", ":car:")
+    save_bundle(tmp_path / "press", encoder, {"kind": CodeClassifier(encoder).fit(rows, kinds)})
+    rows.to_csv("rows.csv", index=False)
+    status, out, error = isthmus("predict", tmp_path / "press", "rows.csv", "-o", "out.csv")
+
+    assert status == 0, error
+    assert "[/b]: " in out
+    assert ":car:: " in out
+    assert set(pd.read_csv("out.csv")["prediction"]) == {"[/b]", ":car:"}

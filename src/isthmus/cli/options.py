@@ -73,7 +73,14 @@ def console_for(json: str | None) -> Console:
 
     # Wide enough for a digest where the output is a file or a pipe.
     wide = None if sys.stdout.isatty() else 120
-    return Console(stderr=json == "-", width=wide, highlight=False, quiet=rank() > 0 or is_quiet())
+    return Console(
+        stderr=json == "-",
+        width=wide,
+        markup=False,  # labels, columns and paths are printed as they are written
+        emoji=False,
+        highlight=False,
+        quiet=rank() > 0 or is_quiet(),
+    )
 
 
 def write_json_facts(json: str | None, facts: dict[str, Any]) -> None:

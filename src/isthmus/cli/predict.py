@@ -184,8 +184,8 @@ def predict(
         return
     with warnings_as_lines():
         table = opened.predictions(instances, head, explain=explain, alpha=alpha, by_class=by_class)
-        columns, chosen, lines = choices.choose(decider, instances, table)
-        table = table.assign(**columns)
+        chosen = choices.choose(decider, instances, table)
+        table = table.assign(**chosen.columns)
         by_group = _group_facts(decider, instances)
         missing = missing_value_facts(opened.encoder, instances.X)
         issue_warnings([describe_missing(one) for one in missing])  # also for classifiers
@@ -205,7 +205,7 @@ def predict(
     sets = {} if alpha is None else set_facts(table["set_size"], alpha, by_class)
     if sets:
         console.print(describe_sets(sets))
-    for line in lines:
+    for line in chosen.lines:
         console.print(line, soft_wrap=True, highlight=False)
     if explain:
         print_explained(table.set_axis(instances.row_numbers()), json)
@@ -224,7 +224,7 @@ def predict(
         facts |= {"groups": by_group} if by_group else {}
     if sets:
         facts["sets"] = sets
-    facts |= chosen
+    facts |= chosen.facts
     if missing:
         facts["missing_values"] = missing
     if n_empty:
@@ -233,6 +233,7 @@ def predict(
     if output is not None:
         write_table(output, table)
         console.print(f"predictions in {output}", soft_wrap=True)
+    choices.write_state(decider, chosen)  # rows whose output is lost are not counted
     write_json_facts(json, facts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -14,6 +14,15 @@ from isthmus.errors import DataError
 
 #: Confidence of a bound of the normal ones among those selected, as in `AnomalyDetector.selection`.
 CONFIDENCE = 0.9
+
+
+class Chosen(NamedTuple):
+    """Columns of the output, facts for JSON, lines to print, and the state after these rows."""
+
+    columns: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    lines: list[str]
+    state: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,8 @@ class RowChoices:
                 f"got --state {self.state}, which is for --adaptive or --select-fdr; add one"
             )
 
-    def choose(
-        self, decider: Any, instances: Any, table: Any
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
-        """Return columns of the output, facts for JSON, and lines to print.
+    def choose(self, decider: Any, instances: Any, table: Any) -> Chosen:
+        """Choose rows; the state is stored by `write_state`, once their output is written.
 
         Parameters
         ----------
@@ -110,7 +117,7 @@ class RowChoices:
                 )
             return self._accepted(decider, instances)
         if not self.adaptive and self.select_fdr is None:
-            return {}, {}, []
+            return Chosen({}, {}, [])
         if not detects:
             raise DataError(
                 f"got {'--adaptive' if self.adaptive else '--select-fdr'}, which is for detectors, "
@@ -126,11 +133,9 @@ class RowChoices:
             f"them normal on average, here {found.most_false:,} at most (confidence "
             f"{100 * CONFIDENCE:g} %)"
         )
-        return {"selected": found.mask}, {"selection": found.facts()}, [line]
+        return Chosen({"selected": found.mask}, {"selection": found.facts()}, [line])
 
-    def _accepted(
-        self, classifier: Any, instances: Any
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
+    def _accepted(self, classifier: Any, instances: Any) -> Chosen:
         assert self.max_error is not None
         mask = classifier.accept(instances.X, self.max_error)
         found = classifier.acceptance(self.max_error)
@@ -143,29 +148,24 @@ class RowChoices:
             f"{int(mask.sum()):,} of {len(mask):,} accepted: at most {100 * self.max_error:g} % of "
             f"such predictions are wrong (confidence {100 * found.confidence:g} %)"
         )
-        return {"accepted": mask}, {"accepted": facts}, [line]
+        return Chosen({"accepted": mask}, {"accepted": facts}, [line])
 
-    def _adaptive(
-        self, detector: Any, p_values: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
+    def _adaptive(self, detector: Any, p_values: np.ndarray) -> Chosen:
         from isthmus.detection import AdaptiveRate
 
         before = self._read(detector)
         rate = detector.false_alarm_rate_
         adaptive = AdaptiveRate(rate) if before is None else AdaptiveRate.from_state(before)
         found = adaptive.decide(p_values)
-        self._write(detector, adaptive.state())
         line = (
             f"{int((found == -1).sum()):,} of {len(found):,} alarms by the adaptive threshold, now "
             f"{adaptive.threshold:.4g}; {adaptive.alarms:,} of {adaptive.n:,} so far, in the long "
             f"run {100 * rate:g} % (within {100 * min(1.0, adaptive.bound):.3g} % by now)"
         )
         facts = adaptive.state() | {"n_alarms": int((found == -1).sum()), "bound": adaptive.bound}
-        return {"adaptive": found}, {"adaptive": facts}, [line]
+        return Chosen({"adaptive": found}, {"adaptive": facts}, [line], adaptive.state())
 
-    def _online(
-        self, detector: Any, p_values: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
+    def _online(self, detector: Any, p_values: np.ndarray) -> Chosen:
         from isthmus.detection import OnlineSelection
 
         before = self._read(detector)
@@ -181,7 +181,6 @@ class RowChoices:
                 f"selection at {online.fdr:g}; pass that, or begin another file"
             )
         mask = online.update(p_values)
-        self._write(detector, online.state())
         least = 1 / (detector.n_calibration_ + 1)
         line = (
             f"{int(mask.sum()):,} of {len(mask):,} selected, {online.n_selected:,} of "
@@ -190,7 +189,8 @@ class RowChoices:
         )
         beyond = f", which none has: the smallest is {least:.2g}; select a batch, without --state"
         facts = online.state() | {"level": online.level, "smallest_p_value": least}
-        return {"selected": mask}, {"selection": facts}, [line + beyond * (online.level < least)]
+        lines = [line + beyond * (online.level < least)]
+        return Chosen({"selected": mask}, {"selection": facts}, lines, online.state())
 
     def _read(self, detector: Any) -> dict[str, Any] | None:
         if self.state is None or not self.state.exists():
@@ -210,9 +210,10 @@ class RowChoices:
             )
         return state
 
-    def _write(self, detector: Any, state: dict[str, Any]) -> None:
-        if self.state is not None:
-            stored = {"state": state, "calibration": _calibration_of(detector)}
+    def write_state(self, detector: Any, chosen: Chosen) -> None:
+        """Write the file --state, where it is given, for the rows that come next."""
+        if self.state is not None and chosen.state is not None:
+            stored = {"state": chosen.state, "calibration": _calibration_of(detector)}
             write_bytes(self.state, to_json(stored).encode())
 
 

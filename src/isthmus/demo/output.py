@@ -282,7 +282,7 @@ def _accuracy(found: dict[str, Any]) -> str:
 def print_heading(console: Console, text: str) -> None:
     """Print an empty line and the title of a chapter."""
     console.print()
-    console.print(f"[bold]{text}[/bold]")
+    console.print(text, style="bold")
 
 
 def write_page(

@@ -200,7 +200,7 @@ def run_demo(
             data, output, recipe=recipe, max_epochs=max_epochs, seed=seed, resume=resume,
             console=console, seconds_to_load=seconds_to_load,
         )  # fmt: skip
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False)
     output = user_path(output)
     checkpoints, bundle = output / "checkpoints", check_target(output / "bundle")
     with lock_checkpoints(checkpoints):  # until the last file is written

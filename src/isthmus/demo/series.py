@@ -69,7 +69,7 @@ def run_series_demo(
     dict
         Plain values, as in `demo.json`.
     """
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False)
     output = user_path(output)
     checkpoints, bundle = output / "checkpoints", check_target(output / "bundle")
     with lock_checkpoints(checkpoints):  # until the last file is written

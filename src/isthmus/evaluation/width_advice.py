@@ -263,7 +263,8 @@ default="linear"
             "leave it out" + (", and pass widths=" if unusable[0] == "n_components" else "")
         )
     seed = draw_seed(random_state)
-    console = Console(stderr=True, highlight=False, quiet=not verbose or is_quiet())
+    quiet = not verbose or is_quiet()
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False, quiet=quiet)
     data = load(X, y, kind=kind).train
     n_rows = len(data)
     data = _subsample(data, _max_rows(max_rows, data), seed)
