@@ -1,6 +1,7 @@
 """A bound of abnormal rows among those that train: what is left out, and what then holds."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -9,9 +10,17 @@ from sklearn.metrics import roc_auc_score
 from isthmus import AnomalyDetector, Autoencoder, load_bundle, save_bundle
 from isthmus.cli.options import detector_facts
 from isthmus.data import as_instances
-from isthmus.detection.contamination import excess_rows, read_contamination, screened_rows
+from isthmus.detection.calibration import Calibration
+from isthmus.detection.contamination import (
+    excess_rows,
+    labelled_excess_rows,
+    read_contamination,
+    rows_left_out,
+    screened_rows,
+)
 from isthmus.detection.features import extract_features
-from isthmus.errors import DataError
+from isthmus.detection.labelled_scores import HeadScore
+from isthmus.errors import DataError, DataWarning
 
 ABNORMAL = 20  # of 400 rows: a group of their own, dense
 
@@ -178,3 +187,87 @@ def test_groups_calibration_rows_and_time_points_are_refused(encoder, gaussians)
         detector.fit(rows, groups=np.repeat(["a", "b"], 20))
     with pytest.raises(DataError, match="with X_calibration, whose rows are normal"):
         detector.fit(rows, X_calibration=gaussians(40, 2))
+
+
+# --- scores that are fitted on labels --------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_abnormal", "times"), [(0, 1), (6, 1.3), (10, 2), (14, 4)])
+def test_labelled_scores_hold_the_rate_up_to_the_bound_and_find_more(n_abnormal, times):
+    rng, rate = np.random.default_rng(n_abnormal), 0.01
+    new, abnormal = rng.normal(size=20_000), rng.normal(6, 1, 1000)
+    realised, found = [], []
+    for _ in range(200):
+        normal = rng.normal(size=360 - n_abnormal)
+        labelled, unknown = normal[:70], np.append(normal[70:], rng.normal(6, 1, n_abnormal))
+        y = np.repeat([1, 0], [len(labelled), len(unknown)])
+        scores = np.append(labelled, unknown)
+        out = rows_left_out(scores, y, 0.05, HeadScore())
+        assert len(out) <= 0.05 * len(unknown)
+        assert (out >= len(labelled)).all()
+        thresholds = [
+            Calibration.with_tolerance(one).threshold_for_rate(rate)
+            for one in (scores, np.delete(scores, out))
+        ]
+        realised.append((new > thresholds[1]).mean())
+        found.append([(abnormal > one).mean() for one in thresholds])
+    error = np.std(realised) / np.sqrt(len(realised))
+    assert np.mean(realised) <= rate + error
+    without, bounded = np.mean(found, axis=0)
+    assert bounded >= times * without
+
+
+def test_rows_labelled_normal_with_scores_as_high_keep_rows_in():
+    scores = np.append(np.random.default_rng(0).normal(size=290), np.full(10, 6.0))
+    normal = np.random.default_rng(1).normal(size=70)
+    out = labelled_excess_rows(scores, normal, 0.05)
+    assert len(out) >= 7
+    assert (out >= 290).all()
+    normal[:3] = 7.0  # three of seventy: of the others as many as ten are no more than that
+    assert not len(labelled_excess_rows(scores, normal, 0.05))
+    assert len(labelled_excess_rows(scores, normal[:0], 0.04)) <= 12  # no more than the bound
+    assert not len(labelled_excess_rows(np.ones(100), normal[:0], 0.05))
+    assert not len(labelled_excess_rows(normal[:0], normal, 0.05))
+
+
+@pytest.fixture(scope="module")
+def partly_labelled():
+    """Rows, labels of a fifth of them, and the truth: 4 % are a group of their own."""
+    rng, n = np.random.default_rng(3), 2000
+    abnormal = rng.random(n) < 0.04
+    rows = rng.normal(size=(n, 6)) + 4 * abnormal[:, None]
+    y = np.where(rng.random(n) < 0.2, np.where(abnormal, -1, 1), 0)
+    return rows[:1200], y[:1200], rows[1200:], abnormal[1200:]
+
+
+def fitted(encoder, data, **choices):
+    options = {"calibration": "split", "false_alarm_rate": 0.01, "random_state": 0}
+    return AnomalyDetector(encoder, **options | choices).fit(*data[:2])
+
+
+def test_unlabelled_abnormal_rows_are_said_and_a_bound_finds_their_like(
+    encoder, partly_labelled, tmp_path
+):
+    X, abnormal = partly_labelled[2:]
+    with pytest.warns(DataWarning, match="unlabelled rows that calibrate score .*--contamination"):
+        detector = fitted(encoder, partly_labelled)
+    found = detector.unlabelled_abnormal_
+    assert 4 <= found["n_as_high"] < found["n_unlabelled"] / 10
+    assert json.loads(json.dumps(detector_facts(detector)))["unlabelled_abnormal"] == found
+    save_bundle(tmp_path / "bundle", detector.encoder_, {"normal": detector})
+    assert load_bundle(tmp_path / "bundle").heads["normal"].unlabelled_abnormal_ == found
+    bounded = fitted(encoder, partly_labelled, contamination=0.05)
+    assert (detector.predict(X[abnormal]) == -1).mean() < 0.2
+    assert (bounded.predict(X[abnormal]) == -1).mean() > 0.7
+    false_alarms = (bounded.predict(X[~abnormal]) == -1).mean()
+    assert false_alarms <= 0.01 + 2 * np.sqrt(0.01 * (1 / 240 + 1 / len(X)))
+
+
+def test_nothing_is_said_of_clean_rows_or_without_labels(encoder, partly_labelled):
+    rows, y, X, abnormal = partly_labelled
+    unknown = X[~abnormal]
+    clean = np.vstack([rows[y != 0], unknown]), np.append(y[y != 0], np.zeros(len(unknown)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        assert fitted(encoder, clean).unlabelled_abnormal_ is None
+        assert fitted(encoder, (rows, None)).unlabelled_abnormal_ is None

@@ -115,6 +115,7 @@ def write_detector(folder: Path, detector: AnomalyDetector) -> dict[str, Any]:
         **({"groups": by_group.facts()} if by_group else {}),
         **({"contamination": bounded.facts()} if bounded else {}),
         **({} if detector.cost_choice_ is None else {"cost_choice": detector.cost_choice_.facts()}),
+        **({"unlabelled_abnormal": found} if (found := detector.unlabelled_abnormal_) else {}),
         **({"group_columns": list(detector.group_columns_)} if detector.group_columns_ else {}),
     } | missing_facts(detector)
 
@@ -164,6 +165,7 @@ def read_detector(folder: Path, facts: dict[str, Any], encoder: InstanceEncoder)
             CostChoice(**facts["cost_choice"]) if "cost_choice" in facts else None
         )
         detector.contamination_ = _read_contamination(facts, state)
+        detector.unlabelled_abnormal_ = facts.get("unlabelled_abnormal")
         detector.curve_ = LabelCurve(facts["label_curve"], facts["wins_from"])
         detector.head_weight_ = facts["head_weight"]
         detector.false_alarm_rate_ = _number(facts, "false_alarm_rate")

@@ -263,6 +263,8 @@ def detector_facts(detector: AnomalyDetector) -> dict[str, Any]:
         facts["contamination"] = detector.contamination_.facts(detector.reference_set_.hashes)
     if detector.cost_choice_ is not None:
         facts["cost_choice"] = detector.cost_choice_.facts()
+    if detector.unlabelled_abnormal_ is not None:
+        facts["unlabelled_abnormal"] = detector.unlabelled_abnormal_
     if detector.group_calibration_ is not None:
         facts["groups"] = detector.group_calibration_.facts()
     return facts | ({} if detector.point_facts_ is None else {"points": detector.point_facts_})

@@ -16,6 +16,11 @@ is too high. `AnomalyDetector(contamination=)` bounds their share, and fits in t
    the tail of the normal ones explains. The tail is exponential, fitted to the scores below those
    that may be abnormal, and of the excess a lower bound is taken.
 
+A score that is fitted on labelled abnormal rows gives the unlabelled ones like them high scores,
+and nothing hides them: `labelled_excess_rows` then starts its window at the bound and not at twice
+the bound, and takes rows labelled normal as evidence of how high normal rows score.
+`find_unlabelled_abnormal` warns where such rows calibrate and raise the threshold.
+
 What is promised: where the scores of normal rows have a tail no heavier than the exponential one
 fitted to the rows below, rates are at most those asked, up to the error of the estimate. Where it
 is heavier, normal rows are left out as well, at most the share c stated, and the rate is at most
@@ -31,6 +36,7 @@ have people label the highest scores, which needs no assumption: `add_labels` do
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +44,18 @@ import numpy as np
 from scipy.optimize import brentq
 
 from isthmus._core import shown
+from isthmus.data import ABNORMAL, NORMAL
 from isthmus.detection.detector_labels import UNKNOWN
 from isthmus.detection.features import Features
-from isthmus.detection.labelled_scores import label_free_method
-from isthmus.detection.scores import NeighbourScore
+from isthmus.detection.labelled_scores import (
+    BlendedScore,
+    LabelledScore,
+    held_out_scores,
+    label_free_method,
+)
+from isthmus.detection.scores import NeighbourScore, Score
 from isthmus.detection.series_score import ALL_LABEL_FREE
-from isthmus.errors import DataError
+from isthmus.errors import DataError, DataWarning
 
 #: The bound that `"auto"` means.
 AUTO = 0.1
@@ -60,6 +72,10 @@ GROWTH = 1.2
 WINDOW = 0.3
 #: Standard errors by which excess and rate of the tail are bounded.
 ERRORS_OF_EXCESS, ERRORS_OF_RATE = 2.0, 1.5
+#: The latter where a labelled score decides.
+LABELLED_ERRORS_OF_RATE = 1.0
+#: Folds in which labelled abnormal rows are scored by the others, and normal rows beside them.
+FOLDS, MAX_NORMAL = 5, 2000
 #: Distances between so many rows are held at once.
 CHUNK = 1024
 
@@ -229,6 +245,163 @@ def _distances(
     return near, far
 
 
+def rows_left_out(scores: np.ndarray, y: np.ndarray, bound: float, score: Score) -> np.ndarray:
+    """Return the positions of calibration rows that a bound of abnormal rows leaves out.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+        Anomaly scores of the calibration rows.
+    y : int8 array of shape (n,)
+        Their labels: 1 normal, 0 unknown, of which those of unknown label may be returned.
+    bound : float in (0, 0.5)
+        Largest share of these that is returned.
+    score : Score
+        The one that decides; of one that is fitted on labels `labelled_excess_rows` are returned,
+        of others `excess_rows`.
+    """
+    unknown = np.flatnonzero(y == UNKNOWN)
+    if isinstance(score, LabelledScore):
+        found = labelled_excess_rows(scores[unknown], scores[y == NORMAL], bound)
+    else:
+        found = excess_rows(scores[unknown], bound)
+    left_out: np.ndarray = unknown[found]
+    return left_out
+
+
+def labelled_excess_rows(scores: np.ndarray, normal: np.ndarray, bound: float) -> np.ndarray:
+    """Return unlabelled calibration rows that score as normal ones do not, by a labelled score.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+        Anomaly scores of rows without a label.
+    normal : array of shape (m,)
+        Those of rows labelled normal, often none.
+    bound : float in (0, 0.5)
+        Largest share of the n rows that is returned.
+
+    Returns
+    -------
+    int array of shape (k,)
+        Positions among the n rows, from the highest score down.
+
+    Notes
+    -----
+    As `excess_rows`, with three differences. The tail is fitted to all n + m scores, from the one
+    that `bound` n exceed down: a labelled score is high for abnormal rows, so that few are below.
+    One standard error is subtracted from its rate. The number of normal rows expected above a score
+    is at least (n / m) times that of rows labelled normal there. Where abnormal rows are left
+    in, it errs on the side of fewer alarms: the realised rate is below the one asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> normal = np.random.default_rng(0).exponential(size=950)
+    >>> len(labelled_excess_rows(normal, normal[:0], 0.05))
+    0
+    >>> len(labelled_excess_rows(np.append(normal, np.full(40, 20.0)), normal[:0], 0.05))
+    40
+    """
+    order = np.argsort(-scores, kind="stable")
+    most, none = math.floor(bound * len(scores) + 1e-9), np.zeros(0, dtype=int)
+    together = np.sort(np.append(scores, normal).astype(np.float64))[::-1]
+    top = math.ceil(bound * len(scores))
+    end = min(len(together) - 1, top + math.ceil(WINDOW * len(together)))
+    if not most or end - top < 2:
+        return none
+    tail, low, width = together[top:end], together[end], together[top - 1] - together[end]
+    rate = _truncated_rate(tail - low, width, LABELLED_ERRORS_OF_RATE) if width > 0 else 0.0
+    if rate <= 0:
+        return none
+    highest = scores[order[:most]].astype(np.float64)
+    expected = len(tail) * np.exp(-rate * (highest - low)) / -np.expm1(-rate * width)
+    expected *= len(scores) / len(together)
+    known = len(normal) - np.searchsorted(np.sort(normal), highest, side="left")
+    expected = np.maximum(expected, known * len(scores) / max(1, len(normal)))
+    error = np.sqrt(expected + expected**2 / len(tail))
+    excess = np.floor(np.arange(1, most + 1) - expected - ERRORS_OF_EXCESS * error)
+    found: np.ndarray = order[: max(0, int(excess.max()))]
+    return found
+
+
+def find_unlabelled_abnormal(
+    score: Score,
+    features: Features,
+    y: np.ndarray,
+    fitted_on: np.ndarray,
+    calibrating: np.ndarray,
+    scores: np.ndarray,
+    threshold: float,
+    seed: int,
+) -> dict[str, Any] | None:
+    """Return how many unlabelled calibration rows score as labelled abnormal ones; warn of them.
+
+    Each labelled abnormal row is scored by a head that is fitted without its fold. Nothing is
+    returned where the threshold is below the median of these scores, the score is not fitted on
+    labels, or rows labelled normal are as often above that median as unlabelled ones, up to two
+    standard errors: the score does then not tell abnormal rows from normal ones.
+
+    Parameters
+    ----------
+    score : Score
+        The one that decides.
+    features : Features
+        Of n rows.
+    y : int8 array of shape (n,)
+        1 normal, -1 abnormal, 0 unknown.
+    fitted_on : int array
+        Rows that the score was fitted on.
+    calibrating : int array of shape (m,)
+        Rows that calibrate.
+    scores : array of shape (m,)
+        Their anomaly scores.
+    threshold : float
+    seed : int
+
+    Returns
+    -------
+    dict or None
+        `n_as_high`, `n_unlabelled` rows that calibrate, and `score`, the median.
+
+    Warns
+    -----
+    DataWarning
+        Where something is returned.
+    """
+    labelled = fitted_on[y[fitted_on] == ABNORMAL]
+    if not isinstance(score, LabelledScore) or len(labelled) < 2:
+        return None
+    rng = np.random.default_rng([seed, 6])
+    others = rng.permutation(fitted_on[y[fitted_on] != ABNORMAL])[:MAX_NORMAL]
+    weight = score.weight_ if isinstance(score, BlendedScore) else 1.0
+    own = []
+    for fold in np.array_split(rng.permutation(labelled), min(FOLDS, len(labelled))):
+        train = np.concatenate([np.setdiff1d(labelled, fold), others])
+        free, head = held_out_scores(
+            features.take(train), y[train] == ABNORMAL, features.take(fold), rng
+        )
+        own.append((1 - weight) * free + weight * head)
+    median = float(np.median(np.concatenate(own)))
+    high, unknown = scores >= median, y[calibrating] == UNKNOWN
+    n_as_high, n = int(high[unknown].sum()), int(unknown.sum())
+    n_normal = len(scores) - n
+    share = high[~unknown].mean() if n_normal else 0.0
+    expected = share * n + 2 * math.sqrt(share * (1 - share) * (n + n**2 / max(1, n_normal)))
+    if threshold < median or n_as_high <= expected:
+        return None
+    warnings.warn(
+        f"{n_as_high:,} of {n:,} unlabelled rows that calibrate score as high as half of the rows "
+        "labelled abnormal, and the threshold lies above these: where they are abnormal, they "
+        "raise it, and most abnormal rows are missed; state the largest share of abnormal rows, "
+        "contamination=0.05 (on the command line --contamination 0.05; a larger one where it is "
+        "stated already), or label the rows with the highest scores (isthmus suggest)",
+        DataWarning,
+        stacklevel=4,
+    )
+    return {"n_as_high": n_as_high, "n_unlabelled": n, "score": median}
+
+
 def excess_rows(scores: np.ndarray, bound: float) -> np.ndarray:
     """Return calibration rows whose scores are more than a normal tail explains.
 
@@ -271,7 +444,7 @@ def excess_rows(scores: np.ndarray, bound: float) -> np.ndarray:
         return none
     above, low = ordered[top - 1], ordered[end]
     width = above - low
-    rate = _truncated_rate(ordered[top:end] - low, width) if width > 0 else 0.0
+    rate = _truncated_rate(ordered[top:end] - low, width, ERRORS_OF_RATE) if width > 0 else 0.0
     if rate <= 0:
         return none
     size = end - top
@@ -287,12 +460,12 @@ def excess_rows(scores: np.ndarray, bound: float) -> np.ndarray:
     return found
 
 
-def _truncated_rate(values: np.ndarray, width: float) -> float:
-    """Return the rate of an exponential on [0, width], less its standard errors; 0 at least."""
+def _truncated_rate(values: np.ndarray, width: float, errors: float) -> float:
+    """Return the rate of an exponential on [0, width], less standard errors; 0 at least."""
     mean = float(values.mean()) / width
     if not 1e-4 < mean < 0.5 - 1e-6:  # so flat or so steep that no tail follows
         return 0.0
     rate = brentq(lambda b: 1 / b - np.exp(-b) / -np.expm1(-b) - mean, 1e-6, 1e5)
     curvature = np.exp(rate) / np.expm1(rate) ** 2 if rate < 300 else 0.0
     error = 1 / np.sqrt(len(values) * (1 / rate**2 - curvature))
-    return max(0.0, float(rate - ERRORS_OF_RATE * error)) / width
+    return max(0.0, float(rate - errors * error)) / width

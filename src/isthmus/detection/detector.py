@@ -18,12 +18,12 @@ from isthmus.detection.calibration import Calibration
 from isthmus.detection.contamination import (
     Contamination,
     check_applies,
-    excess_rows,
+    find_unlabelled_abnormal,
     read_contamination,
+    rows_left_out,
 )
 from isthmus.detection.cost_threshold import CostThresholdMixin
 from isthmus.detection.detector_labels import (
-    UNKNOWN,
     DetectorLabelReader,
     check_labels_suffice,
     normal_by_column_name,
@@ -52,7 +52,7 @@ from isthmus.detection.reference_set import (
     n_encoders,
     trains_before_sampling,
 )
-from isthmus.detection.scores import MISSING_POLICIES, anomaly_scores
+from isthmus.detection.scores import MISSING_POLICIES, Score, anomaly_scores
 from isthmus.detection.series_score import ALL_LABEL_FREE
 from isthmus.detection.timeline import lay_out
 from isthmus.detection.updates import UpdatesMixin
@@ -184,6 +184,9 @@ class AnomalyDetector(
     contamination_ : Contamination or None
         With `contamination` the rows that are not fitted on and those that do not calibrate, by
         number; `contamination_.facts(reference_set_.hashes)` are plain values.
+    unlabelled_abnormal_ : dict or None
+        Where a warning says that unlabelled calibration rows score as labelled abnormal ones do:
+        `n_as_high`, `n_unlabelled` and `score`, see `isthmus.detection.contamination`.
     point_facts_ : dict
         Of series by time point: threshold, what it is asked to hold, and the false alarms realised
         on stretches of normal data that nothing had seen. None of others.
@@ -422,8 +425,8 @@ class AnomalyDetector(
                 "the encoder changed while the detector's head was fitted; leave its modules alone "
                 "meanwhile, and fit again"
             )
-        scores = np.concatenate(calibration_scores)
-        scores = self._without_excess(scores, np.concatenate(held_out))
+        scores, rows = np.concatenate(calibration_scores), np.concatenate(held_out)
+        scores, rows = self._without_excess(scores, rows, fitted)
         self.score_calibration_ = Calibration.with_tolerance(scores)
         self.n_calibration_ = self.score_calibration_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
@@ -431,10 +434,15 @@ class AnomalyDetector(
         rate = self._rate_of_windows(self.false_alarm_rate)
         self.group_calibration_ = None
         if reference_set.groups is not None:
-            names, _ = group_codes(reference_set.groups)
-            of_scores = reference_set.groups[np.concatenate(held_out)]
+            names, of_scores = group_codes(reference_set.groups)[0], reference_set.groups[rows]
             self.group_calibration_ = GroupCalibration.of(scores, of_scores, names, rate)
         self._set_threshold(rate)
+        self.unlabelled_abnormal_ = None
+        if reference_set.groups is None and reference_set.timeline is None:
+            of_rows = reference_set.features, reference_set.y
+            self.unlabelled_abnormal_ = find_unlabelled_abnormal(
+                fitted, *of_rows, training, rows, scores, -self.offset_, reference_set.seed
+            )
         self._calibrate_points(list(zip(held_out, calibration_scores, strict=True)))
 
     def _check_has_features(self, encoder: InstanceEncoder) -> None:
@@ -446,19 +454,18 @@ class AnomalyDetector(
                 "line --method)"
             )
 
-    def _without_excess(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the calibration scores but for those that a bound of abnormal rows leaves out."""
+    def _without_excess(
+        self, scores: np.ndarray, rows: np.ndarray, score: Score
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibration scores and rows but for those that a bound of abnormal leaves out."""
         bound, self.contamination_ = read_contamination(self.contamination), None
         trimmed = self.reference_set_.trimmed
         if bound is None or trimmed is None:
-            return scores
-        unknown = np.flatnonzero(self.reference_set_.y[rows] == UNKNOWN)
-        out = unknown[excess_rows(scores[unknown], bound)]
-        auto = isinstance(self.contamination, str)
-        left_out = np.sort(rows[out])
+            return scores, rows
+        out = rows_left_out(scores, self.reference_set_.y[rows], bound, score)
+        auto, left_out = isinstance(self.contamination, str), np.sort(rows[out])
         self.contamination_ = Contamination(bound, auto, trimmed, left_out, len(scores))
-        kept: np.ndarray = np.delete(scores, out)
-        return kept
+        return np.delete(scores, out), np.delete(rows, out)
 
     @isolated_from_host()
     def _measured_curve(self) -> LabelCurve:

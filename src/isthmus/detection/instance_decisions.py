@@ -38,6 +38,7 @@ class DecisionsMixin:
     group_calibration_: GroupCalibration | None = None
     contamination_: Contamination | None = None
     cost_choice_: CostChoice | None = None
+    unlabelled_abnormal_: dict[str, Any] | None = None
     group_columns_: tuple[str, ...] = ()
     by_group: bool
     point_calibration_: PointCalibration | None
