@@ -97,6 +97,7 @@ def test_a_state_of_another_calibration_is_refused(isthmus, bundle):
         (("--head", "normal", "--max-error", "0.1"), "--max-error, which is for classifiers"),
         (("--head", "normal", "--adaptive", "--select-fdr", "0.1"), "pass one of them"),
         (("--head", "normal", "--state", "a.json"), "is for --adaptive or --select-fdr"),
+        (("--head", "kind", "--by-class"), "got --by-class, which holds --alpha"),
     ],
 )
 def test_what_does_not_go_together_is_refused(isthmus, bundle, words, message):
@@ -142,3 +143,14 @@ def test_classes_in_square_brackets_are_printed_as_they_are_written(isthmus, tmp
     assert "[/b]: " in out
     assert ":car:: " in out
     assert set(pd.read_csv("out.csv")["prediction"]) == {"[/b]", ":car:"}
+
+
+def test_explained_rows_are_printed_with_their_keys(isthmus, bundle):
+    rows = pd.read_csv(bundle / "new.csv").assign(part=[f"p{at}" for at in range(200)])
+    rows.to_csv("keyed.csv", index=False)
+    words = ("--head", "normal", "--key", "part", "--explain", "-o", "out.csv")
+    status, out, error = isthmus("predict", bundle / "press", "keyed.csv", *words)
+    worst = int(pd.read_csv("out.csv")["anomaly_score"].argmax())
+
+    assert status == 0, error
+    assert f"row {worst} (part p{worst}): abnormal" in out

@@ -167,6 +167,7 @@ def test_a_table_without_labels_gets_a_code_and_no_heads(tmp_path, table):
     assert facts["heads"] == facts["baselines"] == {}
     assert facts["reconstruction"]["metric"] == "mse"
     assert "no labels" in output.getvalue()
+    assert "isthmus evaluate" not in output.getvalue()  # which needs a head
 
 
 def test_the_reference_recipe_is_the_reference_network(tmp_path, monkeypatch):

@@ -82,7 +82,11 @@ def test_an_assistant_fits_predicts_explains_and_reports(folder):
 
 def test_files_elsewhere_are_refused(folder, tmp_path):
     (folder / "link").symlink_to(tmp_path)
+    (folder / "parts").mkdir()
+    (tmp_path / "outside.csv").write_text("a,b,c\n1,2,3\n")
+    (folder / "parts" / "one.csv").symlink_to(tmp_path / "outside.csv")
     given = ["../normal.csv", str(tmp_path / "x.csv"), "link/x.csv", "s3://bucket/../../../x.csv"]
+    given += ["parts", "parts/*.csv"]
     for result in call(folder, *(("fit", {"data": one, "bundle": "b"}) for one in given)):
         assert result.is_error
         assert "expected one in" in text_of(result)

@@ -77,8 +77,9 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         `Denoising(["gaussian"], (noise, noise))`, and unused with another objective. `"auto"` is
         0.6 for tables and 0 for images and series.
     augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
-        How the objective `"invariant"` makes views, see `isthmus.build_augmentation`: choose
-        those that do not change the meaning of your data. `transform` applies none.
+        How the objective `"invariant"` makes views, see
+        `isthmus.augmentations.build_augmentation`: choose those that do not change the meaning of
+        your data. `transform` applies none.
     optimizer : {"auto", "adamw", "adadelta", "muon"}, default="auto"
     lr : float or "auto", default="auto"
         Highest learning rate.

@@ -36,6 +36,14 @@ def demo(
     ] = None,
     seed: Seed = 0,
     label: Label = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="Column that identifies rows: no feature. May be repeated."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", help="Column that is left out. May be repeated."),
+    ] = None,
     data_dir: DataDir = None,
     resize: Resize = None,
     resume: Annotated[
@@ -51,12 +59,15 @@ def demo(
     """
     started = time.perf_counter()
     console = console_for(json)
-    data = DataOptions(label=label, data_dir=data_dir, resize=resize).read(source)
+    reading = DataOptions(label=label, keys=keys, drop=drop, data_dir=data_dir, resize=resize)
+    data = reading.read(source)
     from isthmus.demo import run_demo
 
     arguments = [source]
     for option, value in (("--data-dir", data_dir), ("--label", label), ("--resize", resize)):
         arguments += [] if value is None else [option, str(value)]
+    for option, columns in (("--key", keys), ("--drop", drop)):
+        arguments += [word for column in columns or () for word in (option, column)]
     folder = output or Path("runs") / (Path(source).stem or "data")
     with resumable(folder / "checkpoints"):
         facts = run_demo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,6 +129,10 @@ def predict(
             check_suffix(path, *TABLES)
     if with_input and output is None:
         raise DataError("got --with-input and no output to write them to; name one with -o")
+    if by_class and alpha is None:
+        raise DataError(
+            "got --by-class, which holds --alpha within each class; add --alpha, or leave it out"
+        )
     if by not in ("auto", "point", "window"):
         raise DataError(f"got --by {by}, expected point or window")
     of_windows = False if by == "window" or explain else None
@@ -159,7 +164,7 @@ def predict(
         if explain:
             from isthmus.scoring import most_abnormal
 
-            print_explained(most_abnormal(folder, MAX_EXPLAINED), json)
+            print_explained(most_abnormal(folder, MAX_EXPLAINED), json, reading.keys or ())
         return
     refuse_ray(scoring.workers, scoring.address)
     instances = loaded.part(part)
@@ -208,7 +213,7 @@ def predict(
     for line in chosen.lines:
         console.print(line, soft_wrap=True, highlight=False)
     if explain:
-        print_explained(table.set_axis(instances.row_numbers()), json)
+        print_explained(table.set_axis(instances.row_numbers()), json, reading.keys or ())
     facts = {
         "n": len(predicted),
         "counts": counts,
@@ -358,8 +363,8 @@ def predict_points(
     write_json_facts(json, facts)
 
 
-def print_explained(table: pd.DataFrame, json: str | None) -> None:
-    """Print a line with the explanation of each of the most abnormal rows."""
+def print_explained(table: pd.DataFrame, json: str | None, keys: Sequence[str] = ()) -> None:
+    """Print a line with the keys and the explanation of each of the most abnormal rows."""
     from isthmus.data import VERDICT_NAMES
 
     console = console_for(json)
@@ -376,11 +381,13 @@ def print_explained(table: pd.DataFrame, json: str | None) -> None:
                 for name, share in largest.items()
             ] + [f"most at {found['reason_1']}"]
         word = VERDICT_NAMES[found["prediction"]]
-        name = f" ({found['file']})" if "file" in table else ""
+        named = [str(found["file"])] if "file" in table and "file" not in keys else []
+        named += [f"{key} {found[key]}" for key in keys if key in table]
+        name = f" ({', '.join(named)})" if named else ""
         console.print(
             f"row {row}{name}: {word}, anomaly score {found['anomaly_score']:.4g}, p-value "
             f"{found['p_value']:.3g}; {', '.join(reasons)}{'; ' if reasons else ''}nearest normal "
-            f"row {found['nearest_normal']}",
+            f"row {int(found['nearest_normal'])}",
             soft_wrap=True,
             markup=False,
         )

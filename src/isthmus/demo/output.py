@@ -245,9 +245,10 @@ def print_end(console: Console, facts: dict[str, Any], output: Path, data_argume
     times = ", ".join(f"{name} {value:.1f}" for name, value in facts["seconds"].items())
     console.print(f"seconds   {times}")
     console.print("next")
+    bundle = shlex.quote(str(facts["bundle"]))
     for line in (
-        f"isthmus info {shlex.quote(str(facts['bundle']))}",
-        f"isthmus evaluate {shlex.quote(str(facts['bundle']))} {data_argument}",
+        f"isthmus info {bundle}",
+        *([f"isthmus evaluate {bundle} {data_argument}"] if facts["heads"] else []),
         "isthmus fit YOUR_DATA -o YOUR_BUNDLE",
     ):
         console.print(f"  {line}", soft_wrap=True)

@@ -120,7 +120,14 @@ def build_mcp_server(folder: str | Path = ".") -> Any:
         server.tool()(answer)
 
     def data_path(data: str) -> str:
-        return data if data in NAMED else path_within(root, data)
+        if data in NAMED:
+            return data
+        path = path_within(root, data)
+        inside = Path(path).relative_to(root)
+        pattern = str(inside / "**" / "*") if Path(path).is_dir() else str(inside)
+        for one in root.glob(pattern):
+            path_within(root, str(one))  # a link in a folder of files may lead elsewhere
+        return path
 
     def options(**given: str | float | None) -> list[str]:
         """Return options with values, joined so that a value cannot be another option."""

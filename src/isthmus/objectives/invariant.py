@@ -109,7 +109,7 @@ class Invariant(Objective):
         Widths of the projection network: `"auto"` is two layers, four times as wide as the code,
         `()` compares the codes themselves.
     augmentations : "auto", sequence of str, mapping, callable or None, default="auto"
-        How views are made, see `isthmus.build_augmentation`.
+        How views are made, see `isthmus.augmentations.build_augmentation`.
 
     Raises
     ------
