@@ -25,11 +25,11 @@ from isthmus.autoencoder.fitting import (
     trainable_copies,
 )
 from isthmus.autoencoder.inference import Inference
-from isthmus.autoencoder.sources import Source
+from isthmus.autoencoder.sources import MAX_VALIDATION, Source
 from isthmus.autoencoder.training_rows import HeldOut
-from isthmus.data import InMemory, Instances, as_instances, check_step
+from isthmus.data import Instances, as_instances, check_step
 from isthmus.data.preprocessing import column_warnings, issue_warnings
-from isthmus.errors import DataError, TrainingError
+from isthmus.errors import TrainingError
 from isthmus.networks import SERIES_ARCHITECTURES, Networks, build
 from isthmus.training import Batches, Progress, choose_device, draw_seed, isolated_random_state
 
@@ -234,10 +234,11 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             memory: two passes learn schema, preprocessing, hashes and the validation part (10,000
             rows at most), then each epoch reads all of it in an order of its own.
         y : ignored
-        X_validation : array, DataFrame or Dataset, optional
-            Instances in memory on which the loss is measured after each epoch, for the
-            `validation_*` of `history_`, where nothing is held out (`validation_fraction=0`, as of
-            `recipe="reference"`). They decide nothing: the last epoch is kept.
+        X_validation : like X, optional
+            Instances on which the loss is measured after each epoch, for the `validation_*` of
+            `history_`, where nothing is held out (`validation_fraction=0`, as of
+            `recipe="reference"`); of a stream 10,000 rows at most. They decide nothing: the last
+            epoch is kept.
         channel_names : sequence of str, optional
             Of windows of series in an array: `Dataset.channel_names`. Columns of later long
             tables are matched to them. A stream has its own.
@@ -448,10 +449,10 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
                 "held out, which choose the epoch; pass validation_fraction=0 (that of "
                 "recipe='reference') to measure X_validation, or leave it out"
             )
-        checked = as_instances(X_validation).checked(self.schema_.check)
-        if not isinstance(checked, InMemory):
-            raise DataError("got a stream as X_validation, expected instances in memory")
-        return Batches(checked.X, np.arange(len(checked)), self.preprocessor_.to_training)
+        instances = as_instances(X_validation)
+        few, _ = instances.at_most(MAX_VALIDATION, 0, label=False, schema=self.schema_)
+        checked = self.schema_.check(few)
+        return Batches(checked, np.arange(len(checked)), self.preprocessor_.to_training)
 
     def _finish(self, source: Source, run: TrainingRun, progress: Progress) -> None:
         self.training_ = run.describe(progress)
