@@ -88,6 +88,10 @@ def test_a_state_of_another_calibration_is_refused(isthmus, bundle):
     words = ("predict", bundle / "press", bundle / "new.csv", "--adaptive", "--state", "state.json")
     status, _, error = isthmus(*words, "--head", "normal")
     assert (status, "calibrated on other rows" in error) == (1, True)
+    words = [*words[:3], "--select-fdr", "0.1", *words[4:]]
+    status, _, error = isthmus(*words, "--head", "normal")
+    assert status == 1
+    assert "state.json was begun with --adaptive, expected a state of --select-fdr" in error
 
 
 @pytest.mark.parametrize(

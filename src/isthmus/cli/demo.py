@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from isthmus.cli.commands import whole_or_auto
-from isthmus.cli.data_options import DataDir, DataOptions, Label, Resize
+from isthmus.cli.data_options import DataDir, DataOptions, Label, Resize, warnings_as_lines
 from isthmus.cli.options import Json, Recipe, Seed, console_for, resumable, write_json_facts
 
 
@@ -69,7 +69,7 @@ def demo(
     for option, columns in (("--key", keys), ("--drop", drop)):
         arguments += [word for column in columns or () for word in (option, column)]
     folder = output or Path("runs") / (Path(source).stem or "data")
-    with resumable(folder / "checkpoints"):
+    with resumable(folder / "checkpoints"), warnings_as_lines(data):
         facts = run_demo(
             data,
             folder,

@@ -153,7 +153,7 @@ class RowChoices:
     def _adaptive(self, detector: Any, p_values: np.ndarray) -> Chosen:
         from isthmus.detection import AdaptiveRate
 
-        before = self._read(detector)
+        before = self._read(detector, "adaptive")
         rate = detector.false_alarm_rate_
         adaptive = AdaptiveRate(rate) if before is None else AdaptiveRate.from_state(before)
         found = adaptive.decide(p_values)
@@ -168,7 +168,7 @@ class RowChoices:
     def _online(self, detector: Any, p_values: np.ndarray) -> Chosen:
         from isthmus.detection import OnlineSelection
 
-        before = self._read(detector)
+        before = self._read(detector, "lond")
         assert self.select_fdr is not None
         online = (
             OnlineSelection(self.select_fdr)
@@ -192,7 +192,7 @@ class RowChoices:
         lines = [line + beyond * (online.level < least)]
         return Chosen({"selected": mask}, {"selection": facts}, lines, online.state())
 
-    def _read(self, detector: Any) -> dict[str, Any] | None:
+    def _read(self, detector: Any, rule: str) -> dict[str, Any] | None:
         if self.state is None or not self.state.exists():
             return None
         try:
@@ -203,6 +203,12 @@ class RowChoices:
                 f"{self.state} is damaged, or no state of isthmus predict ({error}); begin another "
                 "file"
             ) from error
+        if state.get("rule") != rule:
+            options = {"adaptive": "--adaptive", "lond": "--select-fdr"}
+            raise DataError(
+                f"{self.state} was begun with {options.get(state.get('rule', ''), 'neither')}, "
+                f"expected a state of {options[rule]}; pass that option, or begin another file"
+            )
         if digest != _calibration_of(detector):
             raise DataError(
                 f"{self.state} is of a detector that was calibrated on other rows or at another "

@@ -181,7 +181,9 @@ def build_mcp_server(folder: str | Path = ".") -> Any:
             arguments = ["predict", path_within(root, bundle), data_path(data), "--explain"]
             arguments += ["-o", str(file), *options(label=label, key=key)]
             facts = await run_command(root, arguments)
-            table = pd.read_csv(file).rename_axis("row").reset_index()
+            table = pd.read_csv(file)
+        number = "row_number" if "row" in table.columns else "row"
+        table = table.rename_axis(number).reset_index()
         table = table.sort_values("anomaly_score", ascending=False, kind="stable").head(rows)
         return facts | {"output": None, "rows": json.loads(table.to_json(orient="records"))}
 
