@@ -46,8 +46,9 @@ SLOW = {"data.md", "index.md", "integrations.md", "report.md", "serve.md", "scal
 
 def listed(pages):
     """Pages as parameters of tests."""
-    slow = [pytest.mark.slow]
-    return [pytest.param(p, id=p.name, marks=slow if p.name in SLOW else []) for p in pages]
+    imports = pytest.mark.filterwarnings("ignore:.*inferred as AnyType")  # MLflow, of itself
+    slow = [imports, pytest.mark.slow]
+    return [pytest.param(p, id=p.name, marks=slow if p.name in SLOW else imports) for p in pages]
 
 
 @pytest.fixture
