@@ -197,12 +197,12 @@ def train(
             }
             progress.history.append(record)
             _check_finite_record(record, settings)
-            choosing = validation is not None and settings.best_by is not None
-            improved = choosing and _is_best(progress.history, settings.best_by or "")
+            best_by = None if validation is None else settings.best_by
+            improved = best_by is not None and _is_best(progress.history, best_by)
             if improved:
                 progress.best_epoch = progress.epoch
                 progress.best_state = copy_state(network)
-            elif not choosing and keep_interrupted:
+            elif best_by is None and keep_interrupted:
                 progress.best_state = copy_state(network)
             progress.finished = _is_over(progress, settings)
             if checkpoints is not None and group.is_rank_zero:
