@@ -83,7 +83,7 @@ def advise(
             random_state=seed,
             verbose=True,
         )
-    console.print(advice.summary(), soft_wrap=True, markup=False)
+    console.print(advice.summary(), soft_wrap=True)
     facts: dict[str, Any] = {"dataset": train.name} | advice.to_dict()
     facts["output"] = None
     if output is not None:
@@ -96,7 +96,6 @@ def advise(
     console.print(
         f"next    isthmus fit {source} -o BUNDLE --n-components {advice.n_components}",
         soft_wrap=True,
-        markup=False,
     )
     write_json_facts(json, facts)
 

@@ -209,7 +209,7 @@ def detect(
     console.print(f"head {name!r}, version {version}, is in {bundle}", soft_wrap=True)
     how = ["-o", "points.csv"] if by_point and reading.time else ["--explain"]
     words = ["predict", str(bundle), "NEW", "--head", name, *reading.for_later_files(), *how]
-    console.print(f"next   isthmus {shlex.join(words)}", soft_wrap=True, markup=False)
+    console.print(f"next   isthmus {shlex.join(words)}", soft_wrap=True)
     write_json_facts(json, facts | {"name": name, "version": version, "bundle": str(bundle)})
 
 

@@ -95,17 +95,17 @@ def export(
             known=known,
         )
     names = ", ".join(one["name"] for one in facts["outputs"])
-    console.print(f"outputs      {names}", markup=False)
+    console.print(f"outputs      {names}")
     for line in parity_lines(facts):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     for name, speed in facts["rows_per_second"].items():
         size = facts["files"][name]
-        console.print(f"{name:<18}{size / 1e6:8.2f} MB{speed:12,.0f} rows/s", markup=False)
+        console.print(f"{name:<18}{size / 1e6:8.2f} MB{speed:12,.0f} rows/s")
         if name in facts["variants"]:
             for line in parity_lines({"parity": facts["variants"][name]}):
-                console.print(f"  {line}", markup=False, soft_wrap=True)
-    console.print(f"known        {_known(facts['known'])}", markup=False)
-    console.print(f"exported     {output}", markup=False)
+                console.print(f"  {line}", soft_wrap=True)
+    console.print(f"known        {_known(facts['known'])}")
+    console.print(f"exported     {output}")
     write_json_facts(json, facts | window_label_facts(console, loaded))
 
 

@@ -323,7 +323,7 @@ def fit(
     else:
         words = ["classify", str(output), "LABELLED", "--label", "COLUMN"]
         words += reading.for_later_files()
-    console.print(f"next   isthmus {shlex.join(words)}", soft_wrap=True, markup=False)
+    console.print(f"next   isthmus {shlex.join(words)}", soft_wrap=True)
     write_json_facts(json, facts)
 
 

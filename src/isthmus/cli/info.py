@@ -47,9 +47,9 @@ def history(
     if not facts:
         console.print("no heads")
     for name, versions in facts.items():
-        console.print(name, markup=False)
+        console.print(name)
         for entry in versions:
-            console.print(_line(entry), soft_wrap=True, markup=False)
+            console.print(_line(entry), soft_wrap=True)
     write_json_facts(json, facts)
 
 
@@ -122,12 +122,12 @@ def info(bundle: BundlePath, json: Json = None) -> None:
     }
     for name, value in lines.items():
         if value:
-            console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
+            console.print(f"{name:<13}{value}", soft_wrap=True)
     for name, head in manifest["heads"].items():
         text = f"head         {name}: {describe(head)}"
         n_versions = len(manifest["history"][name])
         text += f"; version {head['version']} of {n_versions}" if n_versions > 1 else ""
-        console.print(text, soft_wrap=True, markup=False)
+        console.print(text, soft_wrap=True)
         for line in _group_lines(head.get("groups"), head.get("group_columns", [])):
-            console.print(f"{'':<13}{line}", soft_wrap=True, markup=False)
+            console.print(f"{'':<13}{line}", soft_wrap=True)
     write_json_facts(json, manifest)

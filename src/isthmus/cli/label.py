@@ -74,7 +74,7 @@ def suggest(
     console = console_for(json)
     console.print(f"{len(table):,} of {len(instances):,} rows to look at, counting from 0")
     for text in _table_lines(table):
-        console.print(text, soft_wrap=True, markup=False)
+        console.print(text, soft_wrap=True)
     if output is not None:
         write_table(output, table)
         console.print(f"rows in {output}", soft_wrap=True)
@@ -246,15 +246,12 @@ def _update_from_queue(bundle: Path, queue: Path, name: str | None, json: str | 
         done = "has them all already" if head["version"] is None else f"version {head['version']}"
         console.print(f"head {head['name']!r}, {done}, is in {bundle}", soft_wrap=True)
     for one in facts["rejected"][:5]:
-        console.print(
-            f"line {one['line']} of {queue} {one['reason']}", soft_wrap=True, markup=False
-        )
+        console.print(f"line {one['line']} of {queue} {one['reason']}", soft_wrap=True)
     if facts["rejected"]:
         lines = "1 line" if len(facts["rejected"]) == 1 else f"{len(facts['rejected']):,} lines"
         console.print(
             f"left out {lines} that cannot be taken, in {facts['rejected_file']}",
             soft_wrap=True,
-            markup=False,
         )
     for served, n in facts["left"].items():
         console.print(f"left {n:,} labels of {served!r}, for another encoder", soft_wrap=True)

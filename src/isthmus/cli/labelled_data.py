@@ -34,7 +34,6 @@ def _print_stored_rule(console: Console, given: str | None, bundle: Path, head: 
         console.print(
             f"labels of windows follow the rule stored in {bundle}: {stored}",
             soft_wrap=True,
-            markup=False,
         )
     elif stored not in (None, given):
         print(
@@ -86,6 +85,5 @@ def read_instances_or_codes(
     console.print(
         f"{data} holds stored codes: {len(codes):,} of them are taken, the encoder is not run",
         soft_wrap=True,
-        markup=False,
     )
     return Dataset(codes, codes.y, name=data)

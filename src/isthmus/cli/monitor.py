@@ -84,7 +84,7 @@ def monitor(
     if state is not None:
         made.save(state)
     console = console_for(json)
-    console.print(str(found), soft_wrap=True, markup=False, highlight=False)
+    console.print(str(found), soft_wrap=True, highlight=False)
     if state is not None:
         console.print(f"state in {state}", soft_wrap=True)
     facts = found.to_dict() | {

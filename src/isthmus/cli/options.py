@@ -394,19 +394,16 @@ def run_scoring(
         raise typer.Exit(130) from None
     console = console_for(json)
     counts = ", ".join(f"{name}: {count:,}" for name, count in facts["counts"].items())
-    console.print(f"{facts['n']:,} instances" + (f": {counts}" if counts else ""), markup=False)
+    console.print(f"{facts['n']:,} instances" + (f": {counts}" if counts else ""))
     for part in facts["skipped"][:10]:
         n = "" if part["n_rows"] is None else f" ({part['n_rows']:,} rows)"
-        console.print(
-            f"skipped {part['source']}{n}: {part['reason']}", soft_wrap=True, markup=False
-        )
+        console.print(f"skipped {part['source']}{n}: {part['reason']}", soft_wrap=True)
     if len(facts["skipped"]) > 10:
         console.print(f"and {len(facts['skipped']) - 10} more, all of them in --json")
     resumed = f", {facts['n_resumed']} of them there before" if facts["n_resumed"] else ""
     console.print(
         f"{facts['n_parts']} parts in {output}{resumed}; {facts['rows_per_second']:,.0f} rows/s",
         soft_wrap=True,
-        markup=False,
     )
     write_json_facts(json, facts)
     return output

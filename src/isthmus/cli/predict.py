@@ -337,7 +337,6 @@ def predict_points(
             f"({as_duration(alarm['n_points'], step)}): {alarm['channel']} "
             f"({alarm['share']:.0%}), anomaly score {alarm['anomaly_score']:.4g}",
             soft_wrap=True,
-            markup=False,
         )
     if len(raised) > MAX_EXPLAINED:
         console.print(f"  the {MAX_EXPLAINED} with the highest scores of {len(raised):,}")
@@ -389,5 +388,4 @@ def print_explained(table: pd.DataFrame, json: str | None, keys: Sequence[str] =
             f"{found['p_value']:.3g}; {', '.join(reasons)}{'; ' if reasons else ''}nearest normal "
             f"row {int(found['nearest_normal'])}",
             soft_wrap=True,
-            markup=False,
         )

@@ -115,8 +115,8 @@ def report(
             plots=plots,
             on_progress=show,
         )
-    console.print(facts["summary"], markup=False)
-    console.print(f"report       {output}", markup=False)
+    console.print(facts["summary"])
+    console.print(f"report       {output}")
     write_json_facts(json, facts | window_label_facts(console, loaded))
 
 

@@ -160,7 +160,6 @@ def print_calibration(console: Console, found: dict[str, Any] | None) -> None:
             f"{one['coverage']:.1%} of instances, {1 - one['alpha']:.0%} asked, with "
             f"{one['mean_size']:.2f} classes on average{of_class}",
             soft_wrap=True,
-            markup=False,
         )
     for one in found["accepted"]:
         wrong = "" if one["error"] is None else f", {one['error']:.1%} of them wrong"
@@ -183,7 +182,6 @@ def print_left_out(console: Console, found: dict[str, Any], fitted_on: Any) -> N
     if "unknown_classes" in found:
         console.print(
             describe_unknown_classes(found["unknown_classes"], "the head"),
-            markup=False,
             soft_wrap=True,
         )
     for name, baseline in found["baselines"].items():
@@ -267,7 +265,7 @@ def _print_labels(console: Console, found: dict[str, Any]) -> None:
         counts = ", ".join(f"{label}: {n:,}" for label, n in list(found["labels"].items())[:10])
         counts += ", ..." if len(found["labels"]) > 10 else ""
         line = f"label {found['normal']} is normal, any other abnormal ({counts})"
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
 
 
 #: Names of the baselines of time points in tables.
@@ -304,7 +302,7 @@ def print_points(console: Console, found: dict[str, Any]) -> None:
             f"{100 * apart['share']:.3g} % of the {apart['n']:,} that share no window with an event"
         )
     for name, value in lines.items():
-        console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
+        console.print(f"{name:<13}{value}", soft_wrap=True)
     console.print(
         f"{code['n']:,} test time points: {code['n_normal']:,} normal, "
         f"{code['n_abnormal']:,} abnormal"
@@ -375,7 +373,7 @@ def print_detector(console: Console, facts: dict[str, Any]) -> None:
     if "points" in facts:
         lines |= _point_lines(facts["points"])
     for name, value in lines.items():
-        console.print(f"{name:<13}{value}", soft_wrap=True, markup=False)
+        console.print(f"{name:<13}{value}", soft_wrap=True)
     if labels["abnormal"] and "points" not in facts:
         _print_label_curve(console, facts)
 
