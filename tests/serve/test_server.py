@@ -25,7 +25,7 @@ from isthmus import export_bundle, load_bundle
 from isthmus._core import file_digest
 from isthmus.cli import main
 from isthmus.errors import ServeError
-from isthmus.serve import Limits, build_app
+from isthmus.serve import Limits, build_app, serve
 from isthmus.serve.models import Source
 from isthmus.serve.server import DrainingTransport, limited_protocol
 
@@ -76,6 +76,18 @@ def test_ctrl_c_ends_as_in_every_other_command(digits_folder):
     with process(digits_folder / "digits") as (served, _):
         served.send_signal(signal.SIGINT)
         assert served.wait(DEADLINE) == 130
+
+
+def test_the_address_is_announced_when_an_interrupt_ends_the_service(digits_folder, tmp_path):
+    handlers = []
+
+    def ready(address):
+        handlers.append(signal.getsignal(signal.SIGINT))
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        serve([digits_folder / "digits"], port=0, monitors=tmp_path, ready=ready)
+    assert handlers != [signal.default_int_handler]  # which can be lost within asyncio
 
 
 def refused(port):

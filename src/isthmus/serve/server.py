@@ -411,12 +411,33 @@ def serve(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
     )
-    # Before the address is printed: an interrupt during these imports can be lost.
-    config.load()
-    if ready is not None:
-        name = f"[{host}]" if ":" in host else host
-        ready(f"http://{name}:{listening.getsockname()[1]}")
-    uvicorn.Server(config).run(sockets=[listening])
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{listening.getsockname()[1]}"
+    AnnouncedServer(config, lambda: ready and ready(address)).run(sockets=[listening])
+
+
+class AnnouncedServer(uvicorn.Server):
+    """A server that calls a function as soon as it answers requests.
+
+    By then its handlers of signals are set. An interrupt that arrives before, while asyncio and
+    uvicorn set theirs, can be lost, so whoever waits for the address must not see it earlier.
+
+    Parameters
+    ----------
+    config : uvicorn.Config
+    announce : callable
+        Takes nothing.
+    """
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer requests, and call the function."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
 
 
 def check_host(host: str, token: str | None) -> None:
