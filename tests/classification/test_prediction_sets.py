@@ -1,6 +1,7 @@
 """Prediction sets, calibrated probabilities and accepted predictions: as MAPIE, as promised."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from isthmus.classification import (
     with_temperature,
 )
 from isthmus.data import named_sets, prediction_sets
+from isthmus.encoding import FrozenEncoder
 from isthmus.errors import CalibrationError, CalibrationWarning, DataError
 
 # The digits that the shared encoder was trained on are among those that calibrate.
@@ -262,6 +264,31 @@ def test_a_split_calibrates_on_labels_that_the_head_did_not_learn_from(image_fit
     assert list(classifier.classes_) == list(range(10))
     assert classifier.standardised_head_.scaler_.n_samples_seen_ == 240
     assert classifier.n_labels_ == 300
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_a_split_holds_its_promises_with_many_classes_of_one_label():
+    encoder = FrozenEncoder(StandardScaler().fit(np.eye(3)))
+    share = np.r_[0.4, np.full(100, 0.006)]
+    covered, wrong = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        centres = 3 * rng.normal(size=(101, 3))
+        y = rng.choice(101, 600, p=share)
+        X = centres[y] + rng.normal(size=(600, 3))
+        classifier = CodeClassifier(encoder, "neighbours", calibration="split", random_state=seed)
+        with pytest.warns(CalibrationWarning, match=r"all labels of \d+ classes were drawn to cal"):
+            classifier.fit(X[:150], y[:150])
+        assert set(classifier.classes_) == set(y[:150])
+        sets = classifier.predict_set(X[150:], alpha=0.3)
+        own = (classifier.classes_ == y[150:, None]) & sets  # none where the head lacks the class
+        covered.append(own.any(axis=1).mean())
+        with warnings.catch_warnings(action="ignore", category=CalibrationWarning):  # none
+            accepted = classifier.accept(X[150:], 0.4, confidence=0.8)
+        n_wrong = (accepted & (classifier.predict(X[150:]) != y[150:])).sum()
+        wrong.append(n_wrong > 0.4 * accepted.sum())
+    assert np.mean(covered) > 0.7 - 2 * np.std(covered) / np.sqrt(len(covered))
+    assert np.mean(wrong) <= 0.2
 
 
 def test_added_labels_calibrate_too(image_fit, parts):

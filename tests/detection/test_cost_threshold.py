@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from _commands import isthmus
-from isthmus import AnomalyDetector, load_bundle, save_bundle
+from isthmus import AnomalyDetector, Autoencoder, load_bundle, save_bundle
 from isthmus.bundle import read_manifest
 from isthmus.detection import choose_rate_by_cost
 from isthmus.errors import CalibrationWarning, DataError
@@ -61,6 +61,30 @@ def test_rows_fitted_on_do_not_choose(detector, gaussians):
     assert detector.cost_choice_.n_left_out == 300
     assert detector.cost_choice_.rate == before.rate
     assert detector.cost_choice_.n_normal == before.n_normal
+
+
+def test_new_rows_that_equal_others_by_chance_choose_too():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1, size=(1000, 2)).astype(float)
+    detector = AnomalyDetector(
+        Autoencoder(1, max_epochs=1), "combined", 0.05, "split", random_state=0
+    ).fit(counts)
+    normal = rng.poisson(1, size=(1000, 2)).astype(float)
+    X = np.vstack([normal, rng.poisson(4, size=(60, 2))])
+    y, costs = np.repeat([1, -1], [1000, 60]), {"cost_of_miss": 10, "cost_of_alarm": 1}
+    detector.set_threshold_by_cost(X, y, prevalence=0.05, **costs)
+    assert detector.cost_choice_.n_left_out == 0
+    of_all = choose_rate_by_cost(detector.p_values(X), y, prevalence=0.05, **costs)
+    assert detector.cost_choice_ == of_all
+
+    # Rows of the fit themselves are still left out where they are more than chance explains.
+    mixed = rng.normal(size=(1000, 2))
+    mixed[:100] = np.round(mixed[:100])
+    detector.fit(mixed)
+    detector.set_threshold_by_cost(
+        np.vstack([mixed[:500], X]), np.append(np.ones(500, int), y), prevalence=0.05, **costs
+    )
+    assert detector.cost_choice_.n_left_out >= 500
 
 
 def test_what_says_little_is_said(detector, gaussians):

@@ -72,6 +72,27 @@ class TrainingRowHashes:
         """Return which rows equal one of the training rows, boolean of shape (n,)."""
         return np.isin(hashes, self.hashes)
 
+    def trained_on(self, hashes: np.ndarray) -> np.ndarray:
+        """Return which rows were trained on, boolean of shape (n,).
+
+        Those that equal a training row, where these are more than `max_overlap_by_chance`; none
+        otherwise. Of a table whose rows repeat, the new rows that equal none are the rare ones:
+        left alone with them, nothing would be like the rows to come.
+
+        Examples
+        --------
+        >>> coins = TrainingRowHashes.from_hashes(np.repeat(np.uint64([1, 2]), 50))
+        >>> coins.trained_on(np.uint64([1, 2, 2, 1])).any()
+        np.False_
+        >>> once = TrainingRowHashes.from_hashes(np.arange(100, dtype=np.uint64))
+        >>> once.trained_on(np.uint64([1, 2, 500])).tolist()
+        [True, True, False]
+        """
+        overlap = self.overlap(hashes)
+        if int(overlap.sum()) <= self.max_overlap_by_chance(len(overlap)):
+            return np.zeros(len(overlap), dtype=bool)
+        return overlap
+
     def max_overlap_by_chance(self, n_rows: int) -> int:
         """Return how many of `n_rows` new rows at most equal a training row by chance.
 

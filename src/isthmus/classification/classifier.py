@@ -28,10 +28,10 @@ from isthmus.classification.class_labels import (
 )
 from isthmus.classification.heads import StandardisedHead, build_head, uses_unlabelled
 from isthmus.classification.held_out_labels import (
-    check_enough_labels,
+    draw_to_hold_out,
+    held_out_probabilities,
     out_of_fold_probabilities,
     positions,
-    rows_to_hold_out,
 )
 from isthmus.data import (
     ABNORMAL,
@@ -406,21 +406,21 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
         rows = labelled_rows(labelled.y)
         seed = draw_seed(self.random_state) if self.calibration is not None else 0
-        held = np.empty(0, np.int64)
+        held = learned_too = np.empty(0, np.int64)
         if self.calibration == "split":
             known = np.unique(labelled.y[rows])
-            held = rows[rows_to_hold_out(positions(labelled.y[rows], known), seed)]
-        learned = np.delete(np.arange(len(labelled.y)), held)
-        standardised_head = StandardisedHead(build(len(rows) - len(held), decides=True))
+            drawn = draw_to_hold_out(positions(labelled.y[rows], known), seed)
+            held, learned_too = (rows[one] for one in drawn)
+        learned = np.delete(np.arange(len(labelled.y)), np.setdiff1d(held, learned_too))
+        n_learned = len(rows) - len(held) + len(learned_too)
+        standardised_head = StandardisedHead(build(n_learned, decides=True))
         standardised_head.fit(labelled.codes[learned], labelled.y[learned])
         classes = standardised_head.classes_
         found: tuple[Any, ...] = ()
         if self.calibration == "cross":
             found = out_of_fold_probabilities(build, labelled, classes, seed)
         elif self.calibration == "split":
-            check_enough_labels(len(held))
-            places = positions(labelled.y[held], classes)
-            found = standardised_head.head_proba(labelled.codes[held]), places
+            found = held_out_probabilities(standardised_head, labelled, held, learned_too)
         after = self.encoder_.encoder_digest()
         if after != self.encoder_digest_:
             raise FrozenError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from isthmus.classification.class_labels import LabelledCodes, labelled_rows
 from isthmus.classification.heads import StandardisedHead
-from isthmus.errors import CalibrationError
+from isthmus.errors import CalibrationError, CalibrationWarning
 
 #: Parts of the labels that are held out from the head in turn.
 N_FOLDS = 5
@@ -92,18 +93,75 @@ def folds_by_class(places: np.ndarray, seed: int) -> np.ndarray:
     return folds
 
 
-def rows_to_hold_out(places: np.ndarray, seed: int) -> np.ndarray:
-    """Draw a fifth of the instances at random; one of each class is never among them.
+def draw_to_hold_out(places: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a fifth of the instances at random, whatever their classes.
+
+    A class that is drawn whole could not be predicted: the first one drawn of each such class is
+    learned too. A draw that spared a label of each class would calibrate on too few of rare
+    classes, and sets of new instances would lack their class more often than promised.
 
     Returns
     -------
-    int array
-        Positions, sorted.
+    held, learned : int arrays
+        Positions, sorted: of those that calibrate, and of those among them that are learned too.
+
+    Examples
+    --------
+    >>> held, learned = draw_to_hold_out(np.arange(20), seed=0)  # a label of each class
+    >>> len(held), np.array_equal(held, learned)
+    (4, True)
     """
     order = np.random.default_rng([seed, 2]).permutation(len(places))
-    _, first = np.unique(places[order], return_index=True)
-    rest = np.delete(order, first)
-    return np.sort(rest[: round(HELD_OUT_SHARE * len(places))])
+    n_held = round(HELD_OUT_SHARE * len(places))
+    held, rest = order[:n_held], order[n_held:]
+    classes, first = np.unique(places[held], return_index=True)
+    learned = held[first[~np.isin(classes, places[rest])]]
+    return np.sort(held), np.sort(learned)
+
+
+def held_out_probabilities(
+    head: StandardisedHead, labelled: LabelledCodes, held: np.ndarray, learned: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a head gives for labels that were held out, some of which it learned.
+
+    All instances of the classes of the latter count as of no class and as predicted wrongly with
+    certainty, whatever the head gives for them. So no instance that calibrates has a lower
+    nonconformity than if its class had not been learned, and P(class in set) >= 1 - alpha and the
+    bound of `accept` hold: the head depends only on instances that count in this way.
+
+    Parameters
+    ----------
+    head : StandardisedHead
+    labelled : LabelledCodes
+    held, learned : int arrays
+        See `draw_to_hold_out`, as rows of `labelled`.
+
+    Returns
+    -------
+    probabilities : array of shape (n_held, n_classes)
+    places : int array of shape (n_held,)
+        The column of each instance's class, -1 where it counts as of no class.
+
+    Warns
+    -----
+    CalibrationWarning
+        When there are such classes.
+    """
+    check_enough_labels(len(held))
+    probabilities = head.head_proba(labelled.codes[held])
+    places = positions(labelled.y[held], head.classes_)
+    of_learned = np.isin(places, positions(labelled.y[learned], head.classes_))
+    if of_learned.any():
+        warnings.warn(
+            f"all labels of {len(learned):,} classes were drawn to calibrate "
+            f"({int(of_learned.sum()):,} of {len(held):,}); the head learns one of each, and they "
+            "count as of no class, so that sets become larger; bring more labels of each class, or "
+            'take calibration="cross" (on the command line --calibration cross)',
+            CalibrationWarning,
+            stacklevel=5,
+        )
+        probabilities[of_learned], places[of_learned] = np.eye(1, probabilities.shape[1]), -1
+    return probabilities, places
 
 
 def out_of_fold_probabilities(

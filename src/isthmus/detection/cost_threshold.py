@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from isthmus._core import isolated_from_host, shown
-from isthmus.autoencoder import InstanceEncoder
+from isthmus.autoencoder import InstanceEncoder, TrainingRowHashes
 from isthmus.data import ABNORMAL, NORMAL, Instances
 from isthmus.detection.detector_labels import read_labels_of
 from isthmus.detection.point_decisions import PointCalibration
@@ -192,8 +192,9 @@ class CostThresholdMixin:
         """Move the threshold to where misses and false alarms cost least; nothing is trained.
 
         Needed are labelled instances of both kinds that neither encoder nor detector was fitted on
-        (those are found by row hashes and left out), abnormal ones of the kinds that will come, and
-        how frequent abnormal ones will be. What is promised: on these instances no other rate
+        (those are found by row hashes and left out, where they are more than those of new rows that
+        equal others by chance), abnormal ones of the kinds that will come, and how frequent
+        abnormal ones will be. What is promised: on these instances no other rate
         costs less. The false-alarm rate that the threshold stands for holds as one that was asked
         for does if it had been fixed before; it was chosen on these labels, so with few of them
         it is exact on average only roughly. A later call of `set_false_alarm_rate` or another fit
@@ -251,8 +252,9 @@ class CostThresholdMixin:
         used = np.zeros(len(labels), dtype=bool)
         if instances.has_row_hashes:
             hashes = row_hashes(self.encoder_, instances)
-            used = self.encoder_.training_row_hashes_.overlap(hashes)
-            used = used | np.isin(hashes, self.reference_set_.hashes)
+            of_detector = TrainingRowHashes.from_hashes(self.reference_set_.hashes)
+            used = self.encoder_.training_row_hashes_.trained_on(hashes)
+            used = used | of_detector.trained_on(hashes)
         of_kind = labels != 0
         chosen = np.flatnonzero(of_kind & ~used)
         p_values = self.p_values_of(-self.score_samples(instances), of_rows)[chosen]
