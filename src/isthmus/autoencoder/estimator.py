@@ -95,16 +95,14 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         Of the forward pass in training. `"auto"` is bfloat16 on CUDA devices that have it, else
         float32.
     random_state : int, RandomState instance or None, default=None
-        The same integer gives the same weights on the same machine. Global generators
-        are not changed.
+        The same integer gives the same weights on the same machine.
     verbose : bool, default=False
         Show a progress bar on standard error.
     log_dir : path, optional
         Folder for curves and reconstructions for TensorBoard; or `"mlflow:EXPERIMENT"`, which
         tracks parameters and curves by MLflow, see `isthmus.training.MLflowRun`.
     checkpoint_dir : path, optional
-        Folder for a checkpoint after every epoch, and every ten minutes within one, and for the
-        best one.
+        Folder for checkpoints: after every epoch, every ten minutes within one, and the best one.
     resume : bool, default=False
         Go on from the last checkpoint in `checkpoint_dir`, to the same weights as an
         uninterrupted run. `max_epochs` may be larger than there: the learning rate then follows
@@ -138,16 +136,14 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         Codes and errors of up to 1,000 instances of the validation part, to compare new data
         with; empty without one.
     training_ : dict
-        Every training choice as plain values: seed, epochs, batch size,
-        learning rate, optimiser, device, precision, objective.
+        Every training choice as plain values, such as seed, epochs, batch size and device.
     n_features_in_ : int
     feature_names_in_ : array of str
         Only after fitting on a DataFrame with string column names.
 
     Notes
     -----
-    The score follows scikit-learn: `score_samples(X) = -reconstruction_error(X)`, higher
-    is more normal.
+    As in scikit-learn `score_samples(X) = -reconstruction_error(X)`: higher is more normal.
 
     Examples
     --------
@@ -255,9 +251,8 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
         Raises
         ------
         DataError, ValueError
-            When the instances cannot be used (infinite or out of range values, missing ones
-            in images and series, fewer than two instances, a single column), or names do not
-            match the channels.
+            When the instances cannot be used (infinite or out of range values, missing ones in
+            images and series, fewer than two, a single column), or names do not match the channels.
         ArchitectureError
             When architecture, code width and data do not fit together.
         TrainingError
@@ -274,7 +269,19 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
     def plan_fit(
         self, X: Instances, *, channel_names: Sequence[str] | None = None, warn: bool = True
     ) -> PlannedFit:
-        """Return what `fit` does with these instances, with all but the training done."""
+        """Return what `fit` does with these instances, with all but the training done.
+
+        Parameters
+        ----------
+        X : Instances
+        channel_names, warn
+            As for `fit`.
+
+        Returns
+        -------
+        PlannedFit
+            Whose `carry_out()` trains.
+        """
         warm = self.warm_start and self.__sklearn_is_fitted__()
         X = self._check_training_instances(X) if warm else self._learn_schema(X)
         if channel_names is not None:
@@ -333,6 +340,14 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
 
         Schema, preprocessing and architecture are shared; modules passed as `architecture` have
         the weights they were passed with.
+
+        Parameters
+        ----------
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        Autoencoder
         """
         check_is_fitted(self)
         twin = copy.copy(self)
@@ -388,6 +403,10 @@ class Autoencoder(LearnedTable, Inference, ClassNamePrefixFeaturesOutMixin, Base
             name: `schema_`, `preprocessor_`, `history_`, ...
         networks : Networks
             Trained.
+
+        Returns
+        -------
+        Autoencoder
         """
         encoder = cls(**parameters)
         for name, value in learned.items():

@@ -86,6 +86,24 @@ class Inference(InstanceEncoder):
         Returns
         -------
         array of shape (n, n_components_), float32
+
+        Examples
+        --------
+        >>> from isthmus import Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+        >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0).fit(X)
+        >>> codes = encoder.transform(X)
+        >>> codes.shape, encoder.inverse_transform(codes).shape
+        ((200, 3), (200, 8))
+        >>> [tuple(outputs.shape) for outputs in encoder.decode(codes)]
+        [(200, 8)]
+        >>> errors = encoder.reconstruction_error(X)
+        >>> bool((encoder.score_samples(X) == -errors).all())
+        True
+        >>> [batch.outputs.shape[0] for batch in encoder.reconstruct(X)]
+        [200]
+        >>> [batch.errors.shape[0] for batch in encoder.reconstructed_batches(X)]
+        [200]
         """
         X = self._check(X)
         codes = np.empty((len(X), self.n_components_), dtype=np.float32)
@@ -127,6 +145,10 @@ class Inference(InstanceEncoder):
         ----------
         codes : float32 array of shape (n, n_components_)
 
+        Returns
+        -------
+        iterator of tensors
+
         Yields
         ------
         tensor of shape (batch, *network_shape)
@@ -136,14 +158,6 @@ class Inference(InstanceEncoder):
         ------
         ValueError
             When the codes have another width.
-
-        Examples
-        --------
-        >>> from isthmus import Autoencoder
-        >>> X = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
-        >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0).fit(X)
-        >>> [tuple(outputs.shape) for outputs in encoder.decode(encoder.transform(X))]
-        [(200, 8)]
         """
         return each_isolated(self._decoded_batches(self._check_codes(codes)))
 
@@ -166,6 +180,10 @@ class Inference(InstanceEncoder):
         per pixel, natural logarithm (images), or squared error of standardised values
         (series, and tables after asinh scaling).
 
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+
         Returns
         -------
         array of shape (n,), float64
@@ -180,6 +198,10 @@ class Inference(InstanceEncoder):
     def reconstruct(self, X: Any) -> Iterator[Reconstruction]:
         """Yield inputs, codes, reconstructions and errors of instances, batch by batch.
 
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+
         Yields
         ------
         Reconstruction
@@ -190,7 +212,17 @@ class Inference(InstanceEncoder):
         return each_isolated(itertools.chain.from_iterable(batches))
 
     def reconstructed_batches(self, X: np.ndarray) -> Iterator[Reconstruction]:
-        """Yield the reconstruction of each batch of checked instances `X`."""
+        """Yield the reconstruction of each batch of checked instances `X`.
+
+        Parameters
+        ----------
+        X : array of shape (n, *schema_.shape)
+            Checked.
+
+        Yields
+        ------
+        Reconstruction
+        """
         encoder, decoder = self._ready(self.encoder_), self._ready(self.decoder_)
         for part, x in self._batches(X):
             missing = np.isnan(X[part]) if self.schema_.kind == "table" else None
@@ -208,6 +240,10 @@ class Inference(InstanceEncoder):
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the negated reconstruction error: higher is more normal.
 
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+
         Returns
         -------
         array of shape (n,), float64
@@ -215,7 +251,13 @@ class Inference(InstanceEncoder):
         return -self.reconstruction_error(X)
 
     def encoder_digest(self) -> str:
-        """Return the digest of the encoder's weights as they are now."""
+        """Return the digest of the encoder's weights as they are now.
+
+        Returns
+        -------
+        str
+            SHA-256 in hexadecimal digits.
+        """
         return digest(self.encoder_)
 
     def check_frozen(self, *, quick: bool = False) -> None:
@@ -344,6 +386,10 @@ class Inference(InstanceEncoder):
         input_shape : sequence of int, optional
             Of one instance, for an autoencoder that is not fitted yet: (h, w) or (h, w, c) of
             images, (t, c) of series with `kind="series"`, (m,) of a table of m numbers.
+
+        Returns
+        -------
+        str
 
         Examples
         --------

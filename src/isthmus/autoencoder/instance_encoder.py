@@ -77,11 +77,26 @@ class InstanceEncoder(TransformerMixin):
         return len(self.training_row_hashes_.hashes)
 
     def encoder_digest(self) -> str:
-        """Return the digest of the encoder as it is now, which `digest_` was at fit."""
+        """Return the digest of the encoder as it is now, which `digest_` was at fit.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        NotImplementedError
+            In this base class.
+        """
         raise NotImplementedError
 
     def check_frozen(self, *, quick: bool = False) -> None:
         """Check that the encoder is the one that `digest_` was computed from.
+
+        Parameters
+        ----------
+        quick : bool, default=False
+            Look only at torch's counts of changes.
 
         Raises
         ------
@@ -93,6 +108,10 @@ class InstanceEncoder(TransformerMixin):
     def encoded_batches(self, X: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield codes, and of a table which values are missing, batch by batch.
 
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+
         Yields
         ------
         codes : float32 array of shape (batch, n_components_)
@@ -102,23 +121,73 @@ class InstanceEncoder(TransformerMixin):
             yield batch.codes.numpy(), batch.missing
 
     def untrained(self, random_state: int | np.random.RandomState | None = None) -> Any:
-        """Return the same encoder with fresh random weights; None where none can be drawn."""
+        """Return the same encoder with fresh random weights; None where none can be drawn.
+
+        Parameters
+        ----------
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        InstanceEncoder or None
+        """
         return None
 
     def reconstruct(self, X: Any) -> Iterator[Any]:
-        """Yield inputs, codes, reconstructions and errors, where there is a decoder."""
+        """Yield inputs, codes, reconstructions and errors, where there is a decoder.
+
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+
+        Raises
+        ------
+        DataError
+            Where there is no decoder.
+        """
         self._refuse_without_decoder()
 
     def reconstruction_error(self, X: Any) -> np.ndarray:
-        """Return the reconstruction error of each instance, where there is a decoder."""
+        """Return the reconstruction error of each instance, where there is a decoder.
+
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+
+        Raises
+        ------
+        DataError
+            Where there is no decoder.
+        """
         self._refuse_without_decoder()
 
     def decode(self, codes: np.ndarray) -> Iterator[Any]:
-        """Yield the network's outputs for codes, where there is a decoder."""
+        """Yield the network's outputs for codes, where there is a decoder.
+
+        Parameters
+        ----------
+        codes : float32 array of shape (n, n_components_)
+
+        Raises
+        ------
+        DataError
+            Where there is no decoder.
+        """
         self._refuse_without_decoder()
 
     def inverse_transform(self, X: Any) -> Any:
-        """Reconstruct instances from codes, where there is a decoder."""
+        """Reconstruct instances from codes, where there is a decoder.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_components_)
+            Codes.
+
+        Raises
+        ------
+        DataError
+            Where there is no decoder.
+        """
         self._refuse_without_decoder()
 
     def _refuse_without_decoder(self) -> NoReturn:
@@ -128,7 +197,13 @@ class InstanceEncoder(TransformerMixin):
         )
 
     def warn_about_columns(self, X: Any) -> None:
-        """Issue a `DataWarning` about columns of X that may mislead a model; see `fit`."""
+        """Issue a `DataWarning` about columns of X that may mislead a model; see `fit`.
+
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+            Of a stream, or of stored codes, nothing is warned of here.
+        """
         instances = as_instances(X)
         if instances.in_memory and not instances.encoded:
             checked = instances.checked(self._check)
@@ -137,11 +212,58 @@ class InstanceEncoder(TransformerMixin):
     @isolated_from_host()
     @over_chunks
     def row_hashes(self, X: Any) -> np.ndarray:
-        """Return the hash of each instance's standardised values, uint64 of shape (n,)."""
+        """Return the hash of each instance's standardised values.
+
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`
+
+        Returns
+        -------
+        uint64 array of shape (n,)
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from isthmus import Autoencoder
+        >>> from isthmus.data import as_instances
+        >>> from isthmus.networks import Networks
+        >>> X = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+        >>> encoder = Autoencoder(n_components=3, max_epochs=2, random_state=0)
+        >>> encoder.plan_fit(as_instances(X)).carry_out()
+        >>> hashes = encoder.row_hashes(X)
+        >>> hashes.shape, bool((encoder.hash_checked_rows(X) == hashes).all())
+        ((200,), True)
+        >>> encoder.warn_about_columns(X)
+        >>> [codes.shape for codes, missing in encoder.encoded_batches(X)]
+        [(200, 3)]
+        >>> encoder.check_frozen()
+        >>> encoder.encoder_digest() == encoder.digest_
+        True
+        >>> encoder.untrained(random_state=1).encoder_digest() == encoder.digest_
+        False
+        >>> encoder.save(Path(mkdtemp()) / "bundle")
+        >>> names = ["schema_", "preprocessor_", "loss_", "training_", "history_", "held_out_"]
+        >>> learned = {name: getattr(encoder, name) for name in names}
+        >>> networks = Networks(encoder.encoder_, encoder.decoder_, 3, encoder.spec_)
+        >>> again = Autoencoder.restored(encoder.get_params(), learned, networks)
+        >>> again.digest_ == encoder.digest_
+        True
+        """
         return self.hash_checked_rows(self._check(X))
 
     def hash_checked_rows(self, X: np.ndarray) -> np.ndarray:
-        """Return the hash of each checked instance, uint64 of shape (n,)."""
+        """Return the hash of each checked instance.
+
+        Parameters
+        ----------
+        X : array of shape (n, *schema_.shape)
+
+        Returns
+        -------
+        uint64 array of shape (n,)
+        """
         step, prepare = self._inference_batch(), self.preprocessor_.to_hash
         parts = [row_hashes(prepare(X[first : first + step])) for first in range(0, len(X), step)]
         return np.concatenate(parts)

@@ -61,6 +61,16 @@ class Acceptance:
         Upper bound of the share of wrong predictions among the accepted by Clopper and Pearson
         (1934), at the level that is left to one threshold where all are tested; 1 where none are
         accepted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus.classification import accept_most_certain
+    >>> nonconformity = np.linspace(0, 1, 1000)
+    >>> right = nonconformity < 0.9  # the most uncertain tenth is predicted wrongly
+    >>> found = accept_most_certain(nonconformity, right, max_error=0.05, confidence=0.95)
+    >>> found.n, found.n_wrong, found.bound <= found.max_error
+    (930, 30, True)
     """
 
     max_error: float

@@ -135,6 +135,20 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         >>> sets = classifier.calibrate(*held_out).predict_set(digits.test.X, alpha=0.1)
         >>> sets.shape
         (360, 10)
+        >>> p_values = classifier.class_p_values(digits.test.X)
+        >>> bool((sets == (p_values > 0.1)).all())
+        True
+        >>> classifier.warn_of_full_sets(0.1), classifier.check_has_probabilities()
+        (None, None)
+        >>> classifier.acceptance(max_error=0.1).n > 0
+        True
+        >>> classifier.class_nonconformity(digits.test.X).shape
+        (1, 360, 10)
+        >>> codes = classifier.encoder_.transform(digits.test.X)
+        >>> classifier.nonconformity_of_codes(codes).shape
+        (1, 360, 10)
+        >>> classifier.predicted_nonconformity(codes).shape
+        (360,)
         """
         check_is_fitted(self, "standardised_head_")
         self.check_has_probabilities()
@@ -199,6 +213,10 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         by_class : bool, default=False
             Compare with calibration instances of the class alone.
 
+        Returns
+        -------
+        float64 array of shape (n, n_classes), in (0, 1]
+
         Raises
         ------
         CalibrationError
@@ -246,7 +264,18 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         return prediction_sets(self.class_p_values(X, by_class=by_class), alpha)
 
     def warn_of_full_sets(self, alpha: float, *, by_class: bool = False) -> None:
-        """Warn of classes that are in every set at `alpha`, see `predict_set`."""
+        """Warn of classes that are in every set at `alpha`, see `predict_set`.
+
+        Parameters
+        ----------
+        alpha, by_class
+            As for `predict_set`.
+
+        Warns
+        -----
+        CalibrationWarning
+            When classes have too few calibration labels for `alpha`.
+        """
         calibration = self._calibrated()
         lacking = calibration.lacking(alpha, by_class=by_class)
         if len(lacking):
@@ -263,6 +292,10 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         ----------
         max_error, confidence : float in (0, 1)
             See `accept`.
+
+        Returns
+        -------
+        Acceptance
 
         Raises
         ------
@@ -336,7 +369,16 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         return self.predicted_nonconformity(encode_cached(self.encoder_, X, self.cache_dir))
 
     def predicted_nonconformity(self, codes: np.ndarray) -> np.ndarray:
-        """Return the nonconformity of codes with the predicted class, mean of all heads: (n,)."""
+        """Return the nonconformity of codes with the predicted class, mean of all heads: (n,).
+
+        Parameters
+        ----------
+        codes : float32 array of shape (n, n_components)
+
+        Returns
+        -------
+        float64 array of shape (n,)
+        """
         predicted = self.standardised_head_.head_proba(codes).argmax(axis=1)
         mean = self.nonconformity_of_codes(codes).mean(axis=0)
         found: np.ndarray = mean[np.arange(len(mean)), predicted]
@@ -344,6 +386,10 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
 
     def class_nonconformity(self, X: Any) -> np.ndarray:
         """Return the nonconformity of each instance with each class, by each calibrated head.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Stream or StoredCodes
 
         Returns
         -------
@@ -354,7 +400,16 @@ class CalibratedDecisionsMixin(FrozenEncoderMixin):
         return self.nonconformity_of_codes(encode_cached(self.encoder_, X, self.cache_dir))
 
     def nonconformity_of_codes(self, codes: np.ndarray) -> np.ndarray:
-        """Return what `class_nonconformity` does, for codes (n, n_components)."""
+        """Return what `class_nonconformity` does, for codes (n, n_components).
+
+        Parameters
+        ----------
+        codes : float32 array of shape (n, n_components)
+
+        Returns
+        -------
+        float64 array of shape (n_heads, n, n_classes)
+        """
         heads = self.calibrated_heads_
         found = [head_probabilities(head, codes, self.classes_) for head in heads]
         return negative_log_odds(np.stack(found))

@@ -66,9 +66,8 @@ def _head_has_probabilities(classifier: CodeClassifier) -> bool:
 class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
     """Classify instances by their codes; the encoder is frozen, which `fit` verifies.
 
-    The instances are encoded once, the codes standardised, and the head is fitted on
-    them. A SHA-256 over all of the encoder's parameters and buffers is taken before and
-    after.
+    The instances are encoded once, the codes standardised, and the head is fitted on them. A
+    SHA-256 over all of the encoder's parameters and buffers is taken before and after.
 
     Parameters
     ----------
@@ -129,19 +128,20 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
     Examples
     --------
-    >>> from isthmus import Autoencoder
-    >>> from isthmus.data.load import load
+    >>> from isthmus import Autoencoder, CodeClassifier, load
     >>> digits = load("digits")
-    >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(digits.train.X)
-    >>> few = CodeClassifier(encoder).fit(digits.train.X[:200], digits.train.y[:200])
-    >>> few.predict(digits.test.X).shape
-    (360,)
-
-    With labels for a few and all the other instances beside them:
-
-    >>> y = np.full(len(digits.train.X), -1)
-    >>> y[:50] = digits.train.y[:50]
-    >>> spread = CodeClassifier(encoder, "spreading", random_state=0).fit(digits.train.X, y)
+    >>> X, y = digits.train.X, digits.train.y
+    >>> encoder = Autoencoder(max_epochs=5, random_state=0).fit(X)
+    >>> few = CodeClassifier(encoder).fit(X[:200], y[:200])
+    >>> few.predict(digits.test.X).shape, few.score(digits.test.X, digits.test.y) > 0.75
+    ((360,), True)
+    >>> asked = 200 + few.suggest(X[200:], n=5)
+    >>> few.suggestions(X[200:], n=5).columns.tolist()
+    ['row', 'doubt', 'reason']
+    >>> few.add_labels(X[asked], y[asked]).n_labels_
+    205
+    >>> few_labels = np.where(np.arange(len(y)) < 50, y, -1)  # all others are unlabelled
+    >>> spread = CodeClassifier(encoder, "spreading", random_state=0).fit(X, few_labels)
     >>> spread.n_labels_, spread.n_unlabelled_
     (50, 1387)
     """
@@ -173,12 +173,10 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
         Parameters
         ----------
-        X : array or DataFrame of n instances like those the encoder was fitted on, Stream or \
-                StoredCodes
+        X : array or DataFrame of n instances, Stream or StoredCodes
             An encoder that is not fitted is trained on all of a stream, the head on the codes
             of 100,000 of its instances at most, drawn at random, whose labels are read with
-            them. Codes that `isthmus.load_codes` read are taken as they are; the encoder is not
-            run.
+            them. Codes of `isthmus.load_codes` are taken as they are.
         y : array of shape (n,); None with a stream, codes or a dataset of torch that has labels
             Integer or string labels, none missing. With a head that uses unlabelled instances
             -1, None, NaN and empty text mark one, -1 even where the only other label is 1.
@@ -226,9 +224,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         X : array or DataFrame of n instances, or StoredCodes
             New ones, or ones that the head was fitted on: their labels change.
         y : array of shape (n,)
-            They are matched to the classes: "3" is 3. With a head that uses unlabelled
-            instances -1, None, NaN or empty text removes a label, or adds an unlabelled
-            instance.
+            They are matched to the classes: "3" is 3. With a head that uses unlabelled instances
+            -1, None, NaN or empty text removes a label, or adds an unlabelled instance.
 
         Returns
         -------
@@ -237,9 +234,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         Raises
         ------
         DataError
-            When labels cannot be used, or the head was fitted on more than 20,000 instances,
-            or on stored codes without row hashes: it does not store the codes of these. Head and
-            rejecter are then unchanged.
+            When labels cannot be used, or the head was fitted on more than 20,000 instances, or on
+            stored codes without row hashes. Head and rejecter are then unchanged.
         """
         check_is_fitted(self, "standardised_head_")
         if self.labelled_ is None:
@@ -274,11 +270,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
     @property
     def history_(self) -> list[dict[str, Any]]:
-        """Loss and accuracy of each epoch of a head that is trained in epochs.
-
-        Of `head="mlp"` as of `MLPHead`: `epoch`, `train_loss`, `train_accuracy` and those of the
-        labels held out from it. Empty for heads that are fitted in closed form or by a solver.
-        """
+        """Loss and accuracy of each epoch, as of `MLPHead`; empty for heads without epochs."""
         return list(getattr(self.head_, "history_", []))
 
     @property
@@ -289,7 +281,16 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
     @isolated_from_host()
     @over_chunks
     def predict(self, X: Any) -> np.ndarray:
-        """Return the class of each instance, or `unknown_label_` where it is rejected: (n,)."""
+        """Return the class of each instance, or `unknown_label_` where it is rejected: (n,).
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Stream or StoredCodes
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         check_is_fitted(self, "standardised_head_")
         self.check_encoder_unchanged()
         classes = self.standardised_head_.predict(encode_cached(self.encoder_, X, self.cache_dir))
@@ -317,8 +318,8 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         ----------
         X : array or DataFrame of n instances
         y : array of shape (n,)
-            They are matched to the classes: "3" is 3. Instances without a label do not count, a
-            label that is no class does.
+            Matched to the classes: "3" is 3. Without a label an instance does not count, with a
+            label that is no class it does.
         sample_weight : array of shape (n,), optional
 
         Returns
@@ -329,8 +330,7 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
         Raises
         ------
         DataError
-            When no instance has a label, or labels cannot be matched, see
-            `isthmus.data.ClassMatcher`.
+            When no instance has a label, or labels cannot be matched (`isthmus.data.ClassMatcher`).
         """
         y = as_labels(y)
         rows, labels = ClassMatcher(self.classes_).labelled(y)
@@ -342,6 +342,11 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
 
     def suggest(self, X: Any, n: int = 20) -> np.ndarray:
         """Return which instances to label next: uncertain between two classes, and diverse.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Stream or StoredCodes
+        n : int, at least 1, default=20
 
         Returns
         -------
@@ -359,11 +364,21 @@ class CodeClassifier(ClassifierMixin, CalibratedDecisionsMixin):
     def suggestions(self, X: Any, n: int = 20) -> pd.DataFrame:
         """Return the instances that `suggest` chooses as a table, with a reason for each.
 
+        Parameters
+        ----------
+        X, n
+            As for `suggest`.
+
         Returns
         -------
         DataFrame of min(n, len(X)) rows
             `row`, its number in X; `doubt`, 1 less the gap between the two likeliest classes;
             `reason`, these two with their probabilities.
+
+        Raises
+        ------
+        DataError
+            When the head gives no probabilities.
         """
         check_is_fitted(self, "standardised_head_")
         if not hasattr(self, "predict_proba"):

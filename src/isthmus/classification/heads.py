@@ -298,8 +298,10 @@ class MLPHead(ClassifierMixin, BaseEstimator):
     >>> import numpy as np
     >>> codes = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
     >>> head = MLPHead(max_epochs=5, random_state=0).fit(codes, codes[:, 0] > 0)
-    >>> head.predict_proba(codes).shape
-    (100, 2)
+    >>> head.predict_proba(codes).shape, head.predict(codes).shape
+    ((100, 2), (100,))
+    >>> head.architecture()["hidden_layer_sizes"]
+    [512, 256]
     """
 
     def __init__(
@@ -333,7 +335,17 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     @isolated_from_host()
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit on codes of shape (n, n_components) and their labels (n,)."""
+        """Fit on codes of shape (n, n_components) and their labels (n,).
+
+        Parameters
+        ----------
+        X : array of shape (n, n_components)
+        y : array of shape (n,)
+
+        Returns
+        -------
+        self
+        """
         self._check_parameters()
         X, y = validate_data(self, X, y, dtype=np.float32)
         self.classes_, coded = class_positions(y)
@@ -377,7 +389,16 @@ class MLPHead(ClassifierMixin, BaseEstimator):
 
     @isolated_from_host()
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities, shape (n, n_classes), for codes (n, n_components)."""
+        """Return class probabilities, shape (n, n_classes), for codes (n, n_components).
+
+        Parameters
+        ----------
+        X : array of shape (n, n_components)
+
+        Returns
+        -------
+        float64 array of shape (n, n_classes)
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         X = np.require(X, requirements=["C", "W"])  # what torch takes without a copy
@@ -391,12 +412,27 @@ class MLPHead(ClassifierMixin, BaseEstimator):
         return probabilities
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each code, shape (n,)."""
+        """Return the most probable class of each code, shape (n,).
+
+        Parameters
+        ----------
+        X : array of shape (n, n_components)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         check_is_fitted(self)
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def architecture(self) -> dict[str, Any]:
-        """Return the network's sizes and dropout as plain JSON values."""
+        """Return the network's sizes and dropout as plain JSON values.
+
+        Returns
+        -------
+        dict
+            `n_features`, `hidden_layer_sizes`, `n_classes`, `dropout`.
+        """
         return {
             "n_features": int(self.n_features_in_),
             "hidden_layer_sizes": list(self._sizes()),

@@ -48,6 +48,9 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
     >>> y = np.full(60, -1)
     >>> y[0], y[59] = 3, 7
     >>> head = SpreadingHead().fit(X, y)
+    >>> again = SpreadingHead.from_state(head.state())
+    >>> again.predict_proba([[0.9], [2.1]]).shape
+    (2, 2)
     >>> head.transduction_[[29, 30]].tolist(), head.predict([[0.9], [2.1]]).tolist()
     ([3, 7], [3, 7])
     """
@@ -63,6 +66,16 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Fit on instances (n, m) and labels (n,), whole numbers, -1 where there is none.
+
+        Parameters
+        ----------
+        X : array of shape (n, m)
+        y : array of shape (n,)
+            Whole numbers, -1 where there is none.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
@@ -97,7 +110,16 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities, shape (n, n_classes), for instances (n, m)."""
+        """Return class probabilities, shape (n, n_classes), for instances (n, m).
+
+        Parameters
+        ----------
+        X : array of shape (n, m)
+
+        Returns
+        -------
+        float64 array of shape (n, n_classes)
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         distances, rows = find_nearest(X, self.points_, min(self.n_neighbors, len(self.points_)))
@@ -106,12 +128,27 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
         return np.einsum("nk,nkc->nc", weights, self.label_distributions_[rows])
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each instance, shape (n,)."""
+        """Return the most probable class of each instance, shape (n,).
+
+        Parameters
+        ----------
+        X : array of shape (n, m)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         check_is_fitted(self)
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def state(self) -> dict[str, Any]:
-        """Return the fitted head as arrays and plain values."""
+        """Return the fitted head as arrays and plain values.
+
+        Returns
+        -------
+        dict
+            `n_neighbors`, `alpha` and the fitted arrays.
+        """
         return {
             "n_neighbors": int(self.n_neighbors),
             "alpha": float(self.alpha),
@@ -124,7 +161,17 @@ class SpreadingHead(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Rebuild a fitted head from what `state` returned."""
+        """Rebuild a fitted head from what `state` returned.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state` returned it.
+
+        Returns
+        -------
+        SpreadingHead
+        """
         head = cls(state["n_neighbors"], alpha=state["alpha"])
         head.classes_, head.transduction_ = state["classes"], state["transduction"]
         head.points_, head.scale_ = state["points"], state["scale"]

@@ -74,7 +74,17 @@ class LinearHead(LogisticRegression):
         super().__init__(C=C, tol=tol, max_iter=max_iter)
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit on features of shape (n, m) and labels of shape (n,)."""
+        """Fit on features of shape (n, m) and labels of shape (n,).
+
+        Parameters
+        ----------
+        X : array of shape (n, m)
+        y : array of shape (n,)
+
+        Returns
+        -------
+        self
+        """
         self._validate_params()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         self.classes_, places = class_positions(y)

@@ -139,7 +139,15 @@ class ClassCalibration:
     >>> places = np.random.default_rng(0).integers(2, size=199)
     >>> probabilities = np.where(np.eye(2)[places] > 0, 0.8, 0.2)
     >>> calibration = ClassCalibration.of(probabilities, places)
-    >>> calibration.p_values(np.array([[[0.8, 0.2]]])).tolist()
+    >>> new = np.array([[[0.8, 0.2]]])
+    >>> calibration.p_values_of(negative_log_odds(new)).tolist()
+    [[1.0, 0.005]]
+    >>> calibration.counted(part=0, place=1).n, calibration.lacking(0.001).tolist()
+    (110, [0, 1])
+    >>> calibration.accept(max_error=0.05).share
+    1.0
+    >>> again = ClassCalibration.from_state(calibration.state())
+    >>> again.p_values(new).tolist()
     [[1.0, 0.005]]
     """
 
@@ -161,7 +169,21 @@ class ClassCalibration:
     def of(
         cls, probabilities: np.ndarray, places: np.ndarray, parts: np.ndarray | None = None
     ) -> Self:
-        """Calibrate on probabilities (n, n_classes) and positions of classes (n,), -1 for none."""
+        """Calibrate on probabilities (n, n_classes) and positions of classes (n,), -1 for none.
+
+        Parameters
+        ----------
+        probabilities : array of shape (n, n_classes)
+            Of calibration instances, by a head that was not fitted on them.
+        places : int array of shape (n,)
+            Position of the class of each; -1 for none.
+        parts : int array of shape (n,), optional
+            Which head gave the probabilities; by default one gave all.
+
+        Returns
+        -------
+        ClassCalibration
+        """
         scores = negative_log_odds(probabilities)
         rows, predicted = np.arange(len(scores)), probabilities.argmax(axis=1)
         own = np.where(places >= 0, scores[rows, np.maximum(places, 0)], np.inf)
@@ -179,7 +201,18 @@ class ClassCalibration:
         return np.bincount(self.places[self.places >= 0], minlength=self.n_classes)
 
     def counted(self, part: int, place: int | None = None) -> Calibration:
-        """Return the scores of a part, or of one class of it, among which instances are ranked."""
+        """Return the scores of a part, or of one class of it, among which instances are ranked.
+
+        Parameters
+        ----------
+        part : int
+        place : int, optional
+            Position of a class.
+
+        Returns
+        -------
+        Calibration
+        """
         chosen = self.parts == part
         if place is not None:
             chosen &= self.places == place
@@ -194,11 +227,27 @@ class ClassCalibration:
             Of the head of each part, before the temperature.
         by_class : bool, default=False
             Count calibration instances of the class alone.
+
+        Returns
+        -------
+        float64 array of shape (n, n_classes), in (0, 1]
         """
         return self.p_values_of(negative_log_odds(np.asarray(probabilities)), by_class=by_class)
 
     def p_values_of(self, scores: np.ndarray, *, by_class: bool = False) -> np.ndarray:
-        """Return the p-values of nonconformity scores, (n_parts, n, n_classes), as `p_values`."""
+        """Return the p-values of nonconformity scores, (n_parts, n, n_classes), as `p_values`.
+
+        Parameters
+        ----------
+        scores : array of shape (n_parts, n, n_classes)
+            See `negative_log_odds`.
+        by_class : bool, default=False
+            Count calibration instances of the class alone.
+
+        Returns
+        -------
+        float64 array of shape (n, n_classes), in (0, 1]
+        """
         n = self.n_by_class if by_class else self.n
         at_least = np.zeros(scores.shape[1:])
         for part, of_part in enumerate(scores):
@@ -213,6 +262,16 @@ class ClassCalibration:
 
     def lacking(self, alpha: float, *, by_class: bool = False) -> np.ndarray:
         """Return the positions of classes that are in every set: too few instances for `alpha`.
+
+        Parameters
+        ----------
+        alpha : float in (0, 1)
+        by_class : bool, default=False
+            Count calibration instances of the class alone.
+
+        Returns
+        -------
+        int array of shape (k,)
 
         Raises
         ------
@@ -231,6 +290,14 @@ class ClassCalibration:
         same source as the calibration instances. All thresholds are tested at once, see
         `isthmus.classification.acceptance`, and the one that accepts most is returned.
 
+        Parameters
+        ----------
+        max_error, confidence : float in (0, 1)
+
+        Returns
+        -------
+        Acceptance
+
         Raises
         ------
         CalibrationError
@@ -241,7 +308,13 @@ class ClassCalibration:
         return accept_most_certain(self.predicted_scores, self.right, max_error, confidence)
 
     def state(self) -> dict[str, Any]:
-        """Return the calibration as arrays and plain values."""
+        """Return the calibration as arrays and plain values.
+
+        Returns
+        -------
+        dict
+            The parameters by name.
+        """
         return {
             "scores": self.scores,
             "places": self.places,
@@ -253,5 +326,15 @@ class ClassCalibration:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Rebuild a calibration from what `state` returned."""
+        """Rebuild a calibration from what `state` returned.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state` returned it.
+
+        Returns
+        -------
+        ClassCalibration
+        """
         return cls(**state)

@@ -91,10 +91,23 @@ class AlarmRate:
             A number, "per" or "/", and a unit with or without a number before it: second,
             minute, hour, day, week, month (30 days), year (365 days), points, time points, rows.
 
+        Returns
+        -------
+        AlarmRate
+
         Raises
         ------
         CalibrationError
             When it is none of these, or one of its numbers is not above 0.
+
+        Examples
+        --------
+        >>> from isthmus.detection import AlarmRate
+        >>> rate = AlarmRate.parse("1 per day")
+        >>> rate.count, rate.per, rate.unit
+        (1.0, 1.0, 'day')
+        >>> str(AlarmRate.parse("2/2000 points"))
+        '2 per 2000 points'
         """
         if isinstance(text, cls):
             return text
@@ -123,11 +136,21 @@ class AlarmRate:
         step : float or None
             Seconds from one time point to the next; not needed for a rate in points.
 
+        Returns
+        -------
+        float in (0, 0.5]
+
         Raises
         ------
         CalibrationError
             When the rate is stated in time and there is no step, or it would be one alarm or more
             at every second time point.
+
+        Examples
+        --------
+        >>> from isthmus.detection import AlarmRate
+        >>> AlarmRate.parse("1 per hour").per_point(step=60) == 1 / 60
+        True
         """
         seconds = 1.0
         if self.is_timed:
@@ -147,7 +170,31 @@ class AlarmRate:
         return rate
 
     def like(self, rate: float, step: float | None = None) -> Self:
-        """Return another rate of alarms per time point in the units of this one, rounded up."""
+        """Return another rate of alarms per time point in the units of this one, rounded up.
+
+        Parameters
+        ----------
+        rate : float, at least 0
+            Alarms per time point.
+        step : float, optional
+            Seconds between time points; needed for a rate in time.
+
+        Returns
+        -------
+        AlarmRate
+            With three significant digits.
+
+        Raises
+        ------
+        CalibrationError
+            When this rate is stated in time and there is no step.
+
+        Examples
+        --------
+        >>> from isthmus.detection import AlarmRate
+        >>> str(AlarmRate.parse("1 per day").like(0.001, step=60))
+        '1.44 per day'
+        """
         unit_points = self.per
         if self.is_timed:
             if step is None or not step > 0:
@@ -172,6 +219,16 @@ class AlarmRate:
             Time points that hold the beginning of one alarm at most.
         step : float or None
             Seconds between time points.
+
+        Returns
+        -------
+        str
+
+        Examples
+        --------
+        >>> from isthmus.detection import AlarmRate
+        >>> AlarmRate.parse("1 per 2000 points").needs_more(n_points=500, cell=4)[:70]
+        "false_alarms='1 per 2000 points' needs at least 1,996 time points of n"
         """
         known_step = step if self.is_timed else None
         needed = as_duration(np.ceil(1 / self.per_point(step)) - cell, known_step)
@@ -386,7 +443,13 @@ class AdaptiveRate:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Return plain values, for JSON, from which `from_state` goes on."""
+        """Return plain values, for JSON, from which `from_state` goes on.
+
+        Returns
+        -------
+        dict
+            `rule`, which is "adaptive"; `rate`, `step`, `threshold`; `n` rows and `alarms` so far.
+        """
         return {
             "rule": "adaptive",
             "rate": self.rate,
@@ -399,6 +462,15 @@ class AdaptiveRate:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Go on from what `state` returned.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state` returned it.
+
+        Returns
+        -------
+        AdaptiveRate
 
         Raises
         ------

@@ -37,6 +37,7 @@ from isthmus.detection.calibration import (
     rows_needed,
     thinned,
 )
+from isthmus.detection.timeline import MIN_BATCHES, batch_means
 from isthmus.errors import CalibrationError, CalibrationWarning
 
 #: Stretches in turn held out to measure the realised rate.
@@ -45,12 +46,6 @@ MAX_FOLDS_IN_TIME = 10
 DRIFT_LEVEL = 0.001
 #: A drift is warned of when a stretch realises more than so many times the rate asked.
 DRIFT_FACTOR = 2.0
-#: Batches of time points have to be that little correlated for the tests of drift.
-MAX_BATCH_CORRELATION = 0.1
-#: More batches than this add no power that matters, and Kendall's test compares all pairs.
-MAX_BATCHES = 1000
-#: A stretch takes part in the tests with at least so many batches.
-MIN_BATCHES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +64,22 @@ class BlockCalibration:
         Time points of a window.
     mean_cluster : float, at least 1
         Mean number of points that are high together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scores = np.random.default_rng(0).normal(size=1000)
+    >>> blocks = block_calibration(scores, np.array([[0, 500], [500, 1000]]), window=1)
+    >>> blocks.p_values(np.array([0.0, 4.0])).round(3).tolist()
+    [0.467, 0.001]
+    >>> rate = blocks.choose_rate("auto")
+    >>> rate, blocks.holds(rate), round(blocks.threshold_for_rate(rate), 2)
+    (0.01, True, 2.28)
+    >>> blocks.band(rate, n_points=1000)[1] < 0.02, blocks.warn_of_drift(blocks.realised(rate))
+    (True, False)
+    >>> found = blocks.alarm_threshold(AlarmRate.parse("1 per 500 points"))
+    >>> found.n_alarms, int((scores > found.threshold).sum())
+    (1, 1)
     """
 
     scores: np.ndarray
@@ -93,13 +104,30 @@ class BlockCalibration:
         return self.calibration.n
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
-        """Return the conformal p-value of each anomaly score; NaN where there is none."""
+        """Return the conformal p-value of each anomaly score; NaN where there is none.
+
+        Parameters
+        ----------
+        scores : array of shape (k,)
+
+        Returns
+        -------
+        float64 array of shape (k,), in (0, 1] or NaN
+        """
         return np.where(np.isnan(scores), np.nan, self.calibration.p_values(scores))
 
     def threshold_for_rate(self, rate: float) -> float:
         """Return the anomaly score above which a time point is abnormal at a false-alarm rate.
 
         Where the blocks hold too few points for the rate it is the highest score among them.
+
+        Parameters
+        ----------
+        rate : float in (0, 1)
+
+        Returns
+        -------
+        float
 
         Raises
         ------
@@ -112,11 +140,28 @@ class BlockCalibration:
         return self.calibration.threshold_for_rate(rate)
 
     def holds(self, rate: float) -> bool:
-        """Return whether the blocks hold enough independent time points for a rate."""
+        """Return whether the blocks hold enough independent time points for a rate.
+
+        Parameters
+        ----------
+        rate : float in (0, 1)
+
+        Returns
+        -------
+        bool
+        """
         return rate >= self.calibration.smallest_rate - 1e-12
 
     def choose_rate(self, rate: float | str) -> float:
         """Return the false-alarm rate to hold; `"auto"` is 0.01 or the smallest that is held.
+
+        Parameters
+        ----------
+        rate : float in (0, 1) or "auto"
+
+        Returns
+        -------
+        float
 
         Raises
         ------
@@ -161,6 +206,10 @@ class BlockCalibration:
         n_points : int
             Time points of the new stretch.
         confidence : float in (0, 1)
+
+        Returns
+        -------
+        low, high : float in [0, 1]
         """
         rate = max(rate, self.calibration.smallest_rate)
         above = float((self.scores > self.threshold_for_rate(rate)).mean())  # less where tied
@@ -220,19 +269,14 @@ class BlockCalibration:
         step : float, optional
             Seconds between time points, for a rate in time.
 
+        Returns
+        -------
+        AlarmThreshold
+
         Warns
         -----
         CalibrationWarning
             When the blocks are too short for the rate.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> scores = np.random.default_rng(0).normal(size=4000)
-        >>> blocks = block_calibration(scores, np.array([[0, 2000], [2000, 4000]]), window=1)
-        >>> found = blocks.alarm_threshold(AlarmRate.parse("1 per 1000 points"))
-        >>> found.n_alarms, int((scores > found.threshold).sum())
-        (3, 3)
         """
         asked = rate if isinstance(rate, AlarmRate) else AlarmRate(float(rate), 1.0, "points")
         per_point = asked.per_point(step)
@@ -299,7 +343,8 @@ class BlockCalibration:
         """
         ranks = rankdata(-np.round(self.scores, -round(np.log10(TOLERANCE))))
         surprise = -np.log(ranks / (self.n_points + 1))
-        means, fold, group, size = _batch_means(surprise, self)
+        of_blocks = self.fold, self.blocks[:, 0], self.groups, self.window
+        means, fold, group, size = batch_means(surprise, *of_blocks)
         p_blocks = p_trend = None
         samples = [means[fold == one] for one in np.unique(fold)]
         samples = [sample for sample in samples if len(sample) >= MIN_BATCHES]
@@ -453,47 +498,3 @@ def block_calibration(
         window=window,
         mean_cluster=max(1.0, float(mean_cluster)),
     )
-
-
-def _batch_means(
-    values: np.ndarray, calibration: BlockCalibration
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Return means of batches that hardly correlate, their stretch and group, and their size.
-
-    Batches start at a window, or at a thousandth of the points, and grow by half until successive
-    ones are as good as independent. There are none where that takes more points than there are.
-    """
-    fold = calibration.fold // 2
-    edges = np.union1d(calibration.blocks[:, 0], np.flatnonzero(np.diff(fold)) + 1)
-    lengths = np.diff(np.append(edges, len(values)))
-    names = calibration.groups or (0,) * len(calibration.blocks)
-    codes = np.unique([str(name) for name in names], return_inverse=True)[1]
-    block = np.searchsorted(calibration.blocks[:, 0], edges, side="right") - 1
-    size = max(1, calibration.window, len(values) // MAX_BATCHES)
-    while (n := lengths // size).sum() >= 2 * MIN_BATCHES:
-        stretch = np.repeat(np.arange(len(edges)), n)
-        within = np.arange(len(stretch)) - np.repeat(np.cumsum(n) - n, n)
-        starts = edges[stretch] + within * size
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-        means = (sums[starts + size] - sums[starts]) / size
-        own = fold[starts]
-        correlation = _successive_correlation(means, own, stretch)
-        if correlation <= MAX_BATCH_CORRELATION + 1 / np.sqrt(len(means)):  # plus its error
-            return means, own, codes[block][stretch], size
-        size = -(-3 * size // 2)
-    empty = np.zeros(0, dtype=np.int64)
-    return np.zeros(0), empty, empty, size
-
-
-def _successive_correlation(means: np.ndarray, fold: np.ndarray, stretch: np.ndarray) -> float:
-    """Return von Neumann's estimate of the correlation of successive values within stretches."""
-    counts = np.bincount(fold)
-    centres = np.bincount(fold, means) / np.maximum(counts, 1)
-    freedom = len(means) - np.count_nonzero(counts)
-    follows = np.diff(stretch) == 0
-    if freedom < 1 or not follows.any():
-        return 1.0
-    variance = ((means - centres[fold]) ** 2).sum() / freedom
-    if variance <= 0:
-        return 0.0
-    return float(1 - (np.diff(means)[follows] ** 2).mean() / (2 * variance))

@@ -69,8 +69,12 @@ class Calibration:
     >>> calibration = Calibration(np.arange(99.0))
     >>> calibration.p_values(np.array([98.0, 200.0])).tolist()
     [0.02, 0.01]
-    >>> calibration.threshold_for_rate(0.01)
-    98.0
+    >>> calibration.at_least(np.array([98.0, 200.0])).tolist()
+    [1, 0]
+    >>> calibration.conditional_p_values(np.array([98.0, 200.0])).round(2).tolist()
+    [0.06, 0.05]
+    >>> calibration.threshold_for_rate(0.01), calibration.choose_rate("auto")
+    (98.0, 0.01)
     """
 
     def __init__(self, scores: np.ndarray) -> None:
@@ -89,6 +93,10 @@ class Calibration:
         ----------
         scores : array of shape (n,)
             Anomaly scores of normal rows.
+
+        Returns
+        -------
+        Calibration
 
         Examples
         --------
@@ -112,11 +120,30 @@ class Calibration:
         return 1 / (self.n + 1)
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
-        """Return the conformal p-value of each anomaly score, in [1 / (n + 1), 1]."""
+        """Return the conformal p-value of each anomaly score, in [1 / (n + 1), 1].
+
+        Parameters
+        ----------
+        scores : array of shape (k,)
+            Anomaly scores.
+
+        Returns
+        -------
+        float64 array of shape (k,)
+        """
         return (1 + self.at_least(scores)) / (self.n + 1)
 
     def at_least(self, scores: np.ndarray) -> np.ndarray:
-        """Return the number of calibration scores that are at least as high as each score."""
+        """Return the number of calibration scores that are at least as high as each score.
+
+        Parameters
+        ----------
+        scores : array of shape (k,)
+
+        Returns
+        -------
+        int array of shape (k,)
+        """
         return self.n - np.searchsorted(self.scores, scores, side="left")
 
     def conditional_p_values(self, scores: np.ndarray, confidence: float = 0.9) -> np.ndarray:
@@ -130,6 +157,10 @@ class Calibration:
         scores : array of shape (k,)
             Anomaly scores.
         confidence : float in (0, 1)
+
+        Returns
+        -------
+        float64 array of shape (k,)
 
         Notes
         -----
@@ -145,6 +176,14 @@ class Calibration:
 
         It is the k-th largest calibration score, k = floor(rate (n + 1)), raised where there is
         a tolerance: `score > threshold` exactly when `p_value <= rate`.
+
+        Parameters
+        ----------
+        rate : float in (0, 1)
+
+        Returns
+        -------
+        float
 
         Raises
         ------
@@ -164,6 +203,14 @@ class Calibration:
 
     def choose_rate(self, rate: float | str) -> float:
         """Return the false-alarm rate to hold: `choose_rate` for these calibration rows.
+
+        Parameters
+        ----------
+        rate : float in (0, 1) or "auto"
+
+        Returns
+        -------
+        float
 
         Raises
         ------

@@ -95,6 +95,25 @@ class Contamination:
         Numbers of the rows that do not calibrate.
     n_calibration : int
         Rows that calibrate or were left out of calibration.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus import AnomalyDetector, Autoencoder
+    >>> X = np.random.default_rng(0).normal(size=(400, 6))
+    >>> X[:20] += 6
+    >>> detector = AnomalyDetector(
+    ...     Autoencoder(max_epochs=2),
+    ...     method="mahalanobis",
+    ...     calibration="split",
+    ...     contamination=0.1,
+    ...     random_state=0,
+    ... ).fit(X)
+    >>> found = detector.contamination_
+    >>> found.bound, len(found.trimmed), int((found.trimmed < 20).sum())
+    (0.1, 15, 15)
+    >>> found.facts()["n_left_out"]
+    0
     """
 
     bound: float
@@ -110,6 +129,13 @@ class Contamination:
         ----------
         hashes : uint64 array of shape (n,), optional
             Of all rows, by which they are found elsewhere.
+
+        Returns
+        -------
+        dict
+            `bound`, `auto`; `estimate`, the share left out of calibration; `n_trimmed`,
+            `n_left_out`, `n_calibration_before`; with hashes `trimmed` and `left_out`, lists of
+            `row` and `hash`.
         """
         facts = {
             "bound": self.bound,

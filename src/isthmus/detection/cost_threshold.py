@@ -215,6 +215,11 @@ class CostThresholdMixin:
         groups : array of shape (n,), or name or tuple of names of columns, optional
             See `predict`.
 
+        Returns
+        -------
+        self
+            With `cost_choice_`, a `CostChoice`.
+
         Raises
         ------
         DataError

@@ -210,10 +210,8 @@ class AnomalyDetector(
     >>> import numpy as np
     >>> from isthmus import AnomalyDetector, Autoencoder
     >>> normal = np.random.default_rng(0).normal(size=(300, 6))
-    >>> detector = AnomalyDetector(
-    ...     Autoencoder(max_epochs=5), false_alarm_rate=0.05, random_state=0
-    ... ).fit(normal)
-    >>> detector.predict(np.array([[0.0] * 6, [9.0] * 6])).tolist()
+    >>> detector = AnomalyDetector(Autoencoder(max_epochs=5), false_alarm_rate=0.05, random_state=0)
+    >>> detector.fit(normal).predict(np.array([[0.0] * 6, [9.0] * 6])).tolist()
     [1, -1]
     """
 
@@ -266,10 +264,9 @@ class AnomalyDetector(
         X : array or DataFrame of n instances, Dataset, Stream or StoredCodes
             Mostly normal. A data set of a long table (`load(..., kind="series")`) makes a detector
             of time points as well: see `score_points` and `alarms`. Of a stream of more than
-            100,000 instances a fifth, 100,000 at most,
-            is drawn at random; an encoder that is not fitted is trained on the others, and scores
-            are fitted and calibrated on those drawn. Codes that `isthmus.load_codes` read are
-            taken as they are; the encoder is not run. Labels of either are not used.
+            100,000 instances a fifth, 100,000 at most, is drawn at random; an encoder that is not
+            fitted is trained on the others, and scores are fitted and calibrated on those drawn.
+            Codes of `isthmus.load_codes` are taken as they are. Labels of either are not used.
         y : array of shape (n,), optional
             1 normal, -1 abnormal, 0 or missing: unlabelled; or any labels with `normal`.
         normal : str, int, float or bool, optional
@@ -360,15 +357,18 @@ class AnomalyDetector(
 
     @isolated_from_host()
     def n_encoders(self, X: Any, y: Any = None, *, groups: Any = None) -> int:
-        """Return how many encoders `fit` trains on these instances.
+        """Return how many encoders `fit` trains; only a single one can be resumed.
 
-        Only a single one writes checkpoints and can be resumed.
+        Parameters
+        ----------
+        X, y, groups
+            As for `fit`.
 
         Returns
         -------
         int
-            0 when the encoder is fitted, 1 with split calibration, and with cross calibration one
-            of all rows and one for each fold; with `contamination` one more.
+            0 when the encoder is fitted, 1 with split calibration, with cross calibration one of
+            all rows and one for each fold; with `contamination` one more.
         """
         X, of_rows, _ = read_groups_at_fit(X, None, groups)
         if trains_before_sampling(self.encoder, X):

@@ -64,10 +64,22 @@ class WeightedPValues:
         Calibration rows that as many equal weights would be worth: (sum w)² / sum w² (Kish, 1965).
     n_calibration : int
     auroc : float
-        Of the classifier that tells later rows from those that calibrate, on rows that it was not
+        Of the classifier of later rows against those that calibrate, on rows that it was not
         fitted on: 0.5 where nothing changed.
     n_clipped : int
         Calibration rows whose weight was cut off at 20 times the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus import AnomalyDetector, Autoencoder
+    >>> rng = np.random.default_rng(0)
+    >>> detector = AnomalyDetector(Autoencoder(max_epochs=2), calibration="split", random_state=0)
+    >>> detector = detector.fit(rng.normal(size=(800, 4)))
+    >>> later = rng.normal(size=(200, 4)) + 0.3
+    >>> found = detector.weighted_p_values(later[:3], later[3:])
+    >>> found.p_values.shape, found.n_calibration, found.n_effective < 160
+    ((3,), 160, True)
     """
 
     p_values: np.ndarray
@@ -145,10 +157,25 @@ class MonitoringMixin:
         were trained, are then compared with the first rows of the stream, and columns with those
         of the fit.
 
+        Returns
+        -------
+        MonitorReference
+
         Raises
         ------
         DataError
             Of a detector of time points whose normal series is too short for blocks of time.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from isthmus import AnomalyDetector, Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(800, 4))
+        >>> detector = AnomalyDetector(Autoencoder(2, max_epochs=2), calibration="split").fit(X)
+        >>> detector.observe(X[:5]).scores.shape
+        (5,)
+        >>> detector.monitor_reference().names
+        ('anomaly score', 'code 0', 'code 1', 'column 0', 'column 1', 'column 2', 'column 3')
         """
         check_is_fitted(self)
         reference_set = self.reference_set_
@@ -280,9 +307,8 @@ class MonitoringMixin:
         ----------
         normal : array or DataFrame of n instances, Dataset, Stream or StoredCodes
             Normal instances of today; of a stream 100,000 at most are drawn at random. Labels are
-            not used: rows labelled abnormal have to be left out.
-            Of a detector of time points normal series as for `score_points`, later than those of
-            the fit: the whole of them is held out, as blocks of time are at fit.
+            not used: leave out rows labelled abnormal. Of a detector of time points normal series
+            as for `score_points`, later than the fit: all are held out, as blocks at fit are.
         groups : optional
             As for `predict`, of a detector that was fitted with groups.
         **columns
@@ -352,8 +378,12 @@ class MonitoringMixin:
         Parameters
         ----------
         X, groups
-            As for `predict`. Thresholds are those of the groups; the scores of all are watched
-            together, so that other shares of the groups are a change too.
+            As for `predict`. The scores of all groups are watched together, so that other shares
+            of the groups are a change too.
+
+        Returns
+        -------
+        Observed
 
         Raises
         ------

@@ -152,6 +152,28 @@ class ExplainedDecisionsMixin:
         """Return the residual of each feature and the nearest normal training rows by code.
 
         See `isthmus.detection.explanation.Explanation`.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Dataset
+        n_neighbors : int, at least 1, default=5
+            Normal training rows to return for each instance.
+
+        Returns
+        -------
+        Explanation
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from isthmus import AnomalyDetector, Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(300, 4))
+        >>> detector = AnomalyDetector(
+        ...     Autoencoder(max_epochs=2), calibration="split", random_state=0
+        ... ).fit(X)
+        >>> found = detector.explain(np.array([[0.0, 9.0, 0.0, 0.0]]), n_neighbors=2)
+        >>> [[name for name, share in top] for top in found.top(1)]
+        [['column 1']]
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
@@ -164,10 +186,31 @@ class ExplainedDecisionsMixin:
 
         With groups near the threshold of each; see `predict`.
 
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Dataset
+        n : int, at least 1, default=20
+        groups : optional
+            See `predict`.
+
         Returns
         -------
         integer array of shape (min(n, len(X)),)
             Row numbers of X, the most informative first.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from isthmus import AnomalyDetector, Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(300, 4))
+        >>> detector = AnomalyDetector(
+        ...     Autoencoder(max_epochs=2), calibration="split", random_state=0
+        ... ).fit(X)
+        >>> new = np.vstack([np.zeros((5, 4)), np.full((5, 4), 3.0)])
+        >>> detector.suggest(new, 3).tolist()
+        [5, 0, 6]
+        >>> detector.suggestions(new, 3)["row"].tolist()
+        [5, 0, 6]
         """
         check_is_fitted(self)
         self.check_encoder_unchanged()
@@ -181,6 +224,13 @@ class ExplainedDecisionsMixin:
     @isolated_from_host()
     def suggestions(self, X: Any, n: int = 20, *, groups: Any = None) -> pd.DataFrame:
         """Return the instances that `suggest` chooses as a table, with a reason for each.
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Dataset
+        n : int, at least 1, default=20
+        groups : optional
+            See `predict`.
 
         Returns
         -------

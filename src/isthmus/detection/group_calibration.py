@@ -113,6 +113,10 @@ class GroupCalibration:
         names : sequence of str
             All groups at fit.
         rate : float in (0, 1)
+
+        Returns
+        -------
+        GroupCalibration
         """
         positions = {name: at for at, name in enumerate(names)}
         codes = np.array([positions.get(one, -1) for one in groups.tolist()], dtype=np.int64)
@@ -122,11 +126,30 @@ class GroupCalibration:
         return cls(raised, codes, names, rate)
 
     def at_rate(self, rate: float) -> GroupCalibration:
-        """Return the calibration for another rate, for which other groups may be too small."""
+        """Return the calibration for another rate, for which other groups may be too small.
+
+        Parameters
+        ----------
+        rate : float in (0, 1)
+
+        Returns
+        -------
+        GroupCalibration
+        """
         return GroupCalibration(self.scores, self.codes, self.names, rate)
 
     def matched(self, groups: np.ndarray) -> np.ndarray:
-        """Return groups as those at fit are written, see `isthmus.data.match_groups`."""
+        """Return groups as those at fit are written, see `isthmus.data.match_groups`.
+
+        Parameters
+        ----------
+        groups : object array of shape (k,)
+
+        Returns
+        -------
+        object array of shape (k,)
+            Text.
+        """
         return match_groups(groups, self.names)
 
     def places(self, groups: np.ndarray) -> np.ndarray:
@@ -135,6 +158,10 @@ class GroupCalibration:
         Parameters
         ----------
         groups : object array of shape (k,)
+
+        Returns
+        -------
+        int array of shape (k,)
         """
         position = dict(zip(self.names, self.positions.tolist(), strict=True))
         last = len(self.calibrations) - 1
@@ -143,23 +170,61 @@ class GroupCalibration:
         )
 
     def p_values(self, scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Return the conformal p-value of each anomaly score in its group, shape (k,)."""
+        """Return the conformal p-value of each anomaly score in its group, shape (k,).
+
+        Parameters
+        ----------
+        scores : array of shape (k,)
+            Anomaly scores.
+        groups : object array of shape (k,)
+
+        Returns
+        -------
+        float64 array of shape (k,), in (0, 1]
+        """
         return self._by_place(scores, groups, lambda one, own: one.p_values(own))
 
     def conditional_p_values(
         self, scores: np.ndarray, groups: np.ndarray, confidence: float = 0.9
     ) -> np.ndarray:
-        """Return p-values that are valid given the calibration rows, see `Calibration`."""
+        """Return p-values that are valid given the calibration rows, see `Calibration`.
+
+        Parameters
+        ----------
+        scores : array of shape (k,)
+            Anomaly scores.
+        groups : object array of shape (k,)
+        confidence : float in (0, 1), default=0.9
+            See `Calibration.conditional_p_values`.
+
+        Returns
+        -------
+        float64 array of shape (k,), in (0, 1]
+        """
         return self._by_place(
             scores, groups, lambda one, own: one.conditional_p_values(own, confidence)
         )
 
     def thresholds(self, groups: np.ndarray) -> np.ndarray:
-        """Return the score above which an instance of each group is abnormal, shape (k,)."""
+        """Return the score above which an instance of each group is abnormal, shape (k,).
+
+        Parameters
+        ----------
+        groups : object array of shape (k,)
+
+        Returns
+        -------
+        float64 array of shape (k,)
+        """
         return self.threshold_of_place()[self.places(groups)]
 
     def threshold_of_place(self) -> np.ndarray:
-        """Return the threshold of each of `calibrations`."""
+        """Return the threshold of each of `calibrations`.
+
+        Returns
+        -------
+        float64 array, one of each of `calibrations`
+        """
         return np.array([one.threshold_for_rate(self.rate) for one in self.calibrations])
 
     def _by_place(self, scores: np.ndarray, groups: np.ndarray, function: Any) -> np.ndarray:
@@ -200,6 +265,10 @@ class GroupCalibration:
 
     def warn_of_unseen(self, groups: np.ndarray) -> None:
         """Warn of instances whose group was not there at fit, or is missing.
+
+        Parameters
+        ----------
+        groups : object array of shape (k,)
 
         Warns
         -----
@@ -291,12 +360,30 @@ class GroupCalibration:
         }
 
     def state(self) -> dict[str, Any]:
-        """Return arrays and plain values from which `from_state` rebuilds the calibration."""
+        """Return arrays and plain values from which `from_state` rebuilds the calibration.
+
+        Returns
+        -------
+        dict
+            `scores` and `codes` (arrays) and `names` (list of str).
+        """
         return {"scores": self.scores, "codes": self.codes, "names": list(self.names)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], rate: float) -> Self:
-        """Rebuild from what `state` returned, for the rate of the detector."""
+        """Rebuild from what `state` returned, for the rate of the detector.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state` returned it.
+        rate : float in (0, 1)
+            The false-alarm rate of the detector.
+
+        Returns
+        -------
+        GroupCalibration
+        """
         return cls(state["scores"], state["codes"], state["names"], rate)
 
 

@@ -57,6 +57,14 @@ class DecisionsMixin:
 
         With groups the thresholds of all of them are moved, and others may be too small for it.
 
+        Parameters
+        ----------
+        rate : float in (0, 1) or "auto"
+
+        Returns
+        -------
+        self
+
         Raises
         ------
         CalibrationError
@@ -75,7 +83,16 @@ class DecisionsMixin:
     @isolated_from_host()
     @over_chunks
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return the negated anomaly score of each instance: higher is more normal, (n,)."""
+        """Return the negated anomaly score of each instance: higher is more normal, (n,).
+
+        Parameters
+        ----------
+        X : array or DataFrame of n instances, Dataset, Stream or StoredCodes
+
+        Returns
+        -------
+        float64 array of shape (n,)
+        """
         check_is_fitted(self)
         self.check_encoder_unchanged()
         chunks = extract_features_in_chunks(self.encoder_, X)
@@ -88,6 +105,10 @@ class DecisionsMixin:
         ----------
         X, groups
             See `predict`.
+
+        Returns
+        -------
+        float64 array of shape (n,)
         """
         instances, of_rows = self.instances_and_groups(X, groups)
         scores = self.score_samples(instances)
@@ -103,6 +124,10 @@ class DecisionsMixin:
             Of a detector that was fitted with groups, the group of each instance; by default the
             columns of X that named them at fit, or the groups of a data set.
 
+        Returns
+        -------
+        int8 array of shape (n,)
+
         Raises
         ------
         DataError
@@ -113,6 +138,33 @@ class DecisionsMixin:
         -----
         CalibrationWarning
             When some are of a group that was not there at fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from isthmus import AnomalyDetector, Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(300, 4))
+        >>> detector = AnomalyDetector(
+        ...     Autoencoder(max_epochs=2), "mahalanobis", 0.05, "split", random_state=0
+        ... )
+        >>> detector.n_encoders(X), bool((detector.fit_predict(X) == -1).mean() < 0.15)
+        (1, True)
+        >>> new = np.array([[0.0] * 4, [9.0] * 4])
+        >>> detector.predict(new).tolist(), (detector.decision_function(new) >= 0).tolist()
+        ([1, -1], [True, False])
+        >>> detector.p_values(new).round(3).tolist()
+        [1.0, 0.016]
+        >>> detector.select(np.vstack([new] * 30), fdr=0.1).sum().item()
+        30
+        >>> scores = -detector.score_samples(new)
+        >>> (scores > detector.thresholds_of()).tolist(), detector.p_values_of(scores).shape
+        ([False, True], (2,))
+        >>> detector = detector.set_false_alarm_rate(0.2)
+        >>> detector.verdicts_of(scores).tolist(), detector.calibration_by_group(None)
+        ([1, -1], None)
+        >>> instances, groups = detector.instances_and_groups(new)
+        >>> len(instances), groups
+        (2, None)
         """
         instances, of_rows = self.instances_and_groups(X, groups)
         return self.verdicts_of(-self.score_samples(instances), of_rows)
@@ -127,6 +179,10 @@ class DecisionsMixin:
             Ignored, as in scikit-learn.
         **given
             As for `fit`; `groups` are those of `predict` too.
+
+        Returns
+        -------
+        int8 array of shape (n,)
         """
         self.fit(X, **given)  # type: ignore[attr-defined]
         return self.predict(X, groups=given.get("groups"))
@@ -159,10 +215,21 @@ class DecisionsMixin:
         Benjamini and Hochberg's procedure on the conformal p-values. To select m instances of a
         batch of k takes about k / (fdr * m) calibration rows, with groups in each of them.
 
+        Parameters
+        ----------
+        X, groups
+            See `predict`.
+        fdr : float in (0, 1), default=0.1
+            Largest share, on average over batches, of normal instances among those selected.
+
         Returns
         -------
         boolean array of shape (n,)
             True for those selected as abnormal.
+
+        Notes
+        -----
+        Benjamini and Hochberg (1995); for conformal p-values Bates et al. (2023).
         """
         return benjamini_hochberg(self.p_values(X, groups=groups), fdr)
 
@@ -239,7 +306,19 @@ class DecisionsMixin:
     def verdicts_of(
         self, anomaly_scores: np.ndarray, groups: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return 1 and -1 for anomaly scores that were computed before, see `thresholds_of`."""
+        """Return 1 and -1 for anomaly scores that were computed before, see `thresholds_of`.
+
+        Parameters
+        ----------
+        anomaly_scores : array of shape (n,)
+        groups : object array of shape (n,) or None
+            See `thresholds_of`.
+
+        Returns
+        -------
+        int8 array of shape (n,)
+            1 for normal, -1 for abnormal.
+        """
         return verdicts(anomaly_scores, self.thresholds_of(groups))
 
     def p_values_of(
@@ -249,7 +328,20 @@ class DecisionsMixin:
         *,
         confidence: float | None = None,
     ) -> np.ndarray:
-        """Return p-values of anomaly scores that were computed before, see `thresholds_of`."""
+        """Return p-values of anomaly scores that were computed before, see `thresholds_of`.
+
+        Parameters
+        ----------
+        anomaly_scores : array of shape (n,)
+        groups : object array of shape (n,) or None
+            See `thresholds_of`.
+        confidence : float in (0, 1), optional
+            See `p_values`.
+
+        Returns
+        -------
+        float64 array of shape (n,), in (0, 1]
+        """
         by_group = self.calibration_by_group(groups)
         if by_group is None:
             if confidence is None:
@@ -262,6 +354,15 @@ class DecisionsMixin:
 
     def calibration_by_group(self, groups: Any) -> GroupCalibration | None:
         """Return `group_calibration_`, after a check that groups are given exactly where it is one.
+
+        Parameters
+        ----------
+        groups : array of shape (n,) or None
+
+        Returns
+        -------
+        GroupCalibration or None
+            None of a detector that was fitted without groups.
 
         Raises
         ------
@@ -292,6 +393,11 @@ class DecisionsMixin:
         ----------
         X, groups
             See `predict`, which raises and warns as this does.
+
+        Returns
+        -------
+        instances : Instances
+        groups : object array of shape (n,) or None
         """
         check_is_fitted(self)
         if self.by_group and self.point_calibration_ is not None:

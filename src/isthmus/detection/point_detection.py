@@ -154,7 +154,17 @@ class PointDetectionMixin:
         return self.alarms_of(self.decide_points(new, **columns))
 
     def alarms_of(self, decisions: PointDecisions) -> pd.DataFrame:
-        """Return the alarms of decisions that `decide_points` returned."""
+        """Return the alarms of decisions that `decide_points` returned.
+
+        Parameters
+        ----------
+        decisions : PointDecisions
+
+        Returns
+        -------
+        DataFrame
+            See `alarms`.
+        """
         return decisions.alarms(
             merge_gap=self._merge_gap(), min_length=self.min_length, causal=self.causal
         )

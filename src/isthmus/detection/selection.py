@@ -137,6 +137,10 @@ class FalseDiscoveryBound:
         Parameters
         ----------
         chosen : boolean array of shape (m,), or integer array of instance numbers
+
+        Returns
+        -------
+        int
         """
         ranks, places = self._ranks[chosen], self._of[chosen]
         most = 0
@@ -284,6 +288,10 @@ class Selection:
         p_values, n_calibration, confidence, calibration_of
             See `FalseDiscoveryBound`.
         fdr : float in (0, 1), default=0.1
+
+        Returns
+        -------
+        Selection
         """
         mask = benjamini_hochberg(p_values, fdr)
         bound = FalseDiscoveryBound(p_values, n_calibration, confidence, calibration_of)
@@ -304,11 +312,22 @@ class Selection:
         ----------
         chosen : boolean array of shape (n,), or integer array of instance numbers
             It may have been chosen after a look at p-values and instances.
+
+        Returns
+        -------
+        int
         """
         return self.bound.most_false(chosen)
 
     def facts(self) -> dict[str, Any]:
-        """Return what was selected and what holds, as plain values."""
+        """Return what was selected and what holds, as plain values.
+
+        Returns
+        -------
+        dict
+            Numbers by name: `n` and `n_selected` instances, `fdr`, `confidence`, `most_false`,
+            `most_false_share`, `most_normal`.
+        """
         return {
             "n": len(self.mask),
             "n_selected": len(self),
@@ -403,7 +422,13 @@ class OnlineSelection:
         return selected
 
     def state(self) -> dict[str, Any]:
-        """Return plain values, for JSON, from which `from_state` goes on."""
+        """Return plain values, for JSON, from which `from_state` goes on.
+
+        Returns
+        -------
+        dict
+            `rule`, which is "lond"; `fdr`, `n_seen`, `n_selected`.
+        """
         return {
             "rule": "lond",
             "fdr": self.fdr,
@@ -414,6 +439,15 @@ class OnlineSelection:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Go on from what `state` returned.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state` returned it.
+
+        Returns
+        -------
+        OnlineSelection
 
         Raises
         ------

@@ -26,6 +26,12 @@ from isthmus.data import group_text
 from isthmus.data.windows import TimePoints
 from isthmus.errors import CalibrationError
 
+#: Batches of time points have to be that little correlated for the tests of drift.
+MAX_BATCH_CORRELATION = 0.1
+#: More batches than this add no power that matters, and Kendall's test compares all pairs.
+MAX_BATCHES = 1000
+#: A stretch takes part in the tests with at least so many batches.
+MIN_BATCHES = 3
 #: Time points that are spread together, which bounds the memory that this takes.
 CHUNK = 1 << 14
 #: Number of blocks of time, each of which is held out once.
@@ -406,3 +412,70 @@ def lay_out(points: TimePoints, n_windows: int, by_group: bool = False) -> Timel
         points.group_columns,
         by_group,
     )
+
+
+def batch_means(
+    values: np.ndarray,
+    fold: np.ndarray,
+    firsts: np.ndarray,
+    groups: Sequence[Any],
+    window: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return means of batches that hardly correlate, their stretch and group, and their size.
+
+    Batches start at a window, or at a thousandth of the points, and grow by half until successive
+    ones are as good as independent. There are none where that takes more points than there are.
+
+    Parameters
+    ----------
+    values : float array of shape (n,)
+        Of the time points of all blocks, one block after the other.
+    fold : int array of shape (n,)
+        The stretch of each time point, see `BlockCalibration.fold`; two of them are one here.
+    firsts : int array of shape (b,)
+        First position of each block.
+    groups : sequence of b groups, or empty
+    window : int
+        Time points of a window.
+
+    Returns
+    -------
+    means : float array of shape (k,)
+    stretch, group : int array of shape (k,)
+    size : int
+        Time points of a batch.
+    """
+    fold = fold // 2
+    edges = np.union1d(firsts, np.flatnonzero(np.diff(fold)) + 1)
+    lengths = np.diff(np.append(edges, len(values)))
+    names = groups or (0,) * len(firsts)
+    codes = np.unique([str(name) for name in names], return_inverse=True)[1]
+    block = np.searchsorted(firsts, edges, side="right") - 1
+    size = max(1, window, len(values) // MAX_BATCHES)
+    while (n := lengths // size).sum() >= 2 * MIN_BATCHES:
+        stretch = np.repeat(np.arange(len(edges)), n)
+        within = np.arange(len(stretch)) - np.repeat(np.cumsum(n) - n, n)
+        starts = edges[stretch] + within * size
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        means = (sums[starts + size] - sums[starts]) / size
+        own = fold[starts]
+        correlation = _successive_correlation(means, own, stretch)
+        if correlation <= MAX_BATCH_CORRELATION + 1 / np.sqrt(len(means)):  # plus its error
+            return means, own, codes[block][stretch], size
+        size = -(-3 * size // 2)
+    empty = np.zeros(0, dtype=np.int64)
+    return np.zeros(0), empty, empty, size
+
+
+def _successive_correlation(means: np.ndarray, fold: np.ndarray, stretch: np.ndarray) -> float:
+    """Return von Neumann's estimate of the correlation of successive values within stretches."""
+    counts = np.bincount(fold)
+    centres = np.bincount(fold, means) / np.maximum(counts, 1)
+    freedom = len(means) - np.count_nonzero(counts)
+    follows = np.diff(stretch) == 0
+    if freedom < 1 or not follows.any():
+        return 1.0
+    variance = ((means - centres[fold]) ** 2).sum() / freedom
+    if variance <= 0:
+        return 0.0
+    return float(1 - (np.diff(means)[follows] ** 2).mean() / (2 * variance))

@@ -87,6 +87,19 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
     >>> classifier = CodeClassifier(FrozenEncoder(pca)).fit(digits.train.X, digits.train.y)
     >>> classifier.encoder_.n_components_, classifier.score(digits.test.X, digits.test.y) > 0.9
     (16, True)
+    >>> encoder = classifier.encoder_
+    >>> encoder.transform(digits.test.X).shape, encoder.gives_codes_of_fit()
+    ((360, 16), True)
+    >>> [codes.shape for codes, missing in encoder.encoded_batches(digits.test.X)]
+    [(360, 16)]
+    >>> encoder.check_frozen()
+    >>> encoder.encoder_digest() == encoder.digest_, encoder.untrained() is None
+    (True, True)
+    >>> names = ["schema_", "preprocessor_", "spec_", "trial_codes_"]
+    >>> learned = {name: getattr(encoder, name) for name in names}
+    >>> again = FrozenEncoder.restored(encoder.backend_, {"model": pca}, learned)
+    >>> again.encoder_digest() == encoder.digest_
+    True
     """
 
     trainable: ClassVar[bool] = False
@@ -127,6 +140,11 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
         Returns
         -------
         self
+
+        Raises
+        ------
+        DataError
+            When X holds codes, or the model does not take such instances.
         """
         self.__dict__.pop("digest_", None)
         instances = as_instances(X)
@@ -165,7 +183,17 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
         return codes
 
     def encoded_batches(self, X: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Yield codes, and of a table which values are missing, batch by batch."""
+        """Yield codes, and of a table which values are missing, batch by batch.
+
+        Parameters
+        ----------
+        X : array or DataFrame like the one at `fit`, or Stream
+
+        Returns
+        -------
+        iterator of (codes, missing)
+            As `Autoencoder.encoded_batches` yields them.
+        """
         check_is_fitted(self)
         return each_isolated(
             batch for chunk in as_instances(X).map(self._encoded) for batch in chunk
@@ -178,7 +206,13 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
             yield codes, np.isnan(rows) if self.schema_.kind == "table" else None
 
     def encoder_digest(self) -> str:
-        """Return the digest of the model as it is now."""
+        """Return the digest of the model as it is now.
+
+        Returns
+        -------
+        str
+            SHA-256 in hexadecimal digits.
+        """
         return self._digest()
 
     def check_frozen(self, *, quick: bool = False) -> None:
@@ -209,6 +243,14 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
         """Return the same encoder with fresh random weights; None where none can be drawn.
 
         They are drawn by `reset_parameters` of a module's layers.
+
+        Parameters
+        ----------
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        FrozenEncoder or None
         """
         check_is_fitted(self)
         fresh = self.backend_.untrained(draw_seed(random_state))
@@ -223,7 +265,21 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
     def restored(
         cls, backend: Backend, parameters: Mapping[str, Any], learned: Mapping[str, Any]
     ) -> Self:
-        """Rebuild a fitted encoder from its backend, parameters and fitted attributes."""
+        """Rebuild a fitted encoder from its backend, parameters and fitted attributes.
+
+        Parameters
+        ----------
+        backend : Backend
+            The model, loaded.
+        parameters : mapping
+            Those of the constructor.
+        learned : mapping
+            The fitted attributes by name.
+
+        Returns
+        -------
+        FrozenEncoder
+        """
         encoder = cls(**parameters)
         for name, value in learned.items():
             setattr(encoder, name, value)
@@ -239,6 +295,10 @@ class FrozenEncoder(LearnedTable, InstanceEncoder, ClassNamePrefixFeaturesOutMix
         """Return whether instances drawn at random have the codes that they had at fit.
 
         True where the model refused such instances at fit, as nothing can then be compared.
+
+        Returns
+        -------
+        bool
         """
         then = self.trial_codes_
         now = then if then is None else self._codes_of_drawn()

@@ -81,11 +81,30 @@ class FrozenEncoderMixin(LearnedTable, BaseEstimator):
     def set_params(self, **parameters: Any) -> Self:
         """Set parameters; those of a fitted encoder are refused.
 
+        Parameters
+        ----------
+        **parameters
+            As for scikit-learn's `set_params`.
+
+        Returns
+        -------
+        self
+
         Raises
         ------
         FrozenError
             When a parameter such as `encoder__n_components` is given and the encoder is fitted:
             it would have no effect.
+
+        Examples
+        --------
+        >>> from isthmus import AnomalyDetector, Autoencoder
+        >>> detector = AnomalyDetector(Autoencoder())
+        >>> detector = detector.set_params(false_alarm_rate=0.05, encoder__n_components=4)
+        >>> detector.false_alarm_rate, detector.encoder.n_components
+        (0.05, 4)
+        >>> X = np.random.default_rng(0).normal(size=(300, 8))
+        >>> detector.set_params(encoder__max_epochs=2).fit(X).check_encoder_unchanged()
         """
         inner = [name for name in parameters if name.startswith("encoder__")]
         if inner and "encoder" not in parameters and is_fitted(self.encoder):

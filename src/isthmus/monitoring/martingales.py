@@ -200,6 +200,7 @@ class Martingales:
     Parameters
     ----------
     n_parts : int
+        Parts of a row: its score, its code, its columns.
     rate : float in (0, 1)
         The tail that bets are on.
 
@@ -211,6 +212,22 @@ class Martingales:
         Logarithm of each martingale at the end of the last block.
     log_largest : float array of shape (n_parts,)
         Largest so far.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus.monitoring import Martingales
+    >>> martingales = Martingales(n_parts=1, rate=0.05)
+    >>> needed = np.log([100.0])
+    >>> martingales.update(np.random.default_rng(0).random((320, 1)), needed)
+    {}
+    >>> found = martingales.update(np.full((160, 1), 0.01), needed)
+    >>> begun, reached = found[0]
+    >>> begun, reached
+    (320, 336)
+    >>> later = Martingales.from_state(martingales.state(), 1, 0.05)
+    >>> later.n
+    480
     """
 
     def __init__(self, n_parts: int, rate: float) -> None:
@@ -272,7 +289,13 @@ class Martingales:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Return plain values from which `from_state` continues."""
+        """Return plain values from which `from_state` continues.
+
+        Returns
+        -------
+        dict
+            For JSON.
+        """
         arrays = {name: plain_numbers(getattr(self, f"_{name}")) for name in _ARRAYS}
         arrays["begun"] = None if self.n < BLOCK else arrays["begun"]  # no infinity in JSON
         value = {name: getattr(self, name).tolist() for name in ("log_value", "log_largest")}
@@ -281,6 +304,17 @@ class Martingales:
     @classmethod
     def from_state(cls, state: Mapping[str, Any], n_parts: int, rate: float) -> Self:
         """Rebuild from what `state` returned.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state` returned it.
+        n_parts : int
+        rate : float in (0, 1)
+
+        Returns
+        -------
+        Martingales
 
         Raises
         ------

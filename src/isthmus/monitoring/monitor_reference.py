@@ -1,10 +1,10 @@
-"""What a monitor compares new rows with, and what it needs of them."""
+"""What a monitor compares new rows with, what it needs of them, and what it says of them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -215,3 +215,157 @@ class Monitored(Protocol):
 
     def observe(self, X: Any, groups: Any = None) -> Observed:
         """Return what a monitor needs of instances in memory, with their groups where needed."""
+
+
+@dataclass(frozen=True)
+class MonitorState:
+    """What a monitor says after the rows so far.
+
+    Attributes
+    ----------
+    n : int
+        Rows that count.
+    n_known : int
+        Reference rows among those given, which do not count.
+    n_learned : int
+        Of the first rows, those that scores are compared with; 0 where those that calibrated are.
+    valid : bool
+        Whether nothing speaks against the promise. Once False it stays so: calibrate again.
+    level : float
+        The largest chance of a false warning, however many rows there are.
+    e_value : float
+        Evidence against the promise: a warning is raised when it reaches 1 / level. The largest so
+        far.
+    since, warned_at : dict or None
+        `row` (counted from 0, of the rows given) and `time`, where times were given: with which the
+        change began, as far as can be estimated, and by which it was found.
+    moved : list of str
+        What moved: names of columns, `"code"`, `"anomaly score"`; the strongest evidence first.
+    evidence : dict of str to float
+        The e-value of each part, the largest so far.
+    alarms : int
+        Rows that were called abnormal.
+    share : float or None
+        Their share; None without rows.
+    interval : list of two floats or None
+        95 % Wilson score interval of it.
+    rate : float
+        The false-alarm rate asked.
+    missing, new_categories : dict of str to int
+        Values by column; those that are 0 are left out.
+    not_watched : list of str
+        What cannot be watched, and why.
+    block : int
+        Of a detector of time points: the time points of a block, which stands for a row in all
+        of the above; abnormal is a block with an abnormal point. 1 of rows.
+    n_left_over : int
+        Time points that made no whole block and do not count.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from isthmus import AnomalyDetector, Autoencoder
+    >>> rng = np.random.default_rng(0)
+    >>> detector = AnomalyDetector(
+    ...     Autoencoder(2, max_epochs=2), calibration="split", random_state=0
+    ... ).fit(rng.normal(size=(800, 4)))
+    >>> state = detector.monitor().update(rng.normal(size=(500, 4)) + [0, 0, 1, 0])
+    >>> state.n, state.valid, state.moved[0]
+    (500, False, 'column 2')
+    >>> state.summary()
+    'promise no longer holds since about row 0: column 2, code moved'
+    >>> state.to_json() == detector.monitor().state().to_json()
+    False
+    >>> state.to_dict()["n"]
+    500
+    """
+
+    n: int
+    n_known: int
+    n_learned: int
+    valid: bool
+    level: float
+    e_value: float
+    since: dict[str, Any] | None
+    warned_at: dict[str, Any] | None
+    moved: list[str]
+    evidence: dict[str, float]
+    alarms: int
+    share: float | None
+    interval: list[float] | None
+    rate: float
+    missing: dict[str, int]
+    new_categories: dict[str, int]
+    not_watched: list[str]
+    block: int = 1
+    n_left_over: int = 0
+
+    def to_json(self) -> str:
+        """Return it as JSON text.
+
+        Returns
+        -------
+        str
+        """
+        return to_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; `block` and `n_left_over` are of time points alone.
+
+        Returns
+        -------
+        dict
+            The attributes by name.
+        """
+        of_points = {"block", "n_left_over"} if self.block == 1 else set[str]()
+        return {name: value for name, value in asdict(self).items() if name not in of_points}
+
+    @property
+    def unit(self) -> str:
+        """What is counted: "row", or "block" of time points."""
+        return "row" if self.block == 1 else "block"
+
+    def summary(self) -> str:
+        """Return one line: whether the promise holds, or since when it does not and what moved.
+
+        Returns
+        -------
+        str
+        """
+        if not self.valid:
+            at = self.since or {}
+            time = "" if at.get("time") is None else f" ({at['time']})"
+            return (
+                f"promise no longer holds since about {self.unit} {at.get('row', 0):,}{time}: "
+                f"{', '.join(self.moved)} moved"
+            )
+        if self.n < self.n_learned:
+            first = f"the first {self.unit}s are learned from"
+            return f"no statement before {self.unit} {self.n_learned:,}: {first}"
+        return f"promise holds: nothing in these {self.unit}s speaks against it"
+
+    def __str__(self) -> str:
+        of_points = "" if self.block == 1 else f" of {self.block} time points"
+        lines = [self.summary(), f"{self.n:,} {self.unit}s{of_points}, e-value {self.e_value:.3g}"]
+        lines[1] += f", a warning from {1 / self.level:g}"
+        if self.n_left_over:
+            lines.append(
+                f"{self.n_left_over:,} time points make no whole block and do not count; give the "
+                "last ones again with those that follow"
+            )
+        if self.share is not None and self.interval is not None:
+            low, high = (100 * bound for bound in self.interval)
+            interval = f"{100 * self.share:.3g} % (95 % interval {low:.3g} to {high:.3g} %)"
+            asked = f"asked for at most {100 * self.rate:g} % of normal rows"
+            lines.append(
+                f"{self.alarms:,} alarms: {interval}, {asked}"
+                if self.block == 1
+                else f"{self.alarms:,} blocks with an abnormal time point: {interval}"
+            )
+        for word, counts in (("missing", self.missing), ("new category", self.new_categories)):
+            lines += [f"{word}: {name} {n:,} times" for name, n in counts.items()]
+        if self.n_known:
+            lines.append(f"{self.n_known:,} rows are of the reference set and do not count")
+        return "\n".join([*lines, *(f"not watched: {one}" for one in self.not_watched)])
+
+    __repr__ = __str__
