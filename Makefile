@@ -6,12 +6,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK   := pyproject.toml constraints.txt
 PEERS  := .venv-bench
+ADAPTERS := .venv-adapters
 AUDIT  := .venv-audit
 # One thread a process: two processes of two threads each would be slower than one. Plugins
 # that the tests do not use take seconds to load, as does a source that is compiled at each start.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-all check docs bench audit format lock clean help
+.PHONY: demo test test-slow test-adapters test-all check docs bench audit format lock clean help
 
 help:            ## print this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,6 +25,9 @@ test: $(VENV)/.dev        ## the tests, except those marked slow
 
 test-slow: $(VENV)/.scale ## the tests marked slow, which take long or need Ray; installs Ray
 	$(PYTEST) -m slow
+
+test-adapters: $(ADAPTERS)/.done  ## the tests with aeon and skore, which need other releases of what is locked
+	env OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest tests/integrations -k 'aeon or pyod or skore'
 
 test-all: test test-slow docs  ## test and test-slow, and the documentation site
 
@@ -52,7 +56,7 @@ lock: $(VENV)/.dev        ## write the versions installed now to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable --exclude isthmus | sed 's/+cpu//' > constraints.txt
 
 clean:           ## remove the environments and every cache
-	rm -rf $(VENV) $(PEERS) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache docs/generated dist/docs
+	rm -rf $(VENV) $(PEERS) $(ADAPTERS) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache docs/generated dist/docs
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -77,6 +81,12 @@ $(VENV)/.docs: $(BIN)/python $(LOCK)
 $(VENV)/.scale: $(VENV)/.dev
 	@echo "installing Ray into $(VENV) (80 MB, once)"
 	$(PIP) -c constraints.txt -e '.[dev,scale]'
+	@touch $@
+
+$(ADAPTERS)/.done: pyproject.toml
+	@echo "installing isthmus, aeon, PyOD and skore into $(ADAPTERS) (a few minutes, once)"
+	$(PYTHON) -m venv $(ADAPTERS)
+	$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[aeon,pyod]' skore pytest hypothesis
 	@touch $@
 
 $(PEERS)/.done: $(BIN)/python benchmarks/peers.txt

@@ -1,6 +1,7 @@
 """Every code block of README and docs runs as it is pasted, in the order of its page."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ EXCEPTED = {
         "curl http://press.example": "a name that no machine here has",
     },
 }
+#: Packages that the environment of the tests cannot have or does not need, by a word of the blocks
+#: that do; their own tests run these blocks (make test-adapters).
+ELSEWHERE = {"AeonDetector": "aeon", "skore": "skore"}
 #: Pages that take longer than a few seconds.
 SLOW = {"data.md", "index.md", "integrations.md", "report.md", "serve.md", "scale.md"}
 
@@ -57,12 +61,20 @@ def short_training(monkeypatch):
     monkeypatch.setattr(isthmus.recipes, "choose_max_epochs", lambda *_: 2)
 
 
+def runs_here(block):
+    """Whether a block is code whose packages are installed."""
+    missing = [word for word, package in ELSEWHERE.items() if find_spec(package) is None]
+    return block.runs and not (
+        block.language == "python" and any(word in block.code for word in missing)
+    )
+
+
 def run_page(path, folder):
     """Run all blocks of a page in a folder, count them, and return what the commands printed."""
     if path.name in FILES:
         FILES[path.name](folder)
     excepted = EXCEPTED.get(path.name, {})
-    blocks = [block for block in blocks_of(path) if block.runs]
+    blocks = [block for block in blocks_of(path) if runs_here(block)]
     with Page(folder, excepted) as page:
         for block in blocks:
             page.run(block)

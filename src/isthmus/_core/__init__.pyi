@@ -33,6 +33,7 @@ from .nearest_neighbors import find_nearest_others as find_nearest_others
 from .process_state import each_isolated as each_isolated
 from .process_state import isolated_from_host as isolated_from_host
 from .process_state import library_versions as library_versions
+from .process_state import optional_class as optional_class
 from .process_state import require as require
 from .process_state import return_freed_memory as return_freed_memory
 from .reading import check_archive as check_archive

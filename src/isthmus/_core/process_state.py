@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from isthmus.errors import MissingExtraError
 
@@ -128,6 +128,40 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
             f"{purpose} needs {module.split('.')[0]}, which is not installed; "
             f"get it with: pip install 'isthmus[{extra}]'"
         ) from error
+
+
+def optional_class(name: str, *, extra: str, purpose: str) -> Any:
+    """Return a class to derive from, or a stand-in where the library that has it is missing.
+
+    A class derived from the stand-in can be imported and documented; to make an instance of it is
+    an error that names the extra.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name of the class, such as ``"pyod.models.base.BaseDetector"``.
+    extra, purpose : str
+        See `require`.
+
+    Examples
+    --------
+    >>> class Derived(optional_class("absent.Base", extra="scale", purpose="this class")):
+    ...     pass
+    >>> Derived()
+    Traceback (most recent call last):
+    isthmus.errors.MissingExtraError: this class needs absent, which is not installed; \
+get it with: pip install 'isthmus[scale]'
+    """
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(require(module, extra=extra, purpose=purpose), attribute)
+    except MissingExtraError as error:
+        message = str(error)
+
+    def refuse(cls: type, *_: Any, **__: Any) -> NoReturn:
+        raise MissingExtraError(message)
+
+    return type(attribute, (), {"__new__": refuse})
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str | None]:

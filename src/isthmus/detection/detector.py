@@ -32,6 +32,7 @@ from isthmus.detection.detector_labels import (
 )
 from isthmus.detection.detector_monitoring import MonitoringMixin
 from isthmus.detection.explanation import ExplainedDecisionsMixin
+from isthmus.detection.features import check_has_features
 from isthmus.detection.group_calibration import GroupCalibration
 from isthmus.detection.group_rows import groups_of_both, read_groups_at_fit
 from isthmus.detection.instance_decisions import DecisionsMixin
@@ -67,8 +68,6 @@ from isthmus.encoding import (
 from isthmus.errors import DataError, FrozenError
 from isthmus.training import draw_seed
 
-#: Methods that use residuals alone, or statistics of them.
-NEED_DECODER = ("reconstruction", "series")
 METHODS = ("auto", "blend", "head", *ALL_LABEL_FREE)
 
 
@@ -163,6 +162,10 @@ class AnomalyDetector(
     calibration_ : {"split", "cross"}
     n_calibration_ : int
         Number of calibration rows.
+    held_out_scores_ : array of shape (n,)
+        Anomaly score of each row of `fit` by a score that was not fitted on it, NaN of rows that do
+        not calibrate: with cross calibration of none but those labelled abnormal. A detector that
+        was loaded has none.
     label_curve_ : list of dict
         With labels: mean AUROC of head and label-free score on held-out rows, for growing
         numbers of abnormal labels. See `isthmus.detection.labelled_scores`.
@@ -311,7 +314,7 @@ class AnomalyDetector(
         grouped = timeline is not None and bool(timeline.group_columns)
         self._check_false_alarms(by_point=timeline is not None, grouped=grouped)
         given = fit_if_not_trained(self.encoder, X, channel_names)
-        self._check_has_features(given)
+        check_has_features(given, self.method)
         encoder, X, y = detector_sample(X, given, y, seed)
         of_rows = X.groups if of_rows is None else of_rows
         stated = DetectorLabelReader(self.normal if normal is None else normal).normal
@@ -426,11 +429,14 @@ class AnomalyDetector(
                 "meanwhile, and fit again"
             )
         scores, rows = np.concatenate(calibration_scores), np.concatenate(held_out)
+        self.held_out_scores_ = np.full(len(reference_set.y), np.nan)
+        self.held_out_scores_[rows] = scores
         scores, rows = self._without_excess(scores, rows, fitted)
         self.score_calibration_ = Calibration.with_tolerance(scores)
         self.n_calibration_ = self.score_calibration_.n
         self.head_weight_ = fitted.weight_ if isinstance(fitted, BlendedScore) else None
-        self.curve_: LabelCurve | None = None
+        abnormal = reference_set.y == ABNORMAL
+        self.curve_: LabelCurve | None = None if abnormal.any() else LabelCurve([], None)
         rate = self._rate_of_windows(self.false_alarm_rate)
         self.group_calibration_ = None
         if reference_set.groups is not None:
@@ -444,15 +450,6 @@ class AnomalyDetector(
                 fitted, *of_rows, training, rows, scores, -self.offset_, reference_set.seed
             )
         self._calibrate_points(list(zip(held_out, calibration_scores, strict=True)))
-
-    def _check_has_features(self, encoder: InstanceEncoder) -> None:
-        """Check that an encoder gives the features that the method needs."""
-        if not encoder.has_decoder and self.method in NEED_DECODER:
-            raise DataError(
-                f"got method={self.method!r}, which needs residuals, and {type(encoder).__name__} "
-                "has no decoder; take 'combined', 'neighbours' or 'mahalanobis' (on the command "
-                "line --method)"
-            )
 
     def _without_excess(
         self, scores: np.ndarray, rows: np.ndarray, score: Score

@@ -30,6 +30,8 @@ MAX_UNPOOLED_VALUES = 1024
 POOLED_SIDE, POOLED_STEPS = 8, 32
 #: Calibration rows whose columns are stored, at most.
 MAX_STORED_ROWS = 2000
+#: Methods that use residuals alone, or statistics of them.
+NEED_DECODER = ("reconstruction", "series")
 #: Statistics of a channel in a window, in order; see `window_statistics`.
 WINDOW_STATISTICS = (
     "deviation",
@@ -446,3 +448,19 @@ def column_values(encoder: InstanceEncoder, X: Any) -> np.ndarray:
     if isinstance(X, np.ndarray) and encoder.schema_.column_types is None:
         X = check_array(X, ensure_all_finite="allow-nan")  # numbers may be objects
     return encoder.schema_.check(X).astype(np.float64)
+
+
+def check_has_features(encoder: InstanceEncoder, method: str) -> None:
+    """Check that an encoder gives the features that a method of `AnomalyDetector` needs.
+
+    Raises
+    ------
+    DataError
+        When it has no decoder, and the method needs residuals.
+    """
+    if not encoder.has_decoder and method in NEED_DECODER:
+        raise DataError(
+            f"got method={method!r}, which needs residuals, and {type(encoder).__name__} "
+            "has no decoder; take 'combined', 'neighbours' or 'mahalanobis' (on the command "
+            "line --method)"
+        )
