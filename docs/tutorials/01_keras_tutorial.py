@@ -140,7 +140,7 @@ encoder = Autoencoder(recipe="reference", max_epochs=20, random_state=0)
 # Only the images are given. ``log_dir="runs"`` would write the same curves for TensorBoard.
 
 encoder.fit(digits.train.X)
-plots.plot_history(encoder.history_, loss_name="cross-entropy per pixel")
+plots.plot_history(encoder, loss_name="cross-entropy per pixel")
 
 # %%
 # The layers and their 4,969 parameters:

@@ -141,6 +141,47 @@ def test_suggestions_are_the_detectors_rows_with_a_reason(source):
     assert done.stdout.splitlines()[0] == "6 of 37 rows to look at, counting from 0"
     facts = json.loads((source / "look.json").read_text())
     assert [row["row"] for row in facts["rows"]] == list(table["row"])
+    isthmus("suggest", "press", "new.csv", "-n", "6", "-o", "look.csv", "--with-input", cwd=source)
+    table = pd.read_csv(source / "look.csv")  # the rows themselves, as a person labels them
+    columns = pd.read_csv(source / "new.csv")
+    pd.testing.assert_frame_equal(
+        table[list(columns)], columns.iloc[table["row"]].reset_index(drop=True)
+    )
+
+
+def test_the_file_of_suggestions_is_labelled_and_taken_as_it_is(folder):
+    rng = np.random.default_rng(5)
+    table = pd.read_csv(folder / "new.csv").assign(found=np.where(rng.random(40) < 0.5, 1, np.nan))
+    table.to_csv(folder / "some.csv", index=False)
+    words = ("suggest", "press", "some.csv", "--label", "found", "-n", "5", "-o", "look.xlsx")
+    done = isthmus(*words, "--with-input", cwd=folder)
+    n = int(table["found"].isna().sum())
+    assert done.stdout.startswith(f"5 of {n} rows to look at, counting from 0; {40 - n} with a")
+    look = pd.read_excel(folder / "look.xlsx")
+    assert table["found"][look["row"]].isna().all()
+    look.assign(found=[-1, 1, -1, 1, 1]).to_excel(folder / "look.xlsx", index=False)
+    words = ("label", "press", "look.xlsx", "--label", "found", "--json", "-")
+    facts = json.loads(isthmus(*words, cwd=folder).stdout)
+    assert (facts["n_given"], facts["n_new"]) == (5, 5)
+    hashes = load_bundle(folder / "press").heads["normal"].reference_set_.hashes
+    rows = table.drop(columns="found").iloc[look["row"]]
+    assert np.isin(load_bundle(folder / "press").encoder.row_hashes(rows), hashes).all()
+
+
+def test_predictions_name_rows_and_what_they_are(source):
+    done = isthmus("predict", "press", "new.csv", "--rows", "3:", cwd=source)
+    detector, X = load_bundle(source / "press").heads["normal"], rows(40, 2, n_odd=8)
+    scores = -detector.score_samples(X)
+    odd = [row for row in np.argsort(-scores) if detector.predict(X)[row] == -1 and row > 2]
+    names = ", ".join(f"row {row}" for row in odd[:10])
+    assert f"abnormal, the most unusual first: {names}" in done.stdout
+    done = isthmus("predict", "press", "new.csv", "--rows", "30:", "--head", "linear", cwd=source)
+    label = load_bundle(source / "press").heads["linear"].predict(X)[30]
+    assert f"first: row 30 is {label}, row 31 is " in done.stdout
+    normal = np.flatnonzero(detector.predict(X) == 1)
+    done = isthmus("predict", "press", "new.csv", "--rows", f"{normal[0]}:{normal[0] + 1}",
+                   cwd=source)  # fmt: skip
+    assert f"the most unusual is row {normal[0]}, with a p-value of " in done.stdout
 
 
 def test_a_classifier_suggests_where_two_classes_are_close(source):
@@ -365,7 +406,7 @@ def test_labels_of_zero_and_one_in_a_file(folder, zero, one, shown):
         ),
         (["label", "press", "normal.csv"], "--label COLUMN"),
         (["label", "press", "found.csv", "--label", "found", "--name", "linear"], "no detector"),
-        (["suggest", "press", "new.csv", "-o", "look.txt"], ".csv, .parquet"),
+        (["suggest", "press", "new.csv", "-o", "look.txt"], ".csv, .parquet, .xlsx"),
         (["evaluate", "press", "words.csv", "--label", "state"], "--normal VALUE"),
         (["evaluate", "press", "words.csv", "--label", "state", "--baselines", "fast"], "--train"),
         (["history", "press", "--to", "1"], "--roll-back NAME"),

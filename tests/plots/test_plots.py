@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import isthmus.plots
+from isthmus import Autoencoder
 from isthmus.errors import DataError, MissingExtraError
 from isthmus.plots import plot_confusion, plot_history, save_figure
 from isthmus.plots.baseline_comparison import plot_heads, plot_label_shares
@@ -279,9 +280,21 @@ def test_both_losses_and_the_learning_rate_are_drawn():
 
 
 def test_the_history_of_an_autoencoder_is_understood(table_fit):
-    loss = plot_history(table_fit.history_, table_fit.best_epoch_).axes[0]
+    loss = plot_history(table_fit).axes[0]
     assert len(loss.lines[0].get_xdata()) == len(table_fit.history_)
-    assert f"best epoch: {table_fit.best_epoch_}," in texts(loss.get_legend().get_texts())[-1]
+    assert f"epoch kept {table_fit.best_epoch_}," in texts(loss.get_legend().get_texts())[-1]
+
+
+def test_the_epoch_kept_is_marked_where_another_measure_chose_it():
+    X = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    encoder = Autoencoder(2, max_epochs=4, validation_fraction=0, random_state=0)
+    encoder.fit(X[:80], X_validation=X[80:] + 1)
+    losses = [record["validation_loss"] for record in encoder.history_]
+    encoder.history_[1]["validation_loss"] = min(losses) / 2  # which nothing is chosen by
+    label = texts(plot_history(encoder).axes[0].get_legend().get_texts())[-1]
+    assert label.startswith("epoch kept 4, ")
+    label = texts(plot_history(encoder.history_).axes[0].get_legend().get_texts())[-1]
+    assert label.startswith("lowest validation loss: epoch 2, ")
 
 
 def test_one_epoch_without_validation_or_rate():
@@ -297,7 +310,7 @@ def test_the_lowest_validation_loss_is_marked_when_nothing_else_is_said():
         {"epoch": at, "train_loss": 1.0, "validation_loss": loss} for at, loss in enumerate(losses)
     ]
     legend = plot_history(history).axes[0].get_legend()
-    assert texts(legend.get_texts())[-1] == "best epoch: 1, 0.3"
+    assert texts(legend.get_texts())[-1] == "lowest validation loss: epoch 1, 0.3"
 
 
 @pytest.mark.parametrize(("last", "scale"), [(0.5, "linear"), (0.01, "log"), (0.0, "linear")])

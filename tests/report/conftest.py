@@ -12,6 +12,12 @@ def splits():
 
 
 @pytest.fixture(scope="session")
+def place_of(splits):
+    """The place in the test part of each row number of digits."""
+    return {row: at for at, row in enumerate(splits.test.row_numbers().tolist())}
+
+
+@pytest.fixture(scope="session")
 def press(tmp_path_factory, splits):
     """A bundle on digits: a linear head, and a detector to which the digit 0 is normal."""
     half = splits.train.take(range(0, len(splits.train), 2))

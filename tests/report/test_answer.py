@@ -7,7 +7,7 @@ import pytest
 from _layout import WINDOWS, faults, violations
 from isthmus import AnomalyDetector, Autoencoder, Dataset, load_bundle, save_bundle
 from isthmus.plots import plot_reliability
-from isthmus.report import report_facts, write_report
+from isthmus.report import code_chapter, report_facts, write_report
 from isthmus.report.data_chapter import column_facts
 
 N, N_FRAUDS = 400, 8
@@ -64,6 +64,28 @@ def report(bank, labels, tmp_path_factory):
     """The page on the file that was fitted on, and its facts."""
     path = tmp_path_factory.mktemp("answer") / "report.html"
     return path, write_report(bank, path, as_data(payments(), labels))
+
+
+def test_labels_that_were_not_used_in_the_fit_are_not_said_to_be(bank, labels, monkeypatch):
+    monkeypatch.setattr(code_chapter, "MAX_ITERATIONS", 250)
+    y = labels.copy()
+    y[3:N_FRAUDS] = "fraud"  # known since
+    facts = report_facts(bank, as_data(payments(), y))
+    (found,) = facts["flagged"]
+    words = card(facts, "Labelled abnormal")["words"]
+    assert found["n_labels_known"] == 3 + found["n_normal"]
+    assert found["n_labels_new"] == found["n_abnormal"] - 3 > 0
+    assert f"; {found['n_labels_known']} of these labels were used in the fit" in words
+    assert f"; {found['n_labels_new']} are of rows that it was fitted on without" in words
+    # None of them was known, as where labels came later.
+    y[:3], y[21:50] = None, None
+    facts = report_facts(bank, as_data(payments(), y))
+    assert facts["flagged"][0]["n_labels_known"] == 0
+    assert "though not on these labels" in card(facts, "Labelled abnormal")["words"]
+    # New rows that are all normal: how many are flagged says another card.
+    new = payments(seed=1)[N_FRAUDS:].reset_index(drop=True)
+    facts = report_facts(bank, as_data(new, np.full(len(new), "ok", dtype=object)))
+    assert [one["title"] for one in facts["answer"]["cards"]][:2] == ["Flagged", "False alarms"]
 
 
 def card(facts, title):

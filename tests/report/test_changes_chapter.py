@@ -157,8 +157,9 @@ def test_a_better_encoder_and_head_are_found_better(now, then, parts):
     assert kind["accuracy"]["then"] < kind["accuracy"]["now"]
     assert kind["test"]["adjusted"] < 0.001
     first = kind["decisions"][0]
-    assert first["now"] == str(predicted[first["row"]])
-    assert first["label"] == str(part.y[first["row"]])
+    at = part.row_numbers().tolist().index(first["row"])
+    assert first["now"] == str(predicted[at])
+    assert first["label"] == str(part.y[at])
     assert f"{100 * kind['accuracy']['now']:.1f} % now (p < 0.001)" in kind["verdict"]
     assert normal["kind"] == "detector"
     assert normal["flagged"]["now"] == np.sum(now.heads["normal"].predict(part.X) == -1)

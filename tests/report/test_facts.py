@@ -29,7 +29,9 @@ def test_the_classifier_is_tested_as_evaluate_tests_it(facts, press, splits):
     assert {name: found[name] for name in direct} == direct
 
 
-def test_mistakes_are_the_confusions_by_row_and_the_surest_come_first(facts, press, splits):
+def test_mistakes_are_the_confusions_by_row_and_the_surest_come_first(
+    facts, press, splits, place_of
+):
     (found,) = facts["classes"]
     predicted = press.heads["kind"].predict(splits.test.X)
     wrong = np.flatnonzero(predicted != splits.test.y)
@@ -37,10 +39,10 @@ def test_mistakes_are_the_confusions_by_row_and_the_surest_come_first(facts, pre
     assert sum(cell["count"] for cell in found["cells"]) == len(wrong)
     for cell in found["cells"]:
         for row in cell["rows"]:
-            assert str(splits.test.y[row]) == cell["label"]
-            assert str(predicted[row]) == cell["predicted"]
+            assert str(splits.test.y[place_of[row]]) == cell["label"]
+            assert str(predicted[place_of[row]]) == cell["predicted"]
     sure = press.heads["kind"].predict_proba(splits.test.X).max(axis=1)
-    assert found["worst"][0]["row"] == wrong[np.argmax(sure[wrong])]
+    assert place_of[found["worst"][0]["row"]] == wrong[np.argmax(sure[wrong])]
     assert np.all(np.diff([one["confidence"] for one in found["worst"]]) <= 0)
 
 
@@ -52,13 +54,14 @@ def test_a_confusion_lies_in_its_cell_of_the_matrix(facts):
         assert found["confusion"][row][column] == cell["count"]
 
 
-def test_samples_are_of_the_label_that_they_stand_under(facts, splits):
+def test_samples_are_of_the_label_that_they_stand_under(facts, splits, place_of):
     samples = facts["data"]["samples"]
 
     assert [some["label"] for some in samples] == [str(digit) for digit in range(10)]
     for some in samples:
         assert len(set(some["rows"])) == 8
-        assert {str(label) for label in splits.test.y[some["rows"]]} == {some["label"]}
+        labels = {str(splits.test.y[place_of[row]]) for row in some["rows"]}
+        assert labels == {some["label"]}
 
 
 def test_a_detector_stands_beside_distances_without_a_code(facts, press, splits):
@@ -90,7 +93,9 @@ def test_labels_that_stand_for_names_are_told_with_them(press, splits):
     assert data_facts(None, splits.test, hashes)["names"] == {}
 
 
-def test_the_nearest_normals_of_a_finding_are_found_in_the_training_part(facts, press, splits):
+def test_the_nearest_normals_of_a_finding_are_found_in_the_training_part(
+    facts, press, splits, place_of
+):
     (found,) = facts["verdicts"]
     detector = press.heads["normal"]
     known = splits.train.X[
@@ -99,8 +104,9 @@ def test_the_nearest_normals_of_a_finding_are_found_in_the_training_part(facts, 
     normals = press.encoder.transform(known)
 
     for one in found["findings"]:
-        code = press.encoder.transform(splits.test.X[[one["row"]]])
-        nearest = press.encoder.transform(splits.train.X[one["nearest"]])
+        code = press.encoder.transform(splits.test.X[[place_of[one["row"]]]])
+        at = np.searchsorted(splits.train.row_numbers(), one["nearest"])
+        nearest = press.encoder.transform(splits.train.X[at])
         distances = np.sort(np.linalg.norm(normals - code, axis=1))
         assert np.linalg.norm(nearest - code, axis=1) == pytest.approx(distances[:3], rel=1e-4)
 
@@ -193,7 +199,7 @@ def test_a_normal_class_that_is_none_is_refused(press, splits):
         report_facts(press, splits.test, normal="x")
 
 
-def test_what_a_head_knows_does_not_test_it(press, splits):
+def test_what_a_head_knows_does_not_test_it(press, splits, place_of):
     known = splits.train.take(np.arange(1, 60, 2))  # the classifier was fitted on these
     both = Dataset(
         np.concatenate([known.X, splits.test.X]), np.concatenate([known.y, splits.test.y])
@@ -206,7 +212,8 @@ def test_what_a_head_knows_does_not_test_it(press, splits):
     assert found["classes"][0]["accuracy"] == alone["classes"][0]["accuracy"]
     assert found["verdicts"][0]["n_known"] == (known.y == 0).sum() > 0
     assert found["verdicts"][0]["found"]["n_normal"] == (splits.test.y == 0).sum()
-    assert found["classes"][0]["worst"][0]["row"] == alone["classes"][0]["worst"][0]["row"] + 30
+    worst = alone["classes"][0]["worst"][0]["row"]
+    assert found["classes"][0]["worst"][0]["row"] == place_of[worst] + 30
     assert "30 of 390 instances were used to fit or calibrate the head 'kind'" in str(
         found["data"]["warnings"]
     )
@@ -227,12 +234,12 @@ def test_words_that_are_none_are_refused_before_anything_is_measured(press, spli
 # --- comparison with baselines ------------------------------------------------------------
 
 
-def test_errors_are_the_encoders(facts, press, splits):
+def test_errors_are_the_encoders(facts, press, splits, place_of):
     errors = press.encoder.reconstruction_error(splits.test.X)
 
     assert facts["code"]["error"]["mean"] == pytest.approx(errors.mean())
-    assert facts["code"]["shown"]["worst"][0]["row"] == errors.argmax()
-    assert facts["code"]["shown"]["best"][0]["row"] == errors.argmin()
+    assert place_of[facts["code"]["shown"]["worst"][0]["row"]] == errors.argmax()
+    assert place_of[facts["code"]["shown"]["best"][0]["row"]] == errors.argmin()
 
 
 def test_layers_add_up_to_all_parameters(facts, press):
@@ -241,13 +248,14 @@ def test_layers_add_up_to_all_parameters(facts, press):
     )
 
 
-def test_who_is_near_on_the_map_is_near_as_a_code(press, splits, monkeypatch):
+def test_who_is_near_on_the_map_is_near_as_a_code(press, splits, place_of, monkeypatch):
     monkeypatch.setattr(code_chapter, "MAX_ITERATIONS", 1000)
     found = code_chapter.code_map(press.encoder, splits.test, 0)
-    codes = StandardScaler().fit_transform(press.encoder.transform(splits.test.X[found["rows"]]))
+    at = [place_of[row] for row in found["rows"]]
+    codes = StandardScaler().fit_transform(press.encoder.transform(splits.test.X[at]))
     places = np.array(found["places"])
 
-    assert found["labels"] == [str(splits.test.y[row]) for row in found["rows"]]
+    assert found["labels"] == [str(label) for label in splits.test.y[at]]
     assert trustworthiness(codes, places, n_neighbors=10) > 0.95
     assert places.min() == 0
     assert places.max() == 1

@@ -50,7 +50,8 @@ def test_a_report_tells_what_there_is(kind, tmp_path):
     )
     assert "has no decoder: there are no reconstructions and no loss" in page
     assert facts["changes"] is None
-    assert any("what has changed is not tested" in text for text in facts["data"]["warnings"])
+    assert not any("decoder" in text for text in facts["data"]["warnings"])
+    assert "what changed since, which is told by reconstruction errors, is not tested" in page
     assert facts["code"]["map"]["n"] == 80
     assert facts["classes"][0]["accuracy"] > 0.8
     assert "untrained encoder" in facts["baseline_comparison"]["curves"] or kind == "table"

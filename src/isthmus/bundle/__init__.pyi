@@ -10,6 +10,7 @@ from .head_binding import count_rows_used_in_fit as count_rows_used_in_fit
 from .head_binding import rows_used_in_fit as rows_used_in_fit
 from .head_files import label_counts as label_counts
 from .head_files import missing_facts as missing_facts
+from .head_versions import architecture_name as architecture_name
 from .head_versions import decides_points as decides_points
 from .head_versions import describe_heads as describe_heads
 from .head_versions import group_columns as group_columns

@@ -40,6 +40,21 @@ def upgrade_head_entry(head: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def architecture_name(encoder: Mapping[str, Any]) -> str:
+    """Return the architecture of the encoder of a manifest in words.
+
+    Examples
+    --------
+    >>> architecture_name({"architecture": {"architecture": "precomputed precomputed"}})
+    'precomputed'
+    >>> architecture_name({"architecture": {"architecture": "scikit-learn PCA"}})
+    'scikit-learn PCA'
+    """
+    text = str(encoder["architecture"]["architecture"])
+    kind, _, name = text.partition(" ")
+    return kind if kind == name else text
+
+
 def format_of(manifest: Mapping[str, Any]) -> int:
     """Return the lowest format whose readers decide as these heads do.
 

@@ -100,7 +100,7 @@ def _group_lines(groups: dict[str, Any] | None, columns: list[str]) -> list[str]
 
 def info(bundle: BundlePath, json: Json = None) -> None:
     """Show what a bundle contains, without loading it (and without torch)."""
-    from isthmus.bundle import read_manifest
+    from isthmus.bundle import architecture_name, read_manifest
 
     manifest = read_manifest(bundle)
     console = console_for(json)
@@ -113,7 +113,7 @@ def info(bundle: BundlePath, json: Json = None) -> None:
         "data": f"{schema['kind']} of {shape}, {schema['dtype']}, "
         f"{schema['minimum']:g} to {schema['maximum']:g}",
         "columns": ", ".join(schema["columns"] or []),
-        "architecture": encoder["architecture"]["architecture"],
+        "architecture": architecture_name(encoder),
         "code": f"{encoder['architecture']['n_components']} numbers",
         "loss": encoder["loss"] and f"{encoder['loss']}, kept epoch {encoder['best_epoch']}",
         "digest": encoder["digest"],

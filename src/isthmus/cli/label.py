@@ -14,7 +14,7 @@ from isthmus.cli.data_options import (
     warnings_as_lines,
     with_option_groups,
 )
-from isthmus.cli.labelled_data import LabelsFrom, read_instances_or_codes
+from isthmus.cli.labelled_data import LabelsFrom, input_columns, read_instances_or_codes
 from isthmus.cli.options import (
     BundlePath,
     Data,
@@ -30,6 +30,7 @@ from isthmus.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
 
 @with_option_groups
@@ -38,13 +39,24 @@ def suggest(
     data: Data,
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="Number of rows.")] = 20,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File for the rows: .csv or .parquet.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for the rows: .csv, .parquet or .xlsx.",
+        ),
     ] = None,
     head: Annotated[
         str | None, typer.Option(help="Name of the head; by default the one fitted last.")
     ] = None,
     part: Part = "train",
     reading: DataOptions = DEFAULTS,
+    with_input: Annotated[
+        bool,
+        typer.Option(
+            "--with-input", help="Of a table: also write its columns, so that FILE can be labelled."
+        ),
+    ] = False,
     json: Json = None,
 ) -> None:
     """List the rows that are most worth labelling next: uncertain, and unlike each other.
@@ -53,34 +65,71 @@ def suggest(
     from 0. For a detector the columns are anomaly_score, p_value and, as the reason, the value
     with the largest residual and its share. For a classifier they are doubt, 1 minus the gap
     between the probabilities of the two likeliest classes, and these classes as the reason. The
-    column --label is no feature.
+    column --label is no feature; where some rows have a label, the others are chosen from.
+
+    With --with-input the file -o has the columns of a table too, so that a person sees what to
+    label: with the cells of a column filled in, isthmus label BUNDLE FILE --label COLUMN takes it
+    as it is.
     """
-    from isthmus.cli.results import check_suffix, write_table
+    from isthmus.cli.results import TABLES, check_suffix, write_table
 
     if output is not None:
-        check_suffix(output, ".csv", ".parquet")
+        check_suffix(output, *TABLES)
+    elif with_input:
+        raise DataError("got --with-input and no output to write them to; name one with -o")
     instances = reading.read(data, bundle, by_point=False, head=head).part(part)
-    from isthmus.bundle import load_bundle
-    from isthmus.data import with_identifiers
+    import pandas as pd
 
+    from isthmus.bundle import load_bundle
+    from isthmus.data import MISSING, with_identifiers
+
+    if with_input and not isinstance(instances.X, pd.DataFrame):
+        raise DataError(
+            f"got --with-input and {instances.kind}, expected a table with column names; of other "
+            "data carry columns along with --key COLUMN"
+        )
+    n_read, unlabelled = len(instances), None
+    if instances.y is not None:
+        unlabelled = ~MISSING.has_label(instances.y)
+        if unlabelled.any():
+            instances = instances.take(unlabelled.nonzero()[0])
     with warnings_as_lines():
         table = load_bundle(bundle).head(head).suggestions(instances, n)
     rows = table["row"].to_numpy()
-    table["row"] = instances.row_numbers()[rows]
+    table = table.reset_index(drop=True).assign(row=instances.row_numbers()[rows])
     identifiers = instances.identifiers().iloc[rows]
     if instances.keys is None:
         identifiers = identifiers.drop(columns="row", errors="ignore")
     table = with_identifiers(identifiers, table)
     console = console_for(json)
-    console.print(f"{len(table):,} of {len(instances):,} rows to look at, counting from 0")
+    text = f"{len(table):,} of {len(instances):,} rows to look at, counting from 0"
+    if len(instances) < n_read:
+        text += f"; {n_read - len(instances):,} with a label are left out"
+    console.print(text)
     for text in _table_lines(table):
         console.print(text, soft_wrap=True)
     if output is not None:
-        write_table(output, table)
+        written = table
+        if with_input:
+            columns = input_columns(instances.take(rows), reading.label)
+            written = table.join(_without_names_of(columns, table, console))
+        write_table(output, written)
         console.print(f"rows in {output}", soft_wrap=True)
     plain = [_plain_row(row) for row in table.astype(object).to_dict("records")]
     facts: dict[str, Any] = {"n": len(table), "rows": plain} | instances.reading_facts()
     write_json_facts(json, facts | {"output": None if output is None else str(output)})
+
+
+def _without_names_of(columns: pd.DataFrame, table: pd.DataFrame, console: Console) -> pd.DataFrame:
+    """Return the columns that have no name of the table; print which are left out."""
+    both = [name for name in columns if name in table]
+    if both:
+        console.print(
+            f"left out {', '.join(map(str, both))} of the input, which the output has under the "
+            "same name",
+            soft_wrap=True,
+        )
+    return columns.drop(columns=both)
 
 
 def _table_lines(table: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Instances or codes that a head is fitted, tested or updated on, with labels from another file."""
+"""Instances or codes that heads are fitted, tested or updated on, and their columns in outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from isthmus.cli.data_options import DataOptions, warnings_as_lines
 from isthmus.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
+
+    from isthmus.data import Dataset
 
 LabelsFrom = Annotated[
     Path | None,
@@ -87,3 +90,20 @@ def read_instances_or_codes(
         soft_wrap=True,
     )
     return Dataset(codes, codes.y, name=data)
+
+
+def input_columns(data: Dataset, label: str | None) -> pd.DataFrame:
+    """Return the columns of a table as they were read, the label last, for an output.
+
+    Parameters
+    ----------
+    data : Dataset of n rows of a DataFrame
+    label : str or None
+        Name of the column of labels.
+
+    Returns
+    -------
+    DataFrame of n rows, with a `RangeIndex`
+    """
+    columns: pd.DataFrame = data.X.reset_index(drop=True)
+    return columns if label is None or data.y is None else columns.assign(**{label: data.y})

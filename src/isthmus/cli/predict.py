@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli.data_options import DEFAULTS, DataOptions, warnings_as_lines, with_option_groups
+from isthmus.cli.labelled_data import input_columns
 from isthmus.cli.options import (
     LOCAL,
     BundlePath,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Rows that are printed with an explanation.
 MAX_EXPLAINED = 5
+#: Rows that are named without one.
+MAX_NAMED = 10
 
 
 @with_option_groups
@@ -206,7 +209,7 @@ def predict(
     console.print(
         f"{len(predicted):,} instances: " + ", ".join(f"{k}: {v}" for k, v in counts.items())
     )
-    console.print("first: " + " ".join(str(value) for value in predicted[:10]))
+    console.print(_first_decisions(instances, table, reading.keys or ()), soft_wrap=True)
     sets = {} if alpha is None else set_facts(table["set_size"], alpha, by_class)
     if sets:
         console.print(describe_sets(sets))
@@ -244,11 +247,34 @@ def predict(
 
 def _with_columns(front: pd.DataFrame, data: Dataset, label: str | None) -> pd.DataFrame:
     """Return what identifies rows, then the columns of the input that it does not have."""
-    columns = data.X.reset_index(drop=True)
-    if label is not None and data.y is not None:
-        columns = columns.assign(**{label: data.y})
-    front = front.reset_index(drop=True)
+    columns, front = input_columns(data, label), front.reset_index(drop=True)
     return front.join(columns.drop(columns=[name for name in front if name in columns]))
+
+
+def _first_decisions(data: Dataset, table: pd.DataFrame, keys: Sequence[str]) -> str:
+    """Return the class of the first rows, or which rows are abnormal, in words."""
+    from isthmus.data import ABNORMAL
+
+    columns = {} if data.keys is None else {str(name): data.keys[name] for name in data.keys}
+    shown = [name for name in keys if name in columns]
+
+    def name(at: int) -> str:
+        if "file" in columns:
+            return str(columns["file"].iloc[at])
+        named = ", ".join(f"{name} {columns[name].iloc[at]}" for name in shown)
+        return f"row {data.row_numbers()[at]}" + f" ({named})" * bool(named)
+
+    if "anomaly_score" not in table:
+        first = table["prediction"].head(MAX_NAMED)
+        return "first: " + ", ".join(f"{name(at)} is {label}" for at, label in enumerate(first))
+    order = table["anomaly_score"].to_numpy().argsort(kind="stable")[::-1]
+    abnormal = [at for at in order.tolist() if table["prediction"].iloc[at] == ABNORMAL]
+    if not abnormal:
+        p_value = table["p_value"].iloc[order[0]]
+        return f"the most unusual is {name(order[0])}, with a p-value of {p_value:.3g}"
+    more = f" and {len(abnormal) - MAX_NAMED:,} more" * (len(abnormal) > MAX_NAMED)
+    named = ", ".join(map(name, abnormal[:MAX_NAMED]))
+    return f"abnormal, the most unusual first: {named}{more}"
 
 
 def _group_facts(decider: Any, data: Dataset) -> dict[str, Any]:

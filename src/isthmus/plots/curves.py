@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from isthmus.autoencoder import Autoencoder
+    from isthmus.classification import MLPHead
     from isthmus.evaluation import Advice
 
 # Ratio of the largest to the smallest loss from which on the axis is logarithmic.
@@ -33,7 +35,7 @@ MIN_LOG_RATIO = 10.0
 
 
 def plot_history(
-    history: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]] | Autoencoder | MLPHead,
     best_epoch: int | None = None,
     *,
     loss_name: str = "loss",
@@ -42,12 +44,12 @@ def plot_history(
 
     Parameters
     ----------
-    history : sequence of mappings
+    history : sequence of mappings, or fitted Autoencoder or MLPHead
         One record an epoch, as `Autoencoder.history_`: `epoch`, `train_loss`, and optionally
-        `validation_loss` and `lr`.
+        `validation_loss` and `lr`. Of an estimator its `history_`, and its `best_epoch_`.
     best_epoch : int, optional
-        The epoch whose weights the encoder has; by default the one of the lowest
-        validation loss.
+        The epoch whose weights the encoder has, which is marked as kept. Records do not say which
+        it is: of them alone the lowest validation loss is marked, as what it is.
     loss_name : str, default="loss"
         Name of the loss, with its unit, for the label of the axis.
 
@@ -65,11 +67,17 @@ def plot_history(
 
     Examples
     --------
+    The best epoch may be chosen by another measure, or the last one kept, as with `X_validation`.
+
     >>> records = [{"epoch": 1, "train_loss": 0.3}, {"epoch": 2, "train_loss": 0.2}]
     >>> figure = plot_history(records)
     >>> figure.axes[0].lines[0].get_ydata().tolist()
     [0.3, 0.2]
     """
+    if not isinstance(history, Sequence):
+        best_epoch = history.best_epoch_ if best_epoch is None else best_epoch
+        history = history.history_
+    kept = best_epoch is not None
     epochs, train = _column(history, "epoch"), _column(history, "train_loss")
     validation, lr = _column(history, "validation_loss", False), _column(history, "lr", False)
     losses = {"training": (train, BLUE), "validation": (validation, ORANGE)}
@@ -87,7 +95,7 @@ def plot_history(
     logarithmic = _scale(panels[0], np.concatenate([curve for curve, _ in losses.values()]))
     if best is not None:
         loss = validation if np.isfinite(validation[best]) else train
-        _mark_best(panels, int(epochs[best]), float(loss[best]))
+        _mark_best(panels, int(epochs[best]), float(loss[best]), kept=kept)
     n_epochs = f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch"
     dress(
         panels[0],
@@ -145,11 +153,11 @@ def _draw_losses(
                   label=name)  # fmt: skip
 
 
-def _mark_best(panels: Sequence[Axes], epoch: int, loss: float) -> None:
+def _mark_best(panels: Sequence[Axes], epoch: int, loss: float, *, kept: bool) -> None:
     for axes in panels:
         axes.axvline(epoch, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     # In the legend: beside the point the text would cover a curve.
-    label = f"best epoch: {epoch}, {number(loss)}"
+    label = f"{'epoch kept' if kept else 'lowest validation loss: epoch'} {epoch}, {number(loss)}"
     panels[0].plot([epoch], [loss], "o", ms=9, mfc="none", mec=INK, mew=1.5, label=label)
 
 

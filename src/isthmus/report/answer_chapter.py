@@ -162,12 +162,8 @@ def _add_detector(
         )
         value = f"{found['power']['count']:,} of {found['n_abnormal']:,}"
         answer["cards"].append(_card(f"Found{of}", value, words))
-    elif flagged["n_abnormal"] or flagged["n_normal"]:
-        value = f"{flagged['n_abnormal']:,}"
-        words = (
-            f"of the flagged are labelled abnormal, {flagged['n_normal']:,} normal; these labels "
-            "were used in the fit, so they test nothing"
-        )
+    elif flagged["n_labels_known"] or flagged["n_labels_new"]:
+        value, words = f"{flagged['n_abnormal']:,}", _labels_without_test(flagged)
         answer["cards"].append(_card(f"Labelled abnormal{of}", value, words))
     if found is not None and found["n_normal"]:
         false = found["false_alarms"]
@@ -184,6 +180,25 @@ def _add_detector(
             "and new to the detector"
         )
         answer["cards"].append(_card(f"False alarms{of}", percent(asked, 2), words))
+
+
+def _labels_without_test(flagged: dict[str, Any]) -> str:
+    """Return what labels of flagged instances say where they are no test of the detector."""
+    words = f"of the flagged are labelled abnormal, {flagged['n_normal']:,} normal"
+    n = flagged["n_abnormal"] + flagged["n_normal"]
+    known, new = flagged["n_labels_known"], flagged["n_labels_new"]
+    if known == n:
+        return f"{words}; these labels were used in the fit, so they test nothing"
+    if new == n:
+        return (
+            f"{words}; the detector was fitted on these rows, though not on these labels: of new "
+            "rows it may find another share"
+        )
+    if known:
+        words += f"; {known:,} of these labels were used in the fit, so they test nothing"
+    if new:
+        words += f"; {new:,} are of rows that it was fitted on without these labels"
+    return words
 
 
 def _add_alarms(answer: dict[str, Any], found: dict[str, Any]) -> None:

@@ -200,9 +200,9 @@ def head_changes(
     list of dict
         `name`; `kind`, "classifier" or "detector"; `n_known`, instances that one of the two has
         learned from, which are left out; the result of `compare_classifications` or
-        `compare_detections`, with `rows` of the part; `decisions`, those rows with the decisions
-        `then` and `now` and the `label`; `tests`, the tests among these. Heads that learned from
-        all instances are left out.
+        `compare_detections`, with `rows` by `Dataset.row_numbers`; `decisions`, those rows with the
+        decisions `then` and `now` and the `label`; `tests`, the tests among these. Heads that
+        learned from all instances are left out.
     """
     found = []
     for name in bundle.heads:
@@ -242,7 +242,7 @@ def _classifiers(
     return (
         {"kind": "classifier"}
         | found
-        | _changed_decisions(rows, found["rows"], decided, y)
+        | _changed_decisions(part.row_numbers()[rows], found["rows"], decided, y)
         | {"tests": tests}
     )
 
@@ -284,20 +284,20 @@ def _detectors(
     return (
         {"kind": "detector"}
         | found
-        | _changed_decisions(rows, found["rows"], decided, y)
+        | _changed_decisions(part.row_numbers()[rows], found["rows"], decided, y)
         | {"tests": [group["test"] for group in groups if group is not None]}
     )
 
 
 def _changed_decisions(
-    rows: np.ndarray, otherwise: list[int], decided: list[np.ndarray], y: np.ndarray | None
+    numbers: np.ndarray, otherwise: list[int], decided: list[np.ndarray], y: np.ndarray | None
 ) -> dict[str, Any]:
-    """Return the instances whose decision changed, by their row in the part."""
+    """Return the instances whose decision changed, by their row numbers."""
     return {
-        "rows": rows[otherwise].tolist(),
+        "rows": numbers[otherwise].tolist(),
         "decisions": [
             {
-                "row": int(rows[at]),
+                "row": int(numbers[at]),
                 "then": label_or_none(decided[0][at]),
                 "now": label_or_none(decided[1][at]),
                 "label": None if y is None else label_or_none(y[at]),

@@ -55,6 +55,7 @@ def class_facts(
         `calibration` of a calibrated classifier, see `CalibrationTally.result`;
         `worst`, the mistakes made with most confidence; `doubtful`, labels that are likely wrong;
         `cells`, confusions with rows, the most frequent first; and what `unknown_classes` gives.
+        Rows are numbered as `Dataset.row_numbers` does.
         None where no labelled instance is left.
 
     Raises
@@ -79,7 +80,8 @@ def class_facts(
     else:
         facts |= tested.tally.result() | {"n_known": tested.n_known}
     facts |= unknown_classes(facts, head.classes_)
-    facts["cells"] = _cells(rows, y, predicted, facts)
+    numbers = test.row_numbers()[rows]
+    facts["cells"] = _cells(numbers, y, predicted, facts)
     facts["reliability"], facts["worst"], facts["doubtful"] = None, [], []
     if probabilities is None:
         return facts
@@ -89,12 +91,12 @@ def class_facts(
     tally.update(codes[rows], y)
     if calibrated := tally.result():
         facts["calibration"] = calibrated
-    facts["doubtful"] = _doubtful(rows, y, probabilities, head.classes_)
+    facts["doubtful"] = _doubtful(numbers, y, probabilities, head.classes_)
     wrong = np.flatnonzero(predicted != y)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_WORST]
     facts["worst"] = [
         {
-            "row": int(rows[at]),
+            "row": int(numbers[at]),
             "label": label_or_none(y[at]),
             "predicted": label_or_none(predicted[at]),
             "confidence": float(confidence[at]),
@@ -105,7 +107,7 @@ def class_facts(
 
 
 def _doubtful(
-    rows: np.ndarray, y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
+    numbers: np.ndarray, y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
 ) -> list[dict[str, Any]]:
     """Return labels that are likely wrong, the likeliest first (Northcutt et al., 2021).
 
@@ -126,7 +128,7 @@ def _doubtful(
         )
     return [
         {
-            "row": int(rows[known[at]]),
+            "row": int(numbers[known[at]]),
             "label": label_or_none(y[known[at]]),
             "likelier": label_or_none(classes[probabilities[known[at]].argmax()]),
             "confidence": float(probabilities[known[at], places[at]]),
@@ -136,7 +138,7 @@ def _doubtful(
 
 
 def _cells(
-    rows: np.ndarray, y: np.ndarray, predicted: np.ndarray, facts: dict[str, Any]
+    numbers: np.ndarray, y: np.ndarray, predicted: np.ndarray, facts: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the confusions that occur, the most frequent first, with rows of each.
 
@@ -145,7 +147,7 @@ def _cells(
     classes = facts["classes"]
     wrong = predicted != y
     pairs: dict[tuple[Any, Any], list[int]] = {}
-    for row, label, found in zip(rows[wrong], y[wrong], predicted[wrong], strict=True):
+    for row, label, found in zip(numbers[wrong], y[wrong], predicted[wrong], strict=True):
         pairs.setdefault((label, found), []).append(int(row))
     ordered = sorted(pairs.items(), key=lambda item: -len(item[1]))[:MAX_CELLS]
     return [

@@ -40,7 +40,8 @@ def code_facts(
     dict
         `layers`, `parameters`, `n_values` and `n_components`, `compression`; `history` and
         `best_epoch`; with a part `error`, its mean and quantiles; `shown`, rows with the best,
-        typical and worst error; `map`, a plane of codes with rows, places and labels.
+        typical and worst error; `map`, a plane of codes with rows, places and labels. Rows are
+        numbered as `Dataset.row_numbers` does.
     """
     schema = encoder.schema_
     facts: dict[str, Any] = {
@@ -60,6 +61,7 @@ def code_facts(
         "typical": order[middle : middle + N_SHOWN],
         "worst": order[::-1][:N_SHOWN],
     }
+    numbers = part.row_numbers()
     quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
     return facts | {
         "error": {
@@ -71,7 +73,7 @@ def code_facts(
             ],
         },
         "shown": {
-            name: [{"row": int(row), "error": float(errors[row])} for row in rows]
+            name: [{"row": int(numbers[row]), "error": float(errors[row])} for row in rows]
             for name, rows in shown.items()
         },
         "map": code_map(encoder, part, seed),
@@ -111,7 +113,7 @@ def code_map(encoder: InstanceEncoder, part: Dataset, seed: int) -> dict[str, An
         "method": method,
         "n": len(rows),
         "of": len(part),
-        "rows": rows.tolist(),
+        "rows": part.row_numbers()[rows].tolist(),
         "places": np.round(places, 4).tolist(),
         "labels": None if sample.y is None else [label_or_none(label) for label in sample.y],
     }

@@ -43,8 +43,9 @@ def data_facts(
         `parts`, from `"train"` and `"test"` to `n`, `n_labelled` and `labels` (label and
         count, the commonest first); `names`, what labels are called where they are numbers that
         stand for names; `columns` of a table, see `column_facts`; `samples` of images
-        and series: some rows of the test part for each of the commonest labels, or None for data
-        without labels, of `n_sampled_labels`; `warnings`, whole sentences.
+        and series: some rows of the test part, by their number (see `Dataset.row_numbers`), for
+        each of the commonest labels, or None for data without labels, of `n_sampled_labels`;
+        `warnings`, whole sentences.
     """
     given = {"train": train, "test": test}
     parts = {name: part for name, part in given.items() if part is not None}
@@ -186,7 +187,7 @@ def _same_number(one: str, other: str) -> bool:
 
 def _samples(part: Dataset, seed: int) -> dict[str, Any]:
     """Draw some rows of each of the commonest labels, or of all rows where there are none."""
-    rng = np.random.default_rng([seed, 3])
+    rng, numbers = np.random.default_rng([seed, 3]), part.row_numbers()
     rows: dict[str | None, np.ndarray] = {}
     if part.y is not None and CLASSES.has_label(part.y).any():
         texts = pd.Series([label_or_none(label) for label in part.y])
@@ -198,7 +199,7 @@ def _samples(part: Dataset, seed: int) -> dict[str, Any]:
     return {
         "n_sampled_labels": len(labels),
         "samples": [
-            {"label": label, "rows": np.sort(rng.permutation(candidates)[:most]).tolist()}
+            {"label": label, "rows": numbers[np.sort(rng.permutation(candidates)[:most])].tolist()}
             for label, candidates in rows.items()
             for most in [N_SAMPLES if label is not None else 2 * N_SAMPLES]
         ],

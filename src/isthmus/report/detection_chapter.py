@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.data import ABNORMAL, NORMAL, Dataset, verdicts
 from isthmus.detection import UNKNOWN, AnomalyDetector, check_detector_labels
 from isthmus.evaluation import detection_metrics, evaluate_groups, ranking, raw_distances
-from isthmus.report.flagged_cases import value_text
+from isthmus.report.flagged_cases import explain_shown, numbers_by_hash, value_text
 
 if TYPE_CHECKING:
     from isthmus.report.gallery import TestResult
@@ -99,7 +100,7 @@ def verdict_facts(
         there are labels and a training part; of a detector by group `groups`, see
         `GroupCalibration.facts`, and `by_group`, see `evaluate_groups`, None without labels, while
         `histogram`, `steps` and `threshold` are of scores less the threshold of their group;
-        `findings`, the highest scores with `reasons` (a
+        `findings`, the highest scores with `row`, see `Dataset.row_numbers`, `reasons` (a
         feature's name, its share of the squared residual and, in a table, its value) and `nearest`,
         the rows of the training part that are their nearest normals, as far as these are in it.
     """
@@ -134,7 +135,8 @@ def verdict_facts(
         if groups is not None:
             groups = np.concatenate(tested.groups)
     facts |= _decided(detector, scores, known_labels, groups)
-    _find_nearest(findings["findings"], detector, hashes.get("train"))
+    at_fit = {} if train is None else numbers_by_hash(train, hashes["train"])
+    _find_nearest(findings["findings"], detector, at_fit)
     known = y[rows] != UNKNOWN
     if train is not None and labels["train"] is not None and known.any():
         labelled = test.take(rows[known]).X
@@ -221,13 +223,13 @@ def _findings(
 ) -> list[dict[str, Any]]:
     surprise = scores if groups is None else scores - detector.thresholds_of(groups)
     highest = np.argsort(-surprise, kind="stable")[:N_FINDINGS]
-    X = test.take(rows[highest]).X
-    explanation = detector.explain(X, n_neighbors=N_NEIGHBORS)
+    X, numbers = test.take(rows[highest]).X, test.row_numbers()[rows]
+    explanation = explain_shown(detector, X, N_NEIGHBORS)
     reasons = explanation.top(N_REASONS)
     p_values = detector.p_values_of(scores[highest], None if groups is None else groups[highest])
     return [
         {
-            "row": int(rows[row]),
+            "row": int(numbers[row]),
             "score": float(scores[row]),
             "p_value": float(p_values[at]),
             "label": int(y[row]),
@@ -242,10 +244,9 @@ def _findings(
 
 
 def _find_nearest(
-    findings: list[dict[str, Any]], detector: AnomalyDetector, hashes: np.ndarray | None
+    findings: list[dict[str, Any]], detector: AnomalyDetector, rows: Mapping[int, int]
 ) -> None:
     """Add to each finding the training rows that are its nearest normal instances."""
-    rows = {} if hashes is None else {int(one): row for row, one in enumerate(hashes)}
     for one in findings:
         known = detector.reference_set_.hashes[one["neighbours"]].tolist()
         one["nearest"] = [rows[one_hash] for one_hash in known if one_hash in rows]

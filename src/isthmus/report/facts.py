@@ -29,7 +29,7 @@ from isthmus.report.code_chapter import code_facts
 from isthmus.report.comparison_chapter import comparison_facts
 from isthmus.report.data_chapter import data_facts
 from isthmus.report.detection_chapter import verdict_facts
-from isthmus.report.flagged_cases import flagged_facts
+from isthmus.report.flagged_cases import flagged_facts, numbers_by_hash
 from isthmus.report.gallery import (
     StreamSample,
     TestResult,
@@ -98,9 +98,11 @@ def report_facts(
         `baseline_comparison`, `classes`, `verdicts`, `flagged` and `alarms` (one entry a head; a
         detector of time points is in `alarms` alone where there are such), `changes`, and
         `summary`, a paragraph. Chapters without data are None or empty.
-        Everything in it is a plain value that JSON can hold. In `data`, `drawn` is None
-        where all data was looked at, otherwise how many were drawn (`n`, `of`), `rows`, the
-        number in the stream of each that was drawn, or None, and `heads_on_all`.
+        Everything in it is a plain value that JSON can hold. Rows are named everywhere by their
+        number in the data that was read, as `predict` names them: of `rows="100:200"` the first is
+        100. In `data`, `drawn` is None where all data was looked at, otherwise how many were drawn
+        (`n`, `of`), `rows`, the number of each that was drawn from a stream, or None, and
+        `heads_on_all`.
 
     Raises
     ------
@@ -123,8 +125,9 @@ def report_facts(
     stream, drawn = None, None if drawn_from is None else _drawn(data, drawn_from)
     data = sample_if_streamed(data, encoder, seed, on_progress)
     if isinstance(data, StreamSample):
-        stream, rows, data = data.stream, data.rows, data.data
-        if len(rows) < len(stream):
+        stream, data = data.stream, data.data
+        if len(data) < len(stream):
+            rows = data.row_numbers().tolist()
             drawn = _drawn(data, len(stream), rows) | {"heads_on_all": bool(bundle.heads)}
     train, looked_at = (None, None) if data is None else _parts(data)
     # Wrong arguments are refused before minutes of work.
@@ -191,10 +194,12 @@ def report_facts(
                 bundle, looked_at, hashes["test"], of_points, normal, on_progress
             )
         if errors is None or (earlier is not None and not earlier.encoder.has_decoder):
-            facts["data"]["warnings"].append(
-                "what has changed is not tested: that compares reconstruction errors, and an "
-                "encoder that was trained elsewhere has no decoder"
-            )
+            if earlier is not None:  # which asks for it; otherwise the chapter on the code says so
+                facts["data"]["warnings"].append(
+                    f"what has changed since {earlier.path.name} is not tested: that compares "
+                    "reconstruction errors, and an encoder that was trained elsewhere has no "
+                    "decoder"
+                )
         else:
             on_progress("what changed")
             facts["changes"] = change_facts(
@@ -248,8 +253,8 @@ def _by_heads(
                         decider,
                         part,
                         check_detector_labels(labels["test"], len(part)),
-                        rows_used_in_fit(decider, hashes["test"]),
-                        hashes.get("train"),
+                        hashes["test"],
+                        None if train is None else numbers_by_hash(train, hashes["train"]),
                     )
                 )
             except DataError as error:  # such as data without the groups that it decides by
@@ -362,10 +367,9 @@ def _detector_labels(
     return labels, ""
 
 
-def _drawn(data: Any, of: int, rows: np.ndarray | None = None) -> dict[str, Any]:
+def _drawn(data: Any, of: int, rows: list[int] | None = None) -> dict[str, Any]:
     n = len(data.train) + len(data.test) if isinstance(data, Splits) else len(data)
-    numbers = None if rows is None else rows.tolist()
-    return {"n": n, "of": of, "rows": numbers, "heads_on_all": False}
+    return {"n": n, "of": of, "rows": rows, "heads_on_all": False}
 
 
 def _skipped(stream: Stream) -> list[str]:

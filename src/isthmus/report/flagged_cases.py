@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from isthmus.data import ABNORMAL, Dataset
-from isthmus.detection import AnomalyDetector, Explanation
+from isthmus.bundle import rows_used_in_fit
+from isthmus.data import ABNORMAL, NORMAL, Dataset
+from isthmus.detection import UNKNOWN, AnomalyDetector, Explanation
+from isthmus.errors import DataWarning
 from isthmus.report.wording import label_or_none, short_text
 
 #: Cases that are listed: those that are flagged up to a number, and so many where fewer are.
@@ -24,8 +28,8 @@ def flagged_facts(
     detector: AnomalyDetector,
     part: Dataset,
     labels: np.ndarray,
-    known: np.ndarray,
-    hashes: np.ndarray | None = None,
+    hashes: np.ndarray,
+    at_fit: Mapping[int, int] | None = None,
 ) -> dict[str, Any]:
     """List the instances that a detector flags, the most unusual first.
 
@@ -39,22 +43,26 @@ def flagged_facts(
     part : Dataset of n instances
     labels : array of shape (n,)
         1 normal, -1 abnormal, 0 unlabelled.
-    known : bool array of shape (n,)
-        Which instances it was fitted or calibrated on.
-    hashes : uint64 array, optional
-        Of the training part, in which nearest normal instances are looked up.
+    hashes : uint64 array of shape (n,)
+        Of the instances: which of them it was fitted or calibrated on.
+    at_fit : mapping of int to int, optional
+        Row numbers of the training part, in which nearest normal instances are looked up, by their
+        hashes; see `numbers_by_hash`.
 
     Returns
     -------
     dict
-        `name`; `n`, `n_flagged`, and of these `n_known`, `n_normal` and `n_abnormal` by label;
-        `asked`, the false-alarm rate; `nearly_all`, whether nine in ten or more are flagged and
-        labels do not explain it; `names`, the columns that identify a case, if any; `cases`, all
-        that are flagged, at most 200, and at least the 8 most unusual: `row`, `ids` (text, one for
-        each of `names`), `score`, `p_value`, `flagged`, `known`, `label` and, as text, the one
-        `given`, `reasons` (of a table's columns or a series' channels `name`, `share` of the
-        squared residual, and `value` of a column; none of images) and `nearest`, rows of the
-        training part.
+        `name`; `n`, `n_flagged`, and of these `n_known`, those that it was fitted or calibrated on,
+        `n_normal` and `n_abnormal` by label, `n_labels_known`, those labelled now whose label was
+        used in the fit, and `n_labels_new`, those fitted or calibrated on without it; `asked`, the
+        false-alarm rate; `nearly_all`, whether nine in ten or more are flagged and labels do not
+        explain it; `names`, the columns that name a case, if any, and `numbered`, whether they are
+        no more than its group, so that its row identifies it; `cases`, all that are flagged, at
+        most 200, and at least the 8 most unusual: `row`, its number in the data that was read, as
+        in predictions, `ids` (text, one for each of `names`), `score`, `p_value`, `flagged`,
+        `known`, `label` and, as text, the one `given`, `reasons` (of a table's columns or a series'
+        channels `name`, `share` of the squared residual, and `value` of a column; none of images)
+        and `nearest`, rows of the training part.
     """
     scores = -detector.score_samples(part)
     groups = None
@@ -63,15 +71,21 @@ def flagged_facts(
     flagged = detector.verdicts_of(scores, groups) == ABNORMAL
     surprise = scores if groups is None else scores - detector.thresholds_of(groups)
     n_flagged = int(flagged.sum())
+    known, labelled = rows_used_in_fit(detector, hashes), flagged & (labels != UNKNOWN)
+    used = _labels_used_in_fit(detector, hashes, labels)
     order = np.lexsort((-surprise, ~flagged))
     rows = order[: min(max(n_flagged, MIN_LISTED), MAX_LISTED)]
     shown = part.take(rows)
     named = part.keys is not None or part.windows is not None
+    numbered = part.windows is None and not set(() if part.keys is None else part.keys) - {
+        *part.group_columns
+    }
     ids = shown.identifiers().iloc[:, : MAX_NAMES if named else 0]
-    explanation = detector.explain(shown.X, n_neighbors=N_NEIGHBORS)
+    ids = ids.drop(columns="row", errors="ignore") if numbered else ids
+    explanation = explain_shown(detector, shown.X, N_NEIGHBORS)
     reasons = _reasons(explanation, shown.X)
     p_values = detector.p_values_of(scores[rows], None if groups is None else groups[rows])
-    at_fit = {} if hashes is None else {int(one): row for row, one in enumerate(hashes)}
+    at_fit, numbers = at_fit or {}, part.row_numbers()
     nearest = detector.reference_set_.hashes[explanation.neighbours].tolist()
     return {
         "name": name,
@@ -80,15 +94,18 @@ def flagged_facts(
         "n_known": int((known & flagged).sum()),
         "n_normal": int((labels[flagged] > 0).sum()),
         "n_abnormal": int((labels[flagged] < 0).sum()),
+        "n_labels_known": int((labelled & used).sum()),
+        "n_labels_new": int((labelled & known & ~used).sum()),
         "asked": detector.false_alarm_rate_,
         "nearly_all": bool(
             n_flagged >= max(MIN_LISTED, NEARLY_ALL * len(scores))
             and (labels == ABNORMAL).mean() < 0.5
         ),
         "names": [str(column) for column in ids.columns],
+        "numbered": numbered,
         "cases": [
             {
-                "row": int(row),
+                "row": int(numbers[row]),
                 "ids": [short_text(value) for value in ids.iloc[at]],
                 "score": float(scores[row]),
                 "p_value": float(p_values[at]),
@@ -102,6 +119,43 @@ def flagged_facts(
             for at, row in enumerate(rows.tolist())
         ],
     }
+
+
+def _labels_used_in_fit(
+    detector: AnomalyDetector, hashes: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Return which instances the detector knows by the label that they have, boolean (n,)."""
+    known, used = detector.reference_set_, np.zeros(len(labels), dtype=bool)
+    for label in (NORMAL, ABNORMAL):
+        used |= (labels == label) & np.isin(hashes, known.hashes[known.y == label])
+    return used
+
+
+def explain_shown(detector: AnomalyDetector, X: Any, n_neighbors: int) -> Explanation:
+    """Return the explanation of instances; without a decoder it has no reasons.
+
+    No warning says so: the page does, and nobody asked for reasons.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* has no decoder, so which features", DataWarning)
+        return detector.explain(X, n_neighbors=n_neighbors)
+
+
+def numbers_by_hash(part: Dataset, hashes: np.ndarray) -> dict[int, int]:
+    """Return the row number of each instance in the data that was read, by its hash.
+
+    Parameters
+    ----------
+    part : Dataset of n instances
+    hashes : uint64 array of shape (n,)
+
+    Examples
+    --------
+    >>> part = Dataset(np.arange(6.0)[:, None]).take_range("2:4")
+    >>> numbers_by_hash(part, np.array([17, 99], dtype=np.uint64))
+    {17: 2, 99: 3}
+    """
+    return dict(zip(hashes.tolist(), part.row_numbers().tolist(), strict=True))
 
 
 def _reasons(explanation: Explanation, X: Any) -> list[list[dict[str, Any]]]:

@@ -13,10 +13,10 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
-from isthmus.autoencoder import Autoencoder
+from isthmus.autoencoder import Autoencoder, InstanceEncoder
 from isthmus.bundle import Bundle, rows_used_in_fit
 from isthmus.classification import CodeClassifier
-from isthmus.data import Chunk, ClassMatcher, Dataset, Splits
+from isthmus.data import Chunk, ClassMatcher, Dataset, Splits, take_rows
 from isthmus.data.streaming import MAX_SAMPLED, Stream
 from isthmus.detection import AnomalyDetector
 from isthmus.errors import DataError
@@ -29,23 +29,17 @@ MAX_SAMPLE_ROWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class StreamSample:
-    """Instances drawn from a stream: `data`, and in `rows` the number of each in the stream."""
+    """Instances drawn from a stream: `data`, whose row numbers are those in the stream."""
 
     stream: Stream
     data: Dataset
-    rows: np.ndarray
     in_memory: ClassVar[Literal[True]] = True
 
 
 def sample_stream(stream: Stream, encoder: Autoencoder, seed: int) -> StreamSample:
     """Draw instances uniformly, or take all where there are few."""
     rows = stream.draw(MAX_SAMPLE_ROWS, [seed, 7])
-    data = stream.take(rows, schema=encoder.schema_)
-    # Damaged chunks were skipped.
-    read = np.zeros(len(rows), dtype=bool)
-    for part in stream.chunk_ranges:
-        read |= (rows >= part.first_row) & (rows < part.first_row + part.n_rows)
-    return StreamSample(stream, data, rows[read])
+    return StreamSample(stream, stream.take(rows, schema=encoder.schema_))
 
 
 def hold_out(
@@ -200,35 +194,35 @@ class Gallery:
     ----------
     encoder : Autoencoder
     part : Dataset
-    numbers : sequence of int, optional
-        Number of each row, of a sample of a stream that in the stream; by default its place.
+        Its instances are named by their numbers in the data that was read, see
+        `Dataset.row_numbers`, as in predictions.
     """
 
-    def __init__(
-        self, encoder: Autoencoder, part: Dataset, numbers: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, encoder: InstanceEncoder, part: Dataset) -> None:
         self.encoder, self.part, self.kind = encoder, part, part.kind
         self.low, self.high = encoder.schema_.minimum, encoder.schema_.maximum
         files = self.kind == "images" and part.keys is not None and "file" in part.keys
         self._files = part.keys["file"].tolist() if files and part.keys is not None else None
-        self._numbers = range(len(part)) if numbers is None else numbers
-
-    @property
-    def has_files(self) -> bool:
-        """Whether instances are named by their files."""
-        return self._files is not None
+        self._places = {number: at for at, number in enumerate(part.row_numbers().tolist())}
 
     def name(self, row: int) -> str:
-        """Return the name of the file of an instance, or its row where it is of no file."""
-        return ("" if self._files else "row ") + self.file_or_number(row)
-
-    def file_or_number(self, row: int) -> str:
-        """Return `name` without the word "row"."""
-        return str(self._numbers[row] if self._files is None else self._files[row])
+        """Return the name of the file of an instance, or its row; of a window where it begins."""
+        at = self._places[row]
+        if self._files is not None:
+            return str(self._files[at])
+        name = f"{'window' if self.kind == 'series' else 'row'} {row}"
+        if self.part.windows is not None:
+            one = self.part.windows.take(np.array([at])).to_frame().iloc[0]
+            begin = (
+                f"row {one['first_row']}" if "first_row" in one else short_text(one["first_time"])
+            )
+            groups = [short_text(value) for value in one.iloc[:-2]]
+            name += f", from {begin}" + f" of {', '.join(groups)}" * bool(groups)
+        return name
 
     def one(self, row: int) -> Markup:
         """Return an instance."""
-        values = self._take(np.array([row]))
+        values = self._take([row])
         if self.kind == "images":
             return _img(_pixels(values[0], self.low, self.high), self.name(row))
         if self.kind == "series":
@@ -244,7 +238,7 @@ class Gallery:
         """
         if not self.encoder.has_decoder:
             return [(self.one(row),) for row in rows]
-        values = self._take(np.array(rows))
+        values = self._take(rows)
         again = self.encoder.inverse_transform(self.encoder.transform(values))
         if self.kind == "table":
             return [self._row_rebuilt(values, again, at) for at in range(len(rows))]
@@ -275,7 +269,7 @@ class Gallery:
 
     def on_map(self, rows: list[int]) -> dict[str, Any]:
         """Return what the map shows for each point: a sprite of images, curves, or texts."""
-        values = self._take(np.array(rows))
+        values = self._take(rows)
         if self.kind == "images":
             images = [_shrunk(_pixels(image, self.low, self.high), ON_MAP) for image in values]
             side = max(max(image.size) for image in images)
@@ -295,9 +289,8 @@ class Gallery:
         ]
         return {"texts": texts}
 
-    def _take(self, rows: np.ndarray) -> Any:
-        X = self.part.X
-        return X.iloc[rows] if isinstance(X, pd.DataFrame) else X[rows]
+    def _take(self, rows: Sequence[int]) -> Any:
+        return take_rows(self.part.X, np.array([self._places[row] for row in rows]))
 
     def _row_rebuilt(self, values: Any, again: Any, at: int) -> tuple[Markup]:
         before, after = (

@@ -44,6 +44,7 @@ from isthmus.report.wording import (
     LOSSES,
     breakable,
     describe_code,
+    describe_row_numbers,
     percent,
     short_text,
     unbroken_parts,
@@ -261,6 +262,7 @@ def render(
         style=Markup((ASSETS / "page.css").read_text("utf-8")),
         script=Markup("".join((ASSETS / name).read_text("utf-8") for name in SCRIPTS)),
         losses=LOSSES,
+        row_words=describe_row_numbers(facts["about"]["kind"]),
         unbroken_parts=unbroken_parts,
         code_words=describe_code(
             facts["about"]["kind"], facts["code"]["n_values"], facts["code"]["n_components"]
@@ -418,10 +420,8 @@ def write_report(
     looked_at = shown.data if isinstance(shown, StreamSample) else shown
     facts = report_facts(opened, of, earlier=before, on_progress=on_progress, **options)
     drawn = figures(facts)
-    numbers = ((facts["data"] or {}).get("drawn") or {}).get("rows")
     galleries = [
-        None if looked_at is None else Gallery(opened.encoder, looked_at, numbers),
-        None if trained_on is None else Gallery(opened.encoder, trained_on),
+        None if part is None else Gallery(opened.encoder, part) for part in (looked_at, trained_on)
     ]
     if plots:  # before the page, for which figures are made narrower
         for name, figure in drawn.items():

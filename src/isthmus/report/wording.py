@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from isthmus.bundle import architecture_name
 from isthmus.data import is_missing, label_text
 
 #: Characters of a value that stays on one line: a date with its time has 19.
@@ -81,6 +82,25 @@ def label_or_none(label: Any) -> str | None:
     return None if is_missing(label) else label_text(label)
 
 
+#: How instances are numbered, by their kind.
+ROW_WORDS = {
+    "table": "Rows are numbered as in predictions: from 0, the header not counted",
+    "images": "Images that have no file are numbered as rows of predictions: from 0",
+    "series": "Windows are numbered from 0",
+}
+
+
+def describe_row_numbers(kind: str) -> str:
+    """Return how the instances of a report are numbered, in a sentence.
+
+    Examples
+    --------
+    >>> describe_row_numbers("series")
+    'Windows are numbered from 0, as they lie in the data; of several files, through all of them.'
+    """
+    return f"{ROW_WORDS[kind]}, as they lie in the data; of several files, through all of them."
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share as a percentage, a dash where there is none.
 
@@ -111,7 +131,7 @@ def about_facts(manifest: dict[str, Any]) -> dict[str, Any]:
         "kind": schema["kind"],
         "shape": list(schema["shape"]),
         "recipe": parameters.get("recipe", "default") if encoder["loss"] else "none",
-        "architecture": encoder["architecture"]["architecture"],
+        "architecture": architecture_name(encoder),
         "n_components": encoder["architecture"]["n_components"],
         "loss": encoder["loss"],
         "heads": [
@@ -157,10 +177,12 @@ def describe_run_in_words(facts: dict[str, Any]) -> str:
     how = "An autoencoder was trained without labels."
     if elsewhere:
         how = f"The encoder was trained elsewhere ({about['architecture']})."
-    text = (
-        f"{how} {code_words} {'It is' if elsewhere else 'Its encoder was then'} frozen: no head "
-        f"that uses these codes has changed it.{covered}"
-    )
+    frozen = "frozen: no head that uses these codes has changed it."
+    frozen = f"{'It is' if elsewhere else 'Its encoder was then'} {frozen}"
+    text = f"{how} {code_words} {frozen}{covered}"
+    if elsewhere and about["architecture"] == "precomputed":
+        n = f"{code['n_components']:,}"
+        text = f"The {n} columns are codes that were computed elsewhere.{covered}"
     if facts["baseline_comparison"]:
         text += " " + facts["baseline_comparison"]["verdict"]
     for found in facts["classes"]:
